@@ -1,0 +1,63 @@
+//! The agent's configuration: a JSON file that the planner writes into the pod's part of the guest image
+//! (`/isopod/pod.json`) and the agent reads once. It carries facts, no decisions.
+//!
+//! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
+
+use serde::{Deserialize, Serialize};
+
+/// The version this crate writes and the only one it reads.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// All that the agent knows of the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestConfig {
+    /// [`CONFIG_VERSION`].
+    pub version: u32,
+    /// The guest's host name.
+    pub hostname: String,
+    /// The kernel modules that the pod needs, by name; what they depend on is loaded before them.
+    pub modules: Vec<String>,
+    /// Mount points of file systems whose data lives on the host: written back before the machine ends.
+    pub shares: Vec<String>,
+    /// The apps, in the order of declaration.
+    pub apps: Vec<GuestApp>,
+}
+
+/// An app, as the agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestApp {
+    /// The app's name.
+    pub name: String,
+    /// The systemd unit that runs it (`NAME.service`).
+    pub unit: String,
+    /// The named pipe that the unit's standard input is, where the app has one.
+    pub stdin: Option<String>,
+    /// The named pipe that the unit's standard output is.
+    pub stdout: String,
+    /// The named pipe that the unit's standard error is.
+    pub stderr: String,
+    /// The program as the guest's root sees it, below the app's root filesystem: what to look at when systemd could
+    /// not execute it.
+    pub executable: String,
+    /// The mounts without which the app must not start.
+    pub mounts: Vec<GuestMount>,
+}
+
+/// A mount that an app needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestMount {
+    /// The mount unit.
+    pub unit: String,
+    /// Where it must be, as /proc/self/mountinfo names it (before octal escaping).
+    pub mount_point: String,
+    /// The volume that it brings; `None` for a part of the app's root filesystem.
+    pub volume: Option<String>,
+    /// The file system type it must have; `None` where the planner cannot know it (a bind mount of a host directory
+    /// has its source's type).
+    pub fs_type: Option<String>,
+    /// Whether it must be read-only.
+    pub read_only: bool,
+}

@@ -1,0 +1,18 @@
+//! What the user asked for: a pod, its apps, volumes and machine, as data with the rules that make it valid.
+//!
+//! ```text
+//! command line flags ── flags ──┐
+//! appc PodManifest ──── appc ───┴─> PodSpec ─> (isopod-runtime: gather) ─> (isopod-plan: plan)
+//! ```
+//!
+//! A value of this crate says nothing about how the pod is run: no unit, no hypervisor, no path of the guest. The
+//! readers look at text only; they touch no file, no environment and no clock, so whatever needs the world (does the
+//! source exist? what does the image say?) is a question for later stages.
+
+pub mod name;
+pub mod pod;
+pub mod reference;
+
+pub use name::{AppName, InvalidName, VolumeName};
+pub use pod::*;
+pub use reference::{ImageReference, InvalidReference, Transport};

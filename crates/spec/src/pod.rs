@@ -1,0 +1,293 @@
+//! A pod as the user asked for it: the types that every reader produces and the planner takes.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AppName, ImageReference, VolumeName};
+
+/// A pod: its apps, the volumes they share and the machine that they run in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSpec {
+    /// The apps, in the order of declaration. Names are unique.
+    pub apps: Vec<App>,
+    /// The volumes, in the order of declaration. Names are unique.
+    pub volumes: Vec<Volume>,
+    /// The machine.
+    pub machine: Machine,
+    /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
+    pub implicit_volumes: ImplicitVolumes,
+}
+
+/// What to do with an image's mount point that nothing covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImplicitVolumes {
+    /// Give it an empty volume, with a notice (docker and rkt do).
+    #[default]
+    Create,
+    /// Refuse the pod (`--no-implicit-volumes`).
+    Refuse,
+}
+
+/// One app: an image and how to run it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name: the unit's, and in every message.
+    pub name: AppName,
+    /// Where its root filesystem comes from.
+    pub image: ImageSource,
+    /// Replaces what the image says about running it, whole (an appc manifest's `app` section). `None`: the image's own.
+    pub run_config: Option<RunConfig>,
+    /// What the user changed of it on top.
+    pub overrides: Overrides,
+    /// Explicit mounts, in the order of declaration.
+    pub mounts: Vec<Mount>,
+    /// Whether the app may write to its root filesystem.
+    pub rootfs: RootfsAccess,
+}
+
+/// How an app names its image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageSource {
+    /// A place to read it from.
+    Reference(ImageReference),
+    /// An image that is already in the store.
+    Stored {
+        /// A digest, `sha256-HEX` or a unique prefix of it (appc `image.id`).
+        id: Option<String>,
+        /// A name in the store (appc `image.name`).
+        name: Option<String>,
+    },
+}
+
+/// Whether an app may write to its root filesystem; never to the image itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootfsAccess {
+    /// Writes go to a layer in the guest that ends with the pod.
+    #[default]
+    Writable,
+    /// No writes (`--readonly-rootfs`, appc `readOnlyRootFS`).
+    ReadOnly,
+}
+
+/// What an image, or an appc `app` section, says about how to run it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// OCI `Entrypoint`, appc `exec`.
+    pub entrypoint: Vec<String>,
+    /// OCI `Cmd`: arguments that the user's own replace.
+    pub cmd: Vec<String>,
+    /// The environment, in order; a later entry of a name wins.
+    pub env: Vec<(String, String)>,
+    /// `UID`, `NAME`, or an absolute path in the image whose owner it is (appc). `None`: root. OCI's `USER:GROUP` is split.
+    pub user: Option<String>,
+    /// `GID`, `NAME` or an absolute path in the image. `None`: the user's primary group.
+    pub group: Option<String>,
+    /// appc `supplementaryGIDs`.
+    pub supplementary_gids: Vec<u32>,
+    /// Where the app starts; `None`: `/`.
+    pub working_dir: Option<PathBuf>,
+    /// Where the image wants a volume.
+    pub mount_points: Vec<MountPoint>,
+    /// The signal that asks the app to stop, as OCI's `StopSignal` has it (`SIGQUIT`, `3`). `None`: SIGTERM.
+    pub stop_signal: Option<String>,
+    /// The capabilities the app may have; `None`: the default set.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// A place at which an image wants a volume (appc `mountPoints`, OCI `Volumes`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    /// The volume's name; for OCI's nameless volumes `volume-` and the path with every other character a dash, as
+    /// docker2aci named them.
+    pub name: VolumeName,
+    /// The path in the app's root filesystem.
+    pub path: PathBuf,
+    /// Whether the image asks for it read-only.
+    pub read_only: bool,
+}
+
+/// appc's two capability isolators (`os/linux/capabilities-{retain,remove}-set`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capabilities {
+    /// Just these (`CAP_NET_ADMIN`, ...).
+    Retain(Vec<String>),
+    /// The default set without these.
+    Remove(Vec<String>),
+}
+
+/// What the user changed on top of an image's [`RunConfig`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overrides {
+    /// `--exec`: the program, in place of entrypoint and command.
+    pub exec: Option<String>,
+    /// What stood after `--`: the arguments, in place of the image's command. `None`: nothing stood there.
+    pub args: Option<Vec<String>>,
+    /// `--user`, without a group.
+    pub user: Option<String>,
+    /// `--group`, or the group of `--user USER:GROUP`.
+    pub group: Option<String>,
+    /// `--working-dir`.
+    pub working_dir: Option<PathBuf>,
+    /// `--env`, on top of the image's environment, in order.
+    pub env: Vec<EnvVar>,
+    /// `--cap-add`: capabilities beyond the app's set; `ALL` for every one.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`: capabilities taken from the app's set; `ALL` for every one.
+    pub cap_drop: Vec<String>,
+}
+
+/// One `--env`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// The variable's name.
+    pub name: String,
+    /// Its value; `None`: the value that the caller's environment has, or no such variable (docker's `-e NAME`).
+    pub value: Option<String>,
+}
+
+/// A mount of a volume in an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The path in the app's root filesystem, as it was written.
+    pub target: PathBuf,
+    /// Read-only, writable, or not said.
+    pub read_only: Option<bool>,
+    /// A path within the volume to mount in place of its root, relative.
+    pub sub_path: Option<PathBuf>,
+    /// Further restrictions of this mount.
+    pub flags: MountFlags,
+}
+
+/// Per-mount restrictions (mount(8)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountFlags {
+    /// Set-user-id bits have no effect.
+    pub nosuid: bool,
+    /// Device files cannot be opened.
+    pub nodev: bool,
+    /// Programs cannot be executed.
+    pub noexec: bool,
+}
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: VolumeName,
+    /// What it is.
+    pub kind: VolumeKind,
+    /// Where set, it overrides what mounts and mount points say (appc `readOnly`).
+    pub read_only: Option<bool>,
+}
+
+/// What a volume is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeKind {
+    /// A directory or file of the host's.
+    Host(HostVolume),
+    /// A directory in the guest that begins empty and ends with the pod.
+    Empty(EmptyVolume),
+}
+
+/// A volume that is a directory or file of the host's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostVolume {
+    /// The path on the host. Relative ones (`-v ./src:/src`) are relative to the caller's working directory.
+    pub source: PathBuf,
+    /// Whether file systems mounted below the source are part of it (appc `recursive`; `true` where not said).
+    pub recursive: bool,
+    /// Whether mounts that the host makes below the source later appear in the volume.
+    pub propagation: Propagation,
+}
+
+/// Bind propagation of a host volume (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Propagation {
+    /// Later mounts of the host do not appear.
+    #[default]
+    Private,
+    /// Later mounts of the host appear, none of the guest's goes back.
+    Rslave,
+}
+
+/// A volume that begins empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyVolume {
+    /// The permission bits of its root, `0o755` where not said (appc).
+    pub mode: Option<u32>,
+    /// The owner of its root, 0 where not said.
+    pub uid: Option<u32>,
+    /// The group of its root, 0 where not said.
+    pub gid: Option<u32>,
+    /// The most it may hold, in bytes.
+    pub size_bytes: Option<u64>,
+    /// Where it is kept.
+    pub medium: Medium,
+}
+
+/// Where an empty volume is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Medium {
+    /// In the guest's memory.
+    #[default]
+    Memory,
+    /// In a file of the host's that is removed with the pod.
+    Disk,
+}
+
+/// The machine the pod runs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Guest memory, in MiB.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// KVM or emulation.
+    pub accel: Accel,
+    /// How host volumes reach the guest.
+    pub transport: ShareTransport,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { memory_mib: 512, cpus: 1, accel: Accel::Auto, transport: ShareTransport::Auto }
+    }
+}
+
+/// How the guest's CPU is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accel {
+    /// KVM where a guest was seen to run with it, otherwise emulation.
+    #[default]
+    Auto,
+    /// KVM, or an error.
+    Kvm,
+    /// QEMU's emulation.
+    Tcg,
+}
+
+/// How host volumes are shared into the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShareTransport {
+    /// virtiofs where a virtiofsd that works here is found, otherwise 9p.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// virtiofs, or an error.
+    #[serde(rename = "virtiofs")]
+    Virtiofs,
+    /// 9p.
+    #[serde(rename = "9p")]
+    NineP,
+}
