@@ -1,1 +1,33 @@
-//! image
+//! Images: from a reference to one read-only root filesystem file and its configuration, kept by content.
+//!
+//! ```text
+//! ImageReference ─ source ─> manifest, config, layer blobs     (oci:, oci-archive:, docker-archive:)
+//!                              │ digest and size checked
+//! layer blob ─ layer::stream ─> tar stream ─ tar ─> entries    (plain, gzip, zstd)
+//!                              │ diff_id checked
+//! entries ─ layer ─> tree of inodes; file contents go straight to the output
+//! tree ─ erofs ─> rootfs.erofs                                 (store: images/HEX/)
+//! ```
+//!
+//! Everything that is read is taken for hostile: a path of an image never names anything on the host, and no byte of
+//! an image is kept before its digest was checked. Nothing is mounted and no privilege is needed: owners, devices and
+//! extended attributes live in the file only. Registries are not spoken to.
+
+pub mod config;
+pub mod digest;
+pub mod erofs;
+pub mod import;
+pub mod layer;
+pub mod limits;
+pub mod source;
+pub mod store;
+mod tar;
+mod tree;
+
+pub use digest::Digest;
+pub use erofs::{DirEntry, Node, NodeKind, ReadError, Reader};
+pub use import::ImportError;
+pub use limits::Limits;
+pub use store::{FindError, Image, ListError, LoadError, SetNameError, Store, StoreError};
+pub use tar::TarError;
+pub use tree::Time;

@@ -1,1 +1,35 @@
-//! plan
+//! From a pod and the facts about it to a plan: pure, so that whatever can go wrong with a mount can be tested without
+//! a machine.
+//!
+//! ```text
+//! PodSpec ──┐
+//!           ├─ decide: what is mounted where (volumes), what is executed (process, users)
+//! Facts ────┘    │
+//!                ├─ machine: shares, devices, kernel command line ──> qemu: its switches
+//!                └─ units: mounts and services as systemd reads them ──> guest_tree: the pod's part of the guest
+//! ```
+//!
+//! Nothing in this crate reads a file, a clock or the environment. [`survey`] lets the caller find out what planning
+//! will ask of images and volumes.
+
+mod decide;
+pub mod facts;
+pub mod fault;
+pub mod guest_tree;
+pub mod layout;
+pub mod machine;
+pub mod path;
+mod plan;
+pub mod process;
+pub mod profile;
+pub mod qemu;
+pub mod unit;
+pub mod unit_name;
+pub mod units;
+pub mod users;
+pub mod volumes;
+
+pub use decide::survey;
+pub use facts::Facts;
+pub use fault::{Fault, PlanError};
+pub use plan::{AppPlan, ImagePlan, PodPlan, ROOT_DIRECTORIES, plan};

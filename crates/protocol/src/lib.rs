@@ -1,3 +1,28 @@
-//! What host and guest agent say to each other: the file the agent is configured by, and the messages.
+//! What host and guest agent say to each other: the file the agent is configured by, and the conversation over the
+//! machine's one serial port.
+//!
+//! ```text
+//!  bytes of the port      handshake      skips noise, both sides name version and nonce
+//!   └─ yamux              mux            streams with flow control: a stalled one stalls no other
+//!       ├─ control        message        opened by the host: HostMessage one way, GuestMessage the other
+//!       ├─ stdin  APP     raw bytes      opened by the guest, host to guest, half-closed for the end of input
+//!       ├─ stdout APP     raw bytes      opened by the guest, guest to host
+//!       └─ stderr APP     raw bytes      opened by the guest, guest to host
+//! ```
+//!
+//! Every stream begins with one message that says what it is ([`message::HostStream`] or [`message::GuestStream`],
+//! by who opened it). This is the only code that both sides share; it runs no task, opens no file, and knows neither
+//! systemd nor QEMU.
 
+pub mod codec;
 pub mod config;
+pub mod handshake;
+pub mod message;
+pub mod mux;
+
+/// The name of the virtio-serial port: QEMU's `name=`, `/sys/class/virtio-ports/*/name` in the guest.
+pub const PORT_NAME: &str = "isopod.agent.0";
+
+/// The version of everything in this crate that crosses the port. Both sides come from one build, so the versions
+/// are equal or the connection is refused; there is no negotiation.
+pub const PROTOCOL_VERSION: u32 = 1;

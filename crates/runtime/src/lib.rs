@@ -1,1 +1,35 @@
-//! runtime
+//! A pod's life: facts are gathered, a plan is prepared as a directory, started as processes, supervised and removed.
+//!
+//! ```text
+//! PodSpec -> gather -> Facts -> (isopod-plan) -> PodPlan -> prepare -> PodDir -> run -> Outcome
+//! ```
+//!
+//! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
+//! neither the environment nor the terminal: [`Settings`] says what it needs of them.
+
+pub mod gather;
+mod initrd;
+pub mod prepare;
+mod record;
+pub mod run;
+mod tail;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What this crate needs to know of its caller.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory of all state: images, guest images, pods.
+    pub state_dir: PathBuf,
+    /// The program `isopod` itself, which every process of a machine begins as ([`isopod_vm::stage`]).
+    pub isopod: PathBuf,
+    /// The guest agent's binary.
+    pub agent: PathBuf,
+    /// The directories of the search path.
+    pub search_path: Vec<PathBuf>,
+    /// What relative sources of volumes are relative to.
+    pub working_dir: PathBuf,
+    /// The caller's environment, for `-e NAME`.
+    pub env: BTreeMap<String, String>,
+}

@@ -9,9 +9,14 @@
 //! readers look at text only; they touch no file, no environment and no clock, so whatever needs the world (does the
 //! source exist? what does the image say?) is a question for later stages.
 
+pub mod appc;
+pub mod capability;
+pub mod check;
+pub mod flags;
 pub mod name;
 pub mod pod;
 pub mod reference;
+pub mod words;
 
 pub use name::{AppName, InvalidName, VolumeName};
 pub use pod::*;

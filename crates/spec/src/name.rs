@@ -25,15 +25,35 @@ pub struct InvalidName {
     pub reason: &'static str,
 }
 
+impl InvalidName {
+    /// The nearest name that is valid, where anything is left of it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        sanitize(&self.name, MAX_APP_NAME_BYTES).map(|name| format!("`{name}` would be valid"))
+    }
+}
+
 fn check(name: &str, max_bytes: usize) -> Result<(), InvalidName> {
-    let fail = |reason| Err(InvalidName { name: name.escape_debug().to_string(), reason });
+    let fail = |reason| {
+        Err(InvalidName {
+            name: name.escape_debug().to_string(),
+            reason,
+        })
+    };
     if name.is_empty() {
         return fail("it is empty");
     }
     if name.len() > max_bytes {
-        return fail(if max_bytes == MAX_APP_NAME_BYTES { "it is longer than 247 bytes" } else { "it is longer than 255 bytes" });
+        return fail(if max_bytes == MAX_APP_NAME_BYTES {
+            "it is longer than 247 bytes"
+        } else {
+            "it is longer than 255 bytes"
+        });
     }
-    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    {
         return fail("only lower-case letters, digits and `-` are allowed");
     }
     if name.starts_with('-') || name.ends_with('-') || name.contains("--") {
@@ -133,10 +153,13 @@ mod tests {
 
     #[test]
     fn accepts_and_refuses_as_the_appc_spec_says() {
-        for good in ["a", "0", "a-b", "database", "example-1-2", &"a".repeat(247)] {
+        let (longest, too_long) = ("a".repeat(MAX_APP_NAME_BYTES), "a".repeat(MAX_APP_NAME_BYTES + 1));
+        for good in ["a", "0", "a-b", "database", "example-1-2", &longest] {
             assert!(AppName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "-a", "a-", "a--b", "A", "a_b", "a.b", "a/b", "ä", "a b", "a\n", &"a".repeat(248)] {
+        for bad in [
+            "", "-a", "a-", "a--b", "A", "a_b", "a.b", "a/b", "ä", "a b", "a\n", &too_long,
+        ] {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }
     }
@@ -151,7 +174,8 @@ mod tests {
 
         #[test]
         fn nearest_leaves_a_valid_name_alone(name in "[a-z0-9]{1,9}(-[a-z0-9]{1,9}){0,3}") {
-            prop_assert_eq!(AppName::nearest(&name).unwrap().as_str(), name);
+            let nearest = AppName::nearest(&name).unwrap();
+            prop_assert_eq!(nearest.as_str(), name);
         }
     }
 }

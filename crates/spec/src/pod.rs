@@ -260,7 +260,12 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { memory_mib: 512, cpus: 1, accel: Accel::Auto, transport: ShareTransport::Auto }
+        Self {
+            memory_mib: 512,
+            cpus: 1,
+            accel: Accel::Auto,
+            transport: ShareTransport::Auto,
+        }
     }
 }
 

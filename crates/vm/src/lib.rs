@@ -1,1 +1,10 @@
-//! vm
+//! The processes of a pod's machine: how each begins ([`stage`]), which programs this host has for it ([`virtiofsd`],
+//! [`kvm`]), and the conversation with the agent inside ([`agent`]).
+//!
+//! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
+
+pub mod agent;
+pub mod kvm;
+pub mod launch;
+pub mod stage;
+pub mod virtiofsd;

@@ -1,0 +1,138 @@
+//! Causes, found among the states that a made-up systemd gives.
+
+use std::collections::HashMap;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use isopod_protocol::config::GuestMount;
+
+use super::*;
+use crate::appstate::ServiceState;
+use crate::systemd::Whom;
+
+/// A systemd of units that never change; one that is not listed is active.
+#[derive(Default)]
+struct Still(HashMap<&'static str, UnitState>);
+
+impl Still {
+    fn with(mut self, unit: &'static str, active: Active, result: &str, requires: &[&str]) -> Self {
+        let state = UnitState {
+            active,
+            load: "loaded".to_owned(),
+            result: result.to_owned(),
+            requires: requires.iter().map(|&unit| unit.to_owned()).collect(),
+            window_us: (0, 0),
+        };
+        self.0.insert(unit, state);
+        self
+    }
+}
+
+impl Manager for Still {
+    async fn service(&self, _: &str) -> Result<ServiceState, ManagerError> {
+        Ok(ServiceState::default())
+    }
+
+    async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError> {
+        let active = UnitState { active: Active::Active, ..UnitState::default() };
+        Ok(self.0.get(unit).cloned().unwrap_or(active))
+    }
+
+    async fn stop(&self, _: &str) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
+    async fn kill(&self, _: &str, _: Whom, _: u8) -> Result<(), ManagerError> {
+        Ok(())
+    }
+}
+
+fn app() -> GuestApp {
+    let mount = |unit: &str, at: &str, volume: Option<&str>| GuestMount {
+        unit: unit.to_owned(),
+        mount_point: at.to_owned(),
+        volume: volume.map(str::to_owned),
+        fs_type: None,
+        read_only: false,
+    };
+    GuestApp {
+        name: "web".to_owned(),
+        unit: "web.service".to_owned(),
+        stdin: None,
+        stdout: String::new(),
+        stderr: String::new(),
+        executable: "/nowhere/rootfs/bin/web".to_owned(),
+        mounts: vec![mount("rootfs.mount", "/nowhere/rootfs", None), mount("data.mount", "/nowhere/rootfs/data", Some("data"))],
+    }
+}
+
+fn found(systemd: &Still, step: Option<i32>) -> FailureCause {
+    let app = app();
+    let cause = cause(systemd, &app, step);
+    futures::executor::block_on(cause).unwrap()
+}
+
+#[test]
+fn a_mount_of_the_app_is_named_with_its_volume() {
+    let systemd = Still::default()
+        .with("web.service", Active::Inactive, "success", &["rootfs.mount", "data.mount"])
+        .with("data.mount", Active::Failed, "exit-code", &[]);
+    let FailureCause::Mount { unit, volume, result, .. } = found(&systemd, None) else { panic!() };
+    assert_eq!((unit.as_str(), volume.as_deref(), result.as_str()), ("data.mount", Some("data"), "exit-code"));
+}
+
+#[test]
+fn a_mount_below_the_apps_is_named_with_the_volume_that_is_missing() {
+    let systemd = Still::default()
+        .with("web.service", Active::Inactive, "success", &["sysinit.target", "rootfs.mount", "data.mount"])
+        .with("data.mount", Active::Inactive, "success", &["mnt.mount", "web.service"])
+        .with("mnt.mount", Active::Failed, "timeout", &[]);
+    let FailureCause::Mount { unit, volume, result, .. } = found(&systemd, None) else { panic!() };
+    assert_eq!((unit.as_str(), volume.as_deref(), result.as_str()), ("mnt.mount", Some("data"), "timeout"));
+}
+
+#[test]
+fn another_requirement_is_a_dependency() {
+    let systemd = Still::default()
+        .with("web.service", Active::Inactive, "success", &["net.service"])
+        .with("net.service", Active::Failed, "exit-code", &[]);
+    let FailureCause::Dependency { unit, result, .. } = found(&systemd, None) else { panic!() };
+    assert_eq!((unit.as_str(), result.as_str()), ("net.service", "exit-code"));
+}
+
+#[test]
+fn otherwise_it_is_the_apps_own_unit() {
+    let result = |systemd: &Still, step| {
+        let FailureCause::Unit { unit, result, .. } = found(systemd, step) else { panic!() };
+        assert_eq!(unit, "web.service");
+        result
+    };
+    let failed = Still::default().with("web.service", Active::Failed, "exit-code", &[]);
+    assert_eq!(result(&failed, None), "exit-code");
+    assert_eq!(result(&failed, Some(226)), "226/NAMESPACE");
+    let stopped = Still::default().with("web.service", Active::Inactive, "success", &[]);
+    assert_eq!(result(&stopped, None), "canceled");
+    let mut absent = Still::default().with("web.service", Active::Inactive, "", &[]);
+    absent.0.get_mut("web.service").unwrap().load = "not-found".to_owned();
+    assert_eq!(result(&absent, None), "not-found");
+}
+
+#[test]
+fn an_execution_that_failed_has_a_shells_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    std::fs::create_dir(root.join("bin")).unwrap();
+    for (name, mode) in [("good", 0o755), ("plain", 0o644)] {
+        std::fs::write(root.join("bin").join(name), "").unwrap();
+        std::fs::set_permissions(root.join("bin").join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    symlink("/bin/good", root.join("bin/link")).unwrap();
+    symlink("/bin/sh", root.join("bin/dangling")).unwrap();
+    let code = |program: &str| {
+        let mut app = app();
+        app.mounts[0].mount_point = root.to_str().unwrap().to_owned();
+        app.executable = format!("{}{program}", root.display());
+        exec_failure(&app)
+    };
+    let codes = ["/bin/good", "/bin/link", "/bin/plain", "/bin", "/bin/dangling", "/bin/missing", "/missing/x"].map(code);
+    assert_eq!(codes, [203, 203, 126, 126, 127, 127, 127]);
+}

@@ -1,0 +1,72 @@
+//! Process 1, for the few milliseconds before systemd is: loads the modules without which systemd could mount nothing
+//! of the pod, then executes systemd in its own place with the arguments and environment that the kernel gave.
+//!
+//! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
+//! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::{chain, config, modules, say};
+
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
+/// The word on the kernel's command line that asks for a sign of life and nothing else.
+const PROBE: &str = "isopod.probe";
+
+/// The sign of life.
+const PROBE_ANSWER: &str = "isopod-probe ok\n";
+
+/// Why process 1 could not become systemd. The kernel panics after it, and QEMU ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error("cannot execute `{SYSTEMD}`")]
+    Exec(#[source] io::Error),
+    #[error("cannot restart the machine")]
+    Restart(#[source] io::Error),
+}
+
+/// Does process 1's work; comes back only with an error.
+pub(crate) fn run() -> InitError {
+    match become_systemd() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn become_systemd() -> Result<Infallible, InitError> {
+    // systemd mounts it just so and leaves one that is there.
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    if let Err(errno) = mount("proc", "/proc", "proc", flags, None) {
+        say(&format!("isopod-agent: cannot mount `/proc`: {errno}"));
+    }
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
+        return answer_probe();
+    }
+    match config::read(Path::new(config::POD_CONFIG)) {
+        Ok(config) => {
+            for error in modules::load(Path::new(modules::MODULES_DIR), &config.modules) {
+                say(&format!("isopod-agent: {}", chain(&error)));
+            }
+        }
+        Err(error) => say(&format!("isopod-agent: {}", chain(&error))),
+    }
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| SYSTEMD.into());
+    Err(InitError::Exec(Command::new(SYSTEMD).arg0(name).args(args).exec()))
+}
+
+fn answer_probe() -> Result<Infallible, InitError> {
+    let mut console = io::stdout();
+    let _ = console.write_all(PROBE_ANSWER.as_bytes()).and_then(|()| console.flush());
+    reboot(RebootCommand::Restart).map_err(|errno| InitError::Restart(errno.into()))?;
+    // The call does not come back when it succeeds.
+    Err(InitError::Restart(io::ErrorKind::Other.into()))
+}

@@ -1,0 +1,149 @@
+//! The kernel's log (/dev/kmsg; Documentation/ABI/testing/dev-kmsg), where systemd and mount(8) write in a guest
+//! without a journal: what it says about a unit that failed. It is only read when something failed.
+
+use std::io;
+use std::path::Path;
+
+use isopod_protocol::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// Longer than any record (`CONSOLE_EXT_LOG_MAX`, include/linux/printk.h).
+const RECORD_BYTES: usize = 8192;
+
+/// syslog(3)'s `LOG_WARNING`: a kernel record of this level or worse may be the cause.
+const WARNING: u32 = 4;
+
+/// How far the log's clock and systemd's may be apart, and how late mount(8)'s last words may come.
+const SLACK_US: u64 = 200_000;
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// 0 is the kernel itself.
+    facility: u32,
+    level: u32,
+    time_us: u64,
+    text: String,
+}
+
+/// What a unit's log lines are looked for by.
+pub(crate) struct Subject<'a> {
+    /// Its name.
+    pub(crate) unit: &'a str,
+    /// Where it mounts something.
+    pub(crate) mount_point: Option<&'a str>,
+    /// When it began to change and when it came to rest, in microseconds.
+    pub(crate) window_us: (u64, u64),
+}
+
+/// The log's lines about a unit, the last [`MAX_LOG_LINES`]; none when the log cannot be read.
+pub(crate) fn about(subject: &Subject<'_>) -> Vec<String> {
+    read(Path::new("/dev/kmsg")).map(|records| select(records, subject)).unwrap_or_default()
+}
+
+fn read(path: &Path) -> io::Result<Vec<Record>> {
+    let kmsg = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = vec![0; RECORD_BYTES];
+    let mut records = Vec::new();
+    loop {
+        match rustix::io::read(&kmsg, &mut buffer[..]) {
+            Ok(0) | Err(Errno::AGAIN) => return Ok(records),
+            Ok(n) => records.extend(parse(&String::from_utf8_lossy(&buffer[..n]))),
+            // Records were overwritten before they were read; the next read goes on behind them.
+            Err(Errno::PIPE | Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Parses `PRIORITY,SEQUENCE,TIME,FLAGS[,...];TEXT`, followed by lines of properties that begin with a blank.
+fn parse(record: &str) -> Option<Record> {
+    let (prefix, text) = record.split_once(';')?;
+    let mut fields = prefix.split(',');
+    let priority: u32 = fields.next()?.parse().ok()?;
+    let time_us = fields.nth(1)?.parse().ok()?;
+    let text = text.lines().next().unwrap_or_default().to_owned();
+    Some(Record { facility: priority >> 3, level: priority & 7, time_us, text })
+}
+
+/// Picks the records of the unit's time that name it, come from a program, or are warnings of the kernel.
+fn select(records: Vec<Record>, subject: &Subject<'_>) -> Vec<String> {
+    let (from, to) = subject.window_us;
+    let time = from.saturating_sub(SLACK_US)..=to.saturating_add(SLACK_US);
+    let names = |text: &str| text.contains(subject.unit) || subject.mount_point.is_some_and(|at| text.contains(at));
+    let mut lines: Vec<String> = Vec::new();
+    let mut begun = String::new();
+    for record in records.into_iter().filter(|record| time.contains(&record.time_us)) {
+        let text = record.text.trim();
+        let wanted = match record.facility {
+            0 => record.level <= WARNING || names(text),
+            _ => names(text) || !text.starts_with("systemd["),
+        };
+        // mount(8) points to this very log.
+        if text.is_empty() || !wanted || text.contains("dmesg(1) may have more information") {
+            continue;
+        }
+        // mount(8) writes `mount: ` by itself, so it is a record by itself.
+        if record.facility != 0 && text.ends_with(':') {
+            begun = format!("{text} ");
+            continue;
+        }
+        let mut line = std::mem::take(&mut begun) + text;
+        line.truncate(line.floor_char_boundary(MAX_LOG_LINE_BYTES));
+        lines.push(line);
+    }
+    lines.split_off(lines.len().saturating_sub(MAX_LOG_LINES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: Subject<'_> =
+        Subject { unit: "mnt-data.mount", mount_point: Some("/mnt/data"), window_us: (5_000_000, 6_000_000) };
+
+    fn lines(records: &[&str]) -> Vec<String> {
+        select(records.iter().filter_map(|record| parse(record)).collect(), &SUBJECT)
+    }
+
+    #[test]
+    fn finds_what_mount_and_kernel_said_in_the_units_time() {
+        let log = [
+            "4,1,1000000,-;early warning",
+            "6,2,5100000,-;chatter",
+            "3,3,5200000,-;9pnet_virtio: no channels available for device isopod\n SUBSYSTEM=x",
+            "12,4,5300000,-;mount: ",
+            "12,5,5300100,-;/mnt/data: wrong fs type.",
+            "12,6,5300200,-;",
+            "12,7,5300300,-;       dmesg(1) may have more information after failed mount system call.",
+            "30,8,5400000,-;systemd[1]: mnt-data.mount: Failed with result 'exit-code'.",
+            "30,9,5400000,-;systemd[1]: Reached target Something.",
+            "nonsense",
+            "4,10,9000000,-;late warning",
+        ];
+        assert_eq!(lines(&log), [
+            "9pnet_virtio: no channels available for device isopod",
+            "mount: /mnt/data: wrong fs type.",
+            "systemd[1]: mnt-data.mount: Failed with result 'exit-code'.",
+        ]);
+    }
+
+    #[test]
+    fn keeps_the_last_lines_and_cuts_long_ones() {
+        let log: Vec<String> =
+            (0..50).map(|i| format!("3,{i},5000000,-;{i} {}", "ä".repeat(MAX_LOG_LINE_BYTES))).collect();
+        let lines = lines(&log.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(lines.len(), MAX_LOG_LINES);
+        assert!(lines[0].starts_with("30 ") && lines.iter().all(|line| line.len() <= MAX_LOG_LINE_BYTES));
+    }
+
+    #[test]
+    fn reads_this_machines_log_or_says_why_not() {
+        if let Ok(records) = read(Path::new("/dev/kmsg")) {
+            assert!(records.iter().all(|record| record.level < 8));
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(read(file.path()).unwrap(), []);
+    }
+}

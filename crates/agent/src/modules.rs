@@ -1,0 +1,130 @@
+//! Kernel modules in the guest image: `NAME.ko`, uncompressed, beside a text file `order` with one line per module:
+//!
+//! ```text
+//! NAME[ DEP...]     the modules that must be loaded before it, in order
+//! NAME builtin      part of the kernel
+//! ```
+//!
+//! A module without a line is absent. No aliases and no options: the names are the planner's.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// Where the guest image keeps its modules.
+pub(crate) const MODULES_DIR: &str = "/isopod/modules";
+
+/// Why a module was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModuleError {
+    #[error("kernel module `{name}` is not in the guest image")]
+    Absent { name: String },
+    #[error("cannot load the kernel module `{}`", .path.display())]
+    Load {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read `{}`", .path.display())]
+    Order {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file `order`: which modules there are and what they need.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Order<'t>(HashMap<&'t str, Vec<&'t str>>);
+
+impl<'t> Order<'t> {
+    pub(crate) fn parse(text: &'t str) -> Self {
+        let lines = text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            Some((words.next()?, words.collect()))
+        });
+        Self(lines.collect())
+    }
+
+    /// What to load for `wanted`, each module once and after what it needs; and the names that are absent.
+    pub(crate) fn resolve<'n>(&self, wanted: impl IntoIterator<Item = &'n str>) -> (Vec<&'t str>, Vec<&'n str>) {
+        let (mut load, mut absent) = (Vec::new(), Vec::new());
+        for name in wanted {
+            let Some((&name, needs)) = self.0.get_key_value(name) else {
+                absent.push(name);
+                continue;
+            };
+            if needs[..] == ["builtin"] {
+                continue;
+            }
+            for module in needs.iter().copied().chain([name]) {
+                if !load.contains(&module) {
+                    load.push(module);
+                }
+            }
+        }
+        (load, absent)
+    }
+}
+
+/// Loads the modules `wanted` from `dir`, going on after an error: what needs a missing module fails by itself, and
+/// with more to say.
+pub(crate) fn load(dir: &Path, wanted: &[String]) -> Vec<ModuleError> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let path = dir.join("order");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return vec![ModuleError::Order { path, source }],
+    };
+    let order = Order::parse(&text);
+    let (load, absent) = order.resolve(wanted.iter().map(String::as_str));
+    let absent = absent.into_iter().map(|name| ModuleError::Absent { name: name.to_owned() });
+    let mut errors: Vec<_> = absent.collect();
+    for name in load {
+        let path = dir.join(format!("{name}.ko"));
+        if let Err(source) = load_one(&path) {
+            errors.push(ModuleError::Load { path, source });
+        }
+    }
+    errors
+}
+
+fn load_one(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    match rustix::system::finit_module(&file, c"", 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: &str = "virtio builtin\nvirtio_pci virtio_ring\n9p 9pnet netfs\n9pnet_virtio 9pnet\n\n9pnet\n";
+
+    #[test]
+    fn loads_each_once_and_after_its_needs() {
+        let order = Order::parse(ORDER);
+        let (load, absent) = order.resolve(["virtio", "9p", "virtiofs", "9pnet_virtio", "9pnet"]);
+        assert_eq!(load, ["9pnet", "netfs", "9p", "9pnet_virtio"]);
+        assert_eq!(absent, ["virtiofs"]);
+    }
+
+    #[test]
+    fn names_the_module_that_is_absent_and_the_file_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("order"), ORDER).unwrap();
+        let errors = load(dir.path(), &["virtiofs".to_owned(), "9pnet".to_owned(), "virtio".to_owned()]);
+        let texts: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
+        let ko = dir.path().join("9pnet.ko");
+        assert_eq!(texts, [
+            "kernel module `virtiofs` is not in the guest image".to_owned(),
+            format!("cannot load the kernel module `{}`", ko.display()),
+        ]);
+    }
+}

@@ -1,0 +1,355 @@
+//! The conversation with one host: reports what systemd says of the apps, moves their standard streams, obeys.
+//!
+//! An app's end goes out in this order: its unit is at rest, its pipes are empty, its streams have ended, its message.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
+use isopod_protocol::config::GuestConfig;
+use isopod_protocol::message::{
+    AppIndex, BootTimes, ExitStatus, GuestMessage, GuestStream, HostMessage, HostStream, SyncFailure,
+};
+use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Opener, Side};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::appstate::{AppState, judge};
+use crate::pipes::{AppPipes, forward_input, forward_output};
+use crate::systemd::{Manager, ManagerError, Whom};
+use crate::{chain, diagnosis};
+
+/// The streams that an app can have.
+const STREAMS_PER_APP: usize = 3;
+
+/// The kill that cannot be ignored (signal(7)).
+const SIGKILL: u8 = 9;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("the host has closed the port")]
+    HostGone,
+    #[error("the port failed")]
+    Mux(#[source] MuxError),
+    #[error("the host opened no control stream")]
+    NoControl,
+    #[error("cannot read the host's message")]
+    Read(#[source] ReadMessageError),
+    #[error("cannot write to the host")]
+    Write(#[source] WriteMessageError),
+    #[error("cannot open a stream to the host")]
+    Open(#[source] OpenError),
+    #[error("systemd is lost")]
+    Systemd(#[source] ManagerError),
+}
+
+/// How far an app is, as the host was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Started,
+    Ended,
+}
+
+struct App {
+    told: Told,
+    /// Set when the unit is at rest, for the tasks that read its pipes.
+    ended: watch::Sender<bool>,
+    /// The end of the input's pipe that systemd opens for the app.
+    stdin_reader: Option<OwnedFd>,
+    input: Option<JoinHandle<()>>,
+    outputs: Vec<JoinHandle<()>>,
+}
+
+/// A message that waits for something.
+type Later = LocalBoxFuture<'static, GuestMessage>;
+
+/// A conversation with the host.
+pub(crate) struct Session<M> {
+    config: GuestConfig,
+    manager: M,
+    apps: Vec<App>,
+    orders: mpsc::Receiver<Result<HostMessage, ReadMessageError>>,
+    control: WriteHalf<MuxStream>,
+    driver: JoinHandle<Result<(), MuxError>>,
+    /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
+    later: FuturesUnordered<Later>,
+    all_ended: bool,
+    kill_at: Option<Instant>,
+}
+
+impl<M: Manager> Session<M> {
+    /// Begins on a port whose handshake is done: takes the control stream and opens the apps' streams.
+    pub(crate) async fn begin<T>(
+        port: T,
+        config: GuestConfig,
+        manager: M,
+        pipes: Vec<AppPipes>,
+    ) -> Result<Self, SessionError>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = Limits { incoming: 1, outgoing: STREAMS_PER_APP * config.apps.len() };
+        let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);
+        let driver = tokio::spawn(driver.run());
+        let mut control = incoming.next().await.ok_or(SessionError::HostGone)?;
+        let header: Option<HostStream> = read_message(&mut control).await.map_err(SessionError::Read)?;
+        let Some(HostStream::Control) = header else { return Err(SessionError::NoControl) };
+        let (reader, control) = tokio::io::split(control);
+        let mut apps = Vec::with_capacity(pipes.len());
+        for (app, pipes) in (0..).zip(pipes) {
+            apps.push(App::begin(&opener, app, pipes).await.map_err(SessionError::Open)?);
+        }
+        let (orders, later) = (read_orders(reader), FuturesUnordered::new());
+        Ok(Self { config, manager, apps, orders, control, driver, later, all_ended: false, kill_at: None })
+    }
+
+    /// Reports and obeys until the host is gone; `changes` names the units that have changed.
+    pub(crate) async fn run(
+        mut self,
+        mut changes: mpsc::UnboundedReceiver<String>,
+        times: BootTimes,
+        warnings: Vec<String>,
+    ) -> Result<(), SessionError> {
+        self.say(&GuestMessage::Ready(times)).await?;
+        for text in warnings {
+            self.say(&GuestMessage::Warning { text }).await?;
+        }
+        // The apps may have started, or even ended, before anyone watched.
+        for app in 0..self.apps.len() {
+            self.look_at(app).await?;
+        }
+        self.tell_all_ended().await?;
+        loop {
+            let kill_at = self.kill_at;
+            tokio::select! {
+                Some(unit) = changes.recv() => self.changed(unit, &mut changes).await?,
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order.map_err(SessionError::Read)?).await?,
+                    None => return self.host_gone().await,
+                },
+                Some(message) = self.later.next() => {
+                    self.say(&message).await?;
+                    self.tell_all_ended().await?;
+                }
+                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                    self.kill_at = None;
+                    self.kill_all().await?;
+                }
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &GuestMessage) -> Result<(), SessionError> {
+        write_message(&mut self.control, message).await.map_err(SessionError::Write)
+    }
+
+    async fn host_gone(self) -> Result<(), SessionError> {
+        match self.driver.await {
+            Ok(Err(error)) => Err(SessionError::Mux(error)),
+            _ => Err(SessionError::HostGone),
+        }
+    }
+
+    /// Looks at the units that have changed, at each once: systemd sends several signals about one change.
+    async fn changed(
+        &mut self,
+        first: String,
+        more: &mut mpsc::UnboundedReceiver<String>,
+    ) -> Result<(), SessionError> {
+        let mut units = BTreeSet::from([first]);
+        units.extend(std::iter::from_fn(|| more.try_recv().ok()));
+        for app in 0..self.apps.len() {
+            if units.contains(&self.config.apps[app].unit) {
+                self.look_at(app).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports what is new about an app.
+    async fn look_at(&mut self, app: usize) -> Result<(), SessionError> {
+        if self.apps[app].told == Told::Ended {
+            return Ok(());
+        }
+        let config = &self.config.apps[app];
+        let state = self.manager.service(&config.unit).await.map_err(SessionError::Systemd)?;
+        let index = wire_index(app);
+        let last = match judge(&state) {
+            AppState::Pending => return Ok(()),
+            AppState::Running { uptime_ms } => return self.started(app, uptime_ms).await,
+            AppState::Exited { uptime_ms, status } => {
+                if state.active_enter_us > 0 {
+                    self.started(app, uptime_ms).await?;
+                }
+                GuestMessage::Exited { app: index, status }
+            }
+            AppState::NotExecuted => {
+                let status = ExitStatus::Code(diagnosis::exec_failure(config));
+                GuestMessage::Exited { app: index, status }
+            }
+            AppState::NeverRan { step } => {
+                let cause = diagnosis::cause(&self.manager, config, step).await;
+                GuestMessage::Failed { app: index, cause: cause.map_err(SessionError::Systemd)? }
+            }
+        };
+        self.later.push(self.apps[app].end(last));
+        Ok(())
+    }
+
+    async fn started(&mut self, app: usize, uptime_ms: u64) -> Result<(), SessionError> {
+        if self.apps[app].told != Told::Nothing {
+            return Ok(());
+        }
+        self.apps[app].told = Told::Started;
+        // systemd has opened it for the app: from now on writing fails when the app no longer reads.
+        self.apps[app].stdin_reader = None;
+        self.say(&GuestMessage::Started { app: wire_index(app), uptime_ms }).await
+    }
+
+    /// Says that all have ended, once, when the last app's message is out.
+    async fn tell_all_ended(&mut self) -> Result<(), SessionError> {
+        let ended = self.apps.iter().all(|app| app.told == Told::Ended);
+        if self.all_ended || !ended || !self.later.is_empty() {
+            return Ok(());
+        }
+        self.all_ended = true;
+        self.say(&GuestMessage::AllEnded).await
+    }
+
+    async fn obey(&mut self, order: HostMessage) -> Result<(), SessionError> {
+        match order {
+            HostMessage::Stop { grace_ms } => {
+                let grace = Duration::from_millis(grace_ms.into());
+                let kill_at = Instant::now() + grace;
+                self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+                self.for_each_unit(async |manager, unit| manager.stop(unit).await).await
+            }
+            HostMessage::Signal { app, signal } => {
+                let Some(config) = self.config.apps.get(usize::from(app)) else {
+                    let text = format!("no signal {signal} to app {app}: there is no such app");
+                    return self.say(&GuestMessage::Warning { text }).await;
+                };
+                let sent = self.manager.kill(&config.unit, Whom::Main, signal).await;
+                self.warn(sent).await
+            }
+            HostMessage::Finish => {
+                self.later.push(Box::pin(sync(self.config.shares.clone())));
+                Ok(())
+            }
+        }
+    }
+
+    async fn kill_all(&mut self) -> Result<(), SessionError> {
+        self.for_each_unit(async |manager, unit| manager.kill(unit, Whom::All, SIGKILL).await).await
+    }
+
+    /// Does something to the unit of each app that has not ended, in the order of declaration.
+    async fn for_each_unit(
+        &mut self,
+        action: impl AsyncFn(&M, &str) -> Result<(), ManagerError>,
+    ) -> Result<(), SessionError> {
+        for app in 0..self.apps.len() {
+            if self.apps[app].told != Told::Ended {
+                let done = action(&self.manager, &self.config.apps[app].unit).await;
+                self.warn(done).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn warn(&mut self, done: Result<(), ManagerError>) -> Result<(), SessionError> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => self.say(&GuestMessage::Warning { text: chain(&error) }).await,
+        }
+    }
+}
+
+impl App {
+    /// Opens an app's streams to the host and begins to move bytes.
+    async fn begin(opener: &Opener, app: AppIndex, pipes: AppPipes) -> Result<Self, OpenError> {
+        let (ended, _) = watch::channel(false);
+        let mut outputs = Vec::with_capacity(2);
+        for (header, pipe) in
+            [(GuestStream::Stdout { app }, pipes.stdout), (GuestStream::Stderr { app }, pipes.stderr)]
+        {
+            let stream = opener.open(&header).await?;
+            outputs.push(tokio::spawn(forward_output(pipe, stream, ended.subscribe())));
+        }
+        let (mut input, mut stdin_reader) = (None, None);
+        if let Some(stdin) = pipes.stdin {
+            let stream = opener.open(&GuestStream::Stdin { app }).await?;
+            input = Some(tokio::spawn(forward_input(stream, stdin.writer)));
+            stdin_reader = Some(stdin.reader);
+        }
+        Ok(Self { told: Told::Nothing, ended, stdin_reader, input, outputs })
+    }
+
+    /// Ends an app: `last` is due when its output is out.
+    fn end(&mut self, last: GuestMessage) -> Later {
+        self.told = Told::Ended;
+        self.stdin_reader = None;
+        if let Some(input) = self.input.take() {
+            input.abort();
+        }
+        self.ended.send_replace(true);
+        let outputs = std::mem::take(&mut self.outputs);
+        Box::pin(async move {
+            for output in outputs {
+                let _ = output.await;
+            }
+            last
+        })
+    }
+}
+
+/// An app's number as the wire has it; the host, which made the configuration, allows fewer apps than there are
+/// numbers.
+fn wire_index(app: usize) -> AppIndex {
+    AppIndex::try_from(app).unwrap_or(AppIndex::MAX)
+}
+
+/// Reads the host's messages as a task, because reading one cannot be cancelled.
+fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<Result<HostMessage, ReadMessageError>> {
+    let (orders, received) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(order) = read_message(&mut control).await.transpose() {
+            let last = order.is_err();
+            if orders.send(order).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    received
+}
+
+/// Writes the shares back to the host.
+async fn sync(shares: Vec<String>) -> GuestMessage {
+    let synced = tokio::task::spawn_blocking(move || {
+        let failed = shares.into_iter().filter_map(|mount_point| {
+            let error = sync_one(&mount_point).err()?;
+            Some(SyncFailure { mount_point, error: error.to_string() })
+        });
+        failed.collect()
+    });
+    let failed = synced.await.unwrap_or_else(|panic| {
+        vec![SyncFailure { mount_point: String::new(), error: panic.to_string() }]
+    });
+    GuestMessage::Synced { failed }
+}
+
+fn sync_one(mount_point: &str) -> std::io::Result<()> {
+    let share = std::fs::File::open(mount_point)?;
+    rustix::fs::syncfs(&share)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

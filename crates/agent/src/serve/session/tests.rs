@@ -1,0 +1,288 @@
+//! A session with a made-up systemd, real pipes and a host that speaks the protocol.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use isopod_protocol::config::{CONFIG_VERSION, GuestApp};
+use isopod_protocol::mux::Incoming;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+use super::*;
+use crate::appstate::{Active, ServiceState};
+use crate::pipes;
+use crate::systemd::UnitState;
+
+/// A systemd that is told what its units are, and remembers what it was asked to do.
+#[derive(Clone, Default)]
+struct Puppet {
+    states: Arc<Mutex<HashMap<String, ServiceState>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Manager for Puppet {
+    async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
+        let waiting = ServiceState { job: true, ..ServiceState::default() };
+        Ok(self.states.lock().unwrap().get(unit).cloned().unwrap_or(waiting))
+    }
+
+    async fn unit(&self, _: &str) -> Result<UnitState, ManagerError> {
+        Ok(UnitState { load: "not-found".to_owned(), ..UnitState::default() })
+    }
+
+    async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push(format!("stop {unit}"));
+        Ok(())
+    }
+
+    async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push(format!("kill {unit} {whom:?} {signal}"));
+        Ok(())
+    }
+}
+
+/// Both ends of a session.
+struct Stage {
+    puppet: Puppet,
+    changes: mpsc::UnboundedSender<String>,
+    control: MuxStream,
+    incoming: Incoming,
+    dir: tempfile::TempDir,
+}
+
+/// The states of an app's unit.
+fn running() -> ServiceState {
+    ServiceState {
+        active: Active::Active,
+        active_enter_us: 2_000_000,
+        exec_main_start_us: 1_900_000,
+        ..ServiceState::default()
+    }
+}
+
+fn exited(status: i32) -> ServiceState {
+    ServiceState { active: Active::Inactive, exec_main_code: 1, exec_main_status: status, ..running() }
+}
+
+fn app(dir: &Path, name: &str) -> GuestApp {
+    let path = |stream: &str| dir.join(format!("{name}.{stream}")).to_str().unwrap().to_owned();
+    for stream in ["stdout", "stderr"] {
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, path(stream), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    GuestApp {
+        name: name.to_owned(),
+        unit: format!("{name}.service"),
+        stdin: Some(path("stdin")),
+        stdout: path("stdout"),
+        stderr: path("stderr"),
+        executable: "/bin/true".to_owned(),
+        mounts: Vec::new(),
+    }
+}
+
+impl Stage {
+    async fn set(names: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let apps: Vec<GuestApp> = names.iter().map(|name| app(dir.path(), name)).collect();
+        let shares = vec![dir.path().to_str().unwrap().to_owned(), "/nonexistent/share".to_owned()];
+        let config =
+            GuestConfig { version: CONFIG_VERSION, hostname: "pod".to_owned(), modules: Vec::new(), shares, apps };
+        let pipes = config.apps.iter().map(|app| {
+            let (pipes, errors) = pipes::open(app);
+            assert!(errors.is_empty(), "{errors:?}");
+            pipes
+        });
+        let pipes = pipes.collect();
+        let (host, guest) = tokio::io::duplex(4096);
+        let puppet = Puppet::default();
+        let (changes, changed) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
+        let limits = Limits { incoming: STREAMS_PER_APP * names.len(), outgoing: 1 };
+        let (opener, incoming, driver) = mux::start(host, Side::Host, limits);
+        tokio::spawn(driver.run());
+        let control = opener.open(&HostStream::Control).await.unwrap();
+        Self { puppet, changes, control, incoming, dir }
+    }
+
+    async fn stream(&mut self) -> (GuestStream, MuxStream) {
+        let mut stream = self.incoming.next().await.unwrap();
+        (read_message(&mut stream).await.unwrap().unwrap(), stream)
+    }
+
+    async fn hear(&mut self) -> GuestMessage {
+        read_message(&mut self.control).await.unwrap().unwrap()
+    }
+
+    async fn order(&mut self, order: HostMessage) {
+        write_message(&mut self.control, &order).await.unwrap();
+    }
+
+    fn change(&self, app: &str, state: ServiceState) {
+        self.puppet.states.lock().unwrap().insert(format!("{app}.service"), state);
+        self.changes.send(format!("{app}.service")).unwrap();
+    }
+
+    fn writer(&self, pipe: &str) -> std::fs::File {
+        std::fs::OpenOptions::new().write(true).open(self.dir.path().join(pipe)).unwrap()
+    }
+}
+
+async fn serve(
+    port: DuplexStream,
+    config: GuestConfig,
+    puppet: Puppet,
+    pipes: Vec<AppPipes>,
+    changes: mpsc::UnboundedReceiver<String>,
+) {
+    let session = Session::begin(port, config, puppet, pipes).await.unwrap();
+    session.run(changes, BootTimes::default(), vec!["a warning".to_owned()]).await.unwrap_err();
+}
+
+/// Runs a test as the agent runs: one thread, and a deadline.
+fn on_stage(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(30), test()).await }).unwrap();
+}
+
+#[test]
+fn reports_an_app_from_start_to_end_with_all_its_output() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let (header, mut stdout) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stdout { app: 0 });
+        let (header, mut stderr) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stderr { app: 0 });
+        let (header, mut stdin) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stdin { app: 0 });
+        assert_eq!(stage.hear().await, GuestMessage::Ready(BootTimes::default()));
+        assert_eq!(stage.hear().await, GuestMessage::Warning { text: "a warning".to_owned() });
+
+        // What systemd does for the app: opens its streams, before the host hears of a start.
+        let mut input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        let (mut out, err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
+        stage.change("web", running());
+        assert_eq!(stage.hear().await, GuestMessage::Started { app: 0, uptime_ms: 1900 });
+
+        stdin.write_all(b"hello").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let read = tokio::task::spawn_blocking(move || std::io::read_to_string(&mut input).unwrap());
+        assert_eq!(read.await.unwrap(), "hello");
+
+        // More than the pipe holds at the very end, and nothing but the unit's state says that it is the end.
+        out.write_all(&[b'x'; 60_000]).unwrap();
+        drop((out, err));
+        stage.change("web", exited(3));
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes.len(), 60_000);
+        assert_eq!(stderr.read(&mut [0; 9]).await.unwrap(), 0);
+        assert_eq!(stage.hear().await, GuestMessage::Exited { app: 0, status: ExitStatus::Code(3) });
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+
+        stage.order(HostMessage::Finish).await;
+        let GuestMessage::Synced { failed } = stage.hear().await else { panic!() };
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].mount_point, "/nonexistent/share");
+        assert!(failed[0].error.contains("No such file"));
+    });
+}
+
+#[test]
+fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a", "b"]).await;
+        stage.change("a", exited(0));
+        stage.change("b", ServiceState::default());
+        let mut heard = Vec::new();
+        for _ in 0..6 {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Unit {
+            unit: "b.service".to_owned(),
+            result: "not-found".to_owned(),
+            log: Vec::new(),
+        };
+        assert_eq!(heard[2..], [
+            GuestMessage::Started { app: 0, uptime_ms: 1900 },
+            GuestMessage::Exited { app: 0, status: ExitStatus::Code(0) },
+            GuestMessage::Failed { app: 1, cause },
+            GuestMessage::AllEnded,
+        ]);
+    });
+}
+
+#[test]
+fn a_stalled_reader_stalls_its_own_pipe_only() {
+    const BYTES: usize = 10 << 20;
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let (_, stdout) = stage.stream().await;
+        let (_, mut stderr) = stage.stream().await;
+        stage.change("web", running());
+        let (mut out, mut err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
+        let stalled = std::thread::spawn(move || out.write_all(&[b'o'; BYTES]));
+        let flowing = std::thread::spawn(move || err.write_all(&[b'e'; BYTES]));
+        let mut left = BYTES;
+        let mut buffer = vec![0; 64 * 1024];
+        while left > 0 {
+            left -= stderr.read(&mut buffer).await.unwrap();
+        }
+        flowing.join().unwrap().unwrap();
+        assert!(!stalled.is_finished(), "10 MB do not fit into the windows of a stream");
+        // Hanging up lets the app go on, into nothing.
+        drop(stdout);
+        while !stalled.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stalled.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn stops_in_order_and_kills_after_the_grace() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a", "b"]).await;
+        stage.change("a", running());
+        stage.change("b", running());
+        stage.order(HostMessage::Signal { app: 1, signal: 10 }).await;
+        stage.order(HostMessage::Stop { grace_ms: 3_600_000 }).await;
+        stage.order(HostMessage::Stop { grace_ms: 20 }).await;
+        let asked = |stage: &Stage| stage.puppet.asked.lock().unwrap().clone();
+        while asked(&stage).len() < 7 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(asked(&stage), [
+            "kill b.service Main 10",
+            "stop a.service",
+            "stop b.service",
+            "stop a.service",
+            "stop b.service",
+            "kill a.service All 9",
+            "kill b.service All 9",
+        ]);
+        stage.order(HostMessage::Signal { app: 7, signal: 9 }).await;
+        let mut heard = stage.hear().await;
+        while !matches!(&heard, GuestMessage::Warning { text } if text.contains("no such app")) {
+            heard = stage.hear().await;
+        }
+    });
+}
+
+#[test]
+fn input_that_nobody_reads_ends_the_hosts_stream() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let _outputs = (stage.stream().await, stage.stream().await);
+        let (_, mut stdin) = stage.stream().await;
+        let input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        stage.change("web", running());
+        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        drop(input);
+        while stdin.write_all(b"anyone?").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}

@@ -1,0 +1,37 @@
+//! The few things of the guest that are the agent's to set up: the host name, and `/dev/pts` and `/dev/shm` where
+//! systemd left them out. Nothing here keeps a pod from running; what fails is a warning.
+
+use std::path::Path;
+
+use rustix::mount::{MountFlags, mount};
+
+use crate::mountinfo;
+
+/// How long the kernel has been running, in milliseconds.
+pub(crate) fn uptime_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Sets the guest up; returns what could not be done.
+pub(crate) fn run(hostname: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Err(errno) = rustix::system::sethostname(hostname.as_bytes()) {
+        warnings.push(format!("cannot set the host name `{hostname}`: {errno}"));
+    }
+    let mounts = std::fs::read("/proc/self/mountinfo").map(|text| mountinfo::parse(&text)).unwrap_or_default();
+    // The options are systemd's own (src/shared/mount-setup.c).
+    let pts = (MountFlags::NOSUID | MountFlags::NOEXEC, "devpts", c"mode=0620,gid=5,ptmxmode=0666");
+    let shm = (MountFlags::NOSUID | MountFlags::NODEV, "tmpfs", c"mode=01777");
+    for (at, (flags, fs_type, options)) in [("/dev/pts", pts), ("/dev/shm", shm)] {
+        if mountinfo::visible(&mounts, Path::new(at)).is_some_and(|mount| mount.mount_point == Path::new(at)) {
+            continue;
+        }
+        let made = std::fs::create_dir_all(at)
+            .and_then(|()| mount(fs_type, at, fs_type, flags, options).map_err(Into::into));
+        if let Err(error) = made {
+            warnings.push(format!("cannot mount `{at}`: {error}"));
+        }
+    }
+    warnings
+}

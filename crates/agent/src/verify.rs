@@ -1,0 +1,122 @@
+//! `verify APP`: is every mount that the app needs there, on top, of the right kind, and read-only where it must be?
+//! It runs before the app, and its failure keeps the app from starting. It mends nothing.
+
+use std::io;
+use std::path::Path;
+
+use isopod_protocol::config::{GuestApp, GuestConfig, GuestMount};
+
+use crate::config::{self, ConfigError};
+use crate::mountinfo::{self, Mount};
+
+/// Why an app's mounts are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerifyError {
+    #[error("no configuration")]
+    Config(#[source] ConfigError),
+    #[error("the pod has no app `{app}`")]
+    NoSuchApp { app: String },
+    #[error("cannot read `/proc/self/mountinfo`")]
+    Mountinfo(#[source] io::Error),
+    #[error("app `{app}`: {}", .faults.join("; "))]
+    Faults { app: String, faults: Vec<String> },
+}
+
+/// Checks the app named `app` of this guest.
+pub(crate) fn run(app: &str) -> Result<(), VerifyError> {
+    let config = config::read(Path::new(config::POD_CONFIG)).map_err(VerifyError::Config)?;
+    let mountinfo = std::fs::read("/proc/self/mountinfo").map_err(VerifyError::Mountinfo)?;
+    check(&config, app, &mountinfo::parse(&mountinfo))
+}
+
+fn check(config: &GuestConfig, app: &str, mounts: &[Mount]) -> Result<(), VerifyError> {
+    let no_such_app = || VerifyError::NoSuchApp { app: app.to_owned() };
+    let app: &GuestApp = config.apps.iter().find(|a| a.name == app).ok_or_else(no_such_app)?;
+    let faults: Vec<String> = app.mounts.iter().filter_map(|mount| fault(mount, mounts)).collect();
+    if faults.is_empty() { Ok(()) } else { Err(VerifyError::Faults { app: app.name.clone(), faults }) }
+}
+
+/// What is wrong with a mount, in words that name the volume and the unit.
+fn fault(wanted: &GuestMount, mounts: &[Mount]) -> Option<String> {
+    let found = mountinfo::visible(mounts, Path::new(&wanted.mount_point));
+    let wrong = match found.filter(|found| found.mount_point == Path::new(&wanted.mount_point)) {
+        None => "is not mounted".to_owned(),
+        Some(found) => match &wanted.fs_type {
+            Some(fs_type) if *fs_type != found.fs_type => {
+                format!("is of type `{}`, not `{fs_type}`", found.fs_type)
+            }
+            _ if wanted.read_only && !found.read_only => "is writable and must be read-only".to_owned(),
+            _ => return None,
+        },
+    };
+    let what = match &wanted.volume {
+        Some(volume) => format!("volume `{volume}`"),
+        None => "part of the root filesystem".to_owned(),
+    };
+    Some(format!("{what} at `{}` {wrong} (unit `{}`)", wanted.mount_point, wanted.unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use isopod_protocol::config::CONFIG_VERSION;
+
+    use super::*;
+
+    fn wanted(at: &str, fs_type: Option<&str>, read_only: bool) -> GuestMount {
+        GuestMount {
+            unit: format!("{}.mount", at.trim_start_matches('/')),
+            mount_point: at.to_owned(),
+            volume: Some("data".to_owned()),
+            fs_type: fs_type.map(str::to_owned),
+            read_only,
+        }
+    }
+
+    fn config(mounts: Vec<GuestMount>) -> GuestConfig {
+        let app = GuestApp {
+            name: "web".to_owned(),
+            unit: "web.service".to_owned(),
+            stdin: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            executable: String::new(),
+            mounts,
+        };
+        GuestConfig {
+            version: CONFIG_VERSION,
+            hostname: "pod".to_owned(),
+            modules: Vec::new(),
+            shares: Vec::new(),
+            apps: vec![app],
+        }
+    }
+
+    const MOUNTS: &[u8] = b"1 1 0:2 / / rw - rootfs rootfs rw\n\
+        2 1 0:3 / /srv rw - 9p isopod rw\n\
+        3 1 0:4 / /ro ro - 9p isopod rw\n";
+
+    fn verdict(mounts: Vec<GuestMount>) -> Result<(), String> {
+        check(&config(mounts), "web", &mountinfo::parse(MOUNTS)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn passes_what_is_as_it_must_be() {
+        let mounts = vec![wanted("/srv", Some("9p"), false), wanted("/ro", Some("9p"), true), wanted("/ro", None, false)];
+        assert_eq!(verdict(mounts), Ok(()));
+    }
+
+    #[test]
+    fn names_app_volume_unit_and_fault() {
+        let mounts = vec![
+            wanted("/srv", Some("virtiofs"), false),
+            wanted("/srv", Some("9p"), true),
+            wanted("/srv/deep", None, false),
+        ];
+        let text = "app `web`: volume `data` at `/srv` is of type `9p`, not `virtiofs` (unit `srv.mount`); \
+            volume `data` at `/srv` is writable and must be read-only (unit `srv.mount`); \
+            volume `data` at `/srv/deep` is not mounted (unit `srv/deep.mount`)";
+        assert_eq!(verdict(mounts), Err(text.to_owned()));
+        let nobody = check(&config(Vec::new()), "db", &[]).unwrap_err();
+        assert_eq!(nobody.to_string(), "the pod has no app `db`");
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: from arguments to values, without a look at the environment, the terminal or any file.
+//!
+//! ```text
+//! isopod [GLOBAL] run [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
+//!                     └ commands.rs ┘└──────────────── group.rs: one group per app ────────────────┘
+//!                                                      pod.rs: pod flags and groups -> PodSpec
+//! ```
+//!
+//! As with rkt, `---` ends an app, also within the app's own arguments, and flags belong to the image before them. What is
+//! wrong with the flags of a pod is reported all at once; only what clap finds (a missing value, a word that is none of
+//! the choices) ends the reading at the first fault.
+
+mod commands;
+mod error;
+mod group;
+mod pod;
+
+pub(crate) use error::{ArgFault, ArgsError};
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use isopod_spec::{Machine, PodSpec};
+
+/// A command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cli {
+    /// What applies to every command.
+    pub(crate) global: Global,
+    /// What to do.
+    pub(crate) command: Command,
+}
+
+/// What applies to every command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Global {
+    /// `--dir`: where images and pods are kept; `None`: the default place.
+    pub(crate) dir: Option<PathBuf>,
+    /// `--log-level`.
+    pub(crate) log_level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what the user should know.
+    #[default]
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And every message between host and guest.
+    Trace,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// `run`: run a pod.
+    Run(RunArgs),
+    /// `plan`: show what `run` would do.
+    Plan(PlanArgs),
+    /// `image import`: read an image into the store.
+    ImageImport(ImportArgs),
+    /// `image list`: show the images in the store.
+    ImageList(ListArgs),
+}
+
+/// The arguments of `run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunArgs {
+    /// What to run.
+    pub(crate) source: PodSource,
+    /// `--stop-timeout`: how long the apps have to stop before the machine ends.
+    pub(crate) stop_timeout: Duration,
+}
+
+/// Where the pod comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PodSource {
+    /// The command line.
+    Apps(PodSpec),
+    /// `--pod-manifest`: a file that the caller reads.
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// The machine, which a manifest does not describe.
+        machine: Machine,
+    },
+}
+
+/// The arguments of `plan`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlanArgs {
+    /// What to plan: the arguments of `run`.
+    pub(crate) run: RunArgs,
+    /// `--profile`.
+    pub(crate) profile: Profile,
+    /// `--hypervisor`.
+    pub(crate) hypervisor: Hypervisor,
+    /// `--format`.
+    pub(crate) format: PlanFormat,
+    /// `--write`: the directory to write the pod's files to.
+    pub(crate) write: Option<PathBuf>,
+    /// `--verify`: let systemd read the units that were planned.
+    pub(crate) verify: bool,
+}
+
+/// How the units of a pod are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// The project's own way.
+    #[default]
+    Default,
+    /// As rkt's kvm flavour did.
+    Rkt,
+}
+
+/// Whose command line the plan shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Hypervisor {
+    /// QEMU.
+    #[default]
+    Qemu,
+    /// kvmtool's `lkvm`, which cannot be run, only planned.
+    Lkvm,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PlanFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// Versioned JSON.
+    Json,
+    /// A graph, for graphviz.
+    Dot,
+    /// A graph, drawn.
+    Svg,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// Versioned JSON.
+    Json,
+}
+
+/// The arguments of `image import`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImportArgs {
+    /// What to import.
+    pub(crate) reference: isopod_spec::ImageReference,
+    /// `--name`: its name in the store; `None`: the one it brings.
+    pub(crate) name: Option<String>,
+}
+
+/// The arguments of `image list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListArgs {
+    /// `--format`.
+    pub(crate) format: ListFormat,
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// [`ArgsError::Asked`] where help or the version is asked for, otherwise what is wrong with it.
+pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, ArgsError> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let (head, groups) = match group::pod_command(&argv) {
+        Some(_) => group::split(&argv),
+        None => (argv.as_slice(), group::Groups::default()),
+    };
+    let matches = commands::root()
+        .try_get_matches_from(head)
+        .map_err(|error| ArgsError::from_clap(error, &argv))?;
+    let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
+    let command = match name {
+        "run" => Command::Run(pod::read_run("run", sub, groups)?),
+        "plan" => Command::Plan(read_plan(sub, groups)?),
+        _ => read_image_command(sub)?,
+    };
+    Ok(Cli {
+        global: read_global(&matches),
+        command,
+    })
+}
+
+fn read_global(matches: &ArgMatches) -> Global {
+    Global {
+        dir: matches.get_one("dir").cloned(),
+        log_level: chosen(matches, "log-level"),
+    }
+}
+
+fn read_plan(matches: &ArgMatches, groups: group::Groups) -> Result<PlanArgs, ArgsError> {
+    Ok(PlanArgs {
+        run: pod::read_run("plan", matches, groups)?,
+        profile: chosen(matches, "profile"),
+        hypervisor: chosen(matches, "hypervisor"),
+        format: chosen(matches, "format"),
+        write: matches.get_one("write").cloned(),
+        verify: matches.get_flag("verify"),
+    })
+}
+
+fn read_image_command(matches: &ArgMatches) -> Result<Command, ArgsError> {
+    let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
+    if name == "list" {
+        return Ok(Command::ImageList(ListArgs {
+            format: chosen(sub, "format"),
+        }));
+    }
+    let reference: &OsString = sub.get_one("reference").expect("clap requires it");
+    let reference = isopod_spec::ImageReference::parse(reference).map_err(ArgFault::Reference)?;
+    Ok(Command::ImageImport(ImportArgs {
+        reference,
+        name: sub.get_one("name").cloned(),
+    }))
+}
+
+/// The value of a flag with choices.
+fn chosen<T: Copy + Default + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> T {
+    matches.get_one(id).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! The commands and their flags, as clap takes them: one table for reading and for help.
+//!
+//! The flags of `run` and `plan` are two tables: the pod's, which end at the first image, and an app's, which follow it.
+//! For reading, clap gets them apart; for help, together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::{Arg, ArgAction, Command, value_parser};
+use isopod_spec::{Accel, ShareTransport};
+
+use super::{Hypervisor, ListFormat, LogLevel, PlanFormat, Profile};
+
+/// Help is this wide at most, in columns; clap would ask the terminal and the environment otherwise.
+const HELP_WIDTH: usize = 100;
+
+const POD_HEADING: &str = "Pod flags (before the first image)";
+const PLAN_HEADING: &str = "Plan flags (before the first image)";
+const APP_HEADING: &str = "App flags (each after the image that it is for)";
+const GLOBAL_HEADING: &str = "Global flags";
+
+const RUN_USAGE: &str = "\
+isopod run [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
+       isopod run [POD FLAGS] --pod-manifest FILE";
+
+const PLAN_USAGE: &str = "\
+isopod plan [PLAN FLAGS] [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE ...]...
+       isopod plan [PLAN FLAGS] [POD FLAGS] --pod-manifest FILE";
+
+const IMAGES: &str = "\
+Images:
+  oci:DIR[:TAG]                     a directory with an OCI image layout
+  oci-archive:FILE[:TAG]            a tar file of one
+  docker-archive:FILE[:NAME[:TAG]]  the output of `docker save`
+
+`---` ends an app and begins the next; `--` separates an app's flags from its arguments.
+";
+
+const RUN_EXAMPLES: &str = "
+Examples:
+  One app, with arguments in place of the image's own:
+    isopod run oci:/images/alpine -- echo hello
+
+  A host directory, read-only:
+    isopod run oci:/images/web -v ./site:/usr/share/web:ro
+
+  Two apps that share a volume:
+    isopod run --volume data,kind=host,source=/srv/data \\
+      oci:/images/writer --mount volume=data,target=/data \\
+      --- oci:/images/reader --mount volume=data,target=/in,readOnly
+
+  An empty volume of 64 MiB in every app:
+    isopod run --volume tmp,kind=empty,mode=1777,size=64m --mount volume=tmp,target=/tmp \\
+      oci:/images/a --- oci:/images/b
+
+  A path with a comma in it, quoted as in CSV:
+    isopod run --volume 'data,kind=host,\"source=/srv/a,b\"' \\
+      oci:/images/a --mount volume=data,target=/d
+";
+
+const PLAN_EXAMPLES: &str = "
+Examples:
+  What `isopod run` would do with the same arguments:
+    isopod plan oci:/images/web -v ./site:/usr/share/web:ro
+
+  As rkt's kvm flavour laid it out, for lkvm:
+    isopod plan --profile rkt --hypervisor lkvm --pod-manifest pod.json
+
+  The units, written to a directory and read by systemd:
+    isopod plan --write ./plan --verify oci:/images/web
+";
+
+/// All commands, for reading a command line: of `run` and `plan` the pod's flags only, and `words`, which begin with the
+/// first image.
+pub(super) fn root() -> Command {
+    let words = || {
+        Arg::new("words")
+            .num_args(0..)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true)
+    };
+    let words = || words().value_parser(value_parser!(OsString));
+    Command::new("isopod")
+        .bin_name("isopod")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs pods of container images, each pod in a virtual machine of its own")
+        .term_width(HELP_WIDTH)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .args(global_flags())
+        .subcommand(run().args(pod_flags()).arg(words()))
+        .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()))
+        .subcommand(image())
+}
+
+/// The help of `run` or `plan`: the pod's flags, the app's flags and examples.
+pub(super) fn pod_help(command: &str) -> StyledStr {
+    let (command, flags, examples) = match command {
+        "plan" => (plan(), plan_flags(), PLAN_EXAMPLES),
+        _ => (run(), Vec::new(), RUN_EXAMPLES),
+    };
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help("Print this help");
+    // Two tables, since `--mount` is in both.
+    let app_help = app()
+        .disable_help_flag(true)
+        .help_template("{all-args}")
+        .render_help();
+    command
+        .term_width(HELP_WIDTH)
+        .disable_help_flag(true)
+        .args(flags)
+        .args(pod_flags())
+        .args(global_flags())
+        .arg(help.help_heading(GLOBAL_HEADING))
+        .after_help(format!("{}\n{IMAGES}{examples}", app_help.ansi()))
+        .render_help()
+}
+
+/// The flags of one app, which follow its image.
+pub(super) fn app() -> Command {
+    Command::new("app")
+        .no_binary_name(true)
+        .term_width(HELP_WIDTH)
+        .args(app_flags())
+}
+
+/// Whether `flag` (`--name`, `-n`) belongs before the first image.
+pub(super) fn is_pod_flag(flag: &str) -> bool {
+    has_flag(&[pod_flags(), plan_flags(), global_flags()].concat(), flag)
+}
+
+/// Whether `flag` (`--name`, `-n`) belongs after an image.
+pub(super) fn is_app_flag(flag: &str) -> bool {
+    has_flag(&app_flags(), flag)
+}
+
+fn has_flag(flags: &[Arg], flag: &str) -> bool {
+    let is = |arg: &Arg| match (flag.strip_prefix("--"), flag.strip_prefix('-')) {
+        (Some(long), _) => arg.get_long() == Some(long),
+        (None, Some(short)) => arg.get_short().is_some_and(|c| short == c.to_string()),
+        _ => false,
+    };
+    flags.iter().any(is)
+}
+
+/// The long names of all flags of pods and apps, without the dashes.
+pub(super) fn flag_names() -> Vec<String> {
+    let flags = [pod_flags(), app_flags()].concat();
+    flags
+        .iter()
+        .filter_map(|flag| flag.get_long())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn run() -> Command {
+    Command::new("run")
+        .about("Run a pod and wait for it")
+        .override_usage(RUN_USAGE)
+}
+
+fn plan() -> Command {
+    Command::new("plan")
+        .about("Show what `run` would do")
+        .override_usage(PLAN_USAGE)
+}
+
+fn image() -> Command {
+    let reference = Arg::new("reference")
+        .value_name("REFERENCE")
+        .required(true)
+        .value_parser(value_parser!(OsString));
+    let name =
+        value_flag("name", "NAME").help("The image's name in the store, in place of the one it brings");
+    let formats = choice(&[("text", ListFormat::Text), ("json", ListFormat::Json)]);
+    Command::new("image")
+        .about("Work with the images in the store")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(
+            Command::new("import")
+                .about("Read an image into the store")
+                .args([
+                    reference.help(
+                        "`oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME[:TAG]]`",
+                    ),
+                    name.value_parser(clap::builder::NonEmptyStringValueParser::new()),
+                ]),
+        )
+        .subcommand(
+            Command::new("list").about("List the images in the store").arg(
+                value_flag("format", "FORMAT")
+                    .value_parser(formats)
+                    .help("How to print them [default: text]"),
+            ),
+        )
+}
+
+fn global_flags() -> Vec<Arg> {
+    let levels = choice(&[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ]);
+    let flags = [
+        value_flag("dir", "DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Keep images and pods in DIR"),
+        value_flag("log-level", "LEVEL")
+            .value_parser(levels)
+            .help("Log this much [default: warn]"),
+    ];
+    flags
+        .map(|flag| flag.global(true).help_heading(GLOBAL_HEADING))
+        .into()
+}
+
+/// The flags of a pod, which stand before its first image.
+fn pod_flags() -> Vec<Arg> {
+    let accels = choice(&[("auto", Accel::Auto), ("kvm", Accel::Kvm), ("tcg", Accel::Tcg)]);
+    let transports = choice(&[
+        ("auto", ShareTransport::Auto),
+        ("virtiofs", ShareTransport::Virtiofs),
+        ("9p", ShareTransport::NineP),
+    ]);
+    let flags = [
+        many("volume", "NAME,kind=...").help(
+            "Declare a volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL]\
+             [,propagation=private|rslave] or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES]\
+             [,medium=memory|disk]",
+        ),
+        many("mount", "volume=NAME,target=PATH")
+            .help("Mount a volume in every app; an app's own mount at the same target wins"),
+        raw("memory", "SIZE").help("The machine's memory, such as 512m or 2g [default: 512m]"),
+        raw("cpus", "N").help("The machine's virtual CPUs [default: 1]"),
+        value_flag("accel", "ACCEL")
+            .value_parser(accels)
+            .help("KVM or emulation [default: auto]"),
+        value_flag("transport", "TRANSPORT")
+            .value_parser(transports)
+            .help("How host volumes are shared [default: auto]"),
+        Arg::new("no-implicit-volumes")
+            .long("no-implicit-volumes")
+            .action(ArgAction::SetTrue)
+            .help("Refuse an image's mount point without a volume, rather than give it an empty one"),
+        value_flag("stop-timeout", "SECONDS")
+            .value_parser(value_parser!(u32))
+            .help("How long the apps have to stop [default: 10]"),
+        value_flag("pod-manifest", "FILE")
+            .value_parser(value_parser!(PathBuf))
+            .conflicts_with_all(["volume", "mount", "no-implicit-volumes"])
+            .help("Read apps and volumes from an appc pod manifest"),
+    ];
+    flags.map(|flag| flag.help_heading(POD_HEADING)).into()
+}
+
+/// The flags that `plan` has beyond those of `run`.
+fn plan_flags() -> Vec<Arg> {
+    let formats = choice(&[
+        ("text", PlanFormat::Text),
+        ("json", PlanFormat::Json),
+        ("dot", PlanFormat::Dot),
+        ("svg", PlanFormat::Svg),
+    ]);
+    let flags = [
+        value_flag("profile", "PROFILE")
+            .value_parser(choice(&[("default", Profile::Default), ("rkt", Profile::Rkt)]))
+            .help("Lay the pod out in the project's own way, or as rkt's kvm flavour did [default: default]"),
+        value_flag("hypervisor", "HYPERVISOR")
+            .value_parser(choice(&[("qemu", Hypervisor::Qemu), ("lkvm", Hypervisor::Lkvm)]))
+            .help("Whose command line to plan [default: qemu]"),
+        value_flag("format", "FORMAT")
+            .value_parser(formats)
+            .help("How to print the plan [default: text]"),
+        value_flag("write", "DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Write the pod's files to DIR"),
+        Arg::new("verify")
+            .long("verify")
+            .action(ArgAction::SetTrue)
+            .help("Let systemd read the units, and compare"),
+    ];
+    flags.map(|flag| flag.help_heading(PLAN_HEADING)).into()
+}
+
+/// The flags of an app, which stand after its image.
+fn app_flags() -> Vec<Arg> {
+    let flags = [
+        raw("name", "NAME").help("The app's name [default: made of the image's]"),
+        raw("exec", "PROGRAM").help("Run PROGRAM in place of the image's entry point and command"),
+        raw("user", "USER[:GROUP]").help("Run as this user: a number, a name, or a path whose owner it is"),
+        raw("group", "GROUP").help("Run as this group"),
+        raw("working-dir", "PATH").short('w').help("Start in PATH"),
+        many("env", "NAME[=VALUE]")
+            .short('e')
+            .help("Set a variable; without a value, to the caller's own"),
+        many("app-mount", "volume=NAME,target=PATH").long("mount").help(
+            "Mount a volume: volume=NAME,target=PATH[,readOnly][,subPath=PATH][,nosuid][,nodev][,noexec]",
+        ),
+        raw_list("bind", "SOURCE:TARGET[:OPTIONS]")
+            .short('v')
+            .help("Mount a host path; OPTIONS are ro, rw, nosuid, nodev, noexec, private, rslave"),
+        Arg::new("readonly-rootfs")
+            .long("readonly-rootfs")
+            .action(ArgAction::SetTrue)
+            .help("Let the app write to volumes only"),
+        many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
+        many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),
+    ];
+    flags.map(|flag| flag.help_heading(APP_HEADING)).into()
+}
+
+/// A flag with one value.
+fn value_flag(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value)
+}
+
+/// A flag whose value is read later, with all others.
+fn raw(name: &'static str, value: &'static str) -> Arg {
+    value_flag(name, value).value_parser(value_parser!(OsString))
+}
+
+fn raw_list(id: &'static str, value: &'static str) -> Arg {
+    Arg::new(id)
+        .value_name(value)
+        .value_parser(value_parser!(OsString))
+        .action(ArgAction::Append)
+}
+
+/// A flag that may be repeated, whose values are read later.
+fn many(name: &'static str, value: &'static str) -> Arg {
+    raw_list(name, value).long(name)
+}
+
+/// A value that is one of `choices`.
+fn choice<T: Copy + Send + Sync + 'static, const N: usize>(
+    choices: &'static [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let chosen = |name: String| {
+        choices
+            .iter()
+            .find(|(word, _)| *word == name)
+            .map(|(_, value)| *value)
+    };
+    PossibleValuesParser::new(choices.iter().map(|(word, _)| *word))
+        .map(move |name| chosen(name).expect("clap accepts the choices only"))
+}

@@ -1,0 +1,359 @@
+//! From the flags of `run` and `plan` to a pod.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use isopod_spec::check::{self, PodFault};
+use isopod_spec::flags::{self, InvalidFlag};
+use isopod_spec::words::{nearest, shown};
+use isopod_spec::{
+    App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Overrides, PodSpec,
+    RootfsAccess, Volume,
+};
+
+use super::group::{Group, Groups, is_flag};
+use super::{ArgFault, ArgsError, PodSource, RunArgs, chosen, commands};
+
+/// `--stop-timeout` where it is not given, as docker has it.
+const STOP_TIMEOUT_SECONDS: u32 = 10;
+
+/// Reads the pod that `run` or `plan` is given.
+pub(super) fn read_run(
+    command: &'static str,
+    matches: &ArgMatches,
+    groups: Groups,
+) -> Result<RunArgs, ArgsError> {
+    let seconds = matches
+        .get_one("stop-timeout")
+        .copied()
+        .unwrap_or(STOP_TIMEOUT_SECONDS);
+    let mut faults = Faults::default();
+    let machine = read_machine(matches, &mut faults);
+    let words: Vec<OsString> = matches.get_many("words").unwrap_or_default().cloned().collect();
+    let source = match matches.get_one::<PathBuf>("pod-manifest") {
+        Some(path) => {
+            if let Some(word) = word_beside_manifest(&words, &groups) {
+                faults.0.push(ArgFault::BesideManifest { word });
+            }
+            PodSource::Manifest {
+                path: path.clone(),
+                machine,
+            }
+        }
+        None => {
+            let first = Group {
+                words,
+                args: groups.first_args,
+            };
+            let groups: Vec<Group> = std::iter::once(first).chain(groups.others).collect();
+            PodSource::Apps(read_pod(command, matches, machine, &groups, &mut faults)?)
+        }
+    };
+    if faults.0.is_empty() {
+        Ok(RunArgs {
+            source,
+            stop_timeout: Duration::from_secs(seconds.into()),
+        })
+    } else {
+        Err(ArgsError::Faults(faults.0))
+    }
+}
+
+/// The faults found so far.
+#[derive(Default)]
+struct Faults(Vec<ArgFault>);
+
+impl Faults {
+    /// The value, or `None` and a fault more.
+    fn keep<T>(&mut self, result: Result<T, InvalidFlag>) -> Option<T> {
+        result.map_err(|error| self.0.push(ArgFault::Flag(error))).ok()
+    }
+
+    /// Reads every value of the flag `id`.
+    fn each<T>(
+        &mut self,
+        matches: &ArgMatches,
+        id: &str,
+        read: impl Fn(&OsStr) -> Result<T, InvalidFlag>,
+    ) -> Vec<T> {
+        let values = matches.get_many::<OsString>(id).unwrap_or_default();
+        values.filter_map(|value| self.keep(read(value))).collect()
+    }
+
+    /// Reads the value of the flag `id`, where it is given.
+    fn one<T>(
+        &mut self,
+        matches: &ArgMatches,
+        id: &str,
+        read: impl Fn(&OsStr) -> Result<T, InvalidFlag>,
+    ) -> Option<T> {
+        self.each(matches, id, read).pop()
+    }
+}
+
+fn word_beside_manifest(words: &[OsString], groups: &Groups) -> Option<String> {
+    if let Some(word) = words.first() {
+        return Some(shown(word));
+    }
+    if groups.first_args.is_some() {
+        return Some("--".to_owned());
+    }
+    groups.others.first().map(|_| "---".to_owned())
+}
+
+fn read_machine(matches: &ArgMatches, faults: &mut Faults) -> Machine {
+    let default = Machine::default();
+    Machine {
+        memory_mib: faults
+            .one(matches, "memory", flags::read_memory_mib)
+            .unwrap_or(default.memory_mib),
+        cpus: faults
+            .one(matches, "cpus", flags::read_cpus)
+            .unwrap_or(default.cpus),
+        accel: chosen(matches, "accel"),
+        transport: chosen(matches, "transport"),
+    }
+}
+
+fn read_pod(
+    command: &'static str,
+    matches: &ArgMatches,
+    machine: Machine,
+    groups: &[Group],
+    faults: &mut Faults,
+) -> Result<PodSpec, ArgsError> {
+    let before = faults.0.len();
+    let volumes = faults.each(matches, "volume", flags::read_volume);
+    let all_volumes_read = faults.0.len() == before;
+    let mut draft = Draft {
+        command,
+        declared: volumes.len(),
+        volumes,
+        mounts: faults.each(matches, "mount", flags::read_mount),
+    };
+    let mut apps = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let place = if index == 0 { "to run" } else { "after `---`" };
+        apps.extend(read_app(group, place, &mut draft, faults)?);
+    }
+    let implicit_volumes = match matches.get_flag("no-implicit-volumes") {
+        true => ImplicitVolumes::Refuse,
+        false => ImplicitVolumes::Create,
+    };
+    let pod = PodSpec {
+        apps,
+        volumes: draft.volumes,
+        machine,
+        implicit_volumes,
+    };
+    for fault in check::check(&pod) {
+        match fault {
+            // The volume that is missing may be the one that could not be read.
+            PodFault::UnknownVolume { .. } if !all_volumes_read => {}
+            PodFault::DoubledApp { name, .. } => faults.0.push(ArgFault::DoubledApp { name }),
+            fault => faults.0.push(ArgFault::Pod(fault)),
+        }
+    }
+    Ok(pod)
+}
+
+/// What the apps of a pod share while they are read.
+struct Draft {
+    /// `run` or `plan`, for help.
+    command: &'static str,
+    /// The volumes: first the declared ones, then those of `-v`.
+    volumes: Vec<Volume>,
+    /// How many are declared.
+    declared: usize,
+    /// The mounts for every app.
+    mounts: Vec<Mount>,
+}
+
+/// Reads one app; `place` says where its image must be.
+fn read_app(
+    group: &Group,
+    place: &'static str,
+    draft: &mut Draft,
+    faults: &mut Faults,
+) -> Result<Option<App>, ArgsError> {
+    let Some((image, words)) = group.words.split_first() else {
+        faults.0.push(ArgFault::NoImage { place });
+        return Ok(None);
+    };
+    if is_flag(image) {
+        faults.0.push(flag_before_image(image));
+        return Ok(None);
+    }
+    let matches = match commands::app().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return Err(ArgsError::Asked(commands::pod_help(draft.command)));
+        }
+        Err(error) => {
+            faults.0.push(flag_after_image(&error, &shown(image)));
+            return Ok(None);
+        }
+    };
+    let reference = ImageReference::parse(image)
+        .map_err(|error| faults.0.push(ArgFault::Reference(error)))
+        .ok();
+    let overrides = read_overrides(&matches, group, &shown(image), faults);
+    let mounts = read_mounts(&matches, draft, faults);
+    let name = match matches.contains_id("name") {
+        true => faults.one(&matches, "name", flags::read_app_name),
+        false => reference
+            .as_ref()
+            .and_then(|reference| default_name(reference, faults)),
+    };
+    let (Some(name), Some(reference)) = (name, reference) else {
+        return Ok(None);
+    };
+    let rootfs = match matches.get_flag("readonly-rootfs") {
+        true => RootfsAccess::ReadOnly,
+        false => RootfsAccess::Writable,
+    };
+    let image = ImageSource::Reference(reference);
+    Ok(Some(App {
+        name,
+        image,
+        run_config: None,
+        overrides,
+        mounts,
+        rootfs,
+    }))
+}
+
+fn default_name(reference: &ImageReference, faults: &mut Faults) -> Option<AppName> {
+    let name = reference.default_app_name();
+    if name.is_none() {
+        faults.0.push(ArgFault::NoDefaultName {
+            image: shown(reference.to_string()),
+        });
+    }
+    name
+}
+
+fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut Faults) -> Overrides {
+    let (user, user_group) = match faults.one(matches, "user", flags::read_user) {
+        Some((user, group)) => (Some(user), group),
+        None => (None, None),
+    };
+    let group_flag = faults.one(matches, "group", |text| flags::read_word("--group", text));
+    if user_group.is_some() && group_flag.is_some() {
+        faults.0.push(ArgFault::DoubledGroup {
+            image: image.to_owned(),
+        });
+    }
+    let args = group.args.as_ref().map(|args| {
+        args.iter()
+            .filter_map(|arg| faults.keep(flags::read_text("ARG", arg)))
+            .collect()
+    });
+    Overrides {
+        exec: faults.one(matches, "exec", |text| flags::read_word("--exec", text)),
+        args,
+        user,
+        group: group_flag.or(user_group),
+        working_dir: faults.one(matches, "working-dir", flags::read_working_dir),
+        env: faults.each(matches, "env", flags::read_env),
+        cap_add: faults.each(matches, "cap-add", |text| {
+            flags::read_capability("--cap-add", text)
+        }),
+        cap_drop: faults.each(matches, "cap-drop", |text| {
+            flags::read_capability("--cap-drop", text)
+        }),
+    }
+}
+
+/// The mounts of an app: those of the pod that it does not replace, then its own in their order.
+fn read_mounts(matches: &ArgMatches, draft: &mut Draft, faults: &mut Faults) -> Vec<Mount> {
+    let mut words: Vec<(usize, &str, &OsString)> = Vec::new();
+    for id in ["app-mount", "bind"] {
+        let indices = matches.indices_of(id).unwrap_or_default();
+        let values = matches.get_many::<OsString>(id).unwrap_or_default();
+        words.extend(indices.zip(values).map(|(index, value)| (index, id, value)));
+    }
+    words.sort_by_key(|(index, ..)| *index);
+    let mut own = Vec::new();
+    for (_, id, value) in words {
+        own.extend(match id {
+            "bind" => faults
+                .keep(flags::read_bind(value))
+                .map(|bind| bind.add_to(&mut draft.volumes, draft.declared)),
+            _ => faults.keep(flags::read_mount(value)),
+        });
+    }
+    let is_replaced = |mount: &Mount| {
+        own.iter()
+            .any(|other| check::clean(&other.target) == check::clean(&mount.target))
+    };
+    let mut mounts: Vec<Mount> = draft
+        .mounts
+        .iter()
+        .filter(|mount| !is_replaced(mount))
+        .cloned()
+        .collect();
+    mounts.extend(own);
+    mounts
+}
+
+/// A flag of `word`, without its value.
+fn flag_name(word: &OsStr) -> String {
+    let text = shown(word);
+    if text.starts_with("--") {
+        text.split('=').next().unwrap_or(&text).to_owned()
+    } else {
+        text.chars().take(2).collect()
+    }
+}
+
+/// The fault of a flag that stands where the image must be.
+fn flag_before_image(word: &OsStr) -> ArgFault {
+    let flag = flag_name(word);
+    if commands::is_app_flag(&flag) {
+        return ArgFault::AppFlagFirst { flag };
+    }
+    if commands::is_pod_flag(&flag) {
+        return ArgFault::PodFlagAfterImage { flag };
+    }
+    let nearest = nearest_flag(&flag);
+    ArgFault::UnknownFlag { flag, nearest }
+}
+
+/// The fault that clap found in the flags after an image.
+fn flag_after_image(error: &clap::Error, image: &str) -> ArgFault {
+    let image = image.to_owned();
+    let message = || {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        line.trim_start_matches("error: ").replace('\'', "`")
+    };
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
+            ArgFault::StrayWord {
+                word: shown(word),
+                image,
+            }
+        }
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => {
+            let flag = flag_name(OsStr::new(word));
+            if commands::is_pod_flag(&flag) {
+                return ArgFault::PodFlagAfterImage { flag };
+            }
+            let nearest = nearest_flag(&flag);
+            ArgFault::UnknownFlag { flag, nearest }
+        }
+        _ => ArgFault::AppUsage {
+            image,
+            message: message(),
+        },
+    }
+}
+
+fn nearest_flag(flag: &str) -> Option<String> {
+    let names = commands::flag_names();
+    nearest(flag.strip_prefix("--")?, names.iter().map(String::as_str)).map(|name| format!("--{name}"))
+}

@@ -1,0 +1,329 @@
+//! The OCI image configuration (image-spec, config.md; Docker's is the same with more fields): what Isopod takes
+//! from it, and what is refused.
+//!
+//! Fields that say nothing about how to run the image (history, labels, author, health checks) are not read; the
+//! store keeps the document as it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use isopod_spec::{MountPoint, RunConfig, VolumeName};
+use serde::Deserialize;
+
+use crate::digest::Digest;
+
+/// An image's configuration, as far as it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// How to run it.
+    pub run: RunConfig,
+    /// The processor architecture, as Go names it (`amd64`).
+    pub architecture: String,
+    /// The operating system (`linux`).
+    pub os: String,
+    /// When it was built, as RFC 3339 has it.
+    pub created: Option<String>,
+    /// The digests of the uncompressed layers, the lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// Why an image configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is not an image configuration.
+    #[error("it is not an OCI image configuration")]
+    Parse(#[source] serde_json::Error),
+    /// A field has a value that it may not.
+    #[error("invalid `{field}` `{value}`: {reason}")]
+    Field {
+        /// The field, as the specification names it.
+        field: &'static str,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The image is for another machine.
+    #[error("the image is for `{os}/{architecture}`, this machine is `linux/{host}`")]
+    Platform {
+        /// The image's operating system.
+        os: String,
+        /// The image's architecture.
+        architecture: String,
+        /// This machine's architecture.
+        host: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+struct Document {
+    architecture: String,
+    os: String,
+    created: Option<String>,
+    config: Option<Execution>,
+    rootfs: Rootfs,
+}
+
+#[derive(Deserialize)]
+struct Rootfs {
+    diff_ids: Vec<Digest>,
+}
+
+/// Every field may be missing or null.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Execution {
+    user: Option<String>,
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    working_dir: Option<String>,
+    stop_signal: Option<String>,
+}
+
+/// This machine's architecture as Go names it, which is how images name it.
+#[must_use]
+pub fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    }
+}
+
+impl ImageConfig {
+    /// Reads an image configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is none, or has a value that would have to be guessed at.
+    pub fn read(document: &[u8]) -> Result<Self, ConfigError> {
+        let document: Document = serde_json::from_slice(document).map_err(ConfigError::Parse)?;
+        Ok(Self {
+            run: run_config(document.config.unwrap_or_default())?,
+            architecture: document.architecture,
+            os: document.os,
+            created: document.created,
+            diff_ids: document.rootfs.diff_ids,
+        })
+    }
+
+    /// Checks that the image is for this machine.
+    ///
+    /// # Errors
+    /// [`ConfigError::Platform`] when it is not.
+    pub fn check_platform(&self) -> Result<(), ConfigError> {
+        let host = host_architecture();
+        if self.os == "linux" && self.architecture == host {
+            return Ok(());
+        }
+        Err(ConfigError::Platform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            host,
+        })
+    }
+}
+
+fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
+    let text = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let user = text(config.user);
+    let (user, group) = match user
+        .as_deref()
+        .map(|user| user.split_once(':').unwrap_or((user, "")))
+    {
+        None => (None, None),
+        Some((user, group)) => (text(Some(user.to_owned())), text(Some(group.to_owned()))),
+    };
+    Ok(RunConfig {
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        cmd: config.cmd.unwrap_or_default(),
+        env: config
+            .env
+            .unwrap_or_default()
+            .into_iter()
+            .map(env_entry)
+            .collect::<Result<_, _>>()?,
+        user,
+        group,
+        supplementary_gids: Vec::new(),
+        working_dir: text(config.working_dir).map(|dir| normalize(&dir)),
+        mount_points: mount_points(config.volumes.unwrap_or_default().into_keys())?,
+        stop_signal: text(config.stop_signal),
+        capabilities: None,
+    })
+}
+
+fn env_entry(entry: String) -> Result<(String, String), ConfigError> {
+    match entry.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => {
+            let value = entry.escape_debug().to_string();
+            Err(ConfigError::Field {
+                field: "Env",
+                value,
+                reason: "it must be `NAME=VALUE`",
+            })
+        }
+    }
+}
+
+/// The mount points for `Volumes`, sorted by path, each with a name of its own.
+fn mount_points(paths: impl Iterator<Item = String>) -> Result<Vec<MountPoint>, ConfigError> {
+    let mut paths: Vec<PathBuf> = paths
+        .map(|path| match normalize(&path) {
+            normal if normal.as_os_str() == "/" => {
+                let value = path.escape_debug().to_string();
+                Err(ConfigError::Field {
+                    field: "Volumes",
+                    value,
+                    reason: "a volume cannot be the root",
+                })
+            }
+            normal => Ok(normal),
+        })
+        .collect::<Result<_, _>>()?;
+    paths.sort();
+    paths.dedup();
+    let mut points: Vec<MountPoint> = Vec::new();
+    for path in paths {
+        let taken = |name: &VolumeName| points.iter().any(|point| point.name == *name);
+        let name = (1..).find_map(|n| volume_name(&path, n).filter(|name| !taken(name)));
+        let name = name.expect("one of all numbers is free");
+        points.push(MountPoint {
+            name,
+            path,
+            read_only: false,
+        });
+    }
+    Ok(points)
+}
+
+/// `volume-` and the path; with a number behind it when `/a/b` and `/a-b` are both there.
+fn volume_name(path: &std::path::Path, n: u32) -> Option<VolumeName> {
+    // A name is cut off at 255 bytes, so a number must not be the part that is cut.
+    let mut name = VolumeName::nearest(&format!("volume-{}", path.display()))?
+        .as_str()
+        .to_owned();
+    if n > 1 {
+        name.truncate(240);
+        name.push_str(&format!("-{n}"));
+    }
+    VolumeName::nearest(&name)
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, as Docker makes it (`filepath.Clean`).
+fn normalize(path: &str) -> PathBuf {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(config: &str) -> Result<ImageConfig, ConfigError> {
+        ImageConfig::read(
+            format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},{config}}}"#)
+                .as_bytes(),
+        )
+    }
+
+    #[test]
+    fn every_field_is_taken_over() {
+        let config = read(
+            r#""config":{"User":"www:data","Env":["PATH=/bin","A=b=c","E="],"Entrypoint":["/init"],"Cmd":["a","b"],
+                "WorkingDir":"srv/","StopSignal":"SIGQUIT","Volumes":{"/var/lib/x":{},"/a/b":{},"/a-b":{},"/a/b/":{}},
+                "Labels":{"x":"y"},"ExposedPorts":{"80/tcp":{}}}"#,
+        );
+        let run = config.unwrap().run;
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(run.env, [pair("PATH", "/bin"), pair("A", "b=c"), pair("E", "")]);
+        assert_eq!(
+            (run.user.as_deref(), run.group.as_deref()),
+            (Some("www"), Some("data"))
+        );
+        assert_eq!(
+            (run.entrypoint, run.cmd),
+            (vec!["/init".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(run.working_dir, Some("/srv".into()));
+        assert_eq!(run.stop_signal.as_deref(), Some("SIGQUIT"));
+        let points: Vec<_> = run
+            .mount_points
+            .iter()
+            .map(|p| (p.name.as_str(), p.path.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            points,
+            [
+                ("volume-a-b", "/a/b"),
+                ("volume-a-b-2", "/a-b"),
+                ("volume-var-lib-x", "/var/lib/x")
+            ]
+        );
+    }
+
+    #[test]
+    fn empty_missing_and_null_are_the_same() {
+        let nulls = r#""config":{"User":"","Env":null,"Entrypoint":null,"Cmd":null,"Volumes":null,"WorkingDir":"",
+            "StopSignal":null}"#;
+        for config in [nulls, r#""config":{}"#, r#""config":null"#, r#""author":"x""#] {
+            assert_eq!(read(config).unwrap().run, RunConfig::default());
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_have_to_be_guessed() {
+        let message = |config: &str| read(config).unwrap_err().to_string();
+        assert_eq!(
+            message(r#""config":{"Env":["X"]}"#),
+            "invalid `Env` `X`: it must be `NAME=VALUE`"
+        );
+        assert_eq!(
+            message(r#""config":{"Volumes":{"/..":{}}}"#),
+            "invalid `Volumes` `/..`: a volume cannot be the root"
+        );
+        assert_eq!(
+            message(r#""config":{"Cmd":"x"}"#),
+            "it is not an OCI image configuration"
+        );
+    }
+
+    #[test]
+    fn long_volume_paths_keep_names_of_their_own() {
+        let long = "x".repeat(300);
+        let config = read(&format!(
+            r#""config":{{"Volumes":{{"/{long}/a":{{}},"/{long}/b":{{}}}}}}"#
+        ))
+        .unwrap();
+        let names: Vec<_> = config
+            .run
+            .mount_points
+            .iter()
+            .map(|point| point.name.as_str())
+            .collect();
+        assert_ne!(names[0], names[1]);
+    }
+
+    #[test]
+    fn refuses_other_platforms() {
+        let mut config = read(r#""config":{}"#).unwrap();
+        config.architecture = host_architecture().to_owned();
+        assert!(config.check_platform().is_ok());
+        config.os = "windows".to_owned();
+        let error = config.check_platform().unwrap_err().to_string();
+        assert!(error.starts_with("the image is for `windows/"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Applies a layer to the tree: its entries, its whiteouts, and nothing outside the image.
+//!
+//! What an entry means is what the OCI image specification says (layer.md) and, where it is silent, what umoci and
+//! containerd do:
+//!
+//! - Names are relative to the image's root, also those that begin with `/` (ko writes such). `..` is refused.
+//! - The directory that an entry goes to is looked up within the root, following symbolic links; what is missing
+//!   on the way is made (0755, owner 0, time 0).
+//! - A directory over a directory changes its owner, mode, time and attributes; everything else replaces what was
+//!   there. A file is always a new inode: other names of the old one keep it.
+//! - Whiteouts (`.wh.NAME`, `.wh..wh..opq`) act on lower layers alone, wherever in the layer they stand.
+//! - A hard link shares the inode that its target names at that moment; the entry's own metadata are ignored.
+//! - Extended attributes outside Linux's name spaces (macOS's) are left out with a warning, since no file can have
+//!   them.
+
+mod merge;
+mod stream;
+
+use std::io;
+
+pub use merge::EntryError;
+pub(crate) use merge::{Merger, Usage};
+pub(crate) use stream::{LayerBlob, with_stream};
+
+use crate::digest::Digest;
+use crate::erofs::Writer;
+use crate::limits::Limits;
+use crate::tar::{self, TarError};
+use crate::tree::Tree;
+
+/// Why a layer cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The blob cannot be read.
+    #[error("cannot read the blob")]
+    Blob(#[source] io::Error),
+    /// The blob is not what the manifest says.
+    #[error("the blob has digest `{actual}`, the manifest says `{expected}`")]
+    Digest {
+        /// What the manifest says.
+        expected: Digest,
+        /// What the blob has.
+        actual: Digest,
+    },
+    /// The tar stream is not what the config says.
+    #[error("the uncompressed layer has digest `{actual}`, the config says `{expected}`")]
+    DiffId {
+        /// What the config's `rootfs.diff_ids` says.
+        expected: Digest,
+        /// What the layer has.
+        actual: Digest,
+    },
+    /// The blob cannot be decompressed.
+    #[error("cannot decompress the blob")]
+    Decompress(#[source] io::Error),
+    /// The tar stream is malformed.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// An entry cannot be applied.
+    #[error("cannot apply entry `{name}`")]
+    Entry {
+        /// Its name, control characters escaped.
+        name: String,
+        /// The cause.
+        #[source]
+        source: EntryError,
+    },
+}
+
+/// Applies `layer`, the `number`th from the bottom, counted from 1.
+pub(crate) fn apply(
+    layer: LayerBlob,
+    number: u32,
+    tree: &mut Tree,
+    writer: &mut Writer,
+    usage: &mut Usage,
+    limits: &Limits,
+) -> Result<(), LayerError> {
+    let max_bytes = limits.uncompressed_bytes - usage.uncompressed_bytes;
+    let ((), bytes) = with_stream(layer, max_bytes, |stream| {
+        let mut reader = tar::Reader::new(stream);
+        let mut merger = Merger {
+            tree,
+            writer,
+            usage,
+            limits,
+            layer: number,
+        };
+        while let Some(entry) = reader.next_entry()? {
+            let name = tar::show(&entry.name);
+            merger
+                .apply(entry, &mut reader)
+                .map_err(|source| LayerError::Entry { name, source })?;
+        }
+        Ok(())
+    })?;
+    usage.uncompressed_bytes += bytes;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

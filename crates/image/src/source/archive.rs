@@ -1,0 +1,108 @@
+//! A tar file that holds an image, used as it is: its headers are read once, its members at their offsets.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use super::{Section, SourceError};
+use crate::limits::Limits;
+use crate::tar::{self, Kind};
+
+/// How many links may lead from one member to another; `docker save` of old needs one.
+const MAX_LINKS: u32 = 8;
+
+/// Where the members of an archive are.
+#[derive(Debug)]
+pub(super) struct Archive {
+    file: Section,
+    members: BTreeMap<Vec<u8>, Member>,
+}
+
+#[derive(Debug)]
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// To another member, by its full name.
+    Link(Vec<u8>),
+}
+
+impl Archive {
+    /// Reads the headers of the tar file `path`. Of two members with one name the later counts.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, SourceError> {
+        let file = Section::open(path).map_err(|source| SourceError::file(path, source))?;
+        check_plain(&file, path)?;
+        let invalid = |source| SourceError::Archive {
+            path: path.to_owned(),
+            source,
+        };
+        let mut members = BTreeMap::new();
+        let mut reader = tar::Reader::new(file.clone());
+        let mut count = 0;
+        while let Some(entry) = reader.next_entry().map_err(invalid)? {
+            count += 1;
+            if count > limits.entries {
+                return Err(SourceError::TooManyMembers {
+                    path: path.to_owned(),
+                    max: limits.entries,
+                });
+            }
+            let name = clean(&entry.name);
+            let member = match entry.kind {
+                Kind::File => Member::File {
+                    offset: entry.offset,
+                    size: entry.size,
+                },
+                Kind::HardLink => Member::Link(clean(&entry.link)),
+                Kind::Symlink if entry.link.starts_with(b"/") => continue,
+                Kind::Symlink => Member::Link(clean(&[&name, &b"/../"[..], &entry.link].concat())),
+                _ => continue,
+            };
+            members.insert(name, member);
+        }
+        Ok(Self { file, members })
+    }
+
+    /// The member `name`, through links within the archive; `None` when there is none, or it is cut off.
+    pub(super) fn member(&self, name: &str) -> Option<Section> {
+        let mut name = clean(name.as_bytes());
+        for _ in 0..=MAX_LINKS {
+            match self.members.get(&name)? {
+                Member::File { offset, size } => return self.file.part(*offset, *size),
+                Member::Link(target) => name = target.clone(),
+            }
+        }
+        None
+    }
+}
+
+/// Refuses a compressed archive: its members have no offsets.
+fn check_plain(file: &Section, path: &Path) -> Result<(), SourceError> {
+    let mut magic = Vec::new();
+    file.clone()
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(|source| SourceError::file(path, source))?;
+    match magic.as_slice() {
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X'] => {
+            Err(SourceError::CompressedArchive {
+                path: path.to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name without `.`, `..` and doubled slashes.
+fn clean(name: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}

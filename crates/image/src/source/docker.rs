@@ -1,0 +1,93 @@
+//! `docker save` archives: `manifest.json` names the config and the layers of each image.
+//!
+//! Layers have no digest of their own here; what holds them is the config's list of uncompressed digests, and what
+//! holds the config is that its digest is the image's ID.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::archive::Archive;
+use super::{Section, Source, SourceError, read_document};
+use crate::digest::Digest;
+use crate::limits::Limits;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// The image `name` of the archive `path`, or the only one.
+pub(super) fn open(path: &Path, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
+    let archive = Archive::open(path, limits)?;
+    let member = |name: &str| -> Result<Section, SourceError> {
+        let missing = || SourceError::NoMember {
+            path: path.to_owned(),
+            member: name.to_owned(),
+        };
+        archive.member(name).ok_or_else(missing)
+    };
+    let manifest = read_document(member("manifest.json")?, "manifest.json", path, limits)?;
+    let items: Vec<Item> = serde_json::from_slice(&manifest).map_err(|source| SourceError::Document {
+        path: path.to_owned(),
+        name: "manifest.json".to_owned(),
+        source,
+    })?;
+    let item = choose(items, name, path)?;
+    let config = read_document(member(&item.config)?, &item.config, path, limits)?;
+    check_config_name(&item.config, Digest::of(&config))?;
+    let layers: Vec<_> = item
+        .layers
+        .iter()
+        .map(|layer| Ok((member(layer)?, None)))
+        .collect::<Result<_, SourceError>>()?;
+    let names = name.map(|name| vec![normal(name)]);
+    Source::new(
+        None,
+        config,
+        layers,
+        names.unwrap_or_else(|| item.repo_tags.iter().flatten().map(|tag| normal(tag)).collect()),
+    )
+}
+
+fn choose(mut items: Vec<Item>, name: Option<&str>, path: &Path) -> Result<Item, SourceError> {
+    let path = path.to_owned();
+    let tags = |item: &Item| item.repo_tags.clone().unwrap_or_default();
+    let names: Vec<String> = items.iter().flat_map(tags).collect();
+    if let Some(name) = name {
+        items.retain(|item| tags(item).iter().any(|tag| normal(tag) == normal(name)));
+        return items.pop().ok_or_else(|| SourceError::NoSuchName {
+            path,
+            name: name.to_owned(),
+            names,
+        });
+    }
+    match items.len() {
+        1 => Ok(items.remove(0)),
+        0 => Err(SourceError::Empty { path }),
+        _ => Err(SourceError::Ambiguous { path, names }),
+    }
+}
+
+/// A name as `docker images` shows it, always with a tag: `busybox:latest` for `docker.io/library/busybox`.
+fn normal(name: &str) -> String {
+    let short = name.strip_prefix("docker.io/").unwrap_or(name);
+    let short = short.strip_prefix("library/").unwrap_or(short);
+    match short.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        true => short.to_owned(),
+        false => format!("{short}:latest"),
+    }
+}
+
+/// A config whose file is named after its digest must have it.
+fn check_config_name(name: &str, actual: Digest) -> Result<(), SourceError> {
+    let stem = name.rsplit('/').next().unwrap_or(name);
+    let stem = stem.strip_suffix(".json").unwrap_or(stem);
+    match Digest::from_hex(stem).filter(|expected| *expected != actual) {
+        Some(expected) => Err(SourceError::BlobDigest { expected, actual }),
+        None => Ok(()),
+    }
+}

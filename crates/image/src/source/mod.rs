@@ -1,0 +1,293 @@
+//! Where images come from: the transports of containers-transports(5) that need no network.
+//!
+//! Opening a source reads and checks the small documents (index, manifest, config) and finds the layer blobs; it
+//! reads none of them. Archives are not unpacked. Registries, daemons and containers-storage are not sources.
+
+mod archive;
+mod docker;
+mod oci;
+mod section;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use isopod_spec::{ImageReference, Transport};
+
+pub(crate) use section::Section;
+
+use crate::config::{ConfigError, ImageConfig};
+use crate::digest::Digest;
+use crate::layer::LayerBlob;
+use crate::limits::Limits;
+
+/// An image that was found, its documents checked, its layers not read yet.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The digest of the manifest, where there is one.
+    pub(crate) manifest: Option<Digest>,
+    /// The digest of the config: the image's ID.
+    pub(crate) id: Digest,
+    /// The config, as it stands.
+    pub(crate) document: Vec<u8>,
+    /// The lowest first.
+    pub(crate) layers: Vec<LayerBlob>,
+    /// What the source calls it.
+    pub(crate) names: Vec<String>,
+}
+
+/// Why no image can be read from a source.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error("cannot read `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A tar file is malformed.
+    #[error("cannot read archive `{path}`")]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: crate::tar::TarError,
+    },
+    /// A tar file is compressed.
+    #[error("archive `{path}` is compressed")]
+    CompressedArchive {
+        /// The file.
+        path: PathBuf,
+    },
+    /// [`Limits::entries`].
+    #[error("archive `{path}` has more than {max} members")]
+    TooManyMembers {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        max: u64,
+    },
+    /// A tar file lacks a member.
+    #[error("archive `{path}` has no complete member `{member}`")]
+    NoMember {
+        /// The file.
+        path: PathBuf,
+        /// The member.
+        member: String,
+    },
+    /// A document is not what it should be.
+    #[error("invalid document `{name}` in `{path}`")]
+    Document {
+        /// The directory or file.
+        path: PathBuf,
+        /// The document.
+        name: String,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// [`Limits::document_bytes`].
+    #[error("document `{name}` in `{path}` is larger than {max} bytes")]
+    DocumentSize {
+        /// The directory or file.
+        path: PathBuf,
+        /// The document.
+        name: String,
+        /// The limit.
+        max: u64,
+    },
+    /// A blob has another size than the descriptor says.
+    #[error("blob `{digest}` has {actual} bytes, its descriptor says {expected}")]
+    BlobSize {
+        /// The blob.
+        digest: Digest,
+        /// What the descriptor says.
+        expected: u64,
+        /// What it has.
+        actual: u64,
+    },
+    /// A blob has another digest than the descriptor says.
+    #[error("blob `{expected}` has digest `{actual}`")]
+    BlobDigest {
+        /// What the descriptor says.
+        expected: Digest,
+        /// What it has.
+        actual: Digest,
+    },
+    /// A blob is not part of a container image.
+    #[error("`{digest}` has media type `{media_type}`, which no container image for Linux has there")]
+    MediaType {
+        /// The blob.
+        digest: Digest,
+        /// Its media type.
+        media_type: String,
+    },
+    /// There is no image at all.
+    #[error("`{path}` holds no image")]
+    Empty {
+        /// The directory or file.
+        path: PathBuf,
+    },
+    /// There are several images and nothing says which.
+    #[error("`{path}` holds several images: {}", list(.names))]
+    Ambiguous {
+        /// The directory or file.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// There is no image of that name.
+    #[error("`{path}` holds no image `{name}`, only {}", list(.names))]
+    NoSuchName {
+        /// The directory or file.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+        /// The names that are there.
+        names: Vec<String>,
+    },
+    /// There is no image for this machine.
+    #[error("`{path}` holds no image for `linux/{host}`, only for {}", list(.platforms))]
+    NoPlatform {
+        /// The directory or file.
+        path: PathBuf,
+        /// This machine's architecture.
+        host: &'static str,
+        /// The platforms that are there.
+        platforms: Vec<String>,
+    },
+    /// The image's config cannot be used.
+    #[error("invalid config of image `{id}`")]
+    Config {
+        /// The image.
+        id: Digest,
+        /// The cause.
+        #[source]
+        source: ConfigError,
+    },
+    /// Manifest and config do not agree.
+    #[error("image `{id}` has {layers} layers, its config lists {diff_ids}")]
+    LayerCount {
+        /// The image.
+        id: Digest,
+        /// How many the manifest lists.
+        layers: usize,
+        /// How many the config lists.
+        diff_ids: usize,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "images without a name".to_owned(),
+        names => names
+            .iter()
+            .map(|name| format!("`{}`", name.escape_debug()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+impl SourceError {
+    fn file(path: &Path, source: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::CompressedArchive { path } => Some(format!(
+                "decompress it first: `gzip -d {}` or the like",
+                path.display()
+            )),
+            Self::Ambiguous { path, names } => {
+                let name = names.first()?;
+                Some(format!(
+                    "put the name behind the path: `{}:{name}`",
+                    path.display()
+                ))
+            }
+            Self::BlobSize { .. } | Self::BlobDigest { .. } => Some("copy the image again".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Source {
+    /// Finds the image that `reference` means.
+    pub(crate) fn open(reference: &ImageReference, limits: &Limits) -> Result<Self, SourceError> {
+        let (path, name) = (reference.path.as_path(), reference.name.as_deref());
+        match reference.transport {
+            Transport::Oci => oci::open(&oci::Layout::Directory(path.to_owned()), name, limits),
+            Transport::OciArchive => {
+                let archive = archive::Archive::open(path, limits)?;
+                oci::open(&oci::Layout::Archive(archive, path.to_owned()), name, limits)
+            }
+            Transport::DockerArchive => docker::open(path, name, limits),
+        }
+    }
+
+    /// Puts the parts together and checks that they agree.
+    fn new(
+        manifest: Option<Digest>,
+        document: Vec<u8>,
+        layers: Vec<(Section, Option<Digest>)>,
+        names: Vec<String>,
+    ) -> Result<Self, SourceError> {
+        let id = Digest::of(&document);
+        let invalid = |source| SourceError::Config { id, source };
+        let config = ImageConfig::read(&document).map_err(invalid)?;
+        config.check_platform().map_err(invalid)?;
+        if config.diff_ids.len() != layers.len() {
+            let (layers, diff_ids) = (layers.len(), config.diff_ids.len());
+            return Err(SourceError::LayerCount { id, layers, diff_ids });
+        }
+        let layers = layers.into_iter().zip(&config.diff_ids);
+        let layers = layers
+            .map(|((blob, digest), &diff_id)| LayerBlob {
+                blob,
+                digest,
+                diff_id,
+            })
+            .collect();
+        Ok(Self {
+            manifest,
+            id,
+            document,
+            config,
+            layers,
+            names,
+        })
+    }
+}
+
+/// Reads a whole document of a bounded size.
+fn read_document(
+    mut blob: Section,
+    name: &str,
+    path: &Path,
+    limits: &Limits,
+) -> Result<Vec<u8>, SourceError> {
+    if blob.len() > limits.document_bytes {
+        let (path, name) = (path.to_owned(), name.to_owned());
+        return Err(SourceError::DocumentSize {
+            path,
+            name,
+            max: limits.document_bytes,
+        });
+    }
+    let mut document = Vec::new();
+    blob.read_to_end(&mut document)
+        .map_err(|source| SourceError::file(path, source))?;
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests;

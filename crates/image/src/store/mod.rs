@@ -1,0 +1,352 @@
+//! The store: a directory of images, each kept once under its ID.
+//!
+//! ```text
+//! DIR/                       mode 0700
+//!   images/
+//!     HEX/                   an image; HEX is the digest of its config, the ID that docker and podman show
+//!       rootfs.erofs         its root filesystem: all layers merged
+//!       config.json          its config, as it came
+//!       image.json           {"version":1,"manifest":...,"rootfsBytes":...}
+//!     .new-HEX/              an import under way, or what a killed one left
+//!   locks/
+//!     HEX                    locked by the import of that image
+//!     names                  locked while names.json is replaced
+//!   names.json               {"version":1,"names":{NAME:"sha256:HEX"}}
+//! ```
+//!
+//! An image's directory appears with one rename, when all in it is on disk, and nothing in it changes afterwards. So
+//! readers take no lock. Locks are flock(2)s: they end with the process that holds them, and a `.new-HEX` whose lock
+//! is free belongs to nobody; the next import removes it. Images are not removed here, and nothing tells
+//! whether a pod uses one.
+
+mod names;
+mod stored;
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use isopod_spec::RunConfig;
+
+pub use names::SetNameError;
+pub use stored::LoadError;
+pub(crate) use stored::{CONFIG, ROOTFS, Record};
+
+use crate::digest::Digest;
+use crate::limits::Limits;
+use names::Names;
+
+/// A store of images. Holds no lock and no open file.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+    pub(crate) limits: Limits,
+}
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its ID: the digest of its config, as docker and podman show it.
+    pub id: Digest,
+    /// The digest of the manifest that it was imported with; `docker save` archives have none.
+    pub manifest: Option<Digest>,
+    /// Its names in the store, sorted.
+    pub names: Vec<String>,
+    /// How to run it.
+    pub config: RunConfig,
+    /// The EROFS file with its root filesystem. Never changes.
+    pub rootfs: PathBuf,
+    /// The size of that file, in bytes.
+    pub rootfs_bytes: u64,
+    /// The processor architecture, as Go names it (`amd64`).
+    pub architecture: String,
+    /// The operating system, always `linux`.
+    pub os: String,
+    /// When it was built, as its config says (RFC 3339).
+    pub created: Option<String>,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the image store: `{path}`")]
+pub struct StoreError {
+    /// The directory that cannot be made or read.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Why no image was found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Neither an ID nor a name was given.
+    #[error("neither an image ID nor an image name is given")]
+    Nothing,
+    /// The ID is not one.
+    #[error(
+        "invalid image ID `{0}`: it must be `sha256-` or `sha256:` and hexadecimal digits, or their beginning"
+    )]
+    InvalidId(String),
+    /// No image has this ID.
+    #[error("no image in the store has the ID `{0}`")]
+    NoId(String),
+    /// Several images have IDs that begin like this.
+    #[error("several images in the store have IDs that begin with `{id}`: {}", show(.candidates))]
+    Ambiguous {
+        /// The beginning that was given.
+        id: String,
+        /// The IDs, sorted.
+        candidates: Vec<Digest>,
+    },
+    /// No image has this name.
+    #[error("no image in the store has the name `{0}`")]
+    NoName(String),
+    /// ID and name are those of two images.
+    #[error("the image named `{name}` has the ID `{actual}`, not `{id}`")]
+    Mismatch {
+        /// The name that was given.
+        name: String,
+        /// The ID that was given.
+        id: String,
+        /// The ID of the image of that name.
+        actual: Digest,
+    },
+    /// The image is damaged, or the store cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Why the images cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list the images in the store")]
+pub struct ListError(#[from] LoadError);
+
+fn show(ids: &[Digest]) -> String {
+    ids.iter()
+        .map(|id| format!("`{id}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl FindError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoId(_) | Self::NoName(_) => {
+                Some("import it first, or name the place to read it from".to_owned())
+            }
+            Self::Ambiguous { .. } => Some("give more digits".to_owned()),
+            Self::Load(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in the directory `dir`, which is made, for its owner alone, when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a directory cannot be made.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        for path in [dir.to_owned(), dir.join("images"), dir.join("locks")] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(|source| StoreError { path, source })?;
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// The same store with other limits for imports.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Finds an image by its ID (`sha256-HEX`, `sha256:HEX` or a unique beginning of either, or of `HEX`), its name
+    /// (`NAME`, or `NAME` for `NAME:latest`), or both.
+    ///
+    /// # Errors
+    /// [`FindError`] when there is none, there are several, or it is damaged.
+    pub fn find(&self, id: Option<&str>, name: Option<&str>) -> Result<Image, FindError> {
+        let names = self.names()?;
+        let found = match (id, name) {
+            (None, None) => return Err(FindError::Nothing),
+            (Some(id), None) => self.find_id(id)?,
+            (id, Some(name)) => {
+                let actual = names
+                    .find(name)
+                    .ok_or_else(|| FindError::NoName(name.to_owned()))?;
+                let is_other =
+                    |id: &&str| !id_digits(id).is_some_and(|digits| actual.hex().starts_with(digits));
+                if let Some(id) = id.filter(is_other) {
+                    return Err(FindError::Mismatch {
+                        name: name.to_owned(),
+                        id: id.to_owned(),
+                        actual,
+                    });
+                }
+                actual
+            }
+        };
+        Ok(self.load(found, &names)?)
+    }
+
+    fn find_id(&self, id: &str) -> Result<Digest, FindError> {
+        let digits = id_digits(id).ok_or_else(|| FindError::InvalidId(id.to_owned()))?;
+        let mut candidates = self.ids()?;
+        candidates.retain(|candidate| candidate.hex().starts_with(digits));
+        match candidates.as_slice() {
+            [only] => Ok(*only),
+            [] => Err(FindError::NoId(id.to_owned())),
+            _ => Err(FindError::Ambiguous {
+                id: id.to_owned(),
+                candidates,
+            }),
+        }
+    }
+
+    /// All images, sorted by ID. Damaged ones are left out, with a warning in the log.
+    ///
+    /// # Errors
+    /// [`ListError`] when the store cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, ListError> {
+        let names = self.names()?;
+        let mut images = Vec::new();
+        for id in self.ids()? {
+            match self.load(id, &names) {
+                Ok(image) => images.push(image),
+                Err(error) => tracing::warn!(%id, %error, "left out an image that cannot be read"),
+            }
+        }
+        Ok(images)
+    }
+
+    /// Gives `image` a name; an image that had it before loses it.
+    ///
+    /// # Errors
+    /// [`SetNameError`] when the name is not one, or the store cannot be written to.
+    pub fn set_name(&self, name: &str, image: &Image) -> Result<(), SetNameError> {
+        names::check(name)?;
+        let failed = |path: &Path, source| SetNameError::Store {
+            path: path.to_owned(),
+            source,
+        };
+        let lock_path = self.lock_path("names");
+        let _lock = self.lock("names").map_err(|source| failed(&lock_path, source))?;
+        let mut names = self.names()?;
+        names.set(name, image.id);
+        let path = self.names_path();
+        names.write(&path).map_err(|source| failed(&path, source))
+    }
+
+    /// The image `id`, which has to be there.
+    pub(crate) fn stored(&self, id: Digest) -> Result<Image, LoadError> {
+        self.load(id, &self.names()?)
+    }
+
+    fn load(&self, id: Digest, names: &Names) -> Result<Image, LoadError> {
+        stored::load(&self.image_dir(id), id, names.of(id))
+    }
+
+    /// The IDs of all images, sorted.
+    fn ids(&self) -> Result<Vec<Digest>, LoadError> {
+        let path = self.images_dir();
+        let failed = |source| LoadError::File {
+            path: path.clone(),
+            source,
+        };
+        let entries = fs::read_dir(&path)
+            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+            .map_err(failed)?;
+        let mut ids: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?))
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn names(&self) -> Result<Names, LoadError> {
+        Names::read(&self.names_path())
+    }
+
+    fn names_path(&self) -> PathBuf {
+        self.dir.join("names.json")
+    }
+
+    pub(crate) fn images_dir(&self) -> PathBuf {
+        self.dir.join("images")
+    }
+
+    pub(crate) fn image_dir(&self, id: Digest) -> PathBuf {
+        self.images_dir().join(id.hex())
+    }
+
+    /// Where an import of `id` works.
+    pub(crate) fn new_image_dir(&self, id: Digest) -> PathBuf {
+        self.images_dir().join(format!(".new-{}", id.hex()))
+    }
+
+    pub(crate) fn lock_path(&self, name: &str) -> PathBuf {
+        self.dir.join("locks").join(name)
+    }
+
+    /// Waits for the lock `name`; it ends when the file is dropped.
+    pub(crate) fn lock(&self, name: &str) -> io::Result<File> {
+        let file = self.lock_file(name)?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    fn lock_file(&self, name: &str) -> io::Result<File> {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.lock_path(name))
+    }
+
+    /// Removes what killed imports left. Failures are for the log: an import does not need this.
+    pub(crate) fn remove_leftovers(&self) {
+        let entries = fs::read_dir(self.images_dir()).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let Some(hex) = name.to_str().and_then(|name| name.strip_prefix(".new-")) else {
+                continue;
+            };
+            if Digest::from_hex(hex).is_none() {
+                continue;
+            }
+            let Ok(lock) = self.lock_file(hex) else { continue };
+            if lock.try_lock().is_err() {
+                continue;
+            }
+            match fs::remove_dir_all(entry.path()) {
+                Ok(()) => tracing::info!(path = %entry.path().display(), "removed what an import left"),
+                Err(error) => {
+                    tracing::warn!(path = %entry.path().display(), %error, "cannot remove a leftover")
+                }
+            }
+        }
+    }
+}
+
+/// The hexadecimal digits of an image ID or its beginning.
+fn id_digits(id: &str) -> Option<&str> {
+    let digits = id
+        .strip_prefix("sha256-")
+        .or_else(|| id.strip_prefix("sha256:"))
+        .unwrap_or(id);
+    let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    ((1..=64).contains(&digits.len()) && digits.bytes().all(is_hex)).then_some(digits)
+}
+
+/// Makes a change of the names in the directory `path` durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

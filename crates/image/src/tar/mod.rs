@@ -1,0 +1,363 @@
+//! A tar reader for streams: ustar, PAX, GNU long names, star and V7, headers and contents in one pass.
+//!
+//! The `tar` crate is not used for this, since it splits PAX records at newlines, which binary extended attributes
+//! hold, and bounds neither long names nor extended headers. Sparse files are refused by name, as are multi-volume
+//! archives and everything else that no image has. Names are passed on as they stand: what they may not be is the
+//! caller's business.
+
+mod header;
+mod pax;
+
+use std::io::{self, Read};
+
+use header::{BLOCK, Header, until_nul};
+use pax::Records;
+
+use crate::tree::Time;
+
+/// The longest extended header or long name, in bytes: what Go's archive/tar, which container tools use, allows
+/// (`maxSpecialFileSize`).
+const MAX_EXTENSION_BYTES: i64 = 1 << 20;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    HardLink,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Directory,
+    Fifo,
+}
+
+/// One entry, without its contents.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) link: Vec<u8>,
+    /// The permission bits alone (`07777`).
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    /// The size of the contents in bytes, 0 but for files.
+    pub(crate) size: u64,
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the contents begin in the stream.
+    pub(crate) offset: u64,
+}
+
+/// Why a stream is not a tar archive that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// The stream cannot be read.
+    #[error("cannot read the tar stream at byte {offset}")]
+    Read {
+        /// Where in the stream.
+        offset: u64,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A header is malformed.
+    #[error("invalid tar header at byte {offset}: {reason}")]
+    Header {
+        /// Where in the stream.
+        offset: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An entry holds a value that it may not.
+    #[error("invalid tar entry `{name}`: {reason}")]
+    Entry {
+        /// The entry, control characters escaped.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An entry of a type that is not supported.
+    #[error("tar entry `{name}` has the unsupported type `{type_flag}`")]
+    Type {
+        /// The entry, control characters escaped.
+        name: String,
+        /// The type, a character.
+        type_flag: char,
+    },
+}
+
+/// A stream that can pass over bytes.
+pub(crate) trait Skip: Read {
+    /// Passes over `count` bytes.
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        let passed = io::copy(&mut self.take(count), &mut io::sink())?;
+        if passed == count {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+impl Skip for &[u8] {}
+
+/// Reads entries one after the other; between two calls of [`Reader::next_entry`] it reads as the contents of the
+/// last one.
+pub(crate) struct Reader<R> {
+    inner: R,
+    offset: u64,
+    /// Contents of the current entry that were not read yet.
+    remaining: u64,
+    /// Bytes behind them up to the next header.
+    padding: u64,
+}
+
+impl<R: Skip> Reader<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            offset: 0,
+            remaining: 0,
+            padding: 0,
+        }
+    }
+
+    /// The next entry; `None` at the end of the archive, two blocks of zeros or (as Go's reader has it) the end of
+    /// the stream between two entries.
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
+        let mut extensions = Extensions::default();
+        loop {
+            let start = self.skip_contents()?;
+            let Some(block) = self.read_header()? else {
+                return match extensions.is_empty() {
+                    true => Ok(None),
+                    false => Err(TarError::Header {
+                        offset: start,
+                        reason: "an extended header ends the archive",
+                    }),
+                };
+            };
+            let invalid = |reason| TarError::Header {
+                offset: start,
+                reason,
+            };
+            let header = Header::new(&block).ok_or_else(|| invalid("wrong checksum"))?;
+            match header.type_flag() {
+                b'x' => {
+                    let data = self.read_extension(&header)?;
+                    extensions.pax.read(&data).map_err(invalid)?;
+                    extensions.has_pax = true;
+                }
+                b'L' => extensions.name = Some(until_nul(&self.read_extension(&header)?).to_vec()),
+                b'K' => extensions.link = Some(until_nul(&self.read_extension(&header)?).to_vec()),
+                // Global records are comments in practice (`git archive`); Docker, containerd and umoci ignore them.
+                b'g' => drop(self.read_extension(&header)?),
+                _ => return self.entry(&header, extensions).map(Some),
+            }
+        }
+    }
+
+    fn skip_contents(&mut self) -> Result<u64, TarError> {
+        let count = self.remaining + self.padding;
+        self.inner.skip(count).map_err(|source| TarError::Read {
+            offset: self.offset,
+            source,
+        })?;
+        self.offset += count;
+        (self.remaining, self.padding) = (0, 0);
+        Ok(self.offset)
+    }
+
+    /// The next header block, `None` at the end.
+    fn read_header(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+        let Some(block) = self.read_block()? else {
+            return Ok(None);
+        };
+        if block != [0; BLOCK] {
+            return Ok(Some(block));
+        }
+        match self.read_block()? {
+            Some(block) if block != [0; BLOCK] => Err(TarError::Header {
+                offset: self.offset - BLOCK as u64,
+                reason: "a lone block of zeros",
+            }),
+            _ => Ok(None),
+        }
+    }
+
+    fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.inner.read(&mut block[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(self.read_error(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.read_error(e)),
+            }
+        }
+        self.offset += BLOCK as u64;
+        Ok(Some(block))
+    }
+
+    fn read_error(&self, source: io::Error) -> TarError {
+        TarError::Read {
+            offset: self.offset,
+            source,
+        }
+    }
+
+    fn read_extension(&mut self, header: &Header) -> Result<Vec<u8>, TarError> {
+        let invalid = |reason| TarError::Header {
+            offset: self.offset - BLOCK as u64,
+            reason,
+        };
+        let size = header.size().ok_or_else(|| invalid("the size is not a number"))?;
+        if !(0..=MAX_EXTENSION_BYTES).contains(&size) {
+            return Err(invalid("an extended header is longer than 1 MiB"));
+        }
+        self.set_size(size.cast_unsigned());
+        let mut data = Vec::new();
+        self.read_to_end(&mut data).map_err(|e| self.read_error(e))?;
+        Ok(data)
+    }
+
+    fn set_size(&mut self, size: u64) {
+        self.remaining = size;
+        self.padding = size.next_multiple_of(BLOCK as u64) - size;
+    }
+
+    fn entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry, TarError> {
+        let Extensions { pax, name, link, .. } = extensions;
+        let name = pax.path.or(name).unwrap_or_else(|| header.name());
+        let invalid = |reason| TarError::Entry {
+            name: show(&name),
+            reason,
+        };
+        if pax.sparse || header.type_flag() == b'S' {
+            return Err(invalid("sparse files are not supported"));
+        }
+        let kind = kind(header.type_flag(), &name).ok_or_else(|| TarError::Type {
+            name: show(&name),
+            type_flag: char::from(header.type_flag()),
+        })?;
+        let link = pax
+            .link_path
+            .or(link)
+            .unwrap_or_else(|| header.link_name().to_vec());
+        if name.contains(&0) || link.contains(&0) {
+            return Err(invalid("a name holds a NUL"));
+        }
+        let id = |pax: Option<i64>, header: Option<i64>, reason| {
+            pax.or(header)
+                .and_then(|id| u32::try_from(id).ok())
+                .ok_or_else(|| invalid(reason))
+        };
+        let size = match kind {
+            Kind::File => pax
+                .size
+                .or(header.size())
+                .and_then(|size| u64::try_from(size).ok()),
+            _ => Some(0),
+        };
+        let size = size
+            .filter(|size| *size < 1 << 62)
+            .ok_or_else(|| invalid("the size is not a number"))?;
+        let mtime = header.mtime().map(|seconds| Time {
+            seconds,
+            nanoseconds: 0,
+        });
+        let entry = Entry {
+            kind,
+            link,
+            mode: u16::try_from(header.mode().ok_or_else(|| invalid("the mode is not a number"))? & 0o7777)
+                .unwrap_or_default(),
+            uid: id(pax.uid, header.uid(), "the owner is not a number of 32 bits")?,
+            gid: id(pax.gid, header.gid(), "the group is not a number of 32 bits")?,
+            mtime: pax
+                .mtime
+                .or(mtime)
+                .ok_or_else(|| invalid("the time is not a number"))?,
+            size,
+            device: device(kind, header).ok_or_else(|| invalid("the device number is out of range"))?,
+            xattrs: pax.xattrs,
+            offset: self.offset,
+            name,
+        };
+        self.set_size(size);
+        Ok(entry)
+    }
+}
+
+impl<R: Skip> Read for Reader<R> {
+    /// Reads contents of the current entry. A stream that ends too early is an error, not the end.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let limit = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        if limit == 0 {
+            return Ok(0);
+        }
+        let n = self.inner.read(&mut buf[..limit])?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.remaining -= n as u64;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+/// What the special entries before an entry say about it.
+#[derive(Default)]
+struct Extensions {
+    pax: Records,
+    has_pax: bool,
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Extensions {
+    fn is_empty(&self) -> bool {
+        !self.has_pax && self.name.is_none() && self.link.is_none()
+    }
+}
+
+fn kind(type_flag: u8, name: &[u8]) -> Option<Kind> {
+    Some(match type_flag {
+        // V7 archives have no type for directories.
+        0 if name.ends_with(b"/") => Kind::Directory,
+        0 | b'0' | b'7' => Kind::File,
+        b'1' => Kind::HardLink,
+        b'2' => Kind::Symlink,
+        b'3' => Kind::CharDevice,
+        b'4' => Kind::BlockDevice,
+        b'5' => Kind::Directory,
+        b'6' => Kind::Fifo,
+        _ => return None,
+    })
+}
+
+/// The device number, within the 12 and 20 bits that Linux has for it.
+fn device(kind: Kind, header: &Header) -> Option<(u32, u32)> {
+    if !matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
+        return Some((0, 0));
+    }
+    let (major, minor) = header.device()?;
+    let (major, minor) = (u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+    (major < 1 << 12 && minor < 1 << 20).then_some((major, minor))
+}
+
+/// A name of any bytes, for a message.
+pub(crate) fn show(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).escape_debug().to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod build;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Tests of the tar reader.
+
+use proptest::prelude::*;
+
+use super::build::{Head, Tar};
+use super::*;
+
+fn read_all(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
+    let mut reader = Reader::new(bytes);
+    let mut all = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        let mut data = Vec::new();
+        reader.read_to_end(&mut data).map_err(|source| TarError::Read {
+            offset: entry.offset,
+            source,
+        })?;
+        all.push((entry, data));
+    }
+    Ok(all)
+}
+
+#[test]
+fn reads_names_of_every_kind() {
+    let long = "d/".repeat(90) + &"x".repeat(255);
+    let gnu = Tar::new()
+        .raw(
+            &Head {
+                name: b"././@LongLink",
+                type_flag: b'L',
+                ..Head::default()
+            },
+            b"gnu-name\0",
+        )
+        .raw(
+            &Head {
+                name: b"././@LongLink",
+                type_flag: b'K',
+                ..Head::default()
+            },
+            b"gnu-target\0",
+        )
+        .raw(
+            &Head {
+                name: b"cut",
+                link: b"cut",
+                type_flag: b'2',
+                ..Head::default()
+            },
+            b"",
+        );
+    let entries = read_all(&gnu.file(&long, b"contents").finish()).unwrap();
+    assert_eq!(
+        (&entries[0].0.name[..], &entries[0].0.link[..]),
+        (&b"gnu-name"[..], &b"gnu-target"[..])
+    );
+    assert_eq!(
+        (&entries[1].0.name[..], &entries[1].1[..]),
+        (long.as_bytes(), &b"contents"[..])
+    );
+}
+
+#[test]
+fn pax_records_win_over_the_header() {
+    let records: [(&[u8], &[u8]); 6] = [
+        (b"path", b"\xff\xfe"),
+        (b"uid", b"4294967295"),
+        (b"gid", b"3000000000"),
+        (b"mtime", b"-1.25"),
+        (b"SCHILY.xattr.security.capability", b"\x01\n\0\x02"),
+        (b"LIBARCHIVE.xattr.user.x", b"ignored"),
+    ];
+    let tar = Tar::new()
+        .pax(&records)
+        .file("short", b"x")
+        .file("next", b"")
+        .finish();
+    let entries = read_all(&tar).unwrap();
+    let entry = &entries[0].0;
+    assert_eq!(
+        (&entry.name[..], entry.uid, entry.gid),
+        (&b"\xff\xfe"[..], u32::MAX, 3_000_000_000)
+    );
+    assert_eq!(
+        entry.mtime,
+        Time {
+            seconds: -2,
+            nanoseconds: 750_000_000
+        }
+    );
+    assert_eq!(
+        entry.xattrs,
+        [(b"security.capability".to_vec(), b"\x01\n\0\x02".to_vec())]
+    );
+    let next = &entries[1].0;
+    assert_eq!(
+        (&next.name[..], next.uid, next.xattrs.len()),
+        (&b"next"[..], 0, 0)
+    );
+}
+
+#[test]
+fn agrees_with_archives_of_gnu_tar() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "n".repeat(200);
+    std::fs::write(dir.path().join(&name), b"hello").unwrap();
+    std::os::unix::fs::symlink("t".repeat(150), dir.path().join("link")).unwrap();
+    for format in ["gnu", "oldgnu", "pax", "posix"] {
+        let out = std::process::Command::new("tar")
+            .args(["--sort=name", &format!("--format={format}"), "-C"])
+            .arg(dir.path())
+            .args(["-c", "."])
+            .output()
+            .unwrap();
+        assert!(out.status.success());
+        let entries = read_all(&out.stdout).unwrap();
+        let names: Vec<_> = entries
+            .iter()
+            .map(|(e, _)| String::from_utf8_lossy(&e.name).into_owned())
+            .collect();
+        assert_eq!(
+            names,
+            ["./".to_owned(), "./link".to_owned(), format!("./{name}")],
+            "{format}"
+        );
+        assert_eq!(entries[1].0.link, "t".repeat(150).as_bytes(), "{format}");
+        assert_eq!(entries[2].1, b"hello", "{format}");
+    }
+}
+
+#[test]
+fn refuses_what_it_cannot_read() {
+    let head = |type_flag| Head {
+        name: b"it",
+        type_flag,
+        ..Head::default()
+    };
+    let cases = [
+        (
+            Tar::new().raw(&head(b'S'), b"").finish(),
+            "invalid tar entry `it`: sparse files are not supported",
+        ),
+        (
+            Tar::new()
+                .pax(&[(b"GNU.sparse.major", b"1")])
+                .file("it", b"")
+                .finish(),
+            "invalid tar entry `it`: sparse files are not supported",
+        ),
+        (
+            Tar::new().raw(&head(b'V'), b"").finish(),
+            "tar entry `it` has the unsupported type `V`",
+        ),
+        (
+            Tar::new().pax(&[(b"path", b"a\0b")]).file("it", b"").finish(),
+            "invalid tar entry `a\\0b`: a name holds a NUL",
+        ),
+        (
+            Tar::new().pax(&[(b"size", b"-1")]).file("it", b"").finish(),
+            "invalid tar entry `it`: the size is not a number",
+        ),
+        (
+            Tar::new()
+                .pax(&[(b"uid", b"4294967296")])
+                .file("it", b"")
+                .finish(),
+            "invalid tar entry `it`: the owner is not a number of 32 bits",
+        ),
+        (
+            Tar::new()
+                .raw(
+                    &Head {
+                        device: (4096, 0),
+                        ..head(b'3')
+                    },
+                    b"",
+                )
+                .finish(),
+            "invalid tar entry `it`: the device number is out of range",
+        ),
+        (
+            Tar::new().file("it", b"x").finish()[..700].to_vec(),
+            "cannot read the tar stream at byte 513",
+        ),
+        (
+            Tar::new().file("it", b"x").finish()[..100].to_vec(),
+            "cannot read the tar stream at byte 0",
+        ),
+        (vec![1; 512], "invalid tar header at byte 0: wrong checksum"),
+        (
+            Tar::new().raw(&head(b'L'), &vec![b'x'; (1 << 20) + 1]).finish(),
+            "invalid tar header at byte 0: an extended header is longer than 1 MiB",
+        ),
+        (
+            Tar::new().pax(&[]).finish(),
+            "invalid tar header at byte 512: an extended header ends the archive",
+        ),
+    ];
+    for (bytes, message) in cases {
+        assert_eq!(read_all(&bytes).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn an_archive_may_end_without_its_closing_blocks() {
+    assert_eq!(
+        read_all(&Tar::new().file("it", b"x").unfinished()).unwrap().len(),
+        1
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_change_of_a_byte_is_read_or_refused(at in 0usize..2560, byte in any::<u8>()) {
+        let mut tar = Tar::new().pax(&[(b"path", b"name")]).file("x", b"data").finish();
+        let at = at % tar.len();
+        tar[at] = byte;
+        let _ = read_all(&tar);
+    }
+}

@@ -1,0 +1,91 @@
+//! What every app executes and mounts: the decisions that look into images and volumes.
+//!
+//! They are made twice with the same code: once on the real images and volumes while facts are gathered, so that
+//! whatever is looked at is recorded ([`survey`]), and once on that record, by [`crate::plan`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
+
+use crate::facts::{AppFacts, Facts};
+use crate::fault::Fault;
+use crate::path::Lookup;
+use crate::process::{self, Process};
+use crate::profile::Profile;
+use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
+
+/// What is decided of an app.
+pub(crate) struct Decided {
+    /// Its mounts, parents first.
+    pub mounts: Vec<VolumeMount>,
+    /// What it executes.
+    pub process: Process,
+}
+
+/// How an app is to be run before the user's changes: by its manifest's `app` section, or as its image says.
+#[must_use]
+pub(crate) fn run_config(app: &App, facts: &AppFacts) -> RunConfig {
+    let of_image = || facts.image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+    app.run_config.clone().unwrap_or_else(of_image)
+}
+
+/// Decides for every app, looking into `images` (one an app) and `sources`.
+///
+/// # Errors
+/// Every [`Fault`] of every app.
+pub(crate) fn decide(
+    spec: &PodSpec,
+    facts: &Facts,
+    images: &[Option<&dyn Lookup>],
+    sources: &BTreeMap<VolumeName, Source<'_>>,
+    profile: &Profile,
+    notices: &mut Vec<String>,
+) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
+    let mut faults = volumes::check_names(spec);
+    let mut table = VolumeTable::new(spec);
+    let mut decided = Vec::with_capacity(spec.apps.len());
+    for (i, app) in spec.apps.iter().enumerate() {
+        let app_facts = &facts.apps[i];
+        let config = run_config(app, app_facts);
+        let systemd_version = facts.host.guest.systemd_version;
+        let roots = Roots { image: images[i], sources, profile, systemd_version };
+        let mounts = volumes::mounts_of(app, &config.mount_points, spec.implicit_volumes, &mut table, &roots)
+            .unwrap_or_else(|found| {
+                faults.extend(found);
+                Vec::new()
+            });
+        notices.extend(mounts.iter().filter(|m| m.origin == Origin::Implicit).map(|m| {
+            format!("app `{}`: its image wants a volume at `{}`: it gets an empty one", app.name, m.target.display())
+        }));
+        let placed: HashMap<PathBuf, VolumeMount> = mounts.iter().map(|m| (m.place.clone(), m.clone())).collect();
+        let view = View { roots, mounts: &placed };
+        match process::process_of(app, app_facts, &config, &view, notices) {
+            Ok(process) => decided.push(Decided { mounts, process }),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok((decided, table)) } else { Err(faults) }
+}
+
+/// Looks at everything in `images` and `sources` that planning will look at. They record what they are asked; the
+/// faults are planning's to report.
+pub fn survey(
+    spec: &PodSpec,
+    facts: &Facts,
+    images: &[Option<&dyn Lookup>],
+    sources: &BTreeMap<VolumeName, Source<'_>>,
+    profile: &Profile,
+) {
+    drop(decide(spec, facts, images, sources, profile, &mut Vec::new()));
+    for (i, app) in spec.apps.iter().enumerate() {
+        for path in crate::ROOT_DIRECTORIES {
+            images[i].map(|image| image.node(path.as_ref()));
+        }
+        let config = run_config(app, &facts.apps[i]);
+        let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
+        if let (Some(dir), Some(image)) = (dir, images[i]) {
+            drop(crate::path::resolve(image, dir));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Facts: all that planning knows of the world. They are gathered once, before planning, by `isopod-runtime`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use isopod_spec::{RunConfig, VolumeName};
+
+use crate::path::Tree;
+
+/// What is known of the world.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// One for each app of the pod, in the same order.
+    pub apps: Vec<AppFacts>,
+    /// One for each host volume of the pod.
+    pub sources: BTreeMap<VolumeName, SourceFacts>,
+    /// The machine that the pod is planned for.
+    pub host: HostFacts,
+}
+
+/// What is known of an app.
+#[derive(Clone, Debug, Default)]
+pub struct AppFacts {
+    /// Its image; `None` where only units are planned, as in the rkt profile.
+    pub image: Option<ImageFacts>,
+    /// The caller's values of the variables that the app takes over by name (`-e NAME`).
+    pub caller_env: BTreeMap<String, String>,
+}
+
+/// What is known of an image.
+#[derive(Clone, Debug)]
+pub struct ImageFacts {
+    /// Its ID.
+    pub id: String,
+    /// The file that holds its root filesystem, on the host.
+    pub rootfs: PathBuf,
+    /// How it wants to be run.
+    pub config: RunConfig,
+    /// What it holds at the paths that planning asks for ([`crate::survey`]).
+    pub tree: Tree,
+    /// The text of its `/etc/passwd`, empty where it has none.
+    pub passwd: String,
+    /// The text of its `/etc/group`.
+    pub group: String,
+}
+
+/// What is known of a host volume's source.
+#[derive(Clone, Debug)]
+pub struct SourceFacts {
+    /// The path with every symbolic link followed.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: SourceKind,
+    /// What it holds at the paths that planning asks for.
+    pub tree: Tree,
+}
+
+/// What can be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+}
+
+/// What is known of the host.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// Who runs the pod.
+    pub user: HostUser,
+    /// Whether a guest was seen to run with KVM.
+    pub kvm: Kvm,
+    /// Whether a mount namespace can be had (in a user namespace when not root).
+    pub namespaces: Namespaces,
+    /// The virtiofsd that works here.
+    pub virtiofsd: Option<Virtiofsd>,
+    /// The guest image.
+    pub guest: GuestFacts,
+}
+
+/// Who runs the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostUser {
+    /// Root.
+    Root,
+    /// Anyone else.
+    Ordinary {
+        /// The user's ID.
+        uid: u32,
+    },
+}
+
+/// Whether KVM works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kvm {
+    /// A guest ran with it.
+    Works,
+    /// It does not, for this reason.
+    Unusable(String),
+    /// Nobody asked: the pod is to be emulated anyway.
+    NotAsked,
+}
+
+/// Whether a private mount namespace can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// It can.
+    Available,
+    /// It cannot, for this reason.
+    Unavailable(String),
+}
+
+/// A virtiofsd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Virtiofsd {
+    /// The program.
+    pub program: PathBuf,
+    /// Which of the two it is.
+    pub flavour: VirtiofsdFlavour,
+}
+
+/// The two virtiofsds: same protocol, other options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtiofsdFlavour {
+    /// QEMU's own, up to 7.2 (Debian 12's `/usr/lib/qemu/virtiofsd`): works as root only.
+    C,
+    /// The Rust program of the virtio-fs project.
+    Rust,
+}
+
+/// What is known of the guest image.
+#[derive(Clone, Debug, Default)]
+pub struct GuestFacts {
+    /// The uncompressed kernel.
+    pub kernel: PathBuf,
+    /// Its release, as uname(1) prints it.
+    pub release: String,
+    /// The kernel modules that the image can load, or has built in.
+    pub modules: BTreeSet<String>,
+    /// The version of systemd.
+    pub systemd_version: u32,
+}

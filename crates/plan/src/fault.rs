@@ -1,0 +1,231 @@
+//! What is wrong with a pod: every fault that planning finds, all at once.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use isopod_spec::{AppName, VolumeName};
+
+use crate::path::ResolveError;
+use crate::unit::Unwritable;
+
+/// A pod that cannot be run as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError {
+    /// Every fault found, at least one.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.faults.iter().enumerate() {
+            let gap = if i == 0 { "" } else { "\n" };
+            write!(f, "{gap}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A pod without apps.
+    #[error("the pod has no app")]
+    NoApps,
+    /// Two apps of one name.
+    #[error("two apps are named `{0}`")]
+    DoubledApp(AppName),
+    /// Two volumes of one name.
+    #[error("two volumes are named `{0}`")]
+    DoubledVolume(VolumeName),
+    /// A mount of a volume that the pod does not have.
+    #[error("app `{app}` mounts volume `{volume}` at `{}`, and the pod has no such volume", target.display())]
+    MissingVolume {
+        /// The app.
+        app: AppName,
+        /// The volume that is missing.
+        volume: VolumeName,
+        /// Where it should be mounted.
+        target: PathBuf,
+    },
+    /// An image's mount point for which there is no volume, where that is refused.
+    #[error("no volume for mount point `{mount_point}` (`{}`) of app `{app}`", target.display())]
+    UnboundMountPoint {
+        /// The app.
+        app: AppName,
+        /// The mount point's name, which is the name of the volume it wants.
+        mount_point: VolumeName,
+        /// Its path.
+        target: PathBuf,
+    },
+    /// Two mounts at one place.
+    #[error("app `{app}` mounts both volume `{first}` and volume `{second}` at `{}`", target.display())]
+    DoubledTarget {
+        /// The app.
+        app: AppName,
+        /// The volume of the mount declared first.
+        first: VolumeName,
+        /// The volume of the other.
+        second: VolumeName,
+        /// The place, links followed.
+        target: PathBuf,
+    },
+    /// A target that cannot be mounted at.
+    #[error("app `{app}`, volume `{volume}`: cannot mount at `{}`: {reason}", target.display())]
+    Target {
+        /// The app.
+        app: AppName,
+        /// The volume.
+        volume: VolumeName,
+        /// The target as it was asked for.
+        target: PathBuf,
+        /// Why not.
+        reason: TargetFault,
+    },
+    /// A path within a volume that cannot be mounted.
+    #[error("app `{app}`, volume `{volume}`: cannot mount its path `{}`: {reason}", sub_path.display())]
+    SubPath {
+        /// The app.
+        app: AppName,
+        /// The volume.
+        volume: VolumeName,
+        /// The path as it was asked for.
+        sub_path: PathBuf,
+        /// Why not.
+        reason: TargetFault,
+    },
+    /// A source that cannot be shared.
+    #[error("volume `{volume}`: cannot share `{}`: {reason}", path.display())]
+    Source {
+        /// The volume.
+        volume: VolumeName,
+        /// Its source.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Something about a volume that cannot be done.
+    #[error("volume `{volume}`: {reason}")]
+    Volume {
+        /// The volume.
+        volume: VolumeName,
+        /// What, and why not.
+        reason: String,
+    },
+    /// Something about an app that cannot be done.
+    #[error("app `{app}`: {reason}")]
+    App {
+        /// The app.
+        app: AppName,
+        /// What, and why not.
+        reason: String,
+    },
+    /// The program is not there: exit status 127.
+    #[error("app `{app}`: {reason}")]
+    CommandNotFound {
+        /// The app.
+        app: AppName,
+        /// Where it was looked for.
+        reason: String,
+    },
+    /// The program is there and cannot be executed: exit status 126.
+    #[error("app `{app}`: `{}` in its image is {what}", path.display())]
+    CommandNotExecutable {
+        /// The app.
+        app: AppName,
+        /// The program.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// Something that this host cannot do.
+    #[error("{what}: {reason}")]
+    Host {
+        /// What was asked for.
+        what: String,
+        /// Why it cannot be had.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+/// Why nothing can be mounted at a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetFault {
+    /// It leads nowhere.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// systemd cannot be told of it.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+    /// The app's root, or a directory that the guest itself mounts.
+    #[error("it is {0}")]
+    Reserved(&'static str),
+    /// A directory onto a file or the other way round.
+    #[error("it is a {there}, and a {mounted} cannot be mounted there")]
+    KindDiffers {
+        /// What is there.
+        there: &'static str,
+        /// What should be mounted.
+        mounted: &'static str,
+    },
+    /// It does not exist, and nothing may create it.
+    #[error("it does not exist, and volume `{0}`, in which it would be, is read-only")]
+    MissingInReadOnly(VolumeName),
+    /// A file's mount point does not exist in a volume of the host's: systemd would make a directory.
+    #[error("it does not exist in volume `{0}`, and a file is to be mounted there")]
+    MissingFile(VolumeName),
+    /// Neither a directory nor a regular file.
+    #[error("it is neither a directory nor a regular file")]
+    NotShareable,
+    /// A path within a volume climbs out of it.
+    #[error("it must stay within the volume, so it must be relative and without `..`")]
+    Climbs,
+    /// A path within a volume whose root is a file.
+    #[error("the volume is a file, there is nothing below it")]
+    BelowFile,
+    /// Mounts whose places depend on each other in a circle.
+    #[error("through the links of the volumes it depends on itself")]
+    Unstable,
+    /// An old systemd and a long path.
+    #[error("systemd {0} in the guest has no unit name for so long a path; 247 and later have")]
+    NameNotHashed(u32),
+}
+
+impl Fault {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Fault::NoApps => Some("name an image".into()),
+            Fault::DoubledApp(_) => Some("name one of them otherwise with `--name`".into()),
+            Fault::DoubledVolume(_) => Some("name one of them otherwise".into()),
+            Fault::MissingVolume { volume, .. } | Fault::UnboundMountPoint { mount_point: volume, .. } => {
+                Some(format!("add `--volume {volume},kind=host,source=/some/path` or `--volume {volume},kind=empty`"))
+            }
+            Fault::DoubledTarget { .. } => Some("give one of them another target".into()),
+            Fault::Target { reason: TargetFault::MissingInReadOnly(volume), target, .. } => {
+                Some(format!("create `{}` in volume `{volume}`'s source, or let the app write to that volume", target.display()))
+            }
+            Fault::Target { reason: TargetFault::MissingFile(volume), target, .. } => {
+                Some(format!("create an empty file for `{}` in volume `{volume}`'s source", target.display()))
+            }
+            Fault::CommandNotFound { .. } => Some("name the program with `--exec`, or correct the image".into()),
+            Fault::Host { hint, .. } => Some(hint.clone()),
+            _ => None,
+        }
+    }
+
+    /// The exit status that docker and podman end with on such a fault: 127 and 126 for a program that is not there
+    /// or cannot be executed, 125 for everything else.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Fault::CommandNotFound { .. } => 127,
+            Fault::CommandNotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Where everything is: the guest's tree and a pod's directory on the host. No other module spells these paths.
+//!
+//! ```text
+//! guest                                        pod directory on the host (the working directory of its processes)
+//! /mnt                     the pod's share     agent.sock        QEMU's end of the agent's port
+//! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
+//! /opt/stage2/APP/rootfs   an app's root       initrd            guest image and the pod's part of it
+//! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
+//! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
+//! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
+//! /isopod/dev/             the apps' /dev      console.log       what the guest's kernel said
+//! /isopod/images/N         image N, mounted    *.log             what the processes said
+//! /isopod/disks/N          -> /dev/vdX
+//! /isopod/volumes/VOLUME   an empty volume
+//! /isopod/apps/APP/upper   what it wrote (overlayfs)
+//! /isopod/apps/APP/work    overlayfs's own
+//! /isopod/apps/APP/env     its environment
+//! /isopod/apps/APP/std*    its named pipes
+//! /usr/lib/systemd/system  units
+//! ```
+//!
+//! `/mnt/VOLUME` and `/opt/stage2/APP/rootfs` are rkt's names.
+
+use std::path::{Path, PathBuf};
+
+use isopod_spec::{AppName, VolumeName};
+
+/// Where the guest looks for units.
+pub const UNIT_DIR: &str = "/usr/lib/systemd/system";
+/// Below this directory the host's volumes appear in the guest.
+pub const SHARE_DIR: &str = "/mnt";
+/// The agent.
+pub const AGENT: &str = "/isopod/agent";
+/// The agent's configuration.
+pub const POD_CONFIG: &str = "/isopod/pod.json";
+/// What apps see as `/dev`.
+pub const APP_DEV: &str = "/isopod/dev";
+
+/// The tag of the pod's one share, and the prefix of the tags of several.
+pub const SHARE_TAG: &str = "isopod";
+/// The name of the agent's virtio-serial port.
+pub const AGENT_PORT: &str = "isopod.agent.0";
+
+/// In the pod directory: the agent's socket.
+pub const AGENT_SOCKET: &str = "agent.sock";
+/// In the pod directory: virtiofsd's socket.
+pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
+/// In the pod directory: the guest image and the pod's own part of it, as the kernel unpacks them.
+pub const INITRD: &str = "initrd";
+/// In the pod directory: where the volumes are bound.
+pub const HOST_SHARE_DIR: &str = "share";
+/// In the pod directory: what the guest's kernel and systemd said.
+pub const CONSOLE_LOG: &str = "console.log";
+
+/// The guest's view of a volume's root.
+#[must_use]
+pub fn shared_volume(volume: &VolumeName) -> PathBuf {
+    Path::new(SHARE_DIR).join(volume.as_str())
+}
+
+/// An empty volume's directory in the guest.
+#[must_use]
+pub fn empty_volume(volume: &VolumeName) -> PathBuf {
+    Path::new("/isopod/volumes").join(volume.as_str())
+}
+
+/// An app's root filesystem in the guest.
+#[must_use]
+pub fn app_root(app: &AppName) -> PathBuf {
+    Path::new("/opt/stage2").join(app.as_str()).join("rootfs")
+}
+
+/// An app's own directory in the guest, which the app does not see.
+#[must_use]
+pub fn app_dir(app: &AppName) -> PathBuf {
+    Path::new("/isopod/apps").join(app.as_str())
+}
+
+/// Where the guest mounts image number `index`.
+#[must_use]
+pub fn image_mount(index: usize) -> PathBuf {
+    Path::new("/isopod/images").join(index.to_string())
+}
+
+/// The guest's link to disk number `index`. It is not below `/dev`: systemd would wait for udev to announce a device
+/// (systemd.mount(5), "Implicit Dependencies"), and there is none.
+#[must_use]
+pub fn disk_link(index: usize) -> PathBuf {
+    Path::new("/isopod/disks").join(index.to_string())
+}
+
+/// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.
+#[must_use]
+pub fn disk_device(index: usize) -> PathBuf {
+    let mut name = Vec::new();
+    let mut rest = index + 1;
+    while rest > 0 {
+        rest -= 1;
+        name.push(b'a' + u8::try_from(rest % 26).unwrap_or(0));
+        rest /= 26;
+    }
+    name.reverse();
+    PathBuf::from(format!("/dev/vd{}", String::from_utf8_lossy(&name)))
+}
+
+/// In the pod directory: the link to image number `index`.
+#[must_use]
+pub fn host_image(index: usize) -> PathBuf {
+    Path::new("images").join(index.to_string())
+}
+
+/// In the pod directory: the file that holds an empty volume of medium `disk`.
+#[must_use]
+pub fn host_disk(volume: &VolumeName) -> PathBuf {
+    Path::new("disks").join(volume.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_named_as_linux_names_them() {
+        let name = |i| disk_device(i).display().to_string();
+        assert_eq!([name(0), name(25), name(26), name(701), name(702)], [
+            "/dev/vda", "/dev/vdz", "/dev/vdaa", "/dev/vdzz", "/dev/vdaaa"
+        ]);
+    }
+}

@@ -1,0 +1,353 @@
+//! The machine: how the volumes reach it, its kernel command line, its devices.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use isopod_spec::{Accel, HostVolume, Machine, Propagation, ShareTransport, VolumeName};
+
+use crate::facts::{HostFacts, HostUser, Kvm, Namespaces, SourceKind, Virtiofsd, VirtiofsdFlavour};
+use crate::fault::Fault;
+use crate::layout;
+use crate::profile::{Profile, ShareLayout};
+use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel};
+
+/// The devices that the q35 board's root bus takes beside its own.
+pub const PCI_SLOTS: usize = 28;
+
+/// The kernel's command line, a reason each.
+const KERNEL_PARAMETERS: [(&str, &str); 8] = [
+    ("console=ttyS0", "what the kernel and systemd say goes to the console's file"),
+    ("quiet", "each line costs milliseconds at the emulated serial port"),
+    ("panic=-1", "a panic reboots at once, and -no-reboot ends QEMU"),
+    ("cryptomgr.notests", "250 ms of self-tests under emulation"),
+    ("random.trust_cpu=on", "no wait for entropy"),
+    ("8250.nr_uarts=1", "no probing for serial ports that are not there"),
+    ("systemd.unified_cgroup_hierarchy=1", "cgroup v2, whatever the distribution's default"),
+    ("systemd.show_status=0", "no status lines on the console"),
+];
+
+/// How the host volumes reach the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// What carries them.
+    pub transport: Transport,
+    /// One share or several.
+    pub layout: ShareLayout,
+    /// The volumes, by name.
+    pub volumes: Vec<SharedVolume>,
+}
+
+/// What carries a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// virtiofs, through this daemon.
+    Virtiofs(Virtiofsd),
+    /// QEMU's own 9p server.
+    NineP,
+}
+
+impl Transport {
+    /// The guest's file system type.
+    #[must_use]
+    pub fn fs_type(&self) -> &'static str {
+        match self {
+            Transport::Virtiofs(_) => "virtiofs",
+            Transport::NineP => "9p",
+        }
+    }
+}
+
+/// A host volume that is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedVolume {
+    /// Its name, which is its name below the share.
+    pub name: VolumeName,
+    /// What is shared, links followed.
+    pub source: PathBuf,
+    /// A directory or a file.
+    pub kind: SourceKind,
+    /// Whether the host lets nobody write through it.
+    pub read_only: bool,
+    /// Whether file systems mounted below the source are part of it.
+    pub recursive: bool,
+    /// Whether later mounts of the host appear.
+    pub propagation: Propagation,
+}
+
+impl SharedVolume {
+    /// The volume that shares what `volume` says.
+    #[must_use]
+    pub fn new(name: &VolumeName, volume: &HostVolume, source: PathBuf, kind: SourceKind, read_only: bool) -> Self {
+        let (recursive, propagation) = (volume.recursive, volume.propagation);
+        Self { name: name.clone(), source, kind, read_only, recursive, propagation }
+    }
+
+    /// The tag of its own share, where it has one: at most 31 bytes (9p's limit; virtiofs allows 36).
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let name = self.name.as_str();
+        if name.len() <= 31 { name.to_owned() } else { format!("{}-{:08x}", &name[..22], crc(name)) }
+    }
+}
+
+/// A short checksum, to tell long names apart.
+fn crc(name: &str) -> u32 {
+    // FNV-1a, 32 bits.
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Chooses transport and layout for the volumes that are to be shared.
+///
+/// # Errors
+/// Every [`Fault`] that stands against it on this host.
+pub fn sharing(
+    machine: &Machine,
+    host: &HostFacts,
+    volumes: Vec<SharedVolume>,
+    profile: &Profile,
+) -> Result<Option<Sharing>, Vec<Fault>> {
+    if volumes.is_empty() {
+        return Ok(None);
+    }
+    let layout = match (&host.namespaces, profile.shares) {
+        (Namespaces::Available, layout) => layout,
+        (Namespaces::Unavailable(_), _) => ShareLayout::OnePerVolume,
+    };
+    let transport = transport(machine.transport, host, layout).map_err(|fault| vec![fault])?;
+    let faults: Vec<Fault> = match (layout, &host.namespaces) {
+        (ShareLayout::OnePerVolume, Namespaces::Unavailable(reason)) => {
+            volumes.iter().filter_map(|volume| unbindable(volume, reason)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if faults.is_empty() { Ok(Some(Sharing { transport, layout, volumes })) } else { Err(faults) }
+}
+
+/// Why a volume cannot be shared without a mount namespace.
+fn unbindable(volume: &SharedVolume, reason: &str) -> Option<Fault> {
+    let what = match volume {
+        SharedVolume { kind: SourceKind::File, .. } => "a file as source",
+        SharedVolume { recursive: false, .. } => "`recursive=false`",
+        SharedVolume { propagation: Propagation::Rslave, .. } => "`propagation=rslave`",
+        _ => return None,
+    };
+    let reason = format!("{what} needs a mount namespace, and there is none here: {reason}");
+    Some(Fault::Volume { volume: volume.name.clone(), reason })
+}
+
+fn transport(asked: ShareTransport, host: &HostFacts, layout: ShareLayout) -> Result<Transport, Fault> {
+    let has = |module: &str| host.guest.modules.contains(module);
+    let virtiofsd = host.virtiofsd.clone().filter(|_| layout == ShareLayout::OnePerPod);
+    match (asked, virtiofsd) {
+        (ShareTransport::Auto | ShareTransport::Virtiofs, Some(daemon)) if has("virtiofs") => {
+            Ok(Transport::Virtiofs(daemon))
+        }
+        (ShareTransport::Virtiofs, daemon) => Err(no_virtiofs(host, layout, daemon.is_some())),
+        (ShareTransport::Auto | ShareTransport::NineP, _) if has("9pnet_virtio") && has("9p") => Ok(Transport::NineP),
+        (ShareTransport::NineP, _) => Err(Fault::Host {
+            what: "cannot share volumes over 9p".into(),
+            reason: format!("the kernel {} has no 9p (Debian's cloud kernels leave it out)", host.guest.release),
+            hint: "install `linux-image-amd64`, or share over virtiofs".into(),
+        }),
+        (ShareTransport::Auto, _) => Err(Fault::Host {
+            what: "cannot share volumes".into(),
+            reason: format!(
+                "no virtiofsd that works here was found, and the kernel {} has no 9p (Debian's cloud kernels leave it out)",
+                host.guest.release
+            ),
+            hint: "install `virtiofsd`, or `linux-image-amd64`".into(),
+        }),
+    }
+}
+
+fn no_virtiofs(host: &HostFacts, layout: ShareLayout, daemon: bool) -> Fault {
+    let (reason, hint) = if layout == ShareLayout::OnePerVolume && host.virtiofsd.is_some() {
+        ("it needs a mount namespace, and there is none here".into(), "share over 9p: `--transport 9p`")
+    } else if daemon {
+        (format!("the kernel {} has no virtiofs", host.guest.release), "share over 9p: `--transport 9p`")
+    } else if host.user == HostUser::Root {
+        ("no virtiofsd was found".into(), "install Debian's `qemu-system-common`, or `cargo install virtiofsd`")
+    } else {
+        (
+            "no virtiofsd that works without root was found (Debian 12's own does not)".into(),
+            "`cargo install virtiofsd`, or share over 9p: `--transport 9p`",
+        )
+    };
+    Fault::Host { what: "cannot share volumes over virtiofs".into(), reason, hint: hint.into() }
+}
+
+/// The options with which the guest mounts a share.
+#[must_use]
+pub fn share_options(transport: &Transport, rkt: bool) -> Vec<String> {
+    let options: &[&str] = match transport {
+        Transport::Virtiofs(_) => &[],
+        Transport::NineP if rkt => &["trans=virtio"],
+        // A large msize makes large reads three times as fast; loose caches lost data at shutdown; `mmap` caches
+        // nothing but what is mapped, without which a program could not map a file shared and writable.
+        Transport::NineP => &["trans=virtio", "version=9p2000.L", "msize=512000", "cache=mmap"],
+    };
+    options.iter().map(|o| (*o).to_owned()).collect()
+}
+
+/// The command line of virtiofsd, whose standard input is the socket that it listens on.
+#[must_use]
+pub fn virtiofsd_argv(daemon: &Virtiofsd, user: HostUser) -> Vec<OsString> {
+    let shared = layout::HOST_SHARE_DIR;
+    let args: Vec<String> = match daemon.flavour {
+        VirtiofsdFlavour::C => vec![
+            "--fd=0".into(),
+            "-f".into(),
+            "-o".into(),
+            format!("source={shared},sandbox=chroot,cache=auto,xattr"),
+        ],
+        VirtiofsdFlavour::Rust => {
+            // An ordinary user's user namespace has one user: nothing can be made a file handle of.
+            let (sandbox, handles) = match user {
+                HostUser::Root => ("chroot", "prefer"),
+                HostUser::Ordinary { .. } => ("none", "never"),
+            };
+            vec![
+                "--fd=0".into(),
+                format!("--shared-dir={shared}"),
+                format!("--sandbox={sandbox}"),
+                format!("--inode-file-handles={handles}"),
+                "--cache=auto".into(),
+                "--xattr".into(),
+                "--announce-submounts".into(),
+            ]
+        }
+    };
+    args.into_iter().map(OsString::from).collect()
+}
+
+/// Decides between KVM and emulation. A notice says why not KVM, where it was tried.
+///
+/// # Errors
+/// [`Fault::Host`] where KVM was demanded and does not work.
+pub fn accelerator(machine: &Machine, kvm: &Kvm, notices: &mut Vec<String>) -> Result<Accelerator, Fault> {
+    match (machine.accel, kvm) {
+        (Accel::Tcg, _) => Ok(Accelerator::Tcg),
+        (Accel::Auto | Accel::Kvm, Kvm::Works) => Ok(Accelerator::Kvm),
+        (Accel::Auto, Kvm::Unusable(reason)) => {
+            notices.push(format!("the machine is emulated, which is slow: {reason}"));
+            Ok(Accelerator::Tcg)
+        }
+        (Accel::Auto, Kvm::NotAsked) => Ok(Accelerator::Tcg),
+        (Accel::Kvm, Kvm::Unusable(reason)) => Err(no_kvm(reason)),
+        (Accel::Kvm, Kvm::NotAsked) => Err(no_kvm("it was not tried")),
+    }
+}
+
+fn no_kvm(reason: &str) -> Fault {
+    Fault::Host {
+        what: "cannot run with KVM".into(),
+        reason: reason.to_owned(),
+        hint: "leave `--accel` away, or say `--accel tcg`: the machine is emulated then".into(),
+    }
+}
+
+/// A disk of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The file, relative to the pod directory.
+    pub file: PathBuf,
+    /// Whether the guest can write to it.
+    pub read_only: bool,
+}
+
+/// The QEMU command line.
+///
+/// # Errors
+/// [`Fault::Host`] when there are more devices than slots.
+pub fn qemu(
+    machine: &Machine,
+    accel: Accelerator,
+    host: &HostFacts,
+    sharing: Option<&Sharing>,
+    disks: &[Disk],
+) -> Result<Qemu, Fault> {
+    let mut chardevs = vec![Chardev { id: "agent", path: layout::AGENT_SOCKET.into() }];
+    let mut fsdevs = Vec::new();
+    let port = vec![("chardev", "agent".to_owned()), ("name", layout::AGENT_PORT.to_owned())];
+    let mut devices = vec![
+        Device { driver: "virtio-serial-pci", properties: vec![] },
+        Device { driver: "virtserialport", properties: port },
+    ];
+    for i in 0..disks.len() {
+        devices.push(Device { driver: "virtio-blk-pci", properties: vec![("drive", format!("disk{i}"))] });
+    }
+    match sharing {
+        Some(Sharing { transport: Transport::Virtiofs(_), .. }) => {
+            chardevs.push(Chardev { id: "share", path: layout::VIRTIOFSD_SOCKET.into() });
+            let properties = vec![("chardev", "share".to_owned()), ("tag", layout::SHARE_TAG.to_owned())];
+            devices.push(Device { driver: "vhost-user-fs-pci", properties });
+        }
+        Some(sharing) => {
+            for (fsdev, tag) in nine_p(sharing, host.user) {
+                let properties = vec![("fsdev", fsdev.id.clone()), ("mount_tag", tag)];
+                devices.push(Device { driver: "virtio-9p-pci", properties });
+                fsdevs.push(fsdev);
+            }
+        }
+        None => {}
+    }
+    check_slots(&devices)?;
+    let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
+        node_name: format!("disk{i}"),
+        filename: disk.file.clone(),
+        read_only: disk.read_only,
+    });
+    let append: Vec<&str> = KERNEL_PARAMETERS.iter().map(|(parameter, _)| *parameter).collect();
+    Ok(Qemu {
+        program: PathBuf::from("qemu-system-x86_64"),
+        machine: qemu::Machine { board: "q35", options: "vmport=off,smm=off,sata=off,usb=off,hpet=off", accel },
+        cpu: if accel == Accelerator::Kvm { "host" } else { "max" }.to_owned(),
+        smp: machine.cpus,
+        memory_mib: machine.memory_mib,
+        kernel: host.guest.kernel.clone(),
+        initrd: PathBuf::from(layout::INITRD),
+        append: append.join(" "),
+        serial: PathBuf::from(layout::CONSOLE_LOG),
+        chardevs,
+        blockdevs: blockdevs.collect(),
+        fsdevs,
+        devices,
+    })
+}
+
+/// The 9p servers: one for the pod's share, or one for each volume.
+fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
+    let security_model = match user {
+        HostUser::Root => SecurityModel::Passthrough,
+        HostUser::Ordinary { .. } => SecurityModel::None,
+    };
+    let all_read_only = sharing.volumes.iter().all(|v| v.read_only);
+    match sharing.layout {
+        ShareLayout::OnePerPod => {
+            let path = Path::new(layout::HOST_SHARE_DIR).to_owned();
+            let fsdev = Fsdev { id: "share".into(), path, security_model, read_only: all_read_only };
+            vec![(fsdev, layout::SHARE_TAG.to_owned())]
+        }
+        ShareLayout::OnePerVolume => sharing
+            .volumes
+            .iter()
+            .enumerate()
+            .map(|(i, volume)| {
+                let (path, read_only) = (volume.source.clone(), volume.read_only);
+                (Fsdev { id: format!("share{i}"), path, security_model, read_only }, volume.tag())
+            })
+            .collect(),
+    }
+}
+
+fn check_slots(devices: &[Device]) -> Result<(), Fault> {
+    let used = devices.iter().filter(|d| d.is_pci()).count();
+    if used <= PCI_SLOTS {
+        return Ok(());
+    }
+    Err(Fault::Host {
+        what: "cannot give the machine all its devices".into(),
+        reason: format!("the pod needs {used}, one for each image and each share of its own, and {PCI_SLOTS} fit"),
+        hint: "split the pod, or let apps share an image".into(),
+    })
+}

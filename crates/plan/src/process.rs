@@ -1,0 +1,322 @@
+//! What an app executes: program, arguments, environment, identity, working directory, capabilities, from what the
+//! image says and what the user changed of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use isopod_spec::{App, AppName, Capabilities, RunConfig};
+
+use crate::facts::AppFacts;
+use crate::fault::Fault;
+use crate::path::{self, Lookup, NodeKind};
+use crate::unit;
+use crate::users::{Identity, UserDatabase};
+use crate::volumes::View;
+
+/// The search path of an image that names none (docker's).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Capabilities of an app that asks for none in particular: docker's and podman's default set (capabilities(7)).
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// Every capability of Linux 6.1 (capabilities(7)).
+const ALL_CAPABILITIES: [&str; 41] = [
+    "CAP_AUDIT_CONTROL",
+    "CAP_AUDIT_READ",
+    "CAP_AUDIT_WRITE",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_KILL",
+    "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_MAC_ADMIN",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_RAW",
+    "CAP_PERFMON",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYSLOG",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_NICE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_WAKE_ALARM",
+];
+
+/// What an app executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The program's path in the app's root.
+    pub executable: PathBuf,
+    /// Its arguments, the name it is called by first.
+    pub argv: Vec<String>,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+    /// Who it runs as.
+    pub identity: Identity,
+    /// Where it starts.
+    pub working_dir: PathBuf,
+    /// The capabilities it may have.
+    pub capabilities: BTreeSet<String>,
+    /// The signal that asks it to stop, as systemd.kill(5) names it.
+    pub stop_signal: String,
+}
+
+/// Decides what `app` executes in the root that `view` shows. Notices are added to `notices`.
+///
+/// # Errors
+/// Every [`Fault`] found.
+pub fn process_of(
+    app: &App,
+    facts: &AppFacts,
+    config: &RunConfig,
+    view: &View<'_>,
+    notices: &mut Vec<String>,
+) -> Result<Process, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut note = |result: Result<(), String>| {
+        faults.extend(result.err().map(|reason| Fault::App { app: app.name.clone(), reason }));
+    };
+    let working_dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
+    let working_dir = path::clean(working_dir.map_or(Path::new("/"), PathBuf::as_path));
+    note(unit::path_value(&working_dir).map(drop).map_err(|e| {
+        format!("cannot start in `{}`: {e}", working_dir.display())
+    }));
+    let identity = identity(app, facts, config, view);
+    let identity = identity.map_err(|e| note(Err(e))).unwrap_or_default();
+    let env = environment(app, facts, config, &identity, notices);
+    let env = env.map_err(|e| note(Err(e))).unwrap_or_default();
+    let capabilities = capabilities(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
+    let stop_signal = stop_signal(config.stop_signal.as_deref()).map_err(|e| note(Err(e))).unwrap_or_default();
+    let argv = argv(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
+    let executable = match argv.first() {
+        Some(program) => match executable(&app.name, program, &env, &working_dir, view) {
+            Ok(path) => path,
+            Err(fault) => {
+                faults.push(fault);
+                PathBuf::new()
+            }
+        },
+        None => PathBuf::new(),
+    };
+    if faults.is_empty() {
+        Ok(Process { executable, argv, env, identity, working_dir, capabilities, stop_signal })
+    } else {
+        Err(faults)
+    }
+}
+
+fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) -> Result<Identity, String> {
+    let overrides = &app.overrides;
+    // A user of the caller's takes the group from the image's database, not from the image's own `USER:GROUP`.
+    let group = if overrides.user.is_some() { None } else { config.group.as_deref() };
+    let (passwd, group_file) =
+        facts.image.as_ref().map_or(("", ""), |image| (image.passwd.as_str(), image.group.as_str()));
+    UserDatabase { passwd, group: group_file, files: view }.identity(
+        overrides.user.as_deref().or(config.user.as_deref()),
+        overrides.group.as_deref().or(group),
+        &config.supplementary_gids,
+    )
+}
+
+/// The arguments: docker's rules, by which `--exec` (docker's `--entrypoint`) takes the image's command away too.
+fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
+    let args = app.overrides.args.as_deref();
+    let argv: Vec<String> = match &app.overrides.exec {
+        Some(exec) => std::iter::once(exec.clone()).chain(args.unwrap_or_default().to_vec()).collect(),
+        None => config.entrypoint.iter().chain(args.unwrap_or(&config.cmd)).cloned().collect(),
+    };
+    match argv.first() {
+        None => Err("its image names no program to run; give one after `--`, or with `--exec`".into()),
+        Some(program) if program.is_empty() => Err("the program to run has an empty name".into()),
+        Some(_) if argv.iter().any(|a| a.contains('\0')) => Err("an argument holds a NUL byte".into()),
+        Some(_) => Ok(argv),
+    }
+}
+
+fn environment(
+    app: &App,
+    facts: &AppFacts,
+    config: &RunConfig,
+    identity: &Identity,
+    notices: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut env = BTreeMap::from([
+        ("AC_APP_NAME".to_owned(), app.name.to_string()),
+        ("HOME".to_owned(), identity.home.clone()),
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+    ]);
+    for (name, value) in &config.env {
+        if is_variable_name(name) && !value.contains('\0') {
+            env.insert(name.clone(), value.clone());
+        } else {
+            notices.push(format!(
+                "app `{}`: its image's variable `{}` is left out: systemd passes no such name",
+                app.name,
+                name.escape_debug()
+            ));
+        }
+    }
+    for var in &app.overrides.env {
+        if !is_variable_name(&var.name) {
+            return Err(format!(
+                "cannot set the variable `{}`: systemd passes only names of letters, digits and `_`",
+                var.name.escape_debug()
+            ));
+        }
+        match var.value.as_ref().or_else(|| facts.caller_env.get(&var.name)) {
+            Some(value) if value.contains('\0') => return Err(format!("the variable `{}` holds a NUL byte", var.name)),
+            Some(value) => drop(env.insert(var.name.clone(), value.clone())),
+            None => {}
+        }
+    }
+    Ok(env)
+}
+
+/// systemd's rule for names (systemd.exec(5), `Environment=`).
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Where the program is. What stands on a volume is not judged here: another app may put it there first.
+fn executable(
+    app: &AppName,
+    program: &str,
+    env: &BTreeMap<String, String>,
+    working_dir: &Path,
+    view: &View<'_>,
+) -> Result<PathBuf, Fault> {
+    let check = |candidate: &Path| -> Result<Option<()>, Fault> {
+        let Ok(found) = path::resolve(view, candidate) else { return Ok(None) };
+        let on_volume = view.mount_at(&found.path).is_some();
+        let what = match found.node.map(|node| (node.kind, node.mode)) {
+            None if on_volume => return Ok(Some(())),
+            None => return Ok(None),
+            Some((NodeKind::Directory, _)) => "a directory",
+            Some((NodeKind::File, mode)) if mode & 0o111 == 0 && !on_volume => "not executable",
+            Some(_) => return Ok(Some(())),
+        };
+        Err(Fault::CommandNotExecutable { app: app.clone(), path: candidate.to_owned(), what })
+    };
+    if view.roots.image.is_none() {
+        return Ok(working_dir.join(program));
+    }
+    if program.contains('/') {
+        let candidate = path::clean(&working_dir.join(program));
+        let missing = || format!("its image has no `{}`", candidate.display());
+        return check(&candidate)?
+            .map(|()| candidate.clone())
+            .ok_or_else(|| Fault::CommandNotFound { app: app.clone(), reason: missing() });
+    }
+    let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+    let mut refused = None;
+    for dir in search.split(':').filter(|dir| !dir.is_empty()) {
+        let candidate = path::clean(&working_dir.join(dir).join(program));
+        let on_volume = view.mount_at(&candidate).is_some();
+        match check(&candidate) {
+            Ok(Some(())) if !on_volume || view.node(&candidate).is_some() => return Ok(candidate),
+            Ok(_) => {}
+            Err(fault) => refused = refused.or(Some(fault)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Fault::CommandNotFound {
+        app: app.clone(),
+        reason: format!("its image has no program `{program}` in its PATH, `{search}`"),
+    }))
+}
+
+fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, String> {
+    let default = || DEFAULT_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>();
+    let mut set = match &config.capabilities {
+        None => default(),
+        Some(Capabilities::Retain(names)) => named(names)?,
+        Some(Capabilities::Remove(names)) => &default() - &named(names)?,
+    };
+    set.extend(named(&app.overrides.cap_add)?);
+    let dropped = named(&app.overrides.cap_drop)?;
+    // As with docker, `--cap-drop ALL --cap-add X` leaves X.
+    if app.overrides.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all")) {
+        return named(&app.overrides.cap_add);
+    }
+    Ok(&set - &dropped)
+}
+
+/// Capability names as docker takes them: any case, `CAP_` or not, `ALL`.
+fn named(names: &[String]) -> Result<BTreeSet<String>, String> {
+    let mut set = BTreeSet::new();
+    for name in names {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" {
+            set.extend(ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()));
+            continue;
+        }
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        if !ALL_CAPABILITIES.contains(&full.as_str()) {
+            return Err(format!("`{name}` is no capability; capabilities(7) lists them"));
+        }
+        set.insert(full);
+    }
+    Ok(set)
+}
+
+/// The stop signal as systemd names it: OCI allows `SIGTERM`, `TERM`, `15` and `RTMIN+3`.
+fn stop_signal(signal: Option<&str>) -> Result<String, String> {
+    let Some(signal) = signal.filter(|s| !s.is_empty()) else { return Ok("SIGTERM".into()) };
+    let valid = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-');
+    if !valid(signal) {
+        return Err(format!("`{}` is no signal", signal.escape_debug()));
+    }
+    if signal.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) {
+        return Ok(signal.to_owned());
+    }
+    let upper = signal.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    let real_time = |prefix| bare.strip_prefix(prefix).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30));
+    if NAMES.contains(&bare) || bare == "RTMIN" || bare == "RTMAX" || real_time("RTMIN+") || real_time("RTMAX-") {
+        return Ok(format!("SIG{bare}"));
+    }
+    Err(format!("`{signal}` is no signal"))
+}

@@ -1,0 +1,98 @@
+//! Profiles: the differences between Isopod's way and rkt's, as data for one planner.
+
+/// How a pod's volumes are brought into the guest and into its apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: &'static str,
+    /// How many shares carry the host volumes.
+    pub shares: ShareLayout,
+    /// Who makes a mount read-only.
+    pub read_only: ReadOnlyStrategy,
+    /// How a unit says that another needs it.
+    pub requirements: Requirements,
+    /// What an image's mount point without a volume means.
+    pub unbound: Unbound,
+    /// `Type=` of a bind mount unit.
+    pub bind_type: &'static str,
+    /// Whether units state the order of nested mounts themselves; systemd derives it from the paths besides.
+    pub nesting: Nesting,
+    /// Places of an app's root at and below which nothing can be mounted, with the reason; `/` itself only at.
+    pub reserved: &'static [(&'static str, &'static str)],
+}
+
+/// How many shares carry the host volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareLayout {
+    /// One, below which the host binds every volume; one for each volume where the host has no mount namespace.
+    OnePerPod,
+    /// One for each volume.
+    OnePerVolume,
+}
+
+/// Who makes a mount read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOnlyStrategy {
+    /// The host, where all mounts of a volume are read-only, and the mount unit in one step (`bind,ro`).
+    HostAndMount,
+    /// A service that remounts after the mount (rkt's way: the app may run before it).
+    RemountService,
+}
+
+/// How a unit says that another needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirements {
+    /// `UNIT.requires/` links, which hold without `systemctl preset`.
+    Links,
+    /// `RequiredBy=` in an `[Install]` section (rkt's way).
+    InstallSection,
+}
+
+/// What an image's mount point without a volume means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// An empty volume of its own, unless the pod refuses them.
+    Implicit,
+    /// A fault.
+    Refused,
+}
+
+/// Whether units state the order of nested mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nesting {
+    /// They do.
+    Stated,
+    /// It is left to systemd.
+    Derived,
+}
+
+impl Profile {
+    /// Isopod's own.
+    pub const DEFAULT: Profile = Profile {
+        name: "default",
+        shares: ShareLayout::OnePerPod,
+        read_only: ReadOnlyStrategy::HostAndMount,
+        requirements: Requirements::Links,
+        unbound: Unbound::Implicit,
+        bind_type: "none",
+        nesting: Nesting::Stated,
+        reserved: &[
+            ("/", "the app's root filesystem"),
+            ("/proc", "a directory that the guest itself mounts"),
+            ("/sys", "a directory that the guest itself mounts"),
+            ("/dev", "a directory that the guest itself mounts"),
+        ],
+    };
+
+    /// What rkt's KVM flavour wrote (stage1/init/kvm/mount.go, November 2015).
+    pub const RKT: Profile = Profile {
+        name: "rkt",
+        shares: ShareLayout::OnePerVolume,
+        read_only: ReadOnlyStrategy::RemountService,
+        requirements: Requirements::InstallSection,
+        unbound: Unbound::Refused,
+        bind_type: "bind",
+        nesting: Nesting::Derived,
+        reserved: &[],
+    };
+}

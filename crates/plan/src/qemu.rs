@@ -1,0 +1,227 @@
+//! A QEMU command line as data: one struct per switch, named as QEMU names it (qemu(1)), rendered by [`Qemu::argv`].
+//!
+//! Nothing here opens a file or a socket; paths are relative to the pod directory unless they are absolute.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// The whole command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qemu {
+    /// The program.
+    pub program: PathBuf,
+    /// `-machine`.
+    pub machine: Machine,
+    /// `-cpu`.
+    pub cpu: String,
+    /// `-smp`.
+    pub smp: u32,
+    /// `-m`, in MiB, and the object that backs it.
+    pub memory_mib: u32,
+    /// `-kernel`.
+    pub kernel: PathBuf,
+    /// `-initrd`.
+    pub initrd: PathBuf,
+    /// `-append`.
+    pub append: String,
+    /// `-serial`: the file that takes the console.
+    pub serial: PathBuf,
+    /// `-chardev`.
+    pub chardevs: Vec<Chardev>,
+    /// `-blockdev`.
+    pub blockdevs: Vec<Blockdev>,
+    /// `-fsdev`.
+    pub fsdevs: Vec<Fsdev>,
+    /// `-device`.
+    pub devices: Vec<Device>,
+}
+
+/// `-machine`, with the accelerator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The board.
+    pub board: &'static str,
+    /// Switches of the board, for devices that no guest here uses.
+    pub options: &'static str,
+    /// How the CPU is run.
+    pub accel: Accelerator,
+}
+
+/// `-machine accel=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The kernel's KVM.
+    Kvm,
+    /// QEMU's emulation.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+        }
+    }
+}
+
+/// `-chardev socket`: QEMU connects to a socket that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chardev {
+    /// Its ID.
+    pub id: &'static str,
+    /// The socket.
+    pub path: PathBuf,
+}
+
+/// `-blockdev`: a file as a raw disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blockdev {
+    /// Its node name.
+    pub node_name: String,
+    /// The file.
+    pub filename: PathBuf,
+    /// Whether it can be written to.
+    pub read_only: bool,
+}
+
+/// `-fsdev local`: a directory for 9p.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fsdev {
+    /// Its ID.
+    pub id: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// Who owns what the guest creates.
+    pub security_model: SecurityModel,
+    /// Whether the guest can write to it.
+    pub read_only: bool,
+}
+
+/// `security_model=` of an `-fsdev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityModel {
+    /// The guest's owners are the host's: needs root.
+    Passthrough,
+    /// Everything belongs to the user that runs QEMU; failures to change owners are ignored.
+    None,
+}
+
+/// `-device`: a driver and its properties, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The driver.
+    pub driver: &'static str,
+    /// Its properties.
+    pub properties: Vec<(&'static str, String)>,
+}
+
+impl Device {
+    /// Whether it takes one of the board's PCI slots.
+    #[must_use]
+    pub fn is_pci(&self) -> bool {
+        self.driver.ends_with("-pci")
+    }
+}
+
+/// Doubles commas, QEMU's only escape in option lists.
+fn option(value: impl AsRef<OsStr>) -> OsString {
+    let mut out = Vec::new();
+    for &byte in value.as_ref().as_bytes() {
+        out.push(byte);
+        if byte == b',' {
+            out.push(byte);
+        }
+    }
+    OsString::from_vec(out)
+}
+
+fn join(parts: &[&OsStr]) -> OsString {
+    parts.iter().copied().collect()
+}
+
+impl Qemu {
+    /// The arguments, the program left out.
+    #[must_use]
+    pub fn argv(&self) -> Vec<OsString> {
+        let mut argv: Vec<OsString> = Vec::new();
+        let mut switch = |name: &str, value: OsString| argv.extend([OsString::from(name), value]);
+        switch("-name", "isopod".into());
+        // What a guest that broke into QEMU could do with the host's kernel (qemu(1), `-sandbox`).
+        switch("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".into());
+        let Machine { board, options, accel } = self.machine;
+        let accel = accel.as_str();
+        switch("-machine", format!("{board},{options},accel={accel},memory-backend=memory").into());
+        switch("-cpu", self.cpu.clone().into());
+        switch("-smp", self.smp.to_string().into());
+        switch("-m", self.memory_mib.to_string().into());
+        // Shared memory, without which no vhost-user device can reach the guest's buffers.
+        switch("-object", format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib).into());
+        switch("-kernel", self.kernel.clone().into());
+        switch("-initrd", self.initrd.clone().into());
+        switch("-append", self.append.clone().into());
+        switch("-serial", join(&["file:".as_ref(), &option(&self.serial)]));
+        for chardev in &self.chardevs {
+            let head = format!("socket,id={},path=", chardev.id);
+            switch("-chardev", join(&[head.as_ref(), &option(&chardev.path)]));
+        }
+        for blockdev in &self.blockdevs {
+            switch("-blockdev", blockdev.value());
+        }
+        for fsdev in &self.fsdevs {
+            switch("-fsdev", fsdev.value());
+        }
+        for device in &self.devices {
+            let mut value = OsString::from(device.driver);
+            for (key, property) in &device.properties {
+                value = join(&[&value, format!(",{key}=").as_ref(), &option(property)]);
+            }
+            switch("-device", value);
+        }
+        argv.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
+        argv
+    }
+}
+
+impl Blockdev {
+    fn value(&self) -> OsString {
+        let read_only = if self.read_only { "on" } else { "off" };
+        let head = format!(
+            "driver=raw,node-name={},read-only={read_only},discard=unmap,file.driver=file,file.locking=off,file.filename=",
+            self.node_name
+        );
+        join(&[head.as_ref(), &option(&self.filename)])
+    }
+}
+
+impl Fsdev {
+    fn value(&self) -> OsString {
+        let model = match self.security_model {
+            SecurityModel::Passthrough => "passthrough",
+            SecurityModel::None => "none",
+        };
+        let read_only = if self.read_only { ",readonly=on" } else { "" };
+        // Several file systems below one share number their inodes alike; `remap` keeps them apart.
+        let head = format!("local,id={},security_model={model},multidevs=remap{read_only},path=", self.id);
+        join(&[head.as_ref(), &option(&self.path)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_are_doubled() {
+        let fsdev = Fsdev {
+            id: "data".into(),
+            path: "/srv/a,b".into(),
+            security_model: SecurityModel::None,
+            read_only: true,
+        };
+        assert_eq!(fsdev.value(), "local,id=data,security_model=none,multidevs=remap,readonly=on,path=/srv/a,,b");
+    }
+}

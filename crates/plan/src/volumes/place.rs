@@ -1,0 +1,249 @@
+//! Where a mount really is: targets resolved inside the app's root, through links of the image and of the volumes
+//! that are mounted above them, so that no mount ever lands elsewhere.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use isopod_spec::{App, VolumeName};
+
+use super::{Roots, VolumeMount, VolumeTable, Wanted};
+use crate::facts::SourceKind;
+use crate::fault::{Fault, TargetFault};
+use crate::path::{self, Lookup, Node, NodeKind, Resolved};
+use crate::profile::Nesting;
+use crate::{layout, unit, unit_name};
+
+/// How often mounts may change each other's order before the search for a stable one ends.
+const MAX_ROUNDS: usize = 8;
+
+/// An app's root with some of its mounts in place.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What the root is made of.
+    pub roots: Roots<'a>,
+    /// The mounts in place, by their place.
+    pub mounts: &'a HashMap<PathBuf, VolumeMount>,
+}
+
+impl<'a> View<'a> {
+    /// The innermost mount that `path` is on.
+    #[must_use]
+    pub fn mount_at(&self, path: &Path) -> Option<&'a VolumeMount> {
+        if self.mounts.is_empty() {
+            return None;
+        }
+        path.ancestors().find_map(|p| self.mounts.get(p))
+    }
+}
+
+impl Lookup for View<'_> {
+    fn node(&self, path: &Path) -> Option<Node> {
+        let Some(mount) = self.mount_at(path) else {
+            return self.roots.image?.node(path);
+        };
+        if mount.place == path {
+            return Some(mount_root(mount.kind));
+        }
+        let source = self.roots.sources.get(&mount.volume)?;
+        let inner = Path::new("/").join(&mount.sub_path).join(path.strip_prefix(&mount.place).ok()?);
+        source.tree.node(&inner)
+    }
+}
+
+fn mount_root(kind: SourceKind) -> Node {
+    let kind = match kind {
+        SourceKind::Directory => NodeKind::Directory,
+        SourceKind::File => NodeKind::File,
+    };
+    Node { kind, mode: 0o755, uid: 0, gid: 0 }
+}
+
+/// Finds every mount's place, parents first.
+///
+/// A link may lead one target below another, so the order is found in rounds: place all in the order that is known,
+/// sort by the depth of the places, and again until the order stays.
+pub(super) fn place(
+    app: &App,
+    wanted: Vec<Wanted>,
+    table: &VolumeTable,
+    roots: &Roots<'_>,
+    faults: &mut Vec<Fault>,
+) -> Vec<VolumeMount> {
+    let mut mounts = Vec::with_capacity(wanted.len());
+    for want in wanted {
+        match within_volume(&want, table, roots) {
+            Ok((kind, sub_path)) => mounts.push(VolumeMount {
+                place: want.target.clone(),
+                existing: PathBuf::new(),
+                volume: want.volume,
+                target: want.target,
+                kind,
+                read_only: want.read_only,
+                sub_path,
+                flags: want.flags,
+                origin: want.origin,
+            }),
+            Err(reason) => faults.push(Fault::SubPath {
+                app: app.name.clone(),
+                volume: want.volume,
+                sub_path: want.sub_path.unwrap_or_default(),
+                reason,
+            }),
+        }
+    }
+    mounts.sort_by_cached_key(|m| m.target.components().count());
+    for _ in 0..MAX_ROUNDS {
+        let before: Vec<PathBuf> = mounts.iter().map(|m| m.target.clone()).collect();
+        mounts = resolve_all(app, mounts, table, roots, faults);
+        if !faults.is_empty() {
+            return mounts;
+        }
+        mounts.sort_by_cached_key(|m| m.place.components().count());
+        if mounts.iter().map(|m| &m.target).eq(&before) {
+            return mounts;
+        }
+    }
+    faults.extend(mounts.first().map(|m| target_fault(app, m, TargetFault::Unstable)));
+    mounts
+}
+
+fn target_fault(app: &App, mount: &VolumeMount, reason: TargetFault) -> Fault {
+    Fault::Target { app: app.name.clone(), volume: mount.volume.clone(), target: mount.target.clone(), reason }
+}
+
+/// One round: each mount's place, given those before it.
+fn resolve_all(
+    app: &App,
+    mounts: Vec<VolumeMount>,
+    table: &VolumeTable,
+    roots: &Roots<'_>,
+    faults: &mut Vec<Fault>,
+) -> Vec<VolumeMount> {
+    let mut placed: HashMap<PathBuf, VolumeMount> = HashMap::with_capacity(mounts.len());
+    let mut order = Vec::with_capacity(mounts.len());
+    for mut mount in mounts {
+        let view = View { roots: *roots, mounts: &placed };
+        let found = match resolve_one(app, &mount, table, &view) {
+            Ok(found) => found,
+            Err(reason) => {
+                faults.push(target_fault(app, &mount, reason));
+                continue;
+            }
+        };
+        if let Some(first) = placed.get(&found.path) {
+            faults.push(Fault::DoubledTarget {
+                app: app.name.clone(),
+                first: first.volume.clone(),
+                second: mount.volume,
+                target: found.path,
+            });
+            continue;
+        }
+        mount.place = found.path;
+        mount.existing = found.existing;
+        order.push(mount.place.clone());
+        placed.insert(mount.place.clone(), mount);
+    }
+    order.iter().filter_map(|place| placed.remove(place)).collect()
+}
+
+/// The place of one mount, given those in `view`, if it can be mounted there.
+fn resolve_one(app: &App, mount: &VolumeMount, table: &VolumeTable, view: &View<'_>) -> Result<Resolved, TargetFault> {
+    // Links can only come from what can be looked at: where nothing can, a target is its own place.
+    let found = if view.roots.image.is_none() && view.roots.sources.is_empty() {
+        Resolved { path: mount.target.clone(), node: None, existing: PathBuf::from("/") }
+    } else {
+        path::resolve(view, &mount.target)?
+    };
+    let place = &found.path;
+    let profile = view.roots.profile;
+    for (reserved, reason) in profile.reserved {
+        if place == Path::new(reserved) || (*reserved != "/" && place.starts_with(reserved)) {
+            return Err(TargetFault::Reserved(reason));
+        }
+    }
+    let guest_path = path::below(&layout::app_root(&app.name), place);
+    unit::path_value(&guest_path)?;
+    let systemd = view.roots.systemd_version;
+    if systemd < unit_name::HASHED_NAMES_SINCE && unit_name::is_hashed(&guest_path, ".mount") {
+        return Err(TargetFault::NameNotHashed(systemd));
+    }
+    if let Some(node) = &found.node {
+        check_kinds(mount.kind, &node.kind)?;
+    } else if profile.nesting == Nesting::Stated {
+        check_creatable(mount, &found, table, view)?;
+    }
+    Ok(found)
+}
+
+/// A directory can only be mounted on a directory, anything else only on what is no directory (mount(2), ENOTDIR).
+fn check_kinds(mounted: SourceKind, there: &NodeKind) -> Result<(), TargetFault> {
+    match (mounted, there) {
+        (SourceKind::Directory, NodeKind::Directory) => Ok(()),
+        (SourceKind::File, NodeKind::File | NodeKind::Other) => Ok(()),
+        (SourceKind::Directory, _) => Err(TargetFault::KindDiffers { there: "file", mounted: "directory" }),
+        (SourceKind::File, _) => Err(TargetFault::KindDiffers { there: "directory", mounted: "file" }),
+    }
+}
+
+/// A mount point that does not exist yet is made where that can be done: in the app's own layer and in empty volumes
+/// by the plan; in a host volume that this mount writes to by systemd, which makes directories only.
+fn check_creatable(
+    mount: &VolumeMount,
+    found: &Resolved,
+    table: &VolumeTable,
+    view: &View<'_>,
+) -> Result<(), TargetFault> {
+    let Some(parent) = view.mount_at(&found.path) else { return Ok(()) };
+    if parent.kind == SourceKind::File {
+        return Err(path::ResolveError::NotADirectory(parent.place.clone()).into());
+    }
+    let by_systemd = !table.is_seeded(&parent.volume);
+    if by_systemd && parent.read_only {
+        return Err(TargetFault::MissingInReadOnly(parent.volume.clone()));
+    }
+    if by_systemd && mount.kind == SourceKind::File {
+        return Err(TargetFault::MissingFile(parent.volume.clone()));
+    }
+    Ok(())
+}
+
+/// What a mount brings: the volume's root, or a path within it with its links followed and never outside of it.
+fn within_volume(
+    want: &Wanted,
+    table: &VolumeTable,
+    roots: &Roots<'_>,
+) -> Result<(SourceKind, PathBuf), TargetFault> {
+    let source = roots.sources.get(&want.volume);
+    let kind = source.map_or(SourceKind::Directory, |source| source.kind);
+    let Some(sub_path) = &want.sub_path else { return Ok((kind, PathBuf::new())) };
+    let climbs = |c| !matches!(c, Component::Normal(_) | Component::CurDir);
+    if sub_path.components().any(climbs) {
+        return Err(TargetFault::Climbs);
+    }
+    let whole = path::clean(sub_path);
+    let inner = |path: &Path| path.strip_prefix("/").map(Path::to_owned).unwrap_or_default();
+    if whole == Path::new("/") {
+        return Ok((kind, PathBuf::new()));
+    }
+    if kind == SourceKind::File {
+        return Err(TargetFault::BelowFile);
+    }
+    let guest_path = path::below(&layout::shared_volume(&want.volume), &whole);
+    unit::path_value(&guest_path)?;
+    let Some(source) = source else { return Ok((SourceKind::Directory, inner(&whole))) };
+    let found = path::resolve(source.tree, &whole)?;
+    match found.node.map(|node| node.kind) {
+        Some(NodeKind::Directory) => Ok((SourceKind::Directory, inner(&found.path))),
+        Some(NodeKind::File) => Ok((SourceKind::File, inner(&found.path))),
+        Some(_) => Err(TargetFault::NotShareable),
+        None if want.read_only || writes_nowhere(&want.volume, table) => {
+            Err(TargetFault::MissingInReadOnly(want.volume.clone()))
+        }
+        None => Ok((SourceKind::Directory, inner(&found.path))),
+    }
+}
+
+fn writes_nowhere(volume: &VolumeName, table: &VolumeTable) -> bool {
+    table.get(volume).and_then(|v| v.read_only).unwrap_or(false)
+}

@@ -1,0 +1,176 @@
+//! The messages, as they go over the wire: postcard, in which an enum is its variant's position. So the order of
+//! variants and fields is the format: new ones go last, and any other change raises [`crate::PROTOCOL_VERSION`].
+//!
+//! An app is named by its position in [`GuestConfig::apps`](crate::config::GuestConfig::apps): the receiver has the
+//! list itself and need only check a bound. Texts that a guest wrote may hold anything: escape them before a terminal
+//! sees them.
+
+use serde::{Deserialize, Serialize};
+
+/// An app's position in the configuration.
+pub type AppIndex = u16;
+
+/// The most lines of the guest's log that travel with one failure: the cause is in the last few, and a message has
+/// to stay within [`crate::codec::MAX_MESSAGE_BYTES`].
+pub const MAX_LOG_LINES: usize = 20;
+
+/// The most bytes of one line of log: a kernel record is below 1 KiB, and a path of an error message may take half.
+pub const MAX_LOG_LINE_BYTES: usize = 1024;
+
+/// The first message on a stream that the host opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostStream {
+    /// 0: the control stream. There is exactly one, opened right after the handshake.
+    Control,
+}
+
+/// The first message on a stream that the guest opens. Each app has exactly one `Stdout` and one `Stderr`, and at
+/// most one `Stdin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuestStream {
+    /// 0: the host writes what the app reads as its standard input, and half-closes for the end of input. The guest
+    /// resets the stream when nobody reads any more.
+    Stdin {
+        /// The app.
+        app: AppIndex,
+    },
+    /// 1: what the app writes to its standard output, up to the end of the app.
+    Stdout {
+        /// The app.
+        app: AppIndex,
+    },
+    /// 2: what the app writes to its standard error, up to the end of the app.
+    Stderr {
+        /// The app.
+        app: AppIndex,
+    },
+}
+
+/// What the host asks, on the control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostMessage {
+    /// 0: stop every app: its stop signal first, `SIGKILL` to what is left of it after the grace.
+    Stop {
+        /// The grace in milliseconds; 0 kills at once.
+        grace_ms: u32,
+    },
+    /// 1: send a signal to an app's main process.
+    Signal {
+        /// The app.
+        app: AppIndex,
+        /// The signal's number (signal(7)).
+        signal: u8,
+    },
+    /// 2: write everything back to the host, then say [`GuestMessage::Synced`].
+    Finish,
+}
+
+/// What the guest reports, on the control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuestMessage {
+    /// 0: the agent serves. The first message, once.
+    Ready(BootTimes),
+    /// 1: an app's main process is executing. At most once per app.
+    Started {
+        /// The app.
+        app: AppIndex,
+        /// When systemd started the process, in milliseconds of guest uptime.
+        uptime_ms: u64,
+    },
+    /// 2: an app will never run. Its last message.
+    Failed {
+        /// The app.
+        app: AppIndex,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// 3: an app has ended; what it wrote went to its streams before. Its last message.
+    Exited {
+        /// The app.
+        app: AppIndex,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// 4: every app has ended or failed. Once.
+    AllEnded,
+    /// 5: the answer to [`HostMessage::Finish`]: all shares were written back, but for those in the list.
+    Synced {
+        /// The shares that could not be written back.
+        failed: Vec<SyncFailure>,
+    },
+    /// 6: something that the agent could not do and that keeps no app from running.
+    Warning {
+        /// What, in one line.
+        text: String,
+    },
+}
+
+/// When the guest's boot reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTimes {
+    /// The agent's `main` began.
+    pub agent_started_ms: u64,
+    /// The apps' pipes were open, so that systemd could execute them.
+    pub pipes_open_ms: u64,
+    /// systemd answered.
+    pub systemd_ms: u64,
+    /// The host had been greeted.
+    pub connected_ms: u64,
+}
+
+/// How an app ended (wait(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// 0: it exited with this status. 127: its program does not exist; 126: it exists and is not executable.
+    Code(i32),
+    /// 1: a signal killed it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether it left a core dump.
+        core: bool,
+    },
+}
+
+/// Why an app will never run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureCause {
+    /// 0: a mount that it needs failed.
+    Mount {
+        /// The mount unit that failed.
+        unit: String,
+        /// The volume that is missing because of it; `None` for a part of the app's root filesystem.
+        volume: Option<String>,
+        /// systemd's word for it (`exit-code`, `timeout`).
+        result: String,
+        /// What the guest's log says about it.
+        log: Vec<String>,
+    },
+    /// 1: another unit that it needs failed.
+    Dependency {
+        /// The unit that failed.
+        unit: String,
+        /// systemd's word for it.
+        result: String,
+        /// What the guest's log says about it.
+        log: Vec<String>,
+    },
+    /// 2: the app's own unit failed before the program was executed.
+    Unit {
+        /// The app's unit.
+        unit: String,
+        /// systemd's word for it, or the name of the step that failed (`226/NAMESPACE`).
+        result: String,
+        /// What the guest's log says about it.
+        log: Vec<String>,
+    },
+}
+
+/// A share that could not be written back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncFailure {
+    /// Its mount point in the guest.
+    pub mount_point: String,
+    /// The system's words for why.
+    pub error: String,
+}

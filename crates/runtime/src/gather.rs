@@ -1,0 +1,339 @@
+//! Gathers the facts about a pod: the only reading of the world before planning.
+//!
+//! 1. every image is brought into the store, or found there
+//! 2. every host volume's source is looked at
+//! 3. the host: guest image, KVM, virtiofsd, namespaces, each only where the pod needs it
+//! 4. whatever the planner will look at inside images and sources is looked at by the planner's own code, and recorded
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use isopod_guest::{FindOptions, GuestImage, Sources};
+use isopod_image::erofs::Reader;
+use isopod_image::{Image, Store};
+use isopod_plan::facts::{
+    AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, SourceFacts, SourceKind,
+};
+use isopod_plan::machine::SharedVolume;
+use isopod_plan::path::{self, Lookup, Tree};
+use isopod_plan::profile::Profile;
+use isopod_plan::volumes::Source;
+use isopod_spec::{Accel, App, AppName, HostVolume, ImageSource, PodSpec, ShareTransport, VolumeKind, VolumeName};
+use isopod_vm::kvm;
+use isopod_vm::stage::Stage;
+use isopod_vm::virtiofsd;
+
+use crate::Settings;
+use crate::record::{HostRoot, ImageRoot, Recorder};
+
+/// As much as is read of an image's `/etc/passwd` and `/etc/group`.
+const MAX_DATABASE_BYTES: u64 = 1 << 20;
+
+/// What stands against running a pod, all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot gather what the pod needs")]
+pub struct GatherError {
+    /// Every fault found, at least one.
+    pub faults: Vec<GatherFault>,
+}
+
+/// One thing that stands against running a pod.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherFault {
+    /// The store cannot be opened.
+    #[error("cannot open the image store")]
+    Store(#[source] isopod_image::StoreError),
+    /// An image cannot be had.
+    #[error("app `{app}`: cannot import its image `{reference}`")]
+    Import {
+        /// The app.
+        app: AppName,
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Box<isopod_image::ImportError>,
+    },
+    /// An image is not in the store.
+    #[error("app `{app}`: cannot find its image in the store")]
+    Find {
+        /// The app.
+        app: AppName,
+        /// Why.
+        source: Box<isopod_image::FindError>,
+    },
+    /// An image in the store cannot be read.
+    #[error("app `{app}`: cannot read its image's root filesystem `{}`", path.display())]
+    Rootfs {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<isopod_image::erofs::ReadError>,
+    },
+    /// A volume's source cannot be shared.
+    #[error("volume `{volume}`: cannot share `{}`: {reason}", path.display())]
+    Source {
+        /// The volume.
+        volume: VolumeName,
+        /// Its source.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// QEMU is missing.
+    #[error("QEMU (`qemu-system-x86_64`) was not found in the search path")]
+    NoQemu,
+    /// The parts of the guest image are missing.
+    #[error("cannot find what the guest image is made of")]
+    GuestSources(#[source] isopod_guest::FindError),
+    /// The guest image cannot be built.
+    #[error("cannot build the guest image")]
+    Guest(#[source] isopod_guest::BuildError),
+}
+
+impl GatherFault {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Import { source, .. } => source.hint(),
+            Self::Find { source, .. } => source.hint(),
+            Self::Source { hint, .. } => hint.clone(),
+            Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
+            Self::GuestSources(source) => source.hint(),
+            Self::Guest(source) => source.hint(),
+            Self::Store(_) | Self::Rootfs { .. } => None,
+        }
+    }
+}
+
+/// Facts, and what they were gathered from.
+pub struct Gathered {
+    /// What planning needs.
+    pub facts: Facts,
+    /// The guest image.
+    pub guest: GuestImage,
+    /// QEMU.
+    pub qemu: PathBuf,
+}
+
+/// Gathers the facts about `spec`.
+///
+/// # Errors
+/// [`GatherError`] with everything that stands against it.
+pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherError> {
+    let mut faults = Vec::new();
+    let images = images(spec, settings, &mut faults);
+    let sources = sources(spec, settings, &mut faults);
+    let qemu = find_program(&settings.search_path, "qemu-system-x86_64");
+    if qemu.is_none() {
+        faults.push(GatherFault::NoQemu);
+    }
+    let guest = guest_image(settings).map_err(|fault| faults.push(fault)).ok();
+    let (Some(qemu), Some(guest), true) = (qemu, guest, faults.is_empty()) else {
+        return Err(GatherError { faults });
+    };
+    let host = host(spec, settings, &qemu, &guest);
+    let apps = spec.apps.iter().map(|app| AppFacts { image: None, caller_env: caller_env(app, settings) });
+    let mut facts = Facts { apps: apps.collect(), sources: BTreeMap::new(), host };
+    survey(spec, &mut facts, images, sources);
+    Ok(Gathered { facts, guest, qemu })
+}
+
+/// The first executable of that name in `search`.
+fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    search.iter().map(|dir| dir.join(name)).find(|path| path.is_file() && executable(path))
+}
+
+fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Vec<Option<(Image, Reader)>> {
+    let store = match Store::open(&settings.state_dir) {
+        Ok(store) => store,
+        Err(error) => {
+            faults.push(GatherFault::Store(error));
+            return Vec::new();
+        }
+    };
+    let mut open = |app: &App| {
+        let image = image(&store, app).map_err(|fault| faults.push(fault)).ok()?;
+        let reader = Reader::open(&image.rootfs).map_err(|source| {
+            faults.push(GatherFault::Rootfs {
+                app: app.name.clone(),
+                path: image.rootfs.clone(),
+                source: Box::new(source),
+            });
+        });
+        Some((image, reader.ok()?))
+    };
+    spec.apps.iter().map(&mut open).collect()
+}
+
+fn image(store: &Store, app: &App) -> Result<Image, GatherFault> {
+    let name = app.name.clone();
+    match &app.image {
+        ImageSource::Reference(reference) => store.import(reference).map_err(|source| GatherFault::Import {
+            app: name,
+            reference: reference.to_string(),
+            source: Box::new(source),
+        }),
+        ImageSource::Stored { id, name: image } => store
+            .find(id.as_deref(), image.as_deref())
+            .map_err(|source| GatherFault::Find { app: name, source: Box::new(source) }),
+    }
+}
+
+fn caller_env(app: &App, settings: &Settings) -> BTreeMap<String, String> {
+    let asked = app.overrides.env.iter().filter(|var| var.value.is_none());
+    asked.filter_map(|var| Some((var.name.clone(), settings.env.get(&var.name)?.clone()))).collect()
+}
+
+/// A host volume's source: its path with links followed, and what it is.
+type FoundSource = (VolumeName, PathBuf, SourceKind);
+
+fn sources(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Vec<FoundSource> {
+    let mut found = Vec::new();
+    for volume in &spec.volumes {
+        let VolumeKind::Host(host) = &volume.kind else { continue };
+        match source(host, settings) {
+            Ok((path, kind)) => found.push((volume.name.clone(), path, kind)),
+            Err((reason, hint)) => faults.push(GatherFault::Source {
+                volume: volume.name.clone(),
+                path: host.source.clone(),
+                reason,
+                hint,
+            }),
+        }
+    }
+    found
+}
+
+fn source(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind), (String, Option<String>)> {
+    let asked = settings.working_dir.join(&host.source);
+    let path = asked.canonicalize().map_err(|error| {
+        let hint = (error.kind() == io::ErrorKind::NotFound)
+            .then(|| "create it first: unlike docker, isopod makes no directory of a mistyped path".into());
+        (error.to_string(), hint)
+    })?;
+    let file_type = path.metadata().map_err(|error| (error.to_string(), None))?.file_type();
+    let kind = if file_type.is_dir() {
+        return Ok((path, SourceKind::Directory));
+    } else if file_type.is_file() {
+        return Ok((path, SourceKind::File));
+    } else if file_type.is_socket() {
+        "a socket"
+    } else if file_type.is_fifo() {
+        "a named pipe"
+    } else {
+        "a device"
+    };
+    let reason = format!("it is {kind}, which works on one kernel only; directories and regular files can be shared");
+    Err((reason, Some("share the directory that holds what you need".into())))
+}
+
+fn guest_image(settings: &Settings) -> Result<GuestImage, GatherFault> {
+    let options = FindOptions { agent: Some(settings.agent.clone()), ..FindOptions::default() };
+    let sources = Sources::find(&options).map_err(GatherFault::GuestSources)?;
+    isopod_guest::ensure(&sources, &settings.state_dir).map_err(GatherFault::Guest)
+}
+
+fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) -> HostFacts {
+    let uid = rustix::process::geteuid();
+    let user = if uid.is_root() { HostUser::Root } else { HostUser::Ordinary { uid: uid.as_raw() } };
+    let shares = spec.volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
+    let kvm = match spec.machine.accel {
+        Accel::Tcg => Kvm::NotAsked,
+        Accel::Auto | Accel::Kvm => {
+            let probe = kvm::Guest { kernel: &guest.kernel, initrd: &guest.initrd, digest: &guest.digest };
+            kvm::works(qemu, &probe, &settings.state_dir.join("kvm"))
+        }
+    };
+    HostFacts {
+        user,
+        kvm,
+        namespaces: if shares { namespaces(settings) } else { Namespaces::Unavailable("nobody asked".into()) },
+        virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
+            .then(|| virtiofsd::find(&settings.search_path, user))
+            .flatten(),
+        guest: GuestFacts {
+            kernel: guest.kernel.clone(),
+            release: guest.release.clone(),
+            modules: guest.modules.clone(),
+            systemd_version: guest.systemd_version,
+        },
+    }
+}
+
+/// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.
+fn namespaces(settings: &Settings) -> Namespaces {
+    let stage = Stage {
+        parent: std::process::id(),
+        share: Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
+        command: vec!["/bin/true".into()],
+    };
+    let output = Command::new(&settings.isopod).args(stage.argv()).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => Namespaces::Available,
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            Namespaces::Unavailable(words.trim().lines().collect::<Vec<_>>().join("; "))
+        }
+        Err(error) => Namespaces::Unavailable(error.to_string()),
+    }
+}
+
+/// Lets the planner look into images and sources, and puts what it saw into the facts.
+fn survey(spec: &PodSpec, facts: &mut Facts, images: Vec<Option<(Image, Reader)>>, sources: Vec<FoundSource>) {
+    let mut recorded = Vec::new();
+    for ((image, reader), facts) in images.into_iter().flatten().zip(&mut facts.apps) {
+        let recorder = Recorder::new(ImageRoot(reader));
+        facts.image = Some(image_facts(&image, &recorder));
+        recorded.push(recorder);
+    }
+    let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> =
+        sources.into_iter().map(|(name, path, kind)| (name, path.clone(), kind, Recorder::new(HostRoot(path)))).collect();
+    let lookups: Vec<Option<&dyn Lookup>> = recorded.iter().map(|recorder| Some(recorder as &dyn Lookup)).collect();
+    let trees: BTreeMap<VolumeName, Source<'_>> = hosts
+        .iter()
+        .map(|(name, _, kind, recorder)| (name.clone(), Source { kind: *kind, tree: recorder as &dyn Lookup }))
+        .collect();
+    isopod_plan::survey(spec, facts, &lookups, &trees, &Profile::DEFAULT);
+    for (recorder, facts) in recorded.into_iter().zip(&mut facts.apps) {
+        if let Some(image) = &mut facts.image {
+            image.tree = recorder.into_tree();
+        }
+    }
+    facts.sources = hosts
+        .into_iter()
+        .map(|(name, path, kind, recorder)| (name, SourceFacts { path, kind, tree: recorder.into_tree() }))
+        .collect();
+}
+
+fn image_facts(image: &Image, root: &Recorder<ImageRoot>) -> ImageFacts {
+    ImageFacts {
+        id: image.id.to_string(),
+        rootfs: image.rootfs.clone(),
+        config: image.config.clone(),
+        tree: Tree::default(),
+        passwd: root.text("/etc/passwd"),
+        group: root.text("/etc/group"),
+    }
+}
+
+impl Recorder<ImageRoot> {
+    /// The text of a file of the image's, links followed; empty where there is none.
+    fn text(&self, path: &str) -> String {
+        let read = || {
+            let found = path::resolve(self, Path::new(path)).ok()?;
+            let reader = &self.root().0;
+            let node = reader.lookup(&found.path).ok()??;
+            reader.read(&node, MAX_DATABASE_BYTES).ok()
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes the file that the guest's kernel unpacks: the guest image, and behind it the pod's own part as a second
+//! cpio archive in the `newc` format (Documentation/driver-api/early-userspace/buffer-format.rst).
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+use isopod_plan::guest_tree::{EntryKind, GuestTree};
+
+/// Writes `base` and behind it `tree` to `path`.
+///
+/// # Errors
+/// What reading the one and writing the other failed with.
+pub(crate) fn write(path: &Path, base: &Path, tree: &GuestTree) -> io::Result<()> {
+    let mut out = File::create(path)?;
+    io::copy(&mut File::open(base)?, &mut out)?;
+    let mut out = BufWriter::new(out);
+    append(&mut out, tree)?;
+    out.flush()
+}
+
+fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
+    for (i, (path, entry)) in tree.entries.iter().enumerate() {
+        let (file_type, link, content): (_, _, &[u8]) = match &entry.kind {
+            EntryKind::Directory => (ModeFileType::Directory, None, &[]),
+            EntryKind::File(content) => (ModeFileType::Regular, None, content),
+            EntryKind::Symlink(target) => (ModeFileType::Symlink, Some(target), &[]),
+            EntryKind::Fifo => (ModeFileType::Fifo, None, &[]),
+        };
+        let content = link.map_or(content, |target| target.as_os_str().as_bytes());
+        // The kernel links entries of one inode number and several names; each of ours has one of each.
+        let inode = u32::try_from(i + 1).map_err(io::Error::other)?;
+        let name = path.to_str().ok_or(io::ErrorKind::InvalidInput)?.trim_start_matches('/');
+        let builder = Builder::new(name)
+            .ino(inode)
+            .mode(entry.mode)
+            .set_mode_file_type(file_type)
+            .uid(entry.uid)
+            .gid(entry.gid)
+            .nlink(1);
+        let size = u32::try_from(content.len()).map_err(io::Error::other)?;
+        let mut writer = builder.write(&mut *out, size);
+        writer.write_all(content)?;
+        writer.finish()?;
+    }
+    trailer(out).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_back_by_cpio() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = GuestTree::default();
+        tree.file(Path::new("/a/b"), "content", 0o640);
+        tree.symlink(Path::new("/a/link"), "b");
+        tree.add(Path::new("/a/pipe"), EntryKind::Fifo, 0o666);
+        let base = dir.path().join("base");
+        std::fs::write(&base, "").unwrap();
+        let path = dir.path().join("initrd");
+        write(&path, &base, &tree).unwrap();
+        let list = std::process::Command::new("cpio").arg("-tv").stdin(File::open(&path).unwrap()).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        let lines: Vec<&str> = list.lines().collect();
+        assert_eq!(lines.len(), 4, "{list}");
+        for (line, (start, end)) in
+            lines.iter().zip([("drwxr-xr-x", " a"), ("-rw-r-----", " a/b"), ("lrwx", " a/link -> b"), ("prw-rw-rw-", " a/pipe")])
+        {
+            assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+        }
+    }
+}

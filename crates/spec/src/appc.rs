@@ -1,0 +1,335 @@
+//! Reads an appc pod manifest (App Container specification 0.8.11, "Pod Manifest Schema") into a [`PodSpec`].
+//!
+//! ```text
+//! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
+//!                                           ├─ volume.rs                           ├─> PodSpec ─> crate::check
+//!                                           └─ run_config.rs: the `app` section   ─┘
+//! ```
+//!
+//! Every fault is reported, not the first one, each with its line and field. Nothing is dropped silently: what cannot be
+//! honoured is a fault that names it, and so is a field that the specification does not know (it has no rule for those;
+//! for isolators it has a "strict mode", which is what happens here). Labels, annotations and the ports an app says it
+//! listens on inform and ask for nothing; their form is checked and they go no further. Whether a mount point finds its
+//! volume is not decided here, since an image may bring mount points too.
+
+mod fault;
+mod json;
+mod run_config;
+mod volume;
+
+pub use fault::{Fault, FaultKind, PodManifestErrors};
+
+use std::path::PathBuf;
+
+use crate::words::shown;
+use crate::{
+    App, AppName, ImageReference, ImageSource, ImplicitVolumes, InvalidName, Machine, Mount, MountFlags,
+    Overrides, PodSpec, RootfsAccess, VolumeName,
+};
+use crate::{check, check::PodFault};
+use json::{Document, Fields, Node, Place};
+
+/// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one, and mount points
+/// without a volume are refused, as the specification says ("must have all `mountPoint`s satisfied by `volume`s").
+///
+/// # Errors
+/// [`PodManifestErrors`] with every fault of the manifest.
+pub fn read_pod_manifest(text: &str, file: &str) -> Result<PodSpec, PodManifestErrors> {
+    let fail = |faults| PodManifestErrors {
+        file: file.to_owned(),
+        faults,
+    };
+    let document = Document::new(text, file);
+    let root = document.parse().map_err(|fault| fail(vec![*fault]))?;
+    let mut places = Places::default();
+    let pod = read_pod(Node::root(&document, &root), &mut places);
+    for fault in pod.iter().flat_map(check::check) {
+        let place = places.of(&fault);
+        document.report(place, FaultKind::Pod(fault));
+    }
+    let faults = document.into_faults();
+    match pod {
+        Some(pod) if faults.is_empty() => Ok(pod),
+        _ => Err(fail(faults)),
+    }
+}
+
+/// Where the parts of a pod stand, in the order of its lists.
+#[derive(Default)]
+struct Places {
+    volumes: Vec<Place>,
+    apps: Vec<AppPlaces>,
+}
+
+struct AppPlaces {
+    name: Place,
+    mounts: Vec<MountPlaces>,
+}
+
+struct MountPlaces {
+    volume: Place,
+    path: Place,
+}
+
+impl Places {
+    fn of(&self, fault: &PodFault) -> Place {
+        match fault {
+            PodFault::DoubledApp { app_index, .. } => self.apps[*app_index].name.clone(),
+            PodFault::DoubledVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
+            PodFault::UnknownVolume {
+                app_index,
+                mount_index,
+                ..
+            } => self.apps[*app_index].mounts[*mount_index].volume.clone(),
+            PodFault::DoubledTarget {
+                app_index,
+                mount_index,
+                ..
+            } => self.apps[*app_index].mounts[*mount_index].path.clone(),
+        }
+    }
+}
+
+const POD_FIELDS: [&str; 9] = [
+    "acVersion",
+    "acKind",
+    "apps",
+    "volumes",
+    "isolators",
+    "annotations",
+    "ports",
+    "userAnnotations",
+    "userLabels",
+];
+
+fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
+    let fields = root.object(&POD_FIELDS)?;
+    read_kind_and_version(&fields);
+    for name in ["userAnnotations", "userLabels"] {
+        fields.optional(name).inspect(Node::check_texts);
+    }
+    fields.optional("annotations").inspect(Node::check_pairs);
+    for port in fields.items("ports") {
+        port.refuse(
+            "publishing a port is",
+            "the guest has no network that the host can reach; leave `ports` out",
+        );
+    }
+    for isolator in fields.items("isolators") {
+        run_config::refuse_isolator(&isolator);
+    }
+    let mut volumes = Vec::new();
+    for node in fields.items("volumes") {
+        if let Some((volume, place)) = volume::read_volume(&node) {
+            volumes.push(volume);
+            places.volumes.push(place);
+        }
+    }
+    let mut apps = Vec::new();
+    let list = fields.required("apps");
+    let nodes = list.as_ref().and_then(Node::list).unwrap_or_default();
+    if let Some(list) = list.filter(|list| list.is_empty_list()) {
+        list.fault(FaultKind::Value {
+            value: "[]".to_owned(),
+            expected: "a list of at least one app",
+        });
+    }
+    for node in nodes {
+        if let Some((app, place)) = read_app(&node) {
+            apps.push(app);
+            places.apps.push(place);
+        }
+    }
+    let implicit_volumes = ImplicitVolumes::Refuse;
+    Some(PodSpec {
+        apps,
+        volumes,
+        machine: Machine::default(),
+        implicit_volumes,
+    })
+}
+
+fn read_kind_and_version(fields: &Fields<'_>) {
+    if let Some((node, kind)) = fields.required_text("acKind")
+        && kind != "PodManifest"
+    {
+        node.reject(&kind, "`PodManifest`");
+    }
+    if let Some((node, version)) = fields.required_text("acVersion")
+        && !is_supported_version(&version)
+    {
+        node.reject(&version, "a version of the appc specification up to `0.8.11`");
+    }
+}
+
+/// Whether `text` is a semantic version up to the last one that the specification had. What follows the three numbers
+/// (`-dev`, `+git`) makes no difference.
+fn is_supported_version(text: &str) -> bool {
+    let numbers = text.split(['-', '+']).next().unwrap_or_default();
+    let parse = |number: &str| {
+        number
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| number.parse::<u32>().ok())
+            .flatten()
+    };
+    let parsed: Option<Vec<u32>> = numbers.split('.').map(parse).collect();
+    parsed.is_some_and(|version| version.len() == 3 && version <= vec![0, 8, 11])
+}
+
+fn read_app(node: &Node<'_>) -> Option<(App, AppPlaces)> {
+    let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
+    let name = fields
+        .required("name")
+        .and_then(|node| Some((node.place(), node.name(AppName::new)?)));
+    let image = fields.required("image").and_then(|node| read_image(&node));
+    let run_config = fields
+        .optional("app")
+        .and_then(|node| run_config::read_run_config(&node));
+    let read_only = fields
+        .optional("readOnlyRootFS")
+        .and_then(|node| node.boolean())
+        .unwrap_or_default();
+    let (mounts, mount_places) = fields.items("mounts").iter().filter_map(read_mount).unzip();
+    fields.optional("annotations").inspect(Node::check_pairs);
+    let (place, name) = name?;
+    let app = App {
+        name,
+        // Without an image there is a fault already; the app stays for the checks of its names.
+        image: image.unwrap_or(ImageSource::Stored { id: None, name: None }),
+        run_config,
+        overrides: Overrides::default(),
+        mounts,
+        rootfs: if read_only {
+            RootfsAccess::ReadOnly
+        } else {
+            RootfsAccess::Writable
+        },
+    };
+    Some((
+        app,
+        AppPlaces {
+            name: place,
+            mounts: mount_places,
+        },
+    ))
+}
+
+/// An image by its id or name in the store; a name that begins with a transport is a reference.
+fn read_image(node: &Node<'_>) -> Option<ImageSource> {
+    let fields = node.object(&["name", "id", "labels"])?;
+    fields.optional("labels").inspect(Node::check_pairs);
+    let name = fields.optional_text("name");
+    let id = fields.optional_text("id");
+    if let Some((node, id)) = &id
+        && !is_image_id(id)
+    {
+        node.reject(id, "`sha512-` or `sha256-` and hexadecimal digits");
+    }
+    match (name, id) {
+        (Some((name_node, name)), id) if ImageReference::names_transport(&name) => {
+            if let Some((id_node, _)) = id {
+                let hint = "leave `id` out, or import the image and name it without a transport";
+                id_node.refuse("an id beside a reference with a transport is", hint);
+            }
+            match ImageReference::parse(name.as_ref()) {
+                Ok(reference) => Some(ImageSource::Reference(reference)),
+                Err(error) => {
+                    name_node.fault(FaultKind::Reference(error));
+                    None
+                }
+            }
+        }
+        (None, None) => {
+            fields.missing("id");
+            None
+        }
+        (name, id) => Some(ImageSource::Stored {
+            id: id.map(|(_, id)| id),
+            name: name.map(|(_, name)| name),
+        }),
+    }
+}
+
+fn is_image_id(id: &str) -> bool {
+    id.split_once('-').is_some_and(|(algorithm, hex)| {
+        matches!(algorithm, "sha256" | "sha512")
+            && !hex.is_empty()
+            && hex.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
+fn read_mount(node: &Node<'_>) -> Option<(Mount, MountPlaces)> {
+    let fields = node.object(&["volume", "path", "appVolume"])?;
+    if let Some(volume) = fields.optional("appVolume") {
+        volume.refuse(
+            "a volume of one app (`appVolume`) is",
+            "declare it in the pod's `volumes`",
+        );
+    }
+    let volume = fields
+        .required("volume")
+        .and_then(|node| Some((node.place(), node.name(VolumeName::new)?)));
+    let path = fields
+        .required("path")
+        .and_then(|node| Some((node.place(), node.absolute_path()?)));
+    let ((volume_place, volume), (path_place, target)) = (volume?, path?);
+    let mount = Mount {
+        volume,
+        target,
+        read_only: None,
+        sub_path: None,
+        flags: MountFlags::default(),
+    };
+    Some((
+        mount,
+        MountPlaces {
+            volume: volume_place,
+            path: path_place,
+        },
+    ))
+}
+
+impl Node<'_> {
+    /// An AC Name.
+    fn name<N>(&self, read: impl FnOnce(String) -> Result<N, InvalidName>) -> Option<N> {
+        read(self.string()?)
+            .map_err(|error| self.fault(FaultKind::Name(error)))
+            .ok()
+    }
+
+    /// A path from the root. A relative one is a fault, and given all the same for the checks that follow.
+    fn absolute_path(&self) -> Option<PathBuf> {
+        let text = self.string()?;
+        if !text.starts_with('/') {
+            self.reject(&text, "an absolute path");
+        }
+        Some(PathBuf::from(text))
+    }
+
+    /// Reports that the value is none that the field can have.
+    fn reject(&self, value: &str, expected: &'static str) {
+        self.fault(FaultKind::Value {
+            value: shown(value),
+            expected,
+        });
+    }
+
+    /// Reports that what the field asks for cannot be honoured.
+    fn refuse(&self, what: &str, hint: &'static str) {
+        self.fault(FaultKind::Unsupported {
+            what: what.to_owned(),
+            hint,
+        });
+    }
+
+    /// Checks that this is a list of objects with a `name` and a `value`, both strings (labels, annotations).
+    fn check_pairs(&self) {
+        for item in self.list().unwrap_or_default() {
+            if let Some(fields) = item.object(&["name", "value"]) {
+                fields.required_text("name");
+                fields.required_text("value");
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads the values of command line flags: pure functions from a flag's text to a piece of a pod.
+//!
+//! ```text
+//! --volume data,kind=host,source=/srv/data     -> volume.rs   records are read by record.rs
+//! --mount volume=data,target=/data,readOnly    -> mount.rs
+//! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
+//! --env --memory --cpus --user --cap-add ...   -> scalar.rs
+//! ```
+//!
+//! Which flags there are, in which order they stand and which app they belong to is the command's business. Nothing here
+//! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
+
+mod bind;
+mod mount;
+mod record;
+mod scalar;
+mod volume;
+
+pub use bind::{Bind, read_bind};
+pub use mount::read_mount;
+pub use scalar::{
+    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
+    read_text, read_user, read_word, read_working_dir,
+};
+pub use volume::read_volume;
+pub(crate) use volume::{read_id, read_mode};
+
+use std::ffi::OsStr;
+
+use crate::InvalidName;
+use crate::words::shown;
+
+/// Why a flag's value cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid value `{value}` of `{flag}`")]
+pub struct InvalidFlag {
+    /// The flag, as it is documented (`--volume`).
+    pub flag: &'static str,
+    /// The value as it was given, control characters escaped.
+    pub value: String,
+    /// What is wrong with it.
+    #[source]
+    pub fault: FlagFault,
+}
+
+impl InvalidFlag {
+    /// What would be right.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.fault.hint()
+    }
+
+    fn new(flag: &'static str, value: &OsStr, fault: FlagFault) -> Self {
+        Self {
+            flag,
+            value: shown(value),
+            fault,
+        }
+    }
+}
+
+/// What is wrong with a flag's value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlagFault {
+    /// It does not have the form that it must have.
+    #[error("{fault}")]
+    Form {
+        /// What is wrong.
+        fault: &'static str,
+        /// What is right.
+        hint: Option<&'static str>,
+    },
+    /// A key, an option or a capability that does not exist.
+    #[error("unknown {what} `{name}`")]
+    Unknown {
+        /// `key`, `option` or `capability`.
+        what: &'static str,
+        /// Its name, control characters escaped.
+        name: String,
+        /// What to write instead, or what there is.
+        hint: String,
+    },
+    /// A key that is given twice.
+    #[error("key `{key}` is given twice")]
+    DoubledKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key that must be there is not.
+    #[error("key `{key}` is missing")]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key that does not go with the volume's kind.
+    #[error("key `{key}` does not apply to a volume of kind `{kind}`")]
+    MisplacedKey {
+        /// The key.
+        key: &'static str,
+        /// The kind.
+        kind: &'static str,
+    },
+    /// A key has no value.
+    #[error("key `{key}` has no value")]
+    NoValue {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key has a value that it cannot have.
+    #[error("`{value}` is no value of `{key}`: it must be {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value, control characters escaped.
+        value: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A name that is not an AC Name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Something that other tools know and this one does not do.
+    #[error("`{what}` is not supported")]
+    Unsupported {
+        /// What is asked for.
+        what: String,
+        /// Why, or what to do instead.
+        hint: &'static str,
+    },
+}
+
+impl FlagFault {
+    /// What would be right.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Form { hint, .. } => hint.map(str::to_owned),
+            Self::Unknown { hint, .. } => Some(hint.clone()),
+            Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
+            Self::Name(name) => name.hint(),
+            Self::NoValue { key } => Some(format!("write `{key}=VALUE`")),
+            Self::DoubledKey { .. }
+            | Self::MissingKey { .. }
+            | Self::MisplacedKey { .. }
+            | Self::Value { .. } => None,
+        }
+    }
+
+    fn form(fault: &'static str) -> Self {
+        Self::Form { fault, hint: None }
+    }
+
+    fn value(key: &'static str, value: impl AsRef<OsStr>, expected: &'static str) -> Self {
+        Self::Value {
+            key,
+            value: shown(value),
+            expected,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Flags whose value is one thing: a variable, a size, a number, a user, a capability, a path.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::volume::absolute;
+use super::{FlagFault, InvalidFlag};
+use crate::capability;
+use crate::words::shown;
+use crate::{AppName, EnvVar};
+
+/// The least memory a machine can have, in MiB: below it Debian's kernel with systemd does not come up.
+pub const MIN_MEMORY_MIB: u32 = 64;
+
+/// The most virtual CPUs: QEMU's q35 machine needs an emulated IOMMU beyond them.
+pub const MAX_CPUS: u32 = 255;
+
+/// Reads text that must be UTF-8: the arguments of an app.
+///
+/// # Errors
+/// [`InvalidFlag`] when it is not UTF-8, or holds a NUL byte.
+pub fn read_text(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag> {
+    utf8(text)
+        .map(str::to_owned)
+        .map_err(|fault| InvalidFlag::new(flag, text, fault))
+}
+
+fn utf8(text: &OsStr) -> Result<&str, FlagFault> {
+    let text = text.to_str().ok_or(FlagFault::form("it is not UTF-8"))?;
+    if text.contains('\0') {
+        Err(FlagFault::form("it holds a NUL byte"))
+    } else {
+        Ok(text)
+    }
+}
+
+/// Reads text that must be UTF-8 and not empty: `--exec`, `--group`.
+///
+/// # Errors
+/// [`InvalidFlag`] when it is empty, not UTF-8, or holds a NUL byte.
+pub fn read_word(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag> {
+    let word = read_text(flag, text)?;
+    if word.is_empty() {
+        Err(InvalidFlag::new(flag, text, FlagFault::form("it is empty")))
+    } else {
+        Ok(word)
+    }
+}
+
+/// Reads `--name`, an app's name.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is not an AC Name.
+pub fn read_app_name(text: &OsStr) -> Result<AppName, InvalidFlag> {
+    AppName::new(shown(text)).map_err(|error| InvalidFlag::new("--name", text, FlagFault::Name(error)))
+}
+
+/// Reads `--env NAME=VALUE` or `--env NAME`.
+///
+/// # Errors
+/// [`InvalidFlag`] when the name is empty, or the text is not UTF-8.
+pub fn read_env(text: &OsStr) -> Result<EnvVar, InvalidFlag> {
+    let read = || {
+        let (name, value) = match utf8(text)?.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (utf8(text)?, None),
+        };
+        if name.is_empty() {
+            return Err(FlagFault::form("the variable has no name"));
+        }
+        Ok(EnvVar {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        })
+    };
+    read().map_err(|fault| InvalidFlag::new("--env", text, fault))
+}
+
+/// Reads `--memory`, a size as docker writes it, into MiB, rounded up.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is not a size, and below [`MIN_MEMORY_MIB`].
+pub fn read_memory_mib(text: &OsStr) -> Result<u32, InvalidFlag> {
+    let fail = |fault| InvalidFlag::new("--memory", text, fault);
+    let bytes = text.to_str().and_then(read_bytes).ok_or_else(|| {
+        fail(FlagFault::Form {
+            fault: "it is not a size",
+            hint: Some("write `512m` or `2g`; a fraction is not possible"),
+        })
+    })?;
+    let mib =
+        u32::try_from(bytes.div_ceil(1 << 20)).map_err(|_| fail(FlagFault::form("it is more than 4 PiB")))?;
+    if mib < MIN_MEMORY_MIB {
+        let fault = "it is less than 64 MiB, with which no guest starts";
+        let hint = Some("a number without a unit is bytes; write `512m` for 512 MiB");
+        return Err(fail(FlagFault::Form { fault, hint }));
+    }
+    Ok(mib)
+}
+
+/// Reads `--cpus`, a whole number of virtual CPUs.
+///
+/// # Errors
+/// [`InvalidFlag`] for a fraction, 0 and more than [`MAX_CPUS`].
+pub fn read_cpus(text: &OsStr) -> Result<u32, InvalidFlag> {
+    let fail = |fault, hint| Err(InvalidFlag::new("--cpus", text, FlagFault::Form { fault, hint }));
+    let cpus = text.to_str().unwrap_or_default();
+    if cpus.parse::<f64>().is_ok_and(|_| cpus.contains('.')) {
+        return fail(
+            "it is a fraction",
+            Some("a virtual CPU is whole: the guest has it or has it not"),
+        );
+    }
+    match cpus.parse::<u32>() {
+        Ok(number @ 1..=MAX_CPUS) if cpus.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+        _ => fail("it is not a whole number from 1 to 255", None),
+    }
+}
+
+/// Reads `--user USER[:GROUP]`; each is a number, a name or an absolute path in the image.
+///
+/// # Errors
+/// [`InvalidFlag`] when one of them is empty, or the text is not UTF-8.
+pub fn read_user(text: &OsStr) -> Result<(String, Option<String>), InvalidFlag> {
+    let read = || {
+        let (user, group) = match utf8(text)?.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (utf8(text)?, None),
+        };
+        if user.is_empty() {
+            let hint = Some("the group alone is `--group GROUP`");
+            return Err(FlagFault::Form {
+                fault: "the user is empty",
+                hint,
+            });
+        }
+        if group == Some("") {
+            return Err(FlagFault::form("the group is empty"));
+        }
+        Ok((user.to_owned(), group.map(str::to_owned)))
+    };
+    read().map_err(|fault| InvalidFlag::new("--user", text, fault))
+}
+
+/// Reads `--working-dir`, an absolute path.
+///
+/// # Errors
+/// [`InvalidFlag`] for a relative path.
+pub fn read_working_dir(text: &OsStr) -> Result<PathBuf, InvalidFlag> {
+    absolute("PATH", text.to_owned()).map_err(|fault| InvalidFlag::new("--working-dir", text, fault))
+}
+
+/// Reads `--cap-add` or `--cap-drop`: a capability with or without `CAP_`, in any case, or `ALL`. The result has the
+/// kernel's spelling (`CAP_NET_ADMIN`), or is `ALL`.
+///
+/// # Errors
+/// [`InvalidFlag`] for a name that capabilities(7) does not know.
+pub fn read_capability(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag> {
+    let name = text.to_string_lossy();
+    if name.eq_ignore_ascii_case("ALL") {
+        return Ok("ALL".to_owned());
+    }
+    capability::read(&name).map(str::to_owned).ok_or_else(|| {
+        let hint = match capability::nearest(&name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "capabilities(7) lists them".to_owned(),
+        };
+        InvalidFlag::new(
+            flag,
+            text,
+            FlagFault::Unknown {
+                what: "capability",
+                name: shown(text),
+                hint,
+            },
+        )
+    })
+}
+
+/// A number of bytes, with `k`, `m`, `g` or `t` for powers of 1024, as docker reads it: in any case, and with `i`, `b`
+/// or `iB` behind.
+pub(super) fn read_bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let shift = match text[digits..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "ki" | "kb" | "kib" => 10,
+        "m" | "mi" | "mb" | "mib" => 20,
+        "g" | "gi" | "gb" | "gib" => 30,
+        "t" | "ti" | "tb" | "tib" => 40,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn os(text: &str) -> &OsStr {
+        OsStr::new(text)
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("512", Some(512)),
+            ("7b", Some(7)),
+            ("1k", Some(1 << 10)),
+            ("3KiB", Some(3 << 10)),
+            ("64Mi", Some(64 << 20)),
+            ("2G", Some(2 << 30)),
+            ("1t", Some(1 << 40)),
+            ("16777216t", None),
+            ("", None),
+            ("m", None),
+            ("1.5g", None),
+            ("-1", None),
+            ("+1", None),
+            ("1 g", None),
+            ("1x", None),
+            ("1é", None),
+        ] {
+            assert_eq!(read_bytes(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_whole_mib_and_enough() {
+        for (text, mib) in [("512m", 512), ("1g", 1024), ("67108864", 64), ("67108865", 65)] {
+            assert_eq!(read_memory_mib(os(text)).unwrap(), mib, "{text}");
+        }
+        for (text, message) in [
+            ("512", "it is less than 64 MiB, with which no guest starts"),
+            ("63m", "it is less than 64 MiB, with which no guest starts"),
+            ("4096t", "it is more than 4 PiB"),
+            ("much", "it is not a size"),
+            ("1.5g", "it is not a size"),
+        ] {
+            assert_eq!(
+                read_memory_mib(os(text)).unwrap_err().fault.to_string(),
+                message,
+                "{text}"
+            );
+        }
+        assert!(
+            read_memory_mib(os("512"))
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("`512m`")
+        );
+    }
+
+    #[test]
+    fn cpus_are_whole() {
+        assert_eq!(read_cpus(os("4")).unwrap(), 4);
+        assert_eq!(
+            read_cpus(os("1.5")).unwrap_err().fault.to_string(),
+            "it is a fraction"
+        );
+        for bad in ["0", "256", "-1", "+1", "", "a", "."] {
+            assert!(read_cpus(os(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn environment_variables() {
+        for (text, name, value) in [
+            ("A=b", "A", Some("b")),
+            ("A=", "A", Some("")),
+            ("A", "A", None),
+            ("A=b=c\n", "A", Some("b=c\n")),
+        ] {
+            let expected = EnvVar {
+                name: name.to_owned(),
+                value: value.map(str::to_owned),
+            };
+            assert_eq!(read_env(os(text)).unwrap(), expected, "{text}");
+        }
+        for bad in [os("=a"), os(""), OsStr::from_bytes(b"A=\xff"), os("A=\0")] {
+            assert!(read_env(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn users_and_groups() {
+        assert_eq!(read_user(os("1000")).unwrap(), ("1000".to_owned(), None));
+        assert_eq!(
+            read_user(os("www:/etc/passwd")).unwrap(),
+            ("www".to_owned(), Some("/etc/passwd".to_owned()))
+        );
+        for bad in [":1", "a:", "", ":"] {
+            assert!(read_user(os(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn capabilities_have_the_kernels_spelling() {
+        for (text, name) in [
+            ("net_admin", "CAP_NET_ADMIN"),
+            ("CAP_BPF", "CAP_BPF"),
+            ("all", "ALL"),
+        ] {
+            assert_eq!(read_capability("--cap-add", os(text)).unwrap(), name);
+        }
+        let error = read_capability("--cap-drop", os("NET_ADMN")).unwrap_err();
+        assert_eq!(error.to_string(), "invalid value `NET_ADMN` of `--cap-drop`");
+        assert_eq!(error.fault.to_string(), "unknown capability `NET_ADMN`");
+        assert_eq!(error.hint().unwrap(), "did you mean `CAP_NET_ADMIN`?");
+    }
+}

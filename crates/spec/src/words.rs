@@ -1,0 +1,74 @@
+//! The user's words in messages: how they are shown, and which known word was meant.
+//!
+//! It decides nothing about what is accepted; a guess ends up in a hint, never in a pod.
+
+use std::ffi::OsStr;
+
+/// `text` for a message: what is not UTF-8 replaced, control characters escaped, so that a message stays on its line.
+#[must_use]
+pub fn shown(text: impl AsRef<OsStr>) -> String {
+    let mut out = String::new();
+    for c in text.as_ref().to_string_lossy().chars() {
+        if c.is_control() {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
+    }
+    out
+}
+
+/// The known word that `word` was most likely meant to be: another spelling of its letters' case, or at most two typing
+/// errors away (one in a word of up to four letters).
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    let allowed = if word.chars().count() <= 4 { 1 } else { 2 };
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `words` as a message lists them: `` `a`, `b` or `c` ``.
+#[must_use]
+pub fn either(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_shown_text_stays_on_its_line() {
+        assert_eq!(shown("a \"b\" 日本"), "a \"b\" 日本");
+        assert_eq!(shown("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(shown(OsStr::from_bytes(b"a\xffb")), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn guesses_only_what_is_close() {
+        let known = ["readOnly", "source", "kind", "uid"];
+        assert_eq!(nearest("readonly", known), Some("readOnly"));
+        assert_eq!(nearest("soruce", known), Some("source"));
+        assert_eq!(nearest("gid", known), Some("uid"));
+        assert_eq!(nearest("target", known), None);
+        assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn lists_read_as_prose() {
+        assert_eq!(either(&["a"]), "`a`");
+        assert_eq!(either(&["a", "b", "c"]), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,427 @@
+//! The reader of appc pod manifests: what it makes of them, and that every fault is reported with its place.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use isopod_spec::appc::{Fault, FaultKind, read_pod_manifest};
+use isopod_spec::check::PodFault;
+use isopod_spec::{
+    Capabilities, EmptyVolume, HostVolume, ImageSource, ImplicitVolumes, Machine, PodSpec, Propagation,
+    RootfsAccess, Transport, VolumeKind,
+};
+
+fn read(text: &str) -> PodSpec {
+    read_pod_manifest(text, "pod.json").unwrap_or_else(|errors| panic!("{errors}: {:#?}", errors.faults))
+}
+
+fn faults(text: &str) -> Vec<Fault> {
+    let errors = read_pod_manifest(text, "pod.json").expect_err("the manifest was read");
+    assert!(!errors.faults.is_empty());
+    errors.faults
+}
+
+/// The faults as they are shown, without the file's name.
+fn messages(text: &str) -> Vec<String> {
+    let show = |fault: &Fault| fault.to_string().trim_start_matches("pod.json:").to_owned();
+    faults(text).iter().map(show).collect()
+}
+
+/// A manifest with one app; `app` and `pod` are further fields of them, on lines 4 and 5.
+fn manifest(app: &str, pod: &str) -> String {
+    format!(
+        r#"{{"acVersion": "0.8.11", "acKind": "PodManifest",
+"apps": [{{
+"name": "web", "image": {{"id": "sha512-00ff"}}
+{app}
+}}] {pod}
+}}"#
+    )
+}
+
+#[test]
+fn reads_a_whole_manifest() {
+    let pod = read(
+        &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/whole.json")).unwrap(),
+    );
+    assert_eq!(
+        (pod.machine, pod.implicit_volumes),
+        (Machine::default(), ImplicitVolumes::Refuse)
+    );
+
+    let [work, scratch] = &pod.volumes[..] else {
+        panic!("{:?}", pod.volumes)
+    };
+    let host = HostVolume {
+        source: "/opt/tenant1/work".into(),
+        recursive: false,
+        propagation: Propagation::Private,
+    };
+    assert_eq!(
+        (&work.kind, work.read_only),
+        (&VolumeKind::Host(host), Some(true))
+    );
+    let empty = EmptyVolume {
+        mode: Some(0o1777),
+        uid: Some(5),
+        gid: Some(6),
+        ..EmptyVolume::default()
+    };
+    assert_eq!(
+        (&scratch.kind, scratch.read_only),
+        (&VolumeKind::Empty(empty), None)
+    );
+
+    let [worker, backup] = &pod.apps[..] else {
+        panic!("{:?}", pod.apps)
+    };
+    assert_eq!(worker.name.as_str(), "reduce-worker");
+    assert_eq!(worker.rootfs, RootfsAccess::ReadOnly);
+    let stored = ImageSource::Stored {
+        id: Some("sha512-00ff".into()),
+        name: Some("example.com/reduce-worker".into()),
+    };
+    assert_eq!(worker.image, stored);
+    let config = worker.run_config.as_ref().unwrap();
+    assert_eq!(config.entrypoint, ["/bin/reduce-worker", "--debug=true"]);
+    assert_eq!(
+        config.env,
+        [
+            ("A".to_owned(), "b=c".to_owned()),
+            ("_2".to_owned(), String::new())
+        ]
+    );
+    assert_eq!(
+        (config.user.as_deref(), config.group.as_deref()),
+        (Some("/bin/ping"), Some("300"))
+    );
+    assert_eq!(config.supplementary_gids, [10, 20]);
+    assert_eq!(config.working_dir.as_deref(), Some(Path::new("/opt/work")));
+    assert_eq!(
+        config.capabilities,
+        Some(Capabilities::Retain(vec!["CAP_NET_BIND_SERVICE".into()]))
+    );
+    assert_eq!(config.mount_points.len(), 2);
+    assert!(config.mount_points[1].read_only);
+    assert_eq!(worker.mounts[0].target, Path::new("/mnt/foo"));
+    assert_eq!(worker.mounts[0].read_only, None);
+
+    let ImageSource::Reference(reference) = &backup.image else {
+        panic!("{:?}", backup.image)
+    };
+    assert_eq!(
+        (reference.transport, reference.path.as_path()),
+        (Transport::Oci, Path::new("/images/backup"))
+    );
+    assert!(backup.run_config.is_none());
+    assert_eq!(backup.rootfs, RootfsAccess::Writable);
+}
+
+#[test]
+fn every_fault_is_reported_at_its_line() {
+    let text = r#"{
+  "acVersion": "0.9.0",
+  "acKind": "ImageManifest",
+  "apps": [
+    {
+      "name": "Web",
+      "image": {"id": "md5-00"},
+      "app": {"exec": ["sh"], "user": 0, "group": "0",
+              "mountPoints": [{"name": "d", "path": "data", "readonly": true}]}
+    },
+    {
+      "name": "db",
+      "image": {"name": "docker://alpine"},
+      "mounts": [
+        {"volume": "dta", "path": "/a"},
+        {"volume": "data", "path": "/b/"},
+        {"volume": "data", "path": "/b"}
+      ]
+    },
+    {"name": "db", "image": {}}
+  ],
+  "volumes": [
+    {"name": "data", "kind": "host", "source": "srv", "mode": "0755"},
+    {"name": "data", "kind": "empty", "mode": "0999", "uid": -1},
+    {"kind": "nfs"}
+  ],
+  "port": []
+}"#;
+    assert_eq!(
+        messages(text),
+        [
+            "2:16: `acVersion`: `0.9.0` must be a version of the appc specification up to `0.8.11`",
+            "3:13: `acKind`: `ImageManifest` must be `PodManifest`",
+            "6:15: `apps[0].name`: invalid name `Web`: only lower-case letters, digits and `-` are allowed",
+            "7:23: `apps[0].image.id`: `md5-00` must be `sha512-` or `sha256-` and hexadecimal digits",
+            "8:24: `apps[0].app.exec[0]`: `sh` must be an absolute path",
+            "8:39: `apps[0].app.user`: expected a string, found a number",
+            "9:53: `apps[0].app.mountPoints[0].path`: `data` must be an absolute path",
+            "9:61: `apps[0].app.mountPoints[0].readonly`: there is no such field",
+            "13:25: `apps[1].image.name`: invalid image reference `docker://alpine`: the transport `docker:` cannot be read",
+            "15:20: `apps[1].mounts[0].volume`: app `db` mounts volume `dta` at `/a`, but the pod has no volume of that name",
+            "17:36: `apps[1].mounts[2].path`: app `db` mounts both volume `data` and volume `data` at `/b`",
+            "20:14: `apps[2].name`: two apps are named `db`",
+            "20:29: `apps[2].image.id`: the field is missing",
+            "23:48: `volumes[0].source`: `srv` must be an absolute path",
+            "23:63: `volumes[0].mode`: the field does not apply to a volume of kind `host`",
+            "24:14: `volumes[1].name`: two volumes are named `data`",
+            "24:47: `volumes[1].mode`: `0999` must be an octal number of at most 7777",
+            "24:62: `volumes[1].uid`: `-1` must be a whole number below 4294967295",
+            "25:5: `volumes[2].name`: the field is missing",
+            "25:14: `volumes[2].kind`: `nfs` must be `host` or `empty`",
+            "27:3: `port`: there is no such field",
+        ]
+    );
+    let hints: Vec<_> = faults(text).iter().filter_map(Fault::hint).collect();
+    for hint in [
+        "`web` would be valid",
+        "did you mean `readOnly`?",
+        "did you mean `data`?",
+        "did you mean `ports`?",
+    ] {
+        assert!(hints.iter().any(|found| found == hint), "{hint}: {hints:?}");
+    }
+}
+
+#[test]
+fn a_missing_volume_names_app_path_and_volume() {
+    let text = manifest(r#", "mounts": [{"volume": "data", "path": "/srv"}]"#, "");
+    let [fault] = &faults(&text)[..] else { panic!() };
+    let FaultKind::Pod(PodFault::UnknownVolume {
+        app, target, volume, ..
+    }) = &fault.kind
+    else {
+        panic!("{fault}")
+    };
+    assert_eq!(
+        (app.as_str(), target.as_path(), volume.as_str()),
+        ("web", Path::new("/srv"), "data")
+    );
+    assert_eq!(
+        (fault.line, fault.field.as_str()),
+        (4, "apps[0].mounts[0].volume")
+    );
+}
+
+#[test]
+fn what_cannot_be_honoured_is_named() {
+    let app = |fields: &str| format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", {fields}}}"#);
+    let isolators = r#""isolators": [{"name": "resource/cpu", "value": {"limit": "500"}}]"#;
+    for (app, pod, message) in [
+        (
+            "",
+            r#", "ports": [{"name": "http", "hostPort": 80}]"#,
+            "5: `ports[0]`: publishing a port is not supported",
+        ),
+        (
+            "",
+            &format!(", {isolators}"),
+            "5: `isolators[0]`: isolator `resource/cpu` is not supported",
+        ),
+        (
+            &app(isolators),
+            "",
+            "4: `apps[0].app.isolators[0]`: isolator `resource/cpu` is not supported",
+        ),
+        (
+            &app(r#""eventHandlers": [{"name": "pre-start", "exec": ["/b"]}]"#),
+            "",
+            "4: `apps[0].app.eventHandlers[0]`: an event handler is not supported",
+        ),
+        (
+            &app(r#""ports": [{"name": "p", "protocol": "tcp", "port": 1, "socketActivated": true}]"#),
+            "",
+            "4: `apps[0].app.ports[0].socketActivated`: socket activation is not supported",
+        ),
+        (
+            r#", "mounts": [{"volume": "d", "path": "/d", "appVolume": {"name": "d", "kind": "empty"}}]"#,
+            r#", "volumes": [{"name": "d", "kind": "empty"}]"#,
+            "4: `apps[0].mounts[0].appVolume`: a volume of one app (`appVolume`) is not supported",
+        ),
+    ] {
+        let text = manifest(app, pod);
+        let [fault] = &faults(&text)[..] else {
+            panic!("{message}: {:?}", messages(&text))
+        };
+        assert_eq!(
+            format!("{}: `{}`: {}", fault.line, fault.field, fault.kind),
+            message
+        );
+        assert!(fault.hint().is_some());
+    }
+}
+
+#[test]
+fn isolators_of_capabilities() {
+    let app = |isolators: &str| {
+        manifest(
+            &format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "isolators": [{isolators}]}}"#),
+            "",
+        )
+    };
+    let isolator =
+        |name: &str, set: &str| format!(r#"{{"name": "os/linux/{name}", "value": {{"set": [{set}]}}}}"#);
+    let remove = isolator("capabilities-remove-set", r#""CAP_KILL", "CAP_CHOWN""#);
+    let pod = read(&app(&remove));
+    let expected = Capabilities::Remove(vec!["CAP_KILL".into(), "CAP_CHOWN".into()]);
+    assert_eq!(
+        pod.apps[0].run_config.as_ref().unwrap().capabilities,
+        Some(expected)
+    );
+    for (isolators, fault) in [
+        (
+            format!("{remove}, {remove}"),
+            "must be the only capability isolator of the app",
+        ),
+        (
+            isolator("capabilities-retain-set", r#""CAP_KIL""#),
+            "`CAP_KIL` must be a capability of capabilities(7)",
+        ),
+        (
+            isolator("capabilities-retain-set", ""),
+            "`[]` must be a list of at least one capability",
+        ),
+        (
+            isolator("seccomp-remove-set", r#""mount""#),
+            "isolator `os/linux/seccomp-remove-set` is not supported",
+        ),
+        (
+            r#"{"name": "os/linux/capabilities-retain-set"}"#.to_owned(),
+            "isolators[0].value`: the field is missing",
+        ),
+    ] {
+        let found = messages(&app(&isolators));
+        assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
+    }
+}
+
+#[test]
+fn what_only_informs_is_read() {
+    let text = manifest(
+        r#", "annotations": [{"name": "a", "value": "b"}],
+        "app": {"exec": ["/a"], "user": "0", "group": "0", "userLabels": {"Any Key": "x"},
+        "ports": [{"name": "http", "protocol": "tcp", "port": 80, "count": 2, "socketActivated": false}]}"#,
+        r#", "annotations": null, "ports": [], "isolators": null, "userAnnotations": {"k": "v"}"#,
+    );
+    assert_eq!(
+        read(&text).apps[0].run_config.as_ref().unwrap().entrypoint,
+        ["/a"]
+    );
+    let text = manifest(r#", "annotations": [{"name": "a", "valeu": "b"}]"#, "");
+    assert_eq!(
+        messages(&text),
+        [
+            "4:19: `apps[0].annotations[0].value`: the field is missing",
+            "4:33: `apps[0].annotations[0].valeu`: there is no such field",
+        ]
+    );
+}
+
+#[test]
+fn syntax_faults_have_a_line() {
+    for (text, message) in [
+        ("", "1:1: not JSON: EOF while parsing a value"),
+        (
+            "{\n  \"acKind\": \"PodManifest\",\n}",
+            "3:1: not JSON: key must be a string",
+        ),
+        ("{\"a\": 1} // b", "1:10: not JSON: trailing characters"),
+        ("{\"a\": 01}", "1:8: not JSON: invalid number"),
+        ("{\"a\": \"\\ud800\"}", "1:8: not JSON: invalid unicode escape"),
+        ("[]", "1:1: expected an object, found a list"),
+    ] {
+        let found = messages(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(message),
+            "{text}: {found:?}"
+        );
+    }
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    assert!(matches!(faults(&deep)[0].kind, FaultKind::Syntax(_)));
+}
+
+#[test]
+fn values_that_no_process_can_take_are_refused() {
+    let text = manifest(r#", "mounts": [{"volume": "data", "path": "/a\u0000b"}]"#, "");
+    assert_eq!(
+        messages(&text),
+        ["4:41: `apps[0].mounts[0].path`: `/a\\u{0}b` must be text without NUL characters"]
+    );
+    assert_eq!(
+        messages(&manifest(r#", "name": "x""#, "")),
+        ["4:3: `apps[0].name`: the field is given twice"]
+    );
+    let text = r#"{"acVersion": "0.8.11+git", "acKind": "PodManifest", "apps": []}"#;
+    assert_eq!(
+        messages(text),
+        ["1:62: `apps`: `[]` must be a list of at least one app"]
+    );
+    for version in ["1.0.0", "0.8.12", "0.8", "", "0.8.x", "latest"] {
+        let text = manifest("", "").replace("0.8.11", version);
+        assert_eq!(faults(&text)[0].field, "acVersion", "{version}");
+    }
+}
+
+/// rkt's own manifests: each is read, since what the original refused of them (a mount point without a volume) is
+/// decided later.
+#[test]
+fn reads_the_manifests_of_rkts_mount_code() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/rkt-mount-vectors.json");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return;
+    };
+    let cases: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(cases.len(), 42);
+    for (name, case) in cases {
+        let manifest = &case["manifest"];
+        let pod = read(&serde_json::to_string_pretty(manifest).unwrap());
+        assert_eq!(
+            pod.apps.len(),
+            manifest["apps"].as_array().unwrap().len(),
+            "{name}"
+        );
+        assert_eq!(
+            pod.volumes.len(),
+            manifest["volumes"].as_array().map_or(0, Vec::len),
+            "{name}"
+        );
+        for (app, expected) in pod.apps.iter().zip(manifest["apps"].as_array().unwrap()) {
+            let points = expected["app"]["mountPoints"].as_array().map_or(0, Vec::len);
+            assert_eq!(
+                app.run_config.as_ref().unwrap().mount_points.len(),
+                points,
+                "{name}"
+            );
+            assert_eq!(
+                app.mounts.len(),
+                expected["mounts"].as_array().map_or(0, Vec::len),
+                "{name}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
+
+    /// A manifest with a part replaced is read or refused, each fault at a line that the file has.
+    #[test]
+    fn any_change_is_read_or_refused(
+        start in 0usize..1724,
+        length in 0usize..12,
+        new in r#"[a-z0-9\[\]{}:,"\\\\é \n-]{0,6}"#,
+    ) {
+        let whole = include_str!("data/whole.json");
+        let start = start.min(whole.len());
+        let text = format!("{}{new}{}", &whole[..start], &whole[(start + length).min(whole.len())..]);
+        if let Err(errors) = read_pod_manifest(&text, "pod.json") {
+            prop_assert!(!errors.faults.is_empty());
+            for fault in errors.faults {
+                prop_assert!((1..=text.matches('\n').count() + 1).contains(&fault.line), "{}", fault);
+            }
+        }
+    }
+}

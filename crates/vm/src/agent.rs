@@ -1,0 +1,360 @@
+//! The host's side of the conversation with the agent in the guest: [`connect`] on the socket of QEMU's serial port,
+//! then [`Events`] to hear and [`Agent`] to speak.
+//!
+//! Every byte that the guest sends is hostile. What is checked here, so that no caller need think of it: a frame's
+//! and a message's length; the number of streams (three per app at most); that an app's number is one of the pod's;
+//! that nothing is said twice or after an app's end. Texts arrive with their control characters escaped. The first
+//! breach ends the conversation with [`AgentError::Breach`].
+//!
+//! An app's [`Event::Exited`] (or [`Event::Failed`]) comes only after its [`Output`]s were read to their end or
+//! dropped: whoever has seen [`Event::AllEnded`] has seen all output. An output that is neither read nor dropped
+//! holds back the end of its app, and nothing else.
+//!
+//! Not done here: no deadline after [`connect`] (a paused machine is silent, and not lost), no restart of a lost
+//! conversation (it ends with the machine), and no interpretation of what the apps write.
+
+use std::io;
+use std::time::Duration;
+
+use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
+use isopod_protocol::handshake::{self, HandshakeError};
+use isopod_protocol::message::{GuestMessage, HostMessage, HostStream};
+use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Side};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+
+mod hearing;
+mod stdio;
+#[cfg(test)]
+mod tests;
+
+use hearing::Hearing;
+pub use stdio::{Input, Output};
+
+pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, SyncFailure};
+
+/// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
+const QUEUE: usize = 32;
+
+/// How long the multiplexer may take to say why the control stream ended.
+const ENDING_GRACE: Duration = Duration::from_secs(1);
+
+/// The streams that an app can have: standard input, output and error.
+const STREAMS_PER_APP: usize = 3;
+
+/// The most apps of a pod: an index on the wire has 16 bits, and each stream may cost 16 MiB when the guest is
+/// hostile ([`mux::STREAM_WINDOW_BYTES`]).
+pub const MAX_APPS: usize = 256;
+
+/// Why there is no conversation with the agent.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No sign of the agent in time.
+    #[error("the agent did not answer within {} s", .after.as_secs_f32())]
+    Silent {
+        /// How long it had.
+        after: Duration,
+    },
+    /// The greeting failed.
+    #[error("cannot greet the agent")]
+    Handshake(#[source] HandshakeError),
+    /// The control stream could not be opened.
+    #[error("cannot open the control stream")]
+    Control(#[source] OpenError),
+    /// The agent, or the machine, is gone.
+    #[error("the connection to the agent has ended")]
+    Ended,
+    /// The port failed, or the guest broke the rules of the multiplexer.
+    #[error("the connection to the agent is lost")]
+    Lost(#[source] MuxError),
+    /// A message could not be read.
+    #[error("the agent sent an unreadable message")]
+    Message(#[source] ReadMessageError),
+    /// The guest said what it must not say.
+    #[error("the agent broke the protocol: {0}")]
+    Breach(Breach),
+    /// The pod has more apps than the protocol carries.
+    #[error("a pod of {apps} apps is over the limit of {MAX_APPS}")]
+    TooManyApps {
+        /// How many it has.
+        apps: usize,
+    },
+    /// No randomness for the greeting.
+    #[error("cannot read random bytes")]
+    Random(#[source] io::Error),
+}
+
+impl AgentError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Silent { .. } | Self::Ended | Self::Lost(_) => {
+                Some("the guest's console log says how far the machine came".to_owned())
+            }
+            Self::Handshake(HandshakeError::Version { .. }) => {
+                Some("the guest image holds an agent of another build: build the image anew".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A breach of the protocol by the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// It names an app that the pod does not have.
+    #[error("it speaks of app {app} in a pod of {apps}")]
+    NoSuchApp {
+        /// The number it names.
+        app: usize,
+        /// How many apps there are.
+        apps: usize,
+    },
+    /// It opened a second stream of the same kind.
+    #[error("app {app} has two streams for its {stream}")]
+    SecondStream {
+        /// The app.
+        app: usize,
+        /// Which stream.
+        stream: &'static str,
+    },
+    /// It said something at the wrong time, or twice.
+    #[error("`{message}` came out of turn")]
+    OutOfTurn {
+        /// The message.
+        message: &'static str,
+    },
+}
+
+/// What the agent reports.
+#[derive(Debug)]
+pub enum Event {
+    /// The agent serves; always the first.
+    Ready(BootTimes),
+    /// An app's main process is executing.
+    Started {
+        /// The app, by its position in the pod.
+        app: usize,
+        /// When, in milliseconds since the guest's kernel started.
+        uptime_ms: u64,
+    },
+    /// What an app reads as its standard input is to be written here.
+    Stdin {
+        /// The app.
+        app: usize,
+        /// Its standard input.
+        input: Input,
+    },
+    /// An app's standard output.
+    Stdout {
+        /// The app.
+        app: usize,
+        /// What it writes.
+        output: Output,
+    },
+    /// An app's standard error.
+    Stderr {
+        /// The app.
+        app: usize,
+        /// What it writes.
+        output: Output,
+    },
+    /// An app will never run.
+    Failed {
+        /// The app.
+        app: usize,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// An app has ended, and all of its output was read.
+    Exited {
+        /// The app.
+        app: usize,
+        /// How.
+        status: ExitStatus,
+    },
+    /// Every app has ended or failed.
+    AllEnded,
+    /// The guest has written everything back, but for what is listed: the machine may be ended.
+    Synced {
+        /// The shares that could not be written back.
+        failed: Vec<SyncFailure>,
+    },
+    /// Something that the agent could not do and that keeps no app from running.
+    Warning(String),
+}
+
+/// Begins the conversation on the socket of the agent's serial port, for a pod of `apps` apps. It waits, up to
+/// `deadline`, until the agent serves: so call it as soon as QEMU listens.
+///
+/// # Errors
+/// [`AgentError`]; never later than the deadline.
+pub async fn connect(
+    port: UnixStream,
+    apps: usize,
+    deadline: Duration,
+) -> Result<(Agent, Events), AgentError> {
+    if apps > MAX_APPS {
+        return Err(AgentError::TooManyApps { apps });
+    }
+    tokio::time::timeout(deadline, greet(port, apps))
+        .await
+        .unwrap_or(Err(AgentError::Silent { after: deadline }))
+}
+
+async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), AgentError> {
+    let mut nonce = handshake::Nonce::default();
+    rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| AgentError::Random(errno.into()))?;
+    handshake::host(&mut port, nonce).await.map_err(AgentError::Handshake)?;
+
+    let limits = Limits { incoming: STREAMS_PER_APP * apps, outgoing: 1 };
+    let (opener, incoming, driver) = mux::start(port, Side::Host, limits);
+    let mut tasks = Tasks::default();
+    let driver = Ending(tasks.spawn(driver.run()));
+    let control = match opener.open(&HostStream::Control).await {
+        Ok(control) => control,
+        Err(OpenError::Ended) => return Err(driver.why().await),
+        Err(error) => return Err(AgentError::Control(error)),
+    };
+    let (mut reader, writer) = tokio::io::split(control);
+    let times = match next_message(&mut reader).await {
+        Ok(Some(GuestMessage::Ready(times))) => times,
+        Ok(Some(other)) => return Err(AgentError::Breach(hearing::out_of_turn(&other))),
+        Ok(None) => return Err(driver.why().await),
+        Err(error) => return Err(error),
+    };
+
+    let (events, received) = mpsc::channel(QUEUE);
+    let (commands, to_write) = mpsc::channel(QUEUE);
+    let (messages, to_judge) = mpsc::channel(QUEUE);
+    tasks.spawn(read_control(reader, messages));
+    tasks.spawn(write_control(writer, to_write));
+    tasks.spawn(Hearing::new(apps, events).run(incoming, to_judge, driver, times));
+    Ok((Agent { commands }, Events { received, _tasks: tasks }))
+}
+
+/// The next message of the control stream; `None` when the connection has ended, however it did.
+async fn next_message(control: &mut ReadHalf<MuxStream>) -> Result<Option<GuestMessage>, AgentError> {
+    match read_message(control).await {
+        Ok(message) => Ok(message),
+        Err(ReadMessageError::Io(_) | ReadMessageError::Truncated) => Ok(None),
+        Err(error) => Err(AgentError::Message(error)),
+    }
+}
+
+/// Reads messages until the first error or the end; a task of its own because reading one cannot be cancelled.
+async fn read_control(
+    mut control: ReadHalf<MuxStream>,
+    messages: mpsc::Sender<Result<GuestMessage, AgentError>>,
+) {
+    while let Some(message) = next_message(&mut control).await.transpose() {
+        let last = message.is_err();
+        if messages.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn write_control(mut control: WriteHalf<MuxStream>, mut messages: mpsc::Receiver<HostMessage>) {
+    while let Some(message) = messages.recv().await {
+        if write_message(&mut control, &message).await.is_err() {
+            return; // The reading side hears why.
+        }
+    }
+    // Keep the stream: without an `Agent` to speak, there may still be events to hear.
+    std::future::pending::<()>().await;
+}
+
+/// The tasks of a conversation; they end with this.
+#[derive(Debug, Default)]
+struct Tasks(Vec<AbortHandle>);
+
+impl Tasks {
+    fn spawn<T: Send + 'static>(&mut self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let handle = tokio::spawn(task);
+        self.0.push(handle.abort_handle());
+        handle
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The multiplexer's driver, which knows why the streams ended.
+struct Ending(JoinHandle<Result<(), MuxError>>);
+
+impl Ending {
+    /// Why the control stream ended. A guest that ended just that one keeps the driver running, and has left all
+    /// the same.
+    async fn why(self) -> AgentError {
+        match tokio::time::timeout(ENDING_GRACE, self.0).await {
+            Ok(Ok(Err(error))) => AgentError::Lost(error),
+            _ => AgentError::Ended,
+        }
+    }
+}
+
+/// Speaks to the agent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    commands: mpsc::Sender<HostMessage>,
+}
+
+impl Agent {
+    /// Stops every app: its stop signal first, and after `grace` `SIGKILL` to what is left of it. The events say
+    /// when they have ended. A second call may shorten the grace, never lengthen it.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`]; [`Events::next`] says why.
+    pub async fn stop(&self, grace: Duration) -> Result<(), AgentError> {
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.say(HostMessage::Stop { grace_ms }).await
+    }
+
+    /// Sends a signal to the main process of an app that runs; the agent answers with a [`Event::Warning`] when it
+    /// could not.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`].
+    pub async fn signal(&self, app: usize, signal: u8) -> Result<(), AgentError> {
+        let app = u16::try_from(app).unwrap_or(u16::MAX);
+        self.say(HostMessage::Signal { app, signal }).await
+    }
+
+    /// Asks the guest to write everything back; [`Event::Synced`] is the answer.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`].
+    pub async fn finish(&self) -> Result<(), AgentError> {
+        self.say(HostMessage::Finish).await
+    }
+
+    async fn say(&self, message: HostMessage) -> Result<(), AgentError> {
+        self.commands.send(message).await.map_err(|_| AgentError::Ended)
+    }
+}
+
+/// What the agent reports, in order. Dropping this ends the conversation.
+#[derive(Debug)]
+pub struct Events {
+    received: mpsc::Receiver<Result<Event, AgentError>>,
+    _tasks: Tasks,
+}
+
+impl Events {
+    /// The next event. May be cancelled.
+    ///
+    /// # Errors
+    /// Why the conversation ended, once; then [`AgentError::Ended`] for ever. A machine that was told to end does so
+    /// with [`AgentError::Ended`] too.
+    pub async fn next(&mut self) -> Result<Event, AgentError> {
+        self.received.recv().await.unwrap_or(Err(AgentError::Ended))
+    }
+}

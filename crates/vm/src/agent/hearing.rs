@@ -1,0 +1,315 @@
+//! Judges what the guest sends and turns it into events: the ledger of what each app may still do, and the order in
+//! which the caller hears of it. It reads no byte of an app's streams.
+//!
+//! ```text
+//!   app:   (nothing yet) ── Started ──> running ── Exited ──┐
+//!               └──────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
+//! ```
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use isopod_protocol::codec::{ReadMessageError, read_message};
+use isopod_protocol::message::{AppIndex, BootTimes, FailureCause, GuestMessage, GuestStream, SyncFailure};
+use isopod_protocol::mux::{Incoming, MuxStream};
+use tokio::sync::mpsc;
+
+use super::stdio::{Done, OutputKind};
+use super::{AgentError, Breach, Ending, Event, Input, Output};
+
+/// Where one of an app's outputs is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Unseen,
+    Open,
+    Read,
+}
+
+/// What is known of an app.
+#[derive(Debug, Default)]
+struct Record {
+    stdin: bool,
+    stdout: Progress,
+    stderr: Progress,
+    started: bool,
+    ended: bool,
+    /// The event of its end, until its outputs were read.
+    held: Option<Event>,
+}
+
+impl Record {
+    fn output(&mut self, kind: OutputKind) -> &mut Progress {
+        match kind {
+            OutputKind::Stdout => &mut self.stdout,
+            OutputKind::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// The event of the end, once it is due.
+    fn release(&mut self) -> Option<Event> {
+        let read = self.stdout == Progress::Read && self.stderr == Progress::Read;
+        if read { self.held.take() } else { None }
+    }
+}
+
+/// The conversation's events in the making.
+pub(super) struct Hearing {
+    apps: Vec<Record>,
+    all_ended: AllEnded,
+    events: mpsc::Sender<Result<Event, AgentError>>,
+    told: mpsc::UnboundedSender<(usize, OutputKind)>,
+    done: mpsc::UnboundedReceiver<(usize, OutputKind)>,
+}
+
+/// Whether the guest has said that all apps ended, and the caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AllEnded {
+    Unsaid,
+    Held,
+    Told,
+}
+
+/// Why [`Hearing`] stops.
+enum Stop {
+    /// Nobody listens any more.
+    Unheard,
+    /// The conversation is over.
+    Over(AgentError),
+}
+
+impl From<Breach> for Stop {
+    fn from(breach: Breach) -> Self {
+        Self::Over(AgentError::Breach(breach))
+    }
+}
+
+type Header = Result<Option<GuestStream>, ReadMessageError>;
+
+impl Hearing {
+    pub(super) fn new(apps: usize, events: mpsc::Sender<Result<Event, AgentError>>) -> Self {
+        let (told, done) = mpsc::unbounded_channel();
+        let apps = std::iter::repeat_with(Record::default).take(apps).collect();
+        Self { apps, all_ended: AllEnded::Unsaid, events, told, done }
+    }
+
+    /// Hears until the conversation is over or nobody listens.
+    pub(super) async fn run(
+        mut self,
+        mut incoming: Incoming,
+        mut messages: mpsc::Receiver<Result<GuestMessage, AgentError>>,
+        ending: Ending,
+        times: BootTimes,
+    ) {
+        let stop = match self.emit(Event::Ready(times)).await {
+            Ok(()) => self.hear(&mut incoming, &mut messages, ending).await,
+            Err(stop) => stop,
+        };
+        if let Stop::Over(error) = stop {
+            // What the guest reported before it was lost is true, even when the outputs were cut off.
+            for event in self.apps.iter_mut().filter_map(|app| app.held.take()) {
+                let _ = self.events.send(Ok(event)).await;
+            }
+            let _ = self.events.send(Err(error)).await;
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        incoming: &mut Incoming,
+        messages: &mut mpsc::Receiver<Result<GuestMessage, AgentError>>,
+        ending: Ending,
+    ) -> Stop {
+        let mut headers = FuturesUnordered::new();
+        let mut streams_left = true;
+        loop {
+            let heard = tokio::select! {
+                stream = incoming.next(), if streams_left => {
+                    match stream {
+                        Some(stream) => headers.push(read_header(stream)),
+                        None => streams_left = false,
+                    }
+                    Ok(())
+                }
+                Some((header, stream)) = headers.next() => self.hear_stream(header, stream).await,
+                message = messages.recv() => match message {
+                    Some(Ok(message)) => self.hear_message(message).await,
+                    Some(Err(error)) => Err(Stop::Over(error)),
+                    None => return Stop::Over(ending.why().await),
+                },
+                Some((app, kind)) = self.done.recv() => {
+                    *self.apps[app].output(kind) = Progress::Read;
+                    self.release(app).await
+                }
+            };
+            if let Err(stop) = heard {
+                return stop;
+            }
+        }
+    }
+
+    async fn emit(&self, event: Event) -> Result<(), Stop> {
+        self.events.send(Ok(event)).await.map_err(|_| Stop::Unheard)
+    }
+
+    fn index(&self, app: AppIndex) -> Result<usize, Breach> {
+        let (app, apps) = (usize::from(app), self.apps.len());
+        if app < apps { Ok(app) } else { Err(Breach::NoSuchApp { app, apps }) }
+    }
+
+    async fn hear_stream(&mut self, header: Header, stream: MuxStream) -> Result<(), Stop> {
+        let header = match header {
+            Ok(Some(header)) => header,
+            // Lost or reset before it said what it is: whether that matters, the control stream tells.
+            Ok(None) | Err(ReadMessageError::Io(_) | ReadMessageError::Truncated) => return Ok(()),
+            Err(error) => return Err(Stop::Over(AgentError::Message(error))),
+        };
+        match header {
+            GuestStream::Stdin { app } => {
+                let app = self.index(app)?;
+                if std::mem::replace(&mut self.apps[app].stdin, true) {
+                    return Err(Breach::SecondStream { app, stream: "stdin" }.into());
+                }
+                self.emit(Event::Stdin { app, input: Input(stream) }).await
+            }
+            GuestStream::Stdout { app } => {
+                let (app, output) = self.output(app, OutputKind::Stdout, stream)?;
+                self.emit(Event::Stdout { app, output }).await
+            }
+            GuestStream::Stderr { app } => {
+                let (app, output) = self.output(app, OutputKind::Stderr, stream)?;
+                self.emit(Event::Stderr { app, output }).await
+            }
+        }
+    }
+
+    fn output(
+        &mut self,
+        app: AppIndex,
+        kind: OutputKind,
+        stream: MuxStream,
+    ) -> Result<(usize, Output), Breach> {
+        let app = self.index(app)?;
+        let progress = self.apps[app].output(kind);
+        if *progress != Progress::Unseen {
+            let stream = if kind == OutputKind::Stdout { "stdout" } else { "stderr" };
+            return Err(Breach::SecondStream { app, stream });
+        }
+        *progress = Progress::Open;
+        Ok((app, Output::new(stream, Done { app, kind, told: self.told.clone() })))
+    }
+
+    async fn hear_message(&mut self, message: GuestMessage) -> Result<(), Stop> {
+        let breach = out_of_turn(&message);
+        match message {
+            GuestMessage::Ready(_) => Err(breach.into()),
+            GuestMessage::Started { app, uptime_ms } => {
+                let app = self.index(app)?;
+                let record = &mut self.apps[app];
+                if record.ended || std::mem::replace(&mut record.started, true) {
+                    return Err(breach.into());
+                }
+                self.emit(Event::Started { app, uptime_ms }).await
+            }
+            GuestMessage::Failed { app, cause } => {
+                let app = self.index(app)?;
+                if self.apps[app].started {
+                    return Err(breach.into());
+                }
+                self.end(app, Event::Failed { app, cause: printable_cause(cause) }, breach).await
+            }
+            GuestMessage::Exited { app, status } => {
+                let app = self.index(app)?;
+                self.end(app, Event::Exited { app, status }, breach).await
+            }
+            GuestMessage::AllEnded => {
+                if self.all_ended != AllEnded::Unsaid || !self.apps.iter().all(|app| app.ended) {
+                    return Err(breach.into());
+                }
+                self.all_ended = AllEnded::Held;
+                self.tell_all_ended().await
+            }
+            GuestMessage::Synced { failed } => {
+                let failed = failed.into_iter().map(|failure| SyncFailure {
+                    mount_point: printable(&failure.mount_point),
+                    error: printable(&failure.error),
+                });
+                self.emit(Event::Synced { failed: failed.collect() }).await
+            }
+            GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&text))).await,
+        }
+    }
+
+    async fn end(&mut self, app: usize, event: Event, breach: Breach) -> Result<(), Stop> {
+        let record = &mut self.apps[app];
+        if std::mem::replace(&mut record.ended, true) {
+            return Err(breach.into());
+        }
+        record.held = Some(event);
+        self.release(app).await
+    }
+
+    async fn release(&mut self, app: usize) -> Result<(), Stop> {
+        if let Some(event) = self.apps[app].release() {
+            self.emit(event).await?;
+        }
+        self.tell_all_ended().await
+    }
+
+    async fn tell_all_ended(&mut self) -> Result<(), Stop> {
+        if self.all_ended == AllEnded::Held && self.apps.iter().all(|app| app.held.is_none()) {
+            self.all_ended = AllEnded::Told;
+            self.emit(Event::AllEnded).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn read_header(mut stream: MuxStream) -> (Header, MuxStream) {
+    (read_message(&mut stream).await, stream)
+}
+
+/// The breach that `message` is, when it came at the wrong time.
+pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
+    let message = match message {
+        GuestMessage::Ready(_) => "ready",
+        GuestMessage::Started { .. } => "started",
+        GuestMessage::Failed { .. } => "failed",
+        GuestMessage::Exited { .. } => "exited",
+        GuestMessage::AllEnded => "all ended",
+        GuestMessage::Synced { .. } => "synced",
+        GuestMessage::Warning { .. } => "warning",
+    };
+    Breach::OutOfTurn { message }
+}
+
+/// A text of the guest's that a terminal can show: control characters escaped, as are the characters that reorder
+/// a line (Unicode's bidirectional controls).
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || reorders {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn printable_cause(cause: FailureCause) -> FailureCause {
+    let lines = |log: Vec<String>| log.iter().map(|line| printable(line)).collect();
+    match cause {
+        FailureCause::Mount { unit, volume, result, log } => FailureCause::Mount {
+            unit: printable(&unit),
+            volume: volume.as_deref().map(printable),
+            result: printable(&result),
+            log: lines(log),
+        },
+        FailureCause::Dependency { unit, result, log } => {
+            FailureCause::Dependency { unit: printable(&unit), result: printable(&result), log: lines(log) }
+        }
+        FailureCause::Unit { unit, result, log } => {
+            FailureCause::Unit { unit: printable(&unit), result: printable(&result), log: lines(log) }
+        }
+    }
+}

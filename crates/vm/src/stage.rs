@@ -1,0 +1,281 @@
+//! The stage: a short-lived process that every process of a pod's machine begins as.
+//!
+//! ```text
+//! isopod ── spawns ──> isopod STAGE ... -- PROGRAM ARGS
+//!                        1. dies with the supervisor from here on (PR_SET_PDEATHSIG)
+//!                        2. enters a mount namespace of its own (and a user namespace when not root)
+//!                        3. binds the volumes below one directory, read-only where they are
+//!                        4. becomes PROGRAM
+//! ```
+//!
+//! The mounts live in the namespace of the process that serves them, so they end with it, however it ends: nothing is
+//! ever left to be unmounted. It is a program of its own because entering a user namespace needs a process with one
+//! thread, and because an error can be told in words (on standard error, exit status [`FAILED`]).
+//!
+//! Volumes are bound from the paths that were found when facts were gathered; a path that has become something else
+//! since is refused.
+
+mod sys;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use isopod_plan::facts::SourceKind;
+use isopod_plan::machine::SharedVolume;
+use isopod_spec::{Propagation, VolumeName};
+use rustix::fs::{CWD, FileType};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::process::{Resource, Signal};
+
+/// The first argument that makes `isopod` a stage.
+pub const STAGE: &str = "internal-stage";
+
+/// The exit status of a stage that could not become its program.
+pub const FAILED: u8 = 124;
+
+/// What a stage does before it becomes a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The process that it dies with: its parent.
+    pub parent: u32,
+    /// The directory below which volumes are bound, and the volumes.
+    pub share: Option<(PathBuf, Vec<SharedVolume>)>,
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Why a stage did not become its program.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// It was not called as [`Stage::argv`] calls it.
+    #[error("`isopod {STAGE}` is called by isopod itself, and not with `{0}`")]
+    Usage(String),
+    /// The supervisor ended meanwhile.
+    #[error("the supervisor has ended")]
+    Orphaned,
+    /// No namespace.
+    #[error("cannot enter a mount namespace: {what}")]
+    Namespace {
+        /// The step that failed.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A volume that cannot be bound.
+    #[error("cannot share `{}` as volume `{name}`: {what}", path.display())]
+    Volume {
+        /// The volume.
+        name: VolumeName,
+        /// Its source.
+        path: PathBuf,
+        /// The step that failed.
+        what: &'static str,
+        /// Why, where the system said.
+        source: Option<std::io::Error>,
+    },
+    /// The program could not be executed.
+    #[error("cannot execute `{}`", program.display())]
+    Exec {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Stage {
+    /// The arguments that make `isopod` this stage.
+    #[must_use]
+    pub fn argv(&self) -> Vec<OsString> {
+        let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
+        if let Some((dir, volumes)) = &self.share {
+            argv.extend(["--share".into(), dir.into()]);
+            for volume in volumes {
+                argv.extend([flags(volume).into(), volume.name.as_str().into(), volume.source.clone().into()]);
+            }
+        }
+        argv.push("--".into());
+        argv.extend(self.command.iter().cloned());
+        argv
+    }
+
+    /// Reads the arguments, the first one ([`STAGE`]) left out.
+    ///
+    /// # Errors
+    /// [`StageError::Usage`].
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, StageError> {
+        let mut args = args.into_iter();
+        let usage = |arg: Option<OsString>| StageError::Usage(arg.unwrap_or_default().to_string_lossy().into_owned());
+        let parent = args.next();
+        let parent = parent.as_deref().and_then(OsStr::to_str).and_then(|p| p.parse().ok());
+        let parent = parent.ok_or_else(|| usage(None))?;
+        let mut share: Option<(PathBuf, Vec<SharedVolume>)> = None;
+        loop {
+            let arg = args.next().ok_or_else(|| usage(None))?;
+            match (arg.as_bytes(), &mut share) {
+                (b"--", _) => break,
+                (b"--share", None) => share = Some((args.next().ok_or_else(|| usage(None))?.into(), Vec::new())),
+                (_, Some((_, volumes))) => {
+                    let (name, source) = (args.next(), args.next());
+                    volumes.push(volume(&arg, name, source).ok_or_else(|| usage(Some(arg)))?);
+                }
+                _ => return Err(usage(Some(arg))),
+            }
+        }
+        Ok(Self { parent, share, command: args.collect() })
+    }
+
+    /// Does all that, and becomes the program. Returns only when it could not.
+    #[must_use]
+    pub fn run(self) -> StageError {
+        match self.prepare() {
+            Ok(()) => self.exec(),
+            Err(error) => error,
+        }
+    }
+
+    fn prepare(&self) -> Result<(), StageError> {
+        let orphaned = |_| StageError::Orphaned;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(orphaned)?;
+        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+        if parent != Some(self.parent) {
+            return Err(StageError::Orphaned);
+        }
+        // A file server holds a descriptor for every file that the guest knows.
+        let mut limit = rustix::process::getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+        let Some((dir, volumes)) = &self.share else { return Ok(()) };
+        enter_namespace()?;
+        bind_all(dir, volumes)
+    }
+
+    fn exec(self) -> StageError {
+        let Some((program, args)) = self.command.split_first() else {
+            return StageError::Usage("no program".into());
+        };
+        let source = Command::new(program).args(args).exec();
+        StageError::Exec { program: program.into(), source }
+    }
+}
+
+/// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION`.
+fn flags(volume: &SharedVolume) -> String {
+    let kind = if volume.kind == SourceKind::File { "file" } else { "dir" };
+    let access = if volume.read_only { "ro" } else { "rw" };
+    let depth = if volume.recursive { "rec" } else { "one" };
+    let propagation = if volume.propagation == Propagation::Rslave { "rslave" } else { "private" };
+    format!("{kind},{access},{depth},{propagation}")
+}
+
+fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Option<SharedVolume> {
+    let [kind, access, depth, propagation] = <[&str; 4]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
+    Some(SharedVolume {
+        name: VolumeName::new(name?.into_string().ok()?).ok()?,
+        source: source?.into(),
+        kind: if kind == "file" { SourceKind::File } else { SourceKind::Directory },
+        read_only: access == "ro",
+        recursive: depth == "rec",
+        propagation: if propagation == "rslave" { Propagation::Rslave } else { Propagation::Private },
+    })
+}
+
+/// Enters a mount namespace; not as root, together with a user namespace in which the user is root.
+fn enter_namespace() -> Result<(), StageError> {
+    let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    if uid.is_root() {
+        sys::unshare_mounts().map_err(failed("unshare(CLONE_NEWNS)"))?;
+    } else {
+        sys::unshare_user_and_mounts().map_err(failed("unshare(CLONE_NEWUSER | CLONE_NEWNS)"))?;
+        let write = |file: &str, text: String| std::fs::write(Path::new("/proc/self").join(file), text);
+        write("setgroups", "deny".into()).map_err(failed("write to /proc/self/setgroups"))?;
+        write("uid_map", format!("0 {uid} 1")).map_err(failed("write to /proc/self/uid_map"))?;
+        write("gid_map", format!("0 {gid} 1")).map_err(failed("write to /proc/self/gid_map"))?;
+    }
+    // Mounts of the host still come in (for `rslave` volumes), none of ours goes out.
+    let slave = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).map_err(|e| failed("make `/` a slave")(e.into()))
+}
+
+/// Mounts a small file system on `dir`, binds each volume below it under its name, and closes it to writes.
+fn bind_all(dir: &Path, volumes: &[SharedVolume]) -> Result<(), StageError> {
+    let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
+    let options = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("tmpfs", dir, "tmpfs", options, Some(c"mode=0755"))
+        .map_err(|e| failed("mount a tmpfs for the volumes")(e.into()))?;
+    for volume in volumes {
+        let error = |what, source| StageError::Volume {
+            name: volume.name.clone(),
+            path: volume.source.clone(),
+            what,
+            source,
+        };
+        bind(dir, volume).map_err(|(what, source)| error(what, source))?;
+    }
+    sys::make_read_only(dir).map_err(failed("make the directory of the volumes read-only"))
+}
+
+type Step = (&'static str, Option<std::io::Error>);
+
+fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
+    let failed = |what| move |source: rustix::io::Errno| (what, Some(source.into()));
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        // The path has no links any more; one that is there now has been put there since.
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    if volume.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(CWD, &volume.source, flags).map_err(failed("open_tree"))?;
+    let stat = rustix::fs::fstat(&tree).map_err(failed("fstat"))?;
+    let found = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => SourceKind::Directory,
+        FileType::RegularFile => SourceKind::File,
+        _ => return Err(("it is neither a directory nor a regular file any more", None)),
+    };
+    if found != volume.kind {
+        return Err(("it is a directory no more, or a file no more", None));
+    }
+    sys::set_attributes(&tree, volume.read_only, volume.propagation == Propagation::Private)
+        .map_err(|source| ("mount_setattr", Some(source)))?;
+    let place = dir.join(volume.name.as_str());
+    let made = match volume.kind {
+        SourceKind::Directory => std::fs::create_dir(&place),
+        SourceKind::File => std::fs::write(&place, b""),
+    };
+    made.map_err(|source| ("make its mount point", Some(source)))?;
+    rustix::mount::move_mount(&tree, c"", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(failed("move_mount"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_come_back() {
+        let volume = |name: &str, kind, read_only, recursive, propagation| SharedVolume {
+            name: VolumeName::new(name).unwrap(),
+            source: OsStr::from_bytes(b"/srv/\xff ,--").into(),
+            kind,
+            read_only,
+            recursive,
+            propagation,
+        };
+        let stage = Stage {
+            parent: 7,
+            share: Some(("share".into(), vec![
+                volume("a", SourceKind::Directory, true, false, Propagation::Rslave),
+                volume("b", SourceKind::File, false, true, Propagation::Private),
+            ])),
+            command: vec!["--".into(), "--share".into(), "x".into()],
+        };
+        assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+        let stage = Stage { parent: 1, share: None, command: vec!["true".into()] };
+        assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+    }
+}

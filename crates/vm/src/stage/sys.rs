@@ -1,0 +1,59 @@
+//! The two system calls of the stage that no safe crate offers.
+#![expect(unsafe_code, reason = "unshare(2) and mount_setattr(2) have no safe wrapper for these uses")]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::thread::UnshareFlags;
+
+/// Leaves the host's mount namespace.
+pub(super) fn unshare_mounts() -> io::Result<()> {
+    unshare(UnshareFlags::NEWNS)
+}
+
+/// Leaves the host's user and mount namespaces.
+pub(super) fn unshare_user_and_mounts() -> io::Result<()> {
+    unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
+}
+
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: `unshare` is unsafe only for CLONE_FILES, which would break the ownership of descriptors; the two
+    // callers above do not pass it. JUSTIFICATION: there is no other way into a new namespace without a child.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// Makes the mount at `dir`, without those below it, read-only.
+pub(super) fn make_read_only(dir: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
+    mount_setattr(libc::AT_FDCWD, &path, 0, libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+/// Makes a detached tree of mounts read-only and private, all of it at once.
+pub(super) fn set_attributes(tree: impl AsFd, read_only: bool, private: bool) -> io::Result<()> {
+    let set = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let propagation = if private { libc::MS_PRIVATE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    mount_setattr(tree.as_fd().as_raw_fd(), c"", flags, set, propagation)
+}
+
+/// mount_setattr(2).
+fn mount_setattr(dir: libc::c_int, path: &CStr, flags: libc::c_int, set: u64, propagation: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+    // SAFETY: `path` is a NUL-terminated string and `attributes` a `mount_attr` of the size that is passed; both live
+    // until the call returns, and the kernel only reads them. JUSTIFICATION: rustix has no mount_setattr, and to make
+    // a tree of mounts read-only in one step there is nothing else.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
