@@ -1,2 +1,56 @@
-//! xtask
-fn main() {}
+//! The project's own commands, run as `cargo xtask COMMAND`: from a fresh Debian to a running pod, to the tests, to the
+//! figures.
+//!
+//! ```text
+//! quickstart ─ packages ─ build ─ busybox (an image) ─ isopod run
+//! test       ─ packages ─ virtiofsd ─ formatting, lints ─ build ─ nextest
+//! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
+//! ```
+//!
+//! Nothing of this is part of `isopod`: it knows the distribution's package manager and the checkout, and `isopod` only
+//! as the program that users run. Every command that changes anything is shown before it runs.
+
+mod args;
+mod bench;
+mod build;
+mod busybox;
+mod command;
+mod doctests;
+mod failure;
+mod out;
+mod packages;
+mod place;
+mod quickstart;
+mod test;
+
+use std::process::ExitCode;
+
+use args::Task;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    match args::read(words).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a task in the checkout's root, so that every path shown can be pasted there.
+fn run(task: Task) -> Result<(), Failure> {
+    let root = place::root();
+    std::env::set_current_dir(root)
+        .map_err(|error| Failure::new(format!("cannot enter `{}`", root.display())).caused_by(error))?;
+    match task {
+        Task::Help => {
+            out::say(args::USAGE);
+            Ok(())
+        }
+        Task::Quickstart { consent } => quickstart::run(consent),
+        Task::Test { filters } => test::run(&filters),
+        Task::BenchBoot { runs } => bench::boot(runs),
+    }
+}

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use isopod_spec::{Machine, PodSpec};
+use isopod_spec::{ImplicitVolumes, Machine, PodSpec};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub(crate) struct RunArgs {
     pub(crate) source: PodSource,
     /// `--stop-timeout`: how long the apps have to stop before the machine ends.
     pub(crate) stop_timeout: Duration,
+    /// `--boot-timeout`: how long the guest may take to come up.
+    pub(crate) boot_timeout: Duration,
 }
 
 /// Where the pod comes from.
@@ -91,6 +93,8 @@ pub(crate) enum PodSource {
         path: PathBuf,
         /// The machine, which a manifest does not describe.
         machine: Machine,
+        /// `--no-implicit-volumes`.
+        implicit_volumes: ImplicitVolumes,
     },
 }
 

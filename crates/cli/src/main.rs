@@ -1,2 +1,69 @@
-//! cli
-fn main() {}
+//! The command `isopod`: reads its arguments, asks the libraries, prints. A module for each command, one for output.
+
+mod args;
+mod image;
+mod manifest;
+mod output;
+mod plan;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use isopod_vm::stage::{self, Stage};
+
+use crate::args::{ArgsError, Command};
+use crate::output::Report;
+
+/// The exit status of a failure of isopod's own (docker's and podman's).
+const FAILURE: u8 = 125;
+
+fn main() -> ExitCode {
+    let mut argv = std::env::args_os();
+    if argv.nth(1).is_some_and(|first| first == stage::STAGE) {
+        return become_process(argv);
+    }
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    output::log(cli.global.log_level);
+    let settings = match settings::from_environment(&cli.global) {
+        Ok(settings) => settings,
+        Err(report) => return output::fail(&report),
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, &settings),
+        Command::Plan(args) => plan::plan(&args, &settings),
+        Command::ImageImport(args) => image::import(&args, &settings),
+        Command::ImageList(args) => image::list(&args, &settings),
+    };
+    result.unwrap_or_else(|report| output::fail(&report))
+}
+
+/// Becomes a process of a pod's machine.
+fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    let error = match Stage::read(argv) {
+        Ok(stage) => stage.run(),
+        Err(error) => error,
+    };
+    output::fail(&Report::new(&error).exit_status(stage::FAILED))
+}
+
+/// Prints why the arguments make no command, or the help that they ask for.
+fn refuse(error: &ArgsError) -> ExitCode {
+    match error {
+        ArgsError::Asked(text) => {
+            output::data(&text.ansi().to_string());
+            ExitCode::SUCCESS
+        }
+        ArgsError::Usage(text) => {
+            output::notice(text.ansi().to_string().trim_end());
+            ExitCode::from(FAILURE)
+        }
+        ArgsError::Faults(faults) => {
+            let reports = faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
+            output::fail_all(&reports.collect::<Vec<_>>())
+        }
+    }
+}

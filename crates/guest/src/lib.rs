@@ -1,1 +1,31 @@
-//! guest
+//! Builds the guest image: the machine's kernel and the part of its root file system that is the same for every pod.
+//!
+//! Everything comes from the packages of the host's own distribution (kernel, modules, systemd, mount and the libraries
+//! that they need) and from the agent; nothing is downloaded, and no command is run.
+//!
+//! ```text
+//! sources   where the host keeps what the image is made of
+//!    |         kernel    bzImage -> vmlinux, which QEMU starts directly (PVH)
+//!    |         modules   the modules a guest may need, and in which order they load
+//!    |         elf       the shared libraries of systemd and mount
+//!    v         initrd    all of it as one list of files, and the few that are written here
+//! image     that list -> archive -> DIR/guest/KEY/{vmlinux,initrd.cpio,guest.json}, cached by its inputs
+//! ```
+//!
+//! What is one pod's own (units, users, the agent's configuration) is not here: it rides in a second archive, which is
+//! appended to [`GuestImage::initrd`]; a file in it replaces one of the same name here.
+
+mod archive;
+mod elf;
+mod image;
+mod initrd;
+mod kernel;
+mod modules;
+mod sources;
+
+pub use archive::{Archive, ArchiveError, Node};
+pub use elf::ElfError;
+pub use image::{BuildError, GcError, GuestImage, ensure, gc};
+pub use kernel::KernelError;
+pub use modules::{ModulesError, WANTED, WantedModule};
+pub use sources::{FindError, FindOptions, Sources};

@@ -37,6 +37,14 @@ pub struct Sharing {
     pub volumes: Vec<SharedVolume>,
 }
 
+impl Sharing {
+    /// Whether the volumes are bound below one directory before they are shared.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.layout == ShareLayout::OnePerPod
+    }
+}
+
 /// What carries a share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -85,15 +93,23 @@ impl SharedVolume {
     /// The tag of its own share, where it has one: at most 31 bytes (9p's limit; virtiofs allows 36).
     #[must_use]
     pub fn tag(&self) -> String {
-        let name = self.name.as_str();
-        if name.len() <= 31 { name.to_owned() } else { format!("{}-{:08x}", &name[..22], crc(name)) }
+        tag(&self.name, MAX_TAG_BYTES)
     }
 }
 
-/// A short checksum, to tell long names apart.
-fn crc(name: &str) -> u32 {
-    // FNV-1a, 32 bits.
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// The longest tag of a 9p share (QEMU's `MAX_TAG_LEN`); virtiofs allows 36 bytes.
+const MAX_TAG_BYTES: usize = 31;
+
+/// A tag for a volume: its name, or its beginning and a checksum (FNV-1a, 32 bits) that tells long names apart. No two
+/// volumes of a pod may have one tag, and a checksum of 32 bits is no proof: [`sharing`] looks.
+#[must_use]
+pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {
+    let name = volume.as_str();
+    if name.len() <= max_bytes {
+        return name.to_owned();
+    }
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{}-{hash:08x}", &name[..max_bytes - 9])
 }
 
 /// Chooses transport and layout for the volumes that are to be shared.
@@ -120,7 +136,19 @@ pub fn sharing(
         }
         _ => Vec::new(),
     };
+    let faults = if layout == ShareLayout::OnePerVolume { [faults, doubled_tags(&volumes)].concat() } else { faults };
     if faults.is_empty() { Ok(Some(Sharing { transport, layout, volumes })) } else { Err(faults) }
+}
+
+fn doubled_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
+    let mut tags = std::collections::BTreeSet::new();
+    let doubled = volumes.iter().filter(|volume| !tags.insert(volume.tag()));
+    doubled
+        .map(|volume| Fault::Volume {
+            volume: volume.name.clone(),
+            reason: format!("its tag `{}` is another volume's too; name it otherwise", volume.tag()),
+        })
+        .collect()
 }
 
 /// Why a volume cannot be shared without a mount namespace.
@@ -305,7 +333,7 @@ pub fn qemu(
         smp: machine.cpus,
         memory_mib: machine.memory_mib,
         kernel: host.guest.kernel.clone(),
-        initrd: PathBuf::from(layout::INITRD),
+        initrd: Some(PathBuf::from(layout::INITRD)),
         append: append.join(" "),
         serial: PathBuf::from(layout::CONSOLE_LOG),
         chardevs,

@@ -249,7 +249,7 @@ impl Planner<'_> {
     ) -> MountUnit {
         let on_host = sharing.is_some_and(|s| s.volumes.iter().any(|v| v.name == mount.volume));
         let root = if on_host { layout::shared_volume(&mount.volume) } else { layout::empty_volume(&mount.volume) };
-        let what = if mount.sub_path.as_os_str().is_empty() { root.clone() } else { root.join(&mount.sub_path) };
+        let what = mount.within(root.clone());
         let place = path::below(&layout::app_root(&app.name), &mount.place);
         let mut unit = MountUnit::new(what, place, self.profile.bind_type);
         unit.options = units::bind_options(&self.profile, mount.read_only, mount.flags);

@@ -22,7 +22,7 @@ pub struct Qemu {
     /// `-kernel`.
     pub kernel: PathBuf,
     /// `-initrd`.
-    pub initrd: PathBuf,
+    pub initrd: Option<PathBuf>,
     /// `-append`.
     pub append: String,
     /// `-serial`: the file that takes the console.
@@ -120,6 +120,14 @@ pub struct Device {
 }
 
 impl Device {
+    fn value(&self) -> OsString {
+        let mut value = OsString::from(self.driver);
+        for (key, property) in &self.properties {
+            value = join(&[&value, format!(",{key}=").as_ref(), &option(property)]);
+        }
+        value
+    }
+
     /// Whether it takes one of the board's PCI slots.
     #[must_use]
     pub fn is_pci(&self) -> bool {
@@ -161,7 +169,9 @@ impl Qemu {
         // Shared memory, without which no vhost-user device can reach the guest's buffers.
         switch("-object", format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib).into());
         switch("-kernel", self.kernel.clone().into());
-        switch("-initrd", self.initrd.clone().into());
+        if let Some(initrd) = &self.initrd {
+            switch("-initrd", initrd.clone().into());
+        }
         switch("-append", self.append.clone().into());
         switch("-serial", join(&["file:".as_ref(), &option(&self.serial)]));
         for chardev in &self.chardevs {
@@ -175,14 +185,21 @@ impl Qemu {
             switch("-fsdev", fsdev.value());
         }
         for device in &self.devices {
-            let mut value = OsString::from(device.driver);
-            for (key, property) in &device.properties {
-                value = join(&[&value, format!(",{key}=").as_ref(), &option(property)]);
-            }
-            switch("-device", value);
+            switch("-device", device.value());
         }
         argv.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
         argv
+    }
+}
+
+impl Qemu {
+    /// Those of the arguments that share volumes: `-fsdev` and its devices.
+    #[must_use]
+    pub fn share_args(&self) -> Vec<OsString> {
+        let fsdevs = self.fsdevs.iter().flat_map(|fsdev| ["-fsdev".into(), fsdev.value()]);
+        let of_share = |device: &&Device| matches!(device.driver, "virtio-9p-pci" | "vhost-user-fs-pci");
+        let devices = self.devices.iter().filter(of_share).flat_map(|device| ["-device".into(), device.value()]);
+        fsdevs.chain(devices).collect()
     }
 }
 

@@ -111,8 +111,9 @@ impl MountUnit {
     /// when it holds anything that systemd would take apart.
     fn remount_service(&self) -> Result<(String, UnitFile), Unwritable> {
         let text = unit::path_text(&self.place)?;
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | ':' | '+' | '@' | ',' | '=');
-        let word = if text.chars().all(plain) { text.to_owned() } else { unit::exec_word(text) };
+        let special = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '%');
+        let expanded = text.contains("${") || text.contains("$$");
+        let word = if expanded || text.contains(special) { unit::exec_word(text) } else { text.to_owned() };
         let mut remounted = self.place.as_os_str().to_owned();
         remounted.push("-remount");
         let name = unit_name::for_path(Path::new(&remounted), ".service");

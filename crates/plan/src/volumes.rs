@@ -43,6 +43,15 @@ pub struct VolumeMount {
     pub origin: Origin,
 }
 
+impl VolumeMount {
+    /// What is mounted, where the volume is at `root`.
+    #[must_use]
+    pub fn within(&self, root: PathBuf) -> PathBuf {
+        // Joining an empty path would add a slash.
+        if self.sub_path.as_os_str().is_empty() { root } else { root.join(&self.sub_path) }
+    }
+}
+
 /// Who asked for a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

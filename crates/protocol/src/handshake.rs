@@ -9,9 +9,10 @@
 //!   host ── READY  guest nonce ──────────────────────> guest      then yamux, both ways
 //! ```
 //!
-//! Each side skips what comes before the frame that it waits for, up to [`MAX_SKIPPED_BYTES`]. A guest that waits for
-//! READY and sees another HELLO (the host began anew) answers that one. No byte is read beyond the last frame. There
-//! is no deadline in here: the caller sets one.
+//! Each side skips what comes before the frame that it waits for, up to [`MAX_SKIPPED_BYTES`]; a frame that was cut off
+//! or is of an earlier greeting is skipped byte by byte, so that one that begins inside it is found. The guest answers
+//! every HELLO, since a host may begin anew, and one of another version too: the host is the one to give up then. No
+//! byte is read beyond the last frame. There is no deadline in here: the caller sets one.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -70,9 +71,9 @@ where
     loop {
         search.find(port, &[(REPLY, REPLY_BYTES)]).await?;
         let (theirs, echo, guest) = (search.version(), search.nonce(12), search.nonce(12 + NONCE_BYTES));
-        search.skip_frame();
         if echo != nonce {
-            continue; // The answer to an earlier greeting.
+            search.skip_byte(); // The answer to an earlier greeting.
+            continue;
         }
         if theirs != PROTOCOL_VERSION {
             return Err(HandshakeError::Version { theirs });
@@ -84,7 +85,7 @@ where
 /// Waits for the host's greeting and answers it.
 ///
 /// # Errors
-/// [`HandshakeError`]; a host of another version gets its answer first, so that it can say so.
+/// [`HandshakeError`], but never of a version: a host of another one is answered, and gives up.
 pub async fn guest<T>(port: &mut T, nonce: Nonce) -> Result<(), HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -93,15 +94,12 @@ where
     loop {
         search.find(port, &[(HELLO, HELLO_BYTES), (READY, READY_BYTES)]).await?;
         if search.window.starts_with(&HELLO) {
-            let (theirs, host) = (search.version(), search.nonce(12));
+            let host = search.nonce(12);
             write(port, &[&REPLY, &PROTOCOL_VERSION.to_le_bytes(), &host, &nonce]).await?;
-            if theirs != PROTOCOL_VERSION {
-                return Err(HandshakeError::Version { theirs });
-            }
         } else if search.nonce(8) == nonce {
             return Ok(());
         }
-        search.skip_frame();
+        search.skip_byte();
     }
 }
 
@@ -150,15 +148,14 @@ impl Search {
             if let Some(shortest) = candidates.map(|(_, bytes)| *bytes).min() {
                 return shortest.saturating_sub(self.window.len());
             }
-            self.window.remove(0);
-            self.skipped += 1;
+            self.skip_byte();
         }
     }
 
-    /// Drops the frame that was found; it counts as skipped.
-    fn skip_frame(&mut self) {
-        self.skipped += self.window.len();
-        self.window.clear();
+    /// Skips the first byte of the frame that was found, to go on behind it.
+    fn skip_byte(&mut self) {
+        self.window.remove(0);
+        self.skipped += 1;
     }
 
     fn version(&self) -> u32 {

@@ -140,7 +140,7 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
             places.apps.push(place);
         }
     }
-    let implicit_volumes = ImplicitVolumes::Refuse;
+    let implicit_volumes = ImplicitVolumes::Create;
     Some(PodSpec {
         apps,
         volumes,

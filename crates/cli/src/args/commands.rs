@@ -255,9 +255,12 @@ fn pod_flags() -> Vec<Arg> {
         value_flag("stop-timeout", "SECONDS")
             .value_parser(value_parser!(u32))
             .help("How long the apps have to stop [default: 10]"),
+        value_flag("boot-timeout", "SECONDS")
+            .value_parser(value_parser!(u32).range(1..))
+            .help("How long the guest may take to come up [default: 120]"),
         value_flag("pod-manifest", "FILE")
             .value_parser(value_parser!(PathBuf))
-            .conflicts_with_all(["volume", "mount", "no-implicit-volumes"])
+            .conflicts_with_all(["volume", "mount"])
             .help("Read apps and volumes from an appc pod manifest"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()

@@ -20,16 +20,19 @@ use super::{ArgFault, ArgsError, PodSource, RunArgs, chosen, commands};
 /// `--stop-timeout` where it is not given, as docker has it.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
 
+/// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
+const BOOT_TIMEOUT_SECONDS: u32 = 120;
+
 /// Reads the pod that `run` or `plan` is given.
 pub(super) fn read_run(
     command: &'static str,
     matches: &ArgMatches,
     groups: Groups,
 ) -> Result<RunArgs, ArgsError> {
-    let seconds = matches
-        .get_one("stop-timeout")
-        .copied()
-        .unwrap_or(STOP_TIMEOUT_SECONDS);
+    let seconds = |flag, default| {
+        let seconds: u32 = matches.get_one(flag).copied().unwrap_or(default);
+        Duration::from_secs(seconds.into())
+    };
     let mut faults = Faults::default();
     let machine = read_machine(matches, &mut faults);
     let words: Vec<OsString> = matches.get_many("words").unwrap_or_default().cloned().collect();
@@ -41,6 +44,7 @@ pub(super) fn read_run(
             PodSource::Manifest {
                 path: path.clone(),
                 machine,
+                implicit_volumes: implicit_volumes(matches),
             }
         }
         None => {
@@ -55,10 +59,18 @@ pub(super) fn read_run(
     if faults.0.is_empty() {
         Ok(RunArgs {
             source,
-            stop_timeout: Duration::from_secs(seconds.into()),
+            stop_timeout: seconds("stop-timeout", STOP_TIMEOUT_SECONDS),
+            boot_timeout: seconds("boot-timeout", BOOT_TIMEOUT_SECONDS),
         })
     } else {
         Err(ArgsError::Faults(faults.0))
+    }
+}
+
+fn implicit_volumes(matches: &ArgMatches) -> ImplicitVolumes {
+    match matches.get_flag("no-implicit-volumes") {
+        true => ImplicitVolumes::Refuse,
+        false => ImplicitVolumes::Create,
     }
 }
 
@@ -139,15 +151,11 @@ fn read_pod(
         let place = if index == 0 { "to run" } else { "after `---`" };
         apps.extend(read_app(group, place, &mut draft, faults)?);
     }
-    let implicit_volumes = match matches.get_flag("no-implicit-volumes") {
-        true => ImplicitVolumes::Refuse,
-        false => ImplicitVolumes::Create,
-    };
     let pod = PodSpec {
         apps,
         volumes: draft.volumes,
         machine,
-        implicit_volumes,
+        implicit_volumes: implicit_volumes(matches),
     };
     for fault in check::check(&pod) {
         match fault {

@@ -240,8 +240,14 @@ impl MetaSpace {
         }
     }
 
+    /// How many blocks it takes. One more than needed when an inode ends the last: `fsck.erofs` 1.5 reads the
+    /// attributes' header behind every inode, also of one that has none, and must find something there.
     fn blocks(&self) -> u64 {
-        self.end / BLOCK
+        let has_space = self
+            .holes
+            .iter()
+            .any(|(free, offsets)| offsets.iter().any(|o| o + free == self.end));
+        self.end / BLOCK + u64::from(!has_space)
     }
 
     /// The offset of `size` free bytes: within one block, or from the beginning of one when it needs several.

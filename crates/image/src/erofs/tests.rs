@@ -292,6 +292,15 @@ proptest! {
 }
 
 #[test]
+fn an_inode_may_end_the_last_block() {
+    // With the root's 128 bytes these fill a block to its end.
+    let file = plain(Model::File(vec![1; 4096 - 128 - 64]));
+    let image = build(&directory([(b"f".to_vec(), file)]));
+    fsck(&image.path);
+    assert_eq!(std::fs::metadata(&image.path).unwrap().len(), 3 * 4096);
+}
+
+#[test]
 fn an_empty_image() {
     let image = build(&directory([]));
     fsck(&image.path);

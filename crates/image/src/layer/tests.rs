@@ -571,7 +571,7 @@ fn stream(bytes: &[u8], digest: Option<Digest>, diff_id: Digest, max: u64) -> Re
 fn every_compression_is_told_by_its_first_bytes() {
     let tar: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
     let (first, second) = tar.split_at(400_000);
-    let zstd = |bytes| zstd::encode_all(bytes, 3).unwrap();
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
     let skippable = [0x52, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
     for bytes in [
         tar.clone(),
@@ -662,7 +662,8 @@ proptest! {
             .collect();
         if let Ok(merged) = merge_with(&layers, &Limits::default()) {
             for path in merged.paths() {
-                prop_assert!(!path.contains(".wh."), "{}", path);
+                let name = path.split(" -> ").next().unwrap();
+                prop_assert!(!name.contains(".wh."), "{}", path);
             }
         }
     }

@@ -261,7 +261,6 @@ impl Source {
             manifest,
             id,
             document,
-            config,
             layers,
             names,
         })
@@ -288,6 +287,3 @@ fn read_document(
         .map_err(|source| SourceError::file(path, source))?;
     Ok(document)
 }
-
-#[cfg(test)]
-mod tests;

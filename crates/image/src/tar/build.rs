@@ -2,29 +2,29 @@
 
 /// An archive in the making.
 #[derive(Default)]
-pub struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 /// The header of an entry; what is left out is 0.
 #[derive(Clone, Debug, Default)]
-pub struct Head<'a> {
-    pub name: &'a [u8],
-    pub type_flag: u8,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub mtime: u64,
-    pub link: &'a [u8],
-    pub device: (u32, u32),
+pub(crate) struct Head<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) type_flag: u8,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: u64,
+    pub(crate) link: &'a [u8],
+    pub(crate) device: (u32, u32),
 }
 
 #[allow(dead_code)]
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// An entry as it stands; the name is cut off at 100 bytes.
-    pub fn raw(mut self, head: &Head, data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, head: &Head, data: &[u8]) -> Self {
         let mut block = [0u8; 512];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &head.name[..head.name.len().min(100)]);
@@ -48,7 +48,7 @@ impl Tar {
     }
 
     /// PAX records for the entry that follows.
-    pub fn pax(self, records: &[(&[u8], &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&[u8], &[u8])]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -70,7 +70,7 @@ impl Tar {
     }
 
     /// An entry, with PAX records for names over 100 bytes.
-    pub fn entry(self, head: &Head, data: &[u8]) -> Self {
+    pub(crate) fn entry(self, head: &Head, data: &[u8]) -> Self {
         let mut records: Vec<(&[u8], &[u8])> = Vec::new();
         if head.name.len() > 100 {
             records.push((b"path", head.name));
@@ -86,7 +86,7 @@ impl Tar {
         tar.raw(head, data)
     }
 
-    pub fn file(self, name: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Self {
         self.entry(
             &Head {
                 name: name.as_bytes(),
@@ -98,7 +98,7 @@ impl Tar {
         )
     }
 
-    pub fn dir(self, name: &str, mode: u32) -> Self {
+    pub(crate) fn dir(self, name: &str, mode: u32) -> Self {
         self.entry(
             &Head {
                 name: name.as_bytes(),
@@ -110,11 +110,11 @@ impl Tar {
         )
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.link(b'2', name, target)
     }
 
-    pub fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
         self.link(b'1', name, target)
     }
 
@@ -133,13 +133,13 @@ impl Tar {
     }
 
     /// The archive with its two closing blocks.
-    pub fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 
     /// The archive without them.
-    pub fn unfinished(self) -> Vec<u8> {
+    pub(crate) fn unfinished(self) -> Vec<u8> {
         self.0
     }
 }

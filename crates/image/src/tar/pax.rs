@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn an_empty_value_takes_an_earlier_one_back() {
         let mut records = Records::default();
-        records.read(b"10 path=a\n9 path=\n").unwrap();
+        records.read(b"10 path=a\n8 path=\n").unwrap();
         assert_eq!(records, Records::default());
     }
 

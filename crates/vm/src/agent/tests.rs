@@ -1,1 +1,353 @@
-//! x
+//! The host's side against guests of every kind, over a socket pair: one that speaks the protocol, and hostile ones.
+
+use std::time::Instant;
+
+use isopod_protocol::codec::MAX_MESSAGE_BYTES;
+use isopod_protocol::message::GuestStream;
+use isopod_protocol::mux::{Incoming, Opener};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A guest after the handshake.
+struct Guest {
+    opener: Opener,
+    control: MuxStream,
+    _incoming: Incoming,
+}
+
+impl Guest {
+    async fn greet(mut port: UnixStream) -> Self {
+        handshake::guest(&mut port, [2; handshake::NONCE_BYTES]).await.unwrap();
+        let limits = Limits { incoming: 1, outgoing: 1000 };
+        let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);
+        tokio::spawn(driver.run());
+        let mut control = incoming.next().await.unwrap();
+        let header: Option<HostStream> = read_message(&mut control).await.unwrap();
+        assert_eq!(header, Some(HostStream::Control));
+        Self { opener, control, _incoming: incoming }
+    }
+
+    async fn say(&mut self, message: GuestMessage) {
+        write_message(&mut self.control, &message).await.unwrap();
+    }
+
+    async fn open(&self, header: GuestStream) -> MuxStream {
+        self.opener.open(&header).await.unwrap()
+    }
+
+    async fn hear(&mut self) -> HostMessage {
+        read_message(&mut self.control).await.unwrap().unwrap()
+    }
+}
+
+/// A conversation of a pod of `apps` apps with a guest that has said that it is ready.
+async fn converse(apps: usize) -> (Guest, Agent, Events) {
+    let (host, port) = UnixStream::pair().unwrap();
+    let guest = async {
+        let mut guest = Guest::greet(port).await;
+        guest.say(GuestMessage::Ready(BootTimes::default())).await;
+        guest
+    };
+    let (connected, guest) = tokio::join!(connect(host, apps, SOON), guest);
+    let (agent, mut events) = connected.unwrap();
+    assert!(matches!(events.next().await, Ok(Event::Ready(_))));
+    (guest, agent, events)
+}
+
+/// The error with which a conversation ends, whatever events come before it.
+async fn end_of(mut events: Events) -> AgentError {
+    loop {
+        match tokio::time::timeout(SOON, events.next()).await.unwrap() {
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+const DONE: ExitStatus = ExitStatus::Code(0);
+
+#[tokio::test]
+async fn an_app_lives_and_its_end_comes_after_its_output() {
+    let (mut guest, agent, mut events) = converse(1).await;
+    let mut stdout = guest.open(GuestStream::Stdout { app: 0 }).await;
+    let mut stderr = guest.open(GuestStream::Stderr { app: 0 }).await;
+    let mut stdin = guest.open(GuestStream::Stdin { app: 0 }).await;
+    let Event::Stdout { app: 0, output: mut out } = events.next().await.unwrap() else { panic!() };
+    let Event::Stderr { app: 0, output: err } = events.next().await.unwrap() else { panic!() };
+    let Event::Stdin { app: 0, mut input } = events.next().await.unwrap() else { panic!() };
+    guest.say(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
+    assert!(matches!(events.next().await, Ok(Event::Started { app: 0, uptime_ms: 7 })));
+
+    input.write_all(b"question").await.unwrap();
+    input.shutdown().await.unwrap();
+    let mut text = String::new();
+    stdin.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "question");
+
+    stdout.write_all(b"answer").await.unwrap();
+    stdout.shutdown().await.unwrap();
+    stderr.shutdown().await.unwrap();
+    guest.say(GuestMessage::Exited { app: 0, status: DONE }).await;
+    guest.say(GuestMessage::AllEnded).await;
+    // The end is there, but nobody has read the output; stderr is not wanted.
+    drop(err);
+    let early = tokio::time::timeout(Duration::from_millis(50), events.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    let mut text = String::new();
+    out.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "answer");
+    assert!(matches!(events.next().await, Ok(Event::Exited { app: 0, status: DONE })));
+    assert!(matches!(events.next().await, Ok(Event::AllEnded)));
+
+    agent.signal(0, 10).await.unwrap();
+    agent.stop(Duration::from_millis(1500)).await.unwrap();
+    agent.finish().await.unwrap();
+    assert_eq!(guest.hear().await, HostMessage::Signal { app: 0, signal: 10 });
+    assert_eq!(guest.hear().await, HostMessage::Stop { grace_ms: 1500 });
+    assert_eq!(guest.hear().await, HostMessage::Finish);
+    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    assert!(matches!(events.next().await, Ok(Event::Synced { failed }) if failed.is_empty()));
+}
+
+#[tokio::test]
+async fn a_stalled_output_holds_back_its_own_app_only() {
+    const BYTES: usize = 10 << 20;
+    let (mut guest, _agent, mut events) = converse(2).await;
+    let mut streams = Vec::new();
+    for app in 0..2 {
+        streams.push(guest.open(GuestStream::Stdout { app }).await);
+        streams.push(guest.open(GuestStream::Stderr { app }).await);
+    }
+    let mut outputs = Vec::new();
+    for _ in 0..4 {
+        match events.next().await.unwrap() {
+            Event::Stdout { output, .. } | Event::Stderr { output, .. } => outputs.push(output),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Every stream gets 10 MB; the first output is never read.
+    let writers: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| {
+            tokio::spawn(async move {
+                stream.write_all(&vec![b'x'; BYTES]).await.unwrap();
+                stream.shutdown().await.unwrap();
+            })
+        })
+        .collect();
+    let stalled = outputs.remove(0);
+    for mut output in outputs {
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes.len(), BYTES);
+    }
+    assert!(!writers[0].is_finished());
+    for app in 0..2 {
+        guest.say(GuestMessage::Exited { app, status: DONE }).await;
+    }
+    assert!(matches!(events.next().await, Ok(Event::Exited { app: 1, .. })));
+    drop(stalled);
+    assert!(matches!(events.next().await, Ok(Event::Exited { app: 0, .. })));
+}
+
+#[tokio::test]
+async fn texts_of_the_guest_are_safe_for_a_terminal() {
+    let (mut guest, _agent, mut events) = converse(1).await;
+    guest.say(GuestMessage::Warning { text: "\x1b]0;owned\x07 a\nb \u{202e}ä".into() }).await;
+    let Event::Warning(text) = events.next().await.unwrap() else { panic!() };
+    assert_eq!(text, "\\u{1b}]0;owned\\u{7} a\\u{a}b \\u{202e}ä");
+    for stream in [GuestStream::Stdout { app: 0 }, GuestStream::Stderr { app: 0 }] {
+        guest.open(stream).await.shutdown().await.unwrap();
+        drop(events.next().await.unwrap());
+    }
+    let cause = FailureCause::Mount {
+        unit: "a\x1b".into(),
+        volume: Some("b\r".into()),
+        result: "exit-code".into(),
+        log: vec!["c\x08".into()],
+    };
+    guest.say(GuestMessage::Failed { app: 0, cause }).await;
+    let Event::Failed { app: 0, cause } = events.next().await.unwrap() else { panic!() };
+    let escaped = FailureCause::Mount {
+        unit: "a\\u{1b}".into(),
+        volume: Some("b\\u{d}".into()),
+        result: "exit-code".into(),
+        log: vec!["c\\u{8}".into()],
+    };
+    assert_eq!(cause, escaped);
+}
+
+#[tokio::test]
+async fn a_guest_that_says_nothing_runs_into_the_deadline() {
+    for talk in [&b""[..], b"\x80IsoRPL\n\x01\0\0\0 and no more"] {
+        let (host, mut port) = UnixStream::pair().unwrap();
+        port.write_all(talk).await.unwrap();
+        let started = Instant::now();
+        let error = connect(host, 1, Duration::from_millis(100)).await.unwrap_err();
+        assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
+        assert!(error.hint().is_some() && started.elapsed() < SOON);
+    }
+    // It greets, and then never says that it is ready.
+    let (host, port) = UnixStream::pair().unwrap();
+    let (error, _guest) = tokio::join!(connect(host, 1, Duration::from_millis(100)), Guest::greet(port));
+    assert!(matches!(error.unwrap_err(), AgentError::Silent { .. }));
+}
+
+#[tokio::test]
+async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
+    let (host, port) = UnixStream::pair().unwrap();
+    drop(port);
+    let error = connect(host, 1, SOON).await.unwrap_err();
+    assert!(matches!(error, AgentError::Handshake(_)), "{error:?}");
+
+    let (guest, _agent, mut events) = converse(1).await;
+    let stdout = guest.open(GuestStream::Stdout { app: 0 }).await;
+    let Event::Stdout { mut output, .. } = events.next().await.unwrap() else { panic!() };
+    drop((stdout, guest));
+    // A stream that was cut off is not one that ended.
+    let error = output.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn a_lost_machine_ends_the_events_after_what_was_heard() {
+    let (host, port) = UnixStream::pair().unwrap();
+    let (relay_end, guest_port) = UnixStream::pair().unwrap();
+    // A relay stands for QEMU, so that it can die with everything in flight.
+    let relay = tokio::spawn(async move {
+        let (mut a, mut b) = (port, relay_end);
+        let _ = tokio::io::copy_bidirectional(&mut a, &mut b).await;
+    });
+    let guest = async {
+        let mut guest = Guest::greet(guest_port).await;
+        guest.say(GuestMessage::Ready(BootTimes::default())).await;
+        guest.say(GuestMessage::Exited { app: 0, status: DONE }).await;
+        guest
+    };
+    let (connected, _guest) = tokio::join!(connect(host, 1, SOON), guest);
+    let (agent, mut events) = connected.unwrap();
+    assert!(matches!(events.next().await, Ok(Event::Ready(_))));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    relay.abort();
+    assert!(matches!(events.next().await, Ok(Event::Exited { app: 0, .. })), "held, but true");
+    assert!(matches!(events.next().await, Err(AgentError::Ended | AgentError::Lost(_))));
+    assert!(matches!(events.next().await, Err(AgentError::Ended)));
+    while agent.finish().await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// What a guest says after it is ready, and the breach that it is.
+async fn breach(messages: Vec<GuestMessage>, streams: &[GuestStream]) -> AgentError {
+    let (mut guest, _agent, events) = converse(1).await;
+    let mut open = Vec::new();
+    for stream in streams {
+        open.push(guest.open(*stream).await);
+    }
+    for message in messages {
+        guest.say(message).await;
+    }
+    end_of(events).await
+}
+
+#[tokio::test]
+async fn what_is_out_of_turn_ends_the_conversation() {
+    let exited = GuestMessage::Exited { app: 0, status: DONE };
+    let started = GuestMessage::Started { app: 0, uptime_ms: 0 };
+    let failed = GuestMessage::Failed {
+        app: 0,
+        cause: FailureCause::Unit { unit: String::new(), result: String::new(), log: Vec::new() },
+    };
+    for (messages, message) in [
+        (vec![GuestMessage::Ready(BootTimes::default())], "ready"),
+        (vec![started.clone(), started.clone()], "started"),
+        (vec![exited.clone(), exited.clone()], "exited"),
+        (vec![exited.clone(), started.clone()], "started"),
+        (vec![started, failed.clone()], "failed"),
+        (vec![exited, failed], "failed"),
+        (vec![GuestMessage::AllEnded], "all ended"),
+    ] {
+        let error = breach(messages, &[]).await;
+        assert!(matches!(error, AgentError::Breach(Breach::OutOfTurn { message: m }) if m == message), "{error:?}");
+    }
+    let error = breach(vec![GuestMessage::Exited { app: 1, status: DONE }], &[]).await;
+    assert!(matches!(error, AgentError::Breach(Breach::NoSuchApp { app: 1, apps: 1 })), "{error:?}");
+    let error = breach(Vec::new(), &[GuestStream::Stderr { app: 65535 }]).await;
+    assert!(matches!(error, AgentError::Breach(Breach::NoSuchApp { app: 65535, apps: 1 })), "{error:?}");
+    for (header, name) in [
+        (GuestStream::Stdin { app: 0 }, "stdin"),
+        (GuestStream::Stdout { app: 0 }, "stdout"),
+        (GuestStream::Stderr { app: 0 }, "stderr"),
+    ] {
+        let error = breach(Vec::new(), &[header, header]).await;
+        let second = Breach::SecondStream { app: 0, stream: name };
+        assert!(matches!(error, AgentError::Breach(b) if b == second), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn endless_streams_end_the_conversation() {
+    let (guest, _agent, events) = converse(2).await;
+    let opener = guest.opener.clone();
+    let opening = tokio::spawn(async move {
+        let mut streams = Vec::new();
+        // Without a header each, so that nothing but their number is wrong.
+        while let Ok(stream) = opener.open(&()).await {
+            streams.push(stream);
+        }
+        streams.len()
+    });
+    let error = end_of(events).await;
+    assert!(matches!(error, AgentError::Lost(MuxError::TooManyStreams { limit: 6 })), "{error:?}");
+    assert!(opening.await.unwrap() < 1000);
+}
+
+#[tokio::test]
+async fn unreadable_messages_end_the_conversation() {
+    let long = u32::try_from(MAX_MESSAGE_BYTES + 1).unwrap().to_le_bytes();
+    for bytes in [&long[..], &[0xff; 4], &[1, 0, 0, 0, 99], &[2, 0, 0, 0, 4, 0]] {
+        let (mut guest, _agent, events) = converse(1).await;
+        guest.control.write_all(bytes).await.unwrap();
+        let error = end_of(events).await;
+        assert!(matches!(error, AgentError::Message(_)), "{error:?}");
+    }
+    let (guest, _agent, events) = converse(1).await;
+    let _stream = guest.opener.open(&[9u8, 9]).await.unwrap();
+    let error = end_of(events).await;
+    assert!(matches!(error, AgentError::Message(_)), "{error:?}");
+}
+
+/// Bytes that are no yamux, after a handshake that is one.
+async fn raw(bytes: Vec<u8>) -> AgentError {
+    let (host, mut port) = UnixStream::pair().unwrap();
+    let guest = async {
+        handshake::guest(&mut port, [2; handshake::NONCE_BYTES]).await.unwrap();
+        // The host may hang up before it has read everything.
+        let _ = port.write_all(&bytes).await;
+        port
+    };
+    let (connected, _port) = tokio::join!(connect(host, 1, Duration::from_secs(2)), guest);
+    connected.map(drop).unwrap_err()
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_yamux_end_the_conversation() {
+    let error = raw(vec![0xff; 100_000]).await;
+    assert!(matches!(error, AgentError::Lost(_)), "{error:?}");
+    // A data frame of 4 GiB: version 0, type 0, flag SYN, stream 2.
+    let error = raw(vec![0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff]).await;
+    assert!(matches!(error, AgentError::Lost(_)), "{error:?}");
+    // Go away.
+    let error = raw(vec![0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    assert!(matches!(error, AgentError::Ended | AgentError::Lost(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_pod_of_too_many_apps_is_refused() {
+    let (host, _port) = UnixStream::pair().unwrap();
+    let error = connect(host, MAX_APPS + 1, SOON).await.unwrap_err();
+    assert!(matches!(error, AgentError::TooManyApps { apps: 257 }));
+}

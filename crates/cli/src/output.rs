@@ -1,0 +1,108 @@
+//! All that the command prints: data on standard output, everything else on standard error. Colours are left out
+//! where the stream is no terminal or `NO_COLOR` is set.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that prints")]
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use anstream::{eprintln, print};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::FAILURE;
+use crate::args::LogLevel;
+
+/// A failure as the user reads it: what, why, what to do.
+#[derive(Debug)]
+pub(crate) struct Report {
+    what: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit_status: u8,
+}
+
+impl Report {
+    /// The report of `error` and its sources.
+    pub(crate) fn new(error: &dyn Error) -> Self {
+        let causes = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string).collect();
+        Self { what: error.to_string(), causes, hint: None, exit_status: FAILURE }
+    }
+
+    /// A report without an error value.
+    pub(crate) fn text(what: impl Into<String>) -> Self {
+        Self { what: what.into(), causes: Vec::new(), hint: None, exit_status: FAILURE }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    /// With the exit status that the command ends with.
+    #[must_use]
+    pub(crate) fn exit_status(mut self, status: u8) -> Self {
+        self.exit_status = status;
+        self
+    }
+
+    fn render(&self) -> String {
+        let mut text = format!("\x1b[1;31merror\x1b[0m: {}", self.what);
+        for cause in &self.causes {
+            let _ = write!(text, "\n  \x1b[31mcaused by\x1b[0m: {cause}");
+        }
+        for hint in &self.hint {
+            let _ = write!(text, "\n\x1b[1;32mhint\x1b[0m: {hint}");
+        }
+        text
+    }
+}
+
+/// Prints a failure; the exit status is its own.
+pub(crate) fn fail(report: &Report) -> ExitCode {
+    eprintln!("{}", report.render());
+    ExitCode::from(report.exit_status)
+}
+
+/// Prints several failures; the exit status is the first one's that is not 125, or else 125.
+pub(crate) fn fail_all(reports: &[Report]) -> ExitCode {
+    for report in reports {
+        eprintln!("{}", report.render());
+    }
+    let special = reports.iter().map(|r| r.exit_status).find(|status| *status != FAILURE);
+    ExitCode::from(special.unwrap_or(FAILURE))
+}
+
+/// Prints what was asked for.
+pub(crate) fn data(text: &str) {
+    print!("{text}");
+}
+
+/// Prints a line for the user to know.
+pub(crate) fn notice(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints something that does not keep the pod from running.
+pub(crate) fn note(text: &str) {
+    eprintln!("\x1b[1;33mnote\x1b[0m: {text}");
+}
+
+/// Begins to log to standard error.
+pub(crate) fn log(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+        .init();
+}

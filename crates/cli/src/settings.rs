@@ -1,0 +1,63 @@
+//! What the environment says: where state is kept, where programs are.
+
+use std::env;
+use std::path::PathBuf;
+
+use isopod_runtime::Settings;
+
+use crate::args::Global;
+use crate::output::Report;
+
+/// Reads the environment.
+///
+/// # Errors
+/// A [`Report`] where it does not say what is needed.
+pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
+    let working_dir = env::current_dir()
+        .map_err(|e| Report::new(&e).hint(Some("the working directory is gone: go to another".into())))?;
+    let isopod = env::current_exe().map_err(|e| Report::new(&e))?;
+    let state_dir = match &global.dir {
+        Some(dir) => working_dir.join(dir),
+        None => default_dir()?,
+    };
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    Ok(Settings {
+        agent: find_agent(&isopod)?,
+        state_dir,
+        isopod,
+        search_path: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
+        working_dir,
+        env: env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect(),
+    })
+}
+
+/// `/var/lib/isopod` for root, otherwise below the user's data directory (XDG Base Directory Specification).
+fn default_dir() -> Result<PathBuf, Report> {
+    let effective_root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    if effective_root {
+        return Ok("/var/lib/isopod".into());
+    }
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
+        .map(|data| data.join("isopod"))
+        .ok_or_else(|| {
+            Report::text("cannot tell where to keep images and pods: neither XDG_DATA_HOME nor HOME is set")
+                .hint(Some("name a directory: `--dir DIR`".into()))
+        })
+}
+
+/// The guest agent: named by `ISOPOD_AGENT`, beside the command, or where packages put it.
+fn find_agent(isopod: &std::path::Path) -> Result<PathBuf, Report> {
+    if let Some(agent) = env::var_os("ISOPOD_AGENT") {
+        return Ok(agent.into());
+    }
+    let beside = isopod.parent().map(|dir| dir.join("isopod-agent"));
+    let libexec = isopod.parent().and_then(|bin| Some(bin.parent()?.join("libexec/isopod/isopod-agent")));
+    let places = beside.into_iter().chain(libexec).chain(["/usr/libexec/isopod/isopod-agent".into()]);
+    places.clone().find(|place| place.is_file()).ok_or_else(|| {
+        let places: Vec<String> = places.map(|place| format!("`{}`", place.display())).collect();
+        Report::text(format!("cannot find the guest agent; it is none of {}", places.join(", ")))
+            .hint(Some("build it with `cargo xtask build`, or name it in ISOPOD_AGENT".into()))
+    })
+}

@@ -1,0 +1,417 @@
+//! Which kernel modules the guest gets, and in which order they load.
+//!
+//! Reads what depmod(8) left beside the modules: `modules.dep`, `modules.softdep`, `modules.alias`, `modules.builtin` and
+//! `modules.builtin.modinfo`. The host's /etc/modprobe.d does not count: it configures the host, not the guest. Nothing
+//! is loaded here; the agent does that in the guest.
+//!
+//! # The guest's `/isopod/modules`
+//! `NAME.ko` for every module, decompressed, and `order`, a text file with a line for each:
+//!
+//! ```text
+//! NAME[ DEP...]     load each DEP in this order, then NAME; what is loaded already is skipped
+//! NAME builtin      the kernel has it; there is nothing to load
+//! ```
+//!
+//! Lines are sorted by name. Names are those of /proc/modules (`-` is written `_`). A module without a line does not exist
+//! for this kernel. The list of DEPs is complete: nothing has to be looked up for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::inputs::{Inputs, ReadError};
+
+/// A module that a pod may need.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedModule {
+    /// Its name, with `_` for `-`.
+    pub name: &'static str,
+    /// What for.
+    pub reason: &'static str,
+}
+
+const fn wanted(name: &'static str, reason: &'static str) -> WantedModule {
+    WantedModule { name, reason }
+}
+
+/// Every module that goes into the image where the kernel has it. What they depend on follows.
+pub const WANTED: &[WantedModule] = &[
+    wanted("virtio_pci", "the bus that every virtio device is on"),
+    wanted("virtio_blk", "the apps' root file systems are block devices"),
+    wanted("virtio_console", "the port on which the agent talks to the host"),
+    wanted("virtio_rng", "entropy, where the machine's CPU has no RDRAND"),
+    wanted("virtio_net", "the pod's network interface"),
+    wanted("af_packet", "DHCP clients send and receive raw frames"),
+    wanted("erofs", "the file system of an app's image"),
+    wanted("overlay", "makes an app's image writable"),
+    wanted("ext4", "volumes on a disk of their own"),
+    wanted("virtiofs", "host volumes, shared by virtiofsd"),
+    wanted("9p", "host volumes, shared by QEMU itself"),
+    wanted("9pnet_virtio", "9p's transport: the kernel would ask modprobe for it, which the guest does not have"),
+];
+
+/// Appended by the kernel's scripts/sign-file to a module that is signed.
+const SIGNATURE_MAGIC: &[u8] = b"~Module signature appended~\n";
+/// `struct module_signature`: five one-byte fields, three bytes of padding, a big-endian length.
+const SIGNATURE_HEADER_BYTES: usize = 12;
+
+/// Why the modules of a kernel could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum ModulesError {
+    /// A file is missing or may not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A line is not as depmod(8) writes it.
+    #[error("`{}` has a line without a colon: `{line}`", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: String,
+    },
+    /// A module depends on one that has no entry of its own.
+    #[error("module `{name}` needs `{dependency}`, which `modules.dep` does not have")]
+    Dependency {
+        /// The module.
+        name: String,
+        /// The path of the other, as `modules.dep` has it.
+        dependency: String,
+    },
+    /// A compressed module is damaged, or compressed in an unknown way.
+    #[error("cannot decompress `{}`", .path.display())]
+    Decompress {
+        /// The module.
+        path: PathBuf,
+        /// What the decoder said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ModulesError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Line { .. } | Self::Dependency { .. } => Some("run depmod(8) for this kernel".into()),
+            Self::Decompress { .. } => None,
+        }
+    }
+}
+
+/// What depmod(8) knows of a kernel's modules.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    dir: PathBuf,
+    /// By name: the path below `dir`, and the names it needs, in load order.
+    modules: BTreeMap<String, (String, Vec<String>)>,
+    builtin: BTreeSet<String>,
+    /// By name: what should be there before it, as names or aliases.
+    soft: BTreeMap<String, Vec<String>>,
+    /// By alias: the modules that answer to it. Only aliases without wildcards: hardware is not looked for.
+    aliases: BTreeMap<String, Vec<String>>,
+}
+
+impl Tree {
+    pub(crate) fn read(dir: &Path, inputs: &mut Inputs) -> Result<Self, ModulesError> {
+        let mut text = |name: &str| -> Result<String, ReadError> {
+            Ok(String::from_utf8_lossy(&inputs.read(&dir.join(name))?).into_owned())
+        };
+        let dependencies = text("modules.dep")?;
+        let builtin = text("modules.builtin")?;
+        let softdep = text("modules.softdep")?;
+        let alias = text("modules.alias")?;
+        let modinfo = inputs.read_optional(&dir.join("modules.builtin.modinfo"))?.unwrap_or_default();
+        let mut tree = Self { dir: dir.to_owned(), ..Self::default() };
+        tree.modules = parse_dependencies(&dependencies, &dir.join("modules.dep"))?;
+        tree.builtin = builtin.lines().map(module_name).collect();
+        tree.soft = parse_softdep(&softdep);
+        tree.aliases = parse_aliases(&alias, &String::from_utf8_lossy(&modinfo));
+        Ok(tree)
+    }
+
+    /// A module and all before it, in load order, as modprobe(8) would load them; `None` where the kernel does not have
+    /// it, an empty list where it is built in.
+    fn load_order(&self, name: &str) -> Option<Vec<String>> {
+        if !self.modules.contains_key(name) {
+            return self.builtin.contains(name).then(Vec::new);
+        }
+        let mut order = Vec::new();
+        self.visit(name, &mut BTreeSet::new(), &mut order);
+        Some(order)
+    }
+
+    fn visit<'tree>(&'tree self, name: &'tree str, seen: &mut BTreeSet<&'tree str>, order: &mut Vec<String>) {
+        let Some((_, needs)) = self.modules.get(name) else { return };
+        for module in needs.iter().map(String::as_str).chain([name]) {
+            if !seen.insert(module) {
+                continue;
+            }
+            for soft in self.soft.get(module).into_iter().flatten().flat_map(|alias| self.resolve(alias)) {
+                self.visit(soft, seen, order);
+            }
+            order.push(module.to_owned());
+        }
+    }
+
+    /// The modules that a soft dependency names. Of several that do the same (`crypto-crc32c`), the ones for special CPUs
+    /// (below `arch/`) are left out: they refuse to load elsewhere, and the portable one is always enough.
+    fn resolve(&self, alias: &str) -> Vec<&str> {
+        let name = module_name(alias);
+        if let Some((name, _)) = self.modules.get_key_value(&name) {
+            return vec![name];
+        }
+        let answers = self.aliases.get(&name).map(Vec::as_slice).unwrap_or_default();
+        if answers.iter().any(|answer| self.builtin.contains(answer)) {
+            return Vec::new();
+        }
+        let portable = |name: &&String| self.modules.get(*name).is_some_and(|(path, _)| !path.contains("/arch/"));
+        let mut chosen: Vec<&str> = answers.iter().filter(portable).map(String::as_str).collect();
+        if chosen.is_empty() {
+            chosen = answers.iter().map(String::as_str).collect();
+        }
+        chosen
+    }
+}
+
+/// The modules of an image.
+#[derive(Debug, Default)]
+pub(crate) struct ModuleSet {
+    /// The file `order`.
+    pub(crate) order: String,
+    /// The modules as the kernel reads them, by name.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Those of [`WANTED`] that the kernel has, as a file or built in.
+    pub(crate) present: BTreeSet<String>,
+}
+
+/// Whether a module keeps its signature. The kernel spends a millisecond or more per module on checking one (Debian's
+/// does so under emulation), and an unsigned module loads all the same unless the kernel insists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    Keep,
+    Strip,
+}
+
+/// Reads every wanted module that the kernel has, and what they need.
+pub(crate) fn collect(
+    tree: &Tree,
+    signatures: Signatures,
+    inputs: &mut Inputs,
+) -> Result<ModuleSet, ModulesError> {
+    let mut set = ModuleSet::default();
+    let mut lines = BTreeMap::new();
+    for wanted in WANTED {
+        let Some(order) = tree.load_order(wanted.name) else { continue };
+        set.present.insert(wanted.name.to_owned());
+        if order.is_empty() {
+            lines.insert(wanted.name.to_owned(), "builtin".to_owned());
+        }
+        for name in order {
+            let mut before = tree.load_order(&name).unwrap_or_default();
+            before.pop();
+            lines.insert(name.clone(), before.join(" "));
+            let path = tree.dir.join(&tree.modules[&name].0);
+            let content = decompress(&path, inputs.read(&path)?)?;
+            let content = match signatures {
+                Signatures::Keep => content,
+                Signatures::Strip => without_signature(content),
+            };
+            set.files.insert(name, content);
+        }
+    }
+    for (name, before) in lines {
+        set.order.push_str(format!("{name} {before}").trim_end());
+        set.order.push('\n');
+    }
+    Ok(set)
+}
+
+/// Takes the name out of a path, an alias or a name: without directories and `.ko...`, with `_` for `-`.
+fn module_name(path: &str) -> String {
+    let file = path.trim().rsplit('/').next().unwrap_or_default();
+    let stem = file.find(".ko").map_or(file, |end| &file[..end]);
+    stem.replace('-', "_")
+}
+
+type Dependencies = BTreeMap<String, (String, Vec<String>)>;
+
+fn parse_dependencies(text: &str, file: &Path) -> Result<Dependencies, ModulesError> {
+    let mut modules = BTreeMap::new();
+    for line in text.lines() {
+        let Some((path, needs)) = line.split_once(':') else {
+            return Err(ModulesError::Line { path: file.to_owned(), line: line.to_owned() });
+        };
+        modules.insert(module_name(path), (path.to_owned(), needs));
+    }
+    let resolve = |(name, (path, needs)): (&String, &(String, &str))| {
+        // The last of a line loads first.
+        let needs = needs.split_ascii_whitespace().rev().map(|need| {
+            Some(module_name(need)).filter(|found| modules.contains_key(found)).ok_or_else(|| {
+                ModulesError::Dependency { name: name.clone(), dependency: need.to_owned() }
+            })
+        });
+        Ok((name.clone(), (path.clone(), needs.collect::<Result<_, _>>()?)))
+    };
+    modules.iter().map(resolve).collect()
+}
+
+/// Lines are `softdep NAME [pre: MODULE...] [post: MODULE...]`. What should follow a module is of no use here: none of
+/// the wanted ones has any.
+fn parse_softdep(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut soft: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some("softdep"), Some(name)) = (words.next(), words.next()) else { continue };
+        let before = words.skip_while(|word| *word != "pre:").skip(1).take_while(|word| *word != "post:");
+        soft.entry(module_name(name)).or_default().extend(before.map(str::to_owned));
+    }
+    soft.retain(|_, before| !before.is_empty());
+    soft
+}
+
+/// Lines of `modules.alias` are `alias ALIAS NAME`; entries of `modules.builtin.modinfo` are `NAME.alias=ALIAS`, each
+/// ended by a zero byte.
+fn parse_aliases(text: &str, modinfo: &str) -> BTreeMap<String, Vec<String>> {
+    let loadable = text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next()? == "alias").then_some(())?;
+        Some((words.next()?, words.next()?))
+    });
+    let builtin = modinfo.split('\0').filter_map(|entry| {
+        let (key, alias) = entry.split_once('=')?;
+        Some((alias, key.strip_suffix(".alias")?))
+    });
+    let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (alias, name) in loadable.chain(builtin).filter(|(alias, _)| !alias.contains(['*', '?', '['])) {
+        aliases.entry(module_name(alias)).or_default().push(module_name(name));
+    }
+    aliases
+}
+
+fn decompress(path: &Path, content: Vec<u8>) -> Result<Vec<u8>, ModulesError> {
+    let mut module = Vec::new();
+    let read = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("ko") => return Ok(content),
+        Some("xz") => liblzma::read::XzDecoder::new(&content[..]).read_to_end(&mut module),
+        Some("gz") => flate2::read::GzDecoder::new(&content[..]).read_to_end(&mut module),
+        Some("zst") => zstd::stream::copy_decode(&content[..], &mut module).map(|()| module.len()),
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    };
+    match read {
+        Ok(_) => Ok(module),
+        Err(source) => Err(ModulesError::Decompress { path: path.to_owned(), source }),
+    }
+}
+
+/// Cuts off what scripts/sign-file appended: the signature, its header and the magic text.
+fn without_signature(mut module: Vec<u8>) -> Vec<u8> {
+    let cut = || {
+        let body = module.strip_suffix(SIGNATURE_MAGIC)?;
+        let header = body.len().checked_sub(SIGNATURE_HEADER_BYTES)?;
+        let length = u32::from_be_bytes(body[header + 8..].try_into().ok()?);
+        header.checked_sub(length as usize)
+    };
+    if let Some(end) = cut() {
+        module.truncate(end);
+    }
+    module
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn tree(dependencies: &str, softdep: &str, alias: &str, builtin: &str, modinfo: &str) -> Tree {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("modules.dep", dependencies),
+            ("modules.softdep", softdep),
+            ("modules.alias", alias),
+            ("modules.builtin", builtin),
+            ("modules.builtin.modinfo", modinfo),
+        ] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        Tree::read(dir.path(), &mut Inputs::default()).unwrap()
+    }
+
+    const DEP: &str = "kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2.ko.xz kernel/lib/crc16.ko.xz\n\
+        kernel/fs/jbd2.ko.xz:\n\
+        kernel/lib/crc16.ko.xz:\n\
+        kernel/arch/x86/crypto/crc32c-intel.ko.xz:\n\
+        kernel/crypto/crc32c_generic.ko.xz:\n";
+    const SOFT: &str = "# comment\nsoftdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c post: later\n\
+        softdep crc16 post: jbd2\n";
+    const ALIAS: &str = "alias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\nalias fs-ext? nothing\n";
+
+    #[test]
+    fn dependencies_and_soft_ones_load_first_and_once() {
+        let tree = tree(DEP, SOFT, ALIAS, "kernel/fs/9p/9p-net.ko\n", "");
+        assert_eq!(tree.load_order("ext4").unwrap(), ["crc16", "crc32c_generic", "jbd2", "ext4"]);
+        assert_eq!(tree.load_order("9p_net").unwrap(), [""; 0]);
+        assert_eq!(tree.load_order("absent"), None);
+    }
+
+    #[test]
+    fn a_soft_dependency_that_is_built_in_needs_nothing() {
+        let tree = tree(DEP, SOFT, ALIAS, "kernel/crypto/crc32c_fast.ko\n", "crc32c_fast.alias=crypto-crc32c\0");
+        assert_eq!(tree.load_order("ext4").unwrap(), ["crc16", "jbd2", "ext4"]);
+    }
+
+    #[test]
+    fn only_special_ones_are_better_than_none() {
+        let dependencies = DEP.replace("kernel/crypto/crc32c_generic.ko.xz:\n", "");
+        let tree = tree(&dependencies, SOFT, "alias crypto-crc32c crc32c_intel\n", "", "");
+        assert_eq!(tree.load_order("jbd2").unwrap(), ["crc32c_intel", "jbd2"]);
+    }
+
+    #[test]
+    fn a_circle_of_soft_dependencies_ends() {
+        let tree = tree("a.ko:\nb.ko:\n", "softdep a pre: b\nsoftdep b pre: a\n", "", "", "");
+        assert_eq!(tree.load_order("a").unwrap(), ["b", "a"]);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let parse = |text| parse_dependencies(text, Path::new("/m/modules.dep")).unwrap_err().to_string();
+        assert_eq!(parse("nonsense\n"), "`/m/modules.dep` has a line without a colon: `nonsense`");
+        assert_eq!(
+            parse("a/b-c.ko: d/e.ko\n"),
+            "module `b_c` needs `d/e.ko`, which `modules.dep` does not have"
+        );
+    }
+
+    #[test]
+    fn modules_are_decompressed_by_their_extension() {
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        xz.write_all(b"module").unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"module").unwrap();
+        for (name, content) in [
+            ("a.ko", b"module".to_vec()),
+            ("a.ko.xz", xz.finish().unwrap()),
+            ("a.ko.gz", gzip.finish().unwrap()),
+            ("a.ko.zst", zstd::encode_all(&b"module"[..], 3).unwrap()),
+        ] {
+            assert_eq!(decompress(Path::new(name), content).unwrap(), b"module", "{name}");
+        }
+        assert!(decompress(Path::new("a.ko.lz"), b"module".to_vec()).is_err());
+        assert!(decompress(Path::new("a.ko.xz"), b"module".to_vec()).is_err());
+    }
+
+    #[test]
+    fn signatures_are_cut_off() {
+        let mut signed = b"module".to_vec();
+        signed.extend(b"sig");
+        signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+        signed.extend(SIGNATURE_MAGIC);
+        assert_eq!(without_signature(signed.clone()), b"module");
+        assert_eq!(without_signature(b"module".to_vec()), b"module");
+        let longer = [&signed[..signed.len() - SIGNATURE_MAGIC.len() - 1], &[99], SIGNATURE_MAGIC].concat();
+        assert_eq!(without_signature(longer.clone()), longer);
+    }
+}

@@ -1,0 +1,461 @@
+//! The transports: which image is taken, and what is refused with which words.
+
+#![allow(clippy::unwrap_used)]
+
+mod make;
+
+use std::fs;
+use std::path::Path;
+
+use isopod_image::config::host_architecture;
+use isopod_image::{Digest, Image, Limits, Reader, Store};
+use isopod_spec::{ImageReference, Transport};
+use make::{Head, INDEX, Layout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct World {
+    dir: TempDir,
+    store: Store,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        Self { dir, store }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(&self.dir.path().join("oci"))
+    }
+
+    fn import(&self, reference: &ImageReference) -> Image {
+        self.store
+            .import(reference)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    /// The message of a refused import, with the directory of the test taken out.
+    fn refused(&self, reference: &ImageReference) -> String {
+        let error = self.store.import(reference).expect_err("this must be refused");
+        let left = fs::read_dir(self.dir.path().join("store/images"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 0, "a refused import must leave nothing");
+        chain(&error).replace(self.dir.path().to_str().unwrap(), "DIR")
+    }
+
+    /// A docker archive of these members.
+    fn archive(&self, transport: Transport, tar: Tar, name: Option<&str>) -> ImageReference {
+        let path = self.dir.path().join("archive.tar");
+        fs::write(&path, tar.finish()).unwrap();
+        reference(transport, &path, name)
+    }
+}
+
+fn text(image: &Image, path: &str) -> String {
+    let reader = Reader::open(&image.rootfs).unwrap();
+    let node = reader.lookup(Path::new(path)).unwrap().unwrap();
+    String::from_utf8(reader.read(&node, 1000).unwrap()).unwrap()
+}
+
+fn platform(architecture: &str) -> Value {
+    json!({"os": "linux", "architecture": architecture})
+}
+
+fn other_architecture() -> &'static str {
+    if host_architecture() == "s390x" {
+        "amd64"
+    } else {
+        "s390x"
+    }
+}
+
+#[test]
+fn the_only_image_needs_no_name() {
+    let world = World::new();
+    let layout = world.layout();
+    let manifest = layout.image(&[layer("f", "one"), layer("g", "two")], |_| {});
+    layout.index(&[named(manifest.clone(), "v1")]);
+    for name in [None, Some("v1")] {
+        let image = world.import(&layout.reference(name));
+        assert_eq!(image.manifest.unwrap().to_string(), manifest["digest"]);
+        assert_eq!(
+            (text(&image, "f"), text(&image, "g")),
+            ("one".to_owned(), "two".to_owned())
+        );
+        assert_eq!(image.config.cmd, ["/bin/sh"]);
+        assert_eq!(image.names, [""; 0], "a tag alone is no name");
+    }
+}
+
+#[test]
+fn names_choose_and_a_missing_choice_is_an_error() {
+    let world = World::new();
+    let layout = world.layout();
+    let one = named(layout.image(&[layer("f", "one")], |_| {}), "v1");
+    let two = named(layout.image(&[layer("f", "two")], |_| {}), "example.org/app:v2");
+    layout.index(&[one, two]);
+    assert_eq!(
+        world.refused(&layout.reference(None)),
+        "`DIR/oci` holds several images: `example.org/app:v2`, `v1`"
+    );
+    assert_eq!(
+        world.refused(&layout.reference(Some("v3"))),
+        "`DIR/oci` holds no image `v3`, only `example.org/app:v2`, `v1`"
+    );
+    assert_eq!(text(&world.import(&layout.reference(Some("v1"))), "f"), "one");
+    let image = world.import(&layout.reference(Some("example.org/app:v2")));
+    assert_eq!(image.names, ["example.org/app:v2"]);
+    assert_eq!(world.store.find(None, Some("example.org/app:v2")).unwrap(), image);
+}
+
+#[test]
+fn an_index_is_searched_for_this_machine() {
+    let world = World::new();
+    let layout = world.layout();
+    let mine = with(
+        layout.image(&[layer("f", "mine")], |_| {}),
+        "platform",
+        platform(host_architecture()),
+    );
+    let variant = with(
+        layout.image(&[layer("f", "variant")], |_| {}),
+        "platform",
+        json!({"os": "linux", "architecture": host_architecture(), "variant": "v9"}),
+    );
+    let other = with(
+        layout.image(&[], |_| {}),
+        "platform",
+        platform(other_architecture()),
+    );
+    let attestation = with(
+        layout.image(&[layer("f", "attestation")], |_| {}),
+        "platform",
+        json!({"os": "unknown", "architecture": "unknown"}),
+    );
+    let index = |manifests: &[Value]| {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+        layout.blob(INDEX, &serde_json::to_vec(&index).unwrap())
+    };
+    let inner = index(&[other.clone(), variant, mine, attestation]);
+    layout.index(&[named(index(&[inner]), "multi")]);
+    assert_eq!(text(&world.import(&layout.reference(None)), "f"), "mine");
+
+    let world = World::new();
+    layout.index(&[index(&[other])]);
+    let message = world.refused(&layout.reference(None));
+    let (host, other) = (host_architecture(), other_architecture());
+    assert!(
+        message.ends_with(&format!(
+            "holds no image for `linux/{host}`, only for `linux/{other}`"
+        )),
+        "{message}"
+    );
+}
+
+#[test]
+fn two_images_without_names_are_ambiguous() {
+    let world = World::new();
+    let layout = world.layout();
+    let images = [
+        layout.image(&[layer("f", "1")], |_| {}),
+        layout.image(&[layer("f", "2")], |_| {}),
+    ];
+    layout.index(&images);
+    let message = world.refused(&layout.reference(None));
+    for image in images {
+        assert!(message.contains(image["digest"].as_str().unwrap()), "{message}");
+    }
+}
+
+#[test]
+fn wrong_blobs_are_refused() {
+    let change = |which: &str, bytes: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let world = World::new();
+        let layout = world.layout();
+        let layers = [layer("f", &"x".repeat(3000))];
+        let manifest = layout.image(&layers, |_| {});
+        let document: Value = serde_json::from_slice(
+            &fs::read(layout.blob_path(manifest["digest"].as_str().unwrap())).unwrap(),
+        )
+        .unwrap();
+        layout.index(std::slice::from_ref(&manifest));
+        let digest = match which {
+            "manifest" => &manifest["digest"],
+            "config" => &document["config"]["digest"],
+            _ => &document["layers"][0]["digest"],
+        };
+        let path = layout.blob_path(digest.as_str().unwrap());
+        fs::write(&path, bytes(fs::read(&path).unwrap())).unwrap();
+        let message = world.refused(&layout.reference(None));
+        message.replace(digest.as_str().unwrap(), "BLOB")
+    };
+    for which in ["manifest", "config", "layer"] {
+        let message = change(which, &|mut bytes| {
+            bytes.pop();
+            bytes
+        });
+        assert!(message.starts_with("blob `BLOB` has "), "{message}");
+        let message = change(which, &|mut bytes| {
+            let at = bytes.len() / 4;
+            bytes[at] ^= 1;
+            bytes
+        });
+        match which {
+            "layer" => assert!(message.contains("`, the manifest says `BLOB`"), "{message}"),
+            _ => assert!(message.starts_with("blob `BLOB` has digest "), "{message}"),
+        }
+    }
+}
+
+#[test]
+fn wrong_documents_are_refused() {
+    let world = World::new();
+    let layout = world.layout();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        layout.index(&[layout.image(&[layer("f", "")], change)]);
+        world.refused(&layout.reference(None))
+    };
+    assert!(refused(&|c| c["os"] = "windows".into()).contains(": the image is for `windows/"));
+    assert!(
+        refused(&|c| c["architecture"] = other_architecture().into()).contains(": the image is for `linux/")
+    );
+    assert!(refused(&|c| c["rootfs"]["diff_ids"] = json!([])).ends_with("has 1 layers, its config lists 0"));
+    let wrong = Digest::of(b"wrong").to_string();
+    assert!(
+        refused(&|c| c["rootfs"]["diff_ids"][0] = wrong.clone().into())
+            .ends_with(&format!("the config says `{wrong}`"))
+    );
+    assert!(refused(&|c| c["rootfs"]["diff_ids"][0] = "sha512:00".into()).contains("only `sha256` digests"));
+
+    let artifact = json!({"schemaVersion": 2, "config": layout.blob("application/vnd.oci.empty.v1+json", b"{}"),
+        "layers": []});
+    layout.index(&[layout.blob(MANIFEST, &serde_json::to_vec(&artifact).unwrap())]);
+    let message = world.refused(&layout.reference(None));
+    assert!(
+        message.contains("has media type `application/vnd.oci.empty.v1+json`"),
+        "{message}"
+    );
+    fs::write(layout.dir.join("index.json"), b"{").unwrap();
+    assert!(
+        world
+            .refused(&layout.reference(None))
+            .starts_with("invalid document `index.json` in `DIR/oci`: ")
+    );
+    fs::remove_file(layout.dir.join("index.json")).unwrap();
+    assert!(
+        world
+            .refused(&layout.reference(None))
+            .starts_with("cannot read `DIR/oci/index.json`: ")
+    );
+    fs::write(layout.dir.join("index.json"), vec![b' '; (4 << 20) + 1]).unwrap();
+    assert!(
+        world
+            .refused(&layout.reference(None))
+            .ends_with("is larger than 4194304 bytes")
+    );
+}
+
+#[test]
+fn a_pipe_in_place_of_a_blob_does_not_block() {
+    let world = World::new();
+    let layout = world.layout();
+    run("mkfifo", &[layout.dir.join("index.json").to_str().unwrap()]);
+    assert!(
+        world
+            .refused(&layout.reference(None))
+            .ends_with("not a regular file")
+    );
+}
+
+#[test]
+fn an_oci_archive_is_read_as_it_is() {
+    let world = World::new();
+    let layout = world.layout();
+    layout.index(&[named(layout.image(&[layer("f", "archived")], |_| {}), "v1")]);
+    let path = world.dir.path().join("a.tar");
+    run(
+        "tar",
+        &[
+            "-cf",
+            path.to_str().unwrap(),
+            "-C",
+            layout.dir.to_str().unwrap(),
+            ".",
+        ],
+    );
+    let archived = world.import(&reference(Transport::OciArchive, &path, Some("v1")));
+    assert_eq!(text(&archived, "f"), "archived");
+    assert_eq!(world.import(&layout.reference(None)), archived);
+
+    let world = World::new();
+    let short = world.dir.path().join("short.tar");
+    fs::write(&short, &fs::read(&path).unwrap()[..4000]).unwrap();
+    let message = world.refused(&reference(Transport::OciArchive, &short, None));
+    assert!(
+        message.starts_with("cannot read archive `DIR/short.tar`: "),
+        "{message}"
+    );
+    run("gzip", &[path.to_str().unwrap()]);
+    let compressed = world.dir.path().join("a.tar.gz");
+    fs::rename(path.with_extension("tar.gz"), &compressed).unwrap();
+    let reference = reference(Transport::OciArchive, &compressed, None);
+    assert_eq!(world.refused(&reference), "archive `DIR/a.tar.gz` is compressed");
+    let hint = world.store.import(&reference).unwrap_err().hint().unwrap();
+    assert!(hint.starts_with("decompress it first"), "{hint}");
+}
+
+/// A config, its ID and a manifest item for it.
+fn docker(layers: &[Vec<u8>], paths: &[&str], tags: Value) -> (Vec<u8>, Digest, Value) {
+    let config = serde_json::to_vec(&config(layers)).unwrap();
+    let id = Digest::of(&config);
+    let item = json!({"Config": format!("{}.json", id.hex()), "RepoTags": tags, "Layers": paths});
+    (config, id, item)
+}
+
+fn manifest(items: &[&Value]) -> String {
+    serde_json::to_string(items).unwrap()
+}
+
+#[test]
+fn a_docker_archive_with_linked_layers() {
+    let world = World::new();
+    let layers = [layer("f", "one"), layer("g", "two"), layer("h", "three")];
+    let (config, id, item) = docker(
+        &layers,
+        &["a/layer.tar", "b/layer.tar", "c/layer.tar"],
+        json!(["busybox:1"]),
+    );
+    let tar = Tar::new()
+        .file(
+            &format!("{}.json", id.hex()),
+            std::str::from_utf8(&config).unwrap().as_bytes(),
+        )
+        .entry(
+            &Head {
+                name: b"x.tar",
+                type_flag: b'0',
+                ..Head::default()
+            },
+            &layers[0],
+        )
+        .entry(
+            &Head {
+                name: b"b/layer.tar",
+                type_flag: b'0',
+                ..Head::default()
+            },
+            &layers[1],
+        )
+        .symlink("a/layer.tar", "../x.tar")
+        .entry(
+            &Head {
+                name: b"blobs/sha256/y",
+                type_flag: b'0',
+                ..Head::default()
+            },
+            &layers[2],
+        )
+        .hard_link("c/layer.tar", "blobs/sha256/y")
+        .file("manifest.json", manifest(&[&item]).as_bytes());
+    let reference = world.archive(Transport::DockerArchive, tar, None);
+    let image = world.import(&reference);
+    assert_eq!((image.id, image.manifest), (id, None));
+    assert_eq!(image.names, ["busybox:1"]);
+    assert_eq!(
+        [text(&image, "f"), text(&image, "g"), text(&image, "h")],
+        ["one", "two", "three"]
+    );
+    for name in ["busybox:1", "docker.io/library/busybox:1", "library/busybox:1"] {
+        let reference = ImageReference {
+            name: Some(name.to_owned()),
+            ..reference.clone()
+        };
+        assert_eq!(world.import(&reference).id, id);
+    }
+}
+
+#[test]
+fn docker_archives_that_are_refused() {
+    let world = World::new();
+    let (one, one_id, one_item) = docker(&[layer("f", "1")], &["l"], json!(["a:1", "b"]));
+    let (two, two_id, two_item) = docker(&[layer("f", "2")], &["l"], Value::Null);
+    let member = |id: Digest| format!("{}.json", id.hex());
+    let base = || Tar::new().file(&member(one_id), &one).file(&member(two_id), &two);
+    let refused =
+        |tar: Tar, name: Option<&str>| world.refused(&world.archive(Transport::DockerArchive, tar, name));
+    let both = || base().file("manifest.json", manifest(&[&one_item, &two_item]).as_bytes());
+    assert_eq!(
+        refused(both(), None),
+        "`DIR/archive.tar` holds several images: `a:1`, `b`"
+    );
+    assert_eq!(
+        refused(both(), Some("c")),
+        "`DIR/archive.tar` holds no image `c`, only `a:1`, `b`"
+    );
+    assert_eq!(
+        refused(both(), Some("b")),
+        "archive `DIR/archive.tar` has no complete member `l`"
+    );
+    assert_eq!(
+        refused(base().file("manifest.json", b"[]"), None),
+        "`DIR/archive.tar` holds no image"
+    );
+    assert_eq!(
+        refused(base(), None),
+        "archive `DIR/archive.tar` has no complete member `manifest.json`"
+    );
+    let swapped = Tar::new()
+        .file(&member(one_id), &two)
+        .file("manifest.json", manifest(&[&one_item]).as_bytes());
+    assert_eq!(
+        refused(swapped, None),
+        format!("blob `{one_id}` has digest `{two_id}`").replace("DIR", "DIR")
+    );
+    let circle = base()
+        .symlink("l", "m")
+        .symlink("m", "l")
+        .file("manifest.json", manifest(&[&one_item]).as_bytes());
+    assert_eq!(
+        refused(circle, None),
+        "archive `DIR/archive.tar` has no complete member `l`"
+    );
+    let wrong_layer = base()
+        .entry(
+            &Head {
+                name: b"l",
+                type_flag: b'0',
+                ..Head::default()
+            },
+            &layer("f", "3"),
+        )
+        .file("manifest.json", manifest(&[&one_item]).as_bytes());
+    let message = refused(wrong_layer, None);
+    assert!(
+        message.contains(": the uncompressed layer has digest `"),
+        "{message}"
+    );
+}
+
+#[test]
+fn limits_hold_for_an_import() {
+    let world = World::new();
+    let layout = world.layout();
+    layout.index(&[layout.image(&[layer("f", &"x".repeat(5000))], |_| {})]);
+    let limits = Limits {
+        uncompressed_bytes: 4096,
+        ..Limits::default()
+    };
+    let world = World {
+        store: world.store.with_limits(limits),
+        dir: world.dir,
+    };
+    let message = world.refused(&layout.reference(None));
+    assert!(
+        message.contains("cannot apply layer 1 of 1 of image `sha256:"),
+        "{message}"
+    );
+    assert!(message.contains("have more than 4096 bytes"), "{message}");
+}

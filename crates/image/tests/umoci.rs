@@ -1,0 +1,497 @@
+//! Against other tools: the mounted root filesystem equals what `umoci unpack` makes of the same image, entry for
+//! entry, and archives that `skopeo copy` writes give the same image.
+
+#![allow(clippy::unwrap_used)]
+
+mod make;
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use isopod_image::{Image, Store};
+use isopod_spec::Transport;
+use make::{Head, Mounted, Tar, chain, is_root, reference, run};
+
+/// All that stat(2) and the rest say about a file, but its inode number.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    links: u64,
+    device: u64,
+    size: u64,
+    mtime: (i64, i64),
+    xattrs: Vec<(OsString, Vec<u8>)>,
+    contents: Vec<u8>,
+    /// The first path with the same inode, in the order of paths.
+    same_as: Option<PathBuf>,
+}
+
+fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
+    let mut all = BTreeMap::new();
+    let mut inodes = BTreeMap::new();
+    let mut paths = vec![root.to_owned()];
+    collect_paths(root, &mut paths);
+    paths.sort();
+    for path in paths {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let kind = meta.file_type();
+        let contents = match () {
+            () if kind.is_file() => fs::read(&path).unwrap(),
+            () if kind.is_symlink() => fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec(),
+            () => Vec::new(),
+        };
+        let is_device = kind.is_char_device() || kind.is_block_device();
+        let name = path.strip_prefix(root).unwrap().to_owned();
+        let same_as = inodes.insert(meta.ino(), name.clone()).filter(|_| !kind.is_dir());
+        let facts = Facts {
+            mode: meta.mode(),
+            uid: meta.uid(),
+            gid: meta.gid(),
+            links: meta.nlink(),
+            device: if is_device { meta.rdev() } else { 0 },
+            // Every file system counts directories in its own way.
+            size: if kind.is_dir() { 0 } else { meta.len() },
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            xattrs: xattrs(&path),
+            contents,
+            same_as,
+        };
+        all.insert(name, facts);
+    }
+    all
+}
+
+fn collect_paths(dir: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        out.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            collect_paths(&entry.path(), out);
+        }
+    }
+}
+
+fn xattrs(path: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let mut names = vec![0; 65536];
+    let count = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let mut out: Vec<_> = names[..count]
+        .split(|&b| b == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let mut value = vec![0; 65536];
+            let count = rustix::fs::lgetxattr(path, CString::new(name).unwrap(), &mut value).unwrap();
+            (
+                std::ffi::OsStr::from_bytes(name).to_owned(),
+                value[..count].to_vec(),
+            )
+        })
+        .collect();
+    out.sort();
+    out
+}
+
+fn head(name: &[u8], type_flag: u8) -> Head<'_> {
+    Head {
+        name,
+        type_flag,
+        mode: 0o644,
+        mtime: 1_700_000_000,
+        ..Head::default()
+    }
+}
+
+fn lower() -> Tar {
+    let long = [&b"long/"[..], &[b'l'; 255]].concat();
+    let pattern: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 3) as u8).collect();
+    let mut tar = Tar::new()
+        .pax(&[(b"mtime", b"1600000000.123456789")])
+        .dir("./", 0o755)
+        .dir("sizes", 0o755)
+        .dir("long", 0o755)
+        .entry(&head(&long, b'0'), b"long name")
+        .entry(
+            &Head {
+                link: &[b't'; 1000],
+                ..head(b"long/symlink", b'2')
+            },
+            b"",
+        )
+        .dir("odd", 0o700)
+        .entry(&head(b"odd/\xff\xfe\x80", b'0'), b"not UTF-8")
+        .entry(&head(b"odd/new\nline \\", b'0'), b"")
+        .dir("dev", 0o755)
+        .entry(
+            &Head {
+                device: (1, 3),
+                mode: 0o666,
+                ..head(b"dev/null", b'3')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                device: (259, 70_000),
+                mode: 0o660,
+                gid: 6,
+                ..head(b"dev/disk", b'4')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                mode: 0o600,
+                ..head(b"dev/fifo", b'6')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                mode: 0o4755,
+                ..head(b"suid", b'0')
+            },
+            b"#!",
+        )
+        .entry(
+            &Head {
+                mode: 0o2755,
+                gid: 50,
+                ..head(b"sgid", b'0')
+            },
+            b"#!",
+        )
+        .dir("tmp", 0o1777)
+        .pax(&[
+            (b"uid", b"3000000000"),
+            (b"gid", b"4000000000"),
+            (b"mtime", b"-86400.5"),
+        ])
+        .entry(&head(b"large-ids", b'0'), b"")
+        .pax(&[
+            (
+                b"SCHILY.xattr.security.capability",
+                b"\x01\0\0\x02\x00\x04\0\0\0\0\0\0\n\0\0\0\0\0\0\0",
+            ),
+            (b"SCHILY.xattr.user.note", b"a\nb=c"),
+            (b"SCHILY.xattr.trusted.large", &[b'x'; 3000]),
+        ])
+        .entry(&head(b"xattrs", b'0'), b"with attributes")
+        .pax(&[(b"SCHILY.xattr.user.dir", b"1")])
+        .dir("xattr-dir", 0o755)
+        .dir("usr", 0o755)
+        .dir("usr/bin", 0o755)
+        .entry(
+            &Head {
+                link: b"usr/bin",
+                ..head(b"bin", b'2')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                link: b"/usr",
+                ..head(b"abs", b'2')
+            },
+            b"",
+        )
+        .entry(&head(b"usr/bin/tool", b'0'), b"tool 1")
+        .entry(
+            &Head {
+                link: b"usr/bin/tool",
+                ..head(b"tool-link", b'1')
+            },
+            b"",
+        )
+        .dir("opaque", 0o1750)
+        .entry(&head(b"opaque/old", b'0'), b"old")
+        .dir("opaque/sub", 0o755)
+        .entry(&head(b"opaque/sub/old", b'0'), b"old")
+        .dir("gone", 0o755)
+        .entry(&head(b"gone/x", b'0'), b"")
+        .dir("dir-to-file", 0o755)
+        .entry(&head(b"dir-to-file/x", b'0'), b"")
+        .entry(&head(b"file-to-dir", b'0'), b"")
+        .entry(
+            &Head {
+                link: b"usr",
+                ..head(b"link-to-dir", b'2')
+            },
+            b"",
+        )
+        .dir("many", 0o755);
+    for size in [0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8192, 100_000] {
+        let name = format!("sizes/{size}");
+        tar = tar.entry(&head(name.as_bytes(), b'0'), &pattern[..size]);
+    }
+    for i in 0..1000 {
+        let name = format!("many/file-with-a-rather-long-name-{i}");
+        tar = tar.entry(&head(name.as_bytes(), b'0'), name.as_bytes());
+    }
+    tar
+}
+
+fn upper() -> Tar {
+    Tar::new()
+        .entry(&head(b"bin/new", b'0'), b"through a symlink")
+        .entry(&head(b"abs/bin/new2", b'0'), b"through an absolute symlink")
+        .entry(
+            &Head {
+                link: b"abs/bin/tool",
+                ..head(b"usr/tool-link-2", b'1')
+            },
+            b"",
+        )
+        .entry(&head(b"usr/bin/.wh.tool", b'0'), b"")
+        .entry(&head(b"opaque/new", b'0'), b"new")
+        .entry(&head(b"opaque/.wh..wh..opq", b'0'), b"")
+        .entry(&head(b".wh.gone", b'0'), b"")
+        .entry(&head(b".wh.never-was", b'0'), b"")
+        .entry(&head(b"dir-to-file", b'0'), b"a file")
+        .pax(&[(b"mtime", b"1650000000.5")])
+        .entry(
+            &Head {
+                mode: 0o711,
+                uid: 5,
+                ..head(b"file-to-dir", b'5')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                mode: 0o700,
+                ..head(b"link-to-dir", b'5')
+            },
+            b"",
+        )
+        .entry(&head(b"link-to-dir/in-dir", b'0'), b"")
+        .entry(
+            &Head {
+                mode: 0o700,
+                mtime: 5,
+                ..head(b"xattr-dir", b'5')
+            },
+            b"",
+        )
+        .entry(&head(b"sizes/100000", b'0'), b"replaced")
+        .entry(
+            &Head {
+                link: b"new",
+                ..head(b"sizes/4096", b'2')
+            },
+            b"",
+        )
+}
+
+fn top() -> Tar {
+    Tar::new()
+        .entry(&head(b"opaque/.wh..wh..opq", b'0'), b"")
+        .entry(&head(b"opaque/newest", b'0'), b"newest")
+        .entry(
+            &Head {
+                link: b"tool-link",
+                ..head(b"third-link", b'1')
+            },
+            b"",
+        )
+        .entry(
+            &Head {
+                mode: 0o555,
+                mtime: 77,
+                ..head(b"./", b'5')
+            },
+            b"",
+        )
+}
+
+/// An OCI layout by umoci with the three layers, tag `v1`.
+fn umoci_image(dir: &Path) -> PathBuf {
+    let layout = dir.join("oci");
+    let text = layout.to_str().unwrap();
+    let image = format!("{text}:v1");
+    run("umoci", &["init", "--layout", text]);
+    run("umoci", &["new", "--image", &image]);
+    for (tar, name) in [(lower(), "1.tar"), (upper(), "2.tar"), (top(), "3.tar")] {
+        let path = dir.join(name);
+        fs::write(&path, tar.finish()).unwrap();
+        run(
+            "umoci",
+            &["raw", "add-layer", "--image", &image, path.to_str().unwrap()],
+        );
+    }
+    let config = [
+        ["--config.entrypoint", "/init"],
+        ["--config.cmd", "serve"],
+        ["--config.env", "PATH=/usr/bin"],
+        ["--config.user", "1000:50"],
+        ["--config.workingdir", "/srv"],
+        ["--config.volume", "/var/lib/data"],
+        ["--config.stopsignal", "SIGQUIT"],
+    ];
+    run(
+        "umoci",
+        &[&["config", "--image", &image][..], config.as_flattened()].concat(),
+    );
+    layout
+}
+
+fn compare(image: &Image, expected: &BTreeMap<PathBuf, Facts>, dir: &Path) {
+    run("fsck.erofs", &["--extract", image.rootfs.to_str().unwrap()]);
+    let mounted = Mounted::new("erofs", "ro,loop", &image.rootfs, &dir.join("mounted"));
+    let actual = facts(&mounted.0);
+    for (path, facts) in expected {
+        assert_eq!(Some(facts), actual.get(path), "`{}`", path.display());
+    }
+    assert_eq!(actual.len(), expected.len());
+}
+
+#[test]
+fn the_mounted_image_is_what_umoci_unpacks() {
+    if !is_root("the_mounted_image_is_what_umoci_unpacks") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layout = umoci_image(dir.path());
+    let bundle = dir.path().join("bundle");
+    let name = format!("{}:v1", layout.display());
+    run("umoci", &["unpack", "--image", &name, bundle.to_str().unwrap()]);
+    let expected = facts(&bundle.join("rootfs"));
+    assert!(expected.len() > 1030, "{}", expected.len());
+
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let image = store.import(&reference(Transport::Oci, &layout, Some("v1")));
+    let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    compare(&image, &expected, dir.path());
+    assert_eq!(
+        fs::read_to_string(bundle.join("rootfs/third-link")).unwrap(),
+        "tool 1"
+    );
+
+    let run_config = &image.config;
+    assert_eq!(
+        (&run_config.entrypoint[..], &run_config.cmd[..]),
+        (&["/init".into()][..], &["serve".into()][..])
+    );
+    assert!(run_config.env.contains(&("PATH".into(), "/usr/bin".into())));
+    assert_eq!(
+        (run_config.user.as_deref(), run_config.group.as_deref()),
+        (Some("1000"), Some("50"))
+    );
+    assert_eq!(run_config.working_dir.as_deref(), Some(Path::new("/srv")));
+    assert_eq!(run_config.stop_signal.as_deref(), Some("SIGQUIT"));
+    assert_eq!(run_config.mount_points[0].name.as_str(), "volume-var-lib-data");
+}
+
+#[test]
+fn archives_of_skopeo_give_the_same_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = umoci_image(dir.path());
+    let source = format!("oci:{}:v1", layout.display());
+    let direct = Store::open(&dir.path().join("direct")).unwrap();
+    let direct = direct.import(&reference(Transport::Oci, &layout, None)).unwrap();
+    for (transport, file, name) in [
+        (Transport::OciArchive, "oci.tar", "example.org/app:v1"),
+        (Transport::DockerArchive, "docker.tar", "app:v1"),
+    ] {
+        let path = dir.path().join(file);
+        let target = format!("{}:{}:{name}", transport.as_str(), path.display());
+        run(
+            "skopeo",
+            &["--insecure-policy", "copy", "--quiet", &source, &target],
+        );
+        let store = Store::open(&dir.path().join(format!("store-{file}"))).unwrap();
+        for name in [Some(name), None] {
+            let image = store.import(&reference(transport, &path, name));
+            let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+            assert_eq!(image.config, direct.config);
+            let (one, other) = (
+                fs::read(&image.rootfs).unwrap(),
+                fs::read(&direct.rootfs).unwrap(),
+            );
+            // The image's ID is in block 0 as the UUID; skopeo may write the config anew.
+            assert!(one[4096..] == other[4096..], "{file}");
+        }
+        assert_eq!(store.list().unwrap().len(), 1);
+        assert_eq!(store.find(None, Some(name)).unwrap().names, [name]);
+    }
+    let compressed = dir.path().join("zstd");
+    let (plain, target) = (
+        dir.path().join("plain"),
+        format!("oci:{}:v1", compressed.display()),
+    );
+    let plain = format!("dir:{}", plain.display());
+    let copy = ["--insecure-policy", "copy", "--quiet"];
+    // Compressed layers are copied as they are, so they are unpacked on the way.
+    run(
+        "skopeo",
+        &[&copy[..], &["--dest-decompress", &source, &plain]].concat(),
+    );
+    run(
+        "skopeo",
+        &[&copy[..], &["--dest-compress-format", "zstd", &plain, &target]].concat(),
+    );
+    let blobs = fs::read_dir(compressed.join("blobs/sha256")).unwrap();
+    let blobs: Vec<_> = blobs
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    assert_eq!(
+        blobs
+            .iter()
+            .filter(|blob| blob.starts_with(b"\x28\xb5\x2f\xfd"))
+            .count(),
+        3
+    );
+    let store = Store::open(&dir.path().join("store-zstd")).unwrap();
+    let image = store.import(&reference(Transport::Oci, &compressed, None));
+    let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(fs::read(&image.rootfs).unwrap()[4096..] == fs::read(&direct.rootfs).unwrap()[4096..]);
+}
+
+#[test]
+fn a_tree_of_this_machine_is_kept_as_it_is() {
+    if !is_root("a_tree_of_this_machine_is_kept_as_it_is") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tar = dir.path().join("layer.tar");
+    let status = Command::new("tar")
+        .args([
+            "--format=pax",
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "-C",
+            "/etc",
+            "-cf",
+        ])
+        .args([tar.as_os_str(), ".".as_ref()])
+        .status()
+        .expect("this test needs `tar`");
+    assert!(status.success());
+    let layout = make::Layout::new(&dir.path().join("oci"));
+    layout.index(&[layout.image(&[fs::read(&tar).unwrap()], |_| {})]);
+    let bundle = dir.path().join("rootfs");
+    fs::create_dir(&bundle).unwrap();
+    let (tar, root) = (tar.to_str().unwrap(), bundle.to_str().unwrap());
+    run(
+        "tar",
+        &[
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "-xpf",
+            tar,
+            "-C",
+            root,
+        ],
+    );
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let image = store.import(&layout.reference(None));
+    let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    compare(&image, &facts(&bundle), dir.path());
+}

@@ -1,0 +1,230 @@
+//! The profile `rkt`: what rkt's KVM flavour wrote below the guest's root for a pod's volumes, and the arguments with
+//! which it shared them. Mounts are decided by the same code as everywhere ([`crate::volumes`]) and written by the same
+//! ([`crate::units`]); only the list of them is rkt's.
+//!
+//! Where rkt was wrong this is not: paths are written so that systemd reads them as they are, a target never leaves the
+//! app's root, unit names over 255 bytes are systemd's, and mounts are told apart by their path, not by their volume.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind};
+
+use crate::fault::{Fault, PlanError};
+use crate::guest_tree::{Entry, EntryKind, GuestTree};
+use crate::profile::Profile;
+use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel};
+use crate::unit::Unwritable;
+use crate::units::{self, MountUnit};
+use crate::volumes::{self, Roots, VolumeTable};
+use crate::{layout, machine, path, unit_name};
+
+/// The longest tag of a 9p share: QEMU's `MAX_TAG_LEN` and kvmtool's.
+const MAX_TAG_BYTES: usize = 31;
+
+/// What the rkt profile plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RktPlan {
+    /// The files and directories below the guest's root.
+    pub guest: GuestTree,
+    /// The mounts, by app for those of an app.
+    pub mounts: Vec<MountUnit>,
+    /// The host volumes: tag and source, in the order of declaration.
+    pub shares: Vec<(String, PathBuf)>,
+    /// `--cpu`.
+    pub cpus: u32,
+    /// `--mem`, in MiB.
+    pub memory_mib: u32,
+}
+
+/// Plans the volumes of `spec` as rkt did. `configs` says for every app how its image wants to be run.
+///
+/// # Errors
+/// [`PlanError`] with every fault found.
+pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanError> {
+    let profile = Profile::RKT;
+    let mut faults = volumes::check_names(spec);
+    let mut table = VolumeTable::new(spec);
+    let mut guest = GuestTree::default();
+    let all: Vec<String> = spec.apps.iter().map(|app| format!("{}.service", app.name)).collect();
+    let mut mounts = Vec::new();
+    for volume in &spec.volumes {
+        volume_directory(&mut guest, volume);
+        if let VolumeKind::Host(_) = volume.kind {
+            let mut mount = MountUnit::new(tag(volume), layout::shared_volume(&volume.name), "9p");
+            mount.options = vec!["trans=virtio".into()];
+            mount.required_by.clone_from(&all);
+            mount.volume = Some(volume.name.clone());
+            mounts.push(mount);
+        }
+    }
+    let sources = BTreeMap::new();
+    let systemd_version = unit_name::HASHED_NAMES_SINCE;
+    let roots = Roots { image: None, sources: &sources, profile: &profile, systemd_version };
+    for ((app, config), service) in spec.apps.iter().zip(configs).zip(&all) {
+        match volumes::mounts_of(app, &config.mount_points, spec.implicit_volumes, &mut table, &roots) {
+            Ok(of_app) => mounts.extend(of_app.iter().map(|mount| {
+                let what = mount.within(layout::shared_volume(&mount.volume));
+                let place = path::below(&layout::app_root(&app.name), &mount.place);
+                rkt_directory(&mut guest, &place);
+                let mut unit = MountUnit::new(what, place, profile.bind_type);
+                unit.options = units::bind_options(&profile, mount.read_only, mount.flags);
+                unit.read_only = mount.read_only;
+                unit.required_by = vec![service.clone()];
+                unit.volume = Some(mount.volume.clone());
+                unit
+            })),
+            Err(found) => faults.extend(found),
+        }
+    }
+    faults.extend(spec.volumes.iter().filter_map(not_rkts));
+    for mount in &mounts {
+        let fault = mount.write(&profile, &mut guest).err().map(|reason| unwritable(mount, &reason));
+        faults.extend(fault);
+    }
+    if !faults.is_empty() {
+        return Err(PlanError { faults });
+    }
+    let shares = spec.volumes.iter().filter_map(|volume| match &volume.kind {
+        VolumeKind::Host(host) => Some((tag(volume), host.source.clone())),
+        VolumeKind::Empty(_) => None,
+    });
+    let (cpus, memory_mib) = (spec.machine.cpus, spec.machine.memory_mib);
+    Ok(RktPlan { guest, mounts, shares: shares.collect(), cpus, memory_mib })
+}
+
+impl RktPlan {
+    /// The arguments that share the volumes with `lkvm`, in the order of declaration.
+    #[must_use]
+    pub fn lkvm_share_args(&self) -> Vec<OsString> {
+        let share = |(tag, source): &(String, PathBuf)| {
+            let mut arg = OsString::from("--9p=");
+            arg.push(source);
+            arg.push(format!(",{tag}"));
+            arg
+        };
+        self.shares.iter().map(share).collect()
+    }
+
+    /// The whole command line of `lkvm`: the kernel and the directory of the guest's root are relative to where it is
+    /// run, as rkt had it.
+    #[must_use]
+    pub fn lkvm_argv(&self) -> Vec<OsString> {
+        let mut argv: Vec<OsString> = ["lkvm", "run", "--name", "isopod", "--no-dhcp", "--console=virtio"].map(OsString::from).to_vec();
+        let (cpus, memory) = (self.cpus.to_string(), self.memory_mib.to_string());
+        for (switch, value) in [
+            ("--cpu", cpus.as_str()),
+            ("--mem", &memory),
+            ("--kernel", "bzImage"),
+            ("--disk", ROOT),
+            ("--params", &format!("console=hvc0 {PARAMETERS}")),
+        ] {
+            argv.extend([switch.into(), value.into()]);
+        }
+        argv.extend(self.lkvm_share_args());
+        argv
+    }
+
+    /// The arguments that share the volumes with QEMU.
+    #[must_use]
+    pub fn qemu_share_args(&self) -> Vec<OsString> {
+        self.qemu().share_args()
+    }
+
+    /// The whole command line of QEMU.
+    #[must_use]
+    pub fn qemu_argv(&self) -> Vec<OsString> {
+        let qemu = self.qemu();
+        std::iter::once(qemu.program.clone().into_os_string()).chain(qemu.argv()).collect()
+    }
+
+    fn qemu(&self) -> Qemu {
+        let shares = std::iter::once(("/dev/root".to_owned(), PathBuf::from(ROOT))).chain(self.shares.iter().cloned());
+        let mut fsdevs = Vec::new();
+        let mut devices = Vec::new();
+        for (i, (tag, path)) in shares.enumerate() {
+            let id = format!("share{i}");
+            let properties = vec![("fsdev", id.clone()), ("mount_tag", tag)];
+            devices.push(Device { driver: "virtio-9p-pci", properties });
+            fsdevs.push(Fsdev { id, path, security_model: SecurityModel::Passthrough, read_only: false });
+        }
+        Qemu {
+            program: PathBuf::from("qemu-system-x86_64"),
+            machine: qemu::Machine { board: "q35", options: "vmport=off", accel: Accelerator::Kvm },
+            cpu: "host".into(),
+            smp: self.cpus,
+            memory_mib: self.memory_mib,
+            kernel: "bzImage".into(),
+            initrd: None,
+            append: format!("console=ttyS0 root=/dev/root rootfstype=9p rootflags=trans=virtio {PARAMETERS}"),
+            serial: layout::CONSOLE_LOG.into(),
+            chardevs: Vec::new(),
+            blockdevs: Vec::new(),
+            fsdevs,
+            devices,
+        }
+    }
+}
+
+/// The directory of the guest's root, relative to where the hypervisor is run (rkt's name for it).
+const ROOT: &str = "stage1/rootfs";
+
+/// What both hypervisors' kernels are told.
+const PARAMETERS: &str = "rw init=/usr/lib/systemd/systemd quiet";
+
+/// rkt made every directory for root only.
+fn rkt_directory(guest: &mut GuestTree, path: &Path) {
+    for dir in path::ancestors_down(path) {
+        if !guest.entries.contains_key(dir) {
+            guest.directory(dir, 0o700);
+        }
+    }
+}
+
+fn volume_directory(guest: &mut GuestTree, volume: &Volume) {
+    let path = layout::shared_volume(&volume.name);
+    rkt_directory(guest, &path);
+    if let VolumeKind::Empty(empty) = &volume.kind {
+        let (mode, uid, gid) = (empty.mode.unwrap_or(0o700), empty.uid.unwrap_or(0), empty.gid.unwrap_or(0));
+        guest.insert(&path, Entry { kind: EntryKind::Directory, mode, uid, gid });
+    }
+}
+
+/// A volume's tag: its name, shortened where a tag cannot be so long.
+fn tag(volume: &Volume) -> String {
+    machine::tag(&volume.name, MAX_TAG_BYTES)
+}
+
+/// What rkt had no word for, or lkvm none.
+fn not_rkts(volume: &Volume) -> Option<Fault> {
+    let name = volume.name.clone();
+    match &volume.kind {
+        VolumeKind::Empty(empty) if empty.size_bytes.is_some() || empty.medium == Medium::Disk => Some(Fault::Volume {
+            volume: name,
+            reason: "the profile `rkt` has no empty volumes with a size or on disk".into(),
+        }),
+        VolumeKind::Host(HostVolume { recursive, propagation, .. })
+            if !recursive || *propagation != Propagation::Private =>
+        {
+            Some(Fault::Volume {
+                volume: name,
+                reason: "the profile `rkt` shares whole directories: it has no `recursive=false` and no `propagation`".into(),
+            })
+        }
+        VolumeKind::Host(host) if host.source.as_os_str().as_encoded_bytes().contains(&b',') => Some(Fault::Source {
+            volume: name,
+            path: host.source.clone(),
+            reason: "lkvm ends a path at its first comma, and has no way to write one".into(),
+        }),
+        _ => None,
+    }
+}
+
+fn unwritable(mount: &MountUnit, reason: &Unwritable) -> Fault {
+    Fault::Host {
+        what: format!("cannot write the unit that mounts `{}`", mount.place.display()),
+        reason: reason.to_string(),
+        hint: "name another path".into(),
+    }
+}

@@ -1,0 +1,278 @@
+//! The protocol as its users see it: messages there and back, hostile bytes, the greeting, streams that stall.
+
+use std::time::Duration;
+
+use isopod_protocol::PROTOCOL_VERSION;
+use isopod_protocol::codec::{
+    MAX_MESSAGE_BYTES, ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
+};
+use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
+use isopod_protocol::message::{
+    BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, HostStream, SyncFailure,
+};
+use isopod_protocol::mux::{self, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+fn cause() -> impl Strategy<Value = FailureCause> {
+    let log = prop::collection::vec(any::<String>(), 0..5);
+    (any::<String>(), any::<Option<String>>(), any::<String>(), log, 0..3).prop_map(
+        |(unit, volume, result, log, kind)| match kind {
+            0 => FailureCause::Mount { unit, volume, result, log },
+            1 => FailureCause::Dependency { unit, result, log },
+            _ => FailureCause::Unit { unit, result, log },
+        },
+    )
+}
+
+fn status() -> impl Strategy<Value = ExitStatus> {
+    prop_oneof![
+        any::<i32>().prop_map(ExitStatus::Code),
+        (any::<i32>(), any::<bool>()).prop_map(|(signal, core)| ExitStatus::Signal { signal, core }),
+    ]
+}
+
+fn guest_message() -> impl Strategy<Value = GuestMessage> {
+    let times = any::<[u64; 4]>().prop_map(|[a, b, c, d]| BootTimes {
+        agent_started_ms: a,
+        pipes_open_ms: b,
+        systemd_ms: c,
+        connected_ms: d,
+    });
+    let failure = any::<(String, String)>();
+    prop_oneof![
+        times.prop_map(GuestMessage::Ready),
+        any::<(u16, u64)>().prop_map(|(app, uptime_ms)| GuestMessage::Started { app, uptime_ms }),
+        (any::<u16>(), cause()).prop_map(|(app, cause)| GuestMessage::Failed { app, cause }),
+        (any::<u16>(), status()).prop_map(|(app, status)| GuestMessage::Exited { app, status }),
+        Just(GuestMessage::AllEnded),
+        prop::collection::vec(failure, 0..4).prop_map(|failed| GuestMessage::Synced {
+            failed: failed.into_iter().map(|(mount_point, error)| SyncFailure { mount_point, error }).collect(),
+        }),
+        any::<String>().prop_map(|text| GuestMessage::Warning { text }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn messages_come_back_equal(message in guest_message()) {
+        let bytes = encode(&message).unwrap();
+        prop_assert_eq!(u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize, bytes.len() - 4);
+        prop_assert_eq!(decode::<GuestMessage>(&bytes[4..]).unwrap(), message);
+    }
+
+    #[test]
+    fn garbage_is_an_error_or_a_message_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode::<GuestMessage>(&bytes);
+        let _ = decode::<HostMessage>(&bytes);
+        let _ = decode::<GuestStream>(&bytes);
+        let _ = futures::executor::block_on(read_message::<_, GuestMessage>(&mut &bytes[..]));
+    }
+
+    #[test]
+    fn a_message_cut_short_or_with_a_tail_is_refused(message in guest_message(), cut in any::<prop::sample::Index>()) {
+        let mut bytes = encode(&message).unwrap();
+        let short = &bytes[4..][..cut.index(bytes.len() - 4)];
+        prop_assert!(decode::<GuestMessage>(short).is_err());
+        bytes.push(0);
+        let refused = matches!(decode::<GuestMessage>(&bytes[4..]), Err(ReadMessageError::Trailing { bytes: 1 }));
+        prop_assert!(refused);
+    }
+}
+
+/// The bytes on the wire, pinned: another build reads these or has another version.
+#[test]
+fn the_encoding_is_pinned() {
+    let bytes = |message: &GuestMessage| encode(message).unwrap()[4..].to_vec();
+    assert_eq!(bytes(&GuestMessage::Started { app: 300, uptime_ms: 5 }), [1, 0xac, 2, 5]);
+    assert_eq!(bytes(&GuestMessage::Exited { app: 0, status: ExitStatus::Code(-1) }), [3, 0, 0, 1]);
+    assert_eq!(bytes(&GuestMessage::AllEnded), [4]);
+    assert_eq!(bytes(&GuestMessage::Synced { failed: Vec::new() }), [5, 0]);
+    assert_eq!(bytes(&GuestMessage::Warning { text: "x".into() }), [6, 1, b'x']);
+    assert_eq!(encode(&HostStream::Control).unwrap(), [1, 0, 0, 0, 0]);
+    assert_eq!(encode(&HostMessage::Stop { grace_ms: 1 }).unwrap(), [2, 0, 0, 0, 0, 1]);
+    assert_eq!(encode(&HostMessage::Signal { app: 1, signal: 9 }).unwrap(), [3, 0, 0, 0, 1, 1, 9]);
+    assert_eq!(encode(&HostMessage::Finish).unwrap(), [1, 0, 0, 0, 2]);
+    assert_eq!(encode(&GuestStream::Stderr { app: 2 }).unwrap(), [2, 0, 0, 0, 2, 2]);
+}
+
+#[tokio::test]
+async fn lengths_over_the_limit_are_refused_on_both_sides() {
+    let text = "x".repeat(MAX_MESSAGE_BYTES);
+    let refused = encode(&GuestMessage::Warning { text });
+    assert!(matches!(refused, Err(WriteMessageError::TooLong { bytes }) if bytes > MAX_MESSAGE_BYTES));
+    let claim = u32::MAX.to_le_bytes();
+    let refused = read_message::<_, GuestMessage>(&mut &claim[..]).await;
+    assert!(matches!(refused, Err(ReadMessageError::TooLong { bytes: u32::MAX })));
+}
+
+#[tokio::test]
+async fn an_end_between_messages_is_an_end_and_one_inside_is_not() {
+    let end = read_message::<_, HostMessage>(&mut &b""[..]).await;
+    assert!(matches!(end, Ok(None)));
+    for cut in [&[1, 0][..], &[9, 0, 0, 0, 1][..]] {
+        let cut = read_message::<_, HostMessage>(&mut &*cut).await;
+        assert!(matches!(cut, Err(ReadMessageError::Truncated)));
+    }
+}
+
+const HOST: handshake::Nonce = [1; NONCE_BYTES];
+const GUEST: handshake::Nonce = [2; NONCE_BYTES];
+
+/// Writes `bytes` in chunks of the given sizes, again and again, and hands the port back.
+async fn dribble(mut port: DuplexStream, bytes: Vec<u8>, sizes: &[usize]) -> DuplexStream {
+    let mut rest = &bytes[..];
+    for &size in sizes.iter().cycle() {
+        let (chunk, tail) = rest.split_at(size.clamp(1, rest.len().max(1)).min(rest.len()));
+        port.write_all(chunk).await.unwrap();
+        tokio::task::yield_now().await;
+        rest = tail;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    port
+}
+
+/// A greeting over a port of `capacity` bytes, on which `noise` came first towards the host; the port is then clean.
+async fn greet(noise: Vec<u8>, capacity: usize, sizes: &[usize]) {
+    let (mut host, guest) = tokio::io::duplex(capacity);
+    let greeting = async {
+        handshake::host(&mut host, HOST).await.unwrap();
+        host.write_all(b"from the host").await.unwrap();
+        let mut bytes = [0; 14];
+        host.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"from the guest");
+    };
+    let answering = async {
+        let mut guest = dribble(guest, noise, sizes).await;
+        handshake::guest(&mut guest, GUEST).await.unwrap();
+        guest.write_all(b"from the guest").await.unwrap();
+        let mut bytes = [0; 13];
+        guest.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"from the host");
+        guest
+    };
+    tokio::join!(greeting, answering);
+}
+
+#[test]
+fn the_greeting_survives_noise_and_chunks() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let noise = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200),
+        // Noise that looks like a greeting: beginnings of frames, and whole ones of an earlier connection.
+        prop::collection::vec(
+            prop_oneof![
+                Just(b"\x80IsoRPL".to_vec()),
+                Just(b"\x80IsoRPL\n\x01\0\0\0cut off".to_vec()),
+                Just([&b"\x80IsoRPL\n\x01\0\0\0"[..], &[7; 2 * NONCE_BYTES]].concat()),
+                Just(b"\x80\x80Iso".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..50),
+            ],
+            0..6
+        )
+        .prop_map(|parts| parts.concat()),
+    ];
+    let config = ProptestConfig::with_cases(200);
+    proptest!(config, |(noise in noise, capacity in 1usize..100, sizes in prop::collection::vec(1usize..60, 1..4))| {
+        runtime.block_on(greet(noise, capacity, &sizes));
+    });
+}
+
+#[tokio::test]
+async fn a_guest_answers_the_host_that_began_anew() {
+    let (mut port, mut guest) = tokio::io::duplex(1024);
+    let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
+    // The first host says HELLO and leaves before it says READY; a stale READY follows.
+    let mut greeting = Box::pin(handshake::host(&mut port, [9; NONCE_BYTES]));
+    let abandoned = tokio::time::timeout(Duration::from_millis(1), async {
+        std::future::poll_fn(|cx| {
+            let _ = greeting.as_mut().poll(cx);
+            std::task::Poll::<()>::Pending
+        })
+        .await;
+    });
+    let _ = abandoned.await;
+    drop(greeting);
+    port.write_all(&[b"\x80IsoRDY\n".as_slice(), &[3; NONCE_BYTES]].concat()).await.unwrap();
+    handshake::host(&mut port, HOST).await.unwrap();
+    answering.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn other_versions_and_endless_noise_are_refused() {
+    // A guest answers a host of another version, which so learns of it; and then one of its own.
+    let (mut port, mut guest) = tokio::io::duplex(1024);
+    let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
+    let hello = [b"\x80IsoHLO\n".as_slice(), &(PROTOCOL_VERSION + 1).to_le_bytes(), &HOST].concat();
+    port.write_all(&hello).await.unwrap();
+    let mut reply = vec![0; 8 + 4 + 2 * NONCE_BYTES];
+    port.read_exact(&mut reply).await.unwrap();
+    assert_eq!(reply[8..12], PROTOCOL_VERSION.to_le_bytes());
+    handshake::host(&mut port, [5; NONCE_BYTES]).await.unwrap();
+    answering.await.unwrap().unwrap();
+
+    reply[8] += 1;
+    let mut port = tokio::io::join(&reply[..], tokio::io::sink());
+    let refused = handshake::host(&mut port, HOST).await;
+    assert!(matches!(refused, Err(HandshakeError::Version { theirs }) if theirs == PROTOCOL_VERSION + 1));
+
+    let noise = vec![b'x'; MAX_SKIPPED_BYTES + 100];
+    let mut port = tokio::io::join(&noise[..], tokio::io::sink());
+    assert!(matches!(handshake::host(&mut port, HOST).await, Err(HandshakeError::Noise)));
+    let mut port = tokio::io::join(tokio::io::empty(), tokio::io::sink());
+    assert!(matches!(handshake::host(&mut port, HOST).await, Err(HandshakeError::Closed)));
+}
+
+const LIMITS: Limits = Limits { incoming: 4, outgoing: 4 };
+
+#[tokio::test]
+async fn a_stalled_stream_stalls_no_other() {
+    let (host, guest) = tokio::io::duplex(4096);
+    let (_opener, mut incoming, driver) = mux::start(host, Side::Host, LIMITS);
+    tokio::spawn(driver.run());
+    let (opener, _incoming, driver) = mux::start(guest, Side::Guest, LIMITS);
+    tokio::spawn(driver.run());
+
+    let mut stalled = opener.open(&GuestStream::Stdout { app: 0 }).await.unwrap();
+    let mut flowing = opener.open(&GuestStream::Stderr { app: 0 }).await.unwrap();
+    let endless = tokio::spawn(async move { stalled.write_all(&vec![1; 10 << 20]).await });
+    let whole = tokio::spawn(async move {
+        flowing.write_all(&vec![2; 10 << 20]).await.unwrap();
+        flowing.shutdown().await.unwrap();
+    });
+    let mut unread = incoming.next().await.unwrap();
+    let mut read = incoming.next().await.unwrap();
+    for (stream, header) in
+        [(&mut unread, GuestStream::Stdout { app: 0 }), (&mut read, GuestStream::Stderr { app: 0 })]
+    {
+        assert_eq!(read_message::<_, GuestStream>(stream).await.unwrap(), Some(header));
+    }
+    let mut bytes = Vec::new();
+    read.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes.len(), 10 << 20);
+    whole.await.unwrap();
+    assert!(!endless.is_finished());
+    // What the stalled one was allowed to send is there, and no more was.
+    drop(read);
+    let mut held = vec![0; STREAM_WINDOW_BYTES / 4];
+    unread.read_exact(&mut held).await.unwrap();
+    assert!(!endless.is_finished());
+}
+
+#[tokio::test]
+async fn one_stream_too_many_ends_the_conversation() {
+    let (host, guest) = tokio::io::duplex(4096);
+    let (_opener, _incoming, driver) = mux::start(host, Side::Host, LIMITS);
+    let driven = tokio::spawn(driver.run());
+    let generous = Limits { incoming: 0, outgoing: 99 };
+    let (opener, _incoming, driver) = mux::start(guest, Side::Guest, generous);
+    tokio::spawn(driver.run());
+    let mut streams = Vec::new();
+    while let Ok(mut stream) = opener.open(&GuestStream::Stdin { app: 0 }).await {
+        let _ = write_message(&mut stream, &HostStream::Control).await;
+        streams.push(stream);
+    }
+    assert!(matches!(driven.await.unwrap(), Err(MuxError::TooManyStreams { limit: 4 })));
+}

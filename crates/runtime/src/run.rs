@@ -1,0 +1,523 @@
+//! Runs a prepared pod in the foreground: starts its processes, speaks with the agent, and sees to it that nothing is
+//! left when it returns.
+//!
+//! ```text
+//! listen ─> spawn virtiofsd, QEMU ─> agent answers ─> apps run ─> all ended ─> shares written back ─> machine killed
+//!                 │                      │               │
+//!                 └── one of them ends, or the deadline passes, or a third signal: machine killed, an error
+//! ```
+//!
+//! The machine is killed rather than powered off: when the agent has written the shares back, all that it still holds
+//! is lost by intent, and the guest's own shutdown would take longer than everything before it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::process::ExitStatus as ProcessStatus;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use isopod_plan::{PodPlan, layout};
+use isopod_spec::AppName;
+use isopod_vm::agent::{self, Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
+use isopod_vm::launch;
+use isopod_vm::stage::{self, Stage};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::Settings;
+use crate::prepare::PodDir;
+use crate::tail::tail;
+
+const QEMU_LOG: &str = "qemu.log";
+const VIRTIOFSD_LOG: &str = "virtiofsd.log";
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 12;
+
+/// How long the guest may take to write its shares back. The data of a share over a slow disk may be that slow.
+const SYNC_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the agent may take beyond the grace to report apps that it killed.
+const KILL_SLACK: Duration = Duration::from_secs(30);
+
+/// What is copied at a time from a stream of an app's.
+const COPY_BYTES: usize = 64 * 1024;
+
+/// What the caller does with a running pod.
+pub struct Foreground {
+    /// Where a single app's standard input comes from.
+    pub stdin: Box<dyn AsyncRead + Unpin + Send>,
+    /// Where standard output goes.
+    pub stdout: Box<dyn AsyncWrite + Unpin + Send>,
+    /// Where standard error goes.
+    pub stderr: Box<dyn AsyncWrite + Unpin + Send>,
+    /// Each message asks for a stop: the first in order, the second at once, the third kills the machine.
+    pub stop: mpsc::UnboundedReceiver<()>,
+    /// How long apps may take to stop before they are killed.
+    pub grace: Duration,
+    /// How long the guest may take to come up.
+    pub boot_deadline: Duration,
+}
+
+/// How a pod ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Each app's end, in the order of declaration.
+    pub apps: Vec<(AppName, AppEnd)>,
+    /// Which app failed first, if one did.
+    pub first_failed: Option<usize>,
+    /// Shares whose data may not have reached the host, with the reason.
+    pub unsynced: Vec<String>,
+    /// When what happened.
+    pub timings: Timings,
+}
+
+/// How an app ended.
+#[derive(Debug)]
+pub enum AppEnd {
+    /// Its process ended.
+    Exited(ExitStatus),
+    /// It never ran.
+    Failed(FailureCause),
+}
+
+impl AppEnd {
+    /// The exit status a shell would show: 128 and the signal's number for a killed process, 125 for an app that did
+    /// not start.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            AppEnd::Exited(ExitStatus::Code(code)) => u8::try_from(code & 0xff).unwrap_or(125),
+            AppEnd::Exited(ExitStatus::Signal { signal, .. }) => {
+                u8::try_from(signal.saturating_add(128) & 0xff).unwrap_or(125)
+            }
+            AppEnd::Failed(_) => 125,
+        }
+    }
+}
+
+impl Outcome {
+    /// The pod's exit status: that of the app that failed first, otherwise 0.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        self.first_failed.and_then(|app| self.apps.get(app)).map_or(0, |(_, end)| end.exit_status())
+    }
+}
+
+/// When what happened, for benchmarks: host times since the processes were spawned, guest times since its kernel ran.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// The guest's own words.
+    pub boot: BootTimes,
+    /// Host: the agent had answered.
+    pub ready: Duration,
+    /// Guest: the first app's process ran, in milliseconds of guest uptime.
+    pub first_app_ms: u64,
+    /// Host: every app had ended.
+    pub ended: Duration,
+    /// Host: the shares were written back.
+    pub synced: Duration,
+    /// Host: the machine was gone.
+    pub gone: Duration,
+}
+
+/// Why a pod could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A socket or process could not be made.
+    #[error("cannot {action}")]
+    Start {
+        /// What was to be done.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A process of the machine's ended before the pod did.
+    #[error("{process} ended with {status}{}", Lines(.log))]
+    Process {
+        /// Which.
+        process: &'static str,
+        /// How.
+        status: ProcessStatus,
+        /// The last lines that it said.
+        log: Vec<String>,
+    },
+    /// The machine ended by itself.
+    #[error("the guest ended before its apps did{}", Lines(.console))]
+    GuestEnded {
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The guest did not come up in time.
+    #[error("the guest did not come up within {} s{}", .after.as_secs_f32(), Lines(.console))]
+    NoGuest {
+        /// The deadline.
+        after: Duration,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The conversation with the agent broke.
+    #[error("lost the agent in the guest{}", Lines(.console))]
+    Agent {
+        /// Why.
+        source: AgentError,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The apps did not end although they were killed.
+    #[error("the guest did not stop its apps within {} s", .0.as_secs())]
+    NotStopped(Duration),
+    /// The third signal.
+    #[error("the machine was killed on request; what its apps had not written yet is lost")]
+    Killed,
+}
+
+impl RunError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoGuest { .. } => Some(
+                "give it more time with `--boot-timeout`, or more memory with `--memory`; `--accel tcg` avoids KVM".into(),
+            ),
+            Self::GuestEnded { .. } => Some("more memory (`--memory`) helps where the kernel ran out of it".into()),
+            Self::Agent { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Log lines behind an error, indented; nothing where there are none.
+struct Lines<'a>(&'a [String]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        f.write_str("; its last lines:")?;
+        self.0.iter().try_for_each(|line| write!(f, "\n    {line}"))
+    }
+}
+
+/// Runs the pod to its end.
+///
+/// # Errors
+/// [`RunError`]; the machine is gone then, too.
+pub async fn run(
+    plan: &PodPlan,
+    dir: &PodDir,
+    qemu: &Path,
+    settings: &Settings,
+    foreground: Foreground,
+) -> Result<Outcome, RunError> {
+    let started = Instant::now();
+    let (mut machine, port) = Machine::start(plan, dir, qemu, settings)?;
+    let result = match machine.connect(plan, port, foreground.boot_deadline).await {
+        Ok((agent, events)) => {
+            let pod = Pod::new(plan, agent, started);
+            pod.supervise(&mut machine, events, foreground).await
+        }
+        Err(error) => Err(error),
+    };
+    machine.kill().await;
+    result.map(|mut outcome| {
+        outcome.timings.gone = started.elapsed();
+        outcome
+    })
+}
+
+/// The processes of a machine.
+struct Machine<'a> {
+    dir: &'a Path,
+    qemu: Child,
+    virtiofsd: Option<Child>,
+}
+
+impl<'a> Machine<'a> {
+    fn start(
+        plan: &PodPlan,
+        dir: &'a PodDir,
+        qemu: &Path,
+        settings: &Settings,
+    ) -> Result<(Self, UnixListener), RunError> {
+        let dir = dir.path();
+        let failed = |action| move |source| RunError::Start { action, source };
+        let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
+        port.set_nonblocking(true).map_err(failed("listen for the agent"))?;
+        let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
+        let parent = std::process::id();
+        let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
+        let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
+        let mut virtiofsd = None;
+        if let Some((program, args)) = &plan.virtiofsd {
+            let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
+            let command = std::iter::once(program.into()).chain(args.iter().cloned()).collect();
+            let stage = Stage { parent, share: tree.take(), command };
+            let child = launch::spawn(&settings.isopod, &stage, dir, Some(OwnedFd::from(socket)), VIRTIOFSD_LOG);
+            virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
+        }
+        let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
+        let stage = Stage { parent, share: tree, command };
+        let qemu = launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
+        Ok((Self { dir, qemu, virtiofsd }, port))
+    }
+
+    /// Waits for QEMU to connect and for the agent behind it to answer.
+    async fn connect(
+        &mut self,
+        plan: &PodPlan,
+        port: UnixListener,
+        deadline: Duration,
+    ) -> Result<(Agent, Events), RunError> {
+        let begun = Instant::now();
+        let apps = plan.apps.len();
+        let answer = async {
+            let (stream, _): (UnixStream, _) =
+                port.accept().await.map_err(|source| RunError::Start { action: "accept QEMU's connection", source })?;
+            let left = deadline.saturating_sub(begun.elapsed());
+            Ok(agent::connect(stream, apps, left).await)
+        };
+        let answer = tokio::select! {
+            biased;
+            error = self.ended() => return Err(error),
+            answer = tokio::time::timeout(deadline, answer) => answer,
+        };
+        match answer {
+            Ok(Ok(Ok(conversation))) => Ok(conversation),
+            Ok(Err(error)) => Err(error),
+            Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => {
+                Err(RunError::NoGuest { after: deadline, console: self.console() })
+            }
+            Ok(Ok(Err(source))) => Err(self.lost(source).await),
+        }
+    }
+
+    /// Waits until one of the processes ends, which none does before it is killed.
+    async fn ended(&mut self) -> RunError {
+        let Self { qemu, virtiofsd, .. } = self;
+        let virtiofsd = async {
+            match virtiofsd {
+                Some(child) => child.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (process, log, status) = tokio::select! {
+            status = virtiofsd => ("virtiofsd", VIRTIOFSD_LOG, status),
+            status = qemu.wait() => ("QEMU", QEMU_LOG, status),
+        };
+        let status = match status {
+            Ok(status) => status,
+            Err(source) => return RunError::Start { action: "wait for a process", source },
+        };
+        // A guest that reboots, powers off or panics ends QEMU without a complaint.
+        if process == "QEMU" && status.success() {
+            return RunError::GuestEnded { console: self.console() };
+        }
+        let process = if status.code() == Some(i32::from(stage::FAILED)) { "what becomes its process" } else { process };
+        RunError::Process { process, status, log: tail(&self.dir.join(log), LOG_LINES) }
+    }
+
+    /// Why the agent was lost: because the machine ended, if it did.
+    async fn lost(&mut self, source: AgentError) -> RunError {
+        match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
+            Ok(error) => error,
+            Err(_) => RunError::Agent { source, console: self.console() },
+        }
+    }
+
+    fn console(&self) -> Vec<String> {
+        tail(&self.dir.join(layout::CONSOLE_LOG), LOG_LINES)
+    }
+
+    async fn kill(mut self) {
+        // QEMU first: virtiofsd's end would only make it complain.
+        for child in std::iter::once(&mut self.qemu).chain(&mut self.virtiofsd) {
+            if let Err(error) = child.kill().await {
+                tracing::debug!("cannot kill a process of the machine: {error}");
+            }
+        }
+    }
+}
+
+/// Listens on a socket in the pod directory, whose path may be longer than the 107 bytes that an address takes: so it
+/// is named through the directory's descriptor.
+fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
+    let handle = std::fs::File::open(dir)?;
+    StdListener::bind(Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string()).join(name))
+}
+
+/// A pod whose agent has answered.
+struct Pod<'a> {
+    plan: &'a PodPlan,
+    agent: Agent,
+    started: Instant,
+    ends: Vec<Option<AppEnd>>,
+    first_failed: Option<usize>,
+    timings: Timings,
+    copies: JoinSet<()>,
+}
+
+impl<'a> Pod<'a> {
+    fn new(plan: &'a PodPlan, agent: Agent, started: Instant) -> Self {
+        let ends = plan.apps.iter().map(|_| None).collect();
+        let timings = Timings { ready: started.elapsed(), ..Timings::default() };
+        Self { plan, agent, started, ends, first_failed: None, timings, copies: JoinSet::new() }
+    }
+
+    async fn supervise(
+        mut self,
+        machine: &mut Machine<'_>,
+        mut events: Events,
+        foreground: Foreground,
+    ) -> Result<Outcome, RunError> {
+        let Foreground { stdin, stdout, stderr, mut stop, grace, .. } = foreground;
+        let mut stdin = Some(stdin);
+        let (stdout, stderr) = (Sink::new(stdout), Sink::new(stderr));
+        let mut stops = 0;
+        let mut deadline: Option<(Instant, Duration)> = None;
+        let synced = loop {
+            let timeout = async {
+                match deadline {
+                    Some((at, _)) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event,
+                error = machine.ended() => return Err(error),
+                () = timeout => return Err(RunError::NotStopped(deadline.map_or(grace, |(_, after)| after))),
+                Some(()) = stop.recv() => {
+                    stops += 1;
+                    let after = self.stop(stops, grace).await?;
+                    deadline = Some((Instant::now() + after, after));
+                    continue;
+                }
+            };
+            match event {
+                Ok(Event::AllEnded) => {
+                    self.timings.ended = self.started.elapsed();
+                    // Everything was read from the apps; it is written before anything else is said.
+                    while self.copies.join_next().await.is_some() {}
+                    deadline = Some((Instant::now() + SYNC_DEADLINE, SYNC_DEADLINE));
+                    let _ = self.agent.finish().await;
+                }
+                Ok(Event::Synced { failed }) => break failed,
+                Ok(event) => self.hear(event, &mut stdin, &stdout, &stderr),
+                Err(source) => return Err(machine.lost(source).await),
+            }
+        };
+        self.timings.synced = self.started.elapsed();
+        Ok(self.outcome(synced.into_iter().map(|f| format!("{}: {}", f.mount_point, f.error)).collect()))
+    }
+
+    /// Acts on the caller's `stops`th wish to stop; gives the time after which the apps must have ended.
+    async fn stop(&self, stops: u32, grace: Duration) -> Result<Duration, RunError> {
+        let grace = match stops {
+            1 => grace,
+            2 => Duration::ZERO,
+            _ => return Err(RunError::Killed),
+        };
+        tracing::debug!("stopping the apps, with {} s of grace", grace.as_secs());
+        // An agent that is gone is told of by its events.
+        let _ = self.agent.stop(grace).await;
+        Ok(grace + KILL_SLACK)
+    }
+
+    fn hear(
+        &mut self,
+        event: Event,
+        stdin: &mut Option<Box<dyn AsyncRead + Unpin + Send>>,
+        stdout: &Sink,
+        stderr: &Sink,
+    ) {
+        match event {
+            Event::Ready(boot) => self.timings.boot = boot,
+            Event::Started { uptime_ms, .. } => {
+                if self.timings.first_app_ms == 0 {
+                    self.timings.first_app_ms = uptime_ms;
+                }
+            }
+            Event::Stdin { input, .. } => {
+                if let Some(stdin) = stdin.take() {
+                    // Not among the copies: it ends when the caller's input does, which nobody waits for.
+                    tokio::spawn(feed(stdin, input));
+                }
+            }
+            Event::Stdout { output, .. } => drop(self.copies.spawn(copy(output, stdout.clone()))),
+            Event::Stderr { output, .. } => drop(self.copies.spawn(copy(output, stderr.clone()))),
+            Event::Failed { app, cause } => self.end(app, AppEnd::Failed(cause)),
+            Event::Exited { app, status } => self.end(app, AppEnd::Exited(status)),
+            Event::Warning(text) => tracing::warn!("the agent in the guest: {text}"),
+            Event::AllEnded | Event::Synced { .. } => {}
+        }
+    }
+
+    fn end(&mut self, app: usize, end: AppEnd) {
+        if end.exit_status() != 0 && self.first_failed.is_none() {
+            self.first_failed = Some(app);
+        }
+        if let Some(slot) = self.ends.get_mut(app) {
+            *slot = Some(end);
+        }
+    }
+
+    fn outcome(self, unsynced: Vec<String>) -> Outcome {
+        let unknown = || AppEnd::Exited(ExitStatus::Code(125));
+        let ends = self.ends.into_iter().map(|end| end.unwrap_or_else(unknown));
+        let apps = self.plan.apps.iter().map(|app| app.name.clone()).zip(ends).collect();
+        Outcome { apps, first_failed: self.first_failed, unsynced, timings: self.timings }
+    }
+}
+
+/// A stream of the caller's that several apps write to, whole pieces at a time.
+#[derive(Clone)]
+struct Sink(std::sync::Arc<tokio::sync::Mutex<Box<dyn AsyncWrite + Unpin + Send>>>);
+
+impl Sink {
+    fn new(stream: Box<dyn AsyncWrite + Unpin + Send>) -> Self {
+        Self(std::sync::Arc::new(tokio::sync::Mutex::new(stream)))
+    }
+
+    async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stream = self.0.lock().await;
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    }
+}
+
+/// Copies what an app writes. When nobody reads it on our side any more, the app is told by the end of its pipe.
+async fn copy(mut output: agent::Output, sink: Sink) {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match output.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => {
+                if sink.write(&buffer[..n]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Gives an app its standard input, and its end.
+async fn feed(mut stdin: Box<dyn AsyncRead + Unpin + Send>, mut input: agent::Input) {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match stdin.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(n) => {
+                if input.write_all(&buffer[..n]).await.is_err() || input.flush().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    let _ = input.shutdown().await;
+}

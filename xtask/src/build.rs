@@ -1,0 +1,47 @@
+//! Builds `isopod` and its agent, and puts them side by side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::{self, command};
+use crate::failure::Failure;
+use crate::place;
+
+/// Which build of `isopod`. The agent's is the same in both: it is made small, for the guest's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build: for the tests.
+    Debug,
+    /// Quick to run: for people.
+    Release,
+}
+
+/// Builds both.
+///
+/// Returns the path of `isopod`, with the agent beside it as `isopod-agent`.
+pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
+    let (flags, built, dist): (&[&str], _, _) = match profile {
+        Profile::Debug => (&[], "debug/isopod", "dist-debug"),
+        Profile::Release => (&["--release"], "release/isopod", "dist"),
+    };
+    command::run(command("cargo", ["build", "-p", "isopod-cli", "--bin", "isopod"]).args(flags))?;
+    // Static, since the guest image has no libraries when it runs first; without `--target`, so that one directory of
+    // build products serves both.
+    let agent = ["rustc", "--profile", "agent", "-p", "isopod-agent", "--bin", "isopod-agent"];
+    command::run(command("cargo", agent).args(["--", "-C", "target-feature=+crt-static"]))?;
+    let target = place::target();
+    let dist = target.join(dist);
+    fs::create_dir_all(&dist)
+        .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
+    replace(&target.join("agent/isopod-agent"), &dist.join("isopod-agent"))?;
+    replace(&target.join(built), &dist.join("isopod"))?;
+    Ok(dist.join("isopod"))
+}
+
+/// Copies a program over one that may be running, whose file cannot be written.
+fn replace(from: &Path, to: &Path) -> Result<(), Failure> {
+    let new = to.with_extension("new");
+    fs::copy(from, &new)
+        .and_then(|_| fs::rename(&new, to))
+        .map_err(|error| Failure::new(format!("cannot copy `{}` to `{}`", from.display(), to.display())).caused_by(error))
+}
