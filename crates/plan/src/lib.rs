@@ -13,8 +13,11 @@
 //! will ask of images and volumes.
 
 mod decide;
+pub mod document;
+mod explain;
 pub mod facts;
 pub mod fault;
+mod graph;
 pub mod guest_tree;
 pub mod layout;
 pub mod machine;
@@ -31,7 +34,10 @@ pub mod users;
 pub mod volumes;
 
 pub use decide::survey;
+pub use document::Document;
+pub use explain::explain;
 pub use facts::Facts;
 pub use fault::{Fault, PlanError};
+pub use graph::{dot, svg};
 pub use plan::{AppPlan, ImagePlan, PodPlan, ROOT_DIRECTORIES, plan};
 pub use rkt::{RktPlan, plan_rkt};

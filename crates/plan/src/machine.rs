@@ -1,6 +1,7 @@
 //! The machine: how the volumes reach it, its kernel command line, its devices.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use isopod_spec::{Accel, HostVolume, Machine, Propagation, ShareTransport, VolumeName};
@@ -14,17 +15,55 @@ use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, Sec
 /// The devices that the q35 board's root bus takes beside its own.
 pub const PCI_SLOTS: usize = 28;
 
-/// The kernel's command line, a reason each.
-const KERNEL_PARAMETERS: [(&str, &str); 8] = [
-    ("console=ttyS0", "what the kernel and systemd say goes to the console's file"),
-    ("quiet", "each line costs milliseconds at the emulated serial port"),
-    ("panic=-1", "a panic reboots at once, and -no-reboot ends QEMU"),
-    ("cryptomgr.notests", "250 ms of self-tests under emulation"),
-    ("random.trust_cpu=on", "no wait for entropy"),
-    ("8250.nr_uarts=1", "no probing for serial ports that are not there"),
-    ("systemd.unified_cgroup_hierarchy=1", "cgroup v2, whatever the distribution's default"),
-    ("systemd.show_status=0", "no status lines on the console"),
+/// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
+const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
+    (When::Always, "console=ttyS0", "what the kernel and systemd say goes to the console's file"),
+    (When::Always, "quiet", "each line costs milliseconds at the emulated serial port"),
+    (When::Always, "panic=-1", "a panic reboots at once, and -no-reboot ends QEMU"),
+    (When::Always, "cryptomgr.notests", "250 ms of self-tests"),
+    (When::Always, "random.trust_cpu=on", "no wait for entropy"),
+    (When::Always, "8250.nr_uarts=1", "no probing for serial ports that are not there"),
+    (When::Always, "systemd.unified_cgroup_hierarchy=1", "cgroup v2, whatever the distribution's default"),
+    (When::Always, "no_timer_check", "the check fails on a busy host, and the clock is QEMU's"),
+    (When::OneCpu, "noreplace-smp", "150 ms of patching lock prefixes, which one CPU does not need"),
+    (When::OneEmulatedCpu, "nolapic_timer", "110 ms of calibration; the HPET drives the clock then"),
 ];
+
+/// The machines that a kernel parameter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    OneCpu,
+    OneEmulatedCpu,
+}
+
+/// The kernel's command line on that machine.
+#[must_use]
+pub fn kernel_parameters(cpus: u32, accel: Accelerator) -> String {
+    let applies = |when: When| match when {
+        When::Always => true,
+        When::OneCpu => cpus == 1,
+        When::OneEmulatedCpu => cpus == 1 && accel == Accelerator::Tcg,
+    };
+    let parameters = KERNEL_PARAMETERS.iter().filter(|(when, ..)| applies(*when));
+    parameters.map(|(_, parameter, _)| *parameter).collect::<Vec<_>>().join(" ")
+}
+
+/// The board, with what no guest here uses switched off.
+#[must_use]
+pub fn board(accel: Accelerator) -> qemu::Machine {
+    let options = "vmport=off,smm=off,sata=off,smbus=off,i8042=off,graphics=off,usb=off";
+    qemu::Machine { board: "q35", options, accel }
+}
+
+/// The CPU. Emulated string instructions go byte by byte; without these two flags the guest uses others.
+#[must_use]
+pub fn cpu(accel: Accelerator) -> &'static str {
+    match accel {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "max,-erms,-fsrm",
+    }
+}
 
 /// How the host volumes reach the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,35 +256,50 @@ pub fn share_options(transport: &Transport, rkt: bool) -> Vec<String> {
     options.iter().map(|o| (*o).to_owned()).collect()
 }
 
-/// The command line of virtiofsd, whose standard input is the socket that it listens on.
-#[must_use]
-pub fn virtiofsd_argv(daemon: &Virtiofsd, user: HostUser) -> Vec<OsString> {
-    let shared = layout::HOST_SHARE_DIR;
-    let args: Vec<String> = match daemon.flavour {
-        VirtiofsdFlavour::C => vec![
-            "--fd=0".into(),
-            "-f".into(),
-            "-o".into(),
-            format!("source={shared},sandbox=chroot,cache=auto,xattr"),
-        ],
-        VirtiofsdFlavour::Rust => {
-            // An ordinary user's user namespace has one user: nothing can be made a file handle of.
-            let (sandbox, handles) = match user {
-                HostUser::Root => ("chroot", "prefer"),
-                HostUser::Ordinary { .. } => ("none", "never"),
-            };
-            vec![
-                "--fd=0".into(),
-                format!("--shared-dir={shared}"),
-                format!("--sandbox={sandbox}"),
-                format!("--inode-file-handles={handles}"),
-                "--cache=auto".into(),
-                "--xattr".into(),
-                "--announce-submounts".into(),
-            ]
+/// How virtiofsd is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtiofsdCommand {
+    /// The program.
+    pub daemon: Virtiofsd,
+    /// Who runs it.
+    pub user: HostUser,
+}
+
+impl VirtiofsdCommand {
+    /// The arguments with which it serves `shared` on the socket that its standard input is. The path must be absolute
+    /// to be served: the program in C leaves its working directory first.
+    #[must_use]
+    pub fn argv(&self, shared: &Path) -> Vec<OsString> {
+        match self.daemon.flavour {
+            VirtiofsdFlavour::C => {
+                let mut options = OsString::from("sandbox=chroot,cache=auto,xattr,source=");
+                options.push(backslash_commas(shared.as_os_str()));
+                vec!["--fd=0".into(), "-f".into(), "-o".into(), options]
+            }
+            VirtiofsdFlavour::Rust => {
+                // An ordinary user's user namespace has one user: nothing can be made a file handle of.
+                let (sandbox, handles) = match self.user {
+                    HostUser::Root => ("chroot", "prefer"),
+                    HostUser::Ordinary { .. } => ("none", "never"),
+                };
+                let mut shared_dir = OsString::from("--shared-dir=");
+                shared_dir.push(shared);
+                let options = ["--cache=auto", "--xattr", "--announce-submounts"].map(OsString::from);
+                let first = ["--fd=0".into(), shared_dir, format!("--sandbox={sandbox}").into()];
+                let handles = format!("--inode-file-handles={handles}").into();
+                first.into_iter().chain([handles]).chain(options).collect()
+            }
         }
-    };
-    args.into_iter().map(OsString::from).collect()
+    }
+}
+
+/// libfuse's escape in option lists.
+fn backslash_commas(path: &OsStr) -> OsString {
+    let escaped = path.as_bytes().iter().flat_map(|byte| match byte {
+        b',' | b'\\' => vec![b'\\', *byte],
+        byte => vec![*byte],
+    });
+    OsString::from_vec(escaped.collect())
 }
 
 /// Decides between KVM and emulation. A notice says why not KVM, where it was tried.
@@ -325,16 +379,15 @@ pub fn qemu(
         filename: disk.file.clone(),
         read_only: disk.read_only,
     });
-    let append: Vec<&str> = KERNEL_PARAMETERS.iter().map(|(parameter, _)| *parameter).collect();
     Ok(Qemu {
         program: PathBuf::from("qemu-system-x86_64"),
-        machine: qemu::Machine { board: "q35", options: "vmport=off,smm=off,sata=off,usb=off,hpet=off", accel },
-        cpu: if accel == Accelerator::Kvm { "host" } else { "max" }.to_owned(),
+        machine: board(accel),
+        cpu: cpu(accel).to_owned(),
         smp: machine.cpus,
         memory_mib: machine.memory_mib,
         kernel: host.guest.kernel.clone(),
         initrd: Some(PathBuf::from(layout::INITRD)),
-        append: append.join(" "),
+        append: kernel_parameters(machine.cpus, accel),
         serial: PathBuf::from(layout::CONSOLE_LOG),
         chardevs,
         blockdevs: blockdevs.collect(),

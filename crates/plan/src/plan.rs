@@ -1,7 +1,6 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use isopod_protocol::config::{CONFIG_VERSION, GuestApp, GuestConfig, GuestMount};
@@ -11,7 +10,7 @@ use crate::decide::{self, Decided};
 use crate::facts::{Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
-use crate::machine::{self, Disk, SharedVolume, Sharing, Transport};
+use crate::machine::{self, Disk, SharedVolume, Sharing, Transport, VirtiofsdCommand};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::process::Process;
 use crate::profile::{Profile, ShareLayout};
@@ -40,8 +39,8 @@ pub struct PodPlan {
     pub guest: GuestTree,
     /// The machine.
     pub qemu: Qemu,
-    /// virtiofsd's program and arguments, where it is needed.
-    pub virtiofsd: Option<(PathBuf, Vec<OsString>)>,
+    /// virtiofsd, where it is needed.
+    pub virtiofsd: Option<VirtiofsdCommand>,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -128,7 +127,7 @@ impl Planner<'_> {
         let guest = self.guest_tree(&apps, images.len(), &mounts, sharing.as_ref())?;
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
             Transport::Virtiofs(daemon) => {
-                Some((daemon.program.clone(), machine::virtiofsd_argv(daemon, self.facts.host.user)))
+                Some(VirtiofsdCommand { daemon: daemon.clone(), user: self.facts.host.user })
             }
             Transport::NineP => None,
         });
@@ -251,11 +250,7 @@ impl Planner<'_> {
         let root = if on_host { layout::shared_volume(&mount.volume) } else { layout::empty_volume(&mount.volume) };
         let what = mount.within(root.clone());
         let place = path::below(&layout::app_root(&app.name), &mount.place);
-        let mut unit = MountUnit::new(what, place, self.profile.bind_type);
-        unit.options = units::bind_options(&self.profile, mount.read_only, mount.flags);
-        unit.read_only = mount.read_only;
-        unit.volume = Some(mount.volume.clone());
-        unit.required_by = vec![app.unit.clone()];
+        let mut unit = MountUnit::bind(what, place, mount, &self.profile, &app.unit);
         unit.after = shared.iter().filter(|m| root.starts_with(&m.place)).map(|m| m.name.clone()).collect();
         // The innermost mount above it: the last that fits, for parents come first.
         unit.after.extend(of_app.iter().rfind(|m| unit.place.starts_with(&m.place)).map(|m| m.name.clone()));

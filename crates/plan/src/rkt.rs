@@ -16,8 +16,8 @@ use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::profile::Profile;
 use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel};
 use crate::unit::Unwritable;
-use crate::units::{self, MountUnit};
-use crate::volumes::{self, Roots, VolumeTable};
+use crate::units::MountUnit;
+use crate::volumes::{self, Roots, VolumeMount, VolumeTable};
 use crate::{layout, machine, path, unit_name};
 
 /// The longest tag of a 9p share: QEMU's `MAX_TAG_LEN` and kvmtool's.
@@ -30,6 +30,8 @@ pub struct RktPlan {
     pub guest: GuestTree,
     /// The mounts, by app for those of an app.
     pub mounts: Vec<MountUnit>,
+    /// What each app mounts, in the order of declaration.
+    pub app_mounts: Vec<Vec<VolumeMount>>,
     /// The host volumes: tag and source, in the order of declaration.
     pub shares: Vec<(String, PathBuf)>,
     /// `--cpu`.
@@ -48,7 +50,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     let mut table = VolumeTable::new(spec);
     let mut guest = GuestTree::default();
     let all: Vec<String> = spec.apps.iter().map(|app| format!("{}.service", app.name)).collect();
-    let mut mounts = Vec::new();
+    let (mut mounts, mut app_mounts) = (Vec::new(), Vec::new());
     for volume in &spec.volumes {
         volume_directory(&mut guest, volume);
         if let VolumeKind::Host(_) = volume.kind {
@@ -64,17 +66,15 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     let roots = Roots { image: None, sources: &sources, profile: &profile, systemd_version };
     for ((app, config), service) in spec.apps.iter().zip(configs).zip(&all) {
         match volumes::mounts_of(app, &config.mount_points, spec.implicit_volumes, &mut table, &roots) {
-            Ok(of_app) => mounts.extend(of_app.iter().map(|mount| {
-                let what = mount.within(layout::shared_volume(&mount.volume));
-                let place = path::below(&layout::app_root(&app.name), &mount.place);
-                rkt_directory(&mut guest, &place);
-                let mut unit = MountUnit::new(what, place, profile.bind_type);
-                unit.options = units::bind_options(&profile, mount.read_only, mount.flags);
-                unit.read_only = mount.read_only;
-                unit.required_by = vec![service.clone()];
-                unit.volume = Some(mount.volume.clone());
-                unit
-            })),
+            Ok(of_app) => {
+                mounts.extend(of_app.iter().map(|mount| {
+                    let what = mount.within(layout::shared_volume(&mount.volume));
+                    let place = path::below(&layout::app_root(&app.name), &mount.place);
+                    rkt_directory(&mut guest, &place);
+                    MountUnit::bind(what, place, mount, &profile, service)
+                }));
+                app_mounts.push(of_app);
+            }
             Err(found) => faults.extend(found),
         }
     }
@@ -91,7 +91,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         VolumeKind::Empty(_) => None,
     });
     let (cpus, memory_mib) = (spec.machine.cpus, spec.machine.memory_mib);
-    Ok(RktPlan { guest, mounts, shares: shares.collect(), cpus, memory_mib })
+    Ok(RktPlan { guest, mounts, app_mounts, shares: shares.collect(), cpus, memory_mib })
 }
 
 impl RktPlan {

@@ -15,7 +15,11 @@ use isopod_spec::{MountFlags, RootfsAccess, VolumeName};
 use crate::guest_tree::{EntryKind, GuestTree};
 use crate::profile::{Nesting, Profile, ReadOnlyStrategy, Requirements};
 use crate::unit::{self, UnitFile, Unwritable};
+use crate::volumes::VolumeMount;
 use crate::{layout, unit_name};
+
+/// The agent's unit.
+const AGENT_UNIT: &str = "isopod-agent.service";
 
 /// A mount in the guest, as systemd will make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,17 @@ impl MountUnit {
             volume: None,
             read_only: false,
         }
+    }
+
+    /// The bind mount of `what`, a volume or a part of one, that `mount` asks for in the app of `service`.
+    #[must_use]
+    pub fn bind(what: PathBuf, place: PathBuf, mount: &VolumeMount, profile: &Profile, service: &str) -> Self {
+        let mut unit = Self::new(what, place, profile.bind_type);
+        unit.options = bind_options(profile, mount.read_only, mount.flags);
+        unit.read_only = mount.read_only;
+        unit.volume = Some(mount.volume.clone());
+        unit.required_by = vec![service.to_owned()];
+        unit
     }
 
     /// The unit file.
@@ -138,8 +153,7 @@ fn require(tree: &mut GuestTree, service: &str, unit: &str) {
 }
 
 /// The options of a bind mount.
-#[must_use]
-pub fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
+fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
     let mut options = vec!["bind".to_owned()];
     if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
         options.push("ro".to_owned());
@@ -183,7 +197,8 @@ impl AppUnit<'_> {
             ("Description", format!("App {}", self.name)),
             ("DefaultDependencies", "no".to_owned()),
             ("Requires", mounts.clone()),
-            ("After", mounts),
+            // The agent is ready when it holds the pipes open.
+            ("After", format!("{AGENT_UNIT} {mounts}")),
         ];
         Ok(UnitFile::default().section("Unit", unit).section("Service", self.service()?))
     }
@@ -248,10 +263,9 @@ impl AppUnit<'_> {
         tree.directory(&own, 0o700);
         let env = self.process.env.iter().map(|(name, value)| unit::environment_line(name, value));
         tree.file(&own.join("env"), env.collect::<String>(), 0o600);
-        for name in ["stdin", "stdout", "stderr"] {
-            if name != "stdin" || self.stdin {
-                tree.add(&own.join(name), EntryKind::Fifo, 0o666);
-            }
+        // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
+        for name in ["stdout", "stderr"] {
+            tree.add(&own.join(name), EntryKind::Fifo, 0o666);
         }
         Ok(())
     }
@@ -279,14 +293,21 @@ pub fn write_common(tree: &mut GuestTree) {
     ]);
     tree.file(&dir.join("default.target"), target.text(), 0o644);
     let agent = UnitFile::default()
-        .section("Unit", vec![("Description", "Isopod agent".into()), ("DefaultDependencies", "no".into())])
+        .section("Unit", vec![
+            ("Description", "Isopod agent".into()),
+            ("DefaultDependencies", "no".into()),
+            // A guest without its agent is lost to the host, which sees the machine end (QEMU's -no-reboot).
+            ("FailureAction", "reboot-immediate".into()),
+            ("SuccessAction", "reboot-immediate".into()),
+        ])
         .section("Service", vec![
+            ("Type", "notify".into()),
             ("ExecStart", format!("{} serve", layout::AGENT)),
             ("StandardInput", "null".into()),
             ("StandardOutput", "null".into()),
-            ("StandardError", "kmsg".into()),
+            ("StandardError", "null".into()),
             ("OOMScoreAdjust", "-1000".into()),
         ]);
-    tree.file(&dir.join("isopod-agent.service"), agent.text(), 0o644);
-    want_at_boot(tree, "isopod-agent.service");
+    tree.file(&dir.join(AGENT_UNIT), agent.text(), 0o644);
+    want_at_boot(tree, AGENT_UNIT);
 }

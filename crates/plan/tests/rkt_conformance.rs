@@ -1,4 +1,5 @@
 //! Holds the profile `rkt` against what rkt's own code produced, for every case of the conformance folder.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

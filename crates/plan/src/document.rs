@@ -1,0 +1,452 @@
+//! A plan as a document: what `isopod plan` shows, in the form that other programs read (`--format json`) and from which
+//! the text and the pictures are made. It is a format of its own, versioned, and not the planner's types.
+//!
+//! `docs/plan.schema.json` is made from these types.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use isopod_spec::{RootfsAccess, VolumeKind};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::facts::SourceKind;
+use crate::guest_tree::{EntryKind, GuestTree};
+use crate::machine::{PCI_SLOTS, SharedVolume, Transport};
+use crate::plan::{AppPlan, PodPlan};
+use crate::profile::Profile;
+use crate::rkt::RktPlan;
+use crate::units::MountUnit;
+use crate::volumes::{Origin, VolumeMount};
+
+/// The version of the document.
+pub const DOCUMENT_VERSION: u32 = 1;
+
+/// A plan.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// [`DOCUMENT_VERSION`]: raised when a field changes its meaning or goes.
+    pub version: u32,
+    /// The profile: `default` or `rkt`.
+    pub profile: String,
+    /// The apps, in the order of declaration.
+    pub apps: Vec<App>,
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+    /// The mounts that systemd makes in the guest, shares first, then app by app, parents before children.
+    pub mounts: Vec<Mount>,
+    /// The hypervisor.
+    pub hypervisor: Hypervisor,
+    /// virtiofsd's command line, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtiofsd: Option<Vec<Text>>,
+    /// The files that the plan adds to the guest.
+    pub guest_files: Vec<GuestFile>,
+    /// What the user should know; nothing of it keeps the pod from running.
+    pub notices: Vec<String>,
+}
+
+/// An app.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// The unit that runs it.
+    pub unit: String,
+    /// Its image's ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// What it executes; left out in the profile `rkt`, which plans volumes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// Whether it may write to its root filesystem.
+    pub readonly_rootfs: bool,
+    /// Its volumes, in the order in which they are mounted.
+    pub mounts: Vec<AppMount>,
+}
+
+/// What an app executes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// The program's path in the app's root.
+    pub executable: Text,
+    /// Its arguments, the name it is called by first.
+    pub argv: Vec<String>,
+    /// The names of the variables of its environment. Values may be secrets.
+    pub environment: Vec<String>,
+    /// Who it runs as.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Where it starts.
+    pub working_dir: Text,
+}
+
+/// A volume in an app.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppMount {
+    /// The volume.
+    pub volume: String,
+    /// The path that was asked for, cleaned.
+    pub target: Text,
+    /// Where that is in the app's root, links followed.
+    pub place: Text,
+    /// The mount unit.
+    pub unit: String,
+    /// The path within the volume, where it is not the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<Text>,
+    /// Who keeps the app from writing.
+    pub read_only: ReadOnly,
+    /// Who asked for the mount.
+    pub origin: MountOrigin,
+}
+
+/// Who keeps an app from writing through a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadOnly {
+    /// Nobody: it may write.
+    No,
+    /// The host, which lets nothing of the guest write, and the guest's mount besides.
+    Host,
+    /// The guest's mount alone: its root could undo it.
+    Guest,
+}
+
+/// Who asked for a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountOrigin {
+    /// The user.
+    Mount,
+    /// The image, for a volume of the pod.
+    MountPoint,
+    /// The image, and it gets an empty volume of its own.
+    Implicit,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: VolumeType,
+    /// The host's path, links followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Text>,
+    /// The most that an empty volume may hold, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// How a host volume reaches the guest: `virtiofs` or `9p`. Left out for one that is not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+}
+
+/// What a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeType {
+    /// A directory of the host's.
+    HostDirectory,
+    /// A file of the host's.
+    HostFile,
+    /// A directory of the guest's.
+    Empty,
+}
+
+/// A mount unit.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// Its name.
+    pub unit: String,
+    /// `What=`.
+    pub what: Text,
+    /// `Where=`.
+    #[serde(rename = "where")]
+    pub place: Text,
+    /// `Type=`.
+    #[serde(rename = "type")]
+    pub fs_type: String,
+    /// `Options=`.
+    pub options: Vec<String>,
+    /// The units that must be active before it.
+    pub after: Vec<String>,
+    /// The services that do not start without it.
+    pub required_by: Vec<String>,
+    /// The volume that it brings, or is a part of bringing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Whether it is read-only in the guest.
+    pub read_only: bool,
+}
+
+/// The hypervisor.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hypervisor {
+    /// `qemu` or `lkvm`.
+    pub kind: String,
+    /// The arguments that share volumes, in order.
+    pub share_args: Vec<Text>,
+    /// The whole command line, the program first. Paths are relative to the pod's directory.
+    pub argv: Vec<Text>,
+    /// PCI devices used.
+    pub devices_used: usize,
+    /// PCI devices that fit.
+    pub devices_available: usize,
+    /// Guest memory, in MiB.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub cpus: u32,
+}
+
+/// A file that the plan adds to the guest.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestFile {
+    /// Its path.
+    pub path: Text,
+    /// What it is: `directory`, `file`, `symlink` or `fifo`.
+    pub kind: String,
+    /// Its permission bits, octal.
+    pub mode: String,
+}
+
+/// A text of the host's: a string, or where it is no UTF-8 its bytes in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Text {
+    /// UTF-8.
+    String(String),
+    /// Anything else.
+    Bytes {
+        /// Two digits a byte.
+        hex: String,
+    },
+}
+
+impl Text {
+    fn new(text: impl AsRef<OsStr>) -> Self {
+        let text = text.as_ref();
+        match text.to_str() {
+            Some(text) => Self::String(text.to_owned()),
+            None => {
+                Self::Bytes { hex: text.as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect() }
+            }
+        }
+    }
+
+    /// For people: control characters escaped, what is no UTF-8 as `\xNN`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::String(text) => text.chars().flat_map(shown_char).collect(),
+            Self::Bytes { hex } => {
+                let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).unwrap_or(b'?');
+                hex.as_bytes().chunks(2).map(|pair| byte(pair).escape_ascii().to_string()).collect()
+            }
+        }
+    }
+}
+
+fn shown_char(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+}
+
+fn texts(texts: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<Text> {
+    texts.into_iter().map(Text::new).collect()
+}
+
+impl From<&PodPlan> for Document {
+    fn from(plan: &PodPlan) -> Self {
+        let qemu = &plan.qemu;
+        let argv = std::iter::once(qemu.program.clone().into_os_string()).chain(qemu.argv());
+        Document {
+            version: DOCUMENT_VERSION,
+            profile: Profile::DEFAULT.name.into(),
+            apps: plan.apps.iter().map(|app| app_of(app, plan)).collect(),
+            volumes: plan.volumes.iter().map(|volume| volume_of(volume, plan)).collect(),
+            mounts: plan.mounts.iter().map(mount_of).collect(),
+            hypervisor: Hypervisor {
+                kind: "qemu".into(),
+                share_args: texts(qemu.share_args()),
+                argv: texts(argv),
+                devices_used: qemu.devices.iter().filter(|d| d.is_pci()).count(),
+                devices_available: PCI_SLOTS,
+                memory_mib: qemu.memory_mib,
+                cpus: qemu.smp,
+            },
+            virtiofsd: plan.virtiofsd.as_ref().map(|command| {
+                let program = command.daemon.program.clone().into_os_string();
+                texts(std::iter::once(program).chain(command.argv(Path::new(crate::layout::HOST_SHARE_DIR))))
+            }),
+            guest_files: files_of(&plan.guest),
+            notices: plan.notices.clone(),
+        }
+    }
+}
+
+fn shared<'a>(plan: &'a PodPlan, volume: &str) -> Option<&'a SharedVolume> {
+    plan.sharing.as_ref()?.volumes.iter().find(|shared| shared.name.as_str() == volume)
+}
+
+fn app_of(app: &AppPlan, plan: &PodPlan) -> App {
+    let process = &app.process;
+    let root = crate::layout::app_root(&app.name);
+    let mount = |mount: &VolumeMount| {
+        let on_host = shared(plan, mount.volume.as_str()).is_some_and(|shared| shared.read_only);
+        app_mount(mount, &root, on_host)
+    };
+    App {
+        name: app.name.to_string(),
+        unit: app.unit.clone(),
+        image: plan.images.get(app.image).map(|image| image.id.clone()),
+        process: Some(Process {
+            executable: Text::new(&process.executable),
+            argv: process.argv.clone(),
+            environment: process.env.keys().cloned().collect(),
+            uid: process.identity.uid,
+            gid: process.identity.gid,
+            working_dir: Text::new(&process.working_dir),
+        }),
+        readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
+        mounts: app.mounts.iter().map(mount).collect(),
+    }
+}
+
+fn app_mount(mount: &VolumeMount, root: &Path, read_only_on_host: bool) -> AppMount {
+    AppMount {
+        volume: mount.volume.to_string(),
+        target: Text::new(&mount.target),
+        place: Text::new(&mount.place),
+        unit: crate::unit_name::for_path(&crate::path::below(root, &mount.place), ".mount"),
+        sub_path: (!mount.sub_path.as_os_str().is_empty()).then(|| Text::new(&mount.sub_path)),
+        read_only: match (mount.read_only, read_only_on_host) {
+            (false, _) => ReadOnly::No,
+            (true, true) => ReadOnly::Host,
+            (true, false) => ReadOnly::Guest,
+        },
+        origin: match mount.origin {
+            Origin::Mount => MountOrigin::Mount,
+            Origin::MountPoint => MountOrigin::MountPoint,
+            Origin::Implicit => MountOrigin::Implicit,
+        },
+    }
+}
+
+fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan) -> Volume {
+    let name = volume.name.to_string();
+    let shared = shared(plan, &name);
+    let transport = plan.sharing.as_ref().map(|sharing| match sharing.transport {
+        Transport::Virtiofs(_) => "virtiofs",
+        Transport::NineP => "9p",
+    });
+    let (kind, source, size_bytes) = match &volume.kind {
+        VolumeKind::Host(host) => {
+            let kind = match shared.map(|shared| shared.kind) {
+                Some(SourceKind::File) => VolumeType::HostFile,
+                _ => VolumeType::HostDirectory,
+            };
+            (kind, Some(shared.map_or(&host.source, |shared| &shared.source)), None)
+        }
+        VolumeKind::Empty(empty) => (VolumeType::Empty, None, empty.size_bytes),
+    };
+    let transport = shared.and(transport).map(str::to_owned);
+    Volume { name, kind, source: source.map(Text::new), size_bytes, transport }
+}
+
+fn mount_of(mount: &MountUnit) -> Mount {
+    Mount {
+        unit: mount.name.clone(),
+        what: Text::new(&mount.what),
+        place: Text::new(&mount.place),
+        fs_type: mount.fs_type.clone(),
+        options: mount.options.clone(),
+        after: mount.after.clone(),
+        required_by: mount.required_by.clone(),
+        volume: mount.volume.as_ref().map(ToString::to_string),
+        read_only: mount.read_only,
+    }
+}
+
+fn files_of(tree: &GuestTree) -> Vec<GuestFile> {
+    let kind = |kind: &EntryKind| match kind {
+        EntryKind::Directory => "directory",
+        EntryKind::File(_) => "file",
+        EntryKind::Symlink(_) => "symlink",
+        EntryKind::Fifo => "fifo",
+    };
+    let file = |(path, entry): (&std::path::PathBuf, &crate::guest_tree::Entry)| GuestFile {
+        path: Text::new(path),
+        kind: kind(&entry.kind).into(),
+        mode: format!("{:04o}", entry.mode),
+    };
+    tree.entries.iter().map(file).collect()
+}
+
+/// Whose command line a plan of the profile `rkt` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RktHypervisor {
+    /// kvmtool's, rkt's own.
+    Lkvm,
+    /// QEMU's.
+    Qemu,
+}
+
+impl Document {
+    /// The document of a plan of the profile `rkt`.
+    #[must_use]
+    pub fn of_rkt(plan: &RktPlan, spec: &isopod_spec::PodSpec, hypervisor: RktHypervisor) -> Self {
+        let (kind, share_args, argv) = match hypervisor {
+            RktHypervisor::Lkvm => ("lkvm", plan.lkvm_share_args(), plan.lkvm_argv()),
+            RktHypervisor::Qemu => ("qemu", plan.qemu_share_args(), plan.qemu_argv()),
+        };
+        let app = |(app, mounts): (&isopod_spec::App, &Vec<VolumeMount>)| {
+            let root = crate::layout::app_root(&app.name);
+            App {
+                name: app.name.to_string(),
+                unit: format!("{}.service", app.name),
+                image: None,
+                process: None,
+                readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
+                mounts: mounts.iter().map(|mount| app_mount(mount, &root, false)).collect(),
+            }
+        };
+        let volume = |volume: &isopod_spec::Volume| {
+            let (kind, source) = match &volume.kind {
+                VolumeKind::Host(host) => (VolumeType::HostDirectory, Some(Text::new(&host.source))),
+                VolumeKind::Empty(_) => (VolumeType::Empty, None),
+            };
+            let transport = source.is_some().then(|| "9p".to_owned());
+            Volume { name: volume.name.to_string(), kind, source, size_bytes: None, transport }
+        };
+
+        Document {
+            version: DOCUMENT_VERSION,
+            profile: Profile::RKT.name.into(),
+            apps: spec.apps.iter().zip(&plan.app_mounts).map(app).collect(),
+            volumes: spec.volumes.iter().map(volume).collect(),
+            mounts: plan.mounts.iter().map(mount_of).collect(),
+            hypervisor: Hypervisor {
+                kind: kind.into(),
+                share_args: texts(share_args),
+                argv: texts(argv),
+                devices_used: plan.shares.len(),
+                devices_available: PCI_SLOTS,
+                memory_mib: plan.memory_mib,
+                cpus: plan.cpus,
+            },
+            virtiofsd: None,
+            guest_files: files_of(&plan.guest),
+            notices: Vec::new(),
+        }
+    }
+}
