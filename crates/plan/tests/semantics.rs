@@ -1,0 +1,414 @@
+//! What a pod's volumes mean, rule by rule (docs/volumes.md has the rules for users).
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod fixture;
+
+use std::path::Path;
+
+use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
+use isopod_plan::document::{Document, ReadOnly};
+use isopod_plan::facts::{Facts, HostUser, Namespaces, SourceKind, VirtiofsdFlavour};
+use isopod_plan::guest_tree::EntryKind;
+use isopod_plan::path::{Node, NodeKind};
+use isopod_plan::{PodPlan, plan};
+use isopod_spec::{
+    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, RootfsAccess,
+    ShareTransport, VolumeKind,
+};
+
+fn planned(pod: &PodSpec, image: &[&str]) -> PodPlan {
+    plan(pod, &facts(pod, image)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused(pod: &PodSpec, facts: &Facts) -> String {
+    plan(pod, facts).expect_err("must be refused").to_string()
+}
+
+/// Each mount of the first app: target, who keeps it read-only.
+fn access(plan: &PodPlan) -> Vec<(String, ReadOnly)> {
+    let document = Document::from(plan);
+    document.apps[0].mounts.iter().map(|m| (m.target.shown(), m.read_only)).collect()
+}
+
+fn places(plan: &PodPlan) -> Vec<String> {
+    plan.apps[0].mounts.iter().map(|m| m.place.display().to_string()).collect()
+}
+
+fn unit(plan: &PodPlan, name: &str) -> String {
+    let path = Path::new(isopod_plan::layout::UNIT_DIR).join(name);
+    plan.guest.text(&path).unwrap_or_else(|| panic!("no unit `{name}`")).to_owned()
+}
+
+fn point(name: &str, path: &str, read_only: bool) -> MountPoint {
+    MountPoint { name: volume_name(name), path: path.into(), read_only }
+}
+
+#[test]
+fn read_only_is_the_volumes_then_the_mounts_then_the_images() {
+    // volume says, mount says, image says at that path: result
+    let cases = [
+        (None, None, None, false),
+        (None, None, Some(true), true),
+        (None, Some(false), Some(true), false),
+        (None, Some(true), Some(false), true),
+        (Some(false), Some(true), Some(true), false),
+        (Some(true), Some(false), None, true),
+    ];
+    for (volume, of_mount, image, expected) in cases {
+        let mut pod = pod();
+        pod.volumes = vec![host("data", "/srv")];
+        pod.volumes[0].read_only = volume;
+        pod.apps[0].mounts = vec![mount("data", "/d/")];
+        pod.apps[0].mounts[0].read_only = of_mount;
+        let mut facts = facts(&pod, &[]);
+        let config = &mut facts.apps[0].image.as_mut().unwrap().config;
+        config.mount_points.extend(image.map(|ro| point("other", "/d", ro)));
+        let plan = plan(&pod, &facts).unwrap();
+        assert_eq!(plan.apps[0].mounts[0].read_only, expected, "{volume:?} {of_mount:?} {image:?}");
+    }
+}
+
+#[test]
+fn the_host_enforces_read_only_where_no_mount_is_writable() {
+    let mut pod = pod();
+    pod.apps.push(app("other"));
+    pod.volumes = vec![host("both", "/b"), host("ro", "/r")];
+    pod.apps[0].mounts = vec![read_only("both", "/both"), read_only("ro", "/ro")];
+    pod.apps[1].mounts = vec![mount("both", "/both"), read_only("ro", "/ro")];
+    let plan = planned(&pod, &[]);
+    assert_eq!(access(&plan), [("/both".into(), ReadOnly::Guest), ("/ro".into(), ReadOnly::Host)]);
+    let shared: Vec<(&str, bool)> =
+        plan.sharing.as_ref().unwrap().volumes.iter().map(|v| (v.name.as_str(), v.read_only)).collect();
+    assert_eq!(shared, [("both", false), ("ro", true)]);
+    assert_eq!(
+        plan.notices,
+        ["volume `both` is read-only for app `web` by the guest alone, since another mount of it is writable"]
+    );
+    assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,ro\n"));
+}
+
+#[test]
+fn nested_targets_are_mounted_parent_first_and_systemd_is_told() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("inner"), host("outer", "/o"), empty("deep")];
+    pod.apps[0].mounts = vec![mount("deep", "/a/b/c"), mount("inner", "/a/b"), mount("outer", "/a")];
+    let plan = planned(&pod, &[]);
+    assert_eq!(places(&plan), ["/a", "/a/b", "/a/b/c"]);
+    let text = unit(&plan, "opt-stage2-web-rootfs-a-b-c.mount");
+    assert!(text.contains("After=opt-stage2-web-rootfs-a-b.mount\n"), "{text}");
+    assert!(text.contains("Requires=opt-stage2-web-rootfs-a-b.mount\n"), "{text}");
+    let text = unit(&plan, "opt-stage2-web-rootfs-a.mount");
+    assert!(text.contains("After=mnt.mount opt-stage2-web-rootfs.mount\n"), "{text}");
+    // `/a/b/c` lies in the empty volume `inner`, which the plan can fill; `/a/b` in the host's, which systemd does.
+    assert!(plan.guest.entries.contains_key(Path::new("/isopod/volumes/inner/c")));
+}
+
+#[test]
+fn links_of_the_image_are_followed_inside_the_apps_root() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("a"), empty("b"), empty("c")];
+    pod.apps[0].mounts = vec![mount("a", "/var/run/x"), mount("b", "/up"), mount("c", "/rel/y")];
+    let image = ["/var/run -> /run", "/run/", "/up -> ../../../../etc/conf", "/etc/conf/", "/rel -> var/run/../lib", "/var/lib/"];
+    let plan = planned(&pod, &image);
+    // `..` behind a link is that of where it leads: /var/run/.. is /.
+    assert_eq!(places(&plan), ["/etc/conf", "/lib/y", "/run/x"]);
+    let mut pod = pod.clone();
+    pod.apps[0].mounts = vec![mount("a", "/loop/x")];
+    let facts = facts(&pod, &["/loop -> /loop"]);
+    assert!(refused(&pod, &facts).contains("too many symbolic links, `/loop` is among them"));
+}
+
+#[test]
+fn two_targets_that_are_one_place_are_refused() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("a"), empty("b")];
+    pod.apps[0].mounts = vec![mount("a", "/var/run/x"), mount("b", "/run/x")];
+    let facts = facts(&pod, &["/var/run -> /run", "/run/"]);
+    let words = refused(&pod, &facts);
+    assert!(words.contains("mounts both volume `b` and volume `a` at `/run/x`") || words.contains("mounts both volume `a` and volume `b` at `/run/x`"), "{words}");
+}
+
+#[test]
+fn a_link_may_lead_a_shallow_target_below_a_deeper_one() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("deep"), empty("shallow")];
+    pod.apps[0].mounts = vec![mount("shallow", "/l"), mount("deep", "/x/y")];
+    let plan = planned(&pod, &["/l -> /x/y/z", "/x/y/z/"]);
+    assert_eq!(places(&plan), ["/x/y", "/x/y/z"]);
+}
+
+#[test]
+fn a_missing_mount_point_is_made_or_refused() {
+    let mut pod = pod();
+    pod.volumes = vec![host("parent", "/p"), empty("child")];
+    pod.apps[0].mounts = vec![read_only("parent", "/a"), mount("child", "/a/b")];
+    let mut known = facts(&pod, &[]);
+    let words = refused(&pod, &known);
+    assert!(words.ends_with("it does not exist, and volume `parent`, in which it would be, is read-only"), "{words}");
+    known.sources.get_mut(&volume_name("parent")).unwrap().tree = tree(&["/b/"]);
+    assert_eq!(places(&plan(&pod, &known).unwrap()), ["/a", "/a/b"]);
+    // In the image: with the owners and modes of what is there already.
+    let mut pod = pod.clone();
+    pod.apps[0].mounts = vec![mount("child", "/opt/x/y")];
+    let mut known = facts(&pod, &["/opt/"]);
+    let node = Node { kind: NodeKind::Directory, mode: 0o750, uid: 3, gid: 4 };
+    known.apps[0].image.as_mut().unwrap().tree.0.insert("/opt".into(), node);
+    let plan = plan(&pod, &known).unwrap();
+    let upper = |path: &str| {
+        let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper").join(path).as_path()];
+        (entry.mode, entry.uid, entry.gid)
+    };
+    assert_eq!([upper("opt"), upper("opt/x"), upper("opt/x/y")], [(0o750, 3, 4), (0o755, 0, 0), (0o755, 0, 0)]);
+}
+
+#[test]
+fn files_are_mounted_on_files() {
+    let mut pod = pod();
+    pod.volumes = vec![host("conf", "/etc/app.conf"), host("dir", "/srv")];
+    pod.apps[0].mounts = vec![mount("conf", "/etc/app/conf"), mount("dir", "/new")];
+    let mut known = facts(&pod, &["/etc/app/"]);
+    known.sources.get_mut(&volume_name("conf")).unwrap().kind = SourceKind::File;
+    let plan = plan(&pod, &known).unwrap();
+    let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/app/conf")];
+    assert_eq!(entry.kind, EntryKind::File(Vec::new()));
+    for (volume, target, words) in [
+        ("conf", "/etc/app", "it is a directory, and a file cannot be mounted there"),
+        ("dir", "/bin/app", "it is a file, and a directory cannot be mounted there"),
+        ("conf", "/bin/app/x", "`/bin/app` is not a directory"),
+        ("dir", "/", "it is the app's root filesystem"),
+        ("dir", "/proc/self", "it is a directory that the guest itself mounts"),
+    ] {
+        pod.apps[0].mounts = vec![mount(volume, target)];
+        let text = refused(&pod, &known);
+        assert!(text.ends_with(words), "{target}: {text}");
+    }
+}
+
+#[test]
+fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
+    let pod = pod();
+    let mut known = facts(&pod, &["/var/lib/db/"]);
+    let image = known.apps[0].image.as_mut().unwrap();
+    image.config.mount_points = vec![point("volume-var-lib-db", "/var/lib/db", false)];
+    let node = Node { kind: NodeKind::Directory, mode: 0o700, uid: 999, gid: 998 };
+    image.tree.0.insert("/var/lib/db".into(), node);
+    let made = plan(&pod, &known).unwrap();
+    let entry = &made.guest.entries[Path::new("/isopod/volumes/web-volume-var-lib-db")];
+    assert_eq!((entry.mode, entry.uid, entry.gid), (0o700, 999, 998));
+    assert_eq!(made.notices, ["app `web`: its image wants a volume at `/var/lib/db`: it gets an empty one"]);
+    let strict = PodSpec { implicit_volumes: ImplicitVolumes::Refuse, ..pod.clone() };
+    assert_eq!(refused(&strict, &known), "no volume for mount point `volume-var-lib-db` (`/var/lib/db`) of app `web`");
+    // A volume of the mount point's name is bound to it.
+    let mut named = pod.clone();
+    named.volumes = vec![host("volume-var-lib-db", "/srv/db")];
+    known.sources = facts(&named, &[]).sources;
+    let bound = plan(&named, &known).unwrap();
+    assert!(bound.notices.is_empty());
+    assert_eq!(bound.apps[0].mounts[0].volume.as_str(), "volume-var-lib-db");
+}
+
+#[test]
+fn two_apps_of_one_image_do_not_share_implicit_volumes() {
+    let mut pod = pod();
+    pod.apps.push(app("db"));
+    let mut known = facts(&pod, &[]);
+    for app in &mut known.apps {
+        app.image.as_mut().unwrap().config.mount_points = vec![point("data", "/data", false)];
+    }
+    let plan = plan(&pod, &known).unwrap();
+    let names: Vec<&str> = plan.apps.iter().map(|app| app.mounts[0].volume.as_str()).collect();
+    assert_eq!(names, ["web-data", "db-data"]);
+    assert_eq!(plan.images.len(), 1, "one image is attached once");
+}
+
+#[test]
+fn an_explicit_mount_is_told_from_a_mount_point_by_its_path() {
+    // rkt told them apart by the volume, and lost one of the two.
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    pod.apps[0].mounts = vec![mount("data", "/elsewhere")];
+    let mut known = facts(&pod, &[]);
+    known.apps[0].image.as_mut().unwrap().config.mount_points = vec![point("data", "/data", true)];
+    let plan = plan(&pod, &known).unwrap();
+    assert_eq!(places(&plan), ["/elsewhere", "/data"]);
+}
+
+#[test]
+fn a_path_within_a_volume_never_leaves_it() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    let mut known = facts(&pod, &[]);
+    known.sources.get_mut(&volume_name("data")).unwrap().tree =
+        tree(&["/in/", "/in/file", "/out -> /etc", "/etc/", "/up -> ../../../in", "/sock -> /dev/null"]);
+    let mut with = |sub: &str| {
+        pod.apps[0].mounts = vec![mount("data", "/d")];
+        pod.apps[0].mounts[0].sub_path = Some(sub.into());
+        plan(&pod, &known).map(|plan| {
+            let mount = plan.mounts.last().unwrap();
+            (mount.what.display().to_string(), plan.apps[0].mounts[0].kind)
+        })
+    };
+    let directory = |path: &str| Ok((path.to_owned(), SourceKind::Directory));
+    assert_eq!(with("in"), directory("/mnt/data/in"));
+    assert_eq!(with("./in/"), directory("/mnt/data/in"));
+    assert_eq!(with("in/file"), Ok(("/mnt/data/in/file".into(), SourceKind::File)));
+    // Links mean what they mean with the volume as the root.
+    assert_eq!(with("out"), directory("/mnt/data/etc"));
+    assert_eq!(with("up"), directory("/mnt/data/in"));
+    assert_eq!(with("new/deep"), directory("/mnt/data/new/deep"));
+    for bad in ["../x", "in/../..", "/in"] {
+        assert!(with(bad).unwrap_err().to_string().contains("must stay within the volume"), "{bad}");
+    }
+}
+
+#[test]
+fn empty_volumes_have_mode_owner_and_size() {
+    let mut pod = pod();
+    let sized = EmptyVolume { mode: Some(0o1777), uid: Some(7), size_bytes: Some(65536), ..EmptyVolume::default() };
+    pod.volumes = vec![empty("plain"), empty("sized")];
+    pod.volumes[1].kind = VolumeKind::Empty(sized);
+    pod.apps[0].mounts = vec![mount("plain", "/p"), mount("sized", "/s")];
+    let made = planned(&pod, &[]);
+    let text = unit(&made, "isopod-volumes-sized.mount");
+    assert!(text.contains("Type=tmpfs\nOptions=size=65536,mode=1777,uid=7,gid=0\n"), "{text}");
+    assert!(unit(&made, "opt-stage2-web-rootfs-s.mount").contains("After=isopod-volumes-sized.mount "));
+    let on_disk = EmptyVolume { medium: Medium::Disk, ..EmptyVolume::default() };
+    pod.volumes[0].kind = VolumeKind::Empty(on_disk);
+    let known = facts(&pod, &[]);
+    assert!(refused(&pod, &known).contains("`medium=disk` cannot be had yet"));
+}
+
+#[test]
+fn flags_of_a_mount_are_options_of_its_unit() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("a")];
+    pod.apps[0].mounts = vec![read_only("a", "/a")];
+    pod.apps[0].mounts[0].flags = MountFlags { nosuid: true, nodev: true, noexec: true };
+    assert!(unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount").contains("Options=bind,ro,nosuid,nodev,noexec\n"));
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let mut pod = pod();
+    pod.apps.push(app("web"));
+    pod.volumes = vec![empty("a"), empty("a")];
+    pod.apps[0].mounts = vec![mount("nope", "/x"), mount("a", "/dev/x"), mount("a", "/y\n")];
+    let words = refused(&pod, &facts(&pod, &[]));
+    for part in ["two apps", "two volumes", "no such volume", "`/dev/x`", "line break"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}
+
+#[test]
+fn programs_are_found_as_in_a_container() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("v")];
+    let image = ["/usr/local/bin/tool", "/bin/data/", "/opt/rel"];
+    let mut with = |exec: &str, dir: Option<&str>| {
+        pod.apps[0].overrides.exec = Some(exec.into());
+        pod.apps[0].overrides.working_dir = dir.map(Into::into);
+        pod.apps[0].mounts = vec![mount("v", "/vol")];
+        let error = |e: isopod_plan::PlanError| (e.faults[0].exit_status(), e.to_string());
+        plan(&pod, &facts(&pod, &image)).map(|p| p.apps[0].process.executable.display().to_string()).map_err(error)
+    };
+    assert_eq!(with("tool", None), Ok("/usr/local/bin/tool".into()));
+    assert_eq!(with("./rel", Some("/opt")), Ok("/opt/rel".into()));
+    assert_eq!(with("/vol/made/later", None), Ok("/vol/made/later".into()));
+    assert_eq!(with("nothing", None).unwrap_err().0, 127);
+    assert_eq!(with("/no/thing", None).unwrap_err().0, 127);
+    assert_eq!(with("data", None).unwrap_err().0, 126);
+}
+
+#[test]
+fn capabilities_are_dockers_and_can_be_changed() {
+    let mut pod = pod();
+    let capabilities = |pod: &PodSpec, base: Option<Capabilities>| {
+        let mut known = facts(pod, &[]);
+        known.apps[0].image.as_mut().unwrap().config.capabilities = base;
+        plan(pod, &known).unwrap().apps[0].process.capabilities.clone()
+    };
+    assert_eq!(capabilities(&pod, None).len(), 14);
+    let retained = capabilities(&pod, Some(Capabilities::Retain(vec!["CAP_SYS_TIME".into()])));
+    assert_eq!(retained.into_iter().collect::<Vec<_>>(), ["CAP_SYS_TIME"]);
+    pod.apps[0].overrides.cap_drop = vec!["all".into()];
+    pod.apps[0].overrides.cap_add = vec!["chown".into()];
+    assert_eq!(capabilities(&pod, None).into_iter().collect::<Vec<_>>(), ["CAP_CHOWN"]);
+}
+
+#[test]
+fn environment_is_the_images_then_the_users() {
+    let mut pod = pod();
+    let var = |name: &str, value: Option<&str>| EnvVar { name: name.into(), value: value.map(Into::into) };
+    pod.apps[0].overrides.env = vec![var("A", Some("user")), var("FROM", None), var("GONE", None)];
+    let mut known = facts(&pod, &[]);
+    known.apps[0].caller_env.insert("FROM".into(), "caller".into());
+    let env = &mut known.apps[0].image.as_mut().unwrap().config.env;
+    *env = vec![("A".into(), "image".into()), ("B".into(), "b\n\"$".into()), ("a.b".into(), "x".into())];
+    let made = plan(&pod, &known).unwrap();
+    let text = made.guest.text(Path::new("/isopod/apps/web/env")).unwrap();
+    assert_eq!(
+        text,
+        "A=\"user\"\nAC_APP_NAME=\"web\"\nB=\"b\n\\\"\\$\"\nFROM=\"caller\"\nHOME=\"/root\"\n\
+         PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\n"
+    );
+    assert_eq!(made.notices, ["app `web`: its image's variable `a.b` is left out: systemd passes no such name"]);
+    pod.apps[0].overrides.env = vec![var("a.b", Some("x"))];
+    assert!(refused(&pod, &known).contains("cannot set the variable `a.b`"));
+}
+
+#[test]
+fn transports_are_chosen_by_what_the_host_has() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    pod.apps[0].mounts = vec![mount("data", "/d")];
+    let kind = |pod: &PodSpec, facts: &Facts| plan(pod, facts).map(|p| p.sharing.unwrap().transport.fs_type());
+    let mut known = facts(&pod, &[]);
+    assert_eq!(kind(&pod, &known), Ok("virtiofs"));
+    known.host.virtiofsd = None;
+    assert_eq!(kind(&pod, &known), Ok("9p"));
+    known.host.guest.modules.retain(|m| m == "virtiofs");
+    assert!(refused(&pod, &known).contains("has no 9p (Debian's cloud kernels leave it out)"));
+    pod.machine.transport = ShareTransport::Virtiofs;
+    assert!(refused(&pod, &known).contains("no virtiofsd was found"));
+    known.host.user = HostUser::Ordinary { uid: 1000 };
+    assert!(refused(&pod, &known).contains("no virtiofsd that works without root was found"));
+}
+
+#[test]
+fn without_a_namespace_every_volume_is_its_own_device() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv,x"), host(&"n".repeat(40), "/other")];
+    pod.apps[0].mounts = vec![read_only("data", "/d"), mount(&"n".repeat(40), "/n")];
+    let mut known = facts(&pod, &[]);
+    known.host.namespaces = Namespaces::Unavailable("none".into());
+    let made = plan(&pod, &known).unwrap();
+    let argv: Vec<String> = made.qemu.share_args().into_iter().map(|a| a.into_string().unwrap()).collect();
+    assert_eq!(argv[1], "local,id=share0,security_model=passthrough,multidevs=remap,readonly=on,path=/srv,,x");
+    assert!(argv.iter().any(|a| a.len() < 80 && a.contains("mount_tag=nnnnnnnnnnnnnnnnnnnnnn-")), "{argv:?}");
+    assert!(unit(&made, "mnt-data.mount").contains("What=data\nWhere=/mnt/data\nType=9p\n"));
+    known.sources.get_mut(&volume_name("data")).unwrap().kind = SourceKind::File;
+    assert!(refused(&pod, &known).contains("a file as source needs a mount namespace"));
+}
+
+#[test]
+fn a_read_only_root_is_never_writable_for_the_app() {
+    let mut pod = pod();
+    pod.apps[0].rootfs = RootfsAccess::ReadOnly;
+    let made = planned(&pod, &[]);
+    assert!(unit(&made, "opt-stage2-web-rootfs.mount").contains("workdir=/isopod/apps/web/work,ro\n"));
+}
+
+#[test]
+fn virtiofsds_of_both_kinds_are_told_what_they_understand() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    pod.apps[0].mounts = vec![mount("data", "/d")];
+    let argv = |facts: &Facts| -> Vec<String> {
+        let command = plan(&pod, facts).unwrap().virtiofsd.unwrap();
+        command.argv(Path::new("/p,q/share")).into_iter().map(|a| a.into_string().unwrap()).collect()
+    };
+    let mut known = facts(&pod, &[]);
+    assert!(argv(&known).contains(&"--shared-dir=/p,q/share".to_owned()));
+    known.host.virtiofsd.as_mut().unwrap().flavour = VirtiofsdFlavour::C;
+    assert_eq!(argv(&known)[3], "sandbox=chroot,cache=auto,xattr,source=/p\\,q/share");
+}
