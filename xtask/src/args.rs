@@ -1,4 +1,4 @@
-//! The command line, by hand: three commands with two flags. Reads nothing but its arguments.
+//! The command line, by hand: four commands with two flags. Reads nothing but its arguments.
 
 use crate::failure::Failure;
 use crate::packages::Consent;
@@ -7,6 +7,8 @@ use crate::packages::Consent;
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask quickstart [--yes]
          install what is missing from the distribution (asks first, unless `--yes`), build, run a pod
+       cargo xtask build
+         build isopod and its agent, side by side in target/dist
        cargo xtask test [FILTER...]
          install what the tests need, check formatting and lints, run every test
          with filters: run the tests whose names contain one of them, and no other check
@@ -26,6 +28,8 @@ pub(crate) enum Task {
         /// Whether packages may be installed unasked.
         consent: Consent,
     },
+    /// Build `isopod` and its agent.
+    Build,
     /// Run the tests.
     Test {
         /// Run only the tests whose names contain one of these; empty: all, and the other checks too.
@@ -45,13 +49,20 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
     match words[..] {
         [] => Err(Failure::new("no command").hint(USAGE)),
         ["help" | "-h" | "--help", ..] | [_, "-h" | "--help"] => Ok(Task::Help),
-        ["quickstart"] => Ok(Task::Quickstart { consent: Consent::Ask }),
-        ["quickstart", "--yes"] => Ok(Task::Quickstart { consent: Consent::Given }),
+        ["quickstart"] => Ok(Task::Quickstart {
+            consent: Consent::Ask,
+        }),
+        ["quickstart", "--yes"] => Ok(Task::Quickstart {
+            consent: Consent::Given,
+        }),
+        ["build"] => Ok(Task::Build),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "boot", "--runs", runs] => match runs.parse() {
             Ok(runs) if runs > 0 => Ok(Task::BenchBoot { runs }),
-            _ => Err(Failure::new(format!("`--runs {runs}` is not a number of runs, such as 5"))),
+            _ => Err(Failure::new(format!(
+                "`--runs {runs}` is not a number of runs, such as 5"
+            ))),
         },
         _ => Err(Failure::new(format!("cannot make sense of `{}`", words.join(" "))).hint(USAGE)),
     }
@@ -60,9 +71,14 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
 fn read_filters(filters: &[&str]) -> Result<Task, Failure> {
     if let Some(flag) = filters.iter().find(|filter| filter.starts_with('-')) {
         let hint = "for the test runner's own flags, call it: `cargo nextest run --workspace ...`";
-        return Err(Failure::new(format!("`{flag}` is a flag, and `test` takes parts of test names")).hint(hint));
+        return Err(Failure::new(format!(
+            "`{flag}` is a flag, and `test` takes parts of test names"
+        ))
+        .hint(hint));
     }
-    Ok(Task::Test { filters: filters.iter().map(|&filter| filter.to_owned()).collect() })
+    Ok(Task::Test {
+        filters: filters.iter().map(|&filter| filter.to_owned()).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -75,20 +91,49 @@ mod tests {
 
     #[test]
     fn commands_and_flags() {
-        assert_eq!(read_words("quickstart"), Ok(Task::Quickstart { consent: Consent::Ask }));
-        assert_eq!(read_words("quickstart --yes"), Ok(Task::Quickstart { consent: Consent::Given }));
+        assert_eq!(
+            read_words("quickstart"),
+            Ok(Task::Quickstart {
+                consent: Consent::Ask
+            })
+        );
+        assert_eq!(
+            read_words("quickstart --yes"),
+            Ok(Task::Quickstart {
+                consent: Consent::Given
+            })
+        );
+        assert_eq!(read_words("build"), Ok(Task::Build));
         assert_eq!(read_words("test"), Ok(Task::Test { filters: vec![] }));
-        assert_eq!(read_words("test a b"), Ok(Task::Test { filters: vec!["a".into(), "b".into()] }));
-        assert_eq!(read_words("bench boot"), Ok(Task::BenchBoot { runs: DEFAULT_RUNS }));
+        assert_eq!(
+            read_words("test a b"),
+            Ok(Task::Test {
+                filters: vec!["a".into(), "b".into()]
+            })
+        );
+        assert_eq!(
+            read_words("bench boot"),
+            Ok(Task::BenchBoot { runs: DEFAULT_RUNS })
+        );
         assert_eq!(read_words("bench boot --runs 3"), Ok(Task::BenchBoot { runs: 3 }));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
     }
 
     #[test]
     fn faults_name_the_word() {
-        assert_eq!(read_words("bench boot --runs 0").unwrap_err(), "`--runs 0` is not a number of runs, such as 5");
-        assert_eq!(read_words("quickstart --no").unwrap_err(), "cannot make sense of `quickstart --no`");
-        assert!(read_words("test -E all()").unwrap_err().starts_with("`-E` is a flag"));
+        assert_eq!(
+            read_words("bench boot --runs 0").unwrap_err(),
+            "`--runs 0` is not a number of runs, such as 5"
+        );
+        assert_eq!(
+            read_words("quickstart --no").unwrap_err(),
+            "cannot make sense of `quickstart --no`"
+        );
+        assert!(
+            read_words("test -E all()")
+                .unwrap_err()
+                .starts_with("`-E` is a flag")
+        );
         assert_eq!(read_words("").unwrap_err(), "no command");
     }
 }

@@ -27,7 +27,15 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     command::run(command("cargo", ["build", "-p", "isopod-cli", "--bin", "isopod"]).args(flags))?;
     // Static, since the guest image has no libraries when it runs first; without `--target`, so that one directory of
     // build products serves both.
-    let agent = ["rustc", "--profile", "agent", "-p", "isopod-agent", "--bin", "isopod-agent"];
+    let agent = [
+        "rustc",
+        "--profile",
+        "agent",
+        "-p",
+        "isopod-agent",
+        "--bin",
+        "isopod-agent",
+    ];
     command::run(command("cargo", agent).args(["--", "-C", "target-feature=+crt-static"]))?;
     let target = place::target();
     let dist = target.join(dist);
@@ -43,5 +51,7 @@ fn replace(from: &Path, to: &Path) -> Result<(), Failure> {
     let new = to.with_extension("new");
     fs::copy(from, &new)
         .and_then(|_| fs::rename(&new, to))
-        .map_err(|error| Failure::new(format!("cannot copy `{}` to `{}`", from.display(), to.display())).caused_by(error))
+        .map_err(|error| {
+            Failure::new(format!("cannot copy `{}` to `{}`", from.display(), to.display())).caused_by(error)
+        })
 }

@@ -10,7 +10,10 @@ use crate::out;
 const WIDTH: usize = 100;
 
 /// A command.
-pub(crate) fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn command<S: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = S>,
+) -> Command {
     let mut command = Command::new(program);
     command.args(args);
     command
@@ -19,7 +22,11 @@ pub(crate) fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl In
 /// Shows a command and runs it.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let status = status(command)?;
-    if status.success() { Ok(()) } else { Err(failed(command, status)) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(command, status))
+    }
 }
 
 /// Shows a command, runs it and says how it ended.
@@ -31,7 +38,10 @@ pub(crate) fn status(command: &mut Command) -> Result<ExitStatus, Failure> {
 /// Runs a command unseen; `None` where it cannot be run or fails.
 pub(crate) fn quiet(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// What to say of a command that failed.
@@ -54,10 +64,9 @@ pub(crate) fn exists(program: &str) -> bool {
 pub(crate) fn shown(command: &Command) -> String {
     let mut text = String::new();
     let mut column = 0;
-    for word in std::iter::once(command.get_program()).chain(command.get_args()) {
-        let word = quoted(&word.to_string_lossy());
-        let end = word.find('\n').unwrap_or(word.len());
-        if column > 0 && column + 1 + end > WIDTH {
+    for part in parts(command) {
+        let first_line = part.find('\n').unwrap_or(part.len());
+        if column > 0 && column + 1 + first_line > WIDTH {
             text += " \\\n   ";
             column = 3;
         }
@@ -65,10 +74,28 @@ pub(crate) fn shown(command: &Command) -> String {
             text.push(' ');
             column += 1;
         }
-        column = word.rfind('\n').map_or(column + word.len(), |newline| word.len() - newline);
-        text += &word;
+        column = part
+            .rfind('\n')
+            .map_or(column + part.len(), |newline| part.len() - newline);
+        text += &part;
     }
     text
+}
+
+/// The words of a command, quoted, a flag together with the word behind it, which may be its value.
+fn parts(command: &Command) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut open = false;
+    for word in std::iter::once(command.get_program()).chain(command.get_args()) {
+        let word = word.to_string_lossy();
+        let is_flag = word.starts_with('-');
+        match parts.last_mut() {
+            Some(flag) if open && !is_flag => *flag += &format!(" {}", quoted(&word)),
+            _ => parts.push(quoted(&word)),
+        }
+        open = is_flag;
+    }
+    parts
 }
 
 /// The command's first words, for messages.
@@ -96,8 +123,18 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_is_shown() {
-        let args = ["plain", "two words", "it's", "", "a\\b", "$HOME", "{a,b}", "line\nline"];
-        let long = "x".repeat(90);
+        let args = [
+            "plain",
+            "--flag",
+            "two words",
+            "it's",
+            "",
+            "a\\b",
+            "$HOME",
+            "{a,b}",
+            "line\nline",
+        ];
+        let long = "x".repeat(99);
         let printf = command("printf", ["%s|"].iter().chain(&args).chain(&[long.as_str()]));
         let text = shown(&printf);
         assert!(text.contains(" \\\n    "), "{text}");

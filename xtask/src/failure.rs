@@ -14,7 +14,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure without a cause or a hint.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, source: None }
+        Self {
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
     }
 
     /// The same, with what to do about it.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! quickstart ─ packages ─ build ─ busybox (an image) ─ isopod run
+//! build      ─ build
 //! test       ─ packages ─ virtiofsd ─ formatting, lints ─ build ─ nextest
 //! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
 //! ```
@@ -26,10 +27,13 @@ mod test;
 use std::process::ExitCode;
 
 use args::Task;
+use build::Profile;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned());
     match args::read(words).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -50,6 +54,11 @@ fn run(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Quickstart { consent } => quickstart::run(consent),
+        Task::Build => {
+            let isopod = build::isopod(Profile::Release)?;
+            out::say(&format!("built: {0} and {0}-agent", isopod.display()));
+            Ok(())
+        }
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
     }

@@ -8,7 +8,13 @@ use crate::failure::Failure;
 use crate::out;
 
 /// What running a pod needs: the machine, its kernel, its init and mount(8), and something to run.
-const RUN: [&str; 5] = ["qemu-system-x86", "linux-image-amd64", "systemd", "mount", "busybox-static"];
+const RUN: [&str; 5] = [
+    "qemu-system-x86",
+    "linux-image-amd64",
+    "systemd",
+    "mount",
+    "busybox-static",
+];
 
 /// What the tests need beside [`RUN`], and for what.
 const TEST: [&str; 11] = [
@@ -57,8 +63,11 @@ enum Installer {
 pub(crate) fn ensure(purpose: Purpose, consent: Consent) -> Result<(), Failure> {
     if !command::exists("dpkg-query") || !command::exists("apt-get") {
         let names = RUN.join(", ");
-        return Err(Failure::new("this machine has no `dpkg-query` and `apt-get`: it is no Debian")
-            .hint(format!("build with `cargo build` and install what Debian calls {names} in your distribution's way")));
+        return Err(
+            Failure::new("this machine has no `dpkg-query` and `apt-get`: it is no Debian").hint(format!(
+                "build with `cargo build` and install what Debian calls {names} in your distribution's way"
+            )),
+        );
     }
     let wanted = wanted(purpose, debian_version());
     let missing = missing(&wanted)?;
@@ -103,21 +112,38 @@ fn wanted(purpose: Purpose, debian: Option<u32>) -> Vec<&'static str> {
 fn debian_version() -> Option<u32> {
     let text = fs::read_to_string("/etc/os-release").ok()?;
     text.lines().any(|line| line == "ID=debian").then_some(())?;
-    text.lines().find_map(|line| line.strip_prefix("VERSION_ID="))?.trim_matches('"').parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_ID="))?
+        .trim_matches('"')
+        .parse()
+        .ok()
 }
 
 /// Those of `wanted` that are not installed.
 fn missing(wanted: &[&'static str]) -> Result<Vec<&'static str>, Failure> {
-    let mut query = command("dpkg-query", ["--show", "--showformat=${db:Status-Status} ${Package}\n"]);
+    let mut query = command(
+        "dpkg-query",
+        ["--show", "--showformat=${db:Status-Status} ${Package}\n"],
+    );
     query.args(wanted).stderr(Stdio::null());
     // It fails when it does not know one of them, and says all about the others nevertheless.
-    let output = query.output().map_err(|error| command::not_started(&query, error))?;
+    let output = query
+        .output()
+        .map_err(|error| command::not_started(&query, error))?;
     Ok(not_listed(wanted, &String::from_utf8_lossy(&output.stdout)))
 }
 
 fn not_listed(wanted: &[&'static str], listing: &str) -> Vec<&'static str> {
-    let installed = |package: &str| listing.lines().any(|line| line.strip_prefix("installed ") == Some(package));
-    wanted.iter().copied().filter(|package| !installed(package)).collect()
+    let installed = |package: &str| {
+        listing
+            .lines()
+            .any(|line| line.strip_prefix("installed ") == Some(package))
+    };
+    wanted
+        .iter()
+        .copied()
+        .filter(|package| !installed(package))
+        .collect()
 }
 
 fn installer(missing: &[&str]) -> Result<Installer, Failure> {
@@ -147,7 +173,8 @@ fn agree(consent: Consent, install: &Command) -> Result<(), Failure> {
 
 /// Whether the package lists have to be fetched first: a fresh container has none.
 fn lists_lack(packages: &[&str]) -> bool {
-    let known = |package: &str| command::quiet(&mut command("apt-cache", ["show", "--no-all-versions", package]));
+    let known =
+        |package: &str| command::quiet(&mut command("apt-cache", ["show", "--no-all-versions", package]));
     packages.iter().any(|package| known(package).is_none())
 }
 
@@ -163,14 +190,20 @@ fn apt_get(installer: Installer, args: &[&str]) -> Command {
         Installer::Root => command("env", [""; 0]),
         Installer::Sudo => command("sudo", ["env"]),
     };
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(args);
+    command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+        .args(args);
     command
 }
 
 /// apt-get can succeed and leave a package out, where another conflicts with it.
 fn verify(wanted: &[&'static str]) -> Result<(), Failure> {
     let still = missing(wanted)?;
-    if still.is_empty() { Ok(()) } else { Err(not_installed(&still)) }
+    if still.is_empty() {
+        Ok(())
+    } else {
+        Err(not_installed(&still))
+    }
 }
 
 fn not_installed(packages: &[&str]) -> Failure {
@@ -183,12 +216,12 @@ mod tests {
 
     #[test]
     fn only_what_is_installed_counts() {
-        let listing = "installed mount\nconfig-files systemd\nnot-installed busybox-static\ninstalled busybox\n";
-        assert_eq!(not_listed(&["mount", "systemd", "busybox-static", "umoci"], listing), [
-            "systemd",
-            "busybox-static",
-            "umoci"
-        ]);
+        let listing =
+            "installed mount\nconfig-files systemd\nnot-installed busybox-static\ninstalled busybox\n";
+        assert_eq!(
+            not_listed(&["mount", "systemd", "busybox-static", "umoci"], listing),
+            ["systemd", "busybox-static", "umoci"]
+        );
     }
 
     #[test]
@@ -196,7 +229,10 @@ mod tests {
         if !command::exists("dpkg-query") {
             return;
         }
-        assert_eq!(missing(&["dpkg", "no-such-package-of-isopod", "base-files"]).unwrap(), ["no-such-package-of-isopod"]);
+        assert_eq!(
+            missing(&["dpkg", "no-such-package-of-isopod", "base-files"]).unwrap(),
+            ["no-such-package-of-isopod"]
+        );
     }
 
     #[test]
@@ -209,8 +245,12 @@ mod tests {
     #[test]
     fn the_command_for_apt() {
         let shown = |installer| command::shown(&install_command(installer, &["mount", "umoci"]));
-        let root = "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mount umoci";
+        let root =
+            "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mount umoci";
         assert_eq!(shown(Installer::Root), root);
-        assert_eq!(shown(Installer::Sudo).replace(" \\\n   ", ""), format!("sudo {root}"));
+        assert_eq!(
+            shown(Installer::Sudo).replace(" \\\n   ", ""),
+            format!("sudo {root}")
+        );
     }
 }

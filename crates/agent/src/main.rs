@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 mod appstate;
 mod config;
+mod dbus;
 mod diagnosis;
 mod init;
 mod kmsg;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["serve"] => serve::run(started_ms).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        ["serve"] => serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS),
         ["verify", app] => verify::run(app).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         _ => {
             say("isopod-agent: usage: isopod-agent serve | isopod-agent verify APP");
@@ -50,6 +51,14 @@ fn main() -> ExitCode {
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     say(&format!("isopod-agent: {}", chain(error)));
     ExitCode::FAILURE
+}
+
+/// Writes a service's error where it is read: the kernel's log, which goes to the console. What systemd calls
+/// `StandardError=kmsg` needs a journal, which the guest has not.
+fn fail_in_service(error: &dyn std::error::Error) -> ExitCode {
+    let line = format!("<3>isopod-agent: {}\n", chain(error));
+    let _ = std::fs::write("/dev/kmsg", line);
+    fail(error)
 }
 
 /// An error and its causes in one line.

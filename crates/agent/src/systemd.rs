@@ -2,14 +2,12 @@
 //! bus daemon and signals come unasked (org.freedesktop.systemd1(5)).
 
 use std::collections::HashMap;
-use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use futures::StreamExt as _;
 use tokio::sync::mpsc;
-use zbus::message::Type;
-use zbus::{Connection, MessageStream, OwnedObjectPath, OwnedVariant};
 
 use crate::appstate::{Active, ServiceState};
+use crate::dbus::{self, Args, Connection, DbusError, Decoder, FromWire, Job, Signal};
 
 /// systemd's private socket.
 const PRIVATE_SOCKET: &str = "/run/systemd/private";
@@ -23,23 +21,21 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Why systemd could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManagerError {
-    #[error("cannot connect to systemd at `{PRIVATE_SOCKET}`")]
-    Connect(#[source] std::io::Error),
-    #[error("cannot speak to systemd")]
-    Greet(#[source] zbus::Error),
+    #[error("cannot speak to systemd at `{PRIVATE_SOCKET}`")]
+    Connect(#[source] DbusError),
     #[error("systemd does not tell `{property}` of `{unit}`")]
     Property {
         unit: String,
         property: &'static str,
         #[source]
-        source: zbus::Error,
+        source: DbusError,
     },
     #[error("systemd cannot {action} `{unit}`")]
     Action {
         unit: String,
         action: &'static str,
         #[source]
-        source: zbus::Error,
+        source: DbusError,
     },
 }
 
@@ -88,27 +84,24 @@ impl Systemd {
     pub(crate) async fn connect(
         units: &[String],
     ) -> Result<(Self, mpsc::UnboundedReceiver<String>), ManagerError> {
-        let socket = UnixStream::connect(PRIVATE_SOCKET).map_err(ManagerError::Connect)?;
-        let builder = zbus::connection::Builder::unix_stream(socket).p2p();
-        let connection = builder.build().await.map_err(ManagerError::Greet)?;
-        let signals = MessageStream::from(&connection);
+        let connected = Connection::connect(Path::new(PRIVATE_SOCKET)).await;
+        let (connection, signals) = connected.map_err(ManagerError::Connect)?;
         let (changed, changes) = mpsc::unbounded_channel();
         let units = units.iter().map(|unit| (object_path(unit), unit.clone())).collect();
         tokio::spawn(watch(signals, units, changed));
         Ok((Self { connection }, changes))
     }
 
-    async fn get<T>(&self, unit: &str, interface: &str, property: &'static str) -> Result<T, ManagerError>
-    where
-        T: TryFrom<OwnedVariant>,
-        T::Error: Into<zbus::Error>,
-    {
-        let fail = |source| ManagerError::Property { unit: unit.to_owned(), property, source };
-        let (path, body) = (object_path(unit), (interface, property));
-        let call = self.connection.call_method(None::<&str>, path, Some(PROPERTIES), "Get", &body);
-        let reply = call.await.map_err(fail)?;
-        let value: OwnedVariant = reply.body().deserialize().map_err(fail)?;
-        T::try_from(value).map_err(|error| fail(error.into()))
+    async fn get<T: FromWire>(&self, unit: &str, interface: &str, property: &'static str) -> Result<T, ManagerError> {
+        let args = Args::default().string(interface).string(property);
+        let answer = self.connection.call(&object_path(unit), PROPERTIES, "Get", args).await;
+        let value = answer.and_then(|body| dbus::variant(&body));
+        value.map_err(|source| ManagerError::Property { unit: unit.to_owned(), property, source })
+    }
+
+    async fn act(&self, unit: &str, action: &'static str, method: &str, args: Args) -> Result<(), ManagerError> {
+        let answer = self.connection.call(MANAGER_PATH, MANAGER, method, args).await;
+        answer.map(drop).map_err(|source| ManagerError::Action { unit: unit.to_owned(), action, source })
     }
 }
 
@@ -117,7 +110,7 @@ impl Manager for Systemd {
         // All questions go out before the first answer is awaited: under emulation each wake-up counts.
         let (active, job, active_enter_us, exec_main_start_us, exec_main_code, exec_main_status) = futures::try_join!(
             self.get::<String>(unit, UNIT, "ActiveState"),
-            self.get::<(u32, OwnedObjectPath)>(unit, UNIT, "Job"),
+            self.get::<Job>(unit, UNIT, "Job"),
             self.get::<u64>(unit, UNIT, "ActiveEnterTimestampMonotonic"),
             self.get::<u64>(unit, SERVICE, "ExecMainStartTimestampMonotonic"),
             self.get::<i32>(unit, SERVICE, "ExecMainCode"),
@@ -149,10 +142,7 @@ impl Manager for Systemd {
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
-        let body = (unit, "replace");
-        let call = self.connection.call_method(None::<&str>, MANAGER_PATH, Some(MANAGER), "StopUnit", &body);
-        let fail = |source| ManagerError::Action { unit: unit.to_owned(), action: "stop", source };
-        call.await.map(drop).map_err(fail)
+        self.act(unit, "stop", "StopUnit", Args::default().string(unit).string("replace")).await
     }
 
     async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {
@@ -160,27 +150,21 @@ impl Manager for Systemd {
             Whom::Main => "main",
             Whom::All => "all",
         };
-        let body = (unit, whom, i32::from(signal));
-        let call = self.connection.call_method(None::<&str>, MANAGER_PATH, Some(MANAGER), "KillUnit", &body);
-        let fail = |source| ManagerError::Action { unit: unit.to_owned(), action: "signal", source };
-        call.await.map(drop).map_err(fail)
+        let args = Args::default().string(unit).string(whom).int32(signal.into());
+        self.act(unit, "signal", "KillUnit", args).await
     }
 }
 
 /// Names each unit of `units` (by object path) that a signal is about, until the connection or the listener ends.
 async fn watch(
-    mut signals: MessageStream,
+    mut signals: mpsc::UnboundedReceiver<Signal>,
     units: HashMap<String, String>,
     changed: mpsc::UnboundedSender<String>,
 ) {
-    while let Some(Ok(message)) = signals.next().await {
-        let header = message.header();
-        if header.message_type() != Type::Signal {
-            continue;
-        }
-        let unit = match header.member().map(|member| member.as_str()) {
-            Some("PropertiesChanged") => header.path().and_then(|path| units.get(path.as_str())).cloned(),
-            Some("JobRemoved") => removed_job(&message).filter(|unit| units.values().any(|known| known == unit)),
+    while let Some(signal) = signals.recv().await {
+        let unit = match signal.member.as_str() {
+            "PropertiesChanged" => units.get(&signal.path).cloned(),
+            "JobRemoved" => removed_job(&signal.body).filter(|unit| units.values().any(|known| known == unit)),
             _ => None,
         };
         if let Some(unit) = unit
@@ -192,10 +176,11 @@ async fn watch(
 }
 
 /// The unit of a `JobRemoved(u id, o job, s unit, s result)`.
-fn removed_job(message: &zbus::Message) -> Option<String> {
-    let body = message.body();
-    let job: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
-    job.ok().map(|(_, _, unit, _)| unit)
+fn removed_job(body: &[u8]) -> Option<String> {
+    let mut body = Decoder::new(body);
+    body.u32()?;
+    body.string()?;
+    body.string()
 }
 
 /// The interface of a unit's type: `org.freedesktop.systemd1.Mount`.

@@ -24,7 +24,7 @@ pub(crate) struct Report {
 impl Report {
     /// The report of `error` and its sources.
     pub(crate) fn new(error: &dyn Error) -> Self {
-        let causes = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string).collect();
+        let causes = std::iter::successors(error.source(), |e: &&dyn Error| (*e).source()).map(ToString::to_string).collect();
         Self { what: error.to_string(), causes, hint: None, exit_status: FAILURE }
     }
 
@@ -52,7 +52,7 @@ impl Report {
         for cause in &self.causes {
             let _ = write!(text, "\n  \x1b[31mcaused by\x1b[0m: {cause}");
         }
-        for hint in &self.hint {
+        if let Some(hint) = &self.hint {
             let _ = write!(text, "\n\x1b[1;32mhint\x1b[0m: {hint}");
         }
         text

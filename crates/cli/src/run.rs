@@ -54,12 +54,15 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
 /// # Errors
 /// The exit status, when everything was told already.
 pub(crate) fn gather_and_plan(pod: &PodSpec, settings: &Settings) -> Result<(Gathered, PodPlan), ExitCode> {
-    let gathered = gather::gather(pod, settings).map_err(|GatherError { faults }| {
-        let reports = faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
-        output::fail_all(&reports.collect::<Vec<_>>())
-    })?;
+    let gathered = gather::gather(pod, settings).map_err(|error| report_faults(&error))?;
     let plan = isopod_plan::plan(pod, &gathered.facts).map_err(|error| refuse(&error))?;
     Ok((gathered, plan))
+}
+
+/// Prints everything that stands against running a pod.
+pub(crate) fn report_faults(GatherError { faults }: &GatherError) -> ExitCode {
+    let reports = faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
+    output::fail_all(&reports.collect::<Vec<_>>())
 }
 
 /// Prints every fault of a pod that cannot be planned.

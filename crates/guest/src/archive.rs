@@ -69,10 +69,23 @@ impl Archive {
     pub fn add_owned(&mut self, path: &str, node: Node, permissions: u32, uid: u32, gid: u32) {
         let path = path.trim_matches('/');
         for (end, _) in path.match_indices('/') {
-            let parent = Entry { node: Node::Directory, permissions: 0o755, uid: 0, gid: 0 };
+            let parent = Entry {
+                node: Node::Directory,
+                permissions: 0o755,
+                uid: 0,
+                gid: 0,
+            };
             self.entries.entry(path[..end].to_owned()).or_insert(parent);
         }
-        self.entries.insert(path.to_owned(), Entry { node, permissions, uid, gid });
+        self.entries.insert(
+            path.to_owned(),
+            Entry {
+                node,
+                permissions,
+                uid,
+                gid,
+            },
+        );
     }
 
     /// What the archive has at a path.
@@ -110,8 +123,10 @@ fn write_entry(out: Vec<u8>, path: &str, entry: &Entry, inode: u32) -> Result<Ve
         Node::CharDevice(..) => (newc::ModeFileType::Char, &[][..]),
         Node::Fifo => (newc::ModeFileType::Fifo, &[][..]),
     };
-    let size = u32::try_from(content.len())
-        .map_err(|_| ArchiveError::TooLarge { path: path.to_owned(), size: content.len() })?;
+    let size = u32::try_from(content.len()).map_err(|_| ArchiveError::TooLarge {
+        path: path.to_owned(),
+        size: content.len(),
+    })?;
     let mut header = newc::Builder::new(path)
         .ino(inode)
         .mode(entry.permissions)
@@ -144,7 +159,13 @@ mod tests {
             }
             let device = format!("{},{}", entry.rdev_major(), entry.rdev_minor());
             let content = String::from_utf8(content).unwrap();
-            seen.push(format!("{} {:o} {} {} {device} {content}", entry.name(), entry.mode(), entry.uid(), entry.ino()));
+            seen.push(format!(
+                "{} {:o} {} {} {device} {content}",
+                entry.name(),
+                entry.mode(),
+                entry.uid(),
+                entry.ino()
+            ));
         }
     }
 

@@ -5,7 +5,7 @@
 //! opens while it runs are known only where it says so, in the ELF note that
 //! <https://uapi-group.org/specifications/specs/elf_dlopen_metadata/> defines; of those, only [`DLOPENED`] are taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use object::LittleEndian;
@@ -15,7 +15,14 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use crate::inputs::{Inputs, ReadError};
 
 /// Where the dynamic linkers of Debian (multiarch) and of Fedora, SUSE and Arch look by themselves.
-const LINKER_DIRS: &[&str] = &["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib"];
+const LINKER_DIRS: &[&str] = &[
+    "usr/lib/x86_64-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "usr/lib64",
+    "lib64",
+    "usr/lib",
+    "lib",
+];
 
 /// What is taken of the libraries that a program may open while it runs, if its note names it. Newer systemd opens most of
 /// its libraries that way; the guest uses none of the features behind the others (TPM, LUKS, PAM, kmod, BPF, ...).
@@ -78,11 +85,17 @@ pub(crate) struct Dynamic {
 
 /// Reads an ELF file's dynamic section.
 pub(crate) fn dynamic(path: &Path, file: &[u8]) -> Result<Dynamic, ElfError> {
-    let parse = |source| ElfError::Parse { path: path.to_owned(), source: Some(source) };
+    let parse = |source| ElfError::Parse {
+        path: path.to_owned(),
+        source: Some(source),
+    };
     let header = FileHeader64::<LittleEndian>::parse(file).map_err(parse)?;
     let endian = header.endian().map_err(parse)?;
     if header.e_machine(endian) != EM_X86_64 {
-        return Err(ElfError::Parse { path: path.to_owned(), source: None });
+        return Err(ElfError::Parse {
+            path: path.to_owned(),
+            source: None,
+        });
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Dynamic::default();
@@ -95,18 +108,20 @@ pub(crate) fn dynamic(path: &Path, file: &[u8]) -> Result<Dynamic, ElfError> {
     if let Some((entries, strings)) = sections.dynamic(endian, file).map_err(parse)? {
         let strings = sections.strings(endian, file, strings).map_err(parse)?;
         for entry in entries {
-            let list = match entry.tag32(endian) {
-                Some(DT_NEEDED) => &mut found.needed,
-                Some(DT_RPATH | DT_RUNPATH) => &mut found.run_path,
+            let list = match entry.tag(endian) {
+                DT_NEEDED => &mut found.needed,
+                DT_RPATH | DT_RUNPATH => &mut found.run_path,
                 _ => continue,
             };
             list.push(text(entry.string(endian, strings).map_err(parse)?));
         }
     }
     for section in sections.iter() {
-        let Some(mut notes) = section.notes(endian, file).map_err(parse)? else { continue };
+        let Some(mut notes) = section.notes(endian, file).map_err(parse)? else {
+            continue;
+        };
         while let Some(note) = notes.next().map_err(parse)? {
-            if note.name() == b"FDO" && note.n_type(endian) == DLOPEN_NOTE {
+            if note.name() == b"FDO" && note.n_type(endian).0 == DLOPEN_NOTE {
                 found.dlopened.extend(dlopen_names(note.desc()));
             }
         }
@@ -121,7 +136,10 @@ fn dlopen_names(note: &[u8]) -> Vec<String> {
         #[serde(default)]
         soname: Vec<String>,
     }
-    let end = note.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let end = note
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     let features: Vec<Feature> = serde_json::from_slice(&note[..end]).unwrap_or_default();
     features.into_iter().flat_map(|feature| feature.soname).collect()
 }
@@ -140,39 +158,73 @@ pub(crate) fn closure(
     inputs: &mut Inputs,
 ) -> Result<BTreeMap<String, Object>, ElfError> {
     let mut objects = BTreeMap::new();
-    let mut queue: Vec<PathBuf> = programs.to_vec();
-    let mut interpreters: Vec<String> = Vec::new();
-    while let Some(path) = queue.pop() {
-        let guest_path = guest_path(root, &path);
-        if objects.contains_key(&guest_path) {
-            continue;
-        }
+    for program in programs {
+        load(root, program, &mut objects, inputs)?;
+    }
+    Ok(objects)
+}
+
+/// Loads a program as the dynamic linker does: breadth first, and each library once by its name, so that a library
+/// without a RUNPATH can lean on what the program has found.
+fn load(
+    root: &Path,
+    program: &Path,
+    objects: &mut BTreeMap<String, Object>,
+    inputs: &mut Inputs,
+) -> Result<(), ElfError> {
+    let mut queue = VecDeque::from([program.to_owned()]);
+    let mut names = BTreeSet::new();
+    while let Some(path) = queue.pop_front() {
         let content = inputs.read(&path)?;
         let dynamic = dynamic(&path, &content)?;
         if let Some(interpreter) = &dynamic.interpreter {
-            queue.push(root.join(interpreter.trim_start_matches('/')));
-            interpreters.push(file_name(interpreter).to_owned());
+            // It may be needed by its name too, and is in memory already.
+            names.extend(interpreter.rsplit('/').next().map(str::to_owned));
+            queue.push_back(root.join(interpreter.trim_start_matches('/')));
         }
-        for library in &dynamic.needed {
-            // A library may name the linker itself; that one is in memory already and is not looked for.
-            if interpreters.iter().any(|name| name == library) {
+        let offered = dynamic
+            .dlopened
+            .iter()
+            .filter(|name| DLOPENED.contains(&name.as_str()));
+        for (library, required) in dynamic
+            .needed
+            .iter()
+            .map(|name| (name, true))
+            .chain(offered.map(|name| (name, false)))
+        {
+            if names.contains(library) {
                 continue;
             }
-            let found = find_library(root, &path, &dynamic.run_path, library)
-                .ok_or_else(|| ElfError::Library { path: path.clone(), library: library.clone() })?;
-            queue.push(found);
+            match find_library(root, &path, &dynamic.run_path, library) {
+                Some(found) => queue.push_back(found),
+                None if required => {
+                    return Err(ElfError::Library {
+                        path,
+                        library: library.clone(),
+                    });
+                }
+                None => continue,
+            }
+            names.insert(library.clone());
         }
-        let offered = dynamic.dlopened.iter().filter(|name| DLOPENED.contains(&name.as_str()));
-        queue.extend(offered.filter_map(|name| find_library(root, &path, &dynamic.run_path, name)));
-        objects.insert(guest_path, Object { content, needed: dynamic.needed });
+        objects.insert(
+            guest_path(root, &path),
+            Object {
+                content,
+                needed: dynamic.needed,
+            },
+        );
     }
-    Ok(objects)
+    Ok(())
 }
 
 fn find_library(root: &Path, user: &Path, run_path: &[String], library: &str) -> Option<PathBuf> {
     let origin = user.parent()?.to_str()?;
     let own = run_path.iter().flat_map(|paths| paths.split(':')).map(|dir| {
-        match dir.strip_prefix("$ORIGIN").or_else(|| dir.strip_prefix("${ORIGIN}")) {
+        match dir
+            .strip_prefix("$ORIGIN")
+            .or_else(|| dir.strip_prefix("${ORIGIN}"))
+        {
             Some(rest) => PathBuf::from(format!("{origin}{rest}")),
             None => root.join(dir.trim_start_matches('/')),
         }
@@ -192,10 +244,6 @@ pub(crate) fn guest_path(root: &Path, path: &Path) -> String {
     }
 }
 
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,11 +251,20 @@ mod tests {
     #[test]
     fn the_guest_is_always_merged() {
         let guest = |path| guest_path(Path::new("/"), Path::new(path));
-        assert_eq!(guest("/lib/x86_64-linux-gnu/libc.so.6"), "usr/lib/x86_64-linux-gnu/libc.so.6");
-        assert_eq!(guest("/lib64/ld-linux-x86-64.so.2"), "usr/lib64/ld-linux-x86-64.so.2");
+        assert_eq!(
+            guest("/lib/x86_64-linux-gnu/libc.so.6"),
+            "usr/lib/x86_64-linux-gnu/libc.so.6"
+        );
+        assert_eq!(
+            guest("/lib64/ld-linux-x86-64.so.2"),
+            "usr/lib64/ld-linux-x86-64.so.2"
+        );
         assert_eq!(guest("/usr/bin/mount"), "usr/bin/mount");
         assert_eq!(guest("/library"), "library");
-        assert_eq!(guest_path(Path::new("/tree"), Path::new("/tree/bin/mount")), "usr/bin/mount");
+        assert_eq!(
+            guest_path(Path::new("/tree"), Path::new("/tree/bin/mount")),
+            "usr/bin/mount"
+        );
     }
 
     #[test]
@@ -218,6 +275,18 @@ mod tests {
         assert_eq!(dlopen_names(b"nonsense"), [""; 0]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_file_is_read_or_refused(damage in proptest::collection::vec((0usize..40_000, proptest::num::u8::ANY), 1..20)) {
+            let mut file = std::fs::read("/usr/bin/mount").unwrap();
+            for (at, byte) in damage {
+                let at = at % file.len();
+                file[at] = byte;
+            }
+            let _ = dynamic(Path::new("mount"), &file);
+        }
+    }
+
     #[test]
     fn a_missing_library_is_named_with_its_user() {
         let dir = tempfile::tempdir().unwrap();
@@ -225,9 +294,15 @@ mod tests {
         std::fs::create_dir_all(program.parent().unwrap()).unwrap();
         std::fs::create_dir_all(dir.path().join("lib64")).unwrap();
         std::fs::copy("/usr/bin/mount", &program).unwrap();
-        std::fs::copy("/lib64/ld-linux-x86-64.so.2", dir.path().join("lib64/ld-linux-x86-64.so.2")).unwrap();
+        std::fs::copy(
+            "/lib64/ld-linux-x86-64.so.2",
+            dir.path().join("lib64/ld-linux-x86-64.so.2"),
+        )
+        .unwrap();
         let error = closure(dir.path(), std::slice::from_ref(&program), &mut Inputs::default()).unwrap_err();
-        assert!(matches!(&error, ElfError::Library { path, library } if *path == program && library.starts_with("lib")));
+        assert!(
+            matches!(&error, ElfError::Library { path, library } if *path == program && library.starts_with("lib"))
+        );
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
         let error = closure(dir.path(), &[program], &mut Inputs::default()).unwrap_err();
         assert!(matches!(error, ElfError::Parse { source: Some(_), .. }));

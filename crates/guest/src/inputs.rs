@@ -27,9 +27,10 @@ impl ReadError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self.source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Some(format!("let every user read it: sudo chmod a+r `{}`", self.path.display()))
-            }
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "let every user read it: sudo chmod a+r `{}`",
+                self.path.display()
+            )),
             _ => None,
         }
     }
@@ -65,12 +66,17 @@ impl Inputs {
             let stamp = std::fs::metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
             (path, stamp)
         };
-        Self { stamps: paths.into_iter().map(stamp).collect() }
+        Self {
+            stamps: paths.into_iter().map(stamp).collect(),
+        }
     }
 
     /// Reads a file.
     pub(crate) fn read(&mut self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        let error = |source| ReadError { path: path.to_owned(), source };
+        let error = |source| ReadError {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = File::open(path).map_err(error)?;
         let metadata = file.metadata().map_err(error)?;
         let mut content = Vec::with_capacity(metadata.len() as usize);
@@ -138,10 +144,18 @@ mod tests {
 
     #[test]
     fn an_unreadable_file_is_named() {
-        let error = Inputs::default().read(Path::new("/nonexistent/file")).unwrap_err();
+        let error = Inputs::default()
+            .read(Path::new("/nonexistent/file"))
+            .unwrap_err();
         assert_eq!(error.to_string(), "cannot read `/nonexistent/file`");
         assert_eq!(error.hint(), None);
-        let denied = ReadError { path: "/boot/k".into(), source: io::ErrorKind::PermissionDenied.into() };
-        assert_eq!(denied.hint().unwrap(), "let every user read it: sudo chmod a+r `/boot/k`");
+        let denied = ReadError {
+            path: "/boot/k".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        };
+        assert_eq!(
+            denied.hint().unwrap(),
+            "let every user read it: sudo chmod a+r `/boot/k`"
+        );
     }
 }

@@ -88,7 +88,10 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
     }
     // The pointer counts from 0x200, as in file(1)'s magic.
     let start = 0x200 + usize::from(u16_at(image, KERNEL_VERSION)?);
-    let text = image.get(start..)?.split(|byte| matches!(byte, 0 | b' ')).next()?;
+    let text = image
+        .get(start..)?
+        .split(|byte| matches!(byte, 0 | b' '))
+        .next()?;
     let text = str::from_utf8(text).ok()?;
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -98,7 +101,11 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
 /// # Errors
 /// Whatever keeps QEMU from starting this kernel directly.
 pub(crate) fn vmlinux(image: Vec<u8>) -> Result<Vec<u8>, KernelError> {
-    let kernel = if image.starts_with(b"\x7fELF") { image } else { decompress(payload(&image)?)? };
+    let kernel = if image.starts_with(b"\x7fELF") {
+        image
+    } else {
+        decompress(payload(&image)?)?
+    };
     require_pvh(&kernel)?;
     Ok(kernel)
 }
@@ -121,7 +128,9 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelError> {
         let start = (setup_sectors + 1) * 512 + u32_at(image, PAYLOAD_OFFSET)? as usize;
         image.get(start..start.checked_add(u32_at(image, PAYLOAD_LENGTH)? as usize)?)
     };
-    find().filter(|payload| payload.len() > 8).ok_or(KernelError::NoPayload)
+    find()
+        .filter(|payload| payload.len() > 8)
+        .ok_or(KernelError::NoPayload)
 }
 
 /// Decompresses a payload by its magic number. The kernel's build appends the length to each but gzip's, which ends with
@@ -136,7 +145,11 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>, KernelError> {
         [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", Ok(Box::new(lz4_flex::frame::FrameDecoder::new(body)))),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", zstd_reader(body)),
         other => {
-            let magic = other[..4].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+            let magic = other[..4]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<Vec<_>>()
+                .join(" ");
             return Err(KernelError::Compression { magic });
         }
     };
@@ -167,13 +180,18 @@ fn zstd_reader(body: &[u8]) -> io::Result<Box<dyn Read + '_>> {
 fn require_pvh(kernel: &[u8]) -> Result<(), KernelError> {
     let header = FileHeader64::<LittleEndian>::parse(kernel).map_err(KernelError::NotElf)?;
     let endian = header.endian().map_err(KernelError::NotElf)?;
-    for segment in header.program_headers(endian, kernel).map_err(KernelError::NotElf)? {
+    for segment in header
+        .program_headers(endian, kernel)
+        .map_err(KernelError::NotElf)?
+    {
         if segment.p_type(endian) != PT_NOTE {
             continue;
         }
-        let Some(mut notes) = segment.notes(endian, kernel).map_err(KernelError::NotElf)? else { continue };
+        let Some(mut notes) = segment.notes(endian, kernel).map_err(KernelError::NotElf)? else {
+            continue;
+        };
         while let Some(note) = notes.next().map_err(KernelError::NotElf)? {
-            if note.name() == b"Xen" && note.n_type(endian) == PVH_NOTE {
+            if note.name() == b"Xen" && note.n_type(endian).0 == PVH_NOTE {
                 return Ok(());
             }
         }
@@ -261,7 +279,10 @@ mod tests {
     fn every_compression_of_the_kernel_build_is_read() {
         let kernel = elf(PVH_NOTE);
         for (name, payload) in payloads(&kernel) {
-            assert_eq!(vmlinux(bzimage(&payload)).unwrap_or_else(|error| panic!("{name}: {error:?}")), kernel);
+            assert_eq!(
+                vmlinux(bzimage(&payload)).unwrap_or_else(|error| panic!("{name}: {error:?}")),
+                kernel
+            );
         }
         assert_eq!(vmlinux(kernel.clone()).unwrap(), kernel);
     }
@@ -283,18 +304,46 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_payload_is_read_or_refused(
+            kind in 0usize..6,
+            payload in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        ) {
+            let magic: &[u8] = [&b"\x1f\x8b\x08"[..], b"\xfd7zXZ\0", b"\x5d\0\0", b"\x02\x21\x4c\x18", b"\x28\xb5\x2f\xfd", b""][kind];
+            let _ = vmlinux(bzimage(&[magic, &payload].concat()));
+            let _ = vmlinux([b"\x7fELF\x02\x01\x01", &payload[..]].concat());
+        }
+
+        #[test]
+        fn any_header_is_read_or_refused(at in 0usize..0x600, byte in proptest::num::u8::ANY) {
+            let mut image = bzimage(&payloads(&elf(PVH_NOTE))[0].1);
+            image[at] = byte;
+            let _ = release(&image);
+            let _ = vmlinux(image);
+        }
+    }
+
     #[test]
     fn what_cannot_be_started_is_refused() {
-        assert!(matches!(vmlinux(b"nothing".to_vec()), Err(KernelError::NotAKernel)));
+        assert!(matches!(
+            vmlinux(b"nothing".to_vec()),
+            Err(KernelError::NotAKernel)
+        ));
         let bzip2 = bzimage(b"BZh91AY&SY1234");
-        let Err(error @ KernelError::Compression { .. }) = vmlinux(bzip2) else { panic!() };
+        let Err(error @ KernelError::Compression { .. }) = vmlinux(bzip2) else {
+            panic!()
+        };
         assert_eq!(
             error.to_string(),
             "the payload's compression is not supported (it begins with the bytes `42 5a 68 39`)"
         );
         assert!(error.hint().is_some());
         assert!(matches!(vmlinux(elf(17)), Err(KernelError::NoPvhEntry)));
-        assert!(matches!(vmlinux(b"\x7fELFnothing".to_vec()), Err(KernelError::NotElf(_))));
+        assert!(matches!(
+            vmlinux(b"\x7fELFnothing".to_vec()),
+            Err(KernelError::NotElf(_))
+        ));
         let mut old = bzimage(&[0; 64]);
         old[PROTOCOL_VERSION] = 7;
         assert!(matches!(vmlinux(old), Err(KernelError::NoPayload)));

@@ -47,7 +47,10 @@ pub const WANTED: &[WantedModule] = &[
     wanted("ext4", "volumes on a disk of their own"),
     wanted("virtiofs", "host volumes, shared by virtiofsd"),
     wanted("9p", "host volumes, shared by QEMU itself"),
-    wanted("9pnet_virtio", "9p's transport: the kernel would ask modprobe for it, which the guest does not have"),
+    wanted(
+        "9pnet_virtio",
+        "9p's transport: the kernel would ask modprobe for it, which the guest does not have",
+    ),
 ];
 
 /// Appended by the kernel's scripts/sign-file to a module that is signed.
@@ -122,8 +125,13 @@ impl Tree {
         let builtin = text("modules.builtin")?;
         let softdep = text("modules.softdep")?;
         let alias = text("modules.alias")?;
-        let modinfo = inputs.read_optional(&dir.join("modules.builtin.modinfo"))?.unwrap_or_default();
-        let mut tree = Self { dir: dir.to_owned(), ..Self::default() };
+        let modinfo = inputs
+            .read_optional(&dir.join("modules.builtin.modinfo"))?
+            .unwrap_or_default();
+        let mut tree = Self {
+            dir: dir.to_owned(),
+            ..Self::default()
+        };
         tree.modules = parse_dependencies(&dependencies, &dir.join("modules.dep"))?;
         tree.builtin = builtin.lines().map(module_name).collect();
         tree.soft = parse_softdep(&softdep);
@@ -138,21 +146,38 @@ impl Tree {
             return self.builtin.contains(name).then(Vec::new);
         }
         let mut order = Vec::new();
-        self.visit(name, &mut BTreeSet::new(), &mut order);
+        self.visit(name, &mut Vec::new(), &mut order);
         Some(order)
     }
 
-    fn visit<'tree>(&'tree self, name: &'tree str, seen: &mut BTreeSet<&'tree str>, order: &mut Vec<String>) {
-        let Some((_, needs)) = self.modules.get(name) else { return };
-        for module in needs.iter().map(String::as_str).chain([name]) {
-            if !seen.insert(module) {
-                continue;
-            }
-            for soft in self.soft.get(module).into_iter().flatten().flat_map(|alias| self.resolve(alias)) {
-                self.visit(soft, seen, order);
-            }
-            order.push(module.to_owned());
+    /// Appends a module behind all that it needs. `open` are the modules that wait for this one: a soft dependency that
+    /// needs one of them would close a circle, and is left out, since only the hard ones must hold.
+    fn visit<'tree>(&'tree self, name: &'tree str, open: &mut Vec<&'tree str>, order: &mut Vec<String>) {
+        if order.iter().any(|loaded| loaded == name) {
+            return;
         }
+        open.push(name);
+        for need in self.needs(name) {
+            self.visit(need, open, order);
+        }
+        for alias in self.soft.get(name).into_iter().flatten() {
+            for soft in self.resolve(alias) {
+                let circle = open.contains(&soft) || self.needs(soft).any(|need| open.contains(&need));
+                if !circle {
+                    self.visit(soft, open, order);
+                }
+            }
+        }
+        open.pop();
+        order.push(name.to_owned());
+    }
+
+    fn needs(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.modules
+            .get(name)
+            .into_iter()
+            .flat_map(|(_, needs)| needs)
+            .map(String::as_str)
     }
 
     /// The modules that a soft dependency names. Of several that do the same (`crypto-crc32c`), the ones for special CPUs
@@ -166,7 +191,11 @@ impl Tree {
         if answers.iter().any(|answer| self.builtin.contains(answer)) {
             return Vec::new();
         }
-        let portable = |name: &&String| self.modules.get(*name).is_some_and(|(path, _)| !path.contains("/arch/"));
+        let portable = |name: &&String| {
+            self.modules
+                .get(*name)
+                .is_some_and(|(path, _)| !path.contains("/arch/"))
+        };
         let mut chosen: Vec<&str> = answers.iter().filter(portable).map(String::as_str).collect();
         if chosen.is_empty() {
             chosen = answers.iter().map(String::as_str).collect();
@@ -203,7 +232,9 @@ pub(crate) fn collect(
     let mut set = ModuleSet::default();
     let mut lines = BTreeMap::new();
     for wanted in WANTED {
-        let Some(order) = tree.load_order(wanted.name) else { continue };
+        let Some(order) = tree.load_order(wanted.name) else {
+            continue;
+        };
         set.present.insert(wanted.name.to_owned());
         if order.is_empty() {
             lines.insert(wanted.name.to_owned(), "builtin".to_owned());
@@ -241,16 +272,22 @@ fn parse_dependencies(text: &str, file: &Path) -> Result<Dependencies, ModulesEr
     let mut modules = BTreeMap::new();
     for line in text.lines() {
         let Some((path, needs)) = line.split_once(':') else {
-            return Err(ModulesError::Line { path: file.to_owned(), line: line.to_owned() });
+            return Err(ModulesError::Line {
+                path: file.to_owned(),
+                line: line.to_owned(),
+            });
         };
         modules.insert(module_name(path), (path.to_owned(), needs));
     }
     let resolve = |(name, (path, needs)): (&String, &(String, &str))| {
         // The last of a line loads first.
         let needs = needs.split_ascii_whitespace().rev().map(|need| {
-            Some(module_name(need)).filter(|found| modules.contains_key(found)).ok_or_else(|| {
-                ModulesError::Dependency { name: name.clone(), dependency: need.to_owned() }
-            })
+            Some(module_name(need))
+                .filter(|found| modules.contains_key(found))
+                .ok_or_else(|| ModulesError::Dependency {
+                    name: name.clone(),
+                    dependency: need.to_owned(),
+                })
         });
         Ok((name.clone(), (path.clone(), needs.collect::<Result<_, _>>()?)))
     };
@@ -263,9 +300,16 @@ fn parse_softdep(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut soft: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
-        let (Some("softdep"), Some(name)) = (words.next(), words.next()) else { continue };
-        let before = words.skip_while(|word| *word != "pre:").skip(1).take_while(|word| *word != "post:");
-        soft.entry(module_name(name)).or_default().extend(before.map(str::to_owned));
+        let (Some("softdep"), Some(name)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let before = words
+            .skip_while(|word| *word != "pre:")
+            .skip(1)
+            .take_while(|word| *word != "post:");
+        soft.entry(module_name(name))
+            .or_default()
+            .extend(before.map(str::to_owned));
     }
     soft.retain(|_, before| !before.is_empty());
     soft
@@ -284,8 +328,14 @@ fn parse_aliases(text: &str, modinfo: &str) -> BTreeMap<String, Vec<String>> {
         Some((alias, key.strip_suffix(".alias")?))
     });
     let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (alias, name) in loadable.chain(builtin).filter(|(alias, _)| !alias.contains(['*', '?', '['])) {
-        aliases.entry(module_name(alias)).or_default().push(module_name(name));
+    for (alias, name) in loadable
+        .chain(builtin)
+        .filter(|(alias, _)| !alias.contains(['*', '?', '[']))
+    {
+        aliases
+            .entry(module_name(alias))
+            .or_default()
+            .push(module_name(name));
     }
     aliases
 }
@@ -301,7 +351,10 @@ fn decompress(path: &Path, content: Vec<u8>) -> Result<Vec<u8>, ModulesError> {
     };
     match read {
         Ok(_) => Ok(module),
-        Err(source) => Err(ModulesError::Decompress { path: path.to_owned(), source }),
+        Err(source) => Err(ModulesError::Decompress {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -346,19 +399,29 @@ mod tests {
         kernel/crypto/crc32c_generic.ko.xz:\n";
     const SOFT: &str = "# comment\nsoftdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c post: later\n\
         softdep crc16 post: jbd2\n";
-    const ALIAS: &str = "alias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\nalias fs-ext? nothing\n";
+    const ALIAS: &str =
+        "alias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\nalias fs-ext? nothing\n";
 
     #[test]
     fn dependencies_and_soft_ones_load_first_and_once() {
         let tree = tree(DEP, SOFT, ALIAS, "kernel/fs/9p/9p-net.ko\n", "");
-        assert_eq!(tree.load_order("ext4").unwrap(), ["crc16", "crc32c_generic", "jbd2", "ext4"]);
+        assert_eq!(
+            tree.load_order("ext4").unwrap(),
+            ["crc16", "crc32c_generic", "jbd2", "ext4"]
+        );
         assert_eq!(tree.load_order("9p_net").unwrap(), [""; 0]);
         assert_eq!(tree.load_order("absent"), None);
     }
 
     #[test]
     fn a_soft_dependency_that_is_built_in_needs_nothing() {
-        let tree = tree(DEP, SOFT, ALIAS, "kernel/crypto/crc32c_fast.ko\n", "crc32c_fast.alias=crypto-crc32c\0");
+        let tree = tree(
+            DEP,
+            SOFT,
+            ALIAS,
+            "kernel/crypto/crc32c_fast.ko\n",
+            "crc32c_fast.alias=crypto-crc32c\0",
+        );
         assert_eq!(tree.load_order("ext4").unwrap(), ["crc16", "jbd2", "ext4"]);
     }
 
@@ -371,18 +434,70 @@ mod tests {
 
     #[test]
     fn a_circle_of_soft_dependencies_ends() {
-        let tree = tree("a.ko:\nb.ko:\n", "softdep a pre: b\nsoftdep b pre: a\n", "", "", "");
+        let tree = tree(
+            "a.ko:\nb.ko:\n",
+            "softdep a pre: b\nsoftdep b pre: a\n",
+            "",
+            "",
+            "",
+        );
         assert_eq!(tree.load_order("a").unwrap(), ["b", "a"]);
     }
 
     #[test]
     fn damage_is_named() {
-        let parse = |text| parse_dependencies(text, Path::new("/m/modules.dep")).unwrap_err().to_string();
-        assert_eq!(parse("nonsense\n"), "`/m/modules.dep` has a line without a colon: `nonsense`");
+        let parse = |text| {
+            parse_dependencies(text, Path::new("/m/modules.dep"))
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            parse("nonsense\n"),
+            "`/m/modules.dep` has a line without a colon: `nonsense`"
+        );
         assert_eq!(
             parse("a/b-c.ko: d/e.ko\n"),
             "module `b_c` needs `d/e.ko`, which `modules.dep` does not have"
         );
+    }
+
+    proptest::proptest! {
+        /// Any graph of five modules, circles of soft edges included: what a module needs comes before it, and nothing comes twice.
+        #[test]
+        fn an_order_is_complete_and_without_repetition(edges in proptest::collection::btree_set((0usize..5, 0usize..5, proptest::bool::ANY), 0..12)) {
+            let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); 5];
+            let mut soft = String::new();
+            for (from, to, hard) in edges {
+                if hard && to < from {
+                    let below = needs[to].clone();
+                    needs[from].extend(below);
+                    needs[from].insert(to);
+                } else {
+                    soft.push_str(&format!("softdep m{from} pre: m{to}\n"));
+                }
+            }
+            // As depmod writes it: everything that is needed, the first to load last.
+            let line = |(module, needs): (usize, &BTreeSet<usize>)| {
+                let needs: Vec<String> = needs.iter().rev().map(|need| format!("m{need}.ko")).collect();
+                format!("m{module}.ko: {}\n", needs.join(" "))
+            };
+            let dependencies: String = needs.iter().enumerate().map(line).collect();
+            let tree = tree(&dependencies, &soft, "", "", "");
+            for (module, needs) in needs.iter().enumerate() {
+                let order = tree.load_order(&format!("m{module}")).unwrap();
+                let at = |number: &usize| order.iter().position(|name| *name == format!("m{number}"));
+                assert!(needs.iter().all(|need| at(need).is_some_and(|need| Some(need) < at(&module))), "{order:?}");
+                assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), order.len());
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,80}", module in proptest::collection::vec(proptest::num::u8::ANY, 0..60)) {
+            let _ = parse_dependencies(&text, Path::new("modules.dep"));
+            let _ = parse_softdep(&text);
+            let _ = parse_aliases(&text, &text);
+            let _ = without_signature([&module[..], SIGNATURE_MAGIC].concat());
+        }
     }
 
     #[test]
@@ -411,7 +526,12 @@ mod tests {
         signed.extend(SIGNATURE_MAGIC);
         assert_eq!(without_signature(signed.clone()), b"module");
         assert_eq!(without_signature(b"module".to_vec()), b"module");
-        let longer = [&signed[..signed.len() - SIGNATURE_MAGIC.len() - 1], &[99], SIGNATURE_MAGIC].concat();
+        let longer = [
+            &signed[..signed.len() - SIGNATURE_MAGIC.len() - 1],
+            &[99],
+            SIGNATURE_MAGIC,
+        ]
+        .concat();
         assert_eq!(without_signature(longer.clone()), longer);
     }
 }

@@ -3,9 +3,9 @@
 //! Looks only at directories; nothing is read or checked that the build will read anyway. The environment is not asked:
 //! who calls says what is where, or leaves it to the distribution's places.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::fs;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::inputs::ReadError;
@@ -33,7 +33,12 @@ pub struct FindOptions {
 
 impl Default for FindOptions {
     fn default() -> Self {
-        Self { root: "/".into(), kernel: None, modules_dir: None, agent: None }
+        Self {
+            root: "/".into(),
+            kernel: None,
+            modules_dir: None,
+            agent: None,
+        }
     }
 }
 
@@ -96,9 +101,14 @@ impl FindError {
             Self::NoKernel { .. } => {
                 Some("install the distribution's kernel package (Debian: linux-image-amd64)".into())
             }
-            Self::NoModules { release, .. } => Some(format!("install the modules of kernel `{release}`, or name their directory")),
+            Self::NoModules { release, .. } => Some(format!(
+                "install the modules of kernel `{release}`, or name their directory"
+            )),
             Self::NoRelease { .. } => Some("name the directory with its modules".into()),
-            Self::NoAgent { .. } => Some(format!("install the agent as `/{}`, or name its path", AGENT_PATHS[0])),
+            Self::NoAgent { .. } => Some(format!(
+                "install the agent as `/{}`, or name its path",
+                AGENT_PATHS[0]
+            )),
             Self::Read(error) => error.hint(),
         }
     }
@@ -123,28 +133,47 @@ impl Sources {
                 .find(|path| path.is_file())
                 .ok_or_else(|| FindError::NoAgent { root: root.clone() })?,
         };
-        Ok(Self { root, kernel, release, modules_dir, agent })
+        Ok(Self {
+            root,
+            kernel,
+            release,
+            modules_dir,
+            agent,
+        })
     }
 }
 
 type Kernel = (PathBuf, String, PathBuf);
 
 fn named_kernel(kernel: &Path, options: &FindOptions) -> Result<Kernel, FindError> {
-    let error = |source| ReadError { path: kernel.to_owned(), source };
+    let error = |source| ReadError {
+        path: kernel.to_owned(),
+        source,
+    };
     let mut head = Vec::new();
     let file = fs::File::open(kernel).map_err(error)?;
-    file.take(KERNEL_HEAD_BYTES).read_to_end(&mut head).map_err(error)?;
+    file.take(KERNEL_HEAD_BYTES)
+        .read_to_end(&mut head)
+        .map_err(error)?;
     let kernel = kernel.to_owned();
     if let Some(dir) = &options.modules_dir {
         let dir = must_exist(dir)?;
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-        let release = kernel::release(&head).or(name).ok_or(FindError::NoRelease { kernel: kernel.clone() })?;
+        let release = kernel::release(&head).or(name).ok_or(FindError::NoRelease {
+            kernel: kernel.clone(),
+        })?;
         return Ok((kernel, release, dir));
     }
-    let Some(release) = kernel::release(&head) else { return Err(FindError::NoRelease { kernel }) };
+    let Some(release) = kernel::release(&head) else {
+        return Err(FindError::NoRelease { kernel });
+    };
     match modules_of(&options.root, &release) {
         Some(dir) => Ok((kernel, release, dir)),
-        None => Err(FindError::NoModules { kernel, release, root: options.root.clone() }),
+        None => Err(FindError::NoModules {
+            kernel,
+            release,
+            root: options.root.clone(),
+        }),
     }
 }
 
@@ -153,12 +182,20 @@ fn newest_kernel(options: &FindOptions) -> Result<Kernel, FindError> {
     let root = &options.root;
     let mut found: Vec<Kernel> = Vec::new();
     for path in entries(&root.join("boot")) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(release) = name.strip_prefix("vmlinuz-").map(str::to_owned) else { continue };
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(release) = name.strip_prefix("vmlinuz-").map(str::to_owned) else {
+            continue;
+        };
         let dir = options.modules_dir.clone().or_else(|| modules_of(root, &release));
         found.extend(dir.map(|dir| (path, release, dir)));
     }
-    for dir in MODULES_PARENTS.iter().flat_map(|parent| entries(&root.join(parent))) {
+    for dir in MODULES_PARENTS
+        .iter()
+        .flat_map(|parent| entries(&root.join(parent)))
+    {
         let release = dir.file_name().map(|name| name.to_string_lossy().into_owned());
         let kernel = dir.join("vmlinuz");
         if kernel.is_file() && options.modules_dir.as_ref().is_none_or(|wanted| *wanted == dir) {
@@ -175,7 +212,9 @@ fn newest_kernel(options: &FindOptions) -> Result<Kernel, FindError> {
 }
 
 fn modules_of(root: &Path, release: &str) -> Option<PathBuf> {
-    let dirs = MODULES_PARENTS.iter().map(|parent| root.join(parent).join(release));
+    let dirs = MODULES_PARENTS
+        .iter()
+        .map(|parent| root.join(parent).join(release));
     dirs.into_iter().find(|dir| dir.join("modules.dep").is_file())
 }
 
@@ -188,35 +227,25 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 fn must_exist(path: &Path) -> Result<PathBuf, ReadError> {
     match fs::metadata(path) {
         Ok(_) => Ok(path.to_owned()),
-        Err(source) => Err(ReadError { path: path.to_owned(), source }),
+        Err(source) => Err(ReadError {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
-/// Orders releases as people do: `6.10.0` after `6.9.0`.
+/// Orders releases as people do: `6.10.0` after `6.9.0`. Of two builds of one version the shorter name wins: Debian's
+/// `6.1.0-56-amd64` has more modules than its `6.1.0-56-cloud-amd64`.
 fn compare_releases(left: &str, right: &str) -> Ordering {
-    let (mut left, mut right) = (parts(left).into_iter(), parts(right).into_iter());
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return Ordering::Equal,
-            (left, right) if left == right => {}
-            (left, right) => return left.cmp(&right),
-        }
-    }
+    let rank = |release: &str| (version(release), Reverse(release.len()));
+    rank(left).cmp(&rank(right)).then_with(|| left.cmp(right))
 }
 
-/// A release as its numbers and the text between them. A number is more than text, text more than an end.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part<'text> {
-    Text(&'text str),
-    Number(u64),
-}
-
-fn parts(release: &str) -> Vec<Part<'_>> {
+/// A release's numbers, up to the first part that is none.
+fn version(release: &str) -> Vec<u64> {
     release
-        .as_bytes()
-        .chunk_by(|left, right| left.is_ascii_digit() == right.is_ascii_digit())
-        .filter_map(|chunk| str::from_utf8(chunk).ok())
-        .map(|text| text.parse().map_or(Part::Text(text), Part::Number))
+        .split(['.', '-', '_', '+'])
+        .map_while(|part| part.parse().ok())
         .collect()
 }
 
@@ -232,19 +261,29 @@ mod tests {
             fs::write(path, "").unwrap();
         };
         kernels.iter().for_each(|path| write((*path).to_owned()));
-        modules.iter().for_each(|release| write(format!("lib/modules/{release}/modules.dep")));
+        modules
+            .iter()
+            .for_each(|release| write(format!("lib/modules/{release}/modules.dep")));
         write("usr/libexec/isopod/isopod-agent".into());
         dir
     }
 
     fn options(dir: &tempfile::TempDir) -> FindOptions {
-        FindOptions { root: dir.path().to_owned(), ..FindOptions::default() }
+        FindOptions {
+            root: dir.path().to_owned(),
+            ..FindOptions::default()
+        }
     }
 
     #[test]
     fn the_newest_kernel_with_modules_is_taken() {
         let dir = host(
-            &["boot/vmlinuz-6.9.0-1-amd64", "boot/vmlinuz-6.10.0-1-amd64", "boot/vmlinuz-6.11.0-1-amd64", "boot/other"],
+            &[
+                "boot/vmlinuz-6.9.0-1-amd64",
+                "boot/vmlinuz-6.10.0-1-amd64",
+                "boot/vmlinuz-6.11.0-1-amd64",
+                "boot/other",
+            ],
             &["6.9.0-1-amd64", "6.10.0-1-amd64"],
         );
         let sources = Sources::find(&options(&dir)).unwrap();
@@ -256,9 +295,15 @@ mod tests {
 
     #[test]
     fn a_kernel_beside_its_modules_counts() {
-        let dir = host(&["lib/modules/7.1.2.fc50/vmlinuz", "boot/vmlinuz-6.1.0"], &["7.1.2.fc50", "6.1.0"]);
+        let dir = host(
+            &["lib/modules/7.1.2.fc50/vmlinuz", "boot/vmlinuz-6.1.0"],
+            &["7.1.2.fc50", "6.1.0"],
+        );
         assert_eq!(Sources::find(&options(&dir)).unwrap().release, "7.1.2.fc50");
-        let older = FindOptions { modules_dir: Some(dir.path().join("lib/modules/6.1.0")), ..options(&dir) };
+        let older = FindOptions {
+            modules_dir: Some(dir.path().join("lib/modules/6.1.0")),
+            ..options(&dir)
+        };
         assert_eq!(Sources::find(&older).unwrap().release, "6.1.0");
     }
 
@@ -269,22 +314,44 @@ mod tests {
         assert!(matches!(error, FindError::NoKernel { .. }));
         assert!(error.hint().unwrap().contains("linux-image-amd64"));
 
-        let named = FindOptions { kernel: Some(dir.path().join("boot/vmlinuz-6.1.0")), ..options(&dir) };
+        let named = FindOptions {
+            kernel: Some(dir.path().join("boot/vmlinuz-6.1.0")),
+            ..options(&dir)
+        };
         assert!(matches!(Sources::find(&named), Err(FindError::NoRelease { .. })));
-        let absent = FindOptions { kernel: Some("/nonexistent/vmlinuz".into()), ..options(&dir) };
-        assert_eq!(Sources::find(&absent).unwrap_err().to_string(), "cannot read `/nonexistent/vmlinuz`");
+        let absent = FindOptions {
+            kernel: Some("/nonexistent/vmlinuz".into()),
+            ..options(&dir)
+        };
+        assert_eq!(
+            Sources::find(&absent).unwrap_err().to_string(),
+            "cannot read `/nonexistent/vmlinuz`"
+        );
 
         let dir = host(&["boot/vmlinuz-6.1.0"], &["6.1.0"]);
         fs::remove_file(dir.path().join("usr/libexec/isopod/isopod-agent")).unwrap();
         let error = Sources::find(&options(&dir)).unwrap_err();
         assert!(matches!(error, FindError::NoAgent { .. }));
-        let absent = FindOptions { agent: Some("/nonexistent/agent".into()), ..options(&dir) };
-        assert_eq!(Sources::find(&absent).unwrap_err().to_string(), "cannot read `/nonexistent/agent`");
+        let absent = FindOptions {
+            agent: Some("/nonexistent/agent".into()),
+            ..options(&dir)
+        };
+        assert_eq!(
+            Sources::find(&absent).unwrap_err().to_string(),
+            "cannot read `/nonexistent/agent`"
+        );
     }
 
     #[test]
     fn releases_are_ordered_by_their_numbers() {
-        let sorted = ["6.1.0-9-amd64", "6.1.0-56-amd64", "6.9.0", "6.10.0-1-amd64", "6.10.0-1-cloud-amd64", "6.10.1"];
+        let sorted = [
+            "6.1.0-9-amd64",
+            "6.1.0-56-amd64",
+            "6.9.0",
+            "6.10.0-1-cloud-amd64",
+            "6.10.0-1-amd64",
+            "6.10.1",
+        ];
         for pair in sorted.windows(2) {
             assert_eq!(compare_releases(pair[0], pair[1]), Ordering::Less, "{pair:?}");
         }

@@ -129,7 +129,37 @@ impl ImageConfig {
     }
 }
 
+/// Refuses a NUL: no argument, variable or path can hold one.
+fn check_nul(config: &Execution) -> Result<(), ConfigError> {
+    let one = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
+    let many = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
+    let fields = [
+        ("User", one(&config.user)),
+        ("Env", many(&config.env)),
+        ("Entrypoint", many(&config.entrypoint)),
+        ("Cmd", many(&config.cmd)),
+        (
+            "Volumes",
+            config.volumes.iter().flat_map(BTreeMap::keys).cloned().collect(),
+        ),
+        ("WorkingDir", one(&config.working_dir)),
+        ("StopSignal", one(&config.stop_signal)),
+    ];
+    for (field, values) in fields {
+        if let Some(value) = values.into_iter().find(|value| value.contains('\0')) {
+            let value = value.escape_debug().to_string();
+            return Err(ConfigError::Field {
+                field,
+                value,
+                reason: "it must not contain NUL",
+            });
+        }
+    }
+    Ok(())
+}
+
 fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
+    check_nul(&config)?;
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
     let user = text(config.user);
     let (user, group) = match user

@@ -229,18 +229,21 @@ fn imports_at_the_same_time_do_the_work_once() {
 
 #[test]
 fn damage_is_found_and_mended_by_an_import() {
-    let damage: [(&str, fn(&Path)); 6] = [
-        ("rootfs.erofs", |path| fs::write(path, "short").unwrap()),
-        ("rootfs.erofs", |path| fs::remove_file(path).unwrap()),
-        ("config.json", |path| fs::write(path, "{}").unwrap()),
-        ("config.json", |path| fs::remove_file(path).unwrap()),
-        ("image.json", |path| fs::write(path, "{").unwrap()),
-        ("image.json", |path| fs::remove_file(path).unwrap()),
-    ];
-    for (file, damage) in damage {
+    for (file, text) in [
+        ("rootfs.erofs", Some("short")),
+        ("rootfs.erofs", None),
+        ("config.json", Some("{}")),
+        ("config.json", None),
+        ("image.json", Some("{")),
+        ("image.json", None),
+    ] {
         let world = World::new();
         let image = world.import("x");
-        damage(&image.rootfs.with_file_name(file));
+        let path = image.rootfs.with_file_name(file);
+        match text {
+            Some(text) => fs::write(path, text).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
         let error = world.store.find(Some(&image.id.hex()), None).unwrap_err();
         assert!(error.to_string().contains(file), "{error}");
         assert_eq!(world.store.list().unwrap(), []);

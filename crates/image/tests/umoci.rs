@@ -16,6 +16,7 @@ use std::process::Command;
 use isopod_image::{Image, Store};
 use isopod_spec::Transport;
 use make::{Head, Mounted, Tar, chain, is_root, reference, run};
+use proptest::prelude::*;
 
 /// All that stat(2) and the rest say about a file, but its inode number.
 #[derive(Debug, PartialEq, Eq)]
@@ -494,4 +495,88 @@ fn a_tree_of_this_machine_is_kept_as_it_is() {
     let image = store.import(&layout.reference(None));
     let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
     compare(&image, &facts(&bundle), dir.path());
+}
+
+/// An entry of a random layer: type, path, and the target of a link.
+type RandomEntry = (u8, String, String);
+
+fn random_entry() -> impl Strategy<Value = RandomEntry> {
+    let name = "([ab]/){0,2}([abc]|[abc]|[abc]|\\.wh\\.[abc]|\\.wh\\.\\.wh\\.\\.opq)";
+    let target = prop_oneof!["/?([ab]/){0,2}[abc]", "\\.\\./[abc]"];
+    (
+        prop_oneof![3 => Just(b'0'), 1 => Just(b'1'), 1 => Just(b'2'), 2 => Just(b'5')],
+        name,
+        target,
+    )
+}
+
+/// The layer as a tar; files hold the numbers of their layer and entry.
+fn random_tar(entries: &[RandomEntry], layer: u8) -> Vec<u8> {
+    let add = |tar: Tar, ((type_flag, name, link), i): (&RandomEntry, u8)| {
+        let is_whiteout = name.contains(".wh.");
+        let type_flag = if is_whiteout { b'0' } else { *type_flag };
+        let link = match type_flag {
+            // `..` is refused here.
+            b'1' => link.rsplit("../").next().unwrap(),
+            b'2' => link,
+            _ => "",
+        };
+        let data = if type_flag == b'0' && !is_whiteout {
+            vec![layer, i]
+        } else {
+            vec![]
+        };
+        let (name, link, mode) = (name.as_bytes(), link.as_bytes(), 0o700 + u32::from(layer));
+        tar.entry(
+            &Head {
+                name,
+                type_flag,
+                mode,
+                link,
+                ..Head::default()
+            },
+            &data,
+        )
+    };
+    entries.iter().zip(1..).fold(Tar::new(), add).finish()
+}
+
+/// The facts without times: umoci gives directories that no entry describes the time of the day.
+fn without_times(root: &Path) -> BTreeMap<PathBuf, Facts> {
+    let mut all = facts(root);
+    all.values_mut().for_each(|facts| facts.mtime = (0, 0));
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+    #[test]
+    fn random_layers_are_merged_as_umoci_does(
+        layers in proptest::collection::vec(proptest::collection::vec(random_entry(), 1..10), 1..4)
+    ) {
+        if !is_root("random_layers_are_merged_as_umoci_does") {
+            return Ok(());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = make::Layout::new(&dir.path().join("oci"));
+        let layers: Vec<_> = layers.iter().zip(1..).map(|(entries, layer)| random_tar(entries, layer)).collect();
+        layout.index(&[make::named(layout.image(&layers, |_| {}), "v1")]);
+        let (bundle, name) = (dir.path().join("bundle"), format!("{}:v1", layout.dir.display()));
+        let theirs = Command::new("umoci").args(["unpack", "--image", &name]).arg(&bundle).output();
+        let theirs = theirs.expect("this test needs `umoci`");
+        let complaint = String::from_utf8_lossy(&theirs.stderr);
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        match (store.import(&layout.reference(None)), theirs.status.success()) {
+            (Ok(image), true) => {
+                let mounted = Mounted::new("erofs", "ro,loop", &image.rootfs, &dir.path().join("mounted"));
+                prop_assert_eq!(without_times(&mounted.0), without_times(&bundle.join("rootfs")));
+            }
+            (Err(_), false) => {}
+            // A hard link to its own name: umoci removes the file before it looks for it.
+            (Ok(_), false) if complaint.contains(": link: no such file") => {}
+            (Err(error), true) => prop_assert!(false, "only Isopod refuses: {}", chain(&error)),
+            (Ok(_), false) => prop_assert!(false, "only umoci refuses: {}", complaint),
+        }
+    }
 }

@@ -216,7 +216,7 @@ impl AppUnit<'_> {
             // hide the image's /run.
             ("MountAPIVFS", "no".into()),
             ("BindReadOnlyPaths", format!("{}:/dev /sys", layout::APP_DEV)),
-            ("BindPaths", "/dev/pts /dev/shm /dev/mqueue /proc".into()),
+            ("BindPaths", "/dev/pts /dev/shm /proc".into()),
             ("RootDirectoryStartOnly", "yes".into()),
             ("ExecStartPre", format!("+{} verify {}", layout::AGENT, self.name)),
             ("ExecStart", exec_line(process)),

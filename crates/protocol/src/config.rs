@@ -32,7 +32,7 @@ pub struct GuestApp {
     pub name: String,
     /// The systemd unit that runs it (`NAME.service`).
     pub unit: String,
-    /// The named pipe that the unit's standard input is, where the app has one.
+    /// Where the agent makes the unit's standard input, where the app has one.
     pub stdin: Option<String>,
     /// The named pipe that the unit's standard output is.
     pub stdout: String,

@@ -21,7 +21,7 @@ use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
-use isopod_spec::{Accel, App, AppName, HostVolume, ImageSource, PodSpec, ShareTransport, VolumeKind, VolumeName};
+use isopod_spec::{Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName};
 use isopod_vm::kvm;
 use isopod_vm::stage::Stage;
 use isopod_vm::virtiofsd;
@@ -144,6 +144,22 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let mut facts = Facts { apps: apps.collect(), sources: BTreeMap::new(), host };
     survey(spec, &mut facts, images, sources);
     Ok(Gathered { facts, guest, qemu })
+}
+
+/// How the images of `spec` want to be run, where no manifest says it in their place.
+///
+/// # Errors
+/// [`GatherError`] with every image that cannot be had.
+pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>, GatherError> {
+    let mut faults = Vec::new();
+    let images = images(spec, settings, &mut faults);
+    if !faults.is_empty() {
+        return Err(GatherError { faults });
+    }
+    let own = |(app, image): (&App, Option<(Image, Reader)>)| {
+        app.run_config.clone().or(image.map(|(image, _)| image.config)).unwrap_or_default()
+    };
+    Ok(spec.apps.iter().zip(images).map(own).collect())
 }
 
 /// The first executable of that name in `search`.

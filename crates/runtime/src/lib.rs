@@ -13,6 +13,7 @@ pub mod prepare;
 mod record;
 pub mod run;
 mod tail;
+pub mod write_tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

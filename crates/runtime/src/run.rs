@@ -254,9 +254,11 @@ impl<'a> Machine<'a> {
         let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
         let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
         let mut virtiofsd = None;
-        if let Some((program, args)) = &plan.virtiofsd {
+        if let Some(virtiofsd_command) = &plan.virtiofsd {
             let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
-            let command = std::iter::once(program.into()).chain(args.iter().cloned()).collect();
+            let program = virtiofsd_command.daemon.program.clone().into_os_string();
+            let args = virtiofsd_command.argv(&dir.join(layout::HOST_SHARE_DIR));
+            let command = std::iter::once(program).chain(args).collect();
             let stage = Stage { parent, share: tree.take(), command };
             let child = launch::spawn(&settings.isopod, &stage, dir, Some(OwnedFd::from(socket)), VIRTIOFSD_LOG);
             virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);

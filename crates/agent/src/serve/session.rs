@@ -47,6 +47,8 @@ pub(crate) enum SessionError {
     Open(#[source] OpenError),
     #[error("systemd is lost")]
     Systemd(#[source] ManagerError),
+    #[error("systemd has hung up")]
+    SystemdGone,
 }
 
 /// How far an app is, as the host was told.
@@ -129,7 +131,10 @@ impl<M: Manager> Session<M> {
         loop {
             let kill_at = self.kill_at;
             tokio::select! {
-                Some(unit) = changes.recv() => self.changed(unit, &mut changes).await?,
+                unit = changes.recv() => match unit {
+                    Some(unit) => self.changed(unit, &mut changes).await?,
+                    None => return Err(SessionError::SystemdGone),
+                },
                 order = self.orders.recv() => match order {
                     Some(order) => self.obey(order.map_err(SessionError::Read)?).await?,
                     None => return self.host_gone().await,

@@ -14,11 +14,13 @@
 
 mod format;
 mod layout;
+mod node;
 mod read;
 mod write;
 mod xattr;
 
-pub use read::{DirEntry, Node, NodeKind, ReadError, Reader};
+pub use node::{DirEntry, Node, NodeKind, ReadError};
+pub use read::Reader;
 pub(crate) use write::{Content, CopyError, Writer};
 pub use xattr::XattrError;
 pub(crate) use xattr::{encode as encode_xattrs, is_linux as is_linux_xattr};

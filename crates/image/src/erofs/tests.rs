@@ -31,10 +31,12 @@ struct Item {
     uid: u32,
     gid: u32,
     mtime: (i64, u32),
-    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    xattrs: Attributes,
 }
 
-fn metadata() -> impl Strategy<Value = (u16, u32, u32, (i64, u32), BTreeMap<Vec<u8>, Vec<u8>>)> {
+type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn metadata() -> impl Strategy<Value = (u16, u32, u32, (i64, u32), Attributes)> {
     let name = "(user|trusted|security)\\.[a-z]{1,9}|system\\.posix_acl_access".prop_map(String::into_bytes);
     let xattrs = proptest::collection::btree_map(name, proptest::collection::vec(any::<u8>(), 0..300), 0..3);
     (

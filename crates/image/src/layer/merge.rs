@@ -91,11 +91,11 @@ impl Usage {
     }
 }
 
-/// What to do with directories that are missing on the way to an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    Create,
-    Leave,
+/// A directory on the way to an entry.
+struct Step {
+    name: Box<[u8]>,
+    /// `None`: it is missing.
+    inode: Option<InodeId>,
 }
 
 /// What an entry's name asks for.
@@ -141,20 +141,19 @@ impl Merger<'_> {
             }
             Target::Root => Err(EntryError::Root),
             Target::Opaque(parents) => {
-                if let Some(dir) = self.walk(&parents, Missing::Leave)? {
+                if let Some(dir) = self.find_dir(&parents)? {
                     self.empty(dir);
                 }
                 Ok(())
             }
             Target::Whiteout(parents, name) => {
-                if let Some(dir) = self.walk(&parents, Missing::Leave)? {
+                if let Some(dir) = self.find_dir(&parents)? {
                     self.white_out(dir, name);
                 }
                 Ok(())
             }
             Target::Name(parents, name) => {
-                // Without `Missing::Leave` there is always a directory.
-                let dir = self.walk(&parents, Missing::Create)?.unwrap_or(Tree::ROOT);
+                let dir = self.make_dir(&parents)?;
                 let inode = self.inode(dir, name, entry, data)?;
                 self.tree.link(
                     dir,
@@ -224,7 +223,7 @@ impl Merger<'_> {
         let mut components = components(target)?;
         let name = components.pop().ok_or(EntryError::EmptyTarget)?;
         let found = self
-            .walk(&components, Missing::Leave)?
+            .find_dir(&components)?
             .and_then(|dir| self.tree.child(dir, name));
         let inode = found.ok_or_else(|| EntryError::NoTarget(show(target)))?.inode;
         match self.tree.directory(inode) {
@@ -233,74 +232,81 @@ impl Merger<'_> {
         }
     }
 
-    /// The directory that `components` lead to from the root, following symbolic links and never leaving it. With
-    /// [`Missing::Create`], what is missing is made and every name on the way counts as written by this layer;
-    /// with [`Missing::Leave`], `None` when it does not exist.
-    fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Option<InodeId>, EntryError> {
-        let mut trail = vec![Tree::ROOT];
+    /// The directory that `components` lead to; `None` when there is none.
+    fn find_dir(&self, components: &[&[u8]]) -> Result<Option<InodeId>, EntryError> {
+        match self.resolve(components) {
+            Ok(trail) => Ok(trail.last().map_or(Some(Tree::ROOT), |step| step.inode)),
+            Err(EntryError::NotADirectory(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The directory that `components` lead to. What is missing is made, and all that it lies in counts as written
+    /// by this layer; what only leads there, like a symbolic link, does not.
+    fn make_dir(&mut self, components: &[&[u8]]) -> Result<InodeId, EntryError> {
+        let mut dir = Tree::ROOT;
+        for Step { name, inode } in self.resolve(components)? {
+            let inode = inode.map_or_else(|| self.imply_directory(&name), Ok)?;
+            self.tree.link(
+                dir,
+                &name,
+                Link {
+                    inode,
+                    layer: self.layer,
+                },
+            );
+            dir = inode;
+        }
+        Ok(dir)
+    }
+
+    fn imply_directory(&mut self, name: &[u8]) -> Result<InodeId, EntryError> {
+        self.usage.add(name.len(), self.limits)?;
+        if name.len() > MAX_NAME_BYTES {
+            return Err(EntryError::TooLong);
+        }
+        let (kind, meta) = (
+            Kind::Directory(Directory::default()),
+            Metadata::implied_directory(),
+        );
+        Ok(self.tree.add(Inode { kind, meta }))
+    }
+
+    /// The way that `components` lead from the root, following symbolic links and never leaving it. Its end may be
+    /// missing.
+    fn resolve(&self, components: &[&[u8]]) -> Result<Vec<Step>, EntryError> {
+        let mut trail: Vec<Step> = Vec::new();
         let mut pending: Vec<Box<[u8]>> = components.iter().rev().map(|&name| name.into()).collect();
         let mut symlinks = 0;
         while let Some(name) = pending.pop() {
-            let dir = trail.last().copied().unwrap_or(Tree::ROOT);
             if &*name == b".." {
-                trail.truncate(trail.len().saturating_sub(1).max(1));
+                trail.pop();
                 continue;
             }
-            let Some(link) = self.tree.child(dir, &name) else {
-                if missing == Missing::Leave {
-                    return Ok(None);
-                }
-                trail.push(self.imply_directory(dir, &name)?);
+            let dir = trail.last().map_or(Some(Tree::ROOT), |step| step.inode);
+            let Some(link) = dir.and_then(|dir| self.tree.child(dir, &name)) else {
+                trail.push(Step { name, inode: None });
                 continue;
             };
-            if missing == Missing::Create {
-                self.tree.link(
-                    dir,
-                    &name,
-                    Link {
-                        layer: self.layer,
-                        ..link
-                    },
-                );
-            }
             match &self.tree.inode(link.inode).kind {
-                Kind::Directory(_) => trail.push(link.inode),
+                Kind::Directory(_) => trail.push(Step {
+                    name,
+                    inode: Some(link.inode),
+                }),
                 Kind::Symlink(target) => {
                     symlinks += 1;
                     if symlinks > MAX_SYMLINKS {
                         return Err(EntryError::SymlinkLoop);
                     }
                     if target.starts_with(b"/") {
-                        trail.truncate(1);
+                        trail.clear();
                     }
                     pending.extend(significant(target).rev().map(Into::into));
                 }
-                _ if missing == Missing::Leave => return Ok(None),
                 _ => return Err(EntryError::NotADirectory(show(&name))),
             }
         }
-        Ok(trail.pop())
-    }
-
-    fn imply_directory(&mut self, dir: InodeId, name: &[u8]) -> Result<InodeId, EntryError> {
-        self.usage.add(name.len(), self.limits)?;
-        if name.len() > MAX_NAME_BYTES {
-            return Err(EntryError::TooLong);
-        }
-        let kind = Kind::Directory(Directory::default());
-        let inode = self.tree.add(Inode {
-            kind,
-            meta: Metadata::implied_directory(),
-        });
-        self.tree.link(
-            dir,
-            name,
-            Link {
-                inode,
-                layer: self.layer,
-            },
-        );
-        Ok(inode)
+        Ok(trail)
     }
 
     /// Takes `name` out of `dir`, unless this layer wrote it: then only what lower layers have below it.

@@ -20,7 +20,8 @@ use std::io;
 
 pub use merge::EntryError;
 pub(crate) use merge::{Merger, Usage};
-pub(crate) use stream::{LayerBlob, with_stream};
+pub(crate) use stream::LayerBlob;
+use stream::{Budget, with_stream};
 
 use crate::digest::Digest;
 use crate::erofs::Writer;
@@ -76,8 +77,12 @@ pub(crate) fn apply(
     usage: &mut Usage,
     limits: &Limits,
 ) -> Result<(), LayerError> {
-    let max_bytes = limits.uncompressed_bytes - usage.uncompressed_bytes;
-    let ((), bytes) = with_stream(layer, max_bytes, |stream| {
+    let limit = limits.uncompressed_bytes;
+    let budget = Budget {
+        left: limit - usage.uncompressed_bytes,
+        limit,
+    };
+    let ((), bytes) = with_stream(layer, budget, |stream| {
         let mut reader = tar::Reader::new(stream);
         let mut merger = Merger {
             tree,

@@ -32,6 +32,15 @@ pub(crate) struct LayerBlob {
     pub(crate) diff_id: Digest,
 }
 
+/// How much of [`crate::Limits::uncompressed_bytes`] is left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// For this layer and those above it, in bytes.
+    pub(crate) left: u64,
+    /// For all layers, in bytes.
+    pub(crate) limit: u64,
+}
+
 /// The tar stream of a layer.
 pub(crate) struct Stream {
     chunks: Receiver<io::Result<Vec<u8>>>,
@@ -39,7 +48,7 @@ pub(crate) struct Stream {
     at: usize,
     hasher: Hasher,
     bytes: u64,
-    max_bytes: u64,
+    budget: Budget,
 }
 
 impl Stream {
@@ -51,9 +60,9 @@ impl Stream {
             };
             (self.chunk, self.at) = (chunk?, 0);
             self.bytes += self.chunk.len() as u64;
-            if self.bytes > self.max_bytes {
+            if self.bytes > self.budget.left {
                 return Err(io::Error::other(TooLarge {
-                    max_bytes: self.max_bytes,
+                    limit: self.budget.limit,
                 }));
             }
             self.hasher.update(&self.chunk);
@@ -100,18 +109,17 @@ impl Skip for &mut Stream {
 
 /// More was unpacked than [`crate::Limits::uncompressed_bytes`] allows.
 #[derive(Debug, thiserror::Error)]
-#[error("the layers have more than {max_bytes} bytes uncompressed that were left to them")]
+#[error("the layers of the image have more than {limit} bytes uncompressed")]
 struct TooLarge {
-    max_bytes: u64,
+    limit: u64,
 }
 
-/// Gives `apply` the tar stream of `layer`, then checks every digest. Gives the size of the stream in bytes too, of
-/// which `max_bytes` are allowed.
+/// Gives `apply` the tar stream of `layer`, then checks every digest. Gives the size of the stream in bytes too.
 ///
 /// When a digest is wrong, that is the error, whatever else the wrong bytes led to.
 pub(crate) fn with_stream<T>(
     layer: LayerBlob,
-    max_bytes: u64,
+    budget: Budget,
     apply: impl FnOnce(&mut Stream) -> Result<T, LayerError>,
 ) -> Result<(T, u64), LayerError> {
     let LayerBlob {
@@ -129,7 +137,7 @@ pub(crate) fn with_stream<T>(
             at: 0,
             hasher,
             bytes: 0,
-            max_bytes,
+            budget,
         };
         let applied = match apply(&mut stream) {
             Ok(value) => stream

@@ -288,8 +288,6 @@ fn parents_are_found_through_symlinks_within_the_root() {
             "usr/bin/f",
             "usr/c",
             "usr/d",
-            // `up` led to `usr/d` in this layer, so the whiteout spares it.
-            "usr/up -> ../bin/..",
         ]
     );
 }
@@ -534,7 +532,10 @@ fn limits_are_kept() {
         "cannot apply entry `a/b/c`: names and attributes take more than 500 bytes"
     );
     let message = limit(|l| l.uncompressed_bytes = 4000);
-    assert!(message.contains("have more than"), "{message}");
+    assert!(
+        message.ends_with("the layers of the image have more than 4000 bytes uncompressed"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -564,7 +565,15 @@ fn stream(bytes: &[u8], digest: Option<Digest>, diff_id: Digest, max: u64) -> Re
         digest,
         diff_id,
     };
-    with_stream(layer, max, |_| Ok(())).map(|((), bytes)| bytes)
+    with_stream(
+        layer,
+        Budget {
+            left: max,
+            limit: max,
+        },
+        |_| Ok(()),
+    )
+    .map(|((), bytes)| bytes)
 }
 
 #[test]
@@ -619,11 +628,18 @@ fn a_wrong_digest_is_the_error_whatever_it_led_to() {
             digest: Some(Digest::of(&good)),
             diff_id: Digest::of(&tar),
         };
-        let result = with_stream(layer, u64::MAX, |stream| {
-            let mut reader = tar::Reader::new(stream);
-            while reader.next_entry()?.is_some() {}
-            Ok(())
-        });
+        let result = with_stream(
+            layer,
+            Budget {
+                left: u64::MAX,
+                limit: u64::MAX,
+            },
+            |stream| {
+                let mut reader = tar::Reader::new(stream);
+                while reader.next_entry()?.is_some() {}
+                Ok(())
+            },
+        );
         assert!(matches!(result, Err(LayerError::Digest { .. })));
     }
 }

@@ -208,7 +208,8 @@ impl SourceError {
                 path.display()
             )),
             Self::Ambiguous { path, names } => {
-                let name = names.first()?;
+                // Images without a name are listed by digest, and cannot be chosen.
+                let name = names.iter().find(|name| !name.starts_with("sha256:"))?;
                 Some(format!(
                     "put the name behind the path: `{}:{name}`",
                     path.display()

@@ -1,7 +1,7 @@
 //! OCI image layouts (image-spec, image-layout.md), as a directory or in a tar file: from `index.json` to the one
 //! manifest that is meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -216,12 +216,15 @@ fn choose_platform(
     limits: &Limits,
 ) -> Result<Descriptor, SourceError> {
     let mut manifests = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut platforms = Vec::new();
     let mut pending: Vec<(Descriptor, u32)> = entries.into_iter().rev().map(|entry| (entry, 0)).collect();
     while let Some((entry, depth)) = pending.pop() {
         let kind = entry.media_type.as_str();
         if !entry.fits() {
             platforms.push(entry.platform());
+        } else if !seen.insert(entry.digest) {
+            // An index that names another many times is read once.
         } else if INDEXES.contains(&kind) && depth < MAX_DEPTH {
             let name = entry.digest.to_string();
             let index: Index = layout.parse(&layout.document(&entry, limits)?, &name)?;
@@ -251,13 +254,6 @@ fn choose_variant(
     layout: &Layout,
     platforms: Vec<String>,
 ) -> Result<Descriptor, SourceError> {
-    let mut seen = Vec::new();
-    manifests.retain(|entry| {
-        !seen.contains(&entry.digest) && {
-            seen.push(entry.digest);
-            true
-        }
-    });
     let is_exact = |entry: &Descriptor| entry.platform.is_some();
     let is_plain = |entry: &Descriptor| entry.platform.as_ref().is_some_and(|p| p.variant.is_none());
     for narrower in [is_exact, is_plain] {

@@ -1,5 +1,5 @@
 //! Makes images for the tests: OCI layouts and docker archives byte by byte, so that they can be wrong too.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../../src/tar/build.rs"]
 mod build;

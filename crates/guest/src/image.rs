@@ -1,0 +1,327 @@
+//! The finished image and the directory that keeps it.
+//!
+//! ```text
+//! DIR/guest/
+//!   lock               held while an image is built
+//!   inputs-ID.json     which files an image was made of last time, by where its sources are
+//!   KEY/               one image; never changed once it has its name
+//!     vmlinux          the kernel, uncompressed
+//!     initrd.cpio      the root file system, uncompressed; more archives can be appended
+//!     guest.json       what is known of it; written last
+//! ```
+//!
+//! KEY follows from the length, time and inode of every file that the image is made of, so finding a finished image reads
+//! two small files and looks at about sixty. An image is built in a temporary directory and gets its name in one step.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::archive::ArchiveError;
+use crate::elf::ElfError;
+use crate::initrd::{self, OLDEST_SYSTEMD};
+use crate::inputs::{Inputs, ReadError, hex};
+use crate::kernel::{self, KernelError};
+use crate::modules::ModulesError;
+use crate::sources::Sources;
+
+/// Changes whenever the same inputs would give another image.
+const FORMAT: u32 = 1;
+const KERNEL_FILE: &str = "vmlinux";
+const INITRD_FILE: &str = "initrd.cpio";
+const DESCRIPTION_FILE: &str = "guest.json";
+const TEMPORARY_PREFIX: &str = ".new-";
+
+/// A guest image on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestImage {
+    /// The uncompressed kernel with its PVH entry point.
+    pub kernel: PathBuf,
+    /// The root file system: a cpio archive to which others can be appended.
+    pub initrd: PathBuf,
+    /// The kernel's release.
+    pub release: String,
+    /// What [`gc`] knows the image by: its inputs.
+    pub key: String,
+    /// The SHA-256 of kernel and initrd, as `sha256:HEX`: the same bytes, the same digest.
+    pub digest: String,
+    /// The modules among [`crate::WANTED`] that the kernel has, as a file or built in.
+    pub modules: BTreeSet<String>,
+    /// systemd's major version.
+    pub systemd_version: u32,
+}
+
+/// Why an image could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file of the host is missing or may not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The kernel cannot be started directly.
+    #[error("cannot use kernel `{}`", .path.display())]
+    Kernel {
+        /// The kernel.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: KernelError,
+    },
+    /// The kernel's modules.
+    #[error("cannot collect the kernel's modules")]
+    Modules(#[from] ModulesError),
+    /// The libraries of systemd and mount, or the agent.
+    #[error("cannot collect the guest's programs")]
+    Elf(#[from] ElfError),
+    /// A program that the guest cannot do without.
+    #[error("`{}` is not installed", .path.display())]
+    ProgramMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// systemd does not say its version.
+    #[error("cannot tell the version of `{}`", .path.display())]
+    SystemdVersion {
+        /// systemd.
+        path: PathBuf,
+    },
+    /// systemd is older than what the guest can be made of.
+    #[error("`{}` is version {version}, the oldest supported is {OLDEST_SYSTEMD}", .path.display())]
+    SystemdTooOld {
+        /// systemd.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// The agent would need libraries before there are any.
+    #[error("agent `{}` is not a static binary", .path.display())]
+    AgentNotStatic {
+        /// The agent.
+        path: PathBuf,
+    },
+    /// The files do not fit into an archive.
+    #[error("cannot pack the guest's files")]
+    Archive(#[from] ArchiveError),
+    /// The directory that keeps the images.
+    #[error("cannot write `{}`", .path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Kernel { source, .. } => source.hint(),
+            Self::Modules(error) => error.hint(),
+            Self::Elf(error) => error.hint(),
+            Self::ProgramMissing { .. } => {
+                Some("install the distribution's packages systemd and mount (util-linux)".into())
+            }
+            Self::AgentNotStatic { .. } => Some("build it with `-C target-feature=+crt-static`".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Why images could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot remove `{}`", .path.display())]
+pub struct GcError {
+    /// The image's directory.
+    pub path: PathBuf,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+/// `guest.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Description {
+    format: u32,
+    release: String,
+    systemd_version: u32,
+    modules: BTreeSet<String>,
+    digest: String,
+    kernel_bytes: u64,
+    initrd_bytes: u64,
+}
+
+/// `inputs-ID.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct InputList {
+    paths: Vec<PathBuf>,
+}
+
+/// The image of these sources: a kept one, or a new one if there is none or a source has changed.
+///
+/// `dir` is the directory for all that can be made anew; images go to `guest` below it. Calls at the same time build one
+/// image between them.
+///
+/// # Errors
+/// A source that cannot be read or used, or `dir` that cannot be written.
+pub fn ensure(sources: &Sources, dir: &Path) -> Result<GuestImage, BuildError> {
+    let home = dir.join("guest");
+    if let Some(image) = kept(sources, &home) {
+        return Ok(image);
+    }
+    fs::create_dir_all(&home).map_err(write_error(&home))?;
+    let _lock = lock(&home)?;
+    match kept(sources, &home) {
+        Some(image) => Ok(image),
+        None => build(sources, &home),
+    }
+}
+
+/// Removes every image whose key is not among `keep`, and what unfinished builds left; returns how many images went.
+///
+/// A machine that has started does not need its image any more; one that is about to start does.
+///
+/// # Errors
+/// A directory that cannot be removed.
+pub fn gc(dir: &Path, keep: &BTreeSet<String>) -> Result<usize, GcError> {
+    let home = dir.join("guest");
+    if !home.is_dir() {
+        return Ok(0);
+    }
+    let error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| GcError { path, source }
+    };
+    let _lock = File::create(home.join("lock"))
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(error(&home))?;
+    let mut removed = 0;
+    for entry in fs::read_dir(&home).map_err(error(&home))? {
+        let entry = entry.map_err(error(&home))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.path().is_dir() || keep.contains(&name) {
+            continue;
+        }
+        fs::remove_dir_all(entry.path()).map_err(error(&entry.path()))?;
+        removed += usize::from(!name.starts_with(TEMPORARY_PREFIX));
+    }
+    Ok(removed)
+}
+
+/// A finished image, if its inputs are as they were. Whatever is wrong with the kept files means that there is none.
+fn kept(sources: &Sources, home: &Path) -> Option<GuestImage> {
+    let list: InputList = serde_json::from_slice(&fs::read(input_list(sources, home)).ok()?).ok()?;
+    let key = Inputs::look(list.paths).key(&salt(sources));
+    let description = fs::read(home.join(&key).join(DESCRIPTION_FILE)).ok()?;
+    let description: Description = serde_json::from_slice(&description).ok()?;
+    let (kernel_bytes, initrd_bytes) = (description.kernel_bytes, description.initrd_bytes);
+    let image = image(home, key, description);
+    let whole = |path: &Path, size| fs::metadata(path).is_ok_and(|metadata| metadata.len() == size);
+    (whole(&image.kernel, kernel_bytes) && whole(&image.initrd, initrd_bytes)).then_some(image)
+}
+
+fn image(home: &Path, key: String, description: Description) -> GuestImage {
+    let dir = home.join(&key);
+    GuestImage {
+        kernel: dir.join(KERNEL_FILE),
+        initrd: dir.join(INITRD_FILE),
+        release: description.release,
+        key,
+        digest: description.digest,
+        modules: description.modules,
+        systemd_version: description.systemd_version,
+    }
+}
+
+fn build(sources: &Sources, home: &Path) -> Result<GuestImage, BuildError> {
+    tracing::info!(kernel = %sources.kernel.display(), "building the guest image");
+    let mut inputs = Inputs::default();
+    let kernel = kernel::vmlinux(inputs.read(&sources.kernel)?).map_err(|source| BuildError::Kernel {
+        path: sources.kernel.clone(),
+        source,
+    })?;
+    let content = initrd::collect(sources, &mut inputs)?;
+    let initrd = content.archive.to_bytes()?;
+    let description = Description {
+        format: FORMAT,
+        release: sources.release.clone(),
+        systemd_version: content.systemd_version,
+        modules: content.modules,
+        digest: digest(&kernel, &initrd),
+        kernel_bytes: kernel.len() as u64,
+        initrd_bytes: initrd.len() as u64,
+    };
+    let key = inputs.key(&salt(sources));
+    let dir = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempdir_in(home)
+        .map_err(write_error(home))?;
+    write(&dir.path().join(KERNEL_FILE), &kernel)?;
+    write(&dir.path().join(INITRD_FILE), &initrd)?;
+    write(&dir.path().join(DESCRIPTION_FILE), &json(&description))?;
+    publish(dir, &home.join(&key))?;
+    let list = InputList {
+        paths: inputs.paths().map(Path::to_owned).collect(),
+    };
+    let list_path = input_list(sources, home);
+    let new = home.join(format!("{TEMPORARY_PREFIX}inputs"));
+    write(&new, &json(&list))?;
+    fs::rename(&new, &list_path).map_err(write_error(&list_path))?;
+    Ok(image(home, key, description))
+}
+
+/// Gives a finished directory its name. One that has the name already was damaged, or it would have been found.
+fn publish(dir: tempfile::TempDir, path: &Path) -> Result<(), BuildError> {
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(write_error(path))?;
+    }
+    fs::rename(dir.path(), path).map_err(write_error(path))?;
+    // The directory has moved: there is nothing left to remove.
+    let _ = dir.keep();
+    Ok(())
+}
+
+fn digest(kernel: &[u8], initrd: &[u8]) -> String {
+    let both = [Sha256::digest(kernel), Sha256::digest(initrd)].concat();
+    format!("sha256:{}", hex(&Sha256::digest(both)))
+}
+
+/// What the image depends on besides the inputs' stamps.
+fn salt(sources: &Sources) -> String {
+    format!("{FORMAT} {} {sources:?}", env!("CARGO_PKG_VERSION"))
+}
+
+fn input_list(sources: &Sources, home: &Path) -> PathBuf {
+    let id = hex(&Sha256::digest(salt(sources))[..8]);
+    home.join(format!("inputs-{id}.json"))
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).unwrap_or_default()
+}
+
+fn lock(home: &Path) -> Result<File, BuildError> {
+    let path = home.join("lock");
+    let file = File::create(&path).map_err(write_error(&path))?;
+    file.lock().map_err(write_error(&path))?;
+    Ok(file)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    let mut file = File::create(path).map_err(write_error(path))?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(write_error(path))
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |source| BuildError::Write { path, source }
+}

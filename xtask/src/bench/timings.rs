@@ -1,0 +1,111 @@
+//! The line in which `isopod run --log-level debug` says when what was reached: `timings: KEY=MS KEY=MS ...`, with
+//! whatever the logger puts before it. Any key is read; [`phases`] knows these and makes lengths of time of them:
+//!
+//! ```text
+//! host's clock    0 ── prepare_ms ─┬─ ready_ms ───────────────── ended_ms ─ synced_ms ─ gone_ms ── end of the process
+//!                    (its own 0)   0      │ = the same moment
+//! guest's clock                      0 ─ guest_agent_ms ─ guest_connected_ms ... guest_first_app_ms
+//! ```
+
+/// Phases with their milliseconds, in `isopod`'s order.
+pub(super) type Timings = Vec<(String, f64)>;
+
+/// Reads the line; `None` where it is another one.
+pub(super) fn read(line: &str) -> Option<Timings> {
+    let (_, pairs) = line.split_once("timings:")?;
+    let timings: Timings = pairs.split_whitespace().filter_map(pair).collect();
+    (!timings.is_empty()).then_some(timings)
+}
+
+fn pair(word: &str) -> Option<(String, f64)> {
+    let (key, value) = word.split_once('=')?;
+    let milliseconds = value.strip_suffix("ms").unwrap_or(value).parse().ok()?;
+    Some((key.to_owned(), milliseconds))
+}
+
+/// Several runs, by phase: each phase that any of them has, in the order of the first run that has it.
+pub(super) fn columns(runs: &[Timings]) -> Vec<(String, Vec<f64>)> {
+    let mut columns: Vec<(String, Vec<f64>)> = Vec::new();
+    for (key, value) in runs.iter().flatten() {
+        match columns.iter_mut().find(|(name, _)| name == key) {
+            Some((_, values)) => values.push(*value),
+            None => columns.push((key.clone(), vec![*value])),
+        }
+    }
+    columns
+}
+
+/// Where the time of a run went that took `wall` milliseconds, in order; the parts add up to it. `None` where `timings`
+/// lacks a key.
+pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
+    let at = |key: &str| {
+        timings
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| *value)
+    };
+    let (prepare, ready, ended) = (at("prepare_ms")?, at("ready_ms")?, at("ended_ms")?);
+    let (synced, gone) = (at("synced_ms")?, at("gone_ms")?);
+    let (agent, connected, app) = (
+        at("guest_agent_ms")?,
+        at("guest_connected_ms")?,
+        at("guest_first_app_ms")?,
+    );
+    // The host's time when the guest's clock began.
+    let boot = ready - connected;
+    let phases = [
+        ("host: image, plan, pod directory", prepare),
+        ("host: processes, up to the start of the guest's clock", boot),
+        ("guest: kernel, and systemd up to the agent", agent),
+        ("guest: from there to the app, its mounts included", app - agent),
+        (
+            "guest: the app, until the host knows of its end",
+            ended - boot - app,
+        ),
+        ("guest: shares written back", synced - ended),
+        ("guest: end of the machine", gone - synced),
+        ("host: the rest", wall - prepare - gone),
+    ];
+    Some(phases.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log() {
+        let timings = read("DEBUG isopod: timings: gather=12 kernel=1500.5ms odd note=x").unwrap();
+        assert_eq!(
+            timings,
+            [("gather".to_owned(), 12.0), ("kernel".to_owned(), 1500.5)]
+        );
+        assert_eq!(read("DEBUG isopod: pod prepared"), None);
+        assert_eq!(read("timings:"), None);
+    }
+
+    #[test]
+    fn phases_add_up_to_the_whole() {
+        let line = "timings: prepare_ms=50 ready_ms=3000 ended_ms=3600 synced_ms=3650 gone_ms=4000 guest_agent_ms=2000 \
+                    guest_systemd_ms=2100 guest_connected_ms=2200 guest_first_app_ms=2700";
+        let phases = phases(&read(line).unwrap(), 4100.0).unwrap();
+        let values: Vec<f64> = phases.iter().map(|(_, value)| *value).collect();
+        assert_eq!(values, [50.0, 800.0, 2000.0, 700.0, 100.0, 50.0, 350.0, 50.0]);
+        assert_eq!(values.iter().sum::<f64>(), 4100.0);
+        assert_eq!(super::phases(&read("timings: ready_ms=1").unwrap(), 5.0), None);
+    }
+
+    #[test]
+    fn runs_are_brought_together_by_phase() {
+        let first = read("timings: a=1 b=2").unwrap();
+        let second = read("timings: b=4 a=3 c=5").unwrap();
+        assert_eq!(
+            columns(&[first, second]),
+            [
+                ("a".to_owned(), vec![1.0, 3.0]),
+                ("b".to_owned(), vec![2.0, 4.0]),
+                ("c".to_owned(), vec![5.0])
+            ]
+        );
+    }
+}

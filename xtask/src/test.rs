@@ -1,0 +1,153 @@
+//! `cargo xtask test`: everything that must hold, from formatting to pods in machines.
+//!
+//! Runs Cargo's and nextest's own commands and shows them; which tests there are is no business of this file. The tests
+//! that boot machines are the package `isopod-tests`; `ISOPOD_BIN` says which `isopod` they run.
+
+use std::fs;
+
+use crate::build::{self, Profile};
+use crate::command::{self, command};
+use crate::failure::Failure;
+use crate::packages::{self, Consent, Purpose};
+use crate::{doctests, out, place};
+
+/// The virtiofsd that is tested with beside Debian's: ordinary users need it on Debian 12.
+const VIRTIOFSD_VERSION: &str = "1.14.0";
+
+/// Runs the tests whose names contain one of `filters`; without any, all tests and every other check.
+pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
+    out::part("what the tests need");
+    packages::ensure(Purpose::Test, Consent::Given)?;
+    virtiofsd()?;
+    if filters.is_empty() {
+        out::part("formatting and lints");
+        component("fmt", "rustfmt")?;
+        component("clippy", "clippy")?;
+        command::run(&mut command("cargo", ["fmt", "--all", "--check"]))?;
+        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        command::run(&mut command("cargo", lints))?;
+    }
+    out::part("build isopod and its agent");
+    let isopod = build::isopod(Profile::Debug)?;
+    if filters.is_empty() && doctests::any() {
+        out::part("examples in the documentation");
+        command::run(&mut command("cargo", ["test", "--workspace", "--doc"]))?;
+    }
+    out::part("tests");
+    let nextest = command::quiet(&mut command("cargo", ["nextest", "--version"])).is_some();
+    let runs = if nextest {
+        nextest_runs(filters)
+    } else {
+        test_runs(filters)
+    };
+    for args in runs {
+        let mut tests = command("cargo", args);
+        tests
+            .env("ISOPOD_BIN", place::absolute(&isopod))
+            .env("PATH", place::search_path());
+        command::run(&mut tests)?;
+    }
+    Ok(())
+}
+
+/// nextest takes all filters at once.
+fn nextest_runs(filters: &[String]) -> Vec<Vec<String>> {
+    vec![
+        words("nextest run --workspace")
+            .chain(filters.iter().cloned())
+            .collect(),
+    ]
+}
+
+/// `cargo test` takes one filter. Machines that boot side by side on few processors run into deadlines, so the tests
+/// that boot them come alone, one after the other.
+fn test_runs(filters: &[String]) -> Vec<Vec<String>> {
+    let everything = [String::new()];
+    let filters = if filters.is_empty() { &everything } else { filters };
+    let run = |args: &str, filter: &String| {
+        words(args)
+            .chain(Some(filter.clone()).filter(|f| !f.is_empty()))
+            .collect()
+    };
+    filters
+        .iter()
+        .flat_map(|filter| {
+            [
+                run(
+                    "test --workspace --exclude isopod-tests --lib --bins --tests --",
+                    filter,
+                ),
+                run(
+                    "test -p isopod-tests --lib --bins --tests -- --test-threads=1",
+                    filter,
+                ),
+            ]
+        })
+        .collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(' ').map(str::to_owned)
+}
+
+/// Installs virtiofsd below the target directory, unless that very version is there.
+fn virtiofsd() -> Result<(), Failure> {
+    let tools = place::target().join("tools");
+    let installed = fs::read_to_string(tools.join(".crates.toml")).unwrap_or_default();
+    let wanted = format!("\"virtiofsd {VIRTIOFSD_VERSION} ");
+    if installed.contains(&wanted) && place::tools_bin().join("virtiofsd").is_file() {
+        out::say(&format!(
+            "installed: {} {VIRTIOFSD_VERSION}",
+            place::tools_bin().join("virtiofsd").display()
+        ));
+        return Ok(());
+    }
+    let mut install = command(
+        "cargo",
+        [
+            "install",
+            "virtiofsd",
+            "--version",
+            VIRTIOFSD_VERSION,
+            "--locked",
+            "--root",
+        ],
+    );
+    command::run(install.arg(place::absolute(&tools)))
+}
+
+/// Refuses with the way to get it where the toolchain lacks a component.
+fn component(subcommand: &str, name: &str) -> Result<(), Failure> {
+    let version = command::quiet(&mut command("cargo", [subcommand, "--version"]));
+    version.map(drop).ok_or_else(|| {
+        Failure::new(format!("the Rust toolchain has no `cargo {subcommand}`"))
+            .hint(format!("rustup component add {name}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_reach_the_runner() {
+        let filters = ["mount".to_owned(), "exit".to_owned()];
+        assert_eq!(
+            nextest_runs(&filters)[0].join(" "),
+            "nextest run --workspace mount exit"
+        );
+        assert_eq!(nextest_runs(&[])[0].join(" "), "nextest run --workspace");
+        let lines: Vec<String> = test_runs(&filters[..1])
+            .iter()
+            .map(|args| args.join(" "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "test --workspace --exclude isopod-tests --lib --bins --tests -- mount",
+                "test -p isopod-tests --lib --bins --tests -- --test-threads=1 mount"
+            ]
+        );
+        assert_eq!(test_runs(&[])[1].last().unwrap(), "--test-threads=1");
+    }
+}
