@@ -14,8 +14,8 @@ use isopod_protocol::message::ExitStatus;
 
 /// `ActiveState` of a unit, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Active {
-    /// `inactive` and `failed`: at rest.
+pub(crate) enum Activity {
+    /// `inactive`: at rest.
     #[default]
     Inactive,
     /// `failed`, at rest after a failure.
@@ -26,7 +26,7 @@ pub(crate) enum Active {
     Changing,
 }
 
-impl Active {
+impl Activity {
     pub(crate) fn parse(text: &str) -> Self {
         match text {
             "inactive" => Self::Inactive,
@@ -40,7 +40,7 @@ impl Active {
 /// What systemd says of an app's unit. Names are those of its D-Bus properties (org.freedesktop.systemd1(5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceState {
-    pub(crate) active: Active,
+    pub(crate) active: Activity,
     /// Whether a job is queued or running for the unit.
     pub(crate) job: bool,
     /// `ActiveEnterTimestampMonotonic` in microseconds; 0: it never was active.
@@ -91,13 +91,23 @@ const EXIT_EXEC: i32 = 203;
 pub(crate) fn judge(state: &ServiceState) -> AppState {
     let uptime_ms = state.exec_main_start_us / 1000;
     let was_active = state.active_enter_us > 0;
-    let at_rest = matches!(state.active, Active::Inactive | Active::Failed) && !state.job;
+    let at_rest = matches!(state.active, Activity::Inactive | Activity::Failed) && !state.job;
     if !at_rest {
-        return if was_active { AppState::Running { uptime_ms } } else { AppState::Pending };
+        return if was_active {
+            AppState::Running { uptime_ms }
+        } else {
+            AppState::Pending
+        };
     }
     let status = match state.exec_main_code {
-        CLD_KILLED => ExitStatus::Signal { signal: state.exec_main_status, core: false },
-        CLD_DUMPED => ExitStatus::Signal { signal: state.exec_main_status, core: true },
+        CLD_KILLED => ExitStatus::Signal {
+            signal: state.exec_main_status,
+            core: false,
+        },
+        CLD_DUMPED => ExitStatus::Signal {
+            signal: state.exec_main_status,
+            core: true,
+        },
         _ => ExitStatus::Code(state.exec_main_status),
     };
     match status {
@@ -142,7 +152,7 @@ mod tests {
 
     fn at_rest(code: i32, status: i32, was_active: bool) -> ServiceState {
         ServiceState {
-            active: Active::Failed,
+            active: Activity::Failed,
             job: false,
             active_enter_us: if was_active { 1_500_000 } else { 0 },
             exec_main_start_us: 1_400_000,
@@ -153,36 +163,80 @@ mod tests {
 
     #[test]
     fn before_the_start_nothing_is_said() {
-        let waiting = ServiceState { job: true, ..ServiceState::default() };
+        let waiting = ServiceState {
+            job: true,
+            ..ServiceState::default()
+        };
         assert_eq!(judge(&waiting), AppState::Pending);
-        let starting = ServiceState { active: Active::Changing, exec_main_start_us: 7, ..waiting };
+        let starting = ServiceState {
+            active: Activity::Changing,
+            exec_main_start_us: 7,
+            ..waiting
+        };
         assert_eq!(judge(&starting), AppState::Pending);
     }
 
     #[test]
     fn active_is_running_and_so_is_deactivating() {
-        for active in [Active::Active, Active::Changing] {
-            let state = ServiceState { active, ..at_rest(0, 0, true) };
+        for active in [Activity::Active, Activity::Changing] {
+            let state = ServiceState {
+                active,
+                ..at_rest(0, 0, true)
+            };
             assert_eq!(judge(&state), AppState::Running { uptime_ms: 1400 });
         }
     }
 
     #[test]
     fn ends_are_told_from_failures() {
-        let exited = |status| AppState::Exited { uptime_ms: 1400, status };
+        let exited = |status| AppState::Exited {
+            uptime_ms: 1400,
+            status,
+        };
         assert_eq!(judge(&at_rest(1, 3, true)), exited(ExitStatus::Code(3)));
-        assert_eq!(judge(&at_rest(1, 203, true)), exited(ExitStatus::Code(203)), "the program's own 203");
-        assert_eq!(judge(&at_rest(2, 9, true)), exited(ExitStatus::Signal { signal: 9, core: false }));
-        assert_eq!(judge(&at_rest(3, 6, true)), exited(ExitStatus::Signal { signal: 6, core: true }));
+        assert_eq!(
+            judge(&at_rest(1, 203, true)),
+            exited(ExitStatus::Code(203)),
+            "the program's own 203"
+        );
+        assert_eq!(
+            judge(&at_rest(2, 9, true)),
+            exited(ExitStatus::Signal {
+                signal: 9,
+                core: false
+            })
+        );
+        assert_eq!(
+            judge(&at_rest(3, 6, true)),
+            exited(ExitStatus::Signal {
+                signal: 6,
+                core: true
+            })
+        );
         assert_eq!(judge(&at_rest(1, 203, false)), AppState::NotExecuted);
-        assert_eq!(judge(&at_rest(1, 226, false)), AppState::NeverRan { step: Some(226) });
-        assert_eq!(judge(&at_rest(2, 15, false)), exited(ExitStatus::Signal { signal: 15, core: false }));
+        assert_eq!(
+            judge(&at_rest(1, 226, false)),
+            AppState::NeverRan { step: Some(226) }
+        );
+        assert_eq!(
+            judge(&at_rest(2, 15, false)),
+            exited(ExitStatus::Signal {
+                signal: 15,
+                core: false
+            })
+        );
         assert_eq!(judge(&ServiceState::default()), AppState::NeverRan { step: None });
         assert_eq!(step_name(226), "226/NAMESPACE");
     }
 
     #[test]
     fn a_job_that_waits_is_not_an_end() {
-        assert_eq!(judge(&ServiceState { job: true, ..at_rest(1, 0, true) }), AppState::Running { uptime_ms: 1400 });
+        assert_eq!(
+            judge(&ServiceState {
+                job: true,
+                ..at_rest(1, 0, true)
+            }),
+            AppState::Running { uptime_ms: 1400 }
+        );
     }
 }

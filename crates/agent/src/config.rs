@@ -29,11 +29,19 @@ pub(crate) enum ConfigError {
 
 /// Reads the configuration at `path`.
 pub(crate) fn read(path: &Path) -> Result<GuestConfig, ConfigError> {
-    let text = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let config: GuestConfig = serde_json::from_slice(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+    let text = std::fs::read(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let config: GuestConfig = serde_json::from_slice(&text).map_err(|source| ConfigError::Parse {
+        path: path.to_owned(),
+        source,
+    })?;
     match config.version {
         CONFIG_VERSION => Ok(config),
-        found => Err(ConfigError::Version { path: path.to_owned(), found }),
+        found => Err(ConfigError::Version {
+            path: path.to_owned(),
+            found,
+        }),
     }
 }

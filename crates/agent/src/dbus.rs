@@ -2,7 +2,7 @@
 //! (D-Bus Specification 0.43; section names below are its).
 //!
 //! Our own, since systemd signs what it sends over its private socket with its bus name, which a strict
-//! implementation refuses as a sender (zbus does). The other side is process 1: it is held to the format, so that a
+//! implementation refuses as a sender (as zbus 6 does). The other side is process 1: it is held to the format, so that a
 //! mistake is an error and no confusion, but it is trusted. Only little endian, no file descriptors, no containers
 //! beyond what [`FromWire`] lists, no server.
 
@@ -15,6 +15,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub(crate) use wire::{Args, Decoder, FromWire, Job, variant};
+use wire::{Encoder, length};
 
 /// More than any message of systemd's (all properties of a unit are some 30 KiB), and far below the format's own
 /// limit of 128 MiB.
@@ -61,91 +68,6 @@ pub(crate) struct Signal {
     pub(crate) body: Vec<u8>,
 }
 
-/// A call's arguments, in the wire's form.
-#[derive(Debug, Default)]
-pub(crate) struct Args {
-    signature: String,
-    body: Encoder,
-}
-
-impl Args {
-    pub(crate) fn string(mut self, text: &str) -> Self {
-        self.signature.push('s');
-        self.body.string(text);
-        self
-    }
-
-    pub(crate) fn int32(mut self, number: i32) -> Self {
-        self.signature.push('i');
-        self.body.u32(number.cast_unsigned());
-        self
-    }
-}
-
-/// A value that can be read from the wire ("Marshaling").
-pub(crate) trait FromWire: Sized {
-    /// Its signature.
-    const SIGNATURE: &'static str;
-    /// Reads it.
-    fn read(from: &mut Decoder<'_>) -> Option<Self>;
-}
-
-impl FromWire for i32 {
-    const SIGNATURE: &'static str = "i";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        from.u32().map(u32::cast_signed)
-    }
-}
-
-impl FromWire for u64 {
-    const SIGNATURE: &'static str = "t";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        from.align(8)?;
-        from.take(8)?.try_into().ok().map(u64::from_le_bytes)
-    }
-}
-
-impl FromWire for String {
-    const SIGNATURE: &'static str = "s";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        from.string()
-    }
-}
-
-impl FromWire for Vec<String> {
-    const SIGNATURE: &'static str = "as";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        let bytes = usize::try_from(from.u32()?).ok()?;
-        let end = from.at.checked_add(bytes)?;
-        let mut list = Vec::new();
-        while from.at < end {
-            list.push(from.string()?);
-        }
-        Some(list)
-    }
-}
-
-/// A number and an object path: a unit's `Job`.
-#[derive(Debug)]
-pub(crate) struct Job(pub(crate) u32);
-
-impl FromWire for Job {
-    const SIGNATURE: &'static str = "(uo)";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        from.align(8)?;
-        let id = from.u32()?;
-        from.string()?;
-        Some(Self(id))
-    }
-}
-
-/// Reads a variant that must hold a `T`.
-pub(crate) fn variant<T: FromWire>(body: &[u8]) -> Result<T, DbusError> {
-    let mut from = Decoder { bytes: body, at: 0 };
-    let signature = from.signature().filter(|signature| signature == T::SIGNATURE);
-    signature.and_then(|_| T::read(&mut from)).ok_or(DbusError::Type(T::SIGNATURE))
-}
-
 /// A connection without a bus; it ends with this value.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -186,7 +108,11 @@ impl Connection {
         args: Args,
     ) -> impl Future<Output = Result<Vec<u8>, DbusError>> + use<> {
         let (answer, answered) = oneshot::channel();
-        let fields = [(PATH, 'o', path.into()), (INTERFACE, 's', interface.into()), (MEMBER, 's', member.into())];
+        let fields = [
+            (PATH, 'o', path.into()),
+            (INTERFACE, 's', interface.into()),
+            (MEMBER, 's', member.into()),
+        ];
         // When the connection has ended, the answer's sender is dropped with the call.
         let _ = self.calls.send(Call { fields, args, answer });
         async { answered.await.unwrap_or(Err(DbusError::Ended)) }
@@ -194,15 +120,28 @@ impl Connection {
 }
 
 /// "Authentication Protocol", with the mechanism `EXTERNAL`: the socket tells the other side who this is.
-async fn authenticate(read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> Result<(), DbusError> {
+async fn authenticate(
+    read: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), DbusError> {
     let uid = rustix::process::geteuid().as_raw().to_string();
     let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
     let begin = format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n");
-    write.write_all(begin.as_bytes()).await.map_err(DbusError::Connect)?;
+    write
+        .write_all(begin.as_bytes())
+        .await
+        .map_err(DbusError::Connect)?;
     let mut line = Vec::new();
-    read.take(MAX_AUTH_LINE_BYTES).read_until(b'\n', &mut line).await.map_err(DbusError::Connect)?;
+    read.take(MAX_AUTH_LINE_BYTES)
+        .read_until(b'\n', &mut line)
+        .await
+        .map_err(DbusError::Connect)?;
     let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-    if line.starts_with("OK ") { Ok(()) } else { Err(DbusError::Refused(line)) }
+    if line.starts_with("OK ") {
+        Ok(())
+    } else {
+        Err(DbusError::Refused(line))
+    }
 }
 
 async fn send(mut write: OwnedWriteHalf, mut calls: mpsc::UnboundedReceiver<Call>, waiting: Waiting) {
@@ -213,7 +152,9 @@ async fn send(mut write: OwnedWriteHalf, mut calls: mpsc::UnboundedReceiver<Call
         for call in batch.drain(..) {
             serial += 1;
             bytes.extend(message(METHOD_CALL, serial, &call.fields, &call.args));
-            let Some(waiting) = &mut *waiting.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+            let Some(waiting) = &mut *waiting.lock().unwrap_or_else(PoisonError::into_inner) else {
+                return;
+            };
             waiting.insert(serial, call.answer);
         }
         if write.write_all(&bytes).await.is_err() {
@@ -222,14 +163,28 @@ async fn send(mut write: OwnedWriteHalf, mut calls: mpsc::UnboundedReceiver<Call
     }
 }
 
-async fn receive(mut read: BufReader<OwnedReadHalf>, waiting: Waiting, signals: mpsc::UnboundedSender<Signal>) {
+async fn receive(
+    mut read: BufReader<OwnedReadHalf>,
+    waiting: Waiting,
+    signals: mpsc::UnboundedSender<Signal>,
+) {
     while let Some(message) = Message::receive(&mut read).await {
-        let Message { kind, reply_serial, path, member, error_name, body } = message;
+        let Message {
+            kind,
+            reply_serial,
+            path,
+            member,
+            error_name,
+            body,
+        } = message;
         let answer = match kind {
             METHOD_RETURN => Ok(body),
             ERROR => {
                 let text = Decoder { bytes: &body, at: 0 }.string().unwrap_or_default();
-                Err(DbusError::Answer { name: error_name, text })
+                Err(DbusError::Answer {
+                    name: error_name,
+                    text,
+                })
             }
             SIGNAL => {
                 let _ = signals.send(Signal { path, member, body });
@@ -266,11 +221,6 @@ fn message(kind: u8, serial: u32, fields: &[(u8, char, String)], args: &Args) ->
     out.0
 }
 
-/// A length on the wire. What is sent is a few names long.
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-}
-
 /// A message that came in, as far as it is of interest.
 #[derive(Debug, Default)]
 struct Message {
@@ -287,14 +237,26 @@ impl Message {
     async fn receive(read: &mut BufReader<OwnedReadHalf>) -> Option<Self> {
         let mut fixed = [0; 16];
         read.read_exact(&mut fixed).await.ok()?;
-        let number = |at: usize| Decoder { bytes: &fixed, at }.u32().and_then(|n| usize::try_from(n).ok());
+        let number = |at: usize| {
+            Decoder { bytes: &fixed, at }
+                .u32()
+                .and_then(|n| usize::try_from(n).ok())
+        };
         let (body, fields) = (number(4)?, number(12)?);
-        let [b'l', kind, _, 1, ..] = fixed else { return None };
+        let [b'l', kind, _, 1, ..] = fixed else {
+            return None;
+        };
         let header = fields.checked_next_multiple_of(8)?;
-        let bytes = header.checked_add(body).filter(|bytes| *bytes <= MAX_MESSAGE_BYTES)?;
+        let bytes = header
+            .checked_add(body)
+            .filter(|bytes| *bytes <= MAX_MESSAGE_BYTES)?;
         let mut rest = vec![0; bytes];
         read.read_exact(&mut rest).await.ok()?;
-        let mut message = Self { kind, body: rest.split_off(header), ..Self::default() };
+        let mut message = Self {
+            kind,
+            body: rest.split_off(header),
+            ..Self::default()
+        };
         message.read_fields(&rest[..fields])?;
         Some(message)
     }
@@ -319,86 +281,3 @@ impl Message {
         Some(())
     }
 }
-
-/// Writes the wire's form.
-#[derive(Debug, Default)]
-struct Encoder(Vec<u8>);
-
-impl Encoder {
-    fn align(&mut self, to: usize) {
-        self.0.resize(self.0.len().next_multiple_of(to), 0);
-    }
-
-    fn u32(&mut self, number: u32) {
-        self.align(4);
-        self.0.extend(number.to_le_bytes());
-    }
-
-    fn string(&mut self, text: &str) {
-        self.u32(length(text.as_bytes()));
-        self.0.extend(text.as_bytes());
-        self.0.push(0);
-    }
-
-    fn signature(&mut self, signature: &str) {
-        self.0.push(u8::try_from(signature.len()).unwrap_or(u8::MAX));
-        self.0.extend(signature.as_bytes());
-        self.0.push(0);
-    }
-
-    /// The beginning of a header field: a structure of a code and a variant.
-    fn field(&mut self, code: u8, signature: char) {
-        self.align(8);
-        self.0.push(code);
-        self.signature(signature.encode_utf8(&mut [0; 4]));
-    }
-}
-
-/// Reads the wire's form.
-#[derive(Debug)]
-pub(crate) struct Decoder<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl<'b> Decoder<'b> {
-    /// A decoder of a body.
-    pub(crate) fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
-        let end = self.at.checked_add(bytes)?;
-        let taken = self.bytes.get(self.at..end)?;
-        self.at = end;
-        Some(taken)
-    }
-
-    fn align(&mut self, to: usize) -> Option<()> {
-        self.take(self.at.next_multiple_of(to) - self.at).map(drop)
-    }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.align(4)?;
-        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
-    }
-
-    /// A string or an object path.
-    pub(crate) fn string(&mut self) -> Option<String> {
-        let bytes = usize::try_from(self.u32()?).ok()?;
-        self.text(bytes)
-    }
-
-    fn signature(&mut self) -> Option<String> {
-        let [bytes] = *self.take(1)? else { return None };
-        self.text(usize::from(bytes))
-    }
-
-    fn text(&mut self, bytes: usize) -> Option<String> {
-        let text = std::str::from_utf8(self.take(bytes)?).ok()?.to_owned();
-        (self.take(1)? == [0]).then_some(text)
-    }
-}
-
-#[cfg(test)]
-mod tests;

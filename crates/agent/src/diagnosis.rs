@@ -4,13 +4,15 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 
-use isopod_protocol::config::GuestApp;
-use isopod_protocol::message::FailureCause;
+use isopod_protocol::config::{GuestApp, GuestMount};
+use isopod_protocol::message::{FailureCause, MAX_LOG_LINES};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::appstate::{Active, step_name};
+use crate::appstate::{Activity, step_name};
 use crate::kmsg::{self, Subject};
+use crate::mountinfo::Mount;
 use crate::systemd::{Manager, ManagerError, UnitState};
+use crate::{early, verify};
 
 /// The most units that are asked about: a pod has some hundred, and more need not be gone through for one message.
 const MAX_UNITS: usize = 256;
@@ -21,11 +23,15 @@ const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 const EXIT_EXEC: i32 = 203;
 
-/// Finds why `app` never ran; `step` is systemd's exit code, where a process was forked.
+/// Where the planner has systemd put what mount(8) writes to standard error, by unit.
+const ERROR_DIR: &str = "/isopod/errors";
+
+/// Finds why `app` never ran: `step` is systemd's exit code, where a process was forked, `mounts` what is mounted.
 pub(crate) async fn cause<M: Manager>(
     manager: &M,
     app: &GuestApp,
     step: Option<i32>,
+    mounts: &[Mount],
 ) -> Result<FailureCause, ManagerError> {
     if let Some(code) = step {
         let state = manager.unit(&app.unit).await?;
@@ -33,19 +39,33 @@ pub(crate) async fn cause<M: Manager>(
     }
     for mount in &app.mounts {
         let state = manager.unit(&mount.unit).await?;
-        if state.active == Active::Failed {
-            return Ok(mount_failed(app, &mount.unit, mount.volume.clone(), state));
+        if state.active == Activity::Failed {
+            let volume = match &mount.volume {
+                Some(volume) => Some(volume.clone()),
+                None => volume_behind(manager, app, &mount.unit).await?,
+            };
+            return Ok(mount_failed(app, &mount.unit, volume, state));
         }
     }
     if let Some((unit, state)) = failed_requirement(manager, &app.unit).await? {
         if !unit.ends_with(".mount") {
             let log = log(&unit, None, &state);
-            return Ok(FailureCause::Dependency { unit, result: state.result, log });
+            return Ok(FailureCause::Dependency {
+                unit,
+                result: state.result,
+                log,
+            });
         }
-        let volume = missing_volume(manager, app).await?;
+        let volume = volume_behind(manager, app, &unit).await?;
         return Ok(mount_failed(app, &unit, volume, state));
     }
     let state = manager.unit(&app.unit).await?;
+    // The check before the app may be what failed.
+    if state.active == Activity::Failed
+        && let Some((mount, fault)) = verify::faults(app, mounts).next()
+    {
+        return Ok(not_mounted(mount, fault));
+    }
     let result = match (state.load.as_str(), state.result.as_str()) {
         ("loaded", "success" | "") => "canceled".to_owned(),
         ("loaded", result) => result.to_owned(),
@@ -55,23 +75,84 @@ pub(crate) async fn cause<M: Manager>(
 }
 
 fn unit_failed(app: &GuestApp, result: String, state: &UnitState) -> FailureCause {
-    FailureCause::Unit { unit: app.unit.clone(), result, log: log(&app.unit, None, state) }
+    FailureCause::Unit {
+        unit: app.unit.clone(),
+        result,
+        log: log(&app.unit, None, state),
+    }
 }
 
 fn mount_failed(app: &GuestApp, unit: &str, volume: Option<String>, state: UnitState) -> FailureCause {
-    let mount_point = app.mounts.iter().find(|mount| mount.unit == unit).map(|mount| mount.mount_point.as_str());
+    let mount_point = app
+        .mounts
+        .iter()
+        .find(|mount| mount.unit == unit)
+        .map(|mount| mount.mount_point.as_str());
     let log = log(unit, mount_point, &state);
-    FailureCause::Mount { unit: unit.to_owned(), volume, result: state.result, log }
+    FailureCause::Mount {
+        unit: unit.to_owned(),
+        volume,
+        result: state.result,
+        log,
+    }
 }
 
+/// A mount that no unit has failed to make, and that is not as it must be; the agent may have said why at boot.
+fn not_mounted(mount: &GuestMount, fault: String) -> FailureCause {
+    let subject = Subject {
+        unit: &mount.unit,
+        mount_point: Some(&mount.mount_point),
+        window_us: (0, u64::MAX),
+    };
+    let mut log = kmsg::about(&subject);
+    // Process 1 stopped at the first of its mounts that failed, whichever that was.
+    log.retain(|line| line.contains(&mount.mount_point) || line.contains(early::FAILED));
+    log.insert(0, fault);
+    log.truncate(MAX_LOG_LINES);
+    FailureCause::Mount {
+        unit: mount.unit.clone(),
+        volume: mount.volume.clone(),
+        result: "not mounted".to_owned(),
+        log,
+    }
+}
+
+/// What mount(8) said about the unit, and what the kernel's log does.
 fn log(unit: &str, mount_point: Option<&str>, state: &UnitState) -> Vec<String> {
-    kmsg::about(&Subject { unit, mount_point, window_us: state.window_us })
+    let said = std::fs::read(Path::new(ERROR_DIR).join(unit)).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let mut lines: Vec<String> = said.lines().filter_map(kmsg::line).collect();
+    lines.extend(kmsg::about(&Subject {
+        unit,
+        mount_point,
+        window_us: state.window_us,
+    }));
+    lines.truncate(MAX_LOG_LINES);
+    lines
 }
 
-/// The volume of the first of the app's mounts that is not there.
-async fn missing_volume<M: Manager>(manager: &M, app: &GuestApp) -> Result<Option<String>, ManagerError> {
+/// The volume that is missing because the mount `failed` is: that of the first mount which requires it itself. What
+/// lies below a failed mount is missing, too, but is not the reason.
+async fn volume_behind<M: Manager>(
+    manager: &M,
+    app: &GuestApp,
+    failed: &str,
+) -> Result<Option<String>, ManagerError> {
+    let place = app
+        .mounts
+        .iter()
+        .find(|mount| mount.unit == failed)
+        .map(|mount| Path::new(&mount.mount_point));
     for mount in app.mounts.iter().filter(|mount| mount.volume.is_some()) {
-        if manager.unit(&mount.unit).await?.active != Active::Active {
+        let below = place.is_some_and(|place| Path::new(&mount.mount_point).starts_with(place));
+        if !below
+            && manager
+                .unit(&mount.unit)
+                .await?
+                .requires
+                .iter()
+                .any(|unit| unit == failed)
+        {
             return Ok(mount.volume.clone());
         }
     }
@@ -87,11 +168,11 @@ async fn failed_requirement<M: Manager>(
     let mut queue = VecDeque::from([unit.to_owned()]);
     while let Some(name) = queue.pop_front() {
         let state = manager.unit(&name).await?;
-        if state.active == Active::Failed && name != unit {
+        if state.active == Activity::Failed && name != unit {
             return Ok(Some((name, state)));
         }
         // What is active has all that it requires.
-        if state.active == Active::Active {
+        if state.active == Activity::Active {
             continue;
         }
         for required in state.requires {
@@ -103,19 +184,24 @@ async fn failed_requirement<M: Manager>(
     Ok(None)
 }
 
-/// The exit code of a program that systemd could not execute, in a shell's terms.
-pub(crate) fn exec_failure(app: &GuestApp) -> i32 {
+/// The exit code of a program that systemd could not execute, in a shell's terms, and a sentence about it.
+pub(crate) fn exec_failure(app: &GuestApp) -> (i32, String) {
     let program = Path::new(&app.executable);
     // An absolute symlink in the image leads from the app's root, not from the guest's.
     let roots = app.mounts.iter().map(|mount| Path::new(&mount.mount_point));
-    let root = roots.filter(|at| program.starts_with(at)).min_by_key(|at| at.as_os_str().len());
+    let root = roots
+        .filter(|at| program.starts_with(at))
+        .min_by_key(|at| at.as_os_str().len());
     let root = root.unwrap_or(Path::new("/"));
-    let Ok(inside) = program.strip_prefix(root) else { return NOT_FOUND };
-    match mode_in_root(root, inside) {
-        Err(_) => NOT_FOUND,
-        Ok(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => EXIT_EXEC,
-        Ok(_) => NOT_EXECUTABLE,
-    }
+    let inside = program.strip_prefix(root).unwrap_or(program);
+    let (code, why) = match mode_in_root(root, inside) {
+        Err(_) => (NOT_FOUND, "it does not exist"),
+        Ok(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {
+            (EXIT_EXEC, "its format or its interpreter is not there")
+        }
+        Ok(_) => (NOT_EXECUTABLE, "it is not executable"),
+    };
+    (code, format!("app `{}` cannot execute `/{}`: {why}", app.name, inside.display()))
 }
 
 fn mode_in_root(root: &Path, inside: &Path) -> rustix::io::Result<u32> {

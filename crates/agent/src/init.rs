@@ -1,5 +1,6 @@
-//! Process 1, for the few milliseconds before systemd is: loads the modules without which systemd could mount nothing
-//! of the pod, then executes systemd in its own place with the arguments and environment that the kernel gave.
+//! Process 1, for the few milliseconds before systemd is: loads the modules without which nothing of the pod could be
+//! mounted, mounts the apps' root filesystems, then executes systemd in its own place with the arguments and
+//! environment that the kernel gave.
 //!
 //! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
 //! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
@@ -10,10 +11,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{chain, config, modules, say};
+use crate::{chain, config, early, log, modules};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -41,10 +41,8 @@ pub(crate) fn run() -> InitError {
 }
 
 fn become_systemd() -> Result<Infallible, InitError> {
-    // systemd mounts it just so and leaves one that is there.
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    if let Err(errno) = mount("proc", "/proc", "proc", flags, None) {
-        say(&format!("isopod-agent: cannot mount `/proc`: {errno}"));
+    for error in early::mount_api() {
+        log(&chain(&error));
     }
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
@@ -53,19 +51,26 @@ fn become_systemd() -> Result<Infallible, InitError> {
     match config::read(Path::new(config::POD_CONFIG)) {
         Ok(config) => {
             for error in modules::load(Path::new(modules::MODULES_DIR), &config.modules) {
-                say(&format!("isopod-agent: {}", chain(&error)));
+                log(&chain(&error));
+            }
+            if let Err(error) = early::mount_all(&config.early_mounts) {
+                log(&chain(&error));
             }
         }
-        Err(error) => say(&format!("isopod-agent: {}", chain(&error))),
+        Err(error) => log(&chain(&error)),
     }
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| SYSTEMD.into());
-    Err(InitError::Exec(Command::new(SYSTEMD).arg0(name).args(args).exec()))
+    Err(InitError::Exec(
+        Command::new(SYSTEMD).arg0(name).args(args).exec(),
+    ))
 }
 
 fn answer_probe() -> Result<Infallible, InitError> {
     let mut console = io::stdout();
-    let _ = console.write_all(PROBE_ANSWER.as_bytes()).and_then(|()| console.flush());
+    let _ = console
+        .write_all(PROBE_ANSWER.as_bytes())
+        .and_then(|()| console.flush());
     reboot(RebootCommand::Restart).map_err(|errno| InitError::Restart(errno.into()))?;
     // The call does not come back when it succeeds.
     Err(InitError::Restart(io::ErrorKind::Other.into()))

@@ -14,6 +14,12 @@ const RECORD_BYTES: usize = 8192;
 /// syslog(3)'s `LOG_WARNING`: a kernel record of this level or worse may be the cause.
 const WARNING: u32 = 4;
 
+/// What is said about nothing: mount(8) points to this very log, and systemd misses a journal.
+const NOISE: [&str; 2] = [
+    "dmesg(1) may have more information",
+    "to the journal socket, ignoring",
+];
+
 /// How far the log's clock and systemd's may be apart, and how late mount(8)'s last words may come.
 const SLACK_US: u64 = 200_000;
 
@@ -39,11 +45,17 @@ pub(crate) struct Subject<'a> {
 
 /// The log's lines about a unit, the last [`MAX_LOG_LINES`]; none when the log cannot be read.
 pub(crate) fn about(subject: &Subject<'_>) -> Vec<String> {
-    read(Path::new("/dev/kmsg")).map(|records| select(records, subject)).unwrap_or_default()
+    read(Path::new("/dev/kmsg"))
+        .map(|records| select(records, subject))
+        .unwrap_or_default()
 }
 
 fn read(path: &Path) -> io::Result<Vec<Record>> {
-    let kmsg = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let kmsg = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut buffer = vec![0; RECORD_BYTES];
     let mut records = Vec::new();
     loop {
@@ -64,34 +76,49 @@ fn parse(record: &str) -> Option<Record> {
     let priority: u32 = fields.next()?.parse().ok()?;
     let time_us = fields.nth(1)?.parse().ok()?;
     let text = text.lines().next().unwrap_or_default().to_owned();
-    Some(Record { facility: priority >> 3, level: priority & 7, time_us, text })
+    Some(Record {
+        facility: priority >> 3,
+        level: priority & 7,
+        time_us,
+        text,
+    })
+}
+
+/// A line as it is reported: cut to its limit; `None` when it says nothing.
+pub(crate) fn line(text: &str) -> Option<String> {
+    let text = text.trim();
+    let says_nothing = text.is_empty() || NOISE.iter().any(|noise| text.contains(noise));
+    let end = text.floor_char_boundary(MAX_LOG_LINE_BYTES);
+    (!says_nothing).then(|| text[..end].to_owned())
 }
 
 /// Picks the records of the unit's time that name it, come from a program, or are warnings of the kernel.
 fn select(records: Vec<Record>, subject: &Subject<'_>) -> Vec<String> {
     let (from, to) = subject.window_us;
     let time = from.saturating_sub(SLACK_US)..=to.saturating_add(SLACK_US);
-    let names = |text: &str| text.contains(subject.unit) || subject.mount_point.is_some_and(|at| text.contains(at));
+    let names =
+        |text: &str| text.contains(subject.unit) || subject.mount_point.is_some_and(|at| text.contains(at));
     let mut lines: Vec<String> = Vec::new();
     let mut begun = String::new();
-    for record in records.into_iter().filter(|record| time.contains(&record.time_us)) {
+    for record in records
+        .into_iter()
+        .filter(|record| time.contains(&record.time_us))
+    {
         let text = record.text.trim();
         let wanted = match record.facility {
             0 => record.level <= WARNING || names(text),
             _ => names(text) || !text.starts_with("systemd["),
         };
-        // mount(8) points to this very log.
-        if text.is_empty() || !wanted || text.contains("dmesg(1) may have more information") {
+        if !wanted {
             continue;
         }
+        let Some(text) = line(text) else { continue };
         // mount(8) writes `mount: ` by itself, so it is a record by itself.
         if record.facility != 0 && text.ends_with(':') {
             begun = format!("{text} ");
             continue;
         }
-        let mut line = std::mem::take(&mut begun) + text;
-        line.truncate(line.floor_char_boundary(MAX_LOG_LINE_BYTES));
-        lines.push(line);
+        lines.extend(line(&(std::mem::take(&mut begun) + &text)));
     }
     lines.split_off(lines.len().saturating_sub(MAX_LOG_LINES))
 }
@@ -100,11 +127,17 @@ fn select(records: Vec<Record>, subject: &Subject<'_>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const SUBJECT: Subject<'_> =
-        Subject { unit: "mnt-data.mount", mount_point: Some("/mnt/data"), window_us: (5_000_000, 6_000_000) };
+    const SUBJECT: Subject<'_> = Subject {
+        unit: "mnt-data.mount",
+        mount_point: Some("/mnt/data"),
+        window_us: (5_000_000, 6_000_000),
+    };
 
     fn lines(records: &[&str]) -> Vec<String> {
-        select(records.iter().filter_map(|record| parse(record)).collect(), &SUBJECT)
+        select(
+            records.iter().filter_map(|record| parse(record)).collect(),
+            &SUBJECT,
+        )
     }
 
     #[test]
@@ -122,17 +155,21 @@ mod tests {
             "nonsense",
             "4,10,9000000,-;late warning",
         ];
-        assert_eq!(lines(&log), [
-            "9pnet_virtio: no channels available for device isopod",
-            "mount: /mnt/data: wrong fs type.",
-            "systemd[1]: mnt-data.mount: Failed with result 'exit-code'.",
-        ]);
+        assert_eq!(
+            lines(&log),
+            [
+                "9pnet_virtio: no channels available for device isopod",
+                "mount: /mnt/data: wrong fs type.",
+                "systemd[1]: mnt-data.mount: Failed with result 'exit-code'.",
+            ]
+        );
     }
 
     #[test]
     fn keeps_the_last_lines_and_cuts_long_ones() {
-        let log: Vec<String> =
-            (0..50).map(|i| format!("3,{i},5000000,-;{i} {}", "ä".repeat(MAX_LOG_LINE_BYTES))).collect();
+        let log: Vec<String> = (0..50)
+            .map(|i| format!("3,{i},5000000,-;{i} {}", "ä".repeat(MAX_LOG_LINE_BYTES)))
+            .collect();
         let lines = lines(&log.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(lines.len(), MAX_LOG_LINES);
         assert!(lines[0].starts_with("30 ") && lines.iter().all(|line| line.len() <= MAX_LOG_LINE_BYTES));

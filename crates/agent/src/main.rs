@@ -1,23 +1,28 @@
-//! The agent in the guest: one static program with three tasks.
+//! The agent in the guest: one static program with a few tasks.
 //!
 //! | called as | does |
 //! |---|---|
-//! | `/init`, as process 1 | loads the pod's kernel modules, then becomes systemd ([`init`]) |
+//! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
 //! | `verify APP`, before each app | checks that the app's mounts are there ([`verify`]) |
+//! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //!
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 mod appstate;
 mod config;
 mod dbus;
 mod diagnosis;
+mod early;
 mod init;
 mod kmsg;
 mod modules;
+mod mount;
 mod mountinfo;
 mod pipes;
 mod port;
@@ -31,14 +36,24 @@ const EX_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let started_ms = setup::uptime_ms();
-    let args: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
     if rustix::process::getpid().is_init() {
         return fail(&init::run());
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name().and_then(OsStr::to_str) {
+        Some("mount") => return mount::mount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Some("umount") => return mount::unmount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        _ => {}
+    }
     match args[..] {
-        ["serve"] => serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS),
+        ["serve"] => {
+            serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
+        }
         ["verify", app] => verify::run(app).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         _ => {
             say("isopod-agent: usage: isopod-agent serve | isopod-agent verify APP");
@@ -53,12 +68,19 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes a service's error where it is read: the kernel's log, which goes to the console. What systemd calls
-/// `StandardError=kmsg` needs a journal, which the guest has not.
+/// Writes an error with its causes to the kernel's log.
 fn fail_in_service(error: &dyn std::error::Error) -> ExitCode {
-    let line = format!("<3>isopod-agent: {}\n", chain(error));
-    let _ = std::fs::write("/dev/kmsg", line);
-    fail(error)
+    log(&chain(error));
+    ExitCode::FAILURE
+}
+
+/// Writes a line to the kernel's log, which goes to the console and is where a diagnosis looks. What systemd calls
+/// `StandardError=kmsg` needs a journal, which the guest has not.
+fn log(line: &str) {
+    let line = format!("isopod-agent: {line}");
+    if std::fs::write("/dev/kmsg", format!("<3>{line}\n")).is_err() {
+        say(&line);
+    }
 }
 
 /// An error and its causes in one line.

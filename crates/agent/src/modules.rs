@@ -49,7 +49,10 @@ impl<'t> Order<'t> {
     }
 
     /// What to load for `wanted`, each module once and after what it needs; and the names that are absent.
-    pub(crate) fn resolve<'n>(&self, wanted: impl IntoIterator<Item = &'n str>) -> (Vec<&'t str>, Vec<&'n str>) {
+    pub(crate) fn resolve<'n>(
+        &self,
+        wanted: impl IntoIterator<Item = &'n str>,
+    ) -> (Vec<&'t str>, Vec<&'n str>) {
         let (mut load, mut absent) = (Vec::new(), Vec::new());
         for name in wanted {
             let Some((&name, needs)) = self.0.get_key_value(name) else {
@@ -82,7 +85,9 @@ pub(crate) fn load(dir: &Path, wanted: &[String]) -> Vec<ModuleError> {
     };
     let order = Order::parse(&text);
     let (load, absent) = order.resolve(wanted.iter().map(String::as_str));
-    let absent = absent.into_iter().map(|name| ModuleError::Absent { name: name.to_owned() });
+    let absent = absent.into_iter().map(|name| ModuleError::Absent {
+        name: name.to_owned(),
+    });
     let mut errors: Vec<_> = absent.collect();
     for name in load {
         let path = dir.join(format!("{name}.ko"));
@@ -105,7 +110,8 @@ fn load_one(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const ORDER: &str = "virtio builtin\nvirtio_pci virtio_ring\n9p 9pnet netfs\n9pnet_virtio 9pnet\n\n9pnet\n";
+    const ORDER: &str =
+        "virtio builtin\nvirtio_pci virtio_ring\n9p 9pnet netfs\n9pnet_virtio 9pnet\n\n9pnet\n";
 
     #[test]
     fn loads_each_once_and_after_its_needs() {
@@ -119,12 +125,18 @@ mod tests {
     fn names_the_module_that_is_absent_and_the_file_that_is_not_there() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("order"), ORDER).unwrap();
-        let errors = load(dir.path(), &["virtiofs".to_owned(), "9pnet".to_owned(), "virtio".to_owned()]);
+        let errors = load(
+            dir.path(),
+            &["virtiofs".to_owned(), "9pnet".to_owned(), "virtio".to_owned()],
+        );
         let texts: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
         let ko = dir.path().join("9pnet.ko");
-        assert_eq!(texts, [
-            "kernel module `virtiofs` is not in the guest image".to_owned(),
-            format!("cannot load the kernel module `{}`", ko.display()),
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "kernel module `virtiofs` is not in the guest image".to_owned(),
+                format!("cannot load the kernel module `{}`", ko.display()),
+            ]
+        );
     }
 }

@@ -15,6 +15,11 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
 }
 
+/// What is mounted in this process's namespace.
+pub(crate) fn read() -> std::io::Result<Vec<Mount>> {
+    std::fs::read("/proc/self/mountinfo").map(|text| parse(&text))
+}
+
 /// Parses mountinfo. Lines that are none are left out: what is then missing is reported as missing.
 pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|&b| b == b'\n').filter_map(parse_line).collect()
@@ -83,7 +88,9 @@ pub(crate) fn visible<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount>
     let mut here = mounts.iter().filter(is_root).filter(below).min_by_key(length)?;
     // Each step goes to a child; a forged list with a circle ends after as many steps as there are mounts.
     for _ in mounts {
-        let children = mounts.iter().filter(|mount| mount.parent == here.id && mount.id != here.id);
+        let children = mounts
+            .iter()
+            .filter(|mount| mount.parent == here.id && mount.id != here.id);
         match children.filter(below).min_by_key(length) {
             Some(child) => here = child,
             None => break,
@@ -106,7 +113,10 @@ mod tests {
         let mounts = parse(text);
         assert_eq!(mounts.len(), 4);
         assert_eq!(mounts[1].mount_point, Path::new("/mnt2"));
-        assert_eq!((mounts[1].id, mounts[1].parent, mounts[1].fs_type.as_str()), (36, 35, "ext4"));
+        assert_eq!(
+            (mounts[1].id, mounts[1].parent, mounts[1].fs_type.as_str()),
+            (36, 35, "ext4")
+        );
         assert_eq!(mounts[2].mount_point, Path::new("/a b\\c\t\n"));
         let read_only: Vec<_> = mounts.iter().map(|mount| mount.read_only).collect();
         assert_eq!(read_only, [false, false, true, true]);
@@ -120,7 +130,13 @@ mod tests {
     }
 
     fn mount(id: u32, parent: u32, at: &str) -> Mount {
-        Mount { id, parent, mount_point: at.into(), fs_type: "x".into(), read_only: false }
+        Mount {
+            id,
+            parent,
+            mount_point: at.into(),
+            fs_type: "x".into(),
+            read_only: false,
+        }
     }
 
     #[test]
@@ -144,7 +160,13 @@ mod tests {
 
     #[test]
     fn a_circle_ends() {
-        let mounts = [mount(1, 9, "/"), mount(2, 3, "/a"), mount(3, 2, "/a"), mount(4, 1, "/a"), mount(2, 4, "/a")];
+        let mounts = [
+            mount(1, 9, "/"),
+            mount(2, 3, "/a"),
+            mount(3, 2, "/a"),
+            mount(4, 1, "/a"),
+            mount(2, 4, "/a"),
+        ];
         assert!(visible(&mounts, Path::new("/a")).is_some());
     }
 

@@ -57,7 +57,12 @@ pub(crate) struct Stdin {
 pub(crate) fn open(app: &GuestApp) -> (AppPipes, Vec<PipeError>) {
     let mut errors = Vec::new();
     let mut note = |stream, path: &str, source| {
-        errors.push(PipeError { app: app.name.clone(), stream, path: path.into(), source });
+        errors.push(PipeError {
+            app: app.name.clone(),
+            stream,
+            path: path.into(),
+            source,
+        });
     };
     let mut output = |stream, path: &str| {
         let pipe = OpenOptions::new().read_write(true).open_receiver(path);
@@ -66,9 +71,18 @@ pub(crate) fn open(app: &GuestApp) -> (AppPipes, Vec<PipeError>) {
     let stdout = output("standard output", &app.stdout);
     let stderr = output("standard error", &app.stderr);
     let stdin = app.stdin.as_deref().and_then(|path| {
-        Stdin::create(Path::new(path)).map_err(|source| note("standard input", path, source)).ok()
+        Stdin::create(Path::new(path))
+            .map_err(|source| note("standard input", path, source))
+            .ok()
     });
-    (AppPipes { stdin, stdout, stderr }, errors)
+    (
+        AppPipes {
+            stdin,
+            stdout,
+            stderr,
+        },
+        errors,
+    )
 }
 
 impl Stdin {
@@ -82,7 +96,10 @@ impl Stdin {
         let _ = std::fs::remove_file(&new);
         std::os::unix::fs::symlink(target, &new)?;
         std::fs::rename(&new, path)?;
-        Ok(Self { writer: Sender::from_owned_fd(writer)?, reader })
+        Ok(Self {
+            writer: Sender::from_owned_fd(writer)?,
+            reader,
+        })
     }
 }
 

@@ -1,16 +1,19 @@
 //! The guest's end of the virtio-serial port (drivers/char/virtio_console.c). Without udev there is no
 //! `/dev/virtio-ports`, so the port is found by its name in sysfs.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use isopod_protocol::PORT_NAME;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use tokio::io::Join;
-use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 
 /// Between two looks for a port, or for a host at its other end: short beside everything else in a boot.
@@ -35,9 +38,12 @@ pub(crate) enum PortError {
     Wait(#[source] io::Error),
 }
 
-/// The open port: tokio's pipes are what it has for any file that can be polled. Its end, reading nothing, means that
-/// the host has closed its side.
-pub(crate) type Port = Join<Receiver, Sender>;
+/// The open port. Its end, reading nothing, means that the host has closed its side.
+///
+/// tokio's own types for pipes and sockets would not do: they take a read that fills less than it could for the last
+/// one before the next event, and one read of a port never gives more than one of its buffers, however many there are.
+#[derive(Debug)]
+pub(crate) struct Port(AsyncFd<File>);
 
 /// Opens the agent's port and waits until the host has, too, however long that takes.
 pub(crate) async fn open() -> Result<Port, PortError> {
@@ -52,18 +58,51 @@ pub(crate) async fn open() -> Result<Port, PortError> {
         sleep(LOOK_INTERVAL).await;
     };
     let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(&path).map_err(|source| PortError::Open { path, source })?;
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options
+        .open(&path)
+        .map_err(|source| PortError::Open { path, source })?;
     // tokio remembers a hang-up for ever, so the file comes to tokio only once the host is there.
     while !host_is_there(&file).map_err(PortError::Wait)? {
         sleep(LOOK_INTERVAL).await;
     }
-    split(file).map_err(PortError::Wait)
+    // What is unsound about it is a type that changes its descriptor while it is registered; a file does not.
+    #[expect(deprecated, reason = "what replaces it is an unsafe function")]
+    AsyncFd::new(file).map(Port).map_err(PortError::Wait)
 }
 
-fn split(file: std::fs::File) -> io::Result<Port> {
-    let writer = Sender::from_file_unchecked(file.try_clone()?)?;
-    Ok(tokio::io::join(Receiver::from_file_unchecked(file)?, writer))
+impl AsyncRead for Port {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            let read = guard.try_io(|file| file.get_ref().read(buf.initialize_unfilled()));
+            if let Ok(result) = read {
+                return Poll::Ready(result.map(|n| buf.advance(n)));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            if let Ok(result) = guard.try_io(|file| file.get_ref().write(buf)) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// The device of the port named [`PORT_NAME`], once it is there: `/dev/vport0p1`.
@@ -75,9 +114,15 @@ fn find(class: &Path, dev: &Path) -> Option<PathBuf> {
     Some(dev.join(named?.file_name())).filter(|device| device.exists())
 }
 
-fn host_is_there(file: &std::fs::File) -> io::Result<bool> {
+fn host_is_there(file: &File) -> io::Result<bool> {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
     Ok(!fds[0].revents().contains(PollFlags::HUP))
 }
 
@@ -90,7 +135,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (class, dev) = (dir.path().join("class"), dir.path().join("dev"));
         std::fs::create_dir_all(&dev).unwrap();
-        for (port, name) in [("vport0p0", ""), ("vport0p1", "org.qemu.guest_agent.0\n"), ("vport1p2", "isopod.agent.0\n")] {
+        for (port, name) in [
+            ("vport0p0", ""),
+            ("vport0p1", "org.qemu.guest_agent.0\n"),
+            ("vport1p2", "isopod.agent.0\n"),
+        ] {
             std::fs::create_dir_all(class.join(port)).unwrap();
             std::fs::write(class.join(port).join("name"), name).unwrap();
         }

@@ -22,6 +22,7 @@ use crate::systemd::{ManagerError, Systemd};
 use crate::{chain, pipes, setup};
 use session::{Session, SessionError};
 
+mod app;
 mod session;
 
 /// Why the agent does not serve any more.
@@ -46,9 +47,17 @@ pub(crate) enum ServeError {
 /// Serves until the host is gone. `agent_started_ms` is when `main` began.
 pub(crate) fn run(agent_started_ms: u64) -> Result<(), ServeError> {
     let config = config::read(Path::new(config::POD_CONFIG)).map_err(ServeError::Config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let times = BootTimes { agent_started_ms, ..BootTimes::default() };
-    runtime.map_err(ServeError::Runtime)?.block_on(serve(config, times))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let times = BootTimes {
+        agent_started_ms,
+        ..BootTimes::default()
+    };
+    runtime
+        .map_err(ServeError::Runtime)?
+        .block_on(serve(config, times))
 }
 
 async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeError> {
@@ -59,7 +68,11 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         pipes.push(opened);
         warnings.extend(errors.iter().map(|error| chain(error)));
     }
-    warnings.extend(notify_ready().err().map(|error| format!("cannot tell systemd that the pipes are open: {error}")));
+    warnings.extend(
+        notify_ready()
+            .err()
+            .map(|error| format!("cannot tell systemd that the pipes are open: {error}")),
+    );
     times.pipes_open_ms = setup::uptime_ms();
 
     let units: Vec<String> = config.apps.iter().map(|app| app.unit.clone()).collect();
@@ -72,10 +85,19 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         Ok::<_, ServeError>((port, setup::uptime_ms()))
     };
     let (((systemd, changes), systemd_ms), (port, connected_ms)) = futures::try_join!(systemd, host)?;
-    times = BootTimes { systemd_ms, connected_ms, ..times };
+    times = BootTimes {
+        systemd_ms,
+        connected_ms,
+        ..times
+    };
 
-    let session = Session::begin(port, config, systemd, pipes).await.map_err(ServeError::Session)?;
-    session.run(changes, times, warnings).await.map_err(ServeError::Session)
+    let session = Session::begin(port, config, systemd, pipes)
+        .await
+        .map_err(ServeError::Session)?;
+    session
+        .run(changes, times, warnings)
+        .await
+        .map_err(ServeError::Session)
 }
 
 async fn greet_host() -> Result<Port, ServeError> {
@@ -84,12 +106,16 @@ async fn greet_host() -> Result<Port, ServeError> {
     // Not to be waited for: a fresh guest may have no entropy, and the nonce keeps no secret.
     let flags = rustix::rand::GetRandomFlags::INSECURE;
     rustix::rand::getrandom(&mut nonce, flags).map_err(|errno| ServeError::Random(errno.into()))?;
-    handshake::guest(&mut port, nonce).await.map_err(ServeError::Handshake)?;
+    handshake::guest(&mut port, nonce)
+        .await
+        .map_err(ServeError::Handshake)?;
     Ok(port)
 }
 
 /// Tells systemd, where it asked to be told, that units ordered behind the agent may start (sd_notify(3)).
 fn notify_ready() -> io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
     UnixDatagram::unbound()?.send_to(b"READY=1", path).map(drop)
 }

@@ -19,12 +19,17 @@ pub(crate) fn run(hostname: &str) -> Vec<String> {
     if let Err(errno) = rustix::system::sethostname(hostname.as_bytes()) {
         warnings.push(format!("cannot set the host name `{hostname}`: {errno}"));
     }
-    let mounts = std::fs::read("/proc/self/mountinfo").map(|text| mountinfo::parse(&text)).unwrap_or_default();
+    let mounts = mountinfo::read().unwrap_or_default();
     // The options are systemd's own (src/shared/mount-setup.c).
-    let pts = (MountFlags::NOSUID | MountFlags::NOEXEC, "devpts", c"mode=0620,gid=5,ptmxmode=0666");
+    let pts = (
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        "devpts",
+        c"mode=0620,gid=5,ptmxmode=0666",
+    );
     let shm = (MountFlags::NOSUID | MountFlags::NODEV, "tmpfs", c"mode=01777");
     for (at, (flags, fs_type, options)) in [("/dev/pts", pts), ("/dev/shm", shm)] {
-        if mountinfo::visible(&mounts, Path::new(at)).is_some_and(|mount| mount.mount_point == Path::new(at)) {
+        if mountinfo::visible(&mounts, Path::new(at)).is_some_and(|mount| mount.mount_point == Path::new(at))
+        {
             continue;
         }
         let made = std::fs::create_dir_all(at)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use crate::appstate::{Active, ServiceState};
+use crate::appstate::{Activity, ServiceState};
 use crate::dbus::{self, Args, Connection, DbusError, Decoder, FromWire, Job, Signal};
 
 /// systemd's private socket.
@@ -51,7 +51,7 @@ pub(crate) enum Whom {
 /// What systemd says of a unit that an app needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnitState {
-    pub(crate) active: Active,
+    pub(crate) active: Activity,
     /// `LoadState`: `loaded`, or why not.
     pub(crate) load: String,
     /// `Result`, in the type's own words; empty where the type has none.
@@ -87,21 +87,46 @@ impl Systemd {
         let connected = Connection::connect(Path::new(PRIVATE_SOCKET)).await;
         let (connection, signals) = connected.map_err(ManagerError::Connect)?;
         let (changed, changes) = mpsc::unbounded_channel();
-        let units = units.iter().map(|unit| (object_path(unit), unit.clone())).collect();
+        let units = units
+            .iter()
+            .map(|unit| (object_path(unit), unit.clone()))
+            .collect();
         tokio::spawn(watch(signals, units, changed));
         Ok((Self { connection }, changes))
     }
 
-    async fn get<T: FromWire>(&self, unit: &str, interface: &str, property: &'static str) -> Result<T, ManagerError> {
+    async fn get<T: FromWire>(
+        &self,
+        unit: &str,
+        interface: &str,
+        property: &'static str,
+    ) -> Result<T, ManagerError> {
         let args = Args::default().string(interface).string(property);
-        let answer = self.connection.call(&object_path(unit), PROPERTIES, "Get", args).await;
+        let answer = self
+            .connection
+            .call(&object_path(unit), PROPERTIES, "Get", args)
+            .await;
         let value = answer.and_then(|body| dbus::variant(&body));
-        value.map_err(|source| ManagerError::Property { unit: unit.to_owned(), property, source })
+        value.map_err(|source| ManagerError::Property {
+            unit: unit.to_owned(),
+            property,
+            source,
+        })
     }
 
-    async fn act(&self, unit: &str, action: &'static str, method: &str, args: Args) -> Result<(), ManagerError> {
+    async fn act(
+        &self,
+        unit: &str,
+        action: &'static str,
+        method: &str,
+        args: Args,
+    ) -> Result<(), ManagerError> {
         let answer = self.connection.call(MANAGER_PATH, MANAGER, method, args).await;
-        answer.map(drop).map_err(|source| ManagerError::Action { unit: unit.to_owned(), action, source })
+        answer.map(drop).map_err(|source| ManagerError::Action {
+            unit: unit.to_owned(),
+            action,
+            source,
+        })
     }
 }
 
@@ -117,7 +142,7 @@ impl Manager for Systemd {
             self.get::<i32>(unit, SERVICE, "ExecMainStatus"),
         )?;
         Ok(ServiceState {
-            active: Active::parse(&active),
+            active: Activity::parse(&active),
             job: job.0 != 0,
             active_enter_us,
             exec_main_start_us,
@@ -137,12 +162,27 @@ impl Manager for Systemd {
         )?;
         requires.extend(binds_to);
         // Not every type of unit has a result.
-        let result = self.get::<String>(unit, &type_interface(unit), "Result").await.unwrap_or_default();
-        Ok(UnitState { active: Active::parse(&active), load, result, requires, window_us: (began, rested) })
+        let result = self
+            .get::<String>(unit, &type_interface(unit), "Result")
+            .await
+            .unwrap_or_default();
+        Ok(UnitState {
+            active: Activity::parse(&active),
+            load,
+            result,
+            requires,
+            window_us: (began, rested),
+        })
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
-        self.act(unit, "stop", "StopUnit", Args::default().string(unit).string("replace")).await
+        self.act(
+            unit,
+            "stop",
+            "StopUnit",
+            Args::default().string(unit).string("replace"),
+        )
+        .await
     }
 
     async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {
@@ -164,7 +204,9 @@ async fn watch(
     while let Some(signal) = signals.recv().await {
         let unit = match signal.member.as_str() {
             "PropertiesChanged" => units.get(&signal.path).cloned(),
-            "JobRemoved" => removed_job(&signal.body).filter(|unit| units.values().any(|known| known == unit)),
+            "JobRemoved" => {
+                removed_job(&signal.body).filter(|unit| units.values().any(|known| known == unit))
+            }
             _ => None,
         };
         if let Some(unit) = unit

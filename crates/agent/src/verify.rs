@@ -25,15 +25,39 @@ pub(crate) enum VerifyError {
 /// Checks the app named `app` of this guest.
 pub(crate) fn run(app: &str) -> Result<(), VerifyError> {
     let config = config::read(Path::new(config::POD_CONFIG)).map_err(VerifyError::Config)?;
-    let mountinfo = std::fs::read("/proc/self/mountinfo").map_err(VerifyError::Mountinfo)?;
-    check(&config, app, &mountinfo::parse(&mountinfo))
+    check(&config, app, &mountinfo::read().map_err(VerifyError::Mountinfo)?)
 }
 
 fn check(config: &GuestConfig, app: &str, mounts: &[Mount]) -> Result<(), VerifyError> {
     let no_such_app = || VerifyError::NoSuchApp { app: app.to_owned() };
-    let app: &GuestApp = config.apps.iter().find(|a| a.name == app).ok_or_else(no_such_app)?;
-    let faults: Vec<String> = app.mounts.iter().filter_map(|mount| fault(mount, mounts)).collect();
-    if faults.is_empty() { Ok(()) } else { Err(VerifyError::Faults { app: app.name.clone(), faults }) }
+    let app: &GuestApp = config
+        .apps
+        .iter()
+        .find(|a| a.name == app)
+        .ok_or_else(no_such_app)?;
+    let faults: Vec<String> = app
+        .mounts
+        .iter()
+        .filter_map(|mount| fault(mount, mounts))
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(VerifyError::Faults {
+            app: app.name.clone(),
+            faults,
+        })
+    }
+}
+
+/// What is wrong with the app's mounts, each with the mount it is about.
+pub(crate) fn faults<'a>(
+    app: &'a GuestApp,
+    mounts: &'a [Mount],
+) -> impl Iterator<Item = (&'a GuestMount, String)> + 'a {
+    app.mounts
+        .iter()
+        .filter_map(|mount| Some((mount, fault(mount, mounts)?)))
 }
 
 /// What is wrong with a mount, in words that name the volume and the unit.
@@ -53,7 +77,10 @@ fn fault(wanted: &GuestMount, mounts: &[Mount]) -> Option<String> {
         Some(volume) => format!("volume `{volume}`"),
         None => "part of the root filesystem".to_owned(),
     };
-    Some(format!("{what} at `{}` {wrong} (unit `{}`)", wanted.mount_point, wanted.unit))
+    Some(format!(
+        "{what} at `{}` {wrong} (unit `{}`)",
+        wanted.mount_point, wanted.unit
+    ))
 }
 
 #[cfg(test)]
@@ -86,6 +113,7 @@ mod tests {
             version: CONFIG_VERSION,
             hostname: "pod".to_owned(),
             modules: Vec::new(),
+            early_mounts: Vec::new(),
             shares: Vec::new(),
             apps: vec![app],
         }
@@ -101,7 +129,11 @@ mod tests {
 
     #[test]
     fn passes_what_is_as_it_must_be() {
-        let mounts = vec![wanted("/srv", Some("9p"), false), wanted("/ro", Some("9p"), true), wanted("/ro", None, false)];
+        let mounts = vec![
+            wanted("/srv", Some("9p"), false),
+            wanted("/ro", Some("9p"), true),
+            wanted("/ro", None, false),
+        ];
         assert_eq!(verdict(mounts), Ok(()));
     }
 

@@ -40,11 +40,8 @@ pub const WANTED: &[WantedModule] = &[
     wanted("virtio_blk", "the apps' root file systems are block devices"),
     wanted("virtio_console", "the port on which the agent talks to the host"),
     wanted("virtio_rng", "entropy, where the machine's CPU has no RDRAND"),
-    wanted("virtio_net", "the pod's network interface"),
-    wanted("af_packet", "DHCP clients send and receive raw frames"),
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),
-    wanted("ext4", "volumes on a disk of their own"),
     wanted("virtiofs", "host volumes, shared by virtiofsd"),
     wanted("9p", "host volumes, shared by QEMU itself"),
     wanted(

@@ -10,7 +10,7 @@
 //! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
 //! /isopod/dev/             the apps' /dev      console.log       what the guest's kernel said
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
-//! /isopod/disks/N          -> /dev/vdX
+//! /isopod/errors/UNIT      what mount(8) said
 //! /isopod/volumes/VOLUME   an empty volume
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
 //! /isopod/apps/APP/work    overlayfs's own
@@ -31,6 +31,8 @@ pub const UNIT_DIR: &str = "/usr/lib/systemd/system";
 pub const SHARE_DIR: &str = "/mnt";
 /// The agent.
 pub const AGENT: &str = "/isopod/agent";
+/// Below this directory is, by unit, what its mount(8) wrote to standard error.
+pub const ERROR_DIR: &str = "/isopod/errors";
 /// The agent's configuration.
 pub const POD_CONFIG: &str = "/isopod/pod.json";
 /// What apps see as `/dev`.
@@ -80,13 +82,6 @@ pub fn app_dir(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn image_mount(index: usize) -> PathBuf {
     Path::new("/isopod/images").join(index.to_string())
-}
-
-/// The guest's link to disk number `index`. It is not below `/dev`: systemd would wait for udev to announce a device
-/// (systemd.mount(5), "Implicit Dependencies"), and there is none.
-#[must_use]
-pub fn disk_link(index: usize) -> PathBuf {
-    Path::new("/isopod/disks").join(index.to_string())
 }
 
 /// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.

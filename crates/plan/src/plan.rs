@@ -1,9 +1,9 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::config::{CONFIG_VERSION, GuestApp, GuestConfig, GuestMount};
+use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
 use isopod_spec::{AppName, HostVolume, Medium, PodSpec, RootfsAccess, Volume, VolumeKind, VolumeName};
 
 use crate::decide::{self, Decided};
@@ -17,7 +17,7 @@ use crate::profile::{Profile, ShareLayout};
 use crate::qemu::Qemu;
 use crate::units::{self, AppUnit, MountUnit};
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{layout, unit};
+use crate::{layout, unit, unit_name};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
@@ -33,6 +33,8 @@ pub struct PodPlan {
     pub sharing: Option<Sharing>,
     /// The images, each attached once: file number N is the guest's disk number N.
     pub images: Vec<ImagePlan>,
+    /// The mounts that are there before systemd: images and roots.
+    pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest.
     pub mounts: Vec<MountUnit>,
     /// The pod's own part of the guest.
@@ -119,12 +121,14 @@ impl Planner<'_> {
             }
         };
         let (apps, images) = self.apps();
-        let mounts = self.mounts(&apps, images.len(), sharing.as_ref());
+        let mounts = self.mounts(&apps, sharing.as_ref());
+        let early_mounts = early_mounts(&apps, images.len());
         let disks: Vec<Disk> =
             (0..images.len()).map(|i| Disk { file: layout::host_image(i), read_only: true }).collect();
         let qemu = machine::qemu(&self.spec.machine, accel, &self.facts.host, sharing.as_ref(), &disks);
         let qemu = qemu.map_err(|fault| vec![fault])?;
-        let guest = self.guest_tree(&apps, images.len(), &mounts, sharing.as_ref())?;
+        let config = guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
+        let guest = self.guest_tree(&apps, &mounts, &config)?;
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
             Transport::Virtiofs(daemon) => {
                 Some(VirtiofsdCommand { daemon: daemon.clone(), user: self.facts.host.user })
@@ -132,7 +136,7 @@ impl Planner<'_> {
             Transport::NineP => None,
         });
         let volumes = self.table.iter().cloned().collect();
-        Ok(PodPlan { apps, volumes, sharing, images, mounts, guest, qemu, virtiofsd, notices })
+        Ok(PodPlan { apps, volumes, sharing, images, early_mounts, mounts, guest, qemu, virtiofsd, notices })
     }
 
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.
@@ -215,60 +219,41 @@ impl Planner<'_> {
         (apps, images)
     }
 
-    /// Every mount of the guest: shares, sized volumes, images, roots, and each app's volumes.
-    fn mounts(&self, apps: &[AppPlan], images: usize, sharing: Option<&Sharing>) -> Vec<MountUnit> {
+    /// Every mount unit of the guest: shares, sized volumes, and each app's volumes.
+    fn mounts(&self, apps: &[AppPlan], sharing: Option<&Sharing>) -> Vec<MountUnit> {
         let mut mounts: Vec<MountUnit> = sharing.map(|sharing| share_mounts(sharing, apps)).unwrap_or_default();
         mounts.extend(self.table.iter().filter_map(|volume| sized_mount(volume, apps)));
-        for i in 0..images {
-            let mut image = MountUnit::new(layout::disk_link(i), layout::image_mount(i), "erofs");
-            image.options = vec!["ro".into()];
-            image.read_only = true;
-            image.required_by = apps.iter().filter(|app| app.image == i).map(|app| app.unit.clone()).collect();
-            mounts.push(image);
-        }
+        // Places are unique in the guest, and a mount's parent is the nearest place above it.
+        let mut units: HashMap<PathBuf, String> = mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
+        let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
         for app in apps {
-            let root = root_mount(app, &mounts);
-            let mut of_app = vec![root];
             for mount in &app.mounts {
-                let bind = self.bind_mount(app, mount, &of_app, &mounts, sharing);
-                of_app.push(bind);
+                let root = if shared.contains(&mount.volume) {
+                    layout::shared_volume(&mount.volume)
+                } else {
+                    layout::empty_volume(&mount.volume)
+                };
+                let place = path::below(&layout::app_root(&app.name), &mount.place);
+                let parents = [nearest(&units, &root), nearest(&units, &place)];
+                let mut bind = MountUnit::bind(mount.within(root), place, mount, &self.profile, &app.unit);
+                bind.after = parents.into_iter().flatten().collect();
+                units.insert(bind.place.clone(), bind.name.clone());
+                mounts.push(bind);
             }
-            mounts.extend(of_app);
         }
         mounts
-    }
-
-    fn bind_mount(
-        &self,
-        app: &AppPlan,
-        mount: &VolumeMount,
-        of_app: &[MountUnit],
-        shared: &[MountUnit],
-        sharing: Option<&Sharing>,
-    ) -> MountUnit {
-        let on_host = sharing.is_some_and(|s| s.volumes.iter().any(|v| v.name == mount.volume));
-        let root = if on_host { layout::shared_volume(&mount.volume) } else { layout::empty_volume(&mount.volume) };
-        let what = mount.within(root.clone());
-        let place = path::below(&layout::app_root(&app.name), &mount.place);
-        let mut unit = MountUnit::bind(what, place, mount, &self.profile, &app.unit);
-        unit.after = shared.iter().filter(|m| root.starts_with(&m.place)).map(|m| m.name.clone()).collect();
-        // The innermost mount above it: the last that fits, for parents come first.
-        unit.after.extend(of_app.iter().rfind(|m| unit.place.starts_with(&m.place)).map(|m| m.name.clone()));
-        unit
     }
 
     fn guest_tree(
         &self,
         apps: &[AppPlan],
-        images: usize,
         mounts: &[MountUnit],
-        sharing: Option<&Sharing>,
+        config: &GuestConfig,
     ) -> Result<GuestTree, Vec<Fault>> {
         let mut tree = GuestTree::default();
         units::write_common(&mut tree);
-        for i in 0..images {
-            tree.symlink(&layout::disk_link(i), layout::disk_device(i));
-            tree.directory(&layout::image_mount(i), 0o755);
+        for mount in &config.early_mounts {
+            tree.directory(Path::new(&mount.mount_point), 0o755);
         }
         for volume in self.table.iter() {
             add_empty_volume(&mut tree, volume);
@@ -292,8 +277,7 @@ impl Planner<'_> {
             let app = app.name.clone();
             unit.write(&mut tree).map_err(|e| vec![Fault::App { app, reason: e.to_string() }])?;
         }
-        let config = guest_config(apps, mounts, sharing, &self.spec.apps[0].name);
-        let json = serde_json::to_string_pretty(&config).unwrap_or_default();
+        let json = serde_json::to_string_pretty(config).unwrap_or_default();
         tree.file(Path::new(layout::POD_CONFIG), json + "\n", 0o600);
         Ok(tree)
     }
@@ -310,8 +294,9 @@ impl Planner<'_> {
         let fixed = ROOT_DIRECTORIES.iter().map(|dir| (PathBuf::from(dir), SourceKind::Directory));
         let start = std::iter::once((self.working_place(app, image), SourceKind::Directory));
         let places = app.mounts.iter().map(|m| (m.place.clone(), m.kind));
+        let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (m.place.as_path(), m)).collect();
         for (place, kind) in fixed.chain(start).chain(places) {
-            let parent = app.mounts.iter().rfind(|m| place != m.place && place.starts_with(&m.place));
+            let parent = place.ancestors().skip(1).find_map(|above| by_place.get(above).copied());
             match parent {
                 None => add_place(tree, &upper, &place, kind, image),
                 Some(parent) if self.table.is_seeded(&parent.volume) => {
@@ -338,6 +323,11 @@ impl Planner<'_> {
     }
 }
 
+/// The unit of the nearest place at or above `path`.
+fn nearest(units: &HashMap<PathBuf, String>, path: &Path) -> Option<String> {
+    path.ancestors().find_map(|place| units.get(place)).cloned()
+}
+
 /// What no part of this program can do yet.
 fn unsupported_volume(volume: &Volume) -> Option<Fault> {
     match &volume.kind {
@@ -351,18 +341,16 @@ fn unsupported_volume(volume: &Volume) -> Option<Fault> {
 
 /// The mounts of the shares themselves.
 fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
-    let users = |volume: Option<&VolumeName>| -> Vec<String> {
-        let shared = |m: &VolumeMount| sharing.volumes.iter().any(|v| v.name == m.volume);
-        let uses = |app: &&AppPlan| app.mounts.iter().any(|m| volume.map_or_else(|| shared(m), |v| *v == m.volume));
-        apps.iter().filter(uses).map(|app| app.unit.clone()).collect()
-    };
+    let users = users_of(apps);
+    let users = |volume: &VolumeName| users.get(volume).cloned().unwrap_or_default();
     let fs_type = sharing.transport.fs_type();
     let options = machine::share_options(&sharing.transport, false);
     match sharing.layout {
         ShareLayout::OnePerPod => {
             let mut mount = MountUnit::new(layout::SHARE_TAG, layout::SHARE_DIR, fs_type);
             mount.options = options;
-            mount.required_by = users(None);
+            let shared: HashSet<String> = sharing.volumes.iter().flat_map(|volume| users(&volume.name)).collect();
+            mount.required_by = apps.iter().map(|app| app.unit.clone()).filter(|unit| shared.contains(unit)).collect();
             vec![mount]
         }
         ShareLayout::OnePerVolume => {
@@ -373,13 +361,27 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
                 if volume.read_only {
                     mount.options.push("ro".into());
                 }
-                mount.required_by = users(Some(&volume.name));
+                mount.required_by = users(&volume.name);
                 mount.volume = Some(volume.name.clone());
                 mount
             };
             sharing.volumes.iter().map(of_volume).collect()
         }
     }
+}
+
+/// The services that mount each volume, in the order of declaration.
+fn users_of(apps: &[AppPlan]) -> HashMap<VolumeName, Vec<String>> {
+    let mut users: HashMap<VolumeName, Vec<String>> = HashMap::new();
+    for app in apps {
+        for mount in &app.mounts {
+            let of_volume = users.entry(mount.volume.clone()).or_default();
+            if of_volume.last() != Some(&app.unit) {
+                of_volume.push(app.unit.clone());
+            }
+        }
+    }
+    users
 }
 
 /// The tmpfs that bounds an empty volume with a size.
@@ -395,23 +397,28 @@ fn sized_mount(volume: &Volume, apps: &[AppPlan]) -> Option<MountUnit> {
     Some(mount)
 }
 
-/// An app's root: its image, and above it a layer that takes its writes.
-fn root_mount(app: &AppPlan, mounts: &[MountUnit]) -> MountUnit {
-    let own = layout::app_dir(&app.name);
-    let image = layout::image_mount(app.image);
-    let mut root = MountUnit::new("overlay", layout::app_root(&app.name), "overlay");
-    root.options = vec![
-        format!("lowerdir={}", image.display()),
-        format!("upperdir={}", own.join("upper").display()),
-        format!("workdir={}", own.join("work").display()),
-    ];
-    root.read_only = app.rootfs == RootfsAccess::ReadOnly;
-    if root.read_only {
-        root.options.push("ro".into());
-    }
-    root.after = mounts.iter().filter(|m| m.place == image).map(|m| m.name.clone()).collect();
-    root.required_by = vec![app.unit.clone()];
-    root
+/// The images, and every app's root: its image, and above it a layer that takes its writes.
+fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let image = |i| EarlyMount {
+        source: text(layout::disk_device(i)),
+        mount_point: text(layout::image_mount(i)),
+        fs_type: "erofs".into(),
+        options: String::new(),
+        read_only: true,
+    };
+    let root = |app: &AppPlan| {
+        let own = layout::app_dir(&app.name);
+        let (lower, upper, work) = (layout::image_mount(app.image), own.join("upper"), own.join("work"));
+        EarlyMount {
+            source: "overlay".into(),
+            mount_point: text(layout::app_root(&app.name)),
+            fs_type: "overlay".into(),
+            options: format!("lowerdir={},upperdir={},workdir={}", text(lower), text(upper), text(work)),
+            read_only: app.rootfs == RootfsAccess::ReadOnly,
+        }
+    };
+    (0..images).map(image).chain(apps.iter().map(root)).collect()
 }
 
 fn add_empty_volume(tree: &mut GuestTree, volume: &Volume) {
@@ -486,7 +493,12 @@ fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
 }
 
 /// The agent's configuration.
-fn guest_config(apps: &[AppPlan], mounts: &[MountUnit], sharing: Option<&Sharing>, hostname: &AppName) -> GuestConfig {
+fn guest_config(
+    apps: &[AppPlan],
+    early_mounts: &[EarlyMount],
+    mounts: &[MountUnit],
+    sharing: Option<&Sharing>,
+) -> GuestConfig {
     let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
         .map(str::to_owned)
         .to_vec();
@@ -496,6 +508,13 @@ fn guest_config(apps: &[AppPlan], mounts: &[MountUnit], sharing: Option<&Sharing
         None => {}
     }
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
+    let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
+    let mut of_app: HashMap<&str, Vec<GuestMount>> = HashMap::new();
+    for mount in mounts {
+        for unit in &mount.required_by {
+            of_app.entry(unit).or_default().push(guest_mount(mount, fs_type, &shared));
+        }
+    }
     let is_share = |m: &&MountUnit| Some(m.fs_type.as_str()) == fs_type;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let app = |app: &AppPlan| {
@@ -507,25 +526,37 @@ fn guest_config(apps: &[AppPlan], mounts: &[MountUnit], sharing: Option<&Sharing
             stdout: text(&own.join("stdout")),
             stderr: text(&own.join("stderr")),
             executable: text(&path::below(&layout::app_root(&app.name), &app.process.executable)),
-            mounts: mounts
+            mounts: early_mounts
                 .iter()
-                .filter(|m| m.required_by.contains(&app.unit))
-                .map(|m| guest_mount(m, fs_type, sharing))
+                .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
+                .map(guest_root)
+                .chain(of_app.get(app.unit.as_str()).cloned().unwrap_or_default())
                 .collect(),
         }
     };
     GuestConfig {
         version: CONFIG_VERSION,
-        hostname: hostname.to_string(),
+        hostname: apps.first().map(|app| app.name.to_string()).unwrap_or_default(),
         modules,
+        early_mounts: early_mounts.to_vec(),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),
     }
 }
 
-fn guest_mount(mount: &MountUnit, share_type: Option<&str>, sharing: Option<&Sharing>) -> GuestMount {
+fn guest_root(mount: &EarlyMount) -> GuestMount {
+    GuestMount {
+        unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
+        mount_point: mount.mount_point.clone(),
+        volume: None,
+        fs_type: Some(mount.fs_type.clone()),
+        read_only: mount.read_only,
+    }
+}
+
+fn guest_mount(mount: &MountUnit, share_type: Option<&str>, shared: &HashSet<&VolumeName>) -> GuestMount {
     let bind = mount.options.first().is_some_and(|o| o == "bind");
-    let on_host = mount.volume.as_ref().is_some_and(|v| sharing.is_some_and(|s| s.volumes.iter().any(|h| h.name == *v)));
+    let on_host = mount.volume.as_ref().is_some_and(|volume| shared.contains(volume));
     let fs_type = match (bind, on_host) {
         (false, _) => Some(mount.fs_type.clone()),
         (true, true) => share_type.map(str::to_owned),

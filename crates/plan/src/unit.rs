@@ -79,12 +79,16 @@ pub fn path_text(path: &Path) -> Result<&str, Unwritable> {
 /// # Errors
 /// [`Unwritable`] with the reason.
 pub fn path_value(path: &Path) -> Result<String, Unwritable> {
-    let mut value = specifiers(path_text(path)?);
-    if value.ends_with(|c: char| c.is_ascii_whitespace() || c == '\u{b}' || c == '\\') {
-        value.push_str("/.");
+    let text = path_text(path)?;
+    let value = specifiers(text);
+    if !text.ends_with(|c: char| c.is_ascii_whitespace() || c == '\u{b}' || c == '\\') {
+        return Ok(value);
     }
-    path_text(Path::new(&value))?;
-    Ok(value)
+    // What counts for systemd is the length of what it reads, specifiers expanded.
+    if text.len() + "/.".len() > PATH_MAX {
+        return Err(Unwritable::TooLong(text.len() + "/.".len()));
+    }
+    Ok(value + "/.")
 }
 
 /// Doubles `%`, so that nothing is taken for a specifier.
@@ -167,6 +171,9 @@ mod tests {
         assert_eq!(path_value(Path::new("/a\rb")), Err(Unwritable::LineBreak));
         let long = format!("/{}", "x".repeat(256));
         assert_eq!(path_value(Path::new(&long)), Err(Unwritable::NameTooLong));
+        // A doubled `%` makes the text longer and the name not.
+        let name = format!("/{}%", "x".repeat(254));
+        assert_eq!(path_value(Path::new(&name)), Ok(format!("{name}%")));
         let long = "/x".repeat(2048);
         assert_eq!(path_value(Path::new(&long)), Err(Unwritable::TooLong(4096)));
     }

@@ -3,8 +3,9 @@
 //! ```text
 //! default.target ── wants ──> isopod-agent.service
 //!        └───────── wants ──> APP.service ── requires ──> bind mounts ──> /mnt (or /mnt/VOLUME), tmpfs and disk volumes
-//!                                   └─────── requires ──> opt-stage2-APP-rootfs.mount ──> isopod-images-N.mount
 //! ```
+//!
+//! The apps' roots are no units: they are mounted before systemd begins.
 //!
 //! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
 
@@ -93,6 +94,11 @@ impl MountUnit {
             vec![("What", unit::path_value(&self.what)?), ("Where", place), ("Type", self.fs_type.clone())];
         if !self.options.is_empty() {
             mount.push(("Options", unit::specifiers(&self.options.join(","))));
+        }
+        if profile.requirements == Requirements::Links {
+            // There is no journal, without which all that systemd would do with these words is to drop them.
+            mount.push(("StandardOutput", "null".into()));
+            mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
         }
         let file = UnitFile::default().section("Unit", section).section("Mount", mount);
         Ok(match profile.requirements {
@@ -217,6 +223,9 @@ impl AppUnit<'_> {
             ("MountAPIVFS", "no".into()),
             ("BindReadOnlyPaths", format!("{}:/dev /sys", layout::APP_DEV)),
             ("BindPaths", "/dev/pts /dev/shm /proc".into()),
+            // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
+            ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
+            ("InaccessiblePaths", "-+/proc/kcore".into()),
             ("RootDirectoryStartOnly", "yes".into()),
             ("ExecStartPre", format!("+{} verify {}", layout::AGENT, self.name)),
             ("ExecStart", exec_line(process)),
@@ -227,6 +236,8 @@ impl AppUnit<'_> {
             ("StandardError", pipe("stderr")),
             ("CapabilityBoundingSet", process.capabilities.iter().map(String::as_str).collect::<Vec<_>>().join(" ")),
             ("KillSignal", process.stop_signal.clone()),
+            // The agent counts the grace: it may be longer than systemd's default.
+            ("TimeoutStopSec", "infinity".into()),
             // TERM to the program, KILL to whatever it leaves: what container runtimes do.
             ("KillMode", "mixed".into()),
             ("IgnoreSIGPIPE", "no".into()),

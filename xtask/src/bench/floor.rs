@@ -1,7 +1,8 @@
 //! The floor: the least time in which a machine like the pod's can come up and end.
 //!
-//! The pod's own QEMU arguments, with no devices and another initrd: `/init` is the agent, which restarts the machine at
-//! once when the kernel's command line says `isopod.probe`, and QEMU ends at a restart.
+//! The pod's own QEMU arguments, with no devices and another initrd, whose `/init` is the agent: it restarts the machine
+//! at once when the kernel's command line says `isopod.probe`, and QEMU ends at a restart. There are two initrds: one
+//! with nothing but the agent, and the guest image, which shows what it costs to unpack.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -34,28 +35,50 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    /// The floor of the machine that `qemu` starts, the program first. The files go to `dir`, an absolute path.
+    /// The floor of the machine that `qemu` starts, the program first, with an initrd that is made of `agent`. The files
+    /// go to `dir`, an absolute path.
     pub(super) fn new(qemu: &[OsString], agent: &Path, dir: &Path) -> Result<Self, Failure> {
         let initrd = dir.join("floor.cpio");
         let program = fs::read(agent).map_err(|error| failed("read", agent, error))?;
         let archive = archive(&program).map_err(|error| failed("pack", &initrd, error))?;
         fs::write(&initrd, archive).map_err(|error| failed("write", &initrd, error))?;
-        let serial = dir.join("floor.log");
         let (program, args) = qemu
             .split_first()
             .ok_or_else(|| Failure::new("QEMU has no command line"))?;
+        let serial = dir.join("floor.log");
         let floor = Self {
             program: program.clone(),
             args: floor_args(args, &initrd, &serial),
             serial,
         };
-        match floor.value("-kernel") {
-            Some(kernel) if Path::new(&kernel).is_file() => Ok(floor),
-            kernel => Err(Failure::new(format!(
-                "cannot use the pod's kernel `{}`",
-                kernel.unwrap_or_default()
-            ))),
+        floor.file("-kernel").map(|_| floor)
+    }
+
+    /// The same with the guest image, which is beside the kernel.
+    pub(super) fn with_guest_image(&self) -> Result<Self, Failure> {
+        let mut args = self.args.clone();
+        let image = self.file("-kernel")?.with_file_name("initrd.cpio");
+        if let Some(at) = args.iter().position(|arg| arg == "-initrd") {
+            args[at + 1] = image.into();
         }
+        let floor = Self {
+            program: self.program.clone(),
+            args,
+            serial: self.serial.clone(),
+        };
+        floor.file("-initrd").map(|_| floor)
+    }
+
+    /// The value of a switch, which has to be a file.
+    fn file(&self, switch: &str) -> Result<PathBuf, Failure> {
+        let path = PathBuf::from(self.value(switch).unwrap_or_default());
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(Failure::new(format!(
+            "QEMU's `{switch} {}` is no file",
+            path.display()
+        )))
     }
 
     /// QEMU's program.

@@ -9,7 +9,11 @@ use super::*;
 /// What `busctl` sends for such a call, but for its serial number.
 #[test]
 fn a_call_is_on_the_wire_as_the_specification_says() {
-    let fields = [(PATH, 'o', "/a".to_owned()), (INTERFACE, 's', "b.c".to_owned()), (MEMBER, 's', "D".to_owned())];
+    let fields = [
+        (PATH, 'o', "/a".to_owned()),
+        (INTERFACE, 's', "b.c".to_owned()),
+        (MEMBER, 's', "D".to_owned()),
+    ];
     let bytes = message(METHOD_CALL, 7, &fields, &Args::default().string("xy").int32(-2));
     let expected: &[u8] = b"l\x01\0\x01\x0c\0\0\0\x07\0\0\0\x38\0\0\0\
         \x01\x01o\0\x02\0\0\0/a\0\0\0\0\0\0\
@@ -25,7 +29,12 @@ fn variants_are_read_by_their_signature() {
     assert_eq!(variant::<String>(b"\x01s\0\0\x02\0\0\0ab\0").unwrap(), "ab");
     assert_eq!(variant::<i32>(b"\x01i\0\0\xff\xff\xff\xff").unwrap(), -1);
     assert_eq!(variant::<u64>(b"\x01t\0\0\0\0\0\0\x05\0\0\0\0\0\0\0").unwrap(), 5);
-    assert_eq!(variant::<Job>(b"\x04(uo)\0\0\0\x09\0\0\0\x01\0\0\0/\0").unwrap().0, 9);
+    assert_eq!(
+        variant::<Job>(b"\x04(uo)\0\0\0\x09\0\0\0\x01\0\0\0/\0")
+            .unwrap()
+            .0,
+        9
+    );
     let list = b"\x02as\0\x10\0\0\0\x01\0\0\0a\0\0\0\x03\0\0\0bcd\0";
     assert_eq!(variant::<Vec<String>>(list).unwrap(), ["a", "bcd"]);
     assert!(variant::<i32>(b"\x01u\0\0\xff\xff\xff\xff").is_err());
@@ -37,7 +46,10 @@ fn variants_are_read_by_their_signature() {
 fn cut_and_mangled_messages_are_no_messages() {
     let fields = [(PATH, 'o', "/a".to_owned()), (MEMBER, 's', "D".to_owned())];
     let whole = message(SIGNAL, 1, &fields, &Args::default().string("x"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let received = |bytes: Vec<u8>| {
         runtime.block_on(async {
             let (mut near, far) = UnixStream::pair().unwrap();
@@ -82,18 +94,32 @@ async fn calls_are_answered_and_signals_come_between() {
         for _ in 0..2 {
             read.read_until(b'\n', &mut Vec::new()).await.unwrap();
         }
-        write.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n").await.unwrap();
+        write
+            .write_all(b"OK 0123456789abcdef0123456789abcdef\r\n")
+            .await
+            .unwrap();
         // Both calls are there before either is answered, and the answers come in the other order.
-        let calls = [Message::receive(&mut read).await.unwrap(), Message::receive(&mut read).await.unwrap()];
-        assert_eq!(calls.map(|call| (call.path, call.member)), [
-            ("/a".to_owned(), "First".to_owned()),
-            ("/b".to_owned(), "Second".to_owned()),
-        ]);
+        let calls = [
+            Message::receive(&mut read).await.unwrap(),
+            Message::receive(&mut read).await.unwrap(),
+        ];
+        assert_eq!(
+            calls.map(|call| (call.path, call.member)),
+            [
+                ("/a".to_owned(), "First".to_owned()),
+                ("/b".to_owned(), "Second".to_owned()),
+            ]
+        );
         let name = (ERROR_NAME, 's', "no.such.Unit".to_owned());
         let signal = [(PATH, 'o', "/s".to_owned()), (MEMBER, 's', "Changed".to_owned())];
         let mut bytes = from_systemd(ERROR, 2, &[name], &Args::default().string("no unit"));
         bytes.extend(from_systemd(SIGNAL, 0, &signal, &Args::default().string("x")));
-        bytes.extend(from_systemd(METHOD_RETURN, 1, &[], &Args::default().string("yes")));
+        bytes.extend(from_systemd(
+            METHOD_RETURN,
+            1,
+            &[],
+            &Args::default().string("yes"),
+        ));
         write.write_all(&bytes).await.unwrap();
         Message::receive(&mut read).await.unwrap();
     });
@@ -102,11 +128,17 @@ async fn calls_are_answered_and_signals_come_between() {
     let second = connection.call("/b", "i.f", "Second", Args::default());
     let refused = second.await.unwrap_err();
     assert_eq!(refused.to_string(), "`no.such.Unit`: no unit");
-    assert_eq!(Decoder::new(&first.await.unwrap()).string().as_deref(), Some("yes"));
+    assert_eq!(
+        Decoder::new(&first.await.unwrap()).string().as_deref(),
+        Some("yes")
+    );
     let signal = signals.recv().await.unwrap();
     assert_eq!((signal.path.as_str(), signal.member.as_str()), ("/s", "Changed"));
     // The service hangs up over the next call.
-    let lost = tokio::time::timeout(Duration::from_secs(20), connection.call("/", "i.f", "Third", Args::default()));
+    let lost = tokio::time::timeout(
+        Duration::from_secs(20),
+        connection.call("/", "i.f", "Third", Args::default()),
+    );
     assert!(matches!(lost.await.unwrap(), Err(DbusError::Ended)));
     service.await.unwrap();
 }

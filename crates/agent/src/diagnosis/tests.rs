@@ -14,7 +14,7 @@ use crate::systemd::Whom;
 struct Still(HashMap<&'static str, UnitState>);
 
 impl Still {
-    fn with(mut self, unit: &'static str, active: Active, result: &str, requires: &[&str]) -> Self {
+    fn with(mut self, unit: &'static str, active: Activity, result: &str, requires: &[&str]) -> Self {
         let state = UnitState {
             active,
             load: "loaded".to_owned(),
@@ -33,7 +33,10 @@ impl Manager for Still {
     }
 
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError> {
-        let active = UnitState { active: Active::Active, ..UnitState::default() };
+        let active = UnitState {
+            active: Activity::Active,
+            ..UnitState::default()
+        };
         Ok(self.0.get(unit).cloned().unwrap_or(active))
     }
 
@@ -61,59 +64,163 @@ fn app() -> GuestApp {
         stdout: String::new(),
         stderr: String::new(),
         executable: "/nowhere/rootfs/bin/web".to_owned(),
-        mounts: vec![mount("rootfs.mount", "/nowhere/rootfs", None), mount("data.mount", "/nowhere/rootfs/data", Some("data"))],
+        mounts: vec![
+            mount("rootfs.mount", "/nowhere/rootfs", None),
+            mount("data.mount", "/nowhere/rootfs/data", Some("data")),
+        ],
     }
+}
+
+/// What is mounted when all of the app's mounts are.
+fn all_mounted() -> Vec<Mount> {
+    let text = "1 1 0:1 / / rw - rootfs rootfs rw\n2 1 0:2 / /nowhere/rootfs rw - overlay overlay rw\n\
+        3 2 0:3 / /nowhere/rootfs/data rw - 9p x rw\n";
+    crate::mountinfo::parse(text.as_bytes())
 }
 
 fn found(systemd: &Still, step: Option<i32>) -> FailureCause {
     let app = app();
-    let cause = cause(systemd, &app, step);
+    let mounts = all_mounted();
+    let cause = cause(systemd, &app, step, &mounts);
     futures::executor::block_on(cause).unwrap()
 }
 
 #[test]
 fn a_mount_of_the_app_is_named_with_its_volume() {
     let systemd = Still::default()
-        .with("web.service", Active::Inactive, "success", &["rootfs.mount", "data.mount"])
-        .with("data.mount", Active::Failed, "exit-code", &[]);
-    let FailureCause::Mount { unit, volume, result, .. } = found(&systemd, None) else { panic!() };
-    assert_eq!((unit.as_str(), volume.as_deref(), result.as_str()), ("data.mount", Some("data"), "exit-code"));
+        .with(
+            "web.service",
+            Activity::Inactive,
+            "success",
+            &["rootfs.mount", "data.mount"],
+        )
+        .with("data.mount", Activity::Failed, "exit-code", &[]);
+    let FailureCause::Mount {
+        unit, volume, result, ..
+    } = found(&systemd, None)
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (unit.as_str(), volume.as_deref(), result.as_str()),
+        ("data.mount", Some("data"), "exit-code")
+    );
 }
 
 #[test]
 fn a_mount_below_the_apps_is_named_with_the_volume_that_is_missing() {
     let systemd = Still::default()
-        .with("web.service", Active::Inactive, "success", &["sysinit.target", "rootfs.mount", "data.mount"])
-        .with("data.mount", Active::Inactive, "success", &["mnt.mount", "web.service"])
-        .with("mnt.mount", Active::Failed, "timeout", &[]);
-    let FailureCause::Mount { unit, volume, result, .. } = found(&systemd, None) else { panic!() };
-    assert_eq!((unit.as_str(), volume.as_deref(), result.as_str()), ("mnt.mount", Some("data"), "timeout"));
+        .with(
+            "web.service",
+            Activity::Inactive,
+            "success",
+            &["sysinit.target", "rootfs.mount", "data.mount"],
+        )
+        .with(
+            "data.mount",
+            Activity::Inactive,
+            "success",
+            &["mnt.mount", "web.service"],
+        )
+        .with("mnt.mount", Activity::Failed, "timeout", &[]);
+    let FailureCause::Mount {
+        unit, volume, result, ..
+    } = found(&systemd, None)
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (unit.as_str(), volume.as_deref(), result.as_str()),
+        ("mnt.mount", Some("data"), "timeout")
+    );
+}
+
+#[test]
+fn a_root_that_failed_is_not_blamed_on_the_volume_below_it() {
+    let systemd = Still::default()
+        .with(
+            "web.service",
+            Activity::Inactive,
+            "success",
+            &["rootfs.mount", "data.mount"],
+        )
+        .with("rootfs.mount", Activity::Failed, "exit-code", &["image.mount"])
+        .with(
+            "data.mount",
+            Activity::Inactive,
+            "success",
+            &["rootfs.mount", "mnt.mount"],
+        );
+    let FailureCause::Mount { unit, volume, .. } = found(&systemd, None) else {
+        panic!()
+    };
+    assert_eq!((unit.as_str(), volume), ("rootfs.mount", None));
+
+    let mut app = app();
+    let share = GuestMount {
+        unit: "mnt.mount".to_owned(),
+        mount_point: "/mnt".to_owned(),
+        ..app.mounts[0].clone()
+    };
+    app.mounts.insert(0, share);
+    let systemd = systemd.with("mnt.mount", Activity::Failed, "exit-code", &[]);
+    let cause = futures::executor::block_on(cause(&systemd, &app, None, &[])).unwrap();
+    let FailureCause::Mount { unit, volume, .. } = cause else {
+        panic!()
+    };
+    assert_eq!((unit.as_str(), volume.as_deref()), ("mnt.mount", Some("data")));
 }
 
 #[test]
 fn another_requirement_is_a_dependency() {
     let systemd = Still::default()
-        .with("web.service", Active::Inactive, "success", &["net.service"])
-        .with("net.service", Active::Failed, "exit-code", &[]);
-    let FailureCause::Dependency { unit, result, .. } = found(&systemd, None) else { panic!() };
+        .with("web.service", Activity::Inactive, "success", &["net.service"])
+        .with("net.service", Activity::Failed, "exit-code", &[]);
+    let FailureCause::Dependency { unit, result, .. } = found(&systemd, None) else {
+        panic!()
+    };
     assert_eq!((unit.as_str(), result.as_str()), ("net.service", "exit-code"));
 }
 
 #[test]
 fn otherwise_it_is_the_apps_own_unit() {
     let result = |systemd: &Still, step| {
-        let FailureCause::Unit { unit, result, .. } = found(systemd, step) else { panic!() };
+        let FailureCause::Unit { unit, result, .. } = found(systemd, step) else {
+            panic!()
+        };
         assert_eq!(unit, "web.service");
         result
     };
-    let failed = Still::default().with("web.service", Active::Failed, "exit-code", &[]);
+    let failed = Still::default().with("web.service", Activity::Failed, "exit-code", &[]);
     assert_eq!(result(&failed, None), "exit-code");
     assert_eq!(result(&failed, Some(226)), "226/NAMESPACE");
-    let stopped = Still::default().with("web.service", Active::Inactive, "success", &[]);
+    let stopped = Still::default().with("web.service", Activity::Inactive, "success", &[]);
     assert_eq!(result(&stopped, None), "canceled");
-    let mut absent = Still::default().with("web.service", Active::Inactive, "", &[]);
+    let mut absent = Still::default().with("web.service", Activity::Inactive, "", &[]);
     absent.0.get_mut("web.service").unwrap().load = "not-found".to_owned();
     assert_eq!(result(&absent, None), "not-found");
+}
+
+#[test]
+fn a_mount_that_the_check_before_the_app_missed_is_named() {
+    let systemd = Still::default().with("web.service", Activity::Failed, "exit-code", &[]);
+    let (app, mut mounts) = (app(), all_mounted());
+    mounts.truncate(2);
+    let cause = futures::executor::block_on(cause(&systemd, &app, None, &mounts)).unwrap();
+    let FailureCause::Mount {
+        unit,
+        volume,
+        result,
+        log,
+    } = cause
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (unit.as_str(), volume.as_deref(), result.as_str()),
+        ("data.mount", Some("data"), "not mounted")
+    );
+    assert!(log[0].contains("is not mounted"), "{log:?}");
 }
 
 #[test]
@@ -131,8 +238,17 @@ fn an_execution_that_failed_has_a_shells_exit_code() {
         let mut app = app();
         app.mounts[0].mount_point = root.to_str().unwrap().to_owned();
         app.executable = format!("{}{program}", root.display());
-        exec_failure(&app)
+        exec_failure(&app).0
     };
-    let codes = ["/bin/good", "/bin/link", "/bin/plain", "/bin", "/bin/dangling", "/bin/missing", "/missing/x"].map(code);
+    let codes = [
+        "/bin/good",
+        "/bin/link",
+        "/bin/plain",
+        "/bin",
+        "/bin/dangling",
+        "/bin/missing",
+        "/missing/x",
+    ]
+    .map(code);
     assert_eq!(codes, [203, 203, 126, 126, 127, 127, 127]);
 }

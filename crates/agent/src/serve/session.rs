@@ -3,26 +3,25 @@
 //! An app's end goes out in this order: its unit is at rest, its pipes are empty, its streams have ended, its message.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::config::GuestConfig;
 use isopod_protocol::message::{
-    AppIndex, BootTimes, ExitStatus, GuestMessage, GuestStream, HostMessage, HostStream, SyncFailure,
+    AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, SyncFailure,
 };
-use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Opener, Side};
+use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::app::{App, Later, Told};
 use crate::appstate::{AppState, judge};
-use crate::pipes::{AppPipes, forward_input, forward_output};
+use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::{chain, diagnosis};
+use crate::{chain, diagnosis, mountinfo};
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -51,27 +50,6 @@ pub(crate) enum SessionError {
     SystemdGone,
 }
 
-/// How far an app is, as the host was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Started,
-    Ended,
-}
-
-struct App {
-    told: Told,
-    /// Set when the unit is at rest, for the tasks that read its pipes.
-    ended: watch::Sender<bool>,
-    /// The end of the input's pipe that systemd opens for the app.
-    stdin_reader: Option<OwnedFd>,
-    input: Option<JoinHandle<()>>,
-    outputs: Vec<JoinHandle<()>>,
-}
-
-/// A message that waits for something.
-type Later = LocalBoxFuture<'static, GuestMessage>;
-
 /// A conversation with the host.
 pub(crate) struct Session<M> {
     config: GuestConfig,
@@ -97,19 +75,38 @@ impl<M: Manager> Session<M> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = Limits { incoming: 1, outgoing: STREAMS_PER_APP * config.apps.len() };
+        let limits = Limits {
+            incoming: 1,
+            outgoing: STREAMS_PER_APP * config.apps.len(),
+        };
         let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);
         let driver = tokio::spawn(driver.run());
         let mut control = incoming.next().await.ok_or(SessionError::HostGone)?;
         let header: Option<HostStream> = read_message(&mut control).await.map_err(SessionError::Read)?;
-        let Some(HostStream::Control) = header else { return Err(SessionError::NoControl) };
+        let Some(HostStream::Control) = header else {
+            return Err(SessionError::NoControl);
+        };
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
         for (app, pipes) in (0..).zip(pipes) {
-            apps.push(App::begin(&opener, app, pipes).await.map_err(SessionError::Open)?);
+            apps.push(
+                App::begin(&opener, app, pipes)
+                    .await
+                    .map_err(SessionError::Open)?,
+            );
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
-        Ok(Self { config, manager, apps, orders, control, driver, later, all_ended: false, kill_at: None })
+        Ok(Self {
+            config,
+            manager,
+            apps,
+            orders,
+            control,
+            driver,
+            later,
+            all_ended: false,
+            kill_at: None,
+        })
     }
 
     /// Reports and obeys until the host is gone; `changes` names the units that have changed.
@@ -152,7 +149,9 @@ impl<M: Manager> Session<M> {
     }
 
     async fn say(&mut self, message: &GuestMessage) -> Result<(), SessionError> {
-        write_message(&mut self.control, message).await.map_err(SessionError::Write)
+        write_message(&mut self.control, message)
+            .await
+            .map_err(SessionError::Write)
     }
 
     async fn host_gone(self) -> Result<(), SessionError> {
@@ -184,7 +183,11 @@ impl<M: Manager> Session<M> {
             return Ok(());
         }
         let config = &self.config.apps[app];
-        let state = self.manager.service(&config.unit).await.map_err(SessionError::Systemd)?;
+        let state = self
+            .manager
+            .service(&config.unit)
+            .await
+            .map_err(SessionError::Systemd)?;
         let index = wire_index(app);
         let last = match judge(&state) {
             AppState::Pending => return Ok(()),
@@ -196,12 +199,23 @@ impl<M: Manager> Session<M> {
                 GuestMessage::Exited { app: index, status }
             }
             AppState::NotExecuted => {
-                let status = ExitStatus::Code(diagnosis::exec_failure(config));
+                let (code, text) = diagnosis::exec_failure(config);
+                let status = ExitStatus::Code(code);
+                self.say(&GuestMessage::Warning { text }).await?;
                 GuestMessage::Exited { app: index, status }
             }
             AppState::NeverRan { step } => {
-                let cause = diagnosis::cause(&self.manager, config, step).await;
-                GuestMessage::Failed { app: index, cause: cause.map_err(SessionError::Systemd)? }
+                let cause = diagnosis::cause(
+                    &self.manager,
+                    config,
+                    step,
+                    &mountinfo::read().unwrap_or_default(),
+                )
+                .await;
+                GuestMessage::Failed {
+                    app: index,
+                    cause: cause.map_err(SessionError::Systemd)?,
+                }
             }
         };
         self.later.push(self.apps[app].end(last));
@@ -215,7 +229,11 @@ impl<M: Manager> Session<M> {
         self.apps[app].told = Told::Started;
         // systemd has opened it for the app: from now on writing fails when the app no longer reads.
         self.apps[app].stdin_reader = None;
-        self.say(&GuestMessage::Started { app: wire_index(app), uptime_ms }).await
+        self.say(&GuestMessage::Started {
+            app: wire_index(app),
+            uptime_ms,
+        })
+        .await
     }
 
     /// Says that all have ended, once, when the last app's message is out.
@@ -234,7 +252,8 @@ impl<M: Manager> Session<M> {
                 let grace = Duration::from_millis(grace_ms.into());
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
-                self.for_each_unit(async |manager, unit| manager.stop(unit).await).await
+                self.for_each_unit(async |manager, unit| manager.stop(unit).await)
+                    .await
             }
             HostMessage::Signal { app, signal } => {
                 let Some(config) = self.config.apps.get(usize::from(app)) else {
@@ -252,7 +271,8 @@ impl<M: Manager> Session<M> {
     }
 
     async fn kill_all(&mut self) -> Result<(), SessionError> {
-        self.for_each_unit(async |manager, unit| manager.kill(unit, Whom::All, SIGKILL).await).await
+        self.for_each_unit(async |manager, unit| manager.kill(unit, Whom::All, SIGKILL).await)
+            .await
     }
 
     /// Does something to the unit of each app that has not ended, in the order of declaration.
@@ -274,44 +294,6 @@ impl<M: Manager> Session<M> {
             Ok(()) => Ok(()),
             Err(error) => self.say(&GuestMessage::Warning { text: chain(&error) }).await,
         }
-    }
-}
-
-impl App {
-    /// Opens an app's streams to the host and begins to move bytes.
-    async fn begin(opener: &Opener, app: AppIndex, pipes: AppPipes) -> Result<Self, OpenError> {
-        let (ended, _) = watch::channel(false);
-        let mut outputs = Vec::with_capacity(2);
-        for (header, pipe) in
-            [(GuestStream::Stdout { app }, pipes.stdout), (GuestStream::Stderr { app }, pipes.stderr)]
-        {
-            let stream = opener.open(&header).await?;
-            outputs.push(tokio::spawn(forward_output(pipe, stream, ended.subscribe())));
-        }
-        let (mut input, mut stdin_reader) = (None, None);
-        if let Some(stdin) = pipes.stdin {
-            let stream = opener.open(&GuestStream::Stdin { app }).await?;
-            input = Some(tokio::spawn(forward_input(stream, stdin.writer)));
-            stdin_reader = Some(stdin.reader);
-        }
-        Ok(Self { told: Told::Nothing, ended, stdin_reader, input, outputs })
-    }
-
-    /// Ends an app: `last` is due when its output is out.
-    fn end(&mut self, last: GuestMessage) -> Later {
-        self.told = Told::Ended;
-        self.stdin_reader = None;
-        if let Some(input) = self.input.take() {
-            input.abort();
-        }
-        self.ended.send_replace(true);
-        let outputs = std::mem::take(&mut self.outputs);
-        Box::pin(async move {
-            for output in outputs {
-                let _ = output.await;
-            }
-            last
-        })
     }
 }
 
@@ -340,12 +322,18 @@ async fn sync(shares: Vec<String>) -> GuestMessage {
     let synced = tokio::task::spawn_blocking(move || {
         let failed = shares.into_iter().filter_map(|mount_point| {
             let error = sync_one(&mount_point).err()?;
-            Some(SyncFailure { mount_point, error: error.to_string() })
+            Some(SyncFailure {
+                mount_point,
+                error: error.to_string(),
+            })
         });
         failed.collect()
     });
     let failed = synced.await.unwrap_or_else(|panic| {
-        vec![SyncFailure { mount_point: String::new(), error: panic.to_string() }]
+        vec![SyncFailure {
+            mount_point: String::new(),
+            error: panic.to_string(),
+        }]
     });
     GuestMessage::Synced { failed }
 }

@@ -88,7 +88,13 @@ impl Hearing {
     pub(super) fn new(apps: usize, events: mpsc::Sender<Result<Event, AgentError>>) -> Self {
         let (told, done) = mpsc::unbounded_channel();
         let apps = std::iter::repeat_with(Record::default).take(apps).collect();
-        Self { apps, all_ended: AllEnded::Unsaid, events, told, done }
+        Self {
+            apps,
+            all_ended: AllEnded::Unsaid,
+            events,
+            told,
+            done,
+        }
     }
 
     /// Hears until the conversation is over or nobody listens.
@@ -152,7 +158,11 @@ impl Hearing {
 
     fn index(&self, app: AppIndex) -> Result<usize, Breach> {
         let (app, apps) = (usize::from(app), self.apps.len());
-        if app < apps { Ok(app) } else { Err(Breach::NoSuchApp { app, apps }) }
+        if app < apps {
+            Ok(app)
+        } else {
+            Err(Breach::NoSuchApp { app, apps })
+        }
     }
 
     async fn hear_stream(&mut self, header: Header, stream: MuxStream) -> Result<(), Stop> {
@@ -168,7 +178,11 @@ impl Hearing {
                 if std::mem::replace(&mut self.apps[app].stdin, true) {
                     return Err(Breach::SecondStream { app, stream: "stdin" }.into());
                 }
-                self.emit(Event::Stdin { app, input: Input(stream) }).await
+                self.emit(Event::Stdin {
+                    app,
+                    input: Input(stream),
+                })
+                .await
             }
             GuestStream::Stdout { app } => {
                 let (app, output) = self.output(app, OutputKind::Stdout, stream)?;
@@ -190,11 +204,25 @@ impl Hearing {
         let app = self.index(app)?;
         let progress = self.apps[app].output(kind);
         if *progress != Progress::Unseen {
-            let stream = if kind == OutputKind::Stdout { "stdout" } else { "stderr" };
+            let stream = if kind == OutputKind::Stdout {
+                "stdout"
+            } else {
+                "stderr"
+            };
             return Err(Breach::SecondStream { app, stream });
         }
         *progress = Progress::Open;
-        Ok((app, Output::new(stream, Done { app, kind, told: self.told.clone() })))
+        Ok((
+            app,
+            Output::new(
+                stream,
+                Done {
+                    app,
+                    kind,
+                    told: self.told.clone(),
+                },
+            ),
+        ))
     }
 
     async fn hear_message(&mut self, message: GuestMessage) -> Result<(), Stop> {
@@ -214,7 +242,15 @@ impl Hearing {
                 if self.apps[app].started {
                     return Err(breach.into());
                 }
-                self.end(app, Event::Failed { app, cause: printable_cause(cause) }, breach).await
+                self.end(
+                    app,
+                    Event::Failed {
+                        app,
+                        cause: printable_cause(cause),
+                    },
+                    breach,
+                )
+                .await
             }
             GuestMessage::Exited { app, status } => {
                 let app = self.index(app)?;
@@ -232,7 +268,10 @@ impl Hearing {
                     mount_point: printable(&failure.mount_point),
                     error: printable(&failure.error),
                 });
-                self.emit(Event::Synced { failed: failed.collect() }).await
+                self.emit(Event::Synced {
+                    failed: failed.collect(),
+                })
+                .await
             }
             GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&text))).await,
         }
@@ -286,7 +325,8 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let reorders =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if c.is_control() || reorders {
             out.extend(c.escape_unicode());
         } else {
@@ -299,17 +339,26 @@ fn printable(text: &str) -> String {
 fn printable_cause(cause: FailureCause) -> FailureCause {
     let lines = |log: Vec<String>| log.iter().map(|line| printable(line)).collect();
     match cause {
-        FailureCause::Mount { unit, volume, result, log } => FailureCause::Mount {
+        FailureCause::Mount {
+            unit,
+            volume,
+            result,
+            log,
+        } => FailureCause::Mount {
             unit: printable(&unit),
             volume: volume.as_deref().map(printable),
             result: printable(&result),
             log: lines(log),
         },
-        FailureCause::Dependency { unit, result, log } => {
-            FailureCause::Dependency { unit: printable(&unit), result: printable(&result), log: lines(log) }
-        }
-        FailureCause::Unit { unit, result, log } => {
-            FailureCause::Unit { unit: printable(&unit), result: printable(&result), log: lines(log) }
-        }
+        FailureCause::Dependency { unit, result, log } => FailureCause::Dependency {
+            unit: printable(&unit),
+            result: printable(&result),
+            log: lines(log),
+        },
+        FailureCause::Unit { unit, result, log } => FailureCause::Unit {
+            unit: printable(&unit),
+            result: printable(&result),
+            log: lines(log),
+        },
     }
 }

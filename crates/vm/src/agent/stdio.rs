@@ -41,8 +41,14 @@ impl Output {
 }
 
 impl AsyncRead for Output {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some((stream, _)) = &mut self.0 else { return Poll::Ready(Ok(())) };
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some((stream, _)) = &mut self.0 else {
+            return Poll::Ready(Ok(()));
+        };
         let before = buf.filled().len();
         ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
         if buf.filled().len() > before || buf.remaining() == 0 {
@@ -57,7 +63,10 @@ impl AsyncRead for Output {
 }
 
 fn aborted() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the agent was lost before the output's end")
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the agent was lost before the output's end",
+    )
 }
 
 /// What an app reads as its standard input: write here, and shut down for the end of input. When nobody in the guest

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use isopod_protocol::config::{CONFIG_VERSION, GuestApp};
+use isopod_protocol::message::GuestStream;
 use isopod_protocol::mux::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
-use crate::appstate::{Active, ServiceState};
+use crate::appstate::{Activity, ServiceState};
 use crate::pipes;
 use crate::systemd::UnitState;
 
@@ -23,12 +24,18 @@ struct Puppet {
 
 impl Manager for Puppet {
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
-        let waiting = ServiceState { job: true, ..ServiceState::default() };
+        let waiting = ServiceState {
+            job: true,
+            ..ServiceState::default()
+        };
         Ok(self.states.lock().unwrap().get(unit).cloned().unwrap_or(waiting))
     }
 
     async fn unit(&self, _: &str) -> Result<UnitState, ManagerError> {
-        Ok(UnitState { load: "not-found".to_owned(), ..UnitState::default() })
+        Ok(UnitState {
+            load: "not-found".to_owned(),
+            ..UnitState::default()
+        })
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
@@ -37,7 +44,10 @@ impl Manager for Puppet {
     }
 
     async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {
-        self.asked.lock().unwrap().push(format!("kill {unit} {whom:?} {signal}"));
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("kill {unit} {whom:?} {signal}"));
         Ok(())
     }
 }
@@ -54,7 +64,7 @@ struct Stage {
 /// The states of an app's unit.
 fn running() -> ServiceState {
     ServiceState {
-        active: Active::Active,
+        active: Activity::Active,
         active_enter_us: 2_000_000,
         exec_main_start_us: 1_900_000,
         ..ServiceState::default()
@@ -62,7 +72,12 @@ fn running() -> ServiceState {
 }
 
 fn exited(status: i32) -> ServiceState {
-    ServiceState { active: Active::Inactive, exec_main_code: 1, exec_main_status: status, ..running() }
+    ServiceState {
+        active: Activity::Inactive,
+        exec_main_code: 1,
+        exec_main_status: status,
+        ..running()
+    }
 }
 
 fn app(dir: &Path, name: &str) -> GuestApp {
@@ -86,9 +101,18 @@ impl Stage {
     async fn set(names: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let apps: Vec<GuestApp> = names.iter().map(|name| app(dir.path(), name)).collect();
-        let shares = vec![dir.path().to_str().unwrap().to_owned(), "/nonexistent/share".to_owned()];
-        let config =
-            GuestConfig { version: CONFIG_VERSION, hostname: "pod".to_owned(), modules: Vec::new(), shares, apps };
+        let shares = vec![
+            dir.path().to_str().unwrap().to_owned(),
+            "/nonexistent/share".to_owned(),
+        ];
+        let config = GuestConfig {
+            version: CONFIG_VERSION,
+            hostname: "pod".to_owned(),
+            modules: Vec::new(),
+            early_mounts: Vec::new(),
+            shares,
+            apps,
+        };
         let pipes = config.apps.iter().map(|app| {
             let (pipes, errors) = pipes::open(app);
             assert!(errors.is_empty(), "{errors:?}");
@@ -99,11 +123,20 @@ impl Stage {
         let puppet = Puppet::default();
         let (changes, changed) = mpsc::unbounded_channel();
         tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
-        let limits = Limits { incoming: STREAMS_PER_APP * names.len(), outgoing: 1 };
+        let limits = Limits {
+            incoming: STREAMS_PER_APP * names.len(),
+            outgoing: 1,
+        };
         let (opener, incoming, driver) = mux::start(host, Side::Host, limits);
         tokio::spawn(driver.run());
         let control = opener.open(&HostStream::Control).await.unwrap();
-        Self { puppet, changes, control, incoming, dir }
+        Self {
+            puppet,
+            changes,
+            control,
+            incoming,
+            dir,
+        }
     }
 
     async fn stream(&mut self) -> (GuestStream, MuxStream) {
@@ -120,12 +153,19 @@ impl Stage {
     }
 
     fn change(&self, app: &str, state: ServiceState) {
-        self.puppet.states.lock().unwrap().insert(format!("{app}.service"), state);
+        self.puppet
+            .states
+            .lock()
+            .unwrap()
+            .insert(format!("{app}.service"), state);
         self.changes.send(format!("{app}.service")).unwrap();
     }
 
     fn writer(&self, pipe: &str) -> std::fs::File {
-        std::fs::OpenOptions::new().write(true).open(self.dir.path().join(pipe)).unwrap()
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.dir.path().join(pipe))
+            .unwrap()
     }
 }
 
@@ -137,14 +177,24 @@ async fn serve(
     changes: mpsc::UnboundedReceiver<String>,
 ) {
     let session = Session::begin(port, config, puppet, pipes).await.unwrap();
-    session.run(changes, BootTimes::default(), vec!["a warning".to_owned()]).await.unwrap_err();
+    session
+        .run(changes, BootTimes::default(), vec!["a warning".to_owned()])
+        .await
+        .unwrap_err();
 }
 
 /// Runs a test as the agent runs: one thread, and a deadline.
 fn on_stage(test: impl AsyncFnOnce()) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(30), test()).await }).unwrap();
+    local
+        .block_on(&runtime, async {
+            tokio::time::timeout(Duration::from_secs(30), test()).await
+        })
+        .unwrap();
 }
 
 #[test]
@@ -158,13 +208,24 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         let (header, mut stdin) = stage.stream().await;
         assert_eq!(header, GuestStream::Stdin { app: 0 });
         assert_eq!(stage.hear().await, GuestMessage::Ready(BootTimes::default()));
-        assert_eq!(stage.hear().await, GuestMessage::Warning { text: "a warning".to_owned() });
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Warning {
+                text: "a warning".to_owned()
+            }
+        );
 
         // What systemd does for the app: opens its streams, before the host hears of a start.
         let mut input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
         let (mut out, err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
         stage.change("web", running());
-        assert_eq!(stage.hear().await, GuestMessage::Started { app: 0, uptime_ms: 1900 });
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Started {
+                app: 0,
+                uptime_ms: 1900
+            }
+        );
 
         stdin.write_all(b"hello").await.unwrap();
         stdin.shutdown().await.unwrap();
@@ -179,11 +240,19 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         stdout.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes.len(), 60_000);
         assert_eq!(stderr.read(&mut [0; 9]).await.unwrap(), 0);
-        assert_eq!(stage.hear().await, GuestMessage::Exited { app: 0, status: ExitStatus::Code(3) });
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Exited {
+                app: 0,
+                status: ExitStatus::Code(3)
+            }
+        );
         assert_eq!(stage.hear().await, GuestMessage::AllEnded);
 
         stage.order(HostMessage::Finish).await;
-        let GuestMessage::Synced { failed } = stage.hear().await else { panic!() };
+        let GuestMessage::Synced { failed } = stage.hear().await else {
+            panic!()
+        };
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].mount_point, "/nonexistent/share");
         assert!(failed[0].error.contains("No such file"));
@@ -205,12 +274,21 @@ fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
             result: "not-found".to_owned(),
             log: Vec::new(),
         };
-        assert_eq!(heard[2..], [
-            GuestMessage::Started { app: 0, uptime_ms: 1900 },
-            GuestMessage::Exited { app: 0, status: ExitStatus::Code(0) },
-            GuestMessage::Failed { app: 1, cause },
-            GuestMessage::AllEnded,
-        ]);
+        assert_eq!(
+            heard[2..],
+            [
+                GuestMessage::Started {
+                    app: 0,
+                    uptime_ms: 1900
+                },
+                GuestMessage::Exited {
+                    app: 0,
+                    status: ExitStatus::Code(0)
+                },
+                GuestMessage::Failed { app: 1, cause },
+                GuestMessage::AllEnded,
+            ]
+        );
     });
 }
 
@@ -231,7 +309,10 @@ fn a_stalled_reader_stalls_its_own_pipe_only() {
             left -= stderr.read(&mut buffer).await.unwrap();
         }
         flowing.join().unwrap().unwrap();
-        assert!(!stalled.is_finished(), "10 MB do not fit into the windows of a stream");
+        assert!(
+            !stalled.is_finished(),
+            "10 MB do not fit into the windows of a stream"
+        );
         // Hanging up lets the app go on, into nothing.
         drop(stdout);
         while !stalled.is_finished() {
@@ -254,15 +335,18 @@ fn stops_in_order_and_kills_after_the_grace() {
         while asked(&stage).len() < 7 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(asked(&stage), [
-            "kill b.service Main 10",
-            "stop a.service",
-            "stop b.service",
-            "stop a.service",
-            "stop b.service",
-            "kill a.service All 9",
-            "kill b.service All 9",
-        ]);
+        assert_eq!(
+            asked(&stage),
+            [
+                "kill b.service Main 10",
+                "stop a.service",
+                "stop b.service",
+                "stop a.service",
+                "stop b.service",
+                "kill a.service All 9",
+                "kill b.service All 9",
+            ]
+        );
         stage.order(HostMessage::Signal { app: 7, signal: 9 }).await;
         let mut heard = stage.hear().await;
         while !matches!(&heard, GuestMessage::Warning { text } if text.contains("no such app")) {

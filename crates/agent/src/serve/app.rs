@@ -1,0 +1,78 @@
+//! What a session keeps of an app: how far the host was told, and the tasks that move its standard streams.
+
+use std::os::fd::OwnedFd;
+
+use futures::future::LocalBoxFuture;
+use isopod_protocol::message::{AppIndex, GuestMessage, GuestStream};
+use isopod_protocol::mux::{OpenError, Opener};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::pipes::{AppPipes, forward_input, forward_output};
+
+/// How far an app is, as the host was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    Started,
+    Ended,
+}
+
+/// An app of a session.
+pub(super) struct App {
+    pub(super) told: Told,
+    /// Set when the unit is at rest, for the tasks that read its pipes.
+    ended: watch::Sender<bool>,
+    /// The end of the input's pipe that systemd opens for the app.
+    pub(super) stdin_reader: Option<OwnedFd>,
+    input: Option<JoinHandle<()>>,
+    outputs: Vec<JoinHandle<()>>,
+}
+
+/// A message that waits for something.
+pub(super) type Later = LocalBoxFuture<'static, GuestMessage>;
+
+impl App {
+    /// Opens an app's streams to the host and begins to move bytes.
+    pub(super) async fn begin(opener: &Opener, app: AppIndex, pipes: AppPipes) -> Result<Self, OpenError> {
+        let (ended, _) = watch::channel(false);
+        let mut outputs = Vec::with_capacity(2);
+        for (header, pipe) in [
+            (GuestStream::Stdout { app }, pipes.stdout),
+            (GuestStream::Stderr { app }, pipes.stderr),
+        ] {
+            let stream = opener.open(&header).await?;
+            outputs.push(tokio::spawn(forward_output(pipe, stream, ended.subscribe())));
+        }
+        let (mut input, mut stdin_reader) = (None, None);
+        if let Some(stdin) = pipes.stdin {
+            let stream = opener.open(&GuestStream::Stdin { app }).await?;
+            input = Some(tokio::spawn(forward_input(stream, stdin.writer)));
+            stdin_reader = Some(stdin.reader);
+        }
+        Ok(Self {
+            told: Told::Nothing,
+            ended,
+            stdin_reader,
+            input,
+            outputs,
+        })
+    }
+
+    /// Ends an app: `last` is due when its output is out.
+    pub(super) fn end(&mut self, last: GuestMessage) -> Later {
+        self.told = Told::Ended;
+        self.stdin_reader = None;
+        if let Some(input) = self.input.take() {
+            input.abort();
+        }
+        self.ended.send_replace(true);
+        let outputs = std::mem::take(&mut self.outputs);
+        Box::pin(async move {
+            for output in outputs {
+                let _ = output.await;
+            }
+            last
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Broken guests and programs, without a change of `isopod`: a program of another making in the search path, and files
+//! that it puts over the guest's own.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+
+use crate::Bench;
+
+/// QEMU's name.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+impl Bench {
+    /// Puts a shell script into the search path before the program of that name. `$real` is that program's path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn shadow(&mut self, program: &str, script: &str) {
+        let real = std::env::split_paths(&self.path)
+            .map(|dir| dir.join(program))
+            .find(|path| path.is_file());
+        let real = real.map(|path| path.display().to_string()).unwrap_or_default();
+        let dir = self.dir().join("shadow");
+        fs::create_dir_all(&dir).expect("a directory for programs");
+        let path = dir.join(program);
+        fs::write(&path, format!("#!/bin/sh\nreal='{real}'\n{script}\n")).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("an executable script");
+        if !self.path.to_string_lossy().starts_with(&*dir.to_string_lossy()) {
+            let mut search = OsString::from(dir);
+            search.push(":");
+            search.push(&self.path);
+            self.path = search;
+        }
+    }
+
+    /// Puts files, with their modes, over those of every guest that boots here from now on: QEMU is started by way of
+    /// a script that adds an archive to what the kernel unpacks, of which the last has its way.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn tamper(&mut self, files: &[(&str, u32, &[u8])]) {
+        let archive = self.dir().join("tamper.cpio");
+        fs::write(&archive, pack(files).expect("an archive")).expect("an archive");
+        // The machine's processes have the pod's directory as their working directory.
+        self.shadow(
+            QEMU,
+            &format!("cat '{}' >> initrd\nexec \"$real\" \"$@\"", archive.display()),
+        );
+    }
+}
+
+fn pack(files: &[(&str, u32, &[u8])]) -> std::io::Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    let mut inodes = 0x7000_0000..;
+    for (path, mode, content) in files {
+        let path = Path::new(path.trim_start_matches('/'));
+        let parents: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .collect();
+        for dir in parents.into_iter().rev() {
+            let dir = Builder::new(&dir.to_string_lossy())
+                .ino(inodes.next().unwrap_or(0))
+                .nlink(2)
+                .mode(0o755);
+            dir.set_mode_file_type(ModeFileType::Directory)
+                .write(&mut archive, 0)
+                .finish()?;
+        }
+        let file = Builder::new(&path.to_string_lossy())
+            .ino(inodes.next().unwrap_or(0))
+            .nlink(1)
+            .mode(*mode);
+        let size = u32::try_from(content.len()).map_err(std::io::Error::other)?;
+        let mut file = file
+            .set_mode_file_type(ModeFileType::Regular)
+            .write(&mut archive, size);
+        file.write_all(content)?;
+        file.finish()?;
+    }
+    trailer(&mut archive)?;
+    Ok(archive)
+}
+
+/// Waits until `done` is true, for ten seconds.
+///
+/// # Panics
+/// When it does not become true.
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !done() {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// The directories of pods in the state of `bench`.
+#[must_use]
+pub fn pods(bench: &Bench) -> Vec<std::path::PathBuf> {
+    crate::leftovers::pods(&bench.state())
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: i32, signal: rustix::process::Signal) {
+    crate::running::kill(pid, signal);
+}
+
+/// The command line of a process.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn command_line(pid: i32) -> Vec<String> {
+    let line = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).expect("a process");
+    let words = line
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut words: Vec<String> = words.collect();
+    words.pop();
+    words
+}

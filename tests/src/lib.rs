@@ -1,0 +1,37 @@
+//! Tests of `isopod` as its users have it: the command is run, its pods boot, and what it says and leaves is looked at.
+//!
+//! ```text
+//! Bench      a directory for one test, and who runs isopod there     target/vm-tests/run-*/
+//! Image      an OCI image layout, made without any tool              target/vm-tests/images/HEX
+//! Pod        a command line, built flag by flag
+//! Running    a command that runs, and Output, one that ended
+//! leftovers  what a command must not leave behind
+//! faults     broken guests and programs, for the tests of errors
+//! ```
+//!
+//! A test in five lines:
+//!
+//! ```no_run
+//! # use isopod_tests::Bench;
+//! let bench = Bench::new();
+//! let out = bench.pod().app(&bench.busybox()).sh("echo hello; exit 7").run();
+//! assert_eq!((out.status, out.text()), (7, "hello\n"));
+//! ```
+//!
+//! Every command has an environment of its own (`PATH` and little else), a deadline, and an emulated machine
+//! (`--accel tcg`), so that the answer is the same wherever the tests run. Nothing here knows the crates of `isopod`:
+//! what is tested is the program.
+//!
+//! `ISOPOD_BIN` names the program, with its agent beside it; `cargo xtask test` sets it.
+
+mod bench;
+pub mod faults;
+mod image;
+mod leftovers;
+mod pod;
+mod running;
+
+pub use bench::{Bench, ORDINARY_UID};
+pub use image::Image;
+pub use pod::Pod;
+pub use running::{Output, Running};

@@ -1,0 +1,248 @@
+//! A command line of `isopod run` or `isopod plan`, built flag by flag.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::Bench;
+use crate::bench::MARK;
+use crate::running::{Output, Running};
+
+/// How long a command may take: some ten boots on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A pod, as words.
+#[derive(Clone)]
+pub struct Pod<'a> {
+    bench: &'a Bench,
+    accel: &'static str,
+    flags: Vec<OsString>,
+    apps: Vec<App>,
+    env: Vec<(OsString, OsString)>,
+    stdin: Option<Vec<u8>>,
+    deadline: Duration,
+    /// A shell script that the command runs behind, in a mount namespace of its own.
+    before: Option<String>,
+    state: PathBuf,
+}
+
+#[derive(Clone, Default)]
+struct App {
+    words: Vec<OsString>,
+    args: Vec<OsString>,
+}
+
+impl<'a> Pod<'a> {
+    pub(crate) fn new(bench: &'a Bench) -> Self {
+        let (flags, env) = (Vec::new(), Vec::new());
+        Self {
+            bench,
+            accel: "tcg",
+            flags,
+            apps: Vec::new(),
+            env,
+            stdin: None,
+            deadline: DEADLINE,
+            before: None,
+            state: bench.state(),
+        }
+    }
+
+    /// With another accelerator than emulation.
+    #[must_use]
+    pub fn accel(mut self, accel: &'static str) -> Self {
+        self.accel = accel;
+        self
+    }
+
+    /// With flags of the pod's.
+    #[must_use]
+    pub fn flags<I: IntoIterator<Item: Into<OsString>>>(mut self, flags: I) -> Self {
+        self.flags.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// With a host volume; `more` are further keys, such as `readOnly=true`.
+    #[must_use]
+    pub fn host(self, name: &str, source: impl AsRef<Path>, more: &str) -> Self {
+        let source = quoted("source", source.as_ref().as_os_str());
+        self.volume(name, "kind=host", Some(&source), more)
+    }
+
+    /// With an empty volume.
+    #[must_use]
+    pub fn empty(self, name: &str, more: &str) -> Self {
+        self.volume(name, "kind=empty", None, more)
+    }
+
+    fn volume(self, name: &str, kind: &str, source: Option<&OsStr>, more: &str) -> Self {
+        let mut value = OsString::from(format!("{name},{kind}"));
+        for field in source
+            .into_iter()
+            .chain(Some(OsStr::new(more)).filter(|more| !more.is_empty()))
+        {
+            value.push(",");
+            value.push(field);
+        }
+        self.flags([OsString::from("--volume"), value])
+    }
+
+    /// With an app of that image; what follows is this app's.
+    #[must_use]
+    pub fn app(mut self, image: &str) -> Self {
+        self.apps.push(App {
+            words: vec![image.into()],
+            args: Vec::new(),
+        });
+        self
+    }
+
+    /// With flags of the app's.
+    #[must_use]
+    pub fn with<I: IntoIterator<Item: Into<OsString>>>(mut self, flags: I) -> Self {
+        self.last().words.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// With a mount of the app's; `more` are further keys, such as `readOnly`.
+    #[must_use]
+    pub fn mount(self, volume: &str, target: impl AsRef<OsStr>, more: &str) -> Self {
+        let mut value = OsString::from(format!("volume={volume},"));
+        value.push(quoted("target", target.as_ref()));
+        if !more.is_empty() {
+            value.push(",");
+            value.push(more);
+        }
+        self.with([OsString::from("--mount"), value])
+    }
+
+    /// With the app's arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, args: I) -> Self {
+        self.last().args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// With a shell script as the app's program.
+    #[must_use]
+    pub fn sh(self, script: &str) -> Self {
+        self.args(["/bin/sh", "-c", script])
+    }
+
+    fn last(&mut self) -> &mut App {
+        self.apps.last_mut().expect("an app")
+    }
+
+    /// With a variable in the command's own environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// With a standard input; there is none otherwise.
+    #[must_use]
+    pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(input.into());
+        self
+    }
+
+    /// Behind a shell script of the host's, in a mount namespace that the command shares with it. Root only.
+    #[must_use]
+    pub fn behind(mut self, script: &str) -> Self {
+        self.before = Some(format!("set -e\n{script}\nexec \"$@\""));
+        self
+    }
+
+    /// With its state there, in place of the bench's own directory.
+    #[must_use]
+    pub fn state(mut self, dir: &Path) -> Self {
+        self.state = dir.to_owned();
+        self
+    }
+
+    /// Runs the pod to its end, and fails the test where it leaves anything behind.
+    ///
+    /// # Panics
+    /// When it does not end in time, or leaves something.
+    #[must_use]
+    pub fn run(self) -> Output {
+        let (bench, state) = (self.bench, self.state.clone());
+        let out = self.start().wait();
+        bench.assert_nothing_left_in(&state);
+        out
+    }
+
+    /// Starts the pod.
+    ///
+    /// # Panics
+    /// When the command cannot be started.
+    #[must_use]
+    pub fn start(self) -> Running {
+        let mut command = self.command("run", &[]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::new(&mut command, self.stdin, self.deadline)
+    }
+
+    /// Starts the pod with streams that nobody reads until they are asked for.
+    #[must_use]
+    pub fn start_unread(self) -> std::process::Child {
+        let mut command = self.command("run", &[]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().expect("the command starts")
+    }
+
+    /// Plans the pod.
+    #[must_use]
+    pub fn plan(&self, flags: &[&str]) -> Output {
+        let mut command = self.command("plan", flags);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::new(&mut command, None, self.deadline).wait()
+    }
+
+    fn command(&self, subcommand: &str, flags: &[&str]) -> Command {
+        let bench = self.bench;
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(script) = &self.before {
+            words.extend(["unshare", "--mount", "sh", "-c"].map(OsString::from));
+            words.extend([script.into(), "sh".into()]);
+        }
+        words.extend(bench.prefix());
+        words.push(bench.isopod().into());
+        words.extend(["--dir".into(), self.state.clone().into(), subcommand.into()]);
+        words.extend(flags.iter().map(OsString::from));
+        words.extend(["--accel".into(), self.accel.into()]);
+        words.extend(self.flags.iter().cloned());
+        for (i, app) in self.apps.iter().enumerate() {
+            words.extend((i > 0).then(|| "---".into()));
+            words.extend(app.words.iter().cloned());
+            if !app.args.is_empty() {
+                words.push("--".into());
+                words.extend(app.args.iter().cloned());
+            }
+        }
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).env_clear().current_dir(bench.dir());
+        command
+            .env("PATH", &bench.path)
+            .env("HOME", bench.home())
+            .env(MARK, bench.dir());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A field of a CSV record in quotes, whatever is in it.
+fn quoted(key: &str, value: &OsStr) -> OsString {
+    let mut field = format!("\"{key}=").into_bytes();
+    for byte in value.as_bytes() {
+        field.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
+    }
+    field.push(b'"');
+    OsString::from_vec(field)
+}

@@ -1,0 +1,329 @@
+//! How a pod is stopped, killed and broken, and that nothing of it stays.
+
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use isopod_tests::faults::{QEMU, command_line, eventually, kill, pods};
+use isopod_tests::{Bench, Image, Pod, Running};
+use rustix::process::Signal;
+
+/// An app that is ready, and ends in order when it is told to.
+const POLITE: &str = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+/// An app that hears nothing.
+const STUBBORN: &str = "trap '' TERM INT; echo ready; while :; do sleep 0.1; done";
+
+fn started<'a>(pod: Pod<'a>, bench: &'a Bench, script: &str) -> Running {
+    let mut running = pod
+        .app(&bench.busybox())
+        .with(["--name", "app"])
+        .sh(script)
+        .start();
+    running.wait_for("ready\n");
+    running
+}
+
+fn stops_in_order_on(signal: Signal) {
+    let bench = Bench::new();
+    let source = bench.source("data", &[]);
+    let pod = bench
+        .pod()
+        .host("data", &source, "")
+        .app(&bench.busybox())
+        .mount("data", "/data", "");
+    let mut running = pod
+        .sh("trap 'echo bye | tee /data/bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
+        .start();
+    running.wait_for("ready\n");
+    running.signal(signal);
+    let out = running.wait().expect(3);
+    assert_eq!((out.text(), &*out.stderr), ("ready\nbye\n", ""));
+    assert_eq!(std::fs::read_to_string(source.join("bye")).unwrap(), "bye\n");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn sigterm_stops_the_apps_in_order() {
+    stops_in_order_on(Signal::TERM);
+}
+
+#[test]
+fn sigint_stops_the_apps_in_order() {
+    stops_in_order_on(Signal::INT);
+}
+
+#[test]
+fn the_image_chooses_its_stop_signal() {
+    let bench = Bench::new();
+    let image = bench.image(&Image::busybox().config("StopSignal", "SIGUSR1".into()));
+    let script =
+        "trap 'echo usr1; exit 0' USR1; trap 'echo term' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut running = bench.pod().app(&image).sh(script).start();
+    running.wait_for("ready\n");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().expect(0).text(), "ready\nusr1\n");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn an_app_that_does_not_stop_is_killed_after_the_grace() {
+    let bench = Bench::new();
+    let running = started(bench.pod().flags(["--stop-timeout", "2"]), &bench, STUBBORN);
+    let begun = std::time::Instant::now();
+    running.signal(Signal::TERM);
+    let _ = running.wait().expect(128 + 9);
+    let took = begun.elapsed();
+    assert!((2..12).contains(&took.as_secs()), "{took:?}");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let bench = Bench::new();
+    let running = started(bench.pod().flags(["--stop-timeout", "100"]), &bench, STUBBORN);
+    let begun = std::time::Instant::now();
+    running.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::INT);
+    let _ = running.wait().expect(128 + 9);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    bench.assert_nothing_left();
+}
+
+/// Each app gets its own end, and the pod ends with the last of them.
+#[test]
+fn all_apps_of_a_pod_are_stopped() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let script =
+        |n: i32| format!("trap 'echo bye {n}; exit 0' TERM; echo ready {n}; while :; do sleep 0.1; done");
+    let pod = bench.pod().app(&image).with(["--name", "one"]).sh(&script(1));
+    let pod = pod.app(&image).with(["--name", "two"]).sh(&script(2));
+    let mut running = pod.start();
+    running.wait_for("ready 1\n");
+    running.wait_for("ready 2\n");
+    running.signal(Signal::TERM);
+    let out = running.wait().expect(0);
+    let mut lines: Vec<&str> = out.text().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["bye 1", "bye 2", "ready 1", "ready 2"]);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_before_the_guest_is_up_is_heard() {
+    let bench = Bench::new();
+    let running = bench.pod().app(&bench.busybox()).sh("sleep 100").start();
+    let _ = bench.process(QEMU);
+    running.signal(Signal::TERM);
+    let out = running.wait();
+    assert!(
+        out.status != 0 && out.duration < Duration::from_secs(20),
+        "{out:?}"
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn what_an_app_leaves_running_ends_with_it() {
+    let bench = Bench::new();
+    let out = bench
+        .pod()
+        .app(&bench.busybox())
+        .sh("sleep 100 & echo done")
+        .run()
+        .expect(0);
+    assert_eq!(out.text(), "done\n");
+    assert!(out.duration < Duration::from_secs(50), "{:?}", out.duration);
+}
+
+/// The processes of the machine die with their supervisor, and the next pod removes what it left on disk.
+#[test]
+fn a_killed_supervisor_leaves_no_process() {
+    let bench = Bench::new();
+    let source = bench.source("data", &[]);
+    let pod = bench
+        .pod()
+        .host("data", &source, "")
+        .app(&bench.busybox())
+        .mount("data", "/data", "");
+    let mut running = pod.sh("echo ready; sleep 100").start();
+    running.wait_for("ready\n");
+    assert_eq!(pods(&bench).len(), 1);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().status, 1000 + 9);
+    eventually("no process is left", || bench.processes().is_empty());
+    assert_eq!(pods(&bench).len(), 1, "the dead pod's directory");
+    let _ = bench.pod().app(&bench.busybox()).sh("true").run().expect(0);
+}
+
+#[test]
+fn a_killed_machine_is_an_error_that_names_it() {
+    let bench = Bench::new();
+    let running = started(bench.pod(), &bench, POLITE);
+    kill(bench.process(QEMU), Signal::KILL);
+    let out = running.wait().expect(125);
+    assert_eq!(out.text(), "ready\n");
+    assert!(
+        out.stderr
+            .starts_with("error: QEMU ended with signal: 9 (SIGKILL)"),
+        "{}",
+        out.stderr
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_virtiofsd_is_an_error_that_names_it() {
+    let bench = Bench::new();
+    let pod = bench
+        .pod()
+        .flags(["--transport", "virtiofs"])
+        .host("data", bench.source("data", &[]), "");
+    let mut running = pod
+        .app(&bench.busybox())
+        .mount("data", "/data", "")
+        .sh(POLITE)
+        .start();
+    running.wait_for("ready\n");
+    kill(bench.process("virtiofsd"), Signal::KILL);
+    let out = running.wait().expect(125);
+    assert!(
+        out.stderr
+            .starts_with("error: virtiofsd ended with signal: 9 (SIGKILL)"),
+        "{}",
+        out.stderr
+    );
+    bench.assert_nothing_left();
+}
+
+/// A guest whose first process says something and then does nothing.
+#[test]
+fn a_guest_that_does_not_come_up_is_given_up() {
+    let mut bench = Bench::new();
+    let busybox = std::fs::read("/bin/busybox").unwrap();
+    let init =
+        b"#!/busybox sh\necho this is where it stands > /dev/console\nwhile :; do /busybox sleep 9; done\n";
+    bench.tamper(&[("/init", 0o755, init), ("/busybox", 0o755, &busybox)]);
+    let out = bench
+        .pod()
+        .flags(["--boot-timeout", "6"])
+        .app(&bench.busybox())
+        .sh("true")
+        .run()
+        .expect(125);
+    assert!(
+        out.stderr
+            .starts_with("error: the guest did not come up within 6 s; its last lines:\n"),
+        "{}",
+        out.stderr
+    );
+    assert!(out.stderr.contains("this is where it stands\n"), "{}", out.stderr);
+    assert!(
+        out.stderr
+            .contains("\nhint: give it more time with `--boot-timeout`"),
+        "{}",
+        out.stderr
+    );
+    assert!(out.duration < Duration::from_secs(12), "{:?}", out.duration);
+}
+
+#[test]
+fn a_guest_that_panics_is_an_error_with_its_last_words() {
+    let mut bench = Bench::new();
+    bench.tamper(&[("/init", 0o644, b"not a program\n")]);
+    let pod = bench
+        .pod()
+        .host("data", bench.source("data", &[]), "")
+        .app(&bench.busybox())
+        .mount("data", "/data", "");
+    let out = pod.sh("true").run().expect(125);
+    assert!(
+        out.stderr
+            .starts_with("error: the guest ended before its apps did; its last lines:\n"),
+        "{}",
+        out.stderr
+    );
+    assert!(out.stderr.contains("Kernel panic"), "{}", out.stderr);
+}
+
+#[test]
+fn too_little_memory_is_said_to_be_that() {
+    let bench = Bench::new();
+    let refused = |memory: &str| {
+        let pod = bench.pod().flags(["--memory", memory, "--boot-timeout", "20"]);
+        pod.app(&bench.busybox()).sh("true").run().expect(125).stderr
+    };
+    let told = refused("40m");
+    assert!(
+        told.starts_with("error: invalid value `40m` of `--memory`\n"),
+        "{told}"
+    );
+    // More than that is tried, and may be too little for the kernel that is there.
+    let told = refused("80m");
+    assert!(
+        told.starts_with("error: the guest ended before its apps did; its last lines:\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("\nhint: more memory (`--memory`) helps where the kernel ran out of it\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn pods_run_side_by_side() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let source = bench.source("data", &[]);
+    let pod = |n: i32| {
+        let pod = bench
+            .pod()
+            .host("data", &source, "")
+            .app(&image)
+            .mount("data", "/data", "");
+        // Each waits for both others, so all three must run at once.
+        pod.sh(&format!(
+            "touch /data/{n}; until test -e /data/1 -a -e /data/2 -a -e /data/3; do sleep 0.1; done; echo {n}"
+        ))
+    };
+    let running: Vec<Running> = [1, 2, 3].map(|n| pod(n).start()).into();
+    for (running, n) in running.into_iter().zip(1..) {
+        assert_eq!(running.wait().expect(0).text(), format!("{n}\n"));
+    }
+    bench.assert_nothing_left();
+}
+
+/// The supervisor's own part of the host, which no test of libraries sees: two more processes, both through the stage.
+#[test]
+fn the_machine_is_two_processes() {
+    let bench = Bench::new();
+    let pod = bench
+        .pod()
+        .flags(["--transport", "virtiofs"])
+        .host("data", bench.source("data", &[]), "");
+    let mut running = pod
+        .app(&bench.busybox())
+        .mount("data", "/data", "")
+        .sh(POLITE)
+        .start();
+    running.wait_for("ready\n");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
+    let mut programs: Vec<String> = children
+        .split_whitespace()
+        .map(|pid| command_line(pid.parse().unwrap()).swap_remove(0))
+        .map(|program| {
+            Path::new(&program)
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    programs.sort_unstable();
+    assert_eq!(programs, [QEMU, "virtiofsd"]);
+    running.signal(Signal::TERM);
+    let _ = running.wait().expect(3);
+    bench.assert_nothing_left();
+}
