@@ -315,7 +315,7 @@ fn standard_output_flows_while_standard_error_is_stuck() {
     bench.assert_nothing_left();
 }
 
-/// The end of a reader reaches the app: it is told by SIGPIPE, as in a shell's pipe.
+/// The end of the reader stops the pod, as in a shell's pipe.
 #[test]
 fn an_app_whose_output_nobody_reads_any_more_ends() {
     let bench = Bench::new();
@@ -334,7 +334,7 @@ fn an_app_whose_output_nobody_reads_any_more_ends() {
     };
     let _ = child.kill();
     let _ = child.wait();
-    assert_eq!(status, Some(128 + 13));
+    assert_eq!(status, Some(128 + 15));
     bench.assert_nothing_left();
 }
 

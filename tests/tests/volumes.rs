@@ -11,6 +11,10 @@ use std::path::Path;
 use isopod_tests::{Bench, Image, Pod};
 use serde_json::json;
 
+/// Prints the places where something of a type is mounted, each once: the guest's kernel puts the root of another file
+/// system of the host's above a share, at its first use.
+const MOUNTED: &str = r#"mounted() { awk -v type="$1" '$3 == type { print $2 }' /proc/mounts | sort -u; }"#;
+
 /// The user's way to ask for a transport, and who serves it.
 #[derive(Clone, Copy)]
 enum Transport {
@@ -417,7 +421,8 @@ fn hostile_targets_are_mounted_exactly_there() {
         Some("/a/../climbs/./here") => "/climbs/here".into(),
         _ => target.clone(),
     };
-    let script = r#"for target; do cat "$target/id"; done; grep -c ' virtiofs ' /proc/mounts"#;
+    let script = r#"for target; do cat "$target/id"; done; mounted virtiofs | wc -l"#;
+    let script = &format!("{MOUNTED}\n{script}");
     let out = pod
         .args(["/bin/sh", "-c", script, "sh"])
         .args(targets.iter().map(clean))
@@ -516,11 +521,10 @@ fn targets_lead_through_the_images_links_and_never_out() {
     for (i, (target, _)) in places.iter().enumerate() {
         pod = pod.mount(&format!("v{i}"), target, "");
     }
-    let script =
-        "for path; do cat $path/id; done; awk '$3 == \"virtiofs\" { print $2 }' /proc/mounts; readlink /loop";
+    let script = format!("{MOUNTED}\nfor path; do cat $path/id; done; mounted virtiofs; readlink /loop");
     let paths = places.iter().flat_map(|(target, place)| [*target, *place]);
     let out = pod
-        .args(["/bin/sh", "-c", script, "sh"])
+        .args(["/bin/sh", "-c", &script, "sh"])
         .args(paths)
         .run()
         .expect(0);
@@ -733,8 +737,9 @@ fn forty_volumes_need_one_share() {
             if i % 2 == 0 { "" } else { "readOnly" },
         );
     }
-    let pod =
-        pod.sh("i=0; while test $i -lt 40; do cat /v/$i/id; i=$((i+1)); done; grep -c ' /v/' /proc/mounts");
+    let script =
+        "i=0; while test $i -lt 40; do cat /v/$i/id; i=$((i+1)); done; mounted virtiofs | grep -c ^/v/";
+    let pod = pod.sh(&format!("{MOUNTED}\n{script}"));
     let plan: serde_json::Value =
         serde_json::from_str(pod.plan(&["--format", "json"]).expect(0).text()).unwrap();
     assert!(

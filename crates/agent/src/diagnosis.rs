@@ -60,8 +60,8 @@ pub(crate) async fn cause<M: Manager>(
         return Ok(mount_failed(app, &unit, volume, state));
     }
     let state = manager.unit(&app.unit).await?;
-    // The check before the app may be what failed.
-    if state.active == Activity::Failed
+    // systemd's check of the mounts, an assertion of the unit's, may be what failed.
+    if state.assert_failed
         && let Some((mount, fault)) = verify::faults(app, mounts).next()
     {
         return Ok(not_mounted(mount, fault));
@@ -98,7 +98,7 @@ fn mount_failed(app: &GuestApp, unit: &str, volume: Option<String>, state: UnitS
 }
 
 /// A mount that no unit has failed to make, and that is not as it must be; the agent may have said why at boot.
-fn not_mounted(mount: &GuestMount, fault: String) -> FailureCause {
+pub(crate) fn not_mounted(mount: &GuestMount, fault: String) -> FailureCause {
     let subject = Subject {
         unit: &mount.unit,
         mount_point: Some(&mount.mount_point),

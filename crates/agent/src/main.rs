@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
-//! | `verify APP`, before each app | checks that the app's mounts are there ([`verify`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //!
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
@@ -54,9 +53,8 @@ fn main() -> ExitCode {
         ["serve"] => {
             serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
         }
-        ["verify", app] => verify::run(app).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
         _ => {
-            say("isopod-agent: usage: isopod-agent serve | isopod-agent verify APP");
+            say("isopod-agent: usage: isopod-agent serve");
             ExitCode::from(EX_USAGE)
         }
     }

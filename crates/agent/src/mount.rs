@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 /// Why something was not mounted, or not unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,7 @@ struct Request {
     fs_type: Option<String>,
     flags: MountFlags,
     bind: bool,
+    private: bool,
     data: String,
 }
 
@@ -62,18 +63,23 @@ pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
     if request.bind {
         let source = reach(Path::new(&request.source))?;
         rustix::mount::mount_bind(named(&source), named(&at)).map_err(|e| failed(e.into()))?;
-        if request.flags.is_empty() {
-            return Ok(());
-        }
-        // What is at the path now is the new mount, which no process uses before its unit is active.
-        let mounted = reach(&request.at)?;
-        let flags = MountFlags::BIND | request.flags;
-        return rustix::mount::mount_remount(named(&mounted), flags, c"").map_err(|e| failed(e.into()));
+    } else {
+        let data = CString::new(request.data.as_str()).map_err(|e| failed(e.into()))?;
+        let fs_type = request.fs_type.as_deref().unwrap_or_default();
+        rustix::mount::mount(request.source.as_str(), named(&at), fs_type, request.flags, data.as_c_str())
+            .map_err(|e| failed(e.into()))?;
     }
-    let data = CString::new(request.data.as_str()).map_err(|e| failed(e.into()))?;
-    let fs_type = request.fs_type.as_deref().unwrap_or_default();
-    rustix::mount::mount(request.source.as_str(), named(&at), fs_type, request.flags, data.as_c_str())
-        .map_err(|e| failed(e.into()))
+    // What is at the path now is the new mount, which no process uses before its unit is active.
+    let mounted = reach(&request.at)?;
+    if request.bind && !request.flags.is_empty() {
+        let flags = MountFlags::BIND | request.flags;
+        rustix::mount::mount_remount(named(&mounted), flags, c"").map_err(|e| failed(e.into()))?;
+    }
+    if request.private {
+        let private = MountPropagationFlags::PRIVATE;
+        rustix::mount::mount_change(named(&mounted), private).map_err(|e| failed(e.into()))?;
+    }
+    Ok(())
 }
 
 /// `umount`, with its arguments.
@@ -103,11 +109,13 @@ fn read(args: &[&str]) -> Result<Request, MountError> {
         fs_type,
         flags: MountFlags::empty(),
         bind: false,
+        private: false,
         data: String::new(),
     };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "bind" => request.bind = true,
+            "private" => request.private = true,
             "rw" => {}
             "ro" => request.flags |= MountFlags::RDONLY,
             "nosuid" => request.flags |= MountFlags::NOSUID,
@@ -147,9 +155,9 @@ mod tests {
 
     #[test]
     fn reads_what_systemd_writes() {
-        let request = read(&["/mnt/a b", "/x/. ", "-t", "none", "-o", "bind,ro,nosuid"]).unwrap();
+        let request = read(&["/mnt/a b", "/x/. ", "-t", "none", "-o", "bind,ro,nosuid,private"]).unwrap();
         assert_eq!(request.source, "/mnt/a b");
-        assert!(request.bind && request.data.is_empty());
+        assert!(request.bind && request.private && request.data.is_empty());
         assert_eq!(request.flags, MountFlags::RDONLY | MountFlags::NOSUID);
         let request = read(&["isopod", "/mnt", "-t", "9p", "-o", "trans=virtio,msize=512000,ro"]).unwrap();
         assert_eq!((request.data.as_str(), request.fs_type.as_deref()), ("trans=virtio,msize=512000", Some("9p")));

@@ -56,6 +56,8 @@ pub(crate) struct UnitState {
     pub(crate) load: String,
     /// `Result`, in the type's own words; empty where the type has none.
     pub(crate) result: String,
+    /// Whether one of its `Assert...=` did not hold when it was to start.
+    pub(crate) assert_failed: bool,
     /// `Requires` and `BindsTo`.
     pub(crate) requires: Vec<String>,
     /// When it last began to change and when it last came to rest, in microseconds of monotonic time.
@@ -152,13 +154,15 @@ impl Manager for Systemd {
     }
 
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError> {
-        let (active, load, mut requires, binds_to, began, rested) = futures::try_join!(
+        let (active, load, mut requires, binds_to, began, rested, asserted, asserted_us) = futures::try_join!(
             self.get::<String>(unit, UNIT, "ActiveState"),
             self.get::<String>(unit, UNIT, "LoadState"),
             self.get::<Vec<String>>(unit, UNIT, "Requires"),
             self.get::<Vec<String>>(unit, UNIT, "BindsTo"),
             self.get::<u64>(unit, UNIT, "InactiveExitTimestampMonotonic"),
             self.get::<u64>(unit, UNIT, "InactiveEnterTimestampMonotonic"),
+            self.get::<bool>(unit, UNIT, "AssertResult"),
+            self.get::<u64>(unit, UNIT, "AssertTimestampMonotonic"),
         )?;
         requires.extend(binds_to);
         // Not every type of unit has a result.
@@ -170,6 +174,7 @@ impl Manager for Systemd {
             active: Activity::parse(&active),
             load,
             result,
+            assert_failed: asserted_us > 0 && !asserted,
             requires,
             window_us: (began, rested),
         })

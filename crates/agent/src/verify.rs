@@ -1,54 +1,13 @@
-//! `verify APP`: is every mount that the app needs there, on top, of the right kind, and read-only where it must be?
-//! It runs before the app, and its failure keeps the app from starting. It mends nothing.
+//! Is every mount that an app needs there, on top, of the right kind, and read-only where it must be?
+//!
+//! systemd asserts most of it before the app starts (`AssertPathIsMountPoint=`); this looks at the rest, and at all of it
+//! once more, before an app counts as started. It mends nothing.
 
-use std::io;
 use std::path::Path;
 
-use isopod_protocol::config::{GuestApp, GuestConfig, GuestMount};
+use isopod_protocol::config::{GuestApp, GuestMount};
 
-use crate::config::{self, ConfigError};
 use crate::mountinfo::{self, Mount};
-
-/// Why an app's mounts are not as they must be.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum VerifyError {
-    #[error("no configuration")]
-    Config(#[source] ConfigError),
-    #[error("the pod has no app `{app}`")]
-    NoSuchApp { app: String },
-    #[error("cannot read `/proc/self/mountinfo`")]
-    Mountinfo(#[source] io::Error),
-    #[error("app `{app}`: {}", .faults.join("; "))]
-    Faults { app: String, faults: Vec<String> },
-}
-
-/// Checks the app named `app` of this guest.
-pub(crate) fn run(app: &str) -> Result<(), VerifyError> {
-    let config = config::read(Path::new(config::POD_CONFIG)).map_err(VerifyError::Config)?;
-    check(&config, app, &mountinfo::read().map_err(VerifyError::Mountinfo)?)
-}
-
-fn check(config: &GuestConfig, app: &str, mounts: &[Mount]) -> Result<(), VerifyError> {
-    let no_such_app = || VerifyError::NoSuchApp { app: app.to_owned() };
-    let app: &GuestApp = config
-        .apps
-        .iter()
-        .find(|a| a.name == app)
-        .ok_or_else(no_such_app)?;
-    let faults: Vec<String> = app
-        .mounts
-        .iter()
-        .filter_map(|mount| fault(mount, mounts))
-        .collect();
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(VerifyError::Faults {
-            app: app.name.clone(),
-            faults,
-        })
-    }
-}
 
 /// What is wrong with the app's mounts, each with the mount it is about.
 pub(crate) fn faults<'a>(
@@ -85,8 +44,6 @@ fn fault(wanted: &GuestMount, mounts: &[Mount]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use isopod_protocol::config::CONFIG_VERSION;
-
     use super::*;
 
     fn wanted(at: &str, fs_type: Option<&str>, read_only: bool) -> GuestMount {
@@ -99,8 +56,8 @@ mod tests {
         }
     }
 
-    fn config(mounts: Vec<GuestMount>) -> GuestConfig {
-        let app = GuestApp {
+    fn app(mounts: Vec<GuestMount>) -> GuestApp {
+        GuestApp {
             name: "web".to_owned(),
             unit: "web.service".to_owned(),
             stdin: None,
@@ -108,14 +65,6 @@ mod tests {
             stderr: String::new(),
             executable: String::new(),
             mounts,
-        };
-        GuestConfig {
-            version: CONFIG_VERSION,
-            hostname: "pod".to_owned(),
-            modules: Vec::new(),
-            early_mounts: Vec::new(),
-            shares: Vec::new(),
-            apps: vec![app],
         }
     }
 
@@ -123,8 +72,9 @@ mod tests {
         2 1 0:3 / /srv rw - 9p isopod rw\n\
         3 1 0:4 / /ro ro - 9p isopod rw\n";
 
-    fn verdict(mounts: Vec<GuestMount>) -> Result<(), String> {
-        check(&config(mounts), "web", &mountinfo::parse(MOUNTS)).map_err(|error| error.to_string())
+    fn verdict(mounts: Vec<GuestMount>) -> Vec<String> {
+        let app = app(mounts);
+        faults(&app, &mountinfo::parse(MOUNTS)).map(|(_, fault)| fault).collect()
     }
 
     #[test]
@@ -134,7 +84,7 @@ mod tests {
             wanted("/ro", Some("9p"), true),
             wanted("/ro", None, false),
         ];
-        assert_eq!(verdict(mounts), Ok(()));
+        assert_eq!(verdict(mounts), Vec::<String>::new());
     }
 
     #[test]
@@ -144,11 +94,11 @@ mod tests {
             wanted("/srv", Some("9p"), true),
             wanted("/srv/deep", None, false),
         ];
-        let text = "app `web`: volume `data` at `/srv` is of type `9p`, not `virtiofs` (unit `srv.mount`); \
-            volume `data` at `/srv` is writable and must be read-only (unit `srv.mount`); \
-            volume `data` at `/srv/deep` is not mounted (unit `srv/deep.mount`)";
-        assert_eq!(verdict(mounts), Err(text.to_owned()));
-        let nobody = check(&config(Vec::new()), "db", &[]).unwrap_err();
-        assert_eq!(nobody.to_string(), "the pod has no app `db`");
+        let faults = [
+            "volume `data` at `/srv` is of type `9p`, not `virtiofs` (unit `srv.mount`)",
+            "volume `data` at `/srv` is writable and must be read-only (unit `srv.mount`)",
+            "volume `data` at `/srv/deep` is not mounted (unit `srv/deep.mount`)",
+        ];
+        assert_eq!(verdict(mounts), faults);
     }
 }

@@ -1,6 +1,5 @@
 //! All that the command prints: data on standard output, everything else on standard error. Colours are left out
 //! where the stream is no terminal or `NO_COLOR` is set.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that prints")]
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -160,6 +160,7 @@ pub fn sharing(
     host: &HostFacts,
     volumes: Vec<SharedVolume>,
     profile: &Profile,
+    notices: &mut Vec<String>,
 ) -> Result<Option<Sharing>, Vec<Fault>> {
     if volumes.is_empty() {
         return Ok(None);
@@ -176,7 +177,13 @@ pub fn sharing(
         _ => Vec::new(),
     };
     let faults = if layout == ShareLayout::OnePerVolume { [faults, doubled_tags(&volumes)].concat() } else { faults };
-    if faults.is_empty() { Ok(Some(Sharing { transport, layout, volumes })) } else { Err(faults) }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    if let (Namespaces::Unavailable(reason), ShareLayout::OnePerPod) = (&host.namespaces, profile.shares) {
+        notices.push(format!("every volume is a device of its own: there is no mount namespace here: {reason}"));
+    }
+    Ok(Some(Sharing { transport, layout, volumes }))
 }
 
 fn doubled_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
@@ -277,17 +284,18 @@ impl VirtiofsdCommand {
                 vec!["--fd=0".into(), "-f".into(), "-o".into(), options]
             }
             VirtiofsdFlavour::Rust => {
-                // An ordinary user's user namespace has one user: nothing can be made a file handle of.
-                let (sandbox, handles) = match self.user {
-                    HostUser::Root => ("chroot", "prefer"),
-                    HostUser::Ordinary { .. } => ("none", "never"),
+                let sandbox = match self.user {
+                    HostUser::Root => "chroot",
+                    HostUser::Ordinary { .. } => "none",
                 };
                 let mut shared_dir = OsString::from("--shared-dir=");
                 shared_dir.push(shared);
-                let options = ["--cache=auto", "--xattr", "--announce-submounts"].map(OsString::from);
+                // File handles would save descriptors, but the program (1.14) opens mount points by the text of mountinfo
+                // as it stands there, escaped: a blank in a path made every volume fail. It raises its limit instead.
+                let options = ["--inode-file-handles=never", "--cache=auto", "--xattr", "--announce-submounts"];
+                let options = options.map(OsString::from);
                 let first = ["--fd=0".into(), shared_dir, format!("--sandbox={sandbox}").into()];
-                let handles = format!("--inode-file-handles={handles}").into();
-                first.into_iter().chain([handles]).chain(options).collect()
+                first.into_iter().chain(options).collect()
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::volumes::{Source, VolumeMount, VolumeTable};
 use crate::{layout, unit, unit_name};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
-pub const ROOT_DIRECTORIES: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
 
 /// What will happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Planner<'_> {
     fn plan(&self, mut notices: Vec<String>) -> Result<PodPlan, Vec<Fault>> {
         let mut faults: Vec<Fault> = self.table.iter().filter_map(unsupported_volume).collect();
         let shared = self.shared_volumes(&mut notices);
-        let sharing = machine::sharing(&self.spec.machine, &self.facts.host, shared, &self.profile);
+        let sharing = machine::sharing(&self.spec.machine, &self.facts.host, shared, &self.profile, &mut notices);
         let sharing = sharing.map_err(|found| faults.extend(found)).unwrap_or_default();
         let accel = machine::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
         let (accel, sharing) = match accel {
@@ -266,13 +266,12 @@ impl Planner<'_> {
             mount.write(&self.profile, &mut tree).map_err(|reason| unwritable(mount, &reason))?;
         }
         for app in apps {
-            let mounts = mounts.iter().filter(|m| m.required_by.contains(&app.unit));
             let unit = AppUnit {
                 name: &app.name,
                 process: &app.process,
                 stdin: app.stdin,
                 rootfs: app.rootfs,
-                mounts: mounts.map(|m| m.name.clone()).collect(),
+                mounts: mounts.iter().filter(|m| m.required_by.contains(&app.unit)).collect(),
             };
             let app = app.name.clone();
             unit.write(&mut tree).map_err(|e| vec![Fault::App { app, reason: e.to_string() }])?;
@@ -349,6 +348,7 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
         ShareLayout::OnePerPod => {
             let mut mount = MountUnit::new(layout::SHARE_TAG, layout::SHARE_DIR, fs_type);
             mount.options = options;
+            mount.options.push("private".into());
             let shared: HashSet<String> = sharing.volumes.iter().flat_map(|volume| users(&volume.name)).collect();
             mount.required_by = apps.iter().map(|app| app.unit.clone()).filter(|unit| shared.contains(unit)).collect();
             vec![mount]
@@ -357,6 +357,7 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
             let of_volume = |volume: &SharedVolume| {
                 let mut mount = MountUnit::new(volume.tag(), layout::shared_volume(&volume.name), fs_type);
                 mount.options.clone_from(&options);
+                mount.options.push("private".into());
                 mount.read_only = volume.read_only;
                 if volume.read_only {
                     mount.options.push("ro".into());

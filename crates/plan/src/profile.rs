@@ -17,6 +17,8 @@ pub struct Profile {
     pub bind_type: &'static str,
     /// Whether units state the order of nested mounts themselves; systemd derives it from the paths besides.
     pub nesting: Nesting,
+    /// Whether what is mounted below one app's mount appears in others' mounts of the same volume.
+    pub propagation: Propagation,
     /// Places of an app's root at and below which nothing can be mounted, with the reason; `/` itself only at.
     pub reserved: &'static [(&'static str, &'static str)],
 }
@@ -57,6 +59,15 @@ pub enum Unbound {
     Refused,
 }
 
+/// Whether what is mounted below one mount appears in others of the same file system (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// It does not: an app's nested volume is that app's alone.
+    Private,
+    /// It does: systemd makes the guest's root shared, and mounts inherit that (rkt's way).
+    Inherited,
+}
+
 /// Whether units state the order of nested mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nesting {
@@ -76,6 +87,7 @@ impl Profile {
         unbound: Unbound::Implicit,
         bind_type: "none",
         nesting: Nesting::Stated,
+        propagation: Propagation::Private,
         reserved: &[
             ("/", "the app's root filesystem"),
             ("/proc", "a directory that the guest itself mounts"),
@@ -93,6 +105,7 @@ impl Profile {
         unbound: Unbound::Refused,
         bind_type: "bind",
         nesting: Nesting::Derived,
+        propagation: Propagation::Inherited,
         reserved: &[],
     };
 }

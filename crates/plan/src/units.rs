@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use isopod_spec::{MountFlags, RootfsAccess, VolumeName};
 
 use crate::guest_tree::{EntryKind, GuestTree};
-use crate::profile::{Nesting, Profile, ReadOnlyStrategy, Requirements};
+use crate::profile::{Nesting, Profile, Propagation, ReadOnlyStrategy, Requirements};
 use crate::unit::{self, UnitFile, Unwritable};
 use crate::volumes::VolumeMount;
 use crate::{layout, unit_name};
@@ -161,6 +161,9 @@ fn require(tree: &mut GuestTree, service: &str, unit: &str) {
 /// The options of a bind mount.
 fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
     let mut options = vec!["bind".to_owned()];
+    if profile.propagation == Propagation::Private {
+        options.push("private".to_owned());
+    }
     if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
         options.push("ro".to_owned());
     }
@@ -182,8 +185,8 @@ pub struct AppUnit<'a> {
     pub stdin: bool,
     /// Whether it may write to its root.
     pub rootfs: RootfsAccess,
-    /// The mount units that it needs.
-    pub mounts: Vec<String>,
+    /// The mounts that it needs.
+    pub mounts: Vec<&'a MountUnit>,
 }
 
 impl AppUnit<'_> {
@@ -198,7 +201,7 @@ impl AppUnit<'_> {
     /// # Errors
     /// [`Unwritable`] where a path cannot be told to systemd.
     pub fn file(&self) -> Result<UnitFile, Unwritable> {
-        let mounts = self.mounts.join(" ");
+        let mounts = self.mounts.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(" ");
         let unit = vec![
             ("Description", format!("App {}", self.name)),
             ("DefaultDependencies", "no".to_owned()),
@@ -206,7 +209,22 @@ impl AppUnit<'_> {
             // The agent is ready when it holds the pipes open.
             ("After", format!("{AGENT_UNIT} {mounts}")),
         ];
+        let unit = unit.into_iter().chain(self.assertions()?).collect();
         Ok(UnitFile::default().section("Unit", unit).section("Service", self.service()?))
+    }
+
+    /// systemd looks, just before it starts the app, whether each mount is there and read-only where it must be. The
+    /// agent looks once more, at the file system type too, before the app counts as started.
+    fn assertions(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
+        let mut assertions = Vec::new();
+        for mount in &self.mounts {
+            let place = unit::path_value(&mount.place)?;
+            if mount.read_only {
+                assertions.push(("AssertPathIsReadWrite", format!("!{place}")));
+            }
+            assertions.push(("AssertPathIsMountPoint", place));
+        }
+        Ok(assertions)
     }
 
     fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
@@ -226,8 +244,6 @@ impl AppUnit<'_> {
             // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
             ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
             ("InaccessiblePaths", "-+/proc/kcore".into()),
-            ("RootDirectoryStartOnly", "yes".into()),
-            ("ExecStartPre", format!("+{} verify {}", layout::AGENT, self.name)),
             ("ExecStart", exec_line(process)),
             ("WorkingDirectory", unit::path_value(&process.working_dir)?),
             ("EnvironmentFile", own.join("env").display().to_string()),
@@ -267,7 +283,7 @@ impl AppUnit<'_> {
         tree.file(&Path::new(layout::UNIT_DIR).join(&unit), self.file()?.text(), 0o644);
         want_at_boot(tree, &unit);
         for mount in &self.mounts {
-            require(tree, &unit, mount);
+            require(tree, &unit, &mount.name);
         }
         let own = layout::app_dir(self.name);
         // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.

@@ -83,7 +83,7 @@ fn the_host_enforces_read_only_where_no_mount_is_writable() {
         plan.notices,
         ["volume `both` is read-only for app `web` by the guest alone, since another mount of it is writable"]
     );
-    assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,ro\n"));
+    assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,private,ro\n"));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn flags_of_a_mount_are_options_of_its_unit() {
     pod.volumes = vec![empty("a")];
     pod.apps[0].mounts = vec![read_only("a", "/a")];
     pod.apps[0].mounts[0].flags = MountFlags { nosuid: true, nodev: true, noexec: true };
-    assert!(unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount").contains("Options=bind,ro,nosuid,nodev,noexec\n"));
+    assert!(unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount").contains("Options=bind,private,ro,nosuid,nodev,noexec\n"));
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Lookup for ImageRoot {
         let kind = match node.kind {
             erofs::NodeKind::Directory => NodeKind::Directory,
             erofs::NodeKind::File => NodeKind::File,
-            erofs::NodeKind::Symlink { target } => NodeKind::Symlink(target.into()),
+            erofs::NodeKind::Symlink { target } => NodeKind::Symlink(target),
             _ => NodeKind::Other,
         };
         Some(Node { kind, mode: node.mode.into(), uid: node.uid, gid: node.gid })

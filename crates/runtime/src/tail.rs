@@ -7,8 +7,12 @@ use std::path::Path;
 /// As much as is read of a log's end: the guest decides how much it writes.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// The last `lines` lines of the file that hold anything, control characters escaped; none if it cannot be read.
-pub(crate) fn tail(path: &Path, lines: usize) -> Vec<String> {
+/// The lines that say why a kernel gave up; registers and a stack come behind them.
+const REASONS: [&str; 2] = ["Kernel panic", "Out of memory"];
+
+/// The last `count` lines of the file that hold anything, or those around a kernel's reason to give up; control
+/// characters escaped. None if it cannot be read.
+pub(crate) fn tail(path: &Path, count: usize) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.seek(SeekFrom::End(0))?;
@@ -17,9 +21,32 @@ pub(crate) fn tail(path: &Path, lines: usize) -> Vec<String> {
         file.take(MAX_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let clean = |line: &str| line.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect();
-    let all: Vec<String> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).map(clean).collect();
-    all[all.len().saturating_sub(lines)..].to_vec()
+    select(&String::from_utf8_lossy(&read().unwrap_or_default()), count)
+}
+
+fn select(text: &str, count: usize) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let last = lines.len().saturating_sub(count);
+    let reason = lines.iter().position(|line| REASONS.iter().any(|reason| line.contains(reason)));
+    let start = reason.map_or(last, |line| line.saturating_sub(count / 2).min(last));
+    lines[start..].iter().take(count).map(|line| escaped(line)).collect()
+}
+
+fn escaped(line: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_debug().collect() } else { vec![c] };
+    line.chars().flat_map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_end_or_the_reason() {
+        let numbered = |n: usize| (0..n).map(|i| format!("line {i}\n")).collect::<String>();
+        assert_eq!(select(&numbered(9), 2), ["line 7", "line 8"]);
+        assert_eq!(select("a\u{1b}[2J\n\n  \nb", 5), ["a\\u{1b}[2J", "b"]);
+        let panic = format!("{}Kernel panic - not syncing\n{}", numbered(9), numbered(9));
+        assert_eq!(select(&panic, 4), ["line 7", "line 8", "Kernel panic - not syncing", "line 0"]);
+    }
 }

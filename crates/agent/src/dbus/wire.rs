@@ -39,6 +39,13 @@ impl FromWire for i32 {
     }
 }
 
+impl FromWire for bool {
+    const SIGNATURE: &'static str = "b";
+    fn read(from: &mut Decoder<'_>) -> Option<Self> {
+        from.u32().map(|value| value != 0)
+    }
+}
+
 impl FromWire for u64 {
     const SIGNATURE: &'static str = "t";
     fn read(from: &mut Decoder<'_>) -> Option<Self> {

@@ -19,6 +19,7 @@ impl Still {
             active,
             load: "loaded".to_owned(),
             result: result.to_owned(),
+            assert_failed: false,
             requires: requires.iter().map(|&unit| unit.to_owned()).collect(),
             window_us: (0, 0),
         };
@@ -203,7 +204,8 @@ fn otherwise_it_is_the_apps_own_unit() {
 
 #[test]
 fn a_mount_that_the_check_before_the_app_missed_is_named() {
-    let systemd = Still::default().with("web.service", Activity::Failed, "exit-code", &[]);
+    let mut systemd = Still::default().with("web.service", Activity::Inactive, "success", &[]);
+    systemd.0.get_mut("web.service").unwrap().assert_failed = true;
     let (app, mut mounts) = (app(), all_mounted());
     mounts.truncate(2);
     let cause = futures::executor::block_on(cause(&systemd, &app, None, &mounts)).unwrap();

@@ -21,7 +21,7 @@ use super::app::{App, Later, Told};
 use crate::appstate::{AppState, judge};
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::{chain, diagnosis, mountinfo};
+use crate::{verify, chain, diagnosis, mountinfo};
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -196,6 +196,9 @@ impl<M: Manager> Session<M> {
                 if state.active_enter_us > 0 {
                     self.started(app, uptime_ms).await?;
                 }
+                if self.apps[app].told == Told::Ended {
+                    return Ok(());
+                }
                 GuestMessage::Exited { app: index, status }
             }
             AppState::NotExecuted => {
@@ -224,6 +227,17 @@ impl<M: Manager> Session<M> {
 
     async fn started(&mut self, app: usize, uptime_ms: u64) -> Result<(), SessionError> {
         if self.apps[app].told != Told::Nothing {
+            return Ok(());
+        }
+        // An app whose mounts are not as they must be does not count as started, and does not go on.
+        let config = &self.config.apps[app];
+        let mounts = mountinfo::read().unwrap_or_default();
+        let cause = verify::faults(config, &mounts).next().map(|(mount, fault)| diagnosis::not_mounted(mount, fault));
+        if let Some(cause) = cause {
+            let killed = self.manager.kill(&config.unit, Whom::All, SIGKILL).await;
+            self.warn(killed).await?;
+            let last = GuestMessage::Failed { app: wire_index(app), cause };
+            self.later.push(self.apps[app].end(last));
             return Ok(());
         }
         self.apps[app].told = Told::Started;

@@ -297,7 +297,7 @@ fn all_faults_at_once() {
     let line = "run --memory 5 --cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a alpine --env =x \
                 --- oci:b --cap-add FOO -v data:/d --user a:b --group c --- oci:c --mount volume=gone,target=/g --- oci:c";
     let expected = [
-        "invalid value `5` of `--memory`: it is less than 64 MiB, with which no guest starts (a number without a unit \
+        "invalid value `5` of `--memory`: it is less than 128 MiB, with which no guest starts (a number without a unit \
          is bytes; write `512m` for 512 MiB)",
         "invalid value `1.5` of `--cpus`: it is a fraction (a virtual CPU is whole: the guest has it or has it not)",
         "invalid value `D,kind=empty` of `--volume`: invalid name `D`: only lower-case letters, digits and `-` are \
@@ -372,12 +372,14 @@ fn pod_manifests() {
     let source = PodSource::Manifest {
         path: "pod.json".into(),
         machine,
+        implicit_volumes: ImplicitVolumes::Create,
     };
     assert_eq!(
         cli.command,
         Command::Run(RunArgs {
             source,
-            stop_timeout: Duration::ZERO
+            stop_timeout: Duration::ZERO,
+            boot_timeout: Duration::from_secs(120),
         })
     );
     for (line, word) in [

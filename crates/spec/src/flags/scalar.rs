@@ -10,7 +10,7 @@ use crate::words::shown;
 use crate::{AppName, EnvVar};
 
 /// The least memory a machine can have, in MiB: below it Debian's kernel with systemd does not come up.
-pub const MIN_MEMORY_MIB: u32 = 64;
+pub const MIN_MEMORY_MIB: u32 = 128;
 
 /// The most virtual CPUs: QEMU's q35 machine needs an emulated IOMMU beyond them.
 pub const MAX_CPUS: u32 = 255;
@@ -91,7 +91,7 @@ pub fn read_memory_mib(text: &OsStr) -> Result<u32, InvalidFlag> {
     let mib =
         u32::try_from(bytes.div_ceil(1 << 20)).map_err(|_| fail(FlagFault::form("it is more than 4 PiB")))?;
     if mib < MIN_MEMORY_MIB {
-        let fault = "it is less than 64 MiB, with which no guest starts";
+        let fault = "it is less than 128 MiB, with which no guest starts";
         let hint = Some("a number without a unit is bytes; write `512m` for 512 MiB");
         return Err(fail(FlagFault::Form { fault, hint }));
     }
@@ -229,12 +229,12 @@ mod tests {
 
     #[test]
     fn memory_is_whole_mib_and_enough() {
-        for (text, mib) in [("512m", 512), ("1g", 1024), ("67108864", 64), ("67108865", 65)] {
+        for (text, mib) in [("512m", 512), ("1g", 1024), ("134217728", 128), ("134217729", 129)] {
             assert_eq!(read_memory_mib(os(text)).unwrap(), mib, "{text}");
         }
         for (text, message) in [
-            ("512", "it is less than 64 MiB, with which no guest starts"),
-            ("63m", "it is less than 64 MiB, with which no guest starts"),
+            ("512", "it is less than 128 MiB, with which no guest starts"),
+            ("127m", "it is less than 128 MiB, with which no guest starts"),
             ("4096t", "it is more than 4 PiB"),
             ("much", "it is not a size"),
             ("1.5g", "it is not a size"),
