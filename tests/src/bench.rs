@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Image, Pod, leftovers};
+use crate::{Image, Output, Pod, leftovers};
 
 /// The ordinary user that tests run `isopod` as, when they run as root themselves: nobody's number.
 pub const ORDINARY_UID: u32 = 12345;
@@ -185,6 +185,12 @@ impl Bench {
         Pod::new(self)
     }
 
+    /// Runs another subcommand of `isopod` to its end.
+    #[must_use]
+    pub fn isopod_command<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Output {
+        self.pod().other(words.into_iter().map(Into::into).collect())
+    }
+
     /// The image of most tests: busybox with its applets.
     #[must_use]
     pub fn busybox(&self) -> String {
@@ -222,7 +228,7 @@ impl Bench {
         leftovers::processes(self.dir())
     }
 
-    /// The process of this bench whose program has that name; it is waited for, for ten seconds.
+    /// The process of this bench whose program has that name; it is waited for, for half a minute.
     ///
     /// # Panics
     /// When there is none.

@@ -87,12 +87,12 @@ fn pack(files: &[(&str, u32, &[u8])]) -> std::io::Result<Vec<u8>> {
     Ok(archive)
 }
 
-/// Waits until `done` is true, for ten seconds.
+/// Waits until `done` is true, for half a minute.
 ///
 /// # Panics
 /// When it does not become true.
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !done() {
         assert!(std::time::Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -43,7 +43,7 @@ pub(crate) fn pods(state: &Path) -> Vec<PathBuf> {
 
 /// The process of the bench at `dir` whose program's name contains `program`, waited for.
 pub(crate) fn process(dir: &Path, program: &str) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let is = |line: &str| line.split(' ').next().is_some_and(|word| word.contains(program));
         match processes(dir).into_iter().find(|(_, line)| is(line)) {

@@ -205,16 +205,14 @@ impl<'a> Pod<'a> {
         Running::new(&mut command, None, self.deadline).wait()
     }
 
+    pub(crate) fn other(&self, words: Vec<OsString>) -> Output {
+        let mut command = self.process(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::new(&mut command, None, self.deadline).wait()
+    }
+
     fn command(&self, subcommand: &str, flags: &[&str]) -> Command {
-        let bench = self.bench;
-        let mut words: Vec<OsString> = Vec::new();
-        if let Some(script) = &self.before {
-            words.extend(["unshare", "--mount", "sh", "-c"].map(OsString::from));
-            words.extend([script.into(), "sh".into()]);
-        }
-        words.extend(bench.prefix());
-        words.push(bench.isopod().into());
-        words.extend(["--dir".into(), self.state.clone().into(), subcommand.into()]);
+        let mut words: Vec<OsString> = vec![subcommand.into()];
         words.extend(flags.iter().map(OsString::from));
         words.extend(["--accel".into(), self.accel.into()]);
         words.extend(self.flags.iter().cloned());
@@ -226,6 +224,21 @@ impl<'a> Pod<'a> {
                 words.extend(app.args.iter().cloned());
             }
         }
+        self.process(words)
+    }
+
+    /// The process of `isopod` with these words.
+    fn process(&self, arguments: Vec<OsString>) -> Command {
+        let bench = self.bench;
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(script) = &self.before {
+            words.extend(["unshare", "--mount", "sh", "-c"].map(OsString::from));
+            words.extend([script.into(), "sh".into()]);
+        }
+        words.extend(bench.prefix());
+        words.push(bench.isopod().into());
+        words.extend(["--dir".into(), self.state.clone().into()]);
+        words.extend(arguments);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().current_dir(bench.dir());
         command

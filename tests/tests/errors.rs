@@ -374,6 +374,31 @@ fn no_space() {
     }
 }
 
+/// Room for everything but the pod's own files.
+#[test]
+fn no_space_for_the_pod() {
+    let Some(bench) = Bench::of_root() else { return };
+    let state = bench.dir().join("small");
+    let script = format!(
+        "mkdir '{0}'; mount -t tmpfs -o size=8m none '{0}'; ln -s '{1}'/* '{0}/'",
+        state.display(),
+        bench.state().display()
+    );
+    let out = app(&bench, bench.pod())
+        .state(&state)
+        .behind(&script)
+        .run()
+        .expect(125);
+    let words = format!(
+        "error: cannot prepare the pod: cannot write `{}/pods/",
+        state.display()
+    );
+    assert!(out.stderr.starts_with(&words), "{}", out.stderr);
+    let rest = "/initrd`\n  caused by: No space left on device (os error 28)\n\
+        hint: make room there, or keep the state elsewhere: `--dir DIR`\n";
+    assert!(out.stderr.ends_with(rest), "{}", out.stderr);
+}
+
 #[test]
 fn state_that_cannot_be_kept() {
     let bench = Bench::new();

@@ -237,6 +237,44 @@ fn dot_is_well_formed() {
 }
 
 #[test]
+fn systemd_accepts_the_units() {
+    let bench = Bench::new();
+    let out = pod(&bench, "auto").plan(&["--verify"]).expect(0);
+    assert!(
+        out.stderr
+            .contains("note: systemd's verifier has nothing against the "),
+        "{}",
+        out.stderr
+    );
+}
+
+/// One image in the three forms that can be named is one image.
+#[test]
+fn an_image_is_the_same_in_every_form() {
+    let bench = Bench::new();
+    let layout = bench.busybox();
+    let id = |image: &str| {
+        let plan = json(&bench.pod().app(image).with(["--name", "app"]));
+        plan["apps"][0]["image"].as_str().unwrap().to_owned()
+    };
+    let original = id(&layout);
+    for form in ["oci-archive", "docker-archive"] {
+        let archive = format!("{form}:{}", bench.dir().join(form).display());
+        let named = format!("{archive}:busybox:latest");
+        let copied = std::process::Command::new("skopeo")
+            .args(["copy", &layout, &named])
+            .output()
+            .unwrap();
+        assert!(
+            copied.status.success(),
+            "{}",
+            String::from_utf8_lossy(&copied.stderr)
+        );
+        assert_eq!(id(&archive), original, "{form}");
+    }
+}
+
+#[test]
 fn a_written_plan_is_the_guests_tree() {
     let bench = Bench::new();
     let dir = bench.dir().join("written");

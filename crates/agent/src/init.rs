@@ -17,6 +17,9 @@ use crate::{chain, config, early, log, modules};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
+/// Where units are: a search through the dozen directories of systemd's own path takes tens of milliseconds.
+const UNIT_PATH: &str = "/usr/lib/systemd/system";
+
 /// The word on the kernel's command line that asks for a sign of life and nothing else.
 const PROBE: &str = "isopod.probe";
 
@@ -62,7 +65,7 @@ fn become_systemd() -> Result<Infallible, InitError> {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| SYSTEMD.into());
     Err(InitError::Exec(
-        Command::new(SYSTEMD).arg0(name).args(args).exec(),
+        Command::new(SYSTEMD).arg0(name).args(args).env("SYSTEMD_UNIT_PATH", UNIT_PATH).exec(),
     ))
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
     };
     let at = reach(&request.at)?;
     if request.bind {
-        let source = reach(Path::new(&request.source))?;
+        let source = reach_across(Path::new(&request.source))?;
         rustix::mount::mount_bind(named(&source), named(&at)).map_err(|e| failed(e.into()))?;
     } else {
         let data = CString::new(request.data.as_str()).map_err(|e| failed(e.into()))?;
@@ -134,6 +134,12 @@ fn read(args: &[&str]) -> Result<Request, MountError> {
         (false, None) => Err(usage()),
         _ => Ok(request),
     }
+}
+
+/// Opens what is mounted: where a directory is a file system of its own on the share, that one, which the kernel mounts
+/// when a path goes through the directory and not when it ends there.
+fn reach_across(path: &Path) -> Result<OwnedFd, MountError> {
+    reach(&path.join(".")).or_else(|_| reach(path))
 }
 
 /// Opens a path, no part of which may be a symbolic link.

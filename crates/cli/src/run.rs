@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
         Err(status) => return Ok(status),
     };
     plan.notices.iter().for_each(|notice| output::note(notice));
-    let dir = prepare::prepare(&plan, &gathered.guest, settings).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let dir = prepare::prepare(&plan, &gathered.guest, gathered.facts.host.mkfs.as_deref(), settings).map_err(|e| Report::new(&e).hint(e.hint()))?;
     let prepared = begun.elapsed();
     // One thread: the machine's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

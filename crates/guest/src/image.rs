@@ -128,6 +128,9 @@ impl BuildError {
             Self::ProgramMissing { .. } => {
                 Some("install the distribution's packages systemd and mount (util-linux)".into())
             }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
+            }
             Self::AgentNotStatic { .. } => Some("build it with `-C target-feature=+crt-static`".into()),
             _ => None,
         }

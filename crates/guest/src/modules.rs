@@ -42,6 +42,7 @@ pub const WANTED: &[WantedModule] = &[
     wanted("virtio_rng", "entropy, where the machine's CPU has no RDRAND"),
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),
+    wanted("ext4", "empty volumes that are kept on disk"),
     wanted("virtiofs", "host volumes, shared by virtiofsd"),
     wanted("9p", "host volumes, shared by QEMU itself"),
     wanted(

@@ -73,6 +73,8 @@ pub struct HostFacts {
     pub kvm: Kvm,
     /// Whether a mount namespace can be had (in a user namespace when not root).
     pub namespaces: Namespaces,
+    /// The program that makes file systems for volumes on disk (`mkfs.ext4`, with `debugfs` beside it).
+    pub mkfs: Option<PathBuf>,
     /// The virtiofsd that works here.
     pub virtiofsd: Option<Virtiofsd>,
     /// The guest image.

@@ -12,6 +12,7 @@
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
 //! /isopod/errors/UNIT      what mount(8) said
 //! /isopod/volumes/VOLUME   an empty volume
+//! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
 //! /isopod/apps/APP/work    overlayfs's own
 //! /isopod/apps/APP/env     its environment
@@ -82,6 +83,13 @@ pub fn app_dir(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn image_mount(index: usize) -> PathBuf {
     Path::new("/isopod/images").join(index.to_string())
+}
+
+/// The guest's link to the disk of a volume. It is not below `/dev`: for a device systemd would wait for udev
+/// (systemd.mount(5), "Implicit Dependencies"), and there is none.
+#[must_use]
+pub fn disk_link(volume: &VolumeName) -> PathBuf {
+    Path::new("/isopod/disks").join(volume.as_str())
 }
 
 /// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.

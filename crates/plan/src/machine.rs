@@ -336,6 +336,27 @@ fn no_kvm(reason: &str) -> Fault {
     }
 }
 
+/// An empty volume that is kept in a file of the host's: a sparse one with a file system of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskVolume {
+    /// Its name.
+    pub name: VolumeName,
+    /// The file's size, in bytes; it takes what is written.
+    pub size_bytes: u64,
+    /// The permission bits of its root.
+    pub mode: u32,
+    /// The owner of its root.
+    pub uid: u32,
+    /// The group of its root.
+    pub gid: u32,
+}
+
+/// The size of a volume on disk that has none, in bytes: as large as docker's device mapper made a container's disk.
+pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
+
+/// The smallest file in which an ext4 file system with a journal fits well, in bytes.
+pub const MIN_DISK_BYTES: u64 = 8 << 20;
+
 /// A disk of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {

@@ -10,7 +10,7 @@ use crate::decide::{self, Decided};
 use crate::facts::{Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
-use crate::machine::{self, Disk, SharedVolume, Sharing, Transport, VirtiofsdCommand};
+use crate::machine::{self, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::process::Process;
 use crate::profile::{Profile, ShareLayout};
@@ -33,6 +33,8 @@ pub struct PodPlan {
     pub sharing: Option<Sharing>,
     /// The images, each attached once: file number N is the guest's disk number N.
     pub images: Vec<ImagePlan>,
+    /// The volumes that are kept on disk: the disks that follow the images.
+    pub disk_volumes: Vec<DiskVolume>,
     /// The mounts that are there before systemd: images and roots.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest.
@@ -107,7 +109,9 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn plan(&self, mut notices: Vec<String>) -> Result<PodPlan, Vec<Fault>> {
-        let mut faults: Vec<Fault> = self.table.iter().filter_map(unsupported_volume).collect();
+        let used: HashSet<&VolumeName> = self.decided.iter().flat_map(|d| &d.mounts).map(|m| &m.volume).collect();
+        let disk_volumes = disk_volumes(self.table.iter(), &used);
+        let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(&self.spec.machine, &self.facts.host, shared, &self.profile, &mut notices);
         let sharing = sharing.map_err(|found| faults.extend(found)).unwrap_or_default();
@@ -121,14 +125,19 @@ impl Planner<'_> {
             }
         };
         let (apps, images) = self.apps();
-        let mounts = self.mounts(&apps, sharing.as_ref());
+        let mounts = self.mounts(&apps, sharing.as_ref(), &disk_volumes);
         let early_mounts = early_mounts(&apps, images.len());
-        let disks: Vec<Disk> =
-            (0..images.len()).map(|i| Disk { file: layout::host_image(i), read_only: true }).collect();
+        let images_disks = (0..images.len()).map(|i| Disk { file: layout::host_image(i), read_only: true });
+        let volume_disks =
+            disk_volumes.iter().map(|disk| Disk { file: layout::host_disk(&disk.name), read_only: false });
+        let disks: Vec<Disk> = images_disks.chain(volume_disks).collect();
         let qemu = machine::qemu(&self.spec.machine, accel, &self.facts.host, sharing.as_ref(), &disks);
         let qemu = qemu.map_err(|fault| vec![fault])?;
         let config = guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
-        let guest = self.guest_tree(&apps, &mounts, &config)?;
+        let mut guest = self.guest_tree(&apps, &mounts, &config)?;
+        for (i, disk) in disk_volumes.iter().enumerate() {
+            guest.symlink(&layout::disk_link(&disk.name), layout::disk_device(images.len() + i));
+        }
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
             Transport::Virtiofs(daemon) => {
                 Some(VirtiofsdCommand { daemon: daemon.clone(), user: self.facts.host.user })
@@ -136,7 +145,7 @@ impl Planner<'_> {
             Transport::NineP => None,
         });
         let volumes = self.table.iter().cloned().collect();
-        Ok(PodPlan { apps, volumes, sharing, images, early_mounts, mounts, guest, qemu, virtiofsd, notices })
+        Ok(PodPlan { apps, volumes, sharing, images, disk_volumes, early_mounts, mounts, guest, qemu, virtiofsd, notices })
     }
 
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.
@@ -220,9 +229,10 @@ impl Planner<'_> {
     }
 
     /// Every mount unit of the guest: shares, sized volumes, and each app's volumes.
-    fn mounts(&self, apps: &[AppPlan], sharing: Option<&Sharing>) -> Vec<MountUnit> {
+    fn mounts(&self, apps: &[AppPlan], sharing: Option<&Sharing>, disks: &[DiskVolume]) -> Vec<MountUnit> {
         let mut mounts: Vec<MountUnit> = sharing.map(|sharing| share_mounts(sharing, apps)).unwrap_or_default();
         mounts.extend(self.table.iter().filter_map(|volume| sized_mount(volume, apps)));
+        mounts.extend(disks.iter().map(|disk| disk_mount(disk, apps)));
         // Places are unique in the guest, and a mount's parent is the nearest place above it.
         let mut units: HashMap<PathBuf, String> = mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
         let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
@@ -327,15 +337,43 @@ fn nearest(units: &HashMap<PathBuf, String>, path: &Path) -> Option<String> {
     path.ancestors().find_map(|place| units.get(place)).cloned()
 }
 
-/// What no part of this program can do yet.
-fn unsupported_volume(volume: &Volume) -> Option<Fault> {
-    match &volume.kind {
-        VolumeKind::Empty(empty) if empty.medium == Medium::Disk => Some(Fault::Volume {
-            volume: volume.name.clone(),
-            reason: "`medium=disk` cannot be had yet; `medium=memory` can".into(),
+/// The empty volumes that are kept on disk and that some app mounts.
+fn disk_volumes<'a>(volumes: impl Iterator<Item = &'a Volume>, used: &HashSet<&VolumeName>) -> Vec<DiskVolume> {
+    let of_volume = |volume: &Volume| match &volume.kind {
+        VolumeKind::Empty(empty) if empty.medium == Medium::Disk => Some(DiskVolume {
+            name: volume.name.clone(),
+            size_bytes: empty.size_bytes.unwrap_or(machine::DEFAULT_DISK_BYTES),
+            mode: empty.mode.unwrap_or(0o755),
+            uid: empty.uid.unwrap_or(0),
+            gid: empty.gid.unwrap_or(0),
         }),
         _ => None,
-    }
+    };
+    volumes.filter(|volume| used.contains(&volume.name)).filter_map(of_volume).collect()
+}
+
+/// What stands against volumes on disk on this host.
+fn disk_faults(disks: &[DiskVolume], mkfs: bool) -> Vec<Fault> {
+    let small = disks.iter().filter(|disk| disk.size_bytes < machine::MIN_DISK_BYTES).map(|disk| Fault::Volume {
+        volume: disk.name.clone(),
+        reason: format!("{} bytes are too few for a file system; 8m is the least on disk", disk.size_bytes),
+    });
+    let missing = (!mkfs && !disks.is_empty()).then(|| Fault::Host {
+        what: "cannot keep volumes on disk".into(),
+        reason: "`mkfs.ext4` and `debugfs` were not found".into(),
+        hint: "install `e2fsprogs`, or say `medium=memory`".into(),
+    });
+    small.chain(missing).collect()
+}
+
+/// The file system of a volume on disk.
+fn disk_mount(disk: &DiskVolume, apps: &[AppPlan]) -> MountUnit {
+    let mut mount = MountUnit::new(layout::disk_link(&disk.name), layout::empty_volume(&disk.name), "ext4");
+    mount.options = vec!["private".into()];
+    let uses = |app: &&AppPlan| app.mounts.iter().any(|m| m.volume == disk.name);
+    mount.required_by = apps.iter().filter(uses).map(|app| app.unit.clone()).collect();
+    mount.volume = Some(disk.name.clone());
+    mount
 }
 
 /// The mounts of the shares themselves.
@@ -388,7 +426,7 @@ fn users_of(apps: &[AppPlan]) -> HashMap<VolumeName, Vec<String>> {
 /// The tmpfs that bounds an empty volume with a size.
 fn sized_mount(volume: &Volume, apps: &[AppPlan]) -> Option<MountUnit> {
     let VolumeKind::Empty(empty) = &volume.kind else { return None };
-    let size = empty.size_bytes?;
+    let size = empty.size_bytes.filter(|_| empty.medium == Medium::Memory)?;
     let mut mount = MountUnit::new("tmpfs", layout::empty_volume(&volume.name), "tmpfs");
     let (mode, uid, gid) = (empty.mode.unwrap_or(0o755), empty.uid.unwrap_or(0), empty.gid.unwrap_or(0));
     mount.options = vec![format!("size={size}"), format!("mode={mode:o}"), format!("uid={uid}"), format!("gid={gid}")];
@@ -507,6 +545,9 @@ fn guest_config(
         Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
         Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
         None => {}
+    }
+    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
+        modules.push("ext4".into());
     }
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
     let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();

@@ -317,6 +317,8 @@ pub fn write_common(tree: &mut GuestTree) {
     let target = UnitFile::default().section("Unit", vec![
         ("Description", "The pod".into()),
         ("DefaultDependencies", "no".into()),
+        // systemd isolates its default target, and tries a second way when it may not.
+        ("AllowIsolate", "yes".into()),
     ]);
     tree.file(&dir.join("default.target"), target.text(), 0o644);
     let agent = UnitFile::default()

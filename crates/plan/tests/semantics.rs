@@ -271,10 +271,25 @@ fn empty_volumes_have_mode_owner_and_size() {
     let text = unit(&made, "isopod-volumes-sized.mount");
     assert!(text.contains("Type=tmpfs\nOptions=size=65536,mode=1777,uid=7,gid=0\n"), "{text}");
     assert!(unit(&made, "opt-stage2-web-rootfs-s.mount").contains("After=isopod-volumes-sized.mount\n"));
-    let on_disk = EmptyVolume { medium: Medium::Disk, ..EmptyVolume::default() };
-    pod.volumes[0].kind = VolumeKind::Empty(on_disk);
-    let known = facts(&pod, &[]);
-    assert!(refused(&pod, &known).contains("`medium=disk` cannot be had yet"));
+}
+
+#[test]
+fn empty_volumes_may_be_kept_on_disk() {
+    let mut pod = pod();
+    let on_disk = EmptyVolume { medium: Medium::Disk, size_bytes: Some(64 << 20), ..EmptyVolume::default() };
+    pod.volumes = vec![empty("scratch")];
+    pod.volumes[0].kind = VolumeKind::Empty(on_disk.clone());
+    pod.apps[0].mounts = vec![mount("scratch", "/s")];
+    let mut known = facts(&pod, &[]);
+    let made = plan(&pod, &known).unwrap();
+    assert!(unit(&made, "isopod-volumes-scratch.mount").contains("What=/isopod/disks/scratch\n"));
+    let link = &made.guest.entries[Path::new("/isopod/disks/scratch")];
+    assert_eq!(link.kind, EntryKind::Symlink("/dev/vdb".into()), "the disk behind the image's");
+    assert!(!made.qemu.blockdevs[1].read_only);
+    pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume { size_bytes: Some(1 << 20), ..on_disk });
+    assert!(refused(&pod, &known).contains("1048576 bytes are too few for a file system"));
+    known.host.mkfs = None;
+    assert!(refused(&pod, &known).contains("`mkfs.ext4` and `debugfs` were not found"));
 }
 
 #[test]

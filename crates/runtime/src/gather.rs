@@ -29,6 +29,9 @@ use isopod_vm::virtiofsd;
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
 
+/// Where programs for root are, which an ordinary user's search path leaves out.
+const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`.
 const MAX_DATABASE_BYTES: u64 = 1 << 20;
 
@@ -273,6 +276,7 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
         user,
         kvm,
         namespaces: if shares { namespaces(settings) } else { Namespaces::Unavailable("nobody asked".into()) },
+        mkfs: find_program(&[settings.search_path.clone(), SYSTEM_PROGRAMS.map(PathBuf::from).to_vec()].concat(), "mkfs.ext4"),
         virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use isopod_guest::GuestImage;
 use isopod_plan::{PodPlan, layout};
 
-use crate::{Settings, initrd};
+use crate::{Settings, disk, initrd};
 
 /// Why a pod could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -73,17 +73,22 @@ impl Drop for PodDir {
     }
 }
 
-/// Writes `plan` as a pod directory.
+/// Writes `plan` as a pod directory; `mkfs` makes the file systems of volumes on disk.
 ///
 /// # Errors
 /// [`PrepareError`]; nothing is left behind then.
-pub fn prepare(plan: &PodPlan, guest: &GuestImage, settings: &Settings) -> Result<PodDir, PrepareError> {
+pub fn prepare(
+    plan: &PodPlan,
+    guest: &GuestImage,
+    mkfs: Option<&Path>,
+    settings: &Settings,
+) -> Result<PodDir, PrepareError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| PrepareError { action, path, source }
     };
     let dir = make_dir(&settings.state_dir.join("pods"))?;
-    for name in [layout::HOST_SHARE_DIR, "images"] {
+    for name in [layout::HOST_SHARE_DIR, "images", "disks"] {
         let path = dir.path.join(name);
         fs::create_dir(&path).map_err(failed("create", &path))?;
     }
@@ -92,6 +97,10 @@ pub fn prepare(plan: &PodPlan, guest: &GuestImage, settings: &Settings) -> Resul
         // A second name keeps the file even if the image is removed from the store meanwhile.
         let linked = fs::hard_link(&image.rootfs, &path).or_else(|_| symlink(&image.rootfs, &path));
         linked.map_err(failed("link the image to", &path))?;
+    }
+    for disk in &plan.disk_volumes {
+        let path = dir.path.join(layout::host_disk(&disk.name));
+        disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
     let path = dir.path.join(layout::INITRD);
     initrd::write(&path, &guest.initrd, &plan.guest).map_err(failed("write", &path))?;

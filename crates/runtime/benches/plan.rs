@@ -1,0 +1,161 @@
+//! How long planning takes and how much memory, by the number of volumes, and how long it takes to write what rkt's
+//! code wrote: `cargo xtask bench plan`.
+//!
+//! ```text
+//! the table   each line is a fresh process: wall and user time, peak memory, against linear growth
+//! divan       planning alone, many times in one process: for comparing one change with another
+//! ```
+//!
+//! Every one of ten apps mounts every volume. Inputs are made before the clock starts; nothing outside of planning and
+//! writing is timed. Nothing is judged here: the goals stand in `docs/performance.md`.
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at the first surprise")]
+
+#[path = "../../plan/tests/fixture/mod.rs"]
+mod fixture;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use divan::counter::ItemsCount;
+use isopod_plan::guest_tree::GuestTree;
+use isopod_plan::{plan, plan_rkt};
+use isopod_runtime::write_tree::write_tree;
+use isopod_spec::{Mount, PodSpec, RunConfig};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+const APPS: usize = 10;
+/// The curve.
+const VOLUMES: [usize; 4] = [10, 100, 1_000, 10_000];
+/// How often each line of the table is measured; the fastest wall time and its user time count.
+const RUNS: usize = 5;
+/// The first argument of the process that measures one case.
+const CASE: &str = "--measure";
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, flag, profile, volumes, rest @ ..] = args.as_slice()
+        && flag == CASE
+    {
+        measure(profile, volumes.parse().unwrap(), rest.first().map(Path::new));
+        return;
+    }
+    table();
+    divan::main();
+}
+
+/// A pod of [`APPS`] apps that all mount `volumes` host volumes, 284 of every thousand read-only: so rkt's code came
+/// to 13,840 unit files for a thousand.
+fn pod(volumes: usize) -> PodSpec {
+    let mut pod = fixture::pod();
+    pod.volumes = (0..volumes).map(|i| fixture::host(&format!("v{i}"), format!("/srv/volumes/v{i}"))).collect();
+    for (i, volume) in pod.volumes.iter_mut().enumerate() {
+        volume.read_only = Some(i % 250 < 71);
+    }
+    let mounts: Vec<Mount> =
+        (0..volumes).map(|i| fixture::mount(&format!("v{i}"), format!("/data/volume-{i}"))).collect();
+    pod.apps = (0..APPS).map(|i| fixture::app(&format!("app{i}"))).collect();
+    for app in &mut pod.apps {
+        app.mounts.clone_from(&mounts);
+    }
+    pod
+}
+
+/// What planning gives, on inputs that are made before.
+fn planner(profile: &str, volumes: usize) -> Box<dyn Fn() -> GuestTree + Sync> {
+    let pod = pod(volumes);
+    if profile == "rkt" {
+        let configs = vec![RunConfig::default(); APPS];
+        return Box::new(move || plan_rkt(&pod, &configs).unwrap().guest);
+    }
+    let facts = fixture::facts(&pod, &[]);
+    Box::new(move || plan(&pod, &facts).unwrap().guest)
+}
+
+#[divan::bench(args = VOLUMES, sample_count = 10, sample_size = 1)]
+fn rkt(bencher: divan::Bencher, volumes: usize) {
+    bencher.counter(ItemsCount::new(volumes * APPS)).bench(planner("rkt", volumes));
+}
+
+#[divan::bench(args = VOLUMES, sample_count = 10, sample_size = 1)]
+fn default(bencher: divan::Bencher, volumes: usize) {
+    bencher.counter(ItemsCount::new(volumes * APPS)).bench(planner("default", volumes));
+}
+
+/// Plans once, writes below `dir` where there is one, and prints what it took.
+fn measure(profile: &str, volumes: usize, dir: Option<&Path>) {
+    let planner = planner(profile, volumes);
+    let before = user_time();
+    let start = Instant::now();
+    let tree = planner();
+    if let Some(dir) = dir {
+        write_tree(&tree, dir).unwrap();
+    }
+    let wall = start.elapsed();
+    let user = user_time() - before;
+    println!("{} {} {} {}", wall.as_micros(), user.as_micros(), peak_kib(), tree.entries.len());
+}
+
+fn user_time() -> Duration {
+    let time: TimeVal = getrusage(UsageWho::RUSAGE_SELF).unwrap().user_time();
+    Duration::from_secs(time.tv_sec().unsigned_abs()) + Duration::from_micros(time.tv_usec().unsigned_abs())
+}
+
+/// `VmHWM` (proc_pid_status(5)).
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// One line of the table.
+struct Line {
+    wall_ms: f64,
+    user_ms: f64,
+    peak_mib: f64,
+    files: u64,
+}
+
+impl Line {
+    /// The best of [`RUNS`] fresh processes.
+    fn of(profile: &str, volumes: usize, write: bool) -> Self {
+        let runs = (0..RUNS).map(|_| Self::once(profile, volumes, write));
+        runs.min_by(|a, b| a.wall_ms.total_cmp(&b.wall_ms)).unwrap()
+    }
+
+    fn once(profile: &str, volumes: usize, write: bool) -> Self {
+        let dir: Option<PathBuf> =
+            write.then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-plan-{}", std::process::id())));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([CASE, profile, &volumes.to_string()]).args(&dir);
+        let output = command.output().unwrap();
+        dir.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let [wall, user, peak, files] = numbers[..] else { panic!("{output:?}") };
+        Self { wall_ms: wall / 1000.0, user_ms: user / 1000.0, peak_mib: peak / 1024.0, files: files as u64 }
+    }
+}
+
+fn table() {
+    println!("{APPS} apps mount every volume; the best of {RUNS} fresh processes; `linear`: the time for a mount, against the line above\n");
+    println!("| profile | volumes | does | wall, ms | user, ms | peak, MiB | files and directories | linear |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (profile, write) in [("rkt", false), ("rkt", true), ("default", false), ("default", true)] {
+        let mut before: Option<f64> = None;
+        for volumes in VOLUMES {
+            let line = Line::of(profile, volumes, write);
+            let per_mount = line.wall_ms / volumes as f64;
+            let linear = before.map_or_else(String::new, |before| format!("{:.2}", per_mount / before));
+            before = Some(per_mount);
+            let does = if write { "plans, writes" } else { "plans" };
+            println!(
+                "| {profile} | {volumes} | {does} | {:.1} | {:.1} | {:.1} | {} | {linear} |",
+                line.wall_ms, line.user_ms, line.peak_mib, line.files
+            );
+        }
+    }
+    println!();
+}
