@@ -201,7 +201,10 @@ pub(crate) fn exec_failure(app: &GuestApp) -> (i32, String) {
         }
         Ok(_) => (NOT_EXECUTABLE, "it is not executable"),
     };
-    (code, format!("app `{}` cannot execute `/{}`: {why}", app.name, inside.display()))
+    (
+        code,
+        format!("app `{}` cannot execute `/{}`: {why}", app.name, inside.display()),
+    )
 }
 
 fn mode_in_root(root: &Path, inside: &Path) -> rustix::io::Result<u32> {

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{chain, config, early, log, modules};
+use crate::{chain, config, early, log, modules, setup};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -22,6 +22,9 @@ const UNIT_PATH: &str = "/usr/lib/systemd/system";
 
 /// The word on the kernel's command line that asks for a sign of life and nothing else.
 const PROBE: &str = "isopod.probe";
+
+/// Where the agent finds when its first life began and ended, in milliseconds of uptime.
+const TIMES: &str = "/isopod/boot-times";
 
 /// The sign of life.
 const PROBE_ANSWER: &str = "isopod-probe ok\n";
@@ -44,6 +47,7 @@ pub(crate) fn run() -> InitError {
 }
 
 fn become_systemd() -> Result<Infallible, InitError> {
+    let begun_ms = setup::uptime_ms();
     for error in early::mount_api() {
         log(&chain(&error));
     }
@@ -62,11 +66,23 @@ fn become_systemd() -> Result<Infallible, InitError> {
         }
         Err(error) => log(&chain(&error)),
     }
+    let _ = std::fs::write(TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| SYSTEMD.into());
     Err(InitError::Exec(
-        Command::new(SYSTEMD).arg0(name).args(args).env("SYSTEMD_UNIT_PATH", UNIT_PATH).exec(),
+        Command::new(SYSTEMD)
+            .arg0(name)
+            .args(args)
+            .env("SYSTEMD_UNIT_PATH", UNIT_PATH)
+            .exec(),
     ))
+}
+
+/// When process 1 began and became systemd, in milliseconds of uptime.
+pub(crate) fn times() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(TIMES).ok()?;
+    let (begun, ended) = text.split_once(' ')?;
+    Some((begun.parse().ok()?, ended.parse().ok()?))
 }
 
 fn answer_probe() -> Result<Infallible, InitError> {

@@ -45,8 +45,12 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(OsStr::to_str) {
-        Some("mount") => return mount::mount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
-        Some("umount") => return mount::unmount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Some("mount") => {
+            return mount::mount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+        }
+        Some("umount") => {
+            return mount::unmount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+        }
         _ => {}
     }
     match args[..] {

@@ -66,8 +66,14 @@ pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
     } else {
         let data = CString::new(request.data.as_str()).map_err(|e| failed(e.into()))?;
         let fs_type = request.fs_type.as_deref().unwrap_or_default();
-        rustix::mount::mount(request.source.as_str(), named(&at), fs_type, request.flags, data.as_c_str())
-            .map_err(|e| failed(e.into()))?;
+        rustix::mount::mount(
+            request.source.as_str(),
+            named(&at),
+            fs_type,
+            request.flags,
+            data.as_c_str(),
+        )
+        .map_err(|e| failed(e.into()))?;
     }
     // What is at the path now is the new mount, which no process uses before its unit is active.
     let mounted = reach(&request.at)?;
@@ -85,8 +91,13 @@ pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
 /// `umount`, with its arguments.
 pub(crate) fn unmount(args: &[&str]) -> Result<(), MountError> {
     let places: Vec<&&str> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let [at] = places[..] else { return Err(MountError::Usage(args.join(" "))) };
-    let failed = |errno: rustix::io::Errno| MountError::Unmount { at: PathBuf::from(at), source: errno.into() };
+    let [at] = places[..] else {
+        return Err(MountError::Usage(args.join(" ")));
+    };
+    let failed = |errno: rustix::io::Errno| MountError::Unmount {
+        at: PathBuf::from(at),
+        source: errno.into(),
+    };
     rustix::mount::unmount(*at, UnmountFlags::NOFOLLOW).map_err(failed)
 }
 
@@ -102,7 +113,9 @@ fn read(args: &[&str]) -> Result<Request, MountError> {
             word => words.push(word),
         }
     }
-    let [source, at] = words[..] else { return Err(usage()) };
+    let [source, at] = words[..] else {
+        return Err(usage());
+    };
     let mut request = Request {
         source: source.to_owned(),
         at: PathBuf::from(at),
@@ -146,8 +159,10 @@ fn reach_across(path: &Path) -> Result<OwnedFd, MountError> {
 fn reach(path: &Path) -> Result<OwnedFd, MountError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(CWD, path, flags, Mode::empty(), resolve)
-        .map_err(|errno| MountError::Reach { path: path.to_owned(), source: errno.into() })
+    openat2(CWD, path, flags, Mode::empty(), resolve).map_err(|errno| MountError::Reach {
+        path: path.to_owned(),
+        source: errno.into(),
+    })
 }
 
 /// A path that leads to just what was opened.
@@ -166,9 +181,18 @@ mod tests {
         assert!(request.bind && request.private && request.data.is_empty());
         assert_eq!(request.flags, MountFlags::RDONLY | MountFlags::NOSUID);
         let request = read(&["isopod", "/mnt", "-t", "9p", "-o", "trans=virtio,msize=512000,ro"]).unwrap();
-        assert_eq!((request.data.as_str(), request.fs_type.as_deref()), ("trans=virtio,msize=512000", Some("9p")));
+        assert_eq!(
+            (request.data.as_str(), request.fs_type.as_deref()),
+            ("trans=virtio,msize=512000", Some("9p"))
+        );
         assert_eq!(request.flags, MountFlags::RDONLY);
-        for bad in [&["/a"][..], &["/a", "/b"], &["/a", "/b", "-x"], &["/a", "/b", "-o", "bind,size=1"], &["/a", "/b", "-t"]] {
+        for bad in [
+            &["/a"][..],
+            &["/a", "/b"],
+            &["/a", "/b", "-x"],
+            &["/a", "/b", "-o", "bind,size=1"],
+            &["/a", "/b", "-t"],
+        ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
     }

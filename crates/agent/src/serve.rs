@@ -19,7 +19,7 @@ use crate::config::{self, ConfigError};
 use crate::pipes::AppPipes;
 use crate::port::{self, Port, PortError};
 use crate::systemd::{ManagerError, Systemd};
-use crate::{chain, pipes, setup};
+use crate::{chain, init, pipes, setup};
 use session::{Session, SessionError};
 
 mod app;
@@ -51,8 +51,11 @@ pub(crate) fn run(agent_started_ms: u64) -> Result<(), ServeError> {
         .enable_io()
         .enable_time()
         .build();
+    let (init_ms, systemd_begun_ms) = init::times().unwrap_or_default();
     let times = BootTimes {
         agent_started_ms,
+        init_ms,
+        systemd_begun_ms,
         ..BootTimes::default()
     };
     runtime

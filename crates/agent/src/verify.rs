@@ -74,7 +74,9 @@ mod tests {
 
     fn verdict(mounts: Vec<GuestMount>) -> Vec<String> {
         let app = app(mounts);
-        faults(&app, &mountinfo::parse(MOUNTS)).map(|(_, fault)| fault).collect()
+        faults(&app, &mountinfo::parse(MOUNTS))
+            .map(|(_, fault)| fault)
+            .collect()
     }
 
     #[test]

@@ -15,7 +15,9 @@ use crate::output::{self, Report};
 /// A [`Report`] with the reason.
 pub(crate) fn import(args: &ImportArgs, settings: &Settings) -> Result<ExitCode, Report> {
     let store = open(settings)?;
-    let image = store.import(&args.reference).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let image = store
+        .import(&args.reference)
+        .map_err(|e| Report::new(&e).hint(e.hint()))?;
     if let Some(name) = &args.name {
         store.set_name(name, &image).map_err(|e| Report::new(&e))?;
     }
@@ -37,7 +39,8 @@ pub(crate) fn list(args: &ListArgs, settings: &Settings) -> Result<ExitCode, Rep
 }
 
 fn open(settings: &Settings) -> Result<Store, Report> {
-    Store::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(Some("keep the state elsewhere: `--dir DIR`".into())))
+    Store::open(&settings.state_dir)
+        .map_err(|e| Report::new(&e).hint(Some("keep the state elsewhere: `--dir DIR`".into())))
 }
 
 fn size_bytes(image: &Image) -> u64 {

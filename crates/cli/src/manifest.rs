@@ -18,10 +18,17 @@ const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 pub(crate) fn pod(source: &PodSource) -> Result<PodSpec, ExitCode> {
     match source {
         PodSource::Apps(pod) => Ok(pod.clone()),
-        PodSource::Manifest { path, machine, implicit_volumes } => {
+        PodSource::Manifest {
+            path,
+            machine,
+            implicit_volumes,
+        } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
             let mut pod = appc::read_pod_manifest(&text, &path.display().to_string()).map_err(|errors| {
-                let reports = errors.faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
+                let reports = errors
+                    .faults
+                    .iter()
+                    .map(|fault| Report::new(fault).hint(fault.hint()));
                 output::fail_all(&reports.collect::<Vec<_>>())
             })?;
             pod.machine = machine.clone();
@@ -33,10 +40,18 @@ pub(crate) fn pod(source: &PodSource) -> Result<PodSpec, ExitCode> {
 
 fn read(path: &Path) -> Result<String, Report> {
     use std::io::Read as _;
-    let failed = |why: String| Report::text(format!("cannot read the pod manifest `{}`: {why}", path.display()));
+    let failed = |why: String| {
+        Report::text(format!(
+            "cannot read the pod manifest `{}`: {why}",
+            path.display()
+        ))
+    };
     let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
     let mut text = String::new();
-    let read = file.take(MAX_MANIFEST_BYTES + 1).read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
+    let read = file
+        .take(MAX_MANIFEST_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| failed(e.to_string()))?;
     if read as u64 > MAX_MANIFEST_BYTES {
         return Err(failed("it is larger than 64 MiB".into()));
     }

@@ -23,13 +23,25 @@ pub(crate) struct Report {
 impl Report {
     /// The report of `error` and its sources.
     pub(crate) fn new(error: &dyn Error) -> Self {
-        let causes = std::iter::successors(error.source(), |e: &&dyn Error| (*e).source()).map(ToString::to_string).collect();
-        Self { what: error.to_string(), causes, hint: None, exit_status: FAILURE }
+        let causes = std::iter::successors(error.source(), |e: &&dyn Error| (*e).source())
+            .map(ToString::to_string)
+            .collect();
+        Self {
+            what: error.to_string(),
+            causes,
+            hint: None,
+            exit_status: FAILURE,
+        }
     }
 
     /// A report without an error value.
     pub(crate) fn text(what: impl Into<String>) -> Self {
-        Self { what: what.into(), causes: Vec::new(), hint: None, exit_status: FAILURE }
+        Self {
+            what: what.into(),
+            causes: Vec::new(),
+            hint: None,
+            exit_status: FAILURE,
+        }
     }
 
     /// With what to do about it.
@@ -69,7 +81,10 @@ pub(crate) fn fail_all(reports: &[Report]) -> ExitCode {
     for report in reports {
         eprintln!("{}", report.render());
     }
-    let special = reports.iter().map(|r| r.exit_status).find(|status| *status != FAILURE);
+    let special = reports
+        .iter()
+        .map(|r| r.exit_status)
+        .find(|status| *status != FAILURE);
     ExitCode::from(special.unwrap_or(FAILURE))
 }
 
@@ -102,6 +117,8 @@ pub(crate) fn log(level: LogLevel) {
         .with_writer(std::io::stderr)
         .with_target(false)
         .without_time()
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(
+            std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none(),
+        )
         .init();
 }

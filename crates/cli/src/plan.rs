@@ -105,13 +105,21 @@ fn verify(document: &Document, tree: &GuestTree) -> Result<(), Report> {
         .env("SYSTEMD_UNIT_PATH", &units)
         .env("SYSTEMD_COLORS", "0")
         .output()
-        .map_err(|e| Report::new(&e).hint(Some("`--verify` needs systemd-analyze, a part of systemd".into())))?;
+        .map_err(|e| {
+            Report::new(&e).hint(Some("`--verify` needs systemd-analyze, a part of systemd".into()))
+        })?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     // The programs are in the guest and in the images, where this verifier does not look.
     let elsewhere = |line: &&str| line.contains(": Command ") && line.contains(" is not executable");
-    let findings: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !elsewhere(line)).collect();
+    let findings: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !elsewhere(line))
+        .collect();
     if findings.is_empty() {
-        output::note(&format!("systemd's verifier has nothing against the {} units", names.len()));
+        output::note(&format!(
+            "systemd's verifier has nothing against the {} units",
+            names.len()
+        ));
         return Ok(());
     }
     let mut what = String::from("systemd's verifier does not accept the units:");

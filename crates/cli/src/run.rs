@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use isopod_plan::{Fault, PlanError, PodPlan};
+use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, GatherError, Gathered};
 use isopod_runtime::prepare;
 use isopod_runtime::run::{self, AppEnd, Foreground, Outcome, Timings};
-use isopod_runtime::Settings;
 use isopod_spec::PodSpec;
 use isopod_vm::agent::{ExitStatus, FailureCause};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +31,13 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
         Err(status) => return Ok(status),
     };
     plan.notices.iter().for_each(|notice| output::note(notice));
-    let dir = prepare::prepare(&plan, &gathered.guest, gathered.facts.host.mkfs.as_deref(), settings).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let dir = prepare::prepare(
+        &plan,
+        &gathered.guest,
+        gathered.facts.host.mkfs.as_deref(),
+        settings,
+    )
+    .map_err(|e| Report::new(&e).hint(e.hint()))?;
     let prepared = begun.elapsed();
     // One thread: the machine's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -67,18 +73,24 @@ pub(crate) fn report_faults(GatherError { faults }: &GatherError) -> ExitCode {
 
 /// Prints every fault of a pod that cannot be planned.
 pub(crate) fn refuse(PlanError { faults }: &PlanError) -> ExitCode {
-    let report = |fault: &Fault| Report::new(fault).hint(fault.hint()).exit_status(fault.exit_status());
+    let report = |fault: &Fault| {
+        Report::new(fault)
+            .hint(fault.hint())
+            .exit_status(fault.exit_status())
+    };
     output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }
 
 fn foreground(args: &RunArgs) -> std::io::Result<Foreground> {
     let (sender, stop) = mpsc::unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
         let mut signals = signal(kind)?;
         let sender = sender.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() && sender.send(()).is_ok() {}
-        });
+        tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(()).is_ok() {} });
     }
     Ok(Foreground {
         stdin: Box::new(tokio::io::stdin()),
@@ -104,25 +116,45 @@ fn report(outcome: &Outcome) -> ExitCode {
         }
     }
     for share in &outcome.unsynced {
-        output::note(&format!("the guest could not write a share back to the host: {share}"));
+        output::note(&format!(
+            "the guest could not write a share back to the host: {share}"
+        ));
     }
     ExitCode::from(outcome.exit_status())
 }
 
 fn failure(app: &str, cause: &FailureCause) -> Report {
     let (what, result, log) = match cause {
-        FailureCause::Mount { unit, volume: Some(volume), result, log } => {
-            (format!("app `{app}` did not start: volume `{volume}` was not mounted (`{unit}`)"), result, log)
-        }
-        FailureCause::Mount { unit, volume: None, result, log } => {
-            (format!("app `{app}` did not start: a part of its root filesystem was not mounted (`{unit}`)"), result, log)
-        }
-        FailureCause::Dependency { unit, result, log } => {
-            (format!("app `{app}` did not start: `{unit}`, which it needs, failed"), result, log)
-        }
-        FailureCause::Unit { unit, result, log } => {
-            (format!("app `{app}` did not start: `{unit}` failed before its program ran"), result, log)
-        }
+        FailureCause::Mount {
+            unit,
+            volume: Some(volume),
+            result,
+            log,
+        } => (
+            format!("app `{app}` did not start: volume `{volume}` was not mounted (`{unit}`)"),
+            result,
+            log,
+        ),
+        FailureCause::Mount {
+            unit,
+            volume: None,
+            result,
+            log,
+        } => (
+            format!("app `{app}` did not start: a part of its root filesystem was not mounted (`{unit}`)"),
+            result,
+            log,
+        ),
+        FailureCause::Dependency { unit, result, log } => (
+            format!("app `{app}` did not start: `{unit}`, which it needs, failed"),
+            result,
+            log,
+        ),
+        FailureCause::Unit { unit, result, log } => (
+            format!("app `{app}` did not start: `{unit}` failed before its program ran"),
+            result,
+            log,
+        ),
     };
     let lines: String = log.iter().map(|line| format!("\n    {line}")).collect();
     Report::text(format!("{what}: {result}{lines}"))
@@ -132,13 +164,15 @@ fn failure(app: &str, cause: &FailureCause) -> Report {
 fn log_timings(prepared: std::time::Duration, timings: &Timings) {
     let boot = &timings.boot;
     tracing::debug!(
-        "timings: prepare_ms={} ready_ms={} ended_ms={} synced_ms={} gone_ms={} guest_agent_ms={} guest_systemd_ms={} \
-         guest_connected_ms={} guest_first_app_ms={}",
+        "timings: prepare_ms={} ready_ms={} ended_ms={} synced_ms={} gone_ms={} guest_init_ms={} \
+         guest_systemd_begun_ms={} guest_agent_ms={} guest_systemd_ms={} guest_connected_ms={} guest_first_app_ms={}",
         prepared.as_millis(),
         timings.ready.as_millis(),
         timings.ended.as_millis(),
         timings.synced.as_millis(),
         timings.gone.as_millis(),
+        boot.init_ms,
+        boot.systemd_begun_ms,
         boot.agent_started_ms,
         boot.systemd_ms,
         boot.connected_ms,

@@ -27,17 +27,24 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         isopod,
         search_path: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
         working_dir,
-        env: env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect(),
+        env: env::vars_os()
+            .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+            .collect(),
     })
 }
 
 /// `/var/lib/isopod` for root, otherwise below the user's data directory (XDG Base Directory Specification).
 fn default_dir() -> Result<PathBuf, Report> {
-    let effective_root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let effective_root =
+        std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     if effective_root {
         return Ok("/var/lib/isopod".into());
     }
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_DATA_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local/share")))
         .map(|data| data.join("isopod"))
@@ -53,11 +60,21 @@ fn find_agent(isopod: &std::path::Path) -> Result<PathBuf, Report> {
         return Ok(agent.into());
     }
     let beside = isopod.parent().map(|dir| dir.join("isopod-agent"));
-    let libexec = isopod.parent().and_then(|bin| Some(bin.parent()?.join("libexec/isopod/isopod-agent")));
-    let places = beside.into_iter().chain(libexec).chain(["/usr/libexec/isopod/isopod-agent".into()]);
+    let libexec = isopod
+        .parent()
+        .and_then(|bin| Some(bin.parent()?.join("libexec/isopod/isopod-agent")));
+    let places = beside
+        .into_iter()
+        .chain(libexec)
+        .chain(["/usr/libexec/isopod/isopod-agent".into()]);
     places.clone().find(|place| place.is_file()).ok_or_else(|| {
         let places: Vec<String> = places.map(|place| format!("`{}`", place.display())).collect();
-        Report::text(format!("cannot find the guest agent; it is none of {}", places.join(", ")))
-            .hint(Some("build it with `cargo xtask build`, or name it in ISOPOD_AGENT".into()))
+        Report::text(format!(
+            "cannot find the guest agent; it is none of {}",
+            places.join(", ")
+        ))
+        .hint(Some(
+            "build it with `cargo xtask build`, or name it in ISOPOD_AGENT".into(),
+        ))
     })
 }

@@ -131,7 +131,10 @@ fn the_root_file_system_has_what_init_and_apps_need() {
     for program in ["isopod/agent", "usr/lib/systemd/systemd"] {
         assert_eq!(mode(program), 0o100_755, "{program}");
     }
-    assert_eq!([text("usr/bin/mount"), text("usr/bin/umount")], ["/isopod/agent", "/isopod/agent"]);
+    assert_eq!(
+        [text("usr/bin/mount"), text("usr/bin/umount")],
+        ["/isopod/agent", "/isopod/agent"]
+    );
     for link in ["bin", "sbin", "lib", "lib64"] {
         assert_eq!(text(link), format!("usr/{link}"));
     }

@@ -26,7 +26,13 @@ pub(crate) struct Decided {
 /// How an app is to be run before the user's changes: by its manifest's `app` section, or as its image says.
 #[must_use]
 pub(crate) fn run_config(app: &App, facts: &AppFacts) -> RunConfig {
-    let of_image = || facts.image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+    let of_image = || {
+        facts
+            .image
+            .as_ref()
+            .map(|image| image.config.clone())
+            .unwrap_or_default()
+    };
     app.run_config.clone().unwrap_or_else(of_image)
 }
 
@@ -49,23 +55,46 @@ pub(crate) fn decide(
         let app_facts = &facts.apps[i];
         let config = run_config(app, app_facts);
         let systemd_version = facts.host.guest.systemd_version;
-        let roots = Roots { image: images[i], sources, profile, systemd_version };
-        let mounts = volumes::mounts_of(app, &config.mount_points, spec.implicit_volumes, &mut table, &roots)
-            .unwrap_or_else(|found| {
-                faults.extend(found);
-                Vec::new()
-            });
+        let roots = Roots {
+            image: images[i],
+            sources,
+            profile,
+            systemd_version,
+        };
+        let mounts = volumes::mounts_of(
+            app,
+            &config.mount_points,
+            spec.implicit_volumes,
+            &mut table,
+            &roots,
+        )
+        .unwrap_or_else(|found| {
+            faults.extend(found);
+            Vec::new()
+        });
         notices.extend(mounts.iter().filter(|m| m.origin == Origin::Implicit).map(|m| {
-            format!("app `{}`: its image wants a volume at `{}`: it gets an empty one", app.name, m.target.display())
+            format!(
+                "app `{}`: its image wants a volume at `{}`: it gets an empty one",
+                app.name,
+                m.target.display()
+            )
         }));
-        let placed: HashMap<PathBuf, VolumeMount> = mounts.iter().map(|m| (m.place.clone(), m.clone())).collect();
-        let view = View { roots, mounts: &placed };
+        let placed: HashMap<PathBuf, VolumeMount> =
+            mounts.iter().map(|m| (m.place.clone(), m.clone())).collect();
+        let view = View {
+            roots,
+            mounts: &placed,
+        };
         match process::process_of(app, app_facts, &config, &view, notices) {
             Ok(process) => decided.push(Decided { mounts, process }),
             Err(found) => faults.extend(found),
         }
     }
-    if faults.is_empty() { Ok((decided, table)) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok((decided, table))
+    } else {
+        Err(faults)
+    }
 }
 
 /// Looks at everything in `images` and `sources` that planning will look at. They record what they are asked; the

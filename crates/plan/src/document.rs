@@ -238,9 +238,13 @@ impl Text {
         let text = text.as_ref();
         match text.to_str() {
             Some(text) => Self::String(text.to_owned()),
-            None => {
-                Self::Bytes { hex: text.as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect() }
-            }
+            None => Self::Bytes {
+                hex: text
+                    .as_encoded_bytes()
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect(),
+            },
         }
     }
 
@@ -250,15 +254,23 @@ impl Text {
         match self {
             Self::String(text) => text.chars().flat_map(shown_char).collect(),
             Self::Bytes { hex } => {
-                let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).unwrap_or(b'?');
-                hex.as_bytes().chunks(2).map(|pair| byte(pair).escape_ascii().to_string()).collect()
+                let byte =
+                    |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).unwrap_or(b'?');
+                hex.as_bytes()
+                    .chunks(2)
+                    .map(|pair| byte(pair).escape_ascii().to_string())
+                    .collect()
             }
         }
     }
 }
 
 fn shown_char(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+    if c.is_control() {
+        c.escape_default().collect()
+    } else {
+        vec![c]
+    }
 }
 
 fn texts(texts: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<Text> {
@@ -273,7 +285,11 @@ impl From<&PodPlan> for Document {
             version: DOCUMENT_VERSION,
             profile: Profile::DEFAULT.name.into(),
             apps: plan.apps.iter().map(|app| app_of(app, plan)).collect(),
-            volumes: plan.volumes.iter().map(|volume| volume_of(volume, plan)).collect(),
+            volumes: plan
+                .volumes
+                .iter()
+                .map(|volume| volume_of(volume, plan))
+                .collect(),
             mounts: plan.mounts.iter().map(mount_of).collect(),
             hypervisor: Hypervisor {
                 kind: "qemu".into(),
@@ -295,7 +311,11 @@ impl From<&PodPlan> for Document {
 }
 
 fn shared<'a>(plan: &'a PodPlan, volume: &str) -> Option<&'a SharedVolume> {
-    plan.sharing.as_ref()?.volumes.iter().find(|shared| shared.name.as_str() == volume)
+    plan.sharing
+        .as_ref()?
+        .volumes
+        .iter()
+        .find(|shared| shared.name.as_str() == volume)
 }
 
 fn app_of(app: &AppPlan, plan: &PodPlan) -> App {
@@ -355,12 +375,22 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan) -> Volume {
                 Some(SourceKind::File) => VolumeType::HostFile,
                 _ => VolumeType::HostDirectory,
             };
-            (kind, Some(shared.map_or(&host.source, |shared| &shared.source)), None)
+            (
+                kind,
+                Some(shared.map_or(&host.source, |shared| &shared.source)),
+                None,
+            )
         }
         VolumeKind::Empty(empty) => (VolumeType::Empty, None, empty.size_bytes),
     };
     let transport = shared.and(transport).map(str::to_owned);
-    Volume { name, kind, source: source.map(Text::new), size_bytes, transport }
+    Volume {
+        name,
+        kind,
+        source: source.map(Text::new),
+        size_bytes,
+        transport,
+    }
 }
 
 fn mount_of(mount: &MountUnit) -> Mount {
@@ -417,7 +447,10 @@ impl Document {
                 image: None,
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
-                mounts: mounts.iter().map(|mount| app_mount(mount, &root, false)).collect(),
+                mounts: mounts
+                    .iter()
+                    .map(|mount| app_mount(mount, &root, false))
+                    .collect(),
             }
         };
         let volume = |volume: &isopod_spec::Volume| {
@@ -426,7 +459,13 @@ impl Document {
                 VolumeKind::Empty(_) => (VolumeType::Empty, None),
             };
             let transport = source.is_some().then(|| "9p".to_owned());
-            Volume { name: volume.name.to_string(), kind, source, size_bytes: None, transport }
+            Volume {
+                name: volume.name.to_string(),
+                kind,
+                source,
+                size_bytes: None,
+                transport,
+            }
         };
 
         Document {

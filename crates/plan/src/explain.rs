@@ -17,8 +17,16 @@ pub fn explain(plan: &Document) -> String {
     for app in &plan.apps {
         explain_app(&mut out, app, plan);
     }
-    let first_of_apps = |unit: &str| plan.apps.iter().any(|app| app.mounts.iter().any(|m| m.unit == unit));
-    let own: Vec<_> = plan.mounts.iter().filter(|mount| !first_of_apps(&mount.unit)).collect();
+    let first_of_apps = |unit: &str| {
+        plan.apps
+            .iter()
+            .any(|app| app.mounts.iter().any(|m| m.unit == unit))
+    };
+    let own: Vec<_> = plan
+        .mounts
+        .iter()
+        .filter(|mount| !first_of_apps(&mount.unit))
+        .collect();
     if !own.is_empty() {
         out.push_str("\nmounted before them\n");
     }
@@ -36,7 +44,11 @@ pub fn explain(plan: &Document) -> String {
 fn explain_app(out: &mut String, app: &App, plan: &Document) {
     let _ = writeln!(out, "\napp {}  ({})", app.name, app.unit);
     if let Some(image) = &app.image {
-        let rootfs = if app.readonly_rootfs { ", its root filesystem read-only" } else { "" };
+        let rootfs = if app.readonly_rootfs {
+            ", its root filesystem read-only"
+        } else {
+            ""
+        };
         let _ = writeln!(out, "  image  {image}{rootfs}");
     }
     if let Some(process) = &app.process {
@@ -55,7 +67,12 @@ fn explain_app(out: &mut String, app: &App, plan: &Document) {
         .iter()
         .map(|mount| {
             let volume = plan.volumes.iter().find(|volume| volume.name == mount.volume);
-            [target(mount), from(mount, volume), access(mount.read_only).to_owned(), mount.unit.clone()]
+            [
+                target(mount),
+                from(mount, volume),
+                access(mount.read_only).to_owned(),
+                mount.unit.clone(),
+            ]
         })
         .collect();
     table(out, &rows);
@@ -63,7 +80,11 @@ fn explain_app(out: &mut String, app: &App, plan: &Document) {
 
 fn target(mount: &AppMount) -> String {
     let target = mount.target.shown();
-    if mount.place == mount.target { target } else { format!("{target} (= {})", mount.place.shown()) }
+    if mount.place == mount.target {
+        target
+    } else {
+        format!("{target} (= {})", mount.place.shown())
+    }
 }
 
 fn from(mount: &AppMount, volume: Option<&Volume>) -> String {
@@ -97,14 +118,22 @@ fn access(read_only: ReadOnly) -> &'static str {
 /// A word as a shell would want it, so that blanks can be seen.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/-_.:=+@,%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("{word:?}")
+    }
 }
 
 /// Rows in columns, indented; a long cell pushes only its own row.
 fn table(out: &mut String, rows: &[[String; 4]]) {
     const MOST: usize = 48;
     let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).filter(|width| *width <= MOST).max().unwrap_or(0)
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .filter(|width| *width <= MOST)
+            .max()
+            .unwrap_or(0)
     };
     let widths = [width(0), width(1), width(2)];
     for row in rows {

@@ -202,17 +202,32 @@ impl Fault {
             Fault::NoApps => Some("name an image".into()),
             Fault::DoubledApp(_) => Some("name one of them otherwise with `--name`".into()),
             Fault::DoubledVolume(_) => Some("name one of them otherwise".into()),
-            Fault::MissingVolume { volume, .. } | Fault::UnboundMountPoint { mount_point: volume, .. } => {
-                Some(format!("add `--volume {volume},kind=host,source=/some/path` or `--volume {volume},kind=empty`"))
-            }
+            Fault::MissingVolume { volume, .. }
+            | Fault::UnboundMountPoint {
+                mount_point: volume, ..
+            } => Some(format!(
+                "add `--volume {volume},kind=host,source=/some/path` or `--volume {volume},kind=empty`"
+            )),
             Fault::DoubledTarget { .. } => Some("give one of them another target".into()),
-            Fault::Target { reason: TargetFault::MissingInReadOnly(volume), target, .. } => {
-                Some(format!("create `{}` in volume `{volume}`'s source, or let the app write to that volume", target.display()))
+            Fault::Target {
+                reason: TargetFault::MissingInReadOnly(volume),
+                target,
+                ..
+            } => Some(format!(
+                "create `{}` in volume `{volume}`'s source, or let the app write to that volume",
+                target.display()
+            )),
+            Fault::Target {
+                reason: TargetFault::MissingFile(volume),
+                target,
+                ..
+            } => Some(format!(
+                "create an empty file for `{}` in volume `{volume}`'s source",
+                target.display()
+            )),
+            Fault::CommandNotFound { .. } => {
+                Some("name the program with `--exec`, or correct the image".into())
             }
-            Fault::Target { reason: TargetFault::MissingFile(volume), target, .. } => {
-                Some(format!("create an empty file for `{}` in volume `{volume}`'s source", target.display()))
-            }
-            Fault::CommandNotFound { .. } => Some("name the program with `--exec`, or correct the image".into()),
             Fault::Host { hint, .. } => Some(hint.clone()),
             _ => None,
         }

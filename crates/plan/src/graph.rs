@@ -33,26 +33,51 @@ struct Graph {
 
 impl Graph {
     fn of(plan: &Document) -> Self {
-        let mut graph = Graph { nodes: Vec::new(), edges: Vec::new() };
+        let mut graph = Graph {
+            nodes: Vec::new(),
+            edges: Vec::new(),
+        };
         let mut units: BTreeMap<&str, usize> = BTreeMap::new();
         let mut sources: BTreeMap<String, usize> = BTreeMap::new();
         for mount in &plan.mounts {
-            let before: Vec<usize> = mount.after.iter().filter_map(|unit| units.get(unit.as_str()).copied()).collect();
+            let before: Vec<usize> = mount
+                .after
+                .iter()
+                .filter_map(|unit| units.get(unit.as_str()).copied())
+                .collect();
             let from: Vec<usize> = source(plan, mount, before.is_empty())
                 .into_iter()
                 .map(|(title, detail)| {
                     *sources.entry(title.clone()).or_insert_with(|| {
-                        graph.nodes.push(Node { title, detail, kind: Kind::Source, column: 0 });
+                        graph.nodes.push(Node {
+                            title,
+                            detail,
+                            kind: Kind::Source,
+                            column: 0,
+                        });
                         graph.nodes.len() - 1
                     })
                 })
                 .collect();
             let needs: Vec<usize> = from.into_iter().chain(before).collect();
-            let column = needs.iter().map(|n| graph.nodes[*n].column + 1).max().unwrap_or(1);
-            let kind = if mount.read_only { Kind::ReadOnlyMount } else { Kind::Mount };
+            let column = needs
+                .iter()
+                .map(|n| graph.nodes[*n].column + 1)
+                .max()
+                .unwrap_or(1);
+            let kind = if mount.read_only {
+                Kind::ReadOnlyMount
+            } else {
+                Kind::Mount
+            };
             let access = if mount.read_only { ", read-only" } else { "" };
             let detail = format!("{}{access}", mount.fs_type);
-            graph.nodes.push(Node { title: mount.place.shown(), detail, kind, column });
+            graph.nodes.push(Node {
+                title: mount.place.shown(),
+                detail,
+                kind,
+                column,
+            });
             let node = graph.nodes.len() - 1;
             graph.edges.extend(needs.into_iter().map(|need| (need, node)));
             units.insert(&mount.unit, node);
@@ -60,12 +85,25 @@ impl Graph {
         let last = graph.nodes.iter().map(|node| node.column + 1).max().unwrap_or(0);
         for app in &plan.apps {
             let detail = app.process.as_ref().map(|p| p.argv.join(" ")).unwrap_or_default();
-            graph.nodes.push(Node { title: app.unit.clone(), detail, kind: Kind::App, column: last });
+            graph.nodes.push(Node {
+                title: app.unit.clone(),
+                detail,
+                kind: Kind::App,
+                column: last,
+            });
             let node = graph.nodes.len() - 1;
             // A mount that another mount of the app's needs is drawn through that one.
-            let of_app: Vec<&Mount> = plan.mounts.iter().filter(|m| m.required_by.contains(&app.unit)).collect();
-            let ends = of_app.iter().filter(|m| !of_app.iter().any(|other| other.after.contains(&m.unit)));
-            graph.edges.extend(ends.filter_map(|m| Some((*units.get(m.unit.as_str())?, node))));
+            let of_app: Vec<&Mount> = plan
+                .mounts
+                .iter()
+                .filter(|m| m.required_by.contains(&app.unit))
+                .collect();
+            let ends = of_app
+                .iter()
+                .filter(|m| !of_app.iter().any(|other| other.after.contains(&m.unit)));
+            graph
+                .edges
+                .extend(ends.filter_map(|m| Some((*units.get(m.unit.as_str())?, node))));
         }
         graph
     }
@@ -94,7 +132,8 @@ fn source(plan: &Document, mount: &Mount, first: bool) -> Option<(String, String
 #[must_use]
 pub fn dot(plan: &Document) -> String {
     let graph = Graph::of(plan);
-    let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+    let mut out =
+        String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     for (i, node) in graph.nodes.iter().enumerate() {
         let style = match node.kind {
@@ -103,7 +142,12 @@ pub fn dot(plan: &Document) -> String {
             Kind::ReadOnlyMount => ", style=dashed",
             Kind::App => ", style=bold",
         };
-        let _ = writeln!(out, "  n{i} [label=\"{}\\n{}\"{style}];", escape(&node.title), escape(&node.detail));
+        let _ = writeln!(
+            out,
+            "  n{i} [label=\"{}\\n{}\"{style}];",
+            escape(&node.title),
+            escape(&node.detail)
+        );
     }
     for (from, to) in &graph.edges {
         let _ = writeln!(out, "  n{from} -> n{to};");
@@ -131,13 +175,18 @@ pub fn svg(plan: &Document) -> String {
         .map(|node| {
             let row = heights.entry(node.column).or_default();
             *row += 1;
-            (MARGIN + node.column * (BOX_WIDTH + GAP_X), MARGIN + (*row - 1) * (BOX_HEIGHT + GAP_Y))
+            (
+                MARGIN + node.column * (BOX_WIDTH + GAP_X),
+                MARGIN + (*row - 1) * (BOX_HEIGHT + GAP_Y),
+            )
         })
         .collect();
     let columns = heights.keys().max().map_or(1, |column| column + 1);
     let rows = heights.values().max().copied().unwrap_or(1);
-    let (width, height) =
-        (2 * MARGIN + columns * (BOX_WIDTH + GAP_X) - GAP_X, 2 * MARGIN + rows * (BOX_HEIGHT + GAP_Y) - GAP_Y);
+    let (width, height) = (
+        2 * MARGIN + columns * (BOX_WIDTH + GAP_X) - GAP_X,
+        2 * MARGIN + rows * (BOX_HEIGHT + GAP_Y) - GAP_Y,
+    );
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n{STYLE}"
@@ -192,9 +241,14 @@ fn short(text: &str) -> String {
     if count <= TITLE_CHARS {
         return text.to_owned();
     }
-    std::iter::once('…').chain(text.chars().skip(count - TITLE_CHARS + 1)).collect()
+    std::iter::once('…')
+        .chain(text.chars().skip(count - TITLE_CHARS + 1))
+        .collect()
 }
 
 fn xml(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -54,7 +54,15 @@ impl GuestTree {
 
     /// Adds an entry of root's and the directories above it.
     pub fn add(&mut self, path: &Path, kind: EntryKind, mode: u32) {
-        self.insert(path, Entry { kind, mode, uid: 0, gid: 0 });
+        self.insert(
+            path,
+            Entry {
+                kind,
+                mode,
+                uid: 0,
+                gid: 0,
+            },
+        );
     }
 
     /// Adds an entry and, of root's and with `0o755`, the directories above it.
@@ -63,7 +71,15 @@ impl GuestTree {
             if self.entries.contains_key(parent) {
                 break;
             }
-            self.entries.insert(parent.to_owned(), Entry { kind: EntryKind::Directory, mode: 0o755, uid: 0, gid: 0 });
+            self.entries.insert(
+                parent.to_owned(),
+                Entry {
+                    kind: EntryKind::Directory,
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                },
+            );
         }
         self.entries.insert(path.to_owned(), entry);
     }

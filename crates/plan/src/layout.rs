@@ -125,8 +125,9 @@ mod tests {
     #[test]
     fn disks_are_named_as_linux_names_them() {
         let name = |i| disk_device(i).display().to_string();
-        assert_eq!([name(0), name(25), name(26), name(701), name(702)], [
-            "/dev/vda", "/dev/vdz", "/dev/vdaa", "/dev/vdzz", "/dev/vdaaa"
-        ]);
+        assert_eq!(
+            [name(0), name(25), name(26), name(701), name(702)],
+            ["/dev/vda", "/dev/vdz", "/dev/vdaa", "/dev/vdzz", "/dev/vdaaa"]
+        );
     }
 }

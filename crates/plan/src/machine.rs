@@ -17,16 +17,48 @@ pub const PCI_SLOTS: usize = 28;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
 const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
-    (When::Always, "console=ttyS0", "what the kernel and systemd say goes to the console's file"),
-    (When::Always, "quiet", "each line costs milliseconds at the emulated serial port"),
-    (When::Always, "panic=-1", "a panic reboots at once, and -no-reboot ends QEMU"),
+    (
+        When::Always,
+        "console=ttyS0",
+        "what the kernel and systemd say goes to the console's file",
+    ),
+    (
+        When::Always,
+        "quiet",
+        "each line costs milliseconds at the emulated serial port",
+    ),
+    (
+        When::Always,
+        "panic=-1",
+        "a panic reboots at once, and -no-reboot ends QEMU",
+    ),
     (When::Always, "cryptomgr.notests", "250 ms of self-tests"),
     (When::Always, "random.trust_cpu=on", "no wait for entropy"),
-    (When::Always, "8250.nr_uarts=1", "no probing for serial ports that are not there"),
-    (When::Always, "systemd.unified_cgroup_hierarchy=1", "cgroup v2, whatever the distribution's default"),
-    (When::Always, "no_timer_check", "the check fails on a busy host, and the clock is QEMU's"),
-    (When::OneCpu, "noreplace-smp", "150 ms of patching lock prefixes, which one CPU does not need"),
-    (When::OneEmulatedCpu, "nolapic_timer", "110 ms of calibration; the HPET drives the clock then"),
+    (
+        When::Always,
+        "8250.nr_uarts=1",
+        "no probing for serial ports that are not there",
+    ),
+    (
+        When::Always,
+        "systemd.unified_cgroup_hierarchy=1",
+        "cgroup v2, whatever the distribution's default",
+    ),
+    (
+        When::Always,
+        "no_timer_check",
+        "the check fails on a busy host, and the clock is QEMU's",
+    ),
+    (
+        When::OneCpu,
+        "noreplace-smp",
+        "150 ms of patching lock prefixes, which one CPU does not need",
+    ),
+    (
+        When::OneEmulatedCpu,
+        "nolapic_timer",
+        "110 ms of calibration; the HPET drives the clock then",
+    ),
 ];
 
 /// The machines that a kernel parameter is for.
@@ -46,14 +78,21 @@ pub fn kernel_parameters(cpus: u32, accel: Accelerator) -> String {
         When::OneEmulatedCpu => cpus == 1 && accel == Accelerator::Tcg,
     };
     let parameters = KERNEL_PARAMETERS.iter().filter(|(when, ..)| applies(*when));
-    parameters.map(|(_, parameter, _)| *parameter).collect::<Vec<_>>().join(" ")
+    parameters
+        .map(|(_, parameter, _)| *parameter)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The board, with what no guest here uses switched off.
 #[must_use]
 pub fn board(accel: Accelerator) -> qemu::Machine {
     let options = "vmport=off,smm=off,sata=off,smbus=off,i8042=off,graphics=off,usb=off";
-    qemu::Machine { board: "q35", options, accel }
+    qemu::Machine {
+        board: "q35",
+        options,
+        accel,
+    }
 }
 
 /// The CPU. Emulated string instructions go byte by byte; without these two flags the guest uses others.
@@ -124,9 +163,22 @@ pub struct SharedVolume {
 impl SharedVolume {
     /// The volume that shares what `volume` says.
     #[must_use]
-    pub fn new(name: &VolumeName, volume: &HostVolume, source: PathBuf, kind: SourceKind, read_only: bool) -> Self {
+    pub fn new(
+        name: &VolumeName,
+        volume: &HostVolume,
+        source: PathBuf,
+        kind: SourceKind,
+        read_only: bool,
+    ) -> Self {
         let (recursive, propagation) = (volume.recursive, volume.propagation);
-        Self { name: name.clone(), source, kind, read_only, recursive, propagation }
+        Self {
+            name: name.clone(),
+            source,
+            kind,
+            read_only,
+            recursive,
+            propagation,
+        }
     }
 
     /// The tag of its own share, where it has one: at most 31 bytes (9p's limit; virtiofs allows 36).
@@ -147,7 +199,9 @@ pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {
     if name.len() <= max_bytes {
         return name.to_owned();
     }
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     format!("{}-{hash:08x}", &name[..max_bytes - 9])
 }
 
@@ -171,19 +225,30 @@ pub fn sharing(
     };
     let transport = transport(machine.transport, host, layout).map_err(|fault| vec![fault])?;
     let faults: Vec<Fault> = match (layout, &host.namespaces) {
-        (ShareLayout::OnePerVolume, Namespaces::Unavailable(reason)) => {
-            volumes.iter().filter_map(|volume| unbindable(volume, reason)).collect()
-        }
+        (ShareLayout::OnePerVolume, Namespaces::Unavailable(reason)) => volumes
+            .iter()
+            .filter_map(|volume| unbindable(volume, reason))
+            .collect(),
         _ => Vec::new(),
     };
-    let faults = if layout == ShareLayout::OnePerVolume { [faults, doubled_tags(&volumes)].concat() } else { faults };
+    let faults = if layout == ShareLayout::OnePerVolume {
+        [faults, doubled_tags(&volumes)].concat()
+    } else {
+        faults
+    };
     if !faults.is_empty() {
         return Err(faults);
     }
     if let (Namespaces::Unavailable(reason), ShareLayout::OnePerPod) = (&host.namespaces, profile.shares) {
-        notices.push(format!("every volume is a device of its own: there is no mount namespace here: {reason}"));
+        notices.push(format!(
+            "every volume is a device of its own: there is no mount namespace here: {reason}"
+        ));
     }
-    Ok(Some(Sharing { transport, layout, volumes }))
+    Ok(Some(Sharing {
+        transport,
+        layout,
+        volumes,
+    }))
 }
 
 fn doubled_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
@@ -192,7 +257,10 @@ fn doubled_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
     doubled
         .map(|volume| Fault::Volume {
             volume: volume.name.clone(),
-            reason: format!("its tag `{}` is another volume's too; name it otherwise", volume.tag()),
+            reason: format!(
+                "its tag `{}` is another volume's too; name it otherwise",
+                volume.tag()
+            ),
         })
         .collect()
 }
@@ -200,27 +268,44 @@ fn doubled_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
 /// Why a volume cannot be shared without a mount namespace.
 fn unbindable(volume: &SharedVolume, reason: &str) -> Option<Fault> {
     let what = match volume {
-        SharedVolume { kind: SourceKind::File, .. } => "a file as source",
+        SharedVolume {
+            kind: SourceKind::File,
+            ..
+        } => "a file as source",
         SharedVolume { recursive: false, .. } => "`recursive=false`",
-        SharedVolume { propagation: Propagation::Rslave, .. } => "`propagation=rslave`",
+        SharedVolume {
+            propagation: Propagation::Rslave,
+            ..
+        } => "`propagation=rslave`",
         _ => return None,
     };
     let reason = format!("{what} needs a mount namespace, and there is none here: {reason}");
-    Some(Fault::Volume { volume: volume.name.clone(), reason })
+    Some(Fault::Volume {
+        volume: volume.name.clone(),
+        reason,
+    })
 }
 
 fn transport(asked: ShareTransport, host: &HostFacts, layout: ShareLayout) -> Result<Transport, Fault> {
     let has = |module: &str| host.guest.modules.contains(module);
-    let virtiofsd = host.virtiofsd.clone().filter(|_| layout == ShareLayout::OnePerPod);
+    let virtiofsd = host
+        .virtiofsd
+        .clone()
+        .filter(|_| layout == ShareLayout::OnePerPod);
     match (asked, virtiofsd) {
         (ShareTransport::Auto | ShareTransport::Virtiofs, Some(daemon)) if has("virtiofs") => {
             Ok(Transport::Virtiofs(daemon))
         }
         (ShareTransport::Virtiofs, daemon) => Err(no_virtiofs(host, layout, daemon.is_some())),
-        (ShareTransport::Auto | ShareTransport::NineP, _) if has("9pnet_virtio") && has("9p") => Ok(Transport::NineP),
+        (ShareTransport::Auto | ShareTransport::NineP, _) if has("9pnet_virtio") && has("9p") => {
+            Ok(Transport::NineP)
+        }
         (ShareTransport::NineP, _) => Err(Fault::Host {
             what: "cannot share volumes over 9p".into(),
-            reason: format!("the kernel {} has no 9p (Debian's cloud kernels leave it out)", host.guest.release),
+            reason: format!(
+                "the kernel {} has no 9p (Debian's cloud kernels leave it out)",
+                host.guest.release
+            ),
             hint: "install `linux-image-amd64`, or share over virtiofs".into(),
         }),
         (ShareTransport::Auto, _) => Err(Fault::Host {
@@ -236,18 +321,31 @@ fn transport(asked: ShareTransport, host: &HostFacts, layout: ShareLayout) -> Re
 
 fn no_virtiofs(host: &HostFacts, layout: ShareLayout, daemon: bool) -> Fault {
     let (reason, hint) = if layout == ShareLayout::OnePerVolume && host.virtiofsd.is_some() {
-        ("it needs a mount namespace, and there is none here".into(), "share over 9p: `--transport 9p`")
+        (
+            "it needs a mount namespace, and there is none here".into(),
+            "share over 9p: `--transport 9p`",
+        )
     } else if daemon {
-        (format!("the kernel {} has no virtiofs", host.guest.release), "share over 9p: `--transport 9p`")
+        (
+            format!("the kernel {} has no virtiofs", host.guest.release),
+            "share over 9p: `--transport 9p`",
+        )
     } else if host.user == HostUser::Root {
-        ("no virtiofsd was found".into(), "install Debian's `qemu-system-common`, or `cargo install virtiofsd`")
+        (
+            "no virtiofsd was found".into(),
+            "install Debian's `qemu-system-common`, or `cargo install virtiofsd`",
+        )
     } else {
         (
             "no virtiofsd that works without root was found (Debian 12's own does not)".into(),
             "`cargo install virtiofsd`, or share over 9p: `--transport 9p`",
         )
     };
-    Fault::Host { what: "cannot share volumes over virtiofs".into(), reason, hint: hint.into() }
+    Fault::Host {
+        what: "cannot share volumes over virtiofs".into(),
+        reason,
+        hint: hint.into(),
+    }
 }
 
 /// The options with which the guest mounts a share.
@@ -292,7 +390,12 @@ impl VirtiofsdCommand {
                 shared_dir.push(shared);
                 // File handles would save descriptors, but the program (1.14) opens mount points by the text of mountinfo
                 // as it stands there, escaped: a blank in a path made every volume fail. It raises its limit instead.
-                let options = ["--inode-file-handles=never", "--cache=auto", "--xattr", "--announce-submounts"];
+                let options = [
+                    "--inode-file-handles=never",
+                    "--cache=auto",
+                    "--xattr",
+                    "--announce-submounts",
+                ];
                 let options = options.map(OsString::from);
                 let first = ["--fd=0".into(), shared_dir, format!("--sandbox={sandbox}").into()];
                 first.into_iter().chain(options).collect()
@@ -377,26 +480,56 @@ pub fn qemu(
     sharing: Option<&Sharing>,
     disks: &[Disk],
 ) -> Result<Qemu, Fault> {
-    let mut chardevs = vec![Chardev { id: "agent", path: layout::AGENT_SOCKET.into() }];
+    let mut chardevs = vec![Chardev {
+        id: "agent",
+        path: layout::AGENT_SOCKET.into(),
+    }];
     let mut fsdevs = Vec::new();
-    let port = vec![("chardev", "agent".to_owned()), ("name", layout::AGENT_PORT.to_owned())];
+    let port = vec![
+        ("chardev", "agent".to_owned()),
+        ("name", layout::AGENT_PORT.to_owned()),
+    ];
     let mut devices = vec![
-        Device { driver: "virtio-serial-pci", properties: vec![] },
-        Device { driver: "virtserialport", properties: port },
+        Device {
+            driver: "virtio-serial-pci",
+            properties: vec![],
+        },
+        Device {
+            driver: "virtserialport",
+            properties: port,
+        },
     ];
     for i in 0..disks.len() {
-        devices.push(Device { driver: "virtio-blk-pci", properties: vec![("drive", format!("disk{i}"))] });
+        devices.push(Device {
+            driver: "virtio-blk-pci",
+            properties: vec![("drive", format!("disk{i}"))],
+        });
     }
     match sharing {
-        Some(Sharing { transport: Transport::Virtiofs(_), .. }) => {
-            chardevs.push(Chardev { id: "share", path: layout::VIRTIOFSD_SOCKET.into() });
-            let properties = vec![("chardev", "share".to_owned()), ("tag", layout::SHARE_TAG.to_owned())];
-            devices.push(Device { driver: "vhost-user-fs-pci", properties });
+        Some(Sharing {
+            transport: Transport::Virtiofs(_),
+            ..
+        }) => {
+            chardevs.push(Chardev {
+                id: "share",
+                path: layout::VIRTIOFSD_SOCKET.into(),
+            });
+            let properties = vec![
+                ("chardev", "share".to_owned()),
+                ("tag", layout::SHARE_TAG.to_owned()),
+            ];
+            devices.push(Device {
+                driver: "vhost-user-fs-pci",
+                properties,
+            });
         }
         Some(sharing) => {
             for (fsdev, tag) in nine_p(sharing, host.user) {
                 let properties = vec![("fsdev", fsdev.id.clone()), ("mount_tag", tag)];
-                devices.push(Device { driver: "virtio-9p-pci", properties });
+                devices.push(Device {
+                    driver: "virtio-9p-pci",
+                    properties,
+                });
                 fsdevs.push(fsdev);
             }
         }
@@ -435,7 +568,12 @@ fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
     match sharing.layout {
         ShareLayout::OnePerPod => {
             let path = Path::new(layout::HOST_SHARE_DIR).to_owned();
-            let fsdev = Fsdev { id: "share".into(), path, security_model, read_only: all_read_only };
+            let fsdev = Fsdev {
+                id: "share".into(),
+                path,
+                security_model,
+                read_only: all_read_only,
+            };
             vec![(fsdev, layout::SHARE_TAG.to_owned())]
         }
         ShareLayout::OnePerVolume => sharing
@@ -444,7 +582,15 @@ fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
             .enumerate()
             .map(|(i, volume)| {
                 let (path, read_only) = (volume.source.clone(), volume.read_only);
-                (Fsdev { id: format!("share{i}"), path, security_model, read_only }, volume.tag())
+                (
+                    Fsdev {
+                        id: format!("share{i}"),
+                        path,
+                        security_model,
+                        read_only,
+                    },
+                    volume.tag(),
+                )
             })
             .collect(),
     }
@@ -457,7 +603,9 @@ fn check_slots(devices: &[Device]) -> Result<(), Fault> {
     }
     Err(Fault::Host {
         what: "cannot give the machine all its devices".into(),
-        reason: format!("the pod needs {used}, one for each image and each share of its own, and {PCI_SLOTS} fit"),
+        reason: format!(
+            "the pod needs {used}, one for each image and each share of its own, and {PCI_SLOTS} fit"
+        ),
         hint: "split the pod, or let apps share an image".into(),
     })
 }

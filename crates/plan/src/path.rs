@@ -115,12 +115,20 @@ pub fn resolve(tree: &(impl Lookup + ?Sized), path: &Path) -> Result<Resolved, R
             continue;
         }
         match &node {
-            Some(Node { kind: NodeKind::Directory, .. }) | None => {}
+            Some(Node {
+                kind: NodeKind::Directory,
+                ..
+            })
+            | None => {}
             Some(_) => return Err(ResolveError::NotADirectory(at)),
         }
         let next = at.join(&name);
         let found = if node.is_some() { tree.node(&next) } else { None };
-        if let Some(Node { kind: NodeKind::Symlink(target), .. }) = &found {
+        if let Some(Node {
+            kind: NodeKind::Symlink(target),
+            ..
+        }) = &found
+        {
             links += 1;
             if links > MAX_LINKS {
                 return Err(ResolveError::Loop(next));
@@ -139,10 +147,19 @@ pub fn resolve(tree: &(impl Lookup + ?Sized), path: &Path) -> Result<Resolved, R
         }
         node = found;
     }
-    Ok(Resolved { path: at, node, existing })
+    Ok(Resolved {
+        path: at,
+        node,
+        existing,
+    })
 }
 
-const ROOT: Node = Node { kind: NodeKind::Directory, mode: 0o755, uid: 0, gid: 0 };
+const ROOT: Node = Node {
+    kind: NodeKind::Directory,
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+};
 
 /// The components of `path` that matter, last first.
 fn components(path: &Path) -> Vec<PathBuf> {
@@ -168,7 +185,10 @@ pub fn below(root: &Path, path: &Path) -> PathBuf {
 
 /// The paths from `/` (left out) down to `path` itself.
 pub fn ancestors_down(path: &Path) -> impl Iterator<Item = &Path> {
-    let mut all: Vec<&Path> = path.ancestors().filter(|p| p.as_os_str() != OsStr::new("/")).collect();
+    let mut all: Vec<&Path> = path
+        .ancestors()
+        .filter(|p| p.as_os_str() != OsStr::new("/"))
+        .collect();
     all.reverse();
     all.into_iter()
 }
@@ -184,7 +204,20 @@ mod tests {
     }
 
     fn tree(entries: &[(&str, NodeKind)]) -> Tree {
-        Tree(entries.iter().map(|(p, k)| (p.into(), Node { kind: k.clone(), ..dir() })).collect())
+        Tree(
+            entries
+                .iter()
+                .map(|(p, k)| {
+                    (
+                        p.into(),
+                        Node {
+                            kind: k.clone(),
+                            ..dir()
+                        },
+                    )
+                })
+                .collect(),
+        )
     }
 
     fn link(to: &str) -> NodeKind {
@@ -193,7 +226,11 @@ mod tests {
 
     fn at(tree: &Tree, path: &str) -> String {
         match resolve(tree, Path::new(path)) {
-            Ok(r) => format!("{}{}", r.path.display(), if r.node.is_some() { "" } else { " new" }),
+            Ok(r) => format!(
+                "{}{}",
+                r.path.display(),
+                if r.node.is_some() { "" } else { " new" }
+            ),
             Err(e) => e.to_string(),
         }
     }

@@ -86,16 +86,33 @@ pub fn plan(spec: &PodSpec, facts: &Facts) -> Result<PodPlan, PlanError> {
     let sources: BTreeMap<VolumeName, Source<'_>> = facts
         .sources
         .iter()
-        .map(|(name, source)| (name.clone(), Source { kind: source.kind, tree: &source.tree as &dyn Lookup }))
+        .map(|(name, source)| {
+            (
+                name.clone(),
+                Source {
+                    kind: source.kind,
+                    tree: &source.tree as &dyn Lookup,
+                },
+            )
+        })
         .collect();
-    let images: Vec<Option<&dyn Lookup>> =
-        facts.apps.iter().map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup)).collect();
+    let images: Vec<Option<&dyn Lookup>> = facts
+        .apps
+        .iter()
+        .map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
+        .collect();
     let profile = Profile::DEFAULT;
     let decided = decide::decide(spec, facts, &images, &sources, &profile, &mut notices);
     let (decided, table) = decided.map_err(|faults| PlanError { faults })?;
-    Planner { spec, facts, decided: &decided, table: &table, profile }
-        .plan(notices)
-        .map_err(|faults| PlanError { faults })
+    Planner {
+        spec,
+        facts,
+        decided: &decided,
+        table: &table,
+        profile,
+    }
+    .plan(notices)
+    .map_err(|faults| PlanError { faults })
 }
 
 /// The inputs of the second half, in which nothing is looked up any more.
@@ -109,11 +126,22 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn plan(&self, mut notices: Vec<String>) -> Result<PodPlan, Vec<Fault>> {
-        let used: HashSet<&VolumeName> = self.decided.iter().flat_map(|d| &d.mounts).map(|m| &m.volume).collect();
+        let used: HashSet<&VolumeName> = self
+            .decided
+            .iter()
+            .flat_map(|d| &d.mounts)
+            .map(|m| &m.volume)
+            .collect();
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         let shared = self.shared_volumes(&mut notices);
-        let sharing = machine::sharing(&self.spec.machine, &self.facts.host, shared, &self.profile, &mut notices);
+        let sharing = machine::sharing(
+            &self.spec.machine,
+            &self.facts.host,
+            shared,
+            &self.profile,
+            &mut notices,
+        );
         let sharing = sharing.map_err(|found| faults.extend(found)).unwrap_or_default();
         let accel = machine::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
         let (accel, sharing) = match accel {
@@ -127,25 +155,52 @@ impl Planner<'_> {
         let (apps, images) = self.apps();
         let mounts = self.mounts(&apps, sharing.as_ref(), &disk_volumes);
         let early_mounts = early_mounts(&apps, images.len());
-        let images_disks = (0..images.len()).map(|i| Disk { file: layout::host_image(i), read_only: true });
-        let volume_disks =
-            disk_volumes.iter().map(|disk| Disk { file: layout::host_disk(&disk.name), read_only: false });
+        let images_disks = (0..images.len()).map(|i| Disk {
+            file: layout::host_image(i),
+            read_only: true,
+        });
+        let volume_disks = disk_volumes.iter().map(|disk| Disk {
+            file: layout::host_disk(&disk.name),
+            read_only: false,
+        });
         let disks: Vec<Disk> = images_disks.chain(volume_disks).collect();
-        let qemu = machine::qemu(&self.spec.machine, accel, &self.facts.host, sharing.as_ref(), &disks);
+        let qemu = machine::qemu(
+            &self.spec.machine,
+            accel,
+            &self.facts.host,
+            sharing.as_ref(),
+            &disks,
+        );
         let qemu = qemu.map_err(|fault| vec![fault])?;
         let config = guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
         let mut guest = self.guest_tree(&apps, &mounts, &config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {
-            guest.symlink(&layout::disk_link(&disk.name), layout::disk_device(images.len() + i));
+            guest.symlink(
+                &layout::disk_link(&disk.name),
+                layout::disk_device(images.len() + i),
+            );
         }
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
-            Transport::Virtiofs(daemon) => {
-                Some(VirtiofsdCommand { daemon: daemon.clone(), user: self.facts.host.user })
-            }
+            Transport::Virtiofs(daemon) => Some(VirtiofsdCommand {
+                daemon: daemon.clone(),
+                user: self.facts.host.user,
+            }),
             Transport::NineP => None,
         });
         let volumes = self.table.iter().cloned().collect();
-        Ok(PodPlan { apps, volumes, sharing, images, disk_volumes, early_mounts, mounts, guest, qemu, virtiofsd, notices })
+        Ok(PodPlan {
+            apps,
+            volumes,
+            sharing,
+            images,
+            disk_volumes,
+            early_mounts,
+            mounts,
+            guest,
+            qemu,
+            virtiofsd,
+            notices,
+        })
     }
 
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.
@@ -167,7 +222,9 @@ impl Planner<'_> {
                 notices.push(format!("volume `{}` is mounted by no app", volume.name));
                 continue;
             };
-            let VolumeKind::Host(host) = &volume.kind else { continue };
+            let VolumeKind::Host(host) = &volume.kind else {
+                continue;
+            };
             for app in read_only_apps.iter().filter(|_| *written) {
                 notices.push(format!(
                     "volume `{}` is read-only for app `{app}` by the guest alone, since another mount of it is writable",
@@ -212,7 +269,10 @@ impl Planner<'_> {
             let Some(facts) = &facts.image else { continue };
             let known = images.iter().position(|image| image.rootfs == facts.rootfs);
             let image = known.unwrap_or_else(|| {
-                images.push(ImagePlan { id: facts.id.clone(), rootfs: facts.rootfs.clone() });
+                images.push(ImagePlan {
+                    id: facts.id.clone(),
+                    rootfs: facts.rootfs.clone(),
+                });
                 images.len() - 1
             });
             apps.push(AppPlan {
@@ -230,11 +290,14 @@ impl Planner<'_> {
 
     /// Every mount unit of the guest: shares, sized volumes, and each app's volumes.
     fn mounts(&self, apps: &[AppPlan], sharing: Option<&Sharing>, disks: &[DiskVolume]) -> Vec<MountUnit> {
-        let mut mounts: Vec<MountUnit> = sharing.map(|sharing| share_mounts(sharing, apps)).unwrap_or_default();
+        let mut mounts: Vec<MountUnit> = sharing
+            .map(|sharing| share_mounts(sharing, apps))
+            .unwrap_or_default();
         mounts.extend(self.table.iter().filter_map(|volume| sized_mount(volume, apps)));
         mounts.extend(disks.iter().map(|disk| disk_mount(disk, apps)));
         // Places are unique in the guest, and a mount's parent is the nearest place above it.
-        let mut units: HashMap<PathBuf, String> = mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
+        let mut units: HashMap<PathBuf, String> =
+            mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
         let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
         for app in apps {
             for mount in &app.mounts {
@@ -269,11 +332,17 @@ impl Planner<'_> {
             add_empty_volume(&mut tree, volume);
         }
         for (app, facts) in apps.iter().zip(&self.facts.apps) {
-            self.add_mount_points(&mut tree, app, facts.image.as_ref().map(|image| &image.tree as &dyn Lookup));
+            self.add_mount_points(
+                &mut tree,
+                app,
+                facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
+            );
         }
         write_user_database(&mut tree, apps);
         for mount in mounts {
-            mount.write(&self.profile, &mut tree).map_err(|reason| unwritable(mount, &reason))?;
+            mount
+                .write(&self.profile, &mut tree)
+                .map_err(|reason| unwritable(mount, &reason))?;
         }
         for app in apps {
             let unit = AppUnit {
@@ -281,10 +350,18 @@ impl Planner<'_> {
                 process: &app.process,
                 stdin: app.stdin,
                 rootfs: app.rootfs,
-                mounts: mounts.iter().filter(|m| m.required_by.contains(&app.unit)).collect(),
+                mounts: mounts
+                    .iter()
+                    .filter(|m| m.required_by.contains(&app.unit))
+                    .collect(),
             };
             let app = app.name.clone();
-            unit.write(&mut tree).map_err(|e| vec![Fault::App { app, reason: e.to_string() }])?;
+            unit.write(&mut tree).map_err(|e| {
+                vec![Fault::App {
+                    app,
+                    reason: e.to_string(),
+                }]
+            })?;
         }
         let json = serde_json::to_string_pretty(config).unwrap_or_default();
         tree.file(Path::new(layout::POD_CONFIG), json + "\n", 0o600);
@@ -300,17 +377,26 @@ impl Planner<'_> {
         if let Some(image) = image {
             copy_attributes(tree, &upper, Path::new("/"), image);
         }
-        let fixed = ROOT_DIRECTORIES.iter().map(|dir| (PathBuf::from(dir), SourceKind::Directory));
+        let fixed = ROOT_DIRECTORIES
+            .iter()
+            .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
         let start = std::iter::once((self.working_place(app, image), SourceKind::Directory));
         let places = app.mounts.iter().map(|m| (m.place.clone(), m.kind));
-        let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (m.place.as_path(), m)).collect();
+        let by_place: HashMap<&Path, &VolumeMount> =
+            app.mounts.iter().map(|m| (m.place.as_path(), m)).collect();
         for (place, kind) in fixed.chain(start).chain(places) {
-            let parent = place.ancestors().skip(1).find_map(|above| by_place.get(above).copied());
+            let parent = place
+                .ancestors()
+                .skip(1)
+                .find_map(|above| by_place.get(above).copied());
             match parent {
                 None => add_place(tree, &upper, &place, kind, image),
                 Some(parent) if self.table.is_seeded(&parent.volume) => {
                     let root = layout::empty_volume(&parent.volume).join(&parent.sub_path);
-                    let inner = place.strip_prefix(&parent.place).map(|p| Path::new("/").join(p)).unwrap_or_default();
+                    let inner = place
+                        .strip_prefix(&parent.place)
+                        .map(|p| Path::new("/").join(p))
+                        .unwrap_or_default();
                     add_place(tree, &root, &inner, kind, None);
                 }
                 Some(_) => {}
@@ -318,7 +404,13 @@ impl Planner<'_> {
         }
         for mount in app.mounts.iter().filter(|m| self.table.is_seeded(&m.volume)) {
             let inner = Path::new("/").join(&mount.sub_path);
-            add_place(tree, &layout::empty_volume(&mount.volume), &inner, mount.kind, None);
+            add_place(
+                tree,
+                &layout::empty_volume(&mount.volume),
+                &inner,
+                mount.kind,
+                None,
+            );
         }
     }
 
@@ -338,7 +430,10 @@ fn nearest(units: &HashMap<PathBuf, String>, path: &Path) -> Option<String> {
 }
 
 /// The empty volumes that are kept on disk and that some app mounts.
-fn disk_volumes<'a>(volumes: impl Iterator<Item = &'a Volume>, used: &HashSet<&VolumeName>) -> Vec<DiskVolume> {
+fn disk_volumes<'a>(
+    volumes: impl Iterator<Item = &'a Volume>,
+    used: &HashSet<&VolumeName>,
+) -> Vec<DiskVolume> {
     let of_volume = |volume: &Volume| match &volume.kind {
         VolumeKind::Empty(empty) if empty.medium == Medium::Disk => Some(DiskVolume {
             name: volume.name.clone(),
@@ -349,15 +444,24 @@ fn disk_volumes<'a>(volumes: impl Iterator<Item = &'a Volume>, used: &HashSet<&V
         }),
         _ => None,
     };
-    volumes.filter(|volume| used.contains(&volume.name)).filter_map(of_volume).collect()
+    volumes
+        .filter(|volume| used.contains(&volume.name))
+        .filter_map(of_volume)
+        .collect()
 }
 
 /// What stands against volumes on disk on this host.
 fn disk_faults(disks: &[DiskVolume], mkfs: bool) -> Vec<Fault> {
-    let small = disks.iter().filter(|disk| disk.size_bytes < machine::MIN_DISK_BYTES).map(|disk| Fault::Volume {
-        volume: disk.name.clone(),
-        reason: format!("{} bytes are too few for a file system; 8m is the least on disk", disk.size_bytes),
-    });
+    let small = disks
+        .iter()
+        .filter(|disk| disk.size_bytes < machine::MIN_DISK_BYTES)
+        .map(|disk| Fault::Volume {
+            volume: disk.name.clone(),
+            reason: format!(
+                "{} bytes are too few for a file system; 8m is the least on disk",
+                disk.size_bytes
+            ),
+        });
     let missing = (!mkfs && !disks.is_empty()).then(|| Fault::Host {
         what: "cannot keep volumes on disk".into(),
         reason: "`mkfs.ext4` and `debugfs` were not found".into(),
@@ -368,7 +472,11 @@ fn disk_faults(disks: &[DiskVolume], mkfs: bool) -> Vec<Fault> {
 
 /// The file system of a volume on disk.
 fn disk_mount(disk: &DiskVolume, apps: &[AppPlan]) -> MountUnit {
-    let mut mount = MountUnit::new(layout::disk_link(&disk.name), layout::empty_volume(&disk.name), "ext4");
+    let mut mount = MountUnit::new(
+        layout::disk_link(&disk.name),
+        layout::empty_volume(&disk.name),
+        "ext4",
+    );
     mount.options = vec!["private".into()];
     let uses = |app: &&AppPlan| app.mounts.iter().any(|m| m.volume == disk.name);
     mount.required_by = apps.iter().filter(uses).map(|app| app.unit.clone()).collect();
@@ -387,8 +495,16 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
             let mut mount = MountUnit::new(layout::SHARE_TAG, layout::SHARE_DIR, fs_type);
             mount.options = options;
             mount.options.push("private".into());
-            let shared: HashSet<String> = sharing.volumes.iter().flat_map(|volume| users(&volume.name)).collect();
-            mount.required_by = apps.iter().map(|app| app.unit.clone()).filter(|unit| shared.contains(unit)).collect();
+            let shared: HashSet<String> = sharing
+                .volumes
+                .iter()
+                .flat_map(|volume| users(&volume.name))
+                .collect();
+            mount.required_by = apps
+                .iter()
+                .map(|app| app.unit.clone())
+                .filter(|unit| shared.contains(unit))
+                .collect();
             vec![mount]
         }
         ShareLayout::OnePerVolume => {
@@ -425,11 +541,22 @@ fn users_of(apps: &[AppPlan]) -> HashMap<VolumeName, Vec<String>> {
 
 /// The tmpfs that bounds an empty volume with a size.
 fn sized_mount(volume: &Volume, apps: &[AppPlan]) -> Option<MountUnit> {
-    let VolumeKind::Empty(empty) = &volume.kind else { return None };
+    let VolumeKind::Empty(empty) = &volume.kind else {
+        return None;
+    };
     let size = empty.size_bytes.filter(|_| empty.medium == Medium::Memory)?;
     let mut mount = MountUnit::new("tmpfs", layout::empty_volume(&volume.name), "tmpfs");
-    let (mode, uid, gid) = (empty.mode.unwrap_or(0o755), empty.uid.unwrap_or(0), empty.gid.unwrap_or(0));
-    mount.options = vec![format!("size={size}"), format!("mode={mode:o}"), format!("uid={uid}"), format!("gid={gid}")];
+    let (mode, uid, gid) = (
+        empty.mode.unwrap_or(0o755),
+        empty.uid.unwrap_or(0),
+        empty.gid.unwrap_or(0),
+    );
+    mount.options = vec![
+        format!("size={size}"),
+        format!("mode={mode:o}"),
+        format!("uid={uid}"),
+        format!("gid={gid}"),
+    ];
     let uses = |app: &&AppPlan| app.mounts.iter().any(|m| m.volume == volume.name);
     mount.required_by = apps.iter().filter(uses).map(|app| app.unit.clone()).collect();
     mount.volume = Some(volume.name.clone());
@@ -448,12 +575,21 @@ fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
     };
     let root = |app: &AppPlan| {
         let own = layout::app_dir(&app.name);
-        let (lower, upper, work) = (layout::image_mount(app.image), own.join("upper"), own.join("work"));
+        let (lower, upper, work) = (
+            layout::image_mount(app.image),
+            own.join("upper"),
+            own.join("work"),
+        );
         EarlyMount {
             source: "overlay".into(),
             mount_point: text(layout::app_root(&app.name)),
             fs_type: "overlay".into(),
-            options: format!("lowerdir={},upperdir={},workdir={}", text(lower), text(upper), text(work)),
+            options: format!(
+                "lowerdir={},upperdir={},workdir={}",
+                text(lower),
+                text(upper),
+                text(work)
+            ),
             read_only: app.rootfs == RootfsAccess::ReadOnly,
         }
     };
@@ -484,7 +620,9 @@ fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, 
             continue;
         }
         if image.is_some_and(|image| image.node(dir).is_some()) {
-            image.into_iter().for_each(|image| copy_attributes(tree, root, dir, image));
+            image
+                .into_iter()
+                .for_each(|image| copy_attributes(tree, root, dir, image));
         } else if dir == place && kind == SourceKind::File {
             tree.file(&at, "", 0o644);
         } else {
@@ -494,8 +632,22 @@ fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, 
 }
 
 fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
-    if let Some(Node { kind: NodeKind::Directory, mode, uid, gid }) = image.node(dir) {
-        tree.insert(&path::below(root, dir), Entry { kind: EntryKind::Directory, mode, uid, gid });
+    if let Some(Node {
+        kind: NodeKind::Directory,
+        mode,
+        uid,
+        gid,
+    }) = image.node(dir)
+    {
+        tree.insert(
+            &path::below(root, dir),
+            Entry {
+                kind: EntryKind::Directory,
+                mode,
+                uid,
+                gid,
+            },
+        );
     }
 }
 
@@ -516,9 +668,14 @@ fn write_user_database(tree: &mut GuestTree, apps: &[AppPlan]) {
         65534 => "nobody".to_owned(),
         id => format!("id{id}"),
     };
-    let passwd: String =
-        users.iter().map(|(uid, gid)| format!("{}:x:{uid}:{gid}::/:/bin/false\n", name(*uid))).collect();
-    let group: String = groups.iter().map(|gid| format!("{}:x:{gid}:\n", name(*gid))).collect();
+    let passwd: String = users
+        .iter()
+        .map(|(uid, gid)| format!("{}:x:{uid}:{gid}::/:/bin/false\n", name(*uid)))
+        .collect();
+    let group: String = groups
+        .iter()
+        .map(|gid| format!("{}:x:{gid}:\n", name(*gid)))
+        .collect();
     tree.file(Path::new("/etc/passwd"), passwd, 0o644);
     tree.file(Path::new("/etc/group"), group, 0o644);
 }
@@ -554,7 +711,10 @@ fn guest_config(
     let mut of_app: HashMap<&str, Vec<GuestMount>> = HashMap::new();
     for mount in mounts {
         for unit in &mount.required_by {
-            of_app.entry(unit).or_default().push(guest_mount(mount, fs_type, &shared));
+            of_app
+                .entry(unit)
+                .or_default()
+                .push(guest_mount(mount, fs_type, &shared));
         }
     }
     let is_share = |m: &&MountUnit| Some(m.fs_type.as_str()) == fs_type;
@@ -567,7 +727,10 @@ fn guest_config(
             stdin: app.stdin.then(|| text(&own.join("stdin"))),
             stdout: text(&own.join("stdout")),
             stderr: text(&own.join("stderr")),
-            executable: text(&path::below(&layout::app_root(&app.name), &app.process.executable)),
+            executable: text(&path::below(
+                &layout::app_root(&app.name),
+                &app.process.executable,
+            )),
             mounts: early_mounts
                 .iter()
                 .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
@@ -598,7 +761,10 @@ fn guest_root(mount: &EarlyMount) -> GuestMount {
 
 fn guest_mount(mount: &MountUnit, share_type: Option<&str>, shared: &HashSet<&VolumeName>) -> GuestMount {
     let bind = mount.options.first().is_some_and(|o| o == "bind");
-    let on_host = mount.volume.as_ref().is_some_and(|volume| shared.contains(volume));
+    let on_host = mount
+        .volume
+        .as_ref()
+        .is_some_and(|volume| shared.contains(volume));
     let fs_type = match (bind, on_host) {
         (false, _) => Some(mount.fs_type.clone()),
         (true, true) => share_type.map(str::to_owned),

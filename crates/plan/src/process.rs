@@ -111,19 +111,28 @@ pub fn process_of(
 ) -> Result<Process, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut note = |result: Result<(), String>| {
-        faults.extend(result.err().map(|reason| Fault::App { app: app.name.clone(), reason }));
+        faults.extend(result.err().map(|reason| Fault::App {
+            app: app.name.clone(),
+            reason,
+        }));
     };
     let working_dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
     let working_dir = path::clean(working_dir.map_or(Path::new("/"), PathBuf::as_path));
-    note(unit::path_value(&working_dir).map(drop).map_err(|e| {
-        format!("cannot start in `{}`: {e}", working_dir.display())
-    }));
+    note(
+        unit::path_value(&working_dir)
+            .map(drop)
+            .map_err(|e| format!("cannot start in `{}`: {e}", working_dir.display())),
+    );
     let identity = identity(app, facts, config, view);
     let identity = identity.map_err(|e| note(Err(e))).unwrap_or_default();
     let env = environment(app, facts, config, &identity, notices);
     let env = env.map_err(|e| note(Err(e))).unwrap_or_default();
-    let capabilities = capabilities(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
-    let stop_signal = stop_signal(config.stop_signal.as_deref()).map_err(|e| note(Err(e))).unwrap_or_default();
+    let capabilities = capabilities(app, config)
+        .map_err(|e| note(Err(e)))
+        .unwrap_or_default();
+    let stop_signal = stop_signal(config.stop_signal.as_deref())
+        .map_err(|e| note(Err(e)))
+        .unwrap_or_default();
     let argv = argv(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
     let executable = match argv.first() {
         Some(program) => match executable(&app.name, program, &env, &working_dir, view) {
@@ -136,7 +145,15 @@ pub fn process_of(
         None => PathBuf::new(),
     };
     if faults.is_empty() {
-        Ok(Process { executable, argv, env, identity, working_dir, capabilities, stop_signal })
+        Ok(Process {
+            executable,
+            argv,
+            env,
+            identity,
+            working_dir,
+            capabilities,
+            stop_signal,
+        })
     } else {
         Err(faults)
     }
@@ -145,10 +162,21 @@ pub fn process_of(
 fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) -> Result<Identity, String> {
     let overrides = &app.overrides;
     // A user of the caller's takes the group from the image's database, not from the image's own `USER:GROUP`.
-    let group = if overrides.user.is_some() { None } else { config.group.as_deref() };
-    let (passwd, group_file) =
-        facts.image.as_ref().map_or(("", ""), |image| (image.passwd.as_str(), image.group.as_str()));
-    UserDatabase { passwd, group: group_file, files: view }.identity(
+    let group = if overrides.user.is_some() {
+        None
+    } else {
+        config.group.as_deref()
+    };
+    let (passwd, group_file) = facts
+        .image
+        .as_ref()
+        .map_or(("", ""), |image| (image.passwd.as_str(), image.group.as_str()));
+    UserDatabase {
+        passwd,
+        group: group_file,
+        files: view,
+    }
+    .identity(
         overrides.user.as_deref().or(config.user.as_deref()),
         overrides.group.as_deref().or(group),
         &config.supplementary_gids,
@@ -159,8 +187,15 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
 fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     let args = app.overrides.args.as_deref();
     let argv: Vec<String> = match &app.overrides.exec {
-        Some(exec) => std::iter::once(exec.clone()).chain(args.unwrap_or_default().to_vec()).collect(),
-        None => config.entrypoint.iter().chain(args.unwrap_or(&config.cmd)).cloned().collect(),
+        Some(exec) => std::iter::once(exec.clone())
+            .chain(args.unwrap_or_default().to_vec())
+            .collect(),
+        None => config
+            .entrypoint
+            .iter()
+            .chain(args.unwrap_or(&config.cmd))
+            .cloned()
+            .collect(),
     };
     match argv.first() {
         None => Err("its image names no program to run; give one after `--`, or with `--exec`".into()),
@@ -201,7 +236,9 @@ fn environment(
             ));
         }
         match var.value.as_ref().or_else(|| facts.caller_env.get(&var.name)) {
-            Some(value) if value.contains('\0') => return Err(format!("the variable `{}` holds a NUL byte", var.name)),
+            Some(value) if value.contains('\0') => {
+                return Err(format!("the variable `{}` holds a NUL byte", var.name));
+            }
             Some(value) => drop(env.insert(var.name.clone(), value.clone())),
             None => {}
         }
@@ -225,7 +262,9 @@ fn executable(
     view: &View<'_>,
 ) -> Result<PathBuf, Fault> {
     let check = |candidate: &Path| -> Result<Option<()>, Fault> {
-        let Ok(found) = path::resolve(view, candidate) else { return Ok(None) };
+        let Ok(found) = path::resolve(view, candidate) else {
+            return Ok(None);
+        };
         let on_volume = view.mount_at(&found.path).is_some();
         let what = match found.node.map(|node| (node.kind, node.mode)) {
             None if on_volume => return Ok(Some(())),
@@ -234,7 +273,11 @@ fn executable(
             Some((NodeKind::File, mode)) if mode & 0o111 == 0 && !on_volume => "not executable",
             Some(_) => return Ok(Some(())),
         };
-        Err(Fault::CommandNotExecutable { app: app.clone(), path: candidate.to_owned(), what })
+        Err(Fault::CommandNotExecutable {
+            app: app.clone(),
+            path: candidate.to_owned(),
+            what,
+        })
     };
     if view.roots.image.is_none() {
         return Ok(working_dir.join(program));
@@ -244,7 +287,10 @@ fn executable(
         let missing = || format!("its image has no `{}`", candidate.display());
         return check(&candidate)?
             .map(|()| candidate.clone())
-            .ok_or_else(|| Fault::CommandNotFound { app: app.clone(), reason: missing() });
+            .ok_or_else(|| Fault::CommandNotFound {
+                app: app.clone(),
+                reason: missing(),
+            });
     }
     let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
     let mut refused = None;
@@ -264,7 +310,12 @@ fn executable(
 }
 
 fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, String> {
-    let default = || DEFAULT_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>();
+    let default = || {
+        DEFAULT_CAPABILITIES
+            .iter()
+            .map(|c| (*c).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
     let mut set = match &config.capabilities {
         None => default(),
         Some(Capabilities::Retain(names)) => named(names)?,
@@ -273,7 +324,12 @@ fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, Strin
     set.extend(named(&app.overrides.cap_add)?);
     let dropped = named(&app.overrides.cap_drop)?;
     // As with docker, `--cap-drop ALL --cap-add X` leaves X.
-    if app.overrides.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all")) {
+    if app
+        .overrides
+        .cap_drop
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case("all"))
+    {
         return named(&app.overrides.cap_add);
     }
     Ok(&set - &dropped)
@@ -288,7 +344,11 @@ fn named(names: &[String]) -> Result<BTreeSet<String>, String> {
             set.extend(ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()));
             continue;
         }
-        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let full = if upper.starts_with("CAP_") {
+            upper
+        } else {
+            format!("CAP_{upper}")
+        };
         if !ALL_CAPABILITIES.contains(&full.as_str()) {
             return Err(format!("`{name}` is no capability; capabilities(7) lists them"));
         }
@@ -299,8 +359,13 @@ fn named(names: &[String]) -> Result<BTreeSet<String>, String> {
 
 /// The stop signal as systemd names it: OCI allows `SIGTERM`, `TERM`, `15` and `RTMIN+3`.
 fn stop_signal(signal: Option<&str>) -> Result<String, String> {
-    let Some(signal) = signal.filter(|s| !s.is_empty()) else { return Ok("SIGTERM".into()) };
-    let valid = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-');
+    let Some(signal) = signal.filter(|s| !s.is_empty()) else {
+        return Ok("SIGTERM".into());
+    };
+    let valid = |s: &str| {
+        s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
+    };
     if !valid(signal) {
         return Err(format!("`{}` is no signal", signal.escape_debug()));
     }
@@ -310,12 +375,20 @@ fn stop_signal(signal: Option<&str>) -> Result<String, String> {
     let upper = signal.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    let real_time = |prefix| bare.strip_prefix(prefix).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30));
-    if NAMES.contains(&bare) || bare == "RTMIN" || bare == "RTMAX" || real_time("RTMIN+") || real_time("RTMAX-") {
+    let real_time = |prefix| {
+        bare.strip_prefix(prefix)
+            .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30))
+    };
+    if NAMES.contains(&bare)
+        || bare == "RTMIN"
+        || bare == "RTMAX"
+        || real_time("RTMIN+")
+        || real_time("RTMAX-")
+    {
         return Ok(format!("SIG{bare}"));
     }
     Err(format!("`{signal}` is no signal"))

@@ -159,15 +159,32 @@ impl Qemu {
         let mut switch = |name: &str, value: OsString| argv.extend([OsString::from(name), value]);
         switch("-name", "isopod".into());
         // What a guest that broke into QEMU could do with the host's kernel (qemu(1), `-sandbox`).
-        switch("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".into());
-        let Machine { board, options, accel } = self.machine;
+        switch(
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".into(),
+        );
+        let Machine {
+            board,
+            options,
+            accel,
+        } = self.machine;
         let accel = accel.as_str();
-        switch("-machine", format!("{board},{options},accel={accel},memory-backend=memory").into());
+        switch(
+            "-machine",
+            format!("{board},{options},accel={accel},memory-backend=memory").into(),
+        );
         switch("-cpu", self.cpu.clone().into());
         switch("-smp", self.smp.to_string().into());
         switch("-m", self.memory_mib.to_string().into());
         // Shared memory, without which no vhost-user device can reach the guest's buffers.
-        switch("-object", format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib).into());
+        switch(
+            "-object",
+            format!(
+                "memory-backend-memfd,id=memory,size={}M,share=on",
+                self.memory_mib
+            )
+            .into(),
+        );
         switch("-kernel", self.kernel.clone().into());
         if let Some(initrd) = &self.initrd {
             switch("-initrd", initrd.clone().into());
@@ -196,9 +213,16 @@ impl Qemu {
     /// Those of the arguments that share volumes: `-fsdev` and its devices.
     #[must_use]
     pub fn share_args(&self) -> Vec<OsString> {
-        let fsdevs = self.fsdevs.iter().flat_map(|fsdev| ["-fsdev".into(), fsdev.value()]);
+        let fsdevs = self
+            .fsdevs
+            .iter()
+            .flat_map(|fsdev| ["-fsdev".into(), fsdev.value()]);
         let of_share = |device: &&Device| matches!(device.driver, "virtio-9p-pci" | "vhost-user-fs-pci");
-        let devices = self.devices.iter().filter(of_share).flat_map(|device| ["-device".into(), device.value()]);
+        let devices = self
+            .devices
+            .iter()
+            .filter(of_share)
+            .flat_map(|device| ["-device".into(), device.value()]);
         fsdevs.chain(devices).collect()
     }
 }
@@ -222,7 +246,10 @@ impl Fsdev {
         };
         let read_only = if self.read_only { ",readonly=on" } else { "" };
         // Several file systems below one share number their inodes alike; `remap` keeps them apart.
-        let head = format!("local,id={},security_model={model},multidevs=remap{read_only},path=", self.id);
+        let head = format!(
+            "local,id={},security_model={model},multidevs=remap{read_only},path=",
+            self.id
+        );
         join(&[head.as_ref(), &option(&self.path)])
     }
 }
@@ -239,6 +266,9 @@ mod tests {
             security_model: SecurityModel::None,
             read_only: true,
         };
-        assert_eq!(fsdev.value(), "local,id=data,security_model=none,multidevs=remap,readonly=on,path=/srv/a,,b");
+        assert_eq!(
+            fsdev.value(),
+            "local,id=data,security_model=none,multidevs=remap,readonly=on,path=/srv/a,,b"
+        );
     }
 }

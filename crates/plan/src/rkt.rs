@@ -49,7 +49,11 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     let mut faults = volumes::check_names(spec);
     let mut table = VolumeTable::new(spec);
     let mut guest = GuestTree::default();
-    let all: Vec<String> = spec.apps.iter().map(|app| format!("{}.service", app.name)).collect();
+    let all: Vec<String> = spec
+        .apps
+        .iter()
+        .map(|app| format!("{}.service", app.name))
+        .collect();
     let (mut mounts, mut app_mounts) = (Vec::new(), Vec::new());
     for volume in &spec.volumes {
         volume_directory(&mut guest, volume);
@@ -63,9 +67,20 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     }
     let sources = BTreeMap::new();
     let systemd_version = unit_name::HASHED_NAMES_SINCE;
-    let roots = Roots { image: None, sources: &sources, profile: &profile, systemd_version };
+    let roots = Roots {
+        image: None,
+        sources: &sources,
+        profile: &profile,
+        systemd_version,
+    };
     for ((app, config), service) in spec.apps.iter().zip(configs).zip(&all) {
-        match volumes::mounts_of(app, &config.mount_points, spec.implicit_volumes, &mut table, &roots) {
+        match volumes::mounts_of(
+            app,
+            &config.mount_points,
+            spec.implicit_volumes,
+            &mut table,
+            &roots,
+        ) {
             Ok(of_app) => {
                 mounts.extend(of_app.iter().map(|mount| {
                     let what = mount.within(layout::shared_volume(&mount.volume));
@@ -80,7 +95,10 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     }
     faults.extend(spec.volumes.iter().filter_map(not_rkts));
     for mount in &mounts {
-        let fault = mount.write(&profile, &mut guest).err().map(|reason| unwritable(mount, &reason));
+        let fault = mount
+            .write(&profile, &mut guest)
+            .err()
+            .map(|reason| unwritable(mount, &reason));
         faults.extend(fault);
     }
     if !faults.is_empty() {
@@ -91,7 +109,14 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         VolumeKind::Empty(_) => None,
     });
     let (cpus, memory_mib) = (spec.machine.cpus, spec.machine.memory_mib);
-    Ok(RktPlan { guest, mounts, app_mounts, shares: shares.collect(), cpus, memory_mib })
+    Ok(RktPlan {
+        guest,
+        mounts,
+        app_mounts,
+        shares: shares.collect(),
+        cpus,
+        memory_mib,
+    })
 }
 
 impl RktPlan {
@@ -111,7 +136,9 @@ impl RktPlan {
     /// run, as rkt had it.
     #[must_use]
     pub fn lkvm_argv(&self) -> Vec<OsString> {
-        let mut argv: Vec<OsString> = ["lkvm", "run", "--name", "isopod", "--no-dhcp", "--console=virtio"].map(OsString::from).to_vec();
+        let mut argv: Vec<OsString> = ["lkvm", "run", "--name", "isopod", "--no-dhcp", "--console=virtio"]
+            .map(OsString::from)
+            .to_vec();
         let (cpus, memory) = (self.cpus.to_string(), self.memory_mib.to_string());
         for (switch, value) in [
             ("--cpu", cpus.as_str()),
@@ -136,22 +163,37 @@ impl RktPlan {
     #[must_use]
     pub fn qemu_argv(&self) -> Vec<OsString> {
         let qemu = self.qemu();
-        std::iter::once(qemu.program.clone().into_os_string()).chain(qemu.argv()).collect()
+        std::iter::once(qemu.program.clone().into_os_string())
+            .chain(qemu.argv())
+            .collect()
     }
 
     fn qemu(&self) -> Qemu {
-        let shares = std::iter::once(("/dev/root".to_owned(), PathBuf::from(ROOT))).chain(self.shares.iter().cloned());
+        let shares =
+            std::iter::once(("/dev/root".to_owned(), PathBuf::from(ROOT))).chain(self.shares.iter().cloned());
         let mut fsdevs = Vec::new();
         let mut devices = Vec::new();
         for (i, (tag, path)) in shares.enumerate() {
             let id = format!("share{i}");
             let properties = vec![("fsdev", id.clone()), ("mount_tag", tag)];
-            devices.push(Device { driver: "virtio-9p-pci", properties });
-            fsdevs.push(Fsdev { id, path, security_model: SecurityModel::Passthrough, read_only: false });
+            devices.push(Device {
+                driver: "virtio-9p-pci",
+                properties,
+            });
+            fsdevs.push(Fsdev {
+                id,
+                path,
+                security_model: SecurityModel::Passthrough,
+                read_only: false,
+            });
         }
         Qemu {
             program: PathBuf::from("qemu-system-x86_64"),
-            machine: qemu::Machine { board: "q35", options: "vmport=off", accel: Accelerator::Kvm },
+            machine: qemu::Machine {
+                board: "q35",
+                options: "vmport=off",
+                accel: Accelerator::Kvm,
+            },
             cpu: "host".into(),
             smp: self.cpus,
             memory_mib: self.memory_mib,
@@ -186,8 +228,20 @@ fn volume_directory(guest: &mut GuestTree, volume: &Volume) {
     let path = layout::shared_volume(&volume.name);
     rkt_directory(guest, &path);
     if let VolumeKind::Empty(empty) = &volume.kind {
-        let (mode, uid, gid) = (empty.mode.unwrap_or(0o700), empty.uid.unwrap_or(0), empty.gid.unwrap_or(0));
-        guest.insert(&path, Entry { kind: EntryKind::Directory, mode, uid, gid });
+        let (mode, uid, gid) = (
+            empty.mode.unwrap_or(0o700),
+            empty.uid.unwrap_or(0),
+            empty.gid.unwrap_or(0),
+        );
+        guest.insert(
+            &path,
+            Entry {
+                kind: EntryKind::Directory,
+                mode,
+                uid,
+                gid,
+            },
+        );
     }
 }
 
@@ -200,23 +254,29 @@ fn tag(volume: &Volume) -> String {
 fn not_rkts(volume: &Volume) -> Option<Fault> {
     let name = volume.name.clone();
     match &volume.kind {
-        VolumeKind::Empty(empty) if empty.size_bytes.is_some() || empty.medium == Medium::Disk => Some(Fault::Volume {
-            volume: name,
-            reason: "the profile `rkt` has no empty volumes with a size or on disk".into(),
-        }),
-        VolumeKind::Host(HostVolume { recursive, propagation, .. })
-            if !recursive || *propagation != Propagation::Private =>
-        {
+        VolumeKind::Empty(empty) if empty.size_bytes.is_some() || empty.medium == Medium::Disk => {
             Some(Fault::Volume {
                 volume: name,
-                reason: "the profile `rkt` shares whole directories: it has no `recursive=false` and no `propagation`".into(),
+                reason: "the profile `rkt` has no empty volumes with a size or on disk".into(),
             })
         }
-        VolumeKind::Host(host) if host.source.as_os_str().as_encoded_bytes().contains(&b',') => Some(Fault::Source {
+        VolumeKind::Host(HostVolume {
+            recursive,
+            propagation,
+            ..
+        }) if !recursive || *propagation != Propagation::Private => Some(Fault::Volume {
             volume: name,
-            path: host.source.clone(),
-            reason: "lkvm ends a path at its first comma, and has no way to write one".into(),
+            reason:
+                "the profile `rkt` shares whole directories: it has no `recursive=false` and no `propagation`"
+                    .into(),
         }),
+        VolumeKind::Host(host) if host.source.as_os_str().as_encoded_bytes().contains(&b',') => {
+            Some(Fault::Source {
+                volume: name,
+                path: host.source.clone(),
+                reason: "lkvm ends a path at its first comma, and has no way to write one".into(),
+            })
+        }
         _ => None,
     }
 }

@@ -100,9 +100,14 @@ pub fn specifiers(text: &str) -> String {
 /// Writes text for a setting that is for people (`Description=`): one line, nothing expanded.
 #[must_use]
 pub fn description(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     let line = specifiers(line.trim_end());
-    line.strip_suffix('\\').map(|l| format!("{l}\\ .")).unwrap_or(line)
+    line.strip_suffix('\\')
+        .map(|l| format!("{l}\\ ."))
+        .unwrap_or(line)
 }
 
 /// Quotes one word of a setting that takes several (`ExecStart=`, `BindPaths=`): always in double quotes, with

@@ -16,8 +16,9 @@ const UNIT_NAME_MAX: usize = 255;
 pub const HASHED_NAMES_SINCE: u32 = 247;
 
 /// systemd's `LONG_UNIT_NAME_HASH_KEY` (src/basic/unit-name.c).
-const LONG_UNIT_NAME_HASH_KEY: [u8; 16] =
-    [0xec, 0xf2, 0x37, 0xfb, 0x58, 0x32, 0x4a, 0x32, 0x84, 0x9f, 0x06, 0x9b, 0x0d, 0x21, 0xeb, 0x9a];
+const LONG_UNIT_NAME_HASH_KEY: [u8; 16] = [
+    0xec, 0xf2, 0x37, 0xfb, 0x58, 0x32, 0x4a, 0x32, 0x84, 0x9f, 0x06, 0x9b, 0x0d, 0x21, 0xeb, 0x9a,
+];
 
 /// Escapes an absolute, clean path for a unit name, as `systemd-escape --path`; without a suffix, at any length.
 #[must_use]
@@ -50,7 +51,11 @@ fn push_hex(out: &mut String, byte: u8) {
 #[must_use]
 pub fn for_path(path: &Path, suffix: &str) -> String {
     let name = escape_path(path) + suffix;
-    if name.len() <= UNIT_NAME_MAX { name } else { hash_long(&name, suffix) }
+    if name.len() <= UNIT_NAME_MAX {
+        name
+    } else {
+        hash_long(&name, suffix)
+    }
 }
 
 /// Whether the unit name for `path` is one that only systemd 247 and later have.
@@ -86,7 +91,11 @@ mod tests {
             .output()
             .expect("systemd-escape is part of systemd");
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+        String::from_utf8(out.stdout)
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn ours(path: &[u8]) -> String {

@@ -65,7 +65,13 @@ impl MountUnit {
 
     /// The bind mount of `what`, a volume or a part of one, that `mount` asks for in the app of `service`.
     #[must_use]
-    pub fn bind(what: PathBuf, place: PathBuf, mount: &VolumeMount, profile: &Profile, service: &str) -> Self {
+    pub fn bind(
+        what: PathBuf,
+        place: PathBuf,
+        mount: &VolumeMount,
+        profile: &Profile,
+        service: &str,
+    ) -> Self {
         let mut unit = Self::new(what, place, profile.bind_type);
         unit.options = bind_options(profile, mount.read_only, mount.flags);
         unit.read_only = mount.read_only;
@@ -81,8 +87,15 @@ impl MountUnit {
     pub fn file(&self, profile: &Profile) -> Result<UnitFile, Unwritable> {
         let place = unit::path_value(&self.place)?;
         let description = unit::description(&format!("Mount unit for {}", self.place.display()));
-        let no = if profile.requirements == Requirements::Links { "no" } else { "false" };
-        let mut section = vec![("Description", description), ("DefaultDependencies", no.to_owned())];
+        let no = if profile.requirements == Requirements::Links {
+            "no"
+        } else {
+            "false"
+        };
+        let mut section = vec![
+            ("Description", description),
+            ("DefaultDependencies", no.to_owned()),
+        ];
         if !self.required_by.is_empty() {
             section.push(("Before", self.required_by.join(" ")));
         }
@@ -90,8 +103,11 @@ impl MountUnit {
             section.push(("Requires", self.after.join(" ")));
             section.push(("After", self.after.join(" ")));
         }
-        let mut mount =
-            vec![("What", unit::path_value(&self.what)?), ("Where", place), ("Type", self.fs_type.clone())];
+        let mut mount = vec![
+            ("What", unit::path_value(&self.what)?),
+            ("Where", place),
+            ("Type", self.fs_type.clone()),
+        ];
         if !self.options.is_empty() {
             mount.push(("Options", unit::specifiers(&self.options.join(","))));
         }
@@ -100,7 +116,9 @@ impl MountUnit {
             mount.push(("StandardOutput", "null".into()));
             mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
         }
-        let file = UnitFile::default().section("Unit", section).section("Mount", mount);
+        let file = UnitFile::default()
+            .section("Unit", section)
+            .section("Mount", mount);
         Ok(match profile.requirements {
             Requirements::Links => file,
             Requirements::InstallSection => {
@@ -134,19 +152,29 @@ impl MountUnit {
         let text = unit::path_text(&self.place)?;
         let special = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '%');
         let expanded = text.contains("${") || text.contains("$$");
-        let word = if expanded || text.contains(special) { unit::exec_word(text) } else { text.to_owned() };
+        let word = if expanded || text.contains(special) {
+            unit::exec_word(text)
+        } else {
+            text.to_owned()
+        };
         let mut remounted = self.place.as_os_str().to_owned();
         remounted.push("-remount");
         let name = unit_name::for_path(Path::new(&remounted), ".service");
         let description = unit::description(&format!("Remount read-only unit for {}", self.place.display()));
         let file = UnitFile::default()
-            .section("Unit", vec![
-                ("Description", description),
-                ("DefaultDependencies", "false".into()),
-                ("After", self.name.clone()),
-                ("Wants", self.name.clone()),
-            ])
-            .section("Service", vec![("ExecStart", format!("/usr/bin/mount -o remount,ro {word}"))])
+            .section(
+                "Unit",
+                vec![
+                    ("Description", description),
+                    ("DefaultDependencies", "false".into()),
+                    ("After", self.name.clone()),
+                    ("Wants", self.name.clone()),
+                ],
+            )
+            .section(
+                "Service",
+                vec![("ExecStart", format!("/usr/bin/mount -o remount,ro {word}"))],
+            )
             .section("Install", vec![("RequiredBy", self.name.clone())]);
         Ok((name, file))
     }
@@ -154,7 +182,9 @@ impl MountUnit {
 
 /// Links `unit` so that `service` does not start without it: what `systemctl enable` makes of `RequiredBy=`.
 fn require(tree: &mut GuestTree, service: &str, unit: &str) {
-    let link = Path::new(layout::UNIT_DIR).join(format!("{service}.requires")).join(unit);
+    let link = Path::new(layout::UNIT_DIR)
+        .join(format!("{service}.requires"))
+        .join(unit);
     tree.symlink(&link, format!("../{unit}"));
 }
 
@@ -167,7 +197,11 @@ fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<St
     if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
         options.push("ro".to_owned());
     }
-    for (set, option) in [(flags.nosuid, "nosuid"), (flags.nodev, "nodev"), (flags.noexec, "noexec")] {
+    for (set, option) in [
+        (flags.nosuid, "nosuid"),
+        (flags.nodev, "nodev"),
+        (flags.noexec, "noexec"),
+    ] {
         if set {
             options.push(option.to_owned());
         }
@@ -201,7 +235,12 @@ impl AppUnit<'_> {
     /// # Errors
     /// [`Unwritable`] where a path cannot be told to systemd.
     pub fn file(&self) -> Result<UnitFile, Unwritable> {
-        let mounts = self.mounts.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(" ");
+        let mounts = self
+            .mounts
+            .iter()
+            .map(|m| m.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" ");
         let unit = vec![
             ("Description", format!("App {}", self.name)),
             ("DefaultDependencies", "no".to_owned()),
@@ -210,7 +249,9 @@ impl AppUnit<'_> {
             ("After", format!("{AGENT_UNIT} {mounts}")),
         ];
         let unit = unit.into_iter().chain(self.assertions()?).collect();
-        Ok(UnitFile::default().section("Unit", unit).section("Service", self.service()?))
+        Ok(UnitFile::default()
+            .section("Unit", unit)
+            .section("Service", self.service()?))
     }
 
     /// systemd looks, just before it starts the app, whether each mount is there and read-only where it must be. The
@@ -232,7 +273,11 @@ impl AppUnit<'_> {
         let own = layout::app_dir(self.name);
         let pipe = |name: &str| format!("file:{}", own.join(name).display());
         let process = self.process;
-        let stdin = if self.stdin { pipe("stdin") } else { "null".to_owned() };
+        let stdin = if self.stdin {
+            pipe("stdin")
+        } else {
+            "null".to_owned()
+        };
         let mut service: Vec<(&'static str, String)> = vec![
             ("Type", "exec".into()),
             ("RootDirectory", unit::path_value(&root)?),
@@ -250,7 +295,15 @@ impl AppUnit<'_> {
             ("StandardInput", stdin),
             ("StandardOutput", pipe("stdout")),
             ("StandardError", pipe("stderr")),
-            ("CapabilityBoundingSet", process.capabilities.iter().map(String::as_str).collect::<Vec<_>>().join(" ")),
+            (
+                "CapabilityBoundingSet",
+                process
+                    .capabilities
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
             ("KillSignal", process.stop_signal.clone()),
             // The agent counts the grace: it may be longer than systemd's default.
             ("TimeoutStopSec", "infinity".into()),
@@ -260,9 +313,18 @@ impl AppUnit<'_> {
             ("UMask", "0022".into()),
             ("OOMPolicy", "continue".into()),
         ];
-        let own_variables = ["USER", "LOGNAME", "SHELL", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "LANG"];
-        let foreign: Vec<&str> =
-            own_variables.into_iter().filter(|name| !process.env.contains_key(*name)).collect();
+        let own_variables = [
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "INVOCATION_ID",
+            "SYSTEMD_EXEC_PID",
+            "LANG",
+        ];
+        let foreign: Vec<&str> = own_variables
+            .into_iter()
+            .filter(|name| !process.env.contains_key(*name))
+            .collect();
         service.push(("UnsetEnvironment", foreign.join(" ")));
         let identity = &process.identity;
         if (identity.uid, identity.gid) != (0, 0) || !identity.supplementary_gids.is_empty() {
@@ -280,7 +342,11 @@ impl AppUnit<'_> {
     /// [`Unwritable`], as [`AppUnit::file`].
     pub fn write(&self, tree: &mut GuestTree) -> Result<(), Unwritable> {
         let unit = self.unit();
-        tree.file(&Path::new(layout::UNIT_DIR).join(&unit), self.file()?.text(), 0o644);
+        tree.file(
+            &Path::new(layout::UNIT_DIR).join(&unit),
+            self.file()?.text(),
+            0o644,
+        );
         want_at_boot(tree, &unit);
         for mount in &self.mounts {
             require(tree, &unit, &mount.name);
@@ -288,7 +354,11 @@ impl AppUnit<'_> {
         let own = layout::app_dir(self.name);
         // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.
         tree.directory(&own, 0o700);
-        let env = self.process.env.iter().map(|(name, value)| unit::environment_line(name, value));
+        let env = self
+            .process
+            .env
+            .iter()
+            .map(|(name, value)| unit::environment_line(name, value));
         tree.file(&own.join("env"), env.collect::<String>(), 0o600);
         // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
         for name in ["stdout", "stderr"] {
@@ -307,36 +377,47 @@ fn exec_line(process: &crate::process::Process) -> String {
 
 /// Links `unit` so that the guest starts it when it boots.
 pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
-    let link = Path::new(layout::UNIT_DIR).join("default.target.wants").join(unit);
+    let link = Path::new(layout::UNIT_DIR)
+        .join("default.target.wants")
+        .join(unit);
     tree.symlink(&link, format!("../{unit}"));
 }
 
 /// Writes the units that every pod has: the target and the agent.
 pub fn write_common(tree: &mut GuestTree) {
     let dir = Path::new(layout::UNIT_DIR);
-    let target = UnitFile::default().section("Unit", vec![
-        ("Description", "The pod".into()),
-        ("DefaultDependencies", "no".into()),
-        // systemd isolates its default target, and tries a second way when it may not.
-        ("AllowIsolate", "yes".into()),
-    ]);
+    let target = UnitFile::default().section(
+        "Unit",
+        vec![
+            ("Description", "The pod".into()),
+            ("DefaultDependencies", "no".into()),
+            // systemd isolates its default target, and tries a second way when it may not.
+            ("AllowIsolate", "yes".into()),
+        ],
+    );
     tree.file(&dir.join("default.target"), target.text(), 0o644);
     let agent = UnitFile::default()
-        .section("Unit", vec![
-            ("Description", "Isopod agent".into()),
-            ("DefaultDependencies", "no".into()),
-            // A guest without its agent is lost to the host, which sees the machine end (QEMU's -no-reboot).
-            ("FailureAction", "reboot-immediate".into()),
-            ("SuccessAction", "reboot-immediate".into()),
-        ])
-        .section("Service", vec![
-            ("Type", "notify".into()),
-            ("ExecStart", format!("{} serve", layout::AGENT)),
-            ("StandardInput", "null".into()),
-            ("StandardOutput", "null".into()),
-            ("StandardError", "null".into()),
-            ("OOMScoreAdjust", "-1000".into()),
-        ]);
+        .section(
+            "Unit",
+            vec![
+                ("Description", "Isopod agent".into()),
+                ("DefaultDependencies", "no".into()),
+                // A guest without its agent is lost to the host, which sees the machine end (QEMU's -no-reboot).
+                ("FailureAction", "reboot-immediate".into()),
+                ("SuccessAction", "reboot-immediate".into()),
+            ],
+        )
+        .section(
+            "Service",
+            vec![
+                ("Type", "notify".into()),
+                ("ExecStart", format!("{} serve", layout::AGENT)),
+                ("StandardInput", "null".into()),
+                ("StandardOutput", "null".into()),
+                ("StandardError", "null".into()),
+                ("OOMScoreAdjust", "-1000".into()),
+            ],
+        );
     tree.file(&dir.join(AGENT_UNIT), agent.text(), 0o644);
     want_at_boot(tree, AGENT_UNIT);
 }

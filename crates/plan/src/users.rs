@@ -39,8 +39,15 @@ impl<'a> UserDatabase<'a> {
     fn users(&self) -> impl Iterator<Item = PasswdEntry<'a>> {
         self.passwd.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-            Some(PasswdEntry { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+            let [name, _, uid, gid, _, home, ..] = fields[..] else {
+                return None;
+            };
+            Some(PasswdEntry {
+                name,
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+                home,
+            })
         })
     }
 
@@ -48,14 +55,18 @@ impl<'a> UserDatabase<'a> {
     fn groups(&self) -> impl Iterator<Item = (&'a str, u32, &'a str)> {
         self.group.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, gid, members, ..] = fields[..] else { return None };
+            let [name, _, gid, members, ..] = fields[..] else {
+                return None;
+            };
             Some((name, gid.parse().ok()?, members))
         })
     }
 
     fn owner(&self, path: &str) -> Result<(u32, u32), String> {
         let found = resolve(self.files, Path::new(path)).map_err(|e| e.to_string())?;
-        let node = found.node.ok_or_else(|| format!("the image has no `{path}` whose owner it could be"))?;
+        let node = found
+            .node
+            .ok_or_else(|| format!("the image has no `{path}` whose owner it could be"))?;
         Ok((node.uid, node.gid))
     }
 
@@ -64,10 +75,18 @@ impl<'a> UserDatabase<'a> {
     ///
     /// # Errors
     /// A sentence that names what the image does not have.
-    pub fn identity(&self, user: Option<&str>, group: Option<&str>, extra: &[u32]) -> Result<Identity, String> {
+    pub fn identity(
+        &self,
+        user: Option<&str>,
+        group: Option<&str>,
+        extra: &[u32],
+    ) -> Result<Identity, String> {
         let user = user.filter(|u| !u.is_empty()).unwrap_or("0");
         let (uid, owner_gid) = self.user_ids(user)?;
-        let entry = self.users().find(|e| e.name == user).or_else(|| self.users().find(|e| e.uid == uid));
+        let entry = self
+            .users()
+            .find(|e| e.name == user)
+            .or_else(|| self.users().find(|e| e.uid == uid));
         let gid = match group.filter(|g| !g.is_empty()) {
             Some(group) => self.group_id(group)?,
             None => owner_gid.or(entry.as_ref().map(|e| e.gid)).unwrap_or(0),
@@ -82,7 +101,12 @@ impl<'a> UserDatabase<'a> {
         supplementary_gids.dedup();
         let home = entry.map(|e| e.home).filter(|h| !h.is_empty());
         let home = home.unwrap_or(if uid == 0 { "/root" } else { "/" }).to_owned();
-        Ok(Identity { uid, gid, supplementary_gids, home })
+        Ok(Identity {
+            uid,
+            gid,
+            supplementary_gids,
+            home,
+        })
     }
 
     fn user_ids(&self, user: &str) -> Result<(u32, Option<u32>), String> {
@@ -94,7 +118,9 @@ impl<'a> UserDatabase<'a> {
         if let Some(entry) = self.users().find(|e| e.name == user) {
             return Ok((entry.uid, None));
         }
-        let uid = user.parse().map_err(|_| format!("the image's /etc/passwd has no user `{user}`"))?;
+        let uid = user
+            .parse()
+            .map_err(|_| format!("the image's /etc/passwd has no user `{user}`"))?;
         Ok((uid, None))
     }
 
@@ -105,7 +131,9 @@ impl<'a> UserDatabase<'a> {
         if let Some((_, gid, _)) = self.groups().find(|(name, _, _)| *name == group) {
             return Ok(gid);
         }
-        group.parse().map_err(|_| format!("the image's /etc/group has no group `{group}`"))
+        group
+            .parse()
+            .map_err(|_| format!("the image's /etc/group has no group `{group}`"))
     }
 }
 
@@ -116,24 +144,48 @@ mod tests {
 
     #[test]
     fn reads_users_as_docker_does() {
-        let files = Tree([("/srv".into(), Node { kind: NodeKind::Directory, mode: 0o755, uid: 7, gid: 8 })].into());
+        let files = Tree(
+            [(
+                "/srv".into(),
+                Node {
+                    kind: NodeKind::Directory,
+                    mode: 0o755,
+                    uid: 7,
+                    gid: 8,
+                },
+            )]
+            .into(),
+        );
         let db = UserDatabase {
             passwd: "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:\nbroken\n1000:x:5:5::/five:\n",
             group: "root:x:0:\nwww-data:x:33:\nadm:x:4:www-data,x\nwheel:x:10:root\n",
             files: &files,
         };
         let id = |user, group| {
-            db.identity(user, group, &[99]).map(|i| (i.uid, i.gid, i.supplementary_gids, i.home))
+            db.identity(user, group, &[99])
+                .map(|i| (i.uid, i.gid, i.supplementary_gids, i.home))
         };
         assert_eq!(id(None, None), Ok((0, 0, vec![10, 99], "/root".into())));
-        assert_eq!(id(Some("www-data"), None), Ok((33, 33, vec![4, 99], "/var/www".into())));
+        assert_eq!(
+            id(Some("www-data"), None),
+            Ok((33, 33, vec![4, 99], "/var/www".into()))
+        );
         assert_eq!(id(Some("33"), None), Ok((33, 33, vec![4, 99], "/var/www".into())));
-        assert_eq!(id(Some("33"), Some("adm")), Ok((33, 4, vec![99], "/var/www".into())));
+        assert_eq!(
+            id(Some("33"), Some("adm")),
+            Ok((33, 4, vec![99], "/var/www".into()))
+        );
         assert_eq!(id(Some("4242"), None), Ok((4242, 0, vec![99], "/".into())));
         assert_eq!(id(Some("1000"), None), Ok((5, 5, vec![99], "/five".into())));
         assert_eq!(id(Some("/srv"), None), Ok((7, 8, vec![99], "/".into())));
-        assert_eq!(id(Some("nobody"), None), Err("the image's /etc/passwd has no user `nobody`".into()));
-        assert_eq!(id(Some("0"), Some("x")), Err("the image's /etc/group has no group `x`".into()));
+        assert_eq!(
+            id(Some("nobody"), None),
+            Err("the image's /etc/passwd has no user `nobody`".into())
+        );
+        assert_eq!(
+            id(Some("0"), Some("x")),
+            Err("the image's /etc/group has no group `x`".into())
+        );
         assert!(id(Some("/nowhere"), None).is_err());
     }
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use isopod_spec::name::MAX_VOLUME_NAME_BYTES;
 use isopod_spec::{
-    App, AppName, EmptyVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind, VolumeName,
+    App, AppName, EmptyVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind,
+    VolumeName,
 };
 
 use crate::facts::SourceKind;
@@ -48,7 +49,11 @@ impl VolumeMount {
     #[must_use]
     pub fn within(&self, root: PathBuf) -> PathBuf {
         // Joining an empty path would add a slash.
-        if self.sub_path.as_os_str().is_empty() { root } else { root.join(&self.sub_path) }
+        if self.sub_path.as_os_str().is_empty() {
+            root
+        } else {
+            root.join(&self.sub_path)
+        }
     }
 }
 
@@ -107,9 +112,14 @@ impl VolumeTable {
     pub fn new(spec: &PodSpec) -> Self {
         let mut declared = BTreeMap::new();
         for volume in &spec.volumes {
-            declared.entry(volume.name.clone()).or_insert_with(|| volume.clone());
+            declared
+                .entry(volume.name.clone())
+                .or_insert_with(|| volume.clone());
         }
-        Self { declared, implicit: BTreeMap::new() }
+        Self {
+            declared,
+            implicit: BTreeMap::new(),
+        }
     }
 
     /// The volume of that name.
@@ -127,7 +137,8 @@ impl VolumeTable {
     #[must_use]
     pub fn is_seeded(&self, name: &VolumeName) -> bool {
         let seeded = |e: &EmptyVolume| e.size_bytes.is_none() && e.medium == Medium::Memory;
-        self.get(name).is_some_and(|v| matches!(&v.kind, VolumeKind::Empty(e) if seeded(e)))
+        self.get(name)
+            .is_some_and(|v| matches!(&v.kind, VolumeKind::Empty(e) if seeded(e)))
     }
 
     /// An empty volume for a mount point that has none, the app's own. It begins with the mode and owner that the
@@ -149,7 +160,14 @@ impl VolumeTable {
             gid: node.map(|n| n.gid),
             ..EmptyVolume::default()
         });
-        self.implicit.insert(name.clone(), Volume { name: name.clone(), kind, read_only: None });
+        self.implicit.insert(
+            name.clone(),
+            Volume {
+                name: name.clone(),
+                kind,
+                read_only: None,
+            },
+        );
         name
     }
 }
@@ -162,7 +180,12 @@ pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
         faults.push(Fault::NoApps);
     }
     let mut apps = BTreeSet::new();
-    faults.extend(spec.apps.iter().filter(|a| !apps.insert(&a.name)).map(|a| Fault::DoubledApp(a.name.clone())));
+    faults.extend(
+        spec.apps
+            .iter()
+            .filter(|a| !apps.insert(&a.name))
+            .map(|a| Fault::DoubledApp(a.name.clone())),
+    );
     let mut volumes = BTreeSet::new();
     let doubled = spec.volumes.iter().filter(|v| !volumes.insert(&v.name));
     faults.extend(doubled.map(|v| Fault::DoubledVolume(v.name.clone())));
@@ -181,13 +204,28 @@ pub fn mounts_of(
     roots: &Roots<'_>,
 ) -> Result<Vec<VolumeMount>, Vec<Fault>> {
     let mut faults = Vec::new();
-    let points: HashMap<PathBuf, &MountPoint> =
-        mount_points.iter().rev().map(|point| (path::clean(&point.path), point)).collect();
+    let points: HashMap<PathBuf, &MountPoint> = mount_points
+        .iter()
+        .rev()
+        .map(|point| (path::clean(&point.path), point))
+        .collect();
     let mut wanted = explicit(app, &points, table, &mut faults);
     let implicit = implicit == ImplicitVolumes::Create && roots.profile.unbound == Unbound::Implicit;
-    from_image(app, mount_points, implicit, table, roots, &mut wanted, &mut faults);
+    from_image(
+        app,
+        mount_points,
+        implicit,
+        table,
+        roots,
+        &mut wanted,
+        &mut faults,
+    );
     let mounts = place::place(app, wanted, table, roots, &mut faults);
-    if faults.is_empty() { Ok(mounts) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(mounts)
+    } else {
+        Err(faults)
+    }
 }
 
 /// The mounts that the user named. One at a path of an image's mount point takes its read-only where it says none
@@ -204,11 +242,20 @@ fn explicit(
         let (app, second) = (app.name.clone(), mount.volume.clone());
         let target = path::clean(&mount.target);
         let Some(volume) = table.get(&mount.volume) else {
-            faults.push(Fault::MissingVolume { app, volume: second, target });
+            faults.push(Fault::MissingVolume {
+                app,
+                volume: second,
+                target,
+            });
             continue;
         };
         if let Some(first) = taken.insert(target.clone(), second.clone()) {
-            faults.push(Fault::DoubledTarget { app, first, second, target });
+            faults.push(Fault::DoubledTarget {
+                app,
+                first,
+                second,
+                target,
+            });
             continue;
         }
         let point = points.get(&target).map(|point| point.read_only);
@@ -243,14 +290,33 @@ fn from_image(
         let (volume, origin) = if table.declared.contains_key(&point.name) {
             (point.name.clone(), Origin::MountPoint)
         } else if implicit {
-            let node = roots.image.and_then(|image| path::resolve(image, &target).ok()?.node);
-            (table.add_implicit(&app.name, point, node.as_ref()), Origin::Implicit)
+            let node = roots
+                .image
+                .and_then(|image| path::resolve(image, &target).ok()?.node);
+            (
+                table.add_implicit(&app.name, point, node.as_ref()),
+                Origin::Implicit,
+            )
         } else {
             let (app, mount_point) = (app.name.clone(), point.name.clone());
-            faults.push(Fault::UnboundMountPoint { app, mount_point, target });
+            faults.push(Fault::UnboundMountPoint {
+                app,
+                mount_point,
+                target,
+            });
             continue;
         };
-        let read_only = table.get(&volume).and_then(|v| v.read_only).unwrap_or(point.read_only);
-        wanted.push(Wanted { volume, target, read_only, sub_path: None, flags: MountFlags::default(), origin });
+        let read_only = table
+            .get(&volume)
+            .and_then(|v| v.read_only)
+            .unwrap_or(point.read_only);
+        wanted.push(Wanted {
+            volume,
+            target,
+            read_only,
+            sub_path: None,
+            flags: MountFlags::default(),
+            origin,
+        });
     }
 }

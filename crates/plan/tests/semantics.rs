@@ -11,8 +11,8 @@ use isopod_plan::guest_tree::EntryKind;
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
-    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, RootfsAccess,
-    ShareTransport, VolumeKind,
+    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec,
+    RootfsAccess, ShareTransport, VolumeKind,
 };
 
 fn planned(pod: &PodSpec, image: &[&str]) -> PodPlan {
@@ -26,20 +26,35 @@ fn refused(pod: &PodSpec, facts: &Facts) -> String {
 /// Each mount of the first app: target, who keeps it read-only.
 fn access(plan: &PodPlan) -> Vec<(String, ReadOnly)> {
     let document = Document::from(plan);
-    document.apps[0].mounts.iter().map(|m| (m.target.shown(), m.read_only)).collect()
+    document.apps[0]
+        .mounts
+        .iter()
+        .map(|m| (m.target.shown(), m.read_only))
+        .collect()
 }
 
 fn places(plan: &PodPlan) -> Vec<String> {
-    plan.apps[0].mounts.iter().map(|m| m.place.display().to_string()).collect()
+    plan.apps[0]
+        .mounts
+        .iter()
+        .map(|m| m.place.display().to_string())
+        .collect()
 }
 
 fn unit(plan: &PodPlan, name: &str) -> String {
     let path = Path::new(isopod_plan::layout::UNIT_DIR).join(name);
-    plan.guest.text(&path).unwrap_or_else(|| panic!("no unit `{name}`")).to_owned()
+    plan.guest
+        .text(&path)
+        .unwrap_or_else(|| panic!("no unit `{name}`"))
+        .to_owned()
 }
 
 fn point(name: &str, path: &str, read_only: bool) -> MountPoint {
-    MountPoint { name: volume_name(name), path: path.into(), read_only }
+    MountPoint {
+        name: volume_name(name),
+        path: path.into(),
+        read_only,
+    }
 }
 
 #[test]
@@ -61,9 +76,14 @@ fn read_only_is_the_volumes_then_the_mounts_then_the_images() {
         pod.apps[0].mounts[0].read_only = of_mount;
         let mut facts = facts(&pod, &[]);
         let config = &mut facts.apps[0].image.as_mut().unwrap().config;
-        config.mount_points.extend(image.map(|ro| point("other", "/d", ro)));
+        config
+            .mount_points
+            .extend(image.map(|ro| point("other", "/d", ro)));
         let plan = plan(&pod, &facts).unwrap();
-        assert_eq!(plan.apps[0].mounts[0].read_only, expected, "{volume:?} {of_mount:?} {image:?}");
+        assert_eq!(
+            plan.apps[0].mounts[0].read_only, expected,
+            "{volume:?} {of_mount:?} {image:?}"
+        );
     }
 }
 
@@ -75,13 +95,24 @@ fn the_host_enforces_read_only_where_no_mount_is_writable() {
     pod.apps[0].mounts = vec![read_only("both", "/both"), read_only("ro", "/ro")];
     pod.apps[1].mounts = vec![mount("both", "/both"), read_only("ro", "/ro")];
     let plan = planned(&pod, &[]);
-    assert_eq!(access(&plan), [("/both".into(), ReadOnly::Guest), ("/ro".into(), ReadOnly::Host)]);
-    let shared: Vec<(&str, bool)> =
-        plan.sharing.as_ref().unwrap().volumes.iter().map(|v| (v.name.as_str(), v.read_only)).collect();
+    assert_eq!(
+        access(&plan),
+        [("/both".into(), ReadOnly::Guest), ("/ro".into(), ReadOnly::Host)]
+    );
+    let shared: Vec<(&str, bool)> = plan
+        .sharing
+        .as_ref()
+        .unwrap()
+        .volumes
+        .iter()
+        .map(|v| (v.name.as_str(), v.read_only))
+        .collect();
     assert_eq!(shared, [("both", false), ("ro", true)]);
     assert_eq!(
         plan.notices,
-        ["volume `both` is read-only for app `web` by the guest alone, since another mount of it is writable"]
+        [
+            "volume `both` is read-only for app `web` by the guest alone, since another mount of it is writable"
+        ]
     );
     assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,private,ro\n"));
 }
@@ -90,16 +121,27 @@ fn the_host_enforces_read_only_where_no_mount_is_writable() {
 fn nested_targets_are_mounted_parent_first_and_systemd_is_told() {
     let mut pod = pod();
     pod.volumes = vec![empty("inner"), host("outer", "/o"), empty("deep")];
-    pod.apps[0].mounts = vec![mount("deep", "/a/b/c"), mount("inner", "/a/b"), mount("outer", "/a")];
+    pod.apps[0].mounts = vec![
+        mount("deep", "/a/b/c"),
+        mount("inner", "/a/b"),
+        mount("outer", "/a"),
+    ];
     let plan = planned(&pod, &[]);
     assert_eq!(places(&plan), ["/a", "/a/b", "/a/b/c"]);
     let text = unit(&plan, "opt-stage2-web-rootfs-a-b-c.mount");
     assert!(text.contains("After=opt-stage2-web-rootfs-a-b.mount\n"), "{text}");
-    assert!(text.contains("Requires=opt-stage2-web-rootfs-a-b.mount\n"), "{text}");
+    assert!(
+        text.contains("Requires=opt-stage2-web-rootfs-a-b.mount\n"),
+        "{text}"
+    );
     let text = unit(&plan, "opt-stage2-web-rootfs-a.mount");
     assert!(text.contains("After=mnt.mount\n"), "{text}");
     // `/a/b/c` lies in the empty volume `inner`, which the plan can fill; `/a/b` in the host's, which systemd does.
-    assert!(plan.guest.entries.contains_key(Path::new("/isopod/volumes/inner/c")));
+    assert!(
+        plan.guest
+            .entries
+            .contains_key(Path::new("/isopod/volumes/inner/c"))
+    );
 }
 
 #[test]
@@ -107,7 +149,14 @@ fn links_of_the_image_are_followed_inside_the_apps_root() {
     let mut pod = pod();
     pod.volumes = vec![empty("a"), empty("b"), empty("c")];
     pod.apps[0].mounts = vec![mount("a", "/var/run/x"), mount("b", "/up"), mount("c", "/rel/y")];
-    let image = ["/var/run -> /run", "/run/", "/up -> ../../../../etc/conf", "/etc/conf/", "/rel -> var/run/../lib", "/var/lib/"];
+    let image = [
+        "/var/run -> /run",
+        "/run/",
+        "/up -> ../../../../etc/conf",
+        "/etc/conf/",
+        "/rel -> var/run/../lib",
+        "/var/lib/",
+    ];
     let plan = planned(&pod, &image);
     // `..` behind a link is that of where it leads: /var/run/.. is /.
     assert_eq!(places(&plan), ["/etc/conf", "/lib/y", "/run/x"]);
@@ -124,7 +173,11 @@ fn two_targets_that_are_one_place_are_refused() {
     pod.apps[0].mounts = vec![mount("a", "/var/run/x"), mount("b", "/run/x")];
     let facts = facts(&pod, &["/var/run -> /run", "/run/"]);
     let words = refused(&pod, &facts);
-    assert!(words.contains("mounts both volume `b` and volume `a` at `/run/x`") || words.contains("mounts both volume `a` and volume `b` at `/run/x`"), "{words}");
+    assert!(
+        words.contains("mounts both volume `b` and volume `a` at `/run/x`")
+            || words.contains("mounts both volume `a` and volume `b` at `/run/x`"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -143,21 +196,38 @@ fn a_missing_mount_point_is_made_or_refused() {
     pod.apps[0].mounts = vec![read_only("parent", "/a"), mount("child", "/a/b")];
     let mut known = facts(&pod, &[]);
     let words = refused(&pod, &known);
-    assert!(words.ends_with("it does not exist, and volume `parent`, in which it would be, is read-only"), "{words}");
+    assert!(
+        words.ends_with("it does not exist, and volume `parent`, in which it would be, is read-only"),
+        "{words}"
+    );
     known.sources.get_mut(&volume_name("parent")).unwrap().tree = tree(&["/b/"]);
     assert_eq!(places(&plan(&pod, &known).unwrap()), ["/a", "/a/b"]);
     // In the image: with the owners and modes of what is there already.
     let mut pod = pod.clone();
     pod.apps[0].mounts = vec![mount("child", "/opt/x/y")];
     let mut known = facts(&pod, &["/opt/"]);
-    let node = Node { kind: NodeKind::Directory, mode: 0o750, uid: 3, gid: 4 };
-    known.apps[0].image.as_mut().unwrap().tree.0.insert("/opt".into(), node);
+    let node = Node {
+        kind: NodeKind::Directory,
+        mode: 0o750,
+        uid: 3,
+        gid: 4,
+    };
+    known.apps[0]
+        .image
+        .as_mut()
+        .unwrap()
+        .tree
+        .0
+        .insert("/opt".into(), node);
     let plan = plan(&pod, &known).unwrap();
     let upper = |path: &str| {
         let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper").join(path).as_path()];
         (entry.mode, entry.uid, entry.gid)
     };
-    assert_eq!([upper("opt"), upper("opt/x"), upper("opt/x/y")], [(0o750, 3, 4), (0o755, 0, 0), (0o755, 0, 0)]);
+    assert_eq!(
+        [upper("opt"), upper("opt/x"), upper("opt/x/y")],
+        [(0o750, 3, 4), (0o755, 0, 0), (0o755, 0, 0)]
+    );
 }
 
 #[test]
@@ -171,11 +241,23 @@ fn files_are_mounted_on_files() {
     let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/app/conf")];
     assert_eq!(entry.kind, EntryKind::File(Vec::new()));
     for (volume, target, words) in [
-        ("conf", "/etc/app", "it is a directory, and a file cannot be mounted there"),
-        ("dir", "/bin/app", "it is a file, and a directory cannot be mounted there"),
+        (
+            "conf",
+            "/etc/app",
+            "it is a directory, and a file cannot be mounted there",
+        ),
+        (
+            "dir",
+            "/bin/app",
+            "it is a file, and a directory cannot be mounted there",
+        ),
         ("conf", "/bin/app/x", "`/bin/app` is not a directory"),
         ("dir", "/", "it is the app's root filesystem"),
-        ("dir", "/proc/self", "it is a directory that the guest itself mounts"),
+        (
+            "dir",
+            "/proc/self",
+            "it is a directory that the guest itself mounts",
+        ),
     ] {
         pod.apps[0].mounts = vec![mount(volume, target)];
         let text = refused(&pod, &known);
@@ -189,14 +271,28 @@ fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     let mut known = facts(&pod, &["/var/lib/db/"]);
     let image = known.apps[0].image.as_mut().unwrap();
     image.config.mount_points = vec![point("volume-var-lib-db", "/var/lib/db", false)];
-    let node = Node { kind: NodeKind::Directory, mode: 0o700, uid: 999, gid: 998 };
+    let node = Node {
+        kind: NodeKind::Directory,
+        mode: 0o700,
+        uid: 999,
+        gid: 998,
+    };
     image.tree.0.insert("/var/lib/db".into(), node);
     let made = plan(&pod, &known).unwrap();
     let entry = &made.guest.entries[Path::new("/isopod/volumes/web-volume-var-lib-db")];
     assert_eq!((entry.mode, entry.uid, entry.gid), (0o700, 999, 998));
-    assert_eq!(made.notices, ["app `web`: its image wants a volume at `/var/lib/db`: it gets an empty one"]);
-    let strict = PodSpec { implicit_volumes: ImplicitVolumes::Refuse, ..pod.clone() };
-    assert_eq!(refused(&strict, &known), "no volume for mount point `volume-var-lib-db` (`/var/lib/db`) of app `web`");
+    assert_eq!(
+        made.notices,
+        ["app `web`: its image wants a volume at `/var/lib/db`: it gets an empty one"]
+    );
+    let strict = PodSpec {
+        implicit_volumes: ImplicitVolumes::Refuse,
+        ..pod.clone()
+    };
+    assert_eq!(
+        refused(&strict, &known),
+        "no volume for mount point `volume-var-lib-db` (`/var/lib/db`) of app `web`"
+    );
     // A volume of the mount point's name is bound to it.
     let mut named = pod.clone();
     named.volumes = vec![host("volume-var-lib-db", "/srv/db")];
@@ -215,7 +311,11 @@ fn two_apps_of_one_image_do_not_share_implicit_volumes() {
         app.image.as_mut().unwrap().config.mount_points = vec![point("data", "/data", false)];
     }
     let plan = plan(&pod, &known).unwrap();
-    let names: Vec<&str> = plan.apps.iter().map(|app| app.mounts[0].volume.as_str()).collect();
+    let names: Vec<&str> = plan
+        .apps
+        .iter()
+        .map(|app| app.mounts[0].volume.as_str())
+        .collect();
     assert_eq!(names, ["web-data", "db-data"]);
     assert_eq!(plan.images.len(), 1, "one image is attached once");
 }
@@ -237,8 +337,14 @@ fn a_path_within_a_volume_never_leaves_it() {
     let mut pod = pod();
     pod.volumes = vec![host("data", "/srv")];
     let mut known = facts(&pod, &[]);
-    known.sources.get_mut(&volume_name("data")).unwrap().tree =
-        tree(&["/in/", "/in/file", "/out -> /etc", "/etc/", "/up -> ../../../in", "/sock -> /dev/null"]);
+    known.sources.get_mut(&volume_name("data")).unwrap().tree = tree(&[
+        "/in/",
+        "/in/file",
+        "/out -> /etc",
+        "/etc/",
+        "/up -> ../../../in",
+        "/sock -> /dev/null",
+    ]);
     let mut with = |sub: &str| {
         pod.apps[0].mounts = vec![mount("data", "/d")];
         pod.apps[0].mounts[0].sub_path = Some(sub.into());
@@ -250,33 +356,54 @@ fn a_path_within_a_volume_never_leaves_it() {
     let directory = |path: &str| Ok((path.to_owned(), SourceKind::Directory));
     assert_eq!(with("in"), directory("/mnt/data/in"));
     assert_eq!(with("./in/"), directory("/mnt/data/in"));
-    assert_eq!(with("in/file"), Ok(("/mnt/data/in/file".into(), SourceKind::File)));
+    assert_eq!(
+        with("in/file"),
+        Ok(("/mnt/data/in/file".into(), SourceKind::File))
+    );
     // Links mean what they mean with the volume as the root.
     assert_eq!(with("out"), directory("/mnt/data/etc"));
     assert_eq!(with("up"), directory("/mnt/data/in"));
     assert_eq!(with("new/deep"), directory("/mnt/data/new/deep"));
     for bad in ["../x", "in/../..", "/in"] {
-        assert!(with(bad).unwrap_err().to_string().contains("must stay within the volume"), "{bad}");
+        assert!(
+            with(bad)
+                .unwrap_err()
+                .to_string()
+                .contains("must stay within the volume"),
+            "{bad}"
+        );
     }
 }
 
 #[test]
 fn empty_volumes_have_mode_owner_and_size() {
     let mut pod = pod();
-    let sized = EmptyVolume { mode: Some(0o1777), uid: Some(7), size_bytes: Some(65536), ..EmptyVolume::default() };
+    let sized = EmptyVolume {
+        mode: Some(0o1777),
+        uid: Some(7),
+        size_bytes: Some(65536),
+        ..EmptyVolume::default()
+    };
     pod.volumes = vec![empty("plain"), empty("sized")];
     pod.volumes[1].kind = VolumeKind::Empty(sized);
     pod.apps[0].mounts = vec![mount("plain", "/p"), mount("sized", "/s")];
     let made = planned(&pod, &[]);
     let text = unit(&made, "isopod-volumes-sized.mount");
-    assert!(text.contains("Type=tmpfs\nOptions=size=65536,mode=1777,uid=7,gid=0\n"), "{text}");
+    assert!(
+        text.contains("Type=tmpfs\nOptions=size=65536,mode=1777,uid=7,gid=0\n"),
+        "{text}"
+    );
     assert!(unit(&made, "opt-stage2-web-rootfs-s.mount").contains("After=isopod-volumes-sized.mount\n"));
 }
 
 #[test]
 fn empty_volumes_may_be_kept_on_disk() {
     let mut pod = pod();
-    let on_disk = EmptyVolume { medium: Medium::Disk, size_bytes: Some(64 << 20), ..EmptyVolume::default() };
+    let on_disk = EmptyVolume {
+        medium: Medium::Disk,
+        size_bytes: Some(64 << 20),
+        ..EmptyVolume::default()
+    };
     pod.volumes = vec![empty("scratch")];
     pod.volumes[0].kind = VolumeKind::Empty(on_disk.clone());
     pod.apps[0].mounts = vec![mount("scratch", "/s")];
@@ -284,9 +411,16 @@ fn empty_volumes_may_be_kept_on_disk() {
     let made = plan(&pod, &known).unwrap();
     assert!(unit(&made, "isopod-volumes-scratch.mount").contains("What=/isopod/disks/scratch\n"));
     let link = &made.guest.entries[Path::new("/isopod/disks/scratch")];
-    assert_eq!(link.kind, EntryKind::Symlink("/dev/vdb".into()), "the disk behind the image's");
+    assert_eq!(
+        link.kind,
+        EntryKind::Symlink("/dev/vdb".into()),
+        "the disk behind the image's"
+    );
     assert!(!made.qemu.blockdevs[1].read_only);
-    pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume { size_bytes: Some(1 << 20), ..on_disk });
+    pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume {
+        size_bytes: Some(1 << 20),
+        ..on_disk
+    });
     assert!(refused(&pod, &known).contains("1048576 bytes are too few for a file system"));
     known.host.mkfs = None;
     assert!(refused(&pod, &known).contains("`mkfs.ext4` and `debugfs` were not found"));
@@ -297,8 +431,15 @@ fn flags_of_a_mount_are_options_of_its_unit() {
     let mut pod = pod();
     pod.volumes = vec![empty("a")];
     pod.apps[0].mounts = vec![read_only("a", "/a")];
-    pod.apps[0].mounts[0].flags = MountFlags { nosuid: true, nodev: true, noexec: true };
-    assert!(unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount").contains("Options=bind,private,ro,nosuid,nodev,noexec\n"));
+    pod.apps[0].mounts[0].flags = MountFlags {
+        nosuid: true,
+        nodev: true,
+        noexec: true,
+    };
+    assert!(
+        unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount")
+            .contains("Options=bind,private,ro,nosuid,nodev,noexec\n")
+    );
 }
 
 #[test]
@@ -308,7 +449,13 @@ fn all_faults_come_at_once() {
     pod.volumes = vec![empty("a"), empty("a")];
     pod.apps[0].mounts = vec![mount("nope", "/x"), mount("a", "/dev/x"), mount("a", "/y\n")];
     let words = refused(&pod, &facts(&pod, &[]));
-    for part in ["two apps", "two volumes", "no such volume", "`/dev/x`", "line break"] {
+    for part in [
+        "two apps",
+        "two volumes",
+        "no such volume",
+        "`/dev/x`",
+        "line break",
+    ] {
         assert!(words.contains(part), "{part}: {words}");
     }
 }
@@ -323,7 +470,9 @@ fn programs_are_found_as_in_a_container() {
         pod.apps[0].overrides.working_dir = dir.map(Into::into);
         pod.apps[0].mounts = vec![mount("v", "/vol")];
         let error = |e: isopod_plan::PlanError| (e.faults[0].exit_status(), e.to_string());
-        plan(&pod, &facts(&pod, &image)).map(|p| p.apps[0].process.executable.display().to_string()).map_err(error)
+        plan(&pod, &facts(&pod, &image))
+            .map(|p| p.apps[0].process.executable.display().to_string())
+            .map_err(error)
     };
     assert_eq!(with("tool", None), Ok("/usr/local/bin/tool".into()));
     assert_eq!(with("./rel", Some("/opt")), Ok("/opt/rel".into()));
@@ -346,18 +495,28 @@ fn capabilities_are_dockers_and_can_be_changed() {
     assert_eq!(retained.into_iter().collect::<Vec<_>>(), ["CAP_SYS_TIME"]);
     pod.apps[0].overrides.cap_drop = vec!["all".into()];
     pod.apps[0].overrides.cap_add = vec!["chown".into()];
-    assert_eq!(capabilities(&pod, None).into_iter().collect::<Vec<_>>(), ["CAP_CHOWN"]);
+    assert_eq!(
+        capabilities(&pod, None).into_iter().collect::<Vec<_>>(),
+        ["CAP_CHOWN"]
+    );
 }
 
 #[test]
 fn environment_is_the_images_then_the_users() {
     let mut pod = pod();
-    let var = |name: &str, value: Option<&str>| EnvVar { name: name.into(), value: value.map(Into::into) };
+    let var = |name: &str, value: Option<&str>| EnvVar {
+        name: name.into(),
+        value: value.map(Into::into),
+    };
     pod.apps[0].overrides.env = vec![var("A", Some("user")), var("FROM", None), var("GONE", None)];
     let mut known = facts(&pod, &[]);
     known.apps[0].caller_env.insert("FROM".into(), "caller".into());
     let env = &mut known.apps[0].image.as_mut().unwrap().config.env;
-    *env = vec![("A".into(), "image".into()), ("B".into(), "b\n\"$".into()), ("a.b".into(), "x".into())];
+    *env = vec![
+        ("A".into(), "image".into()),
+        ("B".into(), "b\n\"$".into()),
+        ("a.b".into(), "x".into()),
+    ];
     let made = plan(&pod, &known).unwrap();
     let text = made.guest.text(Path::new("/isopod/apps/web/env")).unwrap();
     assert_eq!(
@@ -365,7 +524,10 @@ fn environment_is_the_images_then_the_users() {
         "A=\"user\"\nAC_APP_NAME=\"web\"\nB=\"b\n\\\"\\$\"\nFROM=\"caller\"\nHOME=\"/root\"\n\
          PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\n"
     );
-    assert_eq!(made.notices, ["app `web`: its image's variable `a.b` is left out: systemd passes no such name"]);
+    assert_eq!(
+        made.notices,
+        ["app `web`: its image's variable `a.b` is left out: systemd passes no such name"]
+    );
     pod.apps[0].overrides.env = vec![var("a.b", Some("x"))];
     assert!(refused(&pod, &known).contains("cannot set the variable `a.b`"));
 }
@@ -375,7 +537,8 @@ fn transports_are_chosen_by_what_the_host_has() {
     let mut pod = pod();
     pod.volumes = vec![host("data", "/srv")];
     pod.apps[0].mounts = vec![mount("data", "/d")];
-    let kind = |pod: &PodSpec, facts: &Facts| plan(pod, facts).map(|p| p.sharing.unwrap().transport.fs_type());
+    let kind =
+        |pod: &PodSpec, facts: &Facts| plan(pod, facts).map(|p| p.sharing.unwrap().transport.fs_type());
     let mut known = facts(&pod, &[]);
     assert_eq!(kind(&pod, &known), Ok("virtiofs"));
     known.host.virtiofsd = None;
@@ -396,9 +559,21 @@ fn without_a_namespace_every_volume_is_its_own_device() {
     let mut known = facts(&pod, &[]);
     known.host.namespaces = Namespaces::Unavailable("none".into());
     let made = plan(&pod, &known).unwrap();
-    let argv: Vec<String> = made.qemu.share_args().into_iter().map(|a| a.into_string().unwrap()).collect();
-    assert_eq!(argv[1], "local,id=share0,security_model=passthrough,multidevs=remap,readonly=on,path=/srv,,x");
-    assert!(argv.iter().any(|a| a.len() < 80 && a.contains("mount_tag=nnnnnnnnnnnnnnnnnnnnnn-")), "{argv:?}");
+    let argv: Vec<String> = made
+        .qemu
+        .share_args()
+        .into_iter()
+        .map(|a| a.into_string().unwrap())
+        .collect();
+    assert_eq!(
+        argv[1],
+        "local,id=share0,security_model=passthrough,multidevs=remap,readonly=on,path=/srv,,x"
+    );
+    assert!(
+        argv.iter()
+            .any(|a| a.len() < 80 && a.contains("mount_tag=nnnnnnnnnnnnnnnnnnnnnn-")),
+        "{argv:?}"
+    );
     assert!(unit(&made, "mnt-data.mount").contains("What=data\nWhere=/mnt/data\nType=9p\n"));
     known.sources.get_mut(&volume_name("data")).unwrap().kind = SourceKind::File;
     assert!(refused(&pod, &known).contains("a file as source needs a mount namespace"));
@@ -410,7 +585,10 @@ fn a_read_only_root_is_never_writable_for_the_app() {
     pod.apps[0].rootfs = RootfsAccess::ReadOnly;
     let made = planned(&pod, &[]);
     let root = made.early_mounts.last().unwrap();
-    assert_eq!((root.mount_point.as_str(), root.read_only), ("/opt/stage2/web/rootfs", true));
+    assert_eq!(
+        (root.mount_point.as_str(), root.read_only),
+        ("/opt/stage2/web/rootfs", true)
+    );
 }
 
 #[test]
@@ -420,10 +598,17 @@ fn virtiofsds_of_both_kinds_are_told_what_they_understand() {
     pod.apps[0].mounts = vec![mount("data", "/d")];
     let argv = |facts: &Facts| -> Vec<String> {
         let command = plan(&pod, facts).unwrap().virtiofsd.unwrap();
-        command.argv(Path::new("/p,q/share")).into_iter().map(|a| a.into_string().unwrap()).collect()
+        command
+            .argv(Path::new("/p,q/share"))
+            .into_iter()
+            .map(|a| a.into_string().unwrap())
+            .collect()
     };
     let mut known = facts(&pod, &[]);
     assert!(argv(&known).contains(&"--shared-dir=/p,q/share".to_owned()));
     known.host.virtiofsd.as_mut().unwrap().flavour = VirtiofsdFlavour::C;
-    assert_eq!(argv(&known)[3], "sandbox=chroot,cache=auto,xattr,source=/p\\,q/share");
+    assert_eq!(
+        argv(&known)[3],
+        "sandbox=chroot,cache=auto,xattr,source=/p\\,q/share"
+    );
 }

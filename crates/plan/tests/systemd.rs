@@ -20,8 +20,11 @@ const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// What systemd's manager made of the units: by unit, `What=` and `Where=`. It refuses to run as root.
 fn as_systemd_reads(units: &Path, names: &[String]) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
-    std::fs::write(units.join("everything.target"), format!("[Unit]\nDefaultDependencies=no\nWants={}\n", names.join(" ")))
-        .unwrap();
+    std::fs::write(
+        units.join("everything.target"),
+        format!("[Unit]\nDefaultDependencies=no\nWants={}\n", names.join(" ")),
+    )
+    .unwrap();
     for dir in units.ancestors().take(2) {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -66,18 +69,31 @@ fn check(plan: &PodPlan) {
     for (path, entry) in &plan.guest.entries {
         let name = path.file_name().unwrap();
         let in_dir = path.parent() == Some(Path::new(layout::UNIT_DIR));
-        if let (true, true, EntryKind::File(text)) = (in_dir, path.extension() == Some(OsStr::new("mount")), &entry.kind) {
+        if let (true, true, EntryKind::File(text)) =
+            (in_dir, path.extension() == Some(OsStr::new("mount")), &entry.kind)
+        {
             std::fs::write(units.join(name), text).unwrap();
         }
     }
     let names: Vec<String> = plan.mounts.iter().map(|mount| mount.name.clone()).collect();
     let read = as_systemd_reads(&units, &names);
     for mount in &plan.mounts {
-        let (what, place) = read.get(&mount.name).unwrap_or_else(|| panic!("systemd did not read `{}`", mount.name));
-        assert_eq!(OsStr::from_bytes(place), mount.place.as_os_str(), "{}", mount.name);
+        let (what, place) = read
+            .get(&mount.name)
+            .unwrap_or_else(|| panic!("systemd did not read `{}`", mount.name));
+        assert_eq!(
+            OsStr::from_bytes(place),
+            mount.place.as_os_str(),
+            "{}",
+            mount.name
+        );
         // systemd leaves the trailing `/.` of `What=` to mount(8), which resolves it.
         let what = path::clean(Path::new(OsStr::from_bytes(what)));
-        let meant = if mount.what.is_absolute() { mount.what.clone() } else { Path::new("/").join(&mount.what) };
+        let meant = if mount.what.is_absolute() {
+            mount.what.clone()
+        } else {
+            Path::new("/").join(&mount.what)
+        };
         assert_eq!(what, meant, "{}", mount.name);
     }
 }
@@ -85,7 +101,10 @@ fn check(plan: &PodPlan) {
 fn targets_pod(targets: &[Vec<u8>]) -> (isopod_spec::PodSpec, Vec<PathBuf>) {
     let mut pod = pod();
     pod.volumes = vec![empty("data")];
-    let paths: Vec<PathBuf> = targets.iter().map(|t| std::ffi::OsString::from_vec(t.clone()).into()).collect();
+    let paths: Vec<PathBuf> = targets
+        .iter()
+        .map(|t| std::ffi::OsString::from_vec(t.clone()).into())
+        .collect();
     pod.apps[0].mounts = paths.iter().map(|target| mount("data", target)).collect();
     (pod, paths)
 }
@@ -108,7 +127,10 @@ fn check_targets(targets: &[Vec<u8>]) -> (usize, usize) {
             Err(error) => {
                 let bytes = place.as_os_str().as_bytes();
                 let whole = layout::app_root(&pod.apps[0].name).as_os_str().len() + bytes.len();
-                let reserved = place == Path::new("/") || ["/proc", "/sys", "/dev", "/bin/app"].iter().any(|r| place.starts_with(r));
+                let reserved = place == Path::new("/")
+                    || ["/proc", "/sys", "/dev", "/bin/app"]
+                        .iter()
+                        .any(|r| place.starts_with(r));
                 let impossible = bytes.contains(&b'\n')
                     || bytes.contains(&b'\r')
                     || std::str::from_utf8(bytes).is_err()
@@ -140,7 +162,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 fn target() -> impl Strategy<Value = Vec<u8>> {
     let component = prop::collection::vec(piece(), 1..4).prop_map(|pieces| pieces.concat());
     prop::collection::vec(component, 1..5).prop_map(|components| {
-        components.into_iter().flat_map(|component| [b"/".to_vec(), component].concat()).collect()
+        components
+            .into_iter()
+            .flat_map(|component| [b"/".to_vec(), component].concat())
+            .collect()
     })
 }
 
@@ -155,12 +180,20 @@ proptest! {
 
 #[test]
 fn the_worst_targets() {
-    let long = format!("/{}", ["x".repeat(200).as_str(), "y".repeat(200).as_str(), "z".repeat(200).as_str()].join("/"));
+    let long = format!(
+        "/{}",
+        [
+            "x".repeat(200).as_str(),
+            "y".repeat(200).as_str(),
+            "z".repeat(200).as_str()
+        ]
+        .join("/")
+    );
     let longest = "/abcdefg".repeat(490);
     let targets: Vec<Vec<u8>> = [
-        "/a ", "/a\t", "/ a", "/a\\", "/a\\x", "/%n", "/100%", "/a\"b", "/a'b", "/a,b", "/#a", "/;a", "/a=b", "/-a", "/.a",
-        "/a..b", "/ä", "/a\u{1}b", "/a\u{7f}", "/a\u{b}", "/a\u{c}", "/a\u{a0}", "/a$b", "/${HOME}", "/a*?[b]", "/a\\ ",
-        &long, &longest,
+        "/a ", "/a\t", "/ a", "/a\\", "/a\\x", "/%n", "/100%", "/a\"b", "/a'b", "/a,b", "/#a", "/;a", "/a=b",
+        "/-a", "/.a", "/a..b", "/ä", "/a\u{1}b", "/a\u{7f}", "/a\u{b}", "/a\u{c}", "/a\u{a0}", "/a$b",
+        "/${HOME}", "/a*?[b]", "/a\\ ", &long, &longest,
     ]
     .iter()
     .map(|target| target.as_bytes().to_vec())

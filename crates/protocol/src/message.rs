@@ -116,6 +116,10 @@ pub struct BootTimes {
     pub systemd_ms: u64,
     /// The host had been greeted.
     pub connected_ms: u64,
+    /// The kernel had started the first process; 0 where that is not known.
+    pub init_ms: u64,
+    /// The modules were loaded, the apps' roots mounted, and the first process became systemd; 0 where not known.
+    pub systemd_begun_ms: u64,
 }
 
 /// How an app ended (wait(2)).

@@ -43,11 +43,13 @@ fn status() -> impl Strategy<Value = ExitStatus> {
 }
 
 fn guest_message() -> impl Strategy<Value = GuestMessage> {
-    let times = any::<[u64; 4]>().prop_map(|[a, b, c, d]| BootTimes {
+    let times = any::<[u64; 6]>().prop_map(|[a, b, c, d, e, f]| BootTimes {
         agent_started_ms: a,
         pipes_open_ms: b,
         systemd_ms: c,
         connected_ms: d,
+        init_ms: e,
+        systemd_begun_ms: f,
     });
     let failure = any::<(String, String)>();
     prop_oneof![

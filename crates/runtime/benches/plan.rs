@@ -50,12 +50,15 @@ fn main() {
 /// to 13,840 unit files for a thousand.
 fn pod(volumes: usize) -> PodSpec {
     let mut pod = fixture::pod();
-    pod.volumes = (0..volumes).map(|i| fixture::host(&format!("v{i}"), format!("/srv/volumes/v{i}"))).collect();
+    pod.volumes = (0..volumes)
+        .map(|i| fixture::host(&format!("v{i}"), format!("/srv/volumes/v{i}")))
+        .collect();
     for (i, volume) in pod.volumes.iter_mut().enumerate() {
         volume.read_only = Some(i % 250 < 71);
     }
-    let mounts: Vec<Mount> =
-        (0..volumes).map(|i| fixture::mount(&format!("v{i}"), format!("/data/volume-{i}"))).collect();
+    let mounts: Vec<Mount> = (0..volumes)
+        .map(|i| fixture::mount(&format!("v{i}"), format!("/data/volume-{i}")))
+        .collect();
     pod.apps = (0..APPS).map(|i| fixture::app(&format!("app{i}"))).collect();
     for app in &mut pod.apps {
         app.mounts.clone_from(&mounts);
@@ -76,12 +79,16 @@ fn planner(profile: &str, volumes: usize) -> Box<dyn Fn() -> GuestTree + Sync> {
 
 #[divan::bench(args = VOLUMES, sample_count = 10, sample_size = 1)]
 fn rkt(bencher: divan::Bencher, volumes: usize) {
-    bencher.counter(ItemsCount::new(volumes * APPS)).bench(planner("rkt", volumes));
+    bencher
+        .counter(ItemsCount::new(volumes * APPS))
+        .bench(planner("rkt", volumes));
 }
 
 #[divan::bench(args = VOLUMES, sample_count = 10, sample_size = 1)]
 fn default(bencher: divan::Bencher, volumes: usize) {
-    bencher.counter(ItemsCount::new(volumes * APPS)).bench(planner("default", volumes));
+    bencher
+        .counter(ItemsCount::new(volumes * APPS))
+        .bench(planner("default", volumes));
 }
 
 /// Plans once, writes below `dir` where there is one, and prints what it took.
@@ -95,7 +102,13 @@ fn measure(profile: &str, volumes: usize, dir: Option<&Path>) {
     }
     let wall = start.elapsed();
     let user = user_time() - before;
-    println!("{} {} {} {}", wall.as_micros(), user.as_micros(), peak_kib(), tree.entries.len());
+    println!(
+        "{} {} {} {}",
+        wall.as_micros(),
+        user.as_micros(),
+        peak_kib(),
+        tree.entries.len()
+    );
 }
 
 fn user_time() -> Duration {
@@ -106,7 +119,10 @@ fn user_time() -> Duration {
 /// `VmHWM` (proc_pid_status(5)).
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -126,24 +142,44 @@ impl Line {
     }
 
     fn once(profile: &str, volumes: usize, write: bool) -> Self {
-        let dir: Option<PathBuf> =
-            write.then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-plan-{}", std::process::id())));
+        let dir: Option<PathBuf> = write.then(|| {
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-plan-{}", std::process::id()))
+        });
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([CASE, profile, &volumes.to_string()]).args(&dir);
         let output = command.output().unwrap();
         dir.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
         let text = String::from_utf8_lossy(&output.stdout);
-        let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-        let [wall, user, peak, files] = numbers[..] else { panic!("{output:?}") };
-        Self { wall_ms: wall / 1000.0, user_ms: user / 1000.0, peak_mib: peak / 1024.0, files: files as u64 }
+        let numbers: Vec<f64> = text
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        let [wall, user, peak, files] = numbers[..] else {
+            panic!("{output:?}")
+        };
+        Self {
+            wall_ms: wall / 1000.0,
+            user_ms: user / 1000.0,
+            peak_mib: peak / 1024.0,
+            files: files as u64,
+        }
     }
 }
 
 fn table() {
-    println!("{APPS} apps mount every volume; the best of {RUNS} fresh processes; `linear`: the time for a mount, against the line above\n");
-    println!("| profile | volumes | does | wall, ms | user, ms | peak, MiB | files and directories | linear |");
+    println!(
+        "{APPS} apps mount every volume; the best of {RUNS} fresh processes; `linear`: the time for a mount, against the line above\n"
+    );
+    println!(
+        "| profile | volumes | does | wall, ms | user, ms | peak, MiB | files and directories | linear |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
-    for (profile, write) in [("rkt", false), ("rkt", true), ("default", false), ("default", true)] {
+    for (profile, write) in [
+        ("rkt", false),
+        ("rkt", true),
+        ("default", false),
+        ("default", true),
+    ] {
         let mut before: Option<f64> = None;
         for volumes in VOLUMES {
             let line = Line::of(profile, volumes, write);

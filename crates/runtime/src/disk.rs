@@ -16,8 +16,13 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
     let mkfs = mkfs.ok_or(io::ErrorKind::NotFound)?;
     File::create_new(path)?.set_len(disk.size_bytes)?;
     // The journal and the inode tables are written when they are used: a sparse file stays small.
-    let options = format!("root_owner={}:{},lazy_itable_init=1,lazy_journal_init=1,nodiscard", disk.uid, disk.gid);
-    run(Command::new(mkfs).args(["-q", "-F", "-m", "0", "-E", &options]).arg(path))?;
+    let options = format!(
+        "root_owner={}:{},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+        disk.uid, disk.gid
+    );
+    run(Command::new(mkfs)
+        .args(["-q", "-F", "-m", "0", "-E", &options])
+        .arg(path))?;
     // An empty volume is empty, and mkfs.ext4 knows no mode.
     let debugfs = mkfs.with_file_name("debugfs");
     let mode = format!("set_inode_field / mode 0{:o}", 0o040_000 | disk.mode);
@@ -33,7 +38,10 @@ fn run(command: &mut Command) -> io::Result<()> {
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(io::Error::other(format!("`{}`: {words}", command.get_program().display())))
+    Err(io::Error::other(format!(
+        "`{}`: {words}",
+        command.get_program().display()
+    )))
 }
 
 #[cfg(test)]
@@ -47,16 +55,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         let name = VolumeName::new("scratch").unwrap();
-        let disk = DiskVolume { name, size_bytes: 1 << 30, mode: 0o1770, uid: 7, gid: 8 };
+        let disk = DiskVolume {
+            name,
+            size_bytes: 1 << 30,
+            mode: 0o1770,
+            uid: 7,
+            gid: 8,
+        };
         make(&path, &disk, Some(Path::new("/sbin/mkfs.ext4"))).unwrap();
         let ask = |request: &str| {
-            let output = Command::new("/sbin/debugfs").args(["-R", request]).arg(&path).output().unwrap();
+            let output = Command::new("/sbin/debugfs")
+                .args(["-R", request])
+                .arg(&path)
+                .output()
+                .unwrap();
             String::from_utf8(output.stdout).unwrap()
         };
         let stat = ask("stat /");
-        assert!(stat.contains("Mode:  01770") && stat.contains("User:     7   Group:     8"), "{stat}");
+        assert!(
+            stat.contains("Mode:  01770") && stat.contains("User:     7   Group:     8"),
+            "{stat}"
+        );
         assert!(!ask("ls /").contains("lost+found"));
-        let fsck = Command::new("/sbin/fsck.ext4").args(["-fn"]).arg(&path).output().unwrap();
+        let fsck = Command::new("/sbin/fsck.ext4")
+            .args(["-fn"])
+            .arg(&path)
+            .output()
+            .unwrap();
         assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stdout));
         let used = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
         assert!(used < 32 << 20, "{used} bytes");

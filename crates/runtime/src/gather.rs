@@ -21,7 +21,9 @@ use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
-use isopod_spec::{Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName};
+use isopod_spec::{
+    Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName,
+};
 use isopod_vm::kvm;
 use isopod_vm::stage::Stage;
 use isopod_vm::virtiofsd;
@@ -143,8 +145,15 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
         return Err(GatherError { faults });
     };
     let host = host(spec, settings, &qemu, &guest);
-    let apps = spec.apps.iter().map(|app| AppFacts { image: None, caller_env: caller_env(app, settings) });
-    let mut facts = Facts { apps: apps.collect(), sources: BTreeMap::new(), host };
+    let apps = spec.apps.iter().map(|app| AppFacts {
+        image: None,
+        caller_env: caller_env(app, settings),
+    });
+    let mut facts = Facts {
+        apps: apps.collect(),
+        sources: BTreeMap::new(),
+        host,
+    };
     survey(spec, &mut facts, images, sources);
     Ok(Gathered { facts, guest, qemu })
 }
@@ -160,7 +169,10 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
         return Err(GatherError { faults });
     }
     let own = |(app, image): (&App, Option<(Image, Reader)>)| {
-        app.run_config.clone().or(image.map(|(image, _)| image.config)).unwrap_or_default()
+        app.run_config
+            .clone()
+            .or(image.map(|(image, _)| image.config))
+            .unwrap_or_default()
     };
     Ok(spec.apps.iter().zip(images).map(own).collect())
 }
@@ -168,10 +180,17 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
 /// The first executable of that name in `search`.
 fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
-    search.iter().map(|dir| dir.join(name)).find(|path| path.is_file() && executable(path))
+    search
+        .iter()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file() && executable(path))
 }
 
-fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Vec<Option<(Image, Reader)>> {
+fn images(
+    spec: &PodSpec,
+    settings: &Settings,
+    faults: &mut Vec<GatherFault>,
+) -> Vec<Option<(Image, Reader)>> {
     let store = match Store::open(&settings.state_dir) {
         Ok(store) => store,
         Err(error) => {
@@ -201,15 +220,22 @@ fn image(store: &Store, app: &App) -> Result<Image, GatherFault> {
             reference: reference.to_string(),
             source: Box::new(source),
         }),
-        ImageSource::Stored { id, name: image } => store
-            .find(id.as_deref(), image.as_deref())
-            .map_err(|source| GatherFault::Find { app: name, source: Box::new(source) }),
+        ImageSource::Stored { id, name: image } => {
+            store
+                .find(id.as_deref(), image.as_deref())
+                .map_err(|source| GatherFault::Find {
+                    app: name,
+                    source: Box::new(source),
+                })
+        }
     }
 }
 
 fn caller_env(app: &App, settings: &Settings) -> BTreeMap<String, String> {
     let asked = app.overrides.env.iter().filter(|var| var.value.is_none());
-    asked.filter_map(|var| Some((var.name.clone(), settings.env.get(&var.name)?.clone()))).collect()
+    asked
+        .filter_map(|var| Some((var.name.clone(), settings.env.get(&var.name)?.clone())))
+        .collect()
 }
 
 /// A host volume's source: its path with links followed, and what it is.
@@ -218,7 +244,9 @@ type FoundSource = (VolumeName, PathBuf, SourceKind);
 fn sources(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Vec<FoundSource> {
     let mut found = Vec::new();
     for volume in &spec.volumes {
-        let VolumeKind::Host(host) = &volume.kind else { continue };
+        let VolumeKind::Host(host) = &volume.kind else {
+            continue;
+        };
         match source(host, settings) {
             Ok((path, kind)) => found.push((volume.name.clone(), path, kind)),
             Err((reason, hint)) => faults.push(GatherFault::Source {
@@ -239,7 +267,10 @@ fn source(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind
             .then(|| "create it first: unlike docker, isopod makes no directory of a mistyped path".into());
         (error.to_string(), hint)
     })?;
-    let file_type = path.metadata().map_err(|error| (error.to_string(), None))?.file_type();
+    let file_type = path
+        .metadata()
+        .map_err(|error| (error.to_string(), None))?
+        .file_type();
     let kind = if file_type.is_dir() {
         return Ok((path, SourceKind::Directory));
     } else if file_type.is_file() {
@@ -251,32 +282,61 @@ fn source(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind
     } else {
         "a device"
     };
-    let reason = format!("it is {kind}, which works on one kernel only; directories and regular files can be shared");
-    Err((reason, Some("share the directory that holds what you need".into())))
+    let reason =
+        format!("it is {kind}, which works on one kernel only; directories and regular files can be shared");
+    Err((
+        reason,
+        Some("share the directory that holds what you need".into()),
+    ))
 }
 
 fn guest_image(settings: &Settings) -> Result<GuestImage, GatherFault> {
-    let options = FindOptions { agent: Some(settings.agent.clone()), ..FindOptions::default() };
+    let options = FindOptions {
+        agent: Some(settings.agent.clone()),
+        ..FindOptions::default()
+    };
     let sources = Sources::find(&options).map_err(GatherFault::GuestSources)?;
     isopod_guest::ensure(&sources, &settings.state_dir).map_err(GatherFault::Guest)
 }
 
 fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) -> HostFacts {
     let uid = rustix::process::geteuid();
-    let user = if uid.is_root() { HostUser::Root } else { HostUser::Ordinary { uid: uid.as_raw() } };
-    let shares = spec.volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
+    let user = if uid.is_root() {
+        HostUser::Root
+    } else {
+        HostUser::Ordinary { uid: uid.as_raw() }
+    };
+    let shares = spec
+        .volumes
+        .iter()
+        .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
     let kvm = match spec.machine.accel {
         Accel::Tcg => Kvm::NotAsked,
         Accel::Auto | Accel::Kvm => {
-            let probe = kvm::Guest { kernel: &guest.kernel, initrd: &guest.initrd, digest: &guest.digest };
+            let probe = kvm::Guest {
+                kernel: &guest.kernel,
+                initrd: &guest.initrd,
+                digest: &guest.digest,
+            };
             kvm::works(qemu, &probe, &settings.state_dir.join("kvm"))
         }
     };
     HostFacts {
         user,
         kvm,
-        namespaces: if shares { namespaces(settings) } else { Namespaces::Unavailable("nobody asked".into()) },
-        mkfs: find_program(&[settings.search_path.clone(), SYSTEM_PROGRAMS.map(PathBuf::from).to_vec()].concat(), "mkfs.ext4"),
+        namespaces: if shares {
+            namespaces(settings)
+        } else {
+            Namespaces::Unavailable("nobody asked".into())
+        },
+        mkfs: find_program(
+            &[
+                settings.search_path.clone(),
+                SYSTEM_PROGRAMS.map(PathBuf::from).to_vec(),
+            ]
+            .concat(),
+            "mkfs.ext4",
+        ),
         virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
@@ -296,7 +356,10 @@ fn namespaces(settings: &Settings) -> Namespaces {
         share: Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
         command: vec!["/bin/true".into()],
     };
-    let output = Command::new(&settings.isopod).args(stage.argv()).stdin(Stdio::null()).output();
+    let output = Command::new(&settings.isopod)
+        .args(stage.argv())
+        .stdin(Stdio::null())
+        .output();
     match output {
         Ok(output) if output.status.success() => Namespaces::Available,
         Ok(output) => {
@@ -308,19 +371,37 @@ fn namespaces(settings: &Settings) -> Namespaces {
 }
 
 /// Lets the planner look into images and sources, and puts what it saw into the facts.
-fn survey(spec: &PodSpec, facts: &mut Facts, images: Vec<Option<(Image, Reader)>>, sources: Vec<FoundSource>) {
+fn survey(
+    spec: &PodSpec,
+    facts: &mut Facts,
+    images: Vec<Option<(Image, Reader)>>,
+    sources: Vec<FoundSource>,
+) {
     let mut recorded = Vec::new();
     for ((image, reader), facts) in images.into_iter().flatten().zip(&mut facts.apps) {
         let recorder = Recorder::new(ImageRoot(reader));
         facts.image = Some(image_facts(&image, &recorder));
         recorded.push(recorder);
     }
-    let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> =
-        sources.into_iter().map(|(name, path, kind)| (name, path.clone(), kind, Recorder::new(HostRoot(path)))).collect();
-    let lookups: Vec<Option<&dyn Lookup>> = recorded.iter().map(|recorder| Some(recorder as &dyn Lookup)).collect();
+    let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> = sources
+        .into_iter()
+        .map(|(name, path, kind)| (name, path.clone(), kind, Recorder::new(HostRoot(path))))
+        .collect();
+    let lookups: Vec<Option<&dyn Lookup>> = recorded
+        .iter()
+        .map(|recorder| Some(recorder as &dyn Lookup))
+        .collect();
     let trees: BTreeMap<VolumeName, Source<'_>> = hosts
         .iter()
-        .map(|(name, _, kind, recorder)| (name.clone(), Source { kind: *kind, tree: recorder as &dyn Lookup }))
+        .map(|(name, _, kind, recorder)| {
+            (
+                name.clone(),
+                Source {
+                    kind: *kind,
+                    tree: recorder as &dyn Lookup,
+                },
+            )
+        })
         .collect();
     isopod_plan::survey(spec, facts, &lookups, &trees, &Profile::DEFAULT);
     for (recorder, facts) in recorded.into_iter().zip(&mut facts.apps) {
@@ -330,7 +411,16 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Vec<Option<(Image, Reader)>
     }
     facts.sources = hosts
         .into_iter()
-        .map(|(name, path, kind, recorder)| (name, SourceFacts { path, kind, tree: recorder.into_tree() }))
+        .map(|(name, path, kind, recorder)| {
+            (
+                name,
+                SourceFacts {
+                    path,
+                    kind,
+                    tree: recorder.into_tree(),
+                },
+            )
+        })
         .collect();
 }
 

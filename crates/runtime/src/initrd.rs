@@ -32,7 +32,10 @@ fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
         let content = link.map_or(content, |target| target.as_os_str().as_bytes());
         // The kernel links entries of one inode number and several names; each of ours has one of each.
         let inode = u32::try_from(i + 1).map_err(io::Error::other)?;
-        let name = path.to_str().ok_or(io::ErrorKind::InvalidInput)?.trim_start_matches('/');
+        let name = path
+            .to_str()
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .trim_start_matches('/');
         let builder = Builder::new(name)
             .ino(inode)
             .mode(entry.mode)
@@ -63,13 +66,20 @@ mod tests {
         std::fs::write(&base, "").unwrap();
         let path = dir.path().join("initrd");
         write(&path, &base, &tree).unwrap();
-        let list = std::process::Command::new("cpio").arg("-tv").stdin(File::open(&path).unwrap()).output().unwrap();
+        let list = std::process::Command::new("cpio")
+            .arg("-tv")
+            .stdin(File::open(&path).unwrap())
+            .output()
+            .unwrap();
         let list = String::from_utf8(list.stdout).unwrap();
         let lines: Vec<&str> = list.lines().collect();
         assert_eq!(lines.len(), 4, "{list}");
-        for (line, (start, end)) in
-            lines.iter().zip([("drwxr-xr-x", " a"), ("-rw-r-----", " a/b"), ("lrwx", " a/link -> b"), ("prw-rw-rw-", " a/pipe")])
-        {
+        for (line, (start, end)) in lines.iter().zip([
+            ("drwxr-xr-x", " a"),
+            ("-rw-r-----", " a/b"),
+            ("lrwx", " a/link -> b"),
+            ("prw-rw-rw-", " a/pipe"),
+        ]) {
             assert!(line.starts_with(start) && line.ends_with(end), "{line}");
         }
     }

@@ -125,7 +125,11 @@ fn make_dir(pods: &Path) -> Result<PodDir, PrepareError> {
     let lock_path = path.join("lock");
     let locked = File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
     match locked {
-        Ok(lock) => Ok(PodDir { path, uuid, _lock: lock }),
+        Ok(lock) => Ok(PodDir {
+            path,
+            uuid,
+            _lock: lock,
+        }),
         Err(source) => {
             let _ = fs::remove_dir_all(&path);
             Err(failed("lock", &lock_path)(source))

@@ -15,7 +15,10 @@ pub(crate) struct Recorder<L> {
 
 impl<L: Lookup> Recorder<L> {
     pub(crate) fn new(root: L) -> Self {
-        Self { root, seen: RefCell::default() }
+        Self {
+            root,
+            seen: RefCell::default(),
+        }
     }
 
     /// What is looked into.
@@ -53,7 +56,12 @@ impl Lookup for ImageRoot {
             erofs::NodeKind::Symlink { target } => NodeKind::Symlink(target),
             _ => NodeKind::Other,
         };
-        Some(Node { kind, mode: node.mode.into(), uid: node.uid, gid: node.gid })
+        Some(Node {
+            kind,
+            mode: node.mode.into(),
+            uid: node.uid,
+            gid: node.gid,
+        })
     }
 }
 
@@ -73,6 +81,11 @@ impl Lookup for HostRoot {
         } else {
             NodeKind::Other
         };
-        Some(Node { kind, mode: found.mode() & 0o7777, uid: found.uid(), gid: found.gid() })
+        Some(Node {
+            kind,
+            mode: found.mode() & 0o7777,
+            uid: found.uid(),
+            gid: found.gid(),
+        })
     }
 }

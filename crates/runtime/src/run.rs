@@ -107,7 +107,9 @@ impl Outcome {
     /// The pod's exit status: that of the app that failed first, otherwise 0.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        self.first_failed.and_then(|app| self.apps.get(app)).map_or(0, |(_, end)| end.exit_status())
+        self.first_failed
+            .and_then(|app| self.apps.get(app))
+            .map_or(0, |(_, end)| end.exit_status())
     }
 }
 
@@ -251,7 +253,8 @@ impl<'a> Machine<'a> {
         let dir = dir.path();
         let failed = |action| move |source| RunError::Start { action, source };
         let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
-        port.set_nonblocking(true).map_err(failed("listen for the agent"))?;
+        port.set_nonblocking(true)
+            .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
         let parent = std::process::id();
         let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
@@ -262,13 +265,28 @@ impl<'a> Machine<'a> {
             let program = virtiofsd_command.daemon.program.clone().into_os_string();
             let args = virtiofsd_command.argv(&dir.join(layout::HOST_SHARE_DIR));
             let command = std::iter::once(program).chain(args).collect();
-            let stage = Stage { parent, share: tree.take(), command };
-            let child = launch::spawn(&settings.isopod, &stage, dir, Some(OwnedFd::from(socket)), VIRTIOFSD_LOG);
+            let stage = Stage {
+                parent,
+                share: tree.take(),
+                command,
+            };
+            let child = launch::spawn(
+                &settings.isopod,
+                &stage,
+                dir,
+                Some(OwnedFd::from(socket)),
+                VIRTIOFSD_LOG,
+            );
             virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
         }
         let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
-        let stage = Stage { parent, share: tree, command };
-        let qemu = launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
+        let stage = Stage {
+            parent,
+            share: tree,
+            command,
+        };
+        let qemu =
+            launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
         Ok((Self { dir, qemu, virtiofsd }, port))
     }
 
@@ -282,8 +300,10 @@ impl<'a> Machine<'a> {
         let begun = Instant::now();
         let apps = plan.apps.len();
         let answer = async {
-            let (stream, _): (UnixStream, _) =
-                port.accept().await.map_err(|source| RunError::Start { action: "accept QEMU's connection", source })?;
+            let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
+                action: "accept QEMU's connection",
+                source,
+            })?;
             let left = deadline.saturating_sub(begun.elapsed());
             Ok(agent::connect(stream, apps, left).await)
         };
@@ -295,9 +315,10 @@ impl<'a> Machine<'a> {
         match answer {
             Ok(Ok(Ok(conversation))) => Ok(conversation),
             Ok(Err(error)) => Err(error),
-            Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => {
-                Err(RunError::NoGuest { after: deadline, console: self.console() })
-            }
+            Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => Err(RunError::NoGuest {
+                after: deadline,
+                console: self.console(),
+            }),
             Ok(Ok(Err(source))) => Err(self.lost(source).await),
         }
     }
@@ -317,7 +338,12 @@ impl<'a> Machine<'a> {
         };
         let mut status = match status {
             Ok(status) => status,
-            Err(source) => return RunError::Start { action: "wait for a process", source },
+            Err(source) => {
+                return RunError::Start {
+                    action: "wait for a process",
+                    source,
+                };
+            }
         };
         let (mut process, mut log) = (process, log);
         // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
@@ -329,17 +355,30 @@ impl<'a> Machine<'a> {
         }
         // A guest that reboots, powers off or panics ends QEMU without a complaint.
         if process == "QEMU" && status.success() {
-            return RunError::GuestEnded { console: self.console() };
+            return RunError::GuestEnded {
+                console: self.console(),
+            };
         }
-        let process = if status.code() == Some(i32::from(stage::FAILED)) { "what becomes its process" } else { process };
-        RunError::Process { process, status, log: tail(&self.dir.join(log), LOG_LINES) }
+        let process = if status.code() == Some(i32::from(stage::FAILED)) {
+            "what becomes its process"
+        } else {
+            process
+        };
+        RunError::Process {
+            process,
+            status,
+            log: tail(&self.dir.join(log), LOG_LINES),
+        }
     }
 
     /// Why the agent was lost: because the machine ended, if it did.
     async fn lost(&mut self, source: AgentError) -> RunError {
         match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
             Ok(error) => error,
-            Err(_) => RunError::Agent { source, console: self.console() },
+            Err(_) => RunError::Agent {
+                source,
+                console: self.console(),
+            },
         }
     }
 
@@ -361,7 +400,11 @@ impl<'a> Machine<'a> {
 /// is named through the directory's descriptor.
 fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
     let handle = std::fs::File::open(dir)?;
-    StdListener::bind(Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string()).join(name))
+    StdListener::bind(
+        Path::new("/proc/self/fd")
+            .join(handle.as_raw_fd().to_string())
+            .join(name),
+    )
 }
 
 /// A pod whose agent has answered.
@@ -378,8 +421,19 @@ struct Pod<'a> {
 impl<'a> Pod<'a> {
     fn new(plan: &'a PodPlan, agent: Agent, started: Instant) -> Self {
         let ends = plan.apps.iter().map(|_| None).collect();
-        let timings = Timings { ready: started.elapsed(), ..Timings::default() };
-        Self { plan, agent, started, ends, first_failed: None, timings, copies: JoinSet::new() }
+        let timings = Timings {
+            ready: started.elapsed(),
+            ..Timings::default()
+        };
+        Self {
+            plan,
+            agent,
+            started,
+            ends,
+            first_failed: None,
+            timings,
+            copies: JoinSet::new(),
+        }
     }
 
     async fn supervise(
@@ -388,7 +442,14 @@ impl<'a> Pod<'a> {
         mut events: Events,
         foreground: Foreground,
     ) -> Result<Outcome, RunError> {
-        let Foreground { stdin, stdout, stderr, mut stop, grace, .. } = foreground;
+        let Foreground {
+            stdin,
+            stdout,
+            stderr,
+            mut stop,
+            grace,
+            ..
+        } = foreground;
         let mut stdin = Some(stdin);
         let (broken, mut unread) = mpsc::unbounded_channel();
         let (stdout, stderr) = (Sink::new(stdout, &broken), Sink::new(stderr, &broken));
@@ -434,7 +495,12 @@ impl<'a> Pod<'a> {
             }
         };
         self.timings.synced = self.started.elapsed();
-        Ok(self.outcome(synced.into_iter().map(|f| format!("{}: {}", f.mount_point, f.error)).collect()))
+        Ok(self.outcome(
+            synced
+                .into_iter()
+                .map(|f| format!("{}: {}", f.mount_point, f.error))
+                .collect(),
+        ))
     }
 
     /// Acts on the caller's `stops`th wish to stop; gives the time after which the apps must have ended.
@@ -491,8 +557,19 @@ impl<'a> Pod<'a> {
     fn outcome(self, unsynced: Vec<String>) -> Outcome {
         let unknown = || AppEnd::Exited(ExitStatus::Code(125));
         let ends = self.ends.into_iter().map(|end| end.unwrap_or_else(unknown));
-        let apps = self.plan.apps.iter().map(|app| app.name.clone()).zip(ends).collect();
-        Outcome { apps, first_failed: self.first_failed, unsynced, timings: self.timings }
+        let apps = self
+            .plan
+            .apps
+            .iter()
+            .map(|app| app.name.clone())
+            .zip(ends)
+            .collect();
+        Outcome {
+            apps,
+            first_failed: self.first_failed,
+            unsynced,
+            timings: self.timings,
+        }
     }
 }
 
@@ -506,7 +583,10 @@ struct Sink {
 
 impl Sink {
     fn new(stream: Box<dyn AsyncWrite + Unpin + Send>, broken: &mpsc::UnboundedSender<()>) -> Self {
-        Self { stream: std::sync::Arc::new(tokio::sync::Mutex::new(stream)), broken: broken.clone() }
+        Self {
+            stream: std::sync::Arc::new(tokio::sync::Mutex::new(stream)),
+            broken: broken.clone(),
+        }
     }
 
     async fn write(&self, bytes: &[u8]) -> io::Result<()> {

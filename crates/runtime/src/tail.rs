@@ -25,15 +25,31 @@ pub(crate) fn tail(path: &Path, count: usize) -> Vec<String> {
 }
 
 fn select(text: &str, count: usize) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     let last = lines.len().saturating_sub(count);
-    let reason = lines.iter().position(|line| REASONS.iter().any(|reason| line.contains(reason)));
+    let reason = lines
+        .iter()
+        .position(|line| REASONS.iter().any(|reason| line.contains(reason)));
     let start = reason.map_or(last, |line| line.saturating_sub(count / 2).min(last));
-    lines[start..].iter().take(count).map(|line| escaped(line)).collect()
+    lines[start..]
+        .iter()
+        .take(count)
+        .map(|line| escaped(line))
+        .collect()
 }
 
 fn escaped(line: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_debug().collect() } else { vec![c] };
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_debug().collect()
+        } else {
+            vec![c]
+        }
+    };
     line.chars().flat_map(escape).collect()
 }
 
@@ -47,6 +63,9 @@ mod tests {
         assert_eq!(select(&numbered(9), 2), ["line 7", "line 8"]);
         assert_eq!(select("a\u{1b}[2J\n\n  \nb", 5), ["a\\u{1b}[2J", "b"]);
         let panic = format!("{}Kernel panic - not syncing\n{}", numbered(9), numbered(9));
-        assert_eq!(select(&panic, 4), ["line 7", "line 8", "Kernel panic - not syncing", "line 0"]);
+        assert_eq!(
+            select(&panic, 4),
+            ["line 7", "line 8", "Kernel panic - not syncing", "line 0"]
+        );
     }
 }

@@ -57,7 +57,8 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
             EntryKind::File(content) => fs::write(&path, content),
             EntryKind::Symlink(target) => symlink(target, &path),
             EntryKind::Fifo => {
-                rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(entry.mode), 0).map_err(Into::into)
+                rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(entry.mode), 0)
+                    .map_err(Into::into)
             }
         };
         made.map_err(failed(&path))?;

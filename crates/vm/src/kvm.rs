@@ -61,13 +61,24 @@ pub fn works(qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
 
 fn try_guest(qemu: &Path, guest: &Guest<'_>) -> Result<(), String> {
     let child = Command::new(qemu)
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+        ])
         .args(["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256"])
         .arg("-kernel")
         .arg(guest.kernel)
         .arg("-initrd")
         .arg(guest.initrd)
-        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {PROBE_PARAMETER}")])
+        .args([
+            "-append",
+            &format!("console=ttyS0 quiet panic=-1 {PROBE_PARAMETER}"),
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -84,13 +95,18 @@ fn try_guest(qemu: &Path, guest: &Guest<'_>) -> Result<(), String> {
     if !ended {
         let _ = child.kill();
     }
-    let output = child.wait_with_output().map_err(|e| format!("cannot wait for `{}`: {e}", qemu.display()))?;
+    let output = child
+        .wait_with_output()
+        .map_err(|e| format!("cannot wait for `{}`: {e}", qemu.display()))?;
     if String::from_utf8_lossy(&output.stdout).contains(ANSWER) {
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
     Err(match words.lines().next() {
-        _ if !ended => format!("a guest did not come up with KVM within {} seconds", DEADLINE.as_secs()),
+        _ if !ended => format!(
+            "a guest did not come up with KVM within {} seconds",
+            DEADLINE.as_secs()
+        ),
         Some(line) => format!("QEMU cannot use KVM: {line}"),
         None => "a guest ended at once with KVM".into(),
     })

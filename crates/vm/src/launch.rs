@@ -17,7 +17,13 @@ use crate::stage::Stage;
 ///
 /// # Errors
 /// What creating the log or the process failed with.
-pub fn spawn(isopod: &Path, stage: &Stage, dir: &Path, stdin: Option<OwnedFd>, log: &str) -> io::Result<Child> {
+pub fn spawn(
+    isopod: &Path,
+    stage: &Stage,
+    dir: &Path,
+    stdin: Option<OwnedFd>,
+    log: &str,
+) -> io::Result<Child> {
     let log: PathBuf = dir.join(log);
     let output = File::create(&log)?;
     Command::new(isopod)

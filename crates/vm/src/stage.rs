@@ -94,7 +94,11 @@ impl Stage {
         if let Some((dir, volumes)) = &self.share {
             argv.extend(["--share".into(), dir.into()]);
             for volume in volumes {
-                argv.extend([flags(volume).into(), volume.name.as_str().into(), volume.source.clone().into()]);
+                argv.extend([
+                    flags(volume).into(),
+                    volume.name.as_str().into(),
+                    volume.source.clone().into(),
+                ]);
             }
         }
         argv.push("--".into());
@@ -108,16 +112,22 @@ impl Stage {
     /// [`StageError::Usage`].
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, StageError> {
         let mut args = args.into_iter();
-        let usage = |arg: Option<OsString>| StageError::Usage(arg.unwrap_or_default().to_string_lossy().into_owned());
+        let usage =
+            |arg: Option<OsString>| StageError::Usage(arg.unwrap_or_default().to_string_lossy().into_owned());
         let parent = args.next();
-        let parent = parent.as_deref().and_then(OsStr::to_str).and_then(|p| p.parse().ok());
+        let parent = parent
+            .as_deref()
+            .and_then(OsStr::to_str)
+            .and_then(|p| p.parse().ok());
         let parent = parent.ok_or_else(|| usage(None))?;
         let mut share: Option<(PathBuf, Vec<SharedVolume>)> = None;
         loop {
             let arg = args.next().ok_or_else(|| usage(None))?;
             match (arg.as_bytes(), &mut share) {
                 (b"--", _) => break,
-                (b"--share", None) => share = Some((args.next().ok_or_else(|| usage(None))?.into(), Vec::new())),
+                (b"--share", None) => {
+                    share = Some((args.next().ok_or_else(|| usage(None))?.into(), Vec::new()))
+                }
                 (_, Some((_, volumes))) => {
                     let (name, source) = (args.next(), args.next());
                     volumes.push(volume(&arg, name, source).ok_or_else(|| usage(Some(arg)))?);
@@ -125,7 +135,11 @@ impl Stage {
                 _ => return Err(usage(Some(arg))),
             }
         }
-        Ok(Self { parent, share, command: args.collect() })
+        Ok(Self {
+            parent,
+            share,
+            command: args.collect(),
+        })
     }
 
     /// Does all that, and becomes the program. Returns only when it could not.
@@ -148,7 +162,9 @@ impl Stage {
         let mut limit = rustix::process::getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-        let Some((dir, volumes)) = &self.share else { return Ok(()) };
+        let Some((dir, volumes)) = &self.share else {
+            return Ok(());
+        };
         enter_namespace()?;
         bind_all(dir, volumes)
     }
@@ -158,28 +174,48 @@ impl Stage {
             return StageError::Usage("no program".into());
         };
         let source = Command::new(program).args(args).exec();
-        StageError::Exec { program: program.into(), source }
+        StageError::Exec {
+            program: program.into(),
+            source,
+        }
     }
 }
 
 /// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION`.
 fn flags(volume: &SharedVolume) -> String {
-    let kind = if volume.kind == SourceKind::File { "file" } else { "dir" };
+    let kind = if volume.kind == SourceKind::File {
+        "file"
+    } else {
+        "dir"
+    };
     let access = if volume.read_only { "ro" } else { "rw" };
     let depth = if volume.recursive { "rec" } else { "one" };
-    let propagation = if volume.propagation == Propagation::Rslave { "rslave" } else { "private" };
+    let propagation = if volume.propagation == Propagation::Rslave {
+        "rslave"
+    } else {
+        "private"
+    };
     format!("{kind},{access},{depth},{propagation}")
 }
 
 fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Option<SharedVolume> {
-    let [kind, access, depth, propagation] = <[&str; 4]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
+    let [kind, access, depth, propagation] =
+        <[&str; 4]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
     Some(SharedVolume {
         name: VolumeName::new(name?.into_string().ok()?).ok()?,
         source: source?.into(),
-        kind: if kind == "file" { SourceKind::File } else { SourceKind::Directory },
+        kind: if kind == "file" {
+            SourceKind::File
+        } else {
+            SourceKind::Directory
+        },
         read_only: access == "ro",
         recursive: depth == "rec",
-        propagation: if propagation == "rslave" { Propagation::Rslave } else { Propagation::Private },
+        propagation: if propagation == "rslave" {
+            Propagation::Rslave
+        } else {
+            Propagation::Private
+        },
     })
 }
 
@@ -240,8 +276,12 @@ fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
     if found != volume.kind {
         return Err(("it is a directory no more, or a file no more", None));
     }
-    sys::set_attributes(&tree, volume.read_only, volume.propagation == Propagation::Private)
-        .map_err(|source| ("mount_setattr", Some(source)))?;
+    sys::set_attributes(
+        &tree,
+        volume.read_only,
+        volume.propagation == Propagation::Private,
+    )
+    .map_err(|source| ("mount_setattr", Some(source)))?;
     let place = dir.join(volume.name.as_str());
     let made = match volume.kind {
         SourceKind::Directory => std::fs::create_dir(&place),
@@ -268,14 +308,21 @@ mod tests {
         };
         let stage = Stage {
             parent: 7,
-            share: Some(("share".into(), vec![
-                volume("a", SourceKind::Directory, true, false, Propagation::Rslave),
-                volume("b", SourceKind::File, false, true, Propagation::Private),
-            ])),
+            share: Some((
+                "share".into(),
+                vec![
+                    volume("a", SourceKind::Directory, true, false, Propagation::Rslave),
+                    volume("b", SourceKind::File, false, true, Propagation::Private),
+                ],
+            )),
             command: vec!["--".into(), "--share".into(), "x".into()],
         };
         assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
-        let stage = Stage { parent: 1, share: None, command: vec!["true".into()] };
+        let stage = Stage {
+            parent: 1,
+            share: None,
+            command: vec!["true".into()],
+        };
         assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
     }
 }

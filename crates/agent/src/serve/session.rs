@@ -21,7 +21,7 @@ use super::app::{App, Later, Told};
 use crate::appstate::{AppState, judge};
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::{verify, chain, diagnosis, mountinfo};
+use crate::{chain, diagnosis, mountinfo, verify};
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -232,11 +232,16 @@ impl<M: Manager> Session<M> {
         // An app whose mounts are not as they must be does not count as started, and does not go on.
         let config = &self.config.apps[app];
         let mounts = mountinfo::read().unwrap_or_default();
-        let cause = verify::faults(config, &mounts).next().map(|(mount, fault)| diagnosis::not_mounted(mount, fault));
+        let cause = verify::faults(config, &mounts)
+            .next()
+            .map(|(mount, fault)| diagnosis::not_mounted(mount, fault));
         if let Some(cause) = cause {
             let killed = self.manager.kill(&config.unit, Whom::All, SIGKILL).await;
             self.warn(killed).await?;
-            let last = GuestMessage::Failed { app: wire_index(app), cause };
+            let last = GuestMessage::Failed {
+                app: wire_index(app),
+                cause,
+            };
             self.later.push(self.apps[app].end(last));
             return Ok(());
         }

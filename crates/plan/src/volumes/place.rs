@@ -45,7 +45,9 @@ impl Lookup for View<'_> {
             return Some(mount_root(mount.kind));
         }
         let source = self.roots.sources.get(&mount.volume)?;
-        let inner = Path::new("/").join(&mount.sub_path).join(path.strip_prefix(&mount.place).ok()?);
+        let inner = Path::new("/")
+            .join(&mount.sub_path)
+            .join(path.strip_prefix(&mount.place).ok()?);
         source.tree.node(&inner)
     }
 }
@@ -55,7 +57,12 @@ fn mount_root(kind: SourceKind) -> Node {
         SourceKind::Directory => NodeKind::Directory,
         SourceKind::File => NodeKind::File,
     };
-    Node { kind, mode: 0o755, uid: 0, gid: 0 }
+    Node {
+        kind,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    }
 }
 
 /// Finds every mount's place, parents first.
@@ -103,12 +110,21 @@ pub(super) fn place(
             return mounts;
         }
     }
-    faults.extend(mounts.first().map(|m| target_fault(app, m, TargetFault::Unstable)));
+    faults.extend(
+        mounts
+            .first()
+            .map(|m| target_fault(app, m, TargetFault::Unstable)),
+    );
     mounts
 }
 
 fn target_fault(app: &App, mount: &VolumeMount, reason: TargetFault) -> Fault {
-    Fault::Target { app: app.name.clone(), volume: mount.volume.clone(), target: mount.target.clone(), reason }
+    Fault::Target {
+        app: app.name.clone(),
+        volume: mount.volume.clone(),
+        target: mount.target.clone(),
+        reason,
+    }
 }
 
 /// One round: each mount's place, given those before it.
@@ -122,7 +138,10 @@ fn resolve_all(
     let mut placed: HashMap<PathBuf, VolumeMount> = HashMap::with_capacity(mounts.len());
     let mut order = Vec::with_capacity(mounts.len());
     for mut mount in mounts {
-        let view = View { roots: *roots, mounts: &placed };
+        let view = View {
+            roots: *roots,
+            mounts: &placed,
+        };
         let found = match resolve_one(app, &mount, table, &view) {
             Ok(found) => found,
             Err(reason) => {
@@ -148,10 +167,19 @@ fn resolve_all(
 }
 
 /// The place of one mount, given those in `view`, if it can be mounted there.
-fn resolve_one(app: &App, mount: &VolumeMount, table: &VolumeTable, view: &View<'_>) -> Result<Resolved, TargetFault> {
+fn resolve_one(
+    app: &App,
+    mount: &VolumeMount,
+    table: &VolumeTable,
+    view: &View<'_>,
+) -> Result<Resolved, TargetFault> {
     // Links can only come from what can be looked at: where nothing can, a target is its own place.
     let found = if view.roots.image.is_none() && view.roots.sources.is_empty() {
-        Resolved { path: mount.target.clone(), node: None, existing: PathBuf::from("/") }
+        Resolved {
+            path: mount.target.clone(),
+            node: None,
+            existing: PathBuf::from("/"),
+        }
     } else {
         path::resolve(view, &mount.target)?
     };
@@ -181,8 +209,14 @@ fn check_kinds(mounted: SourceKind, there: &NodeKind) -> Result<(), TargetFault>
     match (mounted, there) {
         (SourceKind::Directory, NodeKind::Directory) => Ok(()),
         (SourceKind::File, NodeKind::File | NodeKind::Other) => Ok(()),
-        (SourceKind::Directory, _) => Err(TargetFault::KindDiffers { there: "file", mounted: "directory" }),
-        (SourceKind::File, _) => Err(TargetFault::KindDiffers { there: "directory", mounted: "file" }),
+        (SourceKind::Directory, _) => Err(TargetFault::KindDiffers {
+            there: "file",
+            mounted: "directory",
+        }),
+        (SourceKind::File, _) => Err(TargetFault::KindDiffers {
+            there: "directory",
+            mounted: "file",
+        }),
     }
 }
 
@@ -194,7 +228,9 @@ fn check_creatable(
     table: &VolumeTable,
     view: &View<'_>,
 ) -> Result<(), TargetFault> {
-    let Some(parent) = view.mount_at(&found.path) else { return Ok(()) };
+    let Some(parent) = view.mount_at(&found.path) else {
+        return Ok(());
+    };
     if parent.kind == SourceKind::File {
         return Err(path::ResolveError::NotADirectory(parent.place.clone()).into());
     }
@@ -216,7 +252,9 @@ fn within_volume(
 ) -> Result<(SourceKind, PathBuf), TargetFault> {
     let source = roots.sources.get(&want.volume);
     let kind = source.map_or(SourceKind::Directory, |source| source.kind);
-    let Some(sub_path) = &want.sub_path else { return Ok((kind, PathBuf::new())) };
+    let Some(sub_path) = &want.sub_path else {
+        return Ok((kind, PathBuf::new()));
+    };
     let climbs = |c| !matches!(c, Component::Normal(_) | Component::CurDir);
     if sub_path.components().any(climbs) {
         return Err(TargetFault::Climbs);
@@ -231,7 +269,9 @@ fn within_volume(
     }
     let guest_path = path::below(&layout::shared_volume(&want.volume), &whole);
     unit::path_value(&guest_path)?;
-    let Some(source) = source else { return Ok((SourceKind::Directory, inner(&whole))) };
+    let Some(source) = source else {
+        return Ok((SourceKind::Directory, inner(&whole)));
+    };
     let found = path::resolve(source.tree, &whole)?;
     match found.node.map(|node| node.kind) {
         Some(NodeKind::Directory) => Ok((SourceKind::Directory, inner(&found.path))),

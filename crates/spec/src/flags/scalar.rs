@@ -229,7 +229,12 @@ mod tests {
 
     #[test]
     fn memory_is_whole_mib_and_enough() {
-        for (text, mib) in [("512m", 512), ("1g", 1024), ("134217728", 128), ("134217729", 129)] {
+        for (text, mib) in [
+            ("512m", 512),
+            ("1g", 1024),
+            ("134217728", 128),
+            ("134217729", 129),
+        ] {
             assert_eq!(read_memory_mib(os(text)).unwrap(), mib, "{text}");
         }
         for (text, message) in [

@@ -1,5 +1,8 @@
 //! The two system calls of the stage that no safe crate offers.
-#![expect(unsafe_code, reason = "unshare(2) and mount_setattr(2) have no safe wrapper for these uses")]
+#![expect(
+    unsafe_code,
+    reason = "unshare(2) and mount_setattr(2) have no safe wrapper for these uses"
+)]
 
 use std::ffi::CStr;
 use std::io;
@@ -40,8 +43,19 @@ pub(super) fn set_attributes(tree: impl AsFd, read_only: bool, private: bool) ->
 }
 
 /// mount_setattr(2).
-fn mount_setattr(dir: libc::c_int, path: &CStr, flags: libc::c_int, set: u64, propagation: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+fn mount_setattr(
+    dir: libc::c_int,
+    path: &CStr,
+    flags: libc::c_int,
+    set: u64,
+    propagation: u64,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
     // SAFETY: `path` is a NUL-terminated string and `attributes` a `mount_attr` of the size that is passed; both live
     // until the call returns, and the kernel only reads them. JUSTIFICATION: rustix has no mount_setattr, and to make
     // a tree of mounts read-only in one step there is nothing else.
@@ -55,5 +69,9 @@ fn mount_setattr(dir: libc::c_int, path: &CStr, flags: libc::c_int, set: u64, pr
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
