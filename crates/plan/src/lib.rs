@@ -6,7 +6,8 @@
 //!           ├─ decide: what is mounted where (volumes), what is executed (process, users)
 //! Facts ────┘    │
 //!                ├─ machine: shares, devices, kernel command line ──> qemu: its switches
-//!                └─ units: mounts and services as systemd reads them ──> guest_tree: the pod's part of the guest
+//!                ├─ mounts: what is mounted in the guest, in which order ──> units: as systemd reads it
+//!                └─ guest_files: units, mount points, the agent's configuration ──> guest_tree: a tree of files
 //! ```
 //!
 //! Nothing in this crate reads a file, a clock or the environment. [`survey`] lets the caller find out what planning
@@ -18,9 +19,11 @@ mod explain;
 pub mod facts;
 pub mod fault;
 mod graph;
+mod guest_files;
 pub mod guest_tree;
 pub mod layout;
 pub mod machine;
+mod mounts;
 pub mod path;
 mod plan;
 pub mod process;

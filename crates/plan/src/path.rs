@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+pub use isopod_spec::check::clean;
 use serde::{Deserialize, Serialize};
 
 /// As many links as Linux follows (`MAXSYMLINKS`, path_resolution(7)).
@@ -74,23 +75,6 @@ pub enum ResolveError {
     /// A component other than the last is no directory.
     #[error("`{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
-}
-
-/// Cleans `path` as seen from a root: absolute, no `.`, no `..`, no doubled slash; `..` at the root stays there, as
-/// in a chroot. Links are not looked at, as in Go's `path.Clean`, which docker and rkt apply to targets.
-#[must_use]
-pub fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => out.push(name),
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    out
 }
 
 /// Follows `path` inside the root `tree`, links included, as a process whose root directory it is would. Absolute

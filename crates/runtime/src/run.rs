@@ -10,45 +10,31 @@
 //! The machine is killed rather than powered off: when the agent has written the shares back, all that it still holds
 //! is lost by intent, and the guest's own shutdown would take longer than everything before it.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener as StdListener;
+mod machine;
+mod streams;
+
 use std::path::Path;
 use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use isopod_plan::{PodPlan, layout};
+use isopod_plan::PodPlan;
 use isopod_spec::AppName;
-use isopod_vm::agent::{self, Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
-use isopod_vm::launch;
-use isopod_vm::stage::{self, Stage};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::process::Child;
+use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
+use machine::Machine;
+use streams::{Sink, copy, feed};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Settings;
 use crate::prepare::PodDir;
-use crate::tail::tail;
-
-const QEMU_LOG: &str = "qemu.log";
-const VIRTIOFSD_LOG: &str = "virtiofsd.log";
-
-/// How many lines of a log an error shows.
-const LOG_LINES: usize = 12;
 
 /// How long the guest may take to write its shares back. The data of a share over a slow disk may be that slow.
 const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the agent may take beyond the grace to report apps that it killed.
 const KILL_SLACK: Duration = Duration::from_secs(30);
-
-/// How long after virtiofsd QEMU may end for it to be QEMU's end that ended both.
-const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
-
-/// What is copied at a time from a stream of an app's.
-const COPY_BYTES: usize = 64 * 1024;
 
 /// What the caller does with a running pod.
 pub struct Foreground {
@@ -236,177 +222,6 @@ pub async fn run(
     })
 }
 
-/// The processes of a machine.
-struct Machine<'a> {
-    dir: &'a Path,
-    qemu: Child,
-    virtiofsd: Option<Child>,
-}
-
-impl<'a> Machine<'a> {
-    fn start(
-        plan: &PodPlan,
-        dir: &'a PodDir,
-        qemu: &Path,
-        settings: &Settings,
-    ) -> Result<(Self, UnixListener), RunError> {
-        let dir = dir.path();
-        let failed = |action| move |source| RunError::Start { action, source };
-        let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
-        port.set_nonblocking(true)
-            .map_err(failed("listen for the agent"))?;
-        let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
-        let parent = std::process::id();
-        let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
-        let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
-        let mut virtiofsd = None;
-        if let Some(virtiofsd_command) = &plan.virtiofsd {
-            let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
-            let program = virtiofsd_command.daemon.program.clone().into_os_string();
-            let args = virtiofsd_command.argv(&dir.join(layout::HOST_SHARE_DIR));
-            let command = std::iter::once(program).chain(args).collect();
-            let stage = Stage {
-                parent,
-                share: tree.take(),
-                command,
-            };
-            let child = launch::spawn(
-                &settings.isopod,
-                &stage,
-                dir,
-                Some(OwnedFd::from(socket)),
-                VIRTIOFSD_LOG,
-            );
-            virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
-        }
-        let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
-        let stage = Stage {
-            parent,
-            share: tree,
-            command,
-        };
-        let qemu =
-            launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
-        Ok((Self { dir, qemu, virtiofsd }, port))
-    }
-
-    /// Waits for QEMU to connect and for the agent behind it to answer.
-    async fn connect(
-        &mut self,
-        plan: &PodPlan,
-        port: UnixListener,
-        deadline: Duration,
-    ) -> Result<(Agent, Events), RunError> {
-        let begun = Instant::now();
-        let apps = plan.apps.len();
-        let answer = async {
-            let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
-                action: "accept QEMU's connection",
-                source,
-            })?;
-            let left = deadline.saturating_sub(begun.elapsed());
-            Ok(agent::connect(stream, apps, left).await)
-        };
-        let answer = tokio::select! {
-            biased;
-            error = self.ended() => return Err(error),
-            answer = tokio::time::timeout(deadline, answer) => answer,
-        };
-        match answer {
-            Ok(Ok(Ok(conversation))) => Ok(conversation),
-            Ok(Err(error)) => Err(error),
-            Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => Err(RunError::NoGuest {
-                after: deadline,
-                console: self.console(),
-            }),
-            Ok(Ok(Err(source))) => Err(self.lost(source).await),
-        }
-    }
-
-    /// Waits until one of the processes ends, which none does before it is killed.
-    async fn ended(&mut self) -> RunError {
-        let Self { qemu, virtiofsd, .. } = self;
-        let virtiofsd = async {
-            match virtiofsd {
-                Some(child) => child.wait().await,
-                None => std::future::pending().await,
-            }
-        };
-        let (process, log, status) = tokio::select! {
-            status = virtiofsd => ("virtiofsd", VIRTIOFSD_LOG, status),
-            status = qemu.wait() => ("QEMU", QEMU_LOG, status),
-        };
-        let mut status = match status {
-            Ok(status) => status,
-            Err(source) => {
-                return RunError::Start {
-                    action: "wait for a process",
-                    source,
-                };
-            }
-        };
-        let (mut process, mut log) = (process, log);
-        // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
-        if process == "virtiofsd"
-            && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
-            && (of_qemu.success() || status.success())
-        {
-            (process, log, status) = ("QEMU", QEMU_LOG, of_qemu);
-        }
-        // A guest that reboots, powers off or panics ends QEMU without a complaint.
-        if process == "QEMU" && status.success() {
-            return RunError::GuestEnded {
-                console: self.console(),
-            };
-        }
-        let process = if status.code() == Some(i32::from(stage::FAILED)) {
-            "what becomes its process"
-        } else {
-            process
-        };
-        RunError::Process {
-            process,
-            status,
-            log: tail(&self.dir.join(log), LOG_LINES),
-        }
-    }
-
-    /// Why the agent was lost: because the machine ended, if it did.
-    async fn lost(&mut self, source: AgentError) -> RunError {
-        match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
-            Ok(error) => error,
-            Err(_) => RunError::Agent {
-                source,
-                console: self.console(),
-            },
-        }
-    }
-
-    fn console(&self) -> Vec<String> {
-        tail(&self.dir.join(layout::CONSOLE_LOG), LOG_LINES)
-    }
-
-    async fn kill(mut self) {
-        // QEMU first: virtiofsd's end would only make it complain.
-        for child in std::iter::once(&mut self.qemu).chain(&mut self.virtiofsd) {
-            if let Err(error) = child.kill().await {
-                tracing::debug!("cannot kill a process of the machine: {error}");
-            }
-        }
-    }
-}
-
-/// Listens on a socket in the pod directory, whose path may be longer than the 107 bytes that an address takes: so it
-/// is named through the directory's descriptor.
-fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
-    let handle = std::fs::File::open(dir)?;
-    StdListener::bind(
-        Path::new("/proc/self/fd")
-            .join(handle.as_raw_fd().to_string())
-            .join(name),
-    )
-}
-
 /// A pod whose agent has answered.
 struct Pod<'a> {
     plan: &'a PodPlan,
@@ -571,63 +386,4 @@ impl<'a> Pod<'a> {
             timings: self.timings,
         }
     }
-}
-
-/// A stream of the caller's that several apps write to, whole pieces at a time.
-#[derive(Clone)]
-struct Sink {
-    stream: std::sync::Arc<tokio::sync::Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
-    /// Takes a message when the stream takes nothing any more.
-    broken: mpsc::UnboundedSender<()>,
-}
-
-impl Sink {
-    fn new(stream: Box<dyn AsyncWrite + Unpin + Send>, broken: &mpsc::UnboundedSender<()>) -> Self {
-        Self {
-            stream: std::sync::Arc::new(tokio::sync::Mutex::new(stream)),
-            broken: broken.clone(),
-        }
-    }
-
-    async fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stream = self.stream.lock().await;
-        let written = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        written.await.inspect_err(|_| {
-            let _ = self.broken.send(());
-        })
-    }
-}
-
-/// Copies what an app writes, until it or the caller's stream has ended.
-async fn copy(mut output: agent::Output, sink: Sink) {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        match output.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => {
-                if sink.write(&buffer[..n]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Gives an app its standard input, and its end.
-async fn feed(mut stdin: Box<dyn AsyncRead + Unpin + Send>, mut input: agent::Input) {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        match stdin.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(n) => {
-                if input.write_all(&buffer[..n]).await.is_err() || input.flush().await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-    let _ = input.shutdown().await;
 }

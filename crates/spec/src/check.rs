@@ -139,7 +139,8 @@ fn check_mounts(pod: &PodSpec, app_index: usize, app: &App, faults: &mut Vec<Pod
     }
 }
 
-/// `path` without `.`, doubled and trailing slashes, and with `..` resolved lexically within the root.
+/// Cleans `path` as seen from a root: absolute, no `.`, no `..`, no doubled or trailing slash; `..` at the root stays
+/// there, as in a chroot. Links are not looked at, as in Go's `path.Clean`, which docker and rkt apply to targets.
 #[must_use]
 pub fn clean(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");

@@ -1,0 +1,310 @@
+//! The pod's part of the guest, from what is decided: units, mount points, empty volumes, users, and the agent's
+//! configuration.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
+use isopod_spec::{Volume, VolumeKind, VolumeName};
+
+use crate::facts::{Facts, SourceKind};
+use crate::fault::Fault;
+use crate::guest_tree::{Entry, EntryKind, GuestTree};
+use crate::machine::{Sharing, Transport};
+use crate::path::{self, Lookup, Node, NodeKind};
+use crate::plan::{AppPlan, ROOT_DIRECTORIES};
+use crate::profile::Profile;
+use crate::units::{self, AppUnit, MountUnit};
+use crate::volumes::{VolumeMount, VolumeTable};
+use crate::{layout, unit, unit_name};
+
+pub(crate) fn guest_tree(
+    table: &VolumeTable,
+    facts: &Facts,
+    profile: &Profile,
+    apps: &[AppPlan],
+    mounts: &[MountUnit],
+    config: &GuestConfig,
+) -> Result<GuestTree, Vec<Fault>> {
+    let mut tree = GuestTree::default();
+    units::write_common(&mut tree);
+    for mount in &config.early_mounts {
+        tree.directory(Path::new(&mount.mount_point), 0o755);
+    }
+    for volume in table.iter() {
+        add_empty_volume(&mut tree, volume);
+    }
+    for (app, facts) in apps.iter().zip(&facts.apps) {
+        add_mount_points(
+            table,
+            &mut tree,
+            app,
+            facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
+        );
+    }
+    write_user_database(&mut tree, apps);
+    for mount in mounts {
+        mount
+            .write(profile, &mut tree)
+            .map_err(|reason| unwritable(mount, &reason))?;
+    }
+    for app in apps {
+        let unit = AppUnit {
+            name: &app.name,
+            process: &app.process,
+            stdin: app.stdin,
+            rootfs: app.rootfs,
+            mounts: mounts
+                .iter()
+                .filter(|m| m.required_by.contains(&app.unit))
+                .collect(),
+        };
+        let app = app.name.clone();
+        unit.write(&mut tree).map_err(|e| {
+            vec![Fault::App {
+                app,
+                reason: e.to_string(),
+            }]
+        })?;
+    }
+    let json = serde_json::to_string_pretty(config).unwrap_or_default();
+    tree.file(Path::new(layout::POD_CONFIG), json + "\n", 0o600);
+    Ok(tree)
+}
+
+/// Makes the mount points, the root directories and the working directory that `app`'s image lacks: in the layer
+/// that takes the app's writes, or in the empty volume that they lie in.
+fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, image: Option<&dyn Lookup>) {
+    let upper = layout::app_dir(&app.name).join("upper");
+    tree.directory(&layout::app_dir(&app.name).join("work"), 0o700);
+    tree.directory(&upper, 0o755);
+    if let Some(image) = image {
+        copy_attributes(tree, &upper, Path::new("/"), image);
+    }
+    let fixed = ROOT_DIRECTORIES
+        .iter()
+        .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
+    let start = std::iter::once((working_place(app, image), SourceKind::Directory));
+    let places = app.mounts.iter().map(|m| (m.place.clone(), m.kind));
+    let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (m.place.as_path(), m)).collect();
+    for (place, kind) in fixed.chain(start).chain(places) {
+        let parent = place
+            .ancestors()
+            .skip(1)
+            .find_map(|above| by_place.get(above).copied());
+        match parent {
+            None => add_place(tree, &upper, &place, kind, image),
+            Some(parent) if table.is_seeded(&parent.volume) => {
+                let root = layout::empty_volume(&parent.volume).join(&parent.sub_path);
+                let inner = place
+                    .strip_prefix(&parent.place)
+                    .map(|p| Path::new("/").join(p))
+                    .unwrap_or_default();
+                add_place(tree, &root, &inner, kind, None);
+            }
+            Some(_) => {}
+        }
+    }
+    for mount in app.mounts.iter().filter(|m| table.is_seeded(&m.volume)) {
+        let inner = Path::new("/").join(&mount.sub_path);
+        add_place(
+            tree,
+            &layout::empty_volume(&mount.volume),
+            &inner,
+            mount.kind,
+            None,
+        );
+    }
+}
+
+/// Where the working directory really is, as far as the image can tell.
+fn working_place(app: &AppPlan, image: Option<&dyn Lookup>) -> PathBuf {
+    let dir = &app.process.working_dir;
+    match image.map(|image| path::resolve(image, dir)) {
+        Some(Ok(found)) => found.path,
+        _ => PathBuf::from("/"),
+    }
+}
+
+fn add_empty_volume(tree: &mut GuestTree, volume: &Volume) {
+    if let VolumeKind::Empty(empty) = &volume.kind {
+        let entry = Entry {
+            kind: EntryKind::Directory,
+            mode: empty.mode.unwrap_or(0o755),
+            uid: empty.uid.unwrap_or(0),
+            gid: empty.gid.unwrap_or(0),
+        };
+        tree.insert(&layout::empty_volume(&volume.name), entry);
+    }
+}
+
+/// Makes `place` below `root`, where the image does not have it. A directory that the image has and something is made
+/// in is repeated with its mode and owner, for the upper one's are what overlayfs shows.
+fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, image: Option<&dyn Lookup>) {
+    if image.is_some_and(|image| image.node(place).is_some()) {
+        return;
+    }
+    for dir in path::ancestors_down(place) {
+        let at = path::below(root, dir);
+        if tree.entries.contains_key(&at) {
+            continue;
+        }
+        if image.is_some_and(|image| image.node(dir).is_some()) {
+            image
+                .into_iter()
+                .for_each(|image| copy_attributes(tree, root, dir, image));
+        } else if dir == place && kind == SourceKind::File {
+            tree.file(&at, "", 0o644);
+        } else {
+            tree.directory(&at, 0o755);
+        }
+    }
+}
+
+fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
+    if let Some(Node {
+        kind: NodeKind::Directory,
+        mode,
+        uid,
+        gid,
+    }) = image.node(dir)
+    {
+        tree.insert(
+            &path::below(root, dir),
+            Entry {
+                kind: EntryKind::Directory,
+                mode,
+                uid,
+                gid,
+            },
+        );
+    }
+}
+
+/// The guest's `/etc/passwd` and `/etc/group`: systemd takes no number that they do not know (systemd.exec(5),
+/// `User=`).
+fn write_user_database(tree: &mut GuestTree, apps: &[AppPlan]) {
+    let mut users = BTreeSet::from([(0, 0), (65534, 65534)]);
+    let mut groups = BTreeSet::from([0, 65534]);
+    for identity in apps.iter().map(|app| &app.process.identity) {
+        if users.iter().all(|(uid, _)| *uid != identity.uid) {
+            users.insert((identity.uid, identity.gid));
+        }
+        groups.insert(identity.gid);
+        groups.extend(&identity.supplementary_gids);
+    }
+    let name = |id: u32| match id {
+        0 => "root".to_owned(),
+        65534 => "nobody".to_owned(),
+        id => format!("id{id}"),
+    };
+    let passwd: String = users
+        .iter()
+        .map(|(uid, gid)| format!("{}:x:{uid}:{gid}::/:/bin/false\n", name(*uid)))
+        .collect();
+    let group: String = groups
+        .iter()
+        .map(|gid| format!("{}:x:{gid}:\n", name(*gid)))
+        .collect();
+    tree.file(Path::new("/etc/passwd"), passwd, 0o644);
+    tree.file(Path::new("/etc/group"), group, 0o644);
+}
+
+fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
+    vec![Fault::Host {
+        what: format!("cannot write the unit that mounts `{}`", mount.place.display()),
+        reason: reason.to_string(),
+        hint: "name another path".into(),
+    }]
+}
+
+/// The agent's configuration.
+pub(crate) fn guest_config(
+    apps: &[AppPlan],
+    early_mounts: &[EarlyMount],
+    mounts: &[MountUnit],
+    sharing: Option<&Sharing>,
+) -> GuestConfig {
+    let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
+        .map(str::to_owned)
+        .to_vec();
+    match sharing.map(|sharing| &sharing.transport) {
+        Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
+        Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
+        None => {}
+    }
+    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
+        modules.push("ext4".into());
+    }
+    let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
+    let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
+    let mut of_app: HashMap<&str, Vec<GuestMount>> = HashMap::new();
+    for mount in mounts {
+        for unit in &mount.required_by {
+            of_app
+                .entry(unit)
+                .or_default()
+                .push(guest_mount(mount, fs_type, &shared));
+        }
+    }
+    let is_share = |m: &&MountUnit| Some(m.fs_type.as_str()) == fs_type;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let app = |app: &AppPlan| {
+        let own = layout::app_dir(&app.name);
+        GuestApp {
+            name: app.name.to_string(),
+            unit: app.unit.clone(),
+            stdin: app.stdin.then(|| text(&own.join("stdin"))),
+            stdout: text(&own.join("stdout")),
+            stderr: text(&own.join("stderr")),
+            executable: text(&path::below(
+                &layout::app_root(&app.name),
+                &app.process.executable,
+            )),
+            mounts: early_mounts
+                .iter()
+                .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
+                .map(guest_root)
+                .chain(of_app.get(app.unit.as_str()).cloned().unwrap_or_default())
+                .collect(),
+        }
+    };
+    GuestConfig {
+        version: CONFIG_VERSION,
+        hostname: apps.first().map(|app| app.name.to_string()).unwrap_or_default(),
+        modules,
+        early_mounts: early_mounts.to_vec(),
+        shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
+        apps: apps.iter().map(app).collect(),
+    }
+}
+
+fn guest_root(mount: &EarlyMount) -> GuestMount {
+    GuestMount {
+        unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
+        mount_point: mount.mount_point.clone(),
+        volume: None,
+        fs_type: Some(mount.fs_type.clone()),
+        read_only: mount.read_only,
+    }
+}
+
+fn guest_mount(mount: &MountUnit, share_type: Option<&str>, shared: &HashSet<&VolumeName>) -> GuestMount {
+    let bind = mount.options.first().is_some_and(|o| o == "bind");
+    let on_host = mount
+        .volume
+        .as_ref()
+        .is_some_and(|volume| shared.contains(volume));
+    let fs_type = match (bind, on_host) {
+        (false, _) => Some(mount.fs_type.clone()),
+        (true, true) => share_type.map(str::to_owned),
+        (true, false) => None,
+    };
+    GuestMount {
+        unit: mount.name.clone(),
+        mount_point: mount.place.to_string_lossy().into_owned(),
+        volume: mount.volume.as_ref().map(ToString::to_string),
+        fs_type,
+        read_only: mount.read_only,
+    }
+}

@@ -1,0 +1,200 @@
+//! The processes of a pod's machine: started, waited for, killed.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isopod_plan::{PodPlan, layout};
+use isopod_vm::agent::{self, Agent, AgentError, Events};
+use isopod_vm::launch;
+use isopod_vm::stage::{self, Stage};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Child;
+
+use super::RunError;
+use crate::Settings;
+use crate::prepare::PodDir;
+use crate::tail::tail;
+
+const QEMU_LOG: &str = "qemu.log";
+
+const VIRTIOFSD_LOG: &str = "virtiofsd.log";
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 12;
+
+/// How long after virtiofsd QEMU may end for it to be QEMU's end that ended both.
+const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
+
+/// The processes of a machine.
+pub(super) struct Machine<'a> {
+    dir: &'a Path,
+    qemu: Child,
+    virtiofsd: Option<Child>,
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn start(
+        plan: &PodPlan,
+        dir: &'a PodDir,
+        qemu: &Path,
+        settings: &Settings,
+    ) -> Result<(Self, UnixListener), RunError> {
+        let dir = dir.path();
+        let failed = |action| move |source| RunError::Start { action, source };
+        let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
+        port.set_nonblocking(true)
+            .map_err(failed("listen for the agent"))?;
+        let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
+        let parent = std::process::id();
+        let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
+        let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
+        let mut virtiofsd = None;
+        if let Some(virtiofsd_command) = &plan.virtiofsd {
+            let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
+            let program = virtiofsd_command.daemon.program.clone().into_os_string();
+            let args = virtiofsd_command.argv(&dir.join(layout::HOST_SHARE_DIR));
+            let command = std::iter::once(program).chain(args).collect();
+            let stage = Stage {
+                parent,
+                share: tree.take(),
+                command,
+            };
+            let child = launch::spawn(
+                &settings.isopod,
+                &stage,
+                dir,
+                Some(OwnedFd::from(socket)),
+                VIRTIOFSD_LOG,
+            );
+            virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
+        }
+        let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
+        let stage = Stage {
+            parent,
+            share: tree,
+            command,
+        };
+        let qemu =
+            launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
+        Ok((Self { dir, qemu, virtiofsd }, port))
+    }
+
+    /// Waits for QEMU to connect and for the agent behind it to answer.
+    pub(super) async fn connect(
+        &mut self,
+        plan: &PodPlan,
+        port: UnixListener,
+        deadline: Duration,
+    ) -> Result<(Agent, Events), RunError> {
+        let begun = Instant::now();
+        let apps = plan.apps.len();
+        let answer = async {
+            let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
+                action: "accept QEMU's connection",
+                source,
+            })?;
+            let left = deadline.saturating_sub(begun.elapsed());
+            Ok(agent::connect(stream, apps, left).await)
+        };
+        let answer = tokio::select! {
+            biased;
+            error = self.ended() => return Err(error),
+            answer = tokio::time::timeout(deadline, answer) => answer,
+        };
+        match answer {
+            Ok(Ok(Ok(conversation))) => Ok(conversation),
+            Ok(Err(error)) => Err(error),
+            Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => Err(RunError::NoGuest {
+                after: deadline,
+                console: self.console(),
+            }),
+            Ok(Ok(Err(source))) => Err(self.lost(source).await),
+        }
+    }
+
+    /// Waits until one of the processes ends, which none does before it is killed.
+    pub(super) async fn ended(&mut self) -> RunError {
+        let Self { qemu, virtiofsd, .. } = self;
+        let virtiofsd = async {
+            match virtiofsd {
+                Some(child) => child.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (process, log, status) = tokio::select! {
+            status = virtiofsd => ("virtiofsd", VIRTIOFSD_LOG, status),
+            status = qemu.wait() => ("QEMU", QEMU_LOG, status),
+        };
+        let mut status = match status {
+            Ok(status) => status,
+            Err(source) => {
+                return RunError::Start {
+                    action: "wait for a process",
+                    source,
+                };
+            }
+        };
+        let (mut process, mut log) = (process, log);
+        // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
+        if process == "virtiofsd"
+            && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
+            && (of_qemu.success() || status.success())
+        {
+            (process, log, status) = ("QEMU", QEMU_LOG, of_qemu);
+        }
+        // A guest that reboots, powers off or panics ends QEMU without a complaint.
+        if process == "QEMU" && status.success() {
+            return RunError::GuestEnded {
+                console: self.console(),
+            };
+        }
+        let process = if status.code() == Some(i32::from(stage::FAILED)) {
+            "what becomes its process"
+        } else {
+            process
+        };
+        RunError::Process {
+            process,
+            status,
+            log: tail(&self.dir.join(log), LOG_LINES),
+        }
+    }
+
+    /// Why the agent was lost: because the machine ended, if it did.
+    pub(super) async fn lost(&mut self, source: AgentError) -> RunError {
+        match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
+            Ok(error) => error,
+            Err(_) => RunError::Agent {
+                source,
+                console: self.console(),
+            },
+        }
+    }
+
+    fn console(&self) -> Vec<String> {
+        tail(&self.dir.join(layout::CONSOLE_LOG), LOG_LINES)
+    }
+
+    pub(super) async fn kill(mut self) {
+        // QEMU first: virtiofsd's end would only make it complain.
+        for child in std::iter::once(&mut self.qemu).chain(&mut self.virtiofsd) {
+            if let Err(error) = child.kill().await {
+                tracing::debug!("cannot kill a process of the machine: {error}");
+            }
+        }
+    }
+}
+
+/// Listens on a socket in the pod directory, whose path may be longer than the 107 bytes that an address takes: so it
+/// is named through the directory's descriptor.
+fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
+    let handle = std::fs::File::open(dir)?;
+    StdListener::bind(
+        Path::new("/proc/self/fd")
+            .join(handle.as_raw_fd().to_string())
+            .join(name),
+    )
+}
