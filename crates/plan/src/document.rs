@@ -34,6 +34,9 @@ pub struct Document {
     pub apps: Vec<App>,
     /// The volumes.
     pub volumes: Vec<Volume>,
+    /// The file systems that are there before systemd: images, and every app's root.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest, shares first, then app by app, parents before children.
     pub mounts: Vec<Mount>,
     /// The hypervisor.
@@ -188,6 +191,22 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+/// A file system that is there before systemd.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlyMount {
+    /// What is mounted.
+    pub what: Text,
+    /// Where.
+    #[serde(rename = "where")]
+    pub place: Text,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub fs_type: String,
+    /// Whether it is read-only.
+    pub read_only: bool,
+}
+
 /// The hypervisor.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -290,6 +309,7 @@ impl From<&PodPlan> for Document {
                 .iter()
                 .map(|volume| volume_of(volume, plan))
                 .collect(),
+            early_mounts: plan.early_mounts.iter().map(early_mount_of).collect(),
             mounts: plan.mounts.iter().map(mount_of).collect(),
             hypervisor: Hypervisor {
                 kind: "qemu".into(),
@@ -393,6 +413,15 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan) -> Volume {
     }
 }
 
+fn early_mount_of(mount: &isopod_protocol::config::EarlyMount) -> EarlyMount {
+    EarlyMount {
+        what: Text::new(&mount.source),
+        place: Text::new(&mount.mount_point),
+        fs_type: mount.fs_type.clone(),
+        read_only: mount.read_only,
+    }
+}
+
 fn mount_of(mount: &MountUnit) -> Mount {
     Mount {
         unit: mount.name.clone(),
@@ -473,6 +502,7 @@ impl Document {
             profile: Profile::RKT.name.into(),
             apps: spec.apps.iter().zip(&plan.app_mounts).map(app).collect(),
             volumes: spec.volumes.iter().map(volume).collect(),
+            early_mounts: Vec::new(),
             mounts: plan.mounts.iter().map(mount_of).collect(),
             hypervisor: Hypervisor {
                 kind: kind.into(),

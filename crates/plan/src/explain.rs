@@ -27,13 +27,17 @@ pub fn explain(plan: &Document) -> String {
         .iter()
         .filter(|mount| !first_of_apps(&mount.unit))
         .collect();
-    if !own.is_empty() {
+    let early = plan
+        .early_mounts
+        .iter()
+        .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), "before systemd".into()]);
+    let own = own
+        .iter()
+        .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), m.unit.clone()]);
+    let rows: Vec<[String; 4]> = early.chain(own).collect();
+    if !rows.is_empty() {
         out.push_str("\nmounted before them\n");
     }
-    let rows: Vec<[String; 4]> = own
-        .iter()
-        .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), m.unit.clone()])
-        .collect();
     table(&mut out, &rows);
     for notice in &plan.notices {
         let _ = writeln!(out, "\nnote: {notice}");
