@@ -197,12 +197,12 @@ fn pods_that_make_no_sense() {
             125,
             "error: app `app`: the image's /etc/passwd has no user `nobody-here`",
         );
-    app(&bench, bench.pod().empty("d", "medium=disk"))
+    app(&bench, bench.pod().empty("d", "medium=disk,size=1m"))
         .mount("d", "/d", "")
         .run()
         .assert_refused(
             125,
-            "error: volume `d`: `medium=disk` cannot be had yet; `medium=memory` can",
+            "error: volume `d`: 1048576 bytes are too few for a file system; 8m is the least on disk",
         );
 }
 

@@ -215,12 +215,14 @@ const ROOT: &str = "stage1/rootfs";
 /// What both hypervisors' kernels are told.
 const PARAMETERS: &str = "rw init=/usr/lib/systemd/systemd quiet";
 
-/// rkt made every directory for root only.
+/// rkt made every directory for root only. What is above one that is there is there too.
 fn rkt_directory(guest: &mut GuestTree, path: &Path) {
-    for dir in path::ancestors_down(path) {
-        if !guest.entries.contains_key(dir) {
-            guest.directory(dir, 0o700);
-        }
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|dir| dir.parent().is_some() && !guest.entries.contains_key(*dir))
+        .collect();
+    for dir in missing.into_iter().rev() {
+        guest.directory(dir, 0o700);
     }
 }
 

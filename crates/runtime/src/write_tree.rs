@@ -1,11 +1,11 @@
 //! Writes a guest tree to a directory of the host's, for `isopod plan --write`.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use isopod_plan::guest_tree::{EntryKind, GuestTree};
+use isopod_plan::guest_tree::{Entry, EntryKind, GuestTree};
 use isopod_plan::path;
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -49,26 +49,94 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
     if fs::read_dir(dir).map_err(failed(dir))?.next().is_some() {
         return Err(WriteTreeError::NotEmpty(dir.to_owned()));
     }
-    let root = rustix::process::geteuid().is_root();
+    let given = Given::by(dir);
     for (inner, entry) in &tree.entries {
         let path = path::below(dir, inner);
-        let made = match &entry.kind {
-            EntryKind::Directory => fs::create_dir(&path),
-            EntryKind::File(content) => fs::write(&path, content),
-            EntryKind::Symlink(target) => symlink(target, &path),
-            EntryKind::Fifo => {
-                rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(entry.mode), 0)
-                    .map_err(Into::into)
-            }
-        };
-        made.map_err(failed(&path))?;
-        if matches!(entry.kind, EntryKind::Symlink(_)) {
-            continue;
-        }
-        if root {
-            chown(&path, Some(entry.uid), Some(entry.gid)).map_err(failed(&path))?;
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode)).map_err(failed(&path))?;
+        write_entry(&path, entry, &given).map_err(failed(&path))?;
     }
     Ok(())
+}
+
+/// What the system gives every file that is made, as far as it is known: for a thousand volumes, not to set it once
+/// more is half of the calls.
+struct Given {
+    /// The bits that are taken from a new file's mode.
+    umask: Option<u32>,
+    /// The owner and the group of a new file.
+    owner: Option<(u32, u32)>,
+    /// Whether owners can be set.
+    root: bool,
+}
+
+impl Given {
+    /// What new files below `dir` get.
+    fn by(dir: &Path) -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let umask = umask.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        // Below a directory with the set-group-ID bit, group and mode are others (inode(7)); so they are with default
+        // access control lists, of which the mode says nothing: they show in what a new directory gets.
+        let plain = fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o2000 == 0);
+        let owner = plain.then_some((uid.as_raw(), gid.as_raw()));
+        Self { umask: umask.filter(|_| plain && !has_default_acl(dir)), owner, root: uid.is_root() }
+    }
+}
+
+/// Whether new files in `dir` get their mode from an access control list (acl(5), "OBJECT CREATION AND DEFAULT ACLs").
+fn has_default_acl(dir: &Path) -> bool {
+    let mut none: [u8; 0] = [];
+    rustix::fs::getxattr(dir, "system.posix_acl_default", &mut none).is_ok_and(|length| length > 0)
+}
+
+fn write_entry(path: &Path, entry: &Entry, given: &Given) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(entry.mode);
+    match &entry.kind {
+        EntryKind::Directory => rustix::fs::mkdir(path, mode)?,
+        EntryKind::File(content) => {
+            OpenOptions::new().write(true).create_new(true).mode(entry.mode).open(path)?.write_all(content)?;
+        }
+        EntryKind::Symlink(target) => return symlink(target, path),
+        EntryKind::Fifo => rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0)?,
+    }
+    let owned = given.owner == Some((entry.uid, entry.gid));
+    if given.root && !owned {
+        chown(path, Some(entry.uid), Some(entry.gid))?;
+    }
+    // mkdir(2) takes no set-user-ID bit, and chown(2) takes it away.
+    let kept = given.umask.is_some_and(|umask| entry.mode & (umask | 0o7000) == 0);
+    if kept { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(entry.mode)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Modes and owners are those of the tree, whatever the umask and the directory make of new files.
+    #[test]
+    fn what_is_written_is_the_tree() {
+        let mut tree = GuestTree::default();
+        for (i, mode) in [0o700, 0o755, 0o777, 0o1777, 0o2770, 0o000].into_iter().enumerate() {
+            tree.directory(&PathBuf::from(format!("/d{i}")), mode);
+            tree.file(&PathBuf::from(format!("/f{i}")), format!("{i}"), mode);
+            tree.add(&PathBuf::from(format!("/p{i}")), EntryKind::Fifo, mode);
+        }
+        tree.symlink(Path::new("/d1/link"), "../f0");
+        tree.insert(Path::new("/d1/owned"), Entry { kind: EntryKind::Directory, mode: 0o750, uid: 7, gid: 8 });
+        let root = rustix::process::geteuid().is_root();
+        let place = tempfile::tempdir().unwrap();
+        for above in [0o755, 0o2755] {
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(above)).unwrap();
+            let dir = place.path().join(format!("{above:o}"));
+            write_tree(&tree, &dir).unwrap();
+            for (inner, entry) in &tree.entries {
+                let found = path::below(&dir, inner).symlink_metadata().unwrap();
+                if !matches!(entry.kind, EntryKind::Symlink(_)) {
+                    assert_eq!(found.mode() & 0o7777, entry.mode, "{}", inner.display());
+                    assert!(!root || (found.uid(), found.gid()) == (entry.uid, entry.gid), "{}", inner.display());
+                }
+            }
+            assert!(matches!(write_tree(&tree, &dir), Err(WriteTreeError::NotEmpty(_))));
+        }
+    }
 }

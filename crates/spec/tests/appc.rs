@@ -47,7 +47,7 @@ fn reads_a_whole_manifest() {
     );
     assert_eq!(
         (pod.machine, pod.implicit_volumes),
-        (Machine::default(), ImplicitVolumes::Refuse)
+        (Machine::default(), ImplicitVolumes::Create)
     );
 
     let [work, scratch] = &pod.volumes[..] else {

@@ -390,11 +390,7 @@ fn pod_manifests() {
         let expected = format!("`{word}` stands beside `--pod-manifest`, which describes the whole pod");
         assert!(faults(line)[0].starts_with(&expected), "{line}");
     }
-    for flag in [
-        "--volume d,kind=empty",
-        "--mount volume=d,target=/d",
-        "--no-implicit-volumes",
-    ] {
+    for flag in ["--volume d,kind=empty", "--mount volume=d,target=/d"] {
         let text = usage(&format!("run --pod-manifest pod.json {flag}"));
         assert!(text.contains("cannot be used with"), "{text}");
     }
