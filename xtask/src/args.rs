@@ -1,4 +1,4 @@
-//! The command line, by hand: four commands with two flags. Reads nothing but its arguments.
+//! The command line, by hand: five commands with two flags. Reads nothing but its arguments.
 
 use crate::failure::Failure;
 use crate::packages::Consent;
@@ -13,7 +13,9 @@ usage: cargo xtask quickstart [--yes]
          install what the tests need, check formatting and lints, run every test
          with filters: run the tests whose names contain one of them, and no other check
        cargo xtask bench boot [--runs N]
-         compare `isopod run` with the floor, N times each [default: 5]";
+         compare `isopod run` with the floor, N times each [default: 5]
+       cargo xtask bench plan
+         time and memory of planning, and of writing what rkt's code wrote";
 
 /// How often `bench boot` runs each side where `--runs` does not say.
 const DEFAULT_RUNS: usize = 5;
@@ -40,6 +42,8 @@ pub(crate) enum Task {
         /// How often each side runs.
         runs: usize,
     },
+    /// Measure planning.
+    BenchPlan,
 }
 
 /// Reads the words after `cargo xtask`.
@@ -58,6 +62,7 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["build"] => Ok(Task::Build),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
+        ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "boot", "--runs", runs] => match runs.parse() {
             Ok(runs) if runs > 0 => Ok(Task::BenchBoot { runs }),
             _ => Err(Failure::new(format!(
@@ -116,6 +121,7 @@ mod tests {
             Ok(Task::BenchBoot { runs: DEFAULT_RUNS })
         );
         assert_eq!(read_words("bench boot --runs 3"), Ok(Task::BenchBoot { runs: 3 }));
+        assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
     }
 

@@ -6,6 +6,7 @@
 //! build      ─ build
 //! test       ─ packages ─ virtiofsd ─ formatting, lints ─ build ─ nextest
 //! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
+//! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
 //!
 //! Nothing of this is part of `isopod`: it knows the distribution's package manager and the checkout, and `isopod` only
@@ -61,5 +62,10 @@ fn run(task: Task) -> Result<(), Failure> {
         }
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
+        // Cargo's own benchmark prints its table.
+        Task::BenchPlan => command::run(&mut command::command(
+            "cargo",
+            ["bench", "-p", "isopod-runtime", "--bench", "plan"],
+        )),
     }
 }

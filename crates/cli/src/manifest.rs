@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use isopod_spec::{PodSpec, appc};
+use isopod_spec::appc::{self, Part};
+use isopod_spec::PodSpec;
 
 use crate::args::PodSource;
 use crate::output::{self, Report};
@@ -11,29 +12,43 @@ use crate::output::{self, Report};
 /// More than any manifest: 10,000 volumes take 1 MiB.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
+/// A pod that was asked for, and the manifest that it comes from, if it does.
+pub(crate) struct Asked {
+    /// The pod.
+    pub(crate) spec: PodSpec,
+    /// The manifest's text and name.
+    manifest: Option<(String, String)>,
+}
+
+impl Asked {
+    /// `report`, with the place of the manifest that it is about, where there is one.
+    pub(crate) fn locate(&self, report: Report, part: Option<&Part>) -> Report {
+        let locate = |(text, file): &(String, String)| appc::locate(text, file, part?);
+        report.at(self.manifest.as_ref().and_then(locate))
+    }
+}
+
 /// The pod that the arguments describe. What is wrong with a manifest is printed, all of it, and the exit status given.
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn pod(source: &PodSource) -> Result<PodSpec, ExitCode> {
+pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
     match source {
-        PodSource::Apps(pod) => Ok(pod.clone()),
+        PodSource::Apps(pod) => Ok(Asked { spec: pod.clone(), manifest: None }),
         PodSource::Manifest {
             path,
             machine,
             implicit_volumes,
         } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
-            let mut pod = appc::read_pod_manifest(&text, &path.display().to_string()).map_err(|errors| {
-                let reports = errors
-                    .faults
-                    .iter()
-                    .map(|fault| Report::new(fault).hint(fault.hint()));
-                output::fail_all(&reports.collect::<Vec<_>>())
+            let file = path.display().to_string();
+            let mut spec = appc::read_pod_manifest(&text, &file).map_err(|errors| {
+                let report = |fault: &appc::Fault| Report::new(fault).hint(fault.hint());
+                output::fail_all(&errors.faults.iter().map(report).collect::<Vec<_>>())
             })?;
-            pod.machine = machine.clone();
-            pod.implicit_volumes = *implicit_volumes;
-            Ok(pod)
+            spec.machine = machine.clone();
+            spec.implicit_volumes = *implicit_volumes;
+            Ok(Asked { spec, manifest: Some((text, file)) })
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anstream::{eprintln, print};
+use isopod_spec::appc::Location;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
@@ -42,6 +43,15 @@ impl Report {
             hint: None,
             exit_status: FAILURE,
         }
+    }
+
+    /// With the place of a file that it is about.
+    #[must_use]
+    pub(crate) fn at(mut self, location: Option<Location>) -> Self {
+        if let Some(location) = location {
+            self.what = format!("{location}: {}", self.what);
+        }
+        self
     }
 
     /// With what to do about it.

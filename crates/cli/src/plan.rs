@@ -9,9 +9,10 @@ use isopod_plan::guest_tree::GuestTree;
 use isopod_plan::{Document, dot, explain, layout, plan_rkt, svg};
 use isopod_runtime::Settings;
 use isopod_runtime::write_tree::write_tree;
-use isopod_spec::{PodSpec, RunConfig};
+use isopod_spec::RunConfig;
 
 use crate::args::{Hypervisor, PlanArgs, PlanFormat, Profile};
+use crate::manifest::Asked;
 use crate::output::{self, Report};
 use crate::{manifest, run};
 
@@ -64,22 +65,22 @@ fn render(document: &Document, format: PlanFormat) -> Result<String, Report> {
 type Planned = Result<(Document, GuestTree), ExitCode>;
 
 /// Plans as rkt did. Images are looked at only where an app's manifest does not say how to run it.
-fn as_rkt(pod: &PodSpec, hypervisor: Hypervisor, settings: &Settings) -> Result<Planned, Report> {
-    let known: Option<Vec<RunConfig>> = pod.apps.iter().map(|app| app.run_config.clone()).collect();
+fn as_rkt(pod: &Asked, hypervisor: Hypervisor, settings: &Settings) -> Result<Planned, Report> {
+    let known: Option<Vec<RunConfig>> = pod.spec.apps.iter().map(|app| app.run_config.clone()).collect();
     let configs = match known {
         Some(configs) => configs,
-        None => match isopod_runtime::gather::run_configs(pod, settings) {
+        None => match isopod_runtime::gather::run_configs(&pod.spec, settings) {
             Ok(configs) => configs,
-            Err(error) => return Ok(Err(run::report_faults(&error))),
+            Err(error) => return Ok(Err(run::report_faults(pod, &error))),
         },
     };
     let hypervisor = match hypervisor {
         Hypervisor::Lkvm => RktHypervisor::Lkvm,
         Hypervisor::Qemu => RktHypervisor::Qemu,
     };
-    Ok(match plan_rkt(pod, &configs) {
-        Ok(plan) => Ok((Document::of_rkt(&plan, pod, hypervisor), plan.guest)),
-        Err(error) => Err(run::refuse(&error)),
+    Ok(match plan_rkt(&pod.spec, &configs) {
+        Ok(plan) => Ok((Document::of_rkt(&plan, &pod.spec, hypervisor), plan.guest)),
+        Err(error) => Err(run::refuse(pod, &error)),
     })
 }
 

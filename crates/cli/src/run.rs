@@ -4,16 +4,15 @@ use std::process::ExitCode;
 
 use isopod_plan::{Fault, PlanError, PodPlan};
 use isopod_runtime::Settings;
-use isopod_runtime::gather::{self, GatherError, Gathered};
+use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
 use isopod_runtime::prepare;
 use isopod_runtime::run::{self, AppEnd, Foreground, Outcome, Timings};
-use isopod_spec::PodSpec;
 use isopod_vm::agent::{ExitStatus, FailureCause};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::args::RunArgs;
-use crate::manifest;
+use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
 
 /// Runs the pod; the exit status is that of its first app to fail.
@@ -59,24 +58,23 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn gather_and_plan(pod: &PodSpec, settings: &Settings) -> Result<(Gathered, PodPlan), ExitCode> {
-    let gathered = gather::gather(pod, settings).map_err(|error| report_faults(&error))?;
-    let plan = isopod_plan::plan(pod, &gathered.facts).map_err(|error| refuse(&error))?;
+pub(crate) fn gather_and_plan(pod: &Asked, settings: &Settings) -> Result<(Gathered, PodPlan), ExitCode> {
+    let gathered = gather::gather(&pod.spec, settings).map_err(|error| report_faults(pod, &error))?;
+    let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| refuse(pod, &error))?;
     Ok((gathered, plan))
 }
 
 /// Prints everything that stands against running a pod.
-pub(crate) fn report_faults(GatherError { faults }: &GatherError) -> ExitCode {
-    let reports = faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
-    output::fail_all(&reports.collect::<Vec<_>>())
+pub(crate) fn report_faults(pod: &Asked, GatherError { faults }: &GatherError) -> ExitCode {
+    let report = |fault: &GatherFault| pod.locate(Report::new(fault).hint(fault.hint()), fault.part().as_ref());
+    output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }
 
 /// Prints every fault of a pod that cannot be planned.
-pub(crate) fn refuse(PlanError { faults }: &PlanError) -> ExitCode {
+pub(crate) fn refuse(pod: &Asked, PlanError { faults }: &PlanError) -> ExitCode {
     let report = |fault: &Fault| {
-        Report::new(fault)
-            .hint(fault.hint())
-            .exit_status(fault.exit_status())
+        let report = Report::new(fault).hint(fault.hint()).exit_status(fault.exit_status());
+        pod.locate(report, fault.part().as_ref())
     };
     output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }

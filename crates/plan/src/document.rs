@@ -443,7 +443,7 @@ fn files_of(tree: &GuestTree) -> Vec<GuestFile> {
         EntryKind::Symlink(_) => "symlink",
         EntryKind::Fifo => "fifo",
     };
-    let file = |(path, entry): (&std::path::PathBuf, &crate::guest_tree::Entry)| GuestFile {
+    let file = |(path, entry): (&Path, &crate::guest_tree::Entry)| GuestFile {
         path: Text::new(path),
         kind: kind(&entry.kind).into(),
         mode: format!("{:04o}", entry.mode),

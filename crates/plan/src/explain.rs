@@ -27,10 +27,14 @@ pub fn explain(plan: &Document) -> String {
         .iter()
         .filter(|mount| !first_of_apps(&mount.unit))
         .collect();
-    let early = plan
-        .early_mounts
-        .iter()
-        .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), "before systemd".into()]);
+    let early = plan.early_mounts.iter().map(|m| {
+        [
+            m.place.shown(),
+            m.fs_type.clone(),
+            m.what.shown(),
+            "before systemd".into(),
+        ]
+    });
     let own = own
         .iter()
         .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), m.unit.clone()]);

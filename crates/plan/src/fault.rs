@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use isopod_spec::appc::Part;
 use isopod_spec::{AppName, VolumeName};
 
 use crate::path::ResolveError;
@@ -230,6 +231,23 @@ impl Fault {
             }
             Fault::Host { hint, .. } => Some(hint.clone()),
             _ => None,
+        }
+    }
+
+    /// The part of the pod that it is about, where there is one: a manifest can say where that stands.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Fault::MissingVolume { app, target, .. }
+            | Fault::UnboundMountPoint { app, target, .. }
+            | Fault::DoubledTarget { app, target, .. }
+            | Fault::Target { app, target, .. } => Some(Part::Target(app.clone(), target.clone())),
+            Fault::SubPath { app, .. }
+            | Fault::App { app, .. }
+            | Fault::CommandNotFound { app, .. }
+            | Fault::CommandNotExecutable { app, .. } => Some(Part::App(app.clone())),
+            Fault::Source { volume, .. } | Fault::Volume { volume, .. } => Some(Part::Volume(volume.clone())),
+            Fault::NoApps | Fault::DoubledApp(_) | Fault::DoubledVolume(_) | Fault::Host { .. } => None,
         }
     }
 

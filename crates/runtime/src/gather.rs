@@ -21,6 +21,7 @@ use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
+use isopod_spec::appc::Part;
 use isopod_spec::{
     Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName,
 };
@@ -103,6 +104,18 @@ pub enum GatherFault {
 }
 
 impl GatherFault {
+    /// The part of the pod that it is about, where there is one: a manifest can say where that stands.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Self::Import { app, .. } | Self::Find { app, .. } | Self::Rootfs { app, .. } => {
+                Some(Part::App(app.clone()))
+            }
+            Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
+            Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -79,7 +79,11 @@ impl Given {
         // access control lists, of which the mode says nothing: they show in what a new directory gets.
         let plain = fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o2000 == 0);
         let owner = plain.then_some((uid.as_raw(), gid.as_raw()));
-        Self { umask: umask.filter(|_| plain && !has_default_acl(dir)), owner, root: uid.is_root() }
+        Self {
+            umask: umask.filter(|_| plain && !has_default_acl(dir)),
+            owner,
+            root: uid.is_root(),
+        }
     }
 }
 
@@ -94,7 +98,12 @@ fn write_entry(path: &Path, entry: &Entry, given: &Given) -> io::Result<()> {
     match &entry.kind {
         EntryKind::Directory => rustix::fs::mkdir(path, mode)?,
         EntryKind::File(content) => {
-            OpenOptions::new().write(true).create_new(true).mode(entry.mode).open(path)?.write_all(content)?;
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(entry.mode)
+                .open(path)?
+                .write_all(content)?;
         }
         EntryKind::Symlink(target) => return symlink(target, path),
         EntryKind::Fifo => rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0)?,
@@ -104,8 +113,14 @@ fn write_entry(path: &Path, entry: &Entry, given: &Given) -> io::Result<()> {
         chown(path, Some(entry.uid), Some(entry.gid))?;
     }
     // mkdir(2) takes no set-user-ID bit, and chown(2) takes it away.
-    let kept = given.umask.is_some_and(|umask| entry.mode & (umask | 0o7000) == 0);
-    if kept { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(entry.mode)) }
+    let kept = given
+        .umask
+        .is_some_and(|umask| entry.mode & (umask | 0o7000) == 0);
+    if kept {
+        Ok(())
+    } else {
+        fs::set_permissions(path, fs::Permissions::from_mode(entry.mode))
+    }
 }
 
 #[cfg(test)]
@@ -116,13 +131,24 @@ mod tests {
     #[test]
     fn what_is_written_is_the_tree() {
         let mut tree = GuestTree::default();
-        for (i, mode) in [0o700, 0o755, 0o777, 0o1777, 0o2770, 0o000].into_iter().enumerate() {
+        for (i, mode) in [0o700, 0o755, 0o777, 0o1777, 0o2770, 0o000]
+            .into_iter()
+            .enumerate()
+        {
             tree.directory(&PathBuf::from(format!("/d{i}")), mode);
             tree.file(&PathBuf::from(format!("/f{i}")), format!("{i}"), mode);
             tree.add(&PathBuf::from(format!("/p{i}")), EntryKind::Fifo, mode);
         }
         tree.symlink(Path::new("/d1/link"), "../f0");
-        tree.insert(Path::new("/d1/owned"), Entry { kind: EntryKind::Directory, mode: 0o750, uid: 7, gid: 8 });
+        tree.insert(
+            Path::new("/d1/owned"),
+            Entry {
+                kind: EntryKind::Directory,
+                mode: 0o750,
+                uid: 7,
+                gid: 8,
+            },
+        );
         let root = rustix::process::geteuid().is_root();
         let place = tempfile::tempdir().unwrap();
         for above in [0o755, 0o2755] {
@@ -133,10 +159,17 @@ mod tests {
                 let found = path::below(&dir, inner).symlink_metadata().unwrap();
                 if !matches!(entry.kind, EntryKind::Symlink(_)) {
                     assert_eq!(found.mode() & 0o7777, entry.mode, "{}", inner.display());
-                    assert!(!root || (found.uid(), found.gid()) == (entry.uid, entry.gid), "{}", inner.display());
+                    assert!(
+                        !root || (found.uid(), found.gid()) == (entry.uid, entry.gid),
+                        "{}",
+                        inner.display()
+                    );
                 }
             }
-            assert!(matches!(write_tree(&tree, &dir), Err(WriteTreeError::NotEmpty(_))));
+            assert!(matches!(
+                write_tree(&tree, &dir),
+                Err(WriteTreeError::NotEmpty(_))
+            ));
         }
     }
 }

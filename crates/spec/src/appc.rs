@@ -14,10 +14,12 @@
 
 mod fault;
 mod json;
+mod locate;
 mod run_config;
 mod volume;
 
 pub use fault::{Fault, FaultKind, PodManifestErrors};
+pub use locate::{Location, Part, locate};
 
 use std::path::PathBuf;
 
@@ -29,8 +31,8 @@ use crate::{
 use crate::{check, check::PodFault};
 use json::{Document, Fields, Node, Place};
 
-/// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one, and mount points
-/// without a volume are refused, as the specification says ("must have all `mountPoint`s satisfied by `volume`s").
+/// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one. Whether a mount
+/// point without a volume gets an empty one is the caller's to say; here it does.
 ///
 /// # Errors
 /// [`PodManifestErrors`] with every fault of the manifest.

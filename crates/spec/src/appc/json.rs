@@ -9,7 +9,7 @@ use jsonc_parser::ast::{ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::{Fault, FaultKind};
+use super::{Fault, FaultKind, Location};
 use crate::words::{nearest, shown};
 
 /// The file that is read, and what was found wrong with it so far.
@@ -65,16 +65,22 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn report(&self, place: Place, kind: FaultKind) {
+        let offset = place.offset;
+        let Location { file, line, column, field } = self.location(place);
+        let fault = Fault { file, line, column, field, kind };
+        self.faults.borrow_mut().push((offset, fault));
+    }
+
+    /// A place as people count: lines and columns.
+    pub(super) fn location(&self, place: Place) -> Location {
         let before = &self.text[..place.offset];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let fault = Fault {
+        Location {
             file: self.file.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             field: place.field,
-            kind,
-        };
-        self.faults.borrow_mut().push((place.offset, fault));
+        }
     }
 
     /// The faults, in the order of the file.
@@ -206,7 +212,7 @@ impl<'a> Node<'a> {
         Some(fields)
     }
 
-    fn any_object(&self) -> Option<Fields<'a>> {
+    pub(super) fn any_object(&self) -> Option<Fields<'a>> {
         let Value::Object(object) = self.value else {
             return self.type_fault("an object");
         };
