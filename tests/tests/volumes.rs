@@ -850,9 +850,11 @@ fn an_empty_volume_may_be_kept_on_disk() {
         .app(&bench.busybox())
         .mount("scratch", "/scratch", "")
         .mount("scratch", "/part", "subPath=made/here")
-        .sh("stat -c '%a %u %g' /scratch; ls -A /scratch; awk '$2 == \"/scratch\" { print $3 }' /proc/mounts
+        .sh(
+            "stat -c '%a %u %g' /scratch; ls -A /scratch; awk '$2 == \"/scratch\" { print $3 }' /proc/mounts
              echo part > /part/file; cat /scratch/made/here/file
-             head -c 90000000 /dev/zero 2> /dev/null > /scratch/file || echo too large");
+             head -c 90000000 /dev/zero 2> /dev/null > /scratch/file || echo too large",
+        );
     let out = pod.run().expect(0);
     assert_eq!(out.text(), "1770 7 8\nmade\next4\npart\ntoo large\n");
 }

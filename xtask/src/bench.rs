@@ -35,6 +35,7 @@ struct Round {
     pod: Observed,
     floor: Duration,
     floor_with_image: Duration,
+    floor_untuned: Duration,
     timings: Timings,
 }
 
@@ -62,6 +63,8 @@ pub(crate) fn boot(runs: usize) -> Result<(), Failure> {
     floor.run()?;
     let floor_with_image = floor.with_guest_image()?;
     floor_with_image.run()?;
+    let floor_untuned = floor.untuned();
+    floor_untuned.run()?;
 
     let mut rounds = Vec::new();
     for number in 1..=runs {
@@ -70,6 +73,7 @@ pub(crate) fn boot(runs: usize) -> Result<(), Failure> {
             pod,
             floor: floor.run()?,
             floor_with_image: floor_with_image.run()?,
+            floor_untuned: floor_untuned.run()?,
             timings,
         };
         let [pod, floor] = [round.pod.wall, round.floor].map(|time| time.as_secs_f64());
@@ -150,6 +154,8 @@ fn overview(rounds: &[Round]) -> String {
     let pods = column(|round| round.pod.wall.as_secs_f64());
     let floors = column(|round| round.floor.as_secs_f64());
     let with_image = column(|round| round.floor_with_image.as_secs_f64());
+    let untuned = column(|round| round.floor_untuned.as_secs_f64());
+    let untuned_ratios = column(|round| round.pod.wall.as_secs_f64() / round.floor_untuned.as_secs_f64());
     let ratios = column(|round| round.pod.wall.as_secs_f64() / round.floor.as_secs_f64());
     let cpu = column(|round| round.pod.cpu.as_secs_f64() * 1000.0);
     let memory = column(|round| round.pod.peak_kib as f64 / 1024.0);
@@ -158,8 +164,13 @@ fn overview(rounds: &[Round]) -> String {
         ("`isopod run`, one virtiofs volume, s", pods.cells(2)),
         ("the floor, s", floors.cells(2)),
         ("the floor with the guest image, s", with_image.cells(2)),
+        ("the floor, untuned, s", untuned.cells(2)),
         ("ratio of the medians", format!("{ratio:.2} | |")),
         ("ratio, round by round", ratios.cells(2)),
+        (
+            "ratio to the untuned floor, round by round",
+            untuned_ratios.cells(2),
+        ),
         ("CPU time of `isopod` itself, ms", cpu.cells(0)),
         ("peak memory of `isopod` itself, MiB", memory.cells(1)),
     ];

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use isopod_spec::appc::{self, Part};
 use isopod_spec::PodSpec;
+use isopod_spec::appc::{self, Part};
 
 use crate::args::PodSource;
 use crate::output::{self, Report};
@@ -34,7 +34,10 @@ impl Asked {
 /// The exit status, when everything was told already.
 pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
     match source {
-        PodSource::Apps(pod) => Ok(Asked { spec: pod.clone(), manifest: None }),
+        PodSource::Apps(pod) => Ok(Asked {
+            spec: pod.clone(),
+            manifest: None,
+        }),
         PodSource::Manifest {
             path,
             machine,
@@ -48,7 +51,10 @@ pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
             })?;
             spec.machine = machine.clone();
             spec.implicit_volumes = *implicit_volumes;
-            Ok(Asked { spec, manifest: Some((text, file)) })
+            Ok(Asked {
+                spec,
+                manifest: Some((text, file)),
+            })
         }
     }
 }

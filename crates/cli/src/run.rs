@@ -66,14 +66,17 @@ pub(crate) fn gather_and_plan(pod: &Asked, settings: &Settings) -> Result<(Gathe
 
 /// Prints everything that stands against running a pod.
 pub(crate) fn report_faults(pod: &Asked, GatherError { faults }: &GatherError) -> ExitCode {
-    let report = |fault: &GatherFault| pod.locate(Report::new(fault).hint(fault.hint()), fault.part().as_ref());
+    let report =
+        |fault: &GatherFault| pod.locate(Report::new(fault).hint(fault.hint()), fault.part().as_ref());
     output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }
 
 /// Prints every fault of a pod that cannot be planned.
 pub(crate) fn refuse(pod: &Asked, PlanError { faults }: &PlanError) -> ExitCode {
     let report = |fault: &Fault| {
-        let report = Report::new(fault).hint(fault.hint()).exit_status(fault.exit_status());
+        let report = Report::new(fault)
+            .hint(fault.hint())
+            .exit_status(fault.exit_status());
         pod.locate(report, fault.part().as_ref())
     };
     output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())

@@ -35,7 +35,6 @@ pub struct Document {
     /// The volumes.
     pub volumes: Vec<Volume>,
     /// The file systems that are there before systemd: images, and every app's root.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest, shares first, then app by app, parents before children.
     pub mounts: Vec<Mount>,

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use isopod_protocol::MAX_APPS;
 use isopod_spec::appc::Part;
+use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 
 use crate::path::ResolveError;
@@ -34,6 +36,9 @@ pub enum Fault {
     /// A pod without apps.
     #[error("the pod has no app")]
     NoApps,
+    /// More apps than the agent's protocol carries.
+    #[error("the pod has {0} apps, and {MAX_APPS} fit")]
+    TooManyApps(usize),
     /// Two apps of one name.
     #[error("two apps are named `{0}`")]
     DoubledApp(AppName),
@@ -41,7 +46,10 @@ pub enum Fault {
     #[error("two volumes are named `{0}`")]
     DoubledVolume(VolumeName),
     /// A mount of a volume that the pod does not have.
-    #[error("app `{app}` mounts volume `{volume}` at `{}`, and the pod has no such volume", target.display())]
+    #[error(
+        "app `{app}` mounts volume `{volume}` at `{}`, and the pod has no such volume",
+        shown(target)
+    )]
     MissingVolume {
         /// The app.
         app: AppName,
@@ -51,7 +59,10 @@ pub enum Fault {
         target: PathBuf,
     },
     /// An image's mount point for which there is no volume, where that is refused.
-    #[error("no volume for mount point `{mount_point}` (`{}`) of app `{app}`", target.display())]
+    #[error(
+        "no volume for mount point `{mount_point}` (`{}`) of app `{app}`",
+        shown(target)
+    )]
     UnboundMountPoint {
         /// The app.
         app: AppName,
@@ -61,7 +72,10 @@ pub enum Fault {
         target: PathBuf,
     },
     /// Two mounts at one place.
-    #[error("app `{app}` mounts both volume `{first}` and volume `{second}` at `{}`", target.display())]
+    #[error(
+        "app `{app}` mounts both volume `{first}` and volume `{second}` at `{}`",
+        shown(target)
+    )]
     DoubledTarget {
         /// The app.
         app: AppName,
@@ -73,7 +87,10 @@ pub enum Fault {
         target: PathBuf,
     },
     /// A target that cannot be mounted at.
-    #[error("app `{app}`, volume `{volume}`: cannot mount at `{}`: {reason}", target.display())]
+    #[error(
+        "app `{app}`, volume `{volume}`: cannot mount at `{}`: {reason}",
+        shown(target)
+    )]
     Target {
         /// The app.
         app: AppName,
@@ -85,7 +102,10 @@ pub enum Fault {
         reason: TargetFault,
     },
     /// A path within a volume that cannot be mounted.
-    #[error("app `{app}`, volume `{volume}`: cannot mount its path `{}`: {reason}", sub_path.display())]
+    #[error(
+        "app `{app}`, volume `{volume}`: cannot mount its path `{}`: {reason}",
+        shown(sub_path)
+    )]
     SubPath {
         /// The app.
         app: AppName,
@@ -97,7 +117,7 @@ pub enum Fault {
         reason: TargetFault,
     },
     /// A source that cannot be shared.
-    #[error("volume `{volume}`: cannot share `{}`: {reason}", path.display())]
+    #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
         /// The volume.
         volume: VolumeName,
@@ -131,7 +151,7 @@ pub enum Fault {
         reason: String,
     },
     /// The program is there and cannot be executed: exit status 126.
-    #[error("app `{app}`: `{}` in its image is {what}", path.display())]
+    #[error("app `{app}`: `{}` in its image is {what}", shown(path))]
     CommandNotExecutable {
         /// The app.
         app: AppName,
@@ -200,6 +220,7 @@ impl Fault {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Fault::TooManyApps(_) => Some("split the pod".into()),
             Fault::NoApps => Some("name an image".into()),
             Fault::DoubledApp(_) => Some("name one of them otherwise with `--name`".into()),
             Fault::DoubledVolume(_) => Some("name one of them otherwise".into()),
@@ -216,7 +237,7 @@ impl Fault {
                 ..
             } => Some(format!(
                 "create `{}` in volume `{volume}`'s source, or let the app write to that volume",
-                target.display()
+                shown(target)
             )),
             Fault::Target {
                 reason: TargetFault::MissingFile(volume),
@@ -224,7 +245,7 @@ impl Fault {
                 ..
             } => Some(format!(
                 "create an empty file for `{}` in volume `{volume}`'s source",
-                target.display()
+                shown(target)
             )),
             Fault::CommandNotFound { .. } => {
                 Some("name the program with `--exec`, or correct the image".into())
@@ -247,7 +268,11 @@ impl Fault {
             | Fault::CommandNotFound { app, .. }
             | Fault::CommandNotExecutable { app, .. } => Some(Part::App(app.clone())),
             Fault::Source { volume, .. } | Fault::Volume { volume, .. } => Some(Part::Volume(volume.clone())),
-            Fault::NoApps | Fault::DoubledApp(_) | Fault::DoubledVolume(_) | Fault::Host { .. } => None,
+            Fault::NoApps
+            | Fault::TooManyApps(_)
+            | Fault::DoubledApp(_)
+            | Fault::DoubledVolume(_)
+            | Fault::Host { .. } => None,
         }
     }
 

@@ -219,7 +219,7 @@ const PARAMETERS: &str = "rw init=/usr/lib/systemd/systemd quiet";
 fn rkt_directory(guest: &mut GuestTree, path: &Path) {
     let missing: Vec<&Path> = path
         .ancestors()
-        .take_while(|dir| dir.parent().is_some() && !guest.entries.contains_key(*dir))
+        .take_while(|dir| dir.parent().is_some() && !guest.entries.contains_key(dir))
         .collect();
     for dir in missing.into_iter().rev() {
         guest.directory(dir, 0o700);

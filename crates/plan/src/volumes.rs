@@ -8,6 +8,7 @@ mod place;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
+use isopod_protocol::MAX_APPS;
 use isopod_spec::name::MAX_VOLUME_NAME_BYTES;
 use isopod_spec::{
     App, AppName, EmptyVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind,
@@ -30,8 +31,6 @@ pub struct VolumeMount {
     pub target: PathBuf,
     /// Where that is in the app's root: absolute, clean, below no link.
     pub place: PathBuf,
-    /// The part of `place` that exists before the mount.
-    pub existing: PathBuf,
     /// A directory, or a file.
     pub kind: SourceKind,
     /// Whether the app may not write through it.
@@ -178,6 +177,9 @@ pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
     if spec.apps.is_empty() {
         faults.push(Fault::NoApps);
+    }
+    if spec.apps.len() > MAX_APPS {
+        faults.push(Fault::TooManyApps(spec.apps.len()));
     }
     let mut apps = BTreeSet::new();
     faults.extend(

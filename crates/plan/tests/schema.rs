@@ -26,9 +26,16 @@ fn everything() -> PodSpec {
     pod.apps.push(app("other"));
     let hostile = std::ffi::OsString::from_vec(b"/srv/\xff".to_vec());
     pod.volumes = vec![host("data", hostile), empty("box"), empty("sized")];
-    let sized = EmptyVolume { size_bytes: Some(u64::from(u32::MAX) + 1), ..EmptyVolume::default() };
+    let sized = EmptyVolume {
+        size_bytes: Some(u64::from(u32::MAX) + 1),
+        ..EmptyVolume::default()
+    };
     pod.volumes[2].kind = VolumeKind::Empty(sized);
-    pod.apps[0].mounts = vec![mount("data", "/data"), mount("box", "/data/x"), mount("sized", "/s")];
+    pod.apps[0].mounts = vec![
+        mount("data", "/data"),
+        mount("box", "/data/x"),
+        mount("sized", "/s"),
+    ];
     pod.apps[1].mounts = vec![read_only("data", "/data")];
     pod.apps[1].mounts[0].sub_path = Some("a/b".into());
     pod
@@ -42,7 +49,10 @@ fn the_schema_in_docs_is_that_of_the_document() {
         std::fs::write(&file, &current).unwrap();
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(written == current, "docs/plan.schema.json is stale: run this test with UPDATE=1 in the environment");
+    assert!(
+        written == current,
+        "docs/plan.schema.json is stale: run this test with UPDATE=1 in the environment"
+    );
 }
 
 #[test]
@@ -63,8 +73,10 @@ fn documents_are_as_the_schema_says() {
     };
     for document in [document, rkt] {
         let value = serde_json::to_value(&document).unwrap();
-        let faults: Vec<String> =
-            validator.iter_errors(&value).map(|fault| format!("{}: {fault}", fault.instance_path)).collect();
+        let faults: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|fault| format!("{}: {fault}", fault.instance_path()))
+            .collect();
         assert!(faults.is_empty(), "{faults:#?}");
         // What it says of one field must hold, or it says nothing of any.
         let mut broken = value.clone();

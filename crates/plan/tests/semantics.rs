@@ -230,6 +230,24 @@ fn a_missing_mount_point_is_made_or_refused() {
     );
 }
 
+/// The image has nothing at `/srv`; below it is a volume, and what that one holds counts.
+#[test]
+fn a_volume_is_looked_into_wherever_it_is_mounted() {
+    let mut pod = pod();
+    pod.volumes = vec![host("site", "/s"), empty("upload"), empty("linked")];
+    pod.apps[0].mounts = vec![
+        read_only("site", "/srv/www"),
+        mount("upload", "/srv/www/upload"),
+        mount("linked", "/srv/www/link/x"),
+    ];
+    let mut known = facts(&pod, &[]);
+    let entries = ["/upload/", "/link -> /there", "/inner/"];
+    known.sources.get_mut(&volume_name("site")).unwrap().tree = tree(&entries);
+    // A link of the volume's leads where it leads in the app: out of the volume, and never out of the app's root.
+    let made = plan(&pod, &known).unwrap();
+    assert_eq!(places(&made), ["/srv/www", "/there/x", "/srv/www/upload"]);
+}
+
 #[test]
 fn files_are_mounted_on_files() {
     let mut pod = pod();

@@ -23,6 +23,10 @@ pub mod mux;
 /// The name of the virtio-serial port: QEMU's `name=`, `/sys/class/virtio-ports/*/name` in the guest.
 pub const PORT_NAME: &str = "isopod.agent.0";
 
+/// The most apps of a pod. An honest guest's streams hold at most 256 KiB each; a hostile guest's, full of frames of
+/// one byte, cost 17 MiB ([`mux::STREAM_WINDOW_BYTES`]): 0.5 GiB for a pod of ten apps, 6.4 GiB for the largest.
+pub const MAX_APPS: usize = 128;
+
 /// The version of everything in this crate that crosses the port. Both sides come from one build, so the versions
 /// are equal or the connection is refused; there is no negotiation.
 pub const PROTOCOL_VERSION: u32 = 1;

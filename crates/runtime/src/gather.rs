@@ -22,6 +22,7 @@ use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
 use isopod_spec::appc::Part;
+use isopod_spec::words::shown;
 use isopod_spec::{
     Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName,
 };
@@ -81,7 +82,7 @@ pub enum GatherFault {
         source: Box<isopod_image::erofs::ReadError>,
     },
     /// A volume's source cannot be shared.
-    #[error("volume `{volume}`: cannot share `{}`: {reason}", path.display())]
+    #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
         /// The volume.
         volume: VolumeName,

@@ -33,6 +33,7 @@ mod tests;
 use hearing::Hearing;
 pub use stdio::{Input, Output};
 
+pub use isopod_protocol::MAX_APPS;
 pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, SyncFailure};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
@@ -43,10 +44,6 @@ const ENDING_GRACE: Duration = Duration::from_secs(1);
 
 /// The streams that an app can have: standard input, output and error.
 const STREAMS_PER_APP: usize = 3;
-
-/// The most apps of a pod. An honest guest's streams hold at most 256 KiB each; a hostile guest's, full of frames of
-/// one byte, cost 17 MiB ([`mux::STREAM_WINDOW_BYTES`]): 0.5 GiB for a pod of ten apps, 6.4 GiB for the largest.
-pub const MAX_APPS: usize = 128;
 
 /// Why there is no conversation with the agent.
 #[derive(Debug, thiserror::Error)]

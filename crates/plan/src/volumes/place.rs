@@ -81,7 +81,6 @@ pub(super) fn place(
         match within_volume(&want, table, roots) {
             Ok((kind, sub_path)) => mounts.push(VolumeMount {
                 place: want.target.clone(),
-                existing: PathBuf::new(),
                 volume: want.volume,
                 target: want.target,
                 kind,
@@ -159,7 +158,6 @@ fn resolve_all(
             continue;
         }
         mount.place = found.path;
-        mount.existing = found.existing;
         order.push(mount.place.clone());
         placed.insert(mount.place.clone(), mount);
     }
@@ -178,7 +176,6 @@ fn resolve_one(
         Resolved {
             path: mount.target.clone(),
             node: None,
-            existing: PathBuf::from("/"),
         }
     } else {
         path::resolve(view, &mount.target)?

@@ -66,8 +66,19 @@ impl<'a> Document<'a> {
 
     pub(super) fn report(&self, place: Place, kind: FaultKind) {
         let offset = place.offset;
-        let Location { file, line, column, field } = self.location(place);
-        let fault = Fault { file, line, column, field, kind };
+        let Location {
+            file,
+            line,
+            column,
+            field,
+        } = self.location(place);
+        let fault = Fault {
+            file,
+            line,
+            column,
+            field,
+            kind,
+        };
         self.faults.borrow_mut().push((offset, fault));
     }
 

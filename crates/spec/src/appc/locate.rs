@@ -66,11 +66,13 @@ fn named<'a>(fields: &Fields<'a>, list: &str, name: &str) -> Option<Node<'a>> {
 fn target_of(app: &Node<'_>, target: &Path) -> Option<super::json::Place> {
     let app = app.any_object()?;
     let mounts = app.items("mounts");
-    let points = app.optional("app").and_then(|app| Some(app.any_object()?.items("mountPoints")));
+    let points = app
+        .optional("app")
+        .and_then(|app| Some(app.any_object()?.items("mountPoints")));
     let paths = mounts.into_iter().chain(points.into_iter().flatten());
-    paths.filter_map(|item| item.any_object()?.optional_text("path")).find_map(|(node, path)| {
-        (clean(Path::new(&path)) == target).then(|| node.place())
-    })
+    paths
+        .filter_map(|item| item.any_object()?.optional_text("path"))
+        .find_map(|(node, path)| (clean(Path::new(&path)) == target).then(|| node.place()))
 }
 
 #[cfg(test)]
@@ -93,7 +95,10 @@ mod tests {
         let at = |part: Part| locate(TEXT, "pod.json", &part).map(|location| location.to_string());
         let target = |path: &str| at(Part::Target(app.clone(), path.into()));
         assert_eq!(target("/two").unwrap(), "pod.json:7:44: `apps[0].mounts[1].path`");
-        assert_eq!(target("/image").unwrap(), "pod.json:5:52: `apps[0].app.mountPoints[0].path`");
+        assert_eq!(
+            target("/image").unwrap(),
+            "pod.json:5:52: `apps[0].app.mountPoints[0].path`"
+        );
         assert_eq!(target("/else").unwrap(), "pod.json:4:5: `apps[0]`");
         assert_eq!(at(Part::App(app.clone())).unwrap(), "pod.json:4:5: `apps[0]`");
         let volume = |name| at(Part::Volume(VolumeName::new(name).unwrap()));

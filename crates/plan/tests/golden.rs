@@ -1,0 +1,164 @@
+//! Golden folders: what is shown of a plan, and its units, as they were read and found right. A new case is a folder.
+//!
+//! ```text
+//! golden/CASE/manifest.json   an appc pod manifest; a case named `rkt...` is planned in that profile, for lkvm
+//! golden/CASE/tree.txt        what the image holds, a line for each path, as `fixture::tree` takes them (optional)
+//! golden/CASE/sources.txt     `VOLUME is a file`, `VOLUME has PATH` (optional; otherwise an empty directory)
+//! golden/CASE/plan.txt        expected: `isopod plan`
+//! golden/CASE/units.txt       expected: unit files, and the links between them
+//! golden/CASE/plan.dot        expected: `isopod plan --format dot`
+//! ```
+//!
+//! `UPDATE=1 cargo test -p isopod-plan --test golden` writes what is expected anew: read the diff before it is kept.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod fixture;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use isopod_plan::document::RktHypervisor;
+use isopod_plan::facts::{Facts, SourceKind};
+use isopod_plan::guest_tree::{EntryKind, GuestTree};
+use isopod_plan::{Document, dot, explain, layout, plan, plan_rkt, svg};
+use isopod_spec::{PodSpec, RunConfig, appc};
+
+/// A case's file, empty where there is none.
+fn text(case: &Path, name: &str) -> String {
+    std::fs::read_to_string(case.join(name)).unwrap_or_default()
+}
+
+fn read(case: &Path) -> PodSpec {
+    let text = std::fs::read_to_string(case.join("manifest.json")).unwrap();
+    appc::read_pod_manifest(&text, "manifest.json")
+        .unwrap_or_else(|error| panic!("{}: {error}", case.display()))
+}
+
+fn facts(case: &Path, pod: &PodSpec) -> Facts {
+    let tree = text(case, "tree.txt");
+    let mut facts = fixture::facts(pod, &tree.lines().collect::<Vec<_>>());
+    let sources = text(case, "sources.txt");
+    for (volume, source) in &mut facts.sources {
+        let of_volume = |line: &'_ str| {
+            line.strip_prefix(volume.as_str())
+                .map(str::trim_start)
+                .map(str::to_owned)
+        };
+        let lines: Vec<String> = sources.lines().filter_map(of_volume).collect();
+        if lines.iter().any(|line| line == "is a file") {
+            source.kind = SourceKind::File;
+        }
+        let held: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("has "))
+            .collect();
+        source.tree = fixture::tree(&held);
+    }
+    facts
+}
+
+fn planned(case: &Path) -> (Document, GuestTree) {
+    let pod = read(case);
+    if case.file_name().unwrap().to_string_lossy().starts_with("rkt") {
+        let configs: Vec<RunConfig> = pod
+            .apps
+            .iter()
+            .map(|app| app.run_config.clone().unwrap_or_default())
+            .collect();
+        let plan = plan_rkt(&pod, &configs).unwrap();
+        return (Document::of_rkt(&plan, &pod, RktHypervisor::Lkvm), plan.guest);
+    }
+    let plan = plan(&pod, &facts(case, &pod)).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+    (Document::from(&plan), plan.guest)
+}
+
+/// Unit files and links, one after the other.
+fn units(tree: &GuestTree) -> String {
+    let mut out = String::new();
+    for (path, entry) in &tree.entries {
+        let Ok(name) = path.strip_prefix(layout::UNIT_DIR) else {
+            continue;
+        };
+        let _ = match &entry.kind {
+            EntryKind::File(content) => {
+                writeln!(out, "# {}\n{}", name.display(), String::from_utf8_lossy(content))
+            }
+            EntryKind::Symlink(target) => writeln!(out, "# {} -> {}\n", name.display(), target.display()),
+            EntryKind::Directory | EntryKind::Fifo => Ok(()),
+        };
+    }
+    out
+}
+
+fn cases() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_case_is_as_it_was() {
+    let cases = cases();
+    assert!(cases.len() >= 9, "{} cases", cases.len());
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut stale = Vec::new();
+    for case in cases {
+        let (document, tree) = planned(&case);
+        for (name, current) in [
+            ("plan.txt", explain(&document)),
+            ("units.txt", units(&tree)),
+            ("plan.dot", dot(&document)),
+        ] {
+            if update {
+                std::fs::write(case.join(name), &current).unwrap();
+            } else if text(&case, name) != current {
+                stale.push(format!("{}:\n{current}", case.join(name).display()));
+            }
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "not as it was (`UPDATE=1` in the environment accepts it):\n{}",
+        stale.join("\n")
+    );
+}
+
+/// Boxes neither overlap nor stick out, and no arrow runs backwards.
+#[test]
+fn pictures_are_readable() {
+    for case in cases() {
+        let (document, _) = planned(&case);
+        let picture = svg(&document);
+        if let Some(dir) = std::env::var_os("PICTURES") {
+            let name = format!("{}.svg", case.file_name().unwrap().display());
+            std::fs::write(Path::new(&dir).join(name), &picture).unwrap();
+        }
+        let number = |text: &str, key: &str| -> i64 {
+            let (_, rest) = text.split_once(&format!(" {key}=\"")).unwrap();
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        let (width, height) = (number(&picture, "width"), number(&picture, "height"));
+        let boxes: Vec<[i64; 4]> = picture
+            .split("<rect")
+            .skip(1)
+            .filter(|rest| rest.starts_with(" x="))
+            .map(|rest| ["x", "y", "width", "height"].map(|key| number(rest, key)))
+            .collect();
+        assert!(!boxes.is_empty(), "{picture}");
+        for (i, a) in boxes.iter().enumerate() {
+            assert!(
+                a[0] >= 0 && a[1] >= 0 && a[0] + a[2] <= width && a[1] + a[3] <= height,
+                "{a:?}"
+            );
+            for b in &boxes[i + 1..] {
+                let apart =
+                    a[0] + a[2] <= b[0] || b[0] + b[2] <= a[0] || a[1] + a[3] <= b[1] || b[1] + b[3] <= a[1];
+                assert!(apart, "{}: {a:?} {b:?}", case.display());
+            }
+        }
+    }
+}
