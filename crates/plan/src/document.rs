@@ -3,16 +3,17 @@
 //!
 //! `docs/plan.schema.json` is made from these types.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{RootfsAccess, VolumeKind};
+use isopod_spec::{EmptyVolume, Medium, RootfsAccess, VolumeKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::facts::SourceKind;
 use crate::guest_tree::{EntryKind, GuestTree};
-use crate::machine::{PCI_SLOTS, SharedVolume, Transport};
+use crate::machine::{PCI_SLOTS, SharedVolume};
 use crate::plan::{AppPlan, PodPlan};
 use crate::profile::Profile;
 use crate::rkt::RktPlan;
@@ -143,7 +144,10 @@ pub struct Volume {
     /// The host's path, links followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Text>,
-    /// The most that an empty volume may hold, in bytes.
+    /// Where an empty volume is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium: Option<VolumeMedium>,
+    /// The most that an empty volume may hold, in bytes, where that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// How a host volume reaches the guest: `virtiofs` or `9p`. Left out for one that is not shared.
@@ -161,6 +165,16 @@ pub enum VolumeType {
     HostFile,
     /// A directory of the guest's.
     Empty,
+}
+
+/// Where an empty volume is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeMedium {
+    /// In the guest's memory.
+    Memory,
+    /// In a file of the pod's on the host.
+    Disk,
 }
 
 /// A mount unit.
@@ -329,19 +343,19 @@ impl From<&PodPlan> for Document {
     }
 }
 
-fn shared<'a>(plan: &'a PodPlan, volume: &str) -> Option<&'a SharedVolume> {
-    plan.sharing
-        .as_ref()?
-        .volumes
-        .iter()
-        .find(|shared| shared.name.as_str() == volume)
+/// The host volumes that are shared, by name.
+type Shared<'a> = HashMap<&'a str, &'a SharedVolume>;
+
+fn shared(plan: &PodPlan) -> Shared<'_> {
+    let volumes = plan.sharing.iter().flat_map(|sharing| &sharing.volumes);
+    volumes.map(|volume| (volume.name.as_str(), volume)).collect()
 }
 
-fn app_of(app: &AppPlan, plan: &PodPlan) -> App {
+fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
     let process = &app.process;
     let root = crate::layout::app_root(&app.name);
     let mount = |mount: &VolumeMount| {
-        let on_host = shared(plan, mount.volume.as_str()).is_some_and(|shared| shared.read_only);
+        let on_host = shared.get(mount.volume.as_str()).is_some_and(|shared| shared.read_only);
         app_mount(mount, &root, on_host)
     };
     App {
@@ -381,35 +395,33 @@ fn app_mount(mount: &VolumeMount, root: &Path, read_only_on_host: bool) -> AppMo
     }
 }
 
-fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan) -> Volume {
+fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) -> Volume {
     let name = volume.name.to_string();
-    let shared = shared(plan, &name);
-    let transport = plan.sharing.as_ref().map(|sharing| match sharing.transport {
-        Transport::Virtiofs(_) => "virtiofs",
-        Transport::NineP => "9p",
-    });
-    let (kind, source, size_bytes) = match &volume.kind {
+    let shared = shared.get(name.as_str());
+    let mut document = match &volume.kind {
         VolumeKind::Host(host) => {
-            let kind = match shared.map(|shared| shared.kind) {
-                Some(SourceKind::File) => VolumeType::HostFile,
-                _ => VolumeType::HostDirectory,
-            };
-            (
-                kind,
-                Some(shared.map_or(&host.source, |shared| &shared.source)),
-                None,
-            )
+            let file = shared.is_some_and(|shared| shared.kind == SourceKind::File);
+            let kind = if file { VolumeType::HostFile } else { VolumeType::HostDirectory };
+            host_volume(name.clone(), kind, shared.map_or(&host.source, |shared| &shared.source))
         }
-        VolumeKind::Empty(empty) => (VolumeType::Empty, None, empty.size_bytes),
+        VolumeKind::Empty(empty) => empty_volume(name.clone(), empty),
     };
-    let transport = shared.and(transport).map(str::to_owned);
-    Volume {
-        name,
-        kind,
-        source: source.map(Text::new),
-        size_bytes,
-        transport,
-    }
+    let transport = plan.sharing.as_ref().map(|sharing| sharing.transport.fs_type());
+    document.transport = shared.and(transport).map(str::to_owned);
+    document
+}
+
+fn host_volume(name: String, kind: VolumeType, source: &Path) -> Volume {
+    Volume { name, kind, source: Some(Text::new(source)), medium: None, size_bytes: None, transport: None }
+}
+
+fn empty_volume(name: String, empty: &EmptyVolume) -> Volume {
+    let medium = match empty.medium {
+        Medium::Memory => VolumeMedium::Memory,
+        Medium::Disk => VolumeMedium::Disk,
+    };
+    let size_bytes = empty.size_bytes;
+    Volume { name, kind: VolumeType::Empty, source: None, medium: Some(medium), size_bytes, transport: None }
 }
 
 fn early_mount_of(mount: &isopod_protocol::config::EarlyMount) -> EarlyMount {
