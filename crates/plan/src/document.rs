@@ -311,16 +311,16 @@ fn texts(texts: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<Text> {
 
 impl From<&PodPlan> for Document {
     fn from(plan: &PodPlan) -> Self {
-        let qemu = &plan.qemu;
+        let (qemu, shared) = (&plan.qemu, shared(plan));
         let argv = std::iter::once(qemu.program.clone().into_os_string()).chain(qemu.argv());
         Document {
             version: DOCUMENT_VERSION,
             profile: Profile::DEFAULT.name.into(),
-            apps: plan.apps.iter().map(|app| app_of(app, plan)).collect(),
+            apps: plan.apps.iter().map(|app| app_of(app, plan, &shared)).collect(),
             volumes: plan
                 .volumes
                 .iter()
-                .map(|volume| volume_of(volume, plan))
+                .map(|volume| volume_of(volume, plan, &shared))
                 .collect(),
             early_mounts: plan.early_mounts.iter().map(early_mount_of).collect(),
             mounts: plan.mounts.iter().map(mount_of).collect(),
@@ -355,7 +355,9 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
     let process = &app.process;
     let root = crate::layout::app_root(&app.name);
     let mount = |mount: &VolumeMount| {
-        let on_host = shared.get(mount.volume.as_str()).is_some_and(|shared| shared.read_only);
+        let on_host = shared
+            .get(mount.volume.as_str())
+            .is_some_and(|shared| shared.read_only);
         app_mount(mount, &root, on_host)
     };
     App {
@@ -401,8 +403,16 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
     let mut document = match &volume.kind {
         VolumeKind::Host(host) => {
             let file = shared.is_some_and(|shared| shared.kind == SourceKind::File);
-            let kind = if file { VolumeType::HostFile } else { VolumeType::HostDirectory };
-            host_volume(name.clone(), kind, shared.map_or(&host.source, |shared| &shared.source))
+            let kind = if file {
+                VolumeType::HostFile
+            } else {
+                VolumeType::HostDirectory
+            };
+            host_volume(
+                name.clone(),
+                kind,
+                shared.map_or(&host.source, |shared| &shared.source),
+            )
         }
         VolumeKind::Empty(empty) => empty_volume(name.clone(), empty),
     };
@@ -412,7 +422,14 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
 }
 
 fn host_volume(name: String, kind: VolumeType, source: &Path) -> Volume {
-    Volume { name, kind, source: Some(Text::new(source)), medium: None, size_bytes: None, transport: None }
+    Volume {
+        name,
+        kind,
+        source: Some(Text::new(source)),
+        medium: None,
+        size_bytes: None,
+        transport: None,
+    }
 }
 
 fn empty_volume(name: String, empty: &EmptyVolume) -> Volume {
@@ -421,7 +438,14 @@ fn empty_volume(name: String, empty: &EmptyVolume) -> Volume {
         Medium::Disk => VolumeMedium::Disk,
     };
     let size_bytes = empty.size_bytes;
-    Volume { name, kind: VolumeType::Empty, source: None, medium: Some(medium), size_bytes, transport: None }
+    Volume {
+        name,
+        kind: VolumeType::Empty,
+        source: None,
+        medium: Some(medium),
+        size_bytes,
+        transport: None,
+    }
 }
 
 fn early_mount_of(mount: &isopod_protocol::config::EarlyMount) -> EarlyMount {
@@ -493,21 +517,13 @@ impl Document {
                     .collect(),
             }
         };
-        let volume = |volume: &isopod_spec::Volume| {
-            let (kind, source) = match &volume.kind {
-                VolumeKind::Host(host) => (VolumeType::HostDirectory, Some(Text::new(&host.source))),
-                VolumeKind::Empty(_) => (VolumeType::Empty, None),
-            };
-            let transport = source.is_some().then(|| "9p".to_owned());
-            Volume {
-                name: volume.name.to_string(),
-                kind,
-                source,
-                size_bytes: None,
-                transport,
-            }
+        let volume = |volume: &isopod_spec::Volume| match &volume.kind {
+            VolumeKind::Host(host) => Volume {
+                transport: Some("9p".to_owned()),
+                ..host_volume(volume.name.to_string(), VolumeType::HostDirectory, &host.source)
+            },
+            VolumeKind::Empty(empty) => empty_volume(volume.name.to_string(), empty),
         };
-
         Document {
             version: DOCUMENT_VERSION,
             profile: Profile::RKT.name.into(),

@@ -1,8 +1,11 @@
 //! A plan as text, for people: for every app what it runs and what is mounted where, and what was noticed.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use crate::document::{App, AppMount, Document, MountOrigin, ReadOnly, Text, Volume, VolumeType};
+use crate::document::{
+    App, AppMount, Document, Mount, MountOrigin, ReadOnly, Text, Volume, VolumeMedium, VolumeType,
+};
 
 /// The text of a plan.
 #[must_use]
@@ -14,42 +17,63 @@ pub fn explain(plan: &Document) -> String {
         "machine  {}, {} MiB, {} CPU, {} of {} PCI devices",
         machine.kind, machine.memory_mib, machine.cpus, machine.devices_used, machine.devices_available
     );
+    let index = Index::of(plan);
     for app in &plan.apps {
-        explain_app(&mut out, app, plan);
+        explain_app(&mut out, app, &index);
     }
-    let first_of_apps = |unit: &str| {
-        plan.apps
-            .iter()
-            .any(|app| app.mounts.iter().any(|m| m.unit == unit))
-    };
-    let own: Vec<_> = plan
-        .mounts
-        .iter()
-        .filter(|mount| !first_of_apps(&mount.unit))
-        .collect();
-    let early = plan.early_mounts.iter().map(|m| {
-        [
-            m.place.shown(),
-            m.fs_type.clone(),
-            m.what.shown(),
-            "before systemd".into(),
-        ]
-    });
-    let own = own
-        .iter()
-        .map(|m| [m.place.shown(), m.fs_type.clone(), m.what.shown(), m.unit.clone()]);
-    let rows: Vec<[String; 4]> = early.chain(own).collect();
-    if !rows.is_empty() {
-        out.push_str("\nmounted before them\n");
+    explain_common(&mut out, plan);
+    if !plan.notices.is_empty() {
+        out.push('\n');
     }
-    table(&mut out, &rows);
     for notice in &plan.notices {
-        let _ = writeln!(out, "\nnote: {notice}");
+        let _ = writeln!(out, "note: {notice}");
     }
     out
 }
 
-fn explain_app(out: &mut String, app: &App, plan: &Document) {
+/// The parts of a plan by their names.
+pub(crate) struct Index<'a> {
+    volumes: HashMap<&'a str, &'a Volume>,
+    mounts: HashMap<&'a str, &'a Mount>,
+}
+
+impl<'a> Index<'a> {
+    pub(crate) fn of(plan: &'a Document) -> Self {
+        Self {
+            volumes: plan
+                .volumes
+                .iter()
+                .map(|volume| (volume.name.as_str(), volume))
+                .collect(),
+            mounts: plan
+                .mounts
+                .iter()
+                .map(|mount| (mount.unit.as_str(), mount))
+                .collect(),
+        }
+    }
+
+    /// Who may write, and what else the mount restricts.
+    pub(crate) fn access(&self, mount: &AppMount) -> String {
+        let mut access = match mount.read_only {
+            ReadOnly::No => "writable".to_owned(),
+            ReadOnly::Host => "read-only, by the host".to_owned(),
+            ReadOnly::Guest => "read-only, by the guest alone".to_owned(),
+        };
+        let options = self
+            .mounts
+            .get(mount.unit.as_str())
+            .map(|unit| unit.options.as_slice());
+        for option in options.unwrap_or_default() {
+            if ["nosuid", "nodev", "noexec"].contains(&option.as_str()) {
+                let _ = write!(access, ", {option}");
+            }
+        }
+        access
+    }
+}
+
+fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     let _ = writeln!(out, "\napp {}  ({})", app.name, app.unit);
     if let Some(image) = &app.image {
         let rootfs = if app.readonly_rootfs {
@@ -60,9 +84,8 @@ fn explain_app(out: &mut String, app: &App, plan: &Document) {
         let _ = writeln!(out, "  image  {image}{rootfs}");
     }
     if let Some(process) = &app.process {
-        let words: Vec<String> = process.argv.iter().map(|arg| quoted(arg)).collect();
-        let _ = writeln!(out, "  runs   {}", words.join(" "));
-        let (uid, gid, dir) = (process.uid, process.gid, process.working_dir.shown());
+        let _ = writeln!(out, "  runs   {}", command(&process.argv));
+        let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));
         let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}");
     }
     if app.mounts.is_empty() {
@@ -70,56 +93,107 @@ fn explain_app(out: &mut String, app: &App, plan: &Document) {
         return;
     }
     out.push_str("  volumes, in the order of mounting\n");
-    let rows: Vec<[String; 4]> = app
+    let row = |mount: &AppMount| {
+        let volume = index.volumes.get(mount.volume.as_str()).copied();
+        [
+            target(mount),
+            from(mount, volume),
+            index.access(mount),
+            mount.unit.clone(),
+        ]
+    };
+    let rows: Vec<[String; 4]> = app.mounts.iter().map(row).collect();
+    table(out, &rows);
+}
+
+/// The mounts that are no app's volume.
+fn explain_common(out: &mut String, plan: &Document) {
+    let of_apps: HashSet<&str> = plan
+        .apps
+        .iter()
+        .flat_map(|app| &app.mounts)
+        .map(|mount| mount.unit.as_str())
+        .collect();
+    let early = plan.early_mounts.iter().map(|m| {
+        [
+            path(&m.place),
+            m.fs_type.clone(),
+            path(&m.what),
+            "before systemd".into(),
+        ]
+    });
+    let own = plan
         .mounts
         .iter()
-        .map(|mount| {
-            let volume = plan.volumes.iter().find(|volume| volume.name == mount.volume);
-            [
-                target(mount),
-                from(mount, volume),
-                access(mount.read_only).to_owned(),
-                mount.unit.clone(),
-            ]
-        })
-        .collect();
+        .filter(|mount| !of_apps.contains(mount.unit.as_str()))
+        .map(|m| [path(&m.place), m.fs_type.clone(), path(&m.what), m.unit.clone()]);
+    let rows: Vec<[String; 4]> = early.chain(own).collect();
+    if !rows.is_empty() {
+        out.push_str("\nmounted before them\n");
+    }
     table(out, &rows);
 }
 
 fn target(mount: &AppMount) -> String {
-    let target = mount.target.shown();
     if mount.place == mount.target {
-        target
+        path(&mount.target)
     } else {
-        format!("{target} (= {})", mount.place.shown())
+        format!("{} (= {})", path(&mount.target), path(&mount.place))
     }
 }
 
 fn from(mount: &AppMount, volume: Option<&Volume>) -> String {
     let mut text = mount.volume.clone();
-    if let Some(path) = &mount.sub_path {
-        let _ = write!(text, "/{}", path.shown());
+    if let Some(sub_path) = &mount.sub_path {
+        let _ = write!(text, ", in it {}", path(sub_path));
     }
     let Some(volume) = volume else { return text };
-    let source = volume.source.as_ref().map(Text::shown).unwrap_or_default();
-    let transport = volume.transport.as_deref().unwrap_or("not shared");
-    let _ = match (volume.kind, volume.size_bytes) {
-        (VolumeType::HostDirectory, _) => write!(text, ": {source} over {transport}"),
-        (VolumeType::HostFile, _) => write!(text, ": file {source} over {transport}"),
-        (VolumeType::Empty, Some(size)) => write!(text, ": empty, at most {size} bytes"),
-        (VolumeType::Empty, None) => write!(text, ": empty"),
-    };
+    let _ = write!(text, ": {}", contents(volume));
+    if let Some(transport) = &volume.transport {
+        let _ = write!(text, " over {transport}");
+    }
     if mount.origin == MountOrigin::Implicit {
-        text.push_str(", its image's wish");
+        text.push_str(", wanted by the image");
     }
     text
 }
 
-fn access(read_only: ReadOnly) -> &'static str {
-    match read_only {
-        ReadOnly::No => "writable",
-        ReadOnly::Host => "read-only, by the host",
-        ReadOnly::Guest => "read-only, by the guest alone",
+/// What a volume is.
+pub(crate) fn contents(volume: &Volume) -> String {
+    let source = volume.source.as_ref().map(path).unwrap_or_default();
+    let medium = if volume.medium == Some(VolumeMedium::Disk) {
+        "empty, on disk"
+    } else {
+        "empty"
+    };
+    match (volume.kind, volume.size_bytes) {
+        (VolumeType::HostDirectory, _) => source,
+        (VolumeType::HostFile, _) => format!("file {source}"),
+        (VolumeType::Empty, Some(bytes)) => format!("{medium}, at most {}", size(bytes)),
+        (VolumeType::Empty, None) => medium.to_owned(),
+    }
+}
+
+/// A size in the largest unit that leaves a whole number.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = |(shift, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= *shift;
+    match units.into_iter().find(whole) {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// A command line as a shell would want it.
+pub(crate) fn command(argv: &[String]) -> String {
+    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A path, in quotes where it could be misread.
+pub(crate) fn path(path: &Text) -> String {
+    match path {
+        Text::String(text) => quoted(text),
+        Text::Bytes { .. } => format!("b\"{}\"", path.shown()),
     }
 }
 

@@ -1,20 +1,17 @@
-//! A plan as a graph: which source reaches which app through which units. For Graphviz ([`dot`]) and drawn ([`svg`]).
-//!
-//! ```text
-//! column   0 sources   1 shares and images   2 roots   3 mounts in apps, by depth   last: apps
-//! ```
+//! A plan as a graph for Graphviz: which source reaches which app through which units. `picture` draws the same for a
+//! browser, without Graphviz.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use crate::document::{Document, Mount, Text, VolumeType};
+use crate::document::{Document, Mount, Volume};
+use crate::explain;
 
 /// A node: what it is called, what it says besides, what it is.
 struct Node {
     title: String,
     detail: String,
     kind: Kind,
-    column: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +34,8 @@ impl Graph {
             nodes: Vec::new(),
             edges: Vec::new(),
         };
-        let mut units: BTreeMap<&str, usize> = BTreeMap::new();
+        let volumes: HashMap<&str, &Volume> = plan.volumes.iter().map(|v| (v.name.as_str(), v)).collect();
+        let mut units: HashMap<&str, usize> = HashMap::new();
         let mut sources: BTreeMap<String, usize> = BTreeMap::new();
         for mount in &plan.mounts {
             let before: Vec<usize> = mount
@@ -45,86 +43,89 @@ impl Graph {
                 .iter()
                 .filter_map(|unit| units.get(unit.as_str()).copied())
                 .collect();
-            let from: Vec<usize> = source(plan, mount, before.is_empty())
-                .into_iter()
-                .map(|(title, detail)| {
-                    *sources.entry(title.clone()).or_insert_with(|| {
-                        graph.nodes.push(Node {
-                            title,
-                            detail,
-                            kind: Kind::Source,
-                            column: 0,
-                        });
-                        graph.nodes.len() - 1
+            let source = source(mount, &volumes, before.is_empty());
+            let from = source.map(|(title, detail)| {
+                *sources.entry(title.clone()).or_insert_with(|| {
+                    graph.add(Node {
+                        title,
+                        detail,
+                        kind: Kind::Source,
                     })
                 })
-                .collect();
-            let needs: Vec<usize> = from.into_iter().chain(before).collect();
-            let column = needs
-                .iter()
-                .map(|n| graph.nodes[*n].column + 1)
-                .max()
-                .unwrap_or(1);
+            });
             let kind = if mount.read_only {
                 Kind::ReadOnlyMount
             } else {
                 Kind::Mount
             };
             let access = if mount.read_only { ", read-only" } else { "" };
-            let detail = format!("{}{access}", mount.fs_type);
-            graph.nodes.push(Node {
-                title: mount.place.shown(),
+            let type_ = if is_bind(mount) { "bind" } else { &mount.fs_type };
+            let detail = format!("{type_}{access}");
+            let node = graph.add(Node {
+                title: explain::path(&mount.place),
                 detail,
                 kind,
-                column,
             });
-            let node = graph.nodes.len() - 1;
-            graph.edges.extend(needs.into_iter().map(|need| (need, node)));
+            graph
+                .edges
+                .extend(from.into_iter().chain(before).map(|need| (need, node)));
             units.insert(&mount.unit, node);
         }
-        let last = graph.nodes.iter().map(|node| node.column + 1).max().unwrap_or(0);
+        graph.add_apps(plan, &units);
+        graph
+    }
+
+    fn add(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// An app needs its mounts; one that another of its mounts needs is drawn through that one.
+    fn add_apps(&mut self, plan: &Document, units: &HashMap<&str, usize>) {
+        let mut of_app: HashMap<&str, Vec<&Mount>> = HashMap::new();
+        for mount in &plan.mounts {
+            mount
+                .required_by
+                .iter()
+                .for_each(|unit| of_app.entry(unit).or_default().push(mount));
+        }
         for app in &plan.apps {
-            let detail = app.process.as_ref().map(|p| p.argv.join(" ")).unwrap_or_default();
-            graph.nodes.push(Node {
+            let detail = app
+                .process
+                .as_ref()
+                .map(|process| explain::command(&process.argv))
+                .unwrap_or_default();
+            let node = self.add(Node {
                 title: app.unit.clone(),
                 detail,
                 kind: Kind::App,
-                column: last,
             });
-            let node = graph.nodes.len() - 1;
-            // A mount that another mount of the app's needs is drawn through that one.
-            let of_app: Vec<&Mount> = plan
-                .mounts
-                .iter()
-                .filter(|m| m.required_by.contains(&app.unit))
-                .collect();
-            let ends = of_app
-                .iter()
-                .filter(|m| !of_app.iter().any(|other| other.after.contains(&m.unit)));
-            graph
-                .edges
+            let mounts = of_app.remove(app.unit.as_str()).unwrap_or_default();
+            let needed: HashSet<&str> = mounts.iter().flat_map(|m| &m.after).map(String::as_str).collect();
+            let ends = mounts.iter().filter(|m| !needed.contains(m.unit.as_str()));
+            self.edges
                 .extend(ends.filter_map(|m| Some((*units.get(m.unit.as_str())?, node))));
         }
-        graph
     }
 }
 
-/// What a mount brings into the guest, by title and detail: where it is a bind, the volume; otherwise what is mounted.
-fn source(plan: &Document, mount: &Mount, first: bool) -> Option<(String, String)> {
-    let bind = mount.options.first().is_some_and(|option| option == "bind");
-    match (&mount.volume, bind) {
-        (Some(name), _) => {
-            let volume = plan.volumes.iter().find(|volume| volume.name == *name)?;
-            let detail = match volume.kind {
-                VolumeType::Empty => "empty".to_owned(),
-                VolumeType::HostDirectory | VolumeType::HostFile => {
-                    volume.source.as_ref().map(Text::shown).unwrap_or_default()
-                }
-            };
-            Some((format!("volume {name}"), detail))
-        }
-        (None, _) if first => Some((format!("{} {}", mount.fs_type, mount.what.shown()), String::new())),
-        (None, _) => None,
+fn is_bind(mount: &Mount) -> bool {
+    mount.options.first().is_some_and(|option| option == "bind")
+}
+
+/// What a mount brings into the guest, by title and detail: its volume, or where it has none and is the first, what is
+/// mounted.
+fn source(mount: &Mount, volumes: &HashMap<&str, &Volume>, first: bool) -> Option<(String, String)> {
+    match &mount.volume {
+        Some(name) => Some((
+            format!("volume {name}"),
+            explain::contents(volumes.get(name.as_str())?),
+        )),
+        None if first => Some((
+            format!("{} {}", mount.fs_type, explain::path(&mount.what)),
+            String::new(),
+        )),
+        None => None,
     }
 }
 
@@ -142,113 +143,15 @@ pub fn dot(plan: &Document) -> String {
             Kind::ReadOnlyMount => ", style=dashed",
             Kind::App => ", style=bold",
         };
-        let _ = writeln!(
-            out,
-            "  n{i} [label=\"{}\\n{}\"{style}];",
-            escape(&node.title),
-            escape(&node.detail)
-        );
+        let lines = [&node.title, &node.detail]
+            .into_iter()
+            .filter(|line| !line.is_empty());
+        let label = lines.map(|line| escape(line)).collect::<Vec<_>>().join("\\n");
+        let _ = writeln!(out, "  n{i} [label=\"{label}\"{style}];");
     }
     for (from, to) in &graph.edges {
         let _ = writeln!(out, "  n{from} -> n{to};");
     }
     out.push_str("}\n");
     out
-}
-
-const BOX_WIDTH: usize = 250;
-const BOX_HEIGHT: usize = 44;
-const GAP_X: usize = 70;
-const GAP_Y: usize = 16;
-const MARGIN: usize = 20;
-/// As many characters as a box of that width shows.
-const TITLE_CHARS: usize = 34;
-
-/// The plan's graph, drawn: columns from sources to apps, a tooltip with the whole text on every box.
-#[must_use]
-pub fn svg(plan: &Document) -> String {
-    let graph = Graph::of(plan);
-    let mut heights: BTreeMap<usize, usize> = BTreeMap::new();
-    let places: Vec<(usize, usize)> = graph
-        .nodes
-        .iter()
-        .map(|node| {
-            let row = heights.entry(node.column).or_default();
-            *row += 1;
-            (
-                MARGIN + node.column * (BOX_WIDTH + GAP_X),
-                MARGIN + (*row - 1) * (BOX_HEIGHT + GAP_Y),
-            )
-        })
-        .collect();
-    let columns = heights.keys().max().map_or(1, |column| column + 1);
-    let rows = heights.values().max().copied().unwrap_or(1);
-    let (width, height) = (
-        2 * MARGIN + columns * (BOX_WIDTH + GAP_X) - GAP_X,
-        2 * MARGIN + rows * (BOX_HEIGHT + GAP_Y) - GAP_Y,
-    );
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n{STYLE}"
-    );
-    for (from, to) in &graph.edges {
-        let ((fx, fy), (tx, ty)) = (places[*from], places[*to]);
-        let (x1, y1, x2, y2) = (fx + BOX_WIDTH, fy + BOX_HEIGHT / 2, tx, ty + BOX_HEIGHT / 2);
-        let bend = GAP_X / 2;
-        let _ = writeln!(
-            out,
-            "<path class=\"edge\" d=\"M{x1},{y1} C{},{y1} {},{y2} {x2},{y2}\"/>",
-            x1 + bend,
-            x2.saturating_sub(bend)
-        );
-    }
-    for (node, (x, y)) in graph.nodes.iter().zip(places) {
-        out.push_str(&draw(node, x, y));
-    }
-    out.push_str("</svg>\n");
-    out
-}
-
-const STYLE: &str = "<style>\
-rect{fill:#fff;stroke:#57606a}\
-.source rect{fill:#eef4fb}.app rect{fill:#e9f5ea;stroke:#2f6f3a;stroke-width:2}.ro rect{stroke-dasharray:5 3}\
-text{fill:#1f2328}.detail{fill:#57606a;font-size:11px}\
-.edge{fill:none;stroke:#8c959f}</style>\n\
-<rect width=\"100%\" height=\"100%\" style=\"fill:#fff;stroke:none\"/>\n";
-
-fn draw(node: &Node, x: usize, y: usize) -> String {
-    let class = match node.kind {
-        Kind::Source => "source",
-        Kind::Mount => "mount",
-        Kind::ReadOnlyMount => "mount ro",
-        Kind::App => "app",
-    };
-    let (title, detail) = (xml(&short(&node.title)), xml(&short(&node.detail)));
-    let whole = xml(&format!("{}\n{}", node.title, node.detail));
-    format!(
-        "<g class=\"{class}\"><title>{whole}</title>\
-         <rect x=\"{x}\" y=\"{y}\" width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"4\"/>\
-         <text x=\"{tx}\" y=\"{ty}\">{title}</text><text class=\"detail\" x=\"{tx}\" y=\"{dy}\">{detail}</text></g>\n",
-        tx = x + 10,
-        ty = y + 19,
-        dy = y + 35,
-    )
-}
-
-/// The end of a long text: what tells paths apart is at their end.
-fn short(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= TITLE_CHARS {
-        return text.to_owned();
-    }
-    std::iter::once('…')
-        .chain(text.chars().skip(count - TITLE_CHARS + 1))
-        .collect()
-}
-
-fn xml(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

@@ -127,7 +127,30 @@ fn every_case_is_as_it_was() {
     );
 }
 
-/// Boxes neither overlap nor stick out, and no arrow runs backwards.
+/// Every attribute `key` of the tags that begin with `tag`.
+fn shapes(picture: &str, tag: &str) -> Vec<[i64; 4]> {
+    let number = |text: &str, key: &str| -> i64 {
+        let (_, rest) = text.split_once(&format!(" {key}=\"")).unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let shape = |rest: &str| ["x", "y", "width", "height"].map(|key| number(rest, key));
+    picture.split(tag).skip(1).map(shape).collect()
+}
+
+fn holds(outer: [i64; 4], inner: [i64; 4]) -> bool {
+    let ends = |[x, y, width, height]: [i64; 4]| [x + width, y + height];
+    outer[0] <= inner[0]
+        && outer[1] <= inner[1]
+        && ends(outer)[0] >= ends(inner)[0]
+        && ends(outer)[1] >= ends(inner)[1]
+}
+
+fn overlap(a: [i64; 4], b: [i64; 4]) -> bool {
+    a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
+}
+
+/// Frames and boxes do not overlap, every box is in a frame, and every mount has its arrow, which runs to the right.
+/// `PICTURES=DIR` keeps the pictures.
 #[test]
 fn pictures_are_readable() {
     for case in cases() {
@@ -137,28 +160,49 @@ fn pictures_are_readable() {
             let name = format!("{}.svg", case.file_name().unwrap().display());
             std::fs::write(Path::new(&dir).join(name), &picture).unwrap();
         }
-        let number = |text: &str, key: &str| -> i64 {
-            let (_, rest) = text.split_once(&format!(" {key}=\"")).unwrap();
-            rest.split('"').next().unwrap().parse().unwrap()
-        };
-        let (width, height) = (number(&picture, "width"), number(&picture, "height"));
-        let boxes: Vec<[i64; 4]> = picture
-            .split("<rect")
-            .skip(1)
-            .filter(|rest| rest.starts_with(" x="))
-            .map(|rest| ["x", "y", "width", "height"].map(|key| number(rest, key)))
-            .collect();
-        assert!(!boxes.is_empty(), "{picture}");
-        for (i, a) in boxes.iter().enumerate() {
-            assert!(
-                a[0] >= 0 && a[1] >= 0 && a[0] + a[2] <= width && a[1] + a[3] <= height,
-                "{a:?}"
-            );
-            for b in &boxes[i + 1..] {
-                let apart =
-                    a[0] + a[2] <= b[0] || b[0] + b[2] <= a[0] || a[1] + a[3] <= b[1] || b[1] + b[3] <= a[1];
-                assert!(apart, "{}: {a:?} {b:?}", case.display());
+        let paper = shapes(&picture.replacen("<svg", "<svg x=\"0\" y=\"0\"", 1), "<svg")[0];
+        let (frames, boxes) = (
+            shapes(&picture, "<rect class=\"frame\""),
+            shapes(&picture, "<rect class=\"box\""),
+        );
+        for (shapes, what) in [(&frames, "frames"), (&boxes, "boxes")] {
+            for (i, a) in shapes.iter().enumerate() {
+                assert!(holds(paper, *a), "{}: {a:?}", case.display());
+                let overlaps = shapes[i + 1..].iter().find(|b| overlap(*a, **b));
+                assert!(
+                    overlaps.is_none(),
+                    "{}: {what} {a:?} {overlaps:?}",
+                    case.display()
+                );
             }
+        }
+        for inner in &boxes {
+            assert_eq!(
+                frames.iter().filter(|frame| holds(**frame, *inner)).count(),
+                1,
+                "{}",
+                case.display()
+            );
+        }
+        let arrows: Vec<&str> = picture.split("<path class=\"arrow").skip(1).collect();
+        let mounts: usize = document.apps.iter().map(|app| app.mounts.len()).sum();
+        assert_eq!(arrows.len(), mounts, "{}", case.display());
+        for arrow in arrows {
+            let (_, d) = arrow.split_once(" d=\"M").unwrap();
+            let xs: Vec<i64> = d
+                .split([' ', '"'])
+                .take(4)
+                .map(|point| {
+                    point
+                        .trim_start_matches('C')
+                        .split(',')
+                        .next()
+                        .unwrap()
+                        .parse()
+                        .unwrap()
+                })
+                .collect();
+            assert!(xs.is_sorted(), "{}: {xs:?}", case.display());
         }
     }
 }
