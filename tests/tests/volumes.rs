@@ -450,6 +450,7 @@ fn targets_that_cannot_be_written_down_are_refused() {
             .with(["--name", "app"]);
         let shown = target.to_string_lossy();
         let shown = if shown == "/.." { "/".into() } else { shown };
+        let shown = shown.replace('\n', "\\n");
         let words = format!("error: app `app`, volume `data`: cannot mount at `{shown}`: {words}");
         pod.mount("data", target, "")
             .sh("true")

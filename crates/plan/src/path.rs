@@ -91,11 +91,6 @@ pub fn resolve(tree: &(impl Lookup + ?Sized), path: &Path) -> Result<Resolved, R
     let mut node = node_at(&at);
     let mut links = 0;
     while let Some(name) = pending.pop() {
-        if name.as_os_str() == ".." {
-            at.pop();
-            node = node_at(&at);
-            continue;
-        }
         match &node {
             Some(Node {
                 kind: NodeKind::Directory,
@@ -103,6 +98,11 @@ pub fn resolve(tree: &(impl Lookup + ?Sized), path: &Path) -> Result<Resolved, R
             })
             | None => {}
             Some(_) => return Err(ResolveError::NotADirectory(at)),
+        }
+        if name.as_os_str() == ".." {
+            at.pop();
+            node = node_at(&at);
+            continue;
         }
         let next = at.join(&name);
         // Also where `at` does not exist: it will, when a volume is mounted at `next` or below.

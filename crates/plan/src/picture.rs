@@ -34,8 +34,9 @@ const FRAME_GAP: usize = 20;
 /// How far a mount within another one's place is moved to the right, and how often at most.
 const INDENT: usize = 18;
 const MAX_DEPTH: usize = 8;
-/// The width of an ordinary character, in tenths of a pixel: more than most, for fonts differ.
-const CHAR_TENTHS: usize = 68;
+/// The width of a character of the first and of the second line, in tenths of a pixel: more than most, for fonts differ.
+const TITLE_TENTHS: usize = 78;
+const DETAIL_TENTHS: usize = 66;
 
 /// What is drawn: frames with boxes, in two columns, and arrows from boxes of the first to boxes of the second.
 struct Frame {
@@ -260,13 +261,12 @@ fn column<'a>(
 
 /// Two lines of text below `y`, as much of each as `width` shows.
 fn lines(x: usize, y: usize, width: usize, class: &str, title: &str, detail: &str) -> String {
-    let most = width * 10 / CHAR_TENTHS;
     format!(
         "<text class=\"{class}\" x=\"{x}\" y=\"{}\">{}</text><text class=\"detail\" x=\"{x}\" y=\"{}\">{}</text>",
         y + 18,
-        xml(&short(title, most)),
+        xml(&short(title, width * 10 / TITLE_TENTHS)),
         y + 34,
-        xml(&short(detail, most)),
+        xml(&short(detail, width * 10 / DETAIL_TENTHS)),
     )
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use isopod_plan::guest_tree::GuestTree;
-use isopod_plan::{plan, plan_rkt};
+use isopod_plan::{Document, dot, explain, plan, plan_rkt, svg};
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::{Mount, PodSpec, RunConfig};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -46,6 +46,9 @@ fn main() {
     table();
     divan::main();
 }
+
+/// The default profile, and all that `isopod plan` can show of it.
+const SHOWN: &str = "default, and all formats";
 
 /// A pod of [`APPS`] apps that all mount `volumes` host volumes, 284 of every thousand read-only: so rkt's code came
 /// to 13,840 unit files for a thousand.
@@ -75,6 +78,15 @@ fn planner(profile: &str, volumes: usize) -> Box<dyn Fn() -> GuestTree + Sync> {
         return Box::new(move || plan_rkt(&pod, &configs).unwrap().guest);
     }
     let facts = fixture::facts(&pod, &[]);
+    if profile == SHOWN {
+        return Box::new(move || {
+            let plan = plan(&pod, &facts).unwrap();
+            let document = Document::from(&plan);
+            let json = serde_json::to_string_pretty(&document).unwrap();
+            divan::black_box([json, explain(&document), dot(&document), svg(&document)]);
+            plan.guest
+        });
+    }
     Box::new(move || plan(&pod, &facts).unwrap().guest)
 }
 
@@ -204,7 +216,7 @@ fn table() {
         "| profile | volumes | | wall, ms | user, ms | peak, MiB | files, directories, links | growth |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for profile in ["rkt", "default"] {
+    for profile in ["rkt", "default", SHOWN] {
         let mut before: Option<f64> = None;
         for volumes in VOLUMES {
             let line = Line::of(profile, volumes, Then::Drop);
@@ -213,7 +225,12 @@ fn table() {
             before = Some(per_mount);
             row(profile, volumes, Then::Drop, &line, &growth);
         }
-        for then in [Then::Memory, Then::Disk] {
+        let written: &[Then] = if profile == SHOWN {
+            &[]
+        } else {
+            &[Then::Memory, Then::Disk]
+        };
+        for &then in written {
             row(profile, 1_000, then, &Line::of(profile, 1_000, then), "");
         }
     }
