@@ -1,5 +1,5 @@
 //! The mounts that are there before systemd begins: the images and the apps' root filesystems. One system call each,
-//! where a mount unit would cost a process. What fails is found again, and reported, by `verify` before the app.
+//! where a mount unit would cost a process. What fails is found again, and reported, by `verify` before the app counts as started.
 
 use std::ffi::CString;
 use std::io;

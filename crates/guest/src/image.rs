@@ -126,7 +126,7 @@ impl BuildError {
             Self::Modules(error) => error.hint(),
             Self::Elf(error) => error.hint(),
             Self::ProgramMissing { .. } => {
-                Some("install the distribution's packages systemd and mount (util-linux)".into())
+                Some("install the distribution's package systemd".into())
             }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
