@@ -125,9 +125,7 @@ impl BuildError {
             Self::Kernel { source, .. } => source.hint(),
             Self::Modules(error) => error.hint(),
             Self::Elf(error) => error.hint(),
-            Self::ProgramMissing { .. } => {
-                Some("install the distribution's package systemd".into())
-            }
+            Self::ProgramMissing { .. } => Some("install the distribution's package systemd".into()),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
             }
