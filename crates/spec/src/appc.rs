@@ -25,8 +25,8 @@ use std::path::PathBuf;
 
 use crate::words::shown;
 use crate::{
-    App, AppName, ImageReference, ImageSource, ImplicitVolumes, InvalidName, Machine, Mount, MountFlags,
-    Overrides, PodSpec, RootfsAccess, VolumeName,
+    App, AppName, ImageReference, ImageSource, InvalidName, Mount, MountFlags, PodSpec, RootfsAccess,
+    VolumeName,
 };
 use crate::{check, check::PodFault};
 use json::{Document, Fields, Node, Place};
@@ -142,12 +142,9 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
             places.apps.push(place);
         }
     }
-    let implicit_volumes = ImplicitVolumes::Create;
     Some(PodSpec {
-        apps,
         volumes,
-        machine: Machine::default(),
-        implicit_volumes,
+        ..PodSpec::new(apps)
     })
 }
 
@@ -195,18 +192,17 @@ fn read_app(node: &Node<'_>) -> Option<(App, AppPlaces)> {
     let (mounts, mount_places) = fields.items("mounts").iter().filter_map(read_mount).unzip();
     fields.optional("annotations").inspect(Node::check_pairs);
     let (place, name) = name?;
+    // Without an image there is a fault already; the app stays for the checks of its names.
+    let image = image.unwrap_or(ImageSource::Stored { id: None, name: None });
     let app = App {
-        name,
-        // Without an image there is a fault already; the app stays for the checks of its names.
-        image: image.unwrap_or(ImageSource::Stored { id: None, name: None }),
         run_config,
-        overrides: Overrides::default(),
         mounts,
         rootfs: if read_only {
             RootfsAccess::ReadOnly
         } else {
             RootfsAccess::Writable
         },
+        ..App::new(name, image)
     };
     Some((
         app,

@@ -13,11 +13,20 @@ pub mod appc;
 pub mod capability;
 pub mod check;
 pub mod flags;
+pub mod life;
 pub mod name;
+pub mod network;
 pub mod pod;
+pub mod pod_name;
 pub mod reference;
 pub mod words;
 
+pub use life::{
+    Dependency, DependencyCondition, FailurePolicy, Handlers, Probe, ProbeAction, Probes, Readiness,
+    RestartPolicy,
+};
 pub use name::{AppName, InvalidName, VolumeName};
+pub use network::{Network, PortForward, PortProtocol};
 pub use pod::*;
+pub use pod_name::{InvalidPodName, PodName};
 pub use reference::{ImageReference, InvalidReference, Transport};

@@ -4,19 +4,46 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, ImageReference, VolumeName};
+use crate::life::{Dependency, FailurePolicy, Handlers, Probes, Readiness, RestartPolicy};
+use crate::network::Network;
+use crate::{AppName, ImageReference, PodName, VolumeName};
 
 /// A pod: its apps, the volumes they share and the machine that they run in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSpec {
+    /// The pod's name; `None`: it is called by its UUID alone.
+    pub name: Option<PodName>,
+    /// The guest's host name; `None`: after the pod's name.
+    pub hostname: Option<String>,
     /// The apps, in the order of declaration. Names are unique.
     pub apps: Vec<App>,
     /// The volumes, in the order of declaration. Names are unique.
     pub volumes: Vec<Volume>,
     /// The machine.
     pub machine: Machine,
+    /// How it is reached, and what it reaches.
+    pub network: Network,
+    /// What one app's failure means for the others.
+    pub on_failure: FailurePolicy,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
+}
+
+impl PodSpec {
+    /// A pod of these apps and nothing else, with the defaults of everything else.
+    #[must_use]
+    pub fn new(apps: Vec<App>) -> Self {
+        Self {
+            name: None,
+            hostname: None,
+            apps,
+            volumes: Vec::new(),
+            machine: Machine::default(),
+            network: Network::default(),
+            on_failure: FailurePolicy::default(),
+            implicit_volumes: ImplicitVolumes::default(),
+        }
+    }
 }
 
 /// What to do with an image's mount point that nothing covers.
@@ -45,6 +72,36 @@ pub struct App {
     pub mounts: Vec<Mount>,
     /// Whether the app may write to its root filesystem.
     pub rootfs: RootfsAccess,
+    /// What happens when it has ended.
+    pub restart: RestartPolicy,
+    /// When it counts as ready.
+    pub readiness: Readiness,
+    /// What must come before it.
+    pub depends_on: Vec<Dependency>,
+    /// What runs beside it.
+    pub handlers: Handlers,
+    /// How its health is found out.
+    pub probes: Probes,
+}
+
+impl App {
+    /// An app that runs as its image says.
+    #[must_use]
+    pub fn new(name: AppName, image: ImageSource) -> Self {
+        Self {
+            name,
+            image,
+            run_config: None,
+            overrides: Overrides::default(),
+            mounts: Vec::new(),
+            rootfs: RootfsAccess::default(),
+            restart: RestartPolicy::default(),
+            readiness: Readiness::default(),
+            depends_on: Vec::new(),
+            handlers: Handlers::default(),
+            probes: Probes::default(),
+        }
+    }
 }
 
 /// How an app names its image.

@@ -152,10 +152,10 @@ fn read_pod(
         apps.extend(read_app(group, place, &mut draft, faults)?);
     }
     let pod = PodSpec {
-        apps,
         volumes: draft.volumes,
         machine,
         implicit_volumes: implicit_volumes(matches),
+        ..PodSpec::new(apps)
     };
     for fault in check::check(&pod) {
         match fault {
@@ -225,12 +225,10 @@ fn read_app(
     };
     let image = ImageSource::Reference(reference);
     Ok(Some(App {
-        name,
-        image,
-        run_config: None,
         overrides,
         mounts,
         rootfs,
+        ..App::new(name, image)
     }))
 }
 
