@@ -5,6 +5,9 @@
 //!  bytes of the port      handshake      skips noise, both sides name version and nonce
 //!   └─ yamux              mux            streams with flow control: a stalled one stalls no other
 //!       ├─ control        message        opened by the host: HostMessage one way, GuestMessage the other
+//!       ├─ exec           exec           opened by the host: a command in an app
+//!       ├─ stats          stats          opened by the host: what the apps use
+//!       ├─ copy           copy           opened by the host: files into or out of an app
 //!       ├─ stdin  APP     raw bytes      opened by the guest, host to guest, half-closed for the end of input
 //!       ├─ stdout APP     raw bytes      opened by the guest, guest to host
 //!       └─ stderr APP     raw bytes      opened by the guest, guest to host
@@ -14,11 +17,15 @@
 //! by who opened it). This is the only code that both sides share; it runs no task, opens no file, and knows neither
 //! systemd nor QEMU.
 
+mod bytes;
 pub mod codec;
 pub mod config;
+pub mod copy;
+pub mod exec;
 pub mod handshake;
 pub mod message;
 pub mod mux;
+pub mod stats;
 
 /// The name of the virtio-serial port: QEMU's `name=`, `/sys/class/virtio-ports/*/name` in the guest.
 pub const PORT_NAME: &str = "isopod.agent.0";
@@ -27,6 +34,9 @@ pub const PORT_NAME: &str = "isopod.agent.0";
 /// one byte, cost 17 MiB ([`mux::STREAM_WINDOW_BYTES`]): 0.5 GiB for a pod of ten apps, 6.4 GiB for the largest.
 pub const MAX_APPS: usize = 128;
 
+/// The most streams beside the control stream that the host may have open at once. Each is a process in the guest.
+pub const MAX_HOST_STREAMS: usize = 64;
+
 /// The version of everything in this crate that crosses the port. Both sides come from one build, so the versions
 /// are equal or the connection is refused; there is no negotiation.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -22,6 +22,24 @@ pub const MAX_LOG_LINE_BYTES: usize = 1024;
 pub enum HostStream {
     /// 0: the control stream. There is exactly one, opened right after the handshake.
     Control,
+    /// 1: executes a command in an app ([`crate::exec`]).
+    Exec(crate::exec::Request),
+    /// 2: asks what the apps use ([`crate::stats`]).
+    Stats,
+    /// 3: asks for a file or directory of an app's, as an archive ([`crate::copy`]).
+    CopyOut {
+        /// The app.
+        app: AppIndex,
+        /// The file, as the app sees it. `DIR/.` is what is in a directory.
+        path: String,
+    },
+    /// 4: brings an archive to an app ([`crate::copy`]).
+    CopyIn {
+        /// The app.
+        app: AppIndex,
+        /// The target, as the app sees it.
+        path: String,
+    },
 }
 
 /// The first message on a stream that the guest opens. Each app has exactly one `Stdout` and one `Stderr`, and at

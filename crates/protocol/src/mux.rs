@@ -7,10 +7,13 @@
 //! Any error of the port or of yamux ends the driver, and with it every stream: there is no way to resynchronise.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, BufStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 
 use crate::codec::{WriteMessageError, write_message};
@@ -26,9 +29,50 @@ const PORT_BUFFER_BYTES: usize = 32 * 1024;
 /// Requests for new streams that wait for the driver; more wait in their callers.
 const OPEN_QUEUE: usize = 8;
 
+/// Streams that were ended on one side and not yet on the other count with the multiplexer of the other: room for so
+/// many times the streams that may be open at once.
+const LINGERING: usize = 64;
+
 /// A stream, in both directions. Closing it (`shutdown`) ends this side's direction; dropping it before that resets
 /// it.
-pub type MuxStream = Compat<yamux::Stream>;
+#[derive(Debug)]
+pub struct MuxStream {
+    inner: Compat<yamux::Stream>,
+    /// Its place among the streams that this side may have open, where this side opened it.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl MuxStream {
+    /// Whether it is closed altogether: in both directions, by a reset, or because the conversation has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.get_ref().is_closed()
+    }
+}
+
+impl AsyncRead for MuxStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MuxStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
 
 /// Which side of the port this is; it decides who numbers streams how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +86,20 @@ pub enum Side {
 /// How many streams there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams that the other side may open, all in all: each has its place in the protocol, so an honest side never
-    /// opens one too many.
-    pub incoming: usize,
-    /// Streams that this side may have open at once. Opening more ends the conversation, as yamux has it.
+    /// Streams that the other side may open.
+    pub incoming: Accept,
+    /// Streams that this side may have open at once.
     pub outgoing: usize,
+}
+
+/// Which streams of the other side's are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// So many all in all: each has its place in the protocol, so an honest side never opens one too many, and the
+    /// conversation ends with one that does.
+    Total(usize),
+    /// So many that [`Incoming::next`] has not yet given; more are reset. Who takes them bounds how many are open.
+    AtOnce(usize),
 }
 
 /// Why the conversation ended.
@@ -69,6 +122,12 @@ pub enum OpenError {
     /// The conversation has ended.
     #[error("the connection has ended")]
     Ended,
+    /// This side has as many streams open as it may.
+    #[error("there are {limit} streams already, which is the limit")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// yamux refused.
     #[error("cannot open a stream")]
     Yamux(#[source] yamux::ConnectionError),
@@ -83,6 +142,8 @@ type OpenReply = oneshot::Sender<Result<yamux::Stream, yamux::ConnectionError>>;
 #[derive(Clone, Debug)]
 pub struct Opener {
     requests: mpsc::Sender<OpenReply>,
+    places: Arc<Semaphore>,
+    limit: usize,
 }
 
 impl Opener {
@@ -91,13 +152,18 @@ impl Opener {
     /// # Errors
     /// [`OpenError`].
     pub async fn open<H: serde::Serialize>(&self, header: &H) -> Result<MuxStream, OpenError> {
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| OpenError::TooMany { limit: self.limit })?;
         let (reply, stream) = oneshot::channel();
         self.requests.send(reply).await.map_err(|_| OpenError::Ended)?;
         let stream = stream
             .await
             .map_err(|_| OpenError::Ended)?
             .map_err(OpenError::Yamux)?;
-        let mut stream = stream.compat();
+        let mut stream = MuxStream {
+            inner: stream.compat(),
+            _place: Some(place),
+        };
         write_message(&mut stream, header)
             .await
             .map_err(OpenError::Header)?;
@@ -114,7 +180,10 @@ pub struct Incoming {
 impl Incoming {
     /// The next one; `None` when the conversation has ended. May be cancelled.
     pub async fn next(&mut self) -> Option<MuxStream> {
-        self.streams.recv().await.map(FuturesAsyncReadCompatExt::compat)
+        self.streams.recv().await.map(|stream| MuxStream {
+            inner: stream.compat(),
+            _place: None,
+        })
     }
 }
 
@@ -125,7 +194,8 @@ pub struct Driver<T> {
     requests: mpsc::Receiver<OpenReply>,
     waiting: Option<OpenReply>,
     streams: mpsc::Sender<yamux::Stream>,
-    incoming_left: usize,
+    /// How many more may come, where they are counted.
+    incoming_left: Option<usize>,
     incoming_limit: usize,
 }
 
@@ -136,7 +206,11 @@ where
 {
     let mut config = yamux::Config::default();
     // Our own count refuses one stream too many with a clear error; yamux's is the net below it.
-    let most = limits.incoming + limits.outgoing + 1;
+    let (incoming_limit, lingering, incoming_left) = match limits.incoming {
+        Accept::Total(limit) => (limit, limit, Some(limit)),
+        Accept::AtOnce(limit) => (limit, limit * LINGERING, None),
+    };
+    let most = lingering + limits.outgoing + 1;
     config.set_max_connection_receive_window(None);
     config.set_max_num_streams(most);
     config.set_max_connection_receive_window(Some(most * STREAM_WINDOW_BYTES));
@@ -146,16 +220,21 @@ where
     };
     let port = BufStream::with_capacity(PORT_BUFFER_BYTES, PORT_BUFFER_BYTES, port).compat();
     let (requests, received) = mpsc::channel(OPEN_QUEUE);
-    let (streams, incoming) = mpsc::channel(limits.incoming.max(1));
+    let (streams, incoming) = mpsc::channel(incoming_limit.max(1));
     let driver = Driver {
         connection: yamux::Connection::new(port, config, mode),
         requests: received,
         waiting: None,
         streams,
-        incoming_left: limits.incoming,
-        incoming_limit: limits.incoming,
+        incoming_left,
+        incoming_limit,
     };
-    (Opener { requests }, Incoming { streams: incoming }, driver)
+    let opener = Opener {
+        requests,
+        places: Arc::new(Semaphore::new(limits.outgoing)),
+        limit: limits.outgoing,
+    };
+    (opener, Incoming { streams: incoming }, driver)
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
@@ -179,7 +258,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Opens the streams that were asked for. An error of the connection itself shows up in the next poll of it.
-    fn poll_requests(&mut self, cx: &mut std::task::Context<'_>) {
+    fn poll_requests(&mut self, cx: &mut Context<'_>) {
         loop {
             if self.waiting.is_none() {
                 match self.requests.poll_recv(cx) {
@@ -202,8 +281,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let too_many = MuxError::TooManyStreams {
             limit: self.incoming_limit,
         };
-        self.incoming_left = self.incoming_left.checked_sub(1).ok_or(too_many)?;
-        // There is room for every stream that may come; when nobody takes them any more, they are reset.
+        if let Some(left) = &mut self.incoming_left {
+            *left = left.checked_sub(1).ok_or(too_many)?;
+        }
+        // What has no room, or nobody to take it any more, is reset.
         let _ = self.streams.try_send(stream);
         Ok(())
     }

@@ -10,7 +10,7 @@ use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_
 use isopod_protocol::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, HostStream, SyncFailure,
 };
-use isopod_protocol::mux::{self, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
+use isopod_protocol::mux::{self, Accept, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -275,7 +275,7 @@ async fn other_versions_and_endless_noise_are_refused() {
 }
 
 const LIMITS: Limits = Limits {
-    incoming: 4,
+    incoming: Accept::Total(4),
     outgoing: 4,
 };
 
@@ -323,7 +323,7 @@ async fn one_stream_too_many_ends_the_conversation() {
     let (_opener, _incoming, driver) = mux::start(host, Side::Host, LIMITS);
     let driven = tokio::spawn(driver.run());
     let generous = Limits {
-        incoming: 0,
+        incoming: Accept::Total(0),
         outgoing: 99,
     };
     let (opener, _incoming, driver) = mux::start(guest, Side::Guest, generous);

@@ -19,7 +19,7 @@ use std::time::Duration;
 use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
 use isopod_protocol::message::{GuestMessage, HostMessage, HostStream};
-use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Side};
+use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -211,7 +211,7 @@ async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), Age
         .map_err(AgentError::Handshake)?;
 
     let limits = Limits {
-        incoming: STREAMS_PER_APP * apps,
+        incoming: Accept::Total(STREAMS_PER_APP * apps),
         outgoing: 1,
     };
     let (opener, incoming, driver) = mux::start(port, Side::Host, limits);

@@ -11,7 +11,7 @@ use isopod_protocol::config::GuestConfig;
 use isopod_protocol::message::{
     AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, SyncFailure,
 };
-use isopod_protocol::mux::{self, Limits, MuxError, MuxStream, OpenError, Side};
+use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ impl<M: Manager> Session<M> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = Limits {
-            incoming: 1,
+            incoming: Accept::Total(1),
             outgoing: STREAMS_PER_APP * config.apps.len(),
         };
         let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);

@@ -56,7 +56,7 @@ impl AsyncRead for Output {
         }
         // yamux ends a stream alike when it was closed and when it was reset or lost; but one that only the guest
         // has closed is not closed altogether.
-        let lost = stream.get_ref().is_closed();
+        let lost = stream.is_closed();
         self.0 = None;
         Poll::Ready(if lost { Err(aborted()) } else { Ok(()) })
     }

@@ -24,7 +24,7 @@ impl Guest {
             .await
             .unwrap();
         let limits = Limits {
-            incoming: 1,
+            incoming: Accept::AtOnce(64),
             outgoing: 1000,
         };
         let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use isopod_protocol::config::{CONFIG_VERSION, GuestApp};
 use isopod_protocol::message::GuestStream;
-use isopod_protocol::mux::Incoming;
+use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
@@ -124,7 +124,7 @@ impl Stage {
         let (changes, changed) = mpsc::unbounded_channel();
         tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
         let limits = Limits {
-            incoming: STREAMS_PER_APP * names.len(),
+            incoming: Accept::Total(STREAMS_PER_APP * names.len()),
             outgoing: 1,
         };
         let (opener, incoming, driver) = mux::start(host, Side::Host, limits);

@@ -1,0 +1,271 @@
+//! A command in a running app: the messages of an exec stream, and the client's side of it ([`client`]).
+//!
+//! ```text
+//!   client ── HostStream::Exec(Request) ────────> agent
+//!   client ── ToCommand: Stdin, StdinEnd, Resize, Signal ──> agent      at any time
+//!   client <─ FromCommand: Stdout, Stderr, StdinTaken ────── agent      at any time
+//!   client <─ FromCommand: Exited or Failed ──────────────── agent      once, the last; then the stream ends
+//! ```
+//!
+//! The client keeps its direction open until the last message: where it ends before, the client is gone, and the agent
+//! kills the command. Input has a window of its own ([`STDIN_WINDOW_BYTES`]), so that a command which does not read
+//! holds up neither a signal nor a resize behind it. Output has none: a client that does not read holds up the
+//! command's standard output and error together.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
+use crate::message::{AppIndex, ExitStatus};
+
+/// The most bytes of input or output in one message: two frames of yamux, and well below
+/// [`crate::codec::MAX_MESSAGE_BYTES`].
+pub const MAX_PIECE_BYTES: usize = 32 * 1024;
+
+/// The most bytes of input that the agent has not yet given to the command: what it holds in memory for one exec.
+pub const STDIN_WINDOW_BYTES: usize = 128 * 1024;
+
+/// What to execute, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The app in whose world it runs: mounts, cgroup, capabilities.
+    pub app: AppIndex,
+    /// The program, looked up in the app's `PATH` where it holds no `/`, and its arguments.
+    pub argv: Vec<String>,
+    /// Variables on top of the app's own.
+    pub env: Vec<(String, String)>,
+    /// `USER[:GROUP]`, each a number or a name of the app's own database; `None`: as the app.
+    pub user: Option<String>,
+    /// Where it starts; `None`: as the app.
+    pub working_dir: Option<String>,
+    /// The size of its terminal; `None`: no terminal, but a pipe for each standard stream.
+    pub terminal: Option<WindowSize>,
+    /// Whether it has a standard input; otherwise it reads nothing from the beginning.
+    pub stdin: bool,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Its lines.
+    pub rows: u16,
+    /// Its columns.
+    pub cols: u16,
+}
+
+/// What the client says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCommand {
+    /// 0: input; at most [`MAX_PIECE_BYTES`], and at most [`STDIN_WINDOW_BYTES`] that were not [`FromCommand::StdinTaken`].
+    Stdin(#[serde(with = "crate::bytes")] Vec<u8>),
+    /// 1: the end of the input. Of a terminal's there is none: send the character that its user would type.
+    StdinEnd,
+    /// 2: the terminal's new size.
+    Resize(WindowSize),
+    /// 3: a signal for the command (signal(7)).
+    Signal(u8),
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromCommand {
+    /// 0: what it wrote to its standard output, or to its terminal; at most [`MAX_PIECE_BYTES`].
+    Stdout(#[serde(with = "crate::bytes")] Vec<u8>),
+    /// 1: what it wrote to its standard error.
+    Stderr(#[serde(with = "crate::bytes")] Vec<u8>),
+    /// 2: so many more bytes of input went to the command, or to nobody where it no longer reads.
+    StdinTaken(u32),
+    /// 3: it has ended. The last message.
+    Exited(ExitStatus),
+    /// 4: it was not executed. The last message.
+    Failed {
+        /// What a shell would exit with: 127 where the program does not exist, 126 where it cannot be executed,
+        /// 125 where it did not come to that.
+        status: u8,
+        /// Why, in one line.
+        text: String,
+    },
+}
+
+/// The exit status of an exec that did not come to executing anything (docker's).
+pub const STATUS_FAILED: u8 = 125;
+/// The exit status of a program that cannot be executed.
+pub const STATUS_NOT_EXECUTABLE: u8 = 126;
+/// The exit status of a program that does not exist.
+pub const STATUS_NOT_FOUND: u8 = 127;
+
+/// Why the client hears no more.
+#[derive(Debug, thiserror::Error)]
+pub enum HearError {
+    /// A message could not be read.
+    #[error("cannot read what the command says")]
+    Read(#[source] ReadMessageError),
+    /// The stream ended before the command did: the pod has ended, or the agent was lost.
+    #[error("the connection to the command has ended before the command did")]
+    Ended,
+    /// The agent took more input than there was.
+    #[error("the agent claims {claimed} bytes of input taken, which is more than were sent")]
+    Credit {
+        /// How many it claims.
+        claimed: u32,
+    },
+    /// A piece of output is over the limit.
+    #[error("a piece of output of {bytes} bytes is over the limit of {MAX_PIECE_BYTES}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// Speaks to a command: cheap to clone, and each method may wait while others speak.
+#[derive(Debug)]
+pub struct Client<W> {
+    stream: Arc<Mutex<W>>,
+    window: Arc<Semaphore>,
+}
+
+impl<W> Clone for Client<W> {
+    fn clone(&self) -> Self {
+        Self {
+            stream: self.stream.clone(),
+            window: self.window.clone(),
+        }
+    }
+}
+
+/// Hears a command.
+#[derive(Debug)]
+pub struct Answers<R> {
+    stream: R,
+    window: Arc<Semaphore>,
+}
+
+/// What is heard of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It wrote this to its standard output or its terminal.
+    Stdout(Vec<u8>),
+    /// It wrote this to its standard error.
+    Stderr(Vec<u8>),
+    /// It has ended. The last answer.
+    Exited(ExitStatus),
+    /// It was not executed. The last answer.
+    Failed {
+        /// What a shell would exit with.
+        status: u8,
+        /// Why. The guest's words: escape them before a terminal sees them.
+        text: String,
+    },
+}
+
+/// The client's side of a stream whose header was sent. Speak and hear at the same time: input waits for the command
+/// to read, and a command that nobody hears does not.
+pub fn client<S>(stream: S) -> (Client<WriteHalf<S>>, Answers<ReadHalf<S>>)
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let window = Arc::new(Semaphore::new(STDIN_WINDOW_BYTES));
+    let client = Client {
+        stream: Arc::new(Mutex::new(writer)),
+        window: window.clone(),
+    };
+    let answers = Answers {
+        stream: reader,
+        window,
+    };
+    (client, answers)
+}
+
+impl<W: AsyncWrite + Unpin> Client<W> {
+    /// Gives the command input, as fast as it reads it. Not to be cancelled half-way.
+    ///
+    /// # Errors
+    /// [`WriteMessageError`], where the stream has ended; [`Answers::next`] says why.
+    pub async fn stdin(&self, bytes: &[u8]) -> Result<(), WriteMessageError> {
+        for piece in bytes.chunks(MAX_PIECE_BYTES) {
+            let room = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            match self.window.acquire_many(room).await {
+                Ok(taken) => taken.forget(),
+                Err(_) => return Ok(()), // The command has ended.
+            }
+            self.say(&ToCommand::Stdin(piece.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the command's input.
+    ///
+    /// # Errors
+    /// As [`Client::stdin`].
+    pub async fn end_stdin(&self) -> Result<(), WriteMessageError> {
+        self.say(&ToCommand::StdinEnd).await
+    }
+
+    /// Gives the command's terminal another size.
+    ///
+    /// # Errors
+    /// As [`Client::stdin`].
+    pub async fn resize(&self, size: WindowSize) -> Result<(), WriteMessageError> {
+        self.say(&ToCommand::Resize(size)).await
+    }
+
+    /// Sends the command a signal.
+    ///
+    /// # Errors
+    /// As [`Client::stdin`].
+    pub async fn signal(&self, signal: u8) -> Result<(), WriteMessageError> {
+        self.say(&ToCommand::Signal(signal)).await
+    }
+
+    async fn say(&self, message: &ToCommand) -> Result<(), WriteMessageError> {
+        write_message(&mut *self.stream.lock().await, message).await
+    }
+}
+
+impl<R: AsyncRead + Unpin> Answers<R> {
+    /// The next answer; do not ask again after the last. Not to be cancelled half-way.
+    ///
+    /// # Errors
+    /// [`HearError`]; the stream is of no further use then.
+    pub async fn next(&mut self) -> Result<Answer, HearError> {
+        let answer = self.hear().await;
+        if !matches!(answer, Ok(Answer::Stdout(_) | Answer::Stderr(_))) {
+            // Whoever waits for room for more input waits for nobody.
+            self.window.close();
+        }
+        answer
+    }
+
+    async fn hear(&mut self) -> Result<Answer, HearError> {
+        loop {
+            let message = read_message(&mut self.stream).await.map_err(HearError::Read)?;
+            match message.ok_or(HearError::Ended)? {
+                FromCommand::Stdout(bytes) => return Ok(Answer::Stdout(piece(bytes)?)),
+                FromCommand::Stderr(bytes) => return Ok(Answer::Stderr(piece(bytes)?)),
+                FromCommand::Exited(status) => return Ok(Answer::Exited(status)),
+                FromCommand::Failed { status, text } => return Ok(Answer::Failed { status, text }),
+                FromCommand::StdinTaken(claimed) => self.take(claimed)?,
+            }
+        }
+    }
+
+    fn take(&self, claimed: u32) -> Result<(), HearError> {
+        let sent = STDIN_WINDOW_BYTES - self.window.available_permits().min(STDIN_WINDOW_BYTES);
+        match usize::try_from(claimed) {
+            Ok(bytes) if bytes <= sent => self.window.add_permits(bytes),
+            _ => return Err(HearError::Credit { claimed }),
+        }
+        Ok(())
+    }
+}
+
+fn piece(bytes: Vec<u8>) -> Result<Vec<u8>, HearError> {
+    if bytes.len() > MAX_PIECE_BYTES {
+        return Err(HearError::TooLong { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
