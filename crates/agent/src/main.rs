@@ -25,6 +25,7 @@ mod mount;
 mod mountinfo;
 mod pipes;
 mod port;
+mod restart;
 mod serve;
 mod setup;
 mod systemd;

@@ -70,6 +70,8 @@ pub(crate) trait Manager {
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError>;
     /// The state of any unit, for a diagnosis.
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError>;
+    /// Queues the unit's start.
+    async fn start(&self, unit: &str) -> Result<(), ManagerError>;
     /// Queues the unit's stop.
     async fn stop(&self, unit: &str) -> Result<(), ManagerError>;
     /// Sends a signal.
@@ -178,6 +180,16 @@ impl Manager for Systemd {
             requires,
             window_us: (began, rested),
         })
+    }
+
+    async fn start(&self, unit: &str) -> Result<(), ManagerError> {
+        self.act(
+            unit,
+            "start",
+            "StartUnit",
+            Args::default().string(unit).string("replace"),
+        )
+        .await
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {

@@ -60,11 +60,8 @@ mod tests {
         GuestApp {
             name: "web".to_owned(),
             unit: "web.service".to_owned(),
-            stdin: None,
-            stdout: String::new(),
-            stderr: String::new(),
-            executable: String::new(),
             mounts,
+            ..GuestApp::default()
         }
     }
 

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{EmptyVolume, Medium, RootfsAccess, VolumeKind};
+use isopod_spec::{EmptyVolume, Medium, RestartPolicy, RootfsAccess, VolumeKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::facts::SourceKind;
 use crate::guest_tree::{EntryKind, GuestTree};
+use crate::life;
 use crate::machine::{PCI_SLOTS, SharedVolume};
 use crate::plan::{AppPlan, PodPlan};
 use crate::profile::Profile;
@@ -66,6 +67,9 @@ pub struct App {
     pub process: Option<Process>,
     /// Whether it may write to its root filesystem.
     pub readonly_rootfs: bool,
+    /// When it is started anew, as `--restart` takes it; left out where it never is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
     /// Its volumes, in the order in which they are mounted.
     pub mounts: Vec<AppMount>,
 }
@@ -373,6 +377,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
             working_dir: Text::new(&process.working_dir),
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
+        restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
         mounts: app.mounts.iter().map(mount).collect(),
     }
 }
@@ -511,6 +516,7 @@ impl Document {
                 image: None,
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
+                restart: None,
                 mounts: mounts
                     .iter()
                     .map(|mount| app_mount(mount, &root, false))

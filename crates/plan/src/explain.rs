@@ -88,6 +88,9 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
         let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));
         let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}");
     }
+    if let Some(restart) = &app.restart {
+        let _ = writeln!(out, "  lives  restart {restart}");
+    }
     if app.mounts.is_empty() {
         out.push_str("  no volumes\n");
         return;

@@ -53,6 +53,7 @@ pub(crate) fn guest_tree(
             name: &app.name,
             process: &app.process,
             stdin: app.stdin,
+            life: &app.life,
             rootfs: app.rootfs,
             mounts: mounts
                 .iter()
@@ -267,6 +268,7 @@ pub(crate) fn guest_config(
                 .map(guest_root)
                 .chain(of_app.get(app.unit.as_str()).cloned().unwrap_or_default())
                 .collect(),
+            restart: app.life.guest_restart(),
         }
     };
     GuestConfig {

@@ -10,6 +10,7 @@ use crate::decide::{self, Decided};
 use crate::facts::{Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
+use crate::life::Life;
 use crate::machine::{self, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand};
 use crate::path::Lookup;
 use crate::process::Process;
@@ -66,6 +67,8 @@ pub struct AppPlan {
     pub rootfs: RootfsAccess,
     /// Whether its standard input is the caller's.
     pub stdin: bool,
+    /// How it lives.
+    pub life: Life,
 }
 
 /// An image, attached as a disk.
@@ -284,6 +287,7 @@ impl Planner<'_> {
                 mounts: decided.mounts.clone(),
                 rootfs: app.rootfs,
                 stdin,
+                life: Life::of(app),
             });
         }
         (apps, images)

@@ -11,9 +11,10 @@
 
 use std::path::{Path, PathBuf};
 
-use isopod_spec::{MountFlags, RootfsAccess, VolumeName};
+use isopod_spec::{MountFlags, RestartPolicy, RootfsAccess, VolumeName};
 
 use crate::guest_tree::{EntryKind, GuestTree};
+use crate::life::Life;
 use crate::profile::{Nesting, Profile, Propagation, ReadOnlyStrategy, Requirements};
 use crate::unit::{self, UnitFile, Unwritable};
 use crate::volumes::VolumeMount;
@@ -217,6 +218,8 @@ pub struct AppUnit<'a> {
     pub process: &'a crate::process::Process,
     /// Whether its standard input comes from the caller.
     pub stdin: bool,
+    /// How it lives.
+    pub life: &'a Life,
     /// Whether it may write to its root.
     pub rootfs: RootfsAccess,
     /// The mounts that it needs.
@@ -248,7 +251,10 @@ impl AppUnit<'_> {
             // The agent is ready when it holds the pipes open.
             ("After", format!("{AGENT_UNIT} {mounts}")),
         ];
-        let unit = unit.into_iter().chain(self.assertions()?).collect();
+        // The agent starts it anew, with delays of its own: systemd must not find that too often.
+        let limit =
+            (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
+        let unit = unit.into_iter().chain(limit).chain(self.assertions()?).collect();
         Ok(UnitFile::default()
             .section("Unit", unit)
             .section("Service", self.service()?))

@@ -44,7 +44,7 @@ pub struct EarlyMount {
 }
 
 /// An app, as the agent sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestApp {
     /// The app's name.
@@ -62,6 +62,35 @@ pub struct GuestApp {
     pub executable: String,
     /// The mounts without which the app must not start.
     pub mounts: Vec<GuestMount>,
+    /// When it is started anew; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<GuestRestart>,
+}
+
+/// When an app that has ended is started anew. The delay doubles from one restart to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestRestart {
+    /// After which end.
+    pub after: RestartAfter,
+    /// How often at most; `None`: without limit.
+    pub max_restarts: Option<u32>,
+    /// The first delay, in milliseconds.
+    pub first_delay_ms: u64,
+    /// The longest delay, in milliseconds.
+    pub max_delay_ms: u64,
+    /// An app that ran this long, in milliseconds, gets the first delay again.
+    pub reset_after_ms: u64,
+}
+
+/// After which end of an app it is started anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RestartAfter {
+    /// An exit status other than 0, or a signal.
+    Failure,
+    /// Every end.
+    AnyEnd,
 }
 
 /// A mount that an app needs.

@@ -57,7 +57,7 @@ pub enum GuestStream {
         /// The app.
         app: AppIndex,
     },
-    /// 2: what the app writes to its standard error, up to the end of the app.
+    /// 2: what the app writes to its standard error, up to the end of the app, its restarts included.
     Stderr {
         /// The app.
         app: AppIndex,
@@ -88,7 +88,7 @@ pub enum HostMessage {
 pub enum GuestMessage {
     /// 0: the agent serves. The first message, once.
     Ready(BootTimes),
-    /// 1: an app's main process is executing. At most once per app.
+    /// 1: an app's main process is executing. Once per app, and once more after each [`GuestMessage::Restarting`].
     Started {
         /// The app.
         app: AppIndex,
@@ -120,6 +120,17 @@ pub enum GuestMessage {
     Warning {
         /// What, in one line.
         text: String,
+    },
+    /// 7: an app has ended and will be started anew. Only for an app with a restart policy. Its streams live on.
+    Restarting {
+        /// The app.
+        app: AppIndex,
+        /// How it ended.
+        status: ExitStatus,
+        /// When it will be started, in milliseconds from now.
+        in_ms: u32,
+        /// How often it will have been started anew then: one more than the last time.
+        count: u32,
     },
 }
 

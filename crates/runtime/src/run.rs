@@ -59,6 +59,8 @@ pub struct Outcome {
     pub apps: Vec<(AppName, AppEnd)>,
     /// Which app failed first, if one did.
     pub first_failed: Option<usize>,
+    /// How often each app was started anew.
+    pub restarts: Vec<u32>,
     /// Shares whose data may not have reached the host, with the reason.
     pub unsynced: Vec<String>,
     /// When what happened.
@@ -229,6 +231,7 @@ struct Pod<'a> {
     started: Instant,
     ends: Vec<Option<AppEnd>>,
     first_failed: Option<usize>,
+    restarts: Vec<u32>,
     timings: Timings,
     copies: JoinSet<()>,
 }
@@ -246,6 +249,7 @@ impl<'a> Pod<'a> {
             started,
             ends,
             first_failed: None,
+            restarts: vec![0; plan.apps.len()],
             timings,
             copies: JoinSet::new(),
         }
@@ -353,11 +357,29 @@ impl<'a> Pod<'a> {
             }
             Event::Stdout { output, .. } => drop(self.copies.spawn(copy(output, stdout.clone()))),
             Event::Stderr { output, .. } => drop(self.copies.spawn(copy(output, stderr.clone()))),
+            Event::Restarting {
+                app,
+                status,
+                after,
+                count,
+            } => self.restarting(app, status, after, count),
             Event::Failed { app, cause } => self.end(app, AppEnd::Failed(cause)),
             Event::Exited { app, status } => self.end(app, AppEnd::Exited(status)),
             Event::Warning(text) => tracing::warn!("the agent in the guest: {text}"),
             Event::AllEnded | Event::Synced { .. } => {}
         }
+    }
+
+    fn restarting(&mut self, app: usize, status: ExitStatus, after: Duration, count: u32) {
+        let (Some(app), Some(slot)) = (self.plan.apps.get(app), self.restarts.get_mut(app)) else {
+            return;
+        };
+        *slot = count;
+        tracing::info!(
+            "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
+            app.name,
+            after.as_millis()
+        );
     }
 
     fn end(&mut self, app: usize, end: AppEnd) {
@@ -382,6 +404,7 @@ impl<'a> Pod<'a> {
         Outcome {
             apps,
             first_failed: self.first_failed,
+            restarts: self.restarts,
             unsynced,
             timings: self.timings,
         }

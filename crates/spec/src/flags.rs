@@ -4,6 +4,7 @@
 //! --volume data,kind=host,source=/srv/data     -> volume.rs   records are read by record.rs
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
 //! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
+//! --restart --depends-on ...                   -> life.rs
 //! --env --memory --cpus --user --cap-add ...   -> scalar.rs
 //! ```
 //!
@@ -11,12 +12,14 @@
 //! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
 
 mod bind;
+mod life;
 mod mount;
 mod record;
 mod scalar;
 mod volume;
 
 pub use bind::{Bind, read_bind};
+pub use life::read_restart;
 pub use mount::read_mount;
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,

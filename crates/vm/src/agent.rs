@@ -3,7 +3,8 @@
 //!
 //! Every byte that the guest sends is hostile. What is checked here, so that no caller need think of it: a frame's
 //! and a message's length; the number of streams (three per app at most); that an app's number is one of the pod's;
-//! that nothing is said twice or after an app's end. Texts arrive with their control characters escaped. The first
+//! that nothing is said twice or after an app's end, and no app
+//! restarted but as its policy has it. Texts arrive with their control characters escaped. The first
 //! breach ends the conversation with [`AgentError::Breach`].
 //!
 //! An app's [`Event::Exited`] (or [`Event::Failed`]) comes only after its [`Output`]s were read to their end or
@@ -20,6 +21,7 @@ use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
 use isopod_protocol::message::{GuestMessage, HostMessage, HostStream};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
+use isopod_spec::RestartPolicy;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -166,7 +168,18 @@ pub enum Event {
         /// Why.
         cause: FailureCause,
     },
-    /// An app has ended, and all of its output was read.
+    /// An app has ended and will be started anew, as its policy has it; its streams live on.
+    Restarting {
+        /// The app.
+        app: usize,
+        /// How it ended.
+        status: ExitStatus,
+        /// When it will be started.
+        after: Duration,
+        /// How often it will have been started anew then; at most what its policy allows.
+        count: u32,
+    },
+    /// An app has ended for good, and all of its output was read.
     Exited {
         /// The app.
         app: usize,
@@ -184,25 +197,26 @@ pub enum Event {
     Warning(String),
 }
 
-/// Begins the conversation on the socket of the agent's serial port, for a pod of `apps` apps. It waits, up to
+/// Begins the conversation on the socket of the agent's serial port, for a pod of as many apps as there are policies
+/// in `apps`. It waits, up to
 /// `deadline`, until the agent serves: so call it as soon as QEMU listens.
 ///
 /// # Errors
 /// [`AgentError`]; never later than the deadline.
 pub async fn connect(
     port: UnixStream,
-    apps: usize,
+    apps: &[RestartPolicy],
     deadline: Duration,
 ) -> Result<(Agent, Events), AgentError> {
-    if apps > MAX_APPS {
-        return Err(AgentError::TooManyApps { apps });
+    if apps.len() > MAX_APPS {
+        return Err(AgentError::TooManyApps { apps: apps.len() });
     }
     tokio::time::timeout(deadline, greet(port, apps))
         .await
         .unwrap_or(Err(AgentError::Silent { after: deadline }))
 }
 
-async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), AgentError> {
+async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, Events), AgentError> {
     let mut nonce = handshake::Nonce::default();
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| AgentError::Random(errno.into()))?;
@@ -211,7 +225,7 @@ async fn greet(mut port: UnixStream, apps: usize) -> Result<(Agent, Events), Age
         .map_err(AgentError::Handshake)?;
 
     let limits = Limits {
-        incoming: Accept::Total(STREAMS_PER_APP * apps),
+        incoming: Accept::Total(STREAMS_PER_APP * apps.len()),
         outgoing: 1,
     };
     let (opener, incoming, driver) = mux::start(port, Side::Host, limits);

@@ -41,6 +41,10 @@ impl Manager for Still {
         Ok(self.0.get(unit).cloned().unwrap_or(active))
     }
 
+    async fn start(&self, _: &str) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
     async fn stop(&self, _: &str) -> Result<(), ManagerError> {
         Ok(())
     }
@@ -61,14 +65,12 @@ fn app() -> GuestApp {
     GuestApp {
         name: "web".to_owned(),
         unit: "web.service".to_owned(),
-        stdin: None,
-        stdout: String::new(),
-        stderr: String::new(),
         executable: "/nowhere/rootfs/bin/web".to_owned(),
         mounts: vec![
             mount("rootfs.mount", "/nowhere/rootfs", None),
             mount("data.mount", "/nowhere/rootfs/data", Some("data")),
         ],
+        ..GuestApp::default()
     }
 }
 

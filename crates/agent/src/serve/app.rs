@@ -3,24 +3,40 @@
 use std::os::fd::OwnedFd;
 
 use futures::future::LocalBoxFuture;
-use isopod_protocol::message::{AppIndex, GuestMessage, GuestStream};
+use isopod_protocol::config::GuestApp;
+use isopod_protocol::message::{AppIndex, ExitStatus, GuestMessage, GuestStream};
 use isopod_protocol::mux::{OpenError, Opener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::pipes::{AppPipes, forward_input, forward_output};
+use crate::restart::Restarts;
 
 /// How far an app is, as the host was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Nothing,
     Started,
+    /// It has ended like this and is started anew.
+    Waiting {
+        until: Instant,
+        status: ExitStatus,
+    },
     Ended,
 }
 
 /// An app of a session.
 pub(super) struct App {
     pub(super) told: Told,
+    /// Its restarts, where its policy has any.
+    pub(super) restarts: Option<Restarts>,
+    /// Since when it runs.
+    pub(super) running_since: Option<Instant>,
+    /// How its last life ended, where it has another.
+    pub(super) last_end: Option<ExitStatus>,
+    /// When that life was active and when its process was started, as systemd counts.
+    pub(super) seen: (u64, u64),
     /// Set when the unit is at rest, for the tasks that read its pipes.
     ended: watch::Sender<bool>,
     /// The end of the input's pipe that systemd opens for the app.
@@ -34,7 +50,12 @@ pub(super) type Later = LocalBoxFuture<'static, GuestMessage>;
 
 impl App {
     /// Opens an app's streams to the host and begins to move bytes.
-    pub(super) async fn begin(opener: &Opener, app: AppIndex, pipes: AppPipes) -> Result<Self, OpenError> {
+    pub(super) async fn begin(
+        opener: &Opener,
+        app: AppIndex,
+        config: &GuestApp,
+        pipes: AppPipes,
+    ) -> Result<Self, OpenError> {
         let (ended, _) = watch::channel(false);
         let mut outputs = Vec::with_capacity(2);
         for (header, pipe) in [
@@ -52,11 +73,26 @@ impl App {
         }
         Ok(Self {
             told: Told::Nothing,
+            restarts: config.restart.clone().map(Restarts::new),
+            running_since: None,
+            last_end: None,
+            seen: (0, 0),
             ended,
             stdin_reader,
             input,
             outputs,
         })
+    }
+
+    /// Notes that it is executing.
+    pub(super) fn started(&mut self) {
+        self.told = Told::Started;
+        self.running_since = Some(Instant::now());
+        // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
+        // started anew opens it once more.
+        if self.restarts.is_none() {
+            self.stdin_reader = None;
+        }
     }
 
     /// Ends an app: `last` is due when its output is out.

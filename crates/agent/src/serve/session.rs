@@ -22,6 +22,9 @@ use crate::appstate::{AppState, judge};
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
 use crate::{chain, diagnosis, mountinfo, verify};
+use life::present;
+
+mod life;
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -61,6 +64,8 @@ pub(crate) struct Session<M> {
     /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
     later: FuturesUnordered<Later>,
     all_ended: bool,
+    /// Whether the apps were asked to stop: none is started any more.
+    stopping: bool,
     kill_at: Option<Instant>,
 }
 
@@ -88,12 +93,9 @@ impl<M: Manager> Session<M> {
         };
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
-        for (app, pipes) in (0..).zip(pipes) {
-            apps.push(
-                App::begin(&opener, app, pipes)
-                    .await
-                    .map_err(SessionError::Open)?,
-            );
+        for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
+            let app = App::begin(&opener, app, config, pipes).await;
+            apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
         Ok(Self {
@@ -105,6 +107,7 @@ impl<M: Manager> Session<M> {
             driver,
             later,
             all_ended: false,
+            stopping: false,
             kill_at: None,
         })
     }
@@ -126,7 +129,7 @@ impl<M: Manager> Session<M> {
         }
         self.tell_all_ended().await?;
         loop {
-            let kill_at = self.kill_at;
+            let (kill_at, restart_at) = (self.kill_at, self.next_restart());
             tokio::select! {
                 unit = changes.recv() => match unit {
                     Some(unit) => self.changed(unit, &mut changes).await?,
@@ -143,6 +146,9 @@ impl<M: Manager> Session<M> {
                 () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     self.kill_at = None;
                     self.kill_all().await?;
+                }
+                () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => {
+                    self.restart_due().await?;
                 }
             }
         }
@@ -179,15 +185,12 @@ impl<M: Manager> Session<M> {
 
     /// Reports what is new about an app.
     async fn look_at(&mut self, app: usize) -> Result<(), SessionError> {
-        if self.apps[app].told == Told::Ended {
+        if matches!(self.apps[app].told, Told::Ended | Told::Waiting { .. }) {
             return Ok(());
         }
         let config = &self.config.apps[app];
-        let state = self
-            .manager
-            .service(&config.unit)
-            .await
-            .map_err(SessionError::Systemd)?;
+        let state = self.manager.service(&config.unit).await;
+        let state = present(state.map_err(SessionError::Systemd)?, self.apps[app].seen);
         let index = wire_index(app);
         let last = match judge(&state) {
             AppState::Pending => return Ok(()),
@@ -199,7 +202,7 @@ impl<M: Manager> Session<M> {
                 if self.apps[app].told == Told::Ended {
                     return Ok(());
                 }
-                GuestMessage::Exited { app: index, status }
+                return self.ended(app, status, &state).await;
             }
             AppState::NotExecuted => {
                 let (code, text) = diagnosis::exec_failure(config);
@@ -208,6 +211,11 @@ impl<M: Manager> Session<M> {
                 GuestMessage::Exited { app: index, status }
             }
             AppState::NeverRan { step } => {
+                // Stopped before its next life began.
+                if let (true, None, Some(status)) = (self.stopping, step, self.apps[app].last_end) {
+                    self.end_as(app, status);
+                    return Ok(());
+                }
                 let cause = diagnosis::cause(
                     &self.manager,
                     config,
@@ -245,9 +253,7 @@ impl<M: Manager> Session<M> {
             self.later.push(self.apps[app].end(last));
             return Ok(());
         }
-        self.apps[app].told = Told::Started;
-        // systemd has opened it for the app: from now on writing fails when the app no longer reads.
-        self.apps[app].stdin_reader = None;
+        self.apps[app].started();
         self.say(&GuestMessage::Started {
             app: wire_index(app),
             uptime_ms,
@@ -271,6 +277,7 @@ impl<M: Manager> Session<M> {
                 let grace = Duration::from_millis(grace_ms.into());
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+                self.stop_restarts();
                 self.for_each_unit(async |manager, unit| manager.stop(unit).await)
                     .await
             }

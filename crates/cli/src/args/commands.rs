@@ -316,6 +316,10 @@ fn app_flags() -> Vec<Arg> {
             .long("readonly-rootfs")
             .action(ArgAction::SetTrue)
             .help("Let the app write to volumes only"),
+        raw("restart", "POLICY").help(
+            "Start the app anew when it has ended: no, on-failure[:N] or always, after 100 ms, then twice as \
+             long each time up to 5 minutes [default: no]",
+        ),
         many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
         many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),
     ];

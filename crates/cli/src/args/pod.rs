@@ -224,7 +224,9 @@ fn read_app(
         false => RootfsAccess::Writable,
     };
     let image = ImageSource::Reference(reference);
+    let restart = faults.one(&matches, "restart", flags::read_restart);
     Ok(Some(App {
+        restart: restart.unwrap_or_default(),
         overrides,
         mounts,
         rootfs,

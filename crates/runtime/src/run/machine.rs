@@ -90,14 +90,14 @@ impl<'a> Machine<'a> {
         deadline: Duration,
     ) -> Result<(Agent, Events), RunError> {
         let begun = Instant::now();
-        let apps = plan.apps.len();
+        let apps: Vec<_> = plan.apps.iter().map(|app| app.life.restart).collect();
         let answer = async {
             let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
                 action: "accept QEMU's connection",
                 source,
             })?;
             let left = deadline.saturating_sub(begun.elapsed());
-            Ok(agent::connect(stream, apps, left).await)
+            Ok(agent::connect(stream, &apps, left).await)
         };
         let answer = tokio::select! {
             biased;

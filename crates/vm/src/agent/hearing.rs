@@ -3,13 +3,19 @@
 //!
 //! ```text
 //!   app:   (nothing yet) ── Started ──> running ── Exited ──┐
-//!               └──────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
+//!             │     ^────── Restarting ────┘                │
+//!             └────────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
 //! ```
+
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use isopod_protocol::codec::{ReadMessageError, read_message};
-use isopod_protocol::message::{AppIndex, BootTimes, FailureCause, GuestMessage, GuestStream, SyncFailure};
+use isopod_protocol::message::{
+    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, SyncFailure,
+};
 use isopod_protocol::mux::{Incoming, MuxStream};
+use isopod_spec::RestartPolicy;
 use tokio::sync::mpsc;
 
 use super::stdio::{Done, OutputKind};
@@ -27,6 +33,9 @@ enum Progress {
 /// What is known of an app.
 #[derive(Debug, Default)]
 struct Record {
+    policy: RestartPolicy,
+    /// How often it was started anew.
+    restarts: u32,
     stdin: bool,
     stdout: Progress,
     stderr: Progress,
@@ -42,6 +51,22 @@ impl Record {
             OutputKind::Stdout => &mut self.stdout,
             OutputKind::Stderr => &mut self.stderr,
         }
+    }
+
+    /// Notes that the app is started anew, which it is only as its policy has it.
+    fn restart(&mut self, status: ExitStatus, count: u32, breach: Breach) -> Result<(), Breach> {
+        let allowed = match self.policy {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure { max_retries } => {
+                status != ExitStatus::Code(0) && max_retries.is_none_or(|most| count <= most)
+            }
+            RestartPolicy::Always => true,
+        };
+        if self.ended || !allowed || self.restarts.checked_add(1) != Some(count) {
+            return Err(breach);
+        }
+        (self.restarts, self.started) = (count, false);
+        Ok(())
     }
 
     /// The event of the end, once it is due.
@@ -85,9 +110,13 @@ impl From<Breach> for Stop {
 type Header = Result<Option<GuestStream>, ReadMessageError>;
 
 impl Hearing {
-    pub(super) fn new(apps: usize, events: mpsc::Sender<Result<Event, AgentError>>) -> Self {
+    pub(super) fn new(apps: &[RestartPolicy], events: mpsc::Sender<Result<Event, AgentError>>) -> Self {
         let (told, done) = mpsc::unbounded_channel();
-        let apps = std::iter::repeat_with(Record::default).take(apps).collect();
+        let record = |policy: &RestartPolicy| Record {
+            policy: *policy,
+            ..Record::default()
+        };
+        let apps = apps.iter().map(record).collect();
         Self {
             apps,
             all_ended: AllEnded::Unsaid,
@@ -274,6 +303,23 @@ impl Hearing {
                 .await
             }
             GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&text))).await,
+            GuestMessage::Restarting {
+                app,
+                status,
+                in_ms,
+                count,
+            } => {
+                let app = self.index(app)?;
+                self.apps[app].restart(status, count, breach)?;
+                let after = Duration::from_millis(in_ms.into());
+                self.emit(Event::Restarting {
+                    app,
+                    status,
+                    after,
+                    count,
+                })
+                .await
+            }
         }
     }
 
@@ -316,6 +362,7 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::AllEnded => "all ended",
         GuestMessage::Synced { .. } => "synced",
         GuestMessage::Warning { .. } => "warning",
+        GuestMessage::Restarting { .. } => "restarting",
     };
     Breach::OutOfTurn { message }
 }

@@ -54,6 +54,11 @@ impl Guest {
 
 /// A conversation of a pod of `apps` apps with a guest that has said that it is ready.
 async fn converse(apps: usize) -> (Guest, Agent, Events) {
+    converse_of(&vec![RestartPolicy::No; apps]).await
+}
+
+/// The same, of apps with these policies.
+async fn converse_of(apps: &[RestartPolicy]) -> (Guest, Agent, Events) {
     let (host, port) = UnixStream::pair().unwrap();
     let guest = async {
         let mut guest = Guest::greet(port).await;
@@ -76,6 +81,7 @@ async fn end_of(mut events: Events) -> AgentError {
     }
 }
 
+const ONE: [RestartPolicy; 1] = [RestartPolicy::No];
 const DONE: ExitStatus = ExitStatus::Code(0);
 
 #[tokio::test]
@@ -219,13 +225,16 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
         let (host, mut port) = UnixStream::pair().unwrap();
         port.write_all(talk).await.unwrap();
         let started = Instant::now();
-        let error = connect(host, 1, Duration::from_millis(100)).await.unwrap_err();
+        let error = connect(host, &ONE, Duration::from_millis(100)).await.unwrap_err();
         assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
         assert!(error.hint().is_some() && started.elapsed() < SOON);
     }
     // It greets, and then never says that it is ready.
     let (host, port) = UnixStream::pair().unwrap();
-    let (error, _guest) = tokio::join!(connect(host, 1, Duration::from_millis(100)), Guest::greet(port));
+    let (error, _guest) = tokio::join!(
+        connect(host, &ONE, Duration::from_millis(100)),
+        Guest::greet(port)
+    );
     assert!(matches!(error.unwrap_err(), AgentError::Silent { .. }));
 }
 
@@ -233,7 +242,7 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
 async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
     let (host, port) = UnixStream::pair().unwrap();
     drop(port);
-    let error = connect(host, 1, SOON).await.unwrap_err();
+    let error = connect(host, &ONE, SOON).await.unwrap_err();
     assert!(matches!(error, AgentError::Handshake(_)), "{error:?}");
 
     let (guest, _agent, mut events) = converse(1).await;
@@ -262,7 +271,7 @@ async fn a_lost_machine_ends_the_events_after_what_was_heard() {
         guest.say(GuestMessage::Exited { app: 0, status: DONE }).await;
         guest
     };
-    let (connected, _guest) = tokio::join!(connect(host, 1, SOON), guest);
+    let (connected, _guest) = tokio::join!(connect(host, &ONE, SOON), guest);
     let (agent, mut events) = connected.unwrap();
     assert!(matches!(events.next().await, Ok(Event::Ready(_))));
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -371,7 +380,7 @@ async fn raw(bytes: Vec<u8>) -> AgentError {
         let _ = port.write_all(&bytes).await;
         port
     };
-    let (connected, _port) = tokio::join!(connect(host, 1, Duration::from_secs(2)), guest);
+    let (connected, _port) = tokio::join!(connect(host, &ONE, Duration::from_secs(2)), guest);
     connected.map(drop).unwrap_err()
 }
 
@@ -406,6 +415,81 @@ async fn endless_streams_end_the_conversation() {
 #[tokio::test]
 async fn a_pod_of_too_many_apps_is_refused() {
     let (host, _port) = UnixStream::pair().unwrap();
-    let error = connect(host, MAX_APPS + 1, SOON).await.unwrap_err();
+    let error = connect(host, &[RestartPolicy::No; MAX_APPS + 1], SOON)
+        .await
+        .unwrap_err();
     assert!(matches!(error, AgentError::TooManyApps { apps: 129 }));
+}
+
+#[tokio::test]
+async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
+    let on_failure = RestartPolicy::OnFailure { max_retries: Some(2) };
+    let (mut guest, _agent, mut events) = converse_of(&[on_failure]).await;
+    let failed = ExitStatus::Code(1);
+    for count in 1..=2 {
+        guest.say(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
+        assert!(matches!(events.next().await, Ok(Event::Started { app: 0, .. })));
+        let restarting = GuestMessage::Restarting {
+            app: 0,
+            status: failed,
+            in_ms: 100,
+            count,
+        };
+        guest.say(restarting).await;
+        let Ok(Event::Restarting {
+            count: told, after, ..
+        }) = events.next().await
+        else {
+            panic!()
+        };
+        assert_eq!((told, after), (count, Duration::from_millis(100)));
+    }
+    guest.say(GuestMessage::Started { app: 0, uptime_ms: 9 }).await;
+    guest
+        .say(GuestMessage::Exited {
+            app: 0,
+            status: failed,
+        })
+        .await;
+    for header in [GuestStream::Stdout { app: 0 }, GuestStream::Stderr { app: 0 }] {
+        guest.open(header).await.shutdown().await.unwrap();
+    }
+    let mut ended = false;
+    while !ended {
+        ended = matches!(events.next().await.unwrap(), Event::Exited { app: 0, .. });
+    }
+}
+
+#[tokio::test]
+async fn no_app_starts_anew_but_as_its_policy_has_it() {
+    let on_failure = RestartPolicy::OnFailure { max_retries: Some(1) };
+    let restarting = |status, count| GuestMessage::Restarting {
+        app: 0,
+        status: ExitStatus::Code(status),
+        in_ms: 1,
+        count,
+    };
+    let cases = [
+        (RestartPolicy::No, vec![restarting(1, 1)]),
+        (on_failure, vec![restarting(0, 1)]),
+        (on_failure, vec![restarting(1, 1), restarting(1, 2)]),
+        (RestartPolicy::Always, vec![restarting(0, 2)]),
+        (RestartPolicy::Always, vec![restarting(0, 1), restarting(0, 1)]),
+    ];
+    for (policy, messages) in cases {
+        let (mut guest, _agent, events) = converse_of(&[policy]).await;
+        for message in messages {
+            guest.say(message).await;
+        }
+        let error = end_of(events).await;
+        assert!(
+            matches!(
+                error,
+                AgentError::Breach(Breach::OutOfTurn {
+                    message: "restarting"
+                })
+            ),
+            "{policy:?}: {error:?}"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use isopod_protocol::config::{CONFIG_VERSION, GuestApp};
+use isopod_protocol::config::{CONFIG_VERSION, GuestApp, GuestRestart, RestartAfter};
 use isopod_protocol::message::GuestStream;
 use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -36,6 +36,11 @@ impl Manager for Puppet {
             load: "not-found".to_owned(),
             ..UnitState::default()
         })
+    }
+
+    async fn start(&self, unit: &str) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push(format!("start {unit}"));
+        Ok(())
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
@@ -93,14 +98,24 @@ fn app(dir: &Path, name: &str) -> GuestApp {
         stdout: path("stdout"),
         stderr: path("stderr"),
         executable: "/bin/true".to_owned(),
-        mounts: Vec::new(),
+        ..GuestApp::default()
     }
 }
 
 impl Stage {
     async fn set(names: &[&str]) -> Self {
+        Self::set_with(names, |_| {}).await
+    }
+
+    /// A stage whose apps are changed before they are played.
+    async fn set_with(names: &[&str], change: impl Fn(&mut GuestApp)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let apps: Vec<GuestApp> = names.iter().map(|name| app(dir.path(), name)).collect();
+        let apps = apps.into_iter().map(|mut app| {
+            change(&mut app);
+            app
+        });
+        let apps: Vec<GuestApp> = apps.collect();
         let shares = vec![
             dir.path().to_str().unwrap().to_owned(),
             "/nonexistent/share".to_owned(),
@@ -368,5 +383,145 @@ fn input_that_nobody_reads_ends_the_hosts_stream() {
         while stdin.write_all(b"anyone?").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    });
+}
+
+/// An app that is started anew after a failure, soon and `max` times.
+fn restarts(max: u32) -> impl Fn(&mut GuestApp) {
+    move |app| {
+        app.restart = Some(GuestRestart {
+            after: RestartAfter::Failure,
+            max_restarts: Some(max),
+            first_delay_ms: 10,
+            max_delay_ms: 60_000,
+            reset_after_ms: 60_000,
+        });
+    }
+}
+
+/// The states of a unit's `life`th life.
+fn living(life: u64, state: ServiceState) -> ServiceState {
+    ServiceState {
+        active_enter_us: 2_000_000 * life,
+        exec_main_start_us: 1_900_000 * life,
+        ..state
+    }
+}
+
+impl Stage {
+    async fn hear_past_greeting(&mut self) -> GuestMessage {
+        loop {
+            match self.hear().await {
+                GuestMessage::Ready(_) | GuestMessage::Warning { .. } => {}
+                message => return message,
+            }
+        }
+    }
+
+    async fn asked(&self, words: &str) {
+        while !self
+            .puppet
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|asked| asked == words)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+const FAILED: ExitStatus = ExitStatus::Code(1);
+
+#[test]
+fn an_app_is_started_anew_and_its_streams_live_on() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["web"], restarts(1)).await;
+        let (_, mut stdout) = stage.stream().await;
+        stage.change("web", living(1, running()));
+        let started = |uptime_ms| GuestMessage::Started { app: 0, uptime_ms };
+        assert_eq!(stage.hear_past_greeting().await, started(1900));
+        let mut out = stage.writer("web.stdout");
+        out.write_all(b"one ").unwrap();
+        stage.change("web", living(1, exited(1)));
+        let restarting = GuestMessage::Restarting {
+            app: 0,
+            status: FAILED,
+            in_ms: 10,
+            count: 1,
+        };
+        assert_eq!(stage.hear().await, restarting);
+        stage.asked("start web.service").await;
+        // What is known of the first life says nothing of the second.
+        stage.change(
+            "web",
+            ServiceState {
+                job: true,
+                ..living(1, exited(1))
+            },
+        );
+        stage.change("web", living(2, running()));
+        assert_eq!(stage.hear().await, started(3800));
+        let _input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        out.write_all(b"two").unwrap();
+        stage.change("web", living(2, exited(1)));
+        drop(out);
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "one two");
+        assert_eq!(stage.hear().await, exited, "once is all that the policy has");
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+    });
+}
+
+#[test]
+fn a_stop_ends_an_app_that_waits_for_its_restart() {
+    on_stage(async || {
+        let wait = |app: &mut GuestApp| {
+            restarts(9)(app);
+            app.restart.as_mut().unwrap().first_delay_ms = 50_000;
+        };
+        let mut stage = Stage::set_with(&["web"], wait).await;
+        stage.change("web", exited(1));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        assert_eq!(stage.hear().await, exited);
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["web"], restarts(9)).await;
+        stage.change("web", exited(1));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.asked("start web.service").await;
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop web.service").await;
+        stage.change("web", exited(1));
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        assert_eq!(stage.hear().await, exited);
     });
 }

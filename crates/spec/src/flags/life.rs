@@ -1,0 +1,87 @@
+//! Flags that say how an app lives: `--restart`.
+
+use std::ffi::OsStr;
+
+use super::{FlagFault, InvalidFlag, read_text};
+use crate::RestartPolicy;
+use crate::words::shown;
+
+/// Reads `--restart no|on-failure[:N]|always`, in docker's words. As with docker, `on-failure:0` has no limit.
+///
+/// # Errors
+/// [`InvalidFlag`] for anything else.
+pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
+    const FLAG: &str = "--restart";
+    let fault = |fault| InvalidFlag::new(FLAG, text, fault);
+    let word = read_text(FLAG, text)?;
+    let (policy, count) = match word.split_once(':') {
+        Some((policy, count)) => (policy, Some(count)),
+        None => (word.as_str(), None),
+    };
+    match (policy, count) {
+        ("no", None) => Ok(RestartPolicy::No),
+        ("always", None) => Ok(RestartPolicy::Always),
+        ("on-failure", None) => Ok(RestartPolicy::OnFailure { max_retries: None }),
+        ("on-failure", Some(count)) => {
+            let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+            let count: u32 = count.parse().ok().filter(|_| digits).ok_or_else(|| {
+                fault(FlagFault::value(
+                    "on-failure",
+                    shown(count),
+                    "a number of restarts",
+                ))
+            })?;
+            Ok(RestartPolicy::OnFailure {
+                max_retries: (count > 0).then_some(count),
+            })
+        }
+        ("unless-stopped", None) => Err(fault(FlagFault::Unsupported {
+            what: "unless-stopped".to_owned(),
+            hint: "write `always`: nothing starts a stopped pod behind your back",
+        })),
+        ("no" | "always" | "unless-stopped", Some(_)) => Err(fault(FlagFault::Form {
+            fault: "only `on-failure` takes a number",
+            hint: Some("write `on-failure:N`"),
+        })),
+        _ => Err(fault(FlagFault::Form {
+            fault: "there is no such policy",
+            hint: Some("write `no`, `always`, `on-failure` or `on-failure:N`"),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_dockers_policies() {
+        let on_failure = |max_retries| RestartPolicy::OnFailure { max_retries };
+        for (text, policy) in [
+            ("no", RestartPolicy::No),
+            ("always", RestartPolicy::Always),
+            ("on-failure", on_failure(None)),
+            ("on-failure:0", on_failure(None)),
+            ("on-failure:3", on_failure(Some(3))),
+        ] {
+            assert_eq!(read_restart(OsStr::new(text)), Ok(policy), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_with_a_hint() {
+        for text in [
+            "",
+            "on-failure:",
+            "on-failure:-1",
+            "on-failure:+1",
+            "on-failure:4294967296",
+            "always:3",
+        ] {
+            assert!(read_restart(OsStr::new(text)).is_err(), "{text}");
+        }
+        let refused = read_restart(OsStr::new("unless-stopped")).unwrap_err();
+        assert_eq!(refused.fault.to_string(), "`unless-stopped` is not supported");
+        assert!(refused.hint().unwrap().starts_with("write `always`"));
+    }
+}
