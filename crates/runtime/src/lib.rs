@@ -10,6 +10,7 @@
 mod disk;
 pub mod gather;
 mod initrd;
+pub mod logs;
 pub mod prepare;
 mod record;
 pub mod run;
