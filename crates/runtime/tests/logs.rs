@@ -2,7 +2,10 @@
 //!
 //! Two of the tests run this program once more: as a process that is killed, and on a small disk of its own.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-#![allow(clippy::print_stdout, reason = "a process that is killed says how far it came")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a process that is killed says how far it came"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
