@@ -48,6 +48,12 @@ pub(crate) fn guest_tree(
             .write(profile, &mut tree)
             .map_err(|reason| unwritable(mount, &reason))?;
     }
+    let mut of_app: HashMap<&str, Vec<&MountUnit>> = HashMap::new();
+    for mount in mounts {
+        for unit in &mount.required_by {
+            of_app.entry(unit).or_default().push(mount);
+        }
+    }
     for app in apps {
         let unit = AppUnit {
             name: &app.name,
@@ -55,10 +61,7 @@ pub(crate) fn guest_tree(
             stdin: app.stdin,
             life: &app.life,
             rootfs: app.rootfs,
-            mounts: mounts
-                .iter()
-                .filter(|m| m.required_by.contains(&app.unit))
-                .collect(),
+            mounts: of_app.remove(app.unit.as_str()).unwrap_or_default(),
         };
         let app = app.name.clone();
         unit.write(&mut tree).map_err(|e| {

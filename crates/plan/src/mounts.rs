@@ -22,11 +22,12 @@ pub(crate) fn mounts(
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
 ) -> Vec<MountUnit> {
+    let users = users_of(apps);
     let mut mounts: Vec<MountUnit> = sharing
-        .map(|sharing| share_mounts(sharing, apps))
+        .map(|sharing| share_mounts(sharing, apps, &users))
         .unwrap_or_default();
-    mounts.extend(table.iter().filter_map(|volume| sized_mount(volume, apps)));
-    mounts.extend(disks.iter().map(|disk| disk_mount(disk, apps)));
+    mounts.extend(table.iter().filter_map(|volume| sized_mount(volume, &users)));
+    mounts.extend(disks.iter().map(|disk| disk_mount(disk, &users)));
     // Places are unique in the guest, and a mount's parent is the nearest place above it.
     let mut units: HashMap<PathBuf, String> =
         mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
@@ -55,8 +56,7 @@ fn nearest(units: &HashMap<PathBuf, String>, path: &Path) -> Option<String> {
 }
 
 /// The mounts of the shares themselves.
-fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
-    let users = users_of(apps);
+fn share_mounts(sharing: &Sharing, apps: &[AppPlan], users: &Users) -> Vec<MountUnit> {
     let users = |volume: &VolumeName| users.get(volume).cloned().unwrap_or_default();
     let fs_type = sharing.transport.fs_type();
     let options = machine::share_options(&sharing.transport, false);
@@ -96,8 +96,10 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan]) -> Vec<MountUnit> {
 }
 
 /// The services that mount each volume, in the order of declaration.
-fn users_of(apps: &[AppPlan]) -> HashMap<VolumeName, Vec<String>> {
-    let mut users: HashMap<VolumeName, Vec<String>> = HashMap::new();
+type Users = HashMap<VolumeName, Vec<String>>;
+
+fn users_of(apps: &[AppPlan]) -> Users {
+    let mut users = Users::new();
     for app in apps {
         for mount in &app.mounts {
             let of_volume = users.entry(mount.volume.clone()).or_default();
@@ -110,7 +112,7 @@ fn users_of(apps: &[AppPlan]) -> HashMap<VolumeName, Vec<String>> {
 }
 
 /// The tmpfs that bounds an empty volume with a size.
-fn sized_mount(volume: &Volume, apps: &[AppPlan]) -> Option<MountUnit> {
+fn sized_mount(volume: &Volume, users: &Users) -> Option<MountUnit> {
     let VolumeKind::Empty(empty) = &volume.kind else {
         return None;
     };
@@ -127,22 +129,20 @@ fn sized_mount(volume: &Volume, apps: &[AppPlan]) -> Option<MountUnit> {
         format!("uid={uid}"),
         format!("gid={gid}"),
     ];
-    let uses = |app: &&AppPlan| app.mounts.iter().any(|m| m.volume == volume.name);
-    mount.required_by = apps.iter().filter(uses).map(|app| app.unit.clone()).collect();
+    mount.required_by = users.get(&volume.name).cloned().unwrap_or_default();
     mount.volume = Some(volume.name.clone());
     Some(mount)
 }
 
 /// The file system of a volume on disk.
-fn disk_mount(disk: &DiskVolume, apps: &[AppPlan]) -> MountUnit {
+fn disk_mount(disk: &DiskVolume, users: &Users) -> MountUnit {
     let mut mount = MountUnit::new(
         layout::disk_link(&disk.name),
         layout::empty_volume(&disk.name),
         "ext4",
     );
     mount.options = vec!["private".into()];
-    let uses = |app: &&AppPlan| app.mounts.iter().any(|m| m.volume == disk.name);
-    mount.required_by = apps.iter().filter(uses).map(|app| app.unit.clone()).collect();
+    mount.required_by = users.get(&disk.name).cloned().unwrap_or_default();
     mount.volume = Some(disk.name.clone());
     mount
 }

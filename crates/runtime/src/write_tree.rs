@@ -1,13 +1,19 @@
 //! Writes a guest tree to a directory of the host's, for `isopod plan --write`.
+//!
+//! Each file costs what the kernel takes to make it and next to nothing else: names are looked up in a directory that is
+//! held open, and mode and owner are set only where the kernel gave others. One thread writes: two were not faster on
+//! ext4, where they wait for one journal.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use isopod_plan::guest_tree::{Entry, EntryKind, GuestTree};
 use isopod_plan::path;
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 /// Why a tree could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +56,60 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
         return Err(WriteTreeError::NotEmpty(dir.to_owned()));
     }
     let given = Given::by(dir);
+    let mut place = Place::at(dir).map_err(failed(dir))?;
     for (inner, entry) in &tree.entries {
-        let path = path::below(dir, inner);
-        write_entry(&path, entry, &given).map_err(failed(&path))?;
+        let written = place
+            .of(inner)
+            .and_then(|(above, name)| write_entry(above, name, entry, &given));
+        written.map_err(|source| failed(&path::below(dir, inner))(source))?;
     }
     Ok(())
 }
+
+/// The directory that was written to last, held open: neighbours in a tree are mostly in one.
+struct Place {
+    /// The directory of the whole tree.
+    root: OwnedFd,
+    /// The last entry's directory, by its path in the tree.
+    last: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Place {
+    fn at(dir: &Path) -> io::Result<Self> {
+        let root = rustix::fs::open(dir, DIRECTORY, Mode::empty())?;
+        Ok(Self { root, last: None })
+    }
+
+    /// The directory above `inner`, and its name there.
+    fn of<'a>(&mut self, inner: &'a Path) -> io::Result<(BorrowedFd<'_>, &'a OsStr)> {
+        let (Some(above), Some(name)) = (inner.parent(), inner.file_name()) else {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| last.as_os_str() != above.as_os_str()) {
+            let relative = above.strip_prefix("/").unwrap_or(above);
+            let here = if relative.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                relative
+            };
+            let opened = rustix::fs::openat(&self.root, here, DIRECTORY, Mode::empty())?;
+            self.last = Some((above.to_owned(), opened));
+        }
+        let above = self.last.as_ref().map_or(&self.root, |(_, opened)| opened);
+        Ok((above.as_fd(), name))
+    }
+}
+
+/// A directory to make files in.
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// A file that must not be there yet.
+const NEW_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::CLOEXEC);
 
 /// What the system gives every file that is made, as far as it is known: for a thousand volumes, not to set it once
 /// more is half of the calls.
@@ -93,38 +147,36 @@ fn has_default_acl(dir: &Path) -> bool {
     rustix::fs::getxattr(dir, "system.posix_acl_default", &mut none).is_ok_and(|length| length > 0)
 }
 
-fn write_entry(path: &Path, entry: &Entry, given: &Given) -> io::Result<()> {
+fn write_entry(above: BorrowedFd<'_>, name: &OsStr, entry: &Entry, given: &Given) -> io::Result<()> {
     let mode = Mode::from_raw_mode(entry.mode);
     match &entry.kind {
-        EntryKind::Directory => rustix::fs::mkdir(path, mode)?,
+        EntryKind::Directory => rustix::fs::mkdirat(above, name, mode)?,
         EntryKind::File(content) => {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(entry.mode)
-                .open(path)?
-                .write_all(content)?;
+            let mut file = File::from(rustix::fs::openat(above, name, NEW_FILE, mode)?);
+            file.write_all(content)?;
         }
-        EntryKind::Symlink(target) => return symlink(target, path),
-        EntryKind::Fifo => rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0)?,
+        EntryKind::Symlink(target) => return Ok(rustix::fs::symlinkat(target, above, name)?),
+        EntryKind::Fifo => rustix::fs::mknodat(above, name, FileType::Fifo, mode, 0)?,
     }
     let owned = given.owner == Some((entry.uid, entry.gid));
     if given.root && !owned {
-        chown(path, Some(entry.uid), Some(entry.gid))?;
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::chownat(above, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // mkdir(2) takes no set-user-ID bit, and chown(2) takes it away.
     let kept = given
         .umask
         .is_some_and(|umask| entry.mode & (umask | 0o7000) == 0);
-    if kept {
-        Ok(())
-    } else {
-        fs::set_permissions(path, fs::Permissions::from_mode(entry.mode))
+    if !kept {
+        rustix::fs::chmodat(above, name, mode, AtFlags::empty())?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// Modes and owners are those of the tree, whatever the umask and the directory make of new files.
