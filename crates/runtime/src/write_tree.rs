@@ -85,7 +85,11 @@ impl Place {
         let (Some(above), Some(name)) = (inner.parent(), inner.file_name()) else {
             return Err(io::ErrorKind::InvalidFilename.into());
         };
-        if self.last.as_ref().is_none_or(|(last, _)| last.as_os_str() != above.as_os_str()) {
+        if self
+            .last
+            .as_ref()
+            .is_none_or(|(last, _)| last.as_os_str() != above.as_os_str())
+        {
             let relative = above.strip_prefix("/").unwrap_or(above);
             let here = if relative.as_os_str().is_empty() {
                 Path::new(".")
