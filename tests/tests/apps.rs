@@ -1,4 +1,4 @@
-//! How the apps of a pod live: restarts.
+//! How the apps of a pod live: restarts, order, failures.
 
 use isopod_tests::Bench;
 use rustix::process::Signal;
@@ -66,5 +66,96 @@ fn an_app_keeps_its_input_over_restarts_and_a_stop_ends_it() {
         128 + 15,
         "sleep, as process 1 of its own, is killed by the signal"
     );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn apps_start_in_their_order_and_stop_in_reverse() {
+    // Each writes when it is there and when it goes, which takes a while.
+    let server = |name: &str| {
+        format!(
+            "trap 'sleep 1; echo {name} gone >>/log/log; exit 0' TERM; echo {name} here >>/log/log; \
+             echo {name} ready; while :; do sleep 0.1; done"
+        )
+    };
+    let bench = Bench::new();
+    let pod = bench
+        .pod()
+        .empty("log", "")
+        .flags(["--mount", "volume=log,target=/log"]);
+    let mut running = pod
+        .app(&bench.busybox())
+        .with([
+            "--name",
+            "web",
+            "--depends-on",
+            "db",
+            "--depends-on",
+            "init=succeeded",
+        ])
+        .sh(&server("web"))
+        .app(&bench.busybox())
+        .with(["--name", "db", "--depends-on", "init=succeeded"])
+        .sh(&server("db"))
+        .app(&bench.busybox())
+        .with(["--name", "init", "--restart", "on-failure"])
+        .sh("sleep 1; echo init >>/log/log; [ -e /log/again ] || { touch /log/again; exit 1; }")
+        .app(&bench.busybox())
+        .with(["--name", "after-all", "--depends-on", "web=succeeded"])
+        .sh("cat /log/log")
+        .start();
+    running.wait_for("web ready");
+    running.signal(Signal::TERM);
+    let out = running.wait();
+    assert!(
+        out.stderr.contains("app `after-all` did not start"),
+        "{}",
+        out.stderr
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn an_app_that_needs_a_failed_one_does_not_start() {
+    let bench = Bench::new();
+    let out = bench
+        .pod()
+        .app(&bench.busybox())
+        .with(["--name", "init"])
+        .sh("exit 3")
+        .app(&bench.busybox())
+        .with(["--name", "web", "--depends-on", "init=succeeded"])
+        .sh("echo web runs")
+        .app(&bench.busybox())
+        .with(["--name", "other"])
+        .sh("echo other runs")
+        .run()
+        .expect(3);
+    assert_eq!(out.text(), "other runs\n");
+    assert!(
+        out.stderr.contains(
+            "app `web` did not start: `init.service`, which it needs, failed: it exited with status 3"
+        ),
+        "{}",
+        out.stderr
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn one_apps_failure_ends_the_pod_where_it_is_asked_to() {
+    let bench = Bench::new();
+    let out = bench
+        .pod()
+        .flags(["--on-app-failure", "stop"])
+        .app(&bench.busybox())
+        .with(["--name", "server"])
+        .sh("trap 'echo server stops; exit 0' TERM; touch /tmp/x; while :; do sleep 0.1; done")
+        .app(&bench.busybox())
+        .with(["--name", "fails"])
+        .sh("sleep 1; exit 9")
+        .run()
+        .expect(9);
+    assert_eq!(out.text(), "server stops\n");
     bench.assert_nothing_left();
 }

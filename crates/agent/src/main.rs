@@ -23,6 +23,7 @@ mod kmsg;
 mod modules;
 mod mount;
 mod mountinfo;
+mod order;
 mod pipes;
 mod port;
 mod restart;

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use isopod_spec::{ImplicitVolumes, Machine, PodSpec};
+use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodSpec};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub(crate) enum PodSource {
         machine: Machine,
         /// `--no-implicit-volumes`.
         implicit_volumes: ImplicitVolumes,
+        /// `--on-app-failure`.
+        on_failure: FailurePolicy,
     },
 }
 

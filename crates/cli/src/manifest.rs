@@ -42,6 +42,7 @@ pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
             path,
             machine,
             implicit_volumes,
+            on_failure,
         } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
             let file = path.display().to_string();
@@ -51,6 +52,7 @@ pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
             })?;
             spec.machine = machine.clone();
             spec.implicit_volumes = *implicit_volumes;
+            spec.on_failure = *on_failure;
             Ok(Asked {
                 spec,
                 manifest: Some((text, file)),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{EmptyVolume, Medium, RestartPolicy, RootfsAccess, VolumeKind};
+use isopod_spec::{EmptyVolume, FailurePolicy, Medium, RestartPolicy, RootfsAccess, VolumeKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -47,6 +47,9 @@ pub struct Document {
     pub virtiofsd: Option<Vec<Text>>,
     /// The files that the plan adds to the guest.
     pub guest_files: Vec<GuestFile>,
+    /// Whether the other apps are stopped when one has failed for good; left out where they are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stops_on_app_failure: bool,
     /// What the user should know; nothing of it keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -70,6 +73,9 @@ pub struct App {
     /// When it is started anew, as `--restart` takes it; left out where it never is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
+    /// The apps that come before it, as `--depends-on` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
     /// Its volumes, in the order in which they are mounted.
     pub mounts: Vec<AppMount>,
 }
@@ -342,6 +348,7 @@ impl From<&PodPlan> for Document {
                 texts(std::iter::once(program).chain(command.argv(Path::new(crate::layout::HOST_SHARE_DIR))))
             }),
             guest_files: files_of(&plan.guest),
+            stops_on_app_failure: plan.on_failure == FailurePolicy::Stop,
             notices: plan.notices.clone(),
         }
     }
@@ -378,6 +385,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
         restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
+        depends_on: app.life.depends_on.iter().map(life::dependency_words).collect(),
         mounts: app.mounts.iter().map(mount).collect(),
     }
 }
@@ -517,6 +525,7 @@ impl Document {
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
                 restart: None,
+                depends_on: Vec::new(),
                 mounts: mounts
                     .iter()
                     .map(|mount| app_mount(mount, &root, false))
@@ -548,6 +557,7 @@ impl Document {
             },
             virtiofsd: None,
             guest_files: files_of(&plan.guest),
+            stops_on_app_failure: false,
             notices: Vec::new(),
         }
     }

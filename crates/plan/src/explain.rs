@@ -17,6 +17,9 @@ pub fn explain(plan: &Document) -> String {
         "machine  {}, {} MiB, {} CPU, {} of {} PCI devices",
         machine.kind, machine.memory_mib, machine.cpus, machine.devices_used, machine.devices_available
     );
+    if plan.stops_on_app_failure {
+        out.push_str("         stops when an app has failed\n");
+    }
     let index = Index::of(plan);
     for app in &plan.apps {
         explain_app(&mut out, app, &index);
@@ -87,6 +90,9 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
         let _ = writeln!(out, "  runs   {}", command(&process.argv));
         let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));
         let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}");
+    }
+    if !app.depends_on.is_empty() {
+        let _ = writeln!(out, "  after  {}", app.depends_on.join(", "));
     }
     if let Some(restart) = &app.restart {
         let _ = writeln!(out, "  lives  restart {restart}");

@@ -27,7 +27,8 @@ pub(crate) fn guest_tree(
     config: &GuestConfig,
 ) -> Result<GuestTree, Vec<Fault>> {
     let mut tree = GuestTree::default();
-    units::write_common(&mut tree);
+    let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
+    units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
     for mount in &config.early_mounts {
         tree.directory(Path::new(&mount.mount_point), 0o755);
     }
@@ -272,6 +273,7 @@ pub(crate) fn guest_config(
                 .chain(of_app.get(app.unit.as_str()).cloned().unwrap_or_default())
                 .collect(),
             restart: app.life.guest_restart(),
+            depends_on: app.life.guest_dependencies(apps),
         }
     };
     GuestConfig {

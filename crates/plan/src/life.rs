@@ -1,8 +1,10 @@
 //! How an app lives, decided: what the agent in the guest is told of restarts. The agent counts and waits, and decides
 //! nothing: every number is from here.
 
-use isopod_protocol::config::{GuestRestart, RestartAfter};
-use isopod_spec::{App, RestartPolicy};
+use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
+use isopod_spec::{App, Dependency, DependencyCondition, RestartPolicy};
+
+use crate::plan::AppPlan;
 
 /// The first delay before a restart, in milliseconds (docker's).
 const FIRST_DELAY_MS: u64 = 100;
@@ -18,13 +20,32 @@ const RESET_AFTER_MS: u64 = 10 * 1000;
 pub struct Life {
     /// What happens when it has ended.
     pub restart: RestartPolicy,
+    /// What must come before it.
+    pub depends_on: Vec<Dependency>,
 }
 
 impl Life {
     /// How `app` lives.
     #[must_use]
     pub fn of(app: &App) -> Self {
-        Self { restart: app.restart }
+        Self {
+            restart: app.restart,
+            depends_on: app.depends_on.clone(),
+        }
+    }
+
+    /// What the agent is told of the apps that come before this one, of a pod of `apps`.
+    pub(crate) fn guest_dependencies(&self, apps: &[AppPlan]) -> Vec<GuestDependency> {
+        let told = |dependency: &Dependency| {
+            let app = apps.iter().position(|app| app.name == dependency.app)?;
+            let condition = match dependency.condition {
+                DependencyCondition::Started => config::DependencyCondition::Started,
+                DependencyCondition::Succeeded => config::DependencyCondition::Succeeded,
+            };
+            let app = u16::try_from(app).ok()?;
+            Some(GuestDependency { app, condition })
+        };
+        self.depends_on.iter().filter_map(told).collect()
     }
 
     /// What the agent is told of restarts; `None`: there are none.
@@ -55,4 +76,13 @@ pub(crate) fn restart_words(policy: RestartPolicy) -> String {
         } => format!("on-failure:{count}"),
         RestartPolicy::Always => "always".to_owned(),
     }
+}
+
+/// A dependency as `--depends-on` takes it.
+pub(crate) fn dependency_words(dependency: &Dependency) -> String {
+    let condition = match dependency.condition {
+        DependencyCondition::Started => "started",
+        DependencyCondition::Succeeded => "succeeded",
+    };
+    format!("{}={condition}", dependency.app)
 }

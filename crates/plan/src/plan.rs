@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use isopod_protocol::config::EarlyMount;
-use isopod_spec::{AppName, HostVolume, Medium, PodSpec, RootfsAccess, Volume, VolumeKind, VolumeName};
+use isopod_spec::{
+    AppName, FailurePolicy, HostVolume, Medium, PodSpec, RootfsAccess, Volume, VolumeKind, VolumeName,
+};
 
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, HostUser, SourceKind};
@@ -46,6 +48,8 @@ pub struct PodPlan {
     pub qemu: Qemu,
     /// virtiofsd, where it is needed.
     pub virtiofsd: Option<VirtiofsdCommand>,
+    /// What one app's failure means for the others.
+    pub on_failure: FailurePolicy,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -203,6 +207,7 @@ impl Planner<'_> {
             guest,
             qemu,
             virtiofsd,
+            on_failure: self.spec.on_failure,
             notices,
         })
     }
@@ -281,7 +286,7 @@ impl Planner<'_> {
             });
             apps.push(AppPlan {
                 name: app.name.clone(),
-                unit: format!("{}.service", app.name),
+                unit: crate::units::app_unit(&app.name),
                 image,
                 process: decided.process.clone(),
                 mounts: decided.mounts.clone(),

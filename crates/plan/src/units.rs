@@ -11,7 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isopod_spec::{MountFlags, RestartPolicy, RootfsAccess, VolumeName};
+use isopod_spec::{AppName, MountFlags, RestartPolicy, RootfsAccess, VolumeName};
 
 use crate::guest_tree::{EntryKind, GuestTree};
 use crate::life::Life;
@@ -230,7 +230,7 @@ impl AppUnit<'_> {
     /// The service's name.
     #[must_use]
     pub fn unit(&self) -> String {
-        format!("{}.service", self.name)
+        app_unit(self.name)
     }
 
     /// The unit file.
@@ -251,10 +251,18 @@ impl AppUnit<'_> {
             // The agent is ready when it holds the pipes open.
             ("After", format!("{AGENT_UNIT} {mounts}")),
         ];
+        // The agent starts it when they have come so far; systemd stops them only when it has stopped.
+        let others = self.life.depends_on.iter();
+        let others = others.map(|dependency| ("After", app_unit(&dependency.app)));
         // The agent starts it anew, with delays of its own: systemd must not find that too often.
         let limit =
             (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
-        let unit = unit.into_iter().chain(limit).chain(self.assertions()?).collect();
+        let unit = unit
+            .into_iter()
+            .chain(others)
+            .chain(limit)
+            .chain(self.assertions()?)
+            .collect();
         Ok(UnitFile::default()
             .section("Unit", unit)
             .section("Service", self.service()?))
@@ -353,7 +361,9 @@ impl AppUnit<'_> {
             self.file()?.text(),
             0o644,
         );
-        want_at_boot(tree, &unit);
+        if self.life.depends_on.is_empty() {
+            want_at_boot(tree, &unit);
+        }
         for mount in &self.mounts {
             require(tree, &unit, &mount.name);
         }
@@ -374,6 +384,11 @@ impl AppUnit<'_> {
     }
 }
 
+/// The unit that runs an app.
+pub(crate) fn app_unit(app: &AppName) -> String {
+    format!("{app}.service")
+}
+
 /// `ExecStart=`: no variable is expanded (`:`), and the program keeps the name it was called by (`@`).
 fn exec_line(process: &crate::process::Process) -> String {
     let path = process.executable.to_string_lossy();
@@ -389,18 +404,18 @@ pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
     tree.symlink(&link, format!("../{unit}"));
 }
 
-/// Writes the units that every pod has: the target and the agent.
-pub fn write_common(tree: &mut GuestTree) {
+/// Writes the units that every pod has: the target and the agent. `held` are the apps' units that the agent starts.
+pub fn write_common<'a>(tree: &mut GuestTree, held: impl Iterator<Item = &'a str>) {
     let dir = Path::new(layout::UNIT_DIR);
-    let target = UnitFile::default().section(
-        "Unit",
-        vec![
-            ("Description", "The pod".into()),
-            ("DefaultDependencies", "no".into()),
-            // systemd isolates its default target, and tries a second way when it may not.
-            ("AllowIsolate", "yes".into()),
-        ],
-    );
+    let mut target = vec![
+        ("Description", "The pod".into()),
+        ("DefaultDependencies", "no".into()),
+        // systemd isolates its default target, and tries a second way when it may not.
+        ("AllowIsolate", "yes".into()),
+    ];
+    // It waits for none of them; systemd forgets how a unit ended that no other names.
+    target.extend(held.map(|unit| ("After", unit.to_owned())));
+    let target = UnitFile::default().section("Unit", target);
     tree.file(&dir.join("default.target"), target.text(), 0o644);
     let agent = UnitFile::default()
         .section(

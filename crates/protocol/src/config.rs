@@ -65,6 +65,29 @@ pub struct GuestApp {
     /// When it is started anew; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<GuestRestart>,
+    /// What must come before it: the agent starts it then. Without any, systemd starts it when the guest boots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<GuestDependency>,
+}
+
+/// An app that must have come so far before another starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestDependency {
+    /// Its position in [`GuestConfig::apps`].
+    pub app: u16,
+    /// How far it must have come.
+    pub condition: DependencyCondition,
+}
+
+/// How far an app must have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DependencyCondition {
+    /// It has started.
+    Started,
+    /// It has ended with exit status 0.
+    Succeeded,
 }
 
 /// When an app that has ended is started anew. The delay doubles from one restart to the next.

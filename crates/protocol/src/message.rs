@@ -183,7 +183,7 @@ pub enum FailureCause {
     Dependency {
         /// The unit that failed.
         unit: String,
-        /// systemd's word for it.
+        /// systemd's word for it, or how the app ended that should have come first.
         result: String,
         /// What the guest's log says about it.
         log: Vec<String>,

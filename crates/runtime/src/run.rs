@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use isopod_plan::PodPlan;
-use isopod_spec::AppName;
+use isopod_spec::{AppName, FailurePolicy};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
 use machine::Machine;
 use streams::{Sink, copy, feed};
@@ -292,6 +292,13 @@ impl<'a> Pod<'a> {
                     deadline = Some((Instant::now() + after, after));
                     continue;
                 }
+                // An app has failed, and the pod is to end with it.
+                () = std::future::ready(()), if stops == 0 && self.is_to_fail() => {
+                    stops = 1;
+                    let after = self.stop(stops, grace).await?;
+                    deadline = Some((Instant::now() + after, after));
+                    continue;
+                }
                 // Nobody reads what the apps write (`| head`): as if they had been asked to stop.
                 Some(()) = unread.recv(), if stops == 0 => {
                     stops = 1;
@@ -380,6 +387,13 @@ impl<'a> Pod<'a> {
             app.name,
             after.as_millis()
         );
+    }
+
+    /// Whether an app's failure ends the pod.
+    fn is_to_fail(&self) -> bool {
+        self.plan.on_failure == FailurePolicy::Stop
+            && self.first_failed.is_some()
+            && self.ends.iter().any(Option::is_none)
     }
 
     fn end(&mut self, app: usize, end: AppEnd) {

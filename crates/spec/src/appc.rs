@@ -76,7 +76,10 @@ struct MountPlaces {
 impl Places {
     fn of(&self, fault: &PodFault) -> Place {
         match fault {
-            PodFault::DoubledApp { app_index, .. } => self.apps[*app_index].name.clone(),
+            PodFault::DoubledApp { app_index, .. }
+            | PodFault::UnknownDependency { app_index, .. }
+            | PodFault::DependencyCycle { app_index, .. }
+            | PodFault::EndlessDependency { app_index, .. } => self.apps[*app_index].name.clone(),
             PodFault::DoubledVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
             PodFault::UnknownVolume {
                 app_index,

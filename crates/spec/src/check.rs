@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::words::{nearest, shown};
-use crate::{App, AppName, PodSpec, VolumeName};
+use crate::{App, AppName, DependencyCondition, PodSpec, RestartPolicy, VolumeName};
 
 /// A rule that a pod breaks. The indices are those of [`PodSpec`]'s lists.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,49 @@ pub enum PodFault {
         /// The second mount.
         mount_index: usize,
     },
+    /// An app depends on one that the pod does not have.
+    #[error("app `{app}` depends on app `{dependency}`, but the pod has no app of that name")]
+    UnknownDependency {
+        /// The app.
+        app: AppName,
+        /// The app that is missing.
+        dependency: AppName,
+        /// The app that was perhaps meant.
+        nearest: Option<AppName>,
+        /// Which app.
+        app_index: usize,
+    },
+    /// Apps wait for each other.
+    #[error("app {} depends on itself", in_a_circle(.apps))]
+    DependencyCycle {
+        /// The apps, each of which depends on the next, and the last on the first.
+        apps: Vec<AppName>,
+        /// Which is the first of them.
+        app_index: usize,
+    },
+    /// An app waits for the success of one that never ends.
+    #[error("app `{app}` waits for the success of app `{dependency}`, which is always started anew")]
+    EndlessDependency {
+        /// The app.
+        app: AppName,
+        /// The app that never ends.
+        dependency: AppName,
+        /// Which app.
+        app_index: usize,
+    },
+}
+
+/// Apps that depend on each other: "`a`, by way of `b`,".
+fn in_a_circle(apps: &[AppName]) -> String {
+    let name = |app: &AppName| format!("`{app}`");
+    match apps {
+        [] => String::new(),
+        [app] => name(app),
+        [app, others @ ..] => {
+            let others: Vec<String> = others.iter().map(name).collect();
+            format!("{}, by way of {},", name(app), others.join(" and "))
+        }
+    }
 }
 
 impl PodFault {
@@ -77,6 +120,13 @@ impl PodFault {
             Self::UnknownVolume {
                 nearest: Some(name), ..
             } => Some(format!("did you mean `{name}`?")),
+            Self::UnknownDependency {
+                nearest: Some(name), ..
+            } => Some(format!("did you mean `{name}`?")),
+            Self::DependencyCycle { .. } => Some("leave one of the dependencies out".to_owned()),
+            Self::EndlessDependency { .. } => {
+                Some("let it depend on its start, or restart that app on failure only".to_owned())
+            }
             Self::DoubledTarget { .. } => {
                 Some("mount one of them at another path, or leave it out".to_owned())
             }
@@ -108,7 +158,72 @@ pub fn check(pod: &PodSpec) -> Vec<PodFault> {
         }
         check_mounts(pod, app_index, app, &mut faults);
     }
+    check_dependencies(pod, &mut faults);
     faults
+}
+
+fn check_dependencies(pod: &PodSpec, faults: &mut Vec<PodFault>) {
+    for (app_index, app) in pod.apps.iter().enumerate() {
+        for dependency in &app.depends_on {
+            let name = &dependency.app;
+            let known = pod.apps.iter().find(|other| other.name == *name);
+            let Some(other) = known else {
+                let names = pod.apps.iter().map(|app| app.name.as_str());
+                faults.push(PodFault::UnknownDependency {
+                    app: app.name.clone(),
+                    dependency: name.clone(),
+                    nearest: nearest(name.as_str(), names).and_then(|name| AppName::new(name).ok()),
+                    app_index,
+                });
+                continue;
+            };
+            let succeeds = dependency.condition == DependencyCondition::Succeeded;
+            if succeeds && other.restart == RestartPolicy::Always {
+                faults.push(PodFault::EndlessDependency {
+                    app: app.name.clone(),
+                    dependency: name.clone(),
+                    app_index,
+                });
+            }
+        }
+    }
+    faults.extend(cycle(pod).map(|circle| PodFault::DependencyCycle {
+        apps: circle.iter().map(|&app| pod.apps[app].name.clone()).collect(),
+        app_index: circle[0],
+    }));
+}
+
+/// Apps that depend on each other in a circle, if there are any: each on the next, the last on the first.
+fn cycle(pod: &PodSpec) -> Option<Vec<usize>> {
+    let needs = |index: usize| {
+        let names = pod.apps[index]
+            .depends_on
+            .iter()
+            .map(|dependency| &dependency.app);
+        names.filter_map(|name| pod.apps.iter().position(|app| app.name == *name))
+    };
+    // What has no dependency left is taken away, again and again: what stays is in a circle or leads to one.
+    let mut left: HashSet<usize> = (0..pod.apps.len()).collect();
+    loop {
+        let stuck: HashSet<usize> = left
+            .iter()
+            .copied()
+            .filter(|&app| needs(app).any(|other| left.contains(&other)))
+            .collect();
+        if stuck.len() == left.len() {
+            break;
+        }
+        left = stuck;
+    }
+    let mut path = vec![*left.iter().min()?];
+    loop {
+        let last = *path.last()?;
+        let next = needs(last).find(|other| left.contains(other))?;
+        if let Some(start) = path.iter().position(|&app| app == next) {
+            return Some(path.split_off(start));
+        }
+        path.push(next);
+    }
 }
 
 fn check_mounts(pod: &PodSpec, app_index: usize, app: &App, faults: &mut Vec<PodFault>) {
@@ -157,6 +272,49 @@ pub fn clean(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A pod of apps with these names, each with the names of those that it depends on.
+    fn pod(apps: &[(&str, &[&str])]) -> PodSpec {
+        let name = |name: &str| AppName::new(name).unwrap();
+        let app = |(app, needs): &(&str, &[&str])| App {
+            depends_on: needs
+                .iter()
+                .map(|other| crate::Dependency {
+                    app: name(other),
+                    condition: DependencyCondition::Succeeded,
+                })
+                .collect(),
+            ..App::new(name(app), crate::ImageSource::Stored { id: None, name: None })
+        };
+        PodSpec::new(apps.iter().map(app).collect())
+    }
+
+    fn said(pod: &PodSpec) -> Vec<String> {
+        let with_hint = |fault: &PodFault| format!("{fault}; {}", fault.hint().unwrap_or_default());
+        check(pod).iter().map(with_hint).collect()
+    }
+
+    #[test]
+    fn dependencies_exist_end_and_do_not_run_in_circles() {
+        assert!(said(&pod(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])])).is_empty());
+        assert_eq!(
+            said(&pod(&[("web", &["dbb"]), ("db", &[])])),
+            ["app `web` depends on app `dbb`, but the pod has no app of that name; did you mean `db`?"]
+        );
+        assert_eq!(
+            said(&pod(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])])),
+            ["app `b`, by way of `c`, depends on itself; leave one of the dependencies out"]
+        );
+        assert_eq!(
+            said(&pod(&[("a", &["a"])])),
+            ["app `a` depends on itself; leave one of the dependencies out"]
+        );
+        let mut endless = pod(&[("a", &["b"]), ("b", &[])]);
+        endless.apps[1].restart = RestartPolicy::Always;
+        assert_eq!(said(&endless).len(), 1);
+        endless.apps[0].depends_on[0].condition = DependencyCondition::Started;
+        assert!(said(&endless).is_empty());
+    }
 
     #[test]
     fn cleans_lexically() {

@@ -19,7 +19,7 @@ mod scalar;
 mod volume;
 
 pub use bind::{Bind, read_bind};
-pub use life::read_restart;
+pub use life::{read_depends_on, read_restart};
 pub use mount::read_mount;
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,

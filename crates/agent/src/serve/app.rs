@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::order::{Standing, Success};
 use crate::pipes::{AppPipes, forward_input, forward_output};
 use crate::restart::Restarts;
 
@@ -17,6 +18,8 @@ use crate::restart::Restarts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Nothing,
+    /// Others must come before it: its unit was not started yet.
+    Held,
     Started,
     /// It has ended like this and is started anew.
     Waiting {
@@ -29,6 +32,10 @@ pub(super) enum Told {
 /// An app of a session.
 pub(super) struct App {
     pub(super) told: Told,
+    /// How far it is, for those that wait for it.
+    pub(super) standing: Standing,
+    /// How it ended for good, in words.
+    pub(super) end: Option<String>,
     /// Its restarts, where its policy has any.
     pub(super) restarts: Option<Restarts>,
     /// Since when it runs.
@@ -72,7 +79,13 @@ impl App {
             stdin_reader = Some(stdin.reader);
         }
         Ok(Self {
-            told: Told::Nothing,
+            told: if config.depends_on.is_empty() {
+                Told::Nothing
+            } else {
+                Told::Held
+            },
+            standing: Standing::default(),
+            end: None,
             restarts: config.restart.clone().map(Restarts::new),
             running_since: None,
             last_end: None,
@@ -87,6 +100,7 @@ impl App {
     /// Notes that it is executing.
     pub(super) fn started(&mut self) {
         self.told = Told::Started;
+        self.standing.started = true;
         self.running_since = Some(Instant::now());
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started anew opens it once more.
@@ -98,6 +112,11 @@ impl App {
     /// Ends an app: `last` is due when its output is out.
     pub(super) fn end(&mut self, last: GuestMessage) -> Later {
         self.told = Told::Ended;
+        let (success, words) = match &last {
+            GuestMessage::Exited { status, .. } => in_words(*status),
+            _ => (Success::No, "it did not start".to_owned()),
+        };
+        (self.standing.ended, self.end) = (Some(success), Some(words));
         self.stdin_reader = None;
         if let Some(input) = self.input.take() {
             input.abort();
@@ -110,5 +129,14 @@ impl App {
             }
             last
         })
+    }
+}
+
+/// Whether an end is a success, and what is said of it.
+fn in_words(status: ExitStatus) -> (Success, String) {
+    match status {
+        ExitStatus::Code(0) => (Success::Yes, "it exited with status 0".to_owned()),
+        ExitStatus::Code(code) => (Success::No, format!("it exited with status {code}")),
+        ExitStatus::Signal { signal, .. } => (Success::No, format!("it was killed by signal {signal}")),
     }
 }

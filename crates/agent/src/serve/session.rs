@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, Later, Told};
 use crate::appstate::{AppState, judge};
+use crate::order::dependents_first;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
 use crate::{chain, diagnosis, mountinfo, verify};
@@ -129,6 +130,7 @@ impl<M: Manager> Session<M> {
         }
         self.tell_all_ended().await?;
         loop {
+            self.start_held().await;
             let (kill_at, restart_at) = (self.kill_at, self.next_restart());
             tokio::select! {
                 unit = changes.recv() => match unit {
@@ -185,7 +187,10 @@ impl<M: Manager> Session<M> {
 
     /// Reports what is new about an app.
     async fn look_at(&mut self, app: usize) -> Result<(), SessionError> {
-        if matches!(self.apps[app].told, Told::Ended | Told::Waiting { .. }) {
+        if matches!(
+            self.apps[app].told,
+            Told::Held | Told::Ended | Told::Waiting { .. }
+        ) {
             return Ok(());
         }
         let config = &self.config.apps[app];
@@ -301,13 +306,13 @@ impl<M: Manager> Session<M> {
             .await
     }
 
-    /// Does something to the unit of each app that has not ended, in the order of declaration.
+    /// Does something to the unit of each app that has not ended, each before those that it depends on.
     async fn for_each_unit(
         &mut self,
         action: impl AsyncFn(&M, &str) -> Result<(), ManagerError>,
     ) -> Result<(), SessionError> {
-        for app in 0..self.apps.len() {
-            if self.apps[app].told != Told::Ended {
+        for app in dependents_first(&self.config.apps) {
+            if !matches!(self.apps[app].told, Told::Held | Told::Ended) {
                 let done = action(&self.manager, &self.config.apps[app].unit).await;
                 self.warn(done).await?;
             }

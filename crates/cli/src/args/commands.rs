@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
-use isopod_spec::{Accel, ShareTransport};
+use isopod_spec::{Accel, FailurePolicy, ShareTransport};
 
 use super::{Hypervisor, ListFormat, LogLevel, PlanFormat, Profile};
 
@@ -252,6 +252,12 @@ fn pod_flags() -> Vec<Arg> {
             .long("no-implicit-volumes")
             .action(ArgAction::SetTrue)
             .help("Refuse an image's mount point without a volume, rather than give it an empty one"),
+        value_flag("on-app-failure", "POLICY")
+            .value_parser(choice(&[
+                ("continue", FailurePolicy::Continue),
+                ("stop", FailurePolicy::Stop),
+            ]))
+            .help("When an app has failed for good, let the others run or stop them [default: continue]"),
         value_flag("stop-timeout", "SECONDS")
             .value_parser(value_parser!(u32))
             .help("How long the apps have to stop [default: 10]"),
@@ -319,6 +325,10 @@ fn app_flags() -> Vec<Arg> {
         raw("restart", "POLICY").help(
             "Start the app anew when it has ended: no, on-failure[:N] or always, after 100 ms, then twice as \
              long each time up to 5 minutes [default: no]",
+        ),
+        many("depends-on", "APP[=CONDITION]").help(
+            "Start the app when another has started (APP or APP=started) or has ended with status 0 \
+             (APP=succeeded); they stop in the reverse order",
         ),
         many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
         many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),

@@ -45,6 +45,7 @@ pub(super) fn read_run(
                 path: path.clone(),
                 machine,
                 implicit_volumes: implicit_volumes(matches),
+                on_failure: chosen(matches, "on-app-failure"),
             }
         }
         None => {
@@ -147,20 +148,24 @@ fn read_pod(
         mounts: faults.each(matches, "mount", flags::read_mount),
     };
     let mut apps = Vec::new();
+    let before = faults.0.len();
     for (index, group) in groups.iter().enumerate() {
         let place = if index == 0 { "to run" } else { "after `---`" };
         apps.extend(read_app(group, place, &mut draft, faults)?);
     }
+    let all_apps_read = faults.0.len() == before;
     let pod = PodSpec {
         volumes: draft.volumes,
         machine,
         implicit_volumes: implicit_volumes(matches),
+        on_failure: chosen(matches, "on-app-failure"),
         ..PodSpec::new(apps)
     };
     for fault in check::check(&pod) {
         match fault {
             // The volume that is missing may be the one that could not be read.
             PodFault::UnknownVolume { .. } if !all_volumes_read => {}
+            PodFault::UnknownDependency { .. } if !all_apps_read => {}
             PodFault::DoubledApp { name, .. } => faults.0.push(ArgFault::DoubledApp { name }),
             fault => faults.0.push(ArgFault::Pod(fault)),
         }
@@ -227,6 +232,7 @@ fn read_app(
     let restart = faults.one(&matches, "restart", flags::read_restart);
     Ok(Some(App {
         restart: restart.unwrap_or_default(),
+        depends_on: faults.each(&matches, "depends-on", flags::read_depends_on),
         overrides,
         mounts,
         rootfs,

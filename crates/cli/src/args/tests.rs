@@ -373,6 +373,7 @@ fn pod_manifests() {
         path: "pod.json".into(),
         machine,
         implicit_volumes: ImplicitVolumes::Create,
+        on_failure: FailurePolicy::Continue,
     };
     assert_eq!(
         cli.command,

@@ -1,10 +1,10 @@
-//! Flags that say how an app lives: `--restart`.
+//! Flags that say how an app lives: `--restart`, `--depends-on`.
 
 use std::ffi::OsStr;
 
 use super::{FlagFault, InvalidFlag, read_text};
-use crate::RestartPolicy;
 use crate::words::shown;
+use crate::{AppName, Dependency, DependencyCondition, RestartPolicy};
 
 /// Reads `--restart no|on-failure[:N]|always`, in docker's words. As with docker, `on-failure:0` has no limit.
 ///
@@ -50,6 +50,26 @@ pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
     }
 }
 
+/// Reads `--depends-on APP[=started|succeeded]`.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no app name, and for another condition.
+pub fn read_depends_on(text: &OsStr) -> Result<Dependency, InvalidFlag> {
+    const FLAG: &str = "--depends-on";
+    let word = read_text(FLAG, text)?;
+    let (app, condition) = word.split_once('=').unwrap_or((&word, "started"));
+    let condition = match condition {
+        "started" => DependencyCondition::Started,
+        "succeeded" => DependencyCondition::Succeeded,
+        other => {
+            let fault = FlagFault::value("APP", shown(other), "`started` or `succeeded`");
+            return Err(InvalidFlag::new(FLAG, text, fault));
+        }
+    };
+    let app = AppName::new(app).map_err(|error| InvalidFlag::new(FLAG, text, FlagFault::Name(error)))?;
+    Ok(Dependency { app, condition })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +85,23 @@ mod tests {
             ("on-failure:3", on_failure(Some(3))),
         ] {
             assert_eq!(read_restart(OsStr::new(text)), Ok(policy), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_dependencies() {
+        let read = |text| read_depends_on(OsStr::new(text));
+        let expected = |condition| {
+            Ok(Dependency {
+                app: AppName::new("db").unwrap(),
+                condition,
+            })
+        };
+        assert_eq!(read("db"), expected(DependencyCondition::Started));
+        assert_eq!(read("db=started"), expected(DependencyCondition::Started));
+        assert_eq!(read("db=succeeded"), expected(DependencyCondition::Succeeded));
+        for text in ["", "=started", "db=", "db=healthy", "D B"] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

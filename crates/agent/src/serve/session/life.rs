@@ -1,20 +1,84 @@
-//! The lives of an app one after another: what is done when it has ended and its policy starts it anew.
+//! The lives of an app: when it is started where others come first, and what is done when it has ended and its policy
+//! starts it anew.
 //!
 //! ```text
+//!   held ── the others have come so far ──> starting ──> running
+//!     └── one of them never will ──> ended
+//!
 //!   running ── ended, by the policy ──> waiting ── the delay has passed ──> starting ──> running
 //!                                          └── a stop ──> ended
 //! ```
 
-use isopod_protocol::message::{ExitStatus, GuestMessage};
+use isopod_protocol::message::{ExitStatus, FailureCause, GuestMessage};
 use tokio::time::Instant;
 
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
 use crate::chain;
+use crate::order::{self, Gate};
 use crate::serve::app::Told;
 use crate::systemd::Manager;
 
 impl<M: Manager> Session<M> {
+    /// Starts the apps that waited for others and need not any more, and ends those that would wait for ever.
+    pub(super) async fn start_held(&mut self) {
+        let mut changed = true;
+        while std::mem::take(&mut changed) {
+            for app in 0..self.apps.len() {
+                if self.apps[app].told != Told::Held {
+                    continue;
+                }
+                let standings: Vec<_> = self.apps.iter().map(|app| app.standing).collect();
+                let gate = order::gate(&self.config.apps[app].depends_on, &standings);
+                changed |= gate != Gate::Closed;
+                match gate {
+                    Gate::Closed => {}
+                    Gate::Open if self.stopping => {
+                        self.never_started(app, "the pod was stopped before".to_owned())
+                    }
+                    Gate::Open => self.start_first(app).await,
+                    Gate::Shut(other) => self.fail_for(app, other),
+                }
+            }
+        }
+    }
+
+    async fn start_first(&mut self, app: usize) {
+        self.apps[app].told = Told::Nothing;
+        if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
+            self.never_started(app, chain(&error));
+        }
+    }
+
+    /// Ends an app that cannot start because of another.
+    fn fail_for(&mut self, app: usize, other: usize) {
+        let config = self.config.apps.get(other);
+        let cause = FailureCause::Dependency {
+            unit: config.map(|config| config.unit.clone()).unwrap_or_default(),
+            result: self
+                .apps
+                .get(other)
+                .and_then(|app| app.end.clone())
+                .unwrap_or_default(),
+            log: Vec::new(),
+        };
+        self.fail(app, cause);
+    }
+
+    fn never_started(&mut self, app: usize, result: String) {
+        let unit = self.config.apps[app].unit.clone();
+        let log = Vec::new();
+        self.fail(app, FailureCause::Unit { unit, result, log });
+    }
+
+    fn fail(&mut self, app: usize, cause: FailureCause) {
+        let last = GuestMessage::Failed {
+            app: wire_index(app),
+            cause,
+        };
+        self.later.push(self.apps[app].end(last));
+    }
+
     /// When the next app is to be started anew.
     pub(super) fn next_restart(&self) -> Option<Instant> {
         let waiting = self.apps.iter().filter_map(|app| match app.told {

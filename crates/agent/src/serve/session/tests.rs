@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use isopod_protocol::config::{CONFIG_VERSION, GuestApp, GuestRestart, RestartAfter};
+use isopod_protocol::config::{
+    CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestRestart, RestartAfter,
+};
 use isopod_protocol::message::GuestStream;
 use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -523,5 +525,94 @@ fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
             status: FAILED,
         };
         assert_eq!(stage.hear().await, exited);
+    });
+}
+
+/// The second app waits for the first.
+fn second_waits(condition: DependencyCondition) -> impl Fn(&mut GuestApp) {
+    move |app| {
+        if app.name == "b" {
+            app.depends_on = vec![GuestDependency { app: 0, condition }];
+        }
+    }
+}
+
+#[test]
+fn an_app_starts_when_the_other_has_succeeded_and_stops_before_it() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Started)).await;
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { app: 0, .. }
+        ));
+        stage.asked("start b.service").await;
+        stage.change("b", running());
+        assert!(matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop a.service").await;
+        let asked = stage.puppet.asked.lock().unwrap().clone();
+        assert_eq!(asked, ["start b.service", "stop b.service", "stop a.service"]);
+    });
+}
+
+#[test]
+fn an_app_whose_dependency_failed_never_starts() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
+        stage.change("a", exited(3));
+        let mut heard = vec![stage.hear_past_greeting().await];
+        while heard.last() != Some(&GuestMessage::AllEnded) {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Dependency {
+            unit: "a.service".to_owned(),
+            result: "it exited with status 3".to_owned(),
+            log: Vec::new(),
+        };
+        assert!(
+            heard.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{heard:?}"
+        );
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_app_that_is_started_anew_has_not_failed_yet() {
+    on_stage(async || {
+        let change = |app: &mut GuestApp| {
+            second_waits(DependencyCondition::Succeeded)(app);
+            if app.name == "a" {
+                restarts(9)(app);
+            }
+        };
+        let mut stage = Stage::set_with(&["a", "b"], change).await;
+        stage.change("a", living(1, exited(3)));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.asked("start a.service").await;
+        stage.change("a", living(2, exited(0)));
+        stage.asked("start b.service").await;
+    });
+}
+
+#[test]
+fn a_stop_starts_nothing_more() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop a.service").await;
+        stage.change("a", exited(0));
+        while stage.hear().await != GuestMessage::AllEnded {}
+        assert_eq!(*stage.puppet.asked.lock().unwrap(), ["stop a.service"]);
     });
 }
