@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
+//! | `enter` | joins a running app and becomes a command there ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //!
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
@@ -16,8 +17,12 @@ use std::process::ExitCode;
 mod appstate;
 mod config;
 mod dbus;
+mod device;
 mod diagnosis;
 mod early;
+mod enter;
+mod environment;
+mod exec;
 mod init;
 mod kmsg;
 mod modules;
@@ -29,6 +34,7 @@ mod port;
 mod restart;
 mod serve;
 mod setup;
+mod stats;
 mod systemd;
 mod verify;
 
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         ["serve"] => {
             serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
         }
+        ["enter"] => enter::run(),
         _ => {
             say("isopod-agent: usage: isopod-agent serve");
             ExitCode::from(EX_USAGE)

@@ -2,19 +2,17 @@
 //! `/dev/virtio-ports`, so the port is found by its name in sysfs.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use isopod_protocol::PORT_NAME;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
+
+use crate::device::Device;
 
 /// Between two looks for a port, or for a host at its other end: short beside everything else in a boot.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -39,11 +37,7 @@ pub(crate) enum PortError {
 }
 
 /// The open port. Its end, reading nothing, means that the host has closed its side.
-///
-/// tokio's own types for pipes and sockets would not do: they take a read that fills less than it could for the last
-/// one before the next event, and one read of a port never gives more than one of its buffers, however many there are.
-#[derive(Debug)]
-pub(crate) struct Port(AsyncFd<File>);
+pub(crate) type Port = Device;
 
 /// Opens the agent's port and waits until the host has, too, however long that takes.
 pub(crate) async fn open() -> Result<Port, PortError> {
@@ -69,40 +63,7 @@ pub(crate) async fn open() -> Result<Port, PortError> {
     while !host_is_there(&file).map_err(PortError::Wait)? {
         sleep(LOOK_INTERVAL).await;
     }
-    // What is unsound about it is a type that changes its descriptor while it is registered; a file does not.
-    #[expect(deprecated, reason = "what replaces it is an unsafe function")]
-    AsyncFd::new(file).map(Port).map_err(PortError::Wait)
-}
-
-impl AsyncRead for Port {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.0.poll_read_ready(cx))?;
-            let read = guard.try_io(|file| file.get_ref().read(buf.initialize_unfilled()));
-            if let Ok(result) = read {
-                return Poll::Ready(result.map(|n| buf.advance(n)));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Port {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.0.poll_write_ready(cx))?;
-            if let Ok(result) = guard.try_io(|file| file.get_ref().write(buf)) {
-                return Poll::Ready(result);
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+    Device::new(file).map_err(PortError::Wait)
 }
 
 /// The device of the port named [`PORT_NAME`], once it is there: `/dev/vport0p1`.

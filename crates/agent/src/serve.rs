@@ -24,6 +24,7 @@ use session::{Session, SessionError};
 
 mod app;
 mod session;
+mod visits;
 
 /// Why the agent does not serve any more.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use crate::appstate::{Activity, ServiceState};
-use crate::dbus::{self, Args, Connection, DbusError, Decoder, FromWire, Job, Signal};
+use crate::dbus::{self, Args, Connection, DbusError, Decoder, EnvironmentFiles, FromWire, Job, Signal};
 
 /// systemd's private socket.
 const PRIVATE_SOCKET: &str = "/run/systemd/private";
@@ -64,6 +64,25 @@ pub(crate) struct UnitState {
     pub(crate) window_us: (u64, u64),
 }
 
+/// How an app's unit runs its processes: what a command that joins it needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnitProcess {
+    pub(crate) active: Activity,
+    /// `MainPID`; 0 where there is none.
+    pub(crate) main_pid: u32,
+    /// `ControlGroup`; empty where there is none.
+    pub(crate) cgroup: String,
+    /// `User`, `Group` and `SupplementaryGroups`, as the unit has them.
+    pub(crate) user: String,
+    pub(crate) group: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) working_dir: String,
+    /// `CapabilityBoundingSet`, a bit for each.
+    pub(crate) capabilities: u64,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) environment_files: Vec<String>,
+}
+
 /// What the agent asks of systemd.
 pub(crate) trait Manager {
     /// The state of an app's unit.
@@ -72,6 +91,10 @@ pub(crate) trait Manager {
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError>;
     /// Queues the unit's start.
     async fn start(&self, unit: &str) -> Result<(), ManagerError>;
+    /// How an app's unit runs its processes.
+    async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError>;
+    /// The cgroup of a unit; empty where it has none.
+    async fn cgroup(&self, unit: &str) -> Result<String, ManagerError>;
     /// Queues the unit's stop.
     async fn stop(&self, unit: &str) -> Result<(), ManagerError>;
     /// Sends a signal.
@@ -190,6 +213,48 @@ impl Manager for Systemd {
             Args::default().string(unit).string("replace"),
         )
         .await
+    }
+
+    async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError> {
+        let (
+            active,
+            main_pid,
+            cgroup,
+            user,
+            group,
+            groups,
+            working_dir,
+            capabilities,
+            no_new_privileges,
+            files,
+        ) = futures::try_join!(
+            self.get::<String>(unit, UNIT, "ActiveState"),
+            self.get::<u32>(unit, SERVICE, "MainPID"),
+            self.cgroup(unit),
+            self.get::<String>(unit, SERVICE, "User"),
+            self.get::<String>(unit, SERVICE, "Group"),
+            self.get::<Vec<String>>(unit, SERVICE, "SupplementaryGroups"),
+            self.get::<String>(unit, SERVICE, "WorkingDirectory"),
+            self.get::<u64>(unit, SERVICE, "CapabilityBoundingSet"),
+            self.get::<bool>(unit, SERVICE, "NoNewPrivileges"),
+            self.get::<EnvironmentFiles>(unit, SERVICE, "EnvironmentFiles"),
+        )?;
+        Ok(UnitProcess {
+            active: Activity::parse(&active),
+            main_pid,
+            cgroup,
+            user,
+            group,
+            groups,
+            working_dir,
+            capabilities,
+            no_new_privileges,
+            environment_files: files.0,
+        })
+    }
+
+    async fn cgroup(&self, unit: &str) -> Result<String, ManagerError> {
+        self.get(unit, SERVICE, "ControlGroup").await
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {

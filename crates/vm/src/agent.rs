@@ -20,7 +20,7 @@ use std::time::Duration;
 use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
 use isopod_protocol::message::{GuestMessage, HostMessage, HostStream};
-use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
+use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
 use isopod_spec::RestartPolicy;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
@@ -35,8 +35,8 @@ mod tests;
 use hearing::Hearing;
 pub use stdio::{Input, Output};
 
-pub use isopod_protocol::MAX_APPS;
 pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, SyncFailure};
+pub use isopod_protocol::{MAX_APPS, MAX_HOST_STREAMS};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
 const QUEUE: usize = 32;
@@ -226,7 +226,7 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
 
     let limits = Limits {
         incoming: Accept::Total(STREAMS_PER_APP * apps.len()),
-        outgoing: 1,
+        outgoing: 1 + MAX_HOST_STREAMS,
     };
     let (opener, incoming, driver) = mux::start(port, Side::Host, limits);
     let mut tasks = Tasks::default();
@@ -251,7 +251,7 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     tasks.spawn(write_control(writer, to_write));
     tasks.spawn(Hearing::new(apps, events).run(incoming, to_judge, driver, times));
     Ok((
-        Agent { commands },
+        Agent { commands, opener },
         Events {
             received,
             _tasks: tasks,
@@ -327,6 +327,7 @@ impl Ending {
 #[derive(Clone, Debug)]
 pub struct Agent {
     commands: mpsc::Sender<HostMessage>,
+    opener: Opener,
 }
 
 impl Agent {
@@ -356,6 +357,16 @@ impl Agent {
     /// [`AgentError::Ended`].
     pub async fn finish(&self) -> Result<(), AgentError> {
         self.say(HostMessage::Finish).await
+    }
+
+    /// Opens a stream to the agent: a command, statistics or a copy. What goes over it is between the agent and
+    /// whoever holds the other end; dropping it tells the agent that the client is gone.
+    ///
+    /// # Errors
+    /// [`OpenError::TooMany`] over [`MAX_HOST_STREAMS`] at once, and [`OpenError::Header`] for a header that no message
+    /// can hold; neither harms the conversation.
+    pub async fn open(&self, header: &HostStream) -> Result<MuxStream, OpenError> {
+        self.opener.open(header).await
     }
 
     async fn say(&self, message: HostMessage) -> Result<(), AgentError> {

@@ -39,6 +39,13 @@ impl FromWire for i32 {
     }
 }
 
+impl FromWire for u32 {
+    const SIGNATURE: &'static str = "u";
+    fn read(from: &mut Decoder<'_>) -> Option<Self> {
+        from.u32()
+    }
+}
+
 impl FromWire for bool {
     const SIGNATURE: &'static str = "b";
     fn read(from: &mut Decoder<'_>) -> Option<Self> {
@@ -85,6 +92,27 @@ impl FromWire for Job {
         let id = from.u32()?;
         from.string()?;
         Some(Self(id))
+    }
+}
+
+/// Paths, each with whether it may be missing: a service's `EnvironmentFiles`.
+#[derive(Debug)]
+pub(crate) struct EnvironmentFiles(pub(crate) Vec<String>);
+
+impl FromWire for EnvironmentFiles {
+    const SIGNATURE: &'static str = "a(sb)";
+    fn read(from: &mut Decoder<'_>) -> Option<Self> {
+        let bytes = usize::try_from(from.u32()?).ok()?;
+        // The padding before the first structure does not count.
+        from.align(8)?;
+        let end = from.at.checked_add(bytes)?;
+        let mut paths = Vec::new();
+        while from.at < end {
+            from.align(8)?;
+            paths.push(from.string()?);
+            from.u32()?;
+        }
+        Some(Self(paths))
     }
 }
 

@@ -7,7 +7,7 @@ use isopod_protocol::config::GuestMount;
 
 use super::*;
 use crate::appstate::ServiceState;
-use crate::systemd::Whom;
+use crate::systemd::{UnitProcess, Whom};
 
 /// A systemd of units that never change; one that is not listed is active.
 #[derive(Default)]
@@ -29,6 +29,14 @@ impl Still {
 }
 
 impl Manager for Still {
+    async fn process(&self, _: &str) -> Result<UnitProcess, ManagerError> {
+        Ok(UnitProcess::default())
+    }
+
+    async fn cgroup(&self, _: &str) -> Result<String, ManagerError> {
+        Ok(String::new())
+    }
+
     async fn service(&self, _: &str) -> Result<ServiceState, ManagerError> {
         Ok(ServiceState::default())
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::config::GuestConfig;
 use isopod_protocol::message::{
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, Later, Told};
+use super::visits::{self, Question};
 use crate::appstate::{AppState, judge};
 use crate::order::dependents_first;
 use crate::pipes::AppPipes;
@@ -60,6 +62,8 @@ pub(crate) struct Session<M> {
     manager: M,
     apps: Vec<App>,
     orders: mpsc::Receiver<Result<HostMessage, ReadMessageError>>,
+    /// What the streams that the host opened have to know.
+    questions: mpsc::Receiver<Question>,
     control: WriteHalf<MuxStream>,
     driver: JoinHandle<Result<(), MuxError>>,
     /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
@@ -82,7 +86,7 @@ impl<M: Manager> Session<M> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = Limits {
-            incoming: Accept::Total(1),
+            incoming: Accept::AtOnce(1 + MAX_HOST_STREAMS),
             outgoing: STREAMS_PER_APP * config.apps.len(),
         };
         let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);
@@ -99,7 +103,9 @@ impl<M: Manager> Session<M> {
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
+        let questions = visits::receive(incoming);
         Ok(Self {
+            questions,
             config,
             manager,
             apps,
@@ -141,6 +147,9 @@ impl<M: Manager> Session<M> {
                     Some(order) => self.obey(order.map_err(SessionError::Read)?).await?,
                     None => return self.host_gone().await,
                 },
+                Some(question) = self.questions.recv() => {
+                    visits::answer(&self.manager, &self.config.apps, question).await;
+                }
                 Some(message) = self.later.next() => {
                     self.say(&message).await?;
                     self.tell_all_ended().await?;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use super::*;
 use crate::appstate::{Activity, ServiceState};
 use crate::pipes;
-use crate::systemd::UnitState;
+use crate::systemd::{UnitProcess, UnitState};
 
 /// A systemd that is told what its units are, and remembers what it was asked to do.
 #[derive(Clone, Default)]
@@ -43,6 +43,18 @@ impl Manager for Puppet {
     async fn start(&self, unit: &str) -> Result<(), ManagerError> {
         self.asked.lock().unwrap().push(format!("start {unit}"));
         Ok(())
+    }
+
+    async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError> {
+        let states = self.states.lock().unwrap();
+        Ok(UnitProcess {
+            active: states.get(unit).map(|state| state.active).unwrap_or_default(),
+            ..UnitProcess::default()
+        })
+    }
+
+    async fn cgroup(&self, _: &str) -> Result<String, ManagerError> {
+        Ok(String::new())
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
@@ -142,7 +154,7 @@ impl Stage {
         tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
         let limits = Limits {
             incoming: Accept::Total(STREAMS_PER_APP * names.len()),
-            outgoing: 1,
+            outgoing: 1 + MAX_HOST_STREAMS,
         };
         let (opener, incoming, driver) = mux::start(host, Side::Host, limits);
         tokio::spawn(driver.run());

@@ -1,0 +1,325 @@
+//! The agent's side of an exec stream: starts the command through [`enter`](crate::enter), moves its standard streams,
+//! obeys the client, and sees to it that a command without a client ends.
+//!
+//! ```text
+//!   client ──> hear ── Stdin ──> queue (a window's worth) ──> feed ──> pipe or terminal
+//!               │ Resize, Signal: at once                       └── StdinTaken ──┐
+//!               └ the end: kill                  pipe or terminal ── Stdout... ──┴──> tell ──> client
+//! ```
+//!
+//! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind goes on
+//! in the app's cgroup, and nobody hears it.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus as ProcessStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use isopod_protocol::codec::{read_message, write_message};
+use isopod_protocol::exec::{
+    FromCommand, MAX_PIECE_BYTES, STATUS_FAILED, STDIN_WINDOW_BYTES, ToCommand, WindowSize,
+};
+use isopod_protocol::message::ExitStatus;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::chain;
+use crate::device::Device;
+use crate::enter::{self, Job, Report};
+use streams::{Sink, Source, Streams};
+
+mod streams;
+
+/// Messages to the client that wait for it.
+const QUEUE: usize = 4;
+
+/// The longest report of `enter`'s that is read.
+const MAX_REPORT_BYTES: u64 = 8 * 1024;
+
+/// How long a command may take to end when its terminal has gone.
+const HANGUP_GRACE: Duration = Duration::from_secs(5);
+
+/// What the command's standard streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A terminal of this size for all three.
+    Terminal(WindowSize),
+    /// Pipes.
+    Pipes {
+        /// Whether there is an input.
+        stdin: bool,
+    },
+}
+
+/// Why a command could not be started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("cannot make the command's standard streams")]
+    Streams(#[source] io::Error),
+    #[error("cannot encode what to do")]
+    Encode(#[source] serde_json::Error),
+    #[error("cannot start a process for the command")]
+    Spawn(#[source] io::Error),
+    #[error("cannot tell the new process what to do")]
+    Tell(#[source] io::Error),
+}
+
+/// Executes what `job` says by way of the agent's program, `agent`, and serves the client until it has ended.
+pub(crate) async fn run<S>(stream: S, agent: &Path, job: &Job, wanted: Wanted)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (reader, mut writer) = tokio::io::split(stream);
+    let started = match start(agent, job, wanted).await {
+        Ok(Ok(started)) => started,
+        Ok(Err(Report { status, text })) => return fail(&mut writer, status, text).await,
+        Err(error) => return fail(&mut writer, STATUS_FAILED, chain(&error)).await,
+    };
+    converse(reader, writer, started).await;
+}
+
+/// Tells the client that nothing was executed.
+pub(crate) async fn fail<W: AsyncWrite + Unpin>(writer: &mut W, status: u8, text: String) {
+    let _ = write_message(writer, &FromCommand::Failed { status, text }).await;
+    let _ = writer.shutdown().await;
+}
+
+/// A command that is executing.
+struct Started {
+    child: Child,
+    streams: Streams,
+}
+
+async fn start(agent: &Path, job: &Job, wanted: Wanted) -> Result<Result<Started, Report>, StartError> {
+    let (streams, theirs) = Streams::make(wanted).map_err(StartError::Streams)?;
+    let (mut child, report) = spawn(agent, job, theirs).await?;
+    match report {
+        None => Ok(Ok(Started { child, streams })),
+        Some(report) => {
+            let _ = child.wait().await;
+            Ok(Err(report))
+        }
+    }
+}
+
+/// Spawns `enter` with a job, and waits until it has done it or says why not: for a command, until it is executed.
+async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<(Child, Option<Report>), StartError> {
+    let job = serde_json::to_vec(job).map_err(StartError::Encode)?;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(StartError::Spawn)?;
+    ours.set_nonblocking(true).map_err(StartError::Spawn)?;
+    let mut socket = UnixStream::from_std(ours).map_err(StartError::Spawn)?;
+    let child = Command::new(agent)
+        .arg("enter")
+        .env_clear()
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(StartError::Spawn)?;
+    enter::send_fds(socket.as_fd(), &[fds[0].as_fd(), fds[1].as_fd(), fds[2].as_fd()])
+        .map_err(StartError::Tell)?;
+    drop(fds);
+    // What ends before it has read all says why.
+    if socket.write_all(&job).await.is_ok() {
+        let _ = socket.shutdown().await;
+    }
+    let mut report = Vec::new();
+    let _ = socket.take(MAX_REPORT_BYTES).read_to_end(&mut report).await;
+    Ok((child, Report::parse(&report)))
+}
+
+/// Serves the client until the command has ended or the client has.
+async fn converse<R, W>(reader: R, writer: W, started: Started)
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let Started { mut child, streams } = started;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let hangup = streams.master.is_some();
+    let (tell, told) = mpsc::channel(QUEUE);
+    let (ended, end) = watch::channel(false);
+    let (queue, queued) = mpsc::unbounded_channel();
+    let unread = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    let feeding = tasks.spawn(feed(streams.stdin, queued, unread.clone(), tell.clone()));
+    let hear = Hear {
+        queue: Some(queue),
+        unread,
+        master: streams.master,
+        group,
+        end: end.clone(),
+    };
+    let (gone, client_gone) = oneshot::channel();
+    tasks.spawn(async move {
+        hear.run(reader).await;
+        let _ = gone.send(());
+    });
+    let mut outputs = JoinSet::new();
+    if let Some(stderr) = streams.stderr {
+        outputs.spawn(forward(stderr, FromCommand::Stderr, tell.clone(), end.clone()));
+    }
+    outputs.spawn(forward(streams.stdout, FromCommand::Stdout, tell, end));
+
+    let life = async {
+        let status = child.wait().await;
+        ended.send_replace(true);
+        while outputs.join_next().await.is_some() {}
+        // It holds the last way to tell.
+        feeding.abort();
+        status
+    };
+    let ended = tokio::select! {
+        ended = async { tokio::join!(life, say(writer, told)) } => Some(ended),
+        _ = client_gone => None,
+    };
+    // Closes the terminal and the pipes.
+    drop((tasks, outputs));
+    match ended {
+        Some((status, Some(mut writer))) => {
+            let status = status.map_or(ExitStatus::Code(STATUS_FAILED.into()), exit_status);
+            let _ = write_message(&mut writer, &FromCommand::Exited(status)).await;
+            let _ = writer.shutdown().await;
+        }
+        Some((_, None)) => {}
+        None => end_command(&mut child, group, hangup).await,
+    }
+}
+
+/// Writes messages until nobody has one; gives the stream back where it still works.
+async fn say<W: AsyncWrite + Unpin>(mut writer: W, mut told: mpsc::Receiver<FromCommand>) -> Option<W> {
+    while let Some(message) = told.recv().await {
+        // A stream that does not work ends for the hearing side, too.
+        write_message(&mut writer, &message).await.ok()?;
+    }
+    Some(writer)
+}
+
+/// What hears the client.
+struct Hear {
+    /// Where input goes, until its end.
+    queue: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// The bytes in the queue.
+    unread: Arc<AtomicUsize>,
+    master: Option<Device>,
+    group: Option<Pid>,
+    end: watch::Receiver<bool>,
+}
+
+impl Hear {
+    /// Hears the client until it is gone, or says what it must not.
+    async fn run<R: AsyncRead + Unpin>(mut self, mut reader: R) {
+        while let Ok(Some(message)) = read_message(&mut reader).await {
+            match message {
+                ToCommand::Stdin(bytes) => {
+                    let unread = self.unread.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+                    if unread > STDIN_WINDOW_BYTES {
+                        return;
+                    }
+                    if let Some(queue) = &self.queue {
+                        let _ = queue.send(bytes);
+                    }
+                }
+                ToCommand::StdinEnd => self.queue = None,
+                ToCommand::Resize(size) => {
+                    if let Some(master) = &self.master {
+                        let _ = streams::resize(master, size);
+                    }
+                }
+                // After its end the number may be another's.
+                ToCommand::Signal(signal) if !*self.end.borrow() => send_signal(self.group, signal),
+                ToCommand::Signal(_) => {}
+            }
+        }
+    }
+}
+
+/// Sends a signal to the command and its children, as a terminal would; a number that is no signal goes to nobody.
+fn send_signal(group: Option<Pid>, signal: u8) {
+    if let (Some(group), Some(signal)) = (group, Signal::from_named_raw(signal.into())) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Gives the command its input, and tells how much of it went; what nobody reads is dropped.
+async fn feed(
+    mut stdin: Option<Sink>,
+    mut queued: mpsc::UnboundedReceiver<Vec<u8>>,
+    unread: Arc<AtomicUsize>,
+    tell: mpsc::Sender<FromCommand>,
+) {
+    while let Some(bytes) = queued.recv().await {
+        if let Some(pipe) = &mut stdin
+            && pipe.write_all(&bytes).await.is_err()
+        {
+            stdin = None;
+        }
+        unread.fetch_sub(bytes.len(), Ordering::Relaxed);
+        let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if tell.send(FromCommand::StdinTaken(taken)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends what comes out of `source` until its end, or until the command has ended and there is no more.
+async fn forward(
+    mut source: Source,
+    message: fn(Vec<u8>) -> FromCommand,
+    tell: mpsc::Sender<FromCommand>,
+    mut end: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; MAX_PIECE_BYTES];
+    loop {
+        let read = tokio::select! {
+            read = source.read(&mut buffer) => read,
+            _ = end.wait_for(|ended| *ended) => break,
+        };
+        match read {
+            Ok(n @ 1..) if tell.send(message(buffer[..n].to_vec())).await.is_ok() => {}
+            _ => return,
+        }
+    }
+    while let Some(n) = source.rest(&mut buffer).await {
+        if tell.send(message(buffer[..n].to_vec())).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn exit_status(status: ProcessStatus) -> ExitStatus {
+    match status.signal() {
+        Some(signal) => ExitStatus::Signal {
+            signal,
+            core: status.core_dumped(),
+        },
+        None => ExitStatus::Code(status.code().unwrap_or_default()),
+    }
+}
+
+/// Ends a command that has no client any more, and waits until it has ended: as a terminal that hangs up, or at once.
+async fn end_command(child: &mut Child, group: Option<Pid>, hangup: bool) {
+    if hangup {
+        for signal in [Signal::HUP, Signal::CONT] {
+            let _ = group.map(|group| kill_process_group(group, signal));
+        }
+        if timeout(HANGUP_GRACE, child.wait()).await.is_ok() {
+            return;
+        }
+    }
+    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    let _ = child.wait().await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! Commands in the world of a made-up app: a process with a mount namespace and root of its own. It takes root, and the
+//! agent's own program.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio as StdStdio;
+use std::time::Instant;
+
+use isopod_protocol::exec::{self, Answer, Answers, Client, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::time::sleep;
+
+use super::*;
+use crate::enter::{Action, Execute, Identity};
+
+/// A running app.
+struct App {
+    process: std::process::Child,
+    root: tempfile::TempDir,
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The agent's program, which cargo builds for the package's integration tests.
+fn agent() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(2).unwrap().join("isopod-agent")
+}
+
+/// Starts an app, or nothing where this user may not.
+fn app() -> Option<App> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for dir in ["usr", "proc", "dev", "etc", "tmp"] {
+        std::fs::create_dir(root.path().join(dir)).unwrap();
+    }
+    for dir in ["bin", "lib", "lib64", "sbin"] {
+        std::os::unix::fs::symlink(format!("usr/{dir}"), root.path().join(dir)).unwrap();
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(root.path(), mode(0o755)).unwrap();
+    std::fs::set_permissions(root.path().join("tmp"), mode(0o1777)).unwrap();
+    std::fs::write(root.path().join("etc/passwd"), "web:x:33:34::/srv/web:\n").unwrap();
+    std::fs::write(root.path().join("etc/group"), "adm:x:4:web\n").unwrap();
+    std::fs::write(root.path().join("etc/notes"), "").unwrap();
+    let script = "cd \"$1\" && mount --bind /usr usr && mount -t proc proc proc && mount --rbind /dev dev \
+                  && echo up && exec chroot . sleep 600";
+    let mut process = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(root.path())
+        .stdout(StdStdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut up).unwrap();
+    let app = App { process, root };
+    // Not before it has changed its root.
+    let exe = format!("/proc/{}/comm", app.process.id());
+    while std::fs::read_to_string(&exe).unwrap() != "sleep\n" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Some(app)
+}
+
+impl App {
+    fn job(&self, argv: &[&str], change: impl FnOnce(&mut Execute)) -> Job {
+        let env = BTreeMap::from([("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/root"), ("A", "b")]);
+        let mut execute = Execute {
+            argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
+            env: env
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            identity: Identity::default(),
+            user: None,
+            own_home: false,
+            working_dir: "/".to_owned(),
+            terminal: false,
+            capabilities: 0b1,
+            no_new_privileges: false,
+        };
+        change(&mut execute);
+        let pid = self.process.id().cast_signed();
+        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let cgroup = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        Job {
+            pid,
+            cgroup: cgroup.to_owned(),
+            action: Action::Execute(execute),
+        }
+    }
+}
+
+type Conversation = (
+    Client<WriteHalf<DuplexStream>>,
+    Answers<ReadHalf<DuplexStream>>,
+    tokio::task::JoinHandle<()>,
+);
+
+fn begin(job: Job, wanted: Wanted) -> Conversation {
+    let (host, guest) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(async move { run(guest, &agent(), &job, wanted).await });
+    let (client, answers) = exec::client(host);
+    (client, answers, serving)
+}
+
+const PIPES: Wanted = Wanted::Pipes { stdin: true };
+
+/// What came out, what came out as an error, and how it ended.
+async fn whole(mut answers: Answers<ReadHalf<DuplexStream>>) -> (String, String, Answer) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    loop {
+        match answers.next().await.unwrap() {
+            Answer::Stdout(bytes) => stdout.extend(bytes),
+            Answer::Stderr(bytes) => stderr.extend(bytes),
+            last => {
+                let text = |bytes| String::from_utf8(bytes).unwrap();
+                return (text(stdout), text(stderr), last);
+            }
+        }
+    }
+}
+
+async fn output(job: Job, wanted: Wanted) -> (String, String, Answer) {
+    let (client, answers, _serving) = begin(job, wanted);
+    client.end_stdin().await.unwrap();
+    whole(answers).await
+}
+
+fn on_stage(test: impl AsyncFnOnce(App)) {
+    let Some(app) = app() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(async { timeout(Duration::from_secs(60), test(app)).await })
+        .unwrap();
+}
+
+fn exited(code: i32) -> Answer {
+    Answer::Exited(ExitStatus::Code(code))
+}
+
+#[test]
+fn a_command_sees_the_apps_world_and_its_end_is_told() {
+    on_stage(async |app| {
+        std::fs::write(app.root.path().join("tmp/mark"), "here").unwrap();
+        let script = "cat /tmp/mark; echo $A >&2; pwd; exit 7";
+        let job = app.job(&["sh", "-c", script], |execute| {
+            execute.working_dir = "/etc".to_owned();
+        });
+        assert_eq!(
+            output(job, PIPES).await,
+            ("here/etc\n".into(), "b\n".into(), exited(7))
+        );
+
+        let job = app.job(&["sh", "-c", "kill -TERM $$"], |_| {});
+        let killed = ExitStatus::Signal {
+            signal: 15,
+            core: false,
+        };
+        assert_eq!(output(job, PIPES).await.2, Answer::Exited(killed));
+    });
+}
+
+#[test]
+fn what_cannot_be_executed_is_told_as_docker_does() {
+    on_stage(async |app| {
+        for (argv, dir, status) in [
+            (&["nowhere"][..], "/", STATUS_NOT_FOUND),
+            (&["/nowhere"], "/", STATUS_NOT_FOUND),
+            (&["/etc/notes"], "/", STATUS_NOT_EXECUTABLE),
+            (&["true"], "/nowhere", STATUS_NOT_EXECUTABLE),
+            (&[], "/", STATUS_FAILED),
+        ] {
+            let job = app.job(argv, |execute| execute.working_dir = dir.to_owned());
+            match output(job, PIPES).await.2 {
+                Answer::Failed { status: told, text } => {
+                    assert_eq!(told, status, "{argv:?}: {text}");
+                    assert!(
+                        text.starts_with("cannot ") || text.starts_with("there is"),
+                        "{text}"
+                    );
+                }
+                other => panic!("{argv:?}: {other:?}"),
+            }
+        }
+        let mut job = app.job(&["true"], |_| {});
+        job.cgroup = "/elsewhere".to_owned();
+        let text = "the app is not running".to_owned();
+        assert_eq!(
+            output(job, PIPES).await.2,
+            Answer::Failed {
+                status: STATUS_FAILED,
+                text
+            }
+        );
+    });
+}
+
+#[test]
+fn the_user_is_the_apps_or_whom_the_app_knows() {
+    on_stage(async |app| {
+        let script = "id -u; id -g; id -G; echo $HOME; grep -E 'CapBnd|CapEff' /proc/self/status; umask";
+        let job = app.job(&["sh", "-c", script], |_| {});
+        let all = "CapEff:\t0000000000000001\nCapBnd:\t0000000000000001\n0022\n";
+        assert_eq!(output(job, PIPES).await.0, format!("0\n0\n0\n/root\n{all}"));
+
+        let job = app.job(&["sh", "-c", script], |execute| {
+            execute.user = Some("web".to_owned());
+        });
+        let none = "CapEff:\t0000000000000000\nCapBnd:\t0000000000000001\n0022\n";
+        assert_eq!(
+            output(job, PIPES).await.0,
+            format!("33\n34\n34 4\n/srv/web\n{none}")
+        );
+
+        let job = app.job(&["sh", "-c", "echo again >/dev/stdout; id -u"], |execute| {
+            execute.identity.uid = 77;
+        });
+        assert_eq!(output(job, PIPES).await.0, "again\n77\n");
+
+        let job = app.job(&["true"], |execute| execute.user = Some("nobody".to_owned()));
+        let text = "the app's /etc/passwd has no user `nobody`".to_owned();
+        assert_eq!(
+            output(job, PIPES).await.2,
+            Answer::Failed {
+                status: STATUS_FAILED,
+                text
+            }
+        );
+    });
+}
+
+#[test]
+fn input_goes_through_whole_and_none_is_none() {
+    on_stage(async |app| {
+        let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| b'a' + (n % 26) as u8).collect();
+        let (client, answers, serving) = begin(app.job(&["cat"], |_| {}), PIPES);
+        let input = bytes.clone();
+        let feeding = tokio::spawn(async move {
+            client.stdin(&input).await.unwrap();
+            client.end_stdin().await.unwrap();
+        });
+        let (stdout, _, last) = whole(answers).await;
+        assert!(stdout.as_bytes() == bytes, "{} bytes", stdout.len());
+        assert_eq!(last, exited(0));
+        feeding.await.unwrap();
+        serving.await.unwrap();
+
+        let (_client, answers, _serving) = begin(app.job(&["cat"], |_| {}), Wanted::Pipes { stdin: false });
+        assert_eq!(whole(answers).await.2, exited(0));
+    });
+}
+
+#[test]
+fn a_signal_passes_input_that_nobody_reads() {
+    on_stage(async |app| {
+        let script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done";
+        let (client, mut answers, _serving) = begin(app.job(&["sh", "-c", script], |_| {}), PIPES);
+        assert_eq!(answers.next().await.unwrap(), Answer::Stdout(b"ready\n".to_vec()));
+        let speaker = client.clone();
+        let stuck = tokio::spawn(async move { speaker.stdin(&vec![0; 1 << 20]).await });
+        sleep(Duration::from_millis(100)).await;
+        assert!(!stuck.is_finished());
+        client.signal(2).await.unwrap();
+        let (stdout, _, last) = whole(answers).await;
+        assert_eq!((&*stdout, last), ("caught\n", exited(3)));
+        stuck.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_terminal_has_a_size_and_keys() {
+    on_stage(async |app| {
+        let wanted = Wanted::Terminal(WindowSize { rows: 33, cols: 99 });
+        let script = "stty size; tty; read line; stty size; echo \"<$line>\"; sleep 600";
+        let job = app.job(&["sh", "-c", script], |execute| execute.terminal = true);
+        let (client, mut answers, _serving) = begin(job, wanted);
+        let mut seen = String::new();
+        let mut until = async |word: &str| {
+            while !seen.contains(word) {
+                match answers.next().await.unwrap() {
+                    Answer::Stdout(bytes) => seen.push_str(&String::from_utf8(bytes).unwrap()),
+                    other => panic!("{other:?} after {seen}"),
+                }
+            }
+        };
+        until("/dev/pts/").await;
+        client.resize(WindowSize { rows: 44, cols: 111 }).await.unwrap();
+        client.stdin(b"typed\n").await.unwrap();
+        until("<typed>").await;
+        // A shell that is just about to fork misses one.
+        let typing = tokio::spawn(async move {
+            while client.stdin(b"\x03").await.is_ok() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let interrupted = ExitStatus::Signal {
+            signal: 2,
+            core: false,
+        };
+        assert_eq!(whole(answers).await.2, Answer::Exited(interrupted));
+        typing.abort();
+        assert!(
+            seen.starts_with("33 99\r\n") && seen.contains("44 111\r\n"),
+            "{seen}"
+        );
+
+        // All that it wrote last is there.
+        let job = app.job(&["seq", "5000"], |execute| execute.terminal = true);
+        let (stdout, _, last) = output(job, wanted).await;
+        assert_eq!((stdout.lines().last(), last), (Some("5000"), exited(0)));
+    });
+}
+
+#[test]
+fn a_client_that_is_gone_takes_its_command_along() {
+    on_stage(async |app| {
+        for terminal in [false, true] {
+            let script = "sleep 601 & echo $$ $!; wait";
+            let job = app.job(&["sh", "-c", script], |execute| execute.terminal = terminal);
+            let wanted = if terminal {
+                Wanted::Terminal(WindowSize { rows: 24, cols: 80 })
+            } else {
+                PIPES
+            };
+            let (client, mut answers, serving) = begin(job, wanted);
+            let Answer::Stdout(pids) = answers.next().await.unwrap() else {
+                panic!("no PIDs")
+            };
+            let began = Instant::now();
+            drop((client, answers));
+            serving.await.unwrap();
+            assert!(began.elapsed() < HANGUP_GRACE);
+            for pid in String::from_utf8(pids).unwrap().split_whitespace() {
+                let stat = format!("/proc/{pid}/stat");
+                while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_command_that_leaves_a_process_behind_has_ended() {
+    on_stage(async |app| {
+        let job = app.job(&["sh", "-c", "sleep 3 & echo done"], |_| {});
+        let began = Instant::now();
+        assert_eq!(
+            output(job, PIPES).await,
+            ("done\n".into(), String::new(), exited(0))
+        );
+        assert!(began.elapsed() < Duration::from_secs(3));
+    });
+}

@@ -1,0 +1,187 @@
+//! The streams that the host opens while a session goes on: commands, statistics, copies. Each is a task of its own, so
+//! that one which stalls holds up no other and not the session; what a task has to know of an app's unit it asks the
+//! session, which alone speaks to systemd.
+
+use std::path::Path;
+
+use isopod_protocol::MAX_HOST_STREAMS;
+use isopod_protocol::codec::{read_message, write_message};
+use isopod_protocol::config::GuestApp;
+use isopod_protocol::copy::Frame;
+use isopod_protocol::exec::{Request, STATUS_FAILED};
+use isopod_protocol::message::{AppIndex, HostStream};
+use isopod_protocol::mux::{Incoming, MuxStream};
+use isopod_protocol::stats::Stats;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::appstate::Activity;
+use crate::enter::{Action, Execute, Identity, Job};
+use crate::exec::{self, Wanted};
+use crate::systemd::{Manager, UnitProcess};
+use crate::{chain, environment, stats};
+
+/// The agent's own program.
+const SELF: &str = "/proc/self/exe";
+
+/// Questions that wait for the session.
+const QUESTIONS: usize = 8;
+
+/// What a task asks the session.
+pub(super) enum Question {
+    /// How an app's unit runs.
+    Process(AppIndex, oneshot::Sender<Result<UnitProcess, String>>),
+    /// The cgroup of each app, empty where it has none.
+    Cgroups(oneshot::Sender<Vec<String>>),
+}
+
+/// Serves the host's streams from now on; the questions are for the session to answer.
+pub(super) fn receive(mut incoming: Incoming) -> mpsc::Receiver<Question> {
+    let (ask, asked) = mpsc::channel(QUESTIONS);
+    tokio::spawn(async move {
+        let mut visits = JoinSet::new();
+        while let Some(stream) = incoming.next().await {
+            while visits.try_join_next().is_some() {}
+            // One too many is reset: the host's own count keeps it from that.
+            if visits.len() < MAX_HOST_STREAMS {
+                visits.spawn(visit(stream, Session(ask.clone())));
+            }
+        }
+    });
+    asked
+}
+
+/// Answers a task's question.
+pub(super) async fn answer(manager: &impl Manager, apps: &[GuestApp], question: Question) {
+    match question {
+        Question::Process(app, reply) => {
+            let process = match apps.get(usize::from(app)) {
+                Some(app) => manager.process(&app.unit).await.map_err(|error| chain(&error)),
+                None => Err(format!("there is no app {app}")),
+            };
+            let _ = reply.send(process);
+        }
+        Question::Cgroups(reply) => {
+            let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
+            let cgroups = futures::future::join_all(cgroups).await;
+            let _ = reply.send(cgroups.into_iter().map(Result::unwrap_or_default).collect());
+        }
+    }
+}
+
+async fn visit(mut stream: MuxStream, session: Session) {
+    match read_message(&mut stream).await {
+        Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
+        Ok(Some(HostStream::Stats)) => tell_stats(stream, &session).await,
+        Ok(Some(HostStream::CopyOut { .. } | HostStream::CopyIn { .. })) => {
+            let text = "this agent copies no files".to_owned();
+            let _ = write_message(&mut stream, &Frame::Failed { text }).await;
+            let _ = stream.shutdown().await;
+        }
+        // A second control stream, or a host that is gone: dropping the stream resets it.
+        Ok(Some(HostStream::Control) | None) | Err(_) => {}
+    }
+}
+
+async fn execute(mut stream: MuxStream, session: &Session, request: Request) {
+    let wanted = match request.terminal {
+        Some(size) => Wanted::Terminal(size),
+        None => Wanted::Pipes { stdin: request.stdin },
+    };
+    let process = session.process(request.app).await;
+    match process.and_then(|process| command_of(process, request)) {
+        Ok(job) => exec::run(stream, Path::new(SELF), &job, wanted).await,
+        Err(text) => exec::fail(&mut stream, STATUS_FAILED, text).await,
+    }
+}
+
+/// What `enter` is to do for a command.
+fn command_of(process: UnitProcess, request: Request) -> Result<Job, String> {
+    let variables = process.environment_files.iter().map(|path| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|error| format!("cannot read the app's environment `{path}`: {error}"))
+    });
+    let variables = variables.collect::<Result<String, String>>()?;
+    let own_home = request.env.iter().any(|(name, _)| name == "HOME");
+    let env = environment::of_command(
+        environment::parse(&variables),
+        request.env,
+        request.terminal.is_some(),
+    );
+    let env = env.map_err(|name| format!("`{}` is no name of a variable", name.escape_debug()))?;
+    let number = |id: &str| if id.is_empty() { Some(0) } else { id.parse().ok() };
+    let identity = || {
+        Some(Identity {
+            uid: number(&process.user)?,
+            gid: number(&process.group)?,
+            groups: process
+                .groups
+                .iter()
+                .map(|id| number(id))
+                .collect::<Option<_>>()?,
+        })
+    };
+    let start = Some(process.working_dir.trim_start_matches('!')).filter(|dir| !dir.is_empty());
+    let execute = Execute {
+        argv: request.argv,
+        env,
+        identity: identity().ok_or("the app's unit names its user by no number")?,
+        user: request.user.filter(|user| !user.is_empty()),
+        own_home,
+        working_dir: request
+            .working_dir
+            .unwrap_or_else(|| start.unwrap_or("/").to_owned()),
+        terminal: request.terminal.is_some(),
+        capabilities: process.capabilities,
+        no_new_privileges: process.no_new_privileges,
+    };
+    Ok(Job {
+        pid: process.main_pid.cast_signed(),
+        cgroup: process.cgroup,
+        action: Action::Execute(execute),
+    })
+}
+
+async fn tell_stats(mut stream: MuxStream, session: &Session) {
+    let Some(cgroups) = session.cgroups().await else {
+        return;
+    };
+    let read = tokio::task::spawn_blocking(move || Stats {
+        guest: stats::guest(Path::new("/proc")),
+        apps: cgroups
+            .iter()
+            .map(|cgroup| stats::app(Path::new(stats::CGROUPS), cgroup))
+            .collect(),
+    });
+    if let Ok(stats) = read.await {
+        let _ = write_message(&mut stream, &stats).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// Asks the session.
+struct Session(mpsc::Sender<Question>);
+
+impl Session {
+    /// How the unit of an app that runs does so.
+    async fn process(&self, app: AppIndex) -> Result<UnitProcess, String> {
+        let ended = || "the session has ended".to_owned();
+        let (reply, process) = oneshot::channel();
+        let asked = self.0.send(Question::Process(app, reply)).await;
+        asked.map_err(|_| ended())?;
+        let process = process.await.map_err(|_| ended())??;
+        // One that is on its way up may be there already: what is not will be found out.
+        let up = matches!(process.active, Activity::Active | Activity::Changing);
+        if !up || process.main_pid == 0 {
+            return Err("the app is not running".to_owned());
+        }
+        Ok(process)
+    }
+
+    async fn cgroups(&self) -> Option<Vec<String>> {
+        let (reply, cgroups) = oneshot::channel();
+        self.0.send(Question::Cgroups(reply)).await.ok()?;
+        cgroups.await.ok()
+    }
+}
