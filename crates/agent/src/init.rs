@@ -1,5 +1,5 @@
 //! Process 1, for the few milliseconds before systemd is: loads the modules without which nothing of the pod could be
-//! mounted, mounts the apps' root filesystems, then executes systemd in its own place with the arguments and
+//! mounted, mounts the apps' root filesystems and what systemd's mount units ask for, then executes systemd in its own place with the arguments and
 //! environment that the kernel gave.
 //!
 //! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
@@ -13,12 +13,17 @@ use std::process::Command;
 
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{chain, config, early, log, modules, setup};
+use crate::{chain, config, early, log, modules, mount, setup};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Where units are: a search through the dozen directories of systemd's own path takes tens of milliseconds.
 const UNIT_PATH: &str = "/usr/lib/systemd/system";
+
+/// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
+/// machine needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
+/// and the mounts as private as they are.
+const CONTAINER: &str = "isopod";
 
 /// The word on the kernel's command line that asks for a sign of life and nothing else.
 const PROBE: &str = "isopod.probe";
@@ -60,8 +65,9 @@ fn become_systemd() -> Result<Infallible, InitError> {
             for error in modules::load(Path::new(modules::MODULES_DIR), &config.modules) {
                 log(&chain(&error));
             }
-            if let Err(error) = early::mount_all(&config.early_mounts) {
-                log(&chain(&error));
+            match early::mount_all(&config.early_mounts) {
+                Ok(()) => mount::ahead(&config.mounts_ahead),
+                Err(error) => log(&chain(&error)),
             }
         }
         Err(error) => log(&chain(&error)),
@@ -74,6 +80,7 @@ fn become_systemd() -> Result<Infallible, InitError> {
             .arg0(name)
             .args(args)
             .env("SYSTEMD_UNIT_PATH", UNIT_PATH)
+            .env("container", CONTAINER)
             .exec(),
     ))
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use isopod_protocol::config::MountAhead;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
@@ -53,7 +54,27 @@ struct Request {
 
 /// `mount`, with its arguments.
 pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
-    let request = read(args)?;
+    make(&read(args)?)
+}
+
+/// Makes the mounts of systemd's units before systemd begins, up to the first that cannot be made: that one and what
+/// follows, which may lie in it, is left to systemd, whose units say what is wrong.
+pub(crate) fn ahead(mounts: &[MountAhead]) {
+    let _ = mounts.iter().try_for_each(|mount| {
+        let options = (!mount.options.is_empty()).then_some(["-o", mount.options.as_str()]);
+        let words = [
+            mount.source.as_str(),
+            mount.mount_point.as_str(),
+            "-t",
+            mount.fs_type.as_str(),
+        ];
+        let words: Vec<&str> = words.into_iter().chain(options.into_iter().flatten()).collect();
+        self::mount(&words)
+    });
+}
+
+/// Mounts as asked, or leaves nothing behind.
+fn make(request: &Request) -> Result<(), MountError> {
     let failed = |source: io::Error| MountError::Mount {
         source_name: request.source.clone(),
         at: request.at.clone(),
@@ -75,6 +96,18 @@ pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
         )
         .map_err(|e| failed(e.into()))?;
     }
+    finish(request).inspect_err(|_| {
+        let _ = rustix::mount::unmount(&request.at, UnmountFlags::NOFOLLOW);
+    })
+}
+
+/// Gives a mount that is there what the call that made it could not.
+fn finish(request: &Request) -> Result<(), MountError> {
+    let failed = |source: io::Error| MountError::Mount {
+        source_name: request.source.clone(),
+        at: request.at.clone(),
+        source,
+    };
     // What is at the path now is the new mount, which no process uses before its unit is active.
     let mounted = reach(&request.at)?;
     if request.bind && !request.flags.is_empty() {

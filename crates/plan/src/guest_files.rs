@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
+use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount, MountAhead};
 use isopod_spec::{Volume, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
@@ -13,7 +13,7 @@ use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::machine::{Sharing, Transport};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::plan::{AppPlan, ROOT_DIRECTORIES};
-use crate::profile::Profile;
+use crate::profile::{Profile, ReadOnlyStrategy};
 use crate::units::{self, AppUnit, MountUnit};
 use crate::volumes::{VolumeMount, VolumeTable};
 use crate::{layout, unit, unit_name};
@@ -229,6 +229,7 @@ pub(crate) fn guest_config(
     early_mounts: &[EarlyMount],
     mounts: &[MountUnit],
     sharing: Option<&Sharing>,
+    profile: &Profile,
 ) -> GuestConfig {
     let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
         .map(str::to_owned)
@@ -281,9 +282,26 @@ pub(crate) fn guest_config(
         hostname: apps.first().map(|app| app.name.to_string()).unwrap_or_default(),
         modules,
         early_mounts: early_mounts.to_vec(),
+        mounts_ahead: mounts_ahead(mounts, profile),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),
     }
+}
+
+/// The mounts for the agent to make before systemd begins, in the units' order, parents first. None under a profile
+/// whose mounts are finished by other units.
+fn mounts_ahead(mounts: &[MountUnit], profile: &Profile) -> Vec<MountAhead> {
+    if profile.read_only == ReadOnlyStrategy::RemountService {
+        return Vec::new();
+    }
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let ahead = mounts.iter().map(|mount| MountAhead {
+        source: text(&mount.what),
+        mount_point: text(&mount.place),
+        fs_type: mount.fs_type.clone(),
+        options: mount.options.join(","),
+    });
+    ahead.collect()
 }
 
 fn guest_root(mount: &EarlyMount) -> GuestMount {

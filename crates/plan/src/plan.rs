@@ -40,7 +40,7 @@ pub struct PodPlan {
     pub disk_volumes: Vec<DiskVolume>,
     /// The mounts that are there before systemd: images and roots.
     pub early_mounts: Vec<EarlyMount>,
-    /// The mounts that systemd makes in the guest.
+    /// The mount units of the guest.
     pub mounts: Vec<MountUnit>,
     /// The pod's own part of the guest.
     pub guest: GuestTree,
@@ -179,7 +179,8 @@ impl Planner<'_> {
             &disks,
         );
         let qemu = qemu.map_err(|fault| vec![fault])?;
-        let config = guest_files::guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
+        let config =
+            guest_files::guest_config(&apps, &early_mounts, &mounts, sharing.as_ref(), &self.profile);
         let mut guest =
             guest_files::guest_tree(self.table, self.facts, &self.profile, &apps, &mounts, &config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {

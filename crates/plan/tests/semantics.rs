@@ -610,6 +610,33 @@ fn a_read_only_root_is_never_writable_for_the_app() {
 }
 
 #[test]
+fn what_the_mount_units_say_is_mounted_ahead_of_them_in_their_order() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv"), host("in", "/in")];
+    pod.apps[0].mounts = vec![mount("in", "/d/in"), mount("data", "/d")];
+    let made = planned(&pod, &[]);
+    let EntryKind::File(json) = &made.guest.entries[Path::new("/isopod/pod.json")].kind else {
+        panic!("no configuration");
+    };
+    let config: isopod_protocol::config::GuestConfig = serde_json::from_slice(json).unwrap();
+    let ahead = config.mounts_ahead.iter();
+    let ahead: Vec<_> = ahead
+        .map(|m| (m.mount_point.as_str(), m.options.as_str()))
+        .collect();
+    let root = "/opt/stage2/web/rootfs";
+    assert_eq!(
+        ahead,
+        [
+            ("/mnt", "private"),
+            (&format!("{root}/d"), "bind,private"),
+            (&format!("{root}/d/in"), "bind,private"),
+        ]
+    );
+    let units: Vec<_> = made.mounts.iter().map(|m| m.place.to_str().unwrap()).collect();
+    assert_eq!(units, ahead.iter().map(|(place, _)| *place).collect::<Vec<_>>());
+}
+
+#[test]
 fn virtiofsds_of_both_kinds_are_told_what_they_understand() {
     let mut pod = pod();
     pod.volumes = vec![host("data", "/srv")];

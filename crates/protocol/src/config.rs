@@ -20,6 +20,9 @@ pub struct GuestConfig {
     pub modules: Vec<String>,
     /// What is mounted before systemd begins, in this order: every app's root filesystem.
     pub early_mounts: Vec<EarlyMount>,
+    /// The mounts of systemd's mount units, parents first, which the agent makes ahead of it: a unit whose mount is there
+    /// already is active without a process. Whatever is not there when systemd begins, systemd mounts.
+    pub mounts_ahead: Vec<MountAhead>,
     /// Mount points of file systems whose data lives on the host: written back before the machine ends.
     pub shares: Vec<String>,
     /// The apps, in the order of declaration.
@@ -41,6 +44,20 @@ pub struct EarlyMount {
     pub options: String,
     /// Whether it is read-only.
     pub read_only: bool,
+}
+
+/// A mount unit's mount, in the unit's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct MountAhead {
+    /// `What=`.
+    pub source: String,
+    /// `Where=`.
+    pub mount_point: String,
+    /// `Type=`.
+    pub fs_type: String,
+    /// `Options=`.
+    pub options: String,
 }
 
 /// An app, as the agent sees it.

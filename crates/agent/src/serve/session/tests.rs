@@ -139,6 +139,7 @@ impl Stage {
             hostname: "pod".to_owned(),
             modules: Vec::new(),
             early_mounts: Vec::new(),
+            mounts_ahead: Vec::new(),
             shares,
             apps,
         };
