@@ -4,7 +4,8 @@
 //! whatever is looked at is recorded ([`survey`]), and once on that record, by [`crate::plan`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 
@@ -18,7 +19,7 @@ use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable
 /// What is decided of an app.
 pub(crate) struct Decided {
     /// Its mounts, parents first.
-    pub mounts: Vec<VolumeMount>,
+    pub mounts: Arc<[VolumeMount]>,
     /// What it executes.
     pub process: Process,
 }
@@ -79,14 +80,17 @@ pub(crate) fn decide(
                 m.target.display()
             )
         }));
-        let placed: HashMap<PathBuf, VolumeMount> =
+        let placed: HashMap<Arc<Path>, VolumeMount> =
             mounts.iter().map(|m| (m.place.clone(), m.clone())).collect();
         let view = View {
             roots,
             mounts: &placed,
         };
         match process::process_of(app, app_facts, &config, &view, notices) {
-            Ok(process) => decided.push(Decided { mounts, process }),
+            Ok(process) => decided.push(Decided {
+                mounts: mounts.into(),
+                process,
+            }),
             Err(found) => faults.extend(found),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! `docs/plan.schema.json` is made from these types.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::facts::SourceKind;
-use crate::guest_tree::{EntryKind, GuestTree};
+use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::life;
 use crate::machine::{PCI_SLOTS, SharedVolume};
 use crate::plan::{AppPlan, PodPlan};
@@ -393,8 +394,8 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
 fn app_mount(mount: &VolumeMount, root: &Path, read_only_on_host: bool) -> AppMount {
     AppMount {
         volume: mount.volume.to_string(),
-        target: Text::new(&mount.target),
-        place: Text::new(&mount.place),
+        target: Text::new(&*mount.target),
+        place: Text::new(&*mount.place),
         unit: crate::unit_name::for_path(&crate::path::below(root, &mount.place), ".mount"),
         sub_path: (!mount.sub_path.as_os_str().is_empty()).then(|| Text::new(&mount.sub_path)),
         read_only: match (mount.read_only, read_only_on_host) {
@@ -472,13 +473,13 @@ fn early_mount_of(mount: &isopod_protocol::config::EarlyMount) -> EarlyMount {
 
 fn mount_of(mount: &MountUnit) -> Mount {
     Mount {
-        unit: mount.name.clone(),
-        what: Text::new(&mount.what),
-        place: Text::new(&mount.place),
-        fs_type: mount.fs_type.clone(),
-        options: mount.options.clone(),
-        after: mount.after.clone(),
-        required_by: mount.required_by.clone(),
+        unit: mount.name(),
+        what: Text::new(&*mount.what),
+        place: Text::new(&*mount.place),
+        fs_type: mount.fs_type.to_owned(),
+        options: mount.options.to_vec(),
+        after: mount.after.iter().map(ToString::to_string).collect(),
+        required_by: mount.required_by.iter().map(ToString::to_string).collect(),
         volume: mount.volume.as_ref().map(ToString::to_string),
         read_only: mount.read_only,
     }
@@ -491,12 +492,12 @@ fn files_of(tree: &GuestTree) -> Vec<GuestFile> {
         EntryKind::Symlink(_) => "symlink",
         EntryKind::Fifo => "fifo",
     };
-    let file = |(path, entry): (&Path, &crate::guest_tree::Entry)| GuestFile {
-        path: Text::new(path),
+    let file = |(path, entry): (Cow<'_, Path>, Cow<'_, Entry>)| GuestFile {
+        path: Text::new(&*path),
         kind: kind(&entry.kind).into(),
         mode: format!("{:04o}", entry.mode),
     };
-    tree.entries.iter().map(file).collect()
+    tree.iter().map(file).collect()
 }
 
 /// Whose command line a plan of the profile `rkt` shows.

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount, MountAhead};
+use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
 use isopod_spec::{Volume, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
@@ -13,23 +14,22 @@ use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::machine::{Sharing, Transport};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::plan::{AppPlan, ROOT_DIRECTORIES};
-use crate::profile::{Profile, ReadOnlyStrategy};
-use crate::units::{self, AppUnit, MountUnit};
+use crate::pod_config::PodConfig;
+use crate::units::{self, AppUnit, MountUnit, Mounts};
 use crate::volumes::{VolumeMount, VolumeTable};
 use crate::{layout, unit, unit_name};
 
 pub(crate) fn guest_tree(
     table: &VolumeTable,
     facts: &Facts,
-    profile: &Profile,
     apps: &[AppPlan],
-    mounts: &[MountUnit],
-    config: &GuestConfig,
+    mounts: &Arc<Mounts>,
+    config: PodConfig,
 ) -> Result<GuestTree, Vec<Fault>> {
     let mut tree = GuestTree::default();
     let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
     units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
-    for mount in &config.early_mounts {
+    for mount in &config.pod.early_mounts {
         tree.directory(Path::new(&mount.mount_point), 0o755);
     }
     for volume in table.iter() {
@@ -44,36 +44,27 @@ pub(crate) fn guest_tree(
         );
     }
     write_user_database(&mut tree, apps);
-    for mount in mounts {
-        mount
-            .write(profile, &mut tree)
-            .map_err(|reason| unwritable(mount, &reason))?;
+    for mount in mounts.iter() {
+        mount.check().map_err(|reason| unwritable(mount, &reason))?;
     }
-    let mut of_app: HashMap<&str, Vec<&MountUnit>> = HashMap::new();
-    for mount in mounts {
-        for unit in &mount.required_by {
-            of_app.entry(unit).or_default().push(mount);
-        }
-    }
-    for app in apps {
+    tree.add_mounts(mounts);
+    for (app, selected) in apps.iter().zip(&config.mounts) {
         let unit = AppUnit {
-            name: &app.name,
-            process: &app.process,
+            name: app.name.clone(),
+            process: app.process.clone(),
             stdin: app.stdin,
-            life: &app.life,
-            rootfs: app.rootfs,
-            mounts: of_app.remove(app.unit.as_str()).unwrap_or_default(),
+            life: app.life.clone(),
+            mounts: selected.clone(),
         };
         let app = app.name.clone();
-        unit.write(&mut tree).map_err(|e| {
+        unit.add(&mut tree).map_err(|e| {
             vec![Fault::App {
                 app,
                 reason: e.to_string(),
             }]
         })?;
     }
-    let json = serde_json::to_string_pretty(config).unwrap_or_default();
-    tree.file(Path::new(layout::POD_CONFIG), json + "\n", 0o600);
+    tree.deferred(Path::new(layout::POD_CONFIG), config, 0o600);
     Ok(tree)
 }
 
@@ -90,8 +81,8 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
         .iter()
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
     let start = std::iter::once((working_place(app, image), SourceKind::Directory));
-    let places = app.mounts.iter().map(|m| (m.place.clone(), m.kind));
-    let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (m.place.as_path(), m)).collect();
+    let places = app.mounts.iter().map(|m| (m.place.to_path_buf(), m.kind));
+    let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (&*m.place, m)).collect();
     for (place, kind) in fixed.chain(start).chain(places) {
         let parent = place
             .ancestors()
@@ -223,13 +214,12 @@ fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
     }]
 }
 
-/// The agent's configuration.
+/// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
 pub(crate) fn guest_config(
     apps: &[AppPlan],
     early_mounts: &[EarlyMount],
-    mounts: &[MountUnit],
+    mounts: &Mounts,
     sharing: Option<&Sharing>,
-    profile: &Profile,
 ) -> GuestConfig {
     let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
         .map(str::to_owned)
@@ -243,17 +233,7 @@ pub(crate) fn guest_config(
         modules.push("ext4".into());
     }
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
-    let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
-    let mut of_app: HashMap<&str, Vec<GuestMount>> = HashMap::new();
-    for mount in mounts {
-        for unit in &mount.required_by {
-            of_app
-                .entry(unit)
-                .or_default()
-                .push(guest_mount(mount, fs_type, &shared));
-        }
-    }
-    let is_share = |m: &&MountUnit| Some(m.fs_type.as_str()) == fs_type;
+    let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let app = |app: &AppPlan| {
         let own = layout::app_dir(&app.name);
@@ -271,7 +251,6 @@ pub(crate) fn guest_config(
                 .iter()
                 .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
                 .map(guest_root)
-                .chain(of_app.get(app.unit.as_str()).cloned().unwrap_or_default())
                 .collect(),
             restart: app.life.guest_restart(),
             depends_on: app.life.guest_dependencies(apps),
@@ -282,26 +261,10 @@ pub(crate) fn guest_config(
         hostname: apps.first().map(|app| app.name.to_string()).unwrap_or_default(),
         modules,
         early_mounts: early_mounts.to_vec(),
-        mounts_ahead: mounts_ahead(mounts, profile),
+        mounts_ahead: Vec::new(),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),
     }
-}
-
-/// The mounts for the agent to make before systemd begins, in the units' order, parents first. None under a profile
-/// whose mounts are finished by other units.
-fn mounts_ahead(mounts: &[MountUnit], profile: &Profile) -> Vec<MountAhead> {
-    if profile.read_only == ReadOnlyStrategy::RemountService {
-        return Vec::new();
-    }
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let ahead = mounts.iter().map(|mount| MountAhead {
-        source: text(&mount.what),
-        mount_point: text(&mount.place),
-        fs_type: mount.fs_type.clone(),
-        options: mount.options.join(","),
-    });
-    ahead.collect()
 }
 
 fn guest_root(mount: &EarlyMount) -> GuestMount {
@@ -314,19 +277,23 @@ fn guest_root(mount: &EarlyMount) -> GuestMount {
     }
 }
 
-fn guest_mount(mount: &MountUnit, share_type: Option<&str>, shared: &HashSet<&VolumeName>) -> GuestMount {
+pub(crate) fn guest_mount(
+    mount: &MountUnit,
+    share_type: Option<&str>,
+    shared: &HashSet<VolumeName>,
+) -> GuestMount {
     let bind = mount.options.first().is_some_and(|o| o == "bind");
     let on_host = mount
         .volume
         .as_ref()
         .is_some_and(|volume| shared.contains(volume));
     let fs_type = match (bind, on_host) {
-        (false, _) => Some(mount.fs_type.clone()),
+        (false, _) => Some(mount.fs_type.to_owned()),
         (true, true) => share_type.map(str::to_owned),
         (true, false) => None,
     };
     GuestMount {
-        unit: mount.name.clone(),
+        unit: mount.name(),
         mount_point: mount.place.to_string_lossy().into_owned(),
         volume: mount.volume.as_ref().map(ToString::to_string),
         fs_type,

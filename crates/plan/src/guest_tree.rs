@@ -1,16 +1,26 @@
 //! The pod's part of the guest: every file that its cpio archive brings, as a value.
+//!
+//! What grows with volumes times apps is not kept twice: the files of mount units follow from the plan's mounts, and
+//! texts that name every mount are made while they are written. A hundred thousand mounts fit into 100 MB so.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, btree_map};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Write};
 use std::ops::Index;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::units::Mounts;
 
 /// A tree of files, by absolute path. Parents come before children.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestTree {
-    /// The entries.
+    /// The entries, but for the files of mount units.
     pub entries: Entries,
+    /// The mounts whose files are in the tree too.
+    mounts: Arc<Mounts>,
 }
 
 /// Entries by path, parents before children. Paths are compared as bytes, which is why this is not a map of paths: those
@@ -100,20 +110,117 @@ pub struct Entry {
     pub gid: u32,
 }
 
+impl Entry {
+    /// A file of root's, with the mode that its kind mostly has.
+    fn of_root(kind: EntryKind) -> Self {
+        let mode = match &kind {
+            EntryKind::Directory => 0o755,
+            EntryKind::File(_) => 0o644,
+            EntryKind::Symlink(_) => 0o777,
+            EntryKind::Fifo => 0o666,
+        };
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+        }
+    }
+}
+
 /// The kinds of file in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.
     Directory,
     /// A regular file with its content.
-    File(Vec<u8>),
+    File(Content),
     /// A symbolic link to that path.
     Symlink(PathBuf),
     /// A named pipe.
     Fifo,
 }
 
+/// What a regular file holds.
+#[derive(Clone)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// A text that is made when it is written.
+    Deferred(Arc<dyn Text>),
+}
+
+/// A text that is made when it is written. Whether it can be made is found out while planning.
+pub trait Text: Send + Sync {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// `out`'s, and [`io::ErrorKind::InvalidData`] for what should have been refused.
+    fn write(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+impl Content {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// As [`Text::write`].
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => out.write_all(bytes),
+            Self::Deferred(text) => text.write(out),
+        }
+    }
+
+    /// The whole of it.
+    ///
+    /// # Errors
+    /// As [`Text::write`].
+    pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+            Self::Deferred(text) => {
+                let mut bytes = Vec::new();
+                text.write(&mut bytes).map(|()| Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes() {
+            Ok(bytes) => write!(f, "{:?}", String::from_utf8_lossy(&bytes)),
+            Err(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl PartialEq for Content {
+    /// Whether the files would be equal.
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self.bytes(), other.bytes()), (Ok(one), Ok(other)) if one == other)
+    }
+}
+
+impl Eq for Content {}
+
 impl GuestTree {
+    /// Adds the files of mount units, and the directories that they are in.
+    pub fn add_mounts(&mut self, mounts: &Arc<Mounts>) {
+        for dir in mounts.directories() {
+            self.directory(&dir, 0o755);
+        }
+        self.mounts = Arc::clone(mounts);
+    }
+
+    /// Every path with its entry, parents before children.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'_, Path>, Cow<'_, Entry>)> {
+        let kept = self.entries.iter();
+        let kept = kept.map(|(path, entry)| (Cow::Borrowed(path), Cow::Borrowed(entry)));
+        let of_mounts = Mounts::files(&self.mounts);
+        kept.chain(of_mounts.map(|(path, kind)| (Cow::Owned(path), Cow::Owned(Entry::of_root(kind)))))
+    }
+
     /// Adds a directory of root's, and with `0o755` those above it that are not there yet.
     pub fn directory(&mut self, path: &Path, mode: u32) {
         self.add(path, EntryKind::Directory, mode);
@@ -121,7 +228,12 @@ impl GuestTree {
 
     /// Adds a file of root's.
     pub fn file(&mut self, path: &Path, content: impl Into<Vec<u8>>, mode: u32) {
-        self.add(path, EntryKind::File(content.into()), mode);
+        self.add(path, EntryKind::File(Content::Bytes(content.into())), mode);
+    }
+
+    /// Adds a file of root's whose text is made when it is written.
+    pub fn deferred(&mut self, path: &Path, text: impl Text + 'static, mode: u32) {
+        self.add(path, EntryKind::File(Content::Deferred(Arc::new(text))), mode);
     }
 
     /// Adds a symbolic link.
@@ -161,9 +273,10 @@ impl GuestTree {
 
     /// The text of a file, for tests and for people.
     #[must_use]
-    pub fn text(&self, path: &Path) -> Option<&str> {
-        match &self.entries.get(path)?.kind {
-            EntryKind::File(content) => std::str::from_utf8(content).ok(),
+    pub fn text(&self, path: &Path) -> Option<String> {
+        let found = self.iter().find(|(at, _)| at.as_os_str() == path.as_os_str());
+        match &found?.1.kind {
+            EntryKind::File(content) => String::from_utf8(content.bytes().ok()?.into_owned()).ok(),
             _ => None,
         }
     }

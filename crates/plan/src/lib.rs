@@ -28,6 +28,7 @@ mod mounts;
 pub mod path;
 mod picture;
 mod plan;
+mod pod_config;
 pub mod process;
 pub mod profile;
 pub mod qemu;

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
@@ -10,9 +11,9 @@ use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 use crate::machine::{self, DiskVolume, SharedVolume, Sharing};
 use crate::plan::AppPlan;
 use crate::profile::{Profile, ShareLayout};
-use crate::units::MountUnit;
+use crate::units::{Binds, MountUnit, Mounts};
 use crate::volumes::VolumeTable;
-use crate::{layout, path};
+use crate::{layout, path, unit_name};
 
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes.
 pub(crate) fn mounts(
@@ -21,72 +22,108 @@ pub(crate) fn mounts(
     apps: &[AppPlan],
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
-) -> Vec<MountUnit> {
+) -> Mounts {
     let users = users_of(apps);
     let mut mounts: Vec<MountUnit> = sharing
         .map(|sharing| share_mounts(sharing, apps, &users))
         .unwrap_or_default();
     mounts.extend(table.iter().filter_map(|volume| sized_mount(volume, &users)));
     mounts.extend(disks.iter().map(|disk| disk_mount(disk, &users)));
-    // Places are unique in the guest, and a mount's parent is the nearest place above it.
-    let mut units: HashMap<PathBuf, String> =
-        mounts.iter().map(|m| (m.place.clone(), m.name.clone())).collect();
     let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
+    let above: HashMap<Arc<Path>, Arc<str>> = mounts
+        .iter()
+        .map(|mount| (Arc::clone(&mount.place), mount.name().into()))
+        .collect();
+    let volume = |name: &VolumeName| {
+        let root: Arc<Path> = if shared.contains(name) {
+            layout::shared_volume(name).into()
+        } else {
+            layout::empty_volume(name).into()
+        };
+        let after = nearest(&above, &root).cloned().into_iter().collect();
+        Brought { root, after }
+    };
+    // What all mounts of a volume have in common, kept once.
+    let mut brought: HashMap<VolumeName, Brought> = HashMap::new();
+    let mut binds = Binds::new(*profile);
     for app in apps {
-        for mount in &app.mounts {
-            let root = if shared.contains(&mount.volume) {
-                layout::shared_volume(&mount.volume)
-            } else {
-                layout::empty_volume(&mount.volume)
+        let root = layout::app_root(&app.name);
+        let service = Arc::from([Arc::from(app.unit.as_str())]);
+        // Places are unique in the guest, and a mount's parent is the nearest place above it.
+        let mut placed: HashSet<Arc<Path>> = HashSet::with_capacity(app.mounts.len());
+        for mount in app.mounts.iter() {
+            let of_volume = brought
+                .entry(mount.volume.clone())
+                .or_insert_with(|| volume(&mount.volume));
+            let place = path::below(&root, &mount.place);
+            let mut bind = binds.mount(mount.within(&of_volume.root), place, mount, &service);
+            bind.after = match bind.place.ancestors().find(|above| placed.contains(*above)) {
+                Some(parent) => {
+                    let parent = unit_name::for_path(parent, ".mount").into();
+                    of_volume.after.iter().cloned().chain([parent]).collect()
+                }
+                None => Arc::clone(&of_volume.after),
             };
-            let place = path::below(&layout::app_root(&app.name), &mount.place);
-            let parents = [nearest(&units, &root), nearest(&units, &place)];
-            let mut bind = MountUnit::bind(mount.within(root), place, mount, profile, &app.unit);
-            bind.after = parents.into_iter().flatten().collect();
-            units.insert(bind.place.clone(), bind.name.clone());
+            placed.insert(Arc::clone(&bind.place));
             mounts.push(bind);
         }
     }
-    mounts
+    Mounts::new(*profile, mounts)
+}
+
+/// A volume in the guest, before any app's mount of it.
+struct Brought {
+    /// Where it is.
+    root: Arc<Path>,
+    /// The mount that brings it, if any.
+    after: Arc<[Arc<str>]>,
 }
 
 /// The unit of the nearest place at or above `path`.
-fn nearest(units: &HashMap<PathBuf, String>, path: &Path) -> Option<String> {
-    path.ancestors().find_map(|place| units.get(place)).cloned()
+fn nearest<'a>(units: &'a HashMap<Arc<Path>, Arc<str>>, path: &Path) -> Option<&'a Arc<str>> {
+    path.ancestors().find_map(|place| units.get(place))
 }
 
 /// The mounts of the shares themselves.
 fn share_mounts(sharing: &Sharing, apps: &[AppPlan], users: &Users) -> Vec<MountUnit> {
     let users = |volume: &VolumeName| users.get(volume).cloned().unwrap_or_default();
-    let fs_type = sharing.transport.fs_type();
     let options = machine::share_options(&sharing.transport, false);
+    let words = |more: &[&str]| -> Arc<[String]> {
+        let more = more.iter().map(|word| (*word).to_owned());
+        options.iter().cloned().chain(more).collect()
+    };
+    let fs_type = sharing.transport.fs_type();
     match sharing.layout {
         ShareLayout::OnePerPod => {
-            let mut mount = MountUnit::new(layout::SHARE_TAG, layout::SHARE_DIR, fs_type);
-            mount.options = options;
-            mount.options.push("private".into());
-            let shared: HashSet<String> = sharing
+            let mut mount = MountUnit::new(
+                Path::new(layout::SHARE_TAG),
+                Path::new(layout::SHARE_DIR),
+                fs_type,
+            );
+            mount.options = words(&["private"]);
+            let shared: HashSet<Arc<str>> = sharing
                 .volumes
                 .iter()
                 .flat_map(|volume| users(&volume.name))
                 .collect();
             mount.required_by = apps
                 .iter()
-                .map(|app| app.unit.clone())
+                .map(|app| Arc::from(app.unit.as_str()))
                 .filter(|unit| shared.contains(unit))
                 .collect();
             vec![mount]
         }
         ShareLayout::OnePerVolume => {
             let of_volume = |volume: &SharedVolume| {
-                let mut mount = MountUnit::new(volume.tag(), layout::shared_volume(&volume.name), fs_type);
-                mount.options.clone_from(&options);
-                mount.options.push("private".into());
+                let place = layout::shared_volume(&volume.name);
+                let mut mount = MountUnit::new(Path::new(&volume.tag()), place, fs_type);
                 mount.read_only = volume.read_only;
-                if volume.read_only {
-                    mount.options.push("ro".into());
-                }
-                mount.required_by = users(&volume.name);
+                mount.options = if volume.read_only {
+                    words(&["private", "ro"])
+                } else {
+                    words(&["private"])
+                };
+                mount.required_by = users(&volume.name).into();
                 mount.volume = Some(volume.name.clone());
                 mount
             };
@@ -96,15 +133,16 @@ fn share_mounts(sharing: &Sharing, apps: &[AppPlan], users: &Users) -> Vec<Mount
 }
 
 /// The services that mount each volume, in the order of declaration.
-type Users = HashMap<VolumeName, Vec<String>>;
+type Users = HashMap<VolumeName, Vec<Arc<str>>>;
 
 fn users_of(apps: &[AppPlan]) -> Users {
     let mut users = Users::new();
     for app in apps {
-        for mount in &app.mounts {
-            let of_volume = users.entry(mount.volume.clone()).or_default();
-            if of_volume.last() != Some(&app.unit) {
-                of_volume.push(app.unit.clone());
+        let unit: Arc<str> = app.unit.as_str().into();
+        for mount in app.mounts.iter() {
+            let of_volume: &mut Vec<Arc<str>> = users.entry(mount.volume.clone()).or_default();
+            if of_volume.last() != Some(&unit) {
+                of_volume.push(Arc::clone(&unit));
             }
         }
     }
@@ -117,19 +155,19 @@ fn sized_mount(volume: &Volume, users: &Users) -> Option<MountUnit> {
         return None;
     };
     let size = empty.size_bytes.filter(|_| empty.medium == Medium::Memory)?;
-    let mut mount = MountUnit::new("tmpfs", layout::empty_volume(&volume.name), "tmpfs");
+    let mut mount = MountUnit::new(Path::new("tmpfs"), layout::empty_volume(&volume.name), "tmpfs");
     let (mode, uid, gid) = (
         empty.mode.unwrap_or(0o755),
         empty.uid.unwrap_or(0),
         empty.gid.unwrap_or(0),
     );
-    mount.options = vec![
+    mount.options = Arc::new([
         format!("size={size}"),
         format!("mode={mode:o}"),
         format!("uid={uid}"),
         format!("gid={gid}"),
-    ];
-    mount.required_by = users.get(&volume.name).cloned().unwrap_or_default();
+    ]);
+    mount.required_by = users.get(&volume.name).cloned().unwrap_or_default().into();
     mount.volume = Some(volume.name.clone());
     Some(mount)
 }
@@ -141,8 +179,8 @@ fn disk_mount(disk: &DiskVolume, users: &Users) -> MountUnit {
         layout::empty_volume(&disk.name),
         "ext4",
     );
-    mount.options = vec!["private".into()];
-    mount.required_by = users.get(&disk.name).cloned().unwrap_or_default();
+    mount.options = Arc::new(["private".into()]);
+    mount.required_by = users.get(&disk.name).cloned().unwrap_or_default().into();
     mount.volume = Some(disk.name.clone());
     mount
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
@@ -15,10 +16,11 @@ use crate::guest_tree::GuestTree;
 use crate::life::Life;
 use crate::machine::{self, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand};
 use crate::path::Lookup;
+use crate::pod_config::PodConfig;
 use crate::process::Process;
 use crate::profile::Profile;
 use crate::qemu::Qemu;
-use crate::units::MountUnit;
+use crate::units::Mounts;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
 use crate::{guest_files, layout, mounts};
 
@@ -41,7 +43,7 @@ pub struct PodPlan {
     /// The mounts that are there before systemd: images and roots.
     pub early_mounts: Vec<EarlyMount>,
     /// The mount units of the guest.
-    pub mounts: Vec<MountUnit>,
+    pub mounts: Arc<Mounts>,
     /// The pod's own part of the guest.
     pub guest: GuestTree,
     /// The machine.
@@ -66,7 +68,7 @@ pub struct AppPlan {
     /// What it executes.
     pub process: Process,
     /// Its mounts, parents first.
-    pub mounts: Vec<VolumeMount>,
+    pub mounts: Arc<[VolumeMount]>,
     /// Whether it may write to its root.
     pub rootfs: RootfsAccess,
     /// Whether its standard input is the caller's.
@@ -136,7 +138,7 @@ impl Planner<'_> {
         let used: HashSet<&VolumeName> = self
             .decided
             .iter()
-            .flat_map(|d| &d.mounts)
+            .flat_map(|d| d.mounts.iter())
             .map(|m| &m.volume)
             .collect();
         let disk_volumes = disk_volumes(self.table.iter(), &used);
@@ -161,6 +163,7 @@ impl Planner<'_> {
         };
         let (apps, images) = self.apps();
         let mounts = mounts::mounts(self.table, &self.profile, &apps, sharing.as_ref(), &disk_volumes);
+        let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
         let images_disks = (0..images.len()).map(|i| Disk {
             file: layout::host_image(i),
@@ -179,10 +182,9 @@ impl Planner<'_> {
             &disks,
         );
         let qemu = qemu.map_err(|fault| vec![fault])?;
-        let config =
-            guest_files::guest_config(&apps, &early_mounts, &mounts, sharing.as_ref(), &self.profile);
-        let mut guest =
-            guest_files::guest_tree(self.table, self.facts, &self.profile, &apps, &mounts, &config)?;
+        let config = guest_files::guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
+        let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
+        let mut guest = guest_files::guest_tree(self.table, self.facts, &apps, &mounts, config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {
             guest.symlink(
                 &layout::disk_link(&disk.name),
@@ -217,7 +219,7 @@ impl Planner<'_> {
     fn shared_volumes(&self, notices: &mut Vec<String>) -> Vec<SharedVolume> {
         let mut users: BTreeMap<&VolumeName, (bool, BTreeSet<&AppName>)> = BTreeMap::new();
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
-            for mount in &decided.mounts {
+            for mount in decided.mounts.iter() {
                 let (written, read_only_apps) = users.entry(&mount.volume).or_default();
                 if mount.read_only {
                     read_only_apps.insert(&app.name);
@@ -290,7 +292,7 @@ impl Planner<'_> {
                 unit: crate::units::app_unit(&app.name),
                 image,
                 process: decided.process.clone(),
-                mounts: decided.mounts.clone(),
+                mounts: Arc::clone(&decided.mounts),
                 rootfs: app.rootfs,
                 stdin,
                 life: Life::of(app),

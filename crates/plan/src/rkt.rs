@@ -5,18 +5,19 @@
 //! Where rkt was wrong this is not: paths are written so that systemd reads them as they are, a target never leaves the
 //! app's root, unit names over 255 bytes are systemd's, and mounts are told apart by their path, not by their volume.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind};
+use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind, VolumeName};
 
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::profile::Profile;
 use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel};
 use crate::unit::Unwritable;
-use crate::units::MountUnit;
+use crate::units::{Binds, MountUnit, Mounts};
 use crate::volumes::{self, Roots, VolumeMount, VolumeTable};
 use crate::{layout, machine, path, unit_name};
 
@@ -29,7 +30,7 @@ pub struct RktPlan {
     /// The files and directories below the guest's root.
     pub guest: GuestTree,
     /// The mounts, by app for those of an app.
-    pub mounts: Vec<MountUnit>,
+    pub mounts: Arc<Mounts>,
     /// What each app mounts, in the order of declaration.
     pub app_mounts: Vec<Vec<VolumeMount>>,
     /// The host volumes: tag and source, in the order of declaration.
@@ -49,18 +50,23 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     let mut faults = volumes::check_names(spec);
     let mut table = VolumeTable::new(spec);
     let mut guest = GuestTree::default();
-    let all: Vec<String> = spec
+    let all: Arc<[Arc<str>]> = spec
         .apps
         .iter()
-        .map(|app| format!("{}.service", app.name))
+        .map(|app| format!("{}.service", app.name).into())
         .collect();
     let (mut mounts, mut app_mounts) = (Vec::new(), Vec::new());
+    let options: Arc<[String]> = ["trans=virtio".into()].into();
+    // One path for a volume, whoever mounts it.
+    let mut shared: HashMap<VolumeName, Arc<Path>> = HashMap::new();
     for volume in &spec.volumes {
+        shared.insert(volume.name.clone(), layout::shared_volume(&volume.name).into());
         volume_directory(&mut guest, volume);
         if let VolumeKind::Host(_) = volume.kind {
-            let mut mount = MountUnit::new(tag(volume), layout::shared_volume(&volume.name), "9p");
-            mount.options = vec!["trans=virtio".into()];
-            mount.required_by.clone_from(&all);
+            let place = Arc::clone(&shared[&volume.name]);
+            let mut mount = MountUnit::new(Path::new(&tag(volume)), place, "9p");
+            mount.options = Arc::clone(&options);
+            mount.required_by = Arc::clone(&all);
             mount.volume = Some(volume.name.clone());
             mounts.push(mount);
         }
@@ -73,7 +79,8 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         profile: &profile,
         systemd_version,
     };
-    for ((app, config), service) in spec.apps.iter().zip(configs).zip(&all) {
+    let mut binds = Binds::new(profile);
+    for ((app, config), service) in spec.apps.iter().zip(configs).zip(all.iter()) {
         match volumes::mounts_of(
             app,
             &config.mount_points,
@@ -82,11 +89,15 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
             &roots,
         ) {
             Ok(of_app) => {
+                let root = layout::app_root(&app.name);
+                let service = Arc::from([Arc::clone(service)]);
                 mounts.extend(of_app.iter().map(|mount| {
-                    let what = mount.within(layout::shared_volume(&mount.volume));
-                    let place = path::below(&layout::app_root(&app.name), &mount.place);
+                    let of_volume = shared
+                        .entry(mount.volume.clone())
+                        .or_insert_with(|| layout::shared_volume(&mount.volume).into());
+                    let place = path::below(&root, &mount.place);
                     rkt_directory(&mut guest, &place);
-                    MountUnit::bind(what, place, mount, &profile, service)
+                    binds.mount(mount.within(of_volume), place, mount, &service)
                 }));
                 app_mounts.push(of_app);
             }
@@ -94,16 +105,13 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         }
     }
     faults.extend(spec.volumes.iter().filter_map(not_rkts));
-    for mount in &mounts {
-        let fault = mount
-            .write(&profile, &mut guest)
-            .err()
-            .map(|reason| unwritable(mount, &reason));
-        faults.extend(fault);
-    }
+    let refused = |mount: &MountUnit| Some(unwritable(mount, &mount.check().err()?));
+    faults.extend(mounts.iter().filter_map(refused));
     if !faults.is_empty() {
         return Err(PlanError { faults });
     }
+    let mounts = Arc::new(Mounts::new(profile, mounts));
+    guest.add_mounts(&mounts);
     let shares = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Host(host) => Some((tag(volume), host.source.clone())),
         VolumeKind::Empty(_) => None,

@@ -9,239 +9,55 @@
 //!
 //! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
 
-use std::path::{Path, PathBuf};
+mod mount;
 
-use isopod_spec::{AppName, MountFlags, RestartPolicy, RootfsAccess, VolumeName};
+use std::io::{self, Write};
+use std::path::Path;
 
-use crate::guest_tree::{EntryKind, GuestTree};
+use isopod_spec::{AppName, RestartPolicy};
+
+pub(crate) use mount::Selected;
+pub use mount::{Binds, MountUnit, Mounts};
+
+use crate::guest_tree::{EntryKind, GuestTree, Text};
+use crate::layout;
 use crate::life::Life;
-use crate::profile::{Nesting, Profile, Propagation, ReadOnlyStrategy, Requirements};
+use crate::process::Process;
 use crate::unit::{self, UnitFile, Unwritable};
-use crate::volumes::VolumeMount;
-use crate::{layout, unit_name};
 
 /// The agent's unit.
 const AGENT_UNIT: &str = "isopod-agent.service";
 
-/// A mount in the guest, as systemd will make it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountUnit {
-    /// The unit's name.
-    pub name: String,
-    /// What is mounted: a tag, a device, a directory.
-    pub what: PathBuf,
-    /// Where.
-    pub place: PathBuf,
-    /// File system type.
-    pub fs_type: String,
-    /// Options, none empty.
-    pub options: Vec<String>,
-    /// The mounts that must be there before it.
-    pub after: Vec<String>,
-    /// The services that must not start without it.
-    pub required_by: Vec<String>,
-    /// The volume that it brings; `None` for a part of an app's root.
-    pub volume: Option<VolumeName>,
-    /// Whether it is read-only.
-    pub read_only: bool,
-}
-
-impl MountUnit {
-    /// A mount of `what` at `place`.
-    #[must_use]
-    pub fn new(what: impl Into<PathBuf>, place: impl Into<PathBuf>, fs_type: &str) -> Self {
-        let place = place.into();
-        Self {
-            name: unit_name::for_path(&place, ".mount"),
-            what: what.into(),
-            place,
-            fs_type: fs_type.to_owned(),
-            options: Vec::new(),
-            after: Vec::new(),
-            required_by: Vec::new(),
-            volume: None,
-            read_only: false,
-        }
-    }
-
-    /// The bind mount of `what`, a volume or a part of one, that `mount` asks for in the app of `service`.
-    #[must_use]
-    pub fn bind(
-        what: PathBuf,
-        place: PathBuf,
-        mount: &VolumeMount,
-        profile: &Profile,
-        service: &str,
-    ) -> Self {
-        let mut unit = Self::new(what, place, profile.bind_type);
-        unit.options = bind_options(profile, mount.read_only, mount.flags);
-        unit.read_only = mount.read_only;
-        unit.volume = Some(mount.volume.clone());
-        unit.required_by = vec![service.to_owned()];
-        unit
-    }
-
-    /// The unit file.
-    ///
-    /// # Errors
-    /// [`Unwritable`] where a path cannot be told to systemd; mounts that passed `volumes` have none.
-    pub fn file(&self, profile: &Profile) -> Result<UnitFile, Unwritable> {
-        let place = unit::path_value(&self.place)?;
-        let description = unit::description(&format!("Mount unit for {}", self.place.display()));
-        let no = if profile.requirements == Requirements::Links {
-            "no"
-        } else {
-            "false"
-        };
-        let mut section = vec![
-            ("Description", description),
-            ("DefaultDependencies", no.to_owned()),
-        ];
-        if !self.required_by.is_empty() {
-            section.push(("Before", self.required_by.join(" ")));
-        }
-        if profile.nesting == Nesting::Stated && !self.after.is_empty() {
-            section.push(("Requires", self.after.join(" ")));
-            section.push(("After", self.after.join(" ")));
-        }
-        let mut mount = vec![
-            ("What", unit::path_value(&self.what)?),
-            ("Where", place),
-            ("Type", self.fs_type.clone()),
-        ];
-        if !self.options.is_empty() {
-            mount.push(("Options", unit::specifiers(&self.options.join(","))));
-        }
-        if profile.requirements == Requirements::Links {
-            // There is no journal, without which all that systemd would do with these words is to drop them.
-            mount.push(("StandardOutput", "null".into()));
-            mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
-        }
-        let file = UnitFile::default()
-            .section("Unit", section)
-            .section("Mount", mount);
-        Ok(match profile.requirements {
-            Requirements::Links => file,
-            Requirements::InstallSection => {
-                file.section("Install", vec![("RequiredBy", self.required_by.join(" "))])
-            }
-        })
-    }
-
-    /// Writes the unit, its links, and under rkt's strategy the service that makes it read-only.
-    ///
-    /// # Errors
-    /// [`Unwritable`], as [`MountUnit::file`].
-    pub fn write(&self, profile: &Profile, tree: &mut GuestTree) -> Result<(), Unwritable> {
-        let dir = Path::new(layout::UNIT_DIR);
-        tree.file(&dir.join(&self.name), self.file(profile)?.text(), 0o644);
-        if profile.requirements == Requirements::Links {
-            for service in &self.required_by {
-                require(tree, service, &self.name);
-            }
-        }
-        if self.read_only && profile.read_only == ReadOnlyStrategy::RemountService {
-            let (name, file) = self.remount_service()?;
-            tree.file(&dir.join(name), file.text(), 0o644);
-        }
-        Ok(())
-    }
-
-    /// rkt's way to a read-only mount: a service that remounts it. Where rkt wrote the path as it was, this quotes it
-    /// when it holds anything that systemd would take apart.
-    fn remount_service(&self) -> Result<(String, UnitFile), Unwritable> {
-        let text = unit::path_text(&self.place)?;
-        let special = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '%');
-        let expanded = text.contains("${") || text.contains("$$");
-        let word = if expanded || text.contains(special) {
-            unit::exec_word(text)
-        } else {
-            text.to_owned()
-        };
-        let mut remounted = self.place.as_os_str().to_owned();
-        remounted.push("-remount");
-        let name = unit_name::for_path(Path::new(&remounted), ".service");
-        let description = unit::description(&format!("Remount read-only unit for {}", self.place.display()));
-        let file = UnitFile::default()
-            .section(
-                "Unit",
-                vec![
-                    ("Description", description),
-                    ("DefaultDependencies", "false".into()),
-                    ("After", self.name.clone()),
-                    ("Wants", self.name.clone()),
-                ],
-            )
-            .section(
-                "Service",
-                vec![("ExecStart", format!("/usr/bin/mount -o remount,ro {word}"))],
-            )
-            .section("Install", vec![("RequiredBy", self.name.clone())]);
-        Ok((name, file))
-    }
-}
-
-/// Links `unit` so that `service` does not start without it: what `systemctl enable` makes of `RequiredBy=`.
-fn require(tree: &mut GuestTree, service: &str, unit: &str) {
-    let link = Path::new(layout::UNIT_DIR)
-        .join(format!("{service}.requires"))
-        .join(unit);
-    tree.symlink(&link, format!("../{unit}"));
-}
-
-/// The options of a bind mount.
-fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
-    let mut options = vec!["bind".to_owned()];
-    if profile.propagation == Propagation::Private {
-        options.push("private".to_owned());
-    }
-    if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
-        options.push("ro".to_owned());
-    }
-    for (set, option) in [
-        (flags.nosuid, "nosuid"),
-        (flags.nodev, "nodev"),
-        (flags.noexec, "noexec"),
-    ] {
-        if set {
-            options.push(option.to_owned());
-        }
-    }
-    options
-}
-
 /// What the app's service needs to know besides its process.
-pub struct AppUnit<'a> {
+pub(crate) struct AppUnit {
     /// The app's name.
-    pub name: &'a isopod_spec::AppName,
+    pub name: AppName,
     /// What it executes.
-    pub process: &'a crate::process::Process,
+    pub process: Process,
     /// Whether its standard input comes from the caller.
     pub stdin: bool,
     /// How it lives.
-    pub life: &'a Life,
-    /// Whether it may write to its root.
-    pub rootfs: RootfsAccess,
+    pub life: Life,
     /// The mounts that it needs.
-    pub mounts: Vec<&'a MountUnit>,
+    pub mounts: Selected,
 }
 
-impl AppUnit<'_> {
+impl AppUnit {
     /// The service's name.
     #[must_use]
-    pub fn unit(&self) -> String {
-        app_unit(self.name)
+    pub(crate) fn unit(&self) -> String {
+        app_unit(&self.name)
     }
 
     /// The unit file.
     ///
     /// # Errors
     /// [`Unwritable`] where a path cannot be told to systemd.
-    pub fn file(&self) -> Result<UnitFile, Unwritable> {
+    pub(crate) fn file(&self) -> Result<UnitFile, Unwritable> {
         let mounts = self
             .mounts
             .iter()
-            .map(|m| m.name.as_str())
+            .map(MountUnit::name)
             .collect::<Vec<_>>()
             .join(" ");
         let unit = vec![
@@ -272,7 +88,7 @@ impl AppUnit<'_> {
     /// agent looks once more, at the file system type too, before the app counts as started.
     fn assertions(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
         let mut assertions = Vec::new();
-        for mount in &self.mounts {
+        for mount in self.mounts.iter() {
             let place = unit::path_value(&mount.place)?;
             if mount.read_only {
                 assertions.push(("AssertPathIsReadWrite", format!("!{place}")));
@@ -283,10 +99,10 @@ impl AppUnit<'_> {
     }
 
     fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
-        let root = layout::app_root(self.name);
-        let own = layout::app_dir(self.name);
+        let root = layout::app_root(&self.name);
+        let own = layout::app_dir(&self.name);
         let pipe = |name: &str| format!("file:{}", own.join(name).display());
-        let process = self.process;
+        let process = &self.process;
         let stdin = if self.stdin {
             pipe("stdin")
         } else {
@@ -350,24 +166,17 @@ impl AppUnit<'_> {
         Ok(service)
     }
 
-    /// Writes the service, its environment and its pipes.
+    /// Adds the service, its environment and its pipes.
     ///
     /// # Errors
     /// [`Unwritable`], as [`AppUnit::file`].
-    pub fn write(&self, tree: &mut GuestTree) -> Result<(), Unwritable> {
+    pub(crate) fn add(self, tree: &mut GuestTree) -> Result<(), Unwritable> {
+        self.service()?;
         let unit = self.unit();
-        tree.file(
-            &Path::new(layout::UNIT_DIR).join(&unit),
-            self.file()?.text(),
-            0o644,
-        );
         if self.life.depends_on.is_empty() {
             want_at_boot(tree, &unit);
         }
-        for mount in &self.mounts {
-            require(tree, &unit, &mount.name);
-        }
-        let own = layout::app_dir(self.name);
+        let own = layout::app_dir(&self.name);
         // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.
         tree.directory(&own, 0o700);
         let env = self
@@ -380,7 +189,17 @@ impl AppUnit<'_> {
         for name in ["stdout", "stderr"] {
             tree.add(&own.join(name), EntryKind::Fifo, 0o666);
         }
+        tree.deferred(&Path::new(layout::UNIT_DIR).join(&unit), self, 0o644);
         Ok(())
+    }
+}
+
+impl Text for AppUnit {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let file = self
+            .file()
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+        out.write_all(file.text().as_bytes())
     }
 }
 

@@ -6,7 +6,8 @@
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use isopod_protocol::MAX_APPS;
 use isopod_spec::name::MAX_VOLUME_NAME_BYTES;
@@ -28,9 +29,9 @@ pub struct VolumeMount {
     /// The volume.
     pub volume: VolumeName,
     /// The path asked for, cleaned.
-    pub target: PathBuf,
+    pub target: Arc<Path>,
     /// Where that is in the app's root: absolute, clean, below no link.
-    pub place: PathBuf,
+    pub place: Arc<Path>,
     /// A directory, or a file.
     pub kind: SourceKind,
     /// Whether the app may not write through it.
@@ -46,12 +47,12 @@ pub struct VolumeMount {
 impl VolumeMount {
     /// What is mounted, where the volume is at `root`.
     #[must_use]
-    pub fn within(&self, root: PathBuf) -> PathBuf {
+    pub fn within(&self, root: &Arc<Path>) -> Arc<Path> {
         // Joining an empty path would add a slash.
         if self.sub_path.as_os_str().is_empty() {
-            root
+            Arc::clone(root)
         } else {
-            root.join(&self.sub_path)
+            root.join(&self.sub_path).into()
         }
     }
 }
@@ -92,7 +93,7 @@ pub struct Source<'a> {
 /// A mount before its place is known.
 struct Wanted {
     volume: VolumeName,
-    target: PathBuf,
+    target: Arc<Path>,
     read_only: bool,
     sub_path: Option<PathBuf>,
     flags: MountFlags,
@@ -264,7 +265,7 @@ fn explicit(
         wanted.push(Wanted {
             volume: second,
             read_only: volume.read_only.or(mount.read_only).or(point).unwrap_or(false),
-            target,
+            target: target.into(),
             sub_path: mount.sub_path.clone(),
             flags: mount.flags,
             origin: Origin::Mount,
@@ -314,7 +315,7 @@ fn from_image(
             .unwrap_or(point.read_only);
         wanted.push(Wanted {
             volume,
-            target,
+            target: target.into(),
             read_only,
             sub_path: None,
             flags: MountFlags::default(),

@@ -88,7 +88,7 @@ impl Mounted<'_> {
             .max_by_key(|mount| mount.place.components().count());
         let node = match innermost {
             None => self.image.node(path),
-            Some(mount) if mount.place == path => None,
+            Some(mount) if *mount.place == *path => None,
             Some(mount) => self.sources.get(mount.volume.as_str()).and_then(|tree| {
                 tree.node(
                     &Path::new("/")
@@ -157,7 +157,7 @@ fn check(plan: &PodPlan, image: &Tree, sources: &BTreeMap<&'static str, Tree>) {
             unit.what.starts_with(shared) || unit.what.starts_with(own),
             "{unit:?}"
         );
-        assert!(unit.place.starts_with(&root) && unit.place != root, "{unit:?}");
+        assert!(unit.place.starts_with(&root) && *unit.place != *root, "{unit:?}");
         assert!(is_plain(&unit.what) && is_plain(&unit.place), "{unit:?}");
         bound += 1;
     }

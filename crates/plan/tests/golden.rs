@@ -75,13 +75,20 @@ fn planned(case: &Path) -> (Document, GuestTree) {
 /// Unit files and links, one after the other.
 fn units(tree: &GuestTree) -> String {
     let mut out = String::new();
-    for (path, entry) in &tree.entries {
+    let mut entries: Vec<_> = tree.iter().collect();
+    entries.sort_by(|(one, _), (other, _)| one.as_os_str().cmp(other.as_os_str()));
+    for (path, entry) in entries {
         let Ok(name) = path.strip_prefix(layout::UNIT_DIR) else {
             continue;
         };
         let _ = match &entry.kind {
             EntryKind::File(content) => {
-                writeln!(out, "# {}\n{}", name.display(), String::from_utf8_lossy(content))
+                writeln!(
+                    out,
+                    "# {}\n{}",
+                    name.display(),
+                    String::from_utf8_lossy(&content.bytes().unwrap())
+                )
             }
             EntryKind::Symlink(target) => writeln!(out, "# {} -> {}\n", name.display(), target.display()),
             EntryKind::Directory | EntryKind::Fifo => Ok(()),

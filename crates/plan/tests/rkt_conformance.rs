@@ -50,15 +50,21 @@ type Units = BTreeMap<String, (String, BTreeMap<String, Vec<(String, String)>>)>
 fn ours(plan: &RktPlan) -> (Units, BTreeMap<PathBuf, String>) {
     let mut units = Units::new();
     let mut directories = BTreeMap::new();
-    for (path, entry) in &plan.guest.entries {
+    for (path, entry) in plan.guest.iter() {
         let mode = format!("{:o}", entry.mode);
         match &entry.kind {
             EntryKind::File(content) => {
                 assert_eq!(path.parent(), Some(Path::new(layout::UNIT_DIR)));
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                units.insert(name, (mode, sections(std::str::from_utf8(content).unwrap())));
+                units.insert(
+                    name,
+                    (
+                        mode,
+                        sections(std::str::from_utf8(&content.bytes().unwrap()).unwrap()),
+                    ),
+                );
             }
-            EntryKind::Directory if Path::new(layout::UNIT_DIR).starts_with(path) => {}
+            EntryKind::Directory if Path::new(layout::UNIT_DIR).starts_with(&path) => {}
             EntryKind::Directory => {
                 drop(directories.insert(path.strip_prefix("/").unwrap().to_owned(), mode))
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
 use isopod_plan::document::{Document, ReadOnly};
 use isopod_plan::facts::{Facts, HostUser, Namespaces, SourceKind, VirtiofsdFlavour};
-use isopod_plan::guest_tree::EntryKind;
+use isopod_plan::guest_tree::{Content, EntryKind};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
@@ -46,7 +46,6 @@ fn unit(plan: &PodPlan, name: &str) -> String {
     plan.guest
         .text(&path)
         .unwrap_or_else(|| panic!("no unit `{name}`"))
-        .to_owned()
 }
 
 fn point(name: &str, path: &str, read_only: bool) -> MountPoint {
@@ -257,7 +256,7 @@ fn files_are_mounted_on_files() {
     known.sources.get_mut(&volume_name("conf")).unwrap().kind = SourceKind::File;
     let plan = plan(&pod, &known).unwrap();
     let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/app/conf")];
-    assert_eq!(entry.kind, EntryKind::File(Vec::new()));
+    assert_eq!(entry.kind, EntryKind::File(Content::Bytes(Vec::new())));
     for (volume, target, words) in [
         (
             "conf",
@@ -618,7 +617,8 @@ fn what_the_mount_units_say_is_mounted_ahead_of_them_in_their_order() {
     let EntryKind::File(json) = &made.guest.entries[Path::new("/isopod/pod.json")].kind else {
         panic!("no configuration");
     };
-    let config: isopod_protocol::config::GuestConfig = serde_json::from_slice(json).unwrap();
+    let config: isopod_protocol::config::GuestConfig =
+        serde_json::from_slice(&json.bytes().unwrap()).unwrap();
     let ahead = config.mounts_ahead.iter();
     let ahead: Vec<_> = ahead
         .map(|m| (m.mount_point.as_str(), m.options.as_str()))

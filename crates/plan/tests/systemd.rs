@@ -66,35 +66,35 @@ fn check(plan: &PodPlan) {
     let dir = tempfile::tempdir().unwrap();
     let units = dir.path().join("units");
     std::fs::create_dir(&units).unwrap();
-    for (path, entry) in &plan.guest.entries {
+    for (path, entry) in plan.guest.iter() {
         let name = path.file_name().unwrap();
         let in_dir = path.parent() == Some(Path::new(layout::UNIT_DIR));
         if let (true, true, EntryKind::File(text)) =
             (in_dir, path.extension() == Some(OsStr::new("mount")), &entry.kind)
         {
-            std::fs::write(units.join(name), text).unwrap();
+            std::fs::write(units.join(name), text.bytes().unwrap()).unwrap();
         }
     }
-    let names: Vec<String> = plan.mounts.iter().map(|mount| mount.name.clone()).collect();
+    let names: Vec<String> = plan.mounts.iter().map(|mount| mount.name()).collect();
     let read = as_systemd_reads(&units, &names);
-    for mount in &plan.mounts {
+    for mount in plan.mounts.iter() {
         let (what, place) = read
-            .get(&mount.name)
-            .unwrap_or_else(|| panic!("systemd did not read `{}`", mount.name));
+            .get(&mount.name())
+            .unwrap_or_else(|| panic!("systemd did not read `{}`", mount.name()));
         assert_eq!(
             OsStr::from_bytes(place),
             mount.place.as_os_str(),
             "{}",
-            mount.name
+            mount.name()
         );
         // systemd leaves the trailing `/.` of `What=` to mount(8), which resolves it.
         let what = path::clean(Path::new(OsStr::from_bytes(what)));
         let meant = if mount.what.is_absolute() {
-            mount.what.clone()
+            mount.what.to_path_buf()
         } else {
             Path::new("/").join(&mount.what)
         };
-        assert_eq!(what, meant, "{}", mount.name);
+        assert_eq!(what, meant, "{}", mount.name());
     }
 }
 
@@ -118,7 +118,7 @@ fn check_targets(targets: &[Vec<u8>]) -> (usize, usize) {
         let place = path::clean(&paths[0]);
         match isopod_plan::plan(&pod, &facts(&pod, &[])) {
             Ok(plan) => {
-                assert_eq!(plan.apps[0].mounts[0].place, place);
+                assert_eq!(*plan.apps[0].mounts[0].place, *place);
                 // Nested targets have their own tests; here they would only be refused for each other.
                 if seen.insert(place.clone()) {
                     kept.push(target.clone());

@@ -8,24 +8,37 @@
 //!
 //! Every one of ten apps mounts every volume. Inputs are made before the clock starts; nothing outside of planning and
 //! writing is timed. Nothing is judged here: the goals stand in `docs/performance.md`.
+//!
+//! *The floor* makes the same directories and files as the profile `rkt`, with texts that are there before: one call for
+//! each directory, three for each file, names looked up in an open directory. Nothing that asks this kernel and this
+//! file system for them one by one can take less.
+//!
+//! What was written is removed when all is measured: for a minute ext4 looks at every inode that was freed before it
+//! gives it out again (`recently_deleted` in fs/ext4/ialloc.c), and makes files several times more slowly.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first surprise")]
 
 #[path = "../../plan/tests/fixture/mod.rs"]
 mod fixture;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
-use isopod_plan::guest_tree::GuestTree;
+use isopod_plan::guest_tree::{EntryKind, GuestTree};
 use isopod_plan::{Document, dot, explain, plan, plan_rkt, svg};
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::{Mount, PodSpec, RunConfig};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_gettime};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::path::Arg;
 
 const APPS: usize = 10;
 /// The curve.
@@ -40,7 +53,12 @@ fn main() {
     if let [_, flag, profile, volumes, rest @ ..] = args.as_slice()
         && flag == CASE
     {
-        measure(profile, volumes.parse().unwrap(), rest.first().map(Path::new));
+        let (volumes, dir) = (volumes.parse().unwrap(), rest.first().map(Path::new));
+        if profile == FLOOR {
+            measure_floor(volumes, dir.unwrap());
+        } else {
+            measure(profile, volumes, dir);
+        }
         return;
     }
     table();
@@ -49,6 +67,9 @@ fn main() {
 
 /// The default profile, and all that `isopod plan` can show of it.
 const SHOWN: &str = "default, and all formats";
+
+/// The files of the profile `rkt`, made by nothing but system calls.
+const FLOOR: &str = "the floor";
 
 /// A pod of [`APPS`] apps that all mount `volumes` host volumes, 284 of every thousand read-only: so rkt's code came
 /// to 13,840 unit files for a thousand.
@@ -114,7 +135,53 @@ fn measure(profile: &str, volumes: usize, dir: Option<&Path>) {
     }
     let times = [start.elapsed(), user_time() - user, cpu_time() - cpu].map(|time| time.as_micros());
     let [wall, user, cpu] = times;
-    println!("{wall} {user} {cpu} {} {}", peak_kib(), tree.entries.len());
+    println!("{wall} {user} {cpu} {} {}", peak_kib(), tree.iter().count());
+}
+
+/// What a directory of the floor holds.
+type Children = BTreeMap<PathBuf, Vec<(OsString, Option<Vec<u8>>)>>;
+
+/// Makes the profile `rkt`'s directories and files below `dir`.
+fn measure_floor(volumes: usize, dir: &Path) {
+    let tree = planner("rkt", volumes)();
+    let mut children = Children::new();
+    for (path, entry) in tree.iter() {
+        let content = match &entry.kind {
+            EntryKind::File(content) => Some(content.bytes().unwrap().into_owned()),
+            _ => None,
+        };
+        let relative = path.strip_prefix("/").unwrap();
+        let above = children.entry(relative.parent().unwrap().to_owned());
+        above
+            .or_default()
+            .push((relative.file_name().unwrap().to_owned(), content));
+    }
+    std::fs::create_dir(dir).unwrap();
+    let (start, user, cpu) = (Instant::now(), user_time(), cpu_time());
+    let root = open(CWD, dir, OFlags::PATH | OFlags::DIRECTORY, 0);
+    for (above, entries) in &children {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        let above = open(&root, above, OFlags::PATH | OFlags::DIRECTORY, 0);
+        for (name, content) in entries {
+            let Some(content) = content else {
+                rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o700)).unwrap();
+                continue;
+            };
+            let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            rustix::io::write(open(&above, name, new, 0o644), content).unwrap();
+        }
+    }
+    let times = [start.elapsed(), user_time() - user, cpu_time() - cpu].map(|time| time.as_micros());
+    let [wall, user, cpu] = times;
+    println!("{wall} {user} {cpu} {} {}", peak_kib(), tree.iter().count());
+}
+
+fn open(above: impl AsFd, name: impl Arg, flags: OFlags, mode: u32) -> OwnedFd {
+    rustix::fs::openat(above, name, flags, Mode::from_raw_mode(mode)).unwrap()
 }
 
 /// The kernel's estimate, from what ran at the ticks of its clock.
@@ -138,6 +205,9 @@ fn peak_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// How many trees were written.
+static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+
 /// What is done with a plan.
 #[derive(Clone, Copy)]
 enum Then {
@@ -156,14 +226,15 @@ impl Then {
             Self::Disk => env!("CARGO_TARGET_TMPDIR"),
             Self::Memory => "/dev/shm",
         };
-        Some(Path::new(above).join(format!("isopod-bench-plan-{}", std::process::id())))
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        Some(Path::new(above).join(format!("isopod-bench-plan-{}-{number}", std::process::id())))
     }
 
     fn shown(self) -> &'static str {
         match self {
             Self::Drop => "plans",
-            Self::Disk => "plans, writes to disk",
-            Self::Memory => "plans, writes to tmpfs",
+            Self::Disk => "writes to disk",
+            Self::Memory => "writes to tmpfs",
         }
     }
 }
@@ -175,13 +246,16 @@ struct Line {
     cpu_ms: f64,
     peak_mib: f64,
     entries: f64,
+    written: Option<PathBuf>,
 }
 
 impl Line {
     /// The best of [`RUNS`] fresh processes.
-    fn of(profile: &str, volumes: usize, then: Then) -> Self {
-        let runs = (0..RUNS).map(|_| Self::once(profile, volumes, then));
-        runs.min_by(|a, b| a.wall_ms.total_cmp(&b.wall_ms)).unwrap()
+    fn of(profile: &str, volumes: usize, then: Then, written: &mut Vec<PathBuf>) -> Self {
+        let mut runs: Vec<Self> = (0..RUNS).map(|_| Self::once(profile, volumes, then)).collect();
+        written.extend(runs.iter_mut().filter_map(|run| run.written.take()));
+        let best = runs.into_iter().min_by(|a, b| a.wall_ms.total_cmp(&b.wall_ms));
+        best.unwrap()
     }
 
     fn once(profile: &str, volumes: usize, then: Then) -> Self {
@@ -189,7 +263,6 @@ impl Line {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([CASE, profile, &volumes.to_string()]).args(&dir);
         let output = command.output().unwrap();
-        dir.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
         let text = String::from_utf8_lossy(&output.stdout);
         let numbers: Vec<f64> = text
             .split_whitespace()
@@ -205,6 +278,7 @@ impl Line {
             cpu_ms,
             peak_mib: peak / 1024.0,
             entries,
+            written: dir,
         }
     }
 }
@@ -213,36 +287,54 @@ impl Line {
 fn table() {
     println!("{APPS} apps mount every volume; the best of {RUNS} fresh processes\n");
     println!(
-        "| profile | volumes | | wall, ms | user, ms | peak, MiB | files, directories, links | growth |"
+        "| profile | volumes | | wall, ms | user, ms | user and system, ms | peak, MiB | files, directories, links | growth |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let mut written = Vec::new();
     for profile in ["rkt", "default", SHOWN] {
         let mut before: Option<f64> = None;
         for volumes in VOLUMES {
-            let line = Line::of(profile, volumes, Then::Drop);
+            let line = Line::of(profile, volumes, Then::Drop, &mut written);
             let per_mount = line.cpu_ms / volumes as f64;
             let growth = before.map_or_else(String::new, |before| format!("{:.2}", per_mount / before));
             before = Some(per_mount);
             row(profile, volumes, Then::Drop, &line, &growth);
         }
-        let written: &[Then] = if profile == SHOWN {
-            &[]
-        } else {
-            &[Then::Memory, Then::Disk]
-        };
-        for &then in written {
-            row(profile, 1_000, then, &Line::of(profile, 1_000, then), "");
+    }
+    for (profile, volumes, then) in [
+        (FLOOR, 1_000, Then::Memory),
+        ("rkt", 1_000, Then::Memory),
+        ("default", 1_000, Then::Memory),
+        (FLOOR, 1_000, Then::Disk),
+        ("rkt", 1_000, Then::Disk),
+        ("default", 1_000, Then::Disk),
+        ("rkt", 10_000, Then::Disk),
+        ("default", 10_000, Then::Disk),
+    ] {
+        row(
+            profile,
+            volumes,
+            then,
+            &Line::of(profile, volumes, then, &mut written),
+            "",
+        );
+        if let Then::Memory = then {
+            written
+                .drain(..)
+                .for_each(|dir| drop(std::fs::remove_dir_all(dir)));
         }
     }
+    written.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
     println!();
 }
 
 fn row(profile: &str, volumes: usize, then: Then, line: &Line, growth: &str) {
     println!(
-        "| {profile} | {volumes} | {} | {:.1} | {:.1} | {:.1} | {} | {growth} |",
+        "| {profile} | {volumes} | {} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {growth} |",
         then.shown(),
         line.wall_ms,
         line.user_ms,
+        line.cpu_ms,
         line.peak_mib,
         line.entries
     );

@@ -1,6 +1,7 @@
 //! Writes the file that the guest's kernel unpacks: the guest image, and behind it the pod's own part as a second
 //! cpio archive in the `newc` format (Documentation/driver-api/early-userspace/buffer-format.rst).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -22,14 +23,16 @@ pub(crate) fn write(path: &Path, base: &Path, tree: &GuestTree) -> io::Result<()
 }
 
 fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
-    for (i, (path, entry)) in tree.entries.iter().enumerate() {
-        let (file_type, link, content): (_, _, &[u8]) = match &entry.kind {
-            EntryKind::Directory => (ModeFileType::Directory, None, &[]),
-            EntryKind::File(content) => (ModeFileType::Regular, None, content),
-            EntryKind::Symlink(target) => (ModeFileType::Symlink, Some(target), &[]),
-            EntryKind::Fifo => (ModeFileType::Fifo, None, &[]),
+    for (i, (path, entry)) in tree.iter().enumerate() {
+        let (file_type, content): (_, Cow<'_, [u8]>) = match &entry.kind {
+            EntryKind::Directory => (ModeFileType::Directory, Cow::default()),
+            EntryKind::File(content) => (ModeFileType::Regular, content.bytes()?),
+            EntryKind::Symlink(target) => (
+                ModeFileType::Symlink,
+                Cow::Borrowed(target.as_os_str().as_bytes()),
+            ),
+            EntryKind::Fifo => (ModeFileType::Fifo, Cow::default()),
         };
-        let content = link.map_or(content, |target| target.as_os_str().as_bytes());
         // The kernel links entries of one inode number and several names; each of ours has one of each.
         let inode = u32::try_from(i + 1).map_err(io::Error::other)?;
         let name = path
@@ -45,7 +48,7 @@ fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
             .nlink(1);
         let size = u32::try_from(content.len()).map_err(io::Error::other)?;
         let mut writer = builder.write(&mut *out, size);
-        writer.write_all(content)?;
+        writer.write_all(&content)?;
         writer.finish()?;
     }
     trailer(out).map(drop)

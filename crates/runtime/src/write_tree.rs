@@ -5,8 +5,8 @@
 //! ext4, where they wait for one journal.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -57,11 +57,12 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
     }
     let given = Given::by(dir);
     let mut place = Place::at(dir).map_err(failed(dir))?;
-    for (inner, entry) in &tree.entries {
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    for (inner, entry) in tree.iter() {
         let written = place
-            .of(inner)
-            .and_then(|(above, name)| write_entry(above, name, entry, &given));
-        written.map_err(|source| failed(&path::below(dir, inner))(source))?;
+            .of(&inner)
+            .and_then(|(above, name)| write_entry(above, name, &entry, &given, &mut buffer));
+        written.map_err(|source| failed(&path::below(dir, &inner))(source))?;
     }
     Ok(())
 }
@@ -151,13 +152,51 @@ fn has_default_acl(dir: &Path) -> bool {
     rustix::fs::getxattr(dir, "system.posix_acl_default", &mut none).is_ok_and(|length| length > 0)
 }
 
-fn write_entry(above: BorrowedFd<'_>, name: &OsStr, entry: &Entry, given: &Given) -> io::Result<()> {
+/// How much of a file is kept before it is written, in bytes: all of a unit's, so that it is one call.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A file that is written in large pieces, through a buffer that outlives it.
+struct Pieces<'a> {
+    file: OwnedFd,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut rest = self.buffer.as_slice();
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, rest))?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+fn write_entry(
+    above: BorrowedFd<'_>,
+    name: &OsStr,
+    entry: &Entry,
+    given: &Given,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     let mode = Mode::from_raw_mode(entry.mode);
     match &entry.kind {
         EntryKind::Directory => rustix::fs::mkdirat(above, name, mode)?,
         EntryKind::File(content) => {
-            let mut file = File::from(rustix::fs::openat(above, name, NEW_FILE, mode)?);
-            file.write_all(content)?;
+            let file = rustix::fs::openat(above, name, NEW_FILE, mode)?;
+            buffer.clear();
+            let mut out = Pieces { file, buffer };
+            content.write(&mut out)?;
+            out.flush()?;
         }
         EntryKind::Symlink(target) => return Ok(rustix::fs::symlinkat(target, above, name)?),
         EntryKind::Fifo => rustix::fs::mknodat(above, name, FileType::Fifo, mode, 0)?,
@@ -182,6 +221,36 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// A text of `0` bytes in pieces of `1`.
+    struct Long(usize, usize);
+
+    impl isopod_plan::guest_tree::Text for Long {
+        fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+            let bytes: Vec<u8> = (0..self.0).map(|i| b'a' + (i % 23) as u8).collect();
+            bytes.chunks(self.1).try_for_each(|piece| out.write_all(piece))
+        }
+    }
+
+    #[test]
+    fn texts_of_any_length_are_written_whole() {
+        let mut tree = GuestTree::default();
+        for (i, (length, piece)) in [(0, 1), (10, 3), (200_000, 7), (65_536, 65_536), (200_000, 70_000)]
+            .into_iter()
+            .enumerate()
+        {
+            tree.deferred(&PathBuf::from(format!("/{i}")), Long(length, piece), 0o600);
+        }
+        let place = tempfile::tempdir().unwrap();
+        write_tree(&tree, place.path()).unwrap();
+        for (inner, entry) in tree.iter() {
+            let EntryKind::File(content) = &entry.kind else {
+                panic!("{entry:?}")
+            };
+            let written = fs::read(path::below(place.path(), &inner)).unwrap();
+            assert_eq!(written, *content.bytes().unwrap(), "{}", inner.display());
+        }
+    }
 
     /// Modes and owners are those of the tree, whatever the umask and the directory make of new files.
     #[test]
@@ -211,8 +280,8 @@ mod tests {
             fs::set_permissions(place.path(), fs::Permissions::from_mode(above)).unwrap();
             let dir = place.path().join(format!("{above:o}"));
             write_tree(&tree, &dir).unwrap();
-            for (inner, entry) in &tree.entries {
-                let found = path::below(&dir, inner).symlink_metadata().unwrap();
+            for (inner, entry) in tree.iter() {
+                let found = path::below(&dir, &inner).symlink_metadata().unwrap();
                 if !matches!(entry.kind, EntryKind::Symlink(_)) {
                     assert_eq!(found.mode() & 0o7777, entry.mode, "{}", inner.display());
                     assert!(

@@ -5,6 +5,7 @@
 //! one of these, and every other text of the user's (paths above all) is treated as hostile.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,7 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `name` against the AC Name rules.
@@ -91,14 +92,14 @@ macro_rules! name_type {
             /// [`InvalidName`] with the rule that it breaks.
             pub fn new(name: impl Into<String>) -> Result<Self, InvalidName> {
                 let name = name.into();
-                check(&name, $max).map(|()| Self(name))
+                check(&name, $max).map(|()| Self(name.into()))
             }
 
             /// The nearest valid name to `text`: lower case, every run of other characters one dash. `None` when
             /// nothing is left.
             #[must_use]
             pub fn nearest(text: &str) -> Option<Self> {
-                sanitize(text, $max).map(Self)
+                sanitize(text, $max).map(|name| Self(name.into()))
             }
 
             /// The name as text.
@@ -130,7 +131,7 @@ macro_rules! name_type {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
     };

@@ -223,7 +223,7 @@ pub struct Mount {
 }
 
 /// Per-mount restrictions (mount(8)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct MountFlags {
     /// Set-user-id bits have no effect.
     pub nosuid: bool,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use isopod_spec::{App, VolumeName};
 
@@ -22,7 +23,7 @@ pub struct View<'a> {
     /// What the root is made of.
     pub roots: Roots<'a>,
     /// The mounts in place, by their place.
-    pub mounts: &'a HashMap<PathBuf, VolumeMount>,
+    pub mounts: &'a HashMap<Arc<Path>, VolumeMount>,
 }
 
 impl<'a> View<'a> {
@@ -41,7 +42,7 @@ impl Lookup for View<'_> {
         let Some(mount) = self.mount_at(path) else {
             return self.roots.image?.node(path);
         };
-        if mount.place == path {
+        if *mount.place == *path {
             return Some(mount_root(mount.kind));
         }
         let source = self.roots.sources.get(&mount.volume)?;
@@ -80,7 +81,7 @@ pub(super) fn place(
     for want in wanted {
         match within_volume(&want, table, roots) {
             Ok((kind, sub_path)) => mounts.push(VolumeMount {
-                place: want.target.clone(),
+                place: Arc::clone(&want.target),
                 volume: want.volume,
                 target: want.target,
                 kind,
@@ -99,7 +100,7 @@ pub(super) fn place(
     }
     mounts.sort_by_cached_key(|m| m.target.components().count());
     for _ in 0..MAX_ROUNDS {
-        let before: Vec<PathBuf> = mounts.iter().map(|m| m.target.clone()).collect();
+        let before: Vec<Arc<Path>> = mounts.iter().map(|m| m.target.clone()).collect();
         mounts = resolve_all(app, mounts, table, roots, faults);
         if !faults.is_empty() {
             return mounts;
@@ -121,7 +122,7 @@ fn target_fault(app: &App, mount: &VolumeMount, reason: TargetFault) -> Fault {
     Fault::Target {
         app: app.name.clone(),
         volume: mount.volume.clone(),
-        target: mount.target.clone(),
+        target: mount.target.to_path_buf(),
         reason,
     }
 }
@@ -134,7 +135,7 @@ fn resolve_all(
     roots: &Roots<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<VolumeMount> {
-    let mut placed: HashMap<PathBuf, VolumeMount> = HashMap::with_capacity(mounts.len());
+    let mut placed: HashMap<Arc<Path>, VolumeMount> = HashMap::with_capacity(mounts.len());
     let mut order = Vec::with_capacity(mounts.len());
     for mut mount in mounts {
         let view = View {
@@ -148,7 +149,7 @@ fn resolve_all(
                 continue;
             }
         };
-        if let Some(first) = placed.get(&found.path) {
+        if let Some(first) = placed.get(found.path.as_path()) {
             faults.push(Fault::DoubledTarget {
                 app: app.name.clone(),
                 first: first.volume.clone(),
@@ -157,9 +158,14 @@ fn resolve_all(
             });
             continue;
         }
-        mount.place = found.path;
-        order.push(mount.place.clone());
-        placed.insert(mount.place.clone(), mount);
+        // Mostly the two are one, and kept once.
+        mount.place = if *found.path == *mount.target {
+            Arc::clone(&mount.target)
+        } else {
+            found.path.into()
+        };
+        order.push(Arc::clone(&mount.place));
+        placed.insert(Arc::clone(&mount.place), mount);
     }
     order.iter().filter_map(|place| placed.remove(place)).collect()
 }
@@ -174,7 +180,7 @@ fn resolve_one(
     // Links can only come from what can be looked at: where nothing can, a target is its own place.
     let found = if view.roots.image.is_none() && view.roots.sources.is_empty() {
         Resolved {
-            path: mount.target.clone(),
+            path: mount.target.to_path_buf(),
             node: None,
         }
     } else {
@@ -229,7 +235,7 @@ fn check_creatable(
         return Ok(());
     };
     if parent.kind == SourceKind::File {
-        return Err(path::ResolveError::NotADirectory(parent.place.clone()).into());
+        return Err(path::ResolveError::NotADirectory(parent.place.to_path_buf()).into());
     }
     let by_systemd = !table.is_seeded(&parent.volume);
     if by_systemd && parent.read_only {
