@@ -12,15 +12,17 @@
 //! the app's database, is looked up inside of the app's root, so that no link leads out of it.
 
 use std::ffi::OsString;
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use isopod_archive::{Keep, PackError, UnpackError};
 use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
@@ -44,6 +46,9 @@ pub(crate) use user::Identity;
 /// The most file descriptors that come with a job: standard input, output and error.
 const MAX_FDS: usize = 3;
 
+/// What goes between an archive and its pipe in one piece.
+const COPY_BYTES: usize = 64 * 1024;
+
 /// What to do, and where.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
@@ -59,6 +64,10 @@ pub(crate) struct Job {
 pub(crate) enum Action {
     /// Becomes a command; the file descriptors are its standard streams.
     Execute(Execute),
+    /// Writes the archive of what is at a path to the second file descriptor.
+    Pack { path: String },
+    /// Reads an archive from the first file descriptor and unpacks it at a path.
+    Unpack { path: String },
 }
 
 /// A command.
@@ -98,6 +107,10 @@ pub(crate) enum EnterError {
     },
     #[error("{0}")]
     User(String),
+    #[error(transparent)]
+    Pack(PackError),
+    #[error(transparent)]
+    Unpack(UnpackError),
     #[error("cannot start in `{}`", .dir.escape_debug())]
     WorkingDir {
         dir: String,
@@ -176,7 +189,33 @@ fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
     join(&job)?;
     match job.action {
         Action::Execute(execute) => Err(become_command(execute, &fds)?),
+        Action::Pack { path } => {
+            let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
+            isopod_archive::pack(&in_root(&path), &mut archive).map_err(EnterError::Pack)?;
+            step("write the archive", archive.flush())
+        }
+        Action::Unpack { path } => {
+            let mut archive = BufReader::with_capacity(COPY_BYTES, File::from(fd(fds, 0)?));
+            isopod_archive::unpack(&in_root(&path), &mut archive, Keep::Everything)
+                .map_err(EnterError::Unpack)?;
+            // What pads an archive is not read, and whoever writes it is not to fail.
+            step(
+                "read the archive",
+                io::copy(&mut archive, &mut io::sink()).map(drop),
+            )
+        }
     }
+}
+
+/// A path of the app's, from its root.
+fn in_root(path: &str) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// The file descriptor of that number among those of the job.
+fn fd(fds: Vec<OwnedFd>, number: usize) -> Result<OwnedFd, EnterError> {
+    let missing = || EnterError::Job(io::ErrorKind::InvalidInput.into());
+    fds.into_iter().nth(number).ok_or_else(missing)
 }
 
 fn receive(socket: &mut UnixStream) -> Result<(Job, Vec<OwnedFd>), EnterError> {

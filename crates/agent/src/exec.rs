@@ -62,7 +62,7 @@ pub(crate) enum Wanted {
 
 /// Why a command could not be started.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(crate) enum StartError {
     #[error("cannot make the command's standard streams")]
     Streams(#[source] io::Error),
     #[error("cannot encode what to do")]
@@ -101,18 +101,43 @@ struct Started {
 
 async fn start(agent: &Path, job: &Job, wanted: Wanted) -> Result<Result<Started, Report>, StartError> {
     let (streams, theirs) = Streams::make(wanted).map_err(StartError::Streams)?;
-    let (mut child, report) = spawn(agent, job, theirs).await?;
-    match report {
-        None => Ok(Ok(Started { child, streams })),
+    let mut process = spawn(agent, job, theirs).await?;
+    match process.report().await {
+        None => Ok(Ok(Started {
+            child: process.child,
+            streams,
+        })),
         Some(report) => {
-            let _ = child.wait().await;
+            let _ = process.child.wait().await;
             Ok(Err(report))
         }
     }
 }
 
-/// Spawns `enter` with a job, and waits until it has done it or says why not: for a command, until it is executed.
-async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<(Child, Option<Report>), StartError> {
+/// A process of `enter`'s that has its job; killed when this goes.
+pub(crate) struct Entering {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Entering {
+    /// Waits until it has done its job (a command: until it is executed) or says why not.
+    async fn report(&mut self) -> Option<Report> {
+        let mut report = Vec::new();
+        let socket = (&mut self.socket).take(MAX_REPORT_BYTES);
+        let _ = { socket }.read_to_end(&mut report).await;
+        Report::parse(&report)
+    }
+
+    /// Waits until it has ended; with why it could not do its job.
+    pub(crate) async fn ended(mut self) -> (io::Result<ProcessStatus>, Option<String>) {
+        let report = self.report().await;
+        (self.child.wait().await, report.map(|report| report.text))
+    }
+}
+
+/// Spawns `enter` with a job.
+pub(crate) async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<Entering, StartError> {
     let job = serde_json::to_vec(job).map_err(StartError::Encode)?;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(StartError::Spawn)?;
     ours.set_nonblocking(true).map_err(StartError::Spawn)?;
@@ -133,9 +158,7 @@ async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<(Child, Opt
     if socket.write_all(&job).await.is_ok() {
         let _ = socket.shutdown().await;
     }
-    let mut report = Vec::new();
-    let _ = socket.take(MAX_REPORT_BYTES).read_to_end(&mut report).await;
-    Ok((child, Report::parse(&report)))
+    Ok(Entering { child, socket })
 }
 
 /// Serves the client until the command has ended or the client has.

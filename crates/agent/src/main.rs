@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
-//! | `enter` | joins a running app and becomes a command there ([`enter`]) |
+//! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //!
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 mod appstate;
 mod config;
+mod copy;
 mod dbus;
 mod device;
 mod diagnosis;

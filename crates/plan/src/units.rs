@@ -142,6 +142,10 @@ impl AppUnit {
             ("IgnoreSIGPIPE", "no".into()),
             ("UMask", "0022".into()),
             ("OOMPolicy", "continue".into()),
+            // What the statistics show; processor time is counted anyway.
+            ("MemoryAccounting", "yes".into()),
+            ("IOAccounting", "yes".into()),
+            ("TasksAccounting", "yes".into()),
         ];
         let own_variables = [
             "USER",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio as StdStdio;
 use std::time::Instant;
 
+use isopod_protocol::copy;
 use isopod_protocol::exec::{self, Answer, Answers, Client, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::sleep;
@@ -361,5 +362,69 @@ fn a_command_that_leaves_a_process_behind_has_ended() {
             ("done\n".into(), String::new(), exited(0))
         );
         assert!(began.elapsed() < Duration::from_secs(3));
+    });
+}
+
+/// Runs a copy's two sides over a stream.
+async fn copy_out(job: Job) -> (Result<(), copy::CopyError>, Vec<u8>) {
+    let (mut host, guest) = tokio::io::duplex(10_000);
+    tokio::spawn(async move { crate::copy::out(guest, &agent(), &job).await });
+    let mut archive = Vec::new();
+    (copy::receive(&mut host, &mut archive).await, archive)
+}
+
+async fn copy_in(job: Job, archive: &[u8]) -> Result<(), copy::CopyError> {
+    let (host, guest) = tokio::io::duplex(10_000);
+    tokio::spawn(async move { crate::copy::bring(guest, &agent(), &job).await });
+    let (mut reader, mut writer) = tokio::io::split(host);
+    let sending = async {
+        // It may fail when the other side has found something wrong.
+        if copy::send(&mut &archive[..], &mut writer).await.is_ok() {
+            let _ = write_message(&mut writer, &copy::Frame::End).await;
+        }
+    };
+    let mut nothing = Vec::new();
+    let (outcome, ()) = tokio::join!(copy::receive(&mut reader, &mut nothing), sending);
+    outcome
+}
+
+#[test]
+fn files_go_out_and_come_in_within_the_apps_root() {
+    on_stage(async |app| {
+        let at = |path: &str| app.root.path().join(path);
+        let copies = |action: Action| Job {
+            action,
+            ..app.job(&[], |_| {})
+        };
+        let pack = |path: &str| {
+            copies(Action::Pack {
+                path: path.to_owned(),
+            })
+        };
+        let unpack = |path: &str| {
+            copies(Action::Unpack {
+                path: path.to_owned(),
+            })
+        };
+        std::fs::create_dir(at("tmp/dir")).unwrap();
+        std::fs::write(at("tmp/dir/file"), vec![5; 300_000]).unwrap();
+        std::os::unix::fs::chown(at("tmp/dir/file"), Some(33), Some(34)).unwrap();
+        let (outcome, archive) = copy_out(pack("/tmp/dir")).await;
+        outcome.unwrap();
+        // A link of the app's leads to what the app sees.
+        std::os::unix::fs::symlink("/tmp/new", at("tmp/link")).unwrap();
+        std::fs::create_dir(at("tmp/new")).unwrap();
+        copy_in(unpack("tmp/link"), &archive).await.unwrap();
+        let copied = at("tmp/new/dir/file");
+        assert_eq!(std::fs::read(&copied).unwrap(), vec![5; 300_000]);
+        let owner = std::os::unix::fs::MetadataExt::uid;
+        assert_eq!(owner(&std::fs::metadata(&copied).unwrap()), 33);
+
+        let (outcome, _) = copy_out(pack("/nowhere")).await;
+        let text = "cannot read `/nowhere`: No such file or directory (os error 2)";
+        assert_eq!(outcome.unwrap_err().to_string(), text);
+        let text = "cannot copy to `/nowhere/x`: No such file or directory (os error 2)";
+        let outcome = copy_in(unpack("/nowhere/x"), &archive).await;
+        assert_eq!(outcome.unwrap_err().to_string(), text);
     });
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{read_message, write_message};
 use isopod_protocol::config::GuestApp;
-use isopod_protocol::copy::Frame;
 use isopod_protocol::exec::{Request, STATUS_FAILED};
 use isopod_protocol::message::{AppIndex, HostStream};
 use isopod_protocol::mux::{Incoming, MuxStream};
@@ -20,7 +19,7 @@ use crate::appstate::Activity;
 use crate::enter::{Action, Execute, Identity, Job};
 use crate::exec::{self, Wanted};
 use crate::systemd::{Manager, UnitProcess};
-use crate::{chain, environment, stats};
+use crate::{chain, copy, environment, stats};
 
 /// The agent's own program.
 const SELF: &str = "/proc/self/exe";
@@ -74,11 +73,14 @@ async fn visit(mut stream: MuxStream, session: Session) {
     match read_message(&mut stream).await {
         Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
         Ok(Some(HostStream::Stats)) => tell_stats(stream, &session).await,
-        Ok(Some(HostStream::CopyOut { .. } | HostStream::CopyIn { .. })) => {
-            let text = "this agent copies no files".to_owned();
-            let _ = write_message(&mut stream, &Frame::Failed { text }).await;
-            let _ = stream.shutdown().await;
-        }
+        Ok(Some(HostStream::CopyOut { app, path })) => match session.job(app, Action::Pack { path }).await {
+            Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
+            Err(text) => copy::fail(stream, text).await,
+        },
+        Ok(Some(HostStream::CopyIn { app, path })) => match session.job(app, Action::Unpack { path }).await {
+            Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,
+            Err(text) => copy::fail(stream, text).await,
+        },
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
     }
@@ -177,6 +179,16 @@ impl Session {
             return Err("the app is not running".to_owned());
         }
         Ok(process)
+    }
+
+    /// What `enter` is to do in an app that runs.
+    async fn job(&self, app: AppIndex, action: Action) -> Result<Job, String> {
+        let process = self.process(app).await?;
+        Ok(Job {
+            pid: process.main_pid.cast_signed(),
+            cgroup: process.cgroup,
+            action,
+        })
     }
 
     async fn cgroups(&self) -> Option<Vec<String>> {

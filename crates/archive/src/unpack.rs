@@ -1,0 +1,374 @@
+//! An archive to a tree of files. Nothing in the archive is trusted: each name is taken apart, and each directory above
+//! an entry is opened below the target by a walk that follows no link (openat2(2), `RESOLVE_BENEATH`,
+//! `RESOLVE_NO_SYMLINKS`).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat,
+    chownat, linkat, mkdirat, mknodat, open, openat2, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+use tar::{Archive, Entry, EntryType};
+
+/// The longest name or link target: what Linux takes, and room for an archive's own frills.
+const MAX_NAME_BYTES: u64 = 16 * 1024;
+
+/// What is kept of a file besides name, content, mode and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Owners, set-ID bits, devices: within an app, whose files they are.
+    Everything,
+    /// Nothing: files belong to whoever unpacks, and devices are refused.
+    Plain,
+}
+
+/// Why an archive could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive ended early, or is none.
+    #[error("cannot read the archive")]
+    Archive(#[source] io::Error),
+    /// The place for it is none.
+    #[error("cannot copy to `{}`", .path.to_string_lossy().escape_debug())]
+    Target {
+        /// The target.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A name of the archive's leads out of the target, or nowhere.
+    #[error("the archive names `{}`, which is not below the target", .0.to_string_lossy().escape_debug())]
+    Name(PathBuf),
+    /// A name of the archive's is over the limit.
+    #[error("the archive has a name of more than {MAX_NAME_BYTES} bytes")]
+    LongName,
+    /// It holds several trees, and the target is no directory that could hold them.
+    #[error("the archive holds more than one tree, and the target is no directory")]
+    SeveralTrees,
+    /// It holds what is not taken.
+    #[error("the archive holds `{}`, which is of a kind that is not copied", .0.to_string_lossy().escape_debug())]
+    Kind(PathBuf),
+    /// A file could not be written.
+    #[error("cannot write `{}`", .path.to_string_lossy().escape_debug())]
+    Write {
+        /// The file, below the target.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Unpacks `archive` into or as `target`; files that are there are replaced, directories kept.
+///
+/// # Errors
+/// [`UnpackError`]; what was written before it stays.
+pub fn unpack(target: &Path, archive: &mut dyn Read, keep: Keep) -> Result<(), UnpackError> {
+    let mut place = Place::at(target, keep)?;
+    let mut archive = Archive::new(archive);
+    // Long names come as entries of their own, whose length is ours to bound.
+    let entries = archive.entries().map_err(UnpackError::Archive)?.raw(true);
+    let (mut long_name, mut long_link) = (None, None);
+    for entry in entries {
+        let mut entry = entry.map_err(UnpackError::Archive)?;
+        match entry.header().entry_type() {
+            EntryType::GNULongName => long_name = Some(text(&mut entry)?),
+            EntryType::GNULongLink => long_link = Some(text(&mut entry)?),
+            EntryType::XGlobalHeader => {}
+            EntryType::XHeader => {
+                let bytes = text(&mut entry)?;
+                for extension in tar::PaxExtensions::new(&bytes) {
+                    let extension = extension.map_err(UnpackError::Archive)?;
+                    match extension.key_bytes() {
+                        b"path" => long_name = Some(extension.value_bytes().to_vec()),
+                        b"linkpath" => long_link = Some(extension.value_bytes().to_vec()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {
+                let name = long_name
+                    .take()
+                    .unwrap_or_else(|| entry.path_bytes().into_owned());
+                let own_link = || entry.link_name_bytes().map(|link| link.into_owned());
+                let link = long_link.take().or_else(own_link).unwrap_or_default();
+                place.write(&mut entry, &name, &link)?;
+            }
+        }
+    }
+    place.finish()
+}
+
+/// The content of an entry that stands for a name.
+fn text(entry: &mut Entry<'_, &mut dyn Read>) -> Result<Vec<u8>, UnpackError> {
+    if entry.size() > MAX_NAME_BYTES {
+        return Err(UnpackError::LongName);
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(UnpackError::Archive)?;
+    if entry.header().entry_type() != EntryType::XHeader && bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+/// Where a tree goes.
+struct Place {
+    dir: OwnedFd,
+    /// What the tree is called there; `None`: as in the archive.
+    name: Option<PathBuf>,
+    /// The archive's own name of the tree, once it was seen.
+    top: Option<Vec<u8>>,
+    keep: Keep,
+    /// Directories with their modes and times, which are set when nothing is written into them any more.
+    directories: Vec<(PathBuf, Mode, i64)>,
+}
+
+impl Place {
+    fn at(target: &Path, keep: Keep) -> Result<Self, UnpackError> {
+        let wrong = |source: io::Error| UnpackError::Target {
+            path: target.to_owned(),
+            source,
+        };
+        let (dir, name) = match target.metadata() {
+            Ok(data) if data.is_dir() => (target, None),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+            _ if target.as_os_str().as_bytes().ends_with(b"/") => {
+                return Err(wrong(io::ErrorKind::NotADirectory.into()));
+            }
+            _ => {
+                let (parent, name) = (target.parent(), target.file_name());
+                let name = name.ok_or_else(|| wrong(io::ErrorKind::InvalidInput.into()))?;
+                let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+                (parent.unwrap_or(Path::new(".")), Some(PathBuf::from(name)))
+            }
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open(dir, flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
+        Ok(Self {
+            dir,
+            name,
+            top: None,
+            keep,
+            directories: Vec::new(),
+        })
+    }
+
+    /// Where a name of the archive's leads, below the directory; empty for the directory itself.
+    fn path_of(&mut self, name: &[u8]) -> Result<PathBuf, UnpackError> {
+        let outside = || UnpackError::Name(PathBuf::from(OsStr::from_bytes(name)));
+        let mut parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+        if name.starts_with(b"/") || name.contains(&0) || parts.contains(&&b".."[..]) {
+            return Err(outside());
+        }
+        let top = parts.remove(0).to_vec();
+        if top.is_empty() {
+            return Err(outside());
+        }
+        parts.retain(|part| !part.is_empty() && *part != b".");
+        // Behind an entry `.` the names may do without it.
+        let within = top == b"." || self.top.as_deref() == Some(b".");
+        let mut path = match &self.name {
+            None => PathBuf::new(),
+            Some(_) if !within && self.top.as_ref().is_some_and(|known| *known != top) => {
+                return Err(UnpackError::SeveralTrees);
+            }
+            Some(name) => name.clone(),
+        };
+        if top != b"." && (self.name.is_none() || within) {
+            path.push(OsStr::from_bytes(&top));
+        }
+        self.top.get_or_insert(top);
+        path.extend(parts.into_iter().map(OsStr::from_bytes));
+        Ok(path)
+    }
+
+    /// The directory that holds `path`, and its name there.
+    fn parent(&self, path: &Path) -> Result<(OwnedFd, PathBuf), Errno> {
+        let name = path.file_name().ok_or(Errno::INVAL)?.into();
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        let dir = match above {
+            None => self.dir.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?,
+            Some(above) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+                openat2(&self.dir, above, flags, Mode::empty(), resolve)?
+            }
+        };
+        Ok((dir, name))
+    }
+
+    fn write(
+        &mut self,
+        entry: &mut Entry<'_, &mut dyn Read>,
+        name: &[u8],
+        link: &[u8],
+    ) -> Result<(), UnpackError> {
+        let path = self.path_of(name)?;
+        let kind = entry.header().entry_type();
+        if path.as_os_str().is_empty() {
+            // The target itself, which stays as it is.
+            return match kind {
+                EntryType::Directory => Ok(()),
+                _ => Err(UnpackError::Name(PathBuf::from(OsStr::from_bytes(name)))),
+            };
+        }
+        let source = match kind {
+            EntryType::Link => Some(self.path_of(link)?),
+            _ => None,
+        };
+        let device = matches!(kind, EntryType::Char | EntryType::Block);
+        let known = matches!(
+            kind,
+            EntryType::Regular
+                | EntryType::Continuous
+                | EntryType::Directory
+                | EntryType::Symlink
+                | EntryType::Link
+                | EntryType::Fifo
+        );
+        if !(known || device && self.keep == Keep::Everything) {
+            return Err(UnpackError::Kind(path));
+        }
+        self.make(entry, &path, link, source.as_deref())
+            .map_err(|source| UnpackError::Write { path, source })
+    }
+
+    fn make(
+        &mut self,
+        entry: &mut Entry<'_, &mut dyn Read>,
+        path: &Path,
+        link: &[u8],
+        source: Option<&Path>,
+    ) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        let header = entry.header().clone();
+        let mode = self.mode(header.mode()?);
+        let kind = header.entry_type();
+        let modified = i64::try_from(header.mtime()?).unwrap_or(0);
+        if kind == EntryType::Directory {
+            make_directory(&dir, &name)?;
+            self.own(&dir, &name, &header)?;
+            self.directories.push((path.to_owned(), mode, modified));
+            return Ok(());
+        }
+        match unlinkat(&dir, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if let Some(source) = source {
+            let (from, from_name) = self.parent(source)?;
+            return Ok(linkat(&from, from_name, &dir, &name, AtFlags::empty())?);
+        }
+        let private = Mode::from_raw_mode(0o600);
+        match kind {
+            EntryType::Symlink => symlinkat(OsStr::from_bytes(link), &dir, &name)?,
+            EntryType::Fifo => mknodat(&dir, &name, FileType::Fifo, private, 0)?,
+            EntryType::Char | EntryType::Block => {
+                let (major, minor) = (header.device_major()?, header.device_minor()?);
+                let device = rustix::fs::makedev(major.unwrap_or(0), minor.unwrap_or(0));
+                let kind = if kind == EntryType::Char {
+                    FileType::CharacterDevice
+                } else {
+                    FileType::BlockDevice
+                };
+                mknodat(&dir, &name, kind, private, device)?;
+            }
+            _ => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut file = File::from(rustix::fs::openat(&dir, &name, flags, private)?);
+                let copied = io::copy(entry, &mut file)?;
+                if copied != header.entry_size()? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+        self.own(&dir, &name, &header)?;
+        if kind != EntryType::Symlink {
+            // Behind the change of owner, which takes set-ID bits away.
+            chmodat(&dir, &name, mode, AtFlags::empty())?;
+        }
+        Ok(utimensat(
+            &dir,
+            &name,
+            &modified_at(modified),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
+    }
+
+    fn mode(&self, mode: u32) -> Mode {
+        let kept = if self.keep == Keep::Everything {
+            0o7777
+        } else {
+            0o777
+        };
+        Mode::from_raw_mode(mode & kept)
+    }
+
+    fn own(&self, dir: &OwnedFd, name: &Path, header: &tar::Header) -> io::Result<()> {
+        if self.keep == Keep::Plain {
+            return Ok(());
+        }
+        let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+        let (Some(uid), Some(gid)) = (number(header.uid()?), number(header.gid()?)) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(chownat(
+            dir,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
+    }
+
+    /// Gives the directories their modes and times, the deepest first.
+    fn finish(self) -> Result<(), UnpackError> {
+        for (path, mode, modified) in self.directories.iter().rev() {
+            let set = || -> Result<(), Errno> {
+                let (dir, name) = self.parent(path)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let directory = rustix::fs::openat(&dir, &name, flags, Mode::empty())?;
+                rustix::fs::fchmod(&directory, *mode)?;
+                rustix::fs::futimens(&directory, &modified_at(*modified))
+            };
+            set().map_err(|errno| UnpackError::Write {
+                path: path.clone(),
+                source: errno.into(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory that its maker can write into; one that is there will do.
+fn make_directory(dir: &OwnedFd, name: &Path) -> io::Result<()> {
+    match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
+        Err(Errno::EXIST) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, flags, Mode::empty())?;
+            Ok(())
+        }
+        made => Ok(made?),
+    }
+}
+
+fn modified_at(seconds: i64) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        },
+    }
+}

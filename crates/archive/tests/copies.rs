@@ -1,0 +1,194 @@
+//! Trees there and back, docker's rules for where they go, and archives that mean harm.
+
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use isopod_archive::{Keep, UnpackError, pack, unpack};
+use tar::{Builder, EntryType, Header};
+
+fn packed(path: impl AsRef<Path>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pack(path.as_ref(), &mut bytes).unwrap();
+    bytes
+}
+
+fn unpacked(bytes: &[u8], target: impl AsRef<Path>) -> Result<(), UnpackError> {
+    unpack(target.as_ref(), &mut &bytes[..], Keep::Everything)
+}
+
+/// A directory with one file of each kind that every user can make.
+fn tree(dir: &Path) {
+    fs::create_dir_all(dir.join("sub/empty")).unwrap();
+    fs::write(dir.join("file"), "content").unwrap();
+    fs::set_permissions(dir.join("file"), PermissionsExt::from_mode(0o4751)).unwrap();
+    fs::hard_link(dir.join("file"), dir.join("sub/second name")).unwrap();
+    symlink("../file", dir.join("sub/link")).unwrap();
+    symlink("/etc/passwd", dir.join("absolute")).unwrap();
+    fs::write(dir.join("sub").join("n".repeat(200)), vec![7; 100_000]).unwrap();
+    fs::set_permissions(dir.join("sub"), PermissionsExt::from_mode(0o550)).unwrap();
+}
+
+#[test]
+fn a_tree_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    unpacked(&packed(&from), &to).unwrap();
+    let data = |path: &str| to.join(path).symlink_metadata().unwrap();
+    assert_eq!(fs::read(to.join("file")).unwrap(), b"content");
+    assert_eq!(data("file").mode() & 0o7777, 0o4751);
+    assert_eq!(data("file").ino(), data("sub/second name").ino());
+    assert_eq!(fs::read_link(to.join("sub/link")).unwrap(), Path::new("../file"));
+    assert_eq!(
+        fs::read_link(to.join("absolute")).unwrap(),
+        Path::new("/etc/passwd")
+    );
+    assert_eq!(
+        fs::read(to.join("sub").join("n".repeat(200))).unwrap(),
+        vec![7; 100_000]
+    );
+    assert_eq!(data("sub").mode() & 0o7777, 0o550);
+    for path in ["", "file", "sub", "sub/empty"] {
+        let before = from.join(path).symlink_metadata().unwrap();
+        assert_eq!(before.mtime(), data(path).mtime(), "{path}");
+    }
+    // Once more, over what is there.
+    unpacked(&packed(from.join(".")), &to).unwrap();
+
+    let plain = dir.path().join("plain");
+    unpack(&plain, &mut &packed(&from)[..], Keep::Plain).unwrap();
+    assert_eq!(fs::metadata(plain.join("file")).unwrap().mode() & 0o7777, 0o751);
+}
+
+#[test]
+fn where_a_tree_goes_is_dockers_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir_all(at("src/inner")).unwrap();
+    fs::create_dir(at("dest")).unwrap();
+    fs::write(at("src/inner/f"), "1").unwrap();
+    unpacked(&packed(at("src")), at("dest")).unwrap();
+    assert!(at("dest/src/inner/f").exists());
+    unpacked(&packed(at("src/.")), at("dest")).unwrap();
+    assert!(at("dest/inner/f").exists());
+    unpacked(&packed(at("src")), at("fresh")).unwrap();
+    unpacked(&packed(at("src/.")), at("fresh2")).unwrap();
+    assert!(at("fresh/inner/f").exists() && at("fresh2/inner/f").exists());
+    unpacked(&packed(at("src/inner/f")), at("dest/g")).unwrap();
+    unpacked(&packed(at("src/inner/f")), at("dest/g")).unwrap();
+    assert_eq!(fs::read(at("dest/g")).unwrap(), b"1");
+
+    // A link as the target is the directory that it leads to; one as the source is a link, but for `LINK/`.
+    symlink("dest", at("link")).unwrap();
+    unpacked(&packed(at("src/inner/f")), at("link")).unwrap();
+    assert!(at("dest/f").exists());
+    unpacked(&packed(at("link")), at("copy")).unwrap();
+    assert!(at("copy").is_symlink());
+    unpacked(&packed(at("link/")), at("whole")).unwrap();
+    assert!(at("whole/g").exists() && !at("whole").is_symlink());
+
+    for target in ["nowhere/f", "fresh3/", "dest/g/f"] {
+        let refused = unpacked(&packed(at("src/inner/f")), at(target));
+        assert!(
+            matches!(refused, Err(UnpackError::Target { .. })),
+            "{target}: {refused:?}"
+        );
+    }
+    assert!(pack(&at("nowhere"), &mut Vec::new()).is_err());
+}
+
+/// An archive of entries: kind, name, link.
+fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (kind, name, link) in entries {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o777);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1);
+        header.set_size(0);
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn nothing_is_written_outside_of_the_target() {
+    use EntryType::{Block, Char, Directory, Link, Regular, Symlink};
+    for entries in [
+        &[(Regular, "../out", "")][..],
+        &[(Regular, "/out", "")],
+        &[(Regular, "a/../../out", "")],
+        &[(Symlink, "a", ".."), (Regular, "a/out", "")],
+        &[(Symlink, "a", "/"), (Regular, "a/tmp/out", "")],
+        &[
+            (Directory, "d", ""),
+            (Symlink, "d/a", "../.."),
+            (Regular, "d/a/out", ""),
+        ],
+        &[(Regular, "outside/out", "")],
+        &[(Link, "a", "../secret"), (Regular, "a", "")],
+        &[(Link, "a", "outside/secret")],
+        &[(Symlink, "a", "outside"), (Directory, "a", "")],
+        &[(Regular, ".", "")],
+        &[(Regular, "", "")],
+        &[(Char, "device", "")],
+        &[(Block, "device", "")],
+        &[(EntryType::GNUSparse, "sparse", "")],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("target")).unwrap();
+        fs::write(dir.path().join("secret"), "kept").unwrap();
+        symlink("..", dir.path().join("target/outside")).unwrap();
+        let refused = unpack(
+            &dir.path().join("target"),
+            &mut &archive(entries)[..],
+            Keep::Plain,
+        );
+        assert!(refused.is_err(), "{entries:?}");
+        assert!(
+            !dir.path().join("out").exists() && !Path::new("/tmp/out").exists(),
+            "{entries:?}"
+        );
+        assert_eq!(fs::read(dir.path().join("secret")).unwrap(), b"kept");
+        assert_eq!(fs::metadata(dir.path().join("secret")).unwrap().nlink(), 1);
+    }
+    // A file replaces a link, and not what it leads to.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("target")).unwrap();
+    fs::write(dir.path().join("secret"), "kept").unwrap();
+    symlink("../secret", dir.path().join("target/a")).unwrap();
+    unpacked(&archive(&[(Regular, "a", "")]), dir.path().join("target")).unwrap();
+    assert_eq!(fs::read(dir.path().join("secret")).unwrap(), b"kept");
+}
+
+#[test]
+fn broken_archives_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), vec![1; 5000]).unwrap();
+    let whole = packed(dir.path().join("f"));
+    for cut in [100, 600, 3000] {
+        assert!(unpacked(&whole[..cut], dir.path().join("g")).is_err(), "{cut}");
+    }
+    assert!(unpacked(&[7; 2000], dir.path().join("g")).is_err());
+    let several = archive(&[(EntryType::Directory, "a", ""), (EntryType::Directory, "b", "")]);
+    assert!(matches!(
+        unpacked(&several, dir.path().join("new")),
+        Err(UnpackError::SeveralTrees)
+    ));
+    let mut long = Header::new_gnu();
+    long.set_entry_type(EntryType::GNULongName);
+    long.set_size(1 << 30);
+    long.set_cksum();
+    assert!(matches!(
+        unpacked(long.as_bytes(), dir.path()),
+        Err(UnpackError::LongName)
+    ));
+}
