@@ -111,6 +111,8 @@ pub enum Namespaces {
     Available,
     /// It cannot, for this reason.
     Unavailable(String),
+    /// It can, but in it no root file system of the process's own, for this reason.
+    WithoutRoot(String),
 }
 
 /// A virtiofsd.

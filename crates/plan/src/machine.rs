@@ -220,7 +220,7 @@ pub fn sharing(
         return Ok(None);
     }
     let layout = match (&host.namespaces, profile.shares) {
-        (Namespaces::Available, layout) => layout,
+        (Namespaces::Available | Namespaces::WithoutRoot(_), layout) => layout,
         (Namespaces::Unavailable(_), _) => ShareLayout::OnePerVolume,
     };
     let transport = transport(machine.transport, host, layout).map_err(|fault| vec![fault])?;
@@ -411,6 +411,28 @@ fn backslash_commas(path: &OsStr) -> OsString {
         byte => vec![*byte],
     });
     OsString::from_vec(escaped.collect())
+}
+
+/// What QEMU and virtiofsd see of the host's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Their own files only, in a root file system of their own.
+    OwnRoot,
+    /// All that the user sees.
+    HostRoot,
+}
+
+/// Decides how far the machine's processes are confined. A notice says why no further.
+#[must_use]
+pub fn confinement(namespaces: &Namespaces, notices: &mut Vec<String>) -> Confinement {
+    let reason = match namespaces {
+        Namespaces::Available => return Confinement::OwnRoot,
+        Namespaces::Unavailable(reason) | Namespaces::WithoutRoot(reason) => reason,
+    };
+    notices.push(format!(
+        "a guest that breaks out of its machine sees your files: no root of its own is to be had here: {reason}"
+    ));
+    Confinement::HostRoot
 }
 
 /// Decides between KVM and emulation. A notice says why not KVM, where it was tried.

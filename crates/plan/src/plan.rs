@@ -14,7 +14,9 @@ use crate::facts::{Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
-use crate::machine::{self, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand};
+use crate::machine::{
+    self, Confinement, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand,
+};
 use crate::path::Lookup;
 use crate::pod_config::PodConfig;
 use crate::process::Process;
@@ -52,6 +54,8 @@ pub struct PodPlan {
     pub virtiofsd: Option<VirtiofsdCommand>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// What both see of the host's files.
+    pub confinement: Confinement,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -199,6 +203,7 @@ impl Planner<'_> {
             Transport::NineP => None,
         });
         let volumes = self.table.iter().cloned().collect();
+        let confinement = machine::confinement(&self.facts.host.namespaces, &mut notices);
         Ok(PodPlan {
             apps,
             volumes,
@@ -211,6 +216,7 @@ impl Planner<'_> {
             qemu,
             virtiofsd,
             on_failure: self.spec.on_failure,
+            confinement,
             notices,
         })
     }

@@ -209,7 +209,36 @@ impl Qemu {
     }
 }
 
+/// What a process does with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes, or connects.
+    Write,
+}
+
 impl Qemu {
+    /// The files that it needs beside its own program's, and nothing else.
+    #[must_use]
+    pub fn files(&self) -> Vec<(Access, PathBuf)> {
+        let kernel = std::iter::once(&self.kernel).chain(&self.initrd);
+        let sockets = self.chardevs.iter().map(|chardev| &chardev.path);
+        let disks = self.blockdevs.iter().map(|disk| match disk.read_only {
+            true => (Access::Read, disk.filename.clone()),
+            false => (Access::Write, disk.filename.clone()),
+        });
+        // The volumes below a share are read-only each for itself.
+        let shares = self.fsdevs.iter().map(|fsdev| &fsdev.path);
+        let written = std::iter::once(&self.serial).chain(sockets).chain(shares);
+        let written = written.map(|path| (Access::Write, path.clone()));
+        kernel
+            .map(|path| (Access::Read, path.clone()))
+            .chain(disks)
+            .chain(written)
+            .collect()
+    }
+
     /// Those of the arguments that share volumes: `-fsdev` and its devices.
     #[must_use]
     pub fn share_args(&self) -> Vec<OsString> {

@@ -1,12 +1,13 @@
 //! Makes the file of an empty volume that is kept on disk: sparse, with an ext4 file system whose root has the volume's
 //! mode and owner. Nothing is mounted and no privilege is needed: e2fsprogs work on the file.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use isopod_plan::machine::DiskVolume;
+
+use crate::private;
 
 /// Makes the file at `path` with `mkfs` (mkfs.ext4, with debugfs beside it).
 ///
@@ -14,7 +15,7 @@ use isopod_plan::machine::DiskVolume;
 /// What creating the file failed with, or the words of the program that failed.
 pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::Result<()> {
     let mkfs = mkfs.ok_or(io::ErrorKind::NotFound)?;
-    File::create_new(path)?.set_len(disk.size_bytes)?;
+    private::file(path)?.set_len(disk.size_bytes)?;
     // The journal and the inode tables are written when they are used: a sparse file stays small.
     let options = format!(
         "root_owner={}:{},lazy_itable_init=1,lazy_journal_init=1,nodiscard",

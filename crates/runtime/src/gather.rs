@@ -27,7 +27,8 @@ use isopod_spec::{
     Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
-use isopod_vm::stage::Stage;
+use isopod_vm::stage::root::Root;
+use isopod_vm::stage::{Capabilities, Stage};
 use isopod_vm::virtiofsd;
 
 use crate::Settings;
@@ -338,11 +339,7 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
     HostFacts {
         user,
         kvm,
-        namespaces: if shares {
-            namespaces(settings)
-        } else {
-            Namespaces::Unavailable("nobody asked".into())
-        },
+        namespaces: namespaces(settings),
         mkfs: find_program(
             &[
                 settings.search_path.clone(),
@@ -365,9 +362,30 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
 
 /// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.
 fn namespaces(settings: &Settings) -> Namespaces {
+    let root = Root {
+        dir: "/proc".into(),
+        files: Vec::new(),
+    };
+    match try_stage(settings, Some(root)) {
+        Ok(()) => Namespaces::Available,
+        Err(reason) => match try_stage(settings, None) {
+            Ok(()) => Namespaces::WithoutRoot(reason),
+            Err(reason) => Namespaces::Unavailable(reason),
+        },
+    }
+}
+
+/// Tries a stage that mounts, with a root of its own if `root` is one; gives its words when it fails.
+fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
+    let share = match &root {
+        Some(_) => None,
+        None => Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
+    };
     let stage = Stage {
         parent: std::process::id(),
-        share: Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
+        share,
+        root,
+        capabilities: Capabilities::Kept,
         command: vec!["/bin/true".into()],
     };
     let output = Command::new(&settings.isopod)
@@ -375,12 +393,12 @@ fn namespaces(settings: &Settings) -> Namespaces {
         .stdin(Stdio::null())
         .output();
     match output {
-        Ok(output) if output.status.success() => Namespaces::Available,
+        Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let words = String::from_utf8_lossy(&output.stderr);
-            Namespaces::Unavailable(words.trim().lines().collect::<Vec<_>>().join("; "))
+            Err(words.trim().lines().collect::<Vec<_>>().join("; "))
         }
-        Err(error) => Namespaces::Unavailable(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

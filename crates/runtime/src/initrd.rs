@@ -15,7 +15,7 @@ use isopod_plan::guest_tree::{EntryKind, GuestTree};
 /// # Errors
 /// What reading the one and writing the other failed with.
 pub(crate) fn write(path: &Path, base: &Path, tree: &GuestTree) -> io::Result<()> {
-    let mut out = File::create(path)?;
+    let mut out = crate::private::file(path)?;
     io::copy(&mut File::open(base)?, &mut out)?;
     let mut out = BufWriter::new(out);
     append(&mut out, tree)?;

@@ -12,6 +12,7 @@ pub mod gather;
 mod initrd;
 pub mod logs;
 pub mod prepare;
+mod private;
 mod record;
 pub mod run;
 mod tail;

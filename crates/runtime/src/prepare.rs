@@ -8,13 +8,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use isopod_guest::GuestImage;
 use isopod_plan::{PodPlan, layout};
 
-use crate::{Settings, disk, initrd};
+use crate::{Settings, disk, initrd, private};
 
 /// Why a pod could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub fn prepare(
     let dir = make_dir(&settings.state_dir.join("pods"))?;
     for name in [layout::HOST_SHARE_DIR, "images", "disks"] {
         let path = dir.path.join(name);
-        fs::create_dir(&path).map_err(failed("create", &path))?;
+        private::dir(&path).map_err(failed("create", &path))?;
     }
     for (i, image) in plan.images.iter().enumerate() {
         let path = dir.path.join(layout::host_image(i));
@@ -113,17 +113,16 @@ fn make_dir(pods: &Path) -> Result<PodDir, PrepareError> {
         let path = path.to_owned();
         move |source| PrepareError { action, path, source }
     };
-    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    private(pods).map_err(failed("create", pods))?;
+    private::dir(pods).map_err(failed("create", pods))?;
     let guard = pods.join("lock");
-    let guard_file = File::create(&guard).map_err(failed("create", &guard))?;
+    let guard_file = private::file(&guard).map_err(failed("create", &guard))?;
     guard_file.lock().map_err(failed("lock", &guard))?;
     remove_leftovers(pods);
     let uuid = uuid::Uuid::new_v4().to_string();
     let path = pods.join(&uuid);
-    private(&path).map_err(failed("create", &path))?;
+    private::dir(&path).map_err(failed("create", &path))?;
     let lock_path = path.join("lock");
-    let locked = File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
+    let locked = private::file(&lock_path).and_then(|file| file.lock().map(|()| file));
     match locked {
         Ok(lock) => Ok(PodDir {
             path,

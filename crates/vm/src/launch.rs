@@ -1,8 +1,9 @@
 //! Spawns a process of the machine through the stage.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -25,7 +26,13 @@ pub fn spawn(
     log: &str,
 ) -> io::Result<Child> {
     let log: PathBuf = dir.join(log);
-    let output = File::create(&log)?;
+    let mut options = OpenOptions::new();
+    let output = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&log)?;
     Command::new(isopod)
         .args(stage.argv())
         .current_dir(dir)

@@ -5,7 +5,9 @@
 //!                        1. dies with the supervisor from here on (PR_SET_PDEATHSIG)
 //!                        2. enters a mount namespace of its own (and a user namespace when not root)
 //!                        3. binds the volumes below one directory, read-only where they are
-//!                        4. becomes PROGRAM
+//!                        4. gets a root of its own, with nothing in it but its files ([`root`])
+//!                        5. gives up what privileges its program does not need
+//!                        6. becomes PROGRAM
 //! ```
 //!
 //! The mounts live in the namespace of the process that serves them, so they end with it, however it ends: nothing is
@@ -15,6 +17,7 @@
 //! Volumes are bound from the paths that were found when facts were gathered; a path that has become something else
 //! since is refused.
 
+pub mod root;
 mod sys;
 
 use std::ffi::{OsStr, OsString};
@@ -25,10 +28,14 @@ use std::process::Command;
 
 use isopod_plan::facts::SourceKind;
 use isopod_plan::machine::SharedVolume;
+use isopod_plan::qemu::Access;
 use isopod_spec::{Propagation, VolumeName};
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::process::{Resource, Signal};
+use rustix::thread::CapabilitySet;
+
+use root::Root;
 
 /// The first argument that makes `isopod` a stage.
 pub const STAGE: &str = "internal-stage";
@@ -43,8 +50,21 @@ pub struct Stage {
     pub parent: u32,
     /// The directory below which volumes are bound, and the volumes.
     pub share: Option<(PathBuf, Vec<SharedVolume>)>,
+    /// The root that it gets; none leaves it the host's.
+    pub root: Option<Root>,
+    /// Whether the program may keep its capabilities.
+    pub capabilities: Capabilities,
     /// The program and its arguments.
     pub command: Vec<OsString>,
+}
+
+/// What becomes of a stage's capabilities (capabilities(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capabilities {
+    /// The program needs them, and drops itself what it does not.
+    Kept,
+    /// It has none, even as root.
+    Dropped,
 }
 
 /// Why a stage did not become its program.
@@ -76,6 +96,14 @@ pub enum StageError {
         /// Why, where the system said.
         source: Option<std::io::Error>,
     },
+    /// A file that cannot be had in the process's own root.
+    #[error("cannot give `{}` to the process", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The program could not be executed.
     #[error("cannot execute `{}`", program.display())]
     Exec {
@@ -91,6 +119,19 @@ impl Stage {
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
+        if self.capabilities == Capabilities::Dropped {
+            argv.push("--no-capabilities".into());
+        }
+        if let Some(root) = &self.root {
+            argv.extend(["--root".into(), root.dir.clone().into()]);
+            for (access, file) in &root.files {
+                let flag = match access {
+                    Access::Read => "--read",
+                    Access::Write => "--write",
+                };
+                argv.extend([flag.into(), file.clone().into()]);
+            }
+        }
         if let Some((dir, volumes)) = &self.share {
             argv.extend(["--share".into(), dir.into()]);
             for volume in volumes {
@@ -121,14 +162,22 @@ impl Stage {
             .and_then(|p| p.parse().ok());
         let parent = parent.ok_or_else(|| usage(None))?;
         let mut share: Option<(PathBuf, Vec<SharedVolume>)> = None;
+        let mut root: Option<Root> = None;
+        let mut capabilities = Capabilities::Kept;
         loop {
             let arg = args.next().ok_or_else(|| usage(None))?;
-            match (arg.as_bytes(), &mut share) {
-                (b"--", _) => break,
-                (b"--share", None) => {
-                    share = Some((args.next().ok_or_else(|| usage(None))?.into(), Vec::new()))
+            let mut path = || args.next().map(PathBuf::from).ok_or_else(|| usage(None));
+            match (arg.as_bytes(), &mut share, &mut root) {
+                (b"--", ..) => break,
+                (b"--no-capabilities", None, None) => capabilities = Capabilities::Dropped,
+                (b"--root", None, None) => {
+                    let (dir, files) = (path()?, Vec::new());
+                    root = Some(Root { dir, files });
                 }
-                (_, Some((_, volumes))) => {
+                (b"--read", None, Some(root)) => root.files.push((Access::Read, path()?)),
+                (b"--write", None, Some(root)) => root.files.push((Access::Write, path()?)),
+                (b"--share", None, _) => share = Some((path()?, Vec::new())),
+                (_, Some((_, volumes)), _) => {
                     let (name, source) = (args.next(), args.next());
                     volumes.push(volume(&arg, name, source).ok_or_else(|| usage(Some(arg)))?);
                 }
@@ -138,20 +187,22 @@ impl Stage {
         Ok(Self {
             parent,
             share,
+            root,
+            capabilities,
             command: args.collect(),
         })
     }
 
     /// Does all that, and becomes the program. Returns only when it could not.
     #[must_use]
-    pub fn run(self) -> StageError {
+    pub fn run(mut self) -> StageError {
         match self.prepare() {
             Ok(()) => self.exec(),
             Err(error) => error,
         }
     }
 
-    fn prepare(&self) -> Result<(), StageError> {
+    fn prepare(&mut self) -> Result<(), StageError> {
         let orphaned = |_| StageError::Orphaned;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(orphaned)?;
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
@@ -162,11 +213,30 @@ impl Stage {
         let mut limit = rustix::process::getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-        let Some((dir, volumes)) = &self.share else {
-            return Ok(());
-        };
-        enter_namespace()?;
-        bind_all(dir, volumes)
+        if self.share.is_some() || self.root.is_some() {
+            enter_namespace()?;
+        }
+        if let Some((dir, volumes)) = &self.share {
+            bind_all(dir, volumes)?;
+        }
+        if let Some(root) = &self.root {
+            if let Some(program) = self.command.first_mut() {
+                // By the place that it really has: programs look for what belongs to them beside themselves.
+                let exec = |source| StageError::Exec {
+                    program: program.clone().into(),
+                    source,
+                };
+                *program = std::fs::canonicalize(&*program).map_err(exec)?.into();
+            }
+            root::enter(root, self.command.first().map(Path::new))?;
+        }
+        match self.capabilities {
+            Capabilities::Kept => Ok(()),
+            Capabilities::Dropped => drop_capabilities().map_err(|source| StageError::Namespace {
+                what: "give up capabilities",
+                source,
+            }),
+        }
     }
 
     fn exec(self) -> StageError {
@@ -179,6 +249,20 @@ impl Stage {
             source,
         }
     }
+}
+
+/// Leaves nothing that the program could have from being root: what is not in the bounding set is not in an executed
+/// program's sets either (capabilities(7), "Transformation of capabilities during execve()").
+fn drop_capabilities() -> std::io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    for capability in CapabilitySet::all().iter() {
+        // What this kernel does not know, or this process may not drop, since it has none: EINVAL, EPERM.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = CapabilitySet::empty();
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION`.
@@ -315,12 +399,19 @@ mod tests {
                     volume("b", SourceKind::File, false, true, Propagation::Private),
                 ],
             )),
+            root: Some(Root {
+                dir: "/pod".into(),
+                files: vec![(Access::Read, "--share".into()), (Access::Write, "/b".into())],
+            }),
+            capabilities: Capabilities::Dropped,
             command: vec!["--".into(), "--share".into(), "x".into()],
         };
         assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
         let stage = Stage {
             parent: 1,
             share: None,
+            root: None,
+            capabilities: Capabilities::Kept,
             command: vec!["true".into()],
         };
         assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);

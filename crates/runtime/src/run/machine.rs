@@ -6,17 +6,20 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use isopod_plan::machine::Confinement;
+use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_vm::agent::{self, Agent, AgentError, Events};
 use isopod_vm::launch;
-use isopod_vm::stage::{self, Stage};
+use isopod_vm::stage::root::Root;
+use isopod_vm::stage::{self, Capabilities, Stage};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 
 use super::RunError;
-use crate::Settings;
 use crate::prepare::PodDir;
 use crate::tail::tail;
+use crate::{Settings, private};
 
 const QEMU_LOG: &str = "qemu.log";
 
@@ -49,6 +52,13 @@ impl<'a> Machine<'a> {
             .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
         let parent = std::process::id();
+        let root = |files| match plan.confinement {
+            Confinement::HostRoot => None,
+            Confinement::OwnRoot => Some(Root {
+                dir: dir.to_owned(),
+                files,
+            }),
+        };
         let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
         let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
         let mut virtiofsd = None;
@@ -60,6 +70,9 @@ impl<'a> Machine<'a> {
             let stage = Stage {
                 parent,
                 share: tree.take(),
+                root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
+                // It acts for the guest's users, and drops by itself what that does not need.
+                capabilities: Capabilities::Kept,
                 command,
             };
             let child = launch::spawn(
@@ -72,9 +85,17 @@ impl<'a> Machine<'a> {
             virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
         }
         let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
+        // A file that is there is one that can be bound.
+        private::file(&dir.join(layout::CONSOLE_LOG)).map_err(failed("make the console's log"))?;
         let stage = Stage {
             parent,
             share: tree,
+            root: root(plan.qemu.files()),
+            // As a 9p server it acts for the guest's users.
+            capabilities: match plan.qemu.fsdevs.is_empty() {
+                true => Capabilities::Dropped,
+                false => Capabilities::Kept,
+            },
             command,
         };
         let qemu =

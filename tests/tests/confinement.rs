@@ -1,0 +1,194 @@
+//! What whoever breaks out of a guest finds: looked at from the host, in the roots of a running pod's processes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use isopod_tests::Bench;
+use isopod_tests::faults::pods;
+use rustix::process::Signal;
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+fn root_of(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root"))
+}
+
+/// `path` as the process with that root sees it.
+fn seen(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").expect("an absolute path"))
+}
+
+fn status(pid: i32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.expect("the field").trim().to_owned()
+}
+
+/// Fails unless the process sees the system, its own `/proc`, some devices, its pod's directory, and nothing else.
+fn assert_sees_only(pid: i32, pod: &Path, of_pod: &[&str], bench: &Bench, programs: &[&str]) {
+    let root = root_of(pid);
+    let state_top = pod
+        .components()
+        .nth(1)
+        .expect("a component")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    let mut allowed: BTreeSet<String> = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"]
+        .into_iter()
+        .chain(["usr", "dev", "etc", "proc"])
+        .map(str::to_owned)
+        .collect();
+    allowed.insert(state_top);
+    let top = names(&root);
+    assert!(top.is_subset(&allowed), "{top:?}");
+    let expected: BTreeSet<String> = [pid.to_string(), "self".into(), "sys".into()].into();
+    assert_eq!(names(&root.join("proc")), expected, "other processes");
+    let devices = ["full", "kvm", "null", "random", "urandom", "zero"].map(str::to_owned);
+    assert!(
+        names(&root.join("dev")).is_subset(&devices.into()),
+        "{:?}",
+        names(&root.join("dev"))
+    );
+    let etc = ["alternatives", "ld.so.cache", "resolv.conf"].map(str::to_owned);
+    assert!(
+        names(&root.join("etc")).is_subset(&etc.into()),
+        "{:?}",
+        names(&root.join("etc"))
+    );
+    let of_pod: BTreeSet<String> = of_pod.iter().copied().map(str::to_owned).collect();
+    assert_eq!(names(&seen(&root, pod)), of_pod);
+    let here: BTreeSet<String> = names(&seen(&root, bench.dir()));
+    let programs: BTreeSet<String> = programs.iter().copied().map(str::to_owned).collect();
+    assert!(here.is_subset(&programs), "{here:?}");
+    let others = names(pod.parent().expect("a directory of pods"));
+    assert!(others.len() > 1, "another pod is there to be hidden: {others:?}");
+    assert_eq!(
+        names(seen(&root, pod).parent().expect("pods")).len(),
+        1,
+        "other pods"
+    );
+    // What it sees of the host is read-only, and so is the root itself.
+    for line in fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+        .expect("mountinfo")
+        .lines()
+    {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (place, options) = (fields[4], fields[5]);
+        let writable = options.split(',').any(|option| option == "rw");
+        let own = Path::new(place).starts_with(pod) || place.starts_with("/dev/");
+        assert!(!writable || own || place == format!("/proc/{pid}"), "{line}");
+    }
+}
+
+/// Its own pod's kernel and image file, and none of the volumes, for QEMU; the volumes, and none of the pod's files, for
+/// virtiofsd.
+fn confined(bench: &Bench) {
+    let volume = bench.source("data", &[("in-volume", "x")]);
+    let secret = bench.source("secret", &[("private", "y")]);
+    let pod = bench.pod().host("data", &volume, "").app(&bench.busybox());
+    let pod = pod.mount("data", "/data", "").env("SECRET", "value");
+    let mut running = pod.with(["-e", "SECRET"]).sh("echo up; exec sleep 1000").start();
+    running.wait_for("up");
+    assert!(secret.join("private").exists());
+    // A neighbour that is not to be seen.
+    let neighbour = bench
+        .state()
+        .join("pods")
+        .join("00000000-0000-0000-0000-000000000000");
+    fs::create_dir_all(&neighbour).expect("a neighbour");
+    let dir = pods(bench)
+        .into_iter()
+        .find(|dir| dir.join("console.log").exists())
+        .expect("a pod directory");
+    let dir = fs::canonicalize(dir).expect("a pod directory");
+
+    let qemu = bench.process("qemu-system");
+    let of_qemu = ["agent.sock", "console.log", "images", "initrd"];
+    let virtiofs = dir.join("virtiofsd.sock").exists();
+    let mut of_pod = of_qemu.to_vec();
+    of_pod.push(if virtiofs { "virtiofsd.sock" } else { "share" });
+    assert_sees_only(qemu, &dir, &of_pod, bench, &["state"]);
+    assert_eq!(
+        (&*status(qemu, "Seccomp"), &*status(qemu, "NoNewPrivs")),
+        ("2", "1")
+    );
+    if virtiofs {
+        assert_eq!(status(qemu, "CapBnd"), "0000000000000000");
+        assert_eq!(status(qemu, "CapEff"), "0000000000000000");
+        let virtiofsd = bench.process("virtiofsd");
+        let share = seen(&root_of(virtiofsd), &dir.join("share"));
+        // The daemon may have made the share its root.
+        let share = if share.exists() { share } else { root_of(virtiofsd) };
+        assert_eq!(names(&share), ["data".to_owned()].into());
+        assert_eq!(names(&share.join("data")), ["in-volume".to_owned()].into());
+    }
+    assert_private(&dir);
+    running.signal(Signal::TERM);
+    let _ = running.wait();
+    fs::remove_dir_all(&neighbour).ok();
+    bench.assert_nothing_left();
+}
+
+/// Nobody but the owner reads or enters anything of a pod's.
+fn assert_private(pod: &Path) {
+    let mode = |path: &Path| {
+        fs::symlink_metadata(path)
+            .expect("its metadata")
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(mode(pod), 0o700, "{}", pod.display());
+    assert_eq!(mode(pod.parent().expect("pods")), 0o700);
+    let owner = fs::metadata(pod).expect("its metadata").uid();
+    let mut dirs = vec![pod.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry"))
+        {
+            let (path, kind) = (entry.path(), entry.file_type().expect("its type"));
+            // Images are files of the store's, by another name.
+            if kind.is_symlink() || kind.is_socket() || path.starts_with(pod.join("images")) {
+                continue;
+            }
+            assert_eq!(fs::symlink_metadata(&path).expect("its metadata").uid(), owner);
+            assert_eq!(
+                mode(&path) & 0o077,
+                0,
+                "{} has mode {:o}",
+                path.display(),
+                mode(&path)
+            );
+            dirs.extend(kind.is_dir().then_some(path));
+        }
+    }
+}
+
+#[test]
+fn a_pod_of_roots_is_confined() {
+    if let Some(bench) = Bench::of_root() {
+        confined(&bench);
+    }
+}
+
+#[test]
+fn a_pod_of_an_ordinary_user_is_confined() {
+    confined(&Bench::of_ordinary_user());
+}
