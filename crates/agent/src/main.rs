@@ -29,6 +29,7 @@ mod kmsg;
 mod modules;
 mod mount;
 mod mountinfo;
+mod notify;
 mod order;
 mod pipes;
 mod port;
