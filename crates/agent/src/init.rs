@@ -1,6 +1,6 @@
 //! Process 1, for the few milliseconds before systemd is: loads the modules without which nothing of the pod could be
-//! mounted, mounts the apps' root filesystems and what systemd's mount units ask for, then executes systemd in its own place with the arguments and
-//! environment that the kernel gave.
+//! mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
+//! executes systemd in its own place with the arguments and environment that the kernel gave.
 //!
 //! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
 //! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
@@ -13,7 +13,7 @@ use std::process::Command;
 
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{chain, config, early, log, modules, mount, setup};
+use crate::{chain, config, early, log, modules, mount, network, setup};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -68,6 +68,12 @@ fn become_systemd() -> Result<Infallible, InitError> {
             match early::mount_all(&config.early_mounts) {
                 Ok(()) => mount::ahead(&config.mounts_ahead),
                 Err(error) => log(&chain(&error)),
+            }
+            for error in setup::write_sysctls(&config.sysctls) {
+                log(&error);
+            }
+            if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
+                log(&chain(&error));
             }
         }
         Err(error) => log(&chain(&error)),

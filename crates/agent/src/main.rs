@@ -2,7 +2,7 @@
 //!
 //! | called as | does |
 //! |---|---|
-//! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, then becomes systemd ([`init`]) |
+//! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
@@ -29,7 +29,8 @@ mod kmsg;
 mod modules;
 mod mount;
 mod mountinfo;
-mod notify;
+mod netlink;
+mod network;
 mod order;
 mod pipes;
 mod port;

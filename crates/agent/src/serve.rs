@@ -19,7 +19,7 @@ use crate::config::{self, ConfigError};
 use crate::pipes::AppPipes;
 use crate::port::{self, Port, PortError};
 use crate::systemd::{ManagerError, Systemd};
-use crate::{chain, init, pipes, setup};
+use crate::{chain, init, network, pipes, setup};
 use session::{Session, SessionError};
 
 mod app;
@@ -66,6 +66,7 @@ pub(crate) fn run(agent_started_ms: u64) -> Result<(), ServeError> {
 
 async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeError> {
     let mut warnings = setup::run(&config.hostname);
+    warnings.extend(network::failure().map(|failure| format!("the pod has no network: {failure}")));
     let mut pipes: Vec<AppPipes> = Vec::with_capacity(config.apps.len());
     for app in &config.apps {
         let (opened, errors) = pipes::open(app);

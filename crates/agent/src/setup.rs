@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use isopod_protocol::config::Sysctl;
 use rustix::mount::{MountFlags, mount};
 
 use crate::mountinfo;
@@ -11,6 +12,16 @@ use crate::mountinfo;
 pub(crate) fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Sets the kernel's parameters; returns what could not be set.
+pub(crate) fn write_sysctls(sysctls: &[Sysctl]) -> Vec<String> {
+    let set = |Sysctl { name, value }: &Sysctl| {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        let failed = |error| format!("cannot set the kernel's parameter `{name}` to `{value}`: {error}");
+        std::fs::write(path, value).map_err(failed).err()
+    };
+    sysctls.iter().filter_map(set).collect()
 }
 
 /// Sets the guest up; returns what could not be done.

@@ -97,7 +97,21 @@ pub(crate) enum PodSource {
         implicit_volumes: ImplicitVolumes,
         /// `--on-app-failure`.
         on_failure: FailurePolicy,
+        /// `--net`.
+        net: Net,
+        /// `--hostname`.
+        hostname: Option<String>,
     },
+}
+
+/// Which network a pod has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Net {
+    /// QEMU's user mode.
+    #[default]
+    User,
+    /// The loopback interface alone.
+    None,
 }
 
 /// The arguments of `plan`.

@@ -7,7 +7,6 @@ mod output;
 mod plan;
 mod run;
 mod settings;
-mod supervisor;
 
 use std::process::ExitCode;
 

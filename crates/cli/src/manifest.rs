@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use isopod_spec::PodSpec;
 use isopod_spec::appc::{self, Part};
+use isopod_spec::{Network, PodSpec};
 
-use crate::args::PodSource;
+use crate::args::{Net, PodSource};
 use crate::output::{self, Report};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
@@ -43,6 +43,8 @@ pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
             machine,
             implicit_volumes,
             on_failure,
+            net,
+            hostname,
         } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
             let file = path.display().to_string();
@@ -53,11 +55,26 @@ pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
             spec.machine = machine.clone();
             spec.implicit_volumes = *implicit_volumes;
             spec.on_failure = *on_failure;
+            spec.hostname.clone_from(hostname);
+            if *net == Net::None {
+                spec.network = without_network(&spec).map_err(|report| output::fail(&report))?;
+            }
             Ok(Asked {
                 spec,
                 manifest: Some((text, file)),
             })
         }
+    }
+}
+
+/// The network that `--net none` asks for; the manifest must publish nothing then.
+fn without_network(spec: &PodSpec) -> Result<Network, Report> {
+    match &spec.network {
+        Network::User { ports } if !ports.is_empty() => Err(Report::text(
+            "the pod manifest publishes ports, and `--net none` leaves the pod without a network",
+        )
+        .hint(Some("leave `--net` out, or the manifest's `ports`".into()))),
+        _ => Ok(Network::None),
     }
 }
 

@@ -39,6 +39,7 @@ pub const WANTED: &[WantedModule] = &[
     wanted("virtio_pci", "the bus that every virtio device is on"),
     wanted("virtio_blk", "the apps' root file systems are block devices"),
     wanted("virtio_console", "the port on which the agent talks to the host"),
+    wanted("virtio_net", "the pod's network"),
     wanted("virtio_rng", "entropy, where the machine's CPU has no RDRAND"),
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),

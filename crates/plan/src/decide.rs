@@ -115,6 +115,9 @@ pub fn survey(
         for path in crate::ROOT_DIRECTORIES {
             images[i].map(|image| image.node(path.as_ref()));
         }
+        if let Some(image) = images[i] {
+            drop(crate::path::resolve(image, crate::names::DIRECTORY.as_ref()));
+        }
         let config = run_config(app, &facts.apps[i]);
         let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
         if let (Some(dir), Some(image)) = (dir, images[i]) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{EmptyVolume, FailurePolicy, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind};
+use isopod_spec::{EmptyVolume, FailurePolicy, Medium, RestartPolicy, RootfsAccess, VolumeKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use crate::facts::SourceKind;
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::life;
 use crate::machine::{PCI_SLOTS, SharedVolume};
+use crate::network::{self, UserNetwork};
 use crate::plan::{AppPlan, PodPlan};
 use crate::profile::Profile;
 use crate::rkt::RktPlan;
@@ -33,6 +34,12 @@ pub struct Document {
     pub version: u32,
     /// The profile: `default` or `rkt`.
     pub profile: String,
+    /// The guest's host name; left out in the profile `rkt`, which plans volumes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The network; left out in the profile `rkt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// The apps, in the order of declaration.
     pub apps: Vec<App>,
     /// The volumes.
@@ -55,6 +62,40 @@ pub struct Document {
     pub notices: Vec<String>,
 }
 
+/// The pod's network.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Network {
+    /// The loopback interface alone.
+    None,
+    /// QEMU's user mode.
+    #[serde(rename_all = "camelCase")]
+    User {
+        /// The pod's address.
+        address: String,
+        /// The router, which is also the host's loopback interface.
+        gateway: String,
+        /// The name server.
+        nameserver: String,
+        /// The host's ports that lead into the pod.
+        ports: Vec<Port>,
+    },
+}
+
+/// A port of the host's that leads into the pod.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// The host's address; `0.0.0.0` is every one.
+    pub host_ip: String,
+    /// The host's port.
+    pub host_port: u16,
+    /// The pod's port.
+    pub pod_port: u16,
+    /// The protocol: `tcp` or `udp`.
+    pub protocol: String,
+}
+
 /// An app.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -74,9 +115,6 @@ pub struct App {
     /// When it is started anew, as `--restart` takes it; left out where it never is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
-    /// Whether it says itself when it is ready; left out where it is ready once it has started.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub notifies: bool,
     /// The apps that come before it, as `--depends-on` takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
@@ -330,6 +368,8 @@ impl From<&PodPlan> for Document {
         Document {
             version: DOCUMENT_VERSION,
             profile: Profile::DEFAULT.name.into(),
+            hostname: Some(plan.hostname.clone()),
+            network: Some(network_of(plan.network.as_ref())),
             apps: plan.apps.iter().map(|app| app_of(app, plan, &shared)).collect(),
             volumes: plan
                 .volumes
@@ -355,6 +395,24 @@ impl From<&PodPlan> for Document {
             stops_on_app_failure: plan.on_failure == FailurePolicy::Stop,
             notices: plan.notices.clone(),
         }
+    }
+}
+
+fn network_of(network: Option<&UserNetwork>) -> Network {
+    let Some(UserNetwork { ports }) = network else {
+        return Network::None;
+    };
+    let port = |port: &isopod_spec::PortForward| Port {
+        host_ip: port.address().to_string(),
+        host_port: port.host_port,
+        pod_port: port.pod_port,
+        protocol: port.protocol.to_string(),
+    };
+    Network::User {
+        address: format!("{}/{}", network::ADDRESS, network::PREFIX_LEN),
+        gateway: network::GATEWAY.to_string(),
+        nameserver: network::NAMESERVER.to_string(),
+        ports: ports.iter().map(port).collect(),
     }
 }
 
@@ -389,7 +447,6 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
         restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
-        notifies: app.life.readiness == Readiness::Notify,
         depends_on: app.life.depends_on.iter().map(life::dependency_words).collect(),
         mounts: app.mounts.iter().map(mount).collect(),
     }
@@ -530,7 +587,6 @@ impl Document {
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
                 restart: None,
-                notifies: false,
                 depends_on: Vec::new(),
                 mounts: mounts
                     .iter()
@@ -548,6 +604,8 @@ impl Document {
         Document {
             version: DOCUMENT_VERSION,
             profile: Profile::RKT.name.into(),
+            hostname: None,
+            network: None,
             apps: spec.apps.iter().zip(&plan.app_mounts).map(app).collect(),
             volumes: spec.volumes.iter().map(volume).collect(),
             early_mounts: Vec::new(),

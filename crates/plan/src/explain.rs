@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::document::{
-    App, AppMount, Document, Mount, MountOrigin, ReadOnly, Text, Volume, VolumeMedium, VolumeType,
+    App, AppMount, Document, Mount, MountOrigin, Network, ReadOnly, Text, Volume, VolumeMedium, VolumeType,
 };
 
 /// The text of a plan.
@@ -20,6 +20,7 @@ pub fn explain(plan: &Document) -> String {
     if plan.stops_on_app_failure {
         out.push_str("         stops when an app has failed\n");
     }
+    explain_network(&mut out, plan);
     let index = Index::of(plan);
     for app in &plan.apps {
         explain_app(&mut out, app, &index);
@@ -32,6 +33,24 @@ pub fn explain(plan: &Document) -> String {
         let _ = writeln!(out, "note: {notice}");
     }
     out
+}
+
+fn explain_network(out: &mut String, plan: &Document) {
+    let name = plan.hostname.as_deref().unwrap_or_default();
+    match &plan.network {
+        None => {}
+        Some(Network::None) => {
+            let _ = writeln!(out, "network  none but the loopback interface, host name {name}");
+        }
+        Some(Network::User { address, ports, .. }) => {
+            let _ = writeln!(out, "network  user, {address}, host name {name}");
+            for port in ports {
+                let (ip, host, pod, protocol) =
+                    (&port.host_ip, port.host_port, port.pod_port, &port.protocol);
+                let _ = writeln!(out, "port     {ip}:{host} of the host leads to {pod}/{protocol}");
+            }
+        }
+    }
 }
 
 /// The parts of a plan by their names.
@@ -93,9 +112,6 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     }
     if !app.depends_on.is_empty() {
         let _ = writeln!(out, "  after  {}", app.depends_on.join(", "));
-    }
-    if app.notifies {
-        out.push_str("  ready  when it says so\n");
     }
     if let Some(restart) = &app.restart {
         let _ = writeln!(out, "  lives  restart {restart}");

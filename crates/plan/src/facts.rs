@@ -77,6 +77,8 @@ pub struct HostFacts {
     pub mkfs: Option<PathBuf>,
     /// The virtiofsd that works here.
     pub virtiofsd: Option<Virtiofsd>,
+    /// Its search domains (resolv.conf(5)).
+    pub search_domains: Vec<String>,
     /// The guest image.
     pub guest: GuestFacts,
 }

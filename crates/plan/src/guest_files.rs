@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
-use isopod_spec::{Readiness, Volume, VolumeKind, VolumeName};
+use isopod_spec::{Volume, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::machine::{Sharing, Transport};
+use crate::network::{self, UserNetwork};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::plan::{AppPlan, ROOT_DIRECTORIES};
 use crate::pod_config::PodConfig;
@@ -80,12 +81,10 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
     let fixed = ROOT_DIRECTORIES
         .iter()
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
-    let notify = (app.life.readiness == Readiness::Notify)
-        .then(|| (PathBuf::from(layout::NOTIFY_SOCKET), SourceKind::File));
     let start = std::iter::once((working_place(app, image), SourceKind::Directory));
     let places = app.mounts.iter().map(|m| (m.place.to_path_buf(), m.kind));
     let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (&*m.place, m)).collect();
-    for (place, kind) in fixed.chain(notify).chain(start).chain(places) {
+    for (place, kind) in fixed.chain(start).chain(places) {
         let parent = place
             .ancestors()
             .skip(1)
@@ -159,7 +158,7 @@ fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, 
     }
 }
 
-fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
+pub(crate) fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
     if let Some(Node {
         kind: NodeKind::Directory,
         mode,
@@ -218,6 +217,8 @@ fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
 
 /// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
 pub(crate) fn guest_config(
+    hostname: &str,
+    network: Option<&UserNetwork>,
     apps: &[AppPlan],
     early_mounts: &[EarlyMount],
     mounts: &Mounts,
@@ -234,6 +235,7 @@ pub(crate) fn guest_config(
     if mounts.iter().any(|mount| mount.fs_type == "ext4") {
         modules.push("ext4".into());
     }
+    modules.extend(network.map(|_| network::MODULE.to_owned()));
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
     let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -256,16 +258,16 @@ pub(crate) fn guest_config(
                 .collect(),
             restart: app.life.guest_restart(),
             depends_on: app.life.guest_dependencies(apps),
-            notify: (app.life.readiness == Readiness::Notify)
-                .then(|| text(&layout::app_notify_socket(&app.name))),
         }
     };
     GuestConfig {
         version: CONFIG_VERSION,
-        hostname: apps.first().map(|app| app.name.to_string()).unwrap_or_default(),
+        hostname: hostname.to_owned(),
         modules,
         early_mounts: early_mounts.to_vec(),
         mounts_ahead: Vec::new(),
+        sysctls: network::sysctls(),
+        network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),
     }

@@ -25,6 +25,8 @@ pub mod layout;
 mod life;
 pub mod machine;
 mod mounts;
+mod names;
+pub mod network;
 pub mod path;
 mod picture;
 mod plan;

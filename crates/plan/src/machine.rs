@@ -9,6 +9,7 @@ use isopod_spec::{Accel, HostVolume, Machine, Propagation, ShareTransport, Volum
 use crate::facts::{HostFacts, HostUser, Kvm, Namespaces, SourceKind, Virtiofsd, VirtiofsdFlavour};
 use crate::fault::Fault;
 use crate::layout;
+use crate::network::UserNetwork;
 use crate::profile::{Profile, ShareLayout};
 use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel};
 
@@ -491,6 +492,16 @@ pub struct Disk {
     pub read_only: bool,
 }
 
+/// What the machine is given besides memory and CPUs.
+pub struct Attached<'a> {
+    /// How host volumes reach it.
+    pub sharing: Option<&'a Sharing>,
+    /// Its disks.
+    pub disks: &'a [Disk],
+    /// Its network.
+    pub network: Option<&'a UserNetwork>,
+}
+
 /// The QEMU command line.
 ///
 /// # Errors
@@ -499,9 +510,13 @@ pub fn qemu(
     machine: &Machine,
     accel: Accelerator,
     host: &HostFacts,
-    sharing: Option<&Sharing>,
-    disks: &[Disk],
+    attached: &Attached<'_>,
 ) -> Result<Qemu, Fault> {
+    let Attached {
+        sharing,
+        disks,
+        network,
+    } = attached;
     let mut chardevs = vec![Chardev {
         id: "agent",
         path: layout::AGENT_SOCKET.into(),
@@ -557,6 +572,7 @@ pub fn qemu(
         }
         None => {}
     }
+    devices.extend(network.map(UserNetwork::device));
     check_slots(&devices)?;
     let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
         node_name: format!("disk{i}"),
@@ -576,6 +592,7 @@ pub fn qemu(
         chardevs,
         blockdevs: blockdevs.collect(),
         fsdevs,
+        netdev: network.map(UserNetwork::netdev),
         devices,
     })
 }
@@ -626,7 +643,7 @@ fn check_slots(devices: &[Device]) -> Result<(), Fault> {
     Err(Fault::Host {
         what: "cannot give the machine all its devices".into(),
         reason: format!(
-            "the pod needs {used}, one for each image and each share of its own, and {PCI_SLOTS} fit"
+            "the pod needs {used}, among them one for each image and each share of its own, and {PCI_SLOTS} fit"
         ),
         hint: "split the pod, or let apps share an image".into(),
     })

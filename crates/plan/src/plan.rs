@@ -1,12 +1,12 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
-    App, AppName, FailurePolicy, HostVolume, Medium, PodSpec, Readiness, RootfsAccess, Volume, VolumeKind,
+    AppName, FailurePolicy, HostVolume, Medium, PodSpec, PortForward, RootfsAccess, Volume, VolumeKind,
     VolumeName,
 };
 
@@ -16,8 +16,10 @@ use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
 use crate::machine::{
-    self, Confinement, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand,
+    self, Attached, Confinement, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand,
 };
+use crate::names::Names;
+use crate::network::UserNetwork;
 use crate::path::Lookup;
 use crate::pod_config::PodConfig;
 use crate::process::Process;
@@ -25,7 +27,7 @@ use crate::profile::Profile;
 use crate::qemu::Qemu;
 use crate::units::Mounts;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{guest_files, layout, mounts};
+use crate::{guest_files, layout, mounts, network};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
@@ -37,6 +39,10 @@ pub struct PodPlan {
     pub apps: Vec<AppPlan>,
     /// The volumes: the pod's by name, then those that images brought.
     pub volumes: Vec<Volume>,
+    /// The guest's host name.
+    pub hostname: String,
+    /// The network; `None`: the loopback interface alone.
+    pub network: Option<UserNetwork>,
     /// How the host volumes reach the guest; `None` where there are none.
     pub sharing: Option<Sharing>,
     /// The images, each attached once: file number N is the guest's disk number N.
@@ -59,6 +65,14 @@ pub struct PodPlan {
     pub confinement: Confinement,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
+}
+
+impl PodPlan {
+    /// The host's ports that lead into the pod.
+    #[must_use]
+    pub fn ports(&self) -> &[PortForward] {
+        self.network.as_ref().map_or(&[], |network| &network.ports)
+    }
 }
 
 /// An app, decided.
@@ -148,7 +162,6 @@ impl Planner<'_> {
             .collect();
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
-        faults.extend(self.notify_faults());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -158,6 +171,8 @@ impl Planner<'_> {
             &mut notices,
         );
         let sharing = sharing.map_err(|found| faults.extend(found)).unwrap_or_default();
+        let network = network::network(self.spec, &self.facts.host);
+        let network = network.map_err(|found| faults.extend(found)).unwrap_or_default();
         let accel = machine::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
         let (accel, sharing) = match accel {
             Ok(accel) if faults.is_empty() => (accel, sharing),
@@ -184,11 +199,22 @@ impl Planner<'_> {
             &self.spec.machine,
             accel,
             &self.facts.host,
-            sharing.as_ref(),
-            &disks,
+            &Attached {
+                sharing: sharing.as_ref(),
+                disks: &disks,
+                network: network.as_ref(),
+            },
         );
         let qemu = qemu.map_err(|fault| vec![fault])?;
-        let config = guest_files::guest_config(&apps, &early_mounts, &mounts, sharing.as_ref());
+        let hostname = network::hostname(self.spec);
+        let config = guest_files::guest_config(
+            &hostname,
+            network.as_ref(),
+            &apps,
+            &early_mounts,
+            &mounts,
+            sharing.as_ref(),
+        );
         let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
         let mut guest = guest_files::guest_tree(self.table, self.facts, &apps, &mounts, config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {
@@ -196,6 +222,16 @@ impl Planner<'_> {
                 &layout::disk_link(&disk.name),
                 layout::disk_device(images.len() + i),
             );
+        }
+        let names = Names {
+            hostname: &hostname,
+            network: network.is_some(),
+            search_domains: &self.facts.host.search_domains,
+            apps: &apps,
+        };
+        for (app, facts) in apps.iter().zip(&self.facts.apps) {
+            let image = facts.image.as_ref();
+            notices.extend(image.and_then(|image| names.write(&mut guest, app, image)));
         }
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
             Transport::Virtiofs(daemon) => Some(VirtiofsdCommand {
@@ -209,6 +245,8 @@ impl Planner<'_> {
         Ok(PodPlan {
             apps,
             volumes,
+            hostname,
+            network,
             sharing,
             images,
             disk_volumes,
@@ -221,26 +259,6 @@ impl Planner<'_> {
             confinement,
             notices,
         })
-    }
-
-    /// An app's notification socket is bound below `/run`: a host volume there would get a file for it.
-    fn notify_faults(&self) -> Vec<Fault> {
-        let apps = self.spec.apps.iter().zip(self.decided);
-        let notifying = apps.filter(|(app, _)| app.readiness == Readiness::Notify);
-        let fault = |(app, decided): (&App, &Decided)| {
-            let covers = |m: &&VolumeMount| Path::new(layout::NOTIFY_SOCKET).starts_with(&m.place);
-            let mount = decided.mounts.iter().rfind(covers)?;
-            (!self.table.is_seeded(&mount.volume)).then(|| Fault::App {
-                app: app.name.clone(),
-                reason: format!(
-                    "`--notify` needs `{}`, and volume `{}` at `{}` hides it",
-                    layout::NOTIFY_SOCKET,
-                    mount.volume,
-                    mount.place.display()
-                ),
-            })
-        };
-        notifying.filter_map(fault).collect()
     }
 
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.

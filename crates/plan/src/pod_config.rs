@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_protocol::config::{EarlyMount, GuestApp, GuestConfig, MountAhead};
+use isopod_protocol::config::{EarlyMount, GuestApp, GuestConfig, GuestNetwork, MountAhead, Sysctl};
 use isopod_spec::VolumeName;
 use serde::{Serialize, Serializer};
 
@@ -77,6 +77,8 @@ impl Serialize for PodConfig {
             modules,
             early_mounts,
             mounts_ahead: _,
+            sysctls,
+            network,
             shares,
             apps: _,
         } = &self.pod;
@@ -86,6 +88,8 @@ impl Serialize for PodConfig {
             modules,
             early_mounts,
             mounts_ahead: Ahead(&self.all),
+            sysctls,
+            network: network.as_ref(),
             shares,
             apps: Apps(self),
         }
@@ -102,6 +106,8 @@ struct Whole<'a> {
     modules: &'a [String],
     early_mounts: &'a [EarlyMount],
     mounts_ahead: Ahead<'a>,
+    sysctls: &'a [Sysctl],
+    network: Option<&'a GuestNetwork>,
     shares: &'a [String],
     apps: Apps<'a>,
 }
@@ -145,7 +151,13 @@ mod tests {
         let app = |name: &str| GuestApp {
             name: name.into(),
             unit: format!("{name}.service"),
-            ..GuestApp::default()
+            stdin: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            executable: String::new(),
+            mounts: Vec::new(),
+            restart: None,
+            depends_on: Vec::new(),
         };
         let pod = GuestConfig {
             version: 1,
@@ -153,6 +165,8 @@ mod tests {
             modules: vec!["m".into()],
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
+            sysctls: crate::network::sysctls(),
+            network: None,
             shares: vec!["/mnt".into()],
             apps: vec![app("a"), app("b")],
         };

@@ -3,8 +3,12 @@
 //! Nothing here opens a file or a socket; paths are relative to the pod directory unless they are absolute.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+
+use isopod_spec::PortProtocol;
 
 /// The whole command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Qemu {
     pub blockdevs: Vec<Blockdev>,
     /// `-fsdev`.
     pub fsdevs: Vec<Fsdev>,
+    /// `-netdev`.
+    pub netdev: Option<Netdev>,
     /// `-device`.
     pub devices: Vec<Device>,
 }
@@ -99,6 +105,34 @@ pub struct Fsdev {
     pub security_model: SecurityModel,
     /// Whether the guest can write to it.
     pub read_only: bool,
+}
+
+/// `-netdev user`: a network in the QEMU process. Neither SMB nor TFTP are served, which only options would turn on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netdev {
+    /// Its ID.
+    pub id: &'static str,
+    /// `net=`: the network and the length of its prefix.
+    pub network: (Ipv4Addr, u8),
+    /// `host=`: the router.
+    pub host: Ipv4Addr,
+    /// `dns=`: the name server.
+    pub dns: Ipv4Addr,
+    /// `dhcpstart=`: the guest's address.
+    pub dhcp_start: Ipv4Addr,
+    /// `hostfwd=`.
+    pub forwards: Vec<Forward>,
+}
+
+/// `hostfwd=`: a port of the host's that leads into the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The protocol.
+    pub protocol: PortProtocol,
+    /// The host's address and port.
+    pub host: (IpAddr, u16),
+    /// The guest's address and port.
+    pub guest: (Ipv4Addr, u16),
 }
 
 /// `security_model=` of an `-fsdev`.
@@ -201,6 +235,9 @@ impl Qemu {
         for fsdev in &self.fsdevs {
             switch("-fsdev", fsdev.value());
         }
+        if let Some(netdev) = &self.netdev {
+            switch("-netdev", netdev.value().into());
+        }
         for device in &self.devices {
             switch("-device", device.value());
         }
@@ -280,6 +317,27 @@ impl Fsdev {
             self.id
         );
         join(&[head.as_ref(), &option(&self.path)])
+    }
+}
+
+impl Netdev {
+    fn value(&self) -> String {
+        let ((network, prefix), host, dns) = (self.network, self.host, self.dns);
+        let mut value = format!(
+            "user,id={},ipv6=off,net={network}/{prefix},host={host},dns={dns},dhcpstart={}",
+            self.id, self.dhcp_start
+        );
+        for forward in &self.forwards {
+            let _ = write!(value, ",hostfwd={forward}");
+        }
+        value
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((host, host_port), (guest, guest_port)) = (self.host, self.guest);
+        write!(f, "{}:{host}:{host_port}-{guest}:{guest_port}", self.protocol)
     }
 }
 

@@ -212,6 +212,7 @@ impl RktPlan {
             chardevs: Vec::new(),
             blockdevs: Vec::new(),
             fsdevs,
+            netdev: None,
             devices,
         }
     }

@@ -11,7 +11,7 @@ use isopod_plan::guest_tree::{Content, EntryKind};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
-    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec,
+    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, Network, PodSpec,
     RootfsAccess, ShareTransport, VolumeKind,
 };
 
@@ -655,5 +655,101 @@ fn virtiofsds_of_both_kinds_are_told_what_they_understand() {
     assert_eq!(
         argv(&known)[3],
         "sandbox=chroot,cache=auto,xattr,source=/p\\,q/share"
+    );
+}
+
+/// Which of the three files an app of that image gets where it mounts `target`, below its upper directory.
+fn name_files(image: &[&str], target: Option<&str>) -> (Vec<String>, Vec<String>) {
+    let mut spec = fixture::pod();
+    if let Some(target) = target {
+        spec.volumes.push(fixture::empty("v"));
+        spec.apps[0].mounts.push(fixture::mount("v", target));
+    }
+    let plan = plan(&spec, &fixture::facts(&spec, image)).unwrap();
+    let upper = "/isopod/apps/web/upper";
+    let files = ["hosts", "hostname", "resolv.conf"];
+    let found = plan.guest.entries.iter().filter(|(path, entry)| {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        path.starts_with(upper) && files.contains(&name) && matches!(entry.kind, EntryKind::File(_))
+    });
+    let relative = |path: &Path| path.strip_prefix(upper).unwrap().display().to_string();
+    (found.map(|(path, _)| relative(path)).collect(), plan.notices)
+}
+
+#[test]
+fn names_are_where_the_app_looks_for_them() {
+    let all = |dir: &str| {
+        ["hostname", "hosts", "resolv.conf"]
+            .map(|name| format!("{dir}/{name}"))
+            .to_vec()
+    };
+    for (image, dir) in [
+        (&[][..], "etc"),
+        (&["/etc/hosts"], "etc"),
+        (&["/etc/resolv.conf -> ../run/stub"], "etc"),
+        (&["/usr/etc/", "/etc -> usr/etc"], "usr/etc"),
+        (&["/etc -> /nowhere"], "nowhere"),
+        (&["/etc -> ../../.."], ""),
+    ] {
+        let (files, _) = name_files(image, None);
+        let expected: Vec<String> = all(dir)
+            .iter()
+            .map(|f| f.trim_start_matches('/').to_owned())
+            .collect();
+        assert_eq!(files, expected, "{image:?}");
+    }
+    for (target, left) in [
+        ("/etc", &[][..]),
+        ("/etc/hosts", &["etc/hostname", "etc/resolv.conf"]),
+        ("/etc/hosts/below", &["etc/hostname", "etc/resolv.conf"]),
+        ("/etc/hosts.d", &["etc/hostname", "etc/hosts", "etc/resolv.conf"]),
+    ] {
+        assert_eq!(name_files(&[], Some(target)).0, left, "{target}");
+    }
+    for image in [["/etc"], ["/etc -> etc"]] {
+        let (files, notices) = name_files(&image, None);
+        assert!(files.is_empty(), "{files:?}");
+        assert_eq!(
+            notices,
+            ["app `web`: its image's `/etc` is no directory, so it gets no `/etc/hosts`"]
+        );
+    }
+}
+
+#[test]
+fn a_network_needs_what_the_host_has() {
+    let mut spec = fixture::pod();
+    let faults = |spec: &PodSpec, facts: &Facts| {
+        let faults = plan(spec, facts).unwrap_err().faults;
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let mut facts = fixture::facts(&spec, &[]);
+    facts.host.guest.modules.remove("virtio_net");
+    assert_eq!(
+        faults(&spec, &facts),
+        ["cannot give the pod a network: the kernel 6.1.0 has no `virtio_net`"]
+    );
+    spec.network = Network::None;
+    let alone = plan(&spec, &facts).unwrap();
+    assert!(!alone.qemu.argv().iter().any(|arg| arg == "-netdev"));
+    spec.network = Network::User {
+        ports: isopod_spec::flags::read_publish("[::1]:80:80".as_ref()).unwrap(),
+    };
+    assert_eq!(
+        faults(&spec, &fixture::facts(&spec, &[])),
+        ["cannot publish port `[::1]:80:80/tcp`: QEMU's user network forwards IPv4 only"]
+    );
+    spec.network = Network::User {
+        ports: isopod_spec::flags::read_publish("127.0.0.1:8080-8081:80-81/udp".as_ref()).unwrap(),
+    };
+    let argv = plan(&spec, &fixture::facts(&spec, &[])).unwrap().qemu.argv();
+    let netdev = argv.iter().position(|arg| arg == "-netdev").unwrap() + 1;
+    assert_eq!(
+        argv[netdev],
+        "user,id=net0,ipv6=off,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,\
+         hostfwd=udp:127.0.0.1:8080-10.0.2.15:80,hostfwd=udp:127.0.0.1:8081-10.0.2.15:81"
     );
 }

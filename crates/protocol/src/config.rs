@@ -3,10 +3,12 @@
 //!
 //! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 /// The version this crate writes and the only one it reads.
-pub const CONFIG_VERSION: u32 = 1;
+pub const CONFIG_VERSION: u32 = 2;
 
 /// All that the agent knows of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,10 @@ pub struct GuestConfig {
     /// The mounts of systemd's mount units, parents first, which the agent makes ahead of it: a unit whose mount is there
     /// already is active without a process. Whatever is not there when systemd begins, systemd mounts.
     pub mounts_ahead: Vec<MountAhead>,
+    /// The kernel's parameters that differ from its own defaults, set before systemd begins.
+    pub sysctls: Vec<Sysctl>,
+    /// The network interface; `None`: there is the loopback interface alone.
+    pub network: Option<GuestNetwork>,
     /// Mount points of file systems whose data lives on the host: written back before the machine ends.
     pub shares: Vec<String>,
     /// The apps, in the order of declaration.
@@ -60,6 +66,30 @@ pub struct MountAhead {
     pub options: String,
 }
 
+/// A parameter of the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Sysctl {
+    /// Its name, as sysctl(8) has it.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The guest's network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestNetwork {
+    /// Its name, as the kernel gives it.
+    pub interface: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// How many bits of the address are its network's.
+    pub prefix_len: u8,
+    /// Where everything goes that is not for that network.
+    pub gateway: Ipv4Addr,
+}
+
 /// An app, as the agent sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -85,10 +115,6 @@ pub struct GuestApp {
     /// What must come before it: the agent starts it then. Without any, systemd starts it when the guest boots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<GuestDependency>,
-    /// Where the agent makes the socket on which the app says that it is ready (sd_notify(3)); `None`: it is as soon as
-    /// it has started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notify: Option<String>,
 }
 
 /// An app that must have come so far before another starts.
@@ -105,7 +131,7 @@ pub struct GuestDependency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DependencyCondition {
-    /// It has started, and is ready where it says so itself.
+    /// It has started.
     Started,
     /// It has ended with exit status 0.
     Succeeded,

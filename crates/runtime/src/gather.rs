@@ -6,7 +6,7 @@
 //! 4. whatever the planner will look at inside images and sources is looked at by the planner's own code, and recorded
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,7 +24,8 @@ use isopod_plan::volumes::Source;
 use isopod_spec::appc::Part;
 use isopod_spec::words::shown;
 use isopod_spec::{
-    Accel, App, AppName, HostVolume, ImageSource, PodSpec, RunConfig, ShareTransport, VolumeKind, VolumeName,
+    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, RunConfig, ShareTransport, VolumeKind,
+    VolumeName,
 };
 use isopod_vm::kvm;
 use isopod_vm::stage::root::Root;
@@ -33,11 +34,12 @@ use isopod_vm::virtiofsd;
 
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
+use crate::resolver;
 
 /// Where programs for root are, which an ordinary user's search path leaves out.
 const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// As much as is read of an image's `/etc/passwd` and `/etc/group`.
+/// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
 const MAX_DATABASE_BYTES: u64 = 1 << 20;
 
 /// What stands against running a pod, all of it.
@@ -351,6 +353,10 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
         virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
+        search_domains: match &spec.network {
+            Network::User { .. } => search_domains(),
+            Network::None => Vec::new(),
+        },
         guest: GuestFacts {
             kernel: guest.kernel.clone(),
             release: guest.release.clone(),
@@ -358,6 +364,17 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
             systemd_version: guest.systemd_version,
         },
     }
+}
+
+/// The host's search domains; none where they cannot be read.
+fn search_domains() -> Vec<String> {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(resolver::RESOLV_CONF)
+        .and_then(|file| file.take(MAX_DATABASE_BYTES).read_to_end(&mut text));
+    if let Err(error) = read {
+        tracing::debug!("cannot read `{}`: {error}", resolver::RESOLV_CONF);
+    }
+    resolver::search_domains(&String::from_utf8_lossy(&text))
 }
 
 /// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.

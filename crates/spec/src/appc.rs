@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
-//!                                           ├─ volume.rs                           ├─> PodSpec ─> crate::check
+//!                                           ├─ volume.rs, ports.rs                 ├─> PodSpec ─> crate::check
 //!                                           └─ run_config.rs: the `app` section   ─┘
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its line and field. Nothing is dropped silently: what cannot be
 //! honoured is a fault that names it, and so is a field that the specification does not know (it has no rule for those;
 //! for isolators it has a "strict mode", which is what happens here). Labels, annotations and the ports an app says it
-//! listens on inform and ask for nothing; their form is checked and they go no further. Whether a mount point finds its
+//! listens on inform and ask for nothing; their form is checked and they go no further, but for a port that the pod's
+//! own `ports` publish. Whether a mount point finds its
 //! volume is not decided here, since an image may bring mount points too.
 
 mod fault;
 mod json;
 mod locate;
+mod ports;
 mod run_config;
 mod volume;
 
@@ -25,11 +27,12 @@ use std::path::PathBuf;
 
 use crate::words::shown;
 use crate::{
-    App, AppName, ImageReference, ImageSource, InvalidName, Mount, MountFlags, PodSpec, RootfsAccess,
-    VolumeName,
+    App, AppName, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
+    RootfsAccess, VolumeName,
 };
 use crate::{check, check::PodFault};
 use json::{Document, Fields, Node, Place};
+use ports::AppPort;
 
 /// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one. Whether a mount
 /// point without a volume gets an empty one is the caller's to say; here it does.
@@ -61,6 +64,7 @@ pub fn read_pod_manifest(text: &str, file: &str) -> Result<PodSpec, PodManifestE
 struct Places {
     volumes: Vec<Place>,
     apps: Vec<AppPlaces>,
+    ports: Vec<Place>,
 }
 
 struct AppPlaces {
@@ -91,6 +95,8 @@ impl Places {
                 mount_index,
                 ..
             } => self.apps[*app_index].mounts[*mount_index].path.clone(),
+            PodFault::DoubledPort { port_index, .. } => self.ports[*port_index].clone(),
+            PodFault::TooManyPorts => self.ports[check::MAX_PORTS].clone(),
         }
     }
 }
@@ -114,12 +120,6 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
         fields.optional(name).inspect(Node::check_texts);
     }
     fields.optional("annotations").inspect(Node::check_pairs);
-    for port in fields.items("ports") {
-        port.refuse(
-            "publishing a port is",
-            "the guest has no network that the host can reach; leave `ports` out",
-        );
-    }
     for isolator in fields.items("isolators") {
         run_config::refuse_isolator(&isolator);
     }
@@ -139,14 +139,18 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
             expected: "a list of at least one app",
         });
     }
+    let mut app_ports = Vec::new();
     for node in nodes {
-        if let Some((app, place)) = read_app(&node) {
+        if let Some((app, place)) = read_app(&node, &mut app_ports) {
             apps.push(app);
             places.apps.push(place);
         }
     }
+    let (ports, port_places) = ports::read_pod_ports(&fields, &app_ports).into_iter().unzip();
+    places.ports = port_places;
     Some(PodSpec {
         volumes,
+        network: Network::User { ports },
         ..PodSpec::new(apps)
     })
 }
@@ -179,7 +183,7 @@ fn is_supported_version(text: &str) -> bool {
     parsed.is_some_and(|version| version.len() == 3 && version <= vec![0, 8, 11])
 }
 
-fn read_app(node: &Node<'_>) -> Option<(App, AppPlaces)> {
+fn read_app(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Option<(App, AppPlaces)> {
     let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
     let name = fields
         .required("name")
@@ -187,7 +191,7 @@ fn read_app(node: &Node<'_>) -> Option<(App, AppPlaces)> {
     let image = fields.required("image").and_then(|node| read_image(&node));
     let run_config = fields
         .optional("app")
-        .and_then(|node| run_config::read_run_config(&node));
+        .and_then(|node| run_config::read_run_config(&node, ports));
     let read_only = fields
         .optional("readOnlyRootFS")
         .and_then(|node| node.boolean())

@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::words::{nearest, shown};
-use crate::{App, AppName, DependencyCondition, PodSpec, RestartPolicy, VolumeName};
+use crate::{
+    App, AppName, DependencyCondition, Network, PodSpec, PortForward, PortProtocol, RestartPolicy, VolumeName,
+};
 
 /// A rule that a pod breaks. The indices are those of [`PodSpec`]'s lists.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,19 @@ pub enum PodFault {
         /// The second mount.
         mount_index: usize,
     },
+    /// Two ports of the pod's want one of the host's.
+    #[error("ports `{first}` and `{second}` are one port of the host's")]
+    DoubledPort {
+        /// The port declared first.
+        first: PortForward,
+        /// The second.
+        second: PortForward,
+        /// Which the second is.
+        port_index: usize,
+    },
+    /// More ports than QEMU's command line takes.
+    #[error("the pod publishes more than {MAX_PORTS} ports")]
+    TooManyPorts,
     /// An app depends on one that the pod does not have.
     #[error("app `{app}` depends on app `{dependency}`, but the pod has no app of that name")]
     UnknownDependency {
@@ -112,6 +127,9 @@ fn in_a_circle(apps: &[AppName]) -> String {
     }
 }
 
+/// The most ports that a pod may publish: they are one argument of QEMU's, of which Linux takes 128 KiB.
+pub const MAX_PORTS: usize = 1024;
+
 impl PodFault {
     /// What to do about it.
     #[must_use]
@@ -130,6 +148,8 @@ impl PodFault {
             Self::DoubledTarget { .. } => {
                 Some("mount one of them at another path, or leave it out".to_owned())
             }
+            Self::DoubledPort { .. } => Some("give one of them another port of the host's".to_owned()),
+            Self::TooManyPorts => Some("publish fewer".to_owned()),
             _ => None,
         }
     }
@@ -159,7 +179,30 @@ pub fn check(pod: &PodSpec) -> Vec<PodFault> {
         check_mounts(pod, app_index, app, &mut faults);
     }
     check_dependencies(pod, &mut faults);
+    check_ports(&pod.network, &mut faults);
     faults
+}
+
+fn check_ports(network: &Network, faults: &mut Vec<PodFault>) {
+    let Network::User { ports } = network else {
+        return;
+    };
+    if ports.len() > MAX_PORTS {
+        faults.push(PodFault::TooManyPorts);
+        return;
+    }
+    let mut seen: HashMap<(PortProtocol, u16), Vec<&PortForward>> = HashMap::new();
+    for (port_index, second) in ports.iter().enumerate() {
+        let others = seen.entry((second.protocol, second.host_port)).or_default();
+        if let Some(first) = others.iter().find(|other| other.overlaps(second)) {
+            faults.push(PodFault::DoubledPort {
+                first: (*first).clone(),
+                second: second.clone(),
+                port_index,
+            });
+        }
+        others.push(second);
+    }
 }
 
 fn check_dependencies(pod: &PodSpec, faults: &mut Vec<PodFault>) {
@@ -314,6 +357,29 @@ mod tests {
         assert_eq!(said(&endless).len(), 1);
         endless.apps[0].depends_on[0].condition = DependencyCondition::Started;
         assert!(said(&endless).is_empty());
+    }
+
+    #[test]
+    fn no_two_ports_are_one_of_the_hosts() {
+        let doubled = |flags: &[&str]| {
+            let read = |flag: &&str| crate::flags::read_publish(flag.as_ref()).unwrap();
+            let network = Network::User {
+                ports: flags.iter().flat_map(read).collect(),
+            };
+            let mut faults = Vec::new();
+            check_ports(&network, &mut faults);
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(doubled(&["80:1", "81:1", "80:1/udp"]).is_empty());
+        assert!(doubled(&["127.0.0.1:80:1", "127.0.0.2:80:1", "[::]:80:1"]).is_empty());
+        assert_eq!(
+            doubled(&["127.0.0.1:80:1", "80:2"]),
+            ["ports `127.0.0.1:80:1/tcp` and `80:2/tcp` are one port of the host's"]
+        );
+        assert_eq!(
+            doubled(&["1-1025:1-1025"]),
+            ["the pod publishes more than 1024 ports"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
 //! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
+//! --publish --hostname                         -> network.rs
 //! --env --memory --cpus --user --cap-add ...   -> scalar.rs
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod bind;
 mod life;
 mod mount;
+mod network;
 mod record;
 mod scalar;
 mod volume;
@@ -21,6 +23,7 @@ mod volume;
 pub use bind::{Bind, read_bind};
 pub use life::{read_depends_on, read_restart};
 pub use mount::read_mount;
+pub use network::{read_hostname, read_publish};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
     read_text, read_user, read_word, read_working_dir,

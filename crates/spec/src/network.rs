@@ -1,7 +1,7 @@
 //! How a pod is reached, and what it reaches.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,67 @@ pub struct PortForward {
     pub pod_port: u16,
     /// The protocol.
     pub protocol: PortProtocol,
+}
+
+impl PortForward {
+    /// The host's address that it is bound to.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// Whether no two programs could have both: one protocol, one port, and addresses that are one or include each
+    /// other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, two) = (self.address(), other.address());
+        let addresses =
+            one == two || one.is_ipv4() == two.is_ipv4() && (one.is_unspecified() || two.is_unspecified());
+        self.protocol == other.protocol && self.host_port == other.host_port && addresses
+    }
+}
+
+/// As docker writes it: `127.0.0.1:8080:80/tcp`.
+impl fmt::Display for PortForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_ip {
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            None => {}
+        }
+        write!(f, "{}:{}/{}", self.host_port, self.pod_port, self.protocol)
+    }
+}
+
+/// The longest host name, in bytes (`HOST_NAME_MAX`, gethostname(2)).
+pub const MAX_HOSTNAME_BYTES: usize = 64;
+
+/// Checks a host name (RFC 1123, section 2.1): labels of letters, digits and dashes with dots between them.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_hostname(name: &str) -> Result<(), &'static str> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if name.is_empty() {
+        return Err("it is empty");
+    }
+    if !name.bytes().all(known) {
+        return Err("it may have letters, digits, dashes and dots only (RFC 1123)");
+    }
+    if name.len() > MAX_HOSTNAME_BYTES {
+        return Err("it is longer than 64 bytes, the most that Linux takes");
+    }
+    for label in name.split('.') {
+        match label {
+            "" => return Err("a part of it between dots is empty"),
+            label if label.len() > 63 => return Err("a part of it is longer than 63 bytes"),
+            label if label.starts_with('-') || label.ends_with('-') => {
+                return Err("a part of it begins or ends with a dash");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A protocol with ports.

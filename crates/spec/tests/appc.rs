@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use isopod_spec::appc::{Fault, FaultKind, read_pod_manifest};
 use isopod_spec::check::PodFault;
 use isopod_spec::{
-    Capabilities, EmptyVolume, HostVolume, ImageSource, ImplicitVolumes, Machine, PodSpec, Propagation,
-    RootfsAccess, Transport, VolumeKind,
+    Capabilities, EmptyVolume, HostVolume, ImageSource, ImplicitVolumes, Machine, Network, PodSpec,
+    Propagation, RootfsAccess, Transport, VolumeKind,
 };
 
 fn read(text: &str) -> PodSpec {
@@ -211,9 +211,9 @@ fn what_cannot_be_honoured_is_named() {
     let isolators = r#""isolators": [{"name": "resource/cpu", "value": {"limit": "500"}}]"#;
     for (app, pod, message) in [
         (
-            "",
-            r#", "ports": [{"name": "http", "hostPort": 80}]"#,
-            "5: `ports[0]`: publishing a port is not supported",
+            app(r#""ports": [{"name": "p", "protocol": "sctp", "port": 1}]"#).as_str(),
+            r#", "ports": [{"name": "p", "hostPort": 80}]"#,
+            "5: `ports[0].name`: publishing a port of protocol `sctp` is not supported",
         ),
         (
             "",
@@ -250,6 +250,55 @@ fn what_cannot_be_honoured_is_named() {
             message
         );
         assert!(fault.hint().is_some());
+    }
+}
+
+#[test]
+fn ports_lead_to_the_apps_port_of_that_name() {
+    let app = r#", "app": {"exec": ["/a"], "user": "0", "group": "0", "ports": [
+        {"name": "http", "protocol": "tcp", "port": 80}, {"name": "dns", "protocol": "udp", "port": 53, "count": 2}]}"#;
+    let with = |ports: &str| manifest(app, &format!(r#", "ports": [{ports}]"#));
+    let Network::User { ports } = read(&with(
+        r#"{"name": "http", "hostPort": 8080, "hostIP": "127.0.0.1"}, {"name": "dns", "hostPort": 5300},
+        {"name": "own", "hostPort": 9, "podPort": {"name": "x", "protocol": "udp", "port": 7}}"#,
+    ))
+    .network
+    else {
+        panic!("no network")
+    };
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        ports,
+        ["127.0.0.1:8080:80/tcp", "5300:53/udp", "5301:54/udp", "9:7/udp"]
+    );
+    for (ports, message) in [
+        (
+            r#"{"name": "smtp", "hostPort": 25}"#,
+            "`ports[0].name`: `smtp` must be the name of a port that an app's own `app.ports` has",
+        ),
+        (r#"{"name": "http"}"#, "`ports[0].hostPort`: the field is missing"),
+        (
+            r#"{"name": "http", "hostPort": 65536}"#,
+            "`ports[0].hostPort`: `65536` must be a whole number from 1 to 65535",
+        ),
+        (
+            r#"{"name": "http", "hostPort": 1, "hostIP": "here"}"#,
+            "`ports[0].hostIP`: `here` must be an IP address of the host's",
+        ),
+        (
+            r#"{"name": "dns", "hostPort": 65535}"#,
+            "`ports[0].name`: `dns` must be a range of ports that ends at 65535 or before, on the host as well",
+        ),
+        (
+            r#"{"name": "http", "hostPort": 1}, {"name": "http", "hostPort": 1}"#,
+            "`ports[1]`: ports `1:80/tcp` and `1:80/tcp` are one port of the host's",
+        ),
+    ] {
+        let found = messages(&with(ports));
+        assert!(
+            found.len() == 1 && found[0].ends_with(message),
+            "{message}: {found:?}"
+        );
     }
 }
 

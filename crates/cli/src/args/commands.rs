@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use isopod_spec::{Accel, FailurePolicy, ShareTransport};
 
-use super::{Hypervisor, ListFormat, LogLevel, PlanFormat, Profile};
+use super::{Hypervisor, ListFormat, LogLevel, Net, PlanFormat, Profile};
 
 /// Help is this wide at most, in columns; clap would ask the terminal and the environment otherwise.
 const HELP_WIDTH: usize = 100;
@@ -49,6 +49,9 @@ Examples:
     isopod run --volume data,kind=host,source=/srv/data \\
       oci:/images/writer --mount volume=data,target=/data \\
       --- oci:/images/reader --mount volume=data,target=/in,readOnly
+
+  A server that the host reaches at port 8080:
+    isopod run -p 127.0.0.1:8080:80 oci:/images/web
 
   An empty volume of 64 MiB in every app:
     isopod run --volume tmp,kind=empty,mode=1777,size=64m --mount volume=tmp,target=/tmp \\
@@ -232,6 +235,7 @@ fn pod_flags() -> Vec<Arg> {
         ("virtiofs", ShareTransport::Virtiofs),
         ("9p", ShareTransport::NineP),
     ]);
+    let nets = choice(&[("user", Net::User), ("none", Net::None)]);
     let flags = [
         many("volume", "NAME,kind=...").help(
             "Declare a volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL]\
@@ -248,6 +252,13 @@ fn pod_flags() -> Vec<Arg> {
         value_flag("transport", "TRANSPORT")
             .value_parser(transports)
             .help("How host volumes are shared [default: auto]"),
+        value_flag("net", "NETWORK")
+            .value_parser(nets)
+            .help("QEMU's user network, or none but the loopback interface [default: user]"),
+        many("publish", "[IP:]HOST:POD[/PROTOCOL]").short('p').help(
+            "Lead a port of the host's into the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]",
+        ),
+        raw("hostname", "NAME").help("The pod's host name [default: made of its first app's name]"),
         Arg::new("no-implicit-volumes")
             .long("no-implicit-volumes")
             .action(ArgAction::SetTrue)
@@ -266,8 +277,8 @@ fn pod_flags() -> Vec<Arg> {
             .help("How long the guest may take to come up [default: 120]"),
         value_flag("pod-manifest", "FILE")
             .value_parser(value_parser!(PathBuf))
-            .conflicts_with_all(["volume", "mount"])
-            .help("Read apps and volumes from an appc pod manifest"),
+            .conflicts_with_all(["volume", "mount", "publish"])
+            .help("Read apps, volumes and ports from an appc pod manifest"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
 }
@@ -326,10 +337,6 @@ fn app_flags() -> Vec<Arg> {
             "Start the app anew when it has ended: no, on-failure[:N] or always, after 100 ms, then twice as \
              long each time up to 5 minutes [default: no]",
         ),
-        Arg::new("notify")
-            .long("notify")
-            .action(ArgAction::SetTrue)
-            .help("The app says when it is ready (sd_notify); without it, it is as soon as it has started"),
         many("depends-on", "APP[=CONDITION]").help(
             "Start the app when another has started (APP or APP=started) or has ended with status 0 \
              (APP=succeeded); they stop in the reverse order",

@@ -108,6 +108,9 @@ pub(crate) enum ArgFault {
     /// A flag's value.
     #[error(transparent)]
     Flag(InvalidFlag),
+    /// Ports are published of a pod that has no network.
+    #[error("`--publish` needs a network, and `--net none` leaves the pod without")]
+    PublishWithoutNetwork,
     /// Two apps have one name.
     #[error("two apps are named `{name}`")]
     DoubledApp {
@@ -139,6 +142,7 @@ impl ArgFault {
             Self::NoDefaultName { .. } => "name the app with `--name NAME`",
             Self::DoubledApp { .. } => "name one of them differently with `--name NAME`",
             Self::DoubledGroup { .. } => "give it once",
+            Self::PublishWithoutNetwork => "leave one of them out",
             Self::Reference(fault) => return fault.hint(),
             Self::Flag(fault) => return fault.hint(),
             Self::Pod(PodFault::UnknownVolume {

@@ -10,12 +10,12 @@ use isopod_spec::check::{self, PodFault};
 use isopod_spec::flags::{self, InvalidFlag};
 use isopod_spec::words::{nearest, shown};
 use isopod_spec::{
-    App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Overrides, PodSpec,
-    Readiness, RootfsAccess, Volume,
+    App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Network, Overrides, PodSpec,
+    PortForward, RootfsAccess, Volume,
 };
 
 use super::group::{Group, Groups, is_flag};
-use super::{ArgFault, ArgsError, PodSource, RunArgs, chosen, commands};
+use super::{ArgFault, ArgsError, Net, PodSource, RunArgs, chosen, commands};
 
 /// `--stop-timeout` where it is not given, as docker has it.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
@@ -46,6 +46,8 @@ pub(super) fn read_run(
                 machine,
                 implicit_volumes: implicit_volumes(matches),
                 on_failure: chosen(matches, "on-app-failure"),
+                net: chosen(matches, "net"),
+                hostname: faults.one(matches, "hostname", flags::read_hostname),
             }
         }
         None => {
@@ -131,6 +133,20 @@ fn read_machine(matches: &ArgMatches, faults: &mut Faults) -> Machine {
     }
 }
 
+fn read_network(matches: &ArgMatches, faults: &mut Faults) -> Network {
+    let read = faults.each(matches, "publish", flags::read_publish);
+    let ports: Vec<PortForward> = read.into_iter().flatten().collect();
+    match chosen(matches, "net") {
+        Net::User => Network::User { ports },
+        Net::None => {
+            if matches.contains_id("publish") {
+                faults.0.push(ArgFault::PublishWithoutNetwork);
+            }
+            Network::None
+        }
+    }
+}
+
 fn read_pod(
     command: &'static str,
     matches: &ArgMatches,
@@ -157,6 +173,8 @@ fn read_pod(
     let pod = PodSpec {
         volumes: draft.volumes,
         machine,
+        hostname: faults.one(matches, "hostname", flags::read_hostname),
+        network: read_network(matches, faults),
         implicit_volumes: implicit_volumes(matches),
         on_failure: chosen(matches, "on-app-failure"),
         ..PodSpec::new(apps)
@@ -232,10 +250,6 @@ fn read_app(
     let restart = faults.one(&matches, "restart", flags::read_restart);
     Ok(Some(App {
         restart: restart.unwrap_or_default(),
-        readiness: match matches.get_flag("notify") {
-            true => Readiness::Notify,
-            false => Readiness::Started,
-        },
         depends_on: faults.each(&matches, "depends-on", flags::read_depends_on),
         overrides,
         mounts,

@@ -1,6 +1,6 @@
 //! Command lines and what is made of them.
 
-use isopod_spec::{Accel, EnvVar, ImplicitVolumes, RootfsAccess, ShareTransport, VolumeKind};
+use isopod_spec::{Accel, EnvVar, ImplicitVolumes, Network, RootfsAccess, ShareTransport, VolumeKind};
 
 use super::*;
 
@@ -374,6 +374,8 @@ fn pod_manifests() {
         machine,
         implicit_volumes: ImplicitVolumes::Create,
         on_failure: FailurePolicy::Continue,
+        net: Net::User,
+        hostname: None,
     };
     assert_eq!(
         cli.command,
@@ -537,5 +539,66 @@ fn the_examples_of_the_help_are_right() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 8);
+    assert_eq!(examples, 9);
+}
+
+#[test]
+fn a_network_and_its_ports() {
+    let network = |line: &str| pod(line).network;
+    assert_eq!(network("run oci:a"), Network::User { ports: Vec::new() });
+    assert_eq!(network("run --net none oci:a"), Network::None);
+    let Network::User { ports } =
+        network("run --net user -p 8080:80 --publish 127.0.0.1:53:53/udp -p 1-2:3-4 oci:a")
+    else {
+        panic!("no network")
+    };
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        ports,
+        ["8080:80/tcp", "127.0.0.1:53:53/udp", "1:3/tcp", "2:4/tcp"]
+    );
+    let named = pod("plan --hostname web.example oci:a");
+    assert_eq!(named.hostname.as_deref(), Some("web.example"));
+    let cli = parse_line("run --pod-manifest pod.json --net none --hostname h").unwrap();
+    let Command::Run(RunArgs {
+        source: PodSource::Manifest { net, hostname, .. },
+        ..
+    }) = cli.command
+    else {
+        panic!("{cli:?}")
+    };
+    assert_eq!((net, hostname.as_deref()), (Net::None, Some("h")));
+}
+
+#[test]
+fn a_network_that_cannot_be() {
+    for (line, expected) in [
+        (
+            "run --net none -p 80:80 oci:a",
+            "`--publish` needs a network, and `--net none` leaves the pod without (leave one of them out)",
+        ),
+        (
+            "run -p 80 oci:a",
+            "invalid value `80` of `--publish`: it names no port of the host's, and none is chosen for you \
+             (write both ports, such as `8080:80`)",
+        ),
+        (
+            "run -p 80:80 -p 127.0.0.1:80:81 oci:a",
+            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are one port of the host's \
+             (give one of them another port of the host's)",
+        ),
+        (
+            "run oci:a -p 80:80",
+            "`-p` belongs to the whole pod and stands after an image (write it before the first image)",
+        ),
+        (
+            "run --hostname a_b oci:a",
+            "invalid value `a_b` of `--hostname`: \
+             it may have letters, digits, dashes and dots only (RFC 1123)",
+        ),
+    ] {
+        assert_eq!(faults(line), [expected], "{line}");
+    }
+    assert!(usage("run --net bridge oci:a").contains("bridge"));
+    assert!(usage("run --pod-manifest pod.json -p 80:80").contains("--publish"));
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use isopod_plan::machine::Confinement;
 use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
+use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, Events};
 use isopod_vm::launch;
 use isopod_vm::stage::root::Root;
@@ -19,7 +20,7 @@ use tokio::process::Child;
 use super::RunError;
 use crate::prepare::PodDir;
 use crate::tail::tail;
-use crate::{Settings, private};
+use crate::{Settings, ports, private};
 
 const QEMU_LOG: &str = "qemu.log";
 
@@ -34,18 +35,21 @@ const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
 /// The processes of a machine.
 pub(super) struct Machine<'a> {
     dir: &'a Path,
+    ports: &'a [PortForward],
     qemu: Child,
     virtiofsd: Option<Child>,
 }
 
 impl<'a> Machine<'a> {
     pub(super) fn start(
-        plan: &PodPlan,
+        plan: &'a PodPlan,
         dir: &'a PodDir,
         qemu: &Path,
         settings: &Settings,
     ) -> Result<(Self, UnixListener), RunError> {
         let dir = dir.path();
+        let ports = plan.ports();
+        ports::look(ports).map_err(RunError::Port)?;
         let failed = |action| move |source| RunError::Start { action, source };
         let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
         port.set_nonblocking(true)
@@ -91,8 +95,9 @@ impl<'a> Machine<'a> {
             parent,
             share: tree,
             root: root(plan.qemu.files()),
-            // As a 9p server it acts for the guest's users.
-            capabilities: match plan.qemu.fsdevs.is_empty() {
+            // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
+            capabilities: match plan.qemu.fsdevs.is_empty() && ports.iter().all(|port| port.host_port >= 1024)
+            {
                 true => Capabilities::Dropped,
                 false => Capabilities::Kept,
             },
@@ -100,7 +105,13 @@ impl<'a> Machine<'a> {
         };
         let qemu =
             launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
-        Ok((Self { dir, qemu, virtiofsd }, port))
+        let machine = Self {
+            dir,
+            ports,
+            qemu,
+            virtiofsd,
+        };
+        Ok((machine, port))
     }
 
     /// Waits for QEMU to connect and for the agent behind it to answer.
@@ -177,11 +188,11 @@ impl<'a> Machine<'a> {
         } else {
             process
         };
-        RunError::Process {
-            process,
-            status,
-            log: tail(&self.dir.join(log), LOG_LINES),
+        let log = tail(&self.dir.join(log), LOG_LINES);
+        if let Some(error) = ports::refused(self.ports, &log) {
+            return RunError::Port(error);
         }
+        RunError::Process { process, status, log }
     }
 
     /// Why the agent was lost: because the machine ended, if it did.

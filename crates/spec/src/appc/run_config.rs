@@ -1,6 +1,7 @@
 //! The `app` section of an app: how to run it (appc specification, "Image Manifest Schema", `app`).
 
 use super::json::{Fields, Node};
+use super::ports::{AppPort, read_app_port};
 use crate::{Capabilities, MountPoint, RunConfig, VolumeName, capability};
 
 const FIELDS: [&str; 12] = [
@@ -18,8 +19,8 @@ const FIELDS: [&str; 12] = [
     "userLabels",
 ];
 
-/// Reads an `app` section; it replaces all that the image says.
-pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
+/// Reads an `app` section; it replaces all that the image says. The ports that it names are put to `ports`.
+pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Option<RunConfig> {
     let fields = node.object(&FIELDS)?;
     for name in ["userAnnotations", "userLabels"] {
         fields.optional(name).inspect(Node::check_texts);
@@ -30,7 +31,7 @@ pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
             "run its command within the app's own `exec`",
         );
     }
-    fields.items("ports").iter().for_each(check_port);
+    ports.extend(fields.items("ports").iter().filter_map(read_app_port));
     let working_dir = fields
         .optional("workingDirectory")
         .filter(|node| node.string().is_some_and(|s| !s.is_empty()));
@@ -108,30 +109,6 @@ fn read_mount_point(node: &Node<'_>) -> Option<MountPoint> {
         path: path?,
         read_only,
     })
-}
-
-/// A port that the app listens on is information (specification, `ports`); only socket activation asks for something.
-fn check_port(node: &Node<'_>) {
-    let Some(fields) = node.object(&["name", "protocol", "port", "count", "socketActivated"]) else {
-        return;
-    };
-    fields.required_text("name");
-    fields.required_text("protocol");
-    for number in [fields.required("port"), fields.optional("count")]
-        .into_iter()
-        .flatten()
-    {
-        if let Some(text) = number.number()
-            && !text.parse::<u16>().is_ok_and(|number| number > 0)
-        {
-            number.reject(text, "a whole number from 1 to 65535");
-        }
-    }
-    if let Some(activated) = fields.optional("socketActivated")
-        && activated.boolean() == Some(true)
-    {
-        activated.refuse("socket activation is", "let the app open its port itself");
-    }
 }
 
 fn read_capabilities(fields: &Fields<'_>) -> Option<Capabilities> {

@@ -25,7 +25,7 @@ pub fn read_text(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag
         .map_err(|fault| InvalidFlag::new(flag, text, fault))
 }
 
-fn utf8(text: &OsStr) -> Result<&str, FlagFault> {
+pub(super) fn utf8(text: &OsStr) -> Result<&str, FlagFault> {
     let text = text.to_str().ok_or(FlagFault::form("it is not UTF-8"))?;
     if text.contains('\0') {
         Err(FlagFault::form("it holds a NUL byte"))

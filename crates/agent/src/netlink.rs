@@ -1,0 +1,192 @@
+//! The few messages of rtnetlink(7) that a guest with one interface needs, written and acknowledged one at a time. No
+//! dumps, no events, nothing is asked of the kernel.
+//!
+//! ```text
+//! nlmsghdr  length(4) type(2) flags(2) sequence(4) port(4)
+//! body      ifinfomsg, ifaddrmsg or rtmsg
+//! rtattr    length(2) type(2) value, padded to 4 bytes; any number of them
+//! ```
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// The length of a message's header, in bytes.
+const HEADER_BYTES: usize = 16;
+
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+const REQUEST: u16 = 0x1 | 0x4;
+/// `NLM_F_CREATE | NLM_F_EXCL`.
+const CREATE: u16 = 0x400 | 0x200;
+
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+
+const AF_INET: u8 = 2;
+/// `IFF_UP`, netdevice(7).
+const UP: u32 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_BOOT: u8 = 3;
+const RTN_UNICAST: u8 = 1;
+
+/// A connection to the kernel's routing.
+pub(crate) struct Netlink(OwnedFd);
+
+impl Netlink {
+    pub(crate) fn open() -> io::Result<Self> {
+        // Protocol 0 is NETLINK_ROUTE. Without an address, what is sent goes to the kernel.
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok(Self(socket))
+    }
+
+    /// The interface's number.
+    pub(crate) fn index(&self, interface: &str) -> io::Result<u32> {
+        Ok(rustix::net::netdevice::name_to_index(&self.0, interface)?)
+    }
+
+    pub(crate) fn set_up(&self, index: u32) -> io::Result<()> {
+        self.request(&link_up(index))
+    }
+
+    pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
+        self.request(&new_address(index, address, prefix_len))
+    }
+
+    pub(crate) fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+        self.request(&default_route(index, gateway))
+    }
+
+    /// Sends a message and waits for the kernel's answer, which is there when the call returns.
+    fn request(&self, message: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.0, message, SendFlags::empty())?;
+        let mut answer = [0; 1024];
+        let (length, _) = rustix::net::recv(&self.0, &mut answer[..], RecvFlags::empty())?;
+        acknowledged(&answer[..length])
+    }
+}
+
+/// Reads an acknowledgement: `nlmsghdr`, then 0 or a negative error number.
+fn acknowledged(answer: &[u8]) -> io::Result<()> {
+    let kind = answer
+        .get(4..6)
+        .map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
+    let code = answer
+        .get(HEADER_BYTES..HEADER_BYTES + 4)
+        .map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+    match (kind, code) {
+        (Some(NLMSG_ERROR), Some(0)) => Ok(()),
+        (Some(NLMSG_ERROR), Some(code)) => Err(Errno::from_raw_os_error(code.saturating_neg()).into()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no acknowledgement")),
+    }
+}
+
+fn link_up(index: u32) -> Vec<u8> {
+    // ifinfomsg: family, padding, type(2), index(4), flags(4), the flags to change(4).
+    let body = [[0; 4], index.to_ne_bytes(), UP.to_ne_bytes(), UP.to_ne_bytes()];
+    message(RTM_NEWLINK, REQUEST, &body.concat(), &[])
+}
+
+fn new_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Vec<u8> {
+    // ifaddrmsg: family, prefix length, flags, scope, index(4).
+    let body = [[AF_INET, prefix_len, 0, 0], index.to_ne_bytes()];
+    let address = address.octets();
+    let attributes: [(u16, &[u8]); 2] = [(IFA_LOCAL, &address), (IFA_ADDRESS, &address)];
+    message(RTM_NEWADDR, REQUEST | CREATE, &body.concat(), &attributes)
+}
+
+fn default_route(index: u32, gateway: Ipv4Addr) -> Vec<u8> {
+    // rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags(4).
+    let body = [
+        AF_INET,
+        0,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_BOOT,
+        0,
+        RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let (gateway, index) = (gateway.octets(), index.to_ne_bytes());
+    let attributes: [(u16, &[u8]); 2] = [(RTA_GATEWAY, &gateway), (RTA_OIF, &index)];
+    message(RTM_NEWROUTE, REQUEST | CREATE, &body, &attributes)
+}
+
+/// A message; the values of `attributes` have a length that needs no padding.
+fn message(kind: u16, flags: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    out.extend(body);
+    for (attribute, value) in attributes {
+        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        out.extend(length.to_ne_bytes());
+        out.extend(attribute.to_ne_bytes());
+        out.extend(*value);
+    }
+    let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
+    out[0..4].copy_from_slice(&length.to_ne_bytes());
+    out[4..6].copy_from_slice(&kind.to_ne_bytes());
+    out[6..8].copy_from_slice(&flags.to_ne_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As strace(1) shows iproute2's own messages; the numbers are little-endian.
+    #[test]
+    fn messages_are_as_iproute2_writes_them() {
+        let address = new_address(2, Ipv4Addr::new(10, 0, 2, 15), 24);
+        let expected = [
+            40, 0, 0, 0, 20, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 2, 24, 0, 0, 2, 0, 0, 0, 8, 0, 2, 0, 10, 0, 2,
+            15, 8, 0, 1, 0, 10, 0, 2, 15,
+        ];
+        assert_eq!(address, expected);
+        let up = link_up(2);
+        let expected = [
+            32, 0, 0, 0, 16, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
+        ];
+        assert_eq!(up, expected);
+        let route = default_route(2, Ipv4Addr::new(10, 0, 2, 2));
+        let expected = [
+            44, 0, 0, 0, 24, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 5,
+            0, 10, 0, 2, 2, 8, 0, 4, 0, 2, 0, 0, 0,
+        ];
+        assert_eq!(route, expected);
+    }
+
+    #[test]
+    fn answers_are_read_whatever_they_are() {
+        let answer = |kind: u16, code: i32| message(kind, 0, &code.to_ne_bytes(), &[]);
+        assert!(acknowledged(&answer(NLMSG_ERROR, 0)).is_ok());
+        let error = acknowledged(&answer(NLMSG_ERROR, -17)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        for bad in [&answer(3, 0)[..], &[], &[0; 19]] {
+            assert_eq!(acknowledged(bad).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_an_error() {
+        let netlink = Netlink::open().unwrap();
+        let error = netlink.index("isopod-none").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::NODEV.raw_os_error()));
+    }
+}

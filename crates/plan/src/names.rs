@@ -1,0 +1,143 @@
+//! What apps know the network by: `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of each, in the layer that takes the
+//! app's writes. An app may change them, as in a container of docker's, and its image's own are not changed.
+//!
+//! Where a volume is mounted at one of them, above it or below, the volume stays and the file is left out.
+
+use std::path::Path;
+
+use crate::facts::ImageFacts;
+use crate::guest_files::copy_attributes;
+use crate::guest_tree::GuestTree;
+use crate::path::{self, Lookup, Node, NodeKind};
+use crate::plan::AppPlan;
+use crate::{layout, network};
+
+/// The directory of the files.
+pub(crate) const DIRECTORY: &str = "/etc";
+
+/// The names of a pod.
+pub(crate) struct Names<'a> {
+    /// The guest's host name.
+    pub hostname: &'a str,
+    /// Whether there is more than the loopback interface.
+    pub network: bool,
+    /// The host's search domains.
+    pub search_domains: &'a [String],
+    /// The pod's apps.
+    pub apps: &'a [AppPlan],
+}
+
+impl Names<'_> {
+    /// Gives `app` its files; a notice where its image leaves no place for them.
+    pub(crate) fn write(&self, tree: &mut GuestTree, app: &AppPlan, image: &ImageFacts) -> Option<String> {
+        let image = &image.tree;
+        let dir = match path::resolve(image, Path::new(DIRECTORY)) {
+            Ok(found) if found.node.as_ref().is_none_or(is_directory) => found.path,
+            _ => {
+                return Some(format!(
+                    "app `{}`: its image's `{DIRECTORY}` is no directory, so it gets no `{DIRECTORY}/hosts`",
+                    app.name
+                ));
+            }
+        };
+        let upper = layout::app_dir(&app.name).join("upper");
+        for (name, content) in self.files() {
+            let place = dir.join(name);
+            let mounted = |at: &Path| place.starts_with(at) || at.starts_with(&place);
+            if app.mounts.iter().any(|mount| mounted(&mount.place)) {
+                continue;
+            }
+            for parent in path::ancestors_down(&dir) {
+                let at = path::below(&upper, parent);
+                if tree.entries.contains_key(&at) {
+                } else if image.node(parent).is_some() {
+                    copy_attributes(tree, &upper, parent, image);
+                } else {
+                    tree.directory(&at, 0o755);
+                }
+            }
+            tree.file(&path::below(&upper, &place), content, 0o644);
+        }
+        None
+    }
+
+    fn files(&self) -> Vec<(&'static str, String)> {
+        let mut files = vec![
+            ("hosts", self.hosts()),
+            ("hostname", format!("{}\n", self.hostname)),
+        ];
+        if self.network {
+            files.push(("resolv.conf", self.resolv_conf()));
+        }
+        files
+    }
+
+    /// hosts(5). The host name is the pod's address, as in a container; the other apps' names are the loopback
+    /// interface's, for a program that expects another at its name (`db:5432`) finds it there.
+    fn hosts(&self) -> String {
+        let address = if self.network {
+            network::ADDRESS.to_string()
+        } else {
+            "127.0.0.1".to_owned()
+        };
+        let short = self.hostname.split('.').next().unwrap_or_default();
+        let mut own = vec![self.hostname];
+        own.extend((short != self.hostname).then_some(short));
+        let mut text = format!(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{}\n",
+            own.join(" ")
+        );
+        own.push("localhost");
+        for app in self.apps.iter().map(|app| app.name.as_str()) {
+            if !own.contains(&app) {
+                text += &format!("127.0.0.1\t{app}\n");
+            }
+        }
+        text
+    }
+
+    /// resolv.conf(5).
+    fn resolv_conf(&self) -> String {
+        let nameserver = format!("nameserver {}\n", network::NAMESERVER);
+        if self.search_domains.is_empty() {
+            return nameserver;
+        }
+        format!("{nameserver}search {}\n", self.search_domains.join(" "))
+    }
+}
+
+fn is_directory(node: &Node) -> bool {
+    node.kind == NodeKind::Directory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<'a>(hostname: &'a str, network: bool, search_domains: &'a [String]) -> Names<'a> {
+        Names {
+            hostname,
+            network,
+            search_domains,
+            apps: &[],
+        }
+    }
+
+    #[test]
+    fn a_host_name_with_a_domain_has_a_short_form() {
+        let with = names("web.corp.example", true, &[]).hosts();
+        assert!(with.ends_with("\n10.0.2.15\tweb.corp.example web\n"), "{with}");
+        let without = names("web", false, &[]).hosts();
+        assert!(without.ends_with("\n127.0.0.1\tweb\n"), "{without}");
+    }
+
+    #[test]
+    fn the_hosts_search_domains_are_the_pods() {
+        let domains = ["a.example".to_owned(), "b.example".to_owned()];
+        assert_eq!(
+            names("web", true, &domains).resolv_conf(),
+            "nameserver 10.0.2.3\nsearch a.example b.example\n"
+        );
+        assert_eq!(names("web", true, &[]).resolv_conf(), "nameserver 10.0.2.3\n");
+    }
+}

@@ -1,0 +1,154 @@
+//! The host's ports that a pod publishes: looked at before its machine begins, so that one that cannot be had is an
+//! error in a moment and not a machine that ends. What comes between the look and QEMU's own is told by [`refused`].
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+
+use isopod_spec::{PortForward, PortProtocol};
+
+/// Why a port of the host's cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot publish port `{port}`: {}", reason(.cause))]
+pub struct PortError {
+    /// The port.
+    pub port: PortForward,
+    /// What binding it came to.
+    cause: io::Error,
+}
+
+/// Why, in plain words where there are some.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "it is taken".into(),
+        io::ErrorKind::AddrNotAvailable => "the host has no such address".into(),
+        io::ErrorKind::PermissionDenied => "an ordinary user may not bind it".into(),
+        _ => error.to_string(),
+    }
+}
+
+impl PortError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let PortForward {
+            host_port, protocol, ..
+        } = self.port;
+        match self.cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                let kind = if protocol == PortProtocol::Tcp {
+                    "-ltnp"
+                } else {
+                    "-lunp"
+                };
+                Some(format!(
+                    "name another port of the host's, or see who has it: `ss {kind} 'sport = :{host_port}'`"
+                ))
+            }
+            io::ErrorKind::AddrNotAvailable => Some("`ip address` shows those that it has".into()),
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "take one from 1024 on, or let every user have this one: \
+                 `sysctl net.ipv4.ip_unprivileged_port_start={host_port}`"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Binds every port and lets it go again.
+///
+/// # Errors
+/// [`PortError`] for the first that cannot be had.
+pub fn look(ports: &[PortForward]) -> Result<(), PortError> {
+    ports.iter().try_for_each(|port| {
+        bind(port).map_err(|cause| PortError {
+            port: port.clone(),
+            cause,
+        })
+    })
+}
+
+fn bind(port: &PortForward) -> io::Result<()> {
+    let address = (port.address(), port.host_port);
+    match port.protocol {
+        PortProtocol::Tcp => TcpListener::bind(address).map(drop),
+        PortProtocol::Udp => UdpSocket::bind(address).map(drop),
+    }
+}
+
+/// The port that QEMU could not have, by what it said when it ended: it was taken after [`look`].
+#[must_use]
+pub fn refused(ports: &[PortForward], said: &[String]) -> Option<PortError> {
+    const WORDS: &str = "Could not set up host forwarding rule '";
+    let rule = said.iter().find_map(|line| line.split_once(WORDS))?.1;
+    let (rule, _) = rule.split_once('\'')?;
+    let is_of = |port: &&PortForward| {
+        let (protocol, address, host) = (port.protocol, port.address(), port.host_port);
+        rule.starts_with(&format!("{protocol}:{address}:{host}-"))
+    };
+    Some(PortError {
+        port: ports.iter().find(is_of)?.clone(),
+        cause: io::ErrorKind::AddrInUse.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host_port: u16, protocol: PortProtocol) -> PortForward {
+        PortForward {
+            host_ip: Some([127, 0, 0, 1].into()),
+            host_port,
+            pod_port: 80,
+            protocol,
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_told() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
+        for (number, protocol, ss) in [
+            (tcp_port, PortProtocol::Tcp, "-ltnp"),
+            (udp_port, PortProtocol::Udp, "-lunp"),
+        ] {
+            let error = look(&[port(number, protocol)]).unwrap_err();
+            let expected = format!("cannot publish port `127.0.0.1:{number}:80/{protocol}`: it is taken");
+            assert_eq!(error.to_string(), expected);
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(&format!("`ss {ss} 'sport = :{number}'`")), "{hint}");
+        }
+        drop((tcp, udp));
+        look(&[
+            port(tcp_port, PortProtocol::Tcp),
+            port(udp_port, PortProtocol::Udp),
+        ])
+        .unwrap();
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_told() {
+        let elsewhere = PortForward {
+            host_ip: Some([192, 0, 2, 1].into()),
+            ..port(1, PortProtocol::Tcp)
+        };
+        let error = look(&[elsewhere]).unwrap_err();
+        let expected = "cannot publish port `192.0.2.1:1:80/tcp`: the host has no such address";
+        assert_eq!(error.to_string(), expected);
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn what_qemu_says_names_the_port() {
+        let ports = [port(80, PortProtocol::Tcp), port(8080, PortProtocol::Tcp)];
+        let said = |rule: &str| {
+            let line = format!("qemu: -netdev user: Could not set up host forwarding rule '{rule}'");
+            refused(&ports, &["noise".to_owned(), line]).map(|error| error.port)
+        };
+        assert_eq!(said("tcp:127.0.0.1:8080-10.0.2.15:80"), Some(ports[1].clone()));
+        assert_eq!(said("tcp:127.0.0.1:808-10.0.2.15:80"), None);
+        assert_eq!(said("udp:127.0.0.1:80-10.0.2.15:80"), None);
+        assert!(refused(&ports, &["noise".to_owned()]).is_none());
+    }
+}

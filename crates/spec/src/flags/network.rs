@@ -1,0 +1,231 @@
+//! Flags of the pod's network: `--publish` and `--hostname`.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use super::scalar::utf8;
+use super::{FlagFault, InvalidFlag};
+use crate::network::{self, PortForward, PortProtocol};
+use crate::words::shown;
+
+/// Reads `--publish [IP:]HOST:POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
+/// (`8000-8009:80-89`), each a forward for every port. An IPv6 address stands in brackets.
+///
+/// # Errors
+/// [`InvalidFlag`] for everything else, and where the host's port is left out: there would be no way to learn which
+/// one was chosen.
+pub fn read_publish(text: &OsStr) -> Result<Vec<PortForward>, InvalidFlag> {
+    utf8(text)
+        .and_then(publish)
+        .map_err(|fault| InvalidFlag::new("--publish", text, fault))
+}
+
+/// Reads `--hostname`, a name as RFC 1123 has it.
+///
+/// # Errors
+/// [`InvalidFlag`] with the rule that it breaks.
+pub fn read_hostname(text: &OsStr) -> Result<String, InvalidFlag> {
+    let read = || {
+        let name = utf8(text)?;
+        network::check_hostname(name).map_err(FlagFault::form)?;
+        Ok(name.to_owned())
+    };
+    read().map_err(|fault| InvalidFlag::new("--hostname", text, fault))
+}
+
+fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
+    let (ports, protocol) = match text.rsplit_once('/') {
+        None => (text, PortProtocol::Tcp),
+        Some((ports, protocol)) => (ports, read_protocol(protocol)?),
+    };
+    let (host_ip, host, pod) = split(ports)?;
+    if host.is_empty() {
+        return Err(no_host_port());
+    }
+    let (host, pod) = (read_ports(host)?, read_ports(pod)?);
+    if host.clone().count() != pod.clone().count() {
+        return Err(FlagFault::form("its two ranges have different lengths"));
+    }
+    let forward = |(host_port, pod_port)| PortForward {
+        host_ip,
+        host_port,
+        pod_port,
+        protocol,
+    };
+    Ok(host.zip(pod).map(forward).collect())
+}
+
+/// The address, the host's ports and the pod's.
+fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
+    let form = || FlagFault::Form {
+        fault: "it does not have the form `[IP:]HOST:POD[/PROTOCOL]`",
+        hint: Some(
+            "write `8080:80`, `127.0.0.1:8080:80` or `8053:53/udp`; an IPv6 address stands in brackets",
+        ),
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, rest) = rest.split_once(']').ok_or_else(form)?;
+        let address = address
+            .parse::<Ipv6Addr>()
+            .map_err(|_| FlagFault::value("IP", address, "an IPv6 address, which stands in brackets"))?;
+        let ports = rest.strip_prefix(':').and_then(|ports| ports.split_once(':'));
+        let (host, pod) = ports.filter(|(_, pod)| !pod.contains(':')).ok_or_else(form)?;
+        return Ok((Some(address.into()), host, pod));
+    }
+    match text.split(':').collect::<Vec<_>>()[..] {
+        [_] => Err(no_host_port()),
+        [host, pod] => Ok((None, host, pod)),
+        [address, host, pod] => {
+            let address = address
+                .parse::<Ipv4Addr>()
+                .map_err(|_| FlagFault::value("IP", address, "an IP address of the host's"))?;
+            Ok((Some(address.into()), host, pod))
+        }
+        _ => Err(form()),
+    }
+}
+
+fn no_host_port() -> FlagFault {
+    FlagFault::Form {
+        fault: "it names no port of the host's, and none is chosen for you",
+        hint: Some("write both ports, such as `8080:80`"),
+    }
+}
+
+fn read_protocol(text: &str) -> Result<PortProtocol, FlagFault> {
+    match text {
+        "tcp" => Ok(PortProtocol::Tcp),
+        "udp" => Ok(PortProtocol::Udp),
+        other => Err(FlagFault::Unknown {
+            what: "protocol",
+            name: shown(other),
+            hint: "there are `tcp` and `udp`".to_owned(),
+        }),
+    }
+}
+
+/// A port, or a range of them.
+fn read_ports(text: &str) -> Result<RangeInclusive<u16>, FlagFault> {
+    let port = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<u16>().ok().filter(|number| digits && *number > 0);
+        number.ok_or_else(|| FlagFault::value("port", text, "a whole number from 1 to 65535"))
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    if first > last {
+        return Err(FlagFault::form("a range ends before it begins"));
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown_forwards(text: &str) -> Vec<String> {
+        let forwards = read_publish(OsStr::new(text)).unwrap_or_else(|error| panic!("{text}: {:?}", error));
+        forwards.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn forwards_as_docker_writes_them() {
+        for (text, expected) in [
+            ("8080:80", vec!["8080:80/tcp"]),
+            ("8080:80/tcp", vec!["8080:80/tcp"]),
+            ("1:65535/udp", vec!["1:65535/udp"]),
+            ("127.0.0.1:8080:80", vec!["127.0.0.1:8080:80/tcp"]),
+            ("0.0.0.0:53:53/udp", vec!["0.0.0.0:53:53/udp"]),
+            ("[::1]:8080:80", vec!["[::1]:8080:80/tcp"]),
+            (
+                "8000-8002:80-82",
+                vec!["8000:80/tcp", "8001:81/tcp", "8002:82/tcp"],
+            ),
+            ("9-9:7", vec!["9:7/tcp"]),
+        ] {
+            assert_eq!(shown_forwards(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_forward_is_refused_with_the_reason() {
+        const FORM: &str = "it does not have the form `[IP:]HOST:POD[/PROTOCOL]`";
+        const NO_HOST: &str = "it names no port of the host's, and none is chosen for you";
+        let port =
+            |text: &str| format!("`{text}` is no value of `port`: it must be a whole number from 1 to 65535");
+        for (text, message) in [
+            ("", NO_HOST.to_owned()),
+            ("80", NO_HOST.to_owned()),
+            (":80", NO_HOST.to_owned()),
+            ("127.0.0.1::80", NO_HOST.to_owned()),
+            ("0:80", port("0")),
+            ("80:0", port("0")),
+            ("65536:80", port("65536")),
+            ("+80:80", port("+80")),
+            ("80:", port("")),
+            ("80: 80", port(" 80")),
+            ("a,b:80", port("a,b")),
+            ("80:80/sctp", "unknown protocol `sctp`".to_owned()),
+            ("80:80/TCP", "unknown protocol `TCP`".to_owned()),
+            ("80:80/", "unknown protocol ``".to_owned()),
+            ("::1:80:80", FORM.to_owned()),
+            ("[::1]80:80", FORM.to_owned()),
+            ("[::1]:80:80:80", FORM.to_owned()),
+            ("[::1", FORM.to_owned()),
+            (
+                "localhost:80:80",
+                "`localhost` is no value of `IP`: it must be an IP address of the host's".to_owned(),
+            ),
+            (
+                "[127.0.0.1]:80:80",
+                "`127.0.0.1` is no value of `IP`: it must be an IPv6 address, which stands in brackets"
+                    .to_owned(),
+            ),
+            ("8000-8001:80", "its two ranges have different lengths".to_owned()),
+            ("8001-8000:80-81", "a range ends before it begins".to_owned()),
+            ("80-:80", port("")),
+        ] {
+            let error = read_publish(OsStr::new(text)).expect_err(text);
+            assert_eq!(error.fault.to_string(), message, "{text}");
+        }
+        let error = read_publish(OsStr::new("80")).unwrap_err();
+        assert_eq!(error.to_string(), "invalid value `80` of `--publish`");
+        assert_eq!(error.hint().unwrap(), "write both ports, such as `8080:80`");
+    }
+
+    #[test]
+    fn host_names() {
+        let label = "a".repeat(63);
+        for name in ["web", "WEB-1", "a.b.c", "1", &label] {
+            assert_eq!(read_hostname(OsStr::new(name)).unwrap(), name);
+        }
+        let long = format!("{label}.b");
+        for (name, message) in [
+            ("", "it is empty"),
+            (
+                long.as_str(),
+                "it is longer than 64 bytes, the most that Linux takes",
+            ),
+            ("a..b", "a part of it between dots is empty"),
+            ("a.", "a part of it between dots is empty"),
+            ("-a", "a part of it begins or ends with a dash"),
+            ("a-.b", "a part of it begins or ends with a dash"),
+            (
+                "a_b",
+                "it may have letters, digits, dashes and dots only (RFC 1123)",
+            ),
+            (
+                "ä",
+                "it may have letters, digits, dashes and dots only (RFC 1123)",
+            ),
+            (
+                "a\nb",
+                "it may have letters, digits, dashes and dots only (RFC 1123)",
+            ),
+        ] {
+            let error = read_hostname(OsStr::new(name)).expect_err(name);
+            assert_eq!(error.fault.to_string(), message, "{name:?}");
+        }
+    }
+}
