@@ -159,3 +159,44 @@ fn one_apps_failure_ends_the_pod_where_it_is_asked_to() {
     assert_eq!(out.text(), "server stops\n");
     bench.assert_nothing_left();
 }
+
+/// The host's `systemd-notify`, run from a volume of the host's `/usr`.
+const NOTIFY: &str = "L=/usr-of-host/lib/x86_64-linux-gnu; \
+    notify() { $L/ld-linux-x86-64.so.2 --library-path $L:$L/systemd /usr-of-host/bin/systemd-notify \"$@\"; }; ";
+
+#[test]
+fn readiness_goes_from_the_app_to_the_pod_to_the_host() {
+    let bench = Bench::new();
+    let dir = bench.source("host", &[]);
+    let socket = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).unwrap();
+    let mut running = bench
+        .pod()
+        .env("NOTIFY_SOCKET", dir.join("notify"))
+        .host("usr", "/usr", "readOnly=true")
+        .app(&bench.busybox())
+        .with(["--name", "slow", "--notify", "--user", "33", "--readonly-rootfs"])
+        .mount("usr", "/usr-of-host", "")
+        .sh(&format!(
+            "{NOTIFY} trap 'exit 0' TERM; echo started; sleep 2; echo says it; notify --ready || echo cannot; \
+             while :; do sleep 0.1; done"
+        ))
+        .app(&bench.busybox())
+        .with(["--name", "after", "--depends-on", "slow"])
+        .sh("trap 'exit 0' TERM; echo after ${NOTIFY_SOCKET:-nothing}; while :; do sleep 0.1; done")
+        .start();
+    running.wait_for("after nothing");
+    let hear = || {
+        let mut words = [0; 256];
+        socket
+            .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .unwrap();
+        let length = socket.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..length]).into_owned()
+    };
+    assert!(hear().starts_with("READY=1\n"));
+    running.signal(Signal::TERM);
+    let out = running.wait().expect(0);
+    assert_eq!(out.text(), "started\nsays it\nafter nothing\n");
+    assert!(hear().starts_with("STOPPING=1\n"));
+    bench.assert_nothing_left();
+}

@@ -31,6 +31,7 @@ mod mount;
 mod mountinfo;
 mod netlink;
 mod network;
+mod notify;
 mod order;
 mod pipes;
 mod port;

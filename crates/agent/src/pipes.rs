@@ -19,8 +19,11 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 use tokio::sync::watch;
+
+use crate::notify;
 
 /// What goes from a pipe to a stream in one piece: a yamux frame.
 const COPY_BYTES: usize = 16 * 1024;
@@ -42,6 +45,8 @@ pub(crate) struct AppPipes {
     pub(crate) stdin: Option<Stdin>,
     pub(crate) stdout: Option<Receiver>,
     pub(crate) stderr: Option<Receiver>,
+    /// Where it says that it is ready.
+    pub(crate) notify: Option<UnixDatagram>,
 }
 
 /// An app's standard input.
@@ -75,11 +80,17 @@ pub(crate) fn open(app: &GuestApp) -> (AppPipes, Vec<PipeError>) {
             .map_err(|source| note("standard input", path, source))
             .ok()
     });
+    let notify = app.notify.as_deref().and_then(|path| {
+        notify::open(Path::new(path))
+            .map_err(|source| note("notification socket", path, source))
+            .ok()
+    });
     (
         AppPipes {
             stdin,
             stdout,
             stderr,
+            notify,
         },
         errors,
     )

@@ -7,6 +7,7 @@ mod output;
 mod plan;
 mod run;
 mod settings;
+mod supervisor;
 
 use std::process::ExitCode;
 

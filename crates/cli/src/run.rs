@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::args::RunArgs;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
+use crate::supervisor;
 
 /// Runs the pod; the exit status is that of its first app to fail.
 ///
@@ -100,6 +101,7 @@ fn foreground(args: &RunArgs) -> std::io::Result<Foreground> {
         stop,
         grace: args.stop_timeout,
         boot_deadline: args.boot_timeout,
+        milestones: supervisor::milestones(),
     })
 }
 

@@ -30,7 +30,7 @@ use crate::modules::ModulesError;
 use crate::sources::Sources;
 
 /// Changes whenever the same inputs would give another image.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const KERNEL_FILE: &str = "vmlinux";
 const INITRD_FILE: &str = "initrd.cpio";
 const DESCRIPTION_FILE: &str = "guest.json";

@@ -8,6 +8,7 @@
 //!    |         kernel    bzImage -> vmlinux, which QEMU starts directly (PVH)
 //!    |         modules   the modules a guest may need, and in which order they load
 //!    |         elf       the shared libraries of systemd and mount
+//!    |         slim      ... without those that are never called
 //!    v         initrd    all of it as one list of files, and the few that are written here
 //! image     that list -> archive -> DIR/guest/KEY/{vmlinux,initrd.cpio,guest.json}, cached by its inputs
 //! ```
@@ -22,6 +23,7 @@ mod initrd;
 mod inputs;
 mod kernel;
 mod modules;
+mod slim;
 mod sources;
 
 pub use archive::{Archive, ArchiveError, Node};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{EmptyVolume, FailurePolicy, Medium, RestartPolicy, RootfsAccess, VolumeKind};
+use isopod_spec::{EmptyVolume, FailurePolicy, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -115,6 +115,9 @@ pub struct App {
     /// When it is started anew, as `--restart` takes it; left out where it never is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
+    /// Whether it says itself when it is ready; left out where it is ready once it has started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notifies: bool,
     /// The apps that come before it, as `--depends-on` takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
@@ -447,6 +450,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
         restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
+        notifies: app.life.readiness == Readiness::Notify,
         depends_on: app.life.depends_on.iter().map(life::dependency_words).collect(),
         mounts: app.mounts.iter().map(mount).collect(),
     }
@@ -587,6 +591,7 @@ impl Document {
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
                 restart: None,
+                notifies: false,
                 depends_on: Vec::new(),
                 mounts: mounts
                     .iter()

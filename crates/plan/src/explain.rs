@@ -113,6 +113,9 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     if !app.depends_on.is_empty() {
         let _ = writeln!(out, "  after  {}", app.depends_on.join(", "));
     }
+    if app.notifies {
+        out.push_str("  ready  when it says so\n");
+    }
     if let Some(restart) = &app.restart {
         let _ = writeln!(out, "  lives  restart {restart}");
     }

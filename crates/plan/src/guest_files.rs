@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
-use isopod_spec::{Volume, VolumeKind, VolumeName};
+use isopod_spec::{Readiness, Volume, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
@@ -81,10 +81,12 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
     let fixed = ROOT_DIRECTORIES
         .iter()
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
+    let notify = (app.life.readiness == Readiness::Notify)
+        .then(|| (PathBuf::from(layout::NOTIFY_SOCKET), SourceKind::File));
     let start = std::iter::once((working_place(app, image), SourceKind::Directory));
     let places = app.mounts.iter().map(|m| (m.place.to_path_buf(), m.kind));
     let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (&*m.place, m)).collect();
-    for (place, kind) in fixed.chain(start).chain(places) {
+    for (place, kind) in fixed.chain(notify).chain(start).chain(places) {
         let parent = place
             .ancestors()
             .skip(1)
@@ -258,6 +260,8 @@ pub(crate) fn guest_config(
                 .collect(),
             restart: app.life.guest_restart(),
             depends_on: app.life.guest_dependencies(apps),
+            notify: (app.life.readiness == Readiness::Notify)
+                .then(|| text(&layout::app_notify_socket(&app.name))),
         }
     };
     GuestConfig {

@@ -79,6 +79,15 @@ pub fn app_dir(app: &AppName) -> PathBuf {
     Path::new("/isopod/apps").join(app.as_str())
 }
 
+/// The socket on which an app says that it is ready, in the guest.
+#[must_use]
+pub fn app_notify_socket(app: &AppName) -> PathBuf {
+    app_dir(app).join("notify")
+}
+
+/// Where the app finds that socket: where systemd's own is (sd_notify(3)).
+pub const NOTIFY_SOCKET: &str = "/run/systemd/notify";
+
 /// Where the guest mounts image number `index`.
 #[must_use]
 pub fn image_mount(index: usize) -> PathBuf {

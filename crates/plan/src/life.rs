@@ -2,7 +2,7 @@
 //! nothing: every number is from here.
 
 use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
-use isopod_spec::{App, Dependency, DependencyCondition, RestartPolicy};
+use isopod_spec::{App, Dependency, DependencyCondition, Readiness, RestartPolicy};
 
 use crate::plan::AppPlan;
 
@@ -20,6 +20,8 @@ const RESET_AFTER_MS: u64 = 10 * 1000;
 pub struct Life {
     /// What happens when it has ended.
     pub restart: RestartPolicy,
+    /// When it counts as ready.
+    pub readiness: Readiness,
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
 }
@@ -30,6 +32,7 @@ impl Life {
     pub fn of(app: &App) -> Self {
         Self {
             restart: app.restart,
+            readiness: app.readiness,
             depends_on: app.depends_on.clone(),
         }
     }

@@ -1,13 +1,13 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
-    AppName, FailurePolicy, HostVolume, Medium, PodSpec, PortForward, RootfsAccess, Volume, VolumeKind,
-    VolumeName,
+    App, AppName, FailurePolicy, HostVolume, Medium, PodSpec, PortForward, Readiness, RootfsAccess, Volume,
+    VolumeKind, VolumeName,
 };
 
 use crate::decide::{self, Decided};
@@ -162,6 +162,7 @@ impl Planner<'_> {
             .collect();
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
+        faults.extend(self.notify_faults());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -259,6 +260,26 @@ impl Planner<'_> {
             confinement,
             notices,
         })
+    }
+
+    /// An app's notification socket is bound below `/run`: a host volume there would get a file for it.
+    fn notify_faults(&self) -> Vec<Fault> {
+        let apps = self.spec.apps.iter().zip(self.decided);
+        let notifying = apps.filter(|(app, _)| app.readiness == Readiness::Notify);
+        let fault = |(app, decided): (&App, &Decided)| {
+            let covers = |m: &&VolumeMount| Path::new(layout::NOTIFY_SOCKET).starts_with(&m.place);
+            let mount = decided.mounts.iter().rfind(covers)?;
+            (!self.table.is_seeded(&mount.volume)).then(|| Fault::App {
+                app: app.name.clone(),
+                reason: format!(
+                    "`--notify` needs `{}`, and volume `{}` at `{}` hides it",
+                    layout::NOTIFY_SOCKET,
+                    mount.volume,
+                    mount.place.display()
+                ),
+            })
+        };
+        notifying.filter_map(fault).collect()
     }
 
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.

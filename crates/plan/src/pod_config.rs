@@ -151,13 +151,7 @@ mod tests {
         let app = |name: &str| GuestApp {
             name: name.into(),
             unit: format!("{name}.service"),
-            stdin: None,
-            stdout: String::new(),
-            stderr: String::new(),
-            executable: String::new(),
-            mounts: Vec::new(),
-            restart: None,
-            depends_on: Vec::new(),
+            ..GuestApp::default()
         };
         let pod = GuestConfig {
             version: 1,

@@ -14,7 +14,7 @@ mod mount;
 use std::io::{self, Write};
 use std::path::Path;
 
-use isopod_spec::{AppName, RestartPolicy};
+use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub(crate) use mount::Selected;
 pub use mount::{Binds, MountUnit, Mounts};
@@ -160,6 +160,14 @@ impl AppUnit {
             .filter(|name| !process.env.contains_key(*name))
             .collect();
         service.push(("UnsetEnvironment", foreign.join(" ")));
+        if self.life.readiness == Readiness::Notify {
+            // The agent hears it, not systemd: the unit is active as soon as the program executes.
+            let socket = layout::app_notify_socket(&self.name);
+            service.push((
+                "BindReadOnlyPaths",
+                format!("{}:{}", socket.display(), layout::NOTIFY_SOCKET),
+            ));
+        }
         let identity = &process.identity;
         if (identity.uid, identity.gid) != (0, 0) || !identity.supplementary_gids.is_empty() {
             service.push(("User", identity.uid.to_string()));
@@ -188,7 +196,9 @@ impl AppUnit {
             .env
             .iter()
             .map(|(name, value)| unit::environment_line(name, value));
-        tree.file(&own.join("env"), env.collect::<String>(), 0o600);
+        let notify = (self.life.readiness == Readiness::Notify)
+            .then(|| unit::environment_line("NOTIFY_SOCKET", layout::NOTIFY_SOCKET));
+        tree.file(&own.join("env"), env.chain(notify).collect::<String>(), 0o600);
         // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
         for name in ["stdout", "stderr"] {
             tree.add(&own.join(name), EntryKind::Fifo, 0o666);

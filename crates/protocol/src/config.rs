@@ -115,6 +115,10 @@ pub struct GuestApp {
     /// What must come before it: the agent starts it then. Without any, systemd starts it when the guest boots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<GuestDependency>,
+    /// Where the agent makes the socket on which the app says that it is ready (sd_notify(3)); `None`: it is as soon as
+    /// it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
 }
 
 /// An app that must have come so far before another starts.
@@ -131,7 +135,7 @@ pub struct GuestDependency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DependencyCondition {
-    /// It has started.
+    /// It has started, and is ready where it says so itself.
     Started,
     /// It has ended with exit status 0.
     Succeeded,

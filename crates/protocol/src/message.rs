@@ -132,6 +132,17 @@ pub enum GuestMessage {
         /// How often it will have been started anew then: one more than the last time.
         count: u32,
     },
+    /// 8: an app that runs is ready now, as it says itself. An app whose readiness nobody tells is ready once it has
+    /// started.
+    AppReady {
+        /// The app.
+        app: AppIndex,
+    },
+    /// 9: an app that was ready is not any more. One that has ended is not ready either; this does not come then.
+    AppUnready {
+        /// The app.
+        app: AppIndex,
+    },
 }
 
 /// When the guest's boot reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use isopod_plan::PodPlan;
-use isopod_spec::{AppName, FailurePolicy};
+use isopod_spec::{AppName, FailurePolicy, Readiness};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
 use machine::Machine;
 use streams::{Sink, copy, feed};
@@ -51,6 +51,17 @@ pub struct Foreground {
     pub grace: Duration,
     /// How long the guest may take to come up.
     pub boot_deadline: Duration,
+    /// Where it is told how far the pod is.
+    pub milestones: mpsc::UnboundedSender<Milestone>,
+}
+
+/// How far a pod is. Each is told at most once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// Every app has been ready at least once.
+    Ready,
+    /// The apps are asked to stop.
+    Stopping,
 }
 
 /// How a pod ended.
@@ -217,7 +228,7 @@ pub async fn run(
     let (mut machine, port) = Machine::start(plan, dir, qemu, settings)?;
     let result = match machine.connect(plan, port, foreground.boot_deadline).await {
         Ok((agent, events)) => {
-            let pod = Pod::new(plan, agent, started);
+            let pod = Pod::new(plan, agent, started, foreground.milestones.clone());
             pod.supervise(&mut machine, events, foreground).await
         }
         Err(error) => Err(error),
@@ -237,12 +248,20 @@ struct Pod<'a> {
     ends: Vec<Option<AppEnd>>,
     first_failed: Option<usize>,
     restarts: Vec<u32>,
+    /// Which apps have been ready.
+    ready: Vec<bool>,
+    milestones: mpsc::UnboundedSender<Milestone>,
     timings: Timings,
     copies: JoinSet<()>,
 }
 
 impl<'a> Pod<'a> {
-    fn new(plan: &'a PodPlan, agent: Agent, started: Instant) -> Self {
+    fn new(
+        plan: &'a PodPlan,
+        agent: Agent,
+        started: Instant,
+        milestones: mpsc::UnboundedSender<Milestone>,
+    ) -> Self {
         let ends = plan.apps.iter().map(|_| None).collect();
         let timings = Timings {
             ready: started.elapsed(),
@@ -255,6 +274,8 @@ impl<'a> Pod<'a> {
             ends,
             first_failed: None,
             restarts: vec![0; plan.apps.len()],
+            ready: vec![false; plan.apps.len()],
+            milestones,
             timings,
             copies: JoinSet::new(),
         }
@@ -336,6 +357,9 @@ impl<'a> Pod<'a> {
 
     /// Acts on the caller's `stops`th wish to stop; gives the time after which the apps must have ended.
     async fn stop(&self, stops: u32, grace: Duration) -> Result<Duration, RunError> {
+        if stops == 1 {
+            let _ = self.milestones.send(Milestone::Stopping);
+        }
         let grace = match stops {
             1 => grace,
             2 => Duration::ZERO,
@@ -356,7 +380,15 @@ impl<'a> Pod<'a> {
     ) {
         match event {
             Event::Ready(boot) => self.timings.boot = boot,
-            Event::Started { uptime_ms, .. } => {
+            Event::AppReady { app } => self.ready(app),
+            Event::AppUnready { app } => {
+                tracing::info!("app {app} is not ready any more");
+            }
+            Event::Started { app, uptime_ms } => {
+                let readiness = self.plan.apps.get(app).map(|app| app.life.readiness);
+                if readiness == Some(Readiness::Started) {
+                    self.ready(app);
+                }
                 if self.timings.first_app_ms == 0 {
                     self.timings.first_app_ms = uptime_ms;
                 }
@@ -392,6 +424,16 @@ impl<'a> Pod<'a> {
             app.name,
             after.as_millis()
         );
+    }
+
+    /// An app is ready; when it was the last, the pod is.
+    fn ready(&mut self, app: usize) {
+        let Some(ready) = self.ready.get_mut(app) else {
+            return;
+        };
+        if !std::mem::replace(ready, true) && self.ready.iter().all(|ready| *ready) {
+            let _ = self.milestones.send(Milestone::Ready);
+        }
     }
 
     /// Whether an app's failure ends the pod.

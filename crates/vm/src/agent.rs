@@ -179,6 +179,16 @@ pub enum Event {
         /// How often it will have been started anew then; at most what its policy allows.
         count: u32,
     },
+    /// An app that runs is ready, as it says itself.
+    AppReady {
+        /// The app.
+        app: usize,
+    },
+    /// An app that runs is not ready any more.
+    AppUnready {
+        /// The app.
+        app: usize,
+    },
     /// An app has ended for good, and all of its output was read.
     Exited {
         /// The app.

@@ -6,10 +6,11 @@ use futures::future::LocalBoxFuture;
 use isopod_protocol::config::GuestApp;
 use isopod_protocol::message::{AppIndex, ExitStatus, GuestMessage, GuestStream};
 use isopod_protocol::mux::{OpenError, Opener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::notify::{self, Word};
 use crate::order::{Standing, Success};
 use crate::pipes::{AppPipes, forward_input, forward_output};
 use crate::restart::Restarts;
@@ -48,6 +49,12 @@ pub(super) struct App {
     ended: watch::Sender<bool>,
     /// The end of the input's pipe that systemd opens for the app.
     pub(super) stdin_reader: Option<OwnedFd>,
+    /// What it last said of its readiness, in this life.
+    pub(super) word: Option<Word>,
+    /// Whether the host was told that it is ready.
+    pub(super) ready: bool,
+    /// Hears what it says, where it does.
+    notify: Option<JoinHandle<()>>,
     input: Option<JoinHandle<()>>,
     outputs: Vec<JoinHandle<()>>,
 }
@@ -62,6 +69,7 @@ impl App {
         app: AppIndex,
         config: &GuestApp,
         pipes: AppPipes,
+        words: &mpsc::Sender<(usize, Word)>,
     ) -> Result<Self, OpenError> {
         let (ended, _) = watch::channel(false);
         let mut outputs = Vec::with_capacity(2);
@@ -78,6 +86,9 @@ impl App {
             input = Some(tokio::spawn(forward_input(stream, stdin.writer)));
             stdin_reader = Some(stdin.reader);
         }
+        let notify = pipes
+            .notify
+            .map(|socket| tokio::spawn(notify::listen(socket, usize::from(app), words.clone())));
         Ok(Self {
             told: if config.depends_on.is_empty() {
                 Told::Nothing
@@ -91,6 +102,9 @@ impl App {
             last_end: None,
             seen: (0, 0),
             ended,
+            word: None,
+            ready: false,
+            notify,
             stdin_reader,
             input,
             outputs,
@@ -100,7 +114,7 @@ impl App {
     /// Notes that it is executing.
     pub(super) fn started(&mut self) {
         self.told = Told::Started;
-        self.standing.started = true;
+        self.standing.started |= self.notify.is_none();
         self.running_since = Some(Instant::now());
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started anew opens it once more.
@@ -118,8 +132,8 @@ impl App {
         };
         (self.standing.ended, self.end) = (Some(success), Some(words));
         self.stdin_reader = None;
-        if let Some(input) = self.input.take() {
-            input.abort();
+        for task in [self.input.take(), self.notify.take()].into_iter().flatten() {
+            task.abort();
         }
         self.ended.send_replace(true);
         let outputs = std::mem::take(&mut self.outputs);

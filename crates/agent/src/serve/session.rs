@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use super::app::{App, Later, Told};
 use super::visits::{self, Question};
 use crate::appstate::{AppState, judge};
+use crate::notify::Word;
 use crate::order::dependents_first;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
@@ -72,6 +73,10 @@ pub(crate) struct Session<M> {
     /// Whether the apps were asked to stop: none is started any more.
     stopping: bool,
     kill_at: Option<Instant>,
+    /// What apps say of their readiness.
+    words: mpsc::Receiver<(usize, Word)>,
+    /// Keeps `words` open where no app says anything.
+    _tell: mpsc::Sender<(usize, Word)>,
 }
 
 impl<M: Manager> Session<M> {
@@ -98,8 +103,9 @@ impl<M: Manager> Session<M> {
         };
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
+        let (tell, words) = mpsc::channel(1);
         for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
-            let app = App::begin(&opener, app, config, pipes).await;
+            let app = App::begin(&opener, app, config, pipes, &tell).await;
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
@@ -116,6 +122,8 @@ impl<M: Manager> Session<M> {
             all_ended: false,
             stopping: false,
             kill_at: None,
+            words,
+            _tell: tell,
         })
     }
 
@@ -153,6 +161,10 @@ impl<M: Manager> Session<M> {
                 Some(message) = self.later.next() => {
                     self.say(&message).await?;
                     self.tell_all_ended().await?;
+                }
+                Some((app, word)) = self.words.recv() => {
+                    self.apps[app].word = Some(word);
+                    self.tell_readiness(app).await?;
                 }
                 () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     self.kill_at = None;
@@ -272,7 +284,9 @@ impl<M: Manager> Session<M> {
             app: wire_index(app),
             uptime_ms,
         })
-        .await
+        .await?;
+        // It may have said so before systemd said that it runs.
+        self.tell_readiness(app).await
     }
 
     /// Says that all have ended, once, when the last app's message is out.

@@ -337,6 +337,10 @@ fn app_flags() -> Vec<Arg> {
             "Start the app anew when it has ended: no, on-failure[:N] or always, after 100 ms, then twice as \
              long each time up to 5 minutes [default: no]",
         ),
+        Arg::new("notify")
+            .long("notify")
+            .action(ArgAction::SetTrue)
+            .help("The app says when it is ready (sd_notify); without it, it is as soon as it has started"),
         many("depends-on", "APP[=CONDITION]").help(
             "Start the app when another has started (APP or APP=started) or has ended with status 0 \
              (APP=succeeded); they stop in the reverse order",

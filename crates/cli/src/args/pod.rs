@@ -11,7 +11,7 @@ use isopod_spec::flags::{self, InvalidFlag};
 use isopod_spec::words::{nearest, shown};
 use isopod_spec::{
     App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Network, Overrides, PodSpec,
-    PortForward, RootfsAccess, Volume,
+    PortForward, Readiness, RootfsAccess, Volume,
 };
 
 use super::group::{Group, Groups, is_flag};
@@ -250,6 +250,10 @@ fn read_app(
     let restart = faults.one(&matches, "restart", flags::read_restart);
     Ok(Some(App {
         restart: restart.unwrap_or_default(),
+        readiness: match matches.get_flag("notify") {
+            true => Readiness::Notify,
+            false => Readiness::Started,
+        },
         depends_on: faults.each(&matches, "depends-on", flags::read_depends_on),
         overrides,
         mounts,

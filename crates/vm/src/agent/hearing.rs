@@ -40,6 +40,8 @@ struct Record {
     stdout: Progress,
     stderr: Progress,
     started: bool,
+    /// Whether it said that it is ready.
+    ready: bool,
     ended: bool,
     /// The event of its end, until its outputs were read.
     held: Option<Event>,
@@ -65,7 +67,15 @@ impl Record {
         if self.ended || !allowed || self.restarts.checked_add(1) != Some(count) {
             return Err(breach);
         }
-        (self.restarts, self.started) = (count, false);
+        (self.restarts, self.started, self.ready) = (count, false, false);
+        Ok(())
+    }
+
+    /// Notes whether the app is ready, which only one that runs tells, and only when that is new.
+    fn readiness(&mut self, ready: bool, breach: Breach) -> Result<(), Breach> {
+        if !self.started || self.ended || std::mem::replace(&mut self.ready, ready) == ready {
+            return Err(breach);
+        }
         Ok(())
     }
 
@@ -303,6 +313,16 @@ impl Hearing {
                 .await
             }
             GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&text))).await,
+            GuestMessage::AppReady { app } => {
+                let app = self.index(app)?;
+                self.apps[app].readiness(true, breach)?;
+                self.emit(Event::AppReady { app }).await
+            }
+            GuestMessage::AppUnready { app } => {
+                let app = self.index(app)?;
+                self.apps[app].readiness(false, breach)?;
+                self.emit(Event::AppUnready { app }).await
+            }
             GuestMessage::Restarting {
                 app,
                 status,
@@ -363,6 +383,8 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::Synced { .. } => "synced",
         GuestMessage::Warning { .. } => "warning",
         GuestMessage::Restarting { .. } => "restarting",
+        GuestMessage::AppReady { .. } => "app ready",
+        GuestMessage::AppUnready { .. } => "app unready",
     };
     Breach::OutOfTurn { message }
 }

@@ -493,3 +493,41 @@ async fn no_app_starts_anew_but_as_its_policy_has_it() {
         );
     }
 }
+
+#[tokio::test]
+async fn only_an_app_that_runs_says_that_it_is_ready_and_says_it_once() {
+    let started = || GuestMessage::Started { app: 0, uptime_ms: 7 };
+    let (mut guest, _agent, mut events) = converse(1).await;
+    for message in [
+        started(),
+        GuestMessage::AppReady { app: 0 },
+        GuestMessage::AppUnready { app: 0 },
+    ] {
+        guest.say(message).await;
+    }
+    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
+    assert!(matches!(events.next().await, Ok(Event::AppReady { app: 0 })));
+    assert!(matches!(events.next().await, Ok(Event::AppUnready { app: 0 })));
+    let ended = || GuestMessage::Exited { app: 0, status: DONE };
+    for (messages, breach) in [
+        (vec![GuestMessage::AppReady { app: 0 }], "app ready"),
+        (
+            vec![started(), GuestMessage::AppUnready { app: 0 }],
+            "app unready",
+        ),
+        (
+            vec![started(), ended(), GuestMessage::AppReady { app: 0 }],
+            "app ready",
+        ),
+    ] {
+        let (mut guest, _agent, events) = converse(1).await;
+        for message in messages {
+            guest.say(message).await;
+        }
+        let error = end_of(events).await;
+        assert!(
+            matches!(error, AgentError::Breach(Breach::OutOfTurn { message }) if message == breach),
+            "{error:?}"
+        );
+    }
+}

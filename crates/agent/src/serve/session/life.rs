@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
 use crate::chain;
+use crate::notify::Word;
 use crate::order::{self, Gate};
 use crate::serve::app::Told;
 use crate::systemd::Manager;
@@ -134,6 +135,8 @@ impl<M: Manager> Session<M> {
         };
         record.last_end = Some(status);
         record.running_since = None;
+        record.word = None;
+        record.ready = false;
         record.seen = (state.active_enter_us, state.exec_main_start_us);
         let in_ms = u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX);
         self.say(&GuestMessage::Restarting {
@@ -143,6 +146,25 @@ impl<M: Manager> Session<M> {
             count: restart.count,
         })
         .await
+    }
+
+    /// Tells the host what an app that runs last said of its readiness, where that is new.
+    pub(super) async fn tell_readiness(&mut self, app: usize) -> Result<(), SessionError> {
+        let record = &mut self.apps[app];
+        let ready = match record.word {
+            Some(word) if record.told == Told::Started => word == Word::Ready,
+            _ => return Ok(()),
+        };
+        if std::mem::replace(&mut record.ready, ready) == ready {
+            return Ok(());
+        }
+        record.standing.started |= ready;
+        let app = wire_index(app);
+        let message = match ready {
+            true => GuestMessage::AppReady { app },
+            false => GuestMessage::AppUnready { app },
+        };
+        self.say(&message).await
     }
 
     /// No app is started any more: those that wait for it have ended.

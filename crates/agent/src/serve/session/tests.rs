@@ -631,3 +631,35 @@ fn a_stop_starts_nothing_more() {
         assert_eq!(*stage.puppet.asked.lock().unwrap(), ["stop a.service"]);
     });
 }
+
+#[test]
+fn an_app_says_itself_when_it_is_ready_and_others_wait_for_that() {
+    on_stage(async || {
+        let socket = tempfile::tempdir().unwrap();
+        let path = socket.path().join("notify").to_str().unwrap().to_owned();
+        let change = |app: &mut GuestApp| {
+            second_waits(DependencyCondition::Started)(app);
+            if app.name == "a" {
+                app.notify = Some(path.clone());
+            }
+        };
+        let mut stage = Stage::set_with(&["a", "b"], change).await;
+        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        // Before systemd says that it runs: the host hears it in order.
+        sender.send_to(b"STATUS=up\nREADY=1", &path).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { app: 0, .. }
+        ));
+        assert_eq!(stage.hear().await, GuestMessage::AppReady { app: 0 });
+        stage.asked("start b.service").await;
+        for _ in 0..3 {
+            sender.send_to(b"READY=1", &path).unwrap();
+        }
+        sender.send_to(b"STOPPING=1", &path).unwrap();
+        assert_eq!(stage.hear().await, GuestMessage::AppUnready { app: 0 });
+    });
+}
