@@ -665,7 +665,7 @@ fn name_files(image: &[&str], target: Option<&str>) -> (Vec<String>, Vec<String>
         spec.volumes.push(fixture::empty("v"));
         spec.apps[0].mounts.push(fixture::mount("v", target));
     }
-    let plan = plan(&spec, &fixture::facts(&spec, image)).unwrap();
+    let plan = plan(&spec, &fixture::facts(&spec, image)).expect("a plan");
     let upper = "/isopod/apps/web/upper";
     let files = ["hosts", "hostname", "resolv.conf"];
     let found = plan.guest.entries.iter().filter(|(path, entry)| {
@@ -675,7 +675,12 @@ fn name_files(image: &[&str], target: Option<&str>) -> (Vec<String>, Vec<String>
             .unwrap_or_default();
         path.starts_with(upper) && files.contains(&name) && matches!(entry.kind, EntryKind::File(_))
     });
-    let relative = |path: &Path| path.strip_prefix(upper).unwrap().display().to_string();
+    let relative = |path: &Path| {
+        path.strip_prefix(upper)
+            .expect("it is below")
+            .display()
+            .to_string()
+    };
     (found.map(|(path, _)| relative(path)).collect(), plan.notices)
 }
 
