@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Image, Output, Pod, leftovers};
+use crate::{Image, Output, Pod, Running, leftovers};
 
 /// The ordinary user that tests run `isopod` as, when they run as root themselves: nobody's number.
 pub const ORDINARY_UID: u32 = 12345;
@@ -191,6 +191,13 @@ impl Bench {
         self.pod().other(words.into_iter().map(Into::into).collect())
     }
 
+    /// Starts another subcommand of `isopod`.
+    #[must_use]
+    pub fn isopod_start<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Running {
+        self.pod()
+            .start_other(words.into_iter().map(Into::into).collect())
+    }
+
     /// The image of most tests: busybox with its applets.
     #[must_use]
     pub fn busybox(&self) -> String {
@@ -217,7 +224,11 @@ impl Bench {
         self.assert_nothing_left_in(&self.state());
     }
 
-    pub(crate) fn assert_nothing_left_in(&self, state: &Path) {
+    /// The same in another state directory.
+    ///
+    /// # Panics
+    /// With what is left.
+    pub fn assert_nothing_left_in(&self, state: &Path) {
         let left = leftovers::of(self.dir(), state);
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
@@ -235,6 +246,17 @@ impl Bench {
     #[must_use]
     pub fn process(&self, program: &str) -> i32 {
         leftovers::process(self.dir(), program).unwrap_or_else(|| panic!("no process `{program}`"))
+    }
+}
+
+/// What a test that failed left in the background ends with it.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
     }
 }
 

@@ -32,13 +32,13 @@ pub(crate) fn of(dir: &Path, state: &Path) -> Vec<String> {
     left
 }
 
-/// The directories of pods in `state`.
+/// The directories of pods in `state`, and their names.
 pub(crate) fn pods(state: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(state.join("pods")).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name() != Some("lock".as_ref()))
-        .collect()
+    let places = ["preparing", "prepared", "started", "garbage", "names"];
+    let entries = places
+        .iter()
+        .flat_map(|place| fs::read_dir(state.join("pods").join(place)));
+    entries.flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// The process of the bench at `dir` whose program's name contains `program`, waited for.

@@ -206,9 +206,13 @@ impl<'a> Pod<'a> {
     }
 
     pub(crate) fn other(&self, words: Vec<OsString>) -> Output {
+        self.start_other(words).wait()
+    }
+
+    pub(crate) fn start_other(&self, words: Vec<OsString>) -> Running {
         let mut command = self.process(words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::new(&mut command, None, self.deadline).wait()
+        Running::new(&mut command, None, self.deadline)
     }
 
     fn command(&self, subcommand: &str, flags: &[&str]) -> Command {

@@ -390,7 +390,7 @@ fn no_space_for_the_pod() {
         .run()
         .expect(125);
     let words = format!(
-        "error: cannot prepare the pod: cannot write `{}/pods/",
+        "error: cannot prepare the pod\n  caused by: cannot write `{}/pods/preparing/",
         state.display()
     );
     assert!(out.stderr.starts_with(&words), "{}", out.stderr);

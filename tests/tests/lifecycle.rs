@@ -304,11 +304,7 @@ fn the_first_pods_of_a_state_run_side_by_side() {
         assert_eq!(running.wait().expect(0).text(), format!("{n}\n"));
     }
     assert_eq!(std::fs::read_dir(state.join("images")).unwrap().count(), 1);
-    assert_eq!(
-        std::fs::read_dir(state.join("pods")).unwrap().count(),
-        1,
-        "the lock alone"
-    );
+    bench.assert_nothing_left_in(&state);
 }
 
 /// The supervisor's own part of the host, which no test of libraries sees: two more processes, both through the stage.

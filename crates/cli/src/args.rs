@@ -13,16 +13,18 @@
 mod commands;
 mod error;
 mod group;
+mod life;
 mod pod;
 
 pub(crate) use error::{ArgFault, ArgsError};
+pub(crate) use life::{Format, LifeCommand, duration};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodSpec};
+use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// `plan`: show what `run` would do.
     Plan(PlanArgs),
+    /// `prepare`: make a pod that can be started.
+    Prepare(RunArgs),
+    /// Something about pods that are there.
+    Life(LifeCommand),
     /// `image import`: read an image into the store.
     ImageImport(ImportArgs),
     /// `image list`: show the images in the store.
@@ -76,10 +82,26 @@ pub(crate) enum Command {
 pub(crate) struct RunArgs {
     /// What to run.
     pub(crate) source: PodSource,
+    /// `--name`: the pod's name.
+    pub(crate) name: Option<PodName>,
+    /// Whether the command waits for the pod.
+    pub(crate) ground: Ground,
+    /// `--rm`: remove it when it has exited.
+    pub(crate) remove: bool,
     /// `--stop-timeout`: how long the apps have to stop before the machine ends.
     pub(crate) stop_timeout: Duration,
     /// `--boot-timeout`: how long the guest may take to come up.
     pub(crate) boot_timeout: Duration,
+}
+
+/// Whether a command waits for the pod that it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// It does, and its standard streams are the apps'.
+    #[default]
+    Fore,
+    /// It does not (`--detach`).
+    Back,
 }
 
 /// Where the pod comes from.
@@ -207,8 +229,13 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
     let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
     let command = match name {
         "run" => Command::Run(pod::read_run("run", sub, groups)?),
+        "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
         "plan" => Command::Plan(read_plan(sub, groups)?),
-        _ => read_image_command(sub)?,
+        "image" => read_image_command(sub)?,
+        _ => {
+            let command = life::read(&matches).map_err(|error| ArgsError::from_clap(error, &argv))?;
+            Command::Life(command)
+        }
     };
     Ok(Cli {
         global: read_global(&matches),

@@ -1,13 +1,20 @@
 //! The command `isopod`: reads its arguments, asks the libraries, prints. A module for each command, one for output.
 
 mod args;
+mod detach;
+mod exec;
 mod image;
+mod life;
+mod logs;
 mod manifest;
 mod output;
 mod plan;
 mod run;
 mod settings;
+mod show;
+mod stats;
 mod supervisor;
+mod table;
 
 use std::process::ExitCode;
 
@@ -35,6 +42,8 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &settings),
+        Command::Prepare(args) => run::prepare(&args, &settings),
+        Command::Life(command) => life::life(&command, &settings),
         Command::Plan(args) => plan::plan(&args, &settings),
         Command::ImageImport(args) => image::import(&args, &settings),
         Command::ImageList(args) => image::list(&args, &settings),

@@ -68,7 +68,14 @@ impl Report {
         self
     }
 
-    fn render(&self) -> String {
+    /// It in one line, for a log.
+    pub(crate) fn line(&self) -> String {
+        let causes = self.causes.iter().map(|cause| format!(": {cause}"));
+        self.what.clone() + &causes.collect::<String>()
+    }
+
+    /// It as it is printed, with colours.
+    pub(crate) fn render(&self) -> String {
         let mut text = format!("\x1b[1;31merror\x1b[0m: {}", self.what);
         for cause in &self.causes {
             let _ = write!(text, "\n  \x1b[31mcaused by\x1b[0m: {cause}");

@@ -1,58 +1,134 @@
-//! `isopod run`: plans, prepares and runs a pod in the foreground.
+//! `isopod run` and `isopod prepare`: from arguments to a pod that is there, and on to its end.
 
 use std::process::ExitCode;
 
 use isopod_plan::{Fault, PlanError, PodPlan};
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
-use isopod_runtime::prepare;
-use isopod_runtime::run::{self, AppEnd, Foreground, Outcome, Timings};
+use isopod_runtime::pods::files::Keep;
+use isopod_runtime::pods::{Claim, Pods};
+use isopod_runtime::prepare::{self, Wishes};
+use isopod_runtime::run::{self, AppEnd, Caller, Outcome, Timings};
 use isopod_vm::agent::{ExitStatus, FailureCause};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::args::RunArgs;
+use crate::args::{Ground, RunArgs};
+use crate::detach;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
 use crate::supervisor;
 
-/// Runs the pod; the exit status is that of its first app to fail.
+/// Runs the pod; in the foreground, the exit status is that of its first app to fail.
 ///
 /// # Errors
 /// A [`Report`] when it could not be run to its end.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
     let begun = std::time::Instant::now();
-    let pod = match manifest::pod(&args.source) {
-        Ok(pod) => pod,
+    let keep = match (args.ground, args.remove) {
+        (Ground::Back, false) => Keep::UntilRemoved,
+        _ => Keep::UntilEnded,
+    };
+    let claim = match make(args, keep, settings)? {
+        Ok(claim) => claim,
         Err(status) => return Ok(status),
     };
+    match args.ground {
+        Ground::Fore => foreground(claim, begun.elapsed(), settings),
+        Ground::Back => {
+            let uuid = claim.uuid().to_owned();
+            let status = detach::start(claim, settings)?;
+            output::data(&format!("{uuid}\n"));
+            Ok(status)
+        }
+    }
+}
+
+/// Prepares the pod and prints its UUID.
+///
+/// # Errors
+/// A [`Report`] when it could not be.
+pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
+    Ok(match make(args, Keep::UntilRemoved, settings)? {
+        Ok(claim) => {
+            output::data(&format!("{}\n", claim.uuid()));
+            ExitCode::SUCCESS
+        }
+        Err(status) => status,
+    })
+}
+
+/// A prepared pod, or the exit status when everything was told already.
+fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim, ExitCode>, Report> {
+    let mut pod = match manifest::pod(&args.source) {
+        Ok(pod) => pod,
+        Err(status) => return Ok(Err(status)),
+    };
+    pod.spec.name.clone_from(&args.name);
     let (gathered, plan) = match gather_and_plan(&pod, settings) {
         Ok(both) => both,
-        Err(status) => return Ok(status),
+        Err(status) => return Ok(Err(status)),
     };
     plan.notices.iter().for_each(|notice| output::note(notice));
-    let dir = prepare::prepare(
-        &plan,
-        &gathered.guest,
-        gathered.facts.host.mkfs.as_deref(),
-        settings,
-    )
-    .map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let prepared = begun.elapsed();
+    let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let wishes = Wishes {
+        name: args.name.clone(),
+        keep,
+        stop_timeout: args.stop_timeout,
+        boot_timeout: args.boot_timeout,
+    };
+    let claim = prepare::prepare(&pods, &plan, &gathered, &wishes);
+    claim.map(Ok).map_err(|e| Report::new(&e).hint(e.hint()))
+}
+
+/// Runs a pod with the caller's standard streams, to its end; it is removed then, where that was wished.
+///
+/// # Errors
+/// A [`Report`] when it could not be run to its end.
+pub(crate) fn foreground(
+    claim: Claim,
+    prepared: std::time::Duration,
+    settings: &Settings,
+) -> Result<ExitCode, Report> {
+    let caller = |stop| Caller {
+        stdin: Some(Box::new(tokio::io::stdin())),
+        output: Some([Box::new(tokio::io::stdout()), Box::new(tokio::io::stderr())]),
+        stop,
+        milestones: Some(supervisor::milestones()),
+        started: None,
+    };
+    let outcome = supervise(claim, settings, caller)?;
+    log_timings(prepared, &outcome.timings);
+    Ok(report(&outcome))
+}
+
+/// Supervises a pod to its end, and removes it where that was wished.
+///
+/// # Errors
+/// A [`Report`] when it could not be run to its end.
+pub(crate) fn supervise(
+    mut claim: Claim,
+    settings: &Settings,
+    caller: impl FnOnce(mpsc::UnboundedReceiver<()>) -> Caller,
+) -> Result<Outcome, Report> {
+    let record = claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
     // One thread: the machine's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
     let result = runtime.block_on(async {
-        let foreground = foreground(args).map_err(|e| Report::new(&e))?;
-        let result = run::run(&plan, &dir, &gathered.qemu, settings, foreground).await;
+        let caller = caller(stops().map_err(|e| Report::new(&e))?);
+        let result = run::run(&claim, &record, settings, caller).await;
         result.map_err(|e| Report::new(&e).hint(e.hint()))
     });
     // A read of the terminal cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();
-    drop(dir);
-    let outcome = result?;
-    log_timings(prepared, &outcome.timings);
-    Ok(report(&outcome))
+    if record.keep == Keep::UntilEnded
+        && let Err(error) = claim.remove()
+    {
+        tracing::warn!("{}", Report::new(&error).line());
+    }
+    result
 }
 
 /// Gathers the facts and plans; what stands against it is printed, all of it.
@@ -83,7 +159,8 @@ pub(crate) fn refuse(pod: &Asked, PlanError { faults }: &PlanError) -> ExitCode 
     output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }
 
-fn foreground(args: &RunArgs) -> std::io::Result<Foreground> {
+/// A message for each signal that asks for a stop.
+fn stops() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
     let (sender, stop) = mpsc::unbounded_channel();
     for kind in [
         SignalKind::interrupt(),
@@ -94,15 +171,7 @@ fn foreground(args: &RunArgs) -> std::io::Result<Foreground> {
         let sender = sender.clone();
         tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(()).is_ok() {} });
     }
-    Ok(Foreground {
-        stdin: Box::new(tokio::io::stdin()),
-        stdout: Box::new(tokio::io::stdout()),
-        stderr: Box::new(tokio::io::stderr()),
-        stop,
-        grace: args.stop_timeout,
-        boot_deadline: args.boot_timeout,
-        milestones: supervisor::milestones(),
-    })
+    Ok(stop)
 }
 
 /// Says which apps did not start or were killed, and gives the pod's exit status.
@@ -126,7 +195,8 @@ fn report(outcome: &Outcome) -> ExitCode {
     ExitCode::from(outcome.exit_status())
 }
 
-fn failure(app: &str, cause: &FailureCause) -> Report {
+/// Why an app did not start.
+pub(crate) fn failure(app: &str, cause: &FailureCause) -> Report {
     let (what, result, log) = match cause {
         FailureCause::Mount {
             unit,

@@ -7,16 +7,19 @@
 //! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
+pub mod control;
 mod disk;
 pub mod gather;
 mod initrd;
 pub mod logs;
+pub mod pods;
 pub mod ports;
 pub mod prepare;
 mod private;
 mod record;
 mod resolver;
 pub mod run;
+pub mod signals;
 mod tail;
 pub mod write_tree;
 

@@ -1,152 +1,216 @@
-//! Writes a plan as a pod directory, which is removed with its value.
+//! Writes a plan as a pod's directory: in `preparing`, then one rename makes it a pod that can be started.
 //!
-//! ```text
-//! STATE/pods/lock        held while a directory is made or looked for leftovers
-//! STATE/pods/UUID/lock   held by the supervisor as long as it lives
-//! STATE/pods/UUID/...    isopod_plan::layout draws the rest
-//! ```
+//! [`isopod_plan::layout`] draws the directory, [`crate::pods`] says where it is when.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use isopod_guest::GuestImage;
+use isopod_plan::machine::Confinement;
+use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
+use isopod_spec::PodName;
+use isopod_vm::stage::root::Root;
+use isopod_vm::stage::{Capabilities, Stage};
 
-use crate::{Settings, disk, initrd, private};
+use crate::gather::Gathered;
+use crate::pods::files::{
+    self, AppRecord, Durability, Keep, MountRecord, PodRecord, RECORD, VERSION, Word, now_ms,
+};
+use crate::pods::{Claim, NameError, Pods, PodsError, failed};
+use crate::{disk, initrd, private};
+
+/// How a pod is to live.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Its name.
+    pub name: Option<PodName>,
+    /// What becomes of its directory when it has ended.
+    pub keep: Keep,
+    /// How long its apps have to stop.
+    pub stop_timeout: Duration,
+    /// How long its guest may take to come up.
+    pub boot_timeout: Duration,
+}
 
 /// Why a pod could not be prepared.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot prepare the pod: cannot {action} `{}`", path.display())]
-pub struct PrepareError {
-    /// What was done.
-    action: &'static str,
-    /// To which file.
-    path: PathBuf,
-    /// What came of it.
-    source: io::Error,
+pub enum PrepareError {
+    /// Its directory could not be written.
+    #[error("cannot prepare the pod")]
+    Write(#[from] PodsError),
+    /// It could not have its name.
+    #[error("cannot prepare the pod")]
+    Name(#[source] NameError),
 }
 
 impl PrepareError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        match self.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
-            }
-            io::ErrorKind::PermissionDenied => Some("keep the state where you may write: `--dir DIR`".into()),
-            _ => None,
+        match self {
+            Self::Write(error) => error.hint(),
+            Self::Name(error) => error.hint(),
         }
     }
 }
 
-/// A pod's directory; removed with everything in it when this is dropped.
-#[derive(Debug)]
-pub struct PodDir {
-    path: PathBuf,
-    uuid: String,
-    _lock: File,
-}
-
-impl PodDir {
-    /// The directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The pod's UUID.
-    #[must_use]
-    pub fn uuid(&self) -> &str {
-        &self.uuid
-    }
-}
-
-impl Drop for PodDir {
-    fn drop(&mut self) {
-        // Nothing is mounted below it in this namespace, so this removes files of the pod's only.
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!("cannot remove `{}`: {error}", self.path.display());
-        }
-    }
-}
-
-/// Writes `plan` as a pod directory; `mkfs` makes the file systems of volumes on disk.
+/// Writes `plan` as a pod that can be started; its lock is held by the claim.
 ///
 /// # Errors
 /// [`PrepareError`]; nothing is left behind then.
 pub fn prepare(
+    pods: &Pods,
     plan: &PodPlan,
-    guest: &GuestImage,
-    mkfs: Option<&Path>,
-    settings: &Settings,
-) -> Result<PodDir, PrepareError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| PrepareError { action, path, source }
-    };
-    let dir = make_dir(&settings.state_dir.join("pods"))?;
+    gathered: &Gathered,
+    wishes: &Wishes,
+) -> Result<Claim, PrepareError> {
+    for uuid in pods.sweep() {
+        tracing::info!("removed what was left of pod `{uuid}`");
+    }
+    let mut claim = pods.create()?;
+    let written = write(pods, &claim, plan, gathered, wishes).and_then(|()| Ok(claim.publish()?));
+    match written {
+        Ok(()) => Ok(claim),
+        Err(error) => {
+            let _ = claim.remove();
+            Err(error)
+        }
+    }
+}
+
+fn write(
+    pods: &Pods,
+    claim: &Claim,
+    plan: &PodPlan,
+    gathered: &Gathered,
+    wishes: &Wishes,
+) -> Result<(), PrepareError> {
+    let dir = claim.path();
     for name in [layout::HOST_SHARE_DIR, "images", "disks"] {
-        let path = dir.path.join(name);
+        let path = dir.join(name);
         private::dir(&path).map_err(failed("create", &path))?;
     }
     for (i, image) in plan.images.iter().enumerate() {
-        let path = dir.path.join(layout::host_image(i));
+        let path = dir.join(layout::host_image(i));
         // A second name keeps the file even if the image is removed from the store meanwhile.
         let linked = fs::hard_link(&image.rootfs, &path).or_else(|_| symlink(&image.rootfs, &path));
         linked.map_err(failed("link the image to", &path))?;
     }
+    let mkfs = gathered.facts.host.mkfs.as_deref();
     for disk in &plan.disk_volumes {
-        let path = dir.path.join(layout::host_disk(&disk.name));
+        let path = dir.join(layout::host_disk(&disk.name));
         disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
-    let path = dir.path.join(layout::INITRD);
-    initrd::write(&path, &guest.initrd, &plan.guest).map_err(failed("write", &path))?;
-    Ok(dir)
+    let path = dir.join(layout::INITRD);
+    initrd::write(&path, &gathered.guest.initrd, &plan.guest).map_err(failed("write", &path))?;
+    let record = record(
+        claim.uuid(),
+        &pods.started_path(claim.uuid()),
+        plan,
+        gathered,
+        wishes,
+    );
+    let path = dir.join(RECORD);
+    files::write(dir, RECORD, &record, Durability::from(wishes.keep)).map_err(failed("write", &path))?;
+    if let Some(name) = &wishes.name {
+        pods.name(claim.uuid(), name).map_err(PrepareError::Name)?;
+    }
+    Ok(())
 }
 
-/// Makes a new pod directory and takes its lock, and removes those whose supervisor was killed.
-fn make_dir(pods: &Path) -> Result<PodDir, PrepareError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| PrepareError { action, path, source }
-    };
-    private::dir(pods).map_err(failed("create", pods))?;
-    let guard = pods.join("lock");
-    let guard_file = private::file(&guard).map_err(failed("create", &guard))?;
-    guard_file.lock().map_err(failed("lock", &guard))?;
-    remove_leftovers(pods);
-    let uuid = uuid::Uuid::new_v4().to_string();
-    let path = pods.join(&uuid);
-    private::dir(&path).map_err(failed("create", &path))?;
-    let lock_path = path.join("lock");
-    let locked = private::file(&lock_path).and_then(|file| file.lock().map(|()| file));
-    match locked {
-        Ok(lock) => Ok(PodDir {
-            path,
-            uuid,
-            _lock: lock,
+/// What starting the pod will need; `dir` is where it will be then.
+fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &Wishes) -> PodRecord {
+    let (virtiofsd, qemu) = stages(dir, plan, gathered);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    PodRecord {
+        version: VERSION,
+        uuid: uuid.to_owned(),
+        name: wishes.name.clone(),
+        created_ms: now_ms(),
+        keep: wishes.keep,
+        guest: gathered.guest.key.clone(),
+        ports: plan.ports().to_vec(),
+        on_failure: plan.on_failure,
+        apps: apps(plan),
+        qemu: words(&qemu),
+        virtiofsd: virtiofsd.as_ref().map(words),
+        stop_timeout_ms: millis(wishes.stop_timeout),
+        boot_timeout_ms: millis(wishes.boot_timeout),
+    }
+}
+
+/// What becomes virtiofsd, where there is one, and what becomes QEMU.
+fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered) -> (Option<Stage>, Stage) {
+    let root = |files| match plan.confinement {
+        Confinement::HostRoot => None,
+        Confinement::OwnRoot => Some(Root {
+            dir: dir.to_owned(),
+            files,
         }),
-        Err(source) => {
-            let _ = fs::remove_dir_all(&path);
-            Err(failed("lock", &lock_path)(source))
+    };
+    let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
+    let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
+    let virtiofsd = plan.virtiofsd.as_ref().map(|virtiofsd| {
+        let program = virtiofsd.daemon.program.clone().into_os_string();
+        let args = virtiofsd.argv(&dir.join(layout::HOST_SHARE_DIR));
+        Stage {
+            parent: 0,
+            share: tree.take(),
+            root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
+            // It acts for the guest's users, and drops by itself what that does not need.
+            capabilities: Capabilities::Kept,
+            command: std::iter::once(program).chain(args).collect(),
         }
-    }
+    });
+    let program = gathered.qemu.clone().into_os_string();
+    let unprivileged = plan.ports().iter().all(|port| port.host_port >= 1024);
+    let qemu = Stage {
+        parent: 0,
+        share: tree,
+        root: root(plan.qemu.files()),
+        // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
+        capabilities: match plan.qemu.fsdevs.is_empty() && unprivileged {
+            true => Capabilities::Dropped,
+            false => Capabilities::Kept,
+        },
+        command: std::iter::once(program).chain(plan.qemu.argv()).collect(),
+    };
+    (virtiofsd, qemu)
 }
 
-/// Removes the directories of pods whose supervisor is gone: nobody holds their lock.
-fn remove_leftovers(pods: &Path) {
-    let entries = fs::read_dir(pods).into_iter().flatten().flatten();
-    for dir in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        let held = match File::open(dir.join("lock")) {
-            Ok(lock) => matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
-            Err(_) => false,
-        };
-        if !held {
-            tracing::info!("removing `{}`, whose supervisor is gone", dir.display());
-            let _ = fs::remove_dir_all(&dir);
-        }
-    }
+/// A stage's arguments, without the parent that it will have.
+fn words(stage: &Stage) -> Vec<Word> {
+    stage
+        .argv()
+        .iter()
+        .skip(2)
+        .map(|word| word.as_os_str().into())
+        .collect()
+}
+
+fn apps(plan: &PodPlan) -> Vec<AppRecord> {
+    let app = |app: &isopod_plan::AppPlan| AppRecord {
+        name: app.name.clone(),
+        image: plan
+            .images
+            .get(app.image)
+            .map(|image| image.id.clone())
+            .unwrap_or_default(),
+        executable: app.process.executable.display().to_string(),
+        argv: app.process.argv.clone(),
+        restart: app.life.restart,
+        readiness: app.life.readiness,
+        mounts: app
+            .mounts
+            .iter()
+            .map(|mount| MountRecord {
+                volume: mount.volume.to_string(),
+                target: mount.target.display().to_string(),
+                read_only: mount.read_only,
+            })
+            .collect(),
+    };
+    plan.apps.iter().map(app).collect()
 }

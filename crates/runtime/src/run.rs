@@ -1,5 +1,5 @@
-//! Runs a prepared pod in the foreground: starts its processes, speaks with the agent, and sees to it that nothing is
-//! left when it returns.
+//! Supervises a pod: starts its processes, speaks with the agent, writes down what becomes of it, and sees to it that no
+//! process is left when it returns.
 //!
 //! ```text
 //! listen ─> spawn virtiofsd, QEMU ─> agent answers ─> apps run ─> all ended ─> shares written back ─> machine killed
@@ -10,6 +10,7 @@
 //! The machine is killed rather than powered off: when the agent has written the shares back, all that it still holds
 //! is lost by intent, and the guest's own shutdown would take longer than everything before it.
 
+mod journal;
 mod machine;
 mod streams;
 
@@ -18,18 +19,27 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use isopod_plan::PodPlan;
 use isopod_spec::{AppName, FailurePolicy, Readiness};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
 use machine::Machine;
-use streams::{Sink, copy, feed};
-use tokio::io::{AsyncRead, AsyncWrite};
+use streams::{Outputs, feed};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Settings;
+use crate::control::{self, Order};
+use crate::logs::Stream;
+use crate::pods::Claim;
+use crate::pods::files::PodRecord;
 use crate::ports::PortError;
-use crate::prepare::PodDir;
+use journal::Journal;
+
+/// In the pod's directory: the apps' logs.
+pub const LOGS: &str = "logs";
+
+/// Why a pod ended that was asked to.
+const STOPPED: &str = "it was stopped";
 
 /// How long the guest may take to write its shares back. The data of a share over a slow disk may be that slow.
 const SYNC_DEADLINE: Duration = Duration::from_secs(60);
@@ -38,21 +48,29 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 const KILL_SLACK: Duration = Duration::from_secs(30);
 
 /// What the caller does with a running pod.
-pub struct Foreground {
-    /// Where a single app's standard input comes from.
-    pub stdin: Box<dyn AsyncRead + Unpin + Send>,
-    /// Where standard output goes.
-    pub stdout: Box<dyn AsyncWrite + Unpin + Send>,
-    /// Where standard error goes.
-    pub stderr: Box<dyn AsyncWrite + Unpin + Send>,
+pub struct Caller {
+    /// Where a single app's standard input comes from; `None`: it has none.
+    pub stdin: Option<Box<dyn AsyncRead + Unpin + Send>>,
+    /// Where standard output and standard error go; `None`: to the logs alone.
+    pub output: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
     /// Each message asks for a stop: the first in order, the second at once, the third kills the machine.
     pub stop: mpsc::UnboundedReceiver<()>,
-    /// How long apps may take to stop before they are killed.
-    pub grace: Duration,
-    /// How long the guest may take to come up.
-    pub boot_deadline: Duration,
     /// Where it is told how far the pod is.
-    pub milestones: mpsc::UnboundedSender<Milestone>,
+    pub milestones: Option<mpsc::UnboundedSender<Milestone>>,
+    /// Told once, when every app has started, or which ones could not.
+    pub started: Option<Told>,
+}
+
+/// What is told which apps could not be started, once all others have.
+pub type Told = Box<dyn FnOnce(&[AppFailure]) + Send>;
+
+/// An app that could not be started.
+#[derive(Clone, Debug)]
+pub struct AppFailure {
+    /// The app.
+    pub app: AppName,
+    /// Why.
+    pub cause: FailureCause,
 }
 
 /// How far a pod is. Each is told at most once, in this order.
@@ -213,23 +231,46 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Runs the pod to its end.
+/// Runs a pod that was begun ([`Claim::begin`]) to its end. Its directory stays.
 ///
 /// # Errors
 /// [`RunError`]; the machine is gone then, too.
 pub async fn run(
-    plan: &PodPlan,
-    dir: &PodDir,
-    qemu: &Path,
+    claim: &Claim,
+    record: &PodRecord,
     settings: &Settings,
-    foreground: Foreground,
+    caller: Caller,
 ) -> Result<Outcome, RunError> {
     let started = Instant::now();
-    let (mut machine, port) = Machine::start(plan, dir, qemu, settings)?;
-    let result = match machine.connect(plan, port, foreground.boot_deadline).await {
+    let mut journal = Journal::begin(claim, record);
+    let orders = control::listen(claim.path()).map_err(|source| RunError::Start {
+        action: "listen for commands",
+        source,
+    });
+    let result = match orders {
+        Ok(orders) => supervise(claim, record, settings, caller, started, orders, &mut journal).await,
+        Err(error) => Err(error),
+    };
+    journal.end(&result);
+    result
+}
+
+async fn supervise(
+    claim: &Claim,
+    record: &PodRecord,
+    settings: &Settings,
+    caller: Caller,
+    started: Instant,
+    orders: control::Orders,
+    journal: &mut Journal,
+) -> Result<Outcome, RunError> {
+    let dir = claim.path();
+    let (mut machine, port) = Machine::start(record, dir, settings)?;
+    let deadline = Duration::from_millis(record.boot_timeout_ms);
+    let result = match machine.connect(record, port, deadline).await {
         Ok((agent, events)) => {
-            let pod = Pod::new(plan, agent, started, foreground.milestones.clone());
-            pod.supervise(&mut machine, events, foreground).await
+            let pod = Pod::new(record, dir, agent, started, journal);
+            pod.supervise(&mut machine, events, caller, orders).await
         }
         Err(error) => Err(error),
     };
@@ -242,7 +283,8 @@ pub async fn run(
 
 /// A pod whose agent has answered.
 struct Pod<'a> {
-    plan: &'a PodPlan,
+    record: &'a PodRecord,
+    dir: &'a Path,
     agent: Agent,
     started: Instant,
     ends: Vec<Option<AppEnd>>,
@@ -250,34 +292,41 @@ struct Pod<'a> {
     restarts: Vec<u32>,
     /// Which apps have been ready.
     ready: Vec<bool>,
-    milestones: mpsc::UnboundedSender<Milestone>,
+    milestones: Option<mpsc::UnboundedSender<Milestone>>,
     timings: Timings,
     copies: JoinSet<()>,
+    journal: &'a mut Journal,
+    /// When the apps must have ended, and after what time that is.
+    deadline: Option<(Instant, Duration)>,
 }
 
 impl<'a> Pod<'a> {
     fn new(
-        plan: &'a PodPlan,
+        record: &'a PodRecord,
+        dir: &'a Path,
         agent: Agent,
         started: Instant,
-        milestones: mpsc::UnboundedSender<Milestone>,
+        journal: &'a mut Journal,
     ) -> Self {
-        let ends = plan.apps.iter().map(|_| None).collect();
+        let ends = record.apps.iter().map(|_| None).collect();
         let timings = Timings {
             ready: started.elapsed(),
             ..Timings::default()
         };
         Self {
-            plan,
+            record,
+            dir,
             agent,
             started,
             ends,
             first_failed: None,
-            restarts: vec![0; plan.apps.len()],
-            ready: vec![false; plan.apps.len()],
-            milestones,
+            restarts: vec![0; record.apps.len()],
+            ready: vec![false; record.apps.len()],
+            milestones: None,
             timings,
             copies: JoinSet::new(),
+            journal,
+            deadline: None,
         }
     }
 
@@ -285,22 +334,25 @@ impl<'a> Pod<'a> {
         mut self,
         machine: &mut Machine<'_>,
         mut events: Events,
-        foreground: Foreground,
+        caller: Caller,
+        mut orders: control::Orders,
     ) -> Result<Outcome, RunError> {
-        let Foreground {
-            stdin,
-            stdout,
-            stderr,
+        let Caller {
+            mut stdin,
+            output,
             mut stop,
-            grace,
-            ..
-        } = foreground;
-        let mut stdin = Some(stdin);
+            milestones,
+            started,
+        } = caller;
+        self.milestones = milestones;
+        self.journal.told = started;
+        self.journal.running();
         let (broken, mut unread) = mpsc::unbounded_channel();
-        let (stdout, stderr) = (Sink::new(stdout, &broken), Sink::new(stderr, &broken));
+        let outputs = Outputs::new(&self.dir.join(LOGS), self.record, output, &broken);
+        let grace = Duration::from_millis(self.record.stop_timeout_ms);
         let mut stops = 0;
-        let mut deadline: Option<(Instant, Duration)> = None;
         let synced = loop {
+            let deadline = self.deadline;
             let timeout = async {
                 match deadline {
                     Some((at, _)) => tokio::time::sleep_until(at.into()).await,
@@ -314,22 +366,27 @@ impl<'a> Pod<'a> {
                 () = timeout => return Err(RunError::NotStopped(deadline.map_or(grace, |(_, after)| after))),
                 Some(()) = stop.recv() => {
                     stops += 1;
-                    let after = self.stop(stops, grace).await?;
-                    deadline = Some((Instant::now() + after, after));
+                    match stops {
+                        1 => self.stop(grace, STOPPED).await,
+                        2 => self.stop(Duration::ZERO, STOPPED).await,
+                        _ => return Err(RunError::Killed),
+                    }
+                    continue;
+                }
+                Some(order) = orders.next() => {
+                    self.obey(order, grace).await;
                     continue;
                 }
                 // An app has failed, and the pod is to end with it.
                 () = std::future::ready(()), if stops == 0 && self.is_to_fail() => {
                     stops = 1;
-                    let after = self.stop(stops, grace).await?;
-                    deadline = Some((Instant::now() + after, after));
+                    self.stop(grace, "an app has failed, and the others were stopped").await;
                     continue;
                 }
                 // Nobody reads what the apps write (`| head`): as if they had been asked to stop.
                 Some(()) = unread.recv(), if stops == 0 => {
                     stops = 1;
-                    let after = self.stop(stops, grace).await?;
-                    deadline = Some((Instant::now() + after, after));
+                    self.stop(grace, "nobody read what its apps wrote any more").await;
                     continue;
                 }
             };
@@ -338,11 +395,12 @@ impl<'a> Pod<'a> {
                     self.timings.ended = self.started.elapsed();
                     // Everything was read from the apps; it is written before anything else is said.
                     while self.copies.join_next().await.is_some() {}
-                    deadline = Some((Instant::now() + SYNC_DEADLINE, SYNC_DEADLINE));
+                    self.journal.stopping();
+                    self.deadline = Some((Instant::now() + SYNC_DEADLINE, SYNC_DEADLINE));
                     let _ = self.agent.finish().await;
                 }
                 Ok(Event::Synced { failed }) => break failed,
-                Ok(event) => self.hear(event, &mut stdin, &stdout, &stderr),
+                Ok(event) => self.hear(event, &mut stdin, &outputs),
                 Err(source) => return Err(machine.lost(source).await),
             }
         };
@@ -355,75 +413,107 @@ impl<'a> Pod<'a> {
         ))
     }
 
-    /// Acts on the caller's `stops`th wish to stop; gives the time after which the apps must have ended.
-    async fn stop(&self, stops: u32, grace: Duration) -> Result<Duration, RunError> {
-        if stops == 1 {
-            let _ = self.milestones.send(Milestone::Stopping);
-        }
-        let grace = match stops {
-            1 => grace,
-            2 => Duration::ZERO,
-            _ => return Err(RunError::Killed),
-        };
+    /// Asks the apps to stop within `grace`; an earlier deadline stays.
+    async fn stop(&mut self, grace: Duration, why: &'static str) {
         tracing::debug!("stopping the apps, with {} s of grace", grace.as_secs());
+        if self.journal.stopping_because(why) {
+            self.tell(Milestone::Stopping);
+        }
         // An agent that is gone is told of by its events.
         let _ = self.agent.stop(grace).await;
-        Ok(grace + KILL_SLACK)
+        let after = grace + KILL_SLACK;
+        let at = Instant::now() + after;
+        if self.deadline.is_none_or(|(earlier, _)| at < earlier) {
+            self.deadline = Some((at, after));
+        }
+    }
+
+    async fn obey(&mut self, order: Order, grace: Duration) {
+        match order {
+            Order::Stop { grace: asked, done } => {
+                self.stop(asked.unwrap_or(grace), STOPPED).await;
+                done.answer(Ok(()));
+            }
+            // A client that has gone needs no agent.
+            Order::Agent(reply) => drop(reply.send(self.agent.clone())),
+            Order::Signal { app, signal, done } => {
+                let apps = match app {
+                    Some(app) => app..app + 1,
+                    None => 0..self.ends.len(),
+                };
+                for app in apps {
+                    if self.ends.get(app).is_some_and(Option::is_none) {
+                        let _ = self.agent.signal(app, signal).await;
+                    }
+                }
+                done.answer(Ok(()));
+            }
+        }
     }
 
     fn hear(
         &mut self,
         event: Event,
         stdin: &mut Option<Box<dyn AsyncRead + Unpin + Send>>,
-        stdout: &Sink,
-        stderr: &Sink,
+        outputs: &Outputs,
     ) {
         match event {
             Event::Ready(boot) => self.timings.boot = boot,
             Event::AppReady { app } => self.ready(app),
-            Event::AppUnready { app } => {
-                tracing::info!("app {app} is not ready any more");
-            }
+            Event::AppUnready { app } => self.journal.app_unready(app),
             Event::Started { app, uptime_ms } => {
-                let readiness = self.plan.apps.get(app).map(|app| app.life.readiness);
-                if readiness == Some(Readiness::Started) {
-                    self.ready(app);
-                }
                 if self.timings.first_app_ms == 0 {
                     self.timings.first_app_ms = uptime_ms;
                 }
-            }
-            Event::Stdin { input, .. } => {
-                if let Some(stdin) = stdin.take() {
-                    // Not among the copies: it ends when the caller's input does, which nobody waits for.
-                    tokio::spawn(feed(stdin, input));
+                self.journal.app_started(app);
+                let readiness = self.record.apps.get(app).map(|app| app.readiness);
+                if readiness == Some(Readiness::Started) {
+                    self.ready(app);
                 }
             }
-            Event::Stdout { output, .. } => drop(self.copies.spawn(copy(output, stdout.clone()))),
-            Event::Stderr { output, .. } => drop(self.copies.spawn(copy(output, stderr.clone()))),
+            Event::Stdin { mut input, .. } => {
+                // Not among the copies: it ends when the caller's input does, which nobody waits for.
+                match stdin.take() {
+                    Some(stdin) => drop(tokio::spawn(feed(stdin, input))),
+                    None => drop(tokio::spawn(async move { input.shutdown().await })),
+                }
+            }
+            Event::Stdout { app, output } => {
+                drop(self.copies.spawn(outputs.copy(app, Stream::Stdout, output)))
+            }
+            Event::Stderr { app, output } => {
+                drop(self.copies.spawn(outputs.copy(app, Stream::Stderr, output)))
+            }
             Event::Restarting {
                 app,
                 status,
                 after,
                 count,
             } => self.restarting(app, status, after, count),
-            Event::Failed { app, cause } => self.end(app, AppEnd::Failed(cause)),
-            Event::Exited { app, status } => self.end(app, AppEnd::Exited(status)),
+            Event::Failed { app, cause } => {
+                self.journal.app_failed(app, &cause);
+                self.end(app, AppEnd::Failed(cause));
+            }
+            Event::Exited { app, status } => {
+                self.journal.app_exited(app, status);
+                self.end(app, AppEnd::Exited(status));
+            }
             Event::Warning(text) => tracing::warn!("the agent in the guest: {text}"),
             Event::AllEnded | Event::Synced { .. } => {}
         }
     }
 
     fn restarting(&mut self, app: usize, status: ExitStatus, after: Duration, count: u32) {
-        let (Some(app), Some(slot)) = (self.plan.apps.get(app), self.restarts.get_mut(app)) else {
+        let (Some(record), Some(slot)) = (self.record.apps.get(app), self.restarts.get_mut(app)) else {
             return;
         };
         *slot = count;
         tracing::info!(
             "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
-            app.name,
+            record.name,
             after.as_millis()
         );
+        self.journal.app_restarting(app, status, count);
     }
 
     /// An app is ready; when it was the last, the pod is.
@@ -431,14 +521,23 @@ impl<'a> Pod<'a> {
         let Some(ready) = self.ready.get_mut(app) else {
             return;
         };
-        if !std::mem::replace(ready, true) && self.ready.iter().all(|ready| *ready) {
-            let _ = self.milestones.send(Milestone::Ready);
+        let before = std::mem::replace(ready, true);
+        let all = self.ready.iter().all(|ready| *ready);
+        self.journal.app_ready(app, all);
+        if !before && all {
+            self.tell(Milestone::Ready);
+        }
+    }
+
+    fn tell(&mut self, milestone: Milestone) {
+        if let Some(milestones) = &self.milestones {
+            let _ = milestones.send(milestone);
         }
     }
 
     /// Whether an app's failure ends the pod.
     fn is_to_fail(&self) -> bool {
-        self.plan.on_failure == FailurePolicy::Stop
+        self.record.on_failure == FailurePolicy::Stop
             && self.first_failed.is_some()
             && self.ends.iter().any(Option::is_none)
     }
@@ -456,7 +555,7 @@ impl<'a> Pod<'a> {
         let unknown = || AppEnd::Exited(ExitStatus::Code(125));
         let ends = self.ends.into_iter().map(|end| end.unwrap_or_else(unknown));
         let apps = self
-            .plan
+            .record
             .apps
             .iter()
             .map(|app| app.name.clone())

@@ -26,7 +26,7 @@ pub use mount::read_mount;
 pub use network::{read_hostname, read_publish};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
-    read_text, read_user, read_word, read_working_dir,
+    read_pod_name, read_text, read_user, read_word, read_working_dir,
 };
 pub use volume::read_volume;
 pub(crate) use volume::{read_id, read_mode};

@@ -28,6 +28,17 @@ const PLAN_USAGE: &str = "\
 isopod plan [PLAN FLAGS] [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE ...]...
        isopod plan [PLAN FLAGS] [POD FLAGS] --pod-manifest FILE";
 
+const PREPARE_USAGE: &str = "\
+isopod prepare [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
+       isopod prepare [POD FLAGS] --pod-manifest FILE";
+
+const PREPARE_EXAMPLES: &str = "
+Examples:
+  A pod that is ready to start, and its start:
+    isopod prepare --name web oci:/images/web
+    isopod start web
+";
+
 const IMAGES: &str = "\
 Images:
   oci:DIR[:TAG]                     a directory with an OCI image layout
@@ -84,7 +95,7 @@ pub(super) fn root() -> Command {
             .allow_hyphen_values(true)
     };
     let words = || words().value_parser(value_parser!(OsString));
-    Command::new("isopod")
+    let root = Command::new("isopod")
         .bin_name("isopod")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs pods of container images, each pod in a virtual machine of its own")
@@ -93,16 +104,18 @@ pub(super) fn root() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .args(global_flags())
-        .subcommand(run().args(pod_flags()).arg(words()))
-        .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()))
-        .subcommand(image())
+        .subcommand(run().args(run_flags()).args(pod_flags()).arg(words()))
+        .subcommand(prepare().args(pod_flags()).arg(words()))
+        .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
+    super::life::augment(root).subcommand(image())
 }
 
 /// The help of `run` or `plan`: the pod's flags, the app's flags and examples.
 pub(super) fn pod_help(command: &str) -> StyledStr {
     let (command, flags, examples) = match command {
         "plan" => (plan(), plan_flags(), PLAN_EXAMPLES),
-        _ => (run(), Vec::new(), RUN_EXAMPLES),
+        "prepare" => (prepare(), Vec::new(), PREPARE_EXAMPLES),
+        _ => (run(), run_flags(), RUN_EXAMPLES),
     };
     let help = Arg::new("help")
         .short('h')
@@ -135,7 +148,10 @@ pub(super) fn app() -> Command {
 
 /// Whether `flag` (`--name`, `-n`) belongs before the first image.
 pub(super) fn is_pod_flag(flag: &str) -> bool {
-    has_flag(&[pod_flags(), plan_flags(), global_flags()].concat(), flag)
+    has_flag(
+        &[pod_flags(), run_flags(), plan_flags(), global_flags()].concat(),
+        flag,
+    )
 }
 
 /// Whether `flag` (`--name`, `-n`) belongs after an image.
@@ -166,6 +182,12 @@ fn run() -> Command {
     Command::new("run")
         .about("Run a pod and wait for it")
         .override_usage(RUN_USAGE)
+}
+
+fn prepare() -> Command {
+    Command::new("prepare")
+        .about("Prepare a pod, for `start` to run it")
+        .override_usage(PREPARE_USAGE)
 }
 
 fn plan() -> Command {
@@ -237,6 +259,9 @@ fn pod_flags() -> Vec<Arg> {
     ]);
     let nets = choice(&[("user", Net::User), ("none", Net::None)]);
     let flags = [
+        raw("pod-name", "NAME")
+            .long("name")
+            .help("The pod's name, by which other commands find it"),
         many("volume", "NAME,kind=...").help(
             "Declare a volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL]\
              [,propagation=private|rslave] or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES]\
@@ -279,6 +304,22 @@ fn pod_flags() -> Vec<Arg> {
             .value_parser(value_parser!(PathBuf))
             .conflicts_with_all(["volume", "mount", "publish"])
             .help("Read apps, volumes and ports from an appc pod manifest"),
+    ];
+    flags.map(|flag| flag.help_heading(POD_HEADING)).into()
+}
+
+/// The flags that `run` has beyond those of `prepare`.
+fn run_flags() -> Vec<Arg> {
+    let flags = [
+        Arg::new("detach")
+            .long("detach")
+            .short('d')
+            .action(ArgAction::SetTrue)
+            .help("Leave the pod running when its apps have started, and print its UUID; it is kept when it has exited"),
+        Arg::new("rm")
+            .long("rm")
+            .action(ArgAction::SetTrue)
+            .help("Remove the pod when it has exited, as every pod in the foreground is"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
 }

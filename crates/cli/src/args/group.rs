@@ -27,7 +27,7 @@ pub(super) struct Groups {
     pub(super) others: Vec<Group>,
 }
 
-/// The command of `argv` if it is one that takes apps: `run` or `plan`.
+/// The command of `argv` if it is one that takes apps: `run`, `prepare` or `plan`.
 pub(super) fn pod_command(argv: &[OsString]) -> Option<&'static str> {
     let mut words = argv.iter().skip(1);
     loop {
@@ -35,7 +35,7 @@ pub(super) fn pod_command(argv: &[OsString]) -> Option<&'static str> {
         if word == "--dir" || word == "--log-level" {
             words.next();
         } else if !is_flag(word) {
-            return ["run", "plan"].into_iter().find(|name| word == name);
+            return ["run", "prepare", "plan"].into_iter().find(|name| word == name);
         }
     }
 }

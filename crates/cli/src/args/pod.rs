@@ -15,7 +15,7 @@ use isopod_spec::{
 };
 
 use super::group::{Group, Groups, is_flag};
-use super::{ArgFault, ArgsError, Net, PodSource, RunArgs, chosen, commands};
+use super::{ArgFault, ArgsError, Ground, Net, PodSource, RunArgs, chosen, commands};
 
 /// `--stop-timeout` where it is not given, as docker has it.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
@@ -59,9 +59,18 @@ pub(super) fn read_run(
             PodSource::Apps(read_pod(command, matches, machine, &groups, &mut faults)?)
         }
     };
+    let name = faults.one(matches, "pod-name", flags::read_pod_name);
+    // `prepare` and `plan` have neither.
+    let is_set = |flag| matches.try_get_one::<bool>(flag).ok().flatten() == Some(&true);
     if faults.0.is_empty() {
         Ok(RunArgs {
             source,
+            name,
+            ground: match is_set("detach") {
+                true => Ground::Back,
+                false => Ground::Fore,
+            },
+            remove: is_set("rm"),
             stop_timeout: seconds("stop-timeout", STOP_TIMEOUT_SECONDS),
             boot_timeout: seconds("boot-timeout", BOOT_TIMEOUT_SECONDS),
         })

@@ -237,8 +237,8 @@ fn mounts_for_every_app_and_for_one() {
 fn flags_on_the_wrong_side_of_the_image() {
     for (line, fault) in [
         (
-            "run --name web oci:a",
-            "`--name` belongs to an app and stands before its image (write it after the image that it is for)",
+            "run --user web oci:a",
+            "`--user` belongs to an app and stands before its image (write it after the image that it is for)",
         ),
         (
             "run --memory 1g --env=A=b oci:a",
@@ -381,6 +381,9 @@ fn pod_manifests() {
         cli.command,
         Command::Run(RunArgs {
             source,
+            name: None,
+            ground: Ground::Fore,
+            remove: false,
             stop_timeout: Duration::ZERO,
             boot_timeout: Duration::from_secs(120),
         })

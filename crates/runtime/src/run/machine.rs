@@ -6,19 +6,16 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use isopod_plan::machine::Confinement;
-use isopod_plan::qemu::Access;
-use isopod_plan::{PodPlan, layout};
+use isopod_plan::layout;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, Events};
 use isopod_vm::launch;
-use isopod_vm::stage::root::Root;
-use isopod_vm::stage::{self, Capabilities, Stage};
+use isopod_vm::stage::{self, Stage};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 
 use super::RunError;
-use crate::prepare::PodDir;
+use crate::pods::files::{PodRecord, Word};
 use crate::tail::tail;
 use crate::{Settings, ports, private};
 
@@ -42,43 +39,21 @@ pub(super) struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     pub(super) fn start(
-        plan: &'a PodPlan,
-        dir: &'a PodDir,
-        qemu: &Path,
+        record: &'a PodRecord,
+        dir: &'a Path,
         settings: &Settings,
     ) -> Result<(Self, UnixListener), RunError> {
-        let dir = dir.path();
-        let ports = plan.ports();
+        let ports = &record.ports;
         ports::look(ports).map_err(RunError::Port)?;
         let failed = |action| move |source| RunError::Start { action, source };
         let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
         port.set_nonblocking(true)
             .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
-        let parent = std::process::id();
-        let root = |files| match plan.confinement {
-            Confinement::HostRoot => None,
-            Confinement::OwnRoot => Some(Root {
-                dir: dir.to_owned(),
-                files,
-            }),
-        };
-        let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
-        let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
         let mut virtiofsd = None;
-        if let Some(virtiofsd_command) = &plan.virtiofsd {
+        if let Some(words) = &record.virtiofsd {
             let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
-            let program = virtiofsd_command.daemon.program.clone().into_os_string();
-            let args = virtiofsd_command.argv(&dir.join(layout::HOST_SHARE_DIR));
-            let command = std::iter::once(program).chain(args).collect();
-            let stage = Stage {
-                parent,
-                share: tree.take(),
-                root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
-                // It acts for the guest's users, and drops by itself what that does not need.
-                capabilities: Capabilities::Kept,
-                command,
-            };
+            let stage = stage(words).map_err(failed("start virtiofsd"))?;
             let child = launch::spawn(
                 &settings.isopod,
                 &stage,
@@ -88,21 +63,9 @@ impl<'a> Machine<'a> {
             );
             virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
         }
-        let command = std::iter::once(qemu.into()).chain(plan.qemu.argv()).collect();
         // A file that is there is one that can be bound.
         private::file(&dir.join(layout::CONSOLE_LOG)).map_err(failed("make the console's log"))?;
-        let stage = Stage {
-            parent,
-            share: tree,
-            root: root(plan.qemu.files()),
-            // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
-            capabilities: match plan.qemu.fsdevs.is_empty() && ports.iter().all(|port| port.host_port >= 1024)
-            {
-                true => Capabilities::Dropped,
-                false => Capabilities::Kept,
-            },
-            command,
-        };
+        let stage = stage(&record.qemu).map_err(failed("start QEMU"))?;
         let qemu =
             launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
         let machine = Self {
@@ -117,12 +80,12 @@ impl<'a> Machine<'a> {
     /// Waits for QEMU to connect and for the agent behind it to answer.
     pub(super) async fn connect(
         &mut self,
-        plan: &PodPlan,
+        record: &PodRecord,
         port: UnixListener,
         deadline: Duration,
     ) -> Result<(Agent, Events), RunError> {
         let begun = Instant::now();
-        let apps: Vec<_> = plan.apps.iter().map(|app| app.life.restart).collect();
+        let apps: Vec<_> = record.apps.iter().map(|app| app.restart).collect();
         let answer = async {
             let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
                 action: "accept QEMU's connection",
@@ -220,10 +183,21 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Listens on a socket in the pod directory, whose path may be longer than the 107 bytes that an address takes: so it
+/// The stage that was prepared, as a child of this process.
+fn stage(words: &[Word]) -> io::Result<Stage> {
+    let parent = std::process::id().to_string().into();
+    let words = words.iter().cloned().map(Into::into);
+    Stage::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)
+}
+
+/// Listens on a socket in the pod directory, in place of one that an earlier run left, whose path may be longer than the 107 bytes that an address takes: so it
 /// is named through the directory's descriptor.
 fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
     let handle = std::fs::File::open(dir)?;
+    match std::fs::remove_file(dir.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     StdListener::bind(
         Path::new("/proc/self/fd")
             .join(handle.as_raw_fd().to_string())

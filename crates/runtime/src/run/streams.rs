@@ -1,34 +1,33 @@
-//! The apps' standard streams: copied to and from the caller's.
+//! The apps' standard streams: into the logs, and to and from the caller where it wants them.
+//!
+//! The logs are files of the host's, so writing them waits for nobody: a caller that does not read holds up its own
+//! pod, and somebody who reads the logs holds up none.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use isopod_spec::AppName;
 use isopod_vm::agent;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
+
+use crate::logs::{Limits, LogWriter, Stream};
+use crate::pods::files::PodRecord;
 
 /// What is copied at a time from a stream of an app's.
 const COPY_BYTES: usize = 64 * 1024;
 
 /// A stream of the caller's that several apps write to, whole pieces at a time.
 #[derive(Clone)]
-pub(super) struct Sink {
+struct Sink {
     stream: Arc<Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
     /// Takes a message when the stream takes nothing any more.
     broken: mpsc::UnboundedSender<()>,
 }
 
 impl Sink {
-    pub(super) fn new(
-        stream: Box<dyn AsyncWrite + Unpin + Send>,
-        broken: &mpsc::UnboundedSender<()>,
-    ) -> Self {
-        Self {
-            stream: Arc::new(Mutex::new(stream)),
-            broken: broken.clone(),
-        }
-    }
-
     async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stream = self.stream.lock().await;
         let written = async {
@@ -41,17 +40,77 @@ impl Sink {
     }
 }
 
-/// Copies what an app writes, until it or the caller's stream has ended.
-pub(super) async fn copy(mut output: agent::Output, sink: Sink) {
+/// Where the apps' output goes.
+pub(super) struct Outputs {
+    caller: Option<[Sink; 2]>,
+    logs: Vec<Option<Log>>,
+}
+
+/// The log of an app, which its two streams share.
+type Log = Arc<std::sync::Mutex<LogWriter>>;
+
+impl Outputs {
+    /// Logs in `dir`, and the caller's standard output and standard error; `broken` hears when one of them takes nothing
+    /// any more.
+    pub(super) fn new(
+        dir: &Path,
+        record: &PodRecord,
+        caller: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
+        broken: &mpsc::UnboundedSender<()>,
+    ) -> Self {
+        let sink = |stream| Sink {
+            stream: Arc::new(Mutex::new(stream)),
+            broken: broken.clone(),
+        };
+        Self {
+            caller: caller.map(|streams| streams.map(sink)),
+            logs: record.apps.iter().map(|app| open_log(dir, &app.name)).collect(),
+        }
+    }
+
+    /// Copies what app number `app` writes to one of its streams, until that has ended.
+    pub(super) fn copy(
+        &self,
+        app: usize,
+        stream: Stream,
+        output: agent::Output,
+    ) -> impl Future<Output = ()> + use<> {
+        let sink = self.caller.as_ref().map(|[stdout, stderr]| match stream {
+            Stream::Stdout => stdout.clone(),
+            Stream::Stderr => stderr.clone(),
+        });
+        copy(output, stream, self.logs.get(app).cloned().flatten(), sink)
+    }
+}
+
+/// An app's log; what cannot be logged is no reason not to run.
+fn open_log(dir: &Path, app: &AppName) -> Option<Log> {
+    match LogWriter::open(dir, app, Limits::default()) {
+        Ok(log) => Some(Arc::new(std::sync::Mutex::new(log))),
+        Err(error) => {
+            tracing::warn!("app `{app}` is not logged: {error}");
+            None
+        }
+    }
+}
+
+async fn copy(mut output: agent::Output, stream: Stream, log: Option<Log>, mut sink: Option<Sink>) {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
-        match output.read(&mut buffer).await {
+        let n = match output.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(n) => {
-                if sink.write(&buffer[..n]).await.is_err() {
-                    return;
-                }
+            Ok(n) => n,
+        };
+        if let Some(mut log) = log.as_ref().and_then(|log| log.lock().ok()) {
+            log.write(stream, &buffer[..n], SystemTime::now());
+            if let Some(outage) = log.lost() {
+                tracing::warn!("{outage}");
             }
+        }
+        if let Some(caller) = &sink
+            && caller.write(&buffer[..n]).await.is_err()
+        {
+            sink = None;
         }
     }
 }

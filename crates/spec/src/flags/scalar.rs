@@ -7,7 +7,7 @@ use super::volume::absolute;
 use super::{FlagFault, InvalidFlag};
 use crate::capability;
 use crate::words::shown;
-use crate::{AppName, EnvVar};
+use crate::{AppName, EnvVar, PodName};
 
 /// The least memory a machine can have, in MiB: below it Debian's kernel with systemd does not come up.
 pub const MIN_MEMORY_MIB: u32 = 128;
@@ -53,6 +53,22 @@ pub fn read_word(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag
 /// [`InvalidFlag`] for what is not an AC Name.
 pub fn read_app_name(text: &OsStr) -> Result<AppName, InvalidFlag> {
     AppName::new(shown(text)).map_err(|error| InvalidFlag::new("--name", text, FlagFault::Name(error)))
+}
+
+/// Reads a pod's `--name`.
+///
+/// # Errors
+/// [`InvalidFlag`] with the rule that it breaks.
+pub fn read_pod_name(text: &OsStr) -> Result<PodName, InvalidFlag> {
+    let read = |text: &str| {
+        PodName::new(text).map_err(|error| FlagFault::Form {
+            fault: error.reason,
+            hint: Some("such as `web` or `my-pod_2`"),
+        })
+    };
+    utf8(text)
+        .and_then(read)
+        .map_err(|fault| InvalidFlag::new("--name", text, fault))
 }
 
 /// Reads `--env NAME=VALUE` or `--env NAME`.

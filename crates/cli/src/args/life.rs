@@ -1,0 +1,278 @@
+//! The commands on pods that are there: a table for reading and for help.
+
+use std::time::Duration;
+
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
+use isopod_spec::AppName;
+
+use super::ListFormat;
+
+/// A command on pods that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum LifeCommand {
+    /// Start a pod that was prepared, or that has exited
+    Start {
+        /// The pods: names, UUIDs or their beginnings
+        #[arg(required = true, value_name = "POD")]
+        pods: Vec<String>,
+        /// Wait for the pod and show what its apps write
+        #[arg(short, long)]
+        attach: bool,
+    },
+    /// Show the pods
+    #[command(visible_alias = "ps")]
+    List {
+        /// Print UUIDs only
+        #[arg(short, long, conflicts_with = "format")]
+        quiet: bool,
+        /// How to print them [default: text]
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            default_value = "text",
+            hide_default_value = true,
+            hide_possible_values = false
+        )]
+        format: Format,
+    },
+    /// Show a pod, and each of its apps
+    Status {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Wait until it has exited
+        #[arg(long)]
+        wait: bool,
+        /// Wait until every app has been ready, or it has exited
+        #[arg(long, conflicts_with = "wait")]
+        wait_ready: bool,
+        /// How to print it [default: text]
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            default_value = "text",
+            hide_default_value = true
+        )]
+        format: Format,
+    },
+    /// Print all that is known of a pod, as JSON
+    Inspect {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+    },
+    /// Show what the apps of a pod wrote
+    Logs {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Go on until the pod has ended
+        #[arg(short, long)]
+        follow: bool,
+        /// Only what was written since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only the last N lines
+        #[arg(short = 'n', long, value_name = "N")]
+        tail: Option<u64>,
+        /// Only this app's; may be repeated
+        #[arg(long = "app", value_name = "APP", value_parser = app_name)]
+        apps: Vec<AppName>,
+        /// Show when each line was written
+        #[arg(short, long)]
+        timestamps: bool,
+    },
+    /// Stop pods: each app's stop signal, and a kill to what is left
+    Stop {
+        /// The pods
+        #[arg(required = true, value_name = "POD")]
+        pods: Vec<String>,
+        /// How long the apps have to stop [default: what the pod was started with]
+        #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+        time: Option<Duration>,
+        /// Kill them at once, and the machine where its supervisor does not answer
+        #[arg(short, long, conflicts_with = "time")]
+        force: bool,
+    },
+    /// Send a signal to a pod's apps
+    Kill {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Only to this app
+        #[arg(value_name = "APP", value_parser = app_name)]
+        app: Option<AppName>,
+        /// The signal, by its name or number
+        #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = isopod_runtime::signals::parse)]
+        signal: u8,
+    },
+    /// Execute a command in an app that runs
+    Exec {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// The app; the pod's only one needs no name
+        #[arg(value_name = "APP", value_parser = app_name)]
+        app: Option<AppName>,
+        /// Give it this command's standard input
+        #[arg(short, long)]
+        interactive: bool,
+        /// Give it a terminal
+        #[arg(short, long)]
+        tty: bool,
+        /// Set a variable
+        #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+        env: Vec<(String, String)>,
+        /// Run it as this user [default: the app's]
+        #[arg(short, long, value_name = "USER[:GROUP]")]
+        user: Option<String>,
+        /// Start it there [default: where the app starts]
+        #[arg(short, long, value_name = "PATH")]
+        working_dir: Option<String>,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Show what the apps of a pod use
+    #[command(visible_alias = "top")]
+    Stats {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// How to print it [default: text]
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            default_value = "text",
+            hide_default_value = true
+        )]
+        format: Format,
+    },
+    /// Stop pods and start them again
+    Restart {
+        /// The pods
+        #[arg(required = true, value_name = "POD")]
+        pods: Vec<String>,
+        /// How long the apps have to stop [default: what the pod was started with]
+        #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+        time: Option<Duration>,
+    },
+    /// Remove pods with their logs and volumes on disk
+    Rm {
+        /// The pods
+        #[arg(required = true, value_name = "POD")]
+        pods: Vec<String>,
+        /// Also pods that run: they are killed
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Remove exited pods, what killed processes left, and guest images that no pod uses
+    Gc {
+        /// Keep pods that have exited within this time
+        #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+        grace: Duration,
+    },
+    /// Supervise a pod, for `--detach`
+    #[command(name = "internal-supervise", hide = true)]
+    Supervise {
+        /// The pod's UUID
+        uuid: String,
+    },
+}
+
+/// How something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// Versioned JSON.
+    Json,
+}
+
+impl From<Format> for ListFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => ListFormat::Text,
+            Format::Json => ListFormat::Json,
+        }
+    }
+}
+
+/// `root` with these commands.
+pub(super) fn augment(root: Command) -> Command {
+    LifeCommand::augment_subcommands(root)
+}
+
+/// The command that `matches` holds, which is one of these.
+pub(super) fn read(matches: &ArgMatches) -> Result<LifeCommand, clap::Error> {
+    LifeCommand::from_arg_matches(matches)
+}
+
+fn app_name(text: &str) -> Result<AppName, String> {
+    AppName::new(text).map_err(|error| error.reason.to_owned())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not NAME=VALUE".to_owned())?;
+    match name.is_empty() {
+        true => Err("it has no name".to_owned()),
+        false => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u32 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+/// A time such as `90`, `90s`, `5m`, `2h` or `1d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "not a time such as 90s, 5m, 2h or 1d".to_owned();
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    let unit: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    count.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let seconds = |text| duration(text).map(|time| time.as_secs());
+        assert_eq!(
+            [
+                seconds("90"),
+                seconds("90s"),
+                seconds("5m"),
+                seconds("2h"),
+                seconds("1d"),
+                seconds("0")
+            ],
+            [Ok(90), Ok(90), Ok(300), Ok(7200), Ok(86_400), Ok(0)]
+        );
+        for text in [
+            "",
+            "s",
+            "5w",
+            "-1",
+            "1.5h",
+            "99999999999999999999",
+            "9999999999999999999d",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A pod in the background: its supervisor is a process of its own, which takes the pod's lock over.
+//!
+//! ```text
+//! isopod run -d ── spawns ──> isopod internal-supervise UUID
+//!      │                        standard input: the pod's directory, whose lock came along
+//!      │ <── how it began ────  standard output: a pipe, closed when that is said
+//!      └ ends                   standard error: supervisor.log in the pod's directory
+//! ```
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::{Claim, Pods};
+use isopod_runtime::run::{AppFailure, Caller};
+
+use crate::output::{self, Report};
+use crate::run;
+
+/// What the supervisor itself has to say, in the pod's directory.
+const LOG: &str = "supervisor.log";
+
+/// Said when every app has started.
+const STARTED: &str = "started\n";
+
+/// Starts a pod in the background, and waits until its apps have started.
+///
+/// # Errors
+/// A [`Report`] when there is no supervisor. What the supervisor could not do is printed, and the exit status given.
+pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, Report> {
+    let failed = |what: &str, error: &dyn std::error::Error| {
+        Report::text(format!(
+            "cannot start the pod's supervisor: cannot {what}: {error}"
+        ))
+    };
+    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let log = claim.path().join(LOG);
+    let log = File::create(&log).map_err(|e| failed("create its log", &e))?;
+    let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
+    let spawned = Command::new(&settings.isopod)
+        .arg("--dir")
+        .arg(&settings.state_dir)
+        .args(["internal-supervise", claim.uuid()])
+        .current_dir("/")
+        .stdin(Stdio::from(lock))
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .process_group(0)
+        .spawn();
+    let mut child = spawned.map_err(|e| failed("execute it", &e))?;
+    // From here on the lock is the supervisor's alone.
+    drop(claim);
+    let mut said = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        let _ = stdout.read_to_string(&mut said);
+    }
+    match said.strip_prefix(STARTED) {
+        Some("") => Ok(ExitCode::SUCCESS),
+        _ if said.is_empty() => Err(Report::text("the pod's supervisor ended before the pod ran")),
+        failures => {
+            output::notice(failures.unwrap_or(&said).trim_end());
+            Ok(ExitCode::from(crate::FAILURE))
+        }
+    }
+}
+
+/// Is the supervisor.
+///
+/// # Errors
+/// A [`Report`] when it was not started by [`start`].
+pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Report> {
+    let own = |error: std::io::Error| {
+        Report::text(format!(
+            "`isopod internal-supervise` is started by isopod: {error}"
+        ))
+    };
+    let lock = std::io::stdin().as_fd().try_clone_to_owned().map_err(own)?;
+    let caller = std::io::stdout().as_fd().try_clone_to_owned().map_err(own)?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(own)?;
+    rustix::stdio::dup2_stdin(&null).map_err(|e| own(e.into()))?;
+    rustix::stdio::dup2_stdout(&null).map_err(|e| own(e.into()))?;
+    // A terminal that is closed is nothing to this process any more.
+    let _ = rustix::process::setsid();
+    let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
+    let claim = Claim::inherited(&pods, uuid, lock).map_err(|e| Report::new(&e))?;
+    // Closed by whoever speaks first: the apps' start, or the end before that.
+    let caller = Arc::new(Mutex::new(Some(File::from(caller))));
+    let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());
+    let told = caller.clone();
+    let result = run::supervise(claim, settings, move |stop| Caller {
+        stdin: None,
+        output: None,
+        stop,
+        milestones: None,
+        started: Some(Box::new(move |failures: &[AppFailure]| {
+            take(&told).into_iter().for_each(|file| tell(file, failures));
+        })),
+    });
+    let Err(report) = result else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(mut caller) = take(&caller) {
+        let _ = writeln!(caller, "{}", report.render());
+    }
+    Ok(output::fail(&report))
+}
+
+fn tell(mut caller: File, failures: &[AppFailure]) {
+    let mut text = STARTED.to_owned();
+    for failure in failures {
+        text += &run::failure(failure.app.as_str(), &failure.cause).render();
+        text.push('\n');
+    }
+    let _ = caller.write_all(text.as_bytes());
+}

@@ -1,0 +1,191 @@
+//! `isopod exec`: a command in an app that runs, with this command's standard streams and its exit status.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use isopod_protocol::codec::WriteMessageError;
+use isopod_protocol::exec::{self, Answer, Client, Request, WindowSize};
+use isopod_protocol::message::{ExitStatus, HostStream};
+use isopod_runtime::Settings;
+use isopod_runtime::control;
+use isopod_runtime::pods::PodEntry;
+use isopod_spec::AppName;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::life::{app_number, not_live};
+use crate::output::Report;
+use crate::show::{find, pods};
+
+/// What is read of standard input at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// What is to be executed, and how.
+pub(crate) struct Wanted<'a> {
+    pub(crate) pod: &'a str,
+    pub(crate) app: Option<&'a AppName>,
+    pub(crate) interactive: bool,
+    pub(crate) tty: bool,
+    pub(crate) env: &'a [(String, String)],
+    pub(crate) user: Option<&'a str>,
+    pub(crate) working_dir: Option<&'a str>,
+    pub(crate) command: &'a [String],
+}
+
+/// Executes it; the exit status is the command's.
+///
+/// # Errors
+/// A [`Report`] when it could not be executed, or was lost.
+pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+    let pod = find(&pods(settings)?, wanted.pod)?;
+    if let Some(report) = not_live(&pod) {
+        return Err(report);
+    }
+    let stdin = std::io::stdin();
+    if wanted.tty && wanted.interactive && !stdin.is_terminal() {
+        return Err(Report::text("standard input is no terminal").hint(Some("leave `--tty` out".into())));
+    }
+    let request = Request {
+        app: app(&pod, wanted.app)?,
+        argv: wanted.command.to_vec(),
+        env: wanted.env.to_vec(),
+        user: wanted.user.map(str::to_owned),
+        working_dir: wanted.working_dir.map(str::to_owned),
+        terminal: wanted.tty.then(window_size),
+        stdin: wanted.interactive,
+    };
+    let raw = match wanted.tty && wanted.interactive {
+        true => Some(Raw::enter()?),
+        false => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let result = runtime.block_on(converse(&pod, request, wanted));
+    // A read of standard input cannot be cancelled, and must not be waited for.
+    runtime.shutdown_background();
+    drop(raw);
+    result
+}
+
+/// The app that is meant.
+fn app(pod: &PodEntry, app: Option<&AppName>) -> Result<u16, Report> {
+    let apps = pod
+        .record
+        .as_ref()
+        .map(|record| &record.apps[..])
+        .unwrap_or_default();
+    match (app, apps) {
+        (Some(app), _) => app_number(pod, app),
+        (None, [_]) => Ok(0),
+        (None, _) => {
+            let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
+            Err(Report::text(format!("pod `{}` has several apps", pod.label()))
+                .hint(Some(format!("name one behind the pod: {}", names.join(", ")))))
+        }
+    }
+}
+
+/// The terminal's size; the usual one where there is no terminal to ask.
+fn window_size() -> WindowSize {
+    let asked = [tcgetwinsize(std::io::stdout()), tcgetwinsize(std::io::stdin())];
+    let known = asked
+        .into_iter()
+        .flatten()
+        .find(|size| size.ws_row > 0 && size.ws_col > 0);
+    known.map_or(WindowSize { rows: 24, cols: 80 }, |size| WindowSize {
+        rows: size.ws_row,
+        cols: size.ws_col,
+    })
+}
+
+/// A terminal that gives every byte as it is typed; as it was before when this is dropped.
+struct Raw(Termios);
+
+impl Raw {
+    fn enter() -> Result<Self, Report> {
+        let failed = |e| Report::text(format!("cannot change the terminal: {e}"));
+        let before = tcgetattr(std::io::stdin()).map_err(failed)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).map_err(failed)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Result<ExitCode, Report> {
+    let stream = control::open(&pod.path, HostStream::Exec(request)).await;
+    let stream = stream.map_err(|e| Report::new(&e))?;
+    let (client, mut answers) = exec::client(stream);
+    if wanted.interactive {
+        tokio::spawn(feed(client.clone()));
+    }
+    tokio::spawn(forward_signals(client, wanted.tty));
+    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    loop {
+        match answers.next().await.map_err(|e| Report::new(&e))? {
+            Answer::Stdout(bytes) => write(&mut stdout, &bytes).await?,
+            Answer::Stderr(bytes) => write(&mut stderr, &bytes).await?,
+            Answer::Exited(ExitStatus::Code(code)) => {
+                return Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(125)));
+            }
+            Answer::Exited(ExitStatus::Signal { signal, .. }) => {
+                return Ok(ExitCode::from(u8::try_from((signal + 128) & 0xff).unwrap_or(125)));
+            }
+            Answer::Failed { status, text } => {
+                let text = text.escape_debug();
+                return Err(
+                    Report::text(format!("cannot execute `{}`: {text}", wanted.command[0]))
+                        .exit_status(status),
+                );
+            }
+        }
+    }
+}
+
+/// Writes what the command wrote. Who reads no more ends the command with this process.
+async fn write(out: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), Report> {
+    let written = async {
+        out.write_all(bytes).await?;
+        out.flush().await
+    };
+    written
+        .await
+        .map_err(|e| Report::text(format!("cannot write what the command wrote: {e}")))
+}
+
+async fn feed<W: AsyncWrite + Unpin>(client: Client<W>) -> Result<(), WriteMessageError> {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; PIECE_BYTES];
+    loop {
+        match stdin.read(&mut buffer).await {
+            Ok(0) | Err(_) => return client.end_stdin().await,
+            Ok(n) => client.stdin(&buffer[..n]).await?,
+        }
+    }
+}
+
+/// The signals that a user sends to this command are the command's, and so is the terminal's new size.
+async fn forward_signals<W: AsyncWrite + Unpin>(client: Client<W>, tty: bool) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut window = signal(SignalKind::window_change())?;
+    loop {
+        let said = tokio::select! {
+            _ = interrupt.recv() => client.signal(2).await,
+            _ = terminate.recv() => client.signal(15).await,
+            _ = hangup.recv() => client.signal(1).await,
+            _ = window.recv(), if tty => client.resize(window_size()).await,
+        };
+        if said.is_err() {
+            return Ok(());
+        }
+    }
+}

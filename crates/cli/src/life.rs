@@ -1,0 +1,343 @@
+//! The commands that change pods which are there: `start`, `stop`, `kill`, `restart`, `rm`, `gc`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use isopod_runtime::Settings;
+use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::pods::state::{PodState, Verb};
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::AppName;
+
+use crate::args::LifeCommand;
+use crate::output::{self, Report};
+use crate::show::{self, Until, find, pods};
+use crate::{detach, exec, logs, run, stats};
+
+/// How long a supervisor that was told to kill its pod may take before it is killed itself.
+const FORCE_AFTER: Duration = Duration::from_secs(10);
+
+/// Does it.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCode, Report> {
+    use LifeCommand as C;
+    match command {
+        C::Start { pods, attach } => start(pods, *attach, settings),
+        C::List { quiet, format } => show::list(*quiet, *format, settings),
+        C::Status {
+            pod,
+            wait,
+            wait_ready,
+            format,
+        } => {
+            let until = match (wait, wait_ready) {
+                (true, _) => Some(Until::Exited),
+                (_, true) => Some(Until::Ready),
+                _ => None,
+            };
+            show::status(pod, until, *format, settings)
+        }
+        C::Inspect { pod } => show::inspect(pod, settings),
+        C::Logs {
+            pod,
+            follow,
+            since,
+            tail,
+            apps,
+            timestamps,
+        } => logs::logs(
+            &logs::Wanted {
+                pod,
+                follow: *follow,
+                since: since.as_deref(),
+                tail: *tail,
+                apps,
+                timestamps: *timestamps,
+            },
+            settings,
+        ),
+        C::Exec {
+            pod,
+            app,
+            interactive,
+            tty,
+            env,
+            user,
+            working_dir,
+            command,
+        } => {
+            let wanted = exec::Wanted {
+                pod,
+                app: app.as_ref(),
+                interactive: *interactive,
+                tty: *tty,
+                env,
+                user: user.as_deref(),
+                working_dir: working_dir.as_deref(),
+                command,
+            };
+            exec::exec(&wanted, settings)
+        }
+        C::Stats { pod, format } => stats::stats(pod, *format, settings),
+        C::Stop { pods, time, force } => each(pods, settings, |all, pod| match force {
+            true => force_stop(all, pod),
+            false => stop(all, pod, *time),
+        }),
+        C::Kill { pod, app, signal } => kill(pod, app.as_ref(), *signal, settings),
+        C::Restart { pods, time } => restart(pods, *time, settings),
+        C::Rm { pods, force } => each(pods, settings, |all, pod| remove(all, pod, *force)),
+        C::Gc { grace } => gc(*grace, settings),
+        C::Supervise { uuid } => detach::supervise(uuid, settings),
+    }
+}
+
+/// Does something with each pod, also when it failed with another, and prints the name by which each was asked for.
+fn each(
+    queries: &[String],
+    settings: &Settings,
+    action: impl Fn(&Pods, PodEntry) -> Result<(), Report>,
+) -> Result<ExitCode, Report> {
+    let pods = pods(settings)?;
+    let mut reports = Vec::new();
+    for query in queries {
+        match find(&pods, query).and_then(|pod| action(&pods, pod)) {
+            Ok(()) => output::data(&format!("{query}\n")),
+            Err(report) => reports.push(report),
+        }
+    }
+    Ok(match reports.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => output::fail_all(&reports),
+    })
+}
+
+fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCode, Report> {
+    if let (true, [query]) = (attach, queries) {
+        let begun = Instant::now();
+        let pods = pods(settings)?;
+        let claim = pods
+            .claim(&find(&pods, query)?.uuid, Verb::Start)
+            .map_err(|e| Report::new(&e))?;
+        return run::foreground(claim, begun.elapsed(), settings);
+    }
+    if attach {
+        return Err(Report::text("`--attach` is for one pod"));
+    }
+    each(queries, settings, |pods, pod| start_one(pods, &pod, settings))
+}
+
+fn start_one(pods: &Pods, pod: &PodEntry, settings: &Settings) -> Result<(), Report> {
+    let claim = pods.claim(&pod.uuid, Verb::Start).map_err(|e| Report::new(&e))?;
+    match detach::start(claim, settings)? {
+        ExitCode::SUCCESS => Ok(()),
+        _ => Err(
+            Report::text(format!("pod `{}` did not start as it should", pod.label())).hint(Some(format!(
+                "`isopod status {}` and `isopod logs` tell more",
+                pod.label()
+            ))),
+        ),
+    }
+}
+
+/// Why a pod cannot be spoken with.
+pub(crate) fn not_live(pod: &PodEntry) -> Option<Report> {
+    let reason = pod.state.refusal(Verb::Speak)?;
+    Some(Report::text(format!("pod `{}`: {reason}", pod.label())))
+}
+
+fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| ControlError::Connect {
+        path: pod.path.clone(),
+        source,
+    })?;
+    runtime.block_on(control::ask(&pod.path, request))
+}
+
+/// Stops a pod in order and waits for its end. One that does not run is stopped already.
+fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report> {
+    if pod.state == PodState::Exited {
+        return Ok(());
+    }
+    if let Some(report) = not_live(&pod) {
+        return Err(report);
+    }
+    let grace_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    if let Err(error) = ask(&pod, &Request::Stop { grace_ms }) {
+        // It may have ended meanwhile.
+        let live = pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
+        let reported =
+            Report::new(&error).hint(Some("`isopod stop --force` ends it whatever it does".into()));
+        return if live { Err(reported) } else { Ok(()) };
+    }
+    show::wait(pods, pod, Until::Exited).map(drop)
+}
+
+/// Kills a pod's apps, and its supervisor where that does not end; its machine ends with it.
+fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
+    if pod.state == PodState::Exited {
+        return Ok(());
+    }
+    if let Some(report) = not_live(&pod) {
+        return Err(report);
+    }
+    let asked = ask(&pod, &Request::Stop { grace_ms: Some(0) });
+    let begun = Instant::now();
+    let patience = if asked.is_ok() {
+        FORCE_AFTER
+    } else {
+        Duration::ZERO
+    };
+    while pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live()) {
+        if begun.elapsed() > patience {
+            kill_supervisor(&pod)?;
+            return show::wait(pods, pod, Until::Exited).map(drop);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Kills the process that listens on the pod's socket.
+fn kill_supervisor(pod: &PodEntry) -> Result<(), Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let found = runtime.block_on(control::supervisor(&pod.path));
+    let pid = found.map_err(|e| Report::new(&e))?;
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| Report::text(format!("cannot tell who supervises pod `{}`", pod.label())))?;
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    handle
+        .and_then(|handle| rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL))
+        .map_err(|e| {
+            Report::text(format!(
+                "cannot kill the supervisor of pod `{}`: {e}",
+                pod.label()
+            ))
+        })
+}
+
+fn kill(query: &str, app: Option<&AppName>, signal: u8, settings: &Settings) -> Result<ExitCode, Report> {
+    let pod = find(&pods(settings)?, query)?;
+    if let Some(report) = not_live(&pod) {
+        return Err(report);
+    }
+    let app = app.map(|app| app_number(&pod, app)).transpose()?;
+    ask(&pod, &Request::Signal { app, signal }).map_err(|e| Report::new(&e))?;
+    output::data(&format!("{query}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The number of an app of the pod's.
+///
+/// # Errors
+/// A [`Report`] when it has none of this name.
+pub(crate) fn app_number(pod: &PodEntry, app: &AppName) -> Result<u16, Report> {
+    let apps = pod
+        .record
+        .as_ref()
+        .map(|record| &record.apps[..])
+        .unwrap_or_default();
+    let position = apps.iter().position(|known| known.name == *app);
+    position.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
+        let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
+        Report::text(format!("pod `{}` has no app `{app}`", pod.label()))
+            .hint(Some(format!("its apps are {}", names.join(", "))))
+    })
+}
+
+fn restart(queries: &[String], time: Option<Duration>, settings: &Settings) -> Result<ExitCode, Report> {
+    each(queries, settings, |pods, pod| {
+        if pod.state.is_live() {
+            stop(pods, pod.clone(), time)?;
+        }
+        start_one(pods, &pod, settings)
+    })
+}
+
+fn remove(pods: &Pods, pod: PodEntry, force: bool) -> Result<(), Report> {
+    let uuid = pod.uuid.clone();
+    if pod.state.is_live() && force {
+        force_stop(pods, pod)?;
+        // One that was to be removed when it ended may be gone.
+        if pods.entry(&uuid).is_none() {
+            return Ok(());
+        }
+    }
+    let claim = pods.claim(&uuid, Verb::Remove).map_err(|e| {
+        let hint = matches!(e, isopod_runtime::pods::ClaimError::State { .. });
+        Report::new(&e).hint(hint.then(|| "stop it before, or remove it with `--force`".to_owned()))
+    })?;
+    claim.remove().map_err(|e| Report::new(&e))
+}
+
+fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
+    let pods = pods(settings)?;
+    for uuid in pods.sweep() {
+        output::data(&format!("{uuid}\n"));
+    }
+    let found = pods.list().map_err(|e| Report::new(&e))?;
+    let mut guests: BTreeSet<String> = BTreeSet::new();
+    let mut reports = Vec::new();
+    for pod in found {
+        if pod.state == PodState::Exited && exited_for(&pod) >= grace {
+            let label = pod.uuid.clone();
+            match remove(&pods, pod, false) {
+                Ok(()) => output::data(&format!("{label}\n")),
+                Err(report) => reports.push(report),
+            }
+        } else if let Some(record) = pod.record {
+            guests.insert(record.guest);
+        }
+    }
+    guests.extend(fresh_guests(settings));
+    if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
+        reports.push(Report::new(&error));
+    }
+    Ok(match reports.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => output::fail_all(&reports),
+    })
+}
+
+/// How long ago a pod exited: by its own word, otherwise since its status was last written.
+fn exited_for(pod: &PodEntry) -> Duration {
+    let said = pod.status.as_ref().and_then(|status| status.ended_ms);
+    let said = said.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+    let written = || {
+        std::fs::metadata(pod.path.join("status.json"))
+            .and_then(|m| m.modified())
+            .ok()
+    };
+    let ended = said.or_else(written).unwrap_or(UNIX_EPOCH);
+    SystemTime::now().duration_since(ended).unwrap_or_default()
+}
+
+/// A guest image that is younger is kept: a pod that is being prepared may have chosen it.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The keys of guest images that were built lately, and of the newest, which the next pod will most likely boot.
+fn fresh_guests(settings: &Settings) -> Vec<String> {
+    let entries = std::fs::read_dir(settings.state_dir.join("guest"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut guests: Vec<(SystemTime, String)> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| {
+            let modified = entry.metadata().and_then(|m| m.modified()).ok()?;
+            Some((modified, entry.file_name().into_string().ok()?))
+        })
+        .collect();
+    guests.sort();
+    let newest = guests.len().saturating_sub(1);
+    let is_fresh = |time: SystemTime| SystemTime::now().duration_since(time).unwrap_or_default() < FRESH;
+    let kept = guests
+        .into_iter()
+        .enumerate()
+        .filter(|(i, (time, _))| *i == newest || is_fresh(*time));
+    kept.map(|(_, (_, key))| key).collect()
+}

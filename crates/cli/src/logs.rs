@@ -1,0 +1,132 @@
+//! `isopod logs`: what the apps of a pod wrote, read from its files. Nobody is held up by it.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use isopod_runtime::Settings;
+use isopod_runtime::logs::{LogReader, Options, Record, Stream, parse_stamp, stamp};
+use isopod_runtime::run::LOGS;
+use isopod_spec::AppName;
+
+use crate::args::duration;
+use crate::life::app_number;
+use crate::output::Report;
+use crate::show::{find, pods};
+
+/// What is to be shown.
+pub(crate) struct Wanted<'a> {
+    pub(crate) pod: &'a str,
+    pub(crate) follow: bool,
+    pub(crate) since: Option<&'a str>,
+    pub(crate) tail: Option<u64>,
+    pub(crate) apps: &'a [AppName],
+    pub(crate) timestamps: bool,
+}
+
+/// Prints them, each stream to its own.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+    let pods = pods(settings)?;
+    let pod = find(&pods, wanted.pod)?;
+    for app in wanted.apps {
+        app_number(&pod, app)?;
+    }
+    let all: Vec<AppName> = pod
+        .record
+        .iter()
+        .flat_map(|record| record.apps.iter().map(|app| app.name.clone()))
+        .collect();
+    let apps = if wanted.apps.is_empty() {
+        &all[..]
+    } else {
+        wanted.apps
+    };
+    let options = Options {
+        since: wanted.since.map(since).transpose()?,
+        tail: wanted.tail,
+        follow: wanted.follow,
+        ..Options::default()
+    };
+    let mut reader =
+        LogReader::open(&pod.path.join(LOGS), apps, options).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let mut printer = Printer {
+        names: apps.len() > 1,
+        timestamps: wanted.timestamps,
+        begun: Vec::new(),
+        error: None,
+    };
+    let ended = || !pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
+    reader
+        .follow(ended, |record| printer.print(&record))
+        .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    match printer.error {
+        // Who reads no more wants no more.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Report::text(format!("cannot print the log: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A time: RFC 3339, or how long ago.
+fn since(text: &str) -> Result<SystemTime, Report> {
+    let ago = |text| {
+        let ago = duration(text).ok()?;
+        SystemTime::now().checked_sub(ago)
+    };
+    parse_stamp(text.as_bytes()).or_else(|| ago(text)).ok_or_else(|| {
+        Report::text(format!("invalid value `{}` of `--since`", text.escape_debug()))
+            .hint(Some("such as 90s, 5m, 2h, 1d, or 2026-11-23T20:08:36Z".into()))
+    })
+}
+
+/// Prints records, with what stands before each line.
+struct Printer {
+    names: bool,
+    timestamps: bool,
+    /// The lines that have begun and not ended: app and stream.
+    begun: Vec<(AppName, Stream)>,
+    error: Option<io::Error>,
+}
+
+impl Printer {
+    fn print(&mut self, record: &Record<'_>) -> ControlFlow<()> {
+        let printed = match record.stream {
+            Stream::Stdout => self.print_to(record, &mut io::stdout().lock()),
+            Stream::Stderr => self.print_to(record, &mut io::stderr().lock()),
+        };
+        match printed {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.error = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn print_to(&mut self, record: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
+        let begun = self
+            .begun
+            .iter()
+            .position(|(app, stream)| app == record.app && *stream == record.stream);
+        if begun.is_none() {
+            if self.timestamps {
+                write!(out, "{} ", stamp(record.time))?;
+            }
+            if self.names {
+                write!(out, "{} ", record.app)?;
+            }
+        }
+        record.write_content(out)?;
+        match (begun, record.kind) {
+            (None, isopod_runtime::logs::Kind::Piece) => self.begun.push((record.app.clone(), record.stream)),
+            (Some(at), kind) if kind != isopod_runtime::logs::Kind::Piece => drop(self.begun.swap_remove(at)),
+            _ => {}
+        }
+        out.flush()
+    }
+}

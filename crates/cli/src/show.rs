@@ -1,0 +1,286 @@
+//! `isopod list`, `status` and `inspect`: what is known of pods. Read from their directories; no supervisor is asked.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::files::AppStatus;
+use isopod_runtime::pods::state::{Phase, PodState};
+use isopod_runtime::pods::{PodEntry, Pods};
+use serde_json::{Value, json};
+
+use crate::args::Format;
+use crate::output::{self, Report};
+use crate::table::{age, table};
+
+/// The version of what is printed as JSON.
+const JSON_VERSION: u32 = 1;
+
+/// How often a pod is looked at that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The pods of the state directory.
+///
+/// # Errors
+/// A [`Report`] when they cannot be had.
+pub(crate) fn pods(settings: &Settings) -> Result<Pods, Report> {
+    Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))
+}
+
+/// The pod that `query` names.
+///
+/// # Errors
+/// A [`Report`] when it is none, or not one.
+pub(crate) fn find(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
+    pods.find(query).map_err(|e| Report::new(&e).hint(e.hint()))
+}
+
+/// Prints the pods.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn list(quiet: bool, format: Format, settings: &Settings) -> Result<ExitCode, Report> {
+    let found = pods(settings)?
+        .list()
+        .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let text = match format {
+        _ if quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
+        Format::Text => pods_table(&found),
+        Format::Json => {
+            let found: Vec<Value> = found.iter().map(summary).collect();
+            pretty(&json!({ "version": JSON_VERSION, "pods": found }))
+        }
+    };
+    output::data(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a pod and its apps, at once or when it has come so far.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn status(
+    query: &str,
+    until: Option<Until>,
+    format: Format,
+    settings: &Settings,
+) -> Result<ExitCode, Report> {
+    let pods = pods(settings)?;
+    let mut pod = find(&pods, query)?;
+    if let Some(until) = until {
+        if pod.state == PodState::Prepared {
+            return Err(Report::text(format!("pod `{}` was never started", pod.label()))
+                .hint(Some(format!("start it: `isopod start {}`", pod.label()))));
+        }
+        pod = wait(&pods, pod, until)?;
+    }
+    let text = match format {
+        Format::Text => pod_text(&pod),
+        Format::Json => {
+            let mut value = summary(&pod);
+            value["version"] = JSON_VERSION.into();
+            pretty(&value)
+        }
+    };
+    output::data(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// It has exited.
+    Exited,
+    /// Every app has been ready, or it has exited.
+    Ready,
+}
+
+/// Waits until a pod has come so far; as it was last when it was removed meanwhile.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn wait(pods: &Pods, mut pod: PodEntry, until: Until) -> Result<PodEntry, Report> {
+    loop {
+        let ready = pod
+            .status
+            .as_ref()
+            .is_some_and(|status| status.ready_ms.is_some());
+        let done = match until {
+            Until::Exited => !pod.state.is_live(),
+            Until::Ready => !pod.state.is_live() || ready,
+        };
+        if done {
+            return Ok(pod);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        match pods.entry(&pod.uuid) {
+            Some(seen) => pod = seen,
+            None => {
+                pod.state = PodState::Exited;
+                return Ok(pod);
+            }
+        }
+    }
+}
+
+/// Prints all that is known of a pod.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
+    let pod = find(&pods(settings)?, query)?;
+    let value = json!({
+        "version": JSON_VERSION,
+        "uuid": pod.uuid,
+        "state": pod.state.as_str(),
+        "directory": pod.path.display().to_string(),
+        "record": pod.record,
+        "status": pod.status,
+        "exitReason": exit_reason(&pod),
+    });
+    output::data(&pretty(&value));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// Why it does not run any more.
+fn exit_reason(pod: &PodEntry) -> Option<String> {
+    let status = pod.status.as_ref().filter(|_| pod.state == PodState::Exited)?;
+    Some(status.exit_reason())
+}
+
+/// Its exit status; 125 where nobody lived to write one.
+fn exit_status(pod: &PodEntry) -> Option<u8> {
+    let status = pod.status.as_ref().filter(|_| pod.state == PodState::Exited)?;
+    Some(match status.phase {
+        Phase::Exited => status.exit_status.unwrap_or(125),
+        _ => 125,
+    })
+}
+
+fn summary(pod: &PodEntry) -> Value {
+    let record = pod.record.as_ref();
+    let status = pod.status.as_ref();
+    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+    let apps: Vec<Value> = apps
+        .iter()
+        .enumerate()
+        .map(|(i, app)| {
+            let status = status.and_then(|status| status.apps.get(i));
+            json!({
+                "name": app.name,
+                "image": app.image,
+                "state": app_state(pod, status),
+                "ready": status.is_some_and(|status| status.ready),
+                "exitStatus": status.and_then(|status| status.exit_status),
+                "signal": status.and_then(|status| status.signal),
+                "restarts": status.map_or(0, |status| status.restarts),
+                "startedMs": status.and_then(|status| status.started_ms),
+                "endedMs": status.and_then(|status| status.ended_ms),
+                "error": status.and_then(|status| status.error.as_ref()),
+                "mounts": app.mounts,
+            })
+        })
+        .collect();
+    json!({
+        "uuid": pod.uuid,
+        "name": record.and_then(|record| record.name.as_ref()),
+        "state": pod.state.as_str(),
+        "createdMs": record.map(|record| record.created_ms),
+        "startedMs": status.map(|status| status.started_ms),
+        "readyMs": status.and_then(|status| status.ready_ms),
+        "endedMs": status.and_then(|status| status.ended_ms),
+        "exitStatus": exit_status(pod),
+        "exitReason": exit_reason(pod),
+        "apps": apps,
+    })
+}
+
+/// An app's state in words: what is known of the pod goes before what its supervisor wrote last.
+fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
+    use isopod_runtime::pods::files::AppState as A;
+    match status.map(|status| status.state) {
+        Some(A::Waiting | A::Running | A::Restarting) if !pod.state.is_live() => "lost",
+        Some(state) => state.as_str(),
+        None => "waiting",
+    }
+}
+
+fn pods_table(found: &[PodEntry]) -> String {
+    let row = |pod: &PodEntry| {
+        let record = pod.record.as_ref();
+        let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+        let apps: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        [
+            pod.uuid.chars().take(8).collect(),
+            record
+                .and_then(|r| r.name.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            state_text(pod),
+            record.map(|record| since(record.created_ms)).unwrap_or_default(),
+            apps.join(","),
+        ]
+    };
+    let rows: Vec<[String; 5]> = found.iter().map(row).collect();
+    table(["UUID", "NAME", "STATE", "AGE", "APPS"], &rows)
+}
+
+fn state_text(pod: &PodEntry) -> String {
+    match exit_status(pod) {
+        Some(status) => format!("{} ({status})", pod.state.as_str()),
+        None => pod.state.as_str().to_owned(),
+    }
+}
+
+fn since(ms: u64) -> String {
+    let then = UNIX_EPOCH + Duration::from_millis(ms);
+    // A clock that went back makes everything new.
+    age(SystemTime::now().duration_since(then).unwrap_or_default())
+}
+
+fn pod_text(pod: &PodEntry) -> String {
+    let mut text = format!("uuid    {}\n", pod.uuid);
+    if let Some(name) = pod.record.as_ref().and_then(|record| record.name.as_ref()) {
+        text += &format!("name    {name}\n");
+    }
+    text += &format!("state   {}\n", state_text(pod));
+    if let Some(reason) = exit_reason(pod) {
+        text += &format!("reason  {}\n", reason.replace('\n', "\n        "));
+    }
+    let Some(record) = &pod.record else { return text };
+    text += &format!("age     {}\n\n", since(record.created_ms));
+    let rows: Vec<[String; 5]> = record
+        .apps
+        .iter()
+        .enumerate()
+        .map(|(i, app)| {
+            let status = pod.status.as_ref().and_then(|status| status.apps.get(i));
+            let end = status.and_then(|status| status.exit_status);
+            let mounts: Vec<String> = app
+                .mounts
+                .iter()
+                .map(|mount| {
+                    let access = if mount.read_only { " (ro)" } else { "" };
+                    format!("{}:{}{access}", mount.volume, mount.target)
+                })
+                .collect();
+            [
+                app.name.to_string(),
+                app_state(pod, status).to_owned(),
+                end.map(|end| end.to_string()).unwrap_or_default(),
+                status.map_or(0, |status| status.restarts).to_string(),
+                mounts.join(", "),
+            ]
+        })
+        .collect();
+    text += &table(["APP", "STATE", "EXIT", "RESTARTS", "MOUNTS"], &rows);
+    let errors = pod.status.iter().flat_map(|status| &status.apps);
+    for app in errors.filter(|app| app.error.is_some()) {
+        text += &format!("\n{}: {}\n", app.name, app.error.as_deref().unwrap_or_default());
+    }
+    text
+}

@@ -1,0 +1,361 @@
+//! How other processes speak with a pod's supervisor: a socket in the pod's directory, which only its owner can enter.
+//!
+//! ```text
+//! client                                  supervisor
+//!   ── Request ──────────────────────────>
+//!   <───────────────────────── Answer ────      one of each on a connection
+//!   <══════ a stream of the agent's ═════>      behind a Request::Agent that was not refused
+//! ```
+//!
+//! The supervisor does not look at what goes through such a stream: it is between the client and the agent, and both
+//! bound what they read.
+//!
+//! Messages are those of [`isopod_protocol::codec`]: a length, then postcard. Both ends are the same user's and of one
+//! build; a client of another build is refused by its first byte.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
+use isopod_protocol::message::HostStream;
+use isopod_protocol::mux::MuxStream;
+use isopod_vm::agent::Agent;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+/// The socket's name in the pod's directory.
+pub const SOCKET: &str = "control.sock";
+
+/// Orders that wait for the supervisor; more wait in their connections.
+const QUEUE: usize = 16;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// 0: stop the pod.
+    Stop {
+        /// How long the apps have, in milliseconds; `None`: as long as the pod was started with.
+        grace_ms: Option<u64>,
+    },
+    /// 1: send a signal to the main process of one app or of all.
+    Signal {
+        /// The app's number; `None`: every app that runs.
+        app: Option<u16>,
+        /// The signal's number (signal(7)).
+        signal: u8,
+    },
+    /// 2: open a stream to the agent; from then on the connection is that stream.
+    Agent(HostStream),
+}
+
+/// What the supervisor answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// 0: it is done, or on its way.
+    Done,
+    /// 1: it cannot be done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a pod's supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("cannot reach the pod's supervisor at `{}`", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The question could not be sent.
+    #[error("cannot speak with the pod's supervisor")]
+    Write(#[source] WriteMessageError),
+    /// The answer could not be read.
+    #[error("cannot understand the pod's supervisor")]
+    Read(#[source] ReadMessageError),
+    /// It hung up.
+    #[error("the pod's supervisor ended before it answered")]
+    Ended,
+    /// It said no.
+    #[error("the pod's supervisor refuses: {0}")]
+    Refused(String),
+}
+
+/// Asks the supervisor of the pod at `dir`.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn ask(dir: &Path, request: &Request) -> Result<(), ControlError> {
+    converse(&mut connect(dir).await?, request).await
+}
+
+async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), ControlError> {
+    write_message(stream, request)
+        .await
+        .map_err(ControlError::Write)?;
+    match read_message(stream).await.map_err(ControlError::Read)? {
+        Some(Answer::Done) => Ok(()),
+        Some(Answer::Refused { reason }) => Err(ControlError::Refused(reason)),
+        None => Err(ControlError::Ended),
+    }
+}
+
+/// Opens a stream to the agent of the pod at `dir`.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlError> {
+    let mut stream = connect(dir).await?;
+    converse(&mut stream, &Request::Agent(header)).await?;
+    Ok(stream)
+}
+
+/// The process that supervises the pod at `dir`, as the kernel says (unix(7), `SO_PEERCRED`).
+///
+/// # Errors
+/// [`ControlError::Connect`].
+pub async fn supervisor(dir: &Path) -> Result<Option<i32>, ControlError> {
+    let stream = connect(dir).await?;
+    Ok(stream.peer_cred().ok().and_then(|peer| peer.pid()))
+}
+
+async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
+    let path = dir.join(SOCKET);
+    let failed = |source| ControlError::Connect {
+        path: path.clone(),
+        source,
+    };
+    // By way of a descriptor: the path may be longer than the 107 bytes that an address takes.
+    let handle = std::fs::File::open(dir).map_err(failed)?;
+    UnixStream::connect(through(&handle)).await.map_err(failed)
+}
+
+fn through(dir: &std::fs::File) -> PathBuf {
+    Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(SOCKET)
+}
+
+/// Something for the supervisor to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Stop {
+        grace: Option<Duration>,
+        done: Done,
+    },
+    Signal {
+        app: Option<usize>,
+        signal: u8,
+        done: Done,
+    },
+    /// Somebody wants to speak with the agent.
+    Agent(oneshot::Sender<Agent>),
+}
+
+/// Where the answer to an order goes.
+#[derive(Debug)]
+pub(crate) struct Done(oneshot::Sender<Result<(), String>>);
+
+impl Done {
+    /// Answers; the client may have gone.
+    pub(crate) fn answer(self, result: Result<(), String>) {
+        let _ = self.0.send(result);
+    }
+}
+
+/// The orders that come in; dropping this closes the socket.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    received: mpsc::Receiver<Order>,
+    listening: AbortHandle,
+}
+
+impl Orders {
+    /// The next one. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Option<Order> {
+        self.received.recv().await
+    }
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Listens in the pod's directory; a socket that an earlier supervisor left is replaced.
+pub(crate) fn listen(dir: &Path) -> io::Result<Orders> {
+    let handle = std::fs::File::open(dir)?;
+    let path = through(&handle);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let (orders, received) = mpsc::channel(QUEUE);
+    let listening = tokio::spawn(accept(listener, orders)).abort_handle();
+    Ok(Orders { received, listening })
+}
+
+async fn accept(listener: UnixListener, orders: mpsc::Sender<Order>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let orders = orders.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = serve(stream, orders).await {
+                        tracing::debug!("a client of the supervisor: {error}");
+                    }
+                });
+            }
+            // No descriptors left: later there may be.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<(), ControlError> {
+    let request = match read_message(&mut stream).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            let reason = "the request is none of this version of isopod's".to_owned();
+            let _ = write_message(&mut stream, &Answer::Refused { reason }).await;
+            return Err(ControlError::Read(error));
+        }
+    };
+    let (sender, done) = oneshot::channel();
+    let done_sender = Done(sender);
+    let order = match request {
+        Request::Stop { grace_ms } => Order::Stop {
+            grace: grace_ms.map(Duration::from_millis),
+            done: done_sender,
+        },
+        Request::Signal { app, signal } => Order::Signal {
+            app: app.map(usize::from),
+            signal,
+            done: done_sender,
+        },
+        Request::Agent(header) => return splice(stream, &header, &orders).await,
+    };
+    let answer = match orders.send(order).await {
+        Ok(()) => done.await.unwrap_or_else(|_| Err("the pod is ending".into())),
+        Err(_) => Err("the pod is ending".into()),
+    };
+    let answer = match answer {
+        Ok(()) => Answer::Done,
+        Err(reason) => Answer::Refused { reason },
+    };
+    write_message(&mut stream, &answer)
+        .await
+        .map_err(ControlError::Write)
+}
+
+/// Connects the client with the agent, until either has ended.
+async fn splice(
+    mut client: UnixStream,
+    header: &HostStream,
+    orders: &mpsc::Sender<Order>,
+) -> Result<(), ControlError> {
+    let opened = match header {
+        HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
+        _ => open_stream(header, orders).await,
+    };
+    let mut stream = match opened {
+        Ok(stream) => stream,
+        Err(reason) => {
+            let answer = Answer::Refused { reason };
+            return write_message(&mut client, &answer)
+                .await
+                .map_err(ControlError::Write);
+        }
+    };
+    write_message(&mut client, &Answer::Done)
+        .await
+        .map_err(ControlError::Write)?;
+    // Either side's end is the other's to see; there is nobody to tell more.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
+    Ok(())
+}
+
+async fn open_stream(header: &HostStream, orders: &mpsc::Sender<Order>) -> Result<MuxStream, String> {
+    let (sender, agent) = oneshot::channel();
+    let ending = || "the pod is ending".to_owned();
+    orders.send(Order::Agent(sender)).await.map_err(|_| ending())?;
+    let agent = agent.await.map_err(|_| ending())?;
+    agent.open(header).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn orders_arrive_and_are_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            ask(dir.path(), &Request::Stop { grace_ms: None }).await,
+            Err(ControlError::Connect { .. })
+        ));
+        // Twice: the second finds the first one's socket.
+        drop(listen(dir.path()).unwrap());
+        let mut orders = listen(dir.path()).unwrap();
+        let server = async {
+            match orders.next().await.unwrap() {
+                Order::Stop { grace, done } => {
+                    assert_eq!(grace, Some(Duration::from_millis(7)));
+                    done.answer(Ok(()));
+                }
+                other => panic!("{other:?}"),
+            }
+            match orders.next().await.unwrap() {
+                Order::Signal { app, signal, done } => {
+                    assert_eq!((app, signal), (Some(3), 9));
+                    done.answer(Err("no".into()));
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let client = async {
+            let stop = Request::Stop { grace_ms: Some(7) };
+            ask(dir.path(), &stop).await.unwrap();
+            let signal = Request::Signal {
+                app: Some(3),
+                signal: 9,
+            };
+            let error = ask(dir.path(), &signal).await.unwrap_err();
+            assert_eq!(error.to_string(), "the pod's supervisor refuses: no");
+            assert_eq!(
+                supervisor(dir.path()).await.unwrap(),
+                Some(rustix::process::getpid().as_raw_nonzero().get())
+            );
+        };
+        tokio::join!(server, client);
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_refused() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let _orders = listen(dir.path()).unwrap();
+        for nonsense in [
+            &b"\xff\xff\xff\xff"[..],
+            b"\x01\0\0\0\x63",
+            b"GET / HTTP/1.0\r\n\r\n",
+        ] {
+            let mut stream = connect(dir.path()).await.unwrap();
+            stream.write_all(nonsense).await.unwrap();
+            let answer: Option<Answer> = read_message(&mut stream).await.unwrap();
+            assert!(matches!(answer, Some(Answer::Refused { .. })), "{answer:?}");
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! The pods of a state directory. A pod is a directory; its state is where that is and who holds its lock.
+//!
+//! ```text
+//! STATE/pods/preparing/UUID/   being written; its writer holds the lock
+//! STATE/pods/prepared/UUID/    written, never started
+//! STATE/pods/started/UUID/     started: its supervisor holds the lock, or it has exited
+//! STATE/pods/garbage/UUID/     being removed
+//! STATE/pods/names/NAME        -> UUID; a link whose pod is gone names nobody
+//! STATE/pods/lock              held while a name is given
+//! ```
+//!
+//! The lock is flock(2) on the directory itself, so it comes along when the directory is renamed and is gone with the
+//! last process that holds it, however that ends. Every change of state is one rename by whoever holds the lock.
+//! [`state`] says which states there are, [`files`] what is in a directory besides [`isopod_plan::layout`]'s files.
+
+pub mod files;
+pub mod state;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use isopod_spec::PodName;
+
+use files::{PodRecord, RECORD, STATUS, Status};
+use state::{Lock, Place, PodState, Verb, observe};
+
+/// How long a lock is waited for that somebody holds: who only looks holds it for microseconds.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Why the directories of pods could not be worked with.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct PodsError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl PodsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
+            }
+            io::ErrorKind::PermissionDenied => Some("keep the state where you may write: `--dir DIR`".into()),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PodsError {
+    let path = path.to_owned();
+    move |source| PodsError { action, path, source }
+}
+
+/// Why no pod was found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The directories cannot be read.
+    #[error("cannot look for pods")]
+    Pods(#[from] PodsError),
+    /// There is none.
+    #[error("no such pod: `{0}`")]
+    None(String),
+    /// There are several.
+    #[error("`{query}` is the beginning of several pods: {}", found.join(", "))]
+    Several {
+        /// What was asked for.
+        query: String,
+        /// The UUIDs.
+        found: Vec<String>,
+    },
+}
+
+impl FindError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::None(_) => Some("`isopod list` shows the pods that there are".into()),
+            Self::Several { .. } => Some("give more of the UUID, or the pod's name".into()),
+        }
+    }
+}
+
+/// Why a pod could not be had for oneself.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Its directory cannot be used.
+    #[error("cannot use the pod's directory")]
+    Pods(#[from] PodsError),
+    /// Somebody else is at it.
+    #[error("pod `{0}` is being worked with by another process")]
+    Held(String),
+    /// It is gone.
+    #[error("pod `{0}` is gone")]
+    Gone(String),
+    /// Its state does not allow it.
+    #[error("cannot {verb} pod `{uuid}`: {reason}")]
+    State {
+        /// What was to be done.
+        verb: &'static str,
+        /// The pod.
+        uuid: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+/// The name of a pod is another's.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// The directories cannot be used.
+    #[error("cannot name the pod")]
+    Pods(#[from] PodsError),
+    /// Another pod has it.
+    #[error("the name `{name}` is pod `{uuid}`'s")]
+    Taken {
+        /// The name.
+        name: PodName,
+        /// Whose it is.
+        uuid: String,
+    },
+}
+
+impl NameError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::Taken { name, .. } => {
+                Some(format!("choose another, or remove that pod: `isopod rm {name}`"))
+            }
+        }
+    }
+}
+
+/// The pods of a state directory.
+#[derive(Clone, Debug)]
+pub struct Pods {
+    root: PathBuf,
+}
+
+/// A pod that was seen.
+#[derive(Clone, Debug)]
+pub struct PodEntry {
+    /// Its UUID.
+    pub uuid: String,
+    /// Its directory, when it was seen.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: PodState,
+    /// What was prepared; `None` while it is being prepared, and where it cannot be read.
+    pub record: Option<PodRecord>,
+    /// What became of it; `None` before it was started.
+    pub status: Option<Status>,
+}
+
+impl PodEntry {
+    /// Its name, or the beginning of its UUID.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let name = self.record.as_ref().and_then(|record| record.name.as_ref());
+        name.map_or_else(
+            || self.uuid[..self.uuid.len().min(8)].to_owned(),
+            ToString::to_string,
+        )
+    }
+}
+
+/// A pod whose lock is held: by this process, until this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    root: PathBuf,
+    dir: File,
+    path: PathBuf,
+    place: Place,
+    uuid: String,
+}
+
+impl Pods {
+    /// The pods of `state_dir`; makes what is missing.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn open(state_dir: &Path) -> Result<Self, PodsError> {
+        let root = state_dir.join("pods");
+        let places = Place::ALL.iter().map(|place| place.dir_name());
+        for name in places.chain(["names"]) {
+            let path = root.join(name);
+            private_dir(&path).map_err(failed("create", &path))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Where a pod is once it is started: its processes know this path.
+    #[must_use]
+    pub fn started_path(&self, uuid: &str) -> PathBuf {
+        self.path(Place::Started, uuid)
+    }
+
+    fn path(&self, place: Place, uuid: &str) -> PathBuf {
+        self.root.join(place.dir_name()).join(uuid)
+    }
+
+    /// Makes the directory of a new pod; nobody sees it before [`Claim::publish`].
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn create(&self) -> Result<Claim, PodsError> {
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let path = self.path(Place::Preparing, &uuid);
+        // Who looks for leftovers between the two steps must not find this: it holds this lock.
+        let _guard = self.guard()?;
+        private_dir(&path).map_err(failed("create", &path))?;
+        let dir = File::open(&path).and_then(|dir| dir.lock().map(|()| dir));
+        let dir = dir.map_err(|source| {
+            let _ = fs::remove_dir(&path);
+            failed("lock", &path)(source)
+        })?;
+        Ok(Claim {
+            root: self.root.clone(),
+            dir,
+            path,
+            place: Place::Preparing,
+            uuid,
+        })
+    }
+
+    fn guard(&self) -> Result<File, PodsError> {
+        let path = self.root.join("lock");
+        let file = File::create(&path).map_err(failed("create", &path))?;
+        file.lock().map_err(failed("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Every pod, the newest last; those that only wait for their removal are left out.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn list(&self) -> Result<Vec<PodEntry>, PodsError> {
+        let mut pods: Vec<PodEntry> = Vec::new();
+        for (place, uuid) in self.uuids()? {
+            // A pod that moved on while this looked was seen before.
+            if pods.iter().rev().take(64).any(|pod| pod.uuid == uuid) {
+                continue;
+            }
+            pods.extend(
+                self.look(place, &uuid)
+                    .filter(|pod| pod.state != PodState::Garbage),
+            );
+        }
+        pods.sort_by_cached_key(|pod| {
+            (
+                pod.record.as_ref().map_or(u64::MAX, |r| r.created_ms),
+                pod.uuid.clone(),
+            )
+        });
+        pods.dedup_by(|a, b| a.uuid == b.uuid);
+        Ok(pods)
+    }
+
+    fn uuids(&self) -> Result<Vec<(Place, String)>, PodsError> {
+        let mut found = Vec::new();
+        for place in Place::ALL {
+            let dir = self.root.join(place.dir_name());
+            let entries = fs::read_dir(&dir).map_err(failed("read", &dir))?;
+            let names = entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok());
+            found.extend(names.map(|name| (place, name)));
+        }
+        Ok(found)
+    }
+
+    /// What a pod at `place` looks like; `None` when it has gone meanwhile.
+    fn look(&self, place: Place, uuid: &str) -> Option<PodEntry> {
+        let path = self.path(place, uuid);
+        let dir = File::open(&path).ok()?;
+        let lock = match dir.try_lock_shared() {
+            Ok(()) => {
+                let _ = dir.unlock();
+                Lock::Free
+            }
+            Err(_) => Lock::Held,
+        };
+        // Read by way of the directory's handle, which stays the pod's when it moves.
+        let at = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        let status: Option<Status> = match place {
+            Place::Started => files::read(&at, STATUS).ok().flatten(),
+            _ => None,
+        };
+        let state = observe(place, lock, status.as_ref().map(|status| status.phase));
+        let record = match place {
+            Place::Prepared | Place::Started => files::read(&at, RECORD).ok().flatten(),
+            Place::Preparing | Place::Garbage => None,
+        };
+        Some(PodEntry {
+            uuid: uuid.to_owned(),
+            path,
+            state,
+            record,
+            status,
+        })
+    }
+
+    /// The one pod that `query` names: by its name, its UUID, or the beginning of it.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub fn find(&self, query: &str) -> Result<PodEntry, FindError> {
+        let none = || FindError::None(query.escape_debug().to_string());
+        if let Ok(name) = PodName::new(query)
+            && let Some(uuid) = self.named(&name)
+            && let Some(entry) = self.entry(&uuid)
+        {
+            return Ok(entry);
+        }
+        if query.is_empty() {
+            return Err(none());
+        }
+        let mut found: Vec<String> = self.uuids()?.into_iter().map(|(_, uuid)| uuid).collect();
+        found.retain(|uuid| uuid.starts_with(query));
+        found.sort();
+        found.dedup();
+        match &found[..] {
+            [] => Err(none()),
+            [uuid] => self.entry(uuid).ok_or_else(none),
+            _ => Err(FindError::Several {
+                query: query.escape_debug().to_string(),
+                found,
+            }),
+        }
+    }
+
+    /// The pod of this UUID; `None` when there is none, or only its removal is left.
+    #[must_use]
+    pub fn entry(&self, uuid: &str) -> Option<PodEntry> {
+        // Twice: it may move on from a place before that is looked at, once.
+        let look = || Place::ALL.into_iter().find_map(|place| self.look(place, uuid));
+        look().or_else(look).filter(|pod| pod.state != PodState::Garbage)
+    }
+
+    /// Whose name `name` is.
+    fn named(&self, name: &PodName) -> Option<String> {
+        let target = fs::read_link(self.root.join("names").join(name.as_str())).ok()?;
+        target.into_os_string().into_string().ok()
+    }
+
+    /// Gives a pod its name.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn name(&self, uuid: &str, name: &PodName) -> Result<(), NameError> {
+        let _guard = self.guard()?;
+        let link = self.root.join("names").join(name.as_str());
+        if let Some(owner) = self.named(name) {
+            let lives = Place::ALL[..3]
+                .iter()
+                .any(|place| self.path(*place, &owner).exists());
+            if lives {
+                let name = name.clone();
+                return Err(NameError::Taken { name, uuid: owner });
+            }
+            fs::remove_file(&link).map_err(failed("remove", &link))?;
+        }
+        symlink(uuid, &link).map_err(failed("create", &link))?;
+        Ok(())
+    }
+
+    /// Takes a pod's lock, to do `verb` with it.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn claim(&self, uuid: &str, verb: Verb) -> Result<Claim, ClaimError> {
+        let begun = Instant::now();
+        loop {
+            let Some((place, path)) = Place::ALL
+                .into_iter()
+                .map(|place| (place, self.path(place, uuid)))
+                .find(|(_, path)| path.exists())
+            else {
+                return Err(ClaimError::Gone(uuid.to_owned()));
+            };
+            let Ok(dir) = File::open(&path) else { continue };
+            match dir.try_lock() {
+                // The directory may have moved before it was locked.
+                Ok(()) if is_at(&dir, &path) => {
+                    let claim = Claim {
+                        root: self.root.clone(),
+                        dir,
+                        path,
+                        place,
+                        uuid: uuid.to_owned(),
+                    };
+                    return claim.check(verb);
+                }
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let state = self.look(place, uuid).map(|pod| pod.state);
+                    if begun.elapsed() > LOOK {
+                        let refusal = state.and_then(|state| state.refusal(verb));
+                        return Err(refusal.map_or_else(
+                            || ClaimError::Held(uuid.to_owned()),
+                            |reason| state_error(verb, uuid, reason),
+                        ));
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source).into()),
+            }
+        }
+    }
+
+    /// Removes what nobody will ever use: half-written pods, half-removed ones, and pods that were to be removed when
+    /// they ended and whose supervisor was killed before. Gives the UUIDs.
+    pub fn sweep(&self) -> Vec<String> {
+        let Ok(_guard) = self.guard() else {
+            return Vec::new();
+        };
+        let Ok(uuids) = self.uuids() else {
+            return Vec::new();
+        };
+        let mut removed = Vec::new();
+        for (place, uuid) in uuids {
+            let Some(pod) = self.look(place, &uuid) else {
+                continue;
+            };
+            let fleeting = pod.record.is_some_and(|r| r.keep == files::Keep::UntilEnded);
+            let leftover = match pod.state {
+                PodState::Garbage => true,
+                // Prepared and not locked: its process ended between two renames.
+                PodState::Prepared | PodState::Exited => fleeting,
+                _ => false,
+            };
+            if !leftover {
+                continue;
+            }
+            if let Ok(claim) = self.claim(&uuid, Verb::Remove)
+                && claim.remove().is_ok()
+            {
+                removed.push(uuid);
+            }
+        }
+        removed
+    }
+}
+
+fn state_error(verb: Verb, uuid: &str, reason: &'static str) -> ClaimError {
+    let verb = match verb {
+        Verb::Start => "start",
+        Verb::Speak => "speak to",
+        Verb::Remove => "remove",
+    };
+    ClaimError::State {
+        verb,
+        uuid: uuid.to_owned(),
+        reason,
+    }
+}
+
+impl Claim {
+    /// A claim that another process took and gave on: an open directory whose lock is held.
+    ///
+    /// # Errors
+    /// [`PodsError`] where that is not the pod's directory.
+    pub fn inherited(pods: &Pods, uuid: &str, dir: OwnedFd) -> Result<Self, PodsError> {
+        let (path, dir) = (pods.path(Place::Started, uuid), File::from(dir));
+        if !is_at(&dir, &path) {
+            return Err(failed("take over", &path)(io::ErrorKind::NotFound.into()));
+        }
+        Ok(Self {
+            root: pods.root.clone(),
+            dir,
+            path,
+            place: Place::Started,
+            uuid: uuid.to_owned(),
+        })
+    }
+
+    /// The lock, for another process to hold.
+    ///
+    /// # Errors
+    /// [`PodsError`] when there are no descriptors left.
+    pub fn handle(&self) -> Result<OwnedFd, PodsError> {
+        Ok(self.dir.try_clone().map_err(failed("share", &self.path))?.into())
+    }
+
+    fn check(self, verb: Verb) -> Result<Self, ClaimError> {
+        // With the lock in hand nobody else's word counts.
+        let state = observe(self.place, Lock::Free, None);
+        match state.refusal(verb) {
+            Some(reason) => Err(state_error(verb, &self.uuid, reason)),
+            None => Ok(self),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The pod's UUID.
+    #[must_use]
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// What was prepared.
+    ///
+    /// # Errors
+    /// [`PodsError`], also for a pod of another version of isopod.
+    pub fn record(&self) -> Result<PodRecord, PodsError> {
+        let path = self.path.join(RECORD);
+        let record: Option<PodRecord> = files::read(&self.path, RECORD).map_err(failed("read", &path))?;
+        record.ok_or_else(|| failed("read", &path)(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Makes a pod that was written one that can be started.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn publish(&mut self) -> Result<(), PodsError> {
+        self.go_to(Place::Prepared)
+    }
+
+    /// Makes it one that was started; the lock says that it runs.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn begin(&mut self) -> Result<(), PodsError> {
+        match self.place {
+            Place::Started => Ok(()),
+            _ => self.go_to(Place::Started),
+        }
+    }
+
+    fn go_to(&mut self, place: Place) -> Result<(), PodsError> {
+        let path = self.root.join(place.dir_name()).join(&self.uuid);
+        fs::rename(&self.path, &path).map_err(failed("rename", &self.path))?;
+        (self.place, self.path) = (place, path);
+        Ok(())
+    }
+
+    /// Removes the pod and its name.
+    ///
+    /// # Errors
+    /// [`PodsError`]; what is left is garbage, which [`Pods::sweep`] removes.
+    pub fn remove(mut self) -> Result<(), PodsError> {
+        let name = self.record().ok().and_then(|record| record.name);
+        if self.place != Place::Garbage {
+            self.go_to(Place::Garbage)?;
+        }
+        if let Some(name) = name {
+            let link = self.root.join("names").join(name.as_str());
+            if fs::read_link(&link).is_ok_and(|target| target.as_os_str() == self.uuid.as_str()) {
+                let _ = fs::remove_file(link);
+            }
+        }
+        // Nothing is mounted below it in this namespace, so this removes files of the pod's only.
+        fs::remove_dir_all(&self.path).map_err(failed("remove", &self.path))
+    }
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Whether `dir` is what `path` names.
+fn is_at(dir: &File, path: &Path) -> bool {
+    let same = |(a, b): (fs::Metadata, fs::Metadata)| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    dir.metadata()
+        .ok()
+        .zip(path.symlink_metadata().ok())
+        .is_some_and(same)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! The files of a pod's directory that outlive a process: versioned JSON, written beside and renamed into place.
+//!
+//! ```text
+//! pod.json      PodRecord  what was prepared; written once
+//! status.json   Status     what became of it; written by the supervisor at every change
+//! ```
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isopod_spec::{AppName, FailurePolicy, PodName, PortForward, Readiness, RestartPolicy};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::state::Phase;
+
+/// The version of [`PodRecord`] and [`Status`] that this build writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// A file of this name holds the record.
+pub(crate) const RECORD: &str = "pod.json";
+/// A file of this name holds the status.
+pub(crate) const STATUS: &str = "status.json";
+
+/// Records and statuses are smaller than this.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What was prepared: all that starting the pod needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PodRecord {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The pod's UUID.
+    pub uuid: String,
+    /// Its name, where it has one.
+    pub name: Option<PodName>,
+    /// When it was prepared, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// What becomes of its directory when it has ended.
+    pub keep: Keep,
+    /// The key of the guest image that it boots.
+    pub guest: String,
+    /// The host's ports that lead into it.
+    pub ports: Vec<PortForward>,
+    /// What one app's failure means for the others.
+    pub on_failure: FailurePolicy,
+    /// The apps, in the order of declaration.
+    pub apps: Vec<AppRecord>,
+    /// The stage that becomes QEMU ([`isopod_vm::stage::Stage`]'s arguments, the parent left out).
+    pub qemu: Vec<Word>,
+    /// The stage that becomes virtiofsd.
+    pub virtiofsd: Option<Vec<Word>>,
+    /// How long the apps have to stop.
+    pub stop_timeout_ms: u64,
+    /// How long the guest may take to come up.
+    pub boot_timeout_ms: u64,
+}
+
+/// What becomes of a pod's directory when the pod has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// It stays until somebody removes it.
+    UntilRemoved,
+    /// It is removed (`--rm`, and every pod that ran in the foreground).
+    UntilEnded,
+}
+
+/// An app of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AppRecord {
+    /// Its name.
+    pub name: AppName,
+    /// The ID of its image.
+    pub image: String,
+    /// The program.
+    pub executable: String,
+    /// Its arguments, the program's name first.
+    pub argv: Vec<String>,
+    /// What happens when it has ended.
+    pub restart: RestartPolicy,
+    /// When it counts as ready.
+    pub readiness: Readiness,
+    /// Its volumes.
+    pub mounts: Vec<MountRecord>,
+}
+
+/// A volume of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct MountRecord {
+    /// The volume.
+    pub volume: String,
+    /// Where the app sees it.
+    pub target: String,
+    /// Whether the app may not write to it.
+    pub read_only: bool,
+}
+
+/// What became of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Status {
+    /// [`VERSION`].
+    pub version: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// The host's boot that it runs in (random(4), `boot_id`).
+    pub boot_id: String,
+    /// When its start was asked for, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// When every app had been ready.
+    pub ready_ms: Option<u64>,
+    /// When it had ended.
+    pub ended_ms: Option<u64>,
+    /// The apps, in the order of declaration.
+    pub apps: Vec<AppStatus>,
+    /// The pod's exit status, once it has ended.
+    pub exit_status: Option<u8>,
+    /// Why it ended, in words.
+    pub reason: Option<String>,
+}
+
+/// What became of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AppStatus {
+    /// Its name.
+    pub name: AppName,
+    /// Where it is.
+    pub state: AppState,
+    /// The exit status as a shell shows it, once it has ended.
+    pub exit_status: Option<u8>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How often it was started anew.
+    pub restarts: u32,
+    /// When its program was started last, in milliseconds since 1970.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// Why it did not start.
+    pub error: Option<String>,
+}
+
+/// Where an app is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppState {
+    /// It has not started yet.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It has ended, and will be started anew.
+    Restarting,
+    /// It has ended.
+    Exited,
+    /// It never ran.
+    Failed,
+}
+
+impl AppState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AppState::Waiting => "waiting",
+            AppState::Running => "running",
+            AppState::Restarting => "restarting",
+            AppState::Exited => "exited",
+            AppState::Failed => "failed",
+        }
+    }
+}
+
+impl Status {
+    /// The status of a pod of these apps whose start was just asked for.
+    #[must_use]
+    pub fn starting(apps: impl Iterator<Item = AppName>) -> Self {
+        let app = |name| AppStatus {
+            name,
+            state: AppState::Waiting,
+            exit_status: None,
+            signal: None,
+            ready: false,
+            restarts: 0,
+            started_ms: None,
+            ended_ms: None,
+            error: None,
+        };
+        Self {
+            version: VERSION,
+            phase: Phase::Starting,
+            boot_id: boot_id(),
+            started_ms: now_ms(),
+            ready_ms: None,
+            ended_ms: None,
+            apps: apps.map(app).collect(),
+            exit_status: None,
+            reason: None,
+        }
+    }
+
+    /// Why a pod with this status does not run any more: its own reason, or what must have happened.
+    #[must_use]
+    pub fn exit_reason(&self) -> String {
+        match &self.reason {
+            Some(reason) => reason.clone(),
+            None if self.boot_id != boot_id() => "the host was restarted while it ran".into(),
+            None => "its supervisor was killed".into(),
+        }
+    }
+}
+
+/// A word of a command line: text where it is UTF-8, otherwise its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Word {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+impl From<&OsStr> for Word {
+    fn from(word: &OsStr) -> Self {
+        match word.to_str() {
+            Some(text) => Word::Text(text.to_owned()),
+            None => Word::Bytes(word.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl From<Word> for OsString {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Text(text) => text.into(),
+            Word::Bytes(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+/// The host's boot; empty where the kernel does not tell.
+pub(crate) fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether a file must be there after the host lost its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// It must.
+    Durable,
+    /// The pod would be removed then anyway.
+    Fleeting,
+}
+
+impl From<Keep> for Durability {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::UntilRemoved => Durability::Durable,
+            Keep::UntilEnded => Durability::Fleeting,
+        }
+    }
+}
+
+/// Writes `value` as the file `name` of `dir`: whole, or as it was before.
+pub(crate) fn write<T: Serialize>(
+    dir: &Path,
+    name: &str,
+    value: &T,
+    durability: Durability,
+) -> io::Result<()> {
+    let text = serde_json::to_vec(value).map_err(io::Error::other)?;
+    let temporary = dir.join(format!(".{name}.new"));
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(&text)?;
+    if durability == Durability::Durable {
+        file.sync_all()?;
+    }
+    fs::rename(&temporary, dir.join(name))?;
+    if durability == Durability::Durable {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Reads the file `name` of `dir`; `None` where there is none.
+pub(crate) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
+    use io::Read as _;
+    let file = match File::open(dir.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    let value = serde_json::from_slice(&text)?;
+    Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back() {
+        for bytes in [&b"plain"[..], b"\xff\0x", b""] {
+            let word = Word::from(OsStr::from_bytes(bytes));
+            let text = serde_json::to_string(&word).unwrap();
+            let back: Word = serde_json::from_str(&text).unwrap();
+            assert_eq!(OsString::from(back).as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn files_are_whole_or_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut status = Status::starting(std::iter::once(AppName::new("web").unwrap()));
+        for durability in [Durability::Durable, Durability::Fleeting] {
+            status.exit_status = Some(u8::from(durability == Durability::Durable));
+            write(dir.path(), STATUS, &status, durability).unwrap();
+            assert_eq!(
+                read::<Status>(dir.path(), STATUS).unwrap().as_ref(),
+                Some(&status)
+            );
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // A write that fails half-way leaves what was there.
+        fs::create_dir(dir.path().join(format!(".{STATUS}.new"))).unwrap();
+        let mut other = status.clone();
+        other.exit_status = None;
+        write(dir.path(), STATUS, &other, Durability::Durable).unwrap_err();
+        assert_eq!(read::<Status>(dir.path(), STATUS).unwrap(), Some(status));
+        assert_eq!(read::<Status>(dir.path(), "none").unwrap(), None);
+    }
+
+    #[test]
+    fn another_boot_is_a_reason() {
+        let mut status = Status::starting(std::iter::empty());
+        assert_eq!(status.exit_reason(), "its supervisor was killed");
+        status.boot_id = "0".into();
+        assert_eq!(status.exit_reason(), "the host was restarted while it ran");
+        status.reason = Some("all apps have ended".into());
+        assert_eq!(status.exit_reason(), "all apps have ended");
+    }
+}

@@ -1,0 +1,162 @@
+//! The states of a pod, as a pure function of where its directory is, who holds its lock, and what its supervisor last
+//! wrote. No file is touched here.
+//!
+//! ```text
+//!   prepare            start              all apps run         stop, or all have ended
+//! preparing ──> prepared ──> starting ──────> running ──────────────> stopping
+//!     │            │            │  ^             │                        │
+//!     │ killed     │ rm         │  │ start       │ supervisor ends or is killed
+//!     v            v            │  │             v                        │
+//!  garbage <───────┴────────────┼──┴────────── exited <──────────────────-┘
+//!     │                         └────────────────^
+//!     └─ removed by whoever finds it       rm, gc: exited ──> garbage
+//! ```
+//!
+//! Place and lock decide which of the columns a pod is in; the phase that the supervisor writes only tells starting,
+//! running and stopping apart. So a supervisor that is killed leaves an exited pod, whatever it wrote last.
+
+use serde::{Deserialize, Serialize};
+
+/// The directory below `pods` that a pod is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It is being written.
+    Preparing,
+    /// It was written and never started.
+    Prepared,
+    /// It was started.
+    Started,
+    /// It is being removed.
+    Garbage,
+}
+
+impl Place {
+    /// Every place, in the order in which a pod comes through them: who looks in this order misses no pod that moves
+    /// meanwhile.
+    pub const ALL: [Place; 4] = [Place::Preparing, Place::Prepared, Place::Started, Place::Garbage];
+
+    /// The directory's name.
+    #[must_use]
+    pub fn dir_name(self) -> &'static str {
+        match self {
+            Place::Preparing => "preparing",
+            Place::Prepared => "prepared",
+            Place::Started => "started",
+            Place::Garbage => "garbage",
+        }
+    }
+}
+
+/// Whether somebody holds a pod's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Somebody does.
+    Held,
+    /// Nobody does.
+    Free,
+}
+
+/// What a supervisor says of its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The machine is on its way.
+    Starting,
+    /// The agent has answered.
+    Running,
+    /// It was asked to stop, or every app has ended.
+    Stopping,
+    /// The machine is gone.
+    Exited,
+}
+
+/// A pod's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodState {
+    /// It is being written.
+    Preparing,
+    /// It can be started.
+    Prepared,
+    /// Its machine is on its way.
+    Starting,
+    /// It runs.
+    Running,
+    /// It is on its way down.
+    Stopping,
+    /// It has run; its logs and volumes on disk are there.
+    Exited,
+    /// Only its removal is left to do.
+    Garbage,
+}
+
+impl PodState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PodState::Preparing => "preparing",
+            PodState::Prepared => "prepared",
+            PodState::Starting => "starting",
+            PodState::Running => "running",
+            PodState::Stopping => "stopping",
+            PodState::Exited => "exited",
+            PodState::Garbage => "garbage",
+        }
+    }
+
+    /// Whether a supervisor is there to speak with.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, PodState::Starting | PodState::Running | PodState::Stopping)
+    }
+
+    /// Why `verb` is not for a pod in this state; `None` where it is.
+    #[must_use]
+    pub fn refusal(self, verb: Verb) -> Option<&'static str> {
+        use PodState as S;
+        match (verb, self) {
+            (Verb::Start, S::Prepared | S::Exited) => None,
+            (Verb::Start, S::Starting | S::Running) => Some("it runs already"),
+            (Verb::Start, S::Stopping) => Some("it is still stopping"),
+            (Verb::Speak, S::Starting | S::Running | S::Stopping) => None,
+            (Verb::Speak, S::Prepared) => Some("it was never started"),
+            (Verb::Speak, S::Exited) => Some("it does not run any more"),
+            (Verb::Remove, S::Prepared | S::Exited | S::Garbage) => None,
+            (Verb::Remove, S::Starting | S::Running | S::Stopping) => Some("it runs"),
+            (_, S::Preparing) => Some("it is still being prepared"),
+            (Verb::Start | Verb::Speak, S::Garbage) => Some("it is being removed"),
+        }
+    }
+}
+
+/// What is to be done with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start it, for the first time or once more.
+    Start,
+    /// Ask its supervisor something.
+    Speak,
+    /// Remove it.
+    Remove,
+}
+
+/// The state of a pod that was seen so.
+#[must_use]
+pub fn observe(place: Place, lock: Lock, phase: Option<Phase>) -> PodState {
+    match (place, lock) {
+        (Place::Preparing, Lock::Held) => PodState::Preparing,
+        (Place::Preparing, Lock::Free) | (Place::Garbage, _) => PodState::Garbage,
+        (Place::Prepared, _) => PodState::Prepared,
+        (Place::Started, Lock::Free) => PodState::Exited,
+        (Place::Started, Lock::Held) => match phase {
+            // A supervisor that has said its last word is about to let go of the lock.
+            Some(Phase::Stopping | Phase::Exited) => PodState::Stopping,
+            Some(Phase::Running) => PodState::Running,
+            Some(Phase::Starting) | None => PodState::Starting,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Directories of pods, with real locks.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::files::{Durability, Keep, VERSION};
+use super::*;
+
+fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
+    PodRecord {
+        version: VERSION,
+        uuid: uuid.into(),
+        name: name.map(|name| PodName::new(name).unwrap()),
+        created_ms: files::now_ms(),
+        keep,
+        guest: String::new(),
+        ports: Vec::new(),
+        on_failure: isopod_spec::FailurePolicy::Continue,
+        apps: Vec::new(),
+        qemu: Vec::new(),
+        virtiofsd: None,
+        stop_timeout_ms: 0,
+        boot_timeout_ms: 0,
+    }
+}
+
+fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
+    let mut claim = pods.create().unwrap();
+    let uuid = claim.uuid().to_owned();
+    files::write(
+        claim.path(),
+        RECORD,
+        &record(&uuid, name, keep),
+        Durability::Fleeting,
+    )
+    .unwrap();
+    if let Some(name) = name {
+        pods.name(&uuid, &PodName::new(name).unwrap()).unwrap();
+    }
+    claim.publish().unwrap();
+    uuid
+}
+
+fn fixture() -> (tempfile::TempDir, Pods) {
+    let dir = tempfile::tempdir().unwrap();
+    let pods = Pods::open(dir.path()).unwrap();
+    (dir, pods)
+}
+
+#[test]
+fn a_life() {
+    let (_dir, pods) = fixture();
+    let uuid = prepared(&pods, Some("web"), Keep::UntilRemoved);
+    let state = || pods.entry(&uuid).unwrap().state;
+    assert_eq!(state(), PodState::Prepared);
+    let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
+    assert_eq!(state(), PodState::Prepared);
+    claim.begin().unwrap();
+    assert_eq!(state(), PodState::Starting);
+    let mode = claim.path().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let error = pods.claim(&uuid, Verb::Start).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot start pod `{uuid}`: it runs already")
+    );
+    let error = pods.claim(&uuid, Verb::Remove).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot remove pod `{uuid}`: it runs"));
+    drop(claim);
+    assert_eq!(state(), PodState::Exited);
+    pods.claim(&uuid, Verb::Remove).unwrap().remove().unwrap();
+    assert!(pods.entry(&uuid).is_none());
+    assert!(pods.list().unwrap().is_empty());
+    assert!(matches!(pods.claim(&uuid, Verb::Start), Err(ClaimError::Gone(_))));
+}
+
+#[test]
+fn pods_are_found_by_name_and_prefix() {
+    let (_dir, pods) = fixture();
+    let web = prepared(&pods, Some("web"), Keep::UntilRemoved);
+    let other = prepared(&pods, None, Keep::UntilRemoved);
+    assert_eq!(pods.find("web").unwrap().uuid, web);
+    assert_eq!(pods.find(&other).unwrap().uuid, other);
+    let common = web.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    assert_eq!(pods.find(&web[..=common]).unwrap().uuid, web);
+    if common > 0 {
+        assert!(matches!(
+            pods.find(&web[..common]),
+            Err(FindError::Several { .. })
+        ));
+    }
+    for query in ["", "nobody", "../started", "\n"] {
+        assert!(matches!(pods.find(query), Err(FindError::None(_))), "{query:?}");
+    }
+    let taken = pods.name(&other, &PodName::new("web").unwrap()).unwrap_err();
+    assert_eq!(taken.to_string(), format!("the name `web` is pod `{web}`'s"));
+    // A pod's name is free when the pod is gone, in whatever way it went.
+    fs::remove_dir_all(pods.path(Place::Prepared, &web)).unwrap();
+    pods.name(&other, &PodName::new("web").unwrap()).unwrap();
+    assert_eq!(pods.find("web").unwrap().uuid, other);
+}
+
+#[test]
+fn leftovers_are_swept_and_nothing_else() {
+    let (_dir, pods) = fixture();
+    let kept = prepared(&pods, None, Keep::UntilRemoved);
+    let exited = prepared(&pods, None, Keep::UntilRemoved);
+    pods.claim(&exited, Verb::Start).unwrap().begin().unwrap();
+    let foreground = prepared(&pods, Some("fg"), Keep::UntilEnded);
+    let mut running = pods.claim(&foreground, Verb::Start).unwrap();
+    running.begin().unwrap();
+    let half = pods.create().unwrap();
+    assert!(pods.sweep().is_empty());
+    drop((running, half));
+    assert_eq!(pods.sweep().len(), 2);
+    let left: Vec<String> = pods.list().unwrap().into_iter().map(|pod| pod.uuid).collect();
+    assert_eq!(left.len(), 2);
+    assert!(left.contains(&kept) && left.contains(&exited));
+    assert!(matches!(pods.find("fg"), Err(FindError::None(_))));
+}
+
+#[test]
+fn one_of_many_starters_wins() {
+    let (_dir, pods) = fixture();
+    let uuid = prepared(&pods, None, Keep::UntilRemoved);
+    let start = || {
+        let mut claim = pods.claim(&uuid, Verb::Start).ok()?;
+        claim.begin().ok()?;
+        Some(claim)
+    };
+    let claims: Vec<Claim> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+        let looks = scope.spawn(|| (0..200).for_each(|_| drop(pods.list())));
+        looks.join().unwrap();
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(claims.len(), 1);
+    assert_eq!(pods.entry(&uuid).unwrap().state, PodState::Starting);
+}

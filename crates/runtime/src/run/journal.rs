@@ -1,0 +1,198 @@
+//! What a supervisor writes down of its pod: `status.json`, at every change.
+
+use std::path::PathBuf;
+
+use isopod_vm::agent::{ExitStatus, FailureCause};
+
+use super::{AppEnd, AppFailure, Outcome, RunError, Told};
+use crate::pods::Claim;
+use crate::pods::files::{self, AppState, AppStatus, Durability, PodRecord, STATUS, Status, now_ms};
+use crate::pods::state::Phase;
+
+/// The status of a pod, on disk as it is here.
+pub(super) struct Journal {
+    dir: PathBuf,
+    durability: Durability,
+    status: Status,
+    failures: Vec<AppFailure>,
+    /// Why it stops, where that is not because all apps have ended.
+    why: Option<&'static str>,
+    /// Whether the last write failed, of which one message is enough.
+    silent: bool,
+    pub(super) told: Option<Told>,
+}
+
+impl Journal {
+    /// Writes that the pod is starting.
+    pub(super) fn begin(claim: &Claim, record: &PodRecord) -> Self {
+        let apps = record.apps.iter().map(|app| app.name.clone());
+        let mut journal = Self {
+            dir: claim.path().to_owned(),
+            durability: record.keep.into(),
+            status: Status::starting(apps),
+            failures: Vec::new(),
+            why: None,
+            silent: false,
+            told: None,
+        };
+        journal.write();
+        journal
+    }
+
+    fn write(&mut self) {
+        match files::write(&self.dir, STATUS, &self.status, self.durability) {
+            Ok(()) => self.silent = false,
+            // The pod runs on: what it does matters more than what is written of it.
+            Err(error) if !self.silent => {
+                self.silent = true;
+                tracing::warn!("cannot write what becomes of the pod: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn running(&mut self) {
+        self.status.phase = Phase::Running;
+        self.write();
+    }
+
+    /// Whether this is the first time that it stops.
+    pub(super) fn stopping_because(&mut self, why: &'static str) -> bool {
+        let first = self.why.is_none();
+        self.why.get_or_insert(why);
+        self.stopping();
+        first
+    }
+
+    pub(super) fn stopping(&mut self) {
+        if self.status.phase != Phase::Stopping {
+            self.status.phase = Phase::Stopping;
+            self.write();
+        }
+    }
+
+    fn app(&mut self, app: usize, change: impl FnOnce(&mut AppStatus)) {
+        if let Some(app) = self.status.apps.get_mut(app) {
+            change(app);
+        }
+        self.write();
+        let waiting = |app: &AppStatus| app.state == AppState::Waiting;
+        if !self.status.apps.iter().any(waiting)
+            && let Some(told) = self.told.take()
+        {
+            told(&self.failures);
+        }
+    }
+
+    /// An app is ready, and perhaps every one has been.
+    pub(super) fn app_ready(&mut self, app: usize, all: bool) {
+        if all {
+            self.status.ready_ms.get_or_insert_with(now_ms);
+        }
+        self.app(app, |app| app.ready = true);
+    }
+
+    pub(super) fn app_unready(&mut self, app: usize) {
+        self.app(app, |app| app.ready = false);
+    }
+
+    pub(super) fn app_started(&mut self, app: usize) {
+        self.app(app, |app| {
+            app.state = AppState::Running;
+            app.started_ms = Some(now_ms());
+        });
+    }
+
+    pub(super) fn app_failed(&mut self, app: usize, cause: &FailureCause) {
+        if let Some(status) = self.status.apps.get(app) {
+            self.failures.push(AppFailure {
+                app: status.name.clone(),
+                cause: cause.clone(),
+            });
+        }
+        let error = describe(cause);
+        self.app(app, |app| {
+            app.state = AppState::Failed;
+            app.exit_status = Some(125);
+            app.ended_ms = Some(now_ms());
+            app.error = Some(error);
+        });
+    }
+
+    pub(super) fn app_restarting(&mut self, app: usize, status: ExitStatus, count: u32) {
+        self.ended(app, AppState::Restarting, status);
+        self.app(app, |app| app.restarts = count);
+    }
+
+    pub(super) fn app_exited(&mut self, app: usize, status: ExitStatus) {
+        self.ended(app, AppState::Exited, status);
+    }
+
+    fn ended(&mut self, app: usize, state: AppState, status: ExitStatus) {
+        self.app(app, |app| {
+            app.state = state;
+            app.ready = false;
+            app.exit_status = Some(AppEnd::Exited(status).exit_status());
+            app.signal = match status {
+                ExitStatus::Code(_) => None,
+                ExitStatus::Signal { signal, .. } => Some(signal),
+            };
+            app.ended_ms = Some(now_ms());
+        });
+    }
+
+    /// Writes the last word.
+    pub(super) fn end(&mut self, result: &Result<Outcome, RunError>) {
+        self.status.phase = Phase::Exited;
+        self.status.ended_ms = Some(now_ms());
+        let (exit_status, reason) = match result {
+            Ok(outcome) => {
+                let why = self.why.unwrap_or("all apps have ended");
+                (outcome.exit_status(), why.to_owned())
+            }
+            Err(error) => (125, chain(error)),
+        };
+        self.status.exit_status = Some(exit_status);
+        self.status.reason = Some(reason);
+        self.write();
+    }
+}
+
+/// Why an app could not be started, in a line.
+fn describe(cause: &FailureCause) -> String {
+    match cause {
+        FailureCause::Mount {
+            unit,
+            volume: Some(volume),
+            result,
+            ..
+        } => {
+            format!("volume `{volume}` was not mounted (`{unit}`): {result}")
+        }
+        FailureCause::Mount {
+            unit,
+            volume: None,
+            result,
+            ..
+        } => {
+            format!("a part of its root filesystem was not mounted (`{unit}`): {result}")
+        }
+        FailureCause::Dependency { unit, result, .. } => {
+            format!("`{unit}`, which it needs, failed: {result}")
+        }
+        FailureCause::Unit { unit, result, .. } => {
+            format!("`{unit}` failed before its program ran: {result}")
+        }
+    }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
