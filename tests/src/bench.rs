@@ -191,6 +191,18 @@ impl Bench {
         self.pod().other(words.into_iter().map(Into::into).collect())
     }
 
+    /// Runs another subcommand of `isopod` with that standard input.
+    #[must_use]
+    pub fn isopod_with_input<I: IntoIterator<Item: Into<OsString>>>(
+        &self,
+        words: I,
+        input: Vec<u8>,
+    ) -> Output {
+        let pod = self.pod().stdin(input);
+        pod.start_other(words.into_iter().map(Into::into).collect())
+            .wait()
+    }
+
     /// Starts another subcommand of `isopod`.
     #[must_use]
     pub fn isopod_start<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Running {

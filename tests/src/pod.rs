@@ -212,7 +212,7 @@ impl<'a> Pod<'a> {
     pub(crate) fn start_other(&self, words: Vec<OsString>) -> Running {
         let mut command = self.process(words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::new(&mut command, None, self.deadline)
+        Running::new(&mut command, self.stdin.clone(), self.deadline)
     }
 
     fn command(&self, subcommand: &str, flags: &[&str]) -> Command {

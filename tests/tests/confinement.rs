@@ -109,7 +109,7 @@ fn confined(bench: &Bench) {
     // A neighbour that is not to be seen.
     let neighbour = bench
         .state()
-        .join("pods")
+        .join("pods/started")
         .join("00000000-0000-0000-0000-000000000000");
     fs::create_dir_all(&neighbour).expect("a neighbour");
     let dir = pods(bench)

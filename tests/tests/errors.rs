@@ -221,8 +221,8 @@ fn command_lines_that_make_no_sense() {
     };
     refused(bench.pod(), "error: there is no image");
     refused(
-        bench.pod().flags(["--name", "x"]).app(&image),
-        "error: `--name` belongs to an app and stands before its image",
+        bench.pod().flags(["--user", "0"]).app(&image),
+        "error: `--user` belongs to an app and stands before its image",
     );
     refused(
         bench.pod().app(&image).with(["--memory", "1g"]),

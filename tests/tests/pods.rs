@@ -166,6 +166,7 @@ fn a_prepared_pod_is_started_once_and_again() {
         Some("state   running")
     );
 
+    eventually("it is logged", || text(&bench, "logs p") == "started\n");
     // The supervisor of a pod is killed: all of it is gone, and the list says so.
     kill(bench.process("isopod"), Signal::KILL);
     eventually("no process is left", || bench.processes().is_empty());
@@ -179,7 +180,9 @@ fn a_prepared_pod_is_started_once_and_again() {
 
     text(&bench, "start p");
     assert_eq!(status(&bench, "p")["state"], "running");
-    assert_eq!(text(&bench, "logs p"), "started\nstarted\n");
+    eventually("both lives are logged", || {
+        text(&bench, "logs p") == "started\nstarted\n"
+    });
     // QEMU is killed: the pod has failed, with its reason.
     kill(bench.process(QEMU), Signal::KILL);
     let out = text(&bench, "status --wait p");

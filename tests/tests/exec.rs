@@ -1,0 +1,135 @@
+//! `isopod exec` and `stats` in a running pod.
+
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use isopod_tests::faults::eventually;
+use isopod_tests::{Bench, Output};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn exec(bench: &Bench, flags: &[&str], script: &str) -> Output {
+    let command = ["p", "a", "--", "sh", "-c", script];
+    let words = ["exec"].iter().chain(flags).chain(&command);
+    bench.isopod_command(words.map(OsString::from))
+}
+
+/// One boot for all of it.
+#[test]
+fn commands_run_in_a_running_app() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let pod = bench.pod().flags(["-d", "--name", "p"]).app(&image);
+    let pod = pod
+        .with(["--name", "a", "-e", "A=of the app"])
+        .sh("exec sleep 1000");
+    let pod = pod.app(&image).with(["--name", "b"]).sh("exec sleep 1000");
+    let _ = pod.start().wait().expect(0);
+
+    let out = exec(&bench, &["-e", "B=given"], "echo $A, $B; echo err >&2; exit 7").expect(7);
+    assert_eq!((out.text(), &*out.stderr), ("of the app, given\n", "err\n"));
+    assert_eq!(
+        exec(&bench, &["-u", "7:8", "-w", "/tmp"], "id -u; id -g; pwd")
+            .expect(0)
+            .text(),
+        "7\n8\n/tmp\n"
+    );
+    assert_eq!(exec(&bench, &[], "kill -9 $$").status, 137);
+    let missing = bench.isopod_command(["exec", "p", "a", "--", "/no/such"]);
+    assert!(
+        missing.status == 127 && missing.stderr.starts_with("error: cannot execute `/no/such`"),
+        "{missing:?}"
+    );
+    let several = bench.isopod_command(["exec", "p", "--", "true"]);
+    assert!(
+        several
+            .stderr
+            .starts_with("error: pod `p` has several apps\nhint: name one"),
+        "{several:?}"
+    );
+    let nobody = bench.isopod_command(["exec", "nobody", "--", "true"]);
+    assert!(nobody.stderr.starts_with("error: no such pod"), "{nobody:?}");
+
+    // More input than any window holds, and its end.
+    let input: Vec<u8> = (0..1_000_000_u32).flat_map(|i| [b'a' + (i % 26) as u8]).collect();
+    let words = ["exec", "-i", "p", "a", "--", "cat"].map(OsString::from);
+    let out = bench.isopod_with_input(words, input.clone()).expect(0);
+    assert!(
+        out.text().as_bytes() == input,
+        "{} bytes came back",
+        out.text().len()
+    );
+
+    // Whoever is gone takes the command along.
+    let mut running = bench.isopod_start(["exec", "p", "a", "--", "sh", "-c", "echo begun; exec sleep 4321"]);
+    running.wait_for("begun\n");
+    running.signal(Signal::KILL);
+    let _ = running.wait();
+    eventually("the command is gone", || {
+        !exec(&bench, &[], "ps").expect(0).text().contains("4321")
+    });
+    // A signal is the command's.
+    let mut running = bench.isopod_start([
+        "exec",
+        "p",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "trap 'exit 9' TERM; echo begun; while :; do sleep 0.1; done",
+    ]);
+    running.wait_for("begun\n");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().status, 9);
+
+    let many: Vec<_> = (0..20)
+        .map(|i| {
+            bench.isopod_start([
+                "exec".to_owned(),
+                "p".into(),
+                "a".into(),
+                "--".into(),
+                "echo".into(),
+                i.to_string(),
+            ])
+        })
+        .collect();
+    for (i, running) in many.into_iter().enumerate() {
+        assert_eq!(running.wait().expect(0).text(), format!("{i}\n"));
+    }
+
+    let out = bench.isopod_command(["stats", "--format", "json", "p"]).expect(0);
+    let stats: Value = serde_json::from_str(out.text()).unwrap();
+    assert_eq!(
+        (&stats["apps"][0]["name"], &stats["apps"][1]["name"]),
+        (&"a".into(), &"b".into())
+    );
+    assert_eq!(stats["apps"][1]["processes"], 1);
+    assert!(
+        stats["apps"][0]["memoryBytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 0),
+        "{stats}"
+    );
+    assert!(
+        stats["memoryTotalBytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 100 << 20),
+        "{stats}"
+    );
+
+    let begun = std::time::Instant::now();
+    let _ = bench.isopod_command(["stop", "-t", "1", "p"]).expect(0);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let stopped = exec(&bench, &[], "true");
+    assert!(
+        stopped
+            .stderr
+            .starts_with("error: pod `p`: it does not run any more"),
+        "{stopped:?}"
+    );
+    let _ = bench.isopod_command(["rm", "p"]).expect(0);
+    bench.assert_nothing_left();
+}
