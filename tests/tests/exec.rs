@@ -1,7 +1,5 @@
 //! `isopod exec` and `stats` in a running pod.
 
-#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
-
 use std::ffi::OsString;
 use std::time::Duration;
 
