@@ -98,7 +98,6 @@ pub(super) fn root() -> Command {
     let root = Command::new("isopod")
         .bin_name("isopod")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Runs pods of container images, each pod in a virtual machine of its own")
         .term_width(HELP_WIDTH)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -107,7 +106,9 @@ pub(super) fn root() -> Command {
         .subcommand(run().args(run_flags()).args(pod_flags()).arg(words()))
         .subcommand(prepare().args(pod_flags()).arg(words()))
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
-    super::life::augment(root).subcommand(image())
+    super::life::augment(root)
+        .subcommand(image())
+        .about("Runs pods of container images, each pod in a virtual machine of its own")
 }
 
 /// The help of `run` or `plan`: the pod's flags, the app's flags and examples.

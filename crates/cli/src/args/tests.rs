@@ -605,3 +605,49 @@ fn a_network_that_cannot_be() {
     assert!(usage("run --net bridge oci:a").contains("bridge"));
     assert!(usage("run --pod-manifest pod.json -p 80:80").contains("--publish"));
 }
+
+#[test]
+fn commands_on_pods_that_are_there() {
+    let life = |line: &str| match parse_line(line)
+        .unwrap_or_else(|error| panic!("{line}: {error:?}"))
+        .command
+    {
+        Command::Life(command) => command,
+        other => panic!("{line}: {other:?}"),
+    };
+    let LifeCommand::Exec {
+        pod,
+        app,
+        tty,
+        env,
+        command,
+        ..
+    } = life("exec -it -e A=b=c web a -- sh -c true")
+    else {
+        panic!()
+    };
+    assert_eq!((&*pod, app.unwrap().as_str(), tty), ("web", "a", true));
+    assert_eq!(env, [("A".to_owned(), "b=c".to_owned())]);
+    assert_eq!(command, ["sh", "-c", "true"]);
+    assert!(matches!(
+        life("kill -s usr1 web"),
+        LifeCommand::Kill { signal: 10, .. }
+    ));
+    assert!(matches!(
+        life("gc --grace 2h"),
+        LifeCommand::Gc { grace } if grace == Duration::from_secs(7200)
+    ));
+    assert_eq!(life("ps -q"), life("list -q"));
+    for (line, words) in [
+        ("kill -s NONE web", "no such signal"),
+        ("exec web", "required"),
+        ("exec -e A web -- true", "it is not NAME=VALUE"),
+        ("stop --force --time 3 web", "cannot be used with"),
+        ("rm", "required"),
+    ] {
+        assert!(usage(line).contains(words), "{line}: {}", usage(line));
+    }
+    let text = help("--help");
+    assert!(text.starts_with("Runs pods of container images"), "{text}");
+    assert!(!text.contains("internal"), "{text}");
+}
