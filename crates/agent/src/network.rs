@@ -1,8 +1,8 @@
 //! The guest's one interface: its address, and the route to everything else. Nothing is negotiated: QEMU's user mode gives
 //! every guest the same addresses, and the planner wrote them down. The loopback interface is systemd's to bring up.
 //!
-//! This is process 1's work, before systemd: 0.2 ms for what a DHCP client and a unit for it would take tenths of a
-//! second. [`failure`] tells a later process what came of it.
+//! This is process 1's work, before systemd, a few messages to the kernel: no DHCP client, and no unit to run one.
+//! [`failure`] tells a later process what came of it.
 
 use std::io;
 use std::path::Path;
