@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,9 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
     };
     claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
     let log = claim.path().join(LOG);
-    let log = File::create(&log).map_err(|e| failed("create its log", &e))?;
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let log = options.open(&log).map_err(|e| failed("create its log", &e))?;
     let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
     let spawned = Command::new(&settings.isopod)
         .arg("--dir")

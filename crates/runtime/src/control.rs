@@ -355,7 +355,8 @@ mod tests {
             stream.write_all(nonsense).await.unwrap();
             let answer: Option<Answer> = read_message(&mut stream).await.unwrap();
             assert!(matches!(answer, Some(Answer::Refused { .. })), "{answer:?}");
-            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+            // What it did not read of the request makes the end a reset.
+            assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
         }
     }
 }
