@@ -522,7 +522,13 @@ impl Claim {
     pub fn record(&self) -> Result<PodRecord, PodsError> {
         let path = self.path.join(RECORD);
         let record: Option<PodRecord> = files::read(&self.path, RECORD).map_err(failed("read", &path))?;
-        record.ok_or_else(|| failed("read", &path)(io::ErrorKind::NotFound.into()))
+        match record {
+            Some(record) if record.version == files::VERSION => Ok(record),
+            Some(_) => Err(failed("read", &path)(io::Error::other(
+                "another version of isopod prepared the pod; remove it and prepare it again",
+            ))),
+            None => Err(failed("read", &path)(io::ErrorKind::NotFound.into())),
+        }
     }
 
     /// Makes a pod that was written one that can be started.

@@ -21,10 +21,7 @@ pub mod pod_name;
 pub mod reference;
 pub mod words;
 
-pub use life::{
-    Dependency, DependencyCondition, FailurePolicy, Handlers, Probe, ProbeAction, Probes, Readiness,
-    RestartPolicy,
-};
+pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy};
 pub use name::{AppName, InvalidName, VolumeName};
 pub use network::{Network, PortForward, PortProtocol};
 pub use pod::*;

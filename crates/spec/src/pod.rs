@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::life::{Dependency, FailurePolicy, Handlers, Probes, Readiness, RestartPolicy};
+use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
 use crate::network::Network;
 use crate::{AppName, ImageReference, PodName, VolumeName};
 
@@ -78,10 +78,6 @@ pub struct App {
     pub readiness: Readiness,
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
-    /// What runs beside it.
-    pub handlers: Handlers,
-    /// How its health is found out.
-    pub probes: Probes,
 }
 
 impl App {
@@ -98,8 +94,6 @@ impl App {
             restart: RestartPolicy::default(),
             readiness: Readiness::default(),
             depends_on: Vec::new(),
-            handlers: Handlers::default(),
-            probes: Probes::default(),
         }
     }
 }

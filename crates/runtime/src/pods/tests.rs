@@ -119,6 +119,18 @@ fn leftovers_are_swept_and_nothing_else() {
 }
 
 #[test]
+fn a_pod_of_another_version_is_refused() {
+    let (_dir, pods) = fixture();
+    let claim = pods.create().unwrap();
+    let mut other = record(claim.uuid(), None, Keep::UntilRemoved);
+    files::write(claim.path(), RECORD, &other, Durability::Fleeting).unwrap();
+    assert_eq!(claim.record().unwrap(), other);
+    other.version += 1;
+    files::write(claim.path(), RECORD, &other, Durability::Fleeting).unwrap();
+    assert!(claim.record().is_err());
+}
+
+#[test]
 fn one_of_many_starters_wins() {
     let (_dir, pods) = fixture();
     let uuid = prepared(&pods, None, Keep::UntilRemoved);
