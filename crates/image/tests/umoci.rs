@@ -497,6 +497,57 @@ fn a_tree_of_this_machine_is_kept_as_it_is() {
     compare(&image, &facts(&bundle), dir.path());
 }
 
+#[test]
+fn sparse_files_are_what_umoci_unpacks_and_sparse_in_the_store() {
+    if !is_root("sparse_files_are_what_umoci_unpacks_and_sparse_in_the_store") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    for (name, size, parts) in [
+        ("disk.img", 64 << 20, &[(0u64, "boot"), (40 << 20, "data")][..]),
+        ("tail", (1 << 20) + 7, &[(1 << 20, "the end")][..]),
+        ("nothing", 3 << 20, &[]),
+    ] {
+        let file = fs::File::create(tree.join(name)).unwrap();
+        file.set_len(size).unwrap();
+        for (offset, text) in parts {
+            std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), *offset).unwrap();
+        }
+    }
+    let layer = |format: &[&str]| {
+        let tar = Command::new("tar")
+            .args(["--sparse", "--hole-detection=raw", "--mtime=@1", "-C"])
+            .arg(&tree)
+            .args(format)
+            .args(["-c", "."])
+            .output()
+            .expect("this test needs `tar`");
+        assert!(tar.status.success() && tar.stdout.len() < 1 << 20);
+        tar.stdout
+    };
+    // umoci knows no sparse files of the GNU format.
+    for format in [
+        &["--format=pax", "--sparse-version=0.1"][..],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        let work = tempfile::tempdir_in(dir.path()).unwrap();
+        let layout = make::Layout::new(&work.path().join("oci"));
+        layout.index(&[make::named(layout.image(&[layer(format)], |_| {}), "v1")]);
+        let bundle = work.path().join("bundle");
+        let name = format!("{}:v1", layout.dir.display());
+        run("umoci", &["unpack", "--image", &name, bundle.to_str().unwrap()]);
+        let store = Store::open(&work.path().join("store")).unwrap();
+        let image = store.import(&layout.reference(None));
+        let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        compare(&image, &facts(&bundle.join("rootfs")), work.path());
+        let meta = fs::metadata(&image.rootfs).unwrap();
+        assert!(meta.len() > 64 << 20);
+        assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+    }
+}
+
 /// An entry of a random layer: type, path, and the target of a link.
 type RandomEntry = (u8, String, String);
 

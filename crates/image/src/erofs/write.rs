@@ -97,12 +97,18 @@ impl Writer {
             block_number(self.next_block + blocks).map_err(CopyError::Write)?;
         }
         let in_blocks = size.min(blocks * BLOCK);
-        copy(data, &mut self.out, in_blocks, &mut self.buffer)?;
+        copy(data, &mut self.out, in_blocks, &mut self.buffer, write_sparsely)?;
         let padding = (blocks * BLOCK - in_blocks) as usize;
         self.out
             .write_all(&[0; BLOCK as usize][..padding])
             .map_err(CopyError::Write)?;
-        copy(data, &mut self.tails, size - in_blocks, &mut self.buffer)?;
+        copy(
+            data,
+            &mut self.tails,
+            size - in_blocks,
+            &mut self.buffer,
+            write_all,
+        )?;
         self.next_block += blocks;
         self.tails_bytes += size - in_blocks;
         Ok(content)
@@ -112,6 +118,8 @@ impl Writer {
     pub(crate) fn finish(self, tree: &mut Tree, uuid: [u8; 16]) -> io::Result<File> {
         let mut file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let tails = self.tails.into_inner().map_err(io::IntoInnerError::into_error)?;
+        // The last contents may end in a hole.
+        file.set_len(self.next_block * BLOCK)?;
         let reachable = Reachable::walk(tree);
         let end = compact(&file, tree, &reachable, self.next_block, self.buffer)?;
         let layout = Layout::new(tree, reachable, end);
@@ -138,7 +146,25 @@ fn block_number(block: u64) -> io::Result<u32> {
     u32::try_from(block).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, count: u64, buffer: &mut [u8]) -> Result<(), CopyError> {
+/// Writes `data`, but leaves a hole where there are nothing but zeros.
+fn write_sparsely(to: &mut BufWriter<File>, data: &[u8]) -> io::Result<()> {
+    if data.len() as u64 >= BLOCK && data.iter().all(|&byte| byte == 0) {
+        return to.seek_relative(data.len().cast_signed() as i64);
+    }
+    to.write_all(data)
+}
+
+fn write_all(to: &mut BufWriter<File>, data: &[u8]) -> io::Result<()> {
+    to.write_all(data)
+}
+
+fn copy(
+    from: &mut impl Read,
+    to: &mut BufWriter<File>,
+    count: u64,
+    buffer: &mut [u8],
+    write: fn(&mut BufWriter<File>, &[u8]) -> io::Result<()>,
+) -> Result<(), CopyError> {
     let mut left = count;
     while left > 0 {
         let limit = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -148,7 +174,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write, count: u64, buffer: &mut [u8]
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(CopyError::Read(e)),
         };
-        to.write_all(&buffer[..n]).map_err(CopyError::Write)?;
+        write(to, &buffer[..n]).map_err(CopyError::Write)?;
         left -= n as u64;
     }
     Ok(())

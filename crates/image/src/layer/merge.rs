@@ -61,6 +61,9 @@ pub enum EntryError {
     /// [`Limits::metadata_bytes`].
     #[error("names and attributes take more than {0} bytes")]
     TooMuchMetadata(u64),
+    /// [`Limits::uncompressed_bytes`], which holes count for too.
+    #[error("with this sparse file, the image has more than {0} bytes")]
+    TooLarge(u64),
     /// The contents cannot be read from the layer.
     #[error("cannot read its contents")]
     Read(#[source] io::Error),
@@ -88,6 +91,15 @@ impl Usage {
             return Err(EntryError::TooMuchMetadata(limits.metadata_bytes));
         }
         Ok(())
+    }
+
+    /// Counts the holes of a sparse file as what they become: zeros.
+    fn add_holes(&mut self, bytes: u64, limits: &Limits) -> Result<(), EntryError> {
+        self.uncompressed_bytes = self.uncompressed_bytes.saturating_add(bytes);
+        match self.uncompressed_bytes > limits.uncompressed_bytes {
+            true => Err(EntryError::TooLarge(limits.uncompressed_bytes)),
+            false => Ok(()),
+        }
     }
 }
 
@@ -132,6 +144,7 @@ impl Merger<'_> {
             .sum();
         self.usage
             .add(entry.name.len() + entry.link.len() + xattr_bytes, self.limits)?;
+        self.usage.add_holes(entry.holes, self.limits)?;
         let name = entry.name.clone();
         match parse_name(&name)? {
             Target::Ignored => Ok(()),

@@ -79,7 +79,7 @@ pub(crate) fn apply(
 ) -> Result<(), LayerError> {
     let limit = limits.uncompressed_bytes;
     let budget = Budget {
-        left: limit - usage.uncompressed_bytes,
+        left: limit.saturating_sub(usage.uncompressed_bytes),
         limit,
     };
     let ((), bytes) = with_stream(layer, budget, |stream| {

@@ -536,6 +536,16 @@ fn limits_are_kept() {
         message.ends_with("the layers of the image have more than 4000 bytes uncompressed"),
         "{message}"
     );
+    let bomb: [(&[u8], &[u8]); 2] = [
+        (b"GNU.sparse.map", b"0,5"),
+        (b"GNU.sparse.size", b"9999999999999"),
+    ];
+    let bomb = Tar::new().pax(&bomb).file("bomb", b"12345").finish();
+    let error = merge_with(&[bomb], &Limits::default()).err().unwrap();
+    assert_eq!(
+        chain(&error),
+        "cannot apply entry `bomb`: with this sparse file, the image has more than 68719476736 bytes"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Section, SourceError};
 use crate::limits::Limits;
-use crate::tar::{self, Kind};
+use crate::tar::{self, Kind, TarError};
 
 /// How many links may lead from one member to another; `docker save` of old needs one.
 const MAX_LINKS: u32 = 8;
@@ -50,6 +50,12 @@ impl Archive {
             }
             let name = clean(&entry.name);
             let member = match entry.kind {
+                Kind::File if entry.holes > 0 => {
+                    return Err(invalid(TarError::Entry {
+                        name: tar::show(&entry.name),
+                        reason: "sparse files are not supported in an archive that holds an image",
+                    }));
+                }
                 Kind::File => Member::File {
                     offset: entry.offset,
                     size: entry.size,

@@ -35,6 +35,11 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// The block itself, for the map of a sparse file.
+    pub(super) fn block(&self) -> &'a [u8; BLOCK] {
+        self.0
+    }
+
     pub(super) fn type_flag(&self) -> u8 {
         self.0[156]
     }
@@ -75,7 +80,7 @@ pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 /// A numeric field: octal digits between blanks and NULs, or GNU's base-256 with the top bit set.
-fn number(field: &[u8]) -> Option<i64> {
+pub(super) fn number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         return base_256(field);
     }

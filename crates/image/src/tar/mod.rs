@@ -1,17 +1,19 @@
 //! A tar reader for streams: ustar, PAX, GNU long names, star and V7, headers and contents in one pass.
 //!
 //! The `tar` crate is not used for this, since it splits PAX records at newlines, which binary extended attributes
-//! hold, and bounds neither long names nor extended headers. Sparse files are refused by name, as are multi-volume
-//! archives and everything else that no image has. Names are passed on as they stand: what they may not be is the
+//! hold, and bounds neither long names nor extended headers. Multi-volume archives and everything else that no image has
+//! are refused by name. Names are passed on as they stand: what they may not be is the
 //! caller's business.
 
 mod header;
 mod pax;
+mod sparse;
 
 use std::io::{self, Read};
 
 use header::{BLOCK, Header, until_nul};
 use pax::Records;
+use sparse::{BlockMap, Expansion, LineMap, Next, SparseRecords};
 
 use crate::tree::Time;
 
@@ -44,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) mtime: Time,
     /// The size of the contents in bytes, 0 but for files.
     pub(crate) size: u64,
+    /// How much of them the archive leaves out, in bytes: the holes of a sparse file.
+    pub(crate) holes: u64,
     /// Major and minor number.
     pub(crate) device: (u32, u32),
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -113,6 +117,8 @@ pub(crate) struct Reader<R> {
     remaining: u64,
     /// Bytes behind them up to the next header.
     padding: u64,
+    /// How the contents of a sparse file become whole.
+    expansion: Option<Expansion>,
 }
 
 impl<R: Skip> Reader<R> {
@@ -122,6 +128,7 @@ impl<R: Skip> Reader<R> {
             offset: 0,
             remaining: 0,
             padding: 0,
+            expansion: None,
         }
     }
 
@@ -167,7 +174,7 @@ impl<R: Skip> Reader<R> {
             source,
         })?;
         self.offset += count;
-        (self.remaining, self.padding) = (0, 0);
+        (self.remaining, self.padding, self.expansion) = (0, 0, None);
         Ok(self.offset)
     }
 
@@ -232,15 +239,15 @@ impl<R: Skip> Reader<R> {
     }
 
     fn entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry, TarError> {
-        let Extensions { pax, name, link, .. } = extensions;
-        let name = pax.path.or(name).unwrap_or_else(|| header.name());
+        let Extensions {
+            mut pax, name, link, ..
+        } = extensions;
+        let real_name = pax.sparse.as_mut().and_then(|sparse| sparse.name.take());
+        let name = real_name.or(pax.path).or(name).unwrap_or_else(|| header.name());
         let invalid = |reason| TarError::Entry {
             name: show(&name),
             reason,
         };
-        if pax.sparse || header.type_flag() == b'S' {
-            return Err(invalid("sparse files are not supported"));
-        }
         let kind = kind(header.type_flag(), &name).ok_or_else(|| TarError::Type {
             name: show(&name),
             type_flag: char::from(header.type_flag()),
@@ -264,9 +271,15 @@ impl<R: Skip> Reader<R> {
                 .and_then(|size| u64::try_from(size).ok()),
             _ => Some(0),
         };
-        let size = size
+        let stored = size
             .filter(|size| *size < 1 << 62)
             .ok_or_else(|| invalid("the size is not a number"))?;
+        self.set_size(stored);
+        let expansion = match kind {
+            Kind::File => self.expansion(header, pax.sparse, &name)?,
+            _ => None,
+        };
+        let size = expansion.as_ref().map_or(stored, |whole| whole.size);
         let mtime = header.mtime().map(|seconds| Time {
             seconds,
             nanoseconds: 0,
@@ -283,22 +296,61 @@ impl<R: Skip> Reader<R> {
                 .or(mtime)
                 .ok_or_else(|| invalid("the time is not a number"))?,
             size,
+            holes: expansion.as_ref().map_or(0, |_| size - self.remaining),
             device: device(kind, header).ok_or_else(|| invalid("the device number is out of range"))?,
             xattrs: pax.xattrs,
             offset: self.offset,
             name,
         };
-        self.set_size(size);
+        self.expansion = expansion;
         Ok(entry)
     }
-}
 
-impl<R: Skip> Read for Reader<R> {
-    /// Reads contents of the current entry. A stream that ends too early is an error, not the end.
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let limit = usize::try_from(self.remaining)
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+    /// How the contents become whole where the file is sparse. Reads the map where it stands before them.
+    fn expansion(
+        &mut self,
+        header: &Header,
+        records: Option<SparseRecords>,
+        name: &[u8],
+    ) -> Result<Option<Expansion>, TarError> {
+        let invalid = |reason| TarError::Entry {
+            name: show(name),
+            reason,
+        };
+        if header.type_flag() == b'S' {
+            let (mut map, mut more) = BlockMap::new(header.block()).map_err(invalid)?;
+            while more {
+                let block = self.read_block()?;
+                let block = block.ok_or_else(|| self.read_error(io::ErrorKind::UnexpectedEof.into()))?;
+                more = map.take(&block).map_err(invalid)?;
+            }
+            return map.expansion(self.remaining).map(Some).map_err(invalid);
+        }
+        let Some(records) = records else {
+            return Ok(None);
+        };
+        let mut parts = None;
+        if records.map_precedes_contents().map_err(invalid)? {
+            let mut map = LineMap::default();
+            let mut block = [0; BLOCK];
+            loop {
+                self.read_exact(&mut block).map_err(|e| self.read_error(e))?;
+                if map.take(&block).map_err(invalid)? {
+                    break;
+                }
+            }
+            parts = Some(map.parts());
+        }
+        records
+            .expansion(parts, self.remaining)
+            .map(Some)
+            .map_err(invalid)
+    }
+
+    /// Reads what the archive holds of the current entry's contents, at most `count` bytes. A stream that ends too
+    /// early is an error, not the end.
+    fn read_stored(&mut self, buf: &mut [u8], count: u64) -> io::Result<usize> {
+        let limit = at_most(count.min(self.remaining), buf);
         if limit == 0 {
             return Ok(0);
         }
@@ -310,6 +362,31 @@ impl<R: Skip> Read for Reader<R> {
         self.offset += n as u64;
         Ok(n)
     }
+}
+
+impl<R: Skip> Read for Reader<R> {
+    /// Reads contents of the current entry, holes as zeros.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = match self.expansion.as_ref().map(Expansion::next) {
+            None => return self.read_stored(buf, u64::MAX),
+            Some(Next::End) => return Ok(0),
+            Some(Next::Stored(count)) => self.read_stored(buf, count)?,
+            Some(Next::Zeros(count)) => {
+                let n = at_most(count, buf);
+                buf[..n].fill(0);
+                n
+            }
+        };
+        if let Some(expansion) = &mut self.expansion {
+            expansion.advance(n as u64);
+        }
+        Ok(n)
+    }
+}
+
+/// `count`, or the size of `buf` when that is less.
+fn at_most(count: u64, buf: &[u8]) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).min(buf.len())
 }
 
 /// What the special entries before an entry say about it.
@@ -331,7 +408,7 @@ fn kind(type_flag: u8, name: &[u8]) -> Option<Kind> {
     Some(match type_flag {
         // V7 archives have no type for directories.
         0 if name.ends_with(b"/") => Kind::Directory,
-        0 | b'0' | b'7' => Kind::File,
+        0 | b'0' | b'7' | b'S' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,
         b'3' => Kind::CharDevice,

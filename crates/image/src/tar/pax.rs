@@ -3,8 +3,11 @@
 //! Read are the records that say something about an inode. Names of users and groups, access times, comments and
 //! bsdtar's `LIBARCHIVE.*` (a second copy of the extended attributes) are not: no container tool applies them.
 
+use super::sparse::SparseRecords;
 use crate::tree::Time;
 
+/// The prefix of what GNU tar says about sparse files.
+const SPARSE: &[u8] = b"GNU.sparse.";
 /// The prefix under which GNU tar, bsdtar, Go and star keep extended attributes.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
@@ -18,7 +21,7 @@ pub(super) struct Records {
     pub(super) gid: Option<i64>,
     pub(super) mtime: Option<Time>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) sparse: bool,
+    pub(super) sparse: Option<SparseRecords>,
 }
 
 impl Records {
@@ -55,7 +58,10 @@ impl Records {
                 self.xattrs.retain(|(other, _)| other != name);
                 self.xattrs.push((name.to_vec(), value.to_vec()));
             }
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+            _ if key.starts_with(SPARSE) => {
+                let sparse = self.sparse.get_or_insert_default();
+                sparse.set(&key[SPARSE.len()..], value)?;
+            }
             _ => {}
         }
         Ok(())

@@ -128,6 +128,54 @@ fn agrees_with_archives_of_gnu_tar() {
 }
 
 #[test]
+fn sparse_files_of_gnu_tar_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    // Some begin, some end with a hole; one has more parts than a header and a block hold.
+    let files = [
+        ("hole-first", vec![(1 << 20, &b"end"[..])], (1 << 20) + 3),
+        ("hole-last", vec![(0, &b"begin"[..])], 3 << 20),
+        ("hole-only", vec![], 1 << 20),
+        (
+            "many",
+            (0..60).map(|i| (i * 65_536, &b"part"[..])).collect(),
+            60 * 65_536,
+        ),
+    ];
+    for (name, parts, size) in &files {
+        let file = std::fs::File::create(dir.path().join(name)).unwrap();
+        file.set_len(*size).unwrap();
+        for (offset, bytes) in parts {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, *offset).unwrap();
+        }
+    }
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=oldgnu"],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        let out = std::process::Command::new("tar")
+            .args(["--sparse", "--hole-detection=raw", "-C"])
+            .arg(dir.path())
+            .args(format)
+            .args(["-c", "hole-first", "hole-last", "hole-only", "many"])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{format:?}");
+        assert!(out.stdout.len() < 1 << 20, "{format:?} left no hole out");
+        let entries = read_all(&out.stdout).unwrap();
+        assert_eq!(entries.len(), files.len(), "{format:?}");
+        for ((name, ..), (entry, contents)) in files.iter().zip(entries) {
+            assert_eq!(entry.name, name.as_bytes(), "{format:?}");
+            let expected = std::fs::read(dir.path().join(name)).unwrap();
+            assert_eq!(entry.size, expected.len() as u64);
+            assert!(contents == expected, "{name}, {format:?}");
+        }
+    }
+}
+
+#[test]
 fn refuses_what_it_cannot_read() {
     let head = |type_flag| Head {
         name: b"it",
@@ -136,15 +184,32 @@ fn refuses_what_it_cannot_read() {
     };
     let cases = [
         (
-            Tar::new().raw(&head(b'S'), b"").finish(),
-            "invalid tar entry `it`: sparse files are not supported",
+            Tar::new()
+                .pax(&[(b"GNU.sparse.major", b"2"), (b"GNU.sparse.size", b"1")])
+                .file("it", b"")
+                .finish(),
+            "invalid tar entry `it`: sparse files of this version are not supported",
         ),
         (
             Tar::new()
-                .pax(&[(b"GNU.sparse.major", b"1")])
-                .file("it", b"")
+                .pax(&[(b"GNU.sparse.map", b"0,1")])
+                .file("it", b"x")
                 .finish(),
-            "invalid tar entry `it`: sparse files are not supported",
+            "invalid tar entry `it`: a sparse file has no size",
+        ),
+        (
+            Tar::new()
+                .pax(&[(b"GNU.sparse.map", b"0,1,2,1"), (b"GNU.sparse.size", b"3")])
+                .file("it", b"x")
+                .finish(),
+            "invalid tar entry `it`: the map of the sparse file and its contents do not fit together",
+        ),
+        (
+            Tar::new()
+                .pax(&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"3")])
+                .file("it", &[b'x'; 512])
+                .finish(),
+            "invalid tar entry `it`: the map of the sparse file is malformed",
         ),
         (
             Tar::new().raw(&head(b'V'), b"").finish(),
@@ -209,6 +274,20 @@ fn an_archive_may_end_without_its_closing_blocks() {
 }
 
 proptest! {
+    #[test]
+    fn any_change_of_a_sparse_entry_is_read_or_refused(at in any::<usize>(), byte in any::<u8>()) {
+        let records: [(&[u8], &[u8]); 3] =
+            [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"900")];
+        let contents = [&b"2\n0\n3\n500\n3\n"[..], &[0; 498], b"abcdef"].concat();
+        let mut tar = Tar::new().pax(&records).file("x", &contents).finish();
+        let at = at % tar.len();
+        tar[at] = byte;
+        let mut reader = Reader::new(&tar[..]);
+        while let Ok(Some(_)) = reader.next_entry() {
+            let _ = std::io::copy(&mut (&mut reader).take(1 << 16), &mut std::io::sink());
+        }
+    }
+
     #[test]
     fn any_change_of_a_byte_is_read_or_refused(at in 0usize..2560, byte in any::<u8>()) {
         let mut tar = Tar::new().pax(&[(b"path", b"name")]).file("x", b"data").finish();
