@@ -180,11 +180,10 @@ fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
             .collect::<Result<_, _>>()?,
         user,
         group,
-        supplementary_gids: Vec::new(),
         working_dir: text(config.working_dir).map(|dir| normalize(&dir)),
         mount_points: mount_points(config.volumes.unwrap_or_default().into_keys())?,
         stop_signal: text(config.stop_signal),
-        capabilities: None,
+        ..RunConfig::default()
     })
 }
 

@@ -12,6 +12,7 @@ use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 use crate::facts::{AppFacts, Facts};
 use crate::fault::Fault;
 use crate::path::Lookup;
+use crate::pending;
 use crate::process::{self, Process};
 use crate::profile::Profile;
 use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
@@ -50,6 +51,7 @@ pub(crate) fn decide(
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
+    faults.extend(pending::faults(spec));
     let mut table = VolumeTable::new(spec);
     let mut decided = Vec::with_capacity(spec.apps.len());
     for (i, app) in spec.apps.iter().enumerate() {

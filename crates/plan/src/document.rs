@@ -220,6 +220,10 @@ pub enum VolumeType {
     HostFile,
     /// A directory of the guest's.
     Empty,
+    /// Files that came with the pod.
+    Files,
+    /// An image's root filesystem.
+    Image,
 }
 
 /// Where an empty volume is kept.
@@ -494,6 +498,8 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
             )
         }
         VolumeKind::Empty(empty) => empty_volume(name.clone(), empty),
+        VolumeKind::Files(_) => given_volume(name.clone(), VolumeType::Files),
+        VolumeKind::Image(_) => given_volume(name.clone(), VolumeType::Image),
     };
     let transport = plan.sharing.as_ref().map(|sharing| sharing.transport.fs_type());
     document.transport = shared.and(transport).map(str::to_owned);
@@ -505,6 +511,18 @@ fn host_volume(name: String, kind: VolumeType, source: &Path) -> Volume {
         name,
         kind,
         source: Some(Text::new(source)),
+        medium: None,
+        size_bytes: None,
+        transport: None,
+    }
+}
+
+/// A volume whose content came with the pod.
+fn given_volume(name: String, kind: VolumeType) -> Volume {
+    Volume {
+        name,
+        kind,
+        source: None,
         medium: None,
         size_bytes: None,
         transport: None,
@@ -605,6 +623,8 @@ impl Document {
                 ..host_volume(volume.name.to_string(), VolumeType::HostDirectory, &host.source)
             },
             VolumeKind::Empty(empty) => empty_volume(volume.name.to_string(), empty),
+            VolumeKind::Files(_) => given_volume(volume.name.to_string(), VolumeType::Files),
+            VolumeKind::Image(_) => given_volume(volume.name.to_string(), VolumeType::Image),
         };
         Document {
             version: DOCUMENT_VERSION,

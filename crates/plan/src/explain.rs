@@ -202,6 +202,8 @@ pub(crate) fn contents(volume: &Volume) -> String {
         (VolumeType::HostFile, _) => format!("file {source}"),
         (VolumeType::Empty, Some(bytes)) => format!("{medium}, at most {}", size(bytes)),
         (VolumeType::Empty, None) => medium.to_owned(),
+        (VolumeType::Files, _) => "files of the pod's".to_owned(),
+        (VolumeType::Image, _) => "an image".to_owned(),
     }
 }
 

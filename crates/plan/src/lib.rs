@@ -28,6 +28,7 @@ mod mounts;
 mod names;
 pub mod network;
 pub mod path;
+mod pending;
 mod picture;
 mod plan;
 mod pod_config;

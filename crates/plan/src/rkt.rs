@@ -114,7 +114,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     guest.add_mounts(&mounts);
     let shares = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Host(host) => Some((tag(volume), host.source.clone())),
-        VolumeKind::Empty(_) => None,
+        VolumeKind::Empty(_) | VolumeKind::Files(_) | VolumeKind::Image(_) => None,
     });
     let (cpus, memory_mib) = (spec.machine.cpus, spec.machine.memory_mib);
     Ok(RktPlan {
@@ -271,6 +271,10 @@ fn not_rkts(volume: &Volume) -> Option<Fault> {
                 reason: "the profile `rkt` has no empty volumes with a size or on disk".into(),
             })
         }
+        VolumeKind::Files(_) | VolumeKind::Image(_) => Some(Fault::Volume {
+            volume: name,
+            reason: "the profile `rkt` has volumes of kind `host` and `empty` only".into(),
+        }),
         VolumeKind::Host(HostVolume {
             recursive,
             propagation,

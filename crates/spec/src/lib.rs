@@ -12,6 +12,7 @@
 pub mod appc;
 pub mod capability;
 pub mod check;
+pub mod files;
 pub mod flags;
 pub mod life;
 pub mod name;
@@ -19,11 +20,16 @@ pub mod network;
 pub mod pod;
 pub mod pod_name;
 pub mod reference;
+pub mod resources;
+pub mod seccomp;
 pub mod words;
 
+pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy};
 pub use name::{AppName, InvalidName, VolumeName};
 pub use network::{Network, PortForward, PortProtocol};
 pub use pod::*;
 pub use pod_name::{InvalidPodName, PodName};
 pub use reference::{ImageReference, InvalidReference, Transport};
+pub use resources::{Resources, Rlimit, RlimitKind, Sysctl};
+pub use seccomp::{Refusal, Seccomp, SyscallFilter};

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::{FilesVolume, ImageVolume};
 use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
 use crate::network::Network;
+use crate::resources::{Resources, Rlimit, Sysctl};
+use crate::seccomp::Seccomp;
 use crate::{AppName, ImageReference, PodName, VolumeName};
 
 /// A pod: its apps, the volumes they share and the machine that they run in.
@@ -25,6 +28,9 @@ pub struct PodSpec {
     pub network: Network,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// The parameters of the guest's kernel that differ from its own, in the order of declaration; a later one of a name
+    /// wins.
+    pub sysctls: Vec<Sysctl>,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
 }
@@ -41,6 +47,7 @@ impl PodSpec {
             machine: Machine::default(),
             network: Network::default(),
             on_failure: FailurePolicy::default(),
+            sysctls: Vec::new(),
             implicit_volumes: ImplicitVolumes::default(),
         }
     }
@@ -147,6 +154,12 @@ pub struct RunConfig {
     pub stop_signal: Option<String>,
     /// The capabilities the app may have; `None`: the default set.
     pub capabilities: Option<Capabilities>,
+    /// What it may take of the machine.
+    pub resources: Resources,
+    /// Whether neither it nor what it executes ever gains privileges (`PR_SET_NO_NEW_PRIVS` in prctl(2)).
+    pub no_new_privileges: bool,
+    /// The system calls that it may make; `None`: all.
+    pub seccomp: Option<Seccomp>,
 }
 
 /// A place at which an image wants a volume (appc `mountPoints`, OCI `Volumes`).
@@ -190,6 +203,18 @@ pub struct Overrides {
     pub cap_add: Vec<String>,
     /// `--cap-drop`: capabilities taken from the app's set; `ALL` for every one.
     pub cap_drop: Vec<String>,
+    /// `--group-add`: further groups, numbers or names of the image's, on top of those that its user is in.
+    pub group_add: Vec<String>,
+    /// What it may take of the machine; it wins over what the image says, each for itself.
+    pub resources: Resources,
+    /// `--ulimit`, in order; a later one of a kind wins.
+    pub rlimits: Vec<Rlimit>,
+    /// `--security-opt no-new-privileges`.
+    pub no_new_privileges: Option<bool>,
+    /// `--security-opt seccomp=...`.
+    pub seccomp: Option<Seccomp>,
+    /// Whether a user that turns out to be root is refused (Kubernetes' `runAsNonRoot`).
+    pub must_not_be_root: bool,
 }
 
 /// One `--env`.
@@ -246,6 +271,10 @@ pub enum VolumeKind {
     Host(HostVolume),
     /// A directory in the guest that begins empty and ends with the pod.
     Empty(EmptyVolume),
+    /// Literal files, read-only.
+    Files(FilesVolume),
+    /// An image's root filesystem, read-only.
+    Image(ImageVolume),
 }
 
 /// A volume that is a directory or file of the host's.
@@ -270,7 +299,8 @@ pub enum Propagation {
     Rslave,
 }
 
-/// A volume that begins empty.
+/// A volume that begins empty. Kubernetes' `emptyDir` is one of mode `0777`, and where the pod has an `fsGroup` one of
+/// mode `2777` and that group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmptyVolume {
     /// The permission bits of its root, `0o755` where not said (appc).

@@ -310,6 +310,7 @@ fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut
         cap_drop: faults.each(matches, "cap-drop", |text| {
             flags::read_capability("--cap-drop", text)
         }),
+        ..Overrides::default()
     }
 }
 

@@ -52,8 +52,8 @@ pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Opti
             .iter()
             .filter_map(read_mount_point)
             .collect(),
-        stop_signal: None,
         capabilities: read_capabilities(&fields),
+        ..RunConfig::default()
     })
 }
 

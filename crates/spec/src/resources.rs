@@ -1,0 +1,143 @@
+//! What an app may take of the machine: memory, processor time, processes, and the limits of setrlimit(2).
+//!
+//! They hold within the pod's machine, whose own size is [`Machine`](crate::Machine)'s. Nothing here says how they are
+//! enforced.
+
+use serde::{Deserialize, Serialize};
+
+/// What an app may take of its machine. `None`: what the machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// The most memory, in bytes; an app that needs more is killed (`--memory`, Kubernetes' `limits.memory`).
+    pub memory_limit_bytes: Option<u64>,
+    /// Memory that is taken from others first, in bytes (`--memory-reservation`, Kubernetes' `requests.memory`).
+    pub memory_request_bytes: Option<u64>,
+    /// The most processor time, in thousandths of a CPU (`--cpus 0.5` is 500, Kubernetes' `limits.cpu`).
+    pub cpu_limit_millis: Option<u32>,
+    /// The share of the processors when they do not suffice for all, in thousandths of a CPU (Kubernetes'
+    /// `requests.cpu`; `--cpu-shares 1024` is 1000). An app that says nothing has the share of one that says 1000.
+    pub cpu_request_millis: Option<u32>,
+    /// The most processes and threads (`--pids-limit`).
+    pub pids_limit: Option<u64>,
+    /// How gladly the kernel kills it when the machine's memory runs out, -1000 to 1000 (`--oom-score-adj`,
+    /// proc_pid_oom_score_adj(5)).
+    pub oom_score_adj: Option<i16>,
+}
+
+impl Resources {
+    /// These, and where they say nothing what `base` says.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        Self {
+            memory_limit_bytes: self.memory_limit_bytes.or(base.memory_limit_bytes),
+            memory_request_bytes: self.memory_request_bytes.or(base.memory_request_bytes),
+            cpu_limit_millis: self.cpu_limit_millis.or(base.cpu_limit_millis),
+            cpu_request_millis: self.cpu_request_millis.or(base.cpu_request_millis),
+            pids_limit: self.pids_limit.or(base.pids_limit),
+            oom_score_adj: self.oom_score_adj.or(base.oom_score_adj),
+        }
+    }
+}
+
+/// A limit of setrlimit(2) (`--ulimit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// What is limited.
+    pub kind: RlimitKind,
+    /// What holds; `None`: no limit.
+    pub soft: Option<u64>,
+    /// As far as the app may raise it; `None`: no limit.
+    pub hard: Option<u64>,
+}
+
+/// What setrlimit(2) limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RlimitKind {
+    /// `RLIMIT_AS`.
+    As,
+    /// `RLIMIT_CORE`.
+    Core,
+    /// `RLIMIT_CPU`.
+    Cpu,
+    /// `RLIMIT_DATA`.
+    Data,
+    /// `RLIMIT_FSIZE`.
+    Fsize,
+    /// `RLIMIT_LOCKS`.
+    Locks,
+    /// `RLIMIT_MEMLOCK`.
+    Memlock,
+    /// `RLIMIT_MSGQUEUE`.
+    Msgqueue,
+    /// `RLIMIT_NICE`.
+    Nice,
+    /// `RLIMIT_NOFILE`.
+    Nofile,
+    /// `RLIMIT_NPROC`.
+    Nproc,
+    /// `RLIMIT_RSS`.
+    Rss,
+    /// `RLIMIT_RTPRIO`.
+    Rtprio,
+    /// `RLIMIT_RTTIME`.
+    Rttime,
+    /// `RLIMIT_SIGPENDING`.
+    Sigpending,
+    /// `RLIMIT_STACK`.
+    Stack,
+}
+
+impl RlimitKind {
+    /// All of them, by name.
+    pub const ALL: [Self; 16] = [
+        Self::As,
+        Self::Core,
+        Self::Cpu,
+        Self::Data,
+        Self::Fsize,
+        Self::Locks,
+        Self::Memlock,
+        Self::Msgqueue,
+        Self::Nice,
+        Self::Nofile,
+        Self::Nproc,
+        Self::Rss,
+        Self::Rtprio,
+        Self::Rttime,
+        Self::Sigpending,
+        Self::Stack,
+    ];
+
+    /// Its name: setrlimit(2)'s without `RLIMIT_` and in lower case, as docker writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::As => "as",
+            Self::Core => "core",
+            Self::Cpu => "cpu",
+            Self::Data => "data",
+            Self::Fsize => "fsize",
+            Self::Locks => "locks",
+            Self::Memlock => "memlock",
+            Self::Msgqueue => "msgqueue",
+            Self::Nice => "nice",
+            Self::Nofile => "nofile",
+            Self::Nproc => "nproc",
+            Self::Rss => "rss",
+            Self::Rtprio => "rtprio",
+            Self::Rttime => "rttime",
+            Self::Sigpending => "sigpending",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// A parameter of the guest's kernel that the pod sets (sysctl(8)). The kernel is the pod's own: every one may be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Its name, with dots (`net.core.somaxconn`).
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
