@@ -9,6 +9,7 @@
 
 pub mod control;
 mod disk;
+pub mod events;
 pub mod gather;
 mod initrd;
 pub mod logs;

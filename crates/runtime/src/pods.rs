@@ -7,6 +7,7 @@
 //! STATE/pods/garbage/UUID/     being removed
 //! STATE/pods/names/NAME        -> UUID; a link whose pod is gone names nobody
 //! STATE/pods/lock              held while a name is given
+//! STATE/pods/events.jsonl      what happened to all of them (see [`crate::events`])
 //! ```
 //!
 //! The lock is flock(2) on the directory itself, so it comes along when the directory is renamed and is gone with the
@@ -26,7 +27,9 @@ use std::time::{Duration, Instant};
 use isopod_spec::PodName;
 
 use files::{PodRecord, RECORD, STATUS, Status};
-use state::{Lock, Place, PodState, Verb, observe};
+use state::{Lock, Phase, Place, PodState, Verb, observe};
+
+use crate::events::{Event, EventKind, EventLog};
 
 /// How long a lock is waited for that somebody holds: who only looks holds it for microseconds.
 const LOOK: Duration = Duration::from_millis(200);
@@ -205,6 +208,12 @@ impl Pods {
     #[must_use]
     pub fn started_path(&self, uuid: &str) -> PathBuf {
         self.path(Place::Started, uuid)
+    }
+
+    /// What happened to them.
+    #[must_use]
+    pub fn events(&self) -> EventLog {
+        EventLog::below(&self.root)
     }
 
     fn path(&self, place: Place, uuid: &str) -> PathBuf {
@@ -536,7 +545,32 @@ impl Claim {
     /// # Errors
     /// [`PodsError`].
     pub fn publish(&mut self) -> Result<(), PodsError> {
-        self.go_to(Place::Prepared)
+        self.go_to(Place::Prepared)?;
+        self.tell(EventKind::Prepared, |_| {});
+        Ok(())
+    }
+
+    /// Where events of the pod's go.
+    pub(crate) fn events(&self) -> EventLog {
+        EventLog::below(&self.root)
+    }
+
+    fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
+        let name = self.record().ok().and_then(|record| record.name);
+        let mut event = Event::now(kind, &self.uuid, name.as_ref());
+        more(&mut event);
+        self.events().tell(&event);
+    }
+
+    /// Tells of the pod's end, where its supervisor was killed before it could.
+    pub(crate) fn tell_lost_end(&self) {
+        let status: Option<Status> = files::read(&self.path, STATUS).ok().flatten();
+        if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
+            self.tell(EventKind::Exited, |event| {
+                event.exit_status = Some(125);
+                event.reason = Some(status.exit_reason());
+            });
+        }
     }
 
     /// Makes it one that was started; the lock says that it runs.
@@ -563,8 +597,15 @@ impl Claim {
     /// [`PodsError`]; what is left is garbage, which [`Pods::sweep`] removes.
     pub fn remove(mut self) -> Result<(), PodsError> {
         let name = self.record().ok().and_then(|record| record.name);
+        let seen = matches!(self.place, Place::Prepared | Place::Started);
+        if seen {
+            self.tell_lost_end();
+        }
         if self.place != Place::Garbage {
             self.go_to(Place::Garbage)?;
+        }
+        if seen {
+            self.tell(EventKind::Removed, |_| {});
         }
         if let Some(name) = name {
             let link = self.root.join("names").join(name.as_str());

@@ -1,10 +1,12 @@
-//! What a supervisor writes down of its pod: `status.json`, at every change.
+//! What a supervisor writes down of its pod, at every change: `status.json`, and an event for those who follow them.
 
 use std::path::PathBuf;
 
+use isopod_spec::PodName;
 use isopod_vm::agent::{ExitStatus, FailureCause};
 
 use super::{AppEnd, AppFailure, Outcome, RunError, Told};
+use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
 use crate::pods::files::{self, AppState, AppStatus, Durability, PodRecord, STATUS, Status, now_ms};
 use crate::pods::state::Phase;
@@ -13,6 +15,9 @@ use crate::pods::state::Phase;
 pub(super) struct Journal {
     dir: PathBuf,
     durability: Durability,
+    events: EventLog,
+    uuid: String,
+    name: Option<PodName>,
     status: Status,
     failures: Vec<AppFailure>,
     /// Why it stops, where that is not because all apps have ended.
@@ -25,10 +30,14 @@ pub(super) struct Journal {
 impl Journal {
     /// Writes that the pod is starting.
     pub(super) fn begin(claim: &Claim, record: &PodRecord) -> Self {
+        claim.tell_lost_end();
         let apps = record.apps.iter().map(|app| app.name.clone());
         let mut journal = Self {
             dir: claim.path().to_owned(),
             durability: record.keep.into(),
+            events: claim.events(),
+            uuid: record.uuid.clone(),
+            name: record.name.clone(),
             status: Status::starting(apps),
             failures: Vec::new(),
             why: None,
@@ -36,7 +45,23 @@ impl Journal {
             told: None,
         };
         journal.write();
+        journal.tell(EventKind::Started, |_| {});
         journal
+    }
+
+    /// Tells of something that happens to the pod.
+    pub(super) fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
+        let mut event = Event::now(kind, &self.uuid, self.name.as_ref());
+        more(&mut event);
+        self.events.tell(&event);
+    }
+
+    /// Tells of something that happens to an app.
+    pub(super) fn tell_of(&self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
+        self.tell(kind, |event| {
+            event.app = self.status.apps.get(app).map(|app| app.name.clone());
+            more(event);
+        });
     }
 
     fn write(&mut self) {
@@ -68,6 +93,9 @@ impl Journal {
         if self.status.phase != Phase::Stopping {
             self.status.phase = Phase::Stopping;
             self.write();
+            self.tell(EventKind::Stopping, |event| {
+                event.reason = self.why.map(str::to_owned)
+            });
         }
     }
 
@@ -86,14 +114,20 @@ impl Journal {
 
     /// An app is ready, and perhaps every one has been.
     pub(super) fn app_ready(&mut self, app: usize, all: bool) {
+        let first = all && self.status.ready_ms.is_none();
         if all {
             self.status.ready_ms.get_or_insert_with(now_ms);
         }
         self.app(app, |app| app.ready = true);
+        self.tell_of(app, EventKind::AppReady, |_| {});
+        if first {
+            self.tell(EventKind::Ready, |_| {});
+        }
     }
 
     pub(super) fn app_unready(&mut self, app: usize) {
         self.app(app, |app| app.ready = false);
+        self.tell_of(app, EventKind::AppUnready, |_| {});
     }
 
     pub(super) fn app_started(&mut self, app: usize) {
@@ -101,6 +135,7 @@ impl Journal {
             app.state = AppState::Running;
             app.started_ms = Some(now_ms());
         });
+        self.tell_of(app, EventKind::AppStarted, |_| {});
     }
 
     pub(super) fn app_failed(&mut self, app: usize, cause: &FailureCause) {
@@ -111,21 +146,25 @@ impl Journal {
             });
         }
         let error = describe(cause);
+        let reason = error.clone();
         self.app(app, |app| {
             app.state = AppState::Failed;
             app.exit_status = Some(125);
             app.ended_ms = Some(now_ms());
             app.error = Some(error);
         });
+        self.tell_of(app, EventKind::AppFailed, |event| event.reason = Some(reason));
     }
 
     pub(super) fn app_restarting(&mut self, app: usize, status: ExitStatus, count: u32) {
         self.ended(app, AppState::Restarting, status);
         self.app(app, |app| app.restarts = count);
+        self.tell_of_end(app, EventKind::AppRestarting, status, Some(count));
     }
 
     pub(super) fn app_exited(&mut self, app: usize, status: ExitStatus) {
         self.ended(app, AppState::Exited, status);
+        self.tell_of_end(app, EventKind::AppExited, status, None);
     }
 
     fn ended(&mut self, app: usize, state: AppState, status: ExitStatus) {
@@ -133,11 +172,16 @@ impl Journal {
             app.state = state;
             app.ready = false;
             app.exit_status = Some(AppEnd::Exited(status).exit_status());
-            app.signal = match status {
-                ExitStatus::Code(_) => None,
-                ExitStatus::Signal { signal, .. } => Some(signal),
-            };
+            app.signal = signal(status);
             app.ended_ms = Some(now_ms());
+        });
+    }
+
+    fn tell_of_end(&self, app: usize, kind: EventKind, status: ExitStatus, restarts: Option<u32>) {
+        self.tell_of(app, kind, |event| {
+            event.exit_status = Some(AppEnd::Exited(status).exit_status());
+            event.signal = signal(status);
+            event.restarts = restarts;
         });
     }
 
@@ -153,8 +197,20 @@ impl Journal {
             Err(error) => (125, chain(error)),
         };
         self.status.exit_status = Some(exit_status);
-        self.status.reason = Some(reason);
+        self.status.reason = Some(reason.clone());
         self.write();
+        self.tell(EventKind::Exited, |event| {
+            event.exit_status = Some(exit_status);
+            event.reason = Some(reason);
+        });
+    }
+}
+
+/// The signal that ended it.
+fn signal(status: ExitStatus) -> Option<i32> {
+    match status {
+        ExitStatus::Code(_) => None,
+        ExitStatus::Signal { signal, .. } => Some(signal),
     }
 }
 
