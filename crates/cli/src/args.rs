@@ -88,8 +88,8 @@ pub(crate) struct RunArgs {
     pub(crate) ground: Ground,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
-    /// `--stop-timeout`: how long the apps have to stop before the machine ends.
-    pub(crate) stop_timeout: Duration,
+    /// `--stop-timeout`: how long the apps have to stop, where it is given.
+    pub(crate) stop_timeout: Option<Duration>,
     /// `--boot-timeout`: how long the guest may take to come up.
     pub(crate) boot_timeout: Duration,
 }

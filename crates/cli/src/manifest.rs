@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use isopod_spec::appc::{self, Part};
 use isopod_spec::{Network, PodSpec};
 
-use crate::args::{Net, PodSource};
+use crate::args::{Net, PodSource, RunArgs};
 use crate::output::{self, Report};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
@@ -32,7 +32,13 @@ impl Asked {
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn pod(source: &PodSource) -> Result<Asked, ExitCode> {
+pub(crate) fn pod(run: &RunArgs) -> Result<Asked, ExitCode> {
+    let mut asked = read_source(&run.source)?;
+    asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
+    Ok(asked)
+}
+
+fn read_source(source: &PodSource) -> Result<Asked, ExitCode> {
     match source {
         PodSource::Apps(pod) => Ok(Asked {
             spec: pod.clone(),

@@ -60,7 +60,7 @@ pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, R
 
 /// A prepared pod, or the exit status when everything was told already.
 fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim, ExitCode>, Report> {
-    let mut pod = match manifest::pod(&args.source) {
+    let mut pod = match manifest::pod(args) {
         Ok(pod) => pod,
         Err(status) => return Ok(Err(status)),
     };
@@ -74,7 +74,6 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
     let wishes = Wishes {
         name: args.name.clone(),
         keep,
-        stop_timeout: args.stop_timeout,
         boot_timeout: args.boot_timeout,
     };
     let claim = prepare::prepare(&pods, &plan, &gathered, &wishes);

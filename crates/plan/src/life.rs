@@ -44,6 +44,7 @@ impl Life {
             let condition = match dependency.condition {
                 DependencyCondition::Started => config::DependencyCondition::Started,
                 DependencyCondition::Succeeded => config::DependencyCondition::Succeeded,
+                DependencyCondition::Healthy => return None,
             };
             let app = u16::try_from(app).ok()?;
             Some(GuestDependency { app, condition })
@@ -86,6 +87,7 @@ pub(crate) fn dependency_words(dependency: &Dependency) -> String {
     let condition = match dependency.condition {
         DependencyCondition::Started => "started",
         DependencyCondition::Succeeded => "succeeded",
+        DependencyCondition::Healthy => "healthy",
     };
     format!("{}={condition}", dependency.app)
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
-    App, AppName, FailurePolicy, HostVolume, Medium, PodSpec, PortForward, Readiness, RootfsAccess, Volume,
+    App, AppName, Dependency, DependencyCondition, EventHandlers, FailurePolicy, HealthCheck, HostVolume,
+    Lifecycle, Medium, OnUnhealthy, PodSpec, PortForward, Probes, Readiness, RootfsAccess, Volume,
     VolumeKind, VolumeName,
 };
 
@@ -61,6 +63,8 @@ pub struct PodPlan {
     pub virtiofsd: Option<VirtiofsdCommand>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// How long the apps have to stop.
+    pub stop_timeout: Duration,
     /// What both see of the host's files.
     pub confinement: Confinement,
     /// What the user should know: nothing here keeps the pod from running.
@@ -163,6 +167,7 @@ impl Planner<'_> {
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         faults.extend(self.notify_faults());
+        faults.extend(self.unfinished());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -257,9 +262,29 @@ impl Planner<'_> {
             qemu,
             virtiofsd,
             on_failure: self.spec.on_failure,
+            stop_timeout: self.spec.stop_timeout,
             confinement,
             notices,
         })
+    }
+
+    /// What is read and not run yet.
+    fn unfinished(&self) -> Vec<Fault> {
+        let asks = |app: &&App| {
+            let events = app.run_config.as_ref().map(|config| &config.event_handlers);
+            let healthy = |d: &Dependency| d.condition == DependencyCondition::Healthy;
+            app.probes != Probes::default()
+                || app.lifecycle != Lifecycle::default()
+                || app.on_unhealthy != OnUnhealthy::default()
+                || app.overrides.health_check != HealthCheck::default()
+                || events.is_some_and(|events| *events != EventHandlers::default())
+                || app.depends_on.iter().any(healthy)
+        };
+        let fault = |app: &App| Fault::App {
+            app: app.name.clone(),
+            reason: "it has probes or handlers, which are not run".to_owned(),
+        };
+        self.spec.apps.iter().filter(asks).map(fault).collect()
     }
 
     /// An app's notification socket is bound below `/run`: a host volume there would get a file for it.

@@ -28,8 +28,6 @@ pub struct Wishes {
     pub name: Option<PodName>,
     /// What becomes of its directory when it has ended.
     pub keep: Keep,
-    /// How long its apps have to stop.
-    pub stop_timeout: Duration,
     /// How long its guest may take to come up.
     pub boot_timeout: Duration,
 }
@@ -136,7 +134,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         apps: apps(plan),
         qemu: words(&qemu),
         virtiofsd: virtiofsd.as_ref().map(words),
-        stop_timeout_ms: millis(wishes.stop_timeout),
+        stop_timeout_ms: millis(plan.stop_timeout),
         boot_timeout_ms: millis(wishes.boot_timeout),
     }
 }

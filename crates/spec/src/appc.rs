@@ -83,7 +83,9 @@ impl Places {
             PodFault::DoubledApp { app_index, .. }
             | PodFault::UnknownDependency { app_index, .. }
             | PodFault::DependencyCycle { app_index, .. }
-            | PodFault::EndlessDependency { app_index, .. } => self.apps[*app_index].name.clone(),
+            | PodFault::EndlessDependency { app_index, .. }
+            | PodFault::Probe { app_index, .. }
+            | PodFault::Handler { app_index, .. } => self.apps[*app_index].name.clone(),
             PodFault::DoubledVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
             PodFault::UnknownVolume {
                 app_index,

@@ -7,9 +7,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
+use crate::probe::rules;
 use crate::words::{nearest, shown};
 use crate::{
-    App, AppName, DependencyCondition, Network, PodSpec, PortForward, PortProtocol, RestartPolicy, VolumeName,
+    App, AppName, DependencyCondition, Handler, Network, PodSpec, PortForward, PortProtocol, ProbeKind,
+    RestartPolicy, VolumeName,
 };
 
 /// A rule that a pod breaks. The indices are those of [`PodSpec`]'s lists.
@@ -112,6 +114,30 @@ pub enum PodFault {
         /// Which app.
         app_index: usize,
     },
+    /// A probe that cannot be run as it is.
+    #[error("the {} probe of app `{app}` cannot be run: {reason}", .kind.as_str())]
+    Probe {
+        /// The app.
+        app: AppName,
+        /// Which probe.
+        kind: ProbeKind,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Which app.
+        app_index: usize,
+    },
+    /// A handler that cannot be run as it is.
+    #[error("the {handler} handler of app `{app}` cannot be run: {reason}")]
+    Handler {
+        /// The app.
+        app: AppName,
+        /// Which handler, as its origin names it (`preStop`).
+        handler: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Which app.
+        app_index: usize,
+    },
 }
 
 /// Apps that depend on each other: "`a`, by way of `b`,".
@@ -177,10 +203,47 @@ pub fn check(pod: &PodSpec) -> Vec<PodFault> {
             });
         }
         check_mounts(pod, app_index, app, &mut faults);
+        check_probes(app_index, app, &mut faults);
     }
     check_dependencies(pod, &mut faults);
     check_ports(&pod.network, &mut faults);
     faults
+}
+
+fn check_probes(app_index: usize, app: &App, faults: &mut Vec<PodFault>) {
+    faults.extend(app.probes.iter().filter_map(|(kind, probe)| {
+        let reason = rules::probe(kind, probe).err()?;
+        let app = app.name.clone();
+        Some(PodFault::Probe {
+            app,
+            kind,
+            reason,
+            app_index,
+        })
+    }));
+    let events = app.run_config.as_ref().map(|config| &config.event_handlers);
+    let program = |argv: &Option<Vec<String>>| argv.as_deref().map_or(Ok(()), rules::command);
+    let hook = |hook: &Option<Handler>| hook.as_ref().map_or(Ok(()), rules::handler);
+    let handlers = [
+        (
+            "pre-start",
+            events.map_or(Ok(()), |events| program(&events.pre_start)),
+        ),
+        (
+            "post-stop",
+            events.map_or(Ok(()), |events| program(&events.post_stop)),
+        ),
+        ("postStart", hook(&app.lifecycle.post_start)),
+        ("preStop", hook(&app.lifecycle.pre_stop)),
+    ];
+    faults.extend(handlers.into_iter().filter_map(|(handler, checked)| {
+        Some(PodFault::Handler {
+            app: app.name.clone(),
+            handler,
+            reason: checked.err()?,
+            app_index,
+        })
+    }));
 }
 
 fn check_ports(network: &Network, faults: &mut Vec<PodFault>) {

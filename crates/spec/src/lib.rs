@@ -19,6 +19,7 @@ pub mod name;
 pub mod network;
 pub mod pod;
 pub mod pod_name;
+pub mod probe;
 pub mod reference;
 pub mod resources;
 pub mod seccomp;
@@ -30,6 +31,10 @@ pub use name::{AppName, InvalidName, VolumeName};
 pub use network::{Network, PortForward, PortProtocol};
 pub use pod::*;
 pub use pod_name::{InvalidPodName, PodName};
+pub use probe::{
+    EventHandlers, Handler, HealthCheck, HealthTest, HttpGet, Lifecycle, OnUnhealthy, Probe, ProbeAction,
+    ProbeKind, Probes,
+};
 pub use reference::{ImageReference, InvalidReference, Transport};
 pub use resources::{Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};

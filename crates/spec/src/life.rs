@@ -60,4 +60,6 @@ pub enum DependencyCondition {
     Started,
     /// It has ended with exit status 0 (Kubernetes' init containers).
     Succeeded,
+    /// Its probes or its health check have found it healthy (compose's `service_healthy`).
+    Healthy,
 }

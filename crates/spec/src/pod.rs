@@ -1,6 +1,7 @@
 //! A pod as the user asked for it: the types that every reader produces and the planner takes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,11 @@ use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
 use crate::network::Network;
 use crate::resources::{Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
+use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::{AppName, ImageReference, PodName, VolumeName};
+
+/// How long a pod's apps have to stop where nothing else is said, as with docker.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A pod: its apps, the volumes they share and the machine that they run in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,8 @@ pub struct PodSpec {
     /// The parameters of the guest's kernel that differ from its own, in the order of declaration; a later one of a name
     /// wins.
     pub sysctls: Vec<Sysctl>,
+    /// How long its apps have to stop before they are killed.
+    pub stop_timeout: Duration,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
 }
@@ -48,6 +55,7 @@ impl PodSpec {
             network: Network::default(),
             on_failure: FailurePolicy::default(),
             sysctls: Vec::new(),
+            stop_timeout: STOP_TIMEOUT,
             implicit_volumes: ImplicitVolumes::default(),
         }
     }
@@ -85,6 +93,12 @@ pub struct App {
     pub readiness: Readiness,
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
+    /// What is asked of it while it runs.
+    pub probes: Probes,
+    /// What happens when its health check finds it unhealthy.
+    pub on_unhealthy: OnUnhealthy,
+    /// What is run around its life.
+    pub lifecycle: Lifecycle,
 }
 
 impl App {
@@ -101,6 +115,9 @@ impl App {
             restart: RestartPolicy::default(),
             readiness: Readiness::default(),
             depends_on: Vec::new(),
+            probes: Probes::default(),
+            on_unhealthy: OnUnhealthy::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -160,6 +177,10 @@ pub struct RunConfig {
     pub no_new_privileges: bool,
     /// The system calls that it may make; `None`: all.
     pub seccomp: Option<Seccomp>,
+    /// What is run before and after its program.
+    pub event_handlers: EventHandlers,
+    /// Its health check.
+    pub health_check: HealthCheck,
 }
 
 /// A place at which an image wants a volume (appc `mountPoints`, OCI `Volumes`).
@@ -215,6 +236,8 @@ pub struct Overrides {
     pub seccomp: Option<Seccomp>,
     /// Whether a user that turns out to be root is refused (Kubernetes' `runAsNonRoot`).
     pub must_not_be_root: bool,
+    /// `--health-...`: over the image's health check, field by field.
+    pub health_check: HealthCheck,
 }
 
 /// One `--env`.

@@ -17,11 +17,8 @@ use isopod_spec::{
 use super::group::{Group, Groups, is_flag};
 use super::{ArgFault, ArgsError, Ground, Net, PodSource, RunArgs, chosen, commands};
 
-/// `--stop-timeout` where it is not given, as docker has it.
-const STOP_TIMEOUT_SECONDS: u32 = 10;
-
 /// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
-const BOOT_TIMEOUT_SECONDS: u32 = 120;
+const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Reads the pod that `run` or `plan` is given.
 pub(super) fn read_run(
@@ -29,9 +26,9 @@ pub(super) fn read_run(
     matches: &ArgMatches,
     groups: Groups,
 ) -> Result<RunArgs, ArgsError> {
-    let seconds = |flag, default| {
-        let seconds: u32 = matches.get_one(flag).copied().unwrap_or(default);
-        Duration::from_secs(seconds.into())
+    let seconds = |flag| {
+        let seconds: Option<u32> = matches.get_one(flag).copied();
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
     };
     let mut faults = Faults::default();
     let machine = read_machine(matches, &mut faults);
@@ -71,8 +68,8 @@ pub(super) fn read_run(
                 false => Ground::Fore,
             },
             remove: is_set("rm"),
-            stop_timeout: seconds("stop-timeout", STOP_TIMEOUT_SECONDS),
-            boot_timeout: seconds("boot-timeout", BOOT_TIMEOUT_SECONDS),
+            stop_timeout: seconds("stop-timeout"),
+            boot_timeout: seconds("boot-timeout").unwrap_or(BOOT_TIMEOUT),
         })
     } else {
         Err(ArgsError::Faults(faults.0))

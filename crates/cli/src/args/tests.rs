@@ -82,7 +82,7 @@ fn one_app_with_everything() {
                 --mount volume=d,target=/d -v ./x:/x:ro --readonly-rootfs --cap-add net_admin --cap-drop ALL -- -c env";
     let cli = parse_line(line).unwrap();
     let Command::Run(run) = &cli.command else { panic!() };
-    assert_eq!(run.stop_timeout, Duration::from_secs(3));
+    assert_eq!(run.stop_timeout, Some(Duration::from_secs(3)));
     let pod = pod_of(cli);
     let machine = Machine {
         memory_mib: 1024,
@@ -135,7 +135,7 @@ fn defaults() {
         }
     );
     let Command::Run(run) = &cli.command else { panic!() };
-    assert_eq!(run.stop_timeout, Duration::from_secs(10));
+    assert_eq!(run.stop_timeout, None);
     let pod = pod_of(cli);
     assert_eq!(
         (&pod.machine, pod.implicit_volumes),
@@ -384,7 +384,7 @@ fn pod_manifests() {
             name: None,
             ground: Ground::Fore,
             remove: false,
-            stop_timeout: Duration::ZERO,
+            stop_timeout: Some(Duration::ZERO),
             boot_timeout: Duration::from_secs(120),
         })
     );
