@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::files::{FilesVolume, ImageVolume};
 use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
 use crate::network::Network;
+use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
-use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::{AppName, ImageReference, PodName, VolumeName};
 
 /// How long a pod's apps have to stop where nothing else is said, as with docker.
