@@ -17,7 +17,7 @@ mod life;
 mod pod;
 
 pub(crate) use error::{ArgFault, ArgsError};
-pub(crate) use life::{Format, LifeCommand, duration};
+pub(crate) use life::{Filter, Format, LifeCommand, duration};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use isopod_spec::AppName;
 use crate::args::LifeCommand;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
-use crate::{detach, exec, logs, run, stats};
+use crate::{detach, events, exec, logs, run, stats};
 
 /// How long a supervisor that was told to kill its pod may take before it is killed itself.
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -41,6 +41,23 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             show::status(pod, until, *format, settings)
         }
         C::Inspect { pod } => show::inspect(pod, settings),
+        C::CatManifest { pod } => show::asked(pod, settings),
+        C::Events {
+            follow,
+            since,
+            until,
+            filters,
+            format,
+        } => events::events(
+            &events::Wanted {
+                follow: *follow,
+                since: since.as_deref(),
+                until: until.as_deref(),
+                filters,
+                format: *format,
+            },
+            settings,
+        ),
         C::Logs {
             pod,
             follow,

@@ -46,7 +46,7 @@ pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
         wanted.apps
     };
     let options = Options {
-        since: wanted.since.map(since).transpose()?,
+        since: wanted.since.map(|text| time("since", text)).transpose()?,
         tail: wanted.tail,
         follow: wanted.follow,
         ..Options::default()
@@ -72,16 +72,27 @@ pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
     }
 }
 
-/// A time: RFC 3339, or how long ago.
-fn since(text: &str) -> Result<SystemTime, Report> {
+/// A time that `--FLAG` names: RFC 3339, or how long ago.
+///
+/// # Errors
+/// A [`Report`] when it is neither.
+pub(crate) fn time(flag: &str, text: &str) -> Result<SystemTime, Report> {
     let ago = |text| {
         let ago = duration(text).ok()?;
         SystemTime::now().checked_sub(ago)
     };
-    parse_stamp(text.as_bytes()).or_else(|| ago(text)).ok_or_else(|| {
-        Report::text(format!("invalid value `{}` of `--since`", text.escape_debug()))
+    universal(text).or_else(|| ago(text)).ok_or_else(|| {
+        Report::text(format!("invalid value `{}` of `--{flag}`", text.escape_debug()))
             .hint(Some("such as 90s, 5m, 2h, 1d, or 2026-11-23T20:08:36Z".into()))
     })
+}
+
+/// A time of RFC 3339's in UTC, with any number of a second's digits.
+fn universal(text: &str) -> Option<SystemTime> {
+    let text = text.strip_suffix('Z')?;
+    let (seconds, digits) = text.split_once('.').unwrap_or((text, "0"));
+    let known = !digits.is_empty() && digits.len() <= 9;
+    known.then(|| parse_stamp(format!("{seconds}.{digits:0<9}Z").as_bytes()))?
 }
 
 /// Prints records, with what stands before each line.
@@ -128,5 +139,38 @@ impl Printer {
             _ => {}
         }
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_printed() {
+        let at = |nanos| UNIX_EPOCH + Duration::new(1_795_464_516, nanos);
+        for (text, nanos) in [
+            ("2026-11-23T20:08:36Z", 0),
+            ("2026-11-23T20:08:36.5Z", 500_000_000),
+            ("2026-11-23T20:08:36.123Z", 123_000_000),
+            ("2026-11-23T20:08:36.123456789Z", 123_456_789),
+        ] {
+            assert_eq!(time("since", text).unwrap(), at(nanos), "{text}");
+        }
+        assert!(time("since", "90s").unwrap() < SystemTime::now());
+        for text in [
+            "",
+            "Z",
+            "yesterday",
+            "2026-11-23",
+            "2026-11-23T20:08:36",
+            "2026-11-23T20:08:36.Z",
+            "2026-11-23T20:08:36.1234567890Z",
+            "2026-11-23T20:08:36.5.5Z",
+        ] {
+            assert!(time("since", text).is_err(), "{text}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod detach;
+mod events;
 mod exec;
 mod image;
 mod life;

@@ -76,7 +76,7 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
         keep,
         boot_timeout: args.boot_timeout,
     };
-    let claim = prepare::prepare(&pods, &plan, &gathered, &wishes);
+    let claim = prepare::prepare(&pods, &pod.spec, &plan, &gathered, &wishes);
     claim.map(Ok).map_err(|e| Report::new(&e).hint(e.hint()))
 }
 

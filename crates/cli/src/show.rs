@@ -1,4 +1,4 @@
-//! `isopod list`, `status` and `inspect`: what is known of pods. Read from their directories; no supervisor is asked.
+//! `isopod list`, `status`, `inspect` and `cat-manifest`: what is known of pods. Read from their directories; no supervisor is asked.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -138,6 +138,25 @@ pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Repo
         "status": pod.status,
         "exitReason": exit_reason(&pod),
     });
+    output::data(&pretty(&value));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a pod as it was asked for.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
+    let pod = find(&pods(settings)?, query)?;
+    let asked = pod.asked().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let value = asked.and_then(|asked| serde_json::to_value(asked).ok());
+    let value = value.ok_or_else(|| {
+        Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
+            "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \
+             `isopod inspect` shows what it became"
+                .into(),
+        ))
+    })?;
     output::data(&pretty(&value));
     Ok(ExitCode::SUCCESS)
 }

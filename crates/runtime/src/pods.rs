@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use isopod_spec::PodName;
 
-use files::{PodRecord, RECORD, STATUS, Status};
+use files::{ASKED, Asked, PodRecord, RECORD, STATUS, Status};
 use state::{Lock, Phase, Place, PodState, Verb, observe};
 
 use crate::events::{Event, EventKind, EventLog};
@@ -176,6 +176,15 @@ impl PodEntry {
             || self.uuid[..self.uuid.len().min(8)].to_owned(),
             ToString::to_string,
         )
+    }
+
+    /// What was asked for; `None` where that has paths that are not UTF-8, or another version of isopod wrote it.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn asked(&self) -> Result<Option<Asked>, PodsError> {
+        let asked = files::read(&self.path, ASKED).map_err(failed("read", &self.path.join(ASKED)))?;
+        Ok(asked.filter(|asked: &Asked| asked.version == files::VERSION))
     }
 }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use isopod_plan::machine::Confinement;
 use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
-use isopod_spec::PodName;
+use isopod_spec::{PodName, PodSpec};
 use isopod_vm::stage::root::Root;
 use isopod_vm::stage::{Capabilities, Stage};
 
 use crate::gather::Gathered;
 use crate::pods::files::{
-    self, AppRecord, Durability, Keep, MountRecord, PodRecord, RECORD, VERSION, Word, now_ms,
+    self, ASKED, AppRecord, Asked, Durability, Keep, MountRecord, PodRecord, RECORD, VERSION, Word, now_ms,
 };
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::{disk, initrd, private};
@@ -54,12 +54,13 @@ impl PrepareError {
     }
 }
 
-/// Writes `plan` as a pod that can be started; its lock is held by the claim.
+/// Writes `plan`, which `spec` became, as a pod that can be started; its lock is held by the claim.
 ///
 /// # Errors
 /// [`PrepareError`]; nothing is left behind then.
 pub fn prepare(
     pods: &Pods,
+    spec: &PodSpec,
     plan: &PodPlan,
     gathered: &Gathered,
     wishes: &Wishes,
@@ -68,7 +69,9 @@ pub fn prepare(
         tracing::info!("removed what was left of pod `{uuid}`");
     }
     let mut claim = pods.create()?;
-    let written = write(pods, &claim, plan, gathered, wishes).and_then(|()| Ok(claim.publish()?));
+    let written = write(pods, &claim, plan, gathered, wishes)
+        .and_then(|()| keep_asked(claim.path(), spec, wishes))
+        .and_then(|()| Ok(claim.publish()?));
     match written {
         Ok(()) => Ok(claim),
         Err(error) => {
@@ -116,6 +119,20 @@ fn write(
         pods.name(claim.uuid(), name).map_err(PrepareError::Name)?;
     }
     Ok(())
+}
+
+/// Keeps what was asked for, for people to read.
+fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), PrepareError> {
+    let asked = Asked {
+        version: VERSION,
+        spec: spec.clone(),
+    };
+    if !asked.is_text() {
+        return Ok(());
+    }
+    let path = dir.join(ASKED);
+    let written = files::write(dir, ASKED, &asked, Durability::from(wishes.keep));
+    Ok(written.map_err(failed("write", &path))?)
 }
 
 /// What starting the pod will need; `dir` is where it will be then.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
+use isopod_runtime::events::EventKind;
 use isopod_spec::AppName;
 
 use super::ListFormat;
@@ -60,6 +61,35 @@ pub(crate) enum LifeCommand {
         /// The pod
         #[arg(value_name = "POD")]
         pod: String,
+    },
+    /// Print a pod as it was asked for, as JSON
+    CatManifest {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+    },
+    /// Show what happened to pods and their apps
+    Events {
+        /// Go on with what happens
+        #[arg(short, long)]
+        follow: bool,
+        /// Only what happened since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only what happened before; with --follow, end then
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Only these: pod=POD, app=APP or type=TYPE; of several with one key any, of several keys all
+        #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
+        filters: Vec<Filter>,
+        /// How to print them: for people, or one JSON object per line [default: text]
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            default_value = "text",
+            hide_default_value = true
+        )]
+        format: Format,
     },
     /// Show what the apps of a pod wrote
     Logs {
@@ -189,6 +219,17 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Which events are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// Those of a pod: its name, its UUID or the beginning of it.
+    Pod(String),
+    /// Those of apps of this name.
+    App(AppName),
+    /// Those of this type.
+    Type(EventKind),
+}
+
 impl From<Format> for ListFormat {
     fn from(format: Format) -> Self {
         match format {
@@ -210,6 +251,25 @@ pub(super) fn read(matches: &ArgMatches) -> Result<LifeCommand, clap::Error> {
 
 fn app_name(text: &str) -> Result<AppName, String> {
     AppName::new(text).map_err(|error| error.reason.to_owned())
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
+    match key {
+        "pod" if !value.is_empty() => Ok(Filter::Pod(value.to_owned())),
+        "app" => app_name(value).map(Filter::App),
+        "type" => {
+            let kinds = EventKind::ALL.into_iter();
+            let kind = kinds.clone().find(|kind| kind.as_str() == value);
+            kind.map(Filter::Type).ok_or_else(|| {
+                let words: Vec<&str> = kinds.map(EventKind::as_str).collect();
+                format!("the types are {}", words.join(", "))
+            })
+        }
+        _ => Err("the keys are pod, app and type".to_owned()),
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

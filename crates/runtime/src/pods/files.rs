@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pod.json      PodRecord  what was prepared; written once
+//! spec.json     Asked      what was asked for; written once, where JSON can hold it
 //! status.json   Status     what became of it; written by the supervisor at every change
 //! ```
 
@@ -13,17 +14,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_spec::{AppName, FailurePolicy, PodName, PortForward, Readiness, RestartPolicy};
+use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::Phase;
 
-/// The version of [`PodRecord`] and [`Status`] that this build writes, and the only one it reads.
+/// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
 /// A file of this name holds the record.
 pub(crate) const RECORD: &str = "pod.json";
+/// A file of this name holds what was asked for.
+pub(crate) const ASKED: &str = "spec.json";
 /// A file of this name holds the status.
 pub(crate) const STATUS: &str = "status.json";
 
@@ -60,6 +63,23 @@ pub struct PodRecord {
     pub stop_timeout_ms: u64,
     /// How long the guest may take to come up.
     pub boot_timeout_ms: u64,
+}
+
+/// What was asked for, before images and the host had their say. Starting the pod does not need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Asked {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The pod.
+    pub spec: PodSpec,
+}
+
+impl Asked {
+    /// Whether it can be written: JSON has no paths but UTF-8.
+    pub(crate) fn is_text(&self) -> bool {
+        serde_json::to_writer(io::sink(), self).is_ok()
+    }
 }
 
 /// What becomes of a pod's directory when the pod has ended.

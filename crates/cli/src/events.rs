@@ -1,0 +1,172 @@
+//! `isopod events`: what happened to pods and their apps, from the log that every process of isopod's appends to.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isopod_runtime::Settings;
+use isopod_runtime::events::Event;
+use isopod_runtime::logs::stamp;
+
+use crate::args::{Filter, Format};
+use crate::logs::time;
+use crate::output::{self, Report};
+use crate::show::pods;
+
+/// How often is looked for more.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Which events are to be shown, and how.
+pub(crate) struct Wanted<'a> {
+    pub(crate) follow: bool,
+    pub(crate) since: Option<&'a str>,
+    pub(crate) until: Option<&'a str>,
+    pub(crate) filters: &'a [Filter],
+    pub(crate) format: Format,
+}
+
+/// Prints them.
+///
+/// # Errors
+/// A [`Report`] with the reason.
+pub(crate) fn events(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+    let since = wanted.since.map(|text| time("since", text)).transpose()?;
+    let until = wanted.until.map(|text| time("until", text)).transpose()?;
+    let log = pods(settings)?.events();
+    let mut reader = log.read().map_err(|e| Report::new(&e))?;
+    loop {
+        // Asked before the last look: what came before that is shown.
+        let over = until.is_some_and(|until| SystemTime::now() >= until);
+        while let Some(event) = reader.next_event().map_err(|e| Report::new(&e))? {
+            let at = UNIX_EPOCH + Duration::from_millis(event.time_ms);
+            let in_time = since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until);
+            if !in_time || !matches(wanted.filters, &event) {
+                continue;
+            }
+            match print(&event, wanted.format) {
+                Ok(()) => {}
+                // Who reads no more wants no more.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                Err(error) => return Err(Report::text(format!("cannot print the events: {error}"))),
+            }
+        }
+        if over || !wanted.follow {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    if reader.skipped() > 0 {
+        output::note(&format!(
+            "{} lines of the events were left out: they are torn, or another version's",
+            reader.skipped()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an event is one of those: of several filters with one key any, of several keys all.
+fn matches(filters: &[Filter], event: &Event) -> bool {
+    let is = |filter: &Filter| match filter {
+        Filter::Pod(pod) => {
+            event.uuid.starts_with(pod) || event.name.as_ref().is_some_and(|name| name.as_str() == pod)
+        }
+        Filter::App(app) => event.app.as_ref() == Some(app),
+        Filter::Type(kind) => event.kind == *kind,
+    };
+    filters.iter().all(|filter| {
+        let same_key = |other: &&Filter| std::mem::discriminant(*other) == std::mem::discriminant(filter);
+        filters.iter().filter(same_key).any(is)
+    })
+}
+
+fn print(event: &Event, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Text => writeln!(out, "{}", text(event))?,
+        Format::Json => {
+            serde_json::to_writer(&mut out, event)?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()
+}
+
+/// `2026-11-23T20:08:36.123Z web a app-exited, exit status 3`.
+fn text(event: &Event) -> String {
+    let time = stamp(UNIX_EPOCH + Duration::from_millis(event.time_ms));
+    let pod = match &event.name {
+        Some(name) => name.as_str(),
+        None => event.uuid.get(..8).unwrap_or(&event.uuid),
+    };
+    let mut text = format!("{}Z {pod}", &time[..23]);
+    if let Some(app) = &event.app {
+        text += &format!(" {app}");
+    }
+    text += &format!(" {}", event.kind.as_str());
+    if let Some(status) = event.exit_status {
+        text += &format!(", exit status {status}");
+    }
+    if let Some(signal) = event.signal {
+        text += &format!(", signal {signal}");
+    }
+    if let Some(count) = event.restarts {
+        text += &format!(", restart {count}");
+    }
+    if let Some(reason) = &event.reason {
+        // One line per event: the rest of a reason is in `isopod status`.
+        text += &format!(": {}", reason.lines().next().unwrap_or_default());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use isopod_runtime::events::EventKind;
+    use isopod_spec::{AppName, PodName};
+
+    use super::*;
+
+    fn event() -> Event {
+        let name = PodName::new("web").unwrap();
+        let mut event = Event::now(EventKind::AppExited, "0123456789", Some(&name));
+        event.app = Some(AppName::new("a").unwrap());
+        event.time_ms = 1_795_464_516_123;
+        event
+    }
+
+    #[test]
+    fn filters_of_one_key_widen_and_keys_narrow() {
+        let pod = |pod: &str| Filter::Pod(pod.into());
+        let app = |app: &str| Filter::App(AppName::new(app).unwrap());
+        let kind = Filter::Type;
+        for (filters, shown) in [
+            (vec![], true),
+            (vec![pod("web")], true),
+            (vec![pod("0123")], true),
+            (vec![pod("we")], false),
+            (vec![pod("db"), pod("web")], true),
+            (vec![app("a"), kind(EventKind::AppExited)], true),
+            (vec![app("b"), kind(EventKind::AppExited)], false),
+            (
+                vec![kind(EventKind::Exited), kind(EventKind::AppExited), pod("web")],
+                true,
+            ),
+        ] {
+            assert_eq!(matches(&filters, &event()), shown, "{filters:?}");
+        }
+    }
+
+    #[test]
+    fn events_are_lines() {
+        let mut event = event();
+        event.exit_status = Some(137);
+        event.signal = Some(9);
+        event.reason = Some("first\nsecond".into());
+        assert_eq!(
+            text(&event),
+            "2026-11-23T20:08:36.123Z web a app-exited, exit status 137, signal 9: first"
+        );
+        event = Event::now(EventKind::Prepared, "0123456789", None);
+        assert!(text(&event).ends_with("Z 01234567 prepared"));
+    }
+}
