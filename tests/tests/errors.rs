@@ -20,7 +20,7 @@ fn app<'a>(bench: &'a Bench, pod: Pod<'a>) -> Pod<'a> {
 fn an_image_that_is_not_there() {
     let bench = Bench::new();
     let out = bench.pod().app("oci:/nowhere/image").sh("true").run();
-    let words = "error: app `image`: cannot import its image `oci:/nowhere/image`\n  caused by: ";
+    let words = "error: app `image`: cannot get its image `oci:/nowhere/image`\n  caused by: ";
     assert_eq!(
         (out.status, out.stderr.starts_with(words)),
         (125, true),
@@ -72,7 +72,7 @@ fn a_corrupt_layer() {
     fs::write(&layer, bytes).unwrap();
     let reference = format!("oci:{}:latest", layout.display());
     let out = bench.pod().app(&reference).sh("true").run();
-    let words = format!("error: app `corrupt`: cannot import its image `{reference}`\n  caused by: ");
+    let words = format!("error: app `corrupt`: cannot get its image `{reference}`\n  caused by: ");
     assert_eq!(
         (out.status, out.stderr.starts_with(&words)),
         (125, true),

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec};
+use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub(crate) enum Command {
 pub(crate) struct RunArgs {
     /// What to run.
     pub(crate) source: PodSource,
+    /// `--pull`: for every app, in place of what the pod's source says.
+    pub(crate) pull: Option<PullPolicy>,
     /// `--name`: the pod's name.
     pub(crate) name: Option<PodName>,
     /// Whether the command waits for the pod.

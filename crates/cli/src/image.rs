@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use isopod_image::{Image, Store};
 use isopod_runtime::Settings;
+use isopod_spec::PullPolicy;
 
 use crate::args::{ImportArgs, ListArgs, ListFormat};
 use crate::output::{self, Report};
@@ -16,7 +17,7 @@ use crate::output::{self, Report};
 pub(crate) fn import(args: &ImportArgs, settings: &Settings) -> Result<ExitCode, Report> {
     let store = open(settings)?;
     let image = store
-        .import(&args.reference)
+        .obtain(&args.reference, PullPolicy::Missing)
         .map_err(|e| Report::new(&e).hint(e.hint()))?;
     if let Some(name) = &args.name {
         store.set_name(name, &image).map_err(|e| Report::new(&e))?;

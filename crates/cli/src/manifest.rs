@@ -35,6 +35,9 @@ impl Asked {
 pub(crate) fn pod(run: &RunArgs) -> Result<Asked, ExitCode> {
     let mut asked = read_source(&run.source)?;
     asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
+    if let Some(pull) = run.pull {
+        asked.spec.apps.iter_mut().for_each(|app| app.pull = pull);
+    }
     Ok(asked)
 }
 

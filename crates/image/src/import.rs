@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use isopod_spec::ImageReference;
+use isopod_spec::{ImageReference, LocalReference, PullPolicy, RegistryReference};
 
 use crate::digest::Digest;
 use crate::erofs;
@@ -53,6 +53,12 @@ pub enum ImportError {
     /// The store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The store does not have it, and no registry was to be asked.
+    #[error("the image store has no image `{0}`")]
+    NotStored(RegistryReference),
+    /// It would have to be pulled.
+    #[error("cannot pull `{0}`: images are not pulled from registries yet")]
+    Registry(RegistryReference),
     /// The image's name in the source cannot be its name in the store.
     #[error(transparent)]
     Name(#[from] SetNameError),
@@ -75,18 +81,40 @@ impl ImportError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Load(error) => error.hint(),
+            Self::Registry(image) => Some(format!(
+                "`skopeo copy docker://{image} oci:DIR` makes a directory that `isopod image import oci:DIR` reads"
+            )),
             _ => None,
         }
     }
 }
 
 impl Store {
+    /// The image that `reference` means: from its place, or for a name, from the store.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing is left in the store then.
+    pub fn obtain(&self, reference: &ImageReference, pull: PullPolicy) -> Result<Image, ImportError> {
+        let image = match reference {
+            ImageReference::Local(local) => return self.import(local),
+            ImageReference::Registry(image) => image,
+        };
+        let stored = match pull {
+            PullPolicy::Missing | PullPolicy::Never => self.find_named(image)?,
+            PullPolicy::Always | PullPolicy::Newer => None,
+        };
+        stored.ok_or_else(|| match pull {
+            PullPolicy::Never => ImportError::NotStored(image.clone()),
+            _ => ImportError::Registry(image.clone()),
+        })
+    }
+
     /// Imports the image that `reference` means; one that is there already costs no more than a look at its
     /// manifest. What the source calls it becomes its name in the store when it is more than a tag (`NAME:TAG`).
     ///
     /// # Errors
     /// [`ImportError`]; nothing is left in the store then.
-    pub fn import(&self, reference: &ImageReference) -> Result<Image, ImportError> {
+    pub fn import(&self, reference: &LocalReference) -> Result<Image, ImportError> {
         let source = Source::open(reference, &self.limits)?;
         let (id, names) = (source.id, source.names.clone());
         let lock_path = self.lock_path(&id.hex());

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use isopod_image::config::host_architecture;
 use isopod_image::{Digest, Image, Limits, Reader, Store};
-use isopod_spec::{ImageReference, Transport};
+use isopod_spec::{LocalReference, Transport};
 use make::{Head, INDEX, Layout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,14 +30,14 @@ impl World {
         Layout::new(&self.dir.path().join("oci"))
     }
 
-    fn import(&self, reference: &ImageReference) -> Image {
+    fn import(&self, reference: &LocalReference) -> Image {
         self.store
             .import(reference)
             .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     /// The message of a refused import, with the directory of the test taken out.
-    fn refused(&self, reference: &ImageReference) -> String {
+    fn refused(&self, reference: &LocalReference) -> String {
         let error = self.store.import(reference).expect_err("this must be refused");
         let left = fs::read_dir(self.dir.path().join("store/images"))
             .unwrap()
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// A docker archive of these members.
-    fn archive(&self, transport: Transport, tar: Tar, name: Option<&str>) -> ImageReference {
+    fn archive(&self, transport: Transport, tar: Tar, name: Option<&str>) -> LocalReference {
         let path = self.dir.path().join("archive.tar");
         fs::write(&path, tar.finish()).unwrap();
         reference(transport, &path, name)
@@ -369,7 +369,7 @@ fn a_docker_archive_with_linked_layers() {
         ["one", "two", "three"]
     );
     for name in ["busybox:1", "docker.io/library/busybox:1", "library/busybox:1"] {
-        let reference = ImageReference {
+        let reference = LocalReference {
             name: Some(name.to_owned()),
             ..reference.clone()
         };

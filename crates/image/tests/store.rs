@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use isopod_image::{Digest, FindError, Image, ImportError, LoadError, Store};
-use isopod_spec::ImageReference;
+use isopod_spec::LocalReference;
 use make::{Layout, Mounted, Tar, chain, is_root, layer};
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Makes the layout hold one image whose only file has these contents.
-    fn image(&self, data: &str) -> ImageReference {
+    fn image(&self, data: &str) -> LocalReference {
         self.layout
             .index(&[self.layout.image(&[layer("f", data)], |_| {})]);
         self.layout.reference(None)

@@ -57,7 +57,7 @@ pub enum GatherFault {
     #[error("cannot open the image store")]
     Store(#[source] isopod_image::StoreError),
     /// An image cannot be had.
-    #[error("app `{app}`: cannot import its image `{reference}`")]
+    #[error("app `{app}`: cannot get its image `{reference}`")]
     Import {
         /// The app.
         app: AppName,
@@ -232,11 +232,15 @@ fn images(
 fn image(store: &Store, app: &App) -> Result<Image, GatherFault> {
     let name = app.name.clone();
     match &app.image {
-        ImageSource::Reference(reference) => store.import(reference).map_err(|source| GatherFault::Import {
-            app: name,
-            reference: reference.to_string(),
-            source: Box::new(source),
-        }),
+        ImageSource::Reference(reference) => {
+            store
+                .obtain(reference, app.pull)
+                .map_err(|source| GatherFault::Import {
+                    app: name,
+                    reference: reference.to_string(),
+                    source: Box::new(source),
+                })
+        }
         ImageSource::Stored { id, name: image } => {
             store
                 .find(id.as_deref(), image.as_deref())

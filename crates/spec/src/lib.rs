@@ -35,6 +35,6 @@ pub use probe::{
     EventHandlers, Handler, HealthCheck, HealthTest, HttpGet, Lifecycle, OnUnhealthy, Probe, ProbeAction,
     ProbeKind, Probes,
 };
-pub use reference::{ImageReference, InvalidReference, Transport};
+pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
 pub use resources::{Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};

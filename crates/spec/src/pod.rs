@@ -79,6 +79,8 @@ pub struct App {
     pub name: AppName,
     /// Where its root filesystem comes from.
     pub image: ImageSource,
+    /// When a registry is asked for it.
+    pub pull: PullPolicy,
     /// Replaces what the image says about running it, whole (an appc manifest's `app` section). `None`: the image's own.
     pub run_config: Option<RunConfig>,
     /// What the user changed of it on top.
@@ -108,6 +110,7 @@ impl App {
         Self {
             name,
             image,
+            pull: PullPolicy::default(),
             run_config: None,
             overrides: Overrides::default(),
             mounts: Vec::new(),
@@ -120,6 +123,22 @@ impl App {
             lifecycle: Lifecycle::default(),
         }
     }
+}
+
+/// Whether an image is asked for in its registry although the store may have it (podman's `--pull`; Kubernetes'
+/// `imagePullPolicy` has the first, the second and the fourth).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Only when the store has none of that name.
+    #[default]
+    Missing,
+    /// Always; what the store has already is not downloaded again.
+    Always,
+    /// Always, but the image in the store is good enough when the registry does not answer.
+    Newer,
+    /// Never: the store must have it.
+    Never,
 }
 
 /// How an app names its image.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use isopod_spec::appc::{Fault, FaultKind, read_pod_manifest};
 use isopod_spec::check::PodFault;
 use isopod_spec::{
-    Capabilities, EmptyVolume, HostVolume, ImageSource, ImplicitVolumes, Machine, Network, PodSpec,
-    Propagation, RootfsAccess, Transport, VolumeKind,
+    Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Machine, Network,
+    PodSpec, Propagation, RootfsAccess, Transport, VolumeKind,
 };
 
 fn read(text: &str) -> PodSpec {
@@ -107,7 +107,7 @@ fn reads_a_whole_manifest() {
     assert_eq!(worker.mounts[0].target, Path::new("/mnt/foo"));
     assert_eq!(worker.mounts[0].read_only, None);
 
-    let ImageSource::Reference(reference) = &backup.image else {
+    let ImageSource::Reference(ImageReference::Local(reference)) = &backup.image else {
         panic!("{:?}", backup.image)
     };
     assert_eq!(
@@ -132,7 +132,7 @@ fn every_fault_is_reported_at_its_line() {
     },
     {
       "name": "db",
-      "image": {"name": "docker://alpine"},
+      "image": {"name": "docker://Alpine"},
       "mounts": [
         {"volume": "dta", "path": "/a"},
         {"volume": "data", "path": "/b/"},
@@ -159,7 +159,7 @@ fn every_fault_is_reported_at_its_line() {
             "8:39: `apps[0].app.user`: expected a string, found a number",
             "9:53: `apps[0].app.mountPoints[0].path`: `data` must be an absolute path",
             "9:61: `apps[0].app.mountPoints[0].readonly`: there is no such field",
-            "13:25: `apps[1].image.name`: invalid image reference `docker://alpine`: the transport `docker:` cannot be read",
+            "13:25: `apps[1].image.name`: invalid image reference `docker://Alpine`: the name of a repository has lower-case letters only",
             "15:20: `apps[1].mounts[0].volume`: app `db` mounts volume `dta` at `/a`, but the pod has no volume of that name",
             "17:36: `apps[1].mounts[2].path`: app `db` mounts both volume `data` and volume `data` at `/b`",
             "20:14: `apps[2].name`: two apps are named `db`",

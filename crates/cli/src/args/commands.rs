@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
-use isopod_spec::{Accel, FailurePolicy, ShareTransport};
+use isopod_spec::{Accel, FailurePolicy, PullPolicy, ShareTransport};
 
 use super::{Hypervisor, ListFormat, LogLevel, Net, PlanFormat, Profile};
 
@@ -270,6 +270,10 @@ fn pod_flags() -> Vec<Arg> {
         ),
         many("mount", "volume=NAME,target=PATH")
             .help("Mount a volume in every app; an app's own mount at the same target wins"),
+        value_flag("pull", "POLICY").value_parser(pull_policies()).help(
+            "Ask registries for images: missing (when the store has none), always, newer (always, but without an \
+             answer the store's will do) or never [default: missing]",
+        ),
         raw("memory", "SIZE").help("The machine's memory, such as 512m or 2g [default: 512m]"),
         raw("cpus", "N").help("The machine's virtual CPUs [default: 1]"),
         value_flag("accel", "ACCEL")
@@ -307,6 +311,15 @@ fn pod_flags() -> Vec<Arg> {
             .help("Read apps, volumes and ports from an appc pod manifest"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
+}
+
+fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
+    choice(&[
+        ("missing", PullPolicy::Missing),
+        ("always", PullPolicy::Always),
+        ("newer", PullPolicy::Newer),
+        ("never", PullPolicy::Never),
+    ])
 }
 
 /// The flags that `run` has beyond those of `prepare`.

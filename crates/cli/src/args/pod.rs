@@ -62,6 +62,7 @@ pub(super) fn read_run(
     if faults.0.is_empty() {
         Ok(RunArgs {
             source,
+            pull: matches.get_one("pull").copied(),
             name,
             ground: match is_set("detach") {
                 true => Ground::Back,

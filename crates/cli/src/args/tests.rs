@@ -294,7 +294,7 @@ fn missing_images() {
 
 #[test]
 fn all_faults_at_once() {
-    let line = "run --memory 5 --cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a alpine --env =x \
+    let line = "run --memory 5 --cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a ./alpine --env =x \
                 --- oci:b --cap-add FOO -v data:/d --user a:b --group c --- oci:c --mount volume=gone,target=/g --- oci:c";
     let expected = [
         "invalid value `5` of `--memory`: it is less than 128 MiB, with which no guest starts (a number without a unit \
@@ -304,9 +304,7 @@ fn all_faults_at_once() {
          allowed (`d` would be valid)",
         "invalid value `type=bind,target=/a` of `--mount`: `type` is not supported (declare the source with `--volume \
          NAME,kind=host,source=PATH` and mount it with `volume=NAME`)",
-        "invalid image reference `alpine`: it names no transport (images are not pulled by name; `oci:DIR[:TAG]`, \
-         `oci-archive:FILE[:TAG]` and `docker-archive:FILE[:NAME:TAG]` can be read, and `skopeo copy docker://alpine \
-         oci:DIR` makes one)",
+        "invalid image reference `./alpine`: it names no transport (`oci:./alpine` reads that directory)",
         "invalid value `=x` of `--env`: the variable has no name",
         "image `oci:b` has a group both in `--user` and in `--group` (give it once)",
         "invalid value `FOO` of `--cap-add`: unknown capability `FOO` (capabilities(7) lists them)",
@@ -381,6 +379,7 @@ fn pod_manifests() {
         cli.command,
         Command::Run(RunArgs {
             source,
+            pull: None,
             name: None,
             ground: Ground::Fore,
             remove: false,
@@ -447,8 +446,7 @@ fn images() {
         })
     );
     assert!(
-        faults("image import alpine")[0]
-            .starts_with("invalid image reference `alpine`: it names no transport")
+        faults("image import ./a")[0].starts_with("invalid image reference `./a`: it names no transport")
     );
     assert!(usage("image import").contains("REFERENCE"));
 }

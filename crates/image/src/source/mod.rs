@@ -11,7 +11,7 @@ mod section;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use isopod_spec::{ImageReference, Transport};
+use isopod_spec::{LocalReference, Transport};
 
 pub(crate) use section::Section;
 
@@ -223,7 +223,7 @@ impl SourceError {
 
 impl Source {
     /// Finds the image that `reference` means.
-    pub(crate) fn open(reference: &ImageReference, limits: &Limits) -> Result<Self, SourceError> {
+    pub(crate) fn open(reference: &LocalReference, limits: &Limits) -> Result<Self, SourceError> {
         let (path, name) = (reference.path.as_path(), reference.name.as_deref());
         match reference.transport {
             Transport::Oci => oci::open(&oci::Layout::Directory(path.to_owned()), name, limits),

@@ -27,7 +27,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use isopod_spec::RunConfig;
+use isopod_spec::reference::DOCKER_HUB;
+use isopod_spec::{RegistryReference, RunConfig};
 
 pub use names::SetNameError;
 pub use stored::LoadError;
@@ -194,6 +195,31 @@ impl Store {
             }
         };
         Ok(self.load(found, &names)?)
+    }
+
+    /// The image that a user means with `reference`: the one of that name; for a short name also the one that has it
+    /// on docker's hub, and the one whose ID is that or begins so.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the image is damaged or the store cannot be read.
+    pub fn find_named(&self, reference: &RegistryReference) -> Result<Option<Image>, LoadError> {
+        let names = self.names()?;
+        let mut wanted = vec![reference.stored_name()];
+        if reference.is_short() {
+            if reference.tag.is_none() && reference.digest.is_none() {
+                wanted.insert(0, reference.name());
+            }
+            wanted.push(reference.in_registry(DOCKER_HUB).stored_name());
+        }
+        let mut found = wanted.iter().find_map(|name| names.get(name));
+        if found.is_none() && reference.is_short() {
+            found = match self.find_id(&reference.to_string()) {
+                Ok(id) => Some(id),
+                Err(FindError::Load(error)) => return Err(error),
+                Err(_) => None,
+            };
+        }
+        found.map(|id| self.load(id, &names)).transpose()
     }
 
     fn find_id(&self, id: &str) -> Result<Digest, FindError> {

@@ -106,11 +106,12 @@ impl Names {
         self.names.insert(name.to_owned(), id);
     }
 
+    pub(super) fn get(&self, name: &str) -> Option<Digest> {
+        self.names.get(name).copied()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<Digest> {
-        self.names
-            .get(name)
-            .or_else(|| self.names.get(&format!("{name}:latest")))
-            .copied()
+        self.get(name).or_else(|| self.get(&format!("{name}:latest")))
     }
 
     /// The names of the image `id`, sorted.

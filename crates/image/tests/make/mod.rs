@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 pub(crate) use build::{Head, Tar};
 use isopod_image::Digest;
 use isopod_image::config::host_architecture;
-use isopod_spec::{ImageReference, Transport};
+use isopod_spec::{LocalReference, Transport};
 use serde_json::{Value, json};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -60,7 +60,7 @@ impl Layout {
         fs::write(self.dir.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
     }
 
-    pub(crate) fn reference(&self, name: Option<&str>) -> ImageReference {
+    pub(crate) fn reference(&self, name: Option<&str>) -> LocalReference {
         reference(Transport::Oci, &self.dir, name)
     }
 }
@@ -94,8 +94,8 @@ pub(crate) fn named(descriptor: Value, name: &str) -> Value {
     )
 }
 
-pub(crate) fn reference(transport: Transport, path: &Path, name: Option<&str>) -> ImageReference {
-    ImageReference {
+pub(crate) fn reference(transport: Transport, path: &Path, name: Option<&str>) -> LocalReference {
+    LocalReference {
         transport,
         path: path.to_owned(),
         name: name.map(str::to_owned),
