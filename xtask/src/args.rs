@@ -1,4 +1,4 @@
-//! The command line, by hand: five commands with two flags. Reads nothing but its arguments.
+//! The command line, by hand: a few commands with two flags. Reads nothing but its arguments.
 
 use crate::failure::Failure;
 use crate::packages::Consent;
@@ -14,10 +14,12 @@ usage: cargo xtask quickstart [--yes]
          with filters: run the tests whose names contain one of them, and no other check
        cargo xtask bench boot [--runs N]
          compare `isopod run` with the floor, N times each [default: 5]
+       cargo xtask bench import [--runs N]
+         compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
        cargo xtask bench plan
          time and memory of planning, and of writing what rkt's code wrote";
 
-/// How often `bench boot` runs each side where `--runs` does not say.
+/// How often `bench boot` and `bench import` run each side where `--runs` does not say.
 const DEFAULT_RUNS: usize = 5;
 
 /// What to do.
@@ -42,6 +44,11 @@ pub(crate) enum Task {
         /// How often each side runs.
         runs: usize,
     },
+    /// Compare imports.
+    BenchImport {
+        /// How often each side runs.
+        runs: usize,
+    },
     /// Measure planning.
     BenchPlan,
 }
@@ -63,14 +70,20 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "plan"] => Ok(Task::BenchPlan),
-        ["bench", "boot", "--runs", runs] => match runs.parse() {
-            Ok(runs) if runs > 0 => Ok(Task::BenchBoot { runs }),
-            _ => Err(Failure::new(format!(
-                "`--runs {runs}` is not a number of runs, such as 5"
-            ))),
-        },
+        ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
+        ["bench", "boot", "--runs", runs] => Ok(Task::BenchBoot {
+            runs: read_runs(runs)?,
+        }),
+        ["bench", "import", "--runs", runs] => Ok(Task::BenchImport {
+            runs: read_runs(runs)?,
+        }),
         _ => Err(Failure::new(format!("cannot make sense of `{}`", words.join(" "))).hint(USAGE)),
     }
+}
+
+fn read_runs(runs: &str) -> Result<usize, Failure> {
+    let count = runs.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| Failure::new(format!("`--runs {runs}` is not a number of runs, such as 5")))
 }
 
 fn read_filters(filters: &[&str]) -> Result<Task, Failure> {
@@ -121,6 +134,10 @@ mod tests {
             Ok(Task::BenchBoot { runs: DEFAULT_RUNS })
         );
         assert_eq!(read_words("bench boot --runs 3"), Ok(Task::BenchBoot { runs: 3 }));
+        assert_eq!(
+            read_words("bench import --runs 2"),
+            Ok(Task::BenchImport { runs: 2 })
+        );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
     }

@@ -11,6 +11,7 @@
 //! `docs/performance.md` and judges nothing: the goal stands there.
 
 mod floor;
+mod import;
 mod stats;
 mod timings;
 mod watch;
@@ -29,6 +30,8 @@ use floor::Floor;
 use stats::Summary;
 use timings::Timings;
 use watch::{Observed, Watch};
+
+pub(crate) use import::import;
 
 /// What was measured in one round.
 struct Round {

@@ -6,6 +6,7 @@
 //! build      ─ build
 //! test       ─ packages ─ virtiofsd ─ formatting, lints ─ build ─ nextest
 //! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
+//! bench import ─ packages ─ build ─ watch ─ stats
 //! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
 //!
@@ -62,6 +63,7 @@ fn run(task: Task) -> Result<(), Failure> {
         }
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
+        Task::BenchImport { runs } => bench::import(runs),
         // Cargo's own benchmark prints its table.
         Task::BenchPlan => command::run(&mut command::command(
             "cargo",

@@ -17,10 +17,11 @@ const RUN: [&str; 5] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 11] = [
+const TEST: [&str; 12] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
+    "buildah",
     "erofs-utils",
     "attr",
     "libcap2-bin",
@@ -34,6 +35,9 @@ const TEST: [&str; 11] = [
     "kmod",
 ];
 
+/// What the comparison of imports needs beside [`RUN`].
+const BENCH_IMPORT: [&str; 4] = ["debootstrap", "umoci", "skopeo", "podman"];
+
 /// For whom packages are installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -41,6 +45,8 @@ pub(crate) enum Purpose {
     Run,
     /// To run the tests.
     Test,
+    /// To compare imports with other tools'.
+    BenchImport,
 }
 
 /// Whether packages may be installed.
@@ -102,8 +108,10 @@ fn wanted(purpose: Purpose, debian: Option<u32>) -> Vec<&'static str> {
     if debian.is_some_and(|version| version >= 13) {
         wanted.push("virtiofsd");
     }
-    if purpose == Purpose::Test {
-        wanted.extend(TEST);
+    match purpose {
+        Purpose::Run => {}
+        Purpose::Test => wanted.extend(TEST),
+        Purpose::BenchImport => wanted.extend(BENCH_IMPORT),
     }
     wanted
 }
