@@ -186,9 +186,10 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered) -> (Option<Stage>, St
         share: tree,
         root: root(plan.qemu.files()),
         // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
-        capabilities: match plan.qemu.fsdevs.is_empty() && unprivileged {
-            true => Capabilities::Dropped,
-            false => Capabilities::Kept,
+        capabilities: match (plan.qemu.fsdevs.is_empty(), unprivileged) {
+            (false, _) => Capabilities::Kept,
+            (true, false) => Capabilities::BindsPorts,
+            (true, true) => Capabilities::Dropped,
         },
         command: std::iter::once(program).chain(plan.qemu.argv()).collect(),
     };

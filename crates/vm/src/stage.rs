@@ -63,8 +63,21 @@ pub struct Stage {
 pub enum Capabilities {
     /// The program needs them, and drops itself what it does not.
     Kept,
+    /// It has none but `CAP_NET_BIND_SERVICE`, for ports below 1024.
+    BindsPorts,
     /// It has none, even as root.
     Dropped,
+}
+
+impl Capabilities {
+    /// The switch that says it.
+    fn switch(self) -> Option<&'static str> {
+        match self {
+            Self::Kept => None,
+            Self::BindsPorts => Some("--binds-ports"),
+            Self::Dropped => Some("--no-capabilities"),
+        }
+    }
 }
 
 /// Why a stage did not become its program.
@@ -119,9 +132,7 @@ impl Stage {
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
-        if self.capabilities == Capabilities::Dropped {
-            argv.push("--no-capabilities".into());
-        }
+        argv.extend(self.capabilities.switch().map(OsString::from));
         if let Some(root) = &self.root {
             argv.extend(["--root".into(), root.dir.clone().into()]);
             for (access, file) in &root.files {
@@ -170,6 +181,7 @@ impl Stage {
             match (arg.as_bytes(), &mut share, &mut root) {
                 (b"--", ..) => break,
                 (b"--no-capabilities", None, None) => capabilities = Capabilities::Dropped,
+                (b"--binds-ports", None, None) => capabilities = Capabilities::BindsPorts,
                 (b"--root", None, None) => {
                     let (dir, files) = (path()?, Vec::new());
                     root = Some(Root { dir, files });
@@ -230,13 +242,15 @@ impl Stage {
             }
             root::enter(root, self.command.first().map(Path::new))?;
         }
-        match self.capabilities {
-            Capabilities::Kept => Ok(()),
-            Capabilities::Dropped => drop_capabilities().map_err(|source| StageError::Namespace {
-                what: "give up capabilities",
-                source,
-            }),
-        }
+        let kept = match self.capabilities {
+            Capabilities::Kept => return Ok(()),
+            Capabilities::BindsPorts => CapabilitySet::NET_BIND_SERVICE,
+            Capabilities::Dropped => CapabilitySet::empty(),
+        };
+        keep_capabilities(kept).map_err(|source| StageError::Namespace {
+            what: "give up capabilities",
+            source,
+        })
     }
 
     fn exec(self) -> StageError {
@@ -251,11 +265,11 @@ impl Stage {
     }
 }
 
-/// Leaves nothing that the program could have from being root: what is not in the bounding set is not in an executed
+/// Leaves of what the program could have from being root no more than `kept`: what is not in the bounding set is not in an executed
 /// program's sets either (capabilities(7), "Transformation of capabilities during execve()").
-fn drop_capabilities() -> std::io::Result<()> {
+fn keep_capabilities(kept: CapabilitySet) -> std::io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    for capability in CapabilitySet::all().iter() {
+    for capability in CapabilitySet::all().difference(kept).iter() {
         // What this kernel does not know, or this process may not drop, since it has none: EINVAL, EPERM.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
@@ -407,13 +421,15 @@ mod tests {
             command: vec!["--".into(), "--share".into(), "x".into()],
         };
         assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
-        let stage = Stage {
-            parent: 1,
-            share: None,
-            root: None,
-            capabilities: Capabilities::Kept,
-            command: vec!["true".into()],
-        };
-        assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+        for capabilities in [Capabilities::Kept, Capabilities::BindsPorts] {
+            let stage = Stage {
+                parent: 1,
+                share: None,
+                root: None,
+                capabilities,
+                command: vec!["true".into()],
+            };
+            assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+        }
     }
 }
