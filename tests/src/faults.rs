@@ -51,12 +51,28 @@ impl Bench {
     pub fn tamper(&mut self, files: &[(&str, u32, &[u8])]) {
         // QEMU's root has the program in it and nothing else of ours, and nowhere to write: so the archive comes in the
         // script, and what the kernel gets is a file in memory.
-        self.shadow_bytes(QEMU, &[TAMPER, &pack(files).expect("an archive")].concat());
+        self.rewrite(r#"" " x length($ahead)"#, files);
+    }
+
+    /// Makes every mount of an app's volume ahead of systemd fail: its mount point is not there.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn break_mounts_ahead(&mut self) {
+        self.rewrite("$ahead =~ s,stage2,stage9,gr", &[]);
+    }
+
+    /// Puts `mounts_ahead`, an expression of the same length as the mounts ahead of systemd, `$ahead`, in their place, and adds
+    /// files.
+    fn rewrite(&mut self, mounts_ahead: &str, files: &[(&str, u32, &[u8])]) {
+        let script = TAMPER.replace("MOUNTS_AHEAD", mounts_ahead);
+        let archive = pack(files).expect("an archive");
+        self.shadow_bytes(QEMU, &[script.as_bytes(), &archive].concat());
     }
 }
 
 /// What a shell makes of the script: Perl, for memfd_create(2), number 319 on this architecture.
-const TAMPER: &[u8] = br#"exec perl -x "$0" "$real" "$@"
+const TAMPER: &str = r#"exec perl -x "$0" "$real" "$@"
 #!perl
 use strict;
 my ($real, @args) = @ARGV;
@@ -69,7 +85,7 @@ binmode $_ for $out, $in, \*DATA;
 $out->autoflush(1);
 local $/;
 my $initrd = <$in>;
-$initrd =~ s/("mountsAhead":\s*)\[(.*?)\]/$1 . "[" . " " x length($2) . "]"/es or die "no mounts ahead";
+$initrd =~ s/("mountsAhead":\s*)\[(.*?)\]/my ($head, $ahead) = ($1, $2); $head . "[" . (MOUNTS_AHEAD) . "]"/es or die "no mounts ahead";
 print {$out} $initrd, scalar(<DATA>);
 exec $real, map { $_ eq "initrd" ? "/proc/self/fd/$fd" : $_ } @args;
 __END__

@@ -100,6 +100,21 @@ fn a_mount_program_that_lies_is_found() {
     }
 }
 
+/// systemd mounts what could not be mounted ahead of it.
+#[test]
+fn a_mount_that_fails_ahead_of_systemd_is_systemds_to_make() {
+    let mut bench = Bench::new();
+    let source = bench.source("data", &[("file", "in the volume")]);
+    bench.break_mounts_ahead();
+    let pod = bench.pod().host("data", &source, "").app(&bench.busybox());
+    let pod = pod.mount("data", "/data", "");
+    let out = pod
+        .sh("cat /data/file; grep -c ' /data ' /proc/self/mountinfo")
+        .run()
+        .expect(0);
+    assert_eq!(out.text(), "in the volume1\n");
+}
+
 /// The links that make the app's service need its mount are gone: the service starts, and its own check finds it.
 #[test]
 fn a_service_that_no_longer_needs_its_mount_does_not_start_without_it() {
