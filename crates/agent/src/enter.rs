@@ -191,12 +191,13 @@ fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
         Action::Execute(execute) => Err(become_command(execute, &fds)?),
         Action::Pack { path } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
-            isopod_archive::pack(&in_root(&path), &mut archive).map_err(EnterError::Pack)?;
+            isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)
+                .map_err(EnterError::Pack)?;
             step("write the archive", archive.flush())
         }
         Action::Unpack { path } => {
             let mut archive = BufReader::with_capacity(COPY_BYTES, File::from(fd(fds, 0)?));
-            isopod_archive::unpack(&in_root(&path), &mut archive, Keep::Everything)
+            isopod_archive::unpack(&in_root(&path), &mut archive, Keep::Everything, None)
                 .map_err(EnterError::Unpack)?;
             // What pads an archive is not read, and whoever writes it is not to fail.
             step(

@@ -12,5 +12,5 @@
 mod pack;
 mod unpack;
 
-pub use pack::{PackError, pack};
+pub use pack::{PackError, pack, tree_name};
 pub use unpack::{Keep, UnpackError, unpack};

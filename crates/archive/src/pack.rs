@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use tar::{Builder, EntryType, Header};
 
+use crate::Keep;
+
 /// Why a tree could not be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -22,23 +24,35 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
+    /// A device, where none is kept.
+    #[error("`{}` is a device, which is not copied", .0.to_string_lossy().escape_debug())]
+    Device(PathBuf),
     /// The archive could not be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
 }
 
-/// Packs the tree at `path`; of `DIR/.` what is in the directory. A last symbolic link is packed as one.
+/// What the archive of `path` calls its tree: `.` for `DIR/.` and for a path that ends in no name, otherwise its last
+/// name.
+#[must_use]
+pub fn tree_name(path: &Path) -> &OsStr {
+    let contents = path.as_os_str().as_bytes().ends_with(b"/.");
+    let name = path.file_name().filter(|_| !contents);
+    name.unwrap_or(OsStr::new("."))
+}
+
+/// Packs the tree at `path`; of `DIR/.` what is in the directory. A last symbolic link is packed as one. With
+/// [`Keep::Plain`] it is root's, without set-ID bits.
 ///
 /// # Errors
 /// [`PackError`]; the archive is then incomplete.
-pub fn pack(path: &Path, archive: &mut dyn Write) -> Result<(), PackError> {
-    let contents = path.as_os_str().as_bytes().ends_with(b"/.") || path.file_name().is_none();
-    let top = if contents { None } else { path.file_name() };
+pub fn pack(path: &Path, archive: &mut dyn Write, keep: Keep) -> Result<(), PackError> {
     let mut packing = Packing {
         builder: Builder::new(archive),
         links: HashMap::new(),
+        keep,
     };
-    packing.tree(path, Path::new(top.unwrap_or(OsStr::new("."))))?;
+    packing.tree(path, Path::new(tree_name(path)))?;
     packing.builder.finish().map_err(PackError::Write)
 }
 
@@ -46,6 +60,7 @@ struct Packing<'a> {
     builder: Builder<&'a mut dyn Write>,
     /// Where a file with several names came first, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
+    keep: Keep,
 }
 
 impl Packing<'_> {
@@ -88,6 +103,11 @@ impl Packing<'_> {
         let mut header = Header::new_gnu();
         header.set_metadata(data);
         header.set_size(0);
+        if self.keep == Keep::Plain {
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mode(data.mode() & 0o1777);
+        }
         if data.nlink() > 1 && !data.is_dir() {
             if let Some(first) = self.links.get(&(data.dev(), data.ino())) {
                 header.set_entry_type(EntryType::Link);
@@ -118,6 +138,9 @@ impl Packing<'_> {
             return Ok(());
         }
         if kind.is_char_device() || kind.is_block_device() {
+            if self.keep == Keep::Plain {
+                return Err(PackError::Device(path.to_owned()));
+            }
             let device = data.rdev();
             let set = header.set_device_major(rustix::fs::major(device));
             set.and_then(|()| header.set_device_minor(rustix::fs::minor(device)))

@@ -24,7 +24,7 @@ const MAX_NAME_BYTES: u64 = 16 * 1024;
 pub enum Keep {
     /// Owners, set-ID bits, devices: within an app, whose files they are.
     Everything,
-    /// Nothing: files belong to whoever unpacks, and devices are refused.
+    /// Nothing: files belong to root in an archive and to whoever unpacks one, and devices are refused.
     Plain,
 }
 
@@ -45,6 +45,9 @@ pub enum UnpackError {
     /// A name of the archive's leads out of the target, or nowhere.
     #[error("the archive names `{}`, which is not below the target", .0.to_string_lossy().escape_debug())]
     Name(PathBuf),
+    /// It holds another tree than the one that was asked for.
+    #[error("the archive holds `{}`, which was not asked for", .0.to_string_lossy().escape_debug())]
+    Tree(PathBuf),
     /// A name of the archive's is over the limit.
     #[error("the archive has a name of more than {MAX_NAME_BYTES} bytes")]
     LongName,
@@ -64,12 +67,19 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks `archive` into or as `target`; files that are there are replaced, directories kept.
+/// Unpacks `archive` into or as `target`; files that are there are replaced, directories kept. With `tree`, the archive's
+/// tree must be called that ([`crate::tree_name`]): who sends the archive does not choose the name.
 ///
 /// # Errors
 /// [`UnpackError`]; what was written before it stays.
-pub fn unpack(target: &Path, archive: &mut dyn Read, keep: Keep) -> Result<(), UnpackError> {
+pub fn unpack(
+    target: &Path,
+    archive: &mut dyn Read,
+    keep: Keep,
+    tree: Option<&OsStr>,
+) -> Result<(), UnpackError> {
     let mut place = Place::at(target, keep)?;
+    place.tree = tree.map(|tree| tree.as_bytes().to_vec());
     let mut archive = Archive::new(archive);
     // Long names come as entries of their own, whose length is ours to bound.
     let entries = archive.entries().map_err(UnpackError::Archive)?.raw(true);
@@ -122,6 +132,10 @@ struct Place {
     dir: OwnedFd,
     /// What the tree is called there; `None`: as in the archive.
     name: Option<PathBuf>,
+    /// As it was asked for.
+    target: PathBuf,
+    /// What the archive must call the tree.
+    tree: Option<Vec<u8>>,
     /// The archive's own name of the tree, once it was seen.
     top: Option<Vec<u8>>,
     keep: Keep,
@@ -137,10 +151,9 @@ impl Place {
         };
         let (dir, name) = match target.metadata() {
             Ok(data) if data.is_dir() => (target, None),
+            // It would be replaced, and `/dev/null` is nobody's to replace.
+            Ok(data) if !data.is_file() => return Err(wrong(io::Error::other("it is no file"))),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
-            _ if target.as_os_str().as_bytes().ends_with(b"/") => {
-                return Err(wrong(io::ErrorKind::NotADirectory.into()));
-            }
             _ => {
                 let (parent, name) = (target.parent(), target.file_name());
                 let name = name.ok_or_else(|| wrong(io::ErrorKind::InvalidInput.into()))?;
@@ -153,6 +166,8 @@ impl Place {
         Ok(Self {
             dir,
             name,
+            target: target.to_owned(),
+            tree: None,
             top: None,
             keep,
             directories: Vec::new(),
@@ -173,6 +188,14 @@ impl Place {
         parts.retain(|part| !part.is_empty() && *part != b".");
         // Behind an entry `.` the names may do without it.
         let within = top == b"." || self.top.as_deref() == Some(b".");
+        let asked_for = match self.tree.as_deref() {
+            None => true,
+            Some(b".") => within,
+            Some(tree) => top == tree,
+        };
+        if !asked_for {
+            return Err(UnpackError::Tree(PathBuf::from(OsStr::from_bytes(name))));
+        }
         let mut path = match &self.name {
             None => PathBuf::new(),
             Some(_) if !within && self.top.as_ref().is_some_and(|known| *known != top) => {
@@ -217,6 +240,13 @@ impl Place {
                 EntryType::Directory => Ok(()),
                 _ => Err(UnpackError::Name(PathBuf::from(OsStr::from_bytes(name)))),
             };
+        }
+        let is_target = self.name.as_ref() == Some(&path);
+        if is_target && kind != EntryType::Directory && self.target.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(UnpackError::Target {
+                path: self.target.clone(),
+                source: io::ErrorKind::NotADirectory.into(),
+            });
         }
         let source = match kind {
             EntryType::Link => Some(self.path_of(link)?),

@@ -11,12 +11,12 @@ use tar::{Builder, EntryType, Header};
 
 fn packed(path: impl AsRef<Path>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    pack(path.as_ref(), &mut bytes).unwrap();
+    pack(path.as_ref(), &mut bytes, Keep::Everything).unwrap();
     bytes
 }
 
 fn unpacked(bytes: &[u8], target: impl AsRef<Path>) -> Result<(), UnpackError> {
-    unpack(target.as_ref(), &mut &bytes[..], Keep::Everything)
+    unpack(target.as_ref(), &mut &bytes[..], Keep::Everything, None)
 }
 
 /// A directory with one file of each kind that every user can make.
@@ -59,7 +59,7 @@ fn a_tree_comes_back_as_it_was() {
     unpacked(&packed(from.join(".")), &to).unwrap();
 
     let plain = dir.path().join("plain");
-    unpack(&plain, &mut &packed(&from)[..], Keep::Plain).unwrap();
+    unpack(&plain, &mut &packed(&from)[..], Keep::Plain, None).unwrap();
     assert_eq!(fs::metadata(plain.join("file")).unwrap().mode() & 0o7777, 0o751);
 }
 
@@ -90,14 +90,18 @@ fn where_a_tree_goes_is_dockers_rule() {
     unpacked(&packed(at("link/")), at("whole")).unwrap();
     assert!(at("whole/g").exists() && !at("whole").is_symlink());
 
-    for target in ["nowhere/f", "fresh3/", "dest/g/f"] {
+    // A directory may become one that is named with a slash, a file may not.
+    unpacked(&packed(at("src")), at("fresh4/")).unwrap();
+    assert!(at("fresh4/inner/f").exists());
+    symlink("/dev/null", at("null")).unwrap();
+    for target in ["nowhere/f", "fresh3/", "dest/g/f", "null"] {
         let refused = unpacked(&packed(at("src/inner/f")), at(target));
         assert!(
             matches!(refused, Err(UnpackError::Target { .. })),
             "{target}: {refused:?}"
         );
     }
-    assert!(pack(&at("nowhere"), &mut Vec::new()).is_err());
+    assert!(pack(&at("nowhere"), &mut Vec::new(), Keep::Plain).is_err());
 }
 
 /// An archive of entries: kind, name, link.
@@ -151,6 +155,7 @@ fn nothing_is_written_outside_of_the_target() {
             &dir.path().join("target"),
             &mut &archive(entries)[..],
             Keep::Plain,
+            None,
         );
         assert!(refused.is_err(), "{entries:?}");
         assert!(
@@ -191,4 +196,65 @@ fn broken_archives_are_refused() {
         unpacked(long.as_bytes(), dir.path()),
         Err(UnpackError::LongName)
     ));
+}
+
+/// Who sends an archive does not choose what it is called where it goes.
+#[test]
+fn only_the_tree_that_was_asked_for() {
+    use EntryType::{Directory, Regular};
+    let asked = |tree: &str, entries: &[(EntryType, &str, &str)]| {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = archive(entries);
+        let done = unpack(dir.path(), &mut &bytes[..], Keep::Plain, Some(tree.as_ref()));
+        let count = fs::read_dir(dir.path()).unwrap().count();
+        (done.is_ok(), count)
+    };
+    assert_eq!(
+        asked("a", &[(Directory, "a", ""), (Regular, "a/f", "")]),
+        (true, 1)
+    );
+    assert_eq!(
+        asked(
+            ".",
+            &[(Directory, "./", ""), (Regular, "./f", ""), (Regular, "g", "")]
+        ),
+        (true, 2)
+    );
+    for entries in [
+        &[(Regular, ".bashrc", "")][..],
+        &[(Regular, "./.bashrc", "")],
+        &[(Directory, ".", ""), (Regular, ".bashrc", "")],
+        &[(EntryType::Link, "b", "a")],
+    ] {
+        assert_eq!(asked("a", entries), (false, 0), "{entries:?}");
+    }
+    assert_eq!(
+        asked("a", &[(Regular, "a", ""), (Regular, "./b", "")]),
+        (false, 1)
+    );
+    assert_eq!(asked("a", &[(Regular, "a", ""), (Regular, "b", "")]), (false, 1));
+    assert_eq!(asked(".", &[(Regular, "a", "")]), (false, 0));
+}
+
+#[test]
+fn plain_archives_are_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), "x").unwrap();
+    fs::set_permissions(dir.path().join("f"), PermissionsExt::from_mode(0o4755)).unwrap();
+    let _ = std::os::unix::fs::chown(dir.path().join("f"), Some(7), Some(8));
+    fs::set_permissions(dir.path().join("f"), PermissionsExt::from_mode(0o4755)).unwrap();
+    let mut bytes = Vec::new();
+    pack(&dir.path().join("f"), &mut bytes, Keep::Plain).unwrap();
+    let mut read = tar::Archive::new(&bytes[..]);
+    let entry = read.entries().unwrap().next().unwrap().unwrap();
+    let header = entry.header();
+    assert_eq!(
+        (
+            header.uid().unwrap(),
+            header.gid().unwrap(),
+            header.mode().unwrap() & 0o7777
+        ),
+        (0, 0, 0o755)
+    );
+    assert!(pack(Path::new("/dev/null"), &mut Vec::new(), Keep::Plain).is_err());
 }

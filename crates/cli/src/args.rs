@@ -11,11 +11,13 @@
 //! the choices) ends the reading at the first fault.
 
 mod commands;
+mod copy_place;
 mod error;
 mod group;
 mod life;
 mod pod;
 
+pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
 

@@ -14,7 +14,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::life::{app_number, not_live};
+use crate::life::{meant_app, not_live};
 use crate::output::Report;
 use crate::show::{find, pods};
 
@@ -47,7 +47,7 @@ pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
         return Err(Report::text("standard input is no terminal").hint(Some("leave `--tty` out".into())));
     }
     let request = Request {
-        app: app(&pod, wanted.app)?,
+        app: meant_app(&pod, wanted.app, "name one behind the pod")?,
         argv: wanted.command.to_vec(),
         env: wanted.env.to_vec(),
         user: wanted.user.map(str::to_owned),
@@ -66,24 +66,6 @@ pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
     runtime.shutdown_background();
     drop(raw);
     result
-}
-
-/// The app that is meant.
-fn app(pod: &PodEntry, app: Option<&AppName>) -> Result<u16, Report> {
-    let apps = pod
-        .record
-        .as_ref()
-        .map(|record| &record.apps[..])
-        .unwrap_or_default();
-    match (app, apps) {
-        (Some(app), _) => app_number(pod, app),
-        (None, [_]) => Ok(0),
-        (None, _) => {
-            let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
-            Err(Report::text(format!("pod `{}` has several apps", pod.label()))
-                .hint(Some(format!("name one behind the pod: {}", names.join(", ")))))
-        }
-    }
 }
 
 /// The terminal's size; the usual one where there is no terminal to ask.

@@ -13,7 +13,7 @@ use isopod_spec::AppName;
 use crate::args::LifeCommand;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
-use crate::{detach, events, exec, logs, run, stats};
+use crate::{cp, detach, events, exec, logs, run, stats};
 
 /// How long a supervisor that was told to kill its pod may take before it is killed itself.
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -98,6 +98,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             };
             exec::exec(&wanted, settings)
         }
+        C::Cp { source, target } => cp::cp(source, target, settings),
         C::Stats { pod, format } => stats::stats(pod, *format, settings),
         C::Stop { pods, time, force } => each(pods, settings, |all, pod| match force {
             true => force_stop(all, pod),
@@ -246,6 +247,27 @@ fn kill(query: &str, app: Option<&AppName>, signal: u8, settings: &Settings) -> 
     ask(&pod, &Request::Signal { app, signal }).map_err(|e| Report::new(&e))?;
     output::data(&format!("{query}\n"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The app that is meant: the pod's only one needs no name.
+///
+/// # Errors
+/// A [`Report`] when there are several.
+pub(crate) fn meant_app(pod: &PodEntry, app: Option<&AppName>, how: &str) -> Result<u16, Report> {
+    let apps = pod
+        .record
+        .as_ref()
+        .map(|record| &record.apps[..])
+        .unwrap_or_default();
+    match (app, apps) {
+        (Some(app), _) => app_number(pod, app),
+        (None, [_]) => Ok(0),
+        (None, _) => {
+            let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
+            Err(Report::text(format!("pod `{}` has several apps", pod.label()))
+                .hint(Some(format!("{how}: {}", names.join(", ")))))
+        }
+    }
 }
 
 /// The number of an app of the pod's.

@@ -2,11 +2,24 @@
 
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
 use isopod_runtime::events::EventKind;
 use isopod_spec::AppName;
 
 use super::ListFormat;
+use super::copy_place::CopyPlace;
+
+const CP_NOTES: &str = "\
+A path with a colon in it is one of this host's when it begins with / or a dot. A directory that is there takes the tree \
+in, under its own name; otherwise the tree becomes the target, whose parent must be there. DIR/. is what is in a \
+directory. In the app, files are root's, on the host the caller's; of an archive from standard input owners are kept.
+
+Examples:
+  isopod cp web:/etc/nginx/nginx.conf .
+  isopod cp ./site/. web:nginx:/usr/share/nginx/html
+  isopod cp web:/var/log - | tar tv
+";
 
 /// A command on pods that are there.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -162,6 +175,16 @@ pub(crate) enum LifeCommand {
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
+    },
+    /// Copy files into or out of an app that runs
+    #[command(after_help = CP_NOTES)]
+    Cp {
+        /// What is copied: PATH, POD:[APP:]PATH, or - for a tar archive on standard input
+        #[arg(value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(|text| CopyPlace::parse(&text)))]
+        source: CopyPlace,
+        /// Where it goes: PATH, POD:[APP:]PATH, or - for a tar archive on standard output
+        #[arg(value_name = "TARGET", value_parser = OsStringValueParser::new().try_map(|text| CopyPlace::parse(&text)))]
+        target: CopyPlace,
     },
     /// Show what the apps of a pod use
     #[command(visible_alias = "top")]

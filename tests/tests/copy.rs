@@ -1,0 +1,239 @@
+//! `isopod cp`: files into and out of apps that run.
+
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use isopod_tests::{Bench, Output};
+
+fn cp(bench: &Bench, source: impl AsRef<Path>, target: impl AsRef<Path>) -> Output {
+    bench.isopod_command([
+        "cp".as_ref(),
+        source.as_ref().as_os_str(),
+        target.as_ref().as_os_str(),
+    ])
+}
+
+fn in_app(bench: &Bench, script: &str) -> String {
+    let out = bench.isopod_command(["exec", "one", "--", "sh", "-c", script]);
+    out.expect(0).text().to_owned()
+}
+
+/// It failed, with these words somewhere.
+fn refused(out: &Output, words: &str) {
+    assert!(out.status == 125 && out.stderr.starts_with("error: "), "{out:?}");
+    assert!(out.stderr.contains(words), "{words}: {out:?}");
+}
+
+/// A pod of one app, `one`, with a volume of 2 MiB.
+fn start(bench: &Bench) {
+    let pod = bench
+        .pod()
+        .flags(["-d", "--name", "one"])
+        .empty("small", "size=2m")
+        .app(&bench.busybox())
+        .mount("small", "/small", "");
+    let _ = pod.sh("exec sleep 1000").start().wait().expect(0);
+}
+
+/// One boot for all of it.
+#[test]
+fn files_go_both_ways() {
+    let bench = Bench::new();
+    start(&bench);
+    let at = |path: &str| bench.dir().join(path);
+
+    // A tree there, under another user's hands, and back.
+    fs::create_dir_all(at("tree/sub/empty")).unwrap();
+    fs::write(at("tree/file"), "content\n").unwrap();
+    fs::set_permissions(at("tree/file"), PermissionsExt::from_mode(0o750)).unwrap();
+    fs::hard_link(at("tree/file"), at("tree/second name")).unwrap();
+    symlink("../file", at("tree/sub/link")).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::File::open(at("tree/file"))
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+    let _ = std::os::unix::fs::chown(at("tree/file"), Some(7), Some(7));
+    let out = cp(&bench, "tree", "one:/new").expect(0);
+    assert_eq!((out.text(), &*out.stderr), ("", ""));
+    assert_eq!(
+        in_app(
+            &bench,
+            "cd /new; stat -c '%a %u %g %Y %h' file; cat 'second name'; readlink sub/link; ls -d sub/empty"
+        ),
+        "750 0 0 1000000000 2\ncontent\n../file\nsub/empty\n"
+    );
+    let _ = cp(&bench, "one:new", "back").expect(0);
+    let data = fs::metadata(at("back/file")).unwrap();
+    assert_eq!(
+        (data.mode() & 0o777, data.mtime(), data.nlink()),
+        (0o750, 1_000_000_000, 2)
+    );
+    assert_eq!(fs::read_to_string(at("back/second name")).unwrap(), "content\n");
+    assert_eq!(fs::read_link(at("back/sub/link")).unwrap(), Path::new("../file"));
+    assert!(at("back/sub/empty").is_dir());
+
+    where_it_goes(&bench);
+    archives_go_through_pipes(&bench);
+    a_large_file_comes_whole(&bench);
+    what_cannot_be_copied(&bench);
+
+    let _ = bench.isopod_command(["stop", "-t", "1", "one"]).expect(0);
+    refused(&cp(&bench, "one:/new", "x"), "it does not run any more");
+    let _ = bench.isopod_command(["rm", "one"]).expect(0);
+    bench.assert_nothing_left();
+}
+
+/// docker's rules, for a target that is there and one that is not.
+fn where_it_goes(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    let _ = in_app(bench, "mkdir /there; echo app > /there/f");
+    // Into a directory under its own name; `/.` what is in it; a file as a file, also over one that is there.
+    let _ = cp(bench, "tree", "one:/there").expect(0);
+    let _ = cp(bench, "tree/.", "one:there").expect(0);
+    let _ = cp(bench, "tree/file", "one:/there/f").expect(0);
+    let _ = cp(bench, "tree/file", "one:/there/").expect(0);
+    assert_eq!(
+        in_app(bench, "cd /there; ls tree/file sub/link -d file; cat f"),
+        "file\nsub/link\ntree/file\ncontent\n"
+    );
+    fs::create_dir(at("here")).unwrap();
+    let _ = cp(bench, "one:/there/sub", "here").expect(0);
+    let _ = cp(bench, "one:/there/sub/.", "here").expect(0);
+    let _ = cp(bench, "one:/there/f", "here/").expect(0);
+    let _ = cp(bench, "one:/there/sub", "here/fresh/").expect(0);
+    let _ = cp(bench, "one:/there/f", "here/f2").expect(0);
+    for path in [
+        "here/sub/empty",
+        "here/empty",
+        "here/f",
+        "here/fresh/empty",
+        "here/f2",
+    ] {
+        assert!(at(path).exists(), "{path}");
+    }
+    // A link is copied as one, and never followed where it is written.
+    let _ = in_app(bench, "ln -s /etc/passwd /there/passwd; ln -s /there /whole");
+    let _ = cp(bench, "one:/there/passwd", "here").expect(0);
+    assert_eq!(
+        fs::read_link(at("here/passwd")).unwrap(),
+        Path::new("/etc/passwd")
+    );
+    let _ = cp(bench, "one:/whole/", "here").expect(0);
+    assert!(at("here/whole/tree").is_dir());
+}
+
+fn archives_go_through_pipes(bench: &Bench) {
+    let archive = cp(bench, "one:/there/tree", "-").expect(0).stdout;
+    let mut names: Vec<String> = tar::Archive::new(&archive[..])
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    names.sort();
+    assert!(names.contains(&"tree/sub/link".to_owned()), "{names:?}");
+    let _ = in_app(bench, "mkdir /unpacked; chown 5:6 /there/tree/file");
+    let archive = cp(bench, "one:/there/tree", "-").expect(0).stdout;
+    let words = ["cp", "-", "one:/unpacked"];
+    let _ = bench.isopod_with_input(words, archive).expect(0);
+    assert_eq!(
+        in_app(bench, "stat -c '%u %g' /unpacked/tree/file"),
+        "5 6\n",
+        "an archive's owners are kept"
+    );
+    let nonsense = bench.isopod_with_input(words, vec![b'x'; 3000]);
+    refused(&nonsense, "cannot read the archive");
+}
+
+fn a_large_file_comes_whole(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    let bytes: Vec<u8> = (0..64_u64 << 20)
+        .map(|i| (i.wrapping_mul(i >> 7) >> 3) as u8)
+        .collect();
+    fs::write(at("large"), &bytes).unwrap();
+    let there = cp(bench, "large", "one:/large").expect(0).duration;
+    let back = cp(bench, "one:/large", "larger").expect(0).duration;
+    assert!(fs::read(at("larger")).unwrap() == bytes, "it is another");
+    // Some 20 MiB/s under emulation on a busy machine: a minute would be another algorithm.
+    assert!(
+        (there + back).as_secs() < 60,
+        "64 MiB: {there:?} in, {back:?} out"
+    );
+    let _ = in_app(bench, "rm /large");
+}
+
+fn what_cannot_be_copied(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    for (source, target, words) in [
+        ("one:/nowhere", "x", "cannot read `/nowhere`: No such file"),
+        (
+            "nowhere",
+            "one:/x",
+            "cannot read `nowhere`\n  caused by: No such file",
+        ),
+        (
+            "one:/there/f",
+            "nowhere/x",
+            "cannot copy to `nowhere/x`\n  caused by: No such file",
+        ),
+        ("one:/there/f", "x/", "cannot copy to `x/`"),
+        (
+            "tree/file",
+            "one:/nowhere/x",
+            "cannot copy to `/nowhere/x`: No such file",
+        ),
+        ("tree/file", "one:/there/f/x", "Not a directory"),
+        ("tree", "one:/there/f", "Not a directory"),
+        ("one:/there", "tree/file", "Not a directory"),
+        ("one:/there/f/", "x", "Not a directory"),
+        ("large", "one:/small/large", "No space left on device"),
+        ("tree", "one:/proc/x", "cannot write"),
+        ("one:/dev/null", "x", "of a kind that is not copied"),
+        ("one:/there/f", "/dev/null", "it is no file"),
+        ("one:other:/f", "x", "has no app `other`"),
+        ("nobody:/f", "x", "no such pod"),
+        ("one:/f", "one:/g", "one side of a copy is this host"),
+        ("f", "g", "one side of a copy is in a pod"),
+    ] {
+        refused(&cp(bench, source, target), words);
+    }
+    assert!(!at("x").exists());
+    // The agent is as it was, and no process is left of what failed.
+    assert_eq!(in_app(bench, "cat /there/f"), "content\n");
+}
+
+/// Two apps need a name; the one that has ended is not there to copy from.
+#[test]
+fn one_app_of_several() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let pod = bench
+        .pod()
+        .flags(["-d", "--name", "two"])
+        .app(&image)
+        .with(["--name", "a"]);
+    let pod = pod
+        .sh("echo a > /f; exec sleep 1000")
+        .app(&image)
+        .with(["--name", "b"]);
+    let _ = pod.sh("echo b > /f").start().wait().expect(0);
+    isopod_tests::faults::eventually("the other has ended", || {
+        let out = bench
+            .isopod_command(["status", "--format", "json", "two"])
+            .expect(0);
+        let status: serde_json::Value = serde_json::from_str(out.text()).unwrap();
+        status["apps"][1]["state"] == "exited"
+    });
+    let _ = cp(&bench, "two:a:/f", "f").expect(0);
+    assert_eq!(fs::read_to_string(bench.dir().join("f")).unwrap(), "a\n");
+    refused(
+        &cp(&bench, "two:/f", "f"),
+        "hint: name one between pod and path, POD:APP:PATH: `a`, `b`",
+    );
+    refused(&cp(&bench, "two:b:/f", "f"), "the app is not running");
+    let _ = bench.isopod_command(["rm", "-f", "two"]).expect(0);
+    bench.assert_nothing_left();
+}
