@@ -16,20 +16,24 @@ pub(crate) fn of(dir: &Path, state: &Path) -> Vec<String> {
         .into_iter()
         .map(|(pid, line)| format!("process {pid}: {line}"))
         .collect();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
-    let here = dir.to_string_lossy();
-    left.extend(
-        mounts
-            .lines()
-            .filter(|line| line.contains(&*here))
-            .map(|line| format!("mount: {line}")),
-    );
+    left.extend(mounts(dir).into_iter().map(|line| format!("mount: {line}")));
     left.extend(
         pods(state)
             .iter()
             .map(|pod| format!("directory {}", pod.display())),
     );
     left
+}
+
+/// The mounts below `dir`, in the host's namespace.
+pub(crate) fn mounts(dir: &Path) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
+    let here = dir.to_string_lossy();
+    mounts
+        .lines()
+        .filter(|line| line.contains(&*here))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The directories of pods in `state`, and their names.
@@ -57,20 +61,52 @@ pub(crate) fn process(dir: &Path, program: &str) -> Option<i32> {
 /// The processes of the bench at `dir`: numbers and command lines.
 pub(crate) fn processes(dir: &Path) -> Vec<(i32, String)> {
     let here = dir.to_string_lossy().into_owned();
-    let mark = format!("{MARK}={here}");
+    let own_mark = format!("{MARK}={here}");
+    with_environment()
+        .into_iter()
+        // A process that ended and was not waited for has neither; it is its parent's, not ours.
+        .filter(|process| process.has(&own_mark) || process.line.contains(&here))
+        .map(|process| (process.pid, process.line))
+        .collect()
+}
+
+/// Those of them that have `mark` in their environment, too.
+pub(crate) fn marked(dir: &Path, mark: &str) -> Vec<(i32, String)> {
+    let own_mark = format!("{MARK}={}", dir.to_string_lossy());
+    with_environment()
+        .into_iter()
+        .filter(|process| process.has(&own_mark) && process.has(mark))
+        .map(|process| (process.pid, process.line))
+        .collect()
+}
+
+struct Process {
+    pid: i32,
+    environment: Vec<u8>,
+    line: String,
+}
+
+impl Process {
+    fn has(&self, variable: &str) -> bool {
+        self.environment
+            .split(|byte| *byte == 0)
+            .any(|found| found == variable.as_bytes())
+    }
+}
+
+/// Every process but this one.
+fn with_environment() -> Vec<Process> {
     let own = std::process::id().cast_signed();
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid != own)
-        .filter_map(|pid| {
-            let text = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let (environment, line) = (text("environ"), text("cmdline"));
-            // A process that ended and was not waited for has neither; it is its parent's, not ours.
-            let marked = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark.as_bytes());
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            (marked || line.contains(&here)).then_some((pid, line))
+        .map(|pid| {
+            let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            Process {
+                pid,
+                environment: read("environ"),
+                line: String::from_utf8_lossy(&read("cmdline")).replace('\0', " "),
+            }
         })
         .collect()
 }

@@ -7,6 +7,7 @@
 //! Running    a command that runs, and Output, one that ended
 //! leftovers  what a command must not leave behind
 //! faults     broken guests and programs, for the tests of errors
+//! soak       lives that end at random moments, and what is left of them
 //! ```
 //!
 //! A test in five lines:
@@ -30,6 +31,7 @@ mod image;
 mod leftovers;
 mod pod;
 mod running;
+pub mod soak;
 
 pub use bench::{Bench, ORDINARY_UID};
 pub use image::Image;

@@ -26,6 +26,7 @@ pub struct Pod<'a> {
     /// A shell script that the command runs behind, in a mount namespace of its own.
     before: Option<String>,
     state: PathBuf,
+    subcommand: &'static str,
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +48,7 @@ impl<'a> Pod<'a> {
             deadline: DEADLINE,
             before: None,
             state: bench.state(),
+            subcommand: "run",
         }
     }
 
@@ -156,6 +158,13 @@ impl<'a> Pod<'a> {
         self
     }
 
+    /// With another subcommand than `run` that takes a pod.
+    #[must_use]
+    pub fn subcommand(mut self, subcommand: &'static str) -> Self {
+        self.subcommand = subcommand;
+        self
+    }
+
     /// With its state there, in place of the bench's own directory.
     #[must_use]
     pub fn state(mut self, dir: &Path) -> Self {
@@ -181,7 +190,7 @@ impl<'a> Pod<'a> {
     /// When the command cannot be started.
     #[must_use]
     pub fn start(self) -> Running {
-        let mut command = self.command("run", &[]);
+        let mut command = self.command(self.subcommand, &[]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::new(&mut command, self.stdin, self.deadline)
     }

@@ -51,6 +51,8 @@ pub(crate) struct ServiceState {
     pub(crate) exec_main_code: i32,
     /// `ExecMainStatus`: the exit status or the signal.
     pub(crate) exec_main_status: i32,
+    /// `ExecMainPID` of a process that a signal killed; 0 otherwise.
+    pub(crate) killed_pid: u32,
 }
 
 /// Where an app is.
@@ -80,7 +82,7 @@ pub(crate) enum AppState {
 }
 
 /// waitid(2).
-const CLD_KILLED: i32 = 2;
+pub(crate) const CLD_KILLED: i32 = 2;
 const CLD_DUMPED: i32 = 3;
 
 /// systemd.exec(5), "Process Exit Codes": from `EXIT_CHDIR` on, what failed between fork and execution.
@@ -158,6 +160,7 @@ mod tests {
             exec_main_start_us: 1_400_000,
             exec_main_code: code,
             exec_main_status: status,
+            killed_pid: 0,
         }
     }
 

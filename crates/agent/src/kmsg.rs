@@ -50,6 +50,31 @@ pub(crate) fn about(subject: &Subject<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Whether the kernel killed that process of a unit because the guest, or a limit of the unit's, had no memory left.
+pub(crate) fn out_of_memory(unit: &str, pid: u32) -> bool {
+    let records = read(Path::new("/dev/kmsg")).unwrap_or_default();
+    pid != 0 && records.iter().any(|record| is_oom_kill(record, unit, pid))
+}
+
+/// `oom-kill:constraint=...,task_memcg=/web.service,task=NAME,pid=PID,uid=UID` (`dump_oom_summary`, mm/oom_kill.c).
+fn is_oom_kill(record: &Record, unit: &str, pid: u32) -> bool {
+    let Some(summary) = record.text.strip_prefix("oom-kill:").filter(|_| record.facility == 0) else {
+        return false;
+    };
+    let Some((_, rest)) = summary.split_once(",task_memcg=") else {
+        return false;
+    };
+    // The name of a process may hold anything: what is looked for stands before and behind it.
+    let Some((cgroup, task)) = rest.split_once(",task=") else {
+        return false;
+    };
+    let Some((before, _)) = task.rsplit_once(",uid=") else {
+        return false;
+    };
+    let of_unit = cgroup.rsplit('/').next().map(|name| name.strip_prefix('_').unwrap_or(name));
+    of_unit == Some(unit) && before.rsplit_once(",pid=").is_some_and(|(_, found)| found.parse() == Ok(pid))
+}
+
 fn read(path: &Path) -> io::Result<Vec<Record>> {
     let kmsg = rustix::fs::open(
         path,
@@ -163,6 +188,23 @@ mod tests {
                 "systemd[1]: mnt-data.mount: Failed with result 'exit-code'.",
             ]
         );
+    }
+
+    #[test]
+    fn finds_who_was_killed_for_want_of_memory() {
+        let is = |text: &str, unit: &str, pid| {
+            let record = parse(&format!("6,1,5000000,-;{text}")).unwrap();
+            is_oom_kill(&record, unit, pid)
+        };
+        let line = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,\
+                    task_memcg=/hog.service,task=a,pid=9,uid=0,pid=77,uid=0";
+        assert!(is(line, "hog.service", 77));
+        assert!(!is(line, "hog.service", 9) && !is(line, "og.service", 77));
+        assert!(!is(&line[1..], "hog.service", 77));
+        let escaped = "oom-kill:x,task_memcg=/system.slice/_cpu.service,task=b,pid=8,uid=5";
+        assert!(is(escaped, "cpu.service", 8));
+        let of_an_app = parse(&format!("14,1,5000000,-;{line}")).unwrap();
+        assert!(!is_oom_kill(&of_an_app, "hog.service", 77), "a program may write to this log");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use crate::appstate::{Activity, ServiceState};
+use crate::appstate::{Activity, CLD_KILLED, ServiceState};
 use crate::dbus::{self, Args, Connection, DbusError, Decoder, EnvironmentFiles, FromWire, Job, Signal};
 
 /// systemd's private socket.
@@ -168,6 +168,11 @@ impl Manager for Systemd {
             self.get::<i32>(unit, SERVICE, "ExecMainCode"),
             self.get::<i32>(unit, SERVICE, "ExecMainStatus"),
         )?;
+        // Asked only when it is wanted.
+        let killed_pid = match exec_main_code {
+            CLD_KILLED => self.get::<u32>(unit, SERVICE, "ExecMainPID").await?,
+            _ => 0,
+        };
         Ok(ServiceState {
             active: Activity::parse(&active),
             job: job.0 != 0,
@@ -175,6 +180,7 @@ impl Manager for Systemd {
             exec_main_start_us,
             exec_main_code,
             exec_main_status,
+            killed_pid,
         })
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::pods::files::Now;
 use isopod_runtime::pods::state::{PodState, Verb};
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::AppName;
@@ -175,6 +176,15 @@ fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
     runtime.block_on(control::ask(&pod.path, request))
 }
 
+/// Asks a supervisor that may hang. Whether it has heard.
+fn ask_patiently(pod: &PodEntry, request: &Request, patience: Duration) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.is_ok_and(|runtime| {
+        let asked = async { tokio::time::timeout(patience, control::ask(&pod.path, request)).await };
+        matches!(runtime.block_on(asked), Ok(Ok(())))
+    })
+}
+
 /// Stops a pod in order and waits for its end. One that does not run is stopped already.
 fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report> {
     if pod.state == PodState::Exited {
@@ -202,13 +212,9 @@ fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
     if let Some(report) = not_live(&pod) {
         return Err(report);
     }
-    let asked = ask(&pod, &Request::Stop { grace_ms: Some(0) });
     let begun = Instant::now();
-    let patience = if asked.is_ok() {
-        FORCE_AFTER
-    } else {
-        Duration::ZERO
-    };
+    let heard = ask_patiently(&pod, &Request::Stop { grace_ms: Some(0) }, FORCE_AFTER);
+    let patience = if heard { FORCE_AFTER } else { Duration::ZERO };
     while pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live()) {
         if begun.elapsed() > patience {
             kill_supervisor(&pod)?;
@@ -319,10 +325,11 @@ fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
         output::data(&format!("{uuid}\n"));
     }
     let found = pods.list().map_err(|e| Report::new(&e))?;
+    let now = Now::read();
     let mut guests: BTreeSet<String> = BTreeSet::new();
     let mut reports = Vec::new();
     for pod in found {
-        if pod.state == PodState::Exited && exited_for(&pod) >= grace {
+        if pod.state == PodState::Exited && exited_for(&pod, &now) >= grace {
             let label = pod.uuid.clone();
             match remove(&pods, pod, false) {
                 Ok(()) => output::data(&format!("{label}\n")),
@@ -333,6 +340,10 @@ fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
         }
     }
     guests.extend(fresh_guests(settings));
+    // A store that is not there has nothing to remove.
+    if let Ok(store) = isopod_image::Store::open(&settings.state_dir) {
+        store.remove_leftovers();
+    }
     if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
         reports.push(Report::new(&error));
     }
@@ -342,17 +353,9 @@ fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
     })
 }
 
-/// How long ago a pod exited: by its own word, otherwise since its status was last written.
-fn exited_for(pod: &PodEntry) -> Duration {
-    let said = pod.status.as_ref().and_then(|status| status.ended_ms);
-    let said = said.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
-    let written = || {
-        std::fs::metadata(pod.path.join("status.json"))
-            .and_then(|m| m.modified())
-            .ok()
-    };
-    let ended = said.or_else(written).unwrap_or(UNIX_EPOCH);
-    SystemTime::now().duration_since(ended).unwrap_or_default()
+/// How long ago a pod exited, or was last heard of. One that never said anything is as old as it can be.
+fn exited_for(pod: &PodEntry, now: &Now) -> Duration {
+    pod.status.as_ref().map_or(Duration::MAX, |status| status.age(now))
 }
 
 /// A guest image that is younger is kept: a pod that is being prepared may have chosen it.

@@ -186,6 +186,12 @@ fn report(outcome: &Outcome) -> ExitCode {
             AppEnd::Exited(ExitStatus::Code(code)) => tracing::info!("app `{app}` exited with status {code}"),
         }
     }
+    let killed = outcome.apps.iter().zip(&outcome.out_of_memory).filter(|(_, killed)| **killed);
+    for ((app, _), _) in killed {
+        output::note(&format!(
+            "app `{app}` was killed: the guest ran out of memory; `--memory` gives it more"
+        ));
+    }
     for share in &outcome.unsynced {
         output::note(&format!(
             "the guest could not write a share back to the host: {share}"

@@ -117,6 +117,10 @@ pub(crate) fn wait(pods: &Pods, mut pod: PodEntry, until: Until) -> Result<PodEn
             Some(seen) => pod = seen,
             None => {
                 pod.state = PodState::Exited;
+                // One that is not kept goes as soon as it has ended, which may be between two looks.
+                if let Some(status) = pod.status.as_mut().filter(|status| status.phase != Phase::Exited) {
+                    status.reason = Some("it has ended and was removed, and how it ended with it".into());
+                }
                 return Ok(pod);
             }
         }
@@ -167,17 +171,22 @@ fn pretty(value: &Value) -> String {
 
 /// Why it does not run any more.
 fn exit_reason(pod: &PodEntry) -> Option<String> {
-    let status = pod.status.as_ref().filter(|_| pod.state == PodState::Exited)?;
-    Some(status.exit_reason())
+    if pod.state != PodState::Exited {
+        return None;
+    }
+    Some(match &pod.status {
+        Some(status) => status.exit_reason(),
+        None => "its supervisor was killed before it had begun".into(),
+    })
 }
 
 /// Its exit status; 125 where nobody lived to write one.
 fn exit_status(pod: &PodEntry) -> Option<u8> {
-    let status = pod.status.as_ref().filter(|_| pod.state == PodState::Exited)?;
-    Some(match status.phase {
-        Phase::Exited => status.exit_status.unwrap_or(125),
-        _ => 125,
-    })
+    if pod.state != PodState::Exited {
+        return None;
+    }
+    let told = pod.status.as_ref().filter(|status| status.phase == Phase::Exited);
+    Some(told.and_then(|status| status.exit_status).unwrap_or(125))
 }
 
 fn summary(pod: &PodEntry) -> Value {

@@ -207,6 +207,9 @@ pub fn gc(dir: &Path, keep: &BTreeSet<String>) -> Result<usize, GcError> {
     for entry in fs::read_dir(&home).map_err(error(&home))? {
         let entry = entry.map_err(error(&home))?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_file() && name.starts_with(TEMPORARY_PREFIX) {
+            fs::remove_file(entry.path()).map_err(error(&entry.path()))?;
+        }
         if !entry.path().is_dir() || keep.contains(&name) {
             continue;
         }

@@ -8,7 +8,7 @@
 //! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
 //! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
 //! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
-//! /isopod/dev/             the apps' /dev      console.log       what the guest's kernel said
+//! /isopod/dev/             the apps' /dev      console.log*      what the guest's kernel said
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
 //! /isopod/errors/UNIT      what mount(8) said
 //! /isopod/volumes/VOLUME   an empty volume

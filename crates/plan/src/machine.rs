@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::layout;
 use crate::network::UserNetwork;
 use crate::profile::{Profile, ShareLayout};
-use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel};
+use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel, Serial};
 
 /// The devices that the q35 board's root bus takes beside its own.
 pub const PCI_SLOTS: usize = 28;
@@ -21,7 +21,7 @@ const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
     (
         When::Always,
         "console=ttyS0",
-        "what the kernel and systemd say goes to the console's file",
+        "what the kernel and systemd say goes to the console's log",
     ),
     (
         When::Always,
@@ -588,7 +588,7 @@ pub fn qemu(
         kernel: host.guest.kernel.clone(),
         initrd: Some(PathBuf::from(layout::INITRD)),
         append: kernel_parameters(machine.cpus, accel),
-        serial: PathBuf::from(layout::CONSOLE_LOG),
+        serial: Serial::Stdout,
         chardevs,
         blockdevs: blockdevs.collect(),
         fsdevs,

@@ -29,8 +29,8 @@ pub struct Qemu {
     pub initrd: Option<PathBuf>,
     /// `-append`.
     pub append: String,
-    /// `-serial`: the file that takes the console.
-    pub serial: PathBuf,
+    /// `-serial`: where the console goes.
+    pub serial: Serial,
     /// `-chardev`.
     pub chardevs: Vec<Chardev>,
     /// `-blockdev`.
@@ -70,6 +70,31 @@ impl Accelerator {
         match self {
             Accelerator::Kvm => "kvm",
             Accelerator::Tcg => "tcg",
+        }
+    }
+}
+
+/// `-serial`: where the guest's console goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serial {
+    /// To standard output, which whoever starts QEMU reads, and bounds.
+    Stdout,
+    /// To a file, however much it is.
+    File(PathBuf),
+}
+
+impl Serial {
+    fn value(&self) -> OsString {
+        match self {
+            Serial::Stdout => "stdio".into(),
+            Serial::File(path) => join(&["file:".as_ref(), &option(path)]),
+        }
+    }
+
+    fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Serial::Stdout => None,
+            Serial::File(path) => Some(path),
         }
     }
 }
@@ -224,7 +249,7 @@ impl Qemu {
             switch("-initrd", initrd.clone().into());
         }
         switch("-append", self.append.clone().into());
-        switch("-serial", join(&["file:".as_ref(), &option(&self.serial)]));
+        switch("-serial", self.serial.value());
         for chardev in &self.chardevs {
             let head = format!("socket,id={},path=", chardev.id);
             switch("-chardev", join(&[head.as_ref(), &option(&chardev.path)]));
@@ -267,7 +292,7 @@ impl Qemu {
         });
         // The volumes below a share are read-only each for itself.
         let shares = self.fsdevs.iter().map(|fsdev| &fsdev.path);
-        let written = std::iter::once(&self.serial).chain(sockets).chain(shares);
+        let written = self.serial.file().into_iter().chain(sockets).chain(shares);
         let written = written.map(|path| (Access::Write, path.clone()));
         kernel
             .map(|path| (Access::Read, path.clone()))

@@ -15,7 +15,7 @@ use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, V
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::profile::Profile;
-use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel};
+use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial};
 use crate::unit::Unwritable;
 use crate::units::{Binds, MountUnit, Mounts};
 use crate::volumes::{self, Roots, VolumeMount, VolumeTable};
@@ -208,7 +208,7 @@ impl RktPlan {
             kernel: "bzImage".into(),
             initrd: None,
             append: format!("console=ttyS0 root=/dev/root rootfstype=9p rootflags=trans=virtio {PARAMETERS}"),
-            serial: layout::CONSOLE_LOG.into(),
+            serial: Serial::File(layout::CONSOLE_LOG.into()),
             chardevs: Vec::new(),
             blockdevs: Vec::new(),
             fsdevs,

@@ -143,6 +143,11 @@ pub enum GuestMessage {
         /// The app.
         app: AppIndex,
     },
+    /// 10: the kernel killed the app's main process because there was no memory left. Before what says that it ended.
+    OutOfMemory {
+        /// The app.
+        app: AppIndex,
+    },
 }
 
 /// When the guest's boot reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).

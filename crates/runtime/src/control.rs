@@ -13,10 +13,11 @@
 //! Messages are those of [`isopod_protocol::codec`]: a length, then postcard. Both ends are the same user's and of one
 //! build; a client of another build is refused by its first byte.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::message::HostStream;
@@ -29,6 +30,9 @@ use tokio::task::AbortHandle;
 
 /// The socket's name in the pod's directory.
 pub const SOCKET: &str = "control.sock";
+
+/// How long a supervisor may take until it listens.
+const BEGINNING: Duration = Duration::from_secs(1);
 
 /// Orders that wait for the supervisor; more wait in their connections.
 const QUEUE: usize = 16;
@@ -135,7 +139,19 @@ async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
     };
     // By way of a descriptor: the path may be longer than the 107 bytes that an address takes.
     let handle = std::fs::File::open(dir).map_err(failed)?;
-    UnixStream::connect(through(&handle)).await.map_err(failed)
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(through(&handle)).await {
+            // A supervisor that has just begun, or one that another has just taken over from.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                    && begun.elapsed() < BEGINNING =>
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            connected => return connected.map_err(failed),
+        }
+    }
 }
 
 fn through(dir: &std::fs::File) -> PathBuf {
@@ -175,13 +191,28 @@ impl Done {
 #[derive(Debug)]
 pub(crate) struct Orders {
     received: mpsc::Receiver<Order>,
+    deferred: VecDeque<Order>,
     listening: AbortHandle,
 }
 
 impl Orders {
     /// The next one. May be cancelled.
     pub(crate) async fn next(&mut self) -> Option<Order> {
-        self.received.recv().await
+        match self.deferred.pop_front() {
+            Some(order) => Some(order),
+            None => self.received.recv().await,
+        }
+    }
+
+    /// Waits until somebody orders a stop; what else is ordered meanwhile comes later. May be cancelled.
+    pub(crate) async fn stop(&mut self) -> Done {
+        while let Some(order) = self.received.recv().await {
+            match order {
+                Order::Stop { done, .. } => return done,
+                order => self.deferred.push_back(order),
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -202,7 +233,11 @@ pub(crate) fn listen(dir: &Path) -> io::Result<Orders> {
     let listener = UnixListener::bind(path)?;
     let (orders, received) = mpsc::channel(QUEUE);
     let listening = tokio::spawn(accept(listener, orders)).abort_handle();
-    Ok(Orders { received, listening })
+    Ok(Orders {
+        received,
+        deferred: VecDeque::new(),
+        listening,
+    })
 }
 
 async fn accept(listener: UnixListener, orders: mpsc::Sender<Order>) {
@@ -339,6 +374,33 @@ mod tests {
             );
         };
         tokio::join!(server, client);
+    }
+
+    /// A supervisor that is about to listen is waited for; what comes before a stop is kept for later.
+    #[tokio::test]
+    async fn a_beginning_is_waited_for_and_orders_keep() {
+        let dir = tempfile::tempdir().unwrap();
+        let signal = async {
+            let signal = Request::Signal { app: None, signal: 1 };
+            ask(dir.path(), &signal).await
+        };
+        let stop = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ask(dir.path(), &Request::Stop { grace_ms: None }).await
+        };
+        let server = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let mut orders = listen(dir.path()).unwrap();
+            orders.stop().await.answer(Ok(()));
+            match orders.next().await.unwrap() {
+                Order::Signal { done, .. } => done.answer(Ok(())),
+                other => panic!("{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let (signalled, stopped, ()) = tokio::join!(signal, stop, server);
+        signalled.unwrap();
+        stopped.unwrap();
     }
 
     #[tokio::test]

@@ -161,6 +161,8 @@ pub struct PodEntry {
     pub path: PathBuf,
     /// Its state.
     pub state: PodState,
+    /// Whether somebody was at it.
+    pub lock: Lock,
     /// What was prepared; `None` while it is being prepared, and where it cannot be read.
     pub record: Option<PodRecord>,
     /// What became of it; `None` before it was started.
@@ -325,6 +327,7 @@ impl Pods {
             uuid: uuid.to_owned(),
             path,
             state,
+            lock,
             record,
             status,
         })
@@ -381,10 +384,7 @@ impl Pods {
         let _guard = self.guard()?;
         let link = self.root.join("names").join(name.as_str());
         if let Some(owner) = self.named(name) {
-            let lives = Place::ALL[..3]
-                .iter()
-                .any(|place| self.path(*place, &owner).exists());
-            if lives {
+            if self.lives(&owner) {
                 let name = name.clone();
                 return Err(NameError::Taken { name, uuid: owner });
             }
@@ -459,7 +459,8 @@ impl Pods {
                 PodState::Prepared | PodState::Exited => fleeting,
                 _ => false,
             };
-            if !leftover {
+            // Whoever is at it sees to it.
+            if !leftover || pod.lock == Lock::Held {
                 continue;
             }
             if let Ok(claim) = self.claim(&uuid, Verb::Remove)
@@ -468,7 +469,25 @@ impl Pods {
                 removed.push(uuid);
             }
         }
+        self.sweep_names();
         removed
+    }
+
+    /// Removes names that are nobody's any more: a pod goes before its name does. The caller holds the guard, so no name
+    /// is being given.
+    fn sweep_names(&self) {
+        let entries = fs::read_dir(self.root.join("names")).into_iter().flatten().flatten();
+        for entry in entries {
+            let owner = fs::read_link(entry.path()).ok().and_then(|to| to.into_os_string().into_string().ok());
+            if !owner.is_some_and(|owner| self.lives(&owner)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Whether there is a pod of this UUID that is not being removed.
+    fn lives(&self, uuid: &str) -> bool {
+        Place::ALL[..3].iter().any(|place| self.path(*place, uuid).exists())
     }
 }
 
@@ -572,7 +591,7 @@ impl Claim {
     }
 
     /// Tells of the pod's end, where its supervisor was killed before it could.
-    pub(crate) fn tell_lost_end(&self) {
+    fn tell_lost_end(&self) {
         let status: Option<Status> = files::read(&self.path, STATUS).ok().flatten();
         if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
             self.tell(EventKind::Exited, |event| {
@@ -582,14 +601,19 @@ impl Claim {
         }
     }
 
-    /// Makes it one that was started; the lock says that it runs.
+    /// Makes it one that was started; the lock says that it runs. What became of an earlier life is forgotten.
     ///
     /// # Errors
     /// [`PodsError`].
     pub fn begin(&mut self) -> Result<(), PodsError> {
-        match self.place {
-            Place::Started => Ok(()),
-            _ => self.go_to(Place::Started),
+        if self.place != Place::Started {
+            return self.go_to(Place::Started);
+        }
+        self.tell_lost_end();
+        let path = self.path.join(STATUS);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@
 //! The machine is killed rather than powered off: when the agent has written the shares back, all that it still holds
 //! is lost by intent, and the guest's own shutdown would take longer than everything before it.
 
+mod console;
 mod journal;
 mod machine;
 mod streams;
@@ -91,6 +92,8 @@ pub struct Outcome {
     pub first_failed: Option<usize>,
     /// How often each app was started anew.
     pub restarts: Vec<u32>,
+    /// Which apps the guest's kernel killed at least once because there was no memory left.
+    pub out_of_memory: Vec<bool>,
     /// Shares whose data may not have reached the host, with the reason.
     pub unsynced: Vec<String>,
     /// When what happened.
@@ -173,7 +176,7 @@ pub enum RunError {
         log: Vec<String>,
     },
     /// The machine ended by itself.
-    #[error("the guest ended before its apps did{}", Lines(.console))]
+    #[error("the guest ended before its apps did{}{}", cause(.console), Lines(.console))]
     GuestEnded {
         /// The console's last lines.
         console: Vec<String>,
@@ -197,6 +200,9 @@ pub enum RunError {
     /// The apps did not end although they were killed.
     #[error("the guest did not stop its apps within {} s", .0.as_secs())]
     NotStopped(Duration),
+    /// A stop before there was anything to stop.
+    #[error("the pod was stopped before its guest had come up")]
+    StoppedEarly,
     /// The third signal.
     #[error("the machine was killed on request; what its apps had not written yet is lost")]
     Killed,
@@ -216,6 +222,19 @@ impl RunError {
             _ => None,
         }
     }
+}
+
+/// What the console says that ended a guest, in words.
+fn cause(console: &[String]) -> &'static str {
+    const CAUSES: [(&str, &str); 4] = [
+        ("System is deadlocked on memory", ": it ran out of memory"),
+        ("Out of memory", ": it ran out of memory"),
+        ("Kernel panic", ": its kernel panicked"),
+        ("isopod-agent.service", ": its agent ended"),
+    ];
+    let said = |words: &str| console.iter().any(|line| line.contains(words));
+    let cause = CAUSES.iter().find(|(words, _)| said(words));
+    cause.map_or("", |(_, cause)| cause)
 }
 
 /// Log lines behind an error, indented; nothing where there are none.
@@ -259,15 +278,25 @@ async fn supervise(
     claim: &Claim,
     record: &PodRecord,
     settings: &Settings,
-    caller: Caller,
+    mut caller: Caller,
     started: Instant,
-    orders: control::Orders,
+    mut orders: control::Orders,
     journal: &mut Journal,
 ) -> Result<Outcome, RunError> {
     let dir = claim.path();
     let (mut machine, port) = Machine::start(record, dir, settings)?;
     let deadline = Duration::from_millis(record.boot_timeout_ms);
-    let result = match machine.connect(record, port, deadline).await {
+    let connected = tokio::select! {
+        biased;
+        connected = machine.connect(record, port, deadline) => connected,
+        // There is nothing in order yet that could end in order.
+        Some(()) = caller.stop.recv() => Err(RunError::StoppedEarly),
+        done = orders.stop() => {
+            done.answer(Ok(()));
+            Err(RunError::StoppedEarly)
+        }
+    };
+    let result = match connected {
         Ok((agent, events)) => {
             let pod = Pod::new(record, dir, agent, started, journal);
             pod.supervise(&mut machine, events, caller, orders).await
@@ -290,6 +319,7 @@ struct Pod<'a> {
     ends: Vec<Option<AppEnd>>,
     first_failed: Option<usize>,
     restarts: Vec<u32>,
+    out_of_memory: Vec<bool>,
     /// Which apps have been ready.
     ready: Vec<bool>,
     milestones: Option<mpsc::UnboundedSender<Milestone>>,
@@ -321,6 +351,7 @@ impl<'a> Pod<'a> {
             ends,
             first_failed: None,
             restarts: vec![0; record.apps.len()],
+            out_of_memory: vec![false; record.apps.len()],
             ready: vec![false; record.apps.len()],
             milestones: None,
             timings,
@@ -461,6 +492,12 @@ impl<'a> Pod<'a> {
             Event::Ready(boot) => self.timings.boot = boot,
             Event::AppReady { app } => self.ready(app),
             Event::AppUnready { app } => self.journal.app_unready(app),
+            Event::OutOfMemory { app } => {
+                if let Some(app) = self.out_of_memory.get_mut(app) {
+                    *app = true;
+                }
+                self.journal.app_out_of_memory(app);
+            }
             Event::Started { app, uptime_ms } => {
                 if self.timings.first_app_ms == 0 {
                     self.timings.first_app_ms = uptime_ms;
@@ -565,6 +602,7 @@ impl<'a> Pod<'a> {
             apps,
             first_failed: self.first_failed,
             restarts: self.restarts,
+            out_of_memory: self.out_of_memory,
             unsynced,
             timings: self.timings,
         }

@@ -10,18 +10,26 @@ const MAX_BYTES: u64 = 16 * 1024;
 /// The lines that say why a kernel gave up; registers and a stack come behind them.
 const REASONS: [&str; 2] = ["Kernel panic", "Out of memory"];
 
-/// The last `count` lines of the file that hold anything, or those around a kernel's reason to give up; control
-/// characters escaped. None if it cannot be read.
-pub(crate) fn tail(path: &Path, count: usize) -> Vec<String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    select(&String::from_utf8_lossy(&read().unwrap_or_default()), count)
+/// The last `count` lines that hold anything of files that were written one after the other, or those around a kernel's
+/// reason to give up; control characters escaped. None of a file that cannot be read.
+pub(crate) fn tail(paths: &[&Path], count: usize) -> Vec<String> {
+    let mut bytes = Vec::new();
+    for path in paths.iter().rev() {
+        let room = MAX_BYTES - u64::try_from(bytes.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
+        let mut end = read_end(path, room).unwrap_or_default();
+        end.append(&mut bytes);
+        bytes = end;
+    }
+    select(&String::from_utf8_lossy(&bytes), count)
+}
+
+fn read_end(path: &Path, max_bytes: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(max_bytes)))?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn select(text: &str, count: usize) -> Vec<String> {

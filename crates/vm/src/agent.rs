@@ -189,6 +189,11 @@ pub enum Event {
         /// The app.
         app: usize,
     },
+    /// The guest's kernel has killed an app's main process because there was no memory left; its end follows.
+    OutOfMemory {
+        /// The app.
+        app: usize,
+    },
     /// An app has ended for good, and all of its output was read.
     Exited {
         /// The app.

@@ -338,7 +338,7 @@ impl Store {
     }
 
     /// Removes what killed imports left. Failures are for the log: an import does not need this.
-    pub(crate) fn remove_leftovers(&self) {
+    pub fn remove_leftovers(&self) {
         let entries = fs::read_dir(self.images_dir()).into_iter().flatten().flatten();
         for entry in entries {
             let name = entry.file_name();

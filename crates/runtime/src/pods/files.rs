@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy};
@@ -134,6 +134,9 @@ pub struct Status {
     pub phase: Phase,
     /// The host's boot that it runs in (random(4), `boot_id`).
     pub boot_id: String,
+    /// When this was written, in milliseconds since that boot (time_namespaces(7), `CLOCK_BOOTTIME`): the clock that
+    /// nobody sets.
+    pub boot_ms: u64,
     /// When its start was asked for, in milliseconds since 1970.
     pub started_ms: u64,
     /// When every app had been ready.
@@ -168,7 +171,7 @@ pub struct AppStatus {
     pub started_ms: Option<u64>,
     /// When it ended.
     pub ended_ms: Option<u64>,
-    /// Why it did not start.
+    /// Why it did not start, or what ended it that was not its own doing.
     pub error: Option<String>,
 }
 
@@ -221,6 +224,7 @@ impl Status {
             version: VERSION,
             phase: Phase::Starting,
             boot_id: boot_id(),
+            boot_ms: boot_ms(),
             started_ms: now_ms(),
             ready_ms: None,
             ended_ms: None,
@@ -230,6 +234,17 @@ impl Status {
         }
     }
 
+    /// How long ago this was written, which is the pod's end for one that has ended. Within one boot the time of day
+    /// may be set as it likes; a pod of an earlier boot has ended before this one began.
+    #[must_use]
+    pub fn age(&self, now: &Now) -> Duration {
+        if self.boot_id == now.boot_id {
+            return Duration::from_millis(now.boot_ms.saturating_sub(self.boot_ms));
+        }
+        let ended = self.ended_ms.unwrap_or(self.started_ms);
+        Duration::from_millis(now.wall_ms.saturating_sub(ended).max(now.boot_ms))
+    }
+
     /// Why a pod with this status does not run any more: its own reason, or what must have happened.
     #[must_use]
     pub fn exit_reason(&self) -> String {
@@ -237,6 +252,29 @@ impl Status {
             Some(reason) => reason.clone(),
             None if self.boot_id != boot_id() => "the host was restarted while it ran".into(),
             None => "its supervisor was killed".into(),
+        }
+    }
+}
+
+/// The host's clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The host's boot.
+    pub boot_id: String,
+    /// Milliseconds since that boot.
+    pub boot_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+impl Now {
+    /// What they say now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self {
+            boot_id: boot_id(),
+            boot_ms: boot_ms(),
+            wall_ms: now_ms(),
         }
     }
 }
@@ -275,6 +313,13 @@ pub(crate) fn boot_id() -> String {
     id.trim().to_owned()
 }
 
+/// Milliseconds since the host's boot, sleep included.
+pub(crate) fn boot_ms() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = i128::from(time.tv_sec) * 1000 + i128::from(time.tv_nsec) / 1_000_000;
+    u64::try_from(millis).unwrap_or_default()
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -299,6 +344,42 @@ impl From<Keep> for Durability {
     }
 }
 
+/// Room that is kept on the disk for the next [`write_reserved`]: twice what was written last, and at least this.
+const RESERVE_BYTES: u64 = 4096;
+
+/// Writes `value` as the file `name` of `dir`, as [`write`] does, and takes the room for the next time right away: on a
+/// disk that fills up meanwhile, the last word of a pod can still be written.
+pub(crate) fn write_reserved<T: Serialize>(
+    dir: &Path,
+    name: &str,
+    value: &T,
+    durability: Durability,
+) -> io::Result<()> {
+    write(dir, name, value, durability)?;
+    let length = fs::metadata(dir.join(name))?.len();
+    // What cannot be had now may be there when it is needed.
+    let _ = open_new(&temporary(dir, name)).and_then(|file| {
+        let room = RESERVE_BYTES.max(2 * length);
+        Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, room)?)
+    });
+    Ok(())
+}
+
+/// Removes what [`write_reserved`] keeps.
+pub(crate) fn release(dir: &Path, name: &str) {
+    let _ = fs::remove_file(temporary(dir, name));
+}
+
+fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!(".{name}.new"))
+}
+
+/// A file with what is in it, and its room.
+fn open_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(false).mode(0o600).open(path)
+}
+
 /// Writes `value` as the file `name` of `dir`: whole, or as it was before.
 pub(crate) fn write<T: Serialize>(
     dir: &Path,
@@ -307,14 +388,10 @@ pub(crate) fn write<T: Serialize>(
     durability: Durability,
 ) -> io::Result<()> {
     let text = serde_json::to_vec(value).map_err(io::Error::other)?;
-    let temporary = dir.join(format!(".{name}.new"));
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let temporary = temporary(dir, name);
+    let mut file = open_new(&temporary)?;
     file.write_all(&text)?;
+    file.set_len(u64::try_from(text.len()).map_err(io::Error::other)?)?;
     if durability == Durability::Durable {
         file.sync_all()?;
     }
@@ -373,6 +450,44 @@ mod tests {
         write(dir.path(), STATUS, &other, Durability::Durable).unwrap_err();
         assert_eq!(read::<Status>(dir.path(), STATUS).unwrap(), Some(status));
         assert_eq!(read::<Status>(dir.path(), "none").unwrap(), None);
+    }
+
+    /// The room for the next status is there before it is needed, and is used.
+    #[test]
+    fn the_next_status_has_its_room() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mut status = Status::starting(std::iter::once(AppName::new("web").unwrap()));
+        let reserve = temporary(dir.path(), STATUS);
+        for _ in 0..2 {
+            write_reserved(dir.path(), STATUS, &status, Durability::Durable).unwrap();
+            assert_eq!(read::<Status>(dir.path(), STATUS).unwrap().as_ref(), Some(&status));
+            let kept = fs::metadata(&reserve).unwrap();
+            assert!(kept.blocks() * 512 >= RESERVE_BYTES, "{} blocks", kept.blocks());
+            status.reason = Some("for a reason that is longer than before".repeat(20));
+        }
+        release(dir.path(), STATUS);
+        assert!(!reserve.exists());
+    }
+
+    /// Whatever the time of day does, and however long the host slept.
+    #[test]
+    fn an_age_is_of_the_clock_that_nobody_sets() {
+        let mut status = Status::starting(std::iter::empty());
+        status.boot_ms = 10_000;
+        status.ended_ms = Some(5_000_000);
+        let now = |boot_id: &str, boot_ms, wall_ms| Now {
+            boot_id: boot_id.to_owned(),
+            boot_ms,
+            wall_ms,
+        };
+        let here = status.boot_id.clone();
+        for wall_ms in [0, 5_000_000, u64::MAX] {
+            assert_eq!(status.age(&now(&here, 13_000, wall_ms)), Duration::from_secs(3));
+        }
+        // After a reboot there is the time of day, and the boot's own age where that was set back.
+        assert_eq!(status.age(&now("0", 2_000, 5_060_000)), Duration::from_secs(60));
+        assert_eq!(status.age(&now("0", 2_000, 0)), Duration::from_secs(2));
     }
 
     #[test]

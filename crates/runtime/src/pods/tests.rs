@@ -151,3 +151,52 @@ fn one_of_many_starters_wins() {
     assert_eq!(claims.len(), 1);
     assert_eq!(pods.entry(&uuid).unwrap().state, PodState::Starting);
 }
+
+/// A life begins without the last word of the one before.
+#[test]
+fn another_start_forgets_what_was() {
+    let (_dir, pods) = fixture();
+    let uuid = prepared(&pods, None, Keep::UntilRemoved);
+    let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
+    claim.begin().unwrap();
+    let mut status = Status::starting(std::iter::empty());
+    (status.phase, status.ready_ms) = (state::Phase::Exited, Some(1));
+    files::write(claim.path(), STATUS, &status, Durability::Fleeting).unwrap();
+    drop(claim);
+    assert_eq!(pods.entry(&uuid).unwrap().state, PodState::Exited);
+    let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
+    claim.begin().unwrap();
+    let seen = pods.entry(&uuid).unwrap();
+    assert_eq!((seen.state, seen.status), (PodState::Starting, None));
+    // Killed right here.
+    drop(claim);
+    let seen = pods.entry(&uuid).unwrap();
+    assert_eq!((seen.state, seen.status), (PodState::Exited, None));
+}
+
+/// Killed between the removal of a pod and that of its name, where the record could not be read any more.
+#[test]
+fn names_of_nobody_are_swept() {
+    let (dir, pods) = fixture();
+    let lives = prepared(&pods, Some("lives"), Keep::UntilRemoved);
+    for name in ["gone", "garbage"] {
+        symlink("00000000-0000-0000-0000-000000000000", dir.path().join("pods/names").join(name)).unwrap();
+    }
+    pods.sweep();
+    let names: Vec<_> = fs::read_dir(dir.path().join("pods/names")).unwrap().collect();
+    assert_eq!(names.len(), 1);
+    assert_eq!(pods.find("lives").unwrap().uuid, lives);
+}
+
+/// Pods that others are at are not waited for, however many there are.
+#[test]
+fn a_sweep_waits_for_nobody() {
+    let (_dir, pods) = fixture();
+    let uuids: Vec<String> = (0..10).map(|_| prepared(&pods, None, Keep::UntilEnded)).collect();
+    let claims: Vec<Claim> = uuids.iter().map(|uuid| pods.claim(uuid, Verb::Start).unwrap()).collect();
+    let begun = Instant::now();
+    assert!(pods.sweep().is_empty());
+    assert!(begun.elapsed() < 5 * LOOK, "{:?}", begun.elapsed());
+    drop(claims);
+    assert_eq!(pods.sweep().len(), 10);
+}

@@ -11,6 +11,9 @@ use crate::pods::Claim;
 use crate::pods::files::{self, AppState, AppStatus, Durability, PodRecord, STATUS, Status, now_ms};
 use crate::pods::state::Phase;
 
+/// What ended an app that had eaten all the memory, or was the largest when another had.
+const OUT_OF_MEMORY: &str = "the guest ran out of memory, and its kernel killed the app";
+
 /// The status of a pod, on disk as it is here.
 pub(super) struct Journal {
     dir: PathBuf,
@@ -30,7 +33,6 @@ pub(super) struct Journal {
 impl Journal {
     /// Writes that the pod is starting.
     pub(super) fn begin(claim: &Claim, record: &PodRecord) -> Self {
-        claim.tell_lost_end();
         let apps = record.apps.iter().map(|app| app.name.clone());
         let mut journal = Self {
             dir: claim.path().to_owned(),
@@ -65,7 +67,8 @@ impl Journal {
     }
 
     fn write(&mut self) {
-        match files::write(&self.dir, STATUS, &self.status, self.durability) {
+        self.status.boot_ms = files::boot_ms();
+        match files::write_reserved(&self.dir, STATUS, &self.status, self.durability) {
             Ok(()) => self.silent = false,
             // The pod runs on: what it does matters more than what is written of it.
             Err(error) if !self.silent => {
@@ -130,9 +133,15 @@ impl Journal {
         self.tell_of(app, EventKind::AppUnready, |_| {});
     }
 
+    /// The guest's kernel killed an app; its end follows.
+    pub(super) fn app_out_of_memory(&mut self, app: usize) {
+        self.app(app, |app| app.error = Some(OUT_OF_MEMORY.to_owned()));
+    }
+
     pub(super) fn app_started(&mut self, app: usize) {
         self.app(app, |app| {
             app.state = AppState::Running;
+            app.error = None;
             app.started_ms = Some(now_ms());
         });
         self.tell_of(app, EventKind::AppStarted, |_| {});
@@ -185,6 +194,15 @@ impl Journal {
         });
     }
 
+    /// What the pod's exit status is due to, where the app that it is of has not ended by itself.
+    fn first_killed(&self, outcome: &Outcome) -> String {
+        let failed = outcome.first_failed.and_then(|app| self.status.apps.get(app));
+        match failed.and_then(|app| Some((&app.name, app.error.as_ref()?))) {
+            Some((app, error)) => format!("; app `{app}`: {error}"),
+            None => String::new(),
+        }
+    }
+
     /// Writes the last word.
     pub(super) fn end(&mut self, result: &Result<Outcome, RunError>) {
         self.status.phase = Phase::Exited;
@@ -192,13 +210,14 @@ impl Journal {
         let (exit_status, reason) = match result {
             Ok(outcome) => {
                 let why = self.why.unwrap_or("all apps have ended");
-                (outcome.exit_status(), why.to_owned())
+                (outcome.exit_status(), why.to_owned() + &self.first_killed(outcome))
             }
             Err(error) => (125, chain(error)),
         };
         self.status.exit_status = Some(exit_status);
         self.status.reason = Some(reason.clone());
         self.write();
+        files::release(&self.dir, STATUS);
         self.tell(EventKind::Exited, |event| {
             event.exit_status = Some(exit_status);
             event.reason = Some(reason);

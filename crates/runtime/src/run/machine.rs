@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use isopod_plan::layout;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, Events};
-use isopod_vm::launch;
+use isopod_vm::launch::{self, Streams};
 use isopod_vm::stage::{self, Stage};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
@@ -17,7 +17,9 @@ use tokio::process::Child;
 use super::RunError;
 use crate::pods::files::{PodRecord, Word};
 use crate::tail::tail;
-use crate::{Settings, ports, private};
+use crate::{Settings, ports};
+
+use super::console::Console;
 
 const QEMU_LOG: &str = "qemu.log";
 
@@ -35,6 +37,7 @@ pub(super) struct Machine<'a> {
     ports: &'a [PortForward],
     qemu: Child,
     virtiofsd: Option<Child>,
+    console: Console,
 }
 
 impl<'a> Machine<'a> {
@@ -54,25 +57,28 @@ impl<'a> Machine<'a> {
         if let Some(words) = &record.virtiofsd {
             let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
             let stage = stage(words).map_err(failed("start virtiofsd"))?;
-            let child = launch::spawn(
-                &settings.isopod,
-                &stage,
-                dir,
-                Some(OwnedFd::from(socket)),
-                VIRTIOFSD_LOG,
-            );
+            let streams = Streams {
+                stdin: Some(OwnedFd::from(socket)),
+                stdout: None,
+                log: VIRTIOFSD_LOG,
+            };
+            let child = launch::spawn(&settings.isopod, &stage, dir, streams);
             virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
         }
-        // A file that is there is one that can be bound.
-        private::file(&dir.join(layout::CONSOLE_LOG)).map_err(failed("make the console's log"))?;
+        let (console, stdout) = Console::begin(dir).map_err(failed("make the console's log"))?;
         let stage = stage(&record.qemu).map_err(failed("start QEMU"))?;
-        let qemu =
-            launch::spawn(&settings.isopod, &stage, dir, None, QEMU_LOG).map_err(failed("start QEMU"))?;
+        let streams = Streams {
+            stdin: None,
+            stdout: Some(stdout),
+            log: QEMU_LOG,
+        };
+        let qemu = launch::spawn(&settings.isopod, &stage, dir, streams).map_err(failed("start QEMU"))?;
         let machine = Self {
             dir,
             ports,
             qemu,
             virtiofsd,
+            console,
         };
         Ok((machine, port))
     }
@@ -104,7 +110,7 @@ impl<'a> Machine<'a> {
             Ok(Err(error)) => Err(error),
             Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => Err(RunError::NoGuest {
                 after: deadline,
-                console: self.console(),
+                console: self.console.last(LOG_LINES).await,
             }),
             Ok(Ok(Err(source))) => Err(self.lost(source).await),
         }
@@ -143,7 +149,7 @@ impl<'a> Machine<'a> {
         // A guest that reboots, powers off or panics ends QEMU without a complaint.
         if process == "QEMU" && status.success() {
             return RunError::GuestEnded {
-                console: self.console(),
+                console: self.console.last(LOG_LINES).await,
             };
         }
         let process = if status.code() == Some(i32::from(stage::FAILED)) {
@@ -151,7 +157,7 @@ impl<'a> Machine<'a> {
         } else {
             process
         };
-        let log = tail(&self.dir.join(log), LOG_LINES);
+        let log = tail(&[&self.dir.join(log)], LOG_LINES);
         if let Some(error) = ports::refused(self.ports, &log) {
             return RunError::Port(error);
         }
@@ -164,13 +170,9 @@ impl<'a> Machine<'a> {
             Ok(error) => error,
             Err(_) => RunError::Agent {
                 source,
-                console: self.console(),
+                console: self.console.last(LOG_LINES).await,
             },
         }
-    }
-
-    fn console(&self) -> Vec<String> {
-        tail(&self.dir.join(layout::CONSOLE_LOG), LOG_LINES)
     }
 
     pub(super) async fn kill(mut self) {

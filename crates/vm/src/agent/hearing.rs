@@ -323,6 +323,13 @@ impl Hearing {
                 self.apps[app].readiness(false, breach)?;
                 self.emit(Event::AppUnready { app }).await
             }
+            GuestMessage::OutOfMemory { app } => {
+                let app = self.index(app)?;
+                if self.apps[app].ended {
+                    return Err(breach.into());
+                }
+                self.emit(Event::OutOfMemory { app }).await
+            }
             GuestMessage::Restarting {
                 app,
                 status,
@@ -385,6 +392,7 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::Restarting { .. } => "restarting",
         GuestMessage::AppReady { .. } => "app ready",
         GuestMessage::AppUnready { .. } => "app unready",
+        GuestMessage::OutOfMemory { .. } => "out of memory",
     };
     Breach::OutOfTurn { message }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
+use crate::kmsg;
 use crate::chain;
 use crate::notify::Word;
 use crate::order::{self, Gate};
@@ -117,6 +118,10 @@ impl<M: Manager> Session<M> {
         state: &ServiceState,
     ) -> Result<(), SessionError> {
         let stopping = self.stopping;
+        if kmsg::out_of_memory(&self.config.apps[app].unit, state.killed_pid) {
+            let app = wire_index(app);
+            self.say(&GuestMessage::OutOfMemory { app }).await?;
+        }
         let record = &mut self.apps[app];
         let restart = match &mut record.restarts {
             Some(restarts) if !stopping => {
