@@ -100,7 +100,10 @@ impl Victim {
             Victim::Run | Victim::Supervisor => &["its supervisor was killed"],
             Victim::Qemu => &["QEMU ended with signal: 9"],
             Victim::Virtiofsd => &["virtiofsd ended with signal: 9"],
-            Victim::Agent => &["the guest ended before its apps did", "lost the agent in the guest"],
+            Victim::Agent => &[
+                "the guest ended before its apps did",
+                "lost the agent in the guest",
+            ],
             Victim::Import | Victim::Prepare => &[],
             Victim::Detacher => &["its supervisor was killed before it had begun"],
             Victim::Client => &["it was stopped"],
@@ -134,7 +137,8 @@ impl Tally {
     /// A table in Markdown.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::from("| killed | lives | the pod was | told of it then |\n|---|---|---|---|\n");
+        let mut text =
+            String::from("| killed | lives | the pod was | told of it then |\n|---|---|---|---|\n");
         let counts = |counts: &BTreeMap<String, usize>| {
             let counts: Vec<String> = counts.iter().map(|(what, n)| format!("{what} {n}")).collect();
             counts.join(", ")
@@ -214,7 +218,9 @@ impl Soak {
             bench: &bench,
             image: bench.busybox(),
             // Two processors start two machines in the time of one.
-            start: neighbours.start.mul_f64((self.side_by_side as f64 / 2.0).max(1.0)),
+            start: neighbours
+                .start
+                .mul_f64((self.side_by_side as f64 / 2.0).max(1.0)),
             import: time_import(&bench),
         };
         let mut random = Random(self.seed);
@@ -240,7 +246,8 @@ impl Soak {
                     })
                     .collect::<Vec<_>>()
             });
-            seen.into_iter().for_each(|(victim, seen)| tally.add(victim, seen));
+            seen.into_iter()
+                .for_each(|(victim, seen)| tally.add(victim, seen));
             place.collect(&neighbours, round);
             progress(round.last().map_or(0, |life| life.number + 1));
         }

@@ -240,8 +240,9 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
         .mount("data", "/data", "");
     let out = pod.sh("true").run().expect(125);
     assert!(
-        out.stderr
-            .starts_with("error: the guest ended before its apps did: its kernel panicked; its last lines:\n"),
+        out.stderr.starts_with(
+            "error: the guest ended before its apps did: its kernel panicked; its last lines:\n"
+        ),
         "{}",
         out.stderr
     );

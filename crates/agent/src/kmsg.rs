@@ -58,7 +58,11 @@ pub(crate) fn out_of_memory(unit: &str, pid: u32) -> bool {
 
 /// `oom-kill:constraint=...,task_memcg=/web.service,task=NAME,pid=PID,uid=UID` (`dump_oom_summary`, mm/oom_kill.c).
 fn is_oom_kill(record: &Record, unit: &str, pid: u32) -> bool {
-    let Some(summary) = record.text.strip_prefix("oom-kill:").filter(|_| record.facility == 0) else {
+    let Some(summary) = record
+        .text
+        .strip_prefix("oom-kill:")
+        .filter(|_| record.facility == 0)
+    else {
         return false;
     };
     let Some((_, rest)) = summary.split_once(",task_memcg=") else {
@@ -71,8 +75,14 @@ fn is_oom_kill(record: &Record, unit: &str, pid: u32) -> bool {
     let Some((before, _)) = task.rsplit_once(",uid=") else {
         return false;
     };
-    let of_unit = cgroup.rsplit('/').next().map(|name| name.strip_prefix('_').unwrap_or(name));
-    of_unit == Some(unit) && before.rsplit_once(",pid=").is_some_and(|(_, found)| found.parse() == Ok(pid))
+    let of_unit = cgroup
+        .rsplit('/')
+        .next()
+        .map(|name| name.strip_prefix('_').unwrap_or(name));
+    of_unit == Some(unit)
+        && before
+            .rsplit_once(",pid=")
+            .is_some_and(|(_, found)| found.parse() == Ok(pid))
 }
 
 fn read(path: &Path) -> io::Result<Vec<Record>> {
@@ -204,7 +214,10 @@ mod tests {
         let escaped = "oom-kill:x,task_memcg=/system.slice/_cpu.service,task=b,pid=8,uid=5";
         assert!(is(escaped, "cpu.service", 8));
         let of_an_app = parse(&format!("14,1,5000000,-;{line}")).unwrap();
-        assert!(!is_oom_kill(&of_an_app, "hog.service", 77), "a program may write to this log");
+        assert!(
+            !is_oom_kill(&of_an_app, "hog.service", 77),
+            "a program may write to this log"
+        );
     }
 
     #[test]

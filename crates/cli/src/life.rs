@@ -355,7 +355,9 @@ fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
 
 /// How long ago a pod exited, or was last heard of. One that never said anything is as old as it can be.
 fn exited_for(pod: &PodEntry, now: &Now) -> Duration {
-    pod.status.as_ref().map_or(Duration::MAX, |status| status.age(now))
+    pod.status
+        .as_ref()
+        .map_or(Duration::MAX, |status| status.age(now))
 }
 
 /// A guest image that is younger is kept: a pod that is being prepared may have chosen it.

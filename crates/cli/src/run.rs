@@ -186,7 +186,11 @@ fn report(outcome: &Outcome) -> ExitCode {
             AppEnd::Exited(ExitStatus::Code(code)) => tracing::info!("app `{app}` exited with status {code}"),
         }
     }
-    let killed = outcome.apps.iter().zip(&outcome.out_of_memory).filter(|(_, killed)| **killed);
+    let killed = outcome
+        .apps
+        .iter()
+        .zip(&outcome.out_of_memory)
+        .filter(|(_, killed)| **killed);
     for ((app, _), _) in killed {
         output::note(&format!(
             "app `{app}` was killed: the guest ran out of memory; `--memory` gives it more"

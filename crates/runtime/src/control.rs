@@ -144,8 +144,10 @@ async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
         match UnixStream::connect(through(&handle)).await {
             // A supervisor that has just begun, or one that another has just taken over from.
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-                    && begun.elapsed() < BEGINNING =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) && begun.elapsed() < BEGINNING =>
             {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

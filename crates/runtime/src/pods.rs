@@ -476,9 +476,14 @@ impl Pods {
     /// Removes names that are nobody's any more: a pod goes before its name does. The caller holds the guard, so no name
     /// is being given.
     fn sweep_names(&self) {
-        let entries = fs::read_dir(self.root.join("names")).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.root.join("names"))
+            .into_iter()
+            .flatten()
+            .flatten();
         for entry in entries {
-            let owner = fs::read_link(entry.path()).ok().and_then(|to| to.into_os_string().into_string().ok());
+            let owner = fs::read_link(entry.path())
+                .ok()
+                .and_then(|to| to.into_os_string().into_string().ok());
             if !owner.is_some_and(|owner| self.lives(&owner)) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -487,7 +492,9 @@ impl Pods {
 
     /// Whether there is a pod of this UUID that is not being removed.
     fn lives(&self, uuid: &str) -> bool {
-        Place::ALL[..3].iter().any(|place| self.path(*place, uuid).exists())
+        Place::ALL[..3]
+            .iter()
+            .any(|place| self.path(*place, uuid).exists())
     }
 }
 

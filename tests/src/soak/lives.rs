@@ -37,7 +37,11 @@ impl Place<'_> {
 
     fn pod(&self, life: &Life) -> Pod<'_> {
         let volume = self.bench.source(&format!("data-{}", life.number), &[]);
-        let transport = if life.victim == Victim::Virtiofsd { "virtiofs" } else { life.transport };
+        let transport = if life.victim == Victim::Virtiofsd {
+            "virtiofs"
+        } else {
+            life.transport
+        };
         self.bench
             .pod()
             .flags(["--name", &life.name(), "--transport", transport])
@@ -80,7 +84,9 @@ impl Place<'_> {
             return phase.to_owned();
         }
         let places = ["preparing", "prepared", "started", "garbage"];
-        let place = places.into_iter().find(|place| pods.join(place).join(&uuid).exists());
+        let place = places
+            .into_iter()
+            .find(|place| pods.join(place).join(&uuid).exists());
         match place.unwrap_or("gone") {
             "started" => "starting".to_owned(),
             place => place.to_owned(),
@@ -191,11 +197,17 @@ impl Place<'_> {
         let mut seen = None;
         wait_until("it runs, or never will", || {
             seen = status(self.bench, &self.bench.state(), &life.name());
-            let state = seen.as_ref().map(|seen| seen["state"].as_str().unwrap_or_default().to_owned());
+            let state = seen
+                .as_ref()
+                .map(|seen| seen["state"].as_str().unwrap_or_default().to_owned());
             state.is_none_or(|state| state == "running" || self.processes(life).is_empty())
         });
         let lives = seen.as_ref().is_some_and(|seen| seen["state"] == "running");
-        let told = if lives { "it runs".to_owned() } else { self.told(life) };
+        let told = if lives {
+            "it runs".to_owned()
+        } else {
+            self.told(life)
+        };
         if seen.is_some() {
             let _ = self.bench.isopod_command(["rm", "-f", &life.name()]);
         }
@@ -227,7 +239,12 @@ impl Place<'_> {
     /// Started while its machine of before is perhaps still ending: it runs, with one machine and on its own files.
     fn start_again(&self, life: &Life, state: String) -> Seen {
         let words = ["start", &life.name()].map(OsString::from);
-        let again = self.bench.pod().env(LIFE, life.name()).other(words.into()).expect(0);
+        let again = self
+            .bench
+            .pod()
+            .env(LIFE, life.name())
+            .other(words.into())
+            .expect(0);
         assert_eq!(again.stderr, "");
         let seen = status(self.bench, &self.bench.state(), &life.name()).expect("a pod");
         assert_eq!(seen["state"], "running", "{seen}");
@@ -245,7 +262,9 @@ impl Place<'_> {
         std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
         let state = self.state(life);
         let script = "kill -9 $(pidof agent)";
-        let _ = self.bench.isopod_command(["exec", &life.name(), "--", "sh", "-c", script]);
+        let _ = self
+            .bench
+            .isopod_command(["exec", &life.name(), "--", "sh", "-c", script]);
         self.all_gone(life);
         Seen {
             state,

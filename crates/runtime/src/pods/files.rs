@@ -360,7 +360,12 @@ pub(crate) fn write_reserved<T: Serialize>(
     // What cannot be had now may be there when it is needed.
     let _ = open_new(&temporary(dir, name)).and_then(|file| {
         let room = RESERVE_BYTES.max(2 * length);
-        Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, room)?)
+        Ok(rustix::fs::fallocate(
+            file,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            room,
+        )?)
     });
     Ok(())
 }
@@ -377,7 +382,12 @@ fn temporary(dir: &Path, name: &str) -> PathBuf {
 /// A file with what is in it, and its room.
 fn open_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(false).mode(0o600).open(path)
+    options
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Writes `value` as the file `name` of `dir`: whole, or as it was before.
@@ -461,7 +471,10 @@ mod tests {
         let reserve = temporary(dir.path(), STATUS);
         for _ in 0..2 {
             write_reserved(dir.path(), STATUS, &status, Durability::Durable).unwrap();
-            assert_eq!(read::<Status>(dir.path(), STATUS).unwrap().as_ref(), Some(&status));
+            assert_eq!(
+                read::<Status>(dir.path(), STATUS).unwrap().as_ref(),
+                Some(&status)
+            );
             let kept = fs::metadata(&reserve).unwrap();
             assert!(kept.blocks() * 512 >= RESERVE_BYTES, "{} blocks", kept.blocks());
             status.reason = Some("for a reason that is longer than before".repeat(20));

@@ -180,7 +180,11 @@ fn names_of_nobody_are_swept() {
     let (dir, pods) = fixture();
     let lives = prepared(&pods, Some("lives"), Keep::UntilRemoved);
     for name in ["gone", "garbage"] {
-        symlink("00000000-0000-0000-0000-000000000000", dir.path().join("pods/names").join(name)).unwrap();
+        symlink(
+            "00000000-0000-0000-0000-000000000000",
+            dir.path().join("pods/names").join(name),
+        )
+        .unwrap();
     }
     pods.sweep();
     let names: Vec<_> = fs::read_dir(dir.path().join("pods/names")).unwrap().collect();
@@ -193,7 +197,10 @@ fn names_of_nobody_are_swept() {
 fn a_sweep_waits_for_nobody() {
     let (_dir, pods) = fixture();
     let uuids: Vec<String> = (0..10).map(|_| prepared(&pods, None, Keep::UntilEnded)).collect();
-    let claims: Vec<Claim> = uuids.iter().map(|uuid| pods.claim(uuid, Verb::Start).unwrap()).collect();
+    let claims: Vec<Claim> = uuids
+        .iter()
+        .map(|uuid| pods.claim(uuid, Verb::Start).unwrap())
+        .collect();
     let begun = Instant::now();
     assert!(pods.sweep().is_empty());
     assert!(begun.elapsed() < 5 * LOOK, "{:?}", begun.elapsed());

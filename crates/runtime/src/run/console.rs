@@ -70,7 +70,11 @@ async fn copy(mut from: pipe::Receiver, mut log: Log) {
 
 /// The older file and the one that is written.
 fn paths(dir: &Path) -> [PathBuf; 2] {
-    [format!("{}.1", layout::CONSOLE_LOG), layout::CONSOLE_LOG.to_owned()].map(|name| dir.join(name))
+    [
+        format!("{}.1", layout::CONSOLE_LOG),
+        layout::CONSOLE_LOG.to_owned(),
+    ]
+    .map(|name| dir.join(name))
 }
 
 /// The two files. What cannot be written is lost: a guest's console is no reason to end it.
@@ -137,10 +141,7 @@ mod tests {
             }
         }
         let [older, current] = paths(dir.path());
-        assert_eq!(
-            tail(&[&older, &current], 3),
-            ["line 997", "line 998", "line 999"]
-        );
+        assert_eq!(tail(&[&older, &current], 3), ["line 997", "line 998", "line 999"]);
         // A write larger than both files leaves its end, and another run nothing of this one.
         log.write(&[b"x".repeat(250), b"end".to_vec()].concat());
         assert!(tail(&[&older, &current], 1)[0].ends_with("xend"));

@@ -210,7 +210,10 @@ impl Journal {
         let (exit_status, reason) = match result {
             Ok(outcome) => {
                 let why = self.why.unwrap_or("all apps have ended");
-                (outcome.exit_status(), why.to_owned() + &self.first_killed(outcome))
+                (
+                    outcome.exit_status(),
+                    why.to_owned() + &self.first_killed(outcome),
+                )
             }
             Err(error) => (125, chain(error)),
         };

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
-use crate::kmsg;
 use crate::chain;
+use crate::kmsg;
 use crate::notify::Word;
 use crate::order::{self, Gate};
 use crate::serve::app::Told;
