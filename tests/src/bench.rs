@@ -198,9 +198,18 @@ impl Bench {
         words: I,
         input: Vec<u8>,
     ) -> Output {
+        self.isopod_start_with_input(words, input).wait()
+    }
+
+    /// Starts another subcommand of `isopod` with that standard input.
+    #[must_use]
+    pub fn isopod_start_with_input<I: IntoIterator<Item: Into<OsString>>>(
+        &self,
+        words: I,
+        input: Vec<u8>,
+    ) -> Running {
         let pod = self.pod().stdin(input);
         pod.start_other(words.into_iter().map(Into::into).collect())
-            .wait()
     }
 
     /// Starts another subcommand of `isopod`.

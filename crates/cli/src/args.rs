@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy};
 
 /// A command line.
@@ -90,6 +91,8 @@ pub(crate) struct RunArgs {
     pub(crate) name: Option<PodName>,
     /// Whether the command waits for the pod.
     pub(crate) ground: Ground,
+    /// `--interactive`: what its app reads in the background.
+    pub(crate) stdin: Stdin,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
     /// `--stop-timeout`: how long the apps have to stop, where it is given.

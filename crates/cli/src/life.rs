@@ -14,7 +14,7 @@ use isopod_spec::AppName;
 use crate::args::LifeCommand;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
-use crate::{cp, detach, events, exec, logs, run, stats};
+use crate::{attach, cp, detach, events, exec, logs, run, stats};
 
 /// How long a supervisor that was told to kill its pod may take before it is killed itself.
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -99,6 +99,20 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             };
             exec::exec(&wanted, settings)
         }
+        C::Attach {
+            pod,
+            app,
+            no_stdin,
+            sig_proxy,
+        } => attach::attach(
+            &attach::Wanted {
+                pod,
+                app: app.as_ref(),
+                no_stdin: *no_stdin,
+                sig_proxy: *sig_proxy,
+            },
+            settings,
+        ),
         C::Cp { source, target } => cp::cp(source, target, settings),
         C::Stats { pod, format } => stats::stats(pod, *format, settings),
         C::Stop { pods, time, force } => each(pods, settings, |all, pod| match force {

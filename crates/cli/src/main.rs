@@ -1,6 +1,7 @@
 //! The command `isopod`: reads its arguments, asks the libraries, prints. A module for each command, one for output.
 
 mod args;
+mod attach;
 mod cp;
 mod detach;
 mod events;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use isopod_plan::{Fault, PlanError, PodPlan};
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
-use isopod_runtime::pods::files::Keep;
+use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
 use isopod_runtime::run::{self, AppEnd, Caller, Outcome, Timings};
@@ -69,11 +69,18 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
         Ok(both) => both,
         Err(status) => return Ok(Err(status)),
     };
+    if args.stdin == Stdin::Attached && plan.apps.len() != 1 {
+        return Err(Report::text(
+            "`--interactive` is for a pod of one app: several would read the same input",
+        )
+        .hint(Some("leave it out, or run that app in a pod of its own".into())));
+    }
     plan.notices.iter().for_each(|notice| output::note(notice));
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
     let wishes = Wishes {
         name: args.name.clone(),
         keep,
+        stdin: args.stdin,
         boot_timeout: args.boot_timeout,
     };
     let claim = prepare::prepare(&pods, &pod.spec, &plan, &gathered, &wishes);

@@ -170,7 +170,7 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Why it does not run any more.
-fn exit_reason(pod: &PodEntry) -> Option<String> {
+pub(crate) fn exit_reason(pod: &PodEntry) -> Option<String> {
     if pod.state != PodState::Exited {
         return None;
     }
@@ -181,7 +181,7 @@ fn exit_reason(pod: &PodEntry) -> Option<String> {
 }
 
 /// Its exit status; 125 where nobody lived to write one.
-fn exit_status(pod: &PodEntry) -> Option<u8> {
+pub(crate) fn exit_status(pod: &PodEntry) -> Option<u8> {
     if pod.state != PodState::Exited {
         return None;
     }

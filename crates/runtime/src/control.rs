@@ -5,6 +5,7 @@
 //!   ── Request ──────────────────────────>
 //!   <───────────────────────── Answer ────      one of each on a connection
 //!   <══════ a stream of the agent's ═════>      behind a Request::Agent that was not refused
+//!   ══ what the app is to read ══════════>      behind a Request::Stdin that was not refused
 //! ```
 //!
 //! The supervisor does not look at what goes through such a stream: it is between the client and the agent, and both
@@ -14,9 +15,11 @@
 //! build; a client of another build is refused by its first byte.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
@@ -24,8 +27,9 @@ use isopod_protocol::message::HostStream;
 use isopod_protocol::mux::MuxStream;
 use isopod_vm::agent::Agent;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 /// The socket's name in the pod's directory.
@@ -33,6 +37,9 @@ pub const SOCKET: &str = "control.sock";
 
 /// How long a supervisor may take until it listens.
 const BEGINNING: Duration = Duration::from_secs(1);
+
+/// What is taken of a client's input at a time.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Orders that wait for the supervisor; more wait in their connections.
 const QUEUE: usize = 16;
@@ -54,6 +61,9 @@ pub enum Request {
     },
     /// 2: open a stream to the agent; from then on the connection is that stream.
     Agent(HostStream),
+    /// 3: write to the standard input of the pod's app; from then on the connection is that. Its end is not the
+    /// input's: others may write more.
+    Stdin,
 }
 
 /// What the supervisor answers.
@@ -122,6 +132,17 @@ pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlE
     Ok(stream)
 }
 
+/// Opens the standard input of the app of the pod at `dir`, one that keeps it open
+/// ([`Stdin::Attached`](crate::pods::files::Stdin)). It is closed by the other side when nobody reads it any more.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn open_stdin(dir: &Path) -> Result<UnixStream, ControlError> {
+    let mut stream = connect(dir).await?;
+    converse(&mut stream, &Request::Stdin).await?;
+    Ok(stream)
+}
+
 /// The process that supervises the pod at `dir`, as the kernel says (unix(7), `SO_PEERCRED`).
 ///
 /// # Errors
@@ -176,6 +197,24 @@ pub(crate) enum Order {
     },
     /// Somebody wants to speak with the agent.
     Agent(oneshot::Sender<Agent>),
+    /// Somebody wants to write what the app reads.
+    Stdin(oneshot::Sender<Option<SharedInput>>),
+}
+
+/// The standard input of an app, for one writer at a time.
+#[derive(Clone)]
+pub(crate) struct SharedInput(Arc<Mutex<Box<dyn AsyncWrite + Send + Unpin>>>);
+
+impl SharedInput {
+    pub(crate) fn new(input: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Box::new(input))))
+    }
+}
+
+impl fmt::Debug for SharedInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedInput")
+    }
 }
 
 /// Where the answer to an order goes.
@@ -282,6 +321,7 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             done: done_sender,
         },
         Request::Agent(header) => return splice(stream, &header, &orders).await,
+        Request::Stdin => return feed(stream, &orders).await,
     };
     let answer = match orders.send(order).await {
         Ok(()) => done.await.unwrap_or_else(|_| Err("the pod is ending".into())),
@@ -320,6 +360,39 @@ async fn splice(
         .map_err(ControlError::Write)?;
     // Either side's end is the other's to see; there is nobody to tell more.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
+    Ok(())
+}
+
+/// Gives the app what the client writes, a piece at a time.
+async fn feed(mut client: UnixStream, orders: &mpsc::Sender<Order>) -> Result<(), ControlError> {
+    let (sender, input) = oneshot::channel();
+    let asked = match orders.send(Order::Stdin(sender)).await {
+        Ok(()) => input.await.ok(),
+        Err(_) => None,
+    };
+    let (input, answer) = match asked {
+        Some(Some(input)) => (Some(input), Ok(())),
+        Some(None) => (None, Err("the pod's app has no standard input that is kept open")),
+        None => (None, Err("the pod is ending")),
+    };
+    let answer = answer.map_or_else(
+        |reason| Answer::Refused {
+            reason: reason.into(),
+        },
+        |()| Answer::Done,
+    );
+    write_message(&mut client, &answer)
+        .await
+        .map_err(ControlError::Write)?;
+    let Some(input) = input else { return Ok(()) };
+    let mut piece = vec![0; PIECE_BYTES];
+    while let Ok(n @ 1..) = client.read(&mut piece).await {
+        let mut input = input.0.lock().await;
+        // Nobody reads it any more, which the client sees by its connection's end.
+        if input.write_all(&piece[..n]).await.is_err() || input.flush().await.is_err() {
+            break;
+        }
+    }
     Ok(())
 }
 
@@ -407,7 +480,6 @@ mod tests {
 
     #[tokio::test]
     async fn nonsense_is_refused() {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let dir = tempfile::tempdir().unwrap();
         let _orders = listen(dir.path()).unwrap();
         for nonsense in [
@@ -422,5 +494,35 @@ mod tests {
             // What it did not read of the request makes the end a reset.
             assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
         }
+    }
+
+    /// Two clients write what one app reads; the end of one is not the end of the input.
+    #[tokio::test]
+    async fn the_apps_input_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut orders = listen(dir.path()).unwrap();
+        let (app, mut reader) = tokio::io::duplex(8);
+        let input = SharedInput::new(app);
+        let server = async {
+            for input in [Some(input.clone()), Some(input), None] {
+                match orders.next().await.unwrap() {
+                    Order::Stdin(reply) => assert!(reply.send(input).is_ok()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let client = async {
+            for text in ["first, longer than the pipe\n", "second\n"] {
+                let mut stream = open_stdin(dir.path()).await.unwrap();
+                stream.write_all(text.as_bytes()).await.unwrap();
+                drop(stream);
+                let mut read = vec![0; text.len()];
+                reader.read_exact(&mut read).await.unwrap();
+                assert_eq!(read, text.as_bytes());
+            }
+            let error = open_stdin(dir.path()).await.unwrap_err();
+            assert!(error.to_string().contains("no standard input"), "{error}");
+        };
+        tokio::join!(server, client);
     }
 }

@@ -644,17 +644,19 @@ impl Claim {
         if self.place != Place::Garbage {
             self.go_to(Place::Garbage)?;
         }
-        if seen {
-            self.tell(EventKind::Removed, |_| {});
-        }
-        if let Some(name) = name {
+        if let Some(name) = &name {
             let link = self.root.join("names").join(name.as_str());
             if fs::read_link(&link).is_ok_and(|target| target.as_os_str() == self.uuid.as_str()) {
                 let _ = fs::remove_file(link);
             }
         }
         // Nothing is mounted below it in this namespace, so this removes files of the pod's only.
-        fs::remove_dir_all(&self.path).map_err(failed("remove", &self.path))
+        let removed = fs::remove_dir_all(&self.path).map_err(failed("remove", &self.path));
+        if seen {
+            let event = Event::now(EventKind::Removed, &self.uuid, name.as_ref());
+            self.events().tell(&event);
+        }
+        removed
     }
 }
 

@@ -16,7 +16,8 @@ use isopod_vm::stage::{Capabilities, Stage};
 
 use crate::gather::Gathered;
 use crate::pods::files::{
-    self, ASKED, AppRecord, Asked, Durability, Keep, MountRecord, PodRecord, RECORD, VERSION, Word, now_ms,
+    self, ASKED, AppRecord, Asked, Durability, Keep, MountRecord, PodRecord, RECORD, Stdin, VERSION, Word,
+    now_ms,
 };
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::{disk, initrd, private};
@@ -28,6 +29,8 @@ pub struct Wishes {
     pub name: Option<PodName>,
     /// What becomes of its directory when it has ended.
     pub keep: Keep,
+    /// What its app reads in the background.
+    pub stdin: Stdin,
     /// How long its guest may take to come up.
     pub boot_timeout: Duration,
 }
@@ -145,6 +148,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         name: wishes.name.clone(),
         created_ms: now_ms(),
         keep: wishes.keep,
+        stdin: wishes.stdin,
         guest: gathered.guest.key.clone(),
         ports: plan.ports().to_vec(),
         on_failure: plan.on_failure,

@@ -29,10 +29,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Settings;
-use crate::control::{self, Order};
+use crate::control::{self, Order, SharedInput};
 use crate::logs::Stream;
 use crate::pods::Claim;
-use crate::pods::files::PodRecord;
+use crate::pods::files::{PodRecord, Stdin};
 use crate::ports::PortError;
 use journal::Journal;
 
@@ -325,6 +325,8 @@ struct Pod<'a> {
     milestones: Option<mpsc::UnboundedSender<Milestone>>,
     timings: Timings,
     copies: JoinSet<()>,
+    /// What the app reads, where those who attach write it.
+    input: Option<SharedInput>,
     journal: &'a mut Journal,
     /// When the apps must have ended, and after what time that is.
     deadline: Option<(Instant, Duration)>,
@@ -356,6 +358,7 @@ impl<'a> Pod<'a> {
             milestones: None,
             timings,
             copies: JoinSet::new(),
+            input: None,
             journal,
             deadline: None,
         }
@@ -467,6 +470,7 @@ impl<'a> Pod<'a> {
             }
             // A client that has gone needs no agent.
             Order::Agent(reply) => drop(reply.send(self.agent.clone())),
+            Order::Stdin(reply) => drop(reply.send(self.input.clone())),
             Order::Signal { app, signal, done } => {
                 let apps = match app {
                     Some(app) => app..app + 1,
@@ -512,6 +516,9 @@ impl<'a> Pod<'a> {
                 // Not among the copies: it ends when the caller's input does, which nobody waits for.
                 match stdin.take() {
                     Some(stdin) => drop(tokio::spawn(feed(stdin, input))),
+                    None if self.record.stdin == Stdin::Attached => {
+                        self.input = Some(SharedInput::new(input));
+                    }
                     None => drop(tokio::spawn(async move { input.shutdown().await })),
                 }
             }

@@ -104,7 +104,7 @@ pub(super) fn root() -> Command {
         .disable_help_subcommand(true)
         .args(global_flags())
         .subcommand(run().args(run_flags()).args(pod_flags()).arg(words()))
-        .subcommand(prepare().args(pod_flags()).arg(words()))
+        .subcommand(prepare().args(prepare_flags()).args(pod_flags()).arg(words()))
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
     super::life::augment(root)
         .subcommand(image())
@@ -115,7 +115,7 @@ pub(super) fn root() -> Command {
 pub(super) fn pod_help(command: &str) -> StyledStr {
     let (command, flags, examples) = match command {
         "plan" => (plan(), plan_flags(), PLAN_EXAMPLES),
-        "prepare" => (prepare(), Vec::new(), PREPARE_EXAMPLES),
+        "prepare" => (prepare(), prepare_flags(), PREPARE_EXAMPLES),
         _ => (run(), run_flags(), RUN_EXAMPLES),
     };
     let help = Arg::new("help")
@@ -150,7 +150,14 @@ pub(super) fn app() -> Command {
 /// Whether `flag` (`--name`, `-n`) belongs before the first image.
 pub(super) fn is_pod_flag(flag: &str) -> bool {
     has_flag(
-        &[pod_flags(), run_flags(), plan_flags(), global_flags()].concat(),
+        &[
+            pod_flags(),
+            run_flags(),
+            prepare_flags(),
+            plan_flags(),
+            global_flags(),
+        ]
+        .concat(),
         flag,
     )
 }
@@ -325,6 +332,7 @@ fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
 /// The flags that `run` has beyond those of `prepare`.
 fn run_flags() -> Vec<Arg> {
     let flags = [
+        interactive(),
         Arg::new("detach")
             .long("detach")
             .short('d')
@@ -336,6 +344,19 @@ fn run_flags() -> Vec<Arg> {
             .help("Remove the pod when it has exited, as every pod in the foreground is"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
+}
+
+/// The flags that `prepare` has beyond the pod's.
+fn prepare_flags() -> Vec<Arg> {
+    vec![interactive().help_heading(POD_HEADING)]
+}
+
+fn interactive() -> Arg {
+    Arg::new("interactive")
+        .long("interactive")
+        .short('i')
+        .action(ArgAction::SetTrue)
+        .help("In the background, let `isopod attach` write what the pod's only app reads; otherwise it reads nothing")
 }
 
 /// The flags that `plan` has beyond those of `run`.

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
 use isopod_runtime::events::EventKind;
 use isopod_spec::AppName;
 
 use super::ListFormat;
 use super::copy_place::CopyPlace;
+
+const ATTACH_NOTES: &str = "\
+Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The apps have \
+no terminal, so there are no keys to detach: `--sig-proxy=false` lets Ctrl-C end this command alone.
+";
 
 const CP_NOTES: &str = "\
 A path with a colon in it is one of this host's when it begins with / or a dot. A directory that is there takes the tree \
@@ -175,6 +180,30 @@ pub(crate) enum LifeCommand {
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
+    },
+    /// Show what a running pod writes from now on, and give it input and signals, up to its end
+    #[command(after_help = ATTACH_NOTES)]
+    Attach {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Only this app; the exit status is its own then
+        #[arg(value_name = "APP", value_parser = app_name)]
+        app: Option<AppName>,
+        /// Give the pod no input
+        #[arg(long)]
+        no_stdin: bool,
+        /// Pass signals on to the apps
+        #[arg(
+            long,
+            value_name = "BOOL",
+            default_value_t = true,
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "true",
+            action = ArgAction::Set
+        )]
+        sig_proxy: bool,
     },
     /// Copy files into or out of an app that runs
     #[command(after_help = CP_NOTES)]

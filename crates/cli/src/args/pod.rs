@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
 use isopod_spec::flags::{self, InvalidFlag};
 use isopod_spec::words::{nearest, shown};
@@ -57,7 +58,7 @@ pub(super) fn read_run(
         }
     };
     let name = faults.one(matches, "pod-name", flags::read_pod_name);
-    // `prepare` and `plan` have neither.
+    // Not every command has these.
     let is_set = |flag| matches.try_get_one::<bool>(flag).ok().flatten() == Some(&true);
     if faults.0.is_empty() {
         Ok(RunArgs {
@@ -67,6 +68,10 @@ pub(super) fn read_run(
             ground: match is_set("detach") {
                 true => Ground::Back,
                 false => Ground::Fore,
+            },
+            stdin: match is_set("interactive") {
+                true => Stdin::Attached,
+                false => Stdin::Empty,
             },
             remove: is_set("rm"),
             stop_timeout: seconds("stop-timeout"),

@@ -382,6 +382,7 @@ fn pod_manifests() {
             pull: None,
             name: None,
             ground: Ground::Fore,
+            stdin: Stdin::Empty,
             remove: false,
             stop_timeout: Some(Duration::ZERO),
             boot_timeout: Duration::from_secs(120),

@@ -47,6 +47,8 @@ pub struct PodRecord {
     pub created_ms: u64,
     /// What becomes of its directory when it has ended.
     pub keep: Keep,
+    /// What its app reads in the background.
+    pub stdin: Stdin,
     /// The key of the guest image that it boots.
     pub guest: String,
     /// The host's ports that lead into it.
@@ -90,6 +92,17 @@ pub enum Keep {
     UntilRemoved,
     /// It is removed (`--rm`, and every pod that ran in the foreground).
     UntilEnded,
+}
+
+/// What the app of a pod in the background reads as its standard input. In the foreground it is the caller's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdin {
+    /// Nothing: it has ended when the app begins.
+    #[default]
+    Empty,
+    /// What those who attach to the pod write, one after the other, without an end (docker's `-i`).
+    Attached,
 }
 
 /// An app of a pod.

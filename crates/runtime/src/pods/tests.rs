@@ -12,6 +12,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         name: name.map(|name| PodName::new(name).unwrap()),
         created_ms: files::now_ms(),
         keep,
+        stdin: files::Stdin::Empty,
         guest: String::new(),
         ports: Vec::new(),
         on_failure: isopod_spec::FailurePolicy::Continue,
@@ -206,4 +207,39 @@ fn a_sweep_waits_for_nobody() {
     assert!(begun.elapsed() < 5 * LOOK, "{:?}", begun.elapsed());
     drop(claims);
     assert_eq!(pods.sweep().len(), 10);
+}
+
+/// A pod whose supervisor was killed: who removes it tells of its end.
+#[test]
+fn every_end_is_told() {
+    let (_dir, pods) = fixture();
+    let uuid = prepared(&pods, Some("web"), Keep::UntilRemoved);
+    let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
+    claim.begin().unwrap();
+    let status = Status::starting(std::iter::empty());
+    files::write(claim.path(), STATUS, &status, Durability::Fleeting).unwrap();
+    drop(claim);
+    pods.claim(&uuid, Verb::Remove).unwrap().remove().unwrap();
+    // One that was half-written is nobody's business.
+    pods.create().unwrap().remove().unwrap();
+
+    let mut reader = pods.events().read().unwrap();
+    let mut next = || reader.next_event().unwrap();
+    let of = |event: &Event| {
+        (
+            event.kind,
+            event.uuid == uuid,
+            event.name.as_ref().map(ToString::to_string),
+        )
+    };
+    let web = || Some("web".to_owned());
+    assert_eq!(next().as_ref().map(of), Some((EventKind::Prepared, true, web())));
+    let exited = next().unwrap();
+    assert_eq!(of(&exited), (EventKind::Exited, true, web()));
+    assert_eq!(
+        (exited.exit_status, exited.reason.as_deref()),
+        (Some(125), Some("its supervisor was killed"))
+    );
+    assert_eq!(next().as_ref().map(of), Some((EventKind::Removed, true, web())));
+    assert_eq!(next(), None);
 }

@@ -1,0 +1,226 @@
+//! `isopod attach`: a running pod's output from now on, its input and its signals, and its exit status at the end.
+//!
+//! The output is read from the pod's logs: so whoever attaches and does not read holds up neither the app nor another
+//! reader, and what is lost to a slow one, because the log was rotated meanwhile, is said by the log's reader. Input and
+//! signals go to the supervisor. No app of a pod has a terminal, so there are no keys to detach with: without
+//! `--sig-proxy`, Ctrl-C ends this command alone.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::events::EventKind;
+use isopod_runtime::logs::{LogReader, Options, Record, Stream};
+use isopod_runtime::pods::files::{AppState, Stdin};
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_runtime::run::LOGS;
+use isopod_spec::AppName;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::life::{app_number, not_live};
+use crate::output::{self, Report};
+use crate::show::{exit_reason, exit_status, find, pods};
+
+/// The signals that are passed on (signal(7)).
+const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
+
+/// What is attached to, and how.
+pub(crate) struct Wanted<'a> {
+    pub(crate) pod: &'a str,
+    pub(crate) app: Option<&'a AppName>,
+    pub(crate) no_stdin: bool,
+    pub(crate) sig_proxy: bool,
+}
+
+/// Attaches, up to the end of the app or of the pod; the exit status is that one's.
+///
+/// # Errors
+/// A [`Report`] when that cannot be, or the pod was lost.
+pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+    let pods = pods(settings)?;
+    let pod = find(&pods, wanted.pod)?;
+    if let Some(report) = not_live(&pod) {
+        return Err(report);
+    }
+    let number = wanted.app.map(|app| app_number(&pod, app)).transpose()?;
+    let mut log = at_its_end(&pod, wanted.app)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    if wanted.sig_proxy {
+        let forwarded = runtime.block_on(async { forward_signals(&pod.path, number) });
+        forwarded.map_err(|e| Report::new(&e))?;
+    }
+    let stdin = pod.record.as_ref().map(|record| record.stdin);
+    if stdin == Some(Stdin::Attached) && !wanted.no_stdin {
+        feed(&runtime, &pod).map_err(|e| Report::new(&e))?;
+    }
+    // It ends with the process: a read of standard input cannot be cancelled.
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+
+    let mut target = Target {
+        pods: &pods,
+        pod,
+        app: number.map(usize::from),
+    };
+    let mut failed = None;
+    log.follow(
+        || target.has_ended(),
+        |record| match print(&record) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        },
+    )
+    .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    match failed {
+        // Who reads no more wants no more.
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Some(error) => Err(Report::text(format!("cannot write what the apps wrote: {error}"))),
+        None => target.exit_code(),
+    }
+}
+
+/// The log of an app, or of all, behind all that is there.
+fn at_its_end(pod: &PodEntry, app: Option<&AppName>) -> Result<LogReader, Report> {
+    let all = pod.record.iter().flat_map(|record| &record.apps);
+    let apps: Vec<AppName> = match app {
+        Some(app) => vec![app.clone()],
+        None => all.map(|app| app.name.clone()).collect(),
+    };
+    let failed = |e: isopod_runtime::logs::LogError| Report::new(&e).hint(e.hint());
+    let options = Options {
+        follow: true,
+        ..Options::default()
+    };
+    let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options).map_err(failed)?;
+    // Read rather than skipped: a line that has begun, such as a prompt, goes on as one.
+    while log.read().map_err(failed)?.is_some() {}
+    Ok(log)
+}
+
+/// Prints what an app wrote, and nothing else on standard output.
+fn print(record: &Record<'_>) -> io::Result<()> {
+    if !record.is_output() {
+        let text = String::from_utf8_lossy(record.content);
+        output::note(&format!("app `{}`: {}", record.app, text.escape_debug()));
+        return Ok(());
+    }
+    let to = |out: &mut dyn Write, record: &Record<'_>| {
+        let mut bytes = Vec::with_capacity(record.content.len() + 1);
+        record.write_content(&mut bytes)?;
+        out.write_all(&bytes)?;
+        out.flush()
+    };
+    match record.stream {
+        Stream::Stdout => to(&mut io::stdout().lock(), record),
+        Stream::Stderr => to(&mut io::stderr().lock(), record),
+    }
+}
+
+/// Passes the signals that this command gets on to the app, or to all.
+fn forward_signals(dir: &std::path::Path, app: Option<u16>) -> io::Result<()> {
+    for number in SIGNALS {
+        let mut signals = signal(SignalKind::from_raw(number.into()))?;
+        let dir = PathBuf::from(dir);
+        tokio::spawn(async move {
+            let request = Request::Signal { app, signal: number };
+            while signals.recv().await.is_some() {
+                if let Err(error) = control::ask(&dir, &request).await {
+                    tracing::warn!("cannot pass signal {number} on: {error}");
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Gives the app this command's standard input; when that ends, the app waits for the next who attaches.
+fn feed(runtime: &Runtime, pod: &PodEntry) -> Result<(), ControlError> {
+    let mut input = runtime.block_on(control::open_stdin(&pod.path))?;
+    runtime.spawn(async move {
+        // It ends early when the app reads no more, which is no fault.
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
+    });
+    Ok(())
+}
+
+/// What is attached to.
+struct Target<'a> {
+    pods: &'a Pods,
+    /// As it was seen last.
+    pod: PodEntry,
+    app: Option<usize>,
+}
+
+impl Target<'_> {
+    fn has_ended(&mut self) -> bool {
+        let Some(pod) = self.pods.entry(&self.pod.uuid) else {
+            return true;
+        };
+        self.pod = pod;
+        let status = self.pod.status.as_ref();
+        let app = self.app.and_then(|app| status?.apps.get(app));
+        let ended = app.is_some_and(|app| matches!(app.state, AppState::Exited | AppState::Failed));
+        ended || !self.pod.state.is_live()
+    }
+
+    fn exit_code(&self) -> Result<ExitCode, Report> {
+        let status = match self.pods.entry(&self.pod.uuid) {
+            Some(pod) => self.status_of(&pod),
+            None => self.status_told(),
+        };
+        let (status, reason) = status;
+        match (status, reason) {
+            (Some(status), None) => Ok(ExitCode::from(status)),
+            (_, reason) => Err(Report::text(format!(
+                "pod `{}` has ended{}",
+                self.pod.label(),
+                reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// The exit status, or the reason why there is none.
+    fn status_of(&self, pod: &PodEntry) -> (Option<u8>, Option<String>) {
+        let app = self.app.and_then(|app| pod.status.as_ref()?.apps.get(app));
+        match (app.and_then(|app| app.exit_status), exit_status(pod)) {
+            (Some(status), _) => (Some(status), None),
+            (None, Some(crate::FAILURE) | None) => (None, exit_reason(pod)),
+            (None, status) => (status, None),
+        }
+    }
+
+    /// The same, of a pod that is gone.
+    fn status_told(&self) -> (Option<u8>, Option<String>) {
+        let name = self
+            .app
+            .and_then(|app| Some(&self.pod.record.as_ref()?.apps.get(app)?.name));
+        let mut told = (None, Some("it was removed".to_owned()));
+        let Ok(mut events) = self.pods.events().read() else {
+            return told;
+        };
+        while let Ok(Some(event)) = events.next_event() {
+            let is = match name {
+                Some(_) => {
+                    event.app.as_ref() == name
+                        && matches!(event.kind, EventKind::AppExited | EventKind::AppFailed)
+                }
+                None => event.kind == EventKind::Exited,
+            };
+            if !is || event.uuid != self.pod.uuid {
+                continue;
+            }
+            told = match event.exit_status {
+                Some(status) if status != crate::FAILURE => (Some(status), None),
+                _ => (None, event.reason),
+            };
+        }
+        told
+    }
+}
