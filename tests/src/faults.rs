@@ -143,6 +143,12 @@ pub fn pods(bench: &Bench) -> Vec<std::path::PathBuf> {
     crate::leftovers::pods(&bench.state())
 }
 
+/// The directories of pods in the state directory `state`.
+#[must_use]
+pub fn pods_in(state: &Path) -> Vec<std::path::PathBuf> {
+    crate::leftovers::pods(state)
+}
+
 /// Sends a signal to a process.
 pub fn kill(pid: i32, signal: rustix::process::Signal) {
     crate::running::kill(pid, signal);

@@ -31,9 +31,11 @@ mod image;
 mod leftovers;
 mod pod;
 mod running;
+mod small_disk;
 pub mod soak;
 
 pub use bench::{Bench, ORDINARY_UID};
 pub use image::Image;
 pub use pod::Pod;
 pub use running::{Output, Running};
+pub use small_disk::SmallDisk;

@@ -25,6 +25,8 @@ pub struct Pod<'a> {
     deadline: Duration,
     /// A shell script that the command runs behind, in a mount namespace of its own.
     before: Option<String>,
+    /// Words before the command.
+    within: Vec<String>,
     state: PathBuf,
     subcommand: &'static str,
 }
@@ -47,6 +49,7 @@ impl<'a> Pod<'a> {
             stdin: None,
             deadline: DEADLINE,
             before: None,
+            within: Vec::new(),
             state: bench.state(),
             subcommand: "run",
         }
@@ -158,6 +161,13 @@ impl<'a> Pod<'a> {
         self
     }
 
+    /// Behind other words, which run it elsewhere.
+    #[must_use]
+    pub(crate) fn within(mut self, prefix: Vec<String>) -> Self {
+        self.within = prefix;
+        self
+    }
+
     /// With another subcommand than `run` that takes a pod.
     #[must_use]
     pub fn subcommand(mut self, subcommand: &'static str) -> Self {
@@ -243,7 +253,7 @@ impl<'a> Pod<'a> {
     /// The process of `isopod` with these words.
     fn process(&self, arguments: Vec<OsString>) -> Command {
         let bench = self.bench;
-        let mut words: Vec<OsString> = Vec::new();
+        let mut words: Vec<OsString> = self.within.iter().map(OsString::from).collect();
         if let Some(script) = &self.before {
             words.extend(["unshare", "--mount", "sh", "-c"].map(OsString::from));
             words.extend([script.into(), "sh".into()]);

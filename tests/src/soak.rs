@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A life's processes are known by a variable in their environment. Moments are drawn over the whole of a life: they
-//! count from the first sight of the process that is killed, over twice what a start takes here beside the others.
+//! count from the first sight of the process that is killed, over one and a half times what a start takes here beside the others.
 
 mod lives;
 

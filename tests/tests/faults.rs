@@ -1,6 +1,32 @@
 //! What goes wrong, and that it is told, touches nobody else and leaves nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isopod_tests::faults::{QEMU, eventually, kill};
 use isopod_tests::soak::Soak;
+use isopod_tests::{Bench, Output, Pod, Running, SmallDisk};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn isopod(bench: &Bench, line: &str) -> Output {
+    bench.isopod_command(line.split_whitespace())
+}
+
+fn text(bench: &Bench, line: &str) -> String {
+    isopod(bench, line).expect(0).text().to_owned()
+}
+
+fn status(bench: &Bench, pod: &str) -> Value {
+    serde_json::from_str(&text(bench, &format!("status --format json {pod}"))).unwrap()
+}
+
+/// A pod in the background.
+fn background<'a>(bench: &'a Bench, name: &str) -> Pod<'a> {
+    bench.pod().flags(["-d", "--name", name])
+}
 
 /// A short soak: `cargo xtask soak` is the long one.
 #[test]
@@ -32,4 +58,217 @@ fn soak() {
     };
     let tally = soak.run(|lived| println!("{lived} of {lives} lives"));
     println!("\n{}", tally.table());
+}
+
+/// One app eats all the memory: it is told which, and the other one lives on.
+#[test]
+fn an_app_that_eats_all_the_memory_is_told() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let pod = background(&bench, "m").flags(["--memory", "192m"]);
+    let pod = pod.app(&image).with(["--name", "hog"]).sh("tail /dev/zero");
+    let pod = pod.app(&image).with(["--name", "calm"]).sh("exec sleep 1000");
+    let _ = pod.start().wait().expect(0);
+    eventually("it is killed", || status(&bench, "m")["apps"][0]["state"] == "exited");
+    let seen = status(&bench, "m");
+    assert_eq!(seen["apps"][0]["exitStatus"], 137);
+    let killed = "the guest ran out of memory, and its kernel killed the app";
+    assert_eq!(seen["apps"][0]["error"], killed);
+    assert_eq!((&seen["state"], &seen["apps"][1]["state"]), (&"running".into(), &"running".into()));
+    assert_eq!(text(&bench, "exec m calm -- echo here"), "here\n");
+    text(&bench, "stop m --time 0");
+    assert_eq!(
+        status(&bench, "m")["exitReason"],
+        format!("it was stopped; app `hog`: {killed}")
+    );
+    text(&bench, "gc --grace 0");
+    bench.assert_nothing_left();
+}
+
+/// A host's disk that is full while a pod is prepared, while it runs and when it ends.
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    let Some(bench) = Bench::of_root() else { return };
+    let disk = SmallDisk::new(&bench, 160);
+    let image = bench.busybox();
+    let prepare = || {
+        let pod = disk.pod(&bench).subcommand("prepare").flags(["--name", "p"]);
+        pod.app(&image).sh("true").start().wait()
+    };
+    let nothing = |what: &str| {
+        let left = isopod_tests::faults::pods_in(&disk.from_outside());
+        assert!(left.is_empty(), "{what}: {left:?}");
+    };
+    // No room for the image; for the guest image; for the pod's own files.
+    for kib in [64, 3 << 10, 12 << 10] {
+        disk.fill(kib);
+        let out = prepare();
+        assert!(
+            out.status == 125 && out.stderr.contains("No space left on device"),
+            "{kib}: {out:?}"
+        );
+        assert!(out.stderr.contains("\nhint: "), "{kib}: {out:?}");
+        nothing("prepare");
+        disk.empty();
+    }
+    let _ = prepare().expect(0);
+    disk.fill(4);
+    let out = prepare();
+    assert!(out.status == 125 && out.stderr.contains("No space left on device"), "{out:?}");
+    assert_eq!(disk.isopod(&bench, "list -q").expect(0).text().lines().count(), 1);
+    let _ = disk.isopod(&bench, "rm p").expect(0);
+    nothing("rm on a full disk");
+    disk.empty();
+
+    let pod = disk.pod(&bench).flags(["-d", "--name", "p"]).app(&image);
+    let script = "echo first; trap 'echo bye; exit 3' TERM; while :; do echo line; sleep 0.01; done";
+    let _ = pod.sh(script).start().wait().expect(0);
+    disk.fill(0);
+    std::thread::sleep(Duration::from_secs(2));
+    let list = disk.isopod(&bench, "list").expect(0);
+    assert!(list.text().contains("p     running"), "{list:?}");
+    let out = disk.isopod(&bench, "exec p -- echo here").expect(0);
+    assert_eq!(out.text(), "here\n");
+    let _ = disk.isopod(&bench, "stop p").expect(0);
+    let seen = disk.isopod(&bench, "status p").expect(0);
+    assert!(
+        seen.text().contains("state   exited (3)\nreason  it was stopped\n"),
+        "{}",
+        seen.text()
+    );
+    let logs = disk.isopod(&bench, "logs p").expect(0);
+    assert!(logs.text().starts_with("first\n"), "{logs:?}");
+    // It runs once more, on a disk that is still full.
+    let again = disk.isopod(&bench, "start p");
+    assert!(again.status == 0 || again.stderr.contains("No space left"), "{again:?}");
+    let _ = disk.isopod(&bench, "rm -f p").expect(0);
+    nothing("run");
+    drop(disk);
+    bench.assert_nothing_left();
+}
+
+/// A guest that never comes up is stopped at once, by a signal and by a command, and one whose supervisor hangs by force.
+#[test]
+fn what_hangs_is_stopped() {
+    let mut bench = Bench::new();
+    let busybox = std::fs::read("/bin/busybox").unwrap();
+    let init = b"#!/busybox sh\nwhile :; do /busybox sleep 9; done\n";
+    bench.tamper(&[("/init", 0o755, init), ("/busybox", 0o755, &busybox)]);
+    let pod = |name: &str| {
+        let pod = bench.pod().flags(["--boot-timeout", "100", "--name", name]);
+        pod.app(&bench.busybox()).sh("true")
+    };
+    let starting = |running: &Running, name: &str| {
+        let _ = bench.process(QEMU);
+        eventually("it starts", || {
+            isopod(&bench, "list").text().contains(&format!("{name}   starting")) && running.pid() > 0
+        });
+    };
+    let early = "the pod was stopped before its guest had come up";
+    let running = pod("one").start();
+    starting(&running, "one");
+    let begun = Instant::now();
+    running.signal(Signal::TERM);
+    let out = running.wait().expect(125);
+    assert_eq!(out.stderr, format!("error: {early}\n"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+
+    let running = pod("two").flags(["-d"]).start();
+    starting(&running, "two");
+    let begun = Instant::now();
+    assert_eq!(text(&bench, "stop two"), "two\n");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(running.wait().expect(125).stderr.contains(early));
+    assert_eq!(status(&bench, "two")["exitReason"], early);
+    text(&bench, "rm two");
+
+    let running = pod("six").flags(["-d"]).start();
+    starting(&running, "six");
+    let supervisor = bench.processes().into_iter().find(|(_, line)| line.contains("internal-supervise"));
+    kill(supervisor.unwrap().0, Signal::STOP);
+    assert_eq!(text(&bench, "stop --force six"), "six\n");
+    let _ = running.wait().expect(125);
+    assert_eq!(status(&bench, "six")["exitReason"], "its supervisor was killed");
+    text(&bench, "gc --grace 0");
+    bench.assert_nothing_left();
+}
+
+/// One boot of two pods for what happens to a pod that runs: its volume is removed, its clock is set, several stop and
+/// remove it at once. The other one sees none of it.
+#[test]
+fn what_happens_to_one_pod_is_not_the_others() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let gone = bench.source("gone", &[("file", "x")]);
+    let kept = bench.source("kept", &[("file", "x")]);
+    let script = "n=0; while :; do n=$((n+1)); echo $n >/data/n && echo $n || echo failed; sleep 0.2; done";
+    let pod = |name: &str, volume: &Path| {
+        let pod = background(&bench, name).host("data", volume, "").app(&image);
+        let pod = pod.with(["--cap-add", "SYS_TIME"]).mount("data", "/data", "");
+        pod.sh(script).start()
+    };
+    let started = [pod("a", &gone), pod("b", &kept)];
+    // Their names are taken while they are not even prepared.
+    let again = [pod("c", &kept), pod("c", &kept), pod("c", &kept)];
+    let outs = again.map(Running::wait);
+    let (won, lost): (Vec<_>, Vec<_>) = outs.into_iter().partition(|out| out.status == 0);
+    assert_eq!((won.len(), lost.len()), (1, 2), "{won:?} {lost:?}");
+    for out in lost {
+        assert!(out.stderr.contains("caused by: the name `c` is pod `"), "{out:?}");
+    }
+    let _ = started.map(|running| running.wait().expect(0));
+    assert_eq!(text(&bench, "list -q").lines().count(), 3);
+
+    std::fs::remove_dir_all(&gone).unwrap();
+    eventually("the app is told", || text(&bench, "logs --tail 1 a") == "failed\n");
+    // The guest's clock: nothing on the host follows it, and nothing in the guest waits for it.
+    for time in ["2035-01-01", "1980-01-01"] {
+        text(&bench, &format!("exec a -- date -s {time}"));
+        assert_eq!(text(&bench, "exec a -- echo here"), "here\n");
+    }
+    let age = |pod: &str| status(&bench, pod)["createdMs"].as_u64().unwrap();
+    assert!(age("a").abs_diff(age("b")) < 120_000);
+
+    let stops = ["a", "a", "a"].map(|pod| bench.isopod_start(["stop", pod]));
+    for out in stops.map(Running::wait) {
+        assert_eq!(out.expect(0).text(), "a\n");
+    }
+    assert_eq!(status(&bench, "a")["exitReason"], "it was stopped");
+    let removals = ["a", "a", "a", "a"].map(|pod| bench.isopod_start(["rm", pod]));
+    let outs = removals.map(Running::wait);
+    assert_eq!(outs.iter().filter(|out| out.status == 0).count(), 1, "{outs:?}");
+    assert!(outs.iter().all(|out| out.status == 0 || out.stderr.starts_with("error: ")), "{outs:?}");
+
+    let n = || std::fs::read_to_string(kept.join("n")).unwrap_or_default();
+    let before = n();
+    eventually("the other one works on", || n() != before);
+    assert_eq!(status(&bench, "b")["state"], "running");
+    reboot_of_the_host(&bench);
+    bench.assert_nothing_left();
+}
+
+/// The host is restarted: every process is gone at once, and the boot is another. A record of an earlier boot is what
+/// is left of that, and what a test can make of it.
+fn reboot_of_the_host(bench: &Bench) {
+    for (pid, _) in bench.processes() {
+        kill(pid, Signal::KILL);
+    }
+    eventually("all are gone", || bench.processes().is_empty());
+    for pod in ["b", "c"] {
+        let uuid = status(bench, pod)["uuid"].as_str().unwrap().to_owned();
+        let path = bench.state().join("pods/started").join(uuid).join("status.json");
+        let mut written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        written["bootId"] = "00000000-0000-0000-0000-000000000000".into();
+        std::fs::write(&path, written.to_string()).unwrap();
+        let seen = status(bench, pod);
+        assert_eq!(seen["state"], "exited");
+        assert_eq!(seen["exitStatus"], 125);
+        assert_eq!(seen["exitReason"], "the host was restarted while it ran");
+    }
+    text(bench, "start b");
+    assert_eq!(status(bench, "b")["state"], "running");
+    let _ = isopod(bench, "gc --grace 1000000h").expect(0);
+    assert_eq!(text(bench, "list -q").lines().count(), 2, "by whatever clock, it is not that long ago");
+    text(bench, "rm -f b");
+    text(bench, "gc --grace 0");
 }

@@ -16,11 +16,18 @@ usage: cargo xtask quickstart [--yes]
          compare `isopod run` with the floor, N times each [default: 5]
        cargo xtask bench import [--runs N]
          compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
+       cargo xtask bench pods
+         time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
+       cargo xtask soak [--lives N] [--seed N]
+         end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200]
        cargo xtask bench plan
          time and memory of planning, and of writing what rkt's code wrote";
 
 /// How often `bench boot` and `bench import` run each side where `--runs` does not say.
 const DEFAULT_RUNS: usize = 5;
+
+/// How many lives a soak has where `--lives` does not say.
+const DEFAULT_LIVES: u64 = 200;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +58,15 @@ pub(crate) enum Task {
     },
     /// Measure planning.
     BenchPlan,
+    /// Measure pods that run.
+    BenchPods,
+    /// Kill what belongs to pods.
+    Soak {
+        /// How many lives.
+        lives: u64,
+        /// Where the randomness begins; the time, where it is not said.
+        seed: Option<u64>,
+    },
 }
 
 /// Reads the words after `cargo xtask`.
@@ -70,6 +86,8 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "plan"] => Ok(Task::BenchPlan),
+        ["bench", "pods"] => Ok(Task::BenchPods),
+        ["soak", ref flags @ ..] => read_soak(flags),
         ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
         ["bench", "boot", "--runs", runs] => Ok(Task::BenchBoot {
             runs: read_runs(runs)?,
@@ -84,6 +102,22 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
 fn read_runs(runs: &str) -> Result<usize, Failure> {
     let count = runs.parse().ok().filter(|count| *count > 0);
     count.ok_or_else(|| Failure::new(format!("`--runs {runs}` is not a number of runs, such as 5")))
+}
+
+fn read_soak(flags: &[&str]) -> Result<Task, Failure> {
+    let (mut lives, mut seed) = (DEFAULT_LIVES, None);
+    for flag in flags.chunks(2) {
+        let number = |value: &str| value.parse::<u64>().ok();
+        match *flag {
+            ["--lives", value] => lives = number(value).filter(|lives| *lives > 0).unwrap_or(0),
+            ["--seed", value] => seed = number(value),
+            _ => lives = 0,
+        }
+        if lives == 0 || (flag[0] == "--seed" && seed.is_none()) {
+            return Err(Failure::new(format!("cannot make sense of `{}`", flag.join(" "))).hint(USAGE));
+        }
+    }
+    Ok(Task::Soak { lives, seed })
 }
 
 fn read_filters(filters: &[&str]) -> Result<Task, Failure> {
@@ -140,6 +174,13 @@ mod tests {
         );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
+        assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));
+        let soak = |lives, seed| Ok(Task::Soak { lives, seed });
+        assert_eq!(read_words("soak"), soak(200, None));
+        assert_eq!(read_words("soak --seed 7 --lives 12"), soak(12, Some(7)));
+        for line in ["soak --lives 0", "soak --seed x", "soak --lives", "soak now"] {
+            assert!(read_words(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod floor;
 mod import;
+mod pods;
 mod stats;
 mod timings;
 mod watch;
@@ -32,6 +33,7 @@ use timings::Timings;
 use watch::{Observed, Watch};
 
 pub(crate) use import::import;
+pub(crate) use pods::pods;
 
 /// What was measured in one round.
 struct Round {

@@ -7,6 +7,8 @@
 //! test       ─ packages ─ virtiofsd ─ formatting, lints ─ build ─ nextest
 //! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
 //! bench import ─ packages ─ build ─ watch ─ stats
+//! bench pods ─ build ─ busybox ─ memory ─ stats
+//! soak       ─ packages ─ build ─ tests/src/soak.rs
 //! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
 //!
@@ -64,6 +66,8 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
         Task::BenchImport { runs } => bench::import(runs),
+        Task::BenchPods => bench::pods(),
+        Task::Soak { lives, seed } => test::soak(lives, seed),
         // Cargo's own benchmark prints its table.
         Task::BenchPlan => command::run(&mut command::command(
             "cargo",

@@ -50,6 +50,26 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Runs the soak of the tests' own package, which prints its table.
+pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
+    packages::ensure(Purpose::Test, Consent::Given)?;
+    virtiofsd()?;
+    let isopod = build::isopod(Profile::Debug)?;
+    let seed = seed.unwrap_or_else(|| {
+        let now = std::time::UNIX_EPOCH.elapsed();
+        now.map_or(0, |now| now.as_secs())
+    });
+    out::say(&format!("{lives} lives; again the same: `cargo xtask soak --lives {lives} --seed {seed}`"));
+    let args = words("test -q -p isopod-tests --test faults -- --ignored --exact --nocapture soak");
+    let mut tests = command("cargo", args);
+    tests
+        .env("ISOPOD_BIN", place::absolute(&isopod))
+        .env("ISOPOD_SOAK_LIVES", lives.to_string())
+        .env("ISOPOD_SOAK_SEED", seed.to_string())
+        .env("PATH", place::search_path());
+    command::run(&mut tests)
+}
+
 /// nextest takes all filters at once.
 fn nextest_runs(filters: &[String]) -> Vec<Vec<String>> {
     vec![

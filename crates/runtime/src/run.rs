@@ -227,10 +227,11 @@ impl RunError {
 /// What the console says that ended a guest, in words.
 fn cause(console: &[String]) -> &'static str {
     const CAUSES: [(&str, &str); 4] = [
-        ("System is deadlocked on memory", ": it ran out of memory"),
-        ("Out of memory", ": it ran out of memory"),
+        // mm/oom_kill.c, kernel/panic.c, kernel/reboot.c
+        ("Kernel panic - not syncing: System is deadlocked on memory", ": it ran out of memory"),
         ("Kernel panic", ": its kernel panicked"),
-        ("isopod-agent.service", ": its agent ended"),
+        ("reboot: Restarting system", ": it restarted, as it does when its agent has ended"),
+        ("reboot: Power down", ": it powered itself off"),
     ];
     let said = |words: &str| console.iter().any(|line| line.contains(words));
     let cause = CAUSES.iter().find(|(words, _)| said(words));

@@ -7,8 +7,8 @@ use std::path::Path;
 /// As much as is read of a log's end: the guest decides how much it writes.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// The lines that say why a kernel gave up; registers and a stack come behind them.
-const REASONS: [&str; 2] = ["Kernel panic", "Out of memory"];
+/// The line that says why a kernel gave up; registers and a stack come behind it.
+const REASON: &str = "Kernel panic";
 
 /// The last `count` lines that hold anything of files that were written one after the other, or those around a kernel's
 /// reason to give up; control characters escaped. None of a file that cannot be read.
@@ -39,9 +39,7 @@ fn select(text: &str, count: usize) -> Vec<String> {
         .filter(|line| !line.is_empty())
         .collect();
     let last = lines.len().saturating_sub(count);
-    let reason = lines
-        .iter()
-        .position(|line| REASONS.iter().any(|reason| line.contains(reason)));
+    let reason = lines.iter().position(|line| line.contains(REASON));
     let start = reason.map_or(last, |line| line.saturating_sub(count / 2).min(last));
     lines[start..]
         .iter()

@@ -44,7 +44,9 @@ impl Place<'_> {
         };
         self.bench
             .pod()
-            .flags(["--name", &life.name(), "--transport", transport])
+            // Less than a command may take here: a guest that hangs is to be told.
+            .flags(["--boot-timeout", "80", "--name", &life.name()])
+            .flags(["--transport", transport])
             .env(LIFE, life.name())
             .host("data", &volume, "")
             .app(&self.image)
@@ -68,7 +70,7 @@ impl Place<'_> {
             if processes.is_empty() {
                 return None;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(4));
         }
     }
 
@@ -176,7 +178,7 @@ impl Place<'_> {
 
     fn run(&self, life: &Life) -> Seen {
         let running = self.pod(life).start();
-        std::thread::sleep(self.start.mul_f64(2.0 * life.moment));
+        std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
         running.signal(Signal::KILL);
         let _ = running.wait();
@@ -220,9 +222,10 @@ impl Place<'_> {
         let victim = self.find(life, |line| match life.victim {
             Victim::Supervisor => line.contains(" internal-supervise "),
             Victim::Qemu => line.contains("qemu-system"),
-            _ => line.contains("virtiofsd") && !line.contains("qemu-system"),
+            // Not the one that is only asked for its version.
+            _ => line.contains("virtiofsd") && line.contains("--fd=") && !line.contains("qemu-system"),
         });
-        std::thread::sleep(self.start.mul_f64(2.0 * life.moment));
+        std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
         kill(victim.expect("a process to be killed"), Signal::KILL);
         if life.victim == Victim::Supervisor && life.number.is_multiple_of(2) {
