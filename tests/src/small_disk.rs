@@ -22,7 +22,9 @@ impl SmallDisk {
     pub fn new(bench: &Bench, mib: u32) -> Self {
         let dir = bench.dir().join("small");
         fs::create_dir(&dir).expect("a directory");
-        let script = format!("mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$0\" && echo mounted && exec sleep 1000");
+        let script = format!(
+            "mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$0\" && echo mounted && exec sleep 1000"
+        );
         let mut holder = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])
             .arg(&dir)
@@ -51,13 +53,17 @@ impl SmallDisk {
 
     /// The words that bring a command into its namespace.
     pub(crate) fn prefix(&self) -> Vec<String> {
-        vec!["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.holder.id())]
+        vec![
+            "nsenter".to_owned(),
+            format!("--mount=/proc/{}/ns/mnt", self.holder.id()),
+        ]
     }
 
     /// Runs `isopod` with its state there.
     #[must_use]
     pub fn isopod(&self, bench: &Bench, line: &str) -> Output {
-        self.pod(bench).other(line.split_whitespace().map(Into::into).collect())
+        self.pod(bench)
+            .other(line.split_whitespace().map(Into::into).collect())
     }
 
     /// A pod with its state there.
@@ -76,7 +82,9 @@ impl SmallDisk {
         let piece = vec![1; 64 * 1024];
         while filler.write_all(&piece).is_ok() {}
         let length = filler.metadata().expect("its length").len();
-        filler.set_len(length.saturating_sub(but_kib * 1024)).expect("a shorter file");
+        filler
+            .set_len(length.saturating_sub(but_kib * 1024))
+            .expect("a shorter file");
     }
 
     /// Gives the room back.

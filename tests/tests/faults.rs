@@ -69,12 +69,17 @@ fn an_app_that_eats_all_the_memory_is_told() {
     let pod = pod.app(&image).with(["--name", "hog"]).sh("tail /dev/zero");
     let pod = pod.app(&image).with(["--name", "calm"]).sh("exec sleep 1000");
     let _ = pod.start().wait().expect(0);
-    eventually("it is killed", || status(&bench, "m")["apps"][0]["state"] == "exited");
+    eventually("it is killed", || {
+        status(&bench, "m")["apps"][0]["state"] == "exited"
+    });
     let seen = status(&bench, "m");
     assert_eq!(seen["apps"][0]["exitStatus"], 137);
     let killed = "the guest ran out of memory, and its kernel killed the app";
     assert_eq!(seen["apps"][0]["error"], killed);
-    assert_eq!((&seen["state"], &seen["apps"][1]["state"]), (&"running".into(), &"running".into()));
+    assert_eq!(
+        (&seen["state"], &seen["apps"][1]["state"]),
+        (&"running".into(), &"running".into())
+    );
     assert_eq!(text(&bench, "exec m calm -- echo here"), "here\n");
     text(&bench, "stop m --time 0");
     assert_eq!(
@@ -114,7 +119,10 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let _ = prepare().expect(0);
     disk.fill(4);
     let out = prepare();
-    assert!(out.status == 125 && out.stderr.contains("No space left on device"), "{out:?}");
+    assert!(
+        out.status == 125 && out.stderr.contains("No space left on device"),
+        "{out:?}"
+    );
     assert_eq!(disk.isopod(&bench, "list -q").expect(0).text().lines().count(), 1);
     let _ = disk.isopod(&bench, "rm p").expect(0);
     nothing("rm on a full disk");
@@ -132,7 +140,8 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let _ = disk.isopod(&bench, "stop p").expect(0);
     let seen = disk.isopod(&bench, "status p").expect(0);
     assert!(
-        seen.text().contains("state   exited (3)\nreason  it was stopped\n"),
+        seen.text()
+            .contains("state   exited (3)\nreason  it was stopped\n"),
         "{}",
         seen.text()
     );
@@ -140,7 +149,10 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     assert!(logs.text().starts_with("first\n"), "{logs:?}");
     // It runs once more, on a disk that is still full.
     let again = disk.isopod(&bench, "start p");
-    assert!(again.status == 0 || again.stderr.contains("No space left"), "{again:?}");
+    assert!(
+        again.status == 0 || again.stderr.contains("No space left"),
+        "{again:?}"
+    );
     let _ = disk.isopod(&bench, "rm -f p").expect(0);
     nothing("run");
     drop(disk);
@@ -161,7 +173,10 @@ fn what_hangs_is_stopped() {
     let starting = |running: &Running, name: &str| {
         let _ = bench.process(QEMU);
         eventually("it starts", || {
-            isopod(&bench, "list").text().contains(&format!("{name}   starting")) && running.pid() > 0
+            isopod(&bench, "list")
+                .text()
+                .contains(&format!("{name}   starting"))
+                && running.pid() > 0
         });
     };
     let early = "the pod was stopped before its guest had come up";
@@ -184,7 +199,10 @@ fn what_hangs_is_stopped() {
 
     let running = pod("six").flags(["-d"]).start();
     starting(&running, "six");
-    let supervisor = bench.processes().into_iter().find(|(_, line)| line.contains("internal-supervise"));
+    let supervisor = bench
+        .processes()
+        .into_iter()
+        .find(|(_, line)| line.contains("internal-supervise"));
     kill(supervisor.unwrap().0, Signal::STOP);
     assert_eq!(text(&bench, "stop --force six"), "six\n");
     let _ = running.wait().expect(125);
@@ -220,7 +238,9 @@ fn what_happens_to_one_pod_is_not_the_others() {
     assert_eq!(text(&bench, "list -q").lines().count(), 3);
 
     std::fs::remove_dir_all(&gone).unwrap();
-    eventually("the app is told", || text(&bench, "logs --tail 1 a") == "failed\n");
+    eventually("the app is told", || {
+        text(&bench, "logs --tail 1 a") == "failed\n"
+    });
     // The guest's clock: nothing on the host follows it, and nothing in the guest waits for it.
     for time in ["2035-01-01", "1980-01-01"] {
         text(&bench, &format!("exec a -- date -s {time}"));
@@ -237,7 +257,11 @@ fn what_happens_to_one_pod_is_not_the_others() {
     let removals = ["a", "a", "a", "a"].map(|pod| bench.isopod_start(["rm", pod]));
     let outs = removals.map(Running::wait);
     assert_eq!(outs.iter().filter(|out| out.status == 0).count(), 1, "{outs:?}");
-    assert!(outs.iter().all(|out| out.status == 0 || out.stderr.starts_with("error: ")), "{outs:?}");
+    assert!(
+        outs.iter()
+            .all(|out| out.status == 0 || out.stderr.starts_with("error: ")),
+        "{outs:?}"
+    );
 
     let n = || std::fs::read_to_string(kept.join("n")).unwrap_or_default();
     let before = n();
@@ -268,7 +292,11 @@ fn reboot_of_the_host(bench: &Bench) {
     text(bench, "start b");
     assert_eq!(status(bench, "b")["state"], "running");
     let _ = isopod(bench, "gc --grace 1000000h").expect(0);
-    assert_eq!(text(bench, "list -q").lines().count(), 2, "by whatever clock, it is not that long ago");
+    assert_eq!(
+        text(bench, "list -q").lines().count(),
+        2,
+        "by whatever clock, it is not that long ago"
+    );
     text(bench, "rm -f b");
     text(bench, "gc --grace 0");
 }

@@ -59,7 +59,9 @@ pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
         let now = std::time::UNIX_EPOCH.elapsed();
         now.map_or(0, |now| now.as_secs())
     });
-    out::say(&format!("{lives} lives; again the same: `cargo xtask soak --lives {lives} --seed {seed}`"));
+    out::say(&format!(
+        "{lives} lives; again the same: `cargo xtask soak --lives {lives} --seed {seed}`"
+    ));
     let args = words("test -q -p isopod-tests --test faults -- --ignored --exact --nocapture soak");
     let mut tests = command("cargo", args);
     tests

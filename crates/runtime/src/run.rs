@@ -228,9 +228,15 @@ impl RunError {
 fn cause(console: &[String]) -> &'static str {
     const CAUSES: [(&str, &str); 4] = [
         // mm/oom_kill.c, kernel/panic.c, kernel/reboot.c
-        ("Kernel panic - not syncing: System is deadlocked on memory", ": it ran out of memory"),
+        (
+            "Kernel panic - not syncing: System is deadlocked on memory",
+            ": it ran out of memory",
+        ),
         ("Kernel panic", ": its kernel panicked"),
-        ("reboot: Restarting system", ": it restarted, as it does when its agent has ended"),
+        (
+            "reboot: Restarting system",
+            ": it restarted, as it does when its agent has ended",
+        ),
         ("reboot: Power down", ": it powered itself off"),
     ];
     let said = |words: &str| console.iter().any(|line| line.contains(words));

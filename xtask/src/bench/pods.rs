@@ -92,7 +92,9 @@ impl Bench {
     /// Runs a command to its end, and gives what it printed and how long it took.
     fn run(&self, mut command: Command) -> Result<(String, Duration), Failure> {
         let begun = Instant::now();
-        let output = command.output().map_err(|error| command::not_started(&command, error))?;
+        let output = command
+            .output()
+            .map_err(|error| command::not_started(&command, error))?;
         let took = begun.elapsed();
         if output.status.success() {
             return Ok((String::from_utf8_lossy(&output.stdout).trim().to_owned(), took));
@@ -128,7 +130,11 @@ fn exec(bench: &Bench) -> Result<Vec<Row>, Failure> {
     bench.clean()?;
     Ok(vec![
         ("`exec POD -- true`, ms".into(), milliseconds(&execs, 0), ""),
-        ("`list` beside it, one pod, ms".into(), milliseconds(&lists, 1), ""),
+        (
+            "`list` beside it, one pod, ms".into(),
+            milliseconds(&lists, 1),
+            "",
+        ),
     ])
 }
 
@@ -217,7 +223,9 @@ fn logs(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let mut buffer = vec![0; 1 << 16];
     let (mut bytes, mut begun, mut last) = (0, None, Instant::now());
     while bytes < LOGGED_BYTES {
-        let n = stdout.read(&mut buffer).map_err(|error| failed("read", Path::new("logs -f"), error))?;
+        let n = stdout
+            .read(&mut buffer)
+            .map_err(|error| failed("read", Path::new("logs -f"), error))?;
         if n == 0 {
             break;
         }
@@ -229,7 +237,12 @@ fn logs(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let _ = follower.wait();
     let took = last.duration_since(begun.unwrap_or(last)).as_secs_f64();
     let kept = fs::read_dir(bench.state.join("pods/started").join(&uuid).join("logs"));
-    let kept: u64 = kept.into_iter().flatten().flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    let kept: u64 = kept
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum();
     bench.clean()?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Ok(vec![
@@ -243,6 +256,10 @@ fn logs(bench: &Bench) -> Result<Vec<Row>, Failure> {
             format!("{:.1} | |", mib(bytes)),
             "",
         ),
-        ("on disk then, MiB".into(), format!("{:.1} | |", mib(kept)), "< 30"),
+        (
+            "on disk then, MiB".into(),
+            format!("{:.1} | |", mib(kept)),
+            "< 30",
+        ),
     ])
 }

@@ -44,28 +44,44 @@ pub(super) fn rows<'a>(uuids: impl Iterator<Item = &'a str>) -> Result<Vec<Row>,
             return Err(Failure::new(format!("pod {uuid} has no supervisor")));
         };
         let mut pod = Pss::default();
-        for process in processes.iter().filter(|p| p.pid == supervisor.pid || p.parent == supervisor.pid) {
+        for process in processes
+            .iter()
+            .filter(|p| p.pid == supervisor.pid || p.parent == supervisor.pid)
+        {
             let maps = fs::read_to_string(format!("/proc/{}/smaps", process.pid));
-            let maps = maps.map_err(|error| Failure::new("cannot read a process's `smaps`").caused_by(error))?;
+            let maps =
+                maps.map_err(|error| Failure::new("cannot read a process's `smaps`").caused_by(error))?;
             let pss = read(&maps);
             pod.add(pss);
             let program = match process.pid == supervisor.pid {
                 true => "the supervisor".to_owned(),
                 false => format!("`{}`", process.program()),
             };
-            by_program.entry(program).or_default().push(mib(pss.beside_guest()));
+            by_program
+                .entry(program)
+                .or_default()
+                .push(mib(pss.beside_guest()));
         }
         pods.push(pod);
     }
-    let column = |value: fn(&Pss) -> u64| Summary::of(pods.iter().map(|pod| mib(value(pod))).collect()).cells(1);
+    let column =
+        |value: fn(&Pss) -> u64| Summary::of(pods.iter().map(|pod| mib(value(pod))).collect()).cells(1);
     let mut rows: Vec<Row> = vec![
         (
             "memory of a pod beside its guest's (PSS), MiB".into(),
             column(|pod| pod.beside_guest()),
             "< 40",
         ),
-        ("of that, page cache, shared by all, MiB".into(), column(|pod| pod.file), ""),
-        ("resident of its guest's memory, MiB".into(), column(|pod| pod.guest), ""),
+        (
+            "of that, page cache, shared by all, MiB".into(),
+            column(|pod| pod.file),
+            "",
+        ),
+        (
+            "resident of its guest's memory, MiB".into(),
+            column(|pod| pod.guest),
+            "",
+        ),
     ];
     rows.extend(by_program.into_iter().map(|(program, values)| {
         let row = format!("{program}, MiB");
@@ -113,7 +129,12 @@ fn read(maps: &str) -> Pss {
     let mut name = "";
     for line in maps.lines() {
         let field = |field: &str| -> Option<u64> {
-            line.strip_prefix(field)?.trim().strip_suffix(" kB")?.trim().parse().ok()
+            line.strip_prefix(field)?
+                .trim()
+                .strip_suffix(" kB")?
+                .trim()
+                .parse()
+                .ok()
         };
         if let Some(kib) = field("Pss:") {
             match name {
@@ -121,7 +142,11 @@ fn read(maps: &str) -> Pss {
                 name if name.starts_with('/') && !name.starts_with("/memfd:") => pss.file += kib,
                 _ => pss.anonymous += kib,
             }
-        } else if line.split(' ').next().is_some_and(|range| range.contains('-') && !range.ends_with(':')) {
+        } else if line
+            .split(' ')
+            .next()
+            .is_some_and(|range| range.contains('-') && !range.ends_with(':'))
+        {
             // The sixth field, which may hold blanks.
             name = line.split_whitespace().nth(5).unwrap_or_default();
         }
