@@ -12,7 +12,7 @@ use crate::appstate::{Activity, step_name};
 use crate::kmsg::{self, Subject};
 use crate::mountinfo::Mount;
 use crate::systemd::{Manager, ManagerError, UnitState};
-use crate::{early, verify};
+use crate::{early, setup, verify};
 
 /// The most units that are asked about: a pod has some hundred, and more need not be gone through for one message.
 const MAX_UNITS: usize = 256;
@@ -60,6 +60,15 @@ pub(crate) async fn cause<M: Manager>(
         return Ok(mount_failed(app, &unit, volume, state));
     }
     let state = manager.unit(&app.unit).await?;
+    if state.assert_failed
+        && let Ok(failures) = std::fs::read_to_string(setup::SYSCTL_ERRORS)
+    {
+        return Ok(FailureCause::Unit {
+            unit: app.unit.clone(),
+            result: "sysctl".to_owned(),
+            log: failures.lines().take(MAX_LOG_LINES).map(str::to_owned).collect(),
+        });
+    }
     // systemd's check of the mounts, an assertion of the unit's, may be what failed.
     if state.assert_failed
         && let Some((mount, fault)) = verify::faults(app, mounts).next()

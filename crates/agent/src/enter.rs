@@ -7,8 +7,8 @@
 //! ```
 //!
 //! In order: the app's cgroup (so that what runs here ends with the app and is counted with it), its namespaces, its
-//! root, and for a command also the session, the terminal, the working directory, capabilities and user; the rest
-//! (system call filters, resource limits) the apps' units do not use. What is written by root, such as a user's name in
+//! root, and for a command also the session, the terminal, the working directory, limits, capabilities, user and filter
+//! of system calls. What is written by root, such as a user's name in
 //! the app's database, is looked up inside of the app's root, so that no link leads out of it.
 
 use std::ffi::OsString;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use isopod_archive::{Keep, PackError, UnpackError};
+use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
 use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain;
 
+mod limits;
 mod user;
 
 pub(crate) use user::Identity;
@@ -56,6 +58,8 @@ pub(crate) struct Job {
     pub(crate) pid: i32,
     /// Its cgroup, as `/proc/PID/cgroup` names it.
     pub(crate) cgroup: String,
+    /// How gladly the kernel kills what runs here, as it does the app.
+    pub(crate) oom_score_adj: i16,
     pub(crate) action: Action,
 }
 
@@ -88,6 +92,10 @@ pub(crate) struct Execute {
     /// The capabilities that it may have: bits (capabilities(7)).
     pub(crate) capabilities: u64,
     pub(crate) no_new_privileges: bool,
+    /// The app's limits of setrlimit(2).
+    pub(crate) rlimits: Vec<GuestRlimit>,
+    /// The system calls that the app may make; `None`: all.
+    pub(crate) syscalls: Option<GuestSyscalls>,
 }
 
 /// Why it could not be done.
@@ -107,6 +115,8 @@ pub(crate) enum EnterError {
     },
     #[error("{0}")]
     User(String),
+    #[error("cannot confine the command to the app's system calls")]
+    Syscalls(#[source] seccompiler::Error),
     #[error(transparent)]
     Pack(PackError),
     #[error(transparent)]
@@ -271,7 +281,7 @@ fn join(job: &Job) -> Result<(), EnterError> {
         step("join the app's cgroup", std::fs::write(procs, "0"))?;
     }
     // The agent is not to be killed when memory is short; a command is.
-    let adjusted = std::fs::write("/proc/self/oom_score_adj", "0");
+    let adjusted = std::fs::write("/proc/self/oom_score_adj", job.oom_score_adj.to_string());
     step("take the agent's protection off", adjusted)?;
     let spaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
@@ -320,6 +330,9 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
         source,
     })?;
     umask(Mode::from_raw_mode(0o022));
+    for rlimit in &execute.rlimits {
+        step("limit the command as the app is", limits::set(rlimit))?;
+    }
     take_identity(&identity, execute.capabilities)?;
     if execute.no_new_privileges {
         step("forgo new privileges", set_no_new_privs(true))?;
@@ -336,6 +349,10 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
     command.args(args).env_clear().envs(execute.env);
     if let Some(home) = home.filter(|_| !execute.own_home) {
         command.env("HOME", OsString::from(home));
+    }
+    // From here on only execution is sure to be allowed.
+    if let Some(syscalls) = &execute.syscalls {
+        limits::confine(syscalls).map_err(EnterError::Syscalls)?;
     }
     Ok(EnterError::Execute {
         program: program.clone(),

@@ -8,20 +8,37 @@ use rustix::mount::{MountFlags, mount};
 
 use crate::mountinfo;
 
+/// Which sysctls of the pod's could not be set.
+pub(crate) const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
+
 /// How long the kernel has been running, in milliseconds.
 pub(crate) fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// Sets the kernel's parameters; returns what could not be set.
+/// Sets the kernel's parameters; returns what could not be set. What of that no app may start without is put where the
+/// apps' units look (the planner's `SYSCTL_ERRORS`).
 pub(crate) fn write_sysctls(sysctls: &[Sysctl]) -> Vec<String> {
-    let set = |Sysctl { name, value }: &Sysctl| {
+    let (mut failures, mut required) = (Vec::new(), String::new());
+    for sysctl in sysctls {
+        let Sysctl { name, value, .. } = sysctl;
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        let failed = |error| format!("cannot set the kernel's parameter `{name}` to `{value}`: {error}");
-        std::fs::write(path, value).map_err(failed).err()
-    };
-    sysctls.iter().filter_map(set).collect()
+        if let Err(error) = std::fs::write(path, value) {
+            let failure = format!("cannot set the kernel's parameter `{name}` to `{value}`: {error}");
+            if sysctl.required {
+                required.push_str(&failure);
+                required.push('\n');
+            }
+            failures.push(failure);
+        }
+    }
+    if !required.is_empty()
+        && let Err(error) = std::fs::write(SYSCTL_ERRORS, required)
+    {
+        failures.push(format!("cannot write `{SYSCTL_ERRORS}`: {error}"));
+    }
+    failures
 }
 
 /// Sets the guest up; returns what could not be done.

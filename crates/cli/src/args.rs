@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
-use isopod_spec::{FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy};
+use isopod_spec::{Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy, ShareTransport};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +120,8 @@ pub(crate) enum PodSource {
     Manifest {
         /// The file.
         path: PathBuf,
-        /// The machine, which a manifest does not describe.
-        machine: Machine,
+        /// What the flags say of the machine, which wins over the manifest.
+        machine: MachineFlags,
         /// `--no-implicit-volumes`.
         implicit_volumes: ImplicitVolumes,
         /// `--on-app-failure`.
@@ -131,6 +131,31 @@ pub(crate) enum PodSource {
         /// `--hostname`.
         hostname: Option<String>,
     },
+}
+
+/// What the flags say of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MachineFlags {
+    /// `--memory`.
+    pub(crate) memory_mib: Option<u32>,
+    /// `--cpus`.
+    pub(crate) cpus: Option<u32>,
+    /// `--accel`.
+    pub(crate) accel: Accel,
+    /// `--transport`.
+    pub(crate) transport: ShareTransport,
+}
+
+impl MachineFlags {
+    /// The machine of these flags, and of `base` where they say nothing.
+    pub(crate) fn over(&self, base: &Machine) -> Machine {
+        Machine {
+            memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
+            cpus: self.cpus.unwrap_or(base.cpus),
+            accel: self.accel,
+            transport: self.transport,
+        }
+    }
 }
 
 /// Which network a pod has.

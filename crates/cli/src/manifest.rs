@@ -61,7 +61,7 @@ fn read_source(source: &PodSource) -> Result<Asked, ExitCode> {
                 let report = |fault: &appc::Fault| Report::new(fault).hint(fault.hint());
                 output::fail_all(&errors.faults.iter().map(report).collect::<Vec<_>>())
             })?;
-            spec.machine = machine.clone();
+            spec.machine = machine.over(&spec.machine);
             spec.implicit_volumes = *implicit_volumes;
             spec.on_failure = *on_failure;
             spec.hostname.clone_from(hostname);

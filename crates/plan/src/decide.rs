@@ -3,16 +3,16 @@
 //! They are made twice with the same code: once on the real images and volumes while facts are gathered, so that
 //! whatever is looked at is recorded ([`survey`]), and once on that record, by [`crate::plan`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 
-use crate::facts::{AppFacts, Facts};
+use crate::facts::{AppFacts, Facts, SourceKind};
 use crate::fault::Fault;
-use crate::path::Lookup;
-use crate::pending;
+use crate::path::{Lookup, Tree};
 use crate::process::{self, Process};
 use crate::profile::Profile;
 use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
@@ -51,7 +51,8 @@ pub(crate) fn decide(
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
-    faults.extend(pending::faults(spec));
+    let given = volumes::given_trees(spec);
+    let sources = with_given(sources, &given);
     let mut table = VolumeTable::new(spec);
     let mut decided = Vec::with_capacity(spec.apps.len());
     for (i, app) in spec.apps.iter().enumerate() {
@@ -60,7 +61,7 @@ pub(crate) fn decide(
         let systemd_version = facts.host.guest.systemd_version;
         let roots = Roots {
             image: images[i],
-            sources,
+            sources: &sources,
             profile,
             systemd_version,
         };
@@ -101,6 +102,22 @@ pub(crate) fn decide(
     } else {
         Err(faults)
     }
+}
+
+/// `sources`, and the volumes of files besides.
+fn with_given<'a>(
+    sources: &'a BTreeMap<VolumeName, Source<'a>>,
+    given: &'a BTreeMap<VolumeName, Tree>,
+) -> Cow<'a, BTreeMap<VolumeName, Source<'a>>> {
+    if given.is_empty() {
+        return Cow::Borrowed(sources);
+    }
+    let source = |(name, tree): (&VolumeName, &'a Tree)| {
+        let (kind, tree) = (SourceKind::Directory, tree as &dyn Lookup);
+        (name.clone(), Source { kind, tree })
+    };
+    let all = sources.iter().map(|(name, source)| (name.clone(), *source));
+    Cow::Owned(all.chain(given.iter().map(source)).collect())
 }
 
 /// Looks at everything in `images` and `sources` that planning will look at. They record what they are asked; the

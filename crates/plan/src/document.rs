@@ -141,6 +141,9 @@ pub struct Process {
     pub gid: u32,
     /// Where it starts.
     pub working_dir: Text,
+    /// What it may take of the machine and which system calls it may make: the settings of its service
+    /// (systemd.resource-control(5), systemd.exec(5)), in the form `SETTING=VALUE`.
+    pub limits: Vec<String>,
 }
 
 /// A volume in an app.
@@ -205,6 +208,9 @@ pub struct Volume {
     /// The most that an empty volume may hold, in bytes, where that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
+    /// The ID of the image that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// How a host volume reaches the guest: `virtiofs` or `9p`. Left out for one that is not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
@@ -451,6 +457,12 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
             uid: process.identity.uid,
             gid: process.identity.gid,
             working_dir: Text::new(&process.working_dir),
+            limits: process
+                .limits
+                .settings()
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
         restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
@@ -499,7 +511,10 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
         }
         VolumeKind::Empty(empty) => empty_volume(name.clone(), empty),
         VolumeKind::Files(_) => given_volume(name.clone(), VolumeType::Files),
-        VolumeKind::Image(_) => given_volume(name.clone(), VolumeType::Image),
+        VolumeKind::Image(_) => Volume {
+            image: plan.volume_images.get(&volume.name).map(|&image| plan.images[image].id.clone()),
+            ..given_volume(name.clone(), VolumeType::Image)
+        },
     };
     let transport = plan.sharing.as_ref().map(|sharing| sharing.transport.fs_type());
     document.transport = shared.and(transport).map(str::to_owned);
@@ -513,6 +528,7 @@ fn host_volume(name: String, kind: VolumeType, source: &Path) -> Volume {
         source: Some(Text::new(source)),
         medium: None,
         size_bytes: None,
+        image: None,
         transport: None,
     }
 }
@@ -525,6 +541,7 @@ fn given_volume(name: String, kind: VolumeType) -> Volume {
         source: None,
         medium: None,
         size_bytes: None,
+        image: None,
         transport: None,
     }
 }
@@ -541,6 +558,7 @@ fn empty_volume(name: String, empty: &EmptyVolume) -> Volume {
         source: None,
         medium: Some(medium),
         size_bytes,
+        image: None,
         transport: None,
     }
 }

@@ -109,6 +109,10 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
         let _ = writeln!(out, "  runs   {}", command(&process.argv));
         let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));
         let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}");
+        if !process.limits.is_empty() {
+            let limits: Vec<String> = process.limits.iter().map(|limit| shortened(limit)).collect();
+            let _ = writeln!(out, "  within {}", limits.join(", "));
+        }
     }
     if !app.depends_on.is_empty() {
         let _ = writeln!(out, "  after  {}", app.depends_on.join(", "));
@@ -135,6 +139,15 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     };
     let rows: Vec<[String; 4]> = app.mounts.iter().map(row).collect();
     table(out, &rows);
+}
+
+/// A setting, of a long list its beginning: a filter may name hundreds of system calls.
+fn shortened(setting: &str) -> String {
+    const WORDS: usize = 4;
+    match setting.match_indices(' ').nth(WORDS - 1) {
+        Some((end, _)) => format!("{} and {} more", &setting[..end], setting[end..].matches(' ').count()),
+        None => setting.to_owned(),
+    }
 }
 
 /// The mounts that are no app's volume.
@@ -203,7 +216,10 @@ pub(crate) fn contents(volume: &Volume) -> String {
         (VolumeType::Empty, Some(bytes)) => format!("{medium}, at most {}", size(bytes)),
         (VolumeType::Empty, None) => medium.to_owned(),
         (VolumeType::Files, _) => "files of the pod's".to_owned(),
-        (VolumeType::Image, _) => "an image".to_owned(),
+        (VolumeType::Image, _) => match &volume.image {
+            Some(id) => format!("image {id}"),
+            None => "an image".to_owned(),
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use isopod_spec::{RunConfig, VolumeName};
+use isopod_spec::{RunConfig, Seccomp, VolumeName};
 
 use crate::path::Tree;
 
@@ -14,6 +14,8 @@ pub struct Facts {
     pub apps: Vec<AppFacts>,
     /// One for each host volume of the pod.
     pub sources: BTreeMap<VolumeName, SourceFacts>,
+    /// One for each volume of the pod that is an image.
+    pub volume_images: BTreeMap<VolumeName, VolumeImageFacts>,
     /// The machine that the pod is planned for.
     pub host: HostFacts,
 }
@@ -25,6 +27,8 @@ pub struct AppFacts {
     pub image: Option<ImageFacts>,
     /// The caller's values of the variables that the app takes over by name (`-e NAME`).
     pub caller_env: BTreeMap<String, String>,
+    /// What the profile of system calls says that the app names ([`Seccomp::Profile`]).
+    pub seccomp_profile: Option<Seccomp>,
 }
 
 /// What is known of an image.
@@ -51,6 +55,17 @@ pub struct SourceFacts {
     pub path: PathBuf,
     /// What it is.
     pub kind: SourceKind,
+    /// What it holds at the paths that planning asks for.
+    pub tree: Tree,
+}
+
+/// What is known of the image that a volume is.
+#[derive(Clone, Debug)]
+pub struct VolumeImageFacts {
+    /// Its ID.
+    pub id: String,
+    /// The file that holds its root filesystem, on the host.
+    pub rootfs: PathBuf,
     /// What it holds at the paths that planning asks for.
     pub tree: Tree,
 }

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount};
-use isopod_spec::{Readiness, Volume, VolumeKind, VolumeName};
+use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount, Sysctl};
+use isopod_spec::{EmptyVolume, FilesVolume, Readiness, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
-use crate::guest_tree::{Entry, EntryKind, GuestTree};
+use crate::guest_tree::{Content, Entry, EntryKind, GuestTree};
 use crate::machine::{Sharing, Transport};
 use crate::network::{self, UserNetwork};
 use crate::path::{self, Lookup, Node, NodeKind};
@@ -30,11 +30,20 @@ pub(crate) fn guest_tree(
     let mut tree = GuestTree::default();
     let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
     units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
+    let kept = apps.iter().filter_map(|app| app.process.limits.resources.memory_request_bytes);
+    if let Some(memory_low) = kept.reduce(u64::saturating_add) {
+        units::write_slice(&mut tree, memory_low);
+    }
+    let sysctls = config.pod.sysctls.iter().any(|sysctl| sysctl.required);
     for mount in &config.pod.early_mounts {
         tree.directory(Path::new(&mount.mount_point), 0o755);
     }
     for volume in table.iter() {
-        add_empty_volume(&mut tree, volume);
+        match &volume.kind {
+            VolumeKind::Empty(empty) => add_empty_volume(&mut tree, &volume.name, empty),
+            VolumeKind::Files(files) => add_files(&mut tree, &volume.name, files),
+            VolumeKind::Host(_) | VolumeKind::Image(_) => {}
+        }
     }
     for (app, facts) in apps.iter().zip(&facts.apps) {
         add_mount_points(
@@ -55,6 +64,7 @@ pub(crate) fn guest_tree(
             process: app.process.clone(),
             stdin: app.stdin,
             life: app.life.clone(),
+            sysctls,
             mounts: selected.clone(),
         };
         let app = app.name.clone();
@@ -125,15 +135,40 @@ fn working_place(app: &AppPlan, image: Option<&dyn Lookup>) -> PathBuf {
     }
 }
 
-fn add_empty_volume(tree: &mut GuestTree, volume: &Volume) {
-    if let VolumeKind::Empty(empty) = &volume.kind {
+fn add_empty_volume(tree: &mut GuestTree, name: &VolumeName, empty: &EmptyVolume) {
+    let entry = Entry {
+        kind: EntryKind::Directory,
+        mode: empty.mode.unwrap_or(0o755),
+        uid: empty.uid.unwrap_or(0),
+        gid: empty.gid.unwrap_or(0),
+    };
+    tree.insert(&layout::empty_volume(name), entry);
+}
+
+/// Lays a volume's files out. They ride in the pod's own part of the guest, which nobody else on the host can read.
+fn add_files(tree: &mut GuestTree, name: &VolumeName, files: &FilesVolume) {
+    let root = layout::empty_volume(name);
+    let gid = files.gid.unwrap_or(0);
+    let directory = || Entry {
+        kind: EntryKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid,
+    };
+    tree.insert(&root, directory());
+    for file in &files.files {
+        let path = root.join(&file.path);
+        let above = path.ancestors().skip(1).take_while(|dir| *dir != root);
+        for dir in above.collect::<Vec<_>>().into_iter().rev() {
+            tree.insert(dir, directory());
+        }
         let entry = Entry {
-            kind: EntryKind::Directory,
-            mode: empty.mode.unwrap_or(0o755),
-            uid: empty.uid.unwrap_or(0),
-            gid: empty.gid.unwrap_or(0),
+            kind: EntryKind::File(Content::Bytes(file.content.0.clone())),
+            mode: file.mode,
+            uid: file.uid.unwrap_or(0),
+            gid,
         };
-        tree.insert(&layout::empty_volume(&volume.name), entry);
+        tree.insert(&path, entry);
     }
 }
 
@@ -225,6 +260,7 @@ pub(crate) fn guest_config(
     early_mounts: &[EarlyMount],
     mounts: &Mounts,
     sharing: Option<&Sharing>,
+    sysctls: &[Sysctl],
 ) -> GuestConfig {
     let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
         .map(str::to_owned)
@@ -262,6 +298,9 @@ pub(crate) fn guest_config(
             depends_on: app.life.guest_dependencies(apps),
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
+            rlimits: app.process.limits.guest_rlimits(),
+            syscalls: app.process.limits.guest_syscalls(),
+            oom_score_adj: app.process.limits.resources.oom_score_adj,
         }
     };
     GuestConfig {
@@ -270,7 +309,7 @@ pub(crate) fn guest_config(
         modules,
         early_mounts: early_mounts.to_vec(),
         mounts_ahead: Vec::new(),
-        sysctls: network::sysctls(),
+        sysctls: sysctls.to_vec(),
         network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),

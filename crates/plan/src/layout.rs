@@ -11,7 +11,7 @@
 //! /isopod/dev/             the apps' /dev      console.log*      what the guest's kernel said
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
 //! /isopod/errors/UNIT      what mount(8) said
-//! /isopod/volumes/VOLUME   an empty volume
+//! /isopod/volumes/VOLUME   an empty volume, or one of files
 //! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
 //! /isopod/apps/APP/work    overlayfs's own
@@ -34,6 +34,8 @@ pub const SHARE_DIR: &str = "/mnt";
 pub const AGENT: &str = "/isopod/agent";
 /// Below this directory is, by unit, what its mount(8) wrote to standard error.
 pub const ERROR_DIR: &str = "/isopod/errors";
+/// Which of the pod's sysctls could not be set; it is not there where all could.
+pub const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
 /// The agent's configuration.
 pub const POD_CONFIG: &str = "/isopod/pod.json";
 /// What apps see as `/dev`.
@@ -61,7 +63,7 @@ pub fn shared_volume(volume: &VolumeName) -> PathBuf {
     Path::new(SHARE_DIR).join(volume.as_str())
 }
 
-/// An empty volume's directory in the guest.
+/// The directory of an empty volume in the guest, or of one of files.
 #[must_use]
 pub fn empty_volume(volume: &VolumeName) -> PathBuf {
     Path::new("/isopod/volumes").join(volume.as_str())

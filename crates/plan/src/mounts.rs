@@ -1,7 +1,7 @@
 //! The guest's mounts, in the order in which they can be made: what systemd mounts, and the apps' roots, which are there
 //! before it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,13 +15,15 @@ use crate::units::{Binds, MountUnit, Mounts};
 use crate::volumes::VolumeTable;
 use crate::{layout, path, unit_name};
 
-/// Every mount unit of the guest: shares, sized volumes, and each app's volumes.
+/// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
+/// that volumes are; those are mounted before systemd.
 pub(crate) fn mounts(
     table: &VolumeTable,
     profile: &Profile,
     apps: &[AppPlan],
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
+    images: &BTreeMap<VolumeName, usize>,
 ) -> Mounts {
     let users = users_of(apps);
     let mut mounts: Vec<MountUnit> = sharing
@@ -37,6 +39,8 @@ pub(crate) fn mounts(
     let volume = |name: &VolumeName| {
         let root: Arc<Path> = if shared.contains(name) {
             layout::shared_volume(name).into()
+        } else if let Some(image) = images.get(name) {
+            layout::image_mount(*image).into()
         } else {
             layout::empty_volume(name).into()
         };

@@ -127,6 +127,7 @@ pub(crate) fn sysctls() -> Vec<Sysctl> {
     let sysctl = |(name, value): (&str, &str)| Sysctl {
         name: name.to_owned(),
         value: value.to_owned(),
+        required: false,
     };
     SYSCTLS.map(sysctl).into()
 }

@@ -29,7 +29,7 @@ use crate::profile::Profile;
 use crate::qemu::Qemu;
 use crate::units::Mounts;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{guest_files, layout, mounts, network};
+use crate::{guest_files, layout, limits, mounts, network, sysctl};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
@@ -49,6 +49,8 @@ pub struct PodPlan {
     pub sharing: Option<Sharing>,
     /// The images, each attached once: file number N is the guest's disk number N.
     pub images: Vec<ImagePlan>,
+    /// The numbers of the images that volumes are, of those that some app mounts.
+    pub volume_images: BTreeMap<VolumeName, usize>,
     /// The volumes that are kept on disk: the disks that follow the images.
     pub disk_volumes: Vec<DiskVolume>,
     /// The mounts that are there before systemd: images and roots.
@@ -115,19 +117,16 @@ pub struct ImagePlan {
 /// [`PlanError`] with every fault found.
 pub fn plan(spec: &PodSpec, facts: &Facts) -> Result<PodPlan, PlanError> {
     let mut notices = Vec::new();
-    let sources: BTreeMap<VolumeName, Source<'_>> = facts
-        .sources
-        .iter()
-        .map(|(name, source)| {
-            (
-                name.clone(),
-                Source {
-                    kind: source.kind,
-                    tree: &source.tree as &dyn Lookup,
-                },
-            )
-        })
-        .collect();
+    let source = |kind, tree| Source { kind, tree };
+    let of_host = facts.sources.iter().map(|(name, facts)| {
+        let tree = &facts.tree as &dyn Lookup;
+        (name.clone(), source(facts.kind, tree))
+    });
+    let of_images = facts.volume_images.iter().map(|(name, facts)| {
+        let tree = &facts.tree as &dyn Lookup;
+        (name.clone(), source(SourceKind::Directory, tree))
+    });
+    let sources: BTreeMap<VolumeName, Source<'_>> = of_host.chain(of_images).collect();
     let images: Vec<Option<&dyn Lookup>> = facts
         .apps
         .iter()
@@ -167,6 +166,12 @@ impl Planner<'_> {
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         faults.extend(self.notify_faults());
+        let sysctls = sysctl::sysctls(self.spec).map_err(|found| faults.extend(found)).unwrap_or_default();
+        for (app, decided) in self.spec.apps.iter().zip(self.decided) {
+            let limits = &decided.process.limits;
+            faults.extend(limits::machine_fault(self.spec, app, limits));
+            notices.extend(limits::beyond(&self.spec.machine, app, limits));
+        }
         faults.extend(self.unfinished());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
@@ -188,8 +193,16 @@ impl Planner<'_> {
                 return Err(faults);
             }
         };
-        let (apps, images) = self.apps();
-        let mounts = mounts::mounts(self.table, &self.profile, &apps, sharing.as_ref(), &disk_volumes);
+        let (apps, mut images) = self.apps();
+        let volume_images = self.volume_images(&used, &mut images);
+        let mounts = mounts::mounts(
+            self.table,
+            &self.profile,
+            &apps,
+            sharing.as_ref(),
+            &disk_volumes,
+            &volume_images,
+        );
         let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
         let images_disks = (0..images.len()).map(|i| Disk {
@@ -220,6 +233,7 @@ impl Planner<'_> {
             &early_mounts,
             &mounts,
             sharing.as_ref(),
+            &sysctls,
         );
         let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
         let mut guest = guest_files::guest_tree(self.table, self.facts, &apps, &mounts, config)?;
@@ -255,6 +269,7 @@ impl Planner<'_> {
             network,
             sharing,
             images,
+            volume_images,
             disk_volumes,
             early_mounts,
             mounts,
@@ -365,20 +380,25 @@ impl Planner<'_> {
         }
     }
 
+    /// The numbers of the images that volumes are; those that no app runs are added to `images`.
+    fn volume_images(
+        &self,
+        used: &HashSet<&VolumeName>,
+        images: &mut Vec<ImagePlan>,
+    ) -> BTreeMap<VolumeName, usize> {
+        let mounted = self.facts.volume_images.iter().filter(|(name, _)| used.contains(name));
+        mounted
+            .map(|(name, facts)| (name.clone(), image_number(images, &facts.id, &facts.rootfs)))
+            .collect()
+    }
+
     fn apps(&self) -> (Vec<AppPlan>, Vec<ImagePlan>) {
         let mut images: Vec<ImagePlan> = Vec::new();
         let mut apps = Vec::new();
         let stdin = self.spec.apps.len() == 1;
         for ((app, facts), decided) in self.spec.apps.iter().zip(&self.facts.apps).zip(self.decided) {
             let Some(facts) = &facts.image else { continue };
-            let known = images.iter().position(|image| image.rootfs == facts.rootfs);
-            let image = known.unwrap_or_else(|| {
-                images.push(ImagePlan {
-                    id: facts.id.clone(),
-                    rootfs: facts.rootfs.clone(),
-                });
-                images.len() - 1
-            });
+            let image = image_number(&mut images, &facts.id, &facts.rootfs);
             apps.push(AppPlan {
                 name: app.name.clone(),
                 unit: crate::units::app_unit(&app.name),
@@ -392,6 +412,18 @@ impl Planner<'_> {
         }
         (apps, images)
     }
+}
+
+/// The number of an image among `images`, at whose end it is put where it is not there yet.
+fn image_number(images: &mut Vec<ImagePlan>, id: &str, rootfs: &Path) -> usize {
+    let known = images.iter().position(|image| image.rootfs == rootfs);
+    known.unwrap_or_else(|| {
+        images.push(ImagePlan {
+            id: id.to_owned(),
+            rootfs: rootfs.to_owned(),
+        });
+        images.len() - 1
+    })
 }
 
 /// The empty volumes that are kept on disk and that some app mounts.

@@ -8,6 +8,7 @@ use isopod_spec::{App, AppName, Capabilities, RunConfig};
 
 use crate::facts::AppFacts;
 use crate::fault::Fault;
+use crate::limits::{self, Limits};
 use crate::path::{self, Lookup, NodeKind};
 use crate::unit;
 use crate::users::{Identity, UserDatabase};
@@ -96,6 +97,8 @@ pub struct Process {
     pub capabilities: BTreeSet<String>,
     /// The signal that asks it to stop, as systemd.kill(5) names it.
     pub stop_signal: String,
+    /// What it may take of the machine, and which system calls it may make.
+    pub limits: Limits,
 }
 
 /// Decides what `app` executes in the root that `view` shows. Notices are added to `notices`.
@@ -133,6 +136,14 @@ pub fn process_of(
     let stop_signal = stop_signal(config.stop_signal.as_deref())
         .map_err(|e| note(Err(e)))
         .unwrap_or_default();
+    let limits = limits::limits(app, config, &capabilities, facts.seccomp_profile.as_ref())
+        .map_err(|found| found.into_iter().for_each(|fault| note(Err(fault))))
+        .unwrap_or_default();
+    if app.overrides.must_not_be_root && identity.uid == 0 {
+        note(Err(
+            "it must not run as root, and its user is root; name another user".into(),
+        ));
+    }
     let argv = argv(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
     let executable = match argv.first() {
         Some(program) => match executable(&app.name, program, &env, &working_dir, view) {
@@ -153,6 +164,7 @@ pub fn process_of(
             working_dir,
             capabilities,
             stop_signal,
+            limits,
         })
     } else {
         Err(faults)
@@ -171,15 +183,17 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
         .image
         .as_ref()
         .map_or(("", ""), |image| (image.passwd.as_str(), image.group.as_str()));
-    UserDatabase {
+    let database = UserDatabase {
         passwd,
         group: group_file,
         files: view,
-    }
-    .identity(
+    };
+    let added = overrides.group_add.iter().map(|group| database.group_id(group));
+    let added = added.collect::<Result<Vec<u32>, String>>()?;
+    database.identity(
         overrides.user.as_deref().or(config.user.as_deref()),
         overrides.group.as_deref().or(group),
-        &config.supplementary_gids,
+        &[config.supplementary_gids.as_slice(), &added].concat(),
     )
 }
 

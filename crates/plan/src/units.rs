@@ -38,6 +38,8 @@ pub(crate) struct AppUnit {
     pub stdin: bool,
     /// How it lives.
     pub life: Life,
+    /// Whether the pod sets parameters of the kernel.
+    pub sysctls: bool,
     /// The mounts that it needs.
     pub mounts: Selected,
 }
@@ -73,10 +75,13 @@ impl AppUnit {
         // The agent starts it anew, with delays of its own: systemd must not find that too often.
         let limit =
             (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
+        // What the pod sets of the kernel's parameters is as much asked for as its volumes are.
+        let sysctls = self.sysctls.then(|| ("AssertPathExists", format!("!{}", layout::SYSCTL_ERRORS)));
         let unit = unit
             .into_iter()
             .chain(others)
             .chain(limit)
+            .chain(sysctls)
             .chain(self.assertions()?)
             .collect();
         Ok(UnitFile::default()
@@ -141,7 +146,7 @@ impl AppUnit {
             ("KillMode", "mixed".into()),
             ("IgnoreSIGPIPE", "no".into()),
             ("UMask", "0022".into()),
-            ("OOMPolicy", "continue".into()),
+            ("OOMPolicy", process.limits.oom_policy().into()),
             // What the statistics show; processor time is counted anyway.
             ("MemoryAccounting", "yes".into()),
             ("IOAccounting", "yes".into()),
@@ -175,6 +180,7 @@ impl AppUnit {
             let groups: Vec<String> = identity.supplementary_gids.iter().map(u32::to_string).collect();
             service.push(("SupplementaryGroups", groups.join(" ")));
         }
+        service.extend(process.limits.settings());
         Ok(service)
     }
 
@@ -235,6 +241,15 @@ pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
         .join("default.target.wants")
         .join(unit);
     tree.symlink(&link, format!("../{unit}"));
+}
+
+/// Lets the apps keep memory that they ask for: a unit keeps no more than its slice does (systemd.resource-control(5),
+/// `MemoryLow=`).
+pub(crate) fn write_slice(tree: &mut GuestTree, memory_low: u64) {
+    let settings = vec![("MemoryLow", memory_low.to_string())];
+    let text = UnitFile::default().section("Slice", settings).text();
+    let file = Path::new(layout::UNIT_DIR).join("system.slice.d/memory.conf");
+    tree.file(&file, text, 0o644);
 }
 
 /// Writes the units that every pod has: the target and the agent. `held` are the apps' units that the agent starts.

@@ -124,7 +124,11 @@ impl<'a> UserDatabase<'a> {
         Ok((uid, None))
     }
 
-    fn group_id(&self, group: &str) -> Result<u32, String> {
+    /// The number of a group: of a name of the image's, of a path's group, or itself.
+    ///
+    /// # Errors
+    /// A sentence that names what the image does not have.
+    pub fn group_id(&self, group: &str) -> Result<u32, String> {
         if group.starts_with('/') {
             return Ok(self.owner(group)?.1);
         }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use isopod_protocol::MAX_APPS;
 use isopod_spec::name::MAX_VOLUME_NAME_BYTES;
 use isopod_spec::{
-    App, AppName, EmptyVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind,
+    App, AppName, EmptyVolume, FilesVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind,
     VolumeName,
 };
 
 use crate::facts::SourceKind;
 use crate::fault::Fault;
-use crate::path::{self, Lookup, Node, NodeKind};
+use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::profile::{Profile, Unbound};
 
 pub use place::View;
@@ -107,14 +107,17 @@ pub struct VolumeTable {
 }
 
 impl VolumeTable {
-    /// The pod's own volumes. Of two with one name the first counts; [`check_names`] reports the other.
+    /// The pod's own volumes. Of two with one name the first counts; [`check_names`] reports the other. Those whose content
+    /// came with the pod are read-only for all.
     #[must_use]
     pub fn new(spec: &PodSpec) -> Self {
         let mut declared = BTreeMap::new();
         for volume in &spec.volumes {
-            declared
-                .entry(volume.name.clone())
-                .or_insert_with(|| volume.clone());
+            let given = matches!(volume.kind, VolumeKind::Files(_) | VolumeKind::Image(_));
+            declared.entry(volume.name.clone()).or_insert_with(|| Volume {
+                read_only: if given { Some(true) } else { volume.read_only },
+                ..volume.clone()
+            });
         }
         Self {
             declared,
@@ -133,12 +136,15 @@ impl VolumeTable {
         self.declared.values().chain(self.implicit.values())
     }
 
-    /// Whether the volume is a directory that the plan can fill before the guest runs: an empty one without a size.
+    /// Whether the volume is a directory that the plan can fill before the guest runs: an empty one without a size, or
+    /// one of files.
     #[must_use]
     pub fn is_seeded(&self, name: &VolumeName) -> bool {
-        let seeded = |e: &EmptyVolume| e.size_bytes.is_none() && e.medium == Medium::Memory;
-        self.get(name)
-            .is_some_and(|v| matches!(&v.kind, VolumeKind::Empty(e) if seeded(e)))
+        self.get(name).is_some_and(|volume| match &volume.kind {
+            VolumeKind::Empty(empty) => empty.size_bytes.is_none() && empty.medium == Medium::Memory,
+            VolumeKind::Files(_) => true,
+            VolumeKind::Host(_) | VolumeKind::Image(_) => false,
+        })
     }
 
     /// An empty volume for a mount point that has none, the app's own. It begins with the mode and owner that the
@@ -192,7 +198,50 @@ pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
     let mut volumes = BTreeSet::new();
     let doubled = spec.volumes.iter().filter(|v| !volumes.insert(&v.name));
     faults.extend(doubled.map(|v| Fault::DoubledVolume(v.name.clone())));
+    let files = spec.volumes.iter().filter_map(|volume| match &volume.kind {
+        VolumeKind::Files(files) => Some((&volume.name, files.fault()?)),
+        _ => None,
+    });
+    faults.extend(files.map(|(volume, reason)| Fault::Volume {
+        volume: volume.clone(),
+        reason,
+    }));
     faults
+}
+
+/// What the pod's volumes of files hold, for looking into them.
+#[must_use]
+pub(crate) fn given_trees(spec: &PodSpec) -> BTreeMap<VolumeName, Tree> {
+    let of_volume = |volume: &Volume| match &volume.kind {
+        VolumeKind::Files(files) => Some((volume.name.clone(), tree_of(files))),
+        _ => None,
+    };
+    spec.volumes.iter().filter_map(of_volume).collect()
+}
+
+fn tree_of(files: &FilesVolume) -> Tree {
+    let gid = files.gid.unwrap_or(0);
+    let directory = Node {
+        kind: NodeKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid,
+    };
+    let mut tree = Tree::default();
+    for file in &files.files {
+        let path = Path::new("/").join(&file.path);
+        for above in path.ancestors().skip(1) {
+            tree.0.entry(above.to_owned()).or_insert_with(|| directory.clone());
+        }
+        let node = Node {
+            kind: NodeKind::File,
+            mode: file.mode,
+            uid: file.uid.unwrap_or(0),
+            gid,
+        };
+        tree.0.insert(path, node);
+    }
+    tree
 }
 
 /// The mounts of one app, parents first. Implicit volumes are added to `table`.

@@ -6,7 +6,7 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{app, empty, facts, host, mount, pod, read_only};
+use fixture::{app, empty, facts, files, host, image, mount, pod, read_only};
 use isopod_plan::document::RktHypervisor;
 use isopod_plan::{Document, plan, plan_rkt};
 use isopod_spec::{EmptyVolume, PodSpec, RunConfig, VolumeKind};
@@ -24,7 +24,7 @@ fn everything() -> PodSpec {
     let mut pod = pod();
     pod.apps.push(app("other"));
     let hostile = std::ffi::OsString::from_vec(b"/srv/\xff".to_vec());
-    pod.volumes = vec![host("data", hostile), empty("box"), empty("sized")];
+    pod.volumes = vec![host("data", hostile), empty("box"), empty("sized"), image("model"), files("config", &[])];
     let sized = EmptyVolume {
         size_bytes: Some(u64::from(u32::MAX) + 1),
         ..EmptyVolume::default()
@@ -34,6 +34,8 @@ fn everything() -> PodSpec {
         mount("data", "/data"),
         mount("box", "/data/x"),
         mount("sized", "/s"),
+        mount("model", "/m"),
+        mount("config", "/c"),
     ];
     pod.apps[1].mounts = vec![read_only("data", "/data")];
     pod.apps[1].mounts[0].sub_path = Some("a/b".into());

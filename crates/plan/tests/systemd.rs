@@ -14,12 +14,30 @@ use std::process::Command;
 use fixture::{empty, facts, mount, pod};
 use isopod_plan::guest_tree::EntryKind;
 use isopod_plan::{PodPlan, layout, path};
+use isopod_spec::{Resources, Rlimit, RlimitKind, Seccomp};
 use proptest::prelude::*;
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
-/// What systemd's manager made of the units: by unit, `What=` and `Where=`. It refuses to run as root.
+/// What systemd's manager made of the units: by unit, `What=` and `Where=`.
 fn as_systemd_reads(units: &Path, names: &[String]) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
+    let said = systemd_says(units, names);
+    let mut read: BTreeMap<String, (Vec<u8>, Vec<u8>)> = BTreeMap::new();
+    let mut unit = String::new();
+    for line in said.split(|b| *b == b'\n') {
+        if let Some(name) = line.strip_prefix(b"\t-> Unit ") {
+            unit = String::from_utf8_lossy(name.strip_suffix(b":").unwrap_or(name)).into_owned();
+        } else if let Some(what) = line.strip_prefix(b"\t\tWhat: ") {
+            read.entry(unit.clone()).or_default().0 = what.to_vec();
+        } else if let Some(place) = line.strip_prefix(b"\t\tWhere: ") {
+            read.entry(unit.clone()).or_default().1 = place.to_vec();
+        }
+    }
+    read
+}
+
+/// All that systemd's manager says of the units. It refuses to run as root.
+fn systemd_says(units: &Path, names: &[String]) -> Vec<u8> {
     std::fs::write(
         units.join("everything.target"),
         format!("[Unit]\nDefaultDependencies=no\nWants={}\n", names.join(" ")),
@@ -43,18 +61,7 @@ fn as_systemd_reads(units: &Path, names: &[String]) -> BTreeMap<String, (Vec<u8>
         .env("SYSTEMD_LOG_LEVEL", "info")
         .output()
         .unwrap();
-    let mut read: BTreeMap<String, (Vec<u8>, Vec<u8>)> = BTreeMap::new();
-    let mut unit = String::new();
-    for line in [output.stdout, output.stderr].concat().split(|b| *b == b'\n') {
-        if let Some(name) = line.strip_prefix(b"\t-> Unit ") {
-            unit = String::from_utf8_lossy(name.strip_suffix(b":").unwrap_or(name)).into_owned();
-        } else if let Some(what) = line.strip_prefix(b"\t\tWhat: ") {
-            read.entry(unit.clone()).or_default().0 = what.to_vec();
-        } else if let Some(place) = line.strip_prefix(b"\t\tWhere: ") {
-            read.entry(unit.clone()).or_default().1 = place.to_vec();
-        }
-    }
-    read
+    [output.stdout, output.stderr].concat()
 }
 
 fn rustix_is_root() -> bool {
@@ -200,4 +207,65 @@ fn the_worst_targets() {
     .collect();
     let (kept, of) = check_targets(&targets);
     assert_eq!(kept, of, "none of these need be refused");
+}
+
+/// Every limit that an app can have, as systemd's manager reads the service.
+#[test]
+fn limits_are_read_as_they_were_meant() {
+    let mut pod = pod();
+    let own = &mut pod.apps[0].overrides;
+    own.resources = Resources {
+        memory_limit_bytes: Some(64 << 20),
+        memory_request_bytes: Some(32 << 20),
+        cpu_limit_millis: Some(625),
+        cpu_request_millis: Some(250),
+        pids_limit: Some(7),
+        oom_score_adj: Some(-5),
+    };
+    own.rlimits = RlimitKind::ALL
+        .map(|kind| Rlimit {
+            kind,
+            soft: Some(20),
+            hard: Some(30),
+        })
+        .into();
+    own.no_new_privileges = Some(true);
+    own.seccomp = Some(Seccomp::RuntimeDefault);
+    let plan = isopod_plan::plan(&pod, &facts(&pod, &[])).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let units = dir.path().join("units");
+    std::fs::create_dir_all(units.join("system.slice.d")).unwrap();
+    for name in ["web.service", "system.slice.d/memory.conf"] {
+        let text = plan.guest.text(&Path::new(layout::UNIT_DIR).join(name)).unwrap();
+        std::fs::write(units.join(name), text).unwrap();
+    }
+    let said = String::from_utf8(systemd_says(&units, &["web.service".into()])).unwrap();
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("ignoring") && line.contains("units/")).collect();
+    assert!(ours.is_empty(), "{ours:#?}");
+    let of = |unit: &str| {
+        let start = said.find(&format!("\t-> Unit {unit}:")).unwrap();
+        let text = &said[start + 1..];
+        text[..text.find("\t-> Unit ").unwrap_or(text.len())].to_owned()
+    };
+    let web = of("web.service");
+    for setting in [
+        "MemoryMax: 67108864",
+        "MemoryLow: 33554432",
+        "CPUQuotaPerSecSec: 625ms",
+        "CPUWeight: 25",
+        "TasksMax: 7",
+        "OOMScoreAdjust: -5",
+        "OOMPolicy: kill",
+        "SystemCallErrorNumber: EPERM",
+    ] {
+        assert!(web.contains(&format!("\t{setting}\n")), "{setting}: {web}");
+    }
+    for kind in RlimitKind::ALL {
+        let name = kind.name().to_uppercase();
+        let (soft, hard) = (format!("Limit{name}Soft: 20\n"), format!("Limit{name}: 30\n"));
+        assert!(web.contains(&soft) && web.contains(&hard), "{name}: {web}");
+    }
+    let filter = web.lines().find(|line| line.contains("SystemCallFilter: ~")).unwrap();
+    assert_eq!(filter.matches(' ').count(), 52, "{filter}");
+    assert!(of("system.slice").contains("\tMemoryLow: 33554432\n"));
 }

@@ -74,6 +74,9 @@ pub struct Sysctl {
     pub name: String,
     /// Its value.
     pub value: String,
+    /// Whether no app may start without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// The guest's network interface.
@@ -119,6 +122,39 @@ pub struct GuestApp {
     /// it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<String>,
+    /// The app's limits of setrlimit(2), for what is executed in it: its own process has them from its unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rlimits: Vec<GuestRlimit>,
+    /// As `rlimits`, the system calls that it may make; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscalls: Option<GuestSyscalls>,
+    /// As `rlimits`, how gladly the kernel kills it when memory runs out (proc_pid_oom_score_adj(5)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i16>,
+}
+
+/// A limit of setrlimit(2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestRlimit {
+    /// What is limited: `nofile` for `RLIMIT_NOFILE`.
+    pub name: String,
+    /// What holds; `None`: no limit.
+    pub soft: Option<u64>,
+    /// As far as it may be raised; `None`: no limit.
+    pub hard: Option<u64>,
+}
+
+/// Which system calls an app may make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestSyscalls {
+    /// Whether the numbers are those of the allowed ones; otherwise all others are allowed.
+    pub allowed: bool,
+    /// Their numbers on this machine.
+    pub numbers: Vec<u32>,
+    /// The error that others fail with; `None`: they kill the process.
+    pub errno: Option<u16>,
 }
 
 /// An app that must have come so far before another starts.

@@ -16,16 +16,18 @@ use isopod_image::erofs::Reader;
 use isopod_image::{Image, Store};
 use isopod_plan::facts::{
     AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, SourceFacts, SourceKind,
+    VolumeImageFacts,
 };
 use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
 use isopod_spec::appc::Part;
+use isopod_spec::seccomp::{InvalidProfile, read_profile};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, RunConfig, ShareTransport, VolumeKind,
-    VolumeName,
+    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp, ShareTransport,
+    VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
 use isopod_vm::stage::root::Root;
@@ -57,28 +59,28 @@ pub enum GatherFault {
     #[error("cannot open the image store")]
     Store(#[source] isopod_image::StoreError),
     /// An image cannot be had.
-    #[error("app `{app}`: cannot get its image `{reference}`")]
+    #[error("{}: cannot get its image `{reference}`", shown_part(part))]
     Import {
-        /// The app.
-        app: AppName,
+        /// The app or volume.
+        part: Part,
         /// The image.
         reference: String,
         /// Why.
         source: Box<isopod_image::ImportError>,
     },
     /// An image is not in the store.
-    #[error("app `{app}`: cannot find its image in the store")]
+    #[error("{}: cannot find its image in the store", shown_part(part))]
     Find {
-        /// The app.
-        app: AppName,
+        /// The app or volume.
+        part: Part,
         /// Why.
         source: Box<isopod_image::FindError>,
     },
     /// An image in the store cannot be read.
-    #[error("app `{app}`: cannot read its image's root filesystem `{}`", path.display())]
+    #[error("{}: cannot read its image's root filesystem `{}`", shown_part(part), path.display())]
     Rootfs {
-        /// The app.
-        app: AppName,
+        /// The app or volume.
+        part: Part,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -96,6 +98,16 @@ pub enum GatherFault {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A profile of system calls cannot be used.
+    #[error("app `{app}`: cannot use the seccomp profile `{}`", shown(path))]
+    Profile {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ProfileError,
+    },
     /// QEMU is missing.
     #[error("QEMU (`qemu-system-x86_64`) was not found in the search path")]
     NoQemu,
@@ -107,14 +119,32 @@ pub enum GatherFault {
     Guest(#[source] isopod_guest::BuildError),
 }
 
+/// What an image is for, as messages begin.
+fn shown_part(part: &Part) -> String {
+    match part {
+        Part::App(app) | Part::Target(app, _) => format!("app `{app}`"),
+        Part::Volume(volume) => format!("volume `{volume}`"),
+    }
+}
+
+/// Why a profile of system calls cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// It says nothing that can be kept.
+    #[error(transparent)]
+    Invalid(#[from] InvalidProfile),
+}
+
 impl GatherFault {
     /// The part of the pod that it is about, where there is one: a manifest can say where that stands.
     #[must_use]
     pub fn part(&self) -> Option<Part> {
         match self {
-            Self::Import { app, .. } | Self::Find { app, .. } | Self::Rootfs { app, .. } => {
-                Some(Part::App(app.clone()))
-            }
+            Self::Import { part, .. } | Self::Find { part, .. } | Self::Rootfs { part, .. } => Some(part.clone()),
+            Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
             Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
         }
@@ -127,6 +157,9 @@ impl GatherFault {
             Self::Import { source, .. } => source.hint(),
             Self::Find { source, .. } => source.hint(),
             Self::Source { hint, .. } => hint.clone(),
+            Self::Profile { .. } => {
+                Some("write a list of allowed or of refused names, or `seccomp=builtin`".into())
+            }
             Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
             Self::GuestSources(source) => source.hint(),
             Self::Guest(source) => source.hint(),
@@ -153,6 +186,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let mut faults = Vec::new();
     let images = images(spec, settings, &mut faults);
     let sources = sources(spec, settings, &mut faults);
+    let mut profiles = profiles(spec, settings, &mut faults);
     let qemu = find_program(&settings.search_path, "qemu-system-x86_64");
     if qemu.is_none() {
         faults.push(GatherFault::NoQemu);
@@ -165,10 +199,12 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let apps = spec.apps.iter().map(|app| AppFacts {
         image: None,
         caller_env: caller_env(app, settings),
+        seccomp_profile: profiles.remove(&app.name),
     });
     let mut facts = Facts {
         apps: apps.collect(),
         sources: BTreeMap::new(),
+        volume_images: BTreeMap::new(),
         host,
     };
     survey(spec, &mut facts, images, sources);
@@ -185,13 +221,13 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
     if !faults.is_empty() {
         return Err(GatherError { faults });
     }
-    let own = |(app, image): (&App, Option<(Image, Reader)>)| {
+    let own = |(app, image): (&App, Option<Opened>)| {
         app.run_config
             .clone()
             .or(image.map(|(image, _)| image.config))
             .unwrap_or_default()
     };
-    Ok(spec.apps.iter().zip(images).map(own).collect())
+    Ok(spec.apps.iter().zip(images.apps).map(own).collect())
 }
 
 /// The first executable of that name in `search`.
@@ -203,52 +239,76 @@ fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file() && executable(path))
 }
 
-fn images(
-    spec: &PodSpec,
-    settings: &Settings,
-    faults: &mut Vec<GatherFault>,
-) -> Vec<Option<(Image, Reader)>> {
+/// An image, and its root filesystem to look into.
+type Opened = (Image, Reader);
+
+/// The images of the apps, in their order, and those that volumes are.
+#[derive(Default)]
+struct Images {
+    apps: Vec<Option<Opened>>,
+    volumes: Vec<(VolumeName, Opened)>,
+}
+
+fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Images {
     let store = match Store::open(&settings.state_dir) {
         Ok(store) => store,
         Err(error) => {
             faults.push(GatherFault::Store(error));
-            return Vec::new();
+            return Images::default();
         }
     };
-    let mut open = |app: &App| {
-        let image = image(&store, app).map_err(|fault| faults.push(fault)).ok()?;
-        let reader = Reader::open(&image.rootfs).map_err(|source| {
-            faults.push(GatherFault::Rootfs {
-                app: app.name.clone(),
-                path: image.rootfs.clone(),
-                source: Box::new(source),
-            });
-        });
-        Some((image, reader.ok()?))
+    let mut open = |part, source, pull| {
+        let opened = open_image(&store, part, source, pull);
+        opened.map_err(|fault| faults.push(fault)).ok()
     };
-    spec.apps.iter().map(&mut open).collect()
+    let apps = spec.apps.iter();
+    let apps = apps.map(|app| open(Part::App(app.name.clone()), &app.image, app.pull));
+    let apps = apps.collect();
+    let volumes = spec.volumes.iter().filter_map(|volume| match &volume.kind {
+        VolumeKind::Image(image) => {
+            let opened = open(Part::Volume(volume.name.clone()), &image.image, image.pull)?;
+            Some((volume.name.clone(), opened))
+        }
+        _ => None,
+    });
+    Images {
+        apps,
+        volumes: volumes.collect(),
+    }
 }
 
-fn image(store: &Store, app: &App) -> Result<Image, GatherFault> {
-    let name = app.name.clone();
-    match &app.image {
+fn open_image(
+    store: &Store,
+    part: Part,
+    source: &ImageSource,
+    pull: PullPolicy,
+) -> Result<Opened, GatherFault> {
+    let image = match source {
         ImageSource::Reference(reference) => {
             store
-                .obtain(reference, app.pull)
+                .obtain(reference, pull)
                 .map_err(|source| GatherFault::Import {
-                    app: name,
+                    part: part.clone(),
                     reference: reference.to_string(),
                     source: Box::new(source),
-                })
+                })?
         }
-        ImageSource::Stored { id, name: image } => {
+        ImageSource::Stored { id, name } => {
             store
-                .find(id.as_deref(), image.as_deref())
+                .find(id.as_deref(), name.as_deref())
                 .map_err(|source| GatherFault::Find {
-                    app: name,
+                    part: part.clone(),
                     source: Box::new(source),
-                })
+                })?
         }
+    };
+    match Reader::open(&image.rootfs) {
+        Ok(reader) => Ok((image, reader)),
+        Err(source) => Err(GatherFault::Rootfs {
+            part,
+            path: image.rootfs.clone(),
+            source: Box::new(source),
+        }),
     }
 }
 
@@ -257,6 +317,36 @@ fn caller_env(app: &App, settings: &Settings) -> BTreeMap<String, String> {
     asked
         .filter_map(|var| Some((var.name.clone(), settings.env.get(&var.name)?.clone())))
         .collect()
+}
+
+/// What the profiles of system calls say that apps name.
+fn profiles(
+    spec: &PodSpec,
+    settings: &Settings,
+    faults: &mut Vec<GatherFault>,
+) -> BTreeMap<AppName, Seccomp> {
+    let mut profiles = BTreeMap::new();
+    for app in &spec.apps {
+        let Some(Seccomp::Profile(path)) = &app.overrides.seccomp else {
+            continue;
+        };
+        match profile(&settings.working_dir.join(path)) {
+            Ok(profile) => drop(profiles.insert(app.name.clone(), profile)),
+            Err(source) => faults.push(GatherFault::Profile {
+                app: app.name.clone(),
+                path: path.clone(),
+                source,
+            }),
+        }
+    }
+    profiles
+}
+
+fn profile(path: &Path) -> Result<Seccomp, ProfileError> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_DATABASE_BYTES).read_to_string(&mut text)?;
+    Ok(read_profile(&text)?)
 }
 
 /// A host volume's source: its path with links followed, and what it is.
@@ -427,11 +517,11 @@ fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
 fn survey(
     spec: &PodSpec,
     facts: &mut Facts,
-    images: Vec<Option<(Image, Reader)>>,
+    images: Images,
     sources: Vec<FoundSource>,
 ) {
     let mut recorded = Vec::new();
-    for ((image, reader), facts) in images.into_iter().flatten().zip(&mut facts.apps) {
+    for ((image, reader), facts) in images.apps.into_iter().flatten().zip(&mut facts.apps) {
         let recorder = Recorder::new(ImageRoot(reader));
         facts.image = Some(image_facts(&image, &recorder));
         recorded.push(recorder);
@@ -440,28 +530,39 @@ fn survey(
         .into_iter()
         .map(|(name, path, kind)| (name, path.clone(), kind, Recorder::new(HostRoot(path))))
         .collect();
+    let given: Vec<(VolumeName, Image, Recorder<ImageRoot>)> = images
+        .volumes
+        .into_iter()
+        .map(|(name, (image, reader))| (name, image, Recorder::new(ImageRoot(reader))))
+        .collect();
     let lookups: Vec<Option<&dyn Lookup>> = recorded
         .iter()
         .map(|recorder| Some(recorder as &dyn Lookup))
         .collect();
-    let trees: BTreeMap<VolumeName, Source<'_>> = hosts
-        .iter()
-        .map(|(name, _, kind, recorder)| {
-            (
-                name.clone(),
-                Source {
-                    kind: *kind,
-                    tree: recorder as &dyn Lookup,
-                },
-            )
-        })
-        .collect();
+    let of_hosts = hosts.iter().map(|(name, _, kind, recorder)| {
+        let (kind, tree) = (*kind, recorder as &dyn Lookup);
+        (name.clone(), Source { kind, tree })
+    });
+    let of_images = given.iter().map(|(name, _, recorder)| {
+        let (kind, tree) = (SourceKind::Directory, recorder as &dyn Lookup);
+        (name.clone(), Source { kind, tree })
+    });
+    let trees: BTreeMap<VolumeName, Source<'_>> = of_hosts.chain(of_images).collect();
     isopod_plan::survey(spec, facts, &lookups, &trees, &Profile::DEFAULT);
     for (recorder, facts) in recorded.into_iter().zip(&mut facts.apps) {
         if let Some(image) = &mut facts.image {
             image.tree = recorder.into_tree();
         }
     }
+    let of_image = |(name, image, recorder): (VolumeName, Image, Recorder<ImageRoot>)| {
+        let facts = VolumeImageFacts {
+            id: image.id.to_string(),
+            rootfs: image.rootfs,
+            tree: recorder.into_tree(),
+        };
+        (name, facts)
+    };
+    facts.volume_images = given.into_iter().map(of_image).collect();
     facts.sources = hosts
         .into_iter()
         .map(|(name, path, kind, recorder)| {

@@ -3,7 +3,7 @@
 //! ```text
 //! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
 //!                                           ├─ volume.rs, ports.rs                 ├─> PodSpec ─> crate::check
-//!                                           └─ run_config.rs: the `app` section   ─┘
+//!                                           └─ run_config.rs, isolators.rs: `app`  ─┘
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its line and field. Nothing is dropped silently: what cannot be
@@ -14,9 +14,11 @@
 //! volume is not decided here, since an image may bring mount points too.
 
 mod fault;
+mod isolators;
 mod json;
 mod locate;
 mod ports;
+mod quantity;
 mod run_config;
 mod volume;
 
@@ -122,9 +124,7 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
         fields.optional(name).inspect(Node::check_texts);
     }
     fields.optional("annotations").inspect(Node::check_pairs);
-    for isolator in fields.items("isolators") {
-        run_config::refuse_isolator(&isolator);
-    }
+    let isolators = isolators::read_pod_isolators(&fields);
     let mut volumes = Vec::new();
     for node in fields.items("volumes") {
         if let Some((volume, place)) = volume::read_volume(&node) {
@@ -153,6 +153,8 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     Some(PodSpec {
         volumes,
         network: Network::User { ports },
+        machine: isolators.machine,
+        sysctls: isolators.sysctls,
         ..PodSpec::new(apps)
     })
 }

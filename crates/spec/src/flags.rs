@@ -6,6 +6,7 @@
 //! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
 //! --publish --hostname                         -> network.rs
+//! --ulimit --security-opt --sysctl ...         -> limits.rs   and an app's --memory and --cpus
 //! --env --memory --cpus --user --cap-add ...   -> scalar.rs
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod bind;
 mod life;
+mod limits;
 mod mount;
 mod network;
 mod record;
@@ -22,6 +24,10 @@ mod volume;
 
 pub use bind::{Bind, read_bind};
 pub use life::{read_depends_on, read_restart};
+pub use limits::{
+    SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
+    read_security_opt, read_sysctl, read_ulimit,
+};
 pub use mount::read_mount;
 pub use network::{read_hostname, read_publish};
 pub use scalar::{
@@ -122,6 +128,9 @@ pub enum FlagFault {
         /// What it must be.
         expected: &'static str,
     },
+    /// An image that is none.
+    #[error(transparent)]
+    Reference(crate::InvalidReference),
     /// A name that is not an AC Name.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -144,6 +153,7 @@ impl FlagFault {
             Self::Unknown { hint, .. } => Some(hint.clone()),
             Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
             Self::Name(name) => name.hint(),
+            Self::Reference(reference) => reference.hint(),
             Self::NoValue { key } => Some(format!("write `{key}=VALUE`")),
             Self::DoubledKey { .. }
             | Self::MissingKey { .. }

@@ -9,7 +9,7 @@ use isopod_spec::appc::{Fault, FaultKind, read_pod_manifest};
 use isopod_spec::check::PodFault;
 use isopod_spec::{
     Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Machine, Network,
-    PodSpec, Propagation, RootfsAccess, Transport, VolumeKind,
+    PodSpec, Propagation, Refusal, Resources, RootfsAccess, Seccomp, SyscallFilter, Transport, VolumeKind,
 };
 
 fn read(text: &str) -> PodSpec {
@@ -208,7 +208,7 @@ fn a_missing_volume_names_app_path_and_volume() {
 #[test]
 fn what_cannot_be_honoured_is_named() {
     let app = |fields: &str| format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", {fields}}}"#);
-    let isolators = r#""isolators": [{"name": "resource/cpu", "value": {"limit": "500"}}]"#;
+    let isolators = r#""isolators": [{"name": "resource/network-bandwidth", "value": {"limit": "500"}}]"#;
     for (app, pod, message) in [
         (
             app(r#""ports": [{"name": "p", "protocol": "sctp", "port": 1}]"#).as_str(),
@@ -218,17 +218,17 @@ fn what_cannot_be_honoured_is_named() {
         (
             "",
             &format!(", {isolators}"),
-            "5: `isolators[0]`: isolator `resource/cpu` is not supported",
+            "5: `isolators[0]`: isolator `resource/network-bandwidth` is not supported",
         ),
         (
             &app(isolators),
             "",
-            "4: `apps[0].app.isolators[0]`: isolator `resource/cpu` is not supported",
+            "4: `apps[0].app.isolators[0]`: isolator `resource/network-bandwidth` is not supported",
         ),
         (
-            &app(r#""eventHandlers": [{"name": "pre-start", "exec": ["/b"]}]"#),
+            &app(r#""isolators": [{"name": "os/unix/sysctl", "value": {"a": "b"}}]"#),
             "",
-            "4: `apps[0].app.eventHandlers[0]`: an event handler is not supported",
+            "4: `apps[0].app.isolators[0]`: isolator `os/unix/sysctl` of an app is not supported",
         ),
         (
             &app(r#""ports": [{"name": "p", "protocol": "tcp", "port": 1, "socketActivated": true}]"#),
@@ -330,11 +330,7 @@ fn isolators_of_capabilities() {
         ),
         (
             isolator("capabilities-retain-set", ""),
-            "`[]` must be a list of at least one capability",
-        ),
-        (
-            isolator("seccomp-remove-set", r#""mount""#),
-            "isolator `os/linux/seccomp-remove-set` is not supported",
+            "`[]` must be a list of at least one name",
         ),
         (
             r#"{"name": "os/linux/capabilities-retain-set"}"#.to_owned(),
@@ -343,6 +339,156 @@ fn isolators_of_capabilities() {
     ] {
         let found = messages(&app(&isolators));
         assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
+    }
+}
+
+/// The `app` of a manifest with these isolators.
+fn isolated(isolators: &str) -> String {
+    manifest(
+        &format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "isolators": [{isolators}]}}"#),
+        "",
+    )
+}
+
+#[test]
+fn isolators_of_resources_and_privileges() {
+    let read = |isolators: &str| read(&isolated(isolators)).apps[0].run_config.clone().unwrap();
+    let config = read(
+        r#"{"name": "resource/memory", "value": {"request": "1M", "limit": "2Mi"}},
+           {"name": "resource/cpu", "value": {"limit": "250m"}},
+           {"name": "os/linux/oom-score-adj", "value": -5},
+           {"name": "os/linux/no-new-privileges", "value": true}"#,
+    );
+    let expected = Resources {
+        memory_request_bytes: Some(1_000_000),
+        memory_limit_bytes: Some(2 << 20),
+        // A request that is not there is as large as the limit.
+        cpu_request_millis: Some(250),
+        cpu_limit_millis: Some(250),
+        oom_score_adj: Some(-5),
+        pids_limit: None,
+    };
+    assert_eq!((config.resources, config.no_new_privileges), (expected, true));
+    let config = read(r#"{"name": "os/linux/cpu-shares", "value": 512}"#);
+    assert_eq!(config.resources.cpu_request_millis, Some(500));
+    for (isolator, fault) in [
+        (
+            r#"{"name": "resource/memory", "value": {"limit": "much"}}"#,
+            "value.limit`: `much` must be an amount of bytes, such as `64Mi`",
+        ),
+        (r#"{"name": "resource/cpu", "value": {}}"#, "value.limit`: the field is missing"),
+        (
+            r#"{"name": "resource/cpu", "value": {"limit": 1, "default": true}}"#,
+            "value.default`: there is no such field",
+        ),
+        (
+            r#"{"name": "os/linux/no-new-privileges", "value": "true"}"#,
+            "expected `true` or `false`, found a string",
+        ),
+        (
+            r#"{"name": "os/linux/oom-score-adj", "value": 1001}"#,
+            "`1001` must be a whole number from -1000 to 1000",
+        ),
+        (
+            r#"{"name": "resource/block-iops", "value": {"default": true, "limit": "1000"}}"#,
+            "isolator `resource/block-iops` is not supported",
+        ),
+        (r#"{"name": "x/y", "value": 1}"#, "isolator `x/y` is not supported"),
+    ] {
+        let found = messages(&isolated(isolator));
+        assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
+    }
+    let twice = r#"{"name": "resource/cpu", "value": {"limit": "1"}}, {"name": "resource/cpu", "value": {"limit": "1"}}"#;
+    assert!(messages(&isolated(twice))[0].contains("`resource/cpu` must be the only isolator of its name"));
+}
+
+#[test]
+fn isolators_of_system_calls() {
+    let isolator = |name: &str, value: &str| isolated(&format!(r#"{{"name": "os/linux/seccomp-{name}", "value": {{{value}}}}}"#));
+    let read = |name, value| read(&isolator(name, value)).apps[0].run_config.clone().unwrap().seccomp.unwrap();
+    let filter = |names: &[&str], refusal| SyscallFilter {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        refusal,
+    };
+    assert_eq!(
+        read("remove-set", r#""set": ["mount", "reboot"], "errno": "ENOTSUP""#),
+        Seccomp::Remove(filter(&["mount", "reboot"], Refusal::Errno("ENOTSUP".into())))
+    );
+    assert_eq!(
+        read("retain-set", r#""set": ["read"], "errno": """#),
+        Seccomp::Retain(filter(&["read"], Refusal::Kill))
+    );
+    assert_eq!(read("retain-set", r#""set": ["read", "@appc.io/all"]"#), Seccomp::Unconfined);
+    assert_eq!(read("remove-set", r#""set": ["@appc.io/empty"]"#), Seccomp::Unconfined);
+    for (name, value, fault) in [
+        ("remove-set", r#""set": []"#, "`[]` must be a list of at least one name"),
+        ("remove-set", r#""errno": "EPERM""#, "value.set`: the field is missing"),
+        ("remove-set", r#""set": ["mnt"]"#, "`mnt` is no system call"),
+        (
+            "remove-set",
+            r#""set": ["read"], "errno": "eperm""#,
+            "`eperm` must be an error of errno(3), such as `EPERM`",
+        ),
+        (
+            "remove-set",
+            r#""set": ["@appc.io/all"]"#,
+            "the set of system calls `@appc.io/all` is not supported",
+        ),
+    ] {
+        let found = messages(&isolator(name, value));
+        assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
+    }
+    let both = r#"{"name": "os/linux/seccomp-remove-set", "value": {"set": ["mount"]}},
+                  {"name": "os/linux/seccomp-retain-set", "value": {"set": ["read"]}}"#;
+    assert!(messages(&isolated(both))[0].contains("must be the only seccomp isolator of the app"));
+}
+
+#[test]
+fn isolators_of_the_pod_are_its_machines() {
+    let pod = |isolators: &str| manifest("", &format!(r#", "isolators": [{isolators}]"#));
+    let read = |isolators: &str| read(&pod(isolators));
+    let all = read(
+        r#"{"name": "resource/memory", "value": {"request": "64Mi", "limit": "1Gi"}},
+           {"name": "resource/cpu", "value": {"limit": "1500m"}},
+           {"name": "os/unix/sysctl", "value": {"net.core.somaxconn": "9", "kernel.pid_max": "1000"}}"#,
+    );
+    assert_eq!((all.machine.memory_mib, all.machine.cpus), (1024, 2));
+    let sysctls: Vec<(&str, &str)> = all.sysctls.iter().map(|s| (s.name.as_str(), s.value.as_str())).collect();
+    assert_eq!(sysctls, [("net.core.somaxconn", "9"), ("kernel.pid_max", "1000")]);
+    for (isolator, fault) in [
+        (
+            r#"{"name": "resource/memory", "value": {"limit": "64Mi"}}"#,
+            "must be an amount that a machine can have",
+        ),
+        (r#"{"name": "resource/cpu", "value": {"limit": "256"}}"#, "must be an amount that a machine can have"),
+        (r#"{"name": "os/unix/sysctl", "value": {"a.b": 1}}"#, "expected a string, found a number"),
+        (r#"{"name": "os/linux/no-new-privileges", "value": true}"#, "is not supported"),
+    ] {
+        let found = messages(&pod(isolator));
+        assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
+    }
+}
+
+#[test]
+fn event_handlers_are_the_apps() {
+    let app = |handlers: &str| {
+        manifest(
+            &format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "eventHandlers": [{handlers}]}}"#),
+            "",
+        )
+    };
+    let before = r#"{"name": "pre-start", "exec": ["/b", "c"]}"#;
+    let config = read(&app(before)).apps[0].run_config.clone().unwrap();
+    assert_eq!(config.event_handlers.pre_start.unwrap(), ["/b", "c"]);
+    assert_eq!(config.event_handlers.post_stop, None);
+    for (handlers, fault) in [
+        (format!("{before}, {before}"), "must be a name that no other handler of the app has"),
+        (r#"{"name": "start", "exec": ["/b"]}"#.to_owned(), "`start` must be `pre-start` or `post-stop`"),
+        (r#"{"name": "pre-start", "exec": ["b"]}"#.to_owned(), "`b` must be an absolute path"),
+        (r#"{"name": "pre-start"}"#.to_owned(), "exec`: the field is missing"),
+    ] {
+        let found = messages(&app(&handlers));
+        assert!(found.iter().any(|found| found.contains(fault)), "{fault}: {found:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio as StdStdio;
 use std::time::Instant;
 
+use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
 use isopod_protocol::copy;
 use isopod_protocol::exec::{self, Answer, Answers, Client, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
@@ -86,6 +87,8 @@ impl App {
             terminal: false,
             capabilities: 0b1,
             no_new_privileges: false,
+            rlimits: Vec::new(),
+            syscalls: None,
         };
         change(&mut execute);
         let pid = self.process.id().cast_signed();
@@ -94,6 +97,7 @@ impl App {
         Job {
             pid,
             cgroup: cgroup.to_owned(),
+            oom_score_adj: 0,
             action: Action::Execute(execute),
         }
     }
@@ -238,6 +242,47 @@ fn the_user_is_the_apps_or_whom_the_app_knows() {
                 text
             }
         );
+    });
+}
+
+#[test]
+fn a_command_has_the_apps_limits() {
+    on_stage(async |app| {
+        let job = app.job(&["sh", "-c", "ulimit -Sn; ulimit -Hn"], |execute| {
+            execute.rlimits = vec![GuestRlimit {
+                name: "nofile".to_owned(),
+                soft: Some(64),
+                hard: Some(128),
+            }];
+        });
+        assert_eq!(output(job, PIPES).await.0, "64\n128\n");
+
+        // mkdir(2) and mkdirat(2): one fails as was said, the other kills.
+        let refuse = |errno| GuestSyscalls {
+            allowed: false,
+            numbers: vec![83, 258],
+            errno,
+        };
+        let make = ["mkdir", "/tmp/new"];
+        let job = app.job(&make, |execute| execute.syscalls = Some(refuse(Some(28))));
+        let (_, stderr, last) = output(job, PIPES).await;
+        assert!(stderr.contains("No space left on device") && last == exited(1), "{stderr}");
+        let job = app.job(&make, |execute| execute.syscalls = Some(refuse(None)));
+        let killed = |answer| match answer {
+            Answer::Exited(ExitStatus::Signal { signal, .. }) => signal == 31,
+            _ => false,
+        };
+        assert!(killed(output(job, PIPES).await.2));
+
+        // One that is not in a list that allows: execution itself is.
+        let job = app.job(&["true"], |execute| {
+            execute.syscalls = Some(GuestSyscalls {
+                allowed: true,
+                numbers: vec![1, 13, 14, 59],
+                errno: None,
+            });
+        });
+        assert!(killed(output(job, PIPES).await.2));
     });
 }
 

@@ -36,6 +36,9 @@ const STREAMS_PER_APP: usize = 3;
 /// The kill that cannot be ignored (signal(7)).
 const SIGKILL: u8 = 9;
 
+/// `Result=` of a unit that outgrew its `MemoryMax=` (systemd.exec(5)).
+const OUT_OF_MEMORY: &str = "oom-kill";
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -228,6 +231,7 @@ impl<M: Manager> Session<M> {
                 if self.apps[app].told == Told::Ended {
                     return Ok(());
                 }
+                self.tell_out_of_memory(app, status).await?;
                 return self.ended(app, status, &state).await;
             }
             AppState::NotExecuted => {
@@ -287,6 +291,21 @@ impl<M: Manager> Session<M> {
         .await?;
         // It may have said so before systemd said that it runs.
         self.tell_readiness(app).await
+    }
+
+    /// Says why an app was killed that needed more memory than its unit may have.
+    async fn tell_out_of_memory(&mut self, app: usize, status: ExitStatus) -> Result<(), SessionError> {
+        let killed = matches!(status, ExitStatus::Signal { signal, .. } if signal == i32::from(SIGKILL));
+        let config = &self.config.apps[app];
+        if !killed {
+            return Ok(());
+        }
+        let unit = self.manager.unit(&config.unit).await.map_err(SessionError::Systemd)?;
+        if unit.result != OUT_OF_MEMORY {
+            return Ok(());
+        }
+        let text = format!("app `{}` needed more memory than it may have, and was killed", config.name);
+        self.say(&GuestMessage::Warning { text }).await
     }
 
     /// Says that all have ended, once, when the last app's message is out.

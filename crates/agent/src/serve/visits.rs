@@ -6,7 +6,7 @@ use std::path::Path;
 
 use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{read_message, write_message};
-use isopod_protocol::config::GuestApp;
+use isopod_protocol::config::{GuestApp, GuestRlimit, GuestSyscalls};
 use isopod_protocol::exec::{Request, STATUS_FAILED};
 use isopod_protocol::message::{AppIndex, HostStream};
 use isopod_protocol::mux::{Incoming, MuxStream};
@@ -29,10 +29,18 @@ const QUESTIONS: usize = 8;
 
 /// What a task asks the session.
 pub(super) enum Question {
-    /// How an app's unit runs.
-    Process(AppIndex, oneshot::Sender<Result<UnitProcess, String>>),
+    /// How an app runs.
+    Process(AppIndex, oneshot::Sender<Result<Running, String>>),
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<String>>),
+}
+
+/// How an app runs: its unit, and the limits that it was planned with.
+pub(super) struct Running {
+    unit: UnitProcess,
+    rlimits: Vec<GuestRlimit>,
+    syscalls: Option<GuestSyscalls>,
+    oom_score_adj: i16,
 }
 
 /// Serves the host's streams from now on; the questions are for the session to answer.
@@ -56,7 +64,15 @@ pub(super) async fn answer(manager: &impl Manager, apps: &[GuestApp], question: 
     match question {
         Question::Process(app, reply) => {
             let process = match apps.get(usize::from(app)) {
-                Some(app) => manager.process(&app.unit).await.map_err(|error| chain(&error)),
+                Some(app) => match manager.process(&app.unit).await {
+                    Ok(unit) => Ok(Running {
+                        unit,
+                        rlimits: app.rlimits.clone(),
+                        syscalls: app.syscalls.clone(),
+                        oom_score_adj: app.oom_score_adj.unwrap_or(0),
+                    }),
+                    Err(error) => Err(chain(&error)),
+                },
                 None => Err(format!("there is no app {app}")),
             };
             let _ = reply.send(process);
@@ -99,7 +115,8 @@ async fn execute(mut stream: MuxStream, session: &Session, request: Request) {
 }
 
 /// What `enter` is to do for a command.
-fn command_of(process: UnitProcess, request: Request) -> Result<Job, String> {
+fn command_of(running: Running, request: Request) -> Result<Job, String> {
+    let process = running.unit;
     let variables = process.environment_files.iter().map(|path| {
         let text = std::fs::read_to_string(path);
         text.map_err(|error| format!("cannot read the app's environment `{path}`: {error}"))
@@ -137,10 +154,13 @@ fn command_of(process: UnitProcess, request: Request) -> Result<Job, String> {
         terminal: request.terminal.is_some(),
         capabilities: process.capabilities,
         no_new_privileges: process.no_new_privileges,
+        rlimits: running.rlimits,
+        syscalls: running.syscalls,
     };
     Ok(Job {
         pid: process.main_pid.cast_signed(),
         cgroup: process.cgroup,
+        oom_score_adj: running.oom_score_adj,
         action: Action::Execute(execute),
     })
 }
@@ -167,26 +187,27 @@ struct Session(mpsc::Sender<Question>);
 
 impl Session {
     /// How the unit of an app that runs does so.
-    async fn process(&self, app: AppIndex) -> Result<UnitProcess, String> {
+    async fn process(&self, app: AppIndex) -> Result<Running, String> {
         let ended = || "the session has ended".to_owned();
         let (reply, process) = oneshot::channel();
         let asked = self.0.send(Question::Process(app, reply)).await;
         asked.map_err(|_| ended())?;
-        let process = process.await.map_err(|_| ended())??;
+        let running = process.await.map_err(|_| ended())??;
         // One that is on its way up may be there already: what is not will be found out.
-        let up = matches!(process.active, Activity::Active | Activity::Changing);
-        if !up || process.main_pid == 0 {
+        let up = matches!(running.unit.active, Activity::Active | Activity::Changing);
+        if !up || running.unit.main_pid == 0 {
             return Err("the app is not running".to_owned());
         }
-        Ok(process)
+        Ok(running)
     }
 
     /// What `enter` is to do in an app that runs.
     async fn job(&self, app: AppIndex, action: Action) -> Result<Job, String> {
-        let process = self.process(app).await?;
+        let running = self.process(app).await?;
         Ok(Job {
-            pid: process.main_pid.cast_signed(),
-            cgroup: process.cgroup,
+            pid: running.unit.main_pid.cast_signed(),
+            cgroup: running.unit.cgroup,
+            oom_score_adj: running.oom_score_adj,
             action,
         })
     }

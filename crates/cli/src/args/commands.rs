@@ -273,7 +273,7 @@ fn pod_flags() -> Vec<Arg> {
         many("volume", "NAME,kind=...").help(
             "Declare a volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL]\
              [,propagation=private|rslave] or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES]\
-             [,medium=memory|disk]",
+             [,medium=memory|disk] or NAME,kind=image,image=IMAGE, read-only",
         ),
         many("mount", "volume=NAME,target=PATH")
             .help("Mount a volume in every app; an app's own mount at the same target wins"),
@@ -296,6 +296,7 @@ fn pod_flags() -> Vec<Arg> {
             "Lead a port of the host's into the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]",
         ),
         raw("hostname", "NAME").help("The pod's host name [default: made of its first app's name]"),
+        many("sysctl", "NAME=VALUE").help("Set a parameter of the pod's kernel"),
         Arg::new("no-implicit-volumes")
             .long("no-implicit-volumes")
             .action(ArgAction::SetTrue)
@@ -314,7 +315,7 @@ fn pod_flags() -> Vec<Arg> {
             .help("How long the guest may take to come up [default: 120]"),
         value_flag("pod-manifest", "FILE")
             .value_parser(value_parser!(PathBuf))
-            .conflicts_with_all(["volume", "mount", "publish"])
+            .conflicts_with_all(["volume", "mount", "publish", "sysctl"])
             .help("Read apps, volumes and ports from an appc pod manifest"),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
@@ -423,6 +424,20 @@ fn app_flags() -> Vec<Arg> {
         ),
         many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
         many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),
+        raw("memory", "SIZE").help("Kill the app when it needs more memory than this, such as 64m"),
+        raw("memory-reservation", "SIZE").help("Take memory from others before the app has less than this"),
+        raw("cpus", "N").help("Give the app no more processor time than of N CPUs, such as 0.5"),
+        raw("cpu-shares", "N")
+            .help("The app's share where processor time is short, against 1024 of an app that says nothing"),
+        raw("pids-limit", "N").allow_hyphen_values(true).help("Let the app have no more processes and threads than N"),
+        raw("oom-score-adj", "N")
+            .allow_hyphen_values(true)
+            .help("How gladly the kernel kills it when the machine's memory runs out: -1000 to 1000"),
+        many("ulimit", "NAME=SOFT[:HARD]").help("Set a limit of setrlimit(2), such as nofile=1024"),
+        many("group-add", "GROUP").help("Put the app into a further group: a number or a name"),
+        many("security-opt", "OPTION").help(
+            "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE with a profile as docker has it",
+        ),
     ];
     flags.map(|flag| flag.help_heading(APP_HEADING)).into()
 }

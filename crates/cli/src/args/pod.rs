@@ -8,15 +8,15 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
-use isopod_spec::flags::{self, InvalidFlag};
+use isopod_spec::flags::{self, InvalidFlag, SecurityOption};
 use isopod_spec::words::{nearest, shown};
 use isopod_spec::{
     App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Network, Overrides, PodSpec,
-    PortForward, Readiness, RootfsAccess, Volume,
+    PortForward, Readiness, Resources, RootfsAccess, Volume,
 };
 
 use super::group::{Group, Groups, is_flag};
-use super::{ArgFault, ArgsError, Ground, Net, PodSource, RunArgs, chosen, commands};
+use super::{ArgFault, ArgsError, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands};
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,7 +54,13 @@ pub(super) fn read_run(
                 args: groups.first_args,
             };
             let groups: Vec<Group> = std::iter::once(first).chain(groups.others).collect();
-            PodSource::Apps(read_pod(command, matches, machine, &groups, &mut faults)?)
+            PodSource::Apps(read_pod(
+                command,
+                matches,
+                machine.over(&Machine::default()),
+                &groups,
+                &mut faults,
+            )?)
         }
     };
     let name = faults.one(matches, "pod-name", flags::read_pod_name);
@@ -131,15 +137,10 @@ fn word_beside_manifest(words: &[OsString], groups: &Groups) -> Option<String> {
     groups.others.first().map(|_| "---".to_owned())
 }
 
-fn read_machine(matches: &ArgMatches, faults: &mut Faults) -> Machine {
-    let default = Machine::default();
-    Machine {
-        memory_mib: faults
-            .one(matches, "memory", flags::read_memory_mib)
-            .unwrap_or(default.memory_mib),
-        cpus: faults
-            .one(matches, "cpus", flags::read_cpus)
-            .unwrap_or(default.cpus),
+fn read_machine(matches: &ArgMatches, faults: &mut Faults) -> MachineFlags {
+    MachineFlags {
+        memory_mib: faults.one(matches, "memory", flags::read_memory_mib),
+        cpus: faults.one(matches, "cpus", flags::read_cpus),
         accel: chosen(matches, "accel"),
         transport: chosen(matches, "transport"),
     }
@@ -189,6 +190,7 @@ fn read_pod(
         network: read_network(matches, faults),
         implicit_volumes: implicit_volumes(matches),
         on_failure: chosen(matches, "on-app-failure"),
+        sysctls: faults.each(matches, "sysctl", flags::read_sysctl),
         ..PodSpec::new(apps)
     };
     for fault in check::check(&pod) {
@@ -313,8 +315,36 @@ fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut
         cap_drop: faults.each(matches, "cap-drop", |text| {
             flags::read_capability("--cap-drop", text)
         }),
-        ..Overrides::default()
+        ..read_limits(matches, faults)
     }
+}
+
+/// What an app may take and do.
+fn read_limits(matches: &ArgMatches, faults: &mut Faults) -> Overrides {
+    let mut limits = Overrides {
+        resources: Resources {
+            memory_limit_bytes: faults.one(matches, "memory", |text| {
+                flags::read_memory_bytes("--memory", text)
+            }),
+            memory_request_bytes: faults.one(matches, "memory-reservation", |text| {
+                flags::read_memory_bytes("--memory-reservation", text)
+            }),
+            cpu_limit_millis: faults.one(matches, "cpus", flags::read_cpu_millis),
+            cpu_request_millis: faults.one(matches, "cpu-shares", flags::read_cpu_shares),
+            pids_limit: faults.one(matches, "pids-limit", flags::read_pids_limit).flatten(),
+            oom_score_adj: faults.one(matches, "oom-score-adj", flags::read_oom_score_adj),
+        },
+        group_add: faults.each(matches, "group-add", |text| flags::read_word("--group-add", text)),
+        rlimits: faults.each(matches, "ulimit", flags::read_ulimit),
+        ..Overrides::default()
+    };
+    for option in faults.each(matches, "security-opt", flags::read_security_opt) {
+        match option {
+            SecurityOption::NoNewPrivileges(value) => limits.no_new_privileges = Some(value),
+            SecurityOption::Seccomp(seccomp) => limits.seccomp = Some(seccomp),
+        }
+    }
+    limits
 }
 
 /// The mounts of an app: those of the pod that it does not replace, then its own in their order.

@@ -1,6 +1,8 @@
 //! Command lines and what is made of them.
 
-use isopod_spec::{Accel, EnvVar, ImplicitVolumes, Network, RootfsAccess, ShareTransport, VolumeKind};
+use isopod_spec::{
+    Accel, EnvVar, ImplicitVolumes, Network, Resources, RootfsAccess, Seccomp, ShareTransport, VolumeKind,
+};
 
 use super::*;
 
@@ -254,8 +256,12 @@ fn flags_on_the_wrong_side_of_the_image() {
             "`--volume` belongs to the whole pod and stands after an image (write it before the first image)",
         ),
         (
+            "run oci:a --- --accel tcg oci:b",
+            "`--accel` belongs to the whole pod and stands after an image (write it before the first image)",
+        ),
+        (
             "run oci:a --- --memory 1g oci:b",
-            "`--memory` belongs to the whole pod and stands after an image (write it before the first image)",
+            "`--memory` belongs to an app and stands before its image (write it after the image that it is for)",
         ),
         (
             "run --memry 1g oci:a",
@@ -273,6 +279,34 @@ fn flags_on_the_wrong_side_of_the_image() {
     ] {
         assert_eq!(faults(line), [fault], "{line}");
     }
+}
+
+#[test]
+fn limits_before_the_first_image_are_the_machines_and_after_it_the_apps() {
+    let pod = pod(
+        "run --memory 1g --cpus 2 --sysctl kernel.pid_max=99999 oci:a --memory 64m --memory-reservation 32m --cpus 0.5 \
+         --cpu-shares 512 --pids-limit 9 --oom-score-adj -7 --ulimit nofile=1:2 --group-add audio --group-add 7 \
+         --security-opt no-new-privileges --security-opt seccomp=builtin --- oci:b --pids-limit -1",
+    );
+    assert_eq!((pod.machine.memory_mib, pod.machine.cpus), (1024, 2));
+    assert_eq!(pod.sysctls[0].name, "kernel.pid_max");
+    let own = &pod.apps[0].overrides;
+    let resources = Resources {
+        memory_limit_bytes: Some(64 << 20),
+        memory_request_bytes: Some(32 << 20),
+        cpu_limit_millis: Some(500),
+        cpu_request_millis: Some(500),
+        pids_limit: Some(9),
+        oom_score_adj: Some(-7),
+    };
+    assert_eq!(own.resources, resources);
+    assert_eq!((own.rlimits.len(), own.rlimits[0].hard), (1, Some(2)));
+    assert_eq!(own.group_add, ["audio", "7"]);
+    assert_eq!(
+        (own.no_new_privileges, &own.seccomp),
+        (Some(true), &Some(Seccomp::RuntimeDefault))
+    );
+    assert_eq!(pod.apps[1].overrides.resources, Resources::default());
 }
 
 #[test]
@@ -363,9 +397,9 @@ fn app_flags_that_clap_refuses() {
 #[test]
 fn pod_manifests() {
     let cli = parse_line("run --memory 1g --pod-manifest pod.json --stop-timeout 0").unwrap();
-    let machine = Machine {
-        memory_mib: 1024,
-        ..Machine::default()
+    let machine = MachineFlags {
+        memory_mib: Some(1024),
+        ..MachineFlags::default()
     };
     let source = PodSource::Manifest {
         path: "pod.json".into(),

@@ -77,6 +77,14 @@ pub enum FaultKind {
         /// What it must be.
         expected: &'static str,
     },
+    /// There is no such system call on this machine.
+    #[error("`{name}` is no system call")]
+    UnknownSyscall {
+        /// The name, control characters escaped.
+        name: String,
+        /// The one that was perhaps meant.
+        nearest: Option<&'static str>,
+    },
     /// The value is not an AC Name.
     #[error(transparent)]
     Name(InvalidName),
@@ -102,6 +110,8 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match &self.kind {
             FaultKind::UnknownField { nearest } => nearest.map(|name| format!("did you mean `{name}`?")),
+            FaultKind::UnknownSyscall { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            FaultKind::UnknownSyscall { nearest: None, .. } => Some("syscalls(2) lists them".to_owned()),
             FaultKind::Name(name) => name.hint(),
             FaultKind::Reference(reference) => reference.hint(),
             FaultKind::Unsupported { hint, .. } => Some((*hint).to_owned()),

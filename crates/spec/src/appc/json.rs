@@ -185,6 +185,31 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The value as text, of a number as it is written.
+    pub(super) fn string_or_number(&self) -> Option<String> {
+        match self.value {
+            Value::NumberLit(literal) => Some(literal.value.to_owned()),
+            Value::StringLit(_) => self.string(),
+            _ => self.type_fault("a string or a number"),
+        }
+    }
+
+    /// The value as an object of strings, whatever their names; one of a name twice is a fault.
+    pub(super) fn texts(&self) -> Option<Vec<(String, String)>> {
+        let fields = self.any_object()?;
+        let mut texts: Vec<(String, String)> = Vec::new();
+        for property in fields.properties {
+            let (node, name) = (fields.node(property), property.name.as_str());
+            if texts.iter().any(|(other, _)| other == name) {
+                node.fault(FaultKind::DoubledField);
+            }
+            if let Some(text) = node.string() {
+                texts.push((name.to_owned(), text));
+            }
+        }
+        Some(texts)
+    }
+
     pub(super) fn list(&self) -> Option<Vec<Node<'a>>> {
         let Value::Array(array) = self.value else {
             return self.type_fault("a list");

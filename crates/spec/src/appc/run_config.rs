@@ -1,8 +1,10 @@
 //! The `app` section of an app: how to run it (appc specification, "Image Manifest Schema", `app`).
 
+use super::isolators::read_app_isolators;
 use super::json::{Fields, Node};
 use super::ports::{AppPort, read_app_port};
-use crate::{Capabilities, MountPoint, RunConfig, VolumeName, capability};
+use crate::probe::EventHandlers;
+use crate::{MountPoint, RunConfig, VolumeName};
 
 const FIELDS: [&str; 12] = [
     "exec",
@@ -25,17 +27,11 @@ pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Opti
     for name in ["userAnnotations", "userLabels"] {
         fields.optional(name).inspect(Node::check_texts);
     }
-    for handler in fields.items("eventHandlers") {
-        handler.refuse(
-            "an event handler is",
-            "run its command within the app's own `exec`",
-        );
-    }
     ports.extend(fields.items("ports").iter().filter_map(read_app_port));
     let working_dir = fields
         .optional("workingDirectory")
         .filter(|node| node.string().is_some_and(|s| !s.is_empty()));
-    Some(RunConfig {
+    let mut config = RunConfig {
         entrypoint: read_exec(&fields),
         cmd: Vec::new(),
         env: read_environment(&fields),
@@ -52,9 +48,36 @@ pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Opti
             .iter()
             .filter_map(read_mount_point)
             .collect(),
-        capabilities: read_capabilities(&fields),
+        event_handlers: read_event_handlers(&fields),
         ..RunConfig::default()
-    })
+    };
+    read_app_isolators(&fields, &mut config);
+    Some(config)
+}
+
+fn read_event_handlers(fields: &Fields<'_>) -> EventHandlers {
+    let mut handlers = EventHandlers::default();
+    for item in fields.items("eventHandlers") {
+        let Some(handler) = item.object(&["name", "exec"]) else {
+            continue;
+        };
+        let exec = read_exec(&handler);
+        let Some((node, name)) = handler.required_text("name") else {
+            continue;
+        };
+        let place = match name.as_str() {
+            "pre-start" => &mut handlers.pre_start,
+            "post-stop" => &mut handlers.post_stop,
+            _ => {
+                node.reject(&name, "`pre-start` or `post-stop`");
+                continue;
+            }
+        };
+        if place.replace(exec).is_some() {
+            node.reject(&name, "a name that no other handler of the app has");
+        }
+    }
+    handlers
 }
 
 fn read_exec(fields: &Fields<'_>) -> Vec<String> {
@@ -109,69 +132,4 @@ fn read_mount_point(node: &Node<'_>) -> Option<MountPoint> {
         path: path?,
         read_only,
     })
-}
-
-fn read_capabilities(fields: &Fields<'_>) -> Option<Capabilities> {
-    let mut capabilities = None;
-    for item in fields.items("isolators") {
-        let Some((name, value)) = read_isolator(&item) else {
-            continue;
-        };
-        let set: fn(Vec<String>) -> Capabilities = match name.as_str() {
-            "os/linux/capabilities-retain-set" => Capabilities::Retain,
-            "os/linux/capabilities-remove-set" => Capabilities::Remove,
-            _ => {
-                refuse_isolator(&item);
-                continue;
-            }
-        };
-        let names = value.map(|value| read_capability_set(&value)).unwrap_or_default();
-        if capabilities.replace(set(names)).is_some() {
-            item.reject(&name, "the only capability isolator of the app");
-        }
-    }
-    capabilities
-}
-
-/// An isolator's name and value.
-fn read_isolator<'a>(node: &Node<'a>) -> Option<(String, Option<Node<'a>>)> {
-    let fields = node.object(&["name", "value"])?;
-    let value = fields.required("value");
-    Some((fields.required_text("name")?.1, value))
-}
-
-fn read_capability_set(node: &Node<'_>) -> Vec<String> {
-    let Some(list) = node.object(&["set"]).and_then(|fields| fields.required("set")) else {
-        return Vec::new();
-    };
-    if list.is_empty_list() {
-        list.reject("[]", "a list of at least one capability");
-    }
-    let read = |node: Node<'_>| {
-        let name = node.string()?;
-        let known = capability::CAPABILITIES.into_iter().find(|known| *known == name);
-        if known.is_none() {
-            node.reject(&name, "a capability of capabilities(7), such as `CAP_NET_ADMIN`");
-        }
-        known.map(str::to_owned)
-    };
-    list.list()
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(read)
-        .collect()
-}
-
-/// Reports an isolator as one that cannot be honoured.
-pub(super) fn refuse_isolator(node: &Node<'_>) {
-    if let Some((name, _)) = read_isolator(node) {
-        let hint = match name.as_str() {
-            "resource/memory" => "leave it out; `--memory` sets the memory of the whole machine",
-            "resource/cpu" => "leave it out; `--cpus` sets the virtual CPUs of the whole machine",
-            _ => {
-                "leave it out; only `os/linux/capabilities-retain-set` and `-remove-set` of an app are honoured"
-            }
-        };
-        node.refuse(&format!("isolator `{}` is", crate::words::shown(name)), hint);
-    }
 }

@@ -1,4 +1,4 @@
-//! `--volume NAME,kind=host|empty,...`: rkt's flag, with the record rules of docker's `--mount`.
+//! `--volume NAME,kind=host|empty|image,...`: rkt's flag, with the record rules of docker's `--mount`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -8,9 +8,12 @@ use super::record::{Key, Record, split};
 use super::scalar::read_bytes;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
-use crate::{EmptyVolume, HostVolume, Medium, Propagation, Volume, VolumeKind, VolumeName};
+use crate::{
+    EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Medium, Propagation, PullPolicy, Volume,
+    VolumeKind, VolumeName,
+};
 
-const KEYS: [Key; 10] = [
+const KEYS: [Key; 11] = [
     &["kind"],
     &["source", "src"],
     &["readOnly", "readonly", "ro"],
@@ -21,6 +24,7 @@ const KEYS: [Key; 10] = [
     &["gid"],
     &["size"],
     &["medium"],
+    &["image"],
 ];
 
 /// Reads the value of `--volume`:
@@ -28,6 +32,7 @@ const KEYS: [Key; 10] = [
 /// ```text
 /// NAME,kind=host,source=ABSOLUTE[,readOnly=BOOL][,recursive=BOOL][,propagation=private|rslave]
 /// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES][,medium=memory|disk][,readOnly=BOOL]
+/// NAME,kind=image,image=REFERENCE
 /// ```
 ///
 /// # Errors
@@ -41,14 +46,16 @@ fn read(text: &OsStr) -> Result<Volume, FlagFault> {
     let name = read_name(&fields.remove(0))?;
     let mut record = Record::read(fields, &KEYS)?;
     let read_only = record.boolean("readOnly")?;
-    let kind = record.parsed("kind", "`host` or `empty`", |kind| match kind {
+    let kind = record.parsed("kind", "`host`, `empty` or `image`", |kind| match kind {
         "host" => Some("host"),
         "empty" => Some("empty"),
+        "image" => Some("image"),
         _ => None,
     })?;
     let kind = kind.ok_or(FlagFault::MissingKey { key: "kind" })?;
     let volume = match kind {
         "host" => VolumeKind::Host(read_host(&mut record)?),
+        "image" => VolumeKind::Image(read_image(&mut record)?),
         _ => VolumeKind::Empty(read_empty(&mut record)?),
     };
     match record.left_over() {
@@ -91,6 +98,17 @@ fn read_host(record: &mut Record) -> Result<HostVolume, FlagFault> {
         source: absolute("source", source)?,
         recursive,
         propagation: propagation.unwrap_or_default(),
+    })
+}
+
+fn read_image(record: &mut Record) -> Result<ImageVolume, FlagFault> {
+    let text = record
+        .bytes("image")?
+        .ok_or(FlagFault::MissingKey { key: "image" })?;
+    let reference = ImageReference::parse(&text).map_err(FlagFault::Reference)?;
+    Ok(ImageVolume {
+        image: ImageSource::Reference(reference),
+        pull: PullPolicy::default(),
     })
 }
 
@@ -217,7 +235,7 @@ mod tests {
             ("/src:/dst", "it does not begin with the volume's name"),
             (
                 "d,kind=hots,source=/a",
-                "`hots` is no value of `kind`: it must be `host` or `empty`",
+                "`hots` is no value of `kind`: it must be `host`, `empty` or `image`",
             ),
             ("d,kind=host", "key `source` is missing"),
             ("d,kind=host,source", "key `source` has no value"),

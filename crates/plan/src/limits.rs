@@ -1,0 +1,422 @@
+//! What an app may take of the machine and which system calls it may make, decided: checked, and in the words of its
+//! unit (systemd.resource-control(5), systemd.exec(5)) and of the agent, which binds by it what is executed in the app
+//! later.
+
+use std::collections::BTreeSet;
+
+use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
+use isopod_spec::seccomp::{errno_number, nearest_syscall, syscall_number};
+use isopod_spec::words::shown;
+use isopod_spec::{
+    App, Machine, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
+};
+
+use crate::fault::Fault;
+
+/// The least memory that an app can be given, in bytes: docker's. With less not even its program is executed.
+const MIN_MEMORY_BYTES: u64 = 6 << 20;
+
+/// The least processor time that the kernel can account for, in thousandths of a CPU.
+const MIN_CPU_MILLIS: u32 = 10;
+
+/// What an app gets of the processors that says nothing: systemd's default, and ours of one that asks for 1000.
+const DEFAULT_CPU_WEIGHT: u32 = 100;
+
+/// The largest `CPUWeight=`.
+const MAX_CPU_WEIGHT: u32 = 10_000;
+
+/// The most open files that the kernel lets a process be allowed (`fs.nr_open`, where no sysctl changes it).
+const MAX_OPEN_FILES: u64 = 1 << 20;
+
+/// What an app may take and do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the machine.
+    pub resources: Resources,
+    /// The limits of setrlimit(2), one a kind.
+    pub rlimits: Vec<Rlimit>,
+    /// Whether it never gains privileges.
+    pub no_new_privileges: bool,
+    /// The system calls; `None`: all.
+    pub syscalls: Option<Syscalls>,
+}
+
+/// Which system calls an app may make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syscalls {
+    /// Whether the names are those that are allowed; otherwise all others are.
+    pub allowed: bool,
+    /// Names of system calls that this machine has, sorted.
+    pub names: BTreeSet<String>,
+    /// What others come to.
+    pub refusal: Refusal,
+}
+
+/// Decides what `app` may take and do; `capabilities` are those that it may have, `profile` is what the profile of system
+/// calls says that it names, if it does.
+///
+/// # Errors
+/// Everything that is wrong with it, in sentences.
+pub(crate) fn limits(
+    app: &App,
+    config: &RunConfig,
+    capabilities: &BTreeSet<String>,
+    profile: Option<&Seccomp>,
+) -> Result<Limits, Vec<String>> {
+    let resources = app.overrides.resources.or(config.resources);
+    let mut faults = resource_faults(&resources);
+    let mut rlimits: Vec<Rlimit> = Vec::new();
+    for rlimit in &app.overrides.rlimits {
+        rlimits.retain(|earlier| earlier.kind != rlimit.kind);
+        rlimits.push(*rlimit);
+        faults.extend(rlimit_fault(rlimit));
+    }
+    let seccomp = match app.overrides.seccomp.as_ref().or(config.seccomp.as_ref()) {
+        Some(Seccomp::Profile(_)) => profile,
+        other => other,
+    };
+    let syscalls = match seccomp {
+        None | Some(Seccomp::Unconfined) => Ok(None),
+        Some(Seccomp::Profile(path)) => Err(vec![format!(
+            "its profile of system calls, `{}`, names another file",
+            path.display()
+        )]),
+        Some(Seccomp::RuntimeDefault) => Ok(Some(runtime_default(capabilities))),
+        Some(Seccomp::Retain(filter)) => syscalls(filter, true).map(Some),
+        Some(Seccomp::Remove(filter)) => syscalls(filter, false).map(Some),
+    };
+    match syscalls {
+        Ok(syscalls) if faults.is_empty() => Ok(Limits {
+            resources,
+            rlimits,
+            no_new_privileges: app.overrides.no_new_privileges.unwrap_or(config.no_new_privileges),
+            syscalls,
+        }),
+        Ok(_) => Err(faults),
+        Err(found) => {
+            faults.extend(found);
+            Err(faults)
+        }
+    }
+}
+
+fn resource_faults(resources: &Resources) -> Vec<String> {
+    let mut faults = Vec::new();
+    let of_app = |what, bytes| format!("its {what} of {bytes} bytes");
+    if let Some(limit) = resources.memory_limit_bytes {
+        if limit < MIN_MEMORY_BYTES {
+            let what = of_app("limit of memory", limit);
+            faults.push(format!("{what} is too small: 6 MiB are the least that a program starts with"));
+        } else if let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit) {
+            let what = of_app("reservation of memory", request);
+            faults.push(format!("{what} is more than its limit, {limit}"));
+        }
+    }
+    if let Some(limit) = resources.cpu_limit_millis {
+        if limit < MIN_CPU_MILLIS {
+            faults.push(format!(
+                "its limit of {limit} thousandths of a CPU is too small: {MIN_CPU_MILLIS} are the least"
+            ));
+        } else if resources.cpu_request_millis.is_some_and(|request| request > limit) {
+            faults.push("it asks for more processor time than it may have".to_owned());
+        }
+    }
+    if resources.pids_limit == Some(0) {
+        faults.push("its limit of processes is 0; one is the least".to_owned());
+    }
+    if let Some(adj) = resources.oom_score_adj.filter(|adj| !(-1000..=1000).contains(adj)) {
+        faults.push(format!("its OOM score adjustment {adj} is not between -1000 and 1000"));
+    }
+    faults
+}
+
+fn rlimit_fault(rlimit: &Rlimit) -> Option<String> {
+    let name = rlimit.kind.name();
+    let (soft, hard) = (rlimit.soft.unwrap_or(u64::MAX), rlimit.hard.unwrap_or(u64::MAX));
+    (soft > hard).then(|| format!("its soft limit `{name}` is above the hard one"))
+}
+
+/// What stands against an app's limits in the machine that `spec` asks for.
+pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Option<Fault> {
+    let nofile = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nofile)?;
+    let raised = spec.sysctls.iter().any(|sysctl| sysctl.name == "fs.nr_open");
+    let above = nofile.hard.is_none_or(|hard| hard > MAX_OPEN_FILES) && !raised;
+    above.then(|| Fault::App {
+        app: app.name.clone(),
+        reason: format!(
+            "its limit `nofile` is above {MAX_OPEN_FILES}, the most that the kernel allows unless the pod sets `fs.nr_open`"
+        ),
+    })
+}
+
+/// What an app's limits are beyond that machine, for a notice.
+pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<String> {
+    let mut notices = Vec::new();
+    let memory = u64::from(machine.memory_mib) << 20;
+    let more = |what: &str, flag: &str| {
+        format!(
+            "app `{}` may take more {what} than its machine has (`{flag}` before the first image)",
+            app.name
+        )
+    };
+    if limits.resources.memory_limit_bytes.is_some_and(|limit| limit > memory) {
+        notices.push(more("memory", "--memory"));
+    }
+    if limits.resources.cpu_limit_millis.is_some_and(|limit| limit > machine.cpus * 1000) {
+        notices.push(more("processor time", "--cpus"));
+    }
+    notices
+}
+
+fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<String>> {
+    let unknown = filter.names.iter().filter(|name| syscall_number(name).is_none());
+    let mut faults: Vec<String> = unknown
+        .map(|name| match nearest_syscall(name) {
+            Some(near) => format!("`{}` is no system call; did you mean `{near}`?", shown(name)),
+            None => format!("`{}` is no system call; syscalls(2) lists them", shown(name)),
+        })
+        .collect();
+    if filter.names.is_empty() {
+        faults.push("its filter of system calls names none".to_owned());
+    }
+    if let Refusal::Errno(name) = &filter.refusal
+        && errno_number(name).is_none()
+    {
+        faults.push(format!("`{}` is no error; errno(3) lists them", shown(name)));
+    }
+    if faults.is_empty() {
+        // systemd says by a write(2) that it is about to execute the program.
+        let needed = allowed.then(|| "write".to_owned());
+        Ok(Syscalls {
+            allowed,
+            names: filter.names.iter().cloned().chain(needed).collect(),
+            refusal: filter.refusal.clone(),
+        })
+    } else {
+        Err(faults)
+    }
+}
+
+/// The system calls that docker's default profile keeps from a container, each unless it has the capability
+/// (<https://docs.docker.com/engine/security/seccomp/>). The profile looks into the arguments of some more, such as
+/// clone(2)'s, which no filter of a unit does.
+const NOT_BY_DEFAULT: [(&str, &str); 52] = [
+    ("acct", "CAP_SYS_PACCT"),
+    ("add_key", ""),
+    ("bpf", "CAP_BPF"),
+    ("clock_adjtime", "CAP_SYS_TIME"),
+    ("clock_settime", "CAP_SYS_TIME"),
+    ("create_module", "CAP_SYS_MODULE"),
+    ("delete_module", "CAP_SYS_MODULE"),
+    ("fanotify_init", "CAP_SYS_ADMIN"),
+    ("finit_module", "CAP_SYS_MODULE"),
+    ("fsconfig", "CAP_SYS_ADMIN"),
+    ("fsmount", "CAP_SYS_ADMIN"),
+    ("fsopen", "CAP_SYS_ADMIN"),
+    ("fspick", "CAP_SYS_ADMIN"),
+    ("get_kernel_syms", "CAP_SYS_MODULE"),
+    ("get_mempolicy", "CAP_SYS_NICE"),
+    ("init_module", "CAP_SYS_MODULE"),
+    ("ioperm", "CAP_SYS_RAWIO"),
+    ("iopl", "CAP_SYS_RAWIO"),
+    ("kcmp", "CAP_SYS_PTRACE"),
+    ("kexec_file_load", "CAP_SYS_BOOT"),
+    ("kexec_load", "CAP_SYS_BOOT"),
+    ("keyctl", ""),
+    ("lookup_dcookie", "CAP_SYS_ADMIN"),
+    ("mbind", "CAP_SYS_NICE"),
+    ("mount", "CAP_SYS_ADMIN"),
+    ("mount_setattr", "CAP_SYS_ADMIN"),
+    ("move_mount", "CAP_SYS_ADMIN"),
+    ("move_pages", ""),
+    ("nfsservctl", ""),
+    ("open_by_handle_at", "CAP_DAC_READ_SEARCH"),
+    ("open_tree", "CAP_SYS_ADMIN"),
+    ("perf_event_open", "CAP_PERFMON"),
+    ("pivot_root", ""),
+    ("query_module", "CAP_SYS_MODULE"),
+    ("quotactl", "CAP_SYS_ADMIN"),
+    ("quotactl_fd", "CAP_SYS_ADMIN"),
+    ("reboot", "CAP_SYS_BOOT"),
+    ("request_key", ""),
+    ("set_mempolicy", "CAP_SYS_NICE"),
+    ("setdomainname", "CAP_SYS_ADMIN"),
+    ("sethostname", "CAP_SYS_ADMIN"),
+    ("setns", "CAP_SYS_ADMIN"),
+    ("settimeofday", "CAP_SYS_TIME"),
+    ("swapoff", ""),
+    ("swapon", ""),
+    ("sysfs", ""),
+    ("syslog", "CAP_SYSLOG"),
+    ("umount2", "CAP_SYS_ADMIN"),
+    ("unshare", "CAP_SYS_ADMIN"),
+    ("uselib", ""),
+    ("userfaultfd", ""),
+    ("vhangup", "CAP_SYS_TTY_CONFIG"),
+];
+
+fn runtime_default(capabilities: &BTreeSet<String>) -> Syscalls {
+    let kept = NOT_BY_DEFAULT.iter().filter(|(_, unless)| !capabilities.contains(*unless));
+    Syscalls {
+        allowed: false,
+        names: kept.map(|(name, _)| (*name).to_owned()).collect(),
+        refusal: Refusal::Errno("EPERM".to_owned()),
+    }
+}
+
+impl Limits {
+    /// `OOMPolicy=`: an app that has outgrown its own memory ends as a whole, since half of it would be of no use to
+    /// anyone. Whom the kernel kills when the machine's memory runs out is the kernel's choice, and the app's others go
+    /// on.
+    pub(crate) fn oom_policy(&self) -> &'static str {
+        match self.resources.memory_limit_bytes {
+            Some(_) => "kill",
+            None => "continue",
+        }
+    }
+
+    /// The other settings of the app's service.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = Vec::new();
+        let resources = &self.resources;
+        let mut set = |name, value: Option<String>| settings.extend(value.map(|value| (name, value)));
+        set("MemoryMax", resources.memory_limit_bytes.map(|bytes| bytes.to_string()));
+        set("MemoryLow", resources.memory_request_bytes.map(|bytes| bytes.to_string()));
+        set("CPUQuota", resources.cpu_limit_millis.map(percent));
+        set("CPUWeight", resources.cpu_request_millis.map(|millis| cpu_weight(millis).to_string()));
+        set("TasksMax", resources.pids_limit.map(|limit| limit.to_string()));
+        set("OOMScoreAdjust", resources.oom_score_adj.map(|adj| adj.to_string()));
+        for rlimit in &self.rlimits {
+            let value = |limit: Option<u64>| limit.map_or("infinity".to_owned(), |limit| limit.to_string());
+            let value = format!("{}:{}", value(rlimit.soft), value(rlimit.hard));
+            set(directive(rlimit.kind), Some(value));
+        }
+        set("NoNewPrivileges", self.no_new_privileges.then(|| "yes".to_owned()));
+        if let Some(syscalls) = &self.syscalls {
+            let names: Vec<&str> = syscalls.names.iter().map(String::as_str).collect();
+            let tilde = if syscalls.allowed { "" } else { "~" };
+            set("SystemCallFilter", Some(format!("{tilde}{}", names.join(" "))));
+            set(
+                "SystemCallErrorNumber",
+                match &syscalls.refusal {
+                    Refusal::Kill => Some("kill".to_owned()),
+                    // By number: systemd does not know every name.
+                    Refusal::Errno(name) => errno_number(name).map(|number| number.to_string()),
+                },
+            );
+        }
+        settings
+    }
+
+    /// What the agent binds by what is executed in the app.
+    pub(crate) fn guest_rlimits(&self) -> Vec<GuestRlimit> {
+        let told = |rlimit: &Rlimit| GuestRlimit {
+            name: rlimit.kind.name().to_owned(),
+            soft: rlimit.soft,
+            hard: rlimit.hard,
+        };
+        self.rlimits.iter().map(told).collect()
+    }
+
+    /// As [`Self::guest_rlimits`], the system calls.
+    pub(crate) fn guest_syscalls(&self) -> Option<GuestSyscalls> {
+        let syscalls = self.syscalls.as_ref()?;
+        let implied = ALWAYS_ALLOWED.iter().copied().filter(|_| syscalls.allowed);
+        let named = syscalls.names.iter().map(String::as_str);
+        let numbers: BTreeSet<u32> = named.chain(implied).filter_map(syscall_number).collect();
+        Some(GuestSyscalls {
+            allowed: syscalls.allowed,
+            numbers: numbers.into_iter().collect(),
+            errno: match &syscalls.refusal {
+                Refusal::Kill => None,
+                Refusal::Errno(name) => errno_number(name),
+            },
+        })
+    }
+}
+
+/// What systemd adds to every list of allowed system calls (`systemd-analyze syscall-filter @default`, of systemd 252),
+/// without those of other processors, and behind them what the agent's execution of a program takes.
+const ALWAYS_ALLOWED: [&str; 47] = [
+    "arch_prctl",
+    "brk",
+    "clock_getres",
+    "clock_gettime",
+    "clock_nanosleep",
+    "execve",
+    "exit",
+    "exit_group",
+    "futex",
+    "futex_waitv",
+    "get_robust_list",
+    "get_thread_area",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getgroups",
+    "getpgid",
+    "getpgrp",
+    "getpid",
+    "getppid",
+    "getrandom",
+    "getresgid",
+    "getresuid",
+    "getrlimit",
+    "getsid",
+    "gettid",
+    "gettimeofday",
+    "getuid",
+    "membarrier",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "nanosleep",
+    "pause",
+    "prlimit64",
+    "restart_syscall",
+    "rseq",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "set_thread_area",
+    "set_tid_address",
+    "time",
+    "uretprobe",
+    "rt_sigaction",
+    "rt_sigprocmask",
+];
+
+/// Thousandths as systemd takes a quota: at most two decimals.
+fn percent(millis: u32) -> String {
+    match millis % 10 {
+        0 => format!("{}%", millis / 10),
+        tenth => format!("{}.{tenth}%", millis / 10),
+    }
+}
+
+/// A share of the processors as cgroups have it: in proportion, 100 for a CPU.
+fn cpu_weight(millis: u32) -> u32 {
+    (millis / (1000 / DEFAULT_CPU_WEIGHT)).clamp(1, MAX_CPU_WEIGHT)
+}
+
+fn directive(kind: RlimitKind) -> &'static str {
+    match kind {
+        RlimitKind::As => "LimitAS",
+        RlimitKind::Core => "LimitCORE",
+        RlimitKind::Cpu => "LimitCPU",
+        RlimitKind::Data => "LimitDATA",
+        RlimitKind::Fsize => "LimitFSIZE",
+        RlimitKind::Locks => "LimitLOCKS",
+        RlimitKind::Memlock => "LimitMEMLOCK",
+        RlimitKind::Msgqueue => "LimitMSGQUEUE",
+        RlimitKind::Nice => "LimitNICE",
+        RlimitKind::Nofile => "LimitNOFILE",
+        RlimitKind::Nproc => "LimitNPROC",
+        RlimitKind::Rss => "LimitRSS",
+        RlimitKind::Rtprio => "LimitRTPRIO",
+        RlimitKind::Rttime => "LimitRTTIME",
+        RlimitKind::Sigpending => "LimitSIGPENDING",
+        RlimitKind::Stack => "LimitSTACK",
+    }
+}

@@ -1,0 +1,264 @@
+//! Isolators (appc specification, "Isolators"): of an app and of the pod.
+//!
+//! The reader is in the specification's strict mode: an isolator that cannot be honoured is a fault that names it. Beside
+//! those of the specification's text, `os/linux/cpu-shares` and `os/linux/oom-score-adj` are read, which its schema has.
+
+use std::collections::HashSet;
+
+use super::json::{Fields, Node};
+use super::quantity;
+use crate::seccomp::{errno_number, nearest_syscall, syscall_number};
+use crate::words::shown;
+use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
+use crate::{Capabilities, Machine, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
+
+/// Reads an app's `isolators` into `config`.
+pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
+    let mut seen = Seen::default();
+    for node in app.items("isolators") {
+        let Some(isolator) = Isolator::read(&node, &mut seen) else {
+            continue;
+        };
+        let name = isolator.name.as_str();
+        match name {
+            "os/linux/capabilities-retain-set" | "os/linux/capabilities-remove-set" => {
+                let set = isolator.set(read_capability);
+                config.capabilities = Some(match name.ends_with("retain-set") {
+                    true => Capabilities::Retain(set),
+                    false => Capabilities::Remove(set),
+                });
+            }
+            "os/linux/seccomp-retain-set" | "os/linux/seccomp-remove-set" => {
+                config.seccomp = isolator.seccomp(name.ends_with("retain-set"));
+            }
+            "os/linux/no-new-privileges" => {
+                let value = isolator.value.and_then(|value| value.boolean());
+                config.no_new_privileges = value.unwrap_or_default();
+            }
+            "resource/memory" => {
+                let (request, limit) = isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `64Mi`");
+                config.resources.memory_request_bytes = request;
+                config.resources.memory_limit_bytes = limit;
+            }
+            "resource/cpu" => {
+                let (request, limit) = isolator.request_and_limit(quantity::millis, "a number of cores, such as `250m`");
+                config.resources.cpu_request_millis = request;
+                config.resources.cpu_limit_millis = limit;
+            }
+            "os/linux/cpu-shares" => {
+                let shares = isolator.number("a whole number from 2 to 262144", |n| (2..=262_144).contains(&n));
+                let shares = shares.and_then(|shares| u32::try_from(shares).ok());
+                config.resources.cpu_request_millis = shares.map(|shares| (shares * 1000).div_ceil(1024));
+            }
+            "os/linux/oom-score-adj" => {
+                let adj = isolator.number("a whole number from -1000 to 1000", |n| (-1000..=1000).contains(&n));
+                config.resources.oom_score_adj = adj.and_then(|adj| adj.try_into().ok());
+            }
+            "os/unix/sysctl" => node.refuse(
+                "isolator `os/unix/sysctl` of an app is",
+                "put it into the pod's own `isolators`: the kernel is the pod's",
+            ),
+            _ => refuse(&node, name),
+        }
+    }
+}
+
+/// What a pod's `isolators` say.
+#[derive(Default)]
+pub(super) struct PodIsolators {
+    /// What bounds all of the pod's apps is the size of its machine.
+    pub(super) machine: Machine,
+    pub(super) sysctls: Vec<Sysctl>,
+}
+
+/// Reads a pod's `isolators`.
+pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
+    let (mut read, mut seen) = (PodIsolators::default(), Seen::default());
+    for node in pod.items("isolators") {
+        let Some(isolator) = Isolator::read(&node, &mut seen) else {
+            continue;
+        };
+        match isolator.name.as_str() {
+            "resource/memory" => {
+                let amounts = isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `512Mi`");
+                let mib = isolator.of_machine(amounts, |bytes| {
+                    let mib = u32::try_from(bytes.div_ceil(1 << 20)).ok();
+                    mib.filter(|mib| *mib >= MIN_MEMORY_MIB)
+                });
+                read.machine.memory_mib = mib.unwrap_or(read.machine.memory_mib);
+            }
+            "resource/cpu" => {
+                let amounts = isolator.request_and_limit(quantity::millis, "a number of cores, such as `2`");
+                let cpus = isolator.of_machine(amounts, |millis| {
+                    Some(millis.div_ceil(1000)).filter(|cpus| (1..=MAX_CPUS).contains(cpus))
+                });
+                read.machine.cpus = cpus.unwrap_or(read.machine.cpus);
+            }
+            "os/unix/sysctl" => {
+                let texts = isolator.value.and_then(|value| value.texts()).unwrap_or_default();
+                let sysctl = |(name, value)| Sysctl { name, value };
+                read.sysctls = texts.into_iter().map(sysctl).collect();
+            }
+            name => refuse(&node, name),
+        }
+    }
+    read
+}
+
+/// Reports an isolator as one that cannot be honoured.
+fn refuse(node: &Node<'_>, name: &str) {
+    let hint = match name {
+        "resource/network-bandwidth" => "leave it out; traffic is not shaped",
+        "resource/block-bandwidth" | "resource/block-iops" => {
+            "leave it out; volumes are the host's file systems, or in the machine's memory"
+        }
+        "os/linux/selinux-context" => "leave it out; the guest's kernel runs without SELinux",
+        _ => "leave it out; docs/pod-files.md lists the isolators that are honoured",
+    };
+    node.refuse(&format!("isolator `{}` is", shown(name)), hint);
+}
+
+/// The isolators so far: of one kind there is only one.
+#[derive(Default)]
+struct Seen(HashSet<String>);
+
+/// An isolator: its name and its value.
+struct Isolator<'a> {
+    name: String,
+    value: Option<Node<'a>>,
+}
+
+impl<'a> Isolator<'a> {
+    fn read(node: &Node<'a>, seen: &mut Seen) -> Option<Self> {
+        let fields = node.object(&["name", "value"])?;
+        let value = fields.required("value");
+        let (name_node, name) = fields.required_text("name")?;
+        // A retain set and a remove set exclude each other.
+        let kind = name.trim_end_matches("-retain-set").trim_end_matches("-remove-set");
+        if !seen.0.insert(kind.to_owned()) {
+            let expected = match kind {
+                "os/linux/capabilities" => "the only capability isolator of the app",
+                "os/linux/seccomp" => "the only seccomp isolator of the app",
+                _ => "the only isolator of its name",
+            };
+            name_node.reject(&name, expected);
+            return None;
+        }
+        Some(Self { name, value })
+    }
+
+    /// The `set` of the value, of which `read` reads an item.
+    fn set(&self, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+        let fields = self.value.as_ref().and_then(|value| value.object(&["set"]));
+        fields.map(|fields| read_set(&fields, read)).unwrap_or_default()
+    }
+
+    fn seccomp(&self, retain: bool) -> Option<Seccomp> {
+        let fields = self.value.as_ref()?.object(&["set", "errno"])?;
+        let names = read_set(&fields, |node| read_syscall(node, retain));
+        let errno = fields.optional("errno").and_then(|node| {
+            let name = node.string().filter(|name| !name.is_empty())?;
+            if errno_number(&name).is_none() {
+                node.reject(&name, "an error of errno(3), such as `EPERM`");
+            }
+            Some(name)
+        });
+        // A wildcard masks all other names.
+        if names.iter().any(|name| name.starts_with('@')) {
+            return Some(Seccomp::Unconfined);
+        }
+        let refusal = errno.map_or(Refusal::Kill, Refusal::Errno);
+        let filter = SyscallFilter { names, refusal };
+        Some(match retain {
+            true => Seccomp::Retain(filter),
+            false => Seccomp::Remove(filter),
+        })
+    }
+
+    /// `request` and `limit`; a request that is not there is as large as the limit.
+    fn request_and_limit<T: Copy>(
+        &self,
+        read: impl Fn(&str) -> Option<T>,
+        expected: &'static str,
+    ) -> (Option<T>, Option<T>) {
+        let Some(fields) = self.value.as_ref().and_then(|value| value.object(&["request", "limit"])) else {
+            return (None, None);
+        };
+        let amount = |name| {
+            let node = fields.optional(name)?;
+            let text = node.string_or_number()?;
+            let amount = read(&text);
+            if amount.is_none() {
+                node.reject(&text, expected);
+            }
+            amount
+        };
+        let (request, limit) = (amount("request"), amount("limit"));
+        if fields.optional("request").is_none() && fields.optional("limit").is_none() {
+            fields.missing("limit");
+        }
+        (request.or(limit), limit)
+    }
+
+    /// What a machine has by the pod's `request` and `limit`: as much as the limit says, where there is one.
+    fn of_machine<T: Copy>(
+        &self,
+        (request, limit): (Option<T>, Option<T>),
+        size: impl Fn(T) -> Option<u32>,
+    ) -> Option<u32> {
+        let size = size(limit.or(request)?);
+        if let (None, Some(value)) = (size, &self.value) {
+            let expected = "an amount that a machine can have: at least 128 MiB of memory, at most 255 CPUs";
+            value.reject(&self.name, expected);
+        }
+        size
+    }
+
+    fn number(&self, expected: &'static str, valid: impl Fn(i64) -> bool) -> Option<i64> {
+        let node = self.value.as_ref()?;
+        let text = node.number()?;
+        let number = text.parse().ok().filter(|number| valid(*number));
+        if number.is_none() {
+            node.reject(text, expected);
+        }
+        number
+    }
+}
+
+fn read_set(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+    let Some(list) = fields.required("set") else {
+        return Vec::new();
+    };
+    if list.is_empty_list() {
+        list.reject("[]", "a list of at least one name");
+    }
+    list.list().unwrap_or_default().iter().filter_map(read).collect()
+}
+
+fn read_capability(node: &Node<'_>) -> Option<String> {
+    let name = node.string()?;
+    let known = capability::CAPABILITIES.into_iter().find(|known| *known == name);
+    if known.is_none() {
+        node.reject(&name, "a capability of capabilities(7), such as `CAP_NET_ADMIN`");
+    }
+    known.map(str::to_owned)
+}
+
+/// A system call, or the wildcard that the set can have.
+fn read_syscall(node: &Node<'_>, retain: bool) -> Option<String> {
+    let name = node.string()?;
+    let wildcard = if retain { "@appc.io/all" } else { "@appc.io/empty" };
+    if name.starts_with('@') && name != wildcard {
+        let hint = "list the system calls by their names";
+        node.refuse(&format!("the set of system calls `{}` is", shown(&name)), hint);
+        return None;
+    }
+    if name != wildcard && syscall_number(&name).is_none() {
+        node.fault(super::FaultKind::UnknownSyscall {
+            nearest: nearest_syscall(&name),
+            name: shown(name),
+        });
+        return None;
+    }
+    Some(name)
+}

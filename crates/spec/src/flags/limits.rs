@@ -1,0 +1,264 @@
+//! Flags that say what an app may take of the machine and do, in docker's words, and `--sysctl` of the pod.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::scalar::{read_bytes, utf8};
+use super::{FlagFault, InvalidFlag};
+use crate::words::{nearest, shown};
+use crate::{Rlimit, RlimitKind, Seccomp, Sysctl};
+
+/// CPU shares that stand for one CPU (docker's default of a container).
+const SHARES_PER_CPU: u64 = 1024;
+
+fn read<T>(
+    flag: &'static str,
+    text: &OsStr,
+    read: impl FnOnce(&str) -> Result<T, FlagFault>,
+) -> Result<T, InvalidFlag> {
+    utf8(text).and_then(read).map_err(|fault| InvalidFlag::new(flag, text, fault))
+}
+
+fn form(fault: &'static str, hint: &'static str) -> FlagFault {
+    FlagFault::Form {
+        fault,
+        hint: Some(hint),
+    }
+}
+
+/// Reads an app's `--memory` or `--memory-reservation`, a size as docker writes it, into bytes.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is not a size.
+pub fn read_memory_bytes(flag: &'static str, text: &OsStr) -> Result<u64, InvalidFlag> {
+    read(flag, text, |word| {
+        read_bytes(word).ok_or(form(
+            "it is not a size",
+            "write `64m` or `2g`; a fraction is not possible",
+        ))
+    })
+}
+
+/// Reads an app's `--cpus`, a number of CPUs with at most three decimals, into thousandths.
+///
+/// # Errors
+/// [`InvalidFlag`] for anything else.
+pub fn read_cpu_millis(text: &OsStr) -> Result<u32, InvalidFlag> {
+    let millis = |word: &str| {
+        let (whole, fraction) = word.split_once('.').unwrap_or((word, ""));
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) || fraction.len() > 3 {
+            return None;
+        }
+        format!("{whole}{fraction:0<3}").parse().ok()
+    };
+    read("--cpus", text, |word| {
+        millis(word).ok_or(form(
+            "it is not a number of CPUs",
+            "write `0.5` or `2`; three decimals are the most",
+        ))
+    })
+}
+
+/// Reads `--cpu-shares`, a weight of which 1024 stand for one CPU, into thousandths of a CPU.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number from 2 to 262144 (docker's bounds).
+pub fn read_cpu_shares(text: &OsStr) -> Result<u32, InvalidFlag> {
+    read("--cpu-shares", text, |word| {
+        let shares = word.parse::<u64>().ok().filter(|shares| (2..=262_144).contains(shares));
+        let millis = shares.map(|shares| (shares * 1000).div_ceil(SHARES_PER_CPU));
+        millis
+            .and_then(|millis| u32::try_from(millis).ok())
+            .ok_or(form("it is not a whole number from 2 to 262144", "1024 stand for one CPU"))
+    })
+}
+
+/// Reads `--pids-limit`; as with docker, 0 and -1 are no limit.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number.
+pub fn read_pids_limit(text: &OsStr) -> Result<Option<u64>, InvalidFlag> {
+    read("--pids-limit", text, |word| match word {
+        "0" | "-1" => Ok(None),
+        word => match word.parse() {
+            Ok(limit) => Ok(Some(limit)),
+            Err(_) => Err(form("it is not a whole number", "`-1` is no limit")),
+        },
+    })
+}
+
+/// Reads `--oom-score-adj`.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number from -1000 to 1000.
+pub fn read_oom_score_adj(text: &OsStr) -> Result<i16, InvalidFlag> {
+    read("--oom-score-adj", text, |word| {
+        let adj = word.parse().ok().filter(|adj| (-1000..=1000).contains(adj));
+        adj.ok_or(FlagFault::form("it is not a whole number from -1000 to 1000"))
+    })
+}
+
+/// Reads `--ulimit NAME=SOFT[:HARD]`; as with docker, one number is both, and -1 is no limit.
+///
+/// # Errors
+/// [`InvalidFlag`] for a limit that setrlimit(2) does not know, and for what is no number.
+pub fn read_ulimit(text: &OsStr) -> Result<Rlimit, InvalidFlag> {
+    read("--ulimit", text, |word| {
+        let (name, limits) = word
+            .split_once('=')
+            .ok_or(form("it has no `=`", "write `nofile=1024` or `nofile=1024:4096`"))?;
+        let kind = RlimitKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let kind = kind.ok_or_else(|| FlagFault::Unknown {
+            what: "limit",
+            name: shown(name),
+            hint: match nearest(name, RlimitKind::ALL.map(RlimitKind::name)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", RlimitKind::ALL.map(RlimitKind::name).join(", ")),
+            },
+        })?;
+        let number = |text: &str| match text {
+            "-1" | "unlimited" => Ok(None),
+            text => match text.parse() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(form("a limit is not a whole number", "`-1` is no limit")),
+            },
+        };
+        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+        let (soft, hard) = (number(soft)?, number(hard)?);
+        if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
+            return Err(FlagFault::form("the soft limit is above the hard one"));
+        }
+        Ok(Rlimit { kind, soft, hard })
+    })
+}
+
+/// What a `--security-opt` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecurityOption {
+    /// `no-new-privileges[=BOOL]`.
+    NoNewPrivileges(bool),
+    /// `seccomp=unconfined`, `seccomp=builtin`, `seccomp=FILE`.
+    Seccomp(Seccomp),
+}
+
+/// Reads `--security-opt`: docker's options, as far as they mean something in a machine of the pod's own.
+///
+/// # Errors
+/// [`InvalidFlag`] for others.
+pub fn read_security_opt(text: &OsStr) -> Result<SecurityOption, InvalidFlag> {
+    read("--security-opt", text, |word| {
+        let (name, value) = match word.split_once(['=', ':']) {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        match (name, value) {
+            ("no-new-privileges", None | Some("true")) => Ok(SecurityOption::NoNewPrivileges(true)),
+            ("no-new-privileges", Some("false")) => Ok(SecurityOption::NoNewPrivileges(false)),
+            ("seccomp", Some("unconfined")) => Ok(SecurityOption::Seccomp(Seccomp::Unconfined)),
+            ("seccomp", Some("builtin")) => Ok(SecurityOption::Seccomp(Seccomp::RuntimeDefault)),
+            ("seccomp", Some(file)) if !file.is_empty() => {
+                Ok(SecurityOption::Seccomp(Seccomp::Profile(PathBuf::from(file))))
+            }
+            ("apparmor" | "label" | "systempaths" | "writable-cgroups" | "credentialspec", _) => {
+                Err(FlagFault::Unsupported {
+                    what: name.to_owned(),
+                    hint: "the pod's machine is what confines it; leave the option out",
+                })
+            }
+            _ => Err(form(
+                "there is no such option",
+                "write `no-new-privileges`, `seccomp=unconfined`, `seccomp=builtin` or `seccomp=FILE`",
+            )),
+        }
+    })
+}
+
+/// Reads `--sysctl NAME=VALUE`.
+///
+/// # Errors
+/// [`InvalidFlag`] where it has no name or no value.
+pub fn read_sysctl(text: &OsStr) -> Result<Sysctl, InvalidFlag> {
+    read("--sysctl", text, |word| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok(Sysctl {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }),
+        _ => Err(form("it is not a name and a value", "write `net.core.somaxconn=1024`")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(text: &str) -> &OsStr {
+        OsStr::new(text)
+    }
+
+    #[test]
+    fn cpus_are_read_to_thousandths() {
+        for (text, millis) in [("2", 2000), ("0.5", 500), (".25", 250), ("1.125", 1125), ("0", 0), ("3.", 3000)] {
+            assert_eq!(read_cpu_millis(os(text)).unwrap(), millis, "{text}");
+        }
+        for bad in ["", ".", "-1", "+1", "1.0001", "1,5", "a", "99999999"] {
+            assert!(read_cpu_millis(os(bad)).is_err(), "{bad}");
+        }
+        for (text, millis) in [("2", 2), ("1024", 1000), ("512", 500), ("262144", 256_000)] {
+            assert_eq!(read_cpu_shares(os(text)).unwrap(), millis, "{text}");
+        }
+        assert!(["1", "262145", "", "x"].iter().all(|bad| read_cpu_shares(os(bad)).is_err()));
+    }
+
+    #[test]
+    fn ulimits_are_dockers() {
+        let limit = |kind, soft, hard| Rlimit { kind, soft, hard };
+        for (text, expected) in [
+            ("nofile=10:20", limit(RlimitKind::Nofile, Some(10), Some(20))),
+            ("core=0", limit(RlimitKind::Core, Some(0), Some(0))),
+            ("memlock=-1:-1", limit(RlimitKind::Memlock, None, None)),
+            ("stack=1:unlimited", limit(RlimitKind::Stack, Some(1), None)),
+        ] {
+            assert_eq!(read_ulimit(os(text)).unwrap(), expected, "{text}");
+        }
+        for (bad, message) in [
+            ("nofile", "it has no `=`"),
+            ("nofiles=1", "unknown limit `nofiles`"),
+            ("nofile=a", "a limit is not a whole number"),
+            ("nofile=2:1", "the soft limit is above the hard one"),
+            ("nofile=-1:1", "the soft limit is above the hard one"),
+        ] {
+            assert_eq!(read_ulimit(os(bad)).unwrap_err().fault.to_string(), message);
+        }
+        assert_eq!(read_ulimit(os("nofiles=1")).unwrap_err().hint().unwrap(), "did you mean `nofile`?");
+    }
+
+    #[test]
+    fn security_options_are_dockers() {
+        let profile = Seccomp::Profile("/a/b.json".into());
+        for (text, expected) in [
+            ("no-new-privileges", SecurityOption::NoNewPrivileges(true)),
+            ("no-new-privileges:true", SecurityOption::NoNewPrivileges(true)),
+            ("no-new-privileges=false", SecurityOption::NoNewPrivileges(false)),
+            ("seccomp=unconfined", SecurityOption::Seccomp(Seccomp::Unconfined)),
+            ("seccomp=builtin", SecurityOption::Seccomp(Seccomp::RuntimeDefault)),
+            ("seccomp=/a/b.json", SecurityOption::Seccomp(profile)),
+        ] {
+            assert_eq!(read_security_opt(os(text)).unwrap(), expected, "{text}");
+        }
+        for bad in ["apparmor=unconfined", "label=disable", "seccomp=", "seccomp", "x"] {
+            assert!(read_security_opt(os(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_others_are_numbers() {
+        assert_eq!(read_pids_limit(os("-1")).unwrap(), None);
+        assert_eq!(read_pids_limit(os("7")).unwrap(), Some(7));
+        assert_eq!(read_oom_score_adj(os("-1000")).unwrap(), -1000);
+        assert!(read_oom_score_adj(os("1001")).is_err() && read_pids_limit(os("-2")).is_err());
+        assert_eq!(read_memory_bytes("--memory", os("64m")).unwrap(), 64 << 20);
+        assert_eq!(read_sysctl(os("a.b=1=2")).unwrap().value, "1=2");
+        assert!(["a.b", "=1", "a.b="].iter().all(|bad| read_sysctl(os(bad)).is_err()));
+    }
+}

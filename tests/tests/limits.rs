@@ -1,0 +1,88 @@
+//! What apps may take of their machine, and what they may do, in a machine.
+
+use isopod_tests::Bench;
+
+/// The cgroup's own files, as the guest's root sees them through an app's `/sys`.
+const CGROUP: &str = "cd /sys/fs/cgroup/system.slice/$AC_APP_NAME.service && cat memory.max memory.low cpu.max cpu.weight pids.max";
+
+#[test]
+fn limits_hold_for_one_app_and_end_it_alone() {
+    let bench = Bench::new();
+    let pod = bench.pod().flags(["--log-level", "info", "--sysctl", "kernel.pid_max=31337"]);
+    let out = pod
+        .app(&bench.busybox())
+        .with(["--name", "hungry", "--memory", "24m"])
+        .sh("echo begun; exec tail /dev/zero")
+        .app(&bench.busybox())
+        .with(["--name", "bounded", "--memory", "64m", "--memory-reservation", "32m"])
+        .with(["--cpus", "0.5", "--cpu-shares", "256", "--pids-limit", "9", "--oom-score-adj", "77"])
+        .with(["--ulimit", "nofile=50:60", "--group-add", "audio", "--group-add", "7"])
+        .sh(&format!(
+            "{CGROUP}; ulimit -Sn; ulimit -Hn; id -G; cat /proc/self/oom_score_adj; cat /proc/sys/kernel/pid_max; \
+             cat ../memory.low; sleep 3; echo alive"
+        ))
+        .app(&bench.busybox())
+        .with(["--name", "plain"])
+        .sh(&format!("{CGROUP} | tr '\\n' ' ' >&2"))
+        .run();
+    assert!(out.text().contains("begun\n"), "{}", out.text());
+    assert!(out.stderr.contains("max 0 max 100000 100 "), "{}", out.stderr);
+    let said: Vec<&str> = out.text().lines().filter(|line| *line != "begun").collect();
+    assert_eq!(
+        said,
+        [
+            "67108864", "33554432", "50000 100000", "25", "9", "50", "60", "0 7 29", "77", "31337", "33554432",
+            "alive"
+        ],
+        "{}",
+        out.stderr
+    );
+    let told = "app `hungry` needed more memory than it may have";
+    assert!(out.stderr.contains(told), "{}", out.stderr);
+    assert_eq!(out.status, 128 + 9, "{}", out.stderr);
+}
+
+#[test]
+fn privileges_and_system_calls_are_kept_from_apps() {
+    let bench = Bench::new();
+    let profile = bench.dir().join("profile.json");
+    let rules = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+    std::fs::write(&profile, rules).unwrap();
+    let pod = bench.pod().flags(["--log-level", "info"]);
+    let out = pod
+        .app(&bench.busybox())
+        .with(["--name", "nnp", "--security-opt", "no-new-privileges"])
+        .sh("grep NoNewPrivs /proc/self/status | sed 's/^/nnp /'")
+        .app(&bench.busybox())
+        .with(["--name", "errno", "--security-opt", "seccomp=profile.json"])
+        .sh("mkdir /tmp/x 2>&1 | sed 's/^/errno /'; touch /tmp/y && echo errno touched")
+        .app(&bench.busybox())
+        .with(["--name", "default", "--security-opt", "seccomp=builtin", "--cap-add", "SYS_ADMIN"])
+        .sh("mount -t tmpfs x /tmp && echo default mounted; date -s 2020-01-01 2>&1 >/dev/null | sed 's/^/default /'")
+        .run();
+    let mut said: Vec<&str> = out.text().lines().collect();
+    said.sort_unstable();
+    assert_eq!(
+        said,
+        [
+            "default date: can't set date: Operation not permitted",
+            "default mounted",
+            "errno mkdir: can't create directory '/tmp/x': No space left on device",
+            "errno touched",
+            "nnp NoNewPrivs:\t1",
+        ],
+        "{}",
+        out.stderr
+    );
+}
+
+#[test]
+fn a_parameter_that_the_kernel_does_not_have_keeps_the_apps_from_starting() {
+    let bench = Bench::new();
+    let pod = bench.pod().flags(["--sysctl", "kernel.nonsense=1"]);
+    let out = pod.app(&bench.busybox()).sh("echo ran").run();
+    assert_eq!((out.status, out.text()), (125, ""), "{}", out.stderr);
+    let told = "cannot set the kernel's parameter `kernel.nonsense` to `1`: No such file or directory";
+    assert!(out.stderr.contains(told), "{}", out.stderr);
+}
