@@ -8,7 +8,9 @@ const CGROUP: &str = "cd /sys/fs/cgroup/system.slice/$AC_APP_NAME.service && cat
 #[test]
 fn limits_hold_for_one_app_and_end_it_alone() {
     let bench = Bench::new();
-    let pod = bench.pod().flags(["--log-level", "info", "--sysctl", "kernel.pid_max=31337"]);
+    let pod = bench
+        .pod()
+        .flags(["--log-level", "info", "--sysctl", "kernel.pid_max=31337"]);
     let out = pod
         .app(&bench.busybox())
         .with(["--name", "hungry", "--memory", "24m"])
@@ -31,7 +33,17 @@ fn limits_hold_for_one_app_and_end_it_alone() {
     assert_eq!(
         said,
         [
-            "67108864", "33554432", "50000 100000", "25", "9", "50", "60", "0 7 29", "77", "31337", "33554432",
+            "67108864",
+            "33554432",
+            "50000 100000",
+            "25",
+            "9",
+            "50",
+            "60",
+            "0 7 29",
+            "77",
+            "31337",
+            "33554432",
             "alive"
         ],
         "{}",

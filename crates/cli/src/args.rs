@@ -27,7 +27,9 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
-use isopod_spec::{Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy, ShareTransport};
+use isopod_spec::{
+    Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy, ShareTransport,
+};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

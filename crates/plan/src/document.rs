@@ -512,7 +512,10 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
         VolumeKind::Empty(empty) => empty_volume(name.clone(), empty),
         VolumeKind::Files(_) => given_volume(name.clone(), VolumeType::Files),
         VolumeKind::Image(_) => Volume {
-            image: plan.volume_images.get(&volume.name).map(|&image| plan.images[image].id.clone()),
+            image: plan
+                .volume_images
+                .get(&volume.name)
+                .map(|&image| plan.images[image].id.clone()),
             ..given_volume(name.clone(), VolumeType::Image)
         },
     };

@@ -145,7 +145,11 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
 fn shortened(setting: &str) -> String {
     const WORDS: usize = 4;
     match setting.match_indices(' ').nth(WORDS - 1) {
-        Some((end, _)) => format!("{} and {} more", &setting[..end], setting[end..].matches(' ').count()),
+        Some((end, _)) => format!(
+            "{} and {} more",
+            &setting[..end],
+            setting[end..].matches(' ').count()
+        ),
         None => setting.to_owned(),
     }
 }

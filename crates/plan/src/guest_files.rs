@@ -30,7 +30,9 @@ pub(crate) fn guest_tree(
     let mut tree = GuestTree::default();
     let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
     units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
-    let kept = apps.iter().filter_map(|app| app.process.limits.resources.memory_request_bytes);
+    let kept = apps
+        .iter()
+        .filter_map(|app| app.process.limits.resources.memory_request_bytes);
     if let Some(memory_low) = kept.reduce(u64::saturating_add) {
         units::write_slice(&mut tree, memory_low);
     }

@@ -89,7 +89,10 @@ pub(crate) fn limits(
         Ok(syscalls) if faults.is_empty() => Ok(Limits {
             resources,
             rlimits,
-            no_new_privileges: app.overrides.no_new_privileges.unwrap_or(config.no_new_privileges),
+            no_new_privileges: app
+                .overrides
+                .no_new_privileges
+                .unwrap_or(config.no_new_privileges),
             syscalls,
         }),
         Ok(_) => Err(faults),
@@ -106,7 +109,9 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
     if let Some(limit) = resources.memory_limit_bytes {
         if limit < MIN_MEMORY_BYTES {
             let what = of_app("limit of memory", limit);
-            faults.push(format!("{what} is too small: 6 MiB are the least that a program starts with"));
+            faults.push(format!(
+                "{what} is too small: 6 MiB are the least that a program starts with"
+            ));
         } else if let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit) {
             let what = of_app("reservation of memory", request);
             faults.push(format!("{what} is more than its limit, {limit}"));
@@ -117,15 +122,23 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
             faults.push(format!(
                 "its limit of {limit} thousandths of a CPU is too small: {MIN_CPU_MILLIS} are the least"
             ));
-        } else if resources.cpu_request_millis.is_some_and(|request| request > limit) {
+        } else if resources
+            .cpu_request_millis
+            .is_some_and(|request| request > limit)
+        {
             faults.push("it asks for more processor time than it may have".to_owned());
         }
     }
     if resources.pids_limit == Some(0) {
         faults.push("its limit of processes is 0; one is the least".to_owned());
     }
-    if let Some(adj) = resources.oom_score_adj.filter(|adj| !(-1000..=1000).contains(adj)) {
-        faults.push(format!("its OOM score adjustment {adj} is not between -1000 and 1000"));
+    if let Some(adj) = resources
+        .oom_score_adj
+        .filter(|adj| !(-1000..=1000).contains(adj))
+    {
+        faults.push(format!(
+            "its OOM score adjustment {adj} is not between -1000 and 1000"
+        ));
     }
     faults
 }
@@ -138,7 +151,10 @@ fn rlimit_fault(rlimit: &Rlimit) -> Option<String> {
 
 /// What stands against an app's limits in the machine that `spec` asks for.
 pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Option<Fault> {
-    let nofile = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nofile)?;
+    let nofile = limits
+        .rlimits
+        .iter()
+        .find(|limit| limit.kind == RlimitKind::Nofile)?;
     let raised = spec.sysctls.iter().any(|sysctl| sysctl.name == "fs.nr_open");
     let above = nofile.hard.is_none_or(|hard| hard > MAX_OPEN_FILES) && !raised;
     above.then(|| Fault::App {
@@ -159,10 +175,18 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
             app.name
         )
     };
-    if limits.resources.memory_limit_bytes.is_some_and(|limit| limit > memory) {
+    if limits
+        .resources
+        .memory_limit_bytes
+        .is_some_and(|limit| limit > memory)
+    {
         notices.push(more("memory", "--memory"));
     }
-    if limits.resources.cpu_limit_millis.is_some_and(|limit| limit > machine.cpus * 1000) {
+    if limits
+        .resources
+        .cpu_limit_millis
+        .is_some_and(|limit| limit > machine.cpus * 1000)
+    {
         notices.push(more("processor time", "--cpus"));
     }
     notices
@@ -256,7 +280,9 @@ const NOT_BY_DEFAULT: [(&str, &str); 52] = [
 ];
 
 fn runtime_default(capabilities: &BTreeSet<String>) -> Syscalls {
-    let kept = NOT_BY_DEFAULT.iter().filter(|(_, unless)| !capabilities.contains(*unless));
+    let kept = NOT_BY_DEFAULT
+        .iter()
+        .filter(|(_, unless)| !capabilities.contains(*unless));
     Syscalls {
         allowed: false,
         names: kept.map(|(name, _)| (*name).to_owned()).collect(),
@@ -280,18 +306,35 @@ impl Limits {
         let mut settings = Vec::new();
         let resources = &self.resources;
         let mut set = |name, value: Option<String>| settings.extend(value.map(|value| (name, value)));
-        set("MemoryMax", resources.memory_limit_bytes.map(|bytes| bytes.to_string()));
-        set("MemoryLow", resources.memory_request_bytes.map(|bytes| bytes.to_string()));
+        set(
+            "MemoryMax",
+            resources.memory_limit_bytes.map(|bytes| bytes.to_string()),
+        );
+        set(
+            "MemoryLow",
+            resources.memory_request_bytes.map(|bytes| bytes.to_string()),
+        );
         set("CPUQuota", resources.cpu_limit_millis.map(percent));
-        set("CPUWeight", resources.cpu_request_millis.map(|millis| cpu_weight(millis).to_string()));
+        set(
+            "CPUWeight",
+            resources
+                .cpu_request_millis
+                .map(|millis| cpu_weight(millis).to_string()),
+        );
         set("TasksMax", resources.pids_limit.map(|limit| limit.to_string()));
-        set("OOMScoreAdjust", resources.oom_score_adj.map(|adj| adj.to_string()));
+        set(
+            "OOMScoreAdjust",
+            resources.oom_score_adj.map(|adj| adj.to_string()),
+        );
         for rlimit in &self.rlimits {
             let value = |limit: Option<u64>| limit.map_or("infinity".to_owned(), |limit| limit.to_string());
             let value = format!("{}:{}", value(rlimit.soft), value(rlimit.hard));
             set(directive(rlimit.kind), Some(value));
         }
-        set("NoNewPrivileges", self.no_new_privileges.then(|| "yes".to_owned()));
+        set(
+            "NoNewPrivileges",
+            self.no_new_privileges.then(|| "yes".to_owned()),
+        );
         if let Some(syscalls) = &self.syscalls {
             let names: Vec<&str> = syscalls.names.iter().map(String::as_str).collect();
             let tilde = if syscalls.allowed { "" } else { "~" };

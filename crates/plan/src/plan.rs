@@ -166,7 +166,9 @@ impl Planner<'_> {
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         faults.extend(self.notify_faults());
-        let sysctls = sysctl::sysctls(self.spec).map_err(|found| faults.extend(found)).unwrap_or_default();
+        let sysctls = sysctl::sysctls(self.spec)
+            .map_err(|found| faults.extend(found))
+            .unwrap_or_default();
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
             let limits = &decided.process.limits;
             faults.extend(limits::machine_fault(self.spec, app, limits));
@@ -386,7 +388,11 @@ impl Planner<'_> {
         used: &HashSet<&VolumeName>,
         images: &mut Vec<ImagePlan>,
     ) -> BTreeMap<VolumeName, usize> {
-        let mounted = self.facts.volume_images.iter().filter(|(name, _)| used.contains(name));
+        let mounted = self
+            .facts
+            .volume_images
+            .iter()
+            .filter(|(name, _)| used.contains(name));
         mounted
             .map(|(name, facts)| (name.clone(), image_number(images, &facts.id, &facts.rootfs)))
             .collect()

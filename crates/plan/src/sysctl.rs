@@ -36,13 +36,20 @@ pub(crate) fn sysctls(spec: &PodSpec) -> Result<Vec<Sysctl>, Vec<Fault>> {
             hint: "`sysctl -a` lists them; names have dots between their parts".to_owned(),
         });
     }
-    if faults.is_empty() { Ok(sysctls) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(sysctls)
+    } else {
+        Err(faults)
+    }
 }
 
 /// Names become paths below `/proc/sys`: parts of letters, digits, `_` and `-`.
 fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    name.contains('.') && name.split('.').all(|part| !part.is_empty() && part.chars().all(known))
+    name.contains('.')
+        && name
+            .split('.')
+            .all(|part| !part.is_empty() && part.chars().all(known))
 }
 
 #[cfg(test)]
@@ -62,7 +69,10 @@ mod tests {
         spec.sysctls = vec![ask(&ours[0].name, "7"), ask("kernel.shm_rmid_forced", "1")];
         let set = sysctls(&spec).unwrap();
         assert_eq!(set.len(), ours.len() + 1);
-        assert!(set.iter().any(|s| s.name == ours[0].name && s.value == "7" && s.required));
+        assert!(
+            set.iter()
+                .any(|s| s.name == ours[0].name && s.value == "7" && s.required)
+        );
         spec.sysctls = vec![
             ask("../../etc/x", "1"),
             ask("kernel..x", "1"),

@@ -76,7 +76,9 @@ impl AppUnit {
         let limit =
             (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
         // What the pod sets of the kernel's parameters is as much asked for as its volumes are.
-        let sysctls = self.sysctls.then(|| ("AssertPathExists", format!("!{}", layout::SYSCTL_ERRORS)));
+        let sysctls = self
+            .sysctls
+            .then(|| ("AssertPathExists", format!("!{}", layout::SYSCTL_ERRORS)));
         let unit = unit
             .into_iter()
             .chain(others)

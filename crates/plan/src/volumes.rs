@@ -12,8 +12,8 @@ use std::sync::Arc;
 use isopod_protocol::MAX_APPS;
 use isopod_spec::name::MAX_VOLUME_NAME_BYTES;
 use isopod_spec::{
-    App, AppName, EmptyVolume, FilesVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume, VolumeKind,
-    VolumeName,
+    App, AppName, EmptyVolume, FilesVolume, ImplicitVolumes, Medium, MountFlags, MountPoint, PodSpec, Volume,
+    VolumeKind, VolumeName,
 };
 
 use crate::facts::SourceKind;
@@ -231,7 +231,9 @@ fn tree_of(files: &FilesVolume) -> Tree {
     for file in &files.files {
         let path = Path::new("/").join(&file.path);
         for above in path.ancestors().skip(1) {
-            tree.0.entry(above.to_owned()).or_insert_with(|| directory.clone());
+            tree.0
+                .entry(above.to_owned())
+                .or_insert_with(|| directory.clone());
         }
         let node = Node {
             kind: NodeKind::File,

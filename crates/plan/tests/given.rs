@@ -14,7 +14,9 @@ fn planned(pod: &PodSpec) -> PodPlan {
 }
 
 fn refused(pod: &PodSpec) -> String {
-    plan(pod, &facts(pod, &[])).expect_err("it was planned").to_string()
+    plan(pod, &facts(pod, &[]))
+        .expect_err("it was planned")
+        .to_string()
 }
 
 fn sub_path(volume: &str, target: &str, path: &str) -> Mount {
@@ -64,10 +66,17 @@ fn one_file_of_a_volume_is_mounted_as_a_file() {
     let volume = || files("conf", &[("a.conf", 0o644), ("sub/b", 0o644)]);
     let pod = with(
         volume(),
-        vec![sub_path("conf", "/etc/a.conf", "a.conf"), sub_path("conf", "/etc/sub", "sub")],
+        vec![
+            sub_path("conf", "/etc/a.conf", "a.conf"),
+            sub_path("conf", "/etc/sub", "sub"),
+        ],
     );
     let plan = planned(&pod);
-    let whats: Vec<&str> = plan.mounts.iter().filter_map(|mount| mount.what.to_str()).collect();
+    let whats: Vec<&str> = plan
+        .mounts
+        .iter()
+        .filter_map(|mount| mount.what.to_str())
+        .collect();
     assert_eq!(whats, ["/isopod/volumes/conf/a.conf", "/isopod/volumes/conf/sub"]);
     let point = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/a.conf")];
     assert!(matches!(point.kind, EntryKind::File(_)), "{point:?}");
@@ -80,8 +89,14 @@ fn one_file_of_a_volume_is_mounted_as_a_file() {
 #[test]
 fn a_file_that_leads_out_is_refused() {
     let mut pod = with(files("conf", &[("a/../../b", 0o644)]), vec![mount("conf", "/c")]);
-    assert!(refused(&pod).contains("volume `conf`: `a/../../b` is no path within it"), "{}", refused(&pod));
-    let VolumeKind::Files(volume) = &mut pod.volumes[0].kind else { panic!() };
+    assert!(
+        refused(&pod).contains("volume `conf`: `a/../../b` is no path within it"),
+        "{}",
+        refused(&pod)
+    );
+    let VolumeKind::Files(volume) = &mut pod.volumes[0].kind else {
+        panic!()
+    };
     volume.files[0].path = "b".into();
     planned(&pod);
 }
@@ -101,7 +116,11 @@ fn an_image_is_one_disk_more_however_often_it_is_mounted() {
     let plan = planned(&pod);
     assert_eq!(plan.images.len(), 2);
     assert_eq!(plan.qemu.blockdevs.len(), 2);
-    let early: Vec<&str> = plan.early_mounts.iter().map(|mount| mount.mount_point.as_str()).collect();
+    let early: Vec<&str> = plan
+        .early_mounts
+        .iter()
+        .map(|mount| mount.mount_point.as_str())
+        .collect();
     assert_eq!(
         early,
         [
@@ -134,7 +153,11 @@ fn an_image_that_no_app_mounts_is_no_disk() {
     pod.volumes = vec![image("model")];
     let plan = planned(&pod);
     assert_eq!(plan.images.len(), 1);
-    assert!(plan.notices.iter().any(|notice| notice.contains("mounted by no app")));
+    assert!(
+        plan.notices
+            .iter()
+            .any(|notice| notice.contains("mounted by no app"))
+    );
 }
 
 #[test]
@@ -145,5 +168,8 @@ fn an_app_and_a_volume_of_one_image_share_its_disk() {
     known.volume_images.values_mut().next().unwrap().rootfs = rootfs;
     let plan = plan(&pod, &known).unwrap();
     assert_eq!(plan.images.len(), 1);
-    assert_eq!(plan.mounts.iter().next().unwrap().what.to_str(), Some("/isopod/images/0"));
+    assert_eq!(
+        plan.mounts.iter().next().unwrap().what.to_str(),
+        Some("/isopod/images/0")
+    );
 }

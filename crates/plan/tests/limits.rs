@@ -86,7 +86,10 @@ fn resources_are_settings_of_the_service() {
     assert_eq!(plan.notices.len(), 1, "{:?}", plan.notices);
     assert!(plan.notices[0].contains("more processor time than its machine has"));
     let shown = explain(&Document::from(&plan));
-    assert!(shown.contains("\n  within MemoryMax=67108864, MemoryLow="), "{shown}");
+    assert!(
+        shown.contains("\n  within MemoryMax=67108864, MemoryLow="),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -137,19 +140,33 @@ fn filters_are_the_units_and_the_agents() {
     );
     // What systemd allows anyway: the agent must too.
     let told = config(&pod);
-    let numbers: Vec<u64> = told["numbers"].as_array().unwrap().iter().filter_map(|n| n.as_u64()).collect();
-    assert!([83, 1, 59, 231].iter().all(|number| numbers.contains(number)), "{told}");
+    let numbers: Vec<u64> = told["numbers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|n| n.as_u64())
+        .collect();
+    assert!(
+        [83, 1, 59, 231].iter().all(|number| numbers.contains(number)),
+        "{told}"
+    );
     assert!(!numbers.contains(&165) && told["allowed"] == true);
 
     pod.apps[0].overrides.seccomp = Some(Seccomp::RuntimeDefault);
     pod.apps[0].overrides.cap_add = vec!["SYS_TIME".into()];
     let settings = own_settings(&pod);
-    let list = settings.iter().find(|line| line.starts_with("SystemCallFilter=~")).unwrap();
+    let list = settings
+        .iter()
+        .find(|line| line.starts_with("SystemCallFilter=~"))
+        .unwrap();
     let has = |name: &str| list.split(['~', ' ']).any(|word| word == name);
     assert!(has("mount") && has("keyctl") && !has("clock_settime"), "{list}");
     assert!(settings.contains(&"SystemCallErrorNumber=1".to_owned()));
     let shown = explain(&Document::from(&planned(&pod)));
-    assert!(shown.contains("SystemCallFilter=~acct add_key bpf clock_adjtime") || shown.contains(" more,"), "{shown}");
+    assert!(
+        shown.contains("SystemCallFilter=~acct add_key bpf clock_adjtime") || shown.contains(" more,"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -24,7 +24,13 @@ fn everything() -> PodSpec {
     let mut pod = pod();
     pod.apps.push(app("other"));
     let hostile = std::ffi::OsString::from_vec(b"/srv/\xff".to_vec());
-    pod.volumes = vec![host("data", hostile), empty("box"), empty("sized"), image("model"), files("config", &[])];
+    pod.volumes = vec![
+        host("data", hostile),
+        empty("box"),
+        empty("sized"),
+        image("model"),
+        files("config", &[]),
+    ];
     let sized = EmptyVolume {
         size_bytes: Some(u64::from(u32::MAX) + 1),
         ..EmptyVolume::default()

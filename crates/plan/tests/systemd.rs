@@ -240,7 +240,10 @@ fn limits_are_read_as_they_were_meant() {
         std::fs::write(units.join(name), text).unwrap();
     }
     let said = String::from_utf8(systemd_says(&units, &["web.service".into()])).unwrap();
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("ignoring") && line.contains("units/")).collect();
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("ignoring") && line.contains("units/"))
+        .collect();
     assert!(ours.is_empty(), "{ours:#?}");
     let of = |unit: &str| {
         let start = said.find(&format!("\t-> Unit {unit}:")).unwrap();
@@ -265,7 +268,10 @@ fn limits_are_read_as_they_were_meant() {
         let (soft, hard) = (format!("Limit{name}Soft: 20\n"), format!("Limit{name}: 30\n"));
         assert!(web.contains(&soft) && web.contains(&hard), "{name}: {web}");
     }
-    let filter = web.lines().find(|line| line.contains("SystemCallFilter: ~")).unwrap();
+    let filter = web
+        .lines()
+        .find(|line| line.contains("SystemCallFilter: ~"))
+        .unwrap();
     assert_eq!(filter.matches(' ').count(), 52, "{filter}");
     assert!(of("system.slice").contains("\tMemoryLow: 33554432\n"));
 }

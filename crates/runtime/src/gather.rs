@@ -26,8 +26,8 @@ use isopod_spec::appc::Part;
 use isopod_spec::seccomp::{InvalidProfile, read_profile};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp, ShareTransport,
-    VolumeKind, VolumeName,
+    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp,
+    ShareTransport, VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
 use isopod_vm::stage::root::Root;
@@ -143,7 +143,9 @@ impl GatherFault {
     #[must_use]
     pub fn part(&self) -> Option<Part> {
         match self {
-            Self::Import { part, .. } | Self::Find { part, .. } | Self::Rootfs { part, .. } => Some(part.clone()),
+            Self::Import { part, .. } | Self::Find { part, .. } | Self::Rootfs { part, .. } => {
+                Some(part.clone())
+            }
             Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
             Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
@@ -514,12 +516,7 @@ fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
 }
 
 /// Lets the planner look into images and sources, and puts what it saw into the facts.
-fn survey(
-    spec: &PodSpec,
-    facts: &mut Facts,
-    images: Images,
-    sources: Vec<FoundSource>,
-) {
+fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundSource>) {
     let mut recorded = Vec::new();
     for ((image, reader), facts) in images.apps.into_iter().flatten().zip(&mut facts.apps) {
         let recorder = Recorder::new(ImageRoot(reader));

@@ -43,7 +43,9 @@ impl FilesVolume {
     pub fn fault(&self) -> Option<String> {
         let bytes: usize = self.files.iter().map(|file| file.content.0.len()).sum();
         if bytes > MAX_FILES_BYTES {
-            return Some(format!("its files hold {bytes} bytes, and {MAX_FILES_BYTES} are the most"));
+            return Some(format!(
+                "its files hold {bytes} bytes, and {MAX_FILES_BYTES} are the most"
+            ));
         }
         let mut paths = BTreeSet::new();
         for VolumeFile { path, mode, .. } in &self.files {
@@ -51,16 +53,26 @@ impl FilesVolume {
             let names = path.as_os_str().as_encoded_bytes().split(|b| *b == b'/').count();
             let plain = parts.all(|part| matches!(part, Component::Normal(_)));
             if !plain || names != path.components().count() || path.to_str().is_none() {
-                return Some(format!("`{}` is no path within it: it must be names with `/` between them", shown(path)));
+                return Some(format!(
+                    "`{}` is no path within it: it must be names with `/` between them",
+                    shown(path)
+                ));
             }
             if mode & !0o7777 != 0 {
-                return Some(format!("the mode {mode:o} of `{}` is more than permission bits", shown(path)));
+                return Some(format!(
+                    "the mode {mode:o} of `{}` is more than permission bits",
+                    shown(path)
+                ));
             }
             if !paths.insert(path) {
                 return Some(format!("it has `{}` twice", shown(path)));
             }
         }
-        let through = paths.iter().find(|path| path.ancestors().skip(1).any(|above| paths.contains(&above.to_owned())));
+        let through = paths.iter().find(|path| {
+            path.ancestors()
+                .skip(1)
+                .any(|above| paths.contains(&above.to_owned()))
+        });
         through.map(|path| format!("`{}` leads through a file", shown(path)))
     }
 }
@@ -157,6 +169,9 @@ mod tests {
             let text = serde_json::to_string(&content).unwrap();
             assert_eq!(serde_json::from_str::<FileContent>(&text).unwrap(), content);
         }
-        assert_eq!(serde_json::to_string(&FileContent(b"a".to_vec())).unwrap(), "\"a\"");
+        assert_eq!(
+            serde_json::to_string(&FileContent(b"a".to_vec())).unwrap(),
+            "\"a\""
+        );
     }
 }

@@ -85,11 +85,23 @@ mod tests {
 
     #[test]
     fn names_have_the_numbers_of_the_kernel() {
-        assert_eq!((syscall_number("read"), syscall_number("mount")), (Some(0), Some(165)));
-        assert_eq!((syscall_number("openat2"), syscall_number("Read")), (Some(437), None));
+        assert_eq!(
+            (syscall_number("read"), syscall_number("mount")),
+            (Some(0), Some(165))
+        );
+        assert_eq!(
+            (syscall_number("openat2"), syscall_number("Read")),
+            (Some(437), None)
+        );
         assert_eq!(nearest_syscall("mkdri"), Some("mkdir"));
-        assert_eq!((errno_number("EPERM"), errno_number("ENOTSUP")), (Some(1), Some(95)));
-        assert_eq!((errno_number("EHWPOISON"), errno_number("EDEADLOCK")), (Some(133), Some(35)));
+        assert_eq!(
+            (errno_number("EPERM"), errno_number("ENOTSUP")),
+            (Some(1), Some(95))
+        );
+        assert_eq!(
+            (errno_number("EHWPOISON"), errno_number("EDEADLOCK")),
+            (Some(133), Some(35))
+        );
         assert_eq!((errno_number("eperm"), errno_number("")), (None, None));
     }
 

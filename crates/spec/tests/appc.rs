@@ -376,7 +376,10 @@ fn isolators_of_resources_and_privileges() {
             r#"{"name": "resource/memory", "value": {"limit": "much"}}"#,
             "value.limit`: `much` must be an amount of bytes, such as `64Mi`",
         ),
-        (r#"{"name": "resource/cpu", "value": {}}"#, "value.limit`: the field is missing"),
+        (
+            r#"{"name": "resource/cpu", "value": {}}"#,
+            "value.limit`: the field is missing",
+        ),
         (
             r#"{"name": "resource/cpu", "value": {"limit": 1, "default": true}}"#,
             "value.default`: there is no such field",
@@ -393,7 +396,10 @@ fn isolators_of_resources_and_privileges() {
             r#"{"name": "resource/block-iops", "value": {"default": true, "limit": "1000"}}"#,
             "isolator `resource/block-iops` is not supported",
         ),
-        (r#"{"name": "x/y", "value": 1}"#, "isolator `x/y` is not supported"),
+        (
+            r#"{"name": "x/y", "value": 1}"#,
+            "isolator `x/y` is not supported",
+        ),
     ] {
         let found = messages(&isolated(isolator));
         assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
@@ -404,8 +410,19 @@ fn isolators_of_resources_and_privileges() {
 
 #[test]
 fn isolators_of_system_calls() {
-    let isolator = |name: &str, value: &str| isolated(&format!(r#"{{"name": "os/linux/seccomp-{name}", "value": {{{value}}}}}"#));
-    let read = |name, value| read(&isolator(name, value)).apps[0].run_config.clone().unwrap().seccomp.unwrap();
+    let isolator = |name: &str, value: &str| {
+        isolated(&format!(
+            r#"{{"name": "os/linux/seccomp-{name}", "value": {{{value}}}}}"#
+        ))
+    };
+    let read = |name, value| {
+        read(&isolator(name, value)).apps[0]
+            .run_config
+            .clone()
+            .unwrap()
+            .seccomp
+            .unwrap()
+    };
     let filter = |names: &[&str], refusal| SyscallFilter {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         refusal,
@@ -418,11 +435,25 @@ fn isolators_of_system_calls() {
         read("retain-set", r#""set": ["read"], "errno": """#),
         Seccomp::Retain(filter(&["read"], Refusal::Kill))
     );
-    assert_eq!(read("retain-set", r#""set": ["read", "@appc.io/all"]"#), Seccomp::Unconfined);
-    assert_eq!(read("remove-set", r#""set": ["@appc.io/empty"]"#), Seccomp::Unconfined);
+    assert_eq!(
+        read("retain-set", r#""set": ["read", "@appc.io/all"]"#),
+        Seccomp::Unconfined
+    );
+    assert_eq!(
+        read("remove-set", r#""set": ["@appc.io/empty"]"#),
+        Seccomp::Unconfined
+    );
     for (name, value, fault) in [
-        ("remove-set", r#""set": []"#, "`[]` must be a list of at least one name"),
-        ("remove-set", r#""errno": "EPERM""#, "value.set`: the field is missing"),
+        (
+            "remove-set",
+            r#""set": []"#,
+            "`[]` must be a list of at least one name",
+        ),
+        (
+            "remove-set",
+            r#""errno": "EPERM""#,
+            "value.set`: the field is missing",
+        ),
         ("remove-set", r#""set": ["mnt"]"#, "`mnt` is no system call"),
         (
             "remove-set",
@@ -453,16 +484,29 @@ fn isolators_of_the_pod_are_its_machines() {
            {"name": "os/unix/sysctl", "value": {"net.core.somaxconn": "9", "kernel.pid_max": "1000"}}"#,
     );
     assert_eq!((all.machine.memory_mib, all.machine.cpus), (1024, 2));
-    let sysctls: Vec<(&str, &str)> = all.sysctls.iter().map(|s| (s.name.as_str(), s.value.as_str())).collect();
+    let sysctls: Vec<(&str, &str)> = all
+        .sysctls
+        .iter()
+        .map(|s| (s.name.as_str(), s.value.as_str()))
+        .collect();
     assert_eq!(sysctls, [("net.core.somaxconn", "9"), ("kernel.pid_max", "1000")]);
     for (isolator, fault) in [
         (
             r#"{"name": "resource/memory", "value": {"limit": "64Mi"}}"#,
             "must be an amount that a machine can have",
         ),
-        (r#"{"name": "resource/cpu", "value": {"limit": "256"}}"#, "must be an amount that a machine can have"),
-        (r#"{"name": "os/unix/sysctl", "value": {"a.b": 1}}"#, "expected a string, found a number"),
-        (r#"{"name": "os/linux/no-new-privileges", "value": true}"#, "is not supported"),
+        (
+            r#"{"name": "resource/cpu", "value": {"limit": "256"}}"#,
+            "must be an amount that a machine can have",
+        ),
+        (
+            r#"{"name": "os/unix/sysctl", "value": {"a.b": 1}}"#,
+            "expected a string, found a number",
+        ),
+        (
+            r#"{"name": "os/linux/no-new-privileges", "value": true}"#,
+            "is not supported",
+        ),
     ] {
         let found = messages(&pod(isolator));
         assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
@@ -473,7 +517,9 @@ fn isolators_of_the_pod_are_its_machines() {
 fn event_handlers_are_the_apps() {
     let app = |handlers: &str| {
         manifest(
-            &format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "eventHandlers": [{handlers}]}}"#),
+            &format!(
+                r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "eventHandlers": [{handlers}]}}"#
+            ),
             "",
         )
     };
@@ -482,13 +528,28 @@ fn event_handlers_are_the_apps() {
     assert_eq!(config.event_handlers.pre_start.unwrap(), ["/b", "c"]);
     assert_eq!(config.event_handlers.post_stop, None);
     for (handlers, fault) in [
-        (format!("{before}, {before}"), "must be a name that no other handler of the app has"),
-        (r#"{"name": "start", "exec": ["/b"]}"#.to_owned(), "`start` must be `pre-start` or `post-stop`"),
-        (r#"{"name": "pre-start", "exec": ["b"]}"#.to_owned(), "`b` must be an absolute path"),
-        (r#"{"name": "pre-start"}"#.to_owned(), "exec`: the field is missing"),
+        (
+            format!("{before}, {before}"),
+            "must be a name that no other handler of the app has",
+        ),
+        (
+            r#"{"name": "start", "exec": ["/b"]}"#.to_owned(),
+            "`start` must be `pre-start` or `post-stop`",
+        ),
+        (
+            r#"{"name": "pre-start", "exec": ["b"]}"#.to_owned(),
+            "`b` must be an absolute path",
+        ),
+        (
+            r#"{"name": "pre-start"}"#.to_owned(),
+            "exec`: the field is missing",
+        ),
     ] {
         let found = messages(&app(&handlers));
-        assert!(found.iter().any(|found| found.contains(fault)), "{fault}: {found:?}");
+        assert!(
+            found.iter().any(|found| found.contains(fault)),
+            "{fault}: {found:?}"
+        );
     }
 }
 

@@ -266,7 +266,10 @@ fn a_command_has_the_apps_limits() {
         let make = ["mkdir", "/tmp/new"];
         let job = app.job(&make, |execute| execute.syscalls = Some(refuse(Some(28))));
         let (_, stderr, last) = output(job, PIPES).await;
-        assert!(stderr.contains("No space left on device") && last == exited(1), "{stderr}");
+        assert!(
+            stderr.contains("No space left on device") && last == exited(1),
+            "{stderr}"
+        );
         let job = app.job(&make, |execute| execute.syscalls = Some(refuse(None)));
         let killed = |answer| match answer {
             Answer::Exited(ExitStatus::Signal { signal, .. }) => signal == 31,

@@ -300,11 +300,18 @@ impl<M: Manager> Session<M> {
         if !killed {
             return Ok(());
         }
-        let unit = self.manager.unit(&config.unit).await.map_err(SessionError::Systemd)?;
+        let unit = self
+            .manager
+            .unit(&config.unit)
+            .await
+            .map_err(SessionError::Systemd)?;
         if unit.result != OUT_OF_MEMORY {
             return Ok(());
         }
-        let text = format!("app `{}` needed more memory than it may have, and was killed", config.name);
+        let text = format!(
+            "app `{}` needed more memory than it may have, and was killed",
+            config.name
+        );
         self.say(&GuestMessage::Warning { text }).await
     }
 

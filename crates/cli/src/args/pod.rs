@@ -331,7 +331,9 @@ fn read_limits(matches: &ArgMatches, faults: &mut Faults) -> Overrides {
             }),
             cpu_limit_millis: faults.one(matches, "cpus", flags::read_cpu_millis),
             cpu_request_millis: faults.one(matches, "cpu-shares", flags::read_cpu_shares),
-            pids_limit: faults.one(matches, "pids-limit", flags::read_pids_limit).flatten(),
+            pids_limit: faults
+                .one(matches, "pids-limit", flags::read_pids_limit)
+                .flatten(),
             oom_score_adj: faults.one(matches, "oom-score-adj", flags::read_oom_score_adj),
         },
         group_add: faults.each(matches, "group-add", |text| flags::read_word("--group-add", text)),

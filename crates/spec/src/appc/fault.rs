@@ -110,7 +110,9 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match &self.kind {
             FaultKind::UnknownField { nearest } => nearest.map(|name| format!("did you mean `{name}`?")),
-            FaultKind::UnknownSyscall { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            FaultKind::UnknownSyscall {
+                nearest: Some(name), ..
+            } => Some(format!("did you mean `{name}`?")),
             FaultKind::UnknownSyscall { nearest: None, .. } => Some("syscalls(2) lists them".to_owned()),
             FaultKind::Name(name) => name.hint(),
             FaultKind::Reference(reference) => reference.hint(),

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use super::json::{Fields, Node};
 use super::quantity;
+use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::seccomp::{errno_number, nearest_syscall, syscall_number};
 use crate::words::shown;
-use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::{Capabilities, Machine, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 
 /// Reads an app's `isolators` into `config`.
@@ -36,22 +36,27 @@ pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
                 config.no_new_privileges = value.unwrap_or_default();
             }
             "resource/memory" => {
-                let (request, limit) = isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `64Mi`");
+                let (request, limit) =
+                    isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `64Mi`");
                 config.resources.memory_request_bytes = request;
                 config.resources.memory_limit_bytes = limit;
             }
             "resource/cpu" => {
-                let (request, limit) = isolator.request_and_limit(quantity::millis, "a number of cores, such as `250m`");
+                let (request, limit) =
+                    isolator.request_and_limit(quantity::millis, "a number of cores, such as `250m`");
                 config.resources.cpu_request_millis = request;
                 config.resources.cpu_limit_millis = limit;
             }
             "os/linux/cpu-shares" => {
-                let shares = isolator.number("a whole number from 2 to 262144", |n| (2..=262_144).contains(&n));
+                let shares =
+                    isolator.number("a whole number from 2 to 262144", |n| (2..=262_144).contains(&n));
                 let shares = shares.and_then(|shares| u32::try_from(shares).ok());
                 config.resources.cpu_request_millis = shares.map(|shares| (shares * 1000).div_ceil(1024));
             }
             "os/linux/oom-score-adj" => {
-                let adj = isolator.number("a whole number from -1000 to 1000", |n| (-1000..=1000).contains(&n));
+                let adj = isolator.number("a whole number from -1000 to 1000", |n| {
+                    (-1000..=1000).contains(&n)
+                });
                 config.resources.oom_score_adj = adj.and_then(|adj| adj.try_into().ok());
             }
             "os/unix/sysctl" => node.refuse(
@@ -80,7 +85,8 @@ pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
         };
         match isolator.name.as_str() {
             "resource/memory" => {
-                let amounts = isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `512Mi`");
+                let amounts =
+                    isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `512Mi`");
                 let mib = isolator.of_machine(amounts, |bytes| {
                     let mib = u32::try_from(bytes.div_ceil(1 << 20)).ok();
                     mib.filter(|mib| *mib >= MIN_MEMORY_MIB)
@@ -134,7 +140,9 @@ impl<'a> Isolator<'a> {
         let value = fields.required("value");
         let (name_node, name) = fields.required_text("name")?;
         // A retain set and a remove set exclude each other.
-        let kind = name.trim_end_matches("-retain-set").trim_end_matches("-remove-set");
+        let kind = name
+            .trim_end_matches("-retain-set")
+            .trim_end_matches("-remove-set");
         if !seen.0.insert(kind.to_owned()) {
             let expected = match kind {
                 "os/linux/capabilities" => "the only capability isolator of the app",
@@ -181,7 +189,11 @@ impl<'a> Isolator<'a> {
         read: impl Fn(&str) -> Option<T>,
         expected: &'static str,
     ) -> (Option<T>, Option<T>) {
-        let Some(fields) = self.value.as_ref().and_then(|value| value.object(&["request", "limit"])) else {
+        let Some(fields) = self
+            .value
+            .as_ref()
+            .and_then(|value| value.object(&["request", "limit"]))
+        else {
             return (None, None);
         };
         let amount = |name| {

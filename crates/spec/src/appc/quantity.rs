@@ -15,7 +15,9 @@ pub(super) fn millis(text: &str) -> Option<u32> {
 const MAX_FRACTION: usize = 9;
 
 fn thousandths(text: &str) -> Option<u128> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || fraction.len() > MAX_FRACTION {
@@ -58,13 +60,37 @@ mod tests {
         for text in ["128974848", "125952Ki", "123Mi"] {
             assert_eq!(bytes(text), Some(128_974_848), "{text}");
         }
-        for (text, expected) in [("1G", 1_000_000_000), ("0.5Ki", 512), ("1500m", 2), ("16E", 16 * 10_u64.pow(18))] {
+        for (text, expected) in [
+            ("1G", 1_000_000_000),
+            ("0.5Ki", 512),
+            ("1500m", 2),
+            ("16E", 16 * 10_u64.pow(18)),
+        ] {
             assert_eq!(bytes(text), Some(expected), "{text}");
         }
-        for (text, expected) in [("250m", 250), ("0.3", 300), ("2", 2000), ("1.0005", 1001), (".5", 500)] {
+        for (text, expected) in [
+            ("250m", 250),
+            ("0.3", 300),
+            ("2", 2000),
+            ("1.0005", 1001),
+            (".5", 500),
+        ] {
             assert_eq!(millis(text), Some(expected), "{text}");
         }
-        for bad in ["", ".", "m", "1.2.3", "-1", "+1", "1 G", "1e3", "1kb", "20E", "1.0000000001", "0x1"] {
+        for bad in [
+            "",
+            ".",
+            "m",
+            "1.2.3",
+            "-1",
+            "+1",
+            "1 G",
+            "1e3",
+            "1kb",
+            "20E",
+            "1.0000000001",
+            "0x1",
+        ] {
             assert_eq!(bytes(bad), None, "{bad}");
         }
     }

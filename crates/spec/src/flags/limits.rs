@@ -16,7 +16,9 @@ fn read<T>(
     text: &OsStr,
     read: impl FnOnce(&str) -> Result<T, FlagFault>,
 ) -> Result<T, InvalidFlag> {
-    utf8(text).and_then(read).map_err(|fault| InvalidFlag::new(flag, text, fault))
+    utf8(text)
+        .and_then(read)
+        .map_err(|fault| InvalidFlag::new(flag, text, fault))
 }
 
 fn form(fault: &'static str, hint: &'static str) -> FlagFault {
@@ -66,11 +68,15 @@ pub fn read_cpu_millis(text: &OsStr) -> Result<u32, InvalidFlag> {
 /// [`InvalidFlag`] for what is no whole number from 2 to 262144 (docker's bounds).
 pub fn read_cpu_shares(text: &OsStr) -> Result<u32, InvalidFlag> {
     read("--cpu-shares", text, |word| {
-        let shares = word.parse::<u64>().ok().filter(|shares| (2..=262_144).contains(shares));
+        let shares = word
+            .parse::<u64>()
+            .ok()
+            .filter(|shares| (2..=262_144).contains(shares));
         let millis = shares.map(|shares| (shares * 1000).div_ceil(SHARES_PER_CPU));
-        millis
-            .and_then(|millis| u32::try_from(millis).ok())
-            .ok_or(form("it is not a whole number from 2 to 262144", "1024 stand for one CPU"))
+        millis.and_then(|millis| u32::try_from(millis).ok()).ok_or(form(
+            "it is not a whole number from 2 to 262144",
+            "1024 stand for one CPU",
+        ))
     })
 }
 
@@ -184,7 +190,10 @@ pub fn read_sysctl(text: &OsStr) -> Result<Sysctl, InvalidFlag> {
             name: name.to_owned(),
             value: value.to_owned(),
         }),
-        _ => Err(form("it is not a name and a value", "write `net.core.somaxconn=1024`")),
+        _ => Err(form(
+            "it is not a name and a value",
+            "write `net.core.somaxconn=1024`",
+        )),
     })
 }
 
@@ -198,7 +207,14 @@ mod tests {
 
     #[test]
     fn cpus_are_read_to_thousandths() {
-        for (text, millis) in [("2", 2000), ("0.5", 500), (".25", 250), ("1.125", 1125), ("0", 0), ("3.", 3000)] {
+        for (text, millis) in [
+            ("2", 2000),
+            ("0.5", 500),
+            (".25", 250),
+            ("1.125", 1125),
+            ("0", 0),
+            ("3.", 3000),
+        ] {
             assert_eq!(read_cpu_millis(os(text)).unwrap(), millis, "{text}");
         }
         for bad in ["", ".", "-1", "+1", "1.0001", "1,5", "a", "99999999"] {
@@ -207,7 +223,11 @@ mod tests {
         for (text, millis) in [("2", 2), ("1024", 1000), ("512", 500), ("262144", 256_000)] {
             assert_eq!(read_cpu_shares(os(text)).unwrap(), millis, "{text}");
         }
-        assert!(["1", "262145", "", "x"].iter().all(|bad| read_cpu_shares(os(bad)).is_err()));
+        assert!(
+            ["1", "262145", "", "x"]
+                .iter()
+                .all(|bad| read_cpu_shares(os(bad)).is_err())
+        );
     }
 
     #[test]
@@ -230,7 +250,10 @@ mod tests {
         ] {
             assert_eq!(read_ulimit(os(bad)).unwrap_err().fault.to_string(), message);
         }
-        assert_eq!(read_ulimit(os("nofiles=1")).unwrap_err().hint().unwrap(), "did you mean `nofile`?");
+        assert_eq!(
+            read_ulimit(os("nofiles=1")).unwrap_err().hint().unwrap(),
+            "did you mean `nofile`?"
+        );
     }
 
     #[test]
@@ -241,7 +264,10 @@ mod tests {
             ("no-new-privileges:true", SecurityOption::NoNewPrivileges(true)),
             ("no-new-privileges=false", SecurityOption::NoNewPrivileges(false)),
             ("seccomp=unconfined", SecurityOption::Seccomp(Seccomp::Unconfined)),
-            ("seccomp=builtin", SecurityOption::Seccomp(Seccomp::RuntimeDefault)),
+            (
+                "seccomp=builtin",
+                SecurityOption::Seccomp(Seccomp::RuntimeDefault),
+            ),
             ("seccomp=/a/b.json", SecurityOption::Seccomp(profile)),
         ] {
             assert_eq!(read_security_opt(os(text)).unwrap(), expected, "{text}");
@@ -259,6 +285,10 @@ mod tests {
         assert!(read_oom_score_adj(os("1001")).is_err() && read_pids_limit(os("-2")).is_err());
         assert_eq!(read_memory_bytes("--memory", os("64m")).unwrap(), 64 << 20);
         assert_eq!(read_sysctl(os("a.b=1=2")).unwrap().value, "1=2");
-        assert!(["a.b", "=1", "a.b="].iter().all(|bad| read_sysctl(os(bad)).is_err()));
+        assert!(
+            ["a.b", "=1", "a.b="]
+                .iter()
+                .all(|bad| read_sysctl(os(bad)).is_err())
+        );
     }
 }

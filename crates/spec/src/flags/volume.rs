@@ -9,8 +9,8 @@ use super::scalar::read_bytes;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
 use crate::{
-    EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Medium, Propagation, PullPolicy, Volume,
-    VolumeKind, VolumeName,
+    EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Medium, Propagation, PullPolicy,
+    Volume, VolumeKind, VolumeName,
 };
 
 const KEYS: [Key; 11] = [

@@ -79,11 +79,17 @@ fn answer(action: &str, errno: Option<i32>) -> Result<Option<Refusal>, InvalidPr
         "SCMP_ACT_KILL_PROCESS" => Ok(Some(Refusal::Kill)),
         "SCMP_ACT_ERRNO" => {
             let number = errno.unwrap_or(1);
-            let name = (1..ERRNO_END).contains(&number).then(|| Errno::new(number).name()).flatten();
+            let name = (1..ERRNO_END)
+                .contains(&number)
+                .then(|| Errno::new(number).name())
+                .flatten();
             let name = name.ok_or_else(|| inexact(format!("answers with the error {number}")))?;
             Ok(Some(Refusal::Errno(name.to_owned())))
         }
-        other => Err(inexact(format!("has the action `{}`", crate::words::shown(other)))),
+        other => Err(inexact(format!(
+            "has the action `{}`",
+            crate::words::shown(other)
+        ))),
     }
 }
 
@@ -92,7 +98,9 @@ fn answer(action: &str, errno: Option<i32>) -> Result<Option<Refusal>, InvalidPr
 /// # Errors
 /// [`InvalidProfile`] for what is none, and for one that cannot be kept to the letter.
 pub fn read_profile(text: &str) -> Result<Seccomp, InvalidProfile> {
-    let inexact = |what: &str| InvalidProfile::Inexact { what: what.to_owned() };
+    let inexact = |what: &str| InvalidProfile::Inexact {
+        what: what.to_owned(),
+    };
     let profile: Profile = serde_json::from_str(text)?;
     if !profile.listener_path.is_empty() || !profile.flags.is_empty() {
         return Err(inexact("has flags or a listener"));
@@ -104,22 +112,35 @@ pub fn read_profile(text: &str) -> Result<Seccomp, InvalidProfile> {
         if rule.args.is_some_and(|args| !args.is_empty()) {
             return Err(inexact("looks at arguments"));
         }
-        if [&rule.includes, &rule.excludes].into_iter().flatten().any(Conditions::any) {
+        if [&rule.includes, &rule.excludes]
+            .into_iter()
+            .flatten()
+            .any(Conditions::any)
+        {
             return Err(inexact("has rules under conditions"));
         }
         let of_rule = answer(&rule.action, rule.errno_ret)?;
         if of_rule == default {
             continue;
         }
-        if default.is_some() == of_rule.is_some() || refusal.as_ref().is_some_and(|other| Some(other) != of_rule.as_ref())
+        if default.is_some() == of_rule.is_some()
+            || refusal
+                .as_ref()
+                .is_some_and(|other| Some(other) != of_rule.as_ref())
         {
             return Err(inexact("answers in several ways"));
         }
         refusal = refusal.or(of_rule);
-        let named = rule.names.into_iter().chain(Some(rule.name).filter(|name| !name.is_empty()));
+        let named = rule
+            .names
+            .into_iter()
+            .chain(Some(rule.name).filter(|name| !name.is_empty()));
         names.extend(named.filter(|name| syscall_number(name).is_some()));
     }
-    let filter = |refusal| SyscallFilter { names: names.clone(), refusal };
+    let filter = |refusal| SyscallFilter {
+        names: names.clone(),
+        refusal,
+    };
     match (default, refusal) {
         (None, None) => Ok(Seccomp::Unconfined),
         _ if names.is_empty() => Err(InvalidProfile::Empty),
@@ -153,7 +174,10 @@ mod tests {
         );
         let deny = r#"{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}"#;
         let enosys = Refusal::Errno("ENOSYS".to_owned());
-        assert_eq!(profile("ALLOW", deny).unwrap(), Seccomp::Remove(filter(&["mount"], enosys)));
+        assert_eq!(
+            profile("ALLOW", deny).unwrap(),
+            Seccomp::Remove(filter(&["mount"], enosys))
+        );
         let kill = r#"{"names": ["mount"], "action": "SCMP_ACT_KILL_PROCESS"}"#;
         assert_eq!(
             profile("ALLOW", kill).unwrap(),
@@ -169,18 +193,33 @@ mod tests {
             ("KILL", ""),
             ("ERRNO", ""),
             ("ERRNO", r#"{"names": ["_llseek"], "action": "SCMP_ACT_ALLOW"}"#),
-            ("ERRNO", r#"{"names": ["read"], "action": "SCMP_ACT_KILL_PROCESS"}"#),
-            ("ERRNO", r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0}]}"#),
-            ("ERRNO", r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}}"#),
+            (
+                "ERRNO",
+                r#"{"names": ["read"], "action": "SCMP_ACT_KILL_PROCESS"}"#,
+            ),
+            (
+                "ERRNO",
+                r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0}]}"#,
+            ),
+            (
+                "ERRNO",
+                r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}}"#,
+            ),
             ("ALLOW", r#"{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}"#),
-            ("ALLOW", r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4000}"#),
+            (
+                "ALLOW",
+                r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4000}"#,
+            ),
             (
                 "ALLOW",
                 r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO"}, {"names": ["write"], "action": "SCMP_ACT_KILL_PROCESS"}"#,
             ),
         ] {
             let error = profile(default, rules).unwrap_err();
-            assert!(!matches!(error, InvalidProfile::Parse(_)), "{default} {rules}: {error}");
+            assert!(
+                !matches!(error, InvalidProfile::Parse(_)),
+                "{default} {rules}: {error}"
+            );
         }
         assert!(matches!(read_profile("[]"), Err(InvalidProfile::Parse(_))));
     }
