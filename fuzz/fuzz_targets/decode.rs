@@ -7,6 +7,7 @@ use isopod_protocol::copy::{self, Frame};
 use isopod_protocol::exec::{self, FromCommand, ToCommand};
 use isopod_protocol::message::{GuestMessage, GuestStream, HostMessage, HostStream};
 use isopod_protocol::stats::Stats;
+use isopod_protocol::volumes::Answer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,6 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = decode::<FromCommand>(bytes);
     let _ = decode::<Frame>(bytes);
     let _ = decode::<Stats>(bytes);
+    let _ = decode::<Answer>(bytes);
     futures::executor::block_on(async {
         let _ = read_message::<_, GuestMessage>(&mut &*bytes).await;
         let _ = copy::receive(&mut &*bytes, &mut Vec::new()).await;

@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain;
 
 mod limits;
+mod mount;
 mod user;
 
 pub(crate) use user::Identity;
@@ -72,7 +73,24 @@ pub(crate) enum Action {
     Pack { path: String },
     /// Reads an archive from the first file descriptor and unpacks it at a path.
     Unpack { path: String },
+    /// Mounts what is mounted at a place of the guest's, as it is there, at a place of the app's.
+    Mount { from: String, at: String },
+    /// Unmounts what is at these places of the app's (bytes of paths), in this order.
+    Unmount { places: Vec<Vec<u8>>, lazy: bool },
 }
+
+/// An app's process.
+pub(crate) struct Target {
+    /// The app's main process.
+    pub(crate) pid: i32,
+    /// Its cgroup, as `/proc/PID/cgroup` names it.
+    pub(crate) cgroup: String,
+}
+
+/// What `enter` answers where nothing was mounted or unmounted since the app's process has ended.
+pub(crate) const STATUS_GONE: u8 = 3;
+/// What it answers where something is in use that was to be unmounted.
+pub(crate) const STATUS_BUSY: u8 = 16;
 
 /// A command.
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,6 +131,11 @@ pub(crate) enum EnterError {
         #[source]
         source: io::Error,
     },
+    /// Likewise, where another may be in its place.
+    #[error("the app is not running")]
+    Left,
+    #[error("it is in use")]
+    Busy,
     #[error("{0}")]
     User(String),
     #[error("cannot confine the command to the app's system calls")]
@@ -141,6 +164,8 @@ impl EnterError {
         match self {
             Self::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => STATUS_NOT_FOUND,
             Self::Execute { .. } | Self::WorkingDir { .. } => STATUS_NOT_EXECUTABLE,
+            Self::Busy => STATUS_BUSY,
+            Self::Left => STATUS_GONE,
             _ => STATUS_FAILED,
         }
     }
@@ -196,8 +221,18 @@ pub(crate) fn run() -> ExitCode {
 
 fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
     let (job, fds) = receive(socket)?;
-    join(&job)?;
+    let tree = match &job.action {
+        Action::Mount { from, .. } => Some(mount::copy(from)?),
+        _ => None,
+    };
+    let changes = matches!(job.action, Action::Mount { .. } | Action::Unmount { .. });
+    join(&job).map_err(|error| match error {
+        EnterError::Gone if changes => EnterError::Left,
+        other => other,
+    })?;
     match job.action {
+        Action::Mount { at, .. } => mount::attach(tree, &at),
+        Action::Unmount { places, lazy } => mount::unmount(&places, lazy),
         Action::Execute(execute) => Err(become_command(execute, &fds)?),
         Action::Pack { path } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));

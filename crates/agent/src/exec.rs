@@ -129,6 +129,20 @@ impl Entering {
         Report::parse(&report)
     }
 
+    /// Waits until it has ended; the report of why it could not do its job.
+    pub(crate) async fn done(mut self) -> Result<(), Report> {
+        let report = self.report().await;
+        let status = self.child.wait().await;
+        match (report, status) {
+            (Some(report), _) => Err(report),
+            (None, Ok(status)) if status.success() => Ok(()),
+            _ => Err(Report {
+                status: STATUS_FAILED,
+                text: "the process for it was ended".to_owned(),
+            }),
+        }
+    }
+
     /// Waits until it has ended; with why it could not do its job.
     pub(crate) async fn ended(mut self) -> (io::Result<ProcessStatus>, Option<String>) {
         let report = self.report().await;
@@ -136,8 +150,12 @@ impl Entering {
     }
 }
 
-/// Spawns `enter` with a job.
-pub(crate) async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<Entering, StartError> {
+/// Spawns `enter` with a job, and the file descriptors that the job needs.
+pub(crate) async fn spawn<const N: usize>(
+    agent: &Path,
+    job: &Job,
+    fds: [OwnedFd; N],
+) -> Result<Entering, StartError> {
     let job = serde_json::to_vec(job).map_err(StartError::Encode)?;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(StartError::Spawn)?;
     ours.set_nonblocking(true).map_err(StartError::Spawn)?;
@@ -151,8 +169,8 @@ pub(crate) async fn spawn(agent: &Path, job: &Job, fds: [OwnedFd; 3]) -> Result<
         .kill_on_drop(true)
         .spawn()
         .map_err(StartError::Spawn)?;
-    enter::send_fds(socket.as_fd(), &[fds[0].as_fd(), fds[1].as_fd(), fds[2].as_fd()])
-        .map_err(StartError::Tell)?;
+    let borrowed: [_; N] = std::array::from_fn(|i| fds[i].as_fd());
+    enter::send_fds(socket.as_fd(), &borrowed).map_err(StartError::Tell)?;
     drop(fds);
     // What ends before it has read all says why.
     if socket.write_all(&job).await.is_ok() {

@@ -18,7 +18,7 @@ use crate::{chain, config, early, log, modules, mount, network, setup};
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Where units are: a search through the dozen directories of systemd's own path takes tens of milliseconds.
-const UNIT_PATH: &str = "/usr/lib/systemd/system";
+pub(crate) const UNIT_PATH: &str = "/usr/lib/systemd/system";
 
 /// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
 /// machine needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),

@@ -34,12 +34,14 @@ mod network;
 mod notify;
 mod order;
 mod pipes;
+mod place;
 mod port;
 mod restart;
 mod serve;
 mod setup;
 mod stats;
 mod systemd;
+mod users;
 mod verify;
 
 /// sysexits(3): called wrongly.

@@ -15,6 +15,11 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
 }
 
+/// A path's bytes.
+pub(crate) fn bytes(path: PathBuf) -> Vec<u8> {
+    path.into_os_string().into_vec()
+}
+
 /// What is mounted in this process's namespace.
 pub(crate) fn read() -> std::io::Result<Vec<Mount>> {
     std::fs::read("/proc/self/mountinfo").map(|text| parse(&text))

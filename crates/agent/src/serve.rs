@@ -25,6 +25,7 @@ use session::{Session, SessionError};
 mod app;
 mod session;
 mod visits;
+mod volumes;
 
 /// Why the agent does not serve any more.
 #[derive(Debug, thiserror::Error)]

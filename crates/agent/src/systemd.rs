@@ -30,6 +30,8 @@ pub(crate) enum ManagerError {
         #[source]
         source: DbusError,
     },
+    #[error("systemd cannot read its units anew")]
+    Reload(#[source] DbusError),
     #[error("systemd cannot {action} `{unit}`")]
     Action {
         unit: String,
@@ -89,6 +91,10 @@ pub(crate) trait Manager {
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError>;
     /// The state of any unit, for a diagnosis.
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError>;
+    /// Reads all units anew.
+    async fn reload(&self) -> Result<(), ManagerError>;
+    /// What a unit is at rest; `None` while something is to be done with it.
+    async fn rest(&self, unit: &str) -> Result<Option<Activity>, ManagerError>;
     /// Queues the unit's start.
     async fn start(&self, unit: &str) -> Result<(), ManagerError>;
     /// How an app's unit runs its processes.
@@ -209,6 +215,22 @@ impl Manager for Systemd {
             requires,
             window_us: (began, rested),
         })
+    }
+
+    async fn reload(&self) -> Result<(), ManagerError> {
+        let answer = self
+            .connection
+            .call(MANAGER_PATH, MANAGER, "Reload", Args::default());
+        answer.await.map(drop).map_err(ManagerError::Reload)
+    }
+
+    async fn rest(&self, unit: &str) -> Result<Option<Activity>, ManagerError> {
+        let (active, job) = futures::try_join!(
+            self.get::<String>(unit, UNIT, "ActiveState"),
+            self.get::<Job>(unit, UNIT, "Job"),
+        )?;
+        let active = Activity::parse(&active);
+        Ok(Some(active).filter(|active| job.0 == 0 && *active != Activity::Changing))
     }
 
     async fn start(&self, unit: &str) -> Result<(), ManagerError> {

@@ -20,7 +20,7 @@ pub(crate) fn faults<'a>(
 }
 
 /// What is wrong with a mount, in words that name the volume and the unit.
-fn fault(wanted: &GuestMount, mounts: &[Mount]) -> Option<String> {
+pub(crate) fn fault(wanted: &GuestMount, mounts: &[Mount]) -> Option<String> {
     let found = mountinfo::visible(mounts, Path::new(&wanted.mount_point));
     let wrong = match found.filter(|found| found.mount_point == Path::new(&wanted.mount_point)) {
         None => "is not mounted".to_owned(),

@@ -16,10 +16,12 @@ mod error;
 mod group;
 mod life;
 mod pod;
+mod volume;
 
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
+pub(crate) use volume::VolumeCommand;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

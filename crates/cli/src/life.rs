@@ -14,7 +14,7 @@ use isopod_spec::AppName;
 use crate::args::LifeCommand;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
-use crate::{attach, cp, detach, events, exec, logs, run, stats};
+use crate::{attach, cp, detach, events, exec, logs, run, stats, volume};
 
 /// How long a supervisor that was told to kill its pod may take before it is killed itself.
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -123,6 +123,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
         C::Restart { pods, time } => restart(pods, *time, settings),
         C::Rm { pods, force } => each(pods, settings, |all, pod| remove(all, pod, *force)),
         C::Gc { grace } => gc(*grace, settings),
+        C::Volume { command } => volume::volume(command, settings),
         C::Supervise { uuid } => detach::supervise(uuid, settings),
     }
 }
@@ -181,7 +182,11 @@ pub(crate) fn not_live(pod: &PodEntry) -> Option<Report> {
     Some(Report::text(format!("pod `{}`: {reason}", pod.label())))
 }
 
-fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
+/// Asks a pod's supervisor.
+///
+/// # Errors
+/// [`ControlError`].
+pub(crate) fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ControlError::Connect {
         path: pod.path.clone(),

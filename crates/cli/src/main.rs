@@ -18,9 +18,11 @@ mod show;
 mod stats;
 mod supervisor;
 mod table;
+mod volume;
 
 use std::process::ExitCode;
 
+use isopod_vm::stage::change::{self, Change};
 use isopod_vm::stage::{self, Stage};
 
 use crate::args::{ArgsError, Command};
@@ -31,8 +33,10 @@ const FAILURE: u8 = 125;
 
 fn main() -> ExitCode {
     let mut argv = std::env::args_os();
-    if argv.nth(1).is_some_and(|first| first == stage::STAGE) {
-        return become_process(argv);
+    match argv.nth(1) {
+        Some(first) if first == stage::STAGE => return become_process(argv),
+        Some(first) if first == change::CHANGE => return change_shares(argv),
+        _ => {}
     }
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
@@ -61,6 +65,18 @@ fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
         Err(error) => error,
     };
     output::fail(&Report::new(&error).exit_status(stage::FAILED))
+}
+
+/// Changes what a running file server serves.
+fn change_shares(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    match Change::read(argv).and_then(|change| change.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The supervisor reads it, and shows it as a part of a line.
+            output::notice(&Report::new(&error).line());
+            ExitCode::from(stage::FAILED)
+        }
+    }
 }
 
 /// Prints why the arguments make no command, or the help that they ask for.

@@ -45,6 +45,13 @@ impl Report {
         }
     }
 
+    /// With what caused it.
+    #[must_use]
+    pub(crate) fn because(mut self, cause: String) -> Self {
+        self.causes.push(cause);
+        self
+    }
+
     /// With the place of a file that it is about.
     #[must_use]
     pub(crate) fn at(mut self, location: Option<Location>) -> Self {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::Settings;
-use isopod_runtime::pods::files::AppStatus;
+use isopod_runtime::pods::files::{AppRecord, AppStatus};
 use isopod_runtime::pods::state::{Phase, PodState};
+use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::output::{self, Report};
 use crate::table::{age, table};
 
 /// The version of what is printed as JSON.
-const JSON_VERSION: u32 = 1;
+pub(crate) const JSON_VERSION: u32 = 1;
 
 /// How often a pod is looked at that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -165,7 +166,8 @@ pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report
     Ok(ExitCode::SUCCESS)
 }
 
-fn pretty(value: &Value) -> String {
+/// JSON as it is printed.
+pub(crate) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
@@ -209,7 +211,7 @@ fn summary(pod: &PodEntry) -> Value {
                 "startedMs": status.and_then(|status| status.started_ms),
                 "endedMs": status.and_then(|status| status.ended_ms),
                 "error": status.and_then(|status| status.error.as_ref()),
-                "mounts": app.mounts,
+                "mounts": mounts(pod, app),
             })
         })
         .collect();
@@ -225,6 +227,17 @@ fn summary(pod: &PodEntry) -> Value {
         "exitReason": exit_reason(pod),
         "apps": apps,
     })
+}
+
+/// What is mounted in an app, with what was attached while it runs.
+fn mounts<'a>(pod: &'a PodEntry, app: &'a AppRecord) -> Vec<&'a MountRecord> {
+    let attached = pod.status.iter().flat_map(|status| &status.attached);
+    let attached = attached.flat_map(|attached| &attached.mounts);
+    let attached = attached.filter(|mount| mount.app == app.name);
+    app.mounts
+        .iter()
+        .chain(attached.map(|mount| &mount.mount))
+        .collect()
 }
 
 /// An app's state in words: what is known of the pod goes before what its supervisor wrote last.
@@ -288,9 +301,8 @@ fn pod_text(pod: &PodEntry) -> String {
         .map(|(i, app)| {
             let status = pod.status.as_ref().and_then(|status| status.apps.get(i));
             let end = status.and_then(|status| status.exit_status);
-            let mounts: Vec<String> = app
-                .mounts
-                .iter()
+            let mounts: Vec<String> = mounts(pod, app)
+                .into_iter()
                 .map(|mount| {
                     let access = if mount.read_only { " (ro)" } else { "" };
                     format!("{}:{}{access}", mount.volume, mount.target)

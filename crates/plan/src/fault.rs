@@ -195,6 +195,17 @@ pub enum TargetFault {
     /// It does not exist, and nothing may create it.
     #[error("it does not exist, and volume `{0}`, in which it would be, is read-only")]
     MissingInReadOnly(VolumeName),
+    /// It does not exist, and the app's root is read-only: only before the app ran it could have been made.
+    #[error("it does not exist, and the app's root filesystem is read-only")]
+    MissingInReadOnlyRoot,
+    /// Something is mounted below it, and would be seen no more.
+    #[error("it would hide volume `{volume}` at `{}`", shown(place))]
+    Hides {
+        /// What is mounted below.
+        volume: VolumeName,
+        /// Where.
+        place: PathBuf,
+    },
     /// A file's mount point does not exist in a volume of the host's: systemd would make a directory.
     #[error("it does not exist in volume `{0}`, and a file is to be mounted there")]
     MissingFile(VolumeName),
@@ -247,6 +258,14 @@ impl Fault {
                 "create an empty file for `{}` in volume `{volume}`'s source",
                 shown(target)
             )),
+            Fault::Target {
+                reason: TargetFault::MissingInReadOnlyRoot,
+                ..
+            } => Some("mount it at a directory or file that the image has, or start the pod with it".into()),
+            Fault::Target {
+                reason: TargetFault::Hides { .. },
+                ..
+            } => Some("mount it elsewhere, or start the pod with both".into()),
             Fault::CommandNotFound { .. } => {
                 Some("name the program with `--exec`, or correct the image".into())
             }

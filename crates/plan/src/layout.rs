@@ -4,6 +4,7 @@
 //! guest                                        pod directory on the host (the working directory of its processes)
 //! /mnt                     the pod's share     agent.sock        QEMU's end of the agent's port
 //! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
+//! /mnt/@N                  one that came later
 //! /opt/stage2/APP/rootfs   an app's root       initrd            guest image and the pod's part of it
 //! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
 //! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
@@ -61,6 +62,19 @@ pub const CONSOLE_LOG: &str = "console.log";
 #[must_use]
 pub fn shared_volume(volume: &VolumeName) -> PathBuf {
     Path::new(SHARE_DIR).join(volume.as_str())
+}
+
+/// The name, below the share, of the volume that was attached as the `serial`th while the pod ran. No volume can be
+/// named so.
+#[must_use]
+pub fn attached_name(serial: u32) -> String {
+    format!("@{serial}")
+}
+
+/// The guest's view of the root of such a volume.
+#[must_use]
+pub fn attached_volume(serial: u32) -> PathBuf {
+    Path::new(SHARE_DIR).join(attached_name(serial))
 }
 
 /// The directory of an empty volume in the guest, or of one of files.

@@ -13,6 +13,7 @@
 //! Nothing in this crate reads a file, a clock or the environment. [`survey`] lets the caller find out what planning
 //! will ask of images and volumes.
 
+pub mod attach;
 mod decide;
 pub mod document;
 mod explain;
@@ -28,6 +29,7 @@ pub mod machine;
 mod mounts;
 mod names;
 pub mod network;
+mod notices;
 pub mod path;
 mod picture;
 mod plan;

@@ -217,7 +217,10 @@ pub fn sharing(
     profile: &Profile,
     notices: &mut Vec<String>,
 ) -> Result<Option<Sharing>, Vec<Fault>> {
-    if volumes.is_empty() {
+    // Without volumes only who names a transport gets a share: for those that come later.
+    let bindable = !matches!(host.namespaces, Namespaces::Unavailable(_));
+    let wanted = machine.transport != ShareTransport::Auto && profile.shares == ShareLayout::OnePerPod;
+    if volumes.is_empty() && !(wanted && bindable) {
         return Ok(None);
     }
     let layout = match (&host.namespaces, profile.shares) {
@@ -603,7 +606,6 @@ fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
         HostUser::Root => SecurityModel::Passthrough,
         HostUser::Ordinary { .. } => SecurityModel::None,
     };
-    let all_read_only = sharing.volumes.iter().all(|v| v.read_only);
     match sharing.layout {
         ShareLayout::OnePerPod => {
             let path = Path::new(layout::HOST_SHARE_DIR).to_owned();
@@ -611,7 +613,8 @@ fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
                 id: "share".into(),
                 path,
                 security_model,
-                read_only: all_read_only,
+                // Each volume is read-only by its own mount, and one that comes later may be written to.
+                read_only: false,
             };
             vec![(fsdev, layout::SHARE_TAG.to_owned())]
         }

@@ -29,7 +29,7 @@ use crate::profile::Profile;
 use crate::qemu::Qemu;
 use crate::units::Mounts;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{guest_files, layout, limits, mounts, network, sysctl};
+use crate::{guest_files, layout, limits, mounts, network, notices, sysctl};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
@@ -347,10 +347,7 @@ impl Planner<'_> {
                 continue;
             };
             for app in read_only_apps.iter().filter(|_| *written) {
-                notices.push(format!(
-                    "volume `{}` is read-only for app `{app}` by the guest alone, since another mount of it is writable",
-                    volume.name
-                ));
+                notices.push(notices::weak_read_only(&volume.name, app));
             }
             shared.push(self.shared_volume(volume, host, !written));
         }
@@ -373,11 +370,7 @@ impl Planner<'_> {
             let uid = decided.process.identity.uid;
             let writes = |m: &&VolumeMount| !m.read_only && shared.iter().any(|v| v.name == m.volume);
             if let (true, Some(mount)) = (uid != 0, decided.mounts.iter().find(writes)) {
-                notices.push(format!(
-                    "app `{}` runs as user {uid}, and without root only the guest's root can write as you: \
-                     writing to volume `{}` may fail (`--user 0` can)",
-                    app.name, mount.volume
-                ));
+                notices.push(notices::foreign_user(&mount.volume, &app.name, uid));
             }
         }
     }

@@ -91,18 +91,8 @@ impl AppUnit {
             .section("Service", self.service()?))
     }
 
-    /// systemd looks, just before it starts the app, whether each mount is there and read-only where it must be. The
-    /// agent looks once more, at the file system type too, before the app counts as started.
     fn assertions(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
-        let mut assertions = Vec::new();
-        for mount in self.mounts.iter() {
-            let place = unit::path_value(&mount.place)?;
-            if mount.read_only {
-                assertions.push(("AssertPathIsReadWrite", format!("!{place}")));
-            }
-            assertions.push(("AssertPathIsMountPoint", place));
-        }
-        Ok(assertions)
+        assertions(self.mounts.iter())
     }
 
     fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
@@ -223,6 +213,22 @@ impl Text for AppUnit {
             .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
         out.write_all(file.text().as_bytes())
     }
+}
+
+/// systemd looks, just before it starts the app, whether each mount is there and read-only where it must be. The
+/// agent looks once more, at the file system type too, before the app counts as started.
+pub(crate) fn assertions<'a>(
+    mounts: impl Iterator<Item = &'a MountUnit>,
+) -> Result<Vec<(&'static str, String)>, Unwritable> {
+    let mut assertions = Vec::new();
+    for mount in mounts {
+        let place = unit::path_value(&mount.place)?;
+        if mount.read_only {
+            assertions.push(("AssertPathIsReadWrite", format!("!{place}")));
+        }
+        assertions.push(("AssertPathIsMountPoint", place));
+    }
+    Ok(assertions)
 }
 
 /// The unit that runs an app.

@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::profile::{Profile, Unbound};
 
+pub(crate) use place::Placing;
 pub use place::View;
 
 /// A mount of a volume in an app.
@@ -91,13 +92,13 @@ pub struct Source<'a> {
 }
 
 /// A mount before its place is known.
-struct Wanted {
-    volume: VolumeName,
-    target: Arc<Path>,
-    read_only: bool,
-    sub_path: Option<PathBuf>,
-    flags: MountFlags,
-    origin: Origin,
+pub(crate) struct Wanted {
+    pub(crate) volume: VolumeName,
+    pub(crate) target: Arc<Path>,
+    pub(crate) read_only: bool,
+    pub(crate) sub_path: Option<PathBuf>,
+    pub(crate) flags: MountFlags,
+    pub(crate) origin: Origin,
 }
 
 /// The volumes of the pod, and those that its apps' mount points bring.
@@ -111,8 +112,13 @@ impl VolumeTable {
     /// came with the pod are read-only for all.
     #[must_use]
     pub fn new(spec: &PodSpec) -> Self {
+        Self::of(&spec.volumes)
+    }
+
+    /// Those volumes. Of two with one name the first counts.
+    pub(crate) fn of<'a>(volumes: impl IntoIterator<Item = &'a Volume>) -> Self {
         let mut declared = BTreeMap::new();
-        for volume in &spec.volumes {
+        for volume in volumes {
             let given = matches!(volume.kind, VolumeKind::Files(_) | VolumeKind::Image(_));
             declared.entry(volume.name.clone()).or_insert_with(|| Volume {
                 read_only: if given { Some(true) } else { volume.read_only },

@@ -8,6 +8,7 @@
 //!       ├─ exec           exec           opened by the host: a command in an app
 //!       ├─ stats          stats          opened by the host: what the apps use
 //!       ├─ copy           copy           opened by the host: files into or out of an app
+//!       ├─ attach, detach volumes        opened by the host: a volume comes to apps that run, or goes
 //!       ├─ stdin  APP     raw bytes      opened by the guest, host to guest, half-closed for the end of input
 //!       ├─ stdout APP     raw bytes      opened by the guest, guest to host
 //!       └─ stderr APP     raw bytes      opened by the guest, guest to host
@@ -26,6 +27,7 @@ pub mod handshake;
 pub mod message;
 pub mod mux;
 pub mod stats;
+pub mod volumes;
 
 /// The name of the virtio-serial port: QEMU's `name=`, `/sys/class/virtio-ports/*/name` in the guest.
 pub const PORT_NAME: &str = "isopod.agent.0";

@@ -40,6 +40,15 @@ pub enum HostStream {
         /// The target, as the app sees it.
         path: String,
     },
+    /// 5: brings a volume to apps that run ([`crate::volumes`]).
+    Attach(crate::volumes::Attachment),
+    /// 6: takes a volume away that was brought so ([`crate::volumes`]).
+    Detach {
+        /// What was said when it came.
+        attachment: crate::volumes::Attachment,
+        /// Whether also from apps that use it: they keep what they have open.
+        force: bool,
+    },
 }
 
 /// The first message on a stream that the guest opens. Each app has exactly one `Stdout` and one `Stderr`, and at

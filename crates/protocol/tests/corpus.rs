@@ -12,6 +12,7 @@ use isopod_protocol::handshake::{self, NONCE_BYTES};
 use isopod_protocol::message::{ExitStatus, GuestMessage, GuestStream, HostMessage, HostStream};
 use isopod_protocol::mux::{self, Accept, Limits, Side};
 use isopod_protocol::stats::{AppStats, Stats};
+use isopod_protocol::volumes::{Answer, Attachment, UnitText, User};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -22,6 +23,29 @@ fn honest() -> Vec<Vec<u8>> {
         encode(&HostStream::CopyOut {
             app: 300,
             path: "/etc".into(),
+        })
+        .unwrap(),
+        encode(&HostStream::Attach(Attachment {
+            volume: "data".into(),
+            files: vec![
+                UnitText {
+                    path: "a.mount".into(),
+                    text: "[Unit]\n".repeat(9)
+                };
+                3
+            ],
+            ..Attachment::default()
+        }))
+        .unwrap(),
+        encode(&Answer::Busy {
+            users: vec![
+                User {
+                    app: 1,
+                    pid: 70_000,
+                    name: "sh".into()
+                };
+                3
+            ],
         })
         .unwrap(),
         encode(&HostMessage::Stop { grace_ms: 10_000 }).unwrap(),
@@ -79,6 +103,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode::<FromCommand>(bytes);
     let _ = decode::<Frame>(bytes);
     let _ = decode::<Stats>(bytes);
+    let _ = decode::<Answer>(bytes);
 }
 
 /// Everything that reads from the other side, with `bytes` as all that it ever says.

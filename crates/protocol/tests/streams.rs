@@ -8,6 +8,7 @@ use isopod_protocol::exec::{self, Answer, FromCommand, HearError, Request, STDIN
 use isopod_protocol::message::{ExitStatus, HostStream};
 use isopod_protocol::mux::{self, Accept, Limits, OpenError, Side};
 use isopod_protocol::stats::Stats;
+use isopod_protocol::volumes::{self, Attachment};
 use tokio::io::AsyncReadExt;
 
 /// The bytes on the wire, pinned: another build reads these or has another version.
@@ -35,6 +36,13 @@ fn the_encoding_is_pinned() {
         [3, 0, 2]
     );
     assert_eq!(encode(&Frame::End).unwrap()[4..], [1]);
+    let detach = HostStream::Detach {
+        attachment: Attachment::default(),
+        force: true,
+    };
+    assert_eq!(encode(&HostStream::Attach(Attachment::default())).unwrap()[4..], [5, 0, 0, 0, 0]);
+    assert_eq!(encode(&detach).unwrap()[4..], [6, 0, 0, 0, 0, 1]);
+    assert_eq!(encode(&volumes::Answer::Busy { users: Vec::new() }).unwrap()[4..], [2, 0]);
     assert_eq!(encode(&Stats::default()).unwrap()[4..], [0, 0, 0, 0, 0, 0, 0, 0]);
 }
 

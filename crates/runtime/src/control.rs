@@ -25,12 +25,17 @@ use std::time::{Duration, Instant};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::message::HostStream;
 use isopod_protocol::mux::MuxStream;
+use isopod_protocol::volumes::Attachment;
+use isopod_spec::VolumeName;
 use isopod_vm::agent::Agent;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
+
+use crate::pods::volumes::AttachedRecord;
+use crate::run::Wanted;
 
 /// The socket's name in the pod's directory.
 pub const SOCKET: &str = "control.sock";
@@ -64,6 +69,24 @@ pub enum Request {
     /// 3: write to the standard input of the pod's app; from then on the connection is that. Its end is not the
     /// input's: others may write more.
     Stdin,
+    /// 4: a volume comes.
+    Attach(Box<Attach>),
+    /// 5: one that came so goes.
+    Detach {
+        /// Its name.
+        name: VolumeName,
+        /// Also where it is in use.
+        force: bool,
+    },
+}
+
+/// A volume that comes to a pod which runs, as it was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// What is recorded of it.
+    pub record: AttachedRecord,
+    /// What the guest is told.
+    pub guest: Attachment,
 }
 
 /// What the supervisor answers.
@@ -76,6 +99,27 @@ pub enum Answer {
         /// Why.
         reason: String,
     },
+    /// 2: it cannot be done while something is in use.
+    Busy {
+        /// What, and by whom.
+        reason: String,
+    },
+    /// 3: it was planned on what is not so any more.
+    Outdated,
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Reason(String),
+    Busy(String),
+    Outdated,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Reason(reason)
+    }
 }
 
 /// Why a pod's supervisor could not be asked.
@@ -101,6 +145,12 @@ pub enum ControlError {
     /// It said no.
     #[error("the pod's supervisor refuses: {0}")]
     Refused(String),
+    /// Something is in use.
+    #[error("{0}")]
+    Busy(String),
+    /// The pod is not any more what the request was planned on.
+    #[error("the pod has changed meanwhile")]
+    Outdated,
 }
 
 /// Asks the supervisor of the pod at `dir`.
@@ -118,6 +168,8 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
     match read_message(stream).await.map_err(ControlError::Read)? {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Refused { reason }) => Err(ControlError::Refused(reason)),
+        Some(Answer::Busy { reason }) => Err(ControlError::Busy(reason)),
+        Some(Answer::Outdated) => Err(ControlError::Outdated),
         None => Err(ControlError::Ended),
     }
 }
@@ -195,6 +247,11 @@ pub(crate) enum Order {
         signal: u8,
         done: Done,
     },
+    /// A volume comes or goes.
+    Volume {
+        change: Wanted,
+        done: Done,
+    },
     /// Somebody wants to speak with the agent.
     Agent(oneshot::Sender<Agent>),
     /// Somebody wants to write what the app reads.
@@ -219,11 +276,11 @@ impl fmt::Debug for SharedInput {
 
 /// Where the answer to an order goes.
 #[derive(Debug)]
-pub(crate) struct Done(oneshot::Sender<Result<(), String>>);
+pub(crate) struct Done(oneshot::Sender<Result<(), Refusal>>);
 
 impl Done {
     /// Answers; the client may have gone.
-    pub(crate) fn answer(self, result: Result<(), String>) {
+    pub(crate) fn answer(self, result: Result<(), Refusal>) {
         let _ = self.0.send(result);
     }
 }
@@ -320,16 +377,26 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             signal,
             done: done_sender,
         },
+        Request::Attach(attach) => Order::Volume {
+            change: Wanted::Attach(attach),
+            done: done_sender,
+        },
+        Request::Detach { name, force } => Order::Volume {
+            change: Wanted::Detach { name, force },
+            done: done_sender,
+        },
         Request::Agent(header) => return splice(stream, &header, &orders).await,
         Request::Stdin => return feed(stream, &orders).await,
     };
     let answer = match orders.send(order).await {
-        Ok(()) => done.await.unwrap_or_else(|_| Err("the pod is ending".into())),
-        Err(_) => Err("the pod is ending".into()),
+        Ok(()) => done.await.unwrap_or_else(|_| Err("the pod is ending".to_owned().into())),
+        Err(_) => Err("the pod is ending".to_owned().into()),
     };
     let answer = match answer {
         Ok(()) => Answer::Done,
-        Err(reason) => Answer::Refused { reason },
+        Err(Refusal::Reason(reason)) => Answer::Refused { reason },
+        Err(Refusal::Busy(reason)) => Answer::Busy { reason },
+        Err(Refusal::Outdated) => Answer::Outdated,
     };
     write_message(&mut stream, &answer)
         .await
@@ -344,6 +411,9 @@ async fn splice(
 ) -> Result<(), ControlError> {
     let opened = match header {
         HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
+        HostStream::Attach(_) | HostStream::Detach { .. } => {
+            Err("volumes are brought and taken by the supervisor".to_owned())
+        }
         _ => open_stream(header, orders).await,
     };
     let mut stream = match opened {
@@ -429,7 +499,7 @@ mod tests {
             match orders.next().await.unwrap() {
                 Order::Signal { app, signal, done } => {
                     assert_eq!((app, signal), (Some(3), 9));
-                    done.answer(Err("no".into()));
+                    done.answer(Err("no".to_owned().into()));
                 }
                 other => panic!("{other:?}"),
             }

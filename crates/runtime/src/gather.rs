@@ -360,20 +360,29 @@ fn sources(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -
         let VolumeKind::Host(host) = &volume.kind else {
             continue;
         };
-        match source(host, settings) {
+        match source(&volume.name, host, settings) {
             Ok((path, kind)) => found.push((volume.name.clone(), path, kind)),
-            Err((reason, hint)) => faults.push(GatherFault::Source {
-                volume: volume.name.clone(),
-                path: host.source.clone(),
-                reason,
-                hint,
-            }),
+            Err(fault) => faults.push(fault),
         }
     }
     found
 }
 
-fn source(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind), (String, Option<String>)> {
+/// The source of a volume: its path with links followed, and what it is.
+pub(crate) fn source(
+    volume: &VolumeName,
+    host: &HostVolume,
+    settings: &Settings,
+) -> Result<(PathBuf, SourceKind), GatherFault> {
+    look(host, settings).map_err(|(reason, hint)| GatherFault::Source {
+        volume: volume.clone(),
+        path: host.source.clone(),
+        reason,
+        hint,
+    })
+}
+
+fn look(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind), (String, Option<String>)> {
     let asked = settings.working_dir.join(&host.source);
     let path = asked.canonicalize().map_err(|error| {
         let hint = (error.kind() == io::ErrorKind::NotFound)
@@ -419,10 +428,11 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
     } else {
         HostUser::Ordinary { uid: uid.as_raw() }
     };
-    let shares = spec
-        .volumes
-        .iter()
-        .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
+    let shares = spec.machine.transport == ShareTransport::Virtiofs
+        || spec
+            .volumes
+            .iter()
+            .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
     let kvm = match spec.machine.accel {
         Accel::Tcg => Kvm::NotAsked,
         Accel::Auto | Accel::Kvm => {

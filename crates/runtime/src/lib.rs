@@ -7,6 +7,7 @@
 //! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
+pub mod attach_volume;
 pub mod control;
 mod disk;
 pub mod events;

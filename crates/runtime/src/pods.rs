@@ -16,6 +16,7 @@
 
 pub mod files;
 pub mod state;
+pub mod volumes;
 
 use std::fs::{self, File, TryLockError};
 use std::io;

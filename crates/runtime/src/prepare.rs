@@ -10,15 +10,15 @@ use std::time::Duration;
 use isopod_plan::machine::Confinement;
 use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
-use isopod_spec::{PodName, PodSpec};
+use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
 use isopod_vm::stage::root::Root;
 use isopod_vm::stage::{Capabilities, Stage};
 
 use crate::gather::Gathered;
 use crate::pods::files::{
-    self, ASKED, AppRecord, Asked, Durability, Keep, MountRecord, PodRecord, RECORD, Stdin, VERSION, Word,
-    now_ms,
+    self, ASKED, AppRecord, Asked, Durability, Keep, PodRecord, RECORD, Stdin, VERSION, Word, now_ms,
 };
+use crate::pods::volumes::{MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::{disk, initrd, private};
 
@@ -152,6 +152,9 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         guest: gathered.guest.key.clone(),
         ports: plan.ports().to_vec(),
         on_failure: plan.on_failure,
+        share: ShareRecord::of(plan.sharing.as_ref()),
+        volumes: volumes(plan),
+        systemd_version: gathered.facts.host.guest.systemd_version,
         apps: apps(plan),
         qemu: words(&qemu),
         virtiofsd: virtiofsd.as_ref().map(words),
@@ -210,6 +213,23 @@ fn words(stage: &Stage) -> Vec<Word> {
         .collect()
 }
 
+/// The volumes, but for host volumes that are not shared, since no app mounts them.
+fn volumes(plan: &PodPlan) -> Vec<VolumeRecord> {
+    let shared = plan.sharing.iter().flat_map(|sharing| &sharing.volumes);
+    let hosts = shared.map(|volume| VolumeRecord {
+        name: volume.name.clone(),
+        kind: VolumeType::Host,
+        host: Some(SourceRecord::of(volume)),
+    });
+    let own = |volume: &&Volume| !matches!(volume.kind, VolumeKind::Host(_));
+    let others = plan.volumes.iter().filter(own).map(|volume| VolumeRecord {
+        name: volume.name.clone(),
+        kind: VolumeType::of(volume),
+        host: None,
+    });
+    hosts.chain(others).collect()
+}
+
 fn apps(plan: &PodPlan) -> Vec<AppRecord> {
     let app = |app: &isopod_plan::AppPlan| AppRecord {
         name: app.name.clone(),
@@ -218,19 +238,14 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
             .get(app.image)
             .map(|image| image.id.clone())
             .unwrap_or_default(),
+        image_number: app.image,
+        rootfs: app.rootfs,
+        uid: app.process.identity.uid,
         executable: app.process.executable.display().to_string(),
         argv: app.process.argv.clone(),
         restart: app.life.restart,
         readiness: app.life.readiness,
-        mounts: app
-            .mounts
-            .iter()
-            .map(|mount| MountRecord {
-                volume: mount.volume.to_string(),
-                target: mount.target.display().to_string(),
-                read_only: mount.read_only,
-            })
-            .collect(),
+        mounts: app.mounts.iter().map(MountRecord::of).collect(),
     };
     plan.apps.iter().map(app).collect()
 }

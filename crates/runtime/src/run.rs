@@ -14,6 +14,7 @@ mod console;
 mod journal;
 mod machine;
 mod streams;
+mod volumes;
 
 use std::path::Path;
 use std::process::ExitStatus as ProcessStatus;
@@ -24,6 +25,8 @@ use isopod_spec::{AppName, FailurePolicy, Readiness};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
 use machine::Machine;
 use streams::{Outputs, feed};
+pub(crate) use volumes::Wanted;
+use volumes::{Changed, Volumes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -306,7 +309,8 @@ async fn supervise(
     let result = match connected {
         Ok((agent, events)) => {
             let pod = Pod::new(record, dir, agent, started, journal);
-            pod.supervise(&mut machine, events, caller, orders).await
+            let volumes = Volumes::begin(record, dir, settings, pod.agent.clone(), machine.file_server());
+            pod.supervise(&mut machine, events, caller, orders, volumes).await
         }
         Err(error) => Err(error),
     };
@@ -377,6 +381,7 @@ impl<'a> Pod<'a> {
         mut events: Events,
         caller: Caller,
         mut orders: control::Orders,
+        mut volumes: Volumes,
     ) -> Result<Outcome, RunError> {
         let Caller {
             mut stdin,
@@ -415,7 +420,14 @@ impl<'a> Pod<'a> {
                     continue;
                 }
                 Some(order) = orders.next() => {
-                    self.obey(order, grace).await;
+                    self.obey(order, grace, &volumes).await;
+                    continue;
+                }
+                Some(changed) = volumes.changed() => {
+                    let Changed { attached, count, done, result } = changed;
+                    // Written first: whoever has the answer finds it so.
+                    self.journal.volumes(attached, count);
+                    done.answer(result);
                     continue;
                 }
                 // An app has failed, and the pod is to end with it.
@@ -469,8 +481,9 @@ impl<'a> Pod<'a> {
         }
     }
 
-    async fn obey(&mut self, order: Order, grace: Duration) {
+    async fn obey(&mut self, order: Order, grace: Duration, volumes: &Volumes) {
         match order {
+            Order::Volume { change, done } => volumes.want(change, done),
             Order::Stop { grace: asked, done } => {
                 self.stop(asked.unwrap_or(grace), STOPPED).await;
                 done.answer(Ok(()));

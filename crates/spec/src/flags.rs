@@ -28,7 +28,7 @@ pub use limits::{
     SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
     read_security_opt, read_sysctl, read_ulimit,
 };
-pub use mount::read_mount;
+pub use mount::{read_app_mount, read_mount};
 pub use network::{read_hostname, read_publish};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,

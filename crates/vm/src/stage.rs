@@ -17,10 +17,12 @@
 //! Volumes are bound from the paths that were found when facts were gathered; a path that has become something else
 //! since is refused.
 
+pub mod change;
 pub mod root;
 mod sys;
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -108,6 +110,14 @@ pub enum StageError {
         what: &'static str,
         /// Why, where the system said.
         source: Option<std::io::Error>,
+    },
+    /// What a running server serves could not be changed.
+    #[error("cannot {what}")]
+    Change {
+        /// The step that failed.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
     },
     /// A file that cannot be had in the process's own root.
     #[error("cannot give `{}` to the process", path.display())]
@@ -215,12 +225,7 @@ impl Stage {
     }
 
     fn prepare(&mut self) -> Result<(), StageError> {
-        let orphaned = |_| StageError::Orphaned;
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(orphaned)?;
-        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
-        if parent != Some(self.parent) {
-            return Err(StageError::Orphaned);
-        }
+        die_with(self.parent, Signal::KILL)?;
         // A file server holds a descriptor for every file that the guest knows.
         let mut limit = rustix::process::getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
@@ -262,6 +267,16 @@ impl Stage {
             program: program.into(),
             source,
         }
+    }
+}
+
+/// Asks for a signal when the parent ends, which must still be `parent`.
+fn die_with(parent: u32, signal: Signal) -> Result<(), StageError> {
+    rustix::process::set_parent_process_death_signal(Some(signal)).map_err(|_| StageError::Orphaned)?;
+    let found = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+    match found == Some(parent) {
+        true => Ok(()),
+        false => Err(StageError::Orphaned),
     }
 }
 
@@ -330,9 +345,16 @@ fn enter_namespace() -> Result<(), StageError> {
         write("uid_map", format!("0 {uid} 1")).map_err(failed("write to /proc/self/uid_map"))?;
         write("gid_map", format!("0 {gid} 1")).map_err(failed("write to /proc/self/gid_map"))?;
     }
-    // Mounts of the host still come in (for `rslave` volumes), none of ours goes out.
+    slave_root()
+}
+
+/// Mounts of the host still come in (for `rslave` volumes), none of ours goes out.
+fn slave_root() -> Result<(), StageError> {
     let slave = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).map_err(|e| failed("make `/` a slave")(e.into()))
+    rustix::mount::mount_change("/", slave).map_err(|e| StageError::Namespace {
+        what: "make `/` a slave",
+        source: e.into(),
+    })
 }
 
 /// Mounts a small file system on `dir`, binds each volume below it under its name, and closes it to writes.
@@ -342,20 +364,24 @@ fn bind_all(dir: &Path, volumes: &[SharedVolume]) -> Result<(), StageError> {
     rustix::mount::mount("tmpfs", dir, "tmpfs", options, Some(c"mode=0755"))
         .map_err(|e| failed("mount a tmpfs for the volumes")(e.into()))?;
     for volume in volumes {
-        let error = |what, source| StageError::Volume {
-            name: volume.name.clone(),
-            path: volume.source.clone(),
-            what,
-            source,
-        };
-        bind(dir, volume).map_err(|(what, source)| error(what, source))?;
+        bind(dir, volume).map_err(|(what, source)| volume_error(volume, what, source))?;
     }
     sys::make_read_only(dir).map_err(failed("make the directory of the volumes read-only"))
 }
 
+fn volume_error(volume: &SharedVolume, what: &'static str, source: Option<std::io::Error>) -> StageError {
+    StageError::Volume {
+        name: volume.name.clone(),
+        path: volume.source.clone(),
+        what,
+        source,
+    }
+}
+
 type Step = (&'static str, Option<std::io::Error>);
 
-fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
+/// The volume's mount, as it is to be shared, attached nowhere yet.
+fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
     let failed = |what| move |source: rustix::io::Errno| (what, Some(source.into()));
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -380,6 +406,12 @@ fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
         volume.propagation == Propagation::Private,
     )
     .map_err(|source| ("mount_setattr", Some(source)))?;
+    Ok(tree)
+}
+
+fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
+    let tree = copy(volume)?;
+    let failed = |what| move |source: rustix::io::Errno| (what, Some(source.into()));
     let place = dir.join(volume.name.as_str());
     let made = match volume.kind {
         SourceKind::Directory => std::fs::create_dir(&place),

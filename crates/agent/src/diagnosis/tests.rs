@@ -49,6 +49,14 @@ impl Manager for Still {
         Ok(self.0.get(unit).cloned().unwrap_or(active))
     }
 
+    async fn reload(&self) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
+    async fn rest(&self, _: &str) -> Result<Option<Activity>, ManagerError> {
+        Ok(None)
+    }
+
     async fn start(&self, _: &str) -> Result<(), ManagerError> {
         Ok(())
     }

@@ -112,7 +112,7 @@ impl<M: Manager> Session<M> {
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
-        let questions = visits::receive(incoming);
+        let questions = visits::receive(incoming, &config.apps);
         Ok(Self {
             questions,
             config,
@@ -159,7 +159,7 @@ impl<M: Manager> Session<M> {
                     None => return self.host_gone().await,
                 },
                 Some(question) = self.questions.recv() => {
-                    visits::answer(&self.manager, &self.config.apps, question).await;
+                    visits::answer(&self.manager, &mut self.config.apps, question).await;
                 }
                 Some(message) = self.later.next() => {
                     self.say(&message).await?;

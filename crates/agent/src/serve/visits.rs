@@ -3,6 +3,7 @@
 //! session, which alone speaks to systemd.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{read_message, write_message};
@@ -11,18 +12,20 @@ use isopod_protocol::exec::{Request, STATUS_FAILED};
 use isopod_protocol::message::{AppIndex, HostStream};
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_protocol::stats::Stats;
+use isopod_protocol::volumes::{AttachedMount, Attachment};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::appstate::Activity;
 use crate::enter::{Action, Execute, Identity, Job};
 use crate::exec::{self, Wanted};
-use crate::systemd::{Manager, UnitProcess};
+use super::volumes;
+use crate::systemd::{Manager, ManagerError, UnitProcess};
 use crate::{chain, copy, environment, stats};
 
 /// The agent's own program.
-const SELF: &str = "/proc/self/exe";
+pub(super) const SELF: &str = "/proc/self/exe";
 
 /// Questions that wait for the session.
 const QUESTIONS: usize = 8;
@@ -33,6 +36,18 @@ pub(super) enum Question {
     Process(AppIndex, oneshot::Sender<Result<Running, String>>),
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<String>>),
+    /// That systemd reads its units anew.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// That a unit is started.
+    Start(String, oneshot::Sender<Result<(), String>>),
+    /// What a unit is at rest.
+    Rest(String, oneshot::Sender<Result<Option<Activity>, String>>),
+    /// That apps must have these mounts when they start from now on, or need not any more.
+    Expect {
+        mounts: Vec<AttachedMount>,
+        expected: bool,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// How an app runs: its unit, and the limits that it was planned with.
@@ -44,15 +59,20 @@ pub(super) struct Running {
 }
 
 /// Serves the host's streams from now on; the questions are for the session to answer.
-pub(super) fn receive(mut incoming: Incoming) -> mpsc::Receiver<Question> {
+pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp]) -> mpsc::Receiver<Question> {
     let (ask, asked) = mpsc::channel(QUESTIONS);
+    let session = Session {
+        ask,
+        apps: apps.iter().map(|app| app.name.clone()).collect(),
+        volumes: Arc::default(),
+    };
     tokio::spawn(async move {
         let mut visits = JoinSet::new();
         while let Some(stream) = incoming.next().await {
             while visits.try_join_next().is_some() {}
             // One too many is reset: the host's own count keeps it from that.
             if visits.len() < MAX_HOST_STREAMS {
-                visits.spawn(visit(stream, Session(ask.clone())));
+                visits.spawn(visit(stream, session.clone()));
             }
         }
     });
@@ -60,7 +80,8 @@ pub(super) fn receive(mut incoming: Incoming) -> mpsc::Receiver<Question> {
 }
 
 /// Answers a task's question.
-pub(super) async fn answer(manager: &impl Manager, apps: &[GuestApp], question: Question) {
+pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], question: Question) {
+    let words = |error: ManagerError| chain(&error);
     match question {
         Question::Process(app, reply) => {
             let process = match apps.get(usize::from(app)) {
@@ -71,7 +92,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &[GuestApp], question: 
                         syscalls: app.syscalls.clone(),
                         oom_score_adj: app.oom_score_adj.unwrap_or(0),
                     }),
-                    Err(error) => Err(chain(&error)),
+                    Err(error) => Err(words(error)),
                 },
                 None => Err(format!("there is no app {app}")),
             };
@@ -81,6 +102,23 @@ pub(super) async fn answer(manager: &impl Manager, apps: &[GuestApp], question: 
             let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
             let cgroups = futures::future::join_all(cgroups).await;
             let _ = reply.send(cgroups.into_iter().map(Result::unwrap_or_default).collect());
+        }
+        Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
+        Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
+        Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
+        Question::Expect {
+            mounts,
+            expected,
+            reply,
+        } => {
+            for mount in mounts {
+                let Some(app) = apps.get_mut(usize::from(mount.app)) else {
+                    continue;
+                };
+                app.mounts.retain(|known| known.unit != mount.mount.unit);
+                app.mounts.extend(expected.then_some(mount.mount));
+            }
+            let _ = reply.send(Ok(()));
         }
     }
 }
@@ -97,6 +135,14 @@ async fn visit(mut stream: MuxStream, session: Session) {
             Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,
             Err(text) => copy::fail(stream, text).await,
         },
+        Ok(Some(HostStream::Attach(attachment))) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            volumes::attach(stream, &session, &attachment).await;
+        }
+        Ok(Some(HostStream::Detach { attachment, force })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            volumes::detach(stream, &session, &attachment, force).await;
+        }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
     }
@@ -183,16 +229,66 @@ async fn tell_stats(mut stream: MuxStream, session: &Session) {
 }
 
 /// Asks the session.
-struct Session(mpsc::Sender<Question>);
+#[derive(Clone)]
+pub(super) struct Session {
+    ask: mpsc::Sender<Question>,
+    /// The apps' names.
+    apps: Arc<[String]>,
+    /// Held while volumes come or go.
+    volumes: Arc<Mutex<()>>,
+}
 
 impl Session {
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Question,
+    ) -> Result<T, String> {
+        let ended = || "the session has ended".to_owned();
+        let (reply, answer) = oneshot::channel();
+        self.ask.send(question(reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// An app's name.
+    pub(super) fn app_name(&self, app: AppIndex) -> String {
+        self.apps.get(usize::from(app)).cloned().unwrap_or_default()
+    }
+
+    /// Lets systemd read its units anew.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        self.ask(Question::Reload).await
+    }
+
+    /// Queues a unit's start.
+    pub(super) async fn start(&self, unit: &str) -> Result<(), String> {
+        self.ask(|reply| Question::Start(unit.to_owned(), reply)).await
+    }
+
+    /// What a unit is at rest; `None` while something is to be done with it.
+    pub(super) async fn rest(&self, unit: &str) -> Result<Option<Activity>, String> {
+        self.ask(|reply| Question::Rest(unit.to_owned(), reply)).await
+    }
+
+    /// Says whether apps must have these mounts when they start.
+    pub(super) async fn expect(&self, attachment: &Attachment, expected: bool) -> Result<(), String> {
+        let mounts = attachment.mounts.clone();
+        self.ask(|reply| Question::Expect {
+            mounts,
+            expected,
+            reply,
+        })
+        .await
+    }
+
+    /// How the unit of an app stands, whether or not it runs.
+    pub(super) async fn unit_process(&self, app: AppIndex) -> Result<UnitProcess, String> {
+        let running = self.ask(|reply| Question::Process(app, reply)).await?;
+        Ok(running.unit)
+    }
+
     /// How the unit of an app that runs does so.
     async fn process(&self, app: AppIndex) -> Result<Running, String> {
-        let ended = || "the session has ended".to_owned();
-        let (reply, process) = oneshot::channel();
-        let asked = self.0.send(Question::Process(app, reply)).await;
-        asked.map_err(|_| ended())?;
-        let running = process.await.map_err(|_| ended())??;
+        let running = self.ask(|reply| Question::Process(app, reply)).await?;
         // One that is on its way up may be there already: what is not will be found out.
         let up = matches!(running.unit.active, Activity::Active | Activity::Changing);
         if !up || running.unit.main_pid == 0 {
@@ -212,9 +308,9 @@ impl Session {
         })
     }
 
-    async fn cgroups(&self) -> Option<Vec<String>> {
+    pub(super) async fn cgroups(&self) -> Option<Vec<String>> {
         let (reply, cgroups) = oneshot::channel();
-        self.0.send(Question::Cgroups(reply)).await.ok()?;
+        self.ask.send(Question::Cgroups(reply)).await.ok()?;
         cgroups.await.ok()
     }
 }

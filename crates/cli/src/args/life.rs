@@ -7,8 +7,8 @@ use clap::{ArgAction, ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum
 use isopod_runtime::events::EventKind;
 use isopod_spec::AppName;
 
-use super::ListFormat;
 use super::copy_place::CopyPlace;
+use super::{ListFormat, VolumeCommand};
 
 const ATTACH_NOTES: &str = "\
 Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The apps have \
@@ -253,6 +253,12 @@ pub(crate) enum LifeCommand {
         /// Keep pods that have exited within this time
         #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
         grace: Duration,
+    },
+    /// Bring volumes to a pod that runs, take them away, and show them
+    Volume {
+        /// What to do
+        #[command(subcommand)]
+        command: VolumeCommand,
     },
     /// Supervise a pod, for `--detach`
     #[command(name = "internal-supervise", hide = true)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_spec::{App, VolumeName};
+use isopod_spec::{App, AppName, VolumeName};
 
 use super::{Roots, VolumeMount, VolumeTable, Wanted};
 use crate::facts::SourceKind;
@@ -79,23 +79,9 @@ pub(super) fn place(
 ) -> Vec<VolumeMount> {
     let mut mounts = Vec::with_capacity(wanted.len());
     for want in wanted {
-        match within_volume(&want, table, roots) {
-            Ok((kind, sub_path)) => mounts.push(VolumeMount {
-                place: Arc::clone(&want.target),
-                volume: want.volume,
-                target: want.target,
-                kind,
-                read_only: want.read_only,
-                sub_path,
-                flags: want.flags,
-                origin: want.origin,
-            }),
-            Err(reason) => faults.push(Fault::SubPath {
-                app: app.name.clone(),
-                volume: want.volume,
-                sub_path: want.sub_path.unwrap_or_default(),
-                reason,
-            }),
+        match unplaced(&app.name, want, table, roots) {
+            Ok(mount) => mounts.push(mount),
+            Err(fault) => faults.push(fault),
         }
     }
     mounts.sort_by_cached_key(|m| m.target.components().count());
@@ -113,14 +99,86 @@ pub(super) fn place(
     faults.extend(
         mounts
             .first()
-            .map(|m| target_fault(app, m, TargetFault::Unstable)),
+            .map(|m| target_fault(&app.name, m, TargetFault::Unstable)),
     );
     mounts
 }
 
-fn target_fault(app: &App, mount: &VolumeMount, reason: TargetFault) -> Fault {
+/// A mount that is taken for at its target.
+fn unplaced(
+    app: &AppName,
+    want: Wanted,
+    table: &VolumeTable,
+    roots: &Roots<'_>,
+) -> Result<VolumeMount, Fault> {
+    match within_volume(&want, table, roots) {
+        Ok((kind, sub_path)) => Ok(VolumeMount {
+            place: Arc::clone(&want.target),
+            volume: want.volume,
+            target: want.target,
+            kind,
+            read_only: want.read_only,
+            sub_path,
+            flags: want.flags,
+            origin: want.origin,
+        }),
+        Err(reason) => Err(Fault::SubPath {
+            app: app.clone(),
+            volume: want.volume,
+            sub_path: want.sub_path.unwrap_or_default(),
+            reason,
+        }),
+    }
+}
+
+/// Finds the places of further mounts of an app whose others are in place.
+pub(crate) struct Placing<'a> {
+    /// The app.
+    pub(crate) app: &'a AppName,
+    /// The volumes.
+    pub(crate) table: &'a VolumeTable,
+    /// What the app's root is made of.
+    pub(crate) roots: Roots<'a>,
+}
+
+impl Placing<'_> {
+    /// One more mount, given those that are `placed`, and what is there now: where nothing is, the caller says whether
+    /// it can be made.
+    ///
+    /// # Errors
+    /// The [`Fault`] of this mount.
+    pub(crate) fn add(
+        &self,
+        want: Wanted,
+        placed: &HashMap<Arc<Path>, VolumeMount>,
+    ) -> Result<(VolumeMount, Option<Node>), Fault> {
+        let mut mount = unplaced(self.app, want, self.table, &self.roots)?;
+        let view = View {
+            roots: self.roots,
+            mounts: placed,
+        };
+        let found = place_of(self.app, &mount, &view);
+        let found = found.map_err(|reason| target_fault(self.app, &mount, reason))?;
+        if let Some(first) = placed.get(found.path.as_path()) {
+            return Err(Fault::DoubledTarget {
+                app: self.app.clone(),
+                first: first.volume.clone(),
+                second: mount.volume,
+                target: found.path,
+            });
+        }
+        if let Some(parent) = view.mount_at(&found.path).filter(|above| above.kind == SourceKind::File) {
+            let reason = path::ResolveError::NotADirectory(parent.place.to_path_buf()).into();
+            return Err(target_fault(self.app, &mount, reason));
+        }
+        mount.place = found.path.into();
+        Ok((mount, found.node))
+    }
+}
+
+fn target_fault(app: &AppName, mount: &VolumeMount, reason: TargetFault) -> Fault {
     Fault::Target {
-        app: app.name.clone(),
+        app: app.clone(),
         volume: mount.volume.clone(),
         target: mount.target.to_path_buf(),
         reason,
@@ -142,10 +200,10 @@ fn resolve_all(
             roots: *roots,
             mounts: &placed,
         };
-        let found = match resolve_one(app, &mount, table, &view) {
+        let found = match resolve_one(&app.name, &mount, table, &view) {
             Ok(found) => found,
             Err(reason) => {
-                faults.push(target_fault(app, &mount, reason));
+                faults.push(target_fault(&app.name, &mount, reason));
                 continue;
             }
         };
@@ -172,11 +230,20 @@ fn resolve_all(
 
 /// The place of one mount, given those in `view`, if it can be mounted there.
 fn resolve_one(
-    app: &App,
+    app: &AppName,
     mount: &VolumeMount,
     table: &VolumeTable,
     view: &View<'_>,
 ) -> Result<Resolved, TargetFault> {
+    let found = place_of(app, mount, view)?;
+    if found.node.is_none() && view.roots.profile.nesting == Nesting::Stated {
+        check_creatable(mount, &found, table, view)?;
+    }
+    Ok(found)
+}
+
+/// The place of one mount, given those in `view`, whether or not something is there.
+fn place_of(app: &AppName, mount: &VolumeMount, view: &View<'_>) -> Result<Resolved, TargetFault> {
     // Links can only come from what can be looked at: where nothing can, a target is its own place.
     let found = if view.roots.image.is_none() && view.roots.sources.is_empty() {
         Resolved {
@@ -193,7 +260,7 @@ fn resolve_one(
             return Err(TargetFault::Reserved(reason));
         }
     }
-    let guest_path = path::below(&layout::app_root(&app.name), place);
+    let guest_path = path::below(&layout::app_root(app), place);
     unit::path_value(&guest_path)?;
     let systemd = view.roots.systemd_version;
     if systemd < unit_name::HASHED_NAMES_SINCE && unit_name::is_hashed(&guest_path, ".mount") {
@@ -201,8 +268,6 @@ fn resolve_one(
     }
     if let Some(node) = &found.node {
         check_kinds(mount.kind, &node.kind)?;
-    } else if profile.nesting == Nesting::Stated {
-        check_creatable(mount, &found, table, view)?;
     }
     Ok(found)
 }

@@ -14,11 +14,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy};
+use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy, RootfsAccess};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::Phase;
+use super::volumes::{AttachedRecord, MountRecord, ShareRecord, VolumeRecord};
 
 /// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -55,6 +56,12 @@ pub struct PodRecord {
     pub ports: Vec<PortForward>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// How its host volumes reach the guest.
+    pub share: ShareRecord,
+    /// Its volumes, as far as an app mounts them or its images want them.
+    pub volumes: Vec<VolumeRecord>,
+    /// systemd's version in the guest.
+    pub systemd_version: u32,
     /// The apps, in the order of declaration.
     pub apps: Vec<AppRecord>,
     /// The stage that becomes QEMU ([`isopod_vm::stage::Stage`]'s arguments, the parent left out).
@@ -113,6 +120,12 @@ pub struct AppRecord {
     pub name: AppName,
     /// The ID of its image.
     pub image: String,
+    /// The number of its image's file.
+    pub image_number: usize,
+    /// Whether it may write to its root filesystem.
+    pub rootfs: RootfsAccess,
+    /// The user that it runs as.
+    pub uid: u32,
     /// The program.
     pub executable: String,
     /// Its arguments, the program's name first.
@@ -123,18 +136,6 @@ pub struct AppRecord {
     pub readiness: Readiness,
     /// Its volumes.
     pub mounts: Vec<MountRecord>,
-}
-
-/// A volume of an app.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct MountRecord {
-    /// The volume.
-    pub volume: String,
-    /// Where the app sees it.
-    pub target: String,
-    /// Whether the app may not write to it.
-    pub read_only: bool,
 }
 
 /// What became of a pod.
@@ -158,6 +159,10 @@ pub struct Status {
     pub ended_ms: Option<u64>,
     /// The apps, in the order of declaration.
     pub apps: Vec<AppStatus>,
+    /// The volumes that were attached while it runs.
+    pub attached: Vec<AttachedRecord>,
+    /// How often volumes came or went, or were to.
+    pub volume_changes: u32,
     /// The pod's exit status, once it has ended.
     pub exit_status: Option<u8>,
     /// Why it ended, in words.
@@ -242,6 +247,8 @@ impl Status {
             ready_ms: None,
             ended_ms: None,
             apps: apps.map(app).collect(),
+            attached: Vec::new(),
+            volume_changes: 0,
             exit_status: None,
             reason: None,
         }
@@ -293,13 +300,42 @@ impl Now {
 }
 
 /// A word of a command line: text where it is UTF-8, otherwise its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// UTF-8.
     Text(String),
     /// Anything else.
     Bytes(Vec<u8>),
+}
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            // Formats that do not describe themselves have bytes only.
+            Word::Text(text) if serializer.is_human_readable() => text.serialize(serializer),
+            Word::Text(text) => text.as_bytes().serialize(serializer),
+            Word::Bytes(bytes) => bytes.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Readable {
+            Text(String),
+            Bytes(Vec<u8>),
+        }
+        if deserializer.is_human_readable() {
+            return Ok(match Readable::deserialize(deserializer)? {
+                Readable::Text(text) => Word::Text(text),
+                Readable::Bytes(bytes) => Word::Bytes(bytes),
+            });
+        }
+        let bytes = Vec::deserialize(deserializer)?;
+        Ok(String::from_utf8(bytes).map_or_else(|error| Word::Bytes(error.into_bytes()), Word::Text))
+    }
 }
 
 impl From<&OsStr> for Word {
@@ -450,6 +486,8 @@ mod tests {
             let text = serde_json::to_string(&word).unwrap();
             let back: Word = serde_json::from_str(&text).unwrap();
             assert_eq!(OsString::from(back).as_bytes(), bytes);
+            let message = isopod_protocol::codec::encode(&word).unwrap();
+            assert_eq!(isopod_protocol::codec::decode::<Word>(&message[4..]).unwrap(), word);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
 use crate::pods::files::{self, AppState, AppStatus, Durability, PodRecord, STATUS, Status, now_ms};
 use crate::pods::state::Phase;
+use crate::pods::volumes::AttachedRecord;
 
 /// What ended an app that had eaten all the memory, or was the largest when another had.
 const OUT_OF_MEMORY: &str = "the guest ran out of memory, and its kernel killed the app";
@@ -115,6 +116,13 @@ impl Journal {
         }
     }
 
+    /// Volumes came or went.
+    pub(super) fn volumes(&mut self, attached: Vec<AttachedRecord>, count: u32) {
+        self.status.attached = attached;
+        self.status.volume_changes = count;
+        self.write();
+    }
+
     /// An app is ready, and perhaps every one has been.
     pub(super) fn app_ready(&mut self, app: usize, all: bool) {
         let first = all && self.status.ready_ms.is_none();
@@ -207,6 +215,8 @@ impl Journal {
     pub(super) fn end(&mut self, result: &Result<Outcome, RunError>) {
         self.status.phase = Phase::Exited;
         self.status.ended_ms = Some(now_ms());
+        // They lasted until here.
+        self.status.attached.clear();
         let (exit_status, reason) = match result {
             Ok(outcome) => {
                 let why = self.why.unwrap_or("all apps have ended");

@@ -116,6 +116,11 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a machine's.
+    pub(super) fn file_server(&self) -> Option<u32> {
+        self.virtiofsd.as_ref().unwrap_or(&self.qemu).id()
+    }
+
     /// Waits until one of the processes ends, which none does before it is killed.
     pub(super) async fn ended(&mut self) -> RunError {
         let Self { qemu, virtiofsd, .. } = self;

@@ -8,9 +8,11 @@ use super::record::{Key, Record, split};
 use super::volume::absolute;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
-use crate::{Mount, MountFlags, VolumeName};
+use crate::{AppName, Mount, MountFlags, VolumeName};
 
-const KEYS: [Key; 7] = [
+const KEYS: [Key; 8] = [
+    // For a pod that runs, which a flag does not stand behind an app of; it comes first and is left out elsewhere.
+    &["app"],
     &["volume"],
     &["target", "destination", "dst"],
     &["readOnly", "readonly", "ro"],
@@ -34,10 +36,24 @@ const SOURCE_KEYS: [&str; 3] = ["type", "source", "src"];
 /// # Errors
 /// [`InvalidFlag`] for a record, a name, a key or a value that is not of this form.
 pub fn read_mount(text: &OsStr) -> Result<Mount, InvalidFlag> {
+    let read = record(text, &KEYS[1..]).and_then(|mut record| mount(&mut record));
+    read.map_err(|fault| InvalidFlag::new("--mount", text, fault))
+}
+
+/// Reads the value of `--mount` for a pod that runs: as [`read_mount`], and `app=NAME` for the only app that it is for.
+///
+/// # Errors
+/// [`InvalidFlag`], as [`read_mount`].
+pub fn read_app_mount(text: &OsStr) -> Result<(Option<AppName>, Mount), InvalidFlag> {
+    let read = |text| {
+        let mut record = record(text, &KEYS)?;
+        let app = record.bytes("app")?.map(|app| AppName::new(shown(app)));
+        Ok((app.transpose()?, mount(&mut record)?))
+    };
     read(text).map_err(|fault| InvalidFlag::new("--mount", text, fault))
 }
 
-fn read(text: &OsStr) -> Result<Mount, FlagFault> {
+fn record(text: &OsStr, keys: &[Key]) -> Result<Record, FlagFault> {
     let fields = split(text)?;
     if let Some(key) = fields.iter().find_map(|field| source_key(field)) {
         return Err(FlagFault::Unsupported {
@@ -45,7 +61,10 @@ fn read(text: &OsStr) -> Result<Mount, FlagFault> {
             hint: "declare the source with `--volume NAME,kind=host,source=PATH` and mount it with `volume=NAME`",
         });
     }
-    let mut record = Record::read(fields, &KEYS)?;
+    Record::read(fields, keys)
+}
+
+fn mount(record: &mut Record) -> Result<Mount, FlagFault> {
     let volume = record
         .bytes("volume")?
         .ok_or(FlagFault::MissingKey { key: "volume" })?;
@@ -56,7 +75,7 @@ fn read(text: &OsStr) -> Result<Mount, FlagFault> {
         volume: VolumeName::new(shown(volume))?,
         target: absolute("target", target)?,
         read_only: record.boolean("readOnly")?,
-        sub_path: read_sub_path(&mut record)?,
+        sub_path: read_sub_path(record)?,
         flags: MountFlags {
             nosuid: record.boolean("nosuid")?.unwrap_or_default(),
             nodev: record.boolean("nodev")?.unwrap_or_default(),
@@ -144,6 +163,29 @@ mod tests {
                 flags,
                 ..plain
             }
+        );
+    }
+
+    #[test]
+    fn a_running_pods_mount_may_name_its_app() {
+        let read = |text| read_app_mount(OsStr::new(text));
+        let (app, plain) = read("volume=data,target=/a").unwrap();
+        assert_eq!((app, &plain), (None, &mount("volume=data,target=/a").unwrap()));
+        for text in ["app=web,volume=data,target=/a", "volume=data,target=/a,app=web"] {
+            let (app, same) = read(text).unwrap();
+            assert_eq!((app.unwrap().as_str(), &same), ("web", &plain));
+        }
+        for (text, message) in [
+            ("app=,volume=data,target=/a", "invalid name ``: it is empty"),
+            ("app=A,volume=data,target=/a", "invalid name `A`: only lower-case letters, digits and `-` are allowed"),
+            ("app=a,app=b,volume=data,target=/a", "key `app` is given twice"),
+            ("app=a,target=/a", "key `volume` is missing"),
+        ] {
+            assert_eq!(read(text).unwrap_err().fault.to_string(), message, "{text}");
+        }
+        assert_eq!(
+            mount("app=web,volume=data,target=/a").unwrap_err().fault.to_string(),
+            "unknown key `app`"
         );
     }
 

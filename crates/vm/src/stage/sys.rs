@@ -31,7 +31,13 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 /// Makes the mount at `dir`, without those below it, read-only.
 pub(super) fn make_read_only(dir: &Path) -> io::Result<()> {
     let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
-    mount_setattr(libc::AT_FDCWD, &path, 0, libc::MOUNT_ATTR_RDONLY, 0)
+    mount_setattr(libc::AT_FDCWD, &path, 0, (libc::MOUNT_ATTR_RDONLY, 0), 0)
+}
+
+/// Makes a detached mount writable.
+pub(super) fn make_writable(tree: impl AsFd) -> io::Result<()> {
+    let attributes = (0, libc::MOUNT_ATTR_RDONLY);
+    mount_setattr(tree.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes, 0)
 }
 
 /// Makes a detached tree of mounts read-only and private, all of it at once.
@@ -39,7 +45,7 @@ pub(super) fn set_attributes(tree: impl AsFd, read_only: bool, private: bool) ->
     let set = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
     let propagation = if private { libc::MS_PRIVATE } else { 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    mount_setattr(tree.as_fd().as_raw_fd(), c"", flags, set, propagation)
+    mount_setattr(tree.as_fd().as_raw_fd(), c"", flags, (set, 0), propagation)
 }
 
 /// mount_setattr(2).
@@ -47,12 +53,12 @@ fn mount_setattr(
     dir: libc::c_int,
     path: &CStr,
     flags: libc::c_int,
-    set: u64,
+    (set, clear): (u64, u64),
     propagation: u64,
 ) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: set,
-        attr_clr: 0,
+        attr_clr: clear,
         propagation,
         userns_fd: 0,
     };

@@ -40,6 +40,15 @@ impl Manager for Puppet {
         })
     }
 
+    async fn reload(&self) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push("reload".to_owned());
+        Ok(())
+    }
+
+    async fn rest(&self, _: &str) -> Result<Option<Activity>, ManagerError> {
+        Ok(Some(Activity::Active))
+    }
+
     async fn start(&self, unit: &str) -> Result<(), ManagerError> {
         self.asked.lock().unwrap().push(format!("start {unit}"));
         Ok(())

@@ -1,0 +1,189 @@
+//! Plans the coming of a volume to a pod that runs: reads what the pod's directory says of it, looks at the volume's
+//! source and into the images, and asks the planner. The pod's supervisor does the rest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use isopod_image::erofs::{ReadError, Reader};
+use isopod_plan::attach::{AttachPlan, Coming, Running, RunningApp, Share, attach};
+use isopod_plan::facts::{HostUser, SourceKind};
+use isopod_plan::path::Lookup;
+use isopod_plan::volumes::{Source, VolumeMount};
+use isopod_plan::{PlanError, layout};
+use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};
+
+use crate::Settings;
+use crate::control::Attach;
+use crate::gather::{self, GatherFault};
+use crate::pods::PodEntry;
+use crate::pods::files::{PodRecord, Status};
+use crate::pods::volumes::{
+    AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord,
+    VolumeType,
+};
+use crate::record::{HostRoot, ImageRoot};
+
+/// Why no volume can come.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The pod is only just coming up, or another version's.
+    #[error("nothing is recorded of the pod yet")]
+    NoRecord,
+    /// The source cannot be shared.
+    #[error(transparent)]
+    Source(#[from] GatherFault),
+    /// An image of the pod's cannot be read.
+    #[error("cannot read the image of app `{app}`: `{}`", path.display())]
+    Image {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<ReadError>,
+    },
+    /// The planner found faults.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// What is to be asked of the supervisor, and what the user should know.
+#[derive(Debug)]
+pub struct Planned {
+    /// The request.
+    pub attach: Attach,
+    /// Notes.
+    pub notices: Vec<String>,
+}
+
+/// Plans that `volume` comes to `pod`, with these mounts, each in one app or in all.
+///
+/// # Errors
+/// [`AttachError`].
+pub fn plan(
+    pod: &PodEntry,
+    volume: &Volume,
+    mounts: &[(Option<AppName>, Mount)],
+    settings: &Settings,
+) -> Result<Planned, AttachError> {
+    let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
+        return Err(AttachError::NoRecord);
+    };
+    let (path, kind) = match &volume.kind {
+        VolumeKind::Host(host) => gather::source(&volume.name, host, settings)?,
+        // The planner's to refuse.
+        _ => (PathBuf::new(), SourceKind::Directory),
+    };
+    let images = images(pod, record)?;
+    let volumes: Vec<VolumeRecord> = volumes(record, status).cloned().collect();
+    let hosts: BTreeMap<&VolumeName, (SourceKind, HostRoot)> = volumes
+        .iter()
+        .filter_map(|volume| {
+            let host = volume.host.as_ref()?;
+            Some((&volume.name, (host.kind(), HostRoot(host.path()))))
+        })
+        .collect();
+    let sources = hosts.iter().map(|(name, (kind, root))| {
+        let source = Source {
+            kind: *kind,
+            tree: root as &dyn Lookup,
+        };
+        ((*name).clone(), source)
+    });
+    let uid = rustix::process::geteuid();
+    let volumes: Vec<Volume> = volumes.iter().map(VolumeRecord::volume).collect();
+    let running = Running {
+        apps: apps(record, status, &images),
+        volumes: &volumes,
+        sources: sources.collect(),
+        share: match record.share {
+            ShareRecord::None => Share::None,
+            ShareRecord::Devices => Share::Devices,
+            ShareRecord::Virtiofs => Share::Bound("virtiofs"),
+            ShareRecord::NineP => Share::Bound("9p"),
+        },
+        systemd_version: record.systemd_version,
+        user: match uid.is_root() {
+            true => HostUser::Root,
+            false => HostUser::Ordinary { uid: uid.as_raw() },
+        },
+        attached_before: status.volume_changes,
+    };
+    let tree = HostRoot(path.clone());
+    let coming = Coming {
+        volume,
+        path,
+        source: Source { kind, tree: &tree },
+        mounts,
+    };
+    let plan = attach(&running, &coming)?;
+    Ok(Planned {
+        notices: plan.notices.clone(),
+        attach: request(record, plan),
+    })
+}
+
+/// The volumes of a pod, with those that were attached.
+fn volumes<'a>(record: &'a PodRecord, status: &'a Status) -> impl Iterator<Item = &'a VolumeRecord> {
+    let attached = status.attached.iter().map(|attached| &attached.volume);
+    record.volumes.iter().chain(attached)
+}
+
+fn images(pod: &PodEntry, record: &PodRecord) -> Result<Vec<ImageRoot>, AttachError> {
+    let open = |app: &crate::pods::files::AppRecord| {
+        let path = pod.path.join(layout::host_image(app.image_number));
+        match Reader::open(&path) {
+            Ok(reader) => Ok(ImageRoot(reader)),
+            Err(source) => Err(AttachError::Image {
+                app: app.name.clone(),
+                path,
+                source: Box::new(source),
+            }),
+        }
+    };
+    record.apps.iter().map(open).collect()
+}
+
+fn apps<'a>(record: &PodRecord, status: &Status, images: &'a [ImageRoot]) -> Vec<RunningApp<'a>> {
+    let attached = |app: &AppName| -> Vec<VolumeMount> {
+        let mounts = status.attached.iter().flat_map(|attached| &attached.mounts);
+        mounts
+            .filter(|mount| mount.app == *app)
+            .map(|mount| mount.mount.mount())
+            .collect()
+    };
+    let apps = record.apps.iter().zip(images).map(|(app, image)| RunningApp {
+        name: app.name.clone(),
+        image,
+        rootfs: app.rootfs,
+        uid: app.uid,
+        mounts: app
+            .mounts
+            .iter()
+            .map(MountRecord::mount)
+            .chain(attached(&app.name))
+            .collect(),
+    });
+    apps.collect()
+}
+
+fn request(record: &PodRecord, plan: AttachPlan) -> Attach {
+    let mounts = plan.mounts.iter().filter_map(|(app, mount)| {
+        Some(AttachedMountRecord {
+            app: record.apps.get(*app)?.name.clone(),
+            mount: MountRecord::of(mount),
+        })
+    });
+    Attach {
+        record: AttachedRecord {
+            serial: plan.serial,
+            volume: VolumeRecord {
+                name: plan.shared.name.clone(),
+                kind: VolumeType::Host,
+                host: Some(SourceRecord::of(&plan.shared)),
+            },
+            mounts: mounts.collect(),
+        },
+        guest: plan.guest,
+    }
+}

@@ -1,0 +1,241 @@
+//! What is recorded of a pod's volumes: those that it was prepared with ([`PodRecord`](super::files::PodRecord)), and those
+//! that were attached while it runs ([`Status`](super::files::Status)), which last until it stops.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use isopod_plan::facts::SourceKind;
+use isopod_plan::machine::{SharedVolume, Sharing, Transport};
+use isopod_plan::volumes::{Origin, VolumeMount};
+use isopod_spec::{
+    AppName, EmptyVolume, HostVolume, MountFlags, Propagation, Volume, VolumeKind, VolumeName,
+};
+use serde::{Deserialize, Serialize};
+
+use super::files::Word;
+
+/// How a pod's host volumes reach its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShareRecord {
+    /// There is no device for any.
+    #[serde(rename = "none")]
+    None,
+    /// Each has a device of its own.
+    #[serde(rename = "devices")]
+    Devices,
+    /// All are bound below one directory, served by virtiofsd.
+    #[serde(rename = "virtiofs")]
+    Virtiofs,
+    /// The same, served by QEMU.
+    #[serde(rename = "9p")]
+    NineP,
+}
+
+impl ShareRecord {
+    pub(crate) fn of(sharing: Option<&Sharing>) -> Self {
+        match sharing {
+            None => Self::None,
+            Some(sharing) if !sharing.is_bound() => Self::Devices,
+            Some(sharing) => match sharing.transport {
+                Transport::Virtiofs(_) => Self::Virtiofs,
+                Transport::NineP => Self::NineP,
+            },
+        }
+    }
+}
+
+/// A volume of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct VolumeRecord {
+    /// Its name.
+    pub name: VolumeName,
+    /// What it is.
+    pub kind: VolumeType,
+    /// What of the host's it is, where it is.
+    pub host: Option<SourceRecord>,
+}
+
+/// What a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeType {
+    /// A directory or file of the host's.
+    Host,
+    /// A directory of the pod's own, empty at the start.
+    Empty,
+    /// Files that came with the pod.
+    Files,
+    /// An image's content.
+    Image,
+}
+
+impl VolumeType {
+    /// That of `volume`.
+    pub(crate) fn of(volume: &Volume) -> Self {
+        match volume.kind {
+            VolumeKind::Host(_) => Self::Host,
+            VolumeKind::Empty(_) => Self::Empty,
+            VolumeKind::Files(_) => Self::Files,
+            VolumeKind::Image(_) => Self::Image,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Empty => "empty",
+            Self::Files => "files",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// What of the host's a volume is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SourceRecord {
+    /// The path, links followed.
+    pub source: Word,
+    /// Whether it is a file.
+    pub file: bool,
+    /// Whether the host lets nobody write through it.
+    pub read_only: bool,
+    /// Whether file systems mounted below it are part of it.
+    pub recursive: bool,
+    /// Whether later mounts of the host appear.
+    pub propagation: Propagation,
+}
+
+impl SourceRecord {
+    pub(crate) fn of(shared: &SharedVolume) -> Self {
+        Self {
+            source: shared.source.as_os_str().into(),
+            file: shared.kind == SourceKind::File,
+            read_only: shared.read_only,
+            recursive: shared.recursive,
+            propagation: shared.propagation,
+        }
+    }
+
+    /// The path, links followed.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        OsString::from(self.source.clone()).into()
+    }
+
+    /// A directory, or a file.
+    #[must_use]
+    pub fn kind(&self) -> SourceKind {
+        kind(self.file)
+    }
+}
+
+impl VolumeRecord {
+    /// As planning knows it.
+    pub(crate) fn volume(&self) -> Volume {
+        let kind = match &self.host {
+            None => VolumeKind::Empty(EmptyVolume::default()),
+            Some(host) => VolumeKind::Host(HostVolume {
+                source: host.path(),
+                recursive: host.recursive,
+                propagation: host.propagation,
+            }),
+        };
+        Volume {
+            name: self.name.clone(),
+            kind,
+            read_only: None,
+        }
+    }
+
+    /// As the file server's process is to bind it.
+    pub(crate) fn shared(&self) -> Option<SharedVolume> {
+        let host = self.host.as_ref()?;
+        Some(SharedVolume {
+            name: self.name.clone(),
+            source: host.path(),
+            kind: host.kind(),
+            read_only: host.read_only,
+            recursive: host.recursive,
+            propagation: host.propagation,
+        })
+    }
+}
+
+fn kind(file: bool) -> SourceKind {
+    match file {
+        true => SourceKind::File,
+        false => SourceKind::Directory,
+    }
+}
+
+/// A volume in an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct MountRecord {
+    /// The volume.
+    pub volume: VolumeName,
+    /// Where the app sees it, as it was asked for.
+    pub target: String,
+    /// Where that is, links followed. systemd reads UTF-8 only, so it is.
+    pub place: String,
+    /// Whether a file is mounted.
+    pub file: bool,
+    /// The path within the volume, empty for its root.
+    pub sub_path: String,
+    /// Whether the app may not write to it.
+    pub read_only: bool,
+}
+
+impl MountRecord {
+    pub(crate) fn of(mount: &VolumeMount) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Self {
+            volume: mount.volume.clone(),
+            target: text(&mount.target),
+            place: text(&mount.place),
+            file: mount.kind == SourceKind::File,
+            sub_path: text(&mount.sub_path),
+            read_only: mount.read_only,
+        }
+    }
+
+    /// As planning knows it; its flags are of no account for others.
+    pub(crate) fn mount(&self) -> VolumeMount {
+        VolumeMount {
+            volume: self.volume.clone(),
+            target: Path::new(&self.target).into(),
+            place: Path::new(&self.place).into(),
+            kind: kind(self.file),
+            read_only: self.read_only,
+            sub_path: (&self.sub_path).into(),
+            flags: MountFlags::default(),
+            origin: Origin::Mount,
+        }
+    }
+}
+
+/// A volume that was attached while the pod runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AttachedRecord {
+    /// The number of the change that brought it: its name below the share is made of it.
+    pub serial: u32,
+    /// The volume.
+    pub volume: VolumeRecord,
+    /// Where it is.
+    pub mounts: Vec<AttachedMountRecord>,
+}
+
+/// Where such a volume is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AttachedMountRecord {
+    /// The app.
+    pub app: AppName,
+    /// Its mount.
+    pub mount: MountRecord,
+}

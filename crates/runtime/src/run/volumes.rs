@@ -1,0 +1,232 @@
+//! The volumes that come to a pod and go while it runs: one change after the other, each whole or undone.
+//!
+//! ```text
+//! attach:  the planner's value ─> bound in the server's namespace ─> the guest mounts it ─> recorded, answered
+//! detach:  in use? the guest unmounts it ─> unbound ─> recorded, answered
+//! ```
+//!
+//! The client that asked may go at any time: what was begun is ended. When the pod ends meanwhile, the mounts end with
+//! the server's process, and nothing is left.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use isopod_plan::attach as planner;
+use isopod_plan::layout;
+use isopod_protocol::codec::read_message;
+use isopod_protocol::message::HostStream;
+use isopod_protocol::volumes::{Answer, Attachment, User};
+use isopod_spec::words::shown;
+use isopod_spec::{AppName, VolumeName};
+use isopod_vm::agent::Agent;
+use isopod_vm::stage::change::{Action, Change};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::Settings;
+use crate::control::{Attach, Done, Refusal};
+use crate::pods::files::PodRecord;
+use crate::pods::volumes::AttachedRecord;
+
+/// Changes that wait for those before them.
+const QUEUE: usize = 16;
+
+/// A change that is asked for.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Attach(Box<Attach>),
+    Detach { name: VolumeName, force: bool },
+}
+
+/// A change that was tried: what the pod has then, and the answer.
+pub(super) struct Changed {
+    pub(super) attached: Vec<AttachedRecord>,
+    /// How many changes there have been.
+    pub(super) count: u32,
+    pub(super) done: Done,
+    pub(super) result: Result<(), Refusal>,
+}
+
+/// Where changes go to and come from. Ends with this.
+pub(super) struct Volumes {
+    wanted: mpsc::Sender<(Wanted, Done)>,
+    changed: mpsc::Receiver<Changed>,
+    task: AbortHandle,
+}
+
+impl Volumes {
+    /// Those of a pod whose file server is the process `server`.
+    pub(super) fn begin(
+        record: &PodRecord,
+        dir: &Path,
+        settings: &Settings,
+        agent: Agent,
+        server: Option<u32>,
+    ) -> Self {
+        let (wanted, mut to_do) = mpsc::channel(QUEUE);
+        let (tell, changed) = mpsc::channel(QUEUE);
+        let mut keeper = Keeper {
+            share: dir.join(layout::HOST_SHARE_DIR),
+            isopod: settings.isopod.clone(),
+            server,
+            agent,
+            apps: record.apps.iter().map(|app| app.name.clone()).collect(),
+            declared: record.volumes.iter().map(|volume| volume.name.clone()).collect(),
+            attached: Vec::new(),
+            count: 0,
+        };
+        let task = tokio::spawn(async move {
+            while let Some((change, done)) = to_do.recv().await {
+                let result = match change {
+                    Wanted::Attach(attach) => keeper.attach(*attach).await,
+                    Wanted::Detach { name, force } => keeper.detach(&name, force).await,
+                };
+                let changed = Changed {
+                    attached: keeper.attached.iter().map(|one| one.record.clone()).collect(),
+                    count: keeper.count,
+                    done,
+                    result,
+                };
+                if tell.send(changed).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            wanted,
+            changed,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Queues a change; its answer comes by way of [`Volumes::changed`].
+    pub(super) fn want(&self, change: Wanted, done: Done) {
+        if let Err(error) = self.wanted.try_send((change, done)) {
+            let (_, done) = error.into_inner();
+            done.answer(Err("too many changes of its volumes are waiting".to_owned().into()));
+        }
+    }
+
+    /// The next change that was tried. May be cancelled.
+    pub(super) async fn changed(&mut self) -> Option<Changed> {
+        self.changed.recv().await
+    }
+}
+
+impl Drop for Volumes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Keeper {
+    share: PathBuf,
+    isopod: PathBuf,
+    server: Option<u32>,
+    agent: Agent,
+    apps: Vec<AppName>,
+    declared: Vec<VolumeName>,
+    attached: Vec<Attach>,
+    count: u32,
+}
+
+impl Keeper {
+    async fn attach(&mut self, attach: Attach) -> Result<(), Refusal> {
+        let serial = attach.record.serial;
+        // Planned on what was then: not the same any more.
+        if serial != self.count.saturating_add(1) {
+            return Err(Refusal::Outdated);
+        }
+        let Some(volume) = attach.record.volume.shared() else {
+            return Err("it is no volume of the host's".to_owned().into());
+        };
+        self.count = serial;
+        self.change(serial, Action::Attach(volume)).await?;
+        let header = HostStream::Attach(attach.guest.clone());
+        if let Err(refusal) = self.tell(&header, &attach.guest).await {
+            if let Err(Refusal::Reason(error)) = self.change(serial, Action::Detach).await {
+                tracing::warn!("cannot take back volume `{}`: {error}", attach.record.volume.name);
+            }
+            return Err(refusal);
+        }
+        self.attached.push(attach);
+        Ok(())
+    }
+
+    async fn detach(&mut self, name: &VolumeName, force: bool) -> Result<(), Refusal> {
+        let app = |name: &AppName| self.apps.iter().position(|app| app == name);
+        let of_mount = |mount: &'_ crate::pods::volumes::AttachedMountRecord| app(&mount.app);
+        let places: Vec<_> = self
+            .attached
+            .iter()
+            .map(|one| {
+                let mounts = one.record.mounts.iter();
+                let places = mounts.filter_map(|m| Some((of_mount(m)?, Path::new(&m.mount.place))));
+                (&one.record.volume.name, places.collect())
+            })
+            .collect();
+        planner::detach(name, &places, &self.declared).map_err(|fault| fault.to_string())?;
+        let Some(at) = self.attached.iter().position(|one| one.record.volume.name == *name) else {
+            return Err("the pod has no such volume".to_owned().into());
+        };
+        let attachment = self.attached[at].guest.clone();
+        let header = HostStream::Detach {
+            attachment: attachment.clone(),
+            force,
+        };
+        self.tell(&header, &attachment).await?;
+        self.count = self.count.saturating_add(1);
+        let gone = self.attached.remove(at);
+        self.change(gone.record.serial, Action::Detach).await
+    }
+
+    /// Changes what the server serves.
+    async fn change(&self, serial: u32, action: Action) -> Result<(), Refusal> {
+        let server = self.server.and_then(|pid| i32::try_from(pid).ok());
+        let change = Change {
+            parent: std::process::id(),
+            server: server.ok_or_else(|| "the file server has ended".to_owned())?,
+            share: self.share.clone(),
+            name: layout::attached_name(serial),
+            action,
+        };
+        let output = Command::new(&self.isopod)
+            .args(change.argv())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| format!("cannot change what the file server serves: {error}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into()),
+        }
+    }
+
+    /// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
+    async fn tell(&self, header: &HostStream, attachment: &Attachment) -> Result<(), Refusal> {
+        let stream = self.agent.open(header).await;
+        let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
+        match read_message(&mut stream).await {
+            Ok(Some(Answer::Done)) => Ok(()),
+            Ok(Some(Answer::Failed { text })) => Err(shown(text).into()),
+            Ok(Some(Answer::Busy { users })) => Err(Refusal::Busy(self.busy(&users, attachment))),
+            Ok(None) => Err("the agent in the guest did not answer".to_owned().into()),
+            Err(error) => Err(format!("cannot understand the agent in the guest: {error}").into()),
+        }
+    }
+
+    fn busy(&self, users: &[User], attachment: &Attachment) -> String {
+        let app = |user: &User| match self.apps.get(usize::from(user.app)) {
+            Some(app) => format!("app `{app}`"),
+            None => "an app".to_owned(),
+        };
+        let user = |user: &User| format!("{}: `{}` (process {})", app(user), shown(&user.name), user.pid);
+        let users: Vec<String> = users.iter().map(user).collect();
+        match users.is_empty() {
+            true => format!("volume `{}` is in use", attachment.volume),
+            false => format!("volume `{}` is in use by {}", attachment.volume, users.join(", ")),
+        }
+    }
+}
