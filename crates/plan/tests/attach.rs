@@ -69,7 +69,7 @@ impl Case {
         };
         let mounts: Vec<_> = mounts
             .iter()
-            .map(|(app, mount)| (app.map(|app| AppName::new(app).unwrap()), mount.clone()))
+            .map(|(app, mount)| (app.map(|app| AppName::new(app).expect("a valid name")), mount.clone()))
             .collect();
         let coming = Coming {
             volume: &self.volume,

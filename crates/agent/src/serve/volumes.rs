@@ -176,14 +176,12 @@ async fn go(session: &Session, attachment: &Attachment, force: Force) -> Result<
         Err(error) if force == Force::No => return Err(VolumeError::Sync(error)),
         _ => {}
     }
-    match take(session, attachment, force).await {
-        Err(error @ VolumeError::Busy) => {
-            // Somebody began to use it after they were looked for: as it was before.
-            bring(session, attachment).await?;
-            Err(error)
-        }
-        other => other,
+    if let Err(error) = take(session, attachment, force).await {
+        // Somebody may have begun to use it after they were looked for: as it was before.
+        bring(session, attachment).await?;
+        return Err(error);
     }
+    Ok(())
 }
 
 /// Unmounts it everywhere and removes its units. What is not there is as it should be.
@@ -326,17 +324,18 @@ async fn carry(session: &Session, mount: &AttachedMount) -> Result<(), VolumeErr
             // It has ended meanwhile: another may have come in its place.
             Err((STATUS_GONE, _)) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
             Err((_, reason)) => return Err(refused(reason)),
-            Ok(()) => match seen_by(pid) {
-                Some(mounts) => {
-                    let mut wanted = mount.mount.clone();
-                    wanted.mount_point.clone_from(&mount.place);
-                    return match verify::fault(&wanted, &mounts) {
-                        Some(fault) => Err(refused(fault)),
-                        None => Ok(()),
-                    };
-                }
-                None => {}
-            },
+            Ok(()) => {
+                let Some(mounts) = seen_by(pid) else {
+                    sleep(LOOK_EVERY).await;
+                    continue;
+                };
+                let mut wanted = mount.mount.clone();
+                wanted.mount_point.clone_from(&mount.place);
+                return match verify::fault(&wanted, &mounts) {
+                    Some(fault) => Err(refused(fault)),
+                    None => Ok(()),
+                };
+            }
         }
     }
     Ok(())
@@ -346,7 +345,10 @@ async fn carry(session: &Session, mount: &AttachedMount) -> Result<(), VolumeErr
 async fn leave(session: &Session, mount: &AttachedMount, lazy: bool) -> Result<(), VolumeError> {
     let begun = Instant::now();
     while let Some(target) = process(session, mount).await? {
-        let Some(mounts) = seen_by(target.pid) else { continue };
+        let Some(mounts) = seen_by(target.pid) else {
+            sleep(LOOK_EVERY).await;
+            continue;
+        };
         let places = below(&mounts, Path::new(&mount.place));
         if places.is_empty() {
             return Ok(());
