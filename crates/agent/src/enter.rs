@@ -79,6 +79,12 @@ pub(crate) enum Action {
     Unmount { places: Vec<Vec<u8>>, lazy: bool },
 }
 
+impl Action {
+    fn is_mount(&self) -> bool {
+        matches!(self, Action::Mount { .. } | Action::Unmount { .. })
+    }
+}
+
 /// An app's process.
 pub(crate) struct Target {
     /// The app's main process.
@@ -225,9 +231,8 @@ fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
         _ => None,
     };
-    let changes = matches!(job.action, Action::Mount { .. } | Action::Unmount { .. });
     join(&job).map_err(|error| match error {
-        EnterError::Gone if changes => EnterError::Left,
+        EnterError::Gone if job.action.is_mount() => EnterError::Left,
         other => other,
     })?;
     match job.action {
@@ -309,15 +314,10 @@ fn join(job: &Job) -> Result<(), EnterError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(proc.join("root"), flags, Mode::empty()).map_err(|_| EnterError::Gone)?;
     refuse_own_root(&root)?;
-    if job.cgroup != "/" {
-        let procs = Path::new("/sys/fs/cgroup")
-            .join(job.cgroup.trim_start_matches('/'))
-            .join("cgroup.procs");
-        step("join the app's cgroup", std::fs::write(procs, "0"))?;
+    // A mount is the pod's doing, and not to be counted as the app's.
+    if !job.action.is_mount() {
+        join_cgroup(job)?;
     }
-    // The agent is not to be killed when memory is short; a command is.
-    let adjusted = std::fs::write("/proc/self/oom_score_adj", job.oom_score_adj.to_string());
-    step("take the agent's protection off", adjusted)?;
     let spaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
@@ -327,6 +327,19 @@ fn join(job: &Job) -> Result<(), EnterError> {
         move_into_thread_name_spaces(process.as_fd(), spaces),
     )?;
     step("enter the app's root", fchdir(&root).and_then(|()| chroot(".")))
+}
+
+/// Enters the app's cgroup, without the agent's own protection.
+fn join_cgroup(job: &Job) -> Result<(), EnterError> {
+    if job.cgroup != "/" {
+        let procs = Path::new("/sys/fs/cgroup")
+            .join(job.cgroup.trim_start_matches('/'))
+            .join("cgroup.procs");
+        step("join the app's cgroup", std::fs::write(procs, "0"))?;
+    }
+    // The agent is not to be killed when memory is short; a command is.
+    let adjusted = std::fs::write("/proc/self/oom_score_adj", job.oom_score_adj.to_string());
+    step("take the agent's protection off", adjusted)
 }
 
 /// A process that has the agent's root is one that systemd has forked and that has not become the app yet.

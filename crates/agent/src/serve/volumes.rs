@@ -376,7 +376,6 @@ async fn enter(target: enter::Target, action: Action) -> Result<Result<(), (u8, 
     let job = enter::Job {
         pid: target.pid,
         cgroup: target.cgroup,
-        // It lives for a moment, and nothing of the app's would end by it.
         oom_score_adj: 0,
         action,
     };
