@@ -321,8 +321,8 @@ fn what_cannot_come_is_refused() {
     );
     refused(
         &isopod(&bench, "volume attach p --volume e,kind=hos --mount volume=e,targe=/x"),
-        "error: invalid value `e,kind=hos` of `--volume`\n  caused by: `hos` is no value of `kind`: it must be `host` or \
-         `empty`\nerror: invalid value `volume=e,targe=/x` of `--mount`\n",
+        "error: invalid value `e,kind=hos` of `--volume`\n  caused by: `hos` is no value of `kind`: it must be `host`, \
+         `empty` or `image`\nerror: invalid value `volume=e,targe=/x` of `--mount`\n",
     );
     refused(
         &isopod(&bench, "volume detach p start"),
