@@ -77,7 +77,10 @@ fn served(bench: &Bench, program: &str) -> Vec<String> {
     let share = pod.unwrap().unwrap().path().join("share");
     let mountinfo = fs::read_to_string(format!("/proc/{server}/mountinfo")).unwrap();
     let share = share.canonicalize().unwrap().display().to_string();
-    let places: Vec<&str> = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let places: Vec<&str> = mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
     // virtiofsd's root is the share, where it runs as root.
     let prefix = match places.contains(&&*share) {
         true => format!("{share}/"),
@@ -97,7 +100,11 @@ fn holds(server: i32, dir: &Path) -> bool {
 
 /// All that a volume which comes must be, over one transport.
 fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
-    let image = bench.image(&Image::busybox().directory("real", 0o755, (0, 0)).symlink("link", "/real"));
+    let image = bench.image(
+        &Image::busybox()
+            .directory("real", 0o755, (0, 0))
+            .symlink("link", "/real"),
+    );
     let pod = bench
         .pod()
         .flags(["-d", "--name", "p", "--transport", transport])
@@ -111,11 +118,26 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
 
     // Writable in one app and read-only in the other, below a link of the image's.
     let data = bench.source("data", &[("from-host", "one\n")]);
-    attached(bench, "data", &data, &["target=/link/new/data,app=a", "target=/in,readOnly,app=b"]);
-    assert_eq!(sh(bench, "a", "cat /real/new/data/from-host; echo two > /link/new/data/from-app"), "one\n");
+    attached(
+        bench,
+        "data",
+        &data,
+        &["target=/link/new/data,app=a", "target=/in,readOnly,app=b"],
+    );
+    assert_eq!(
+        sh(
+            bench,
+            "a",
+            "cat /real/new/data/from-host; echo two > /link/new/data/from-app"
+        ),
+        "one\n"
+    );
     assert_eq!(fs::read_to_string(data.join("from-app")).unwrap(), "two\n");
     fs::write(data.join("later"), "three\n").unwrap();
-    assert_eq!(sh(bench, "b", "cat /in/later; touch /in/x 2> /dev/null || echo no"), "three\nno\n");
+    assert_eq!(
+        sh(bench, "b", "cat /in/later; touch /in/x 2> /dev/null || echo no"),
+        "three\nno\n"
+    );
 
     // Read-only everywhere: the host keeps it so, whatever the guest's root does.
     let fixed = bench.source("fixed", &[("file", "fixed\n")]);
@@ -125,23 +147,52 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
     assert_eq!(sh(bench, "a", try_all), "no\nno\nfixed\n");
 
     // A file on a file of the image's, and on one that is made.
-    let conf = bench.source("conf", &[("app.conf", "color=blue\n")]).join("app.conf");
-    attached(bench, "conf", &conf, &["target=/etc/passwd,app=b", "target=/etc/conf.d/app.conf,app=b"]);
-    assert_eq!(sh(bench, "b", "cat /etc/passwd /etc/conf.d/app.conf"), "color=blue\ncolor=blue\n");
+    let conf = bench
+        .source("conf", &[("app.conf", "color=blue\n")])
+        .join("app.conf");
+    attached(
+        bench,
+        "conf",
+        &conf,
+        &["target=/etc/passwd,app=b", "target=/etc/conf.d/app.conf,app=b"],
+    );
+    assert_eq!(
+        sh(bench, "b", "cat /etc/passwd /etc/conf.d/app.conf"),
+        "color=blue\ncolor=blue\n"
+    );
 
     // Names with everything in them, a part of a volume, a volume within a volume.
     let odd = bench.source("a, b %s \"c\"", &[("sub dir/x", "odd\n")]);
     let target = quoted("target", "/mnt/%n, \"x\" $HOME");
-    attached(bench, "odd", &odd, &[&format!("{target},app=b"), "target=/part,subPath=sub dir,noexec,app=b"]);
-    assert_eq!(sh(bench, "b", "cat '/mnt/%n, \"x\" $HOME/sub dir/x' /part/x"), "odd\nodd\n");
+    attached(
+        bench,
+        "odd",
+        &odd,
+        &[
+            &format!("{target},app=b"),
+            "target=/part,subPath=sub dir,noexec,app=b",
+        ],
+    );
+    assert_eq!(
+        sh(bench, "b", "cat '/mnt/%n, \"x\" $HOME/sub dir/x' /part/x"),
+        "odd\nodd\n"
+    );
     assert!(sh(bench, "b", "grep ' /part ' /proc/mounts").contains("noexec"));
-    attached(bench, "inner", &fixed, &["target=/mnt/%n/in,app=a", "target=/real/new/data/inner,app=a"]);
+    attached(
+        bench,
+        "inner",
+        &fixed,
+        &["target=/mnt/%n/in,app=a", "target=/real/new/data/inner,app=a"],
+    );
     assert_eq!(sh(bench, "a", "cat /link/new/data/inner/file"), "fixed\n");
     assert!(data.join("inner").is_dir(), "made where it is mounted");
 
     assert_eq!(volumes(bench), ["data", "fixed", "conf", "odd", "inner"]);
     let status = text(bench, "status p");
-    assert!(status.contains("data:/link/new/data, fixed:/fixed (ro)"), "{status}");
+    assert!(
+        status.contains("data:/link/new/data, fixed:/fixed (ro)"),
+        "{status}"
+    );
     let mut names = served(bench, server);
     names.sort();
     assert_eq!(names, ["@1", "@2", "@3", "@4", "@5"], "in the server's namespace");
@@ -155,7 +206,14 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
         let status: Value = serde_json::from_str(&status).unwrap();
         status["apps"][0]["restarts"] == 1 && status["apps"][0]["state"] == "running"
     });
-    assert_eq!(sh(bench, "a", "cat /link/new/data/later /fixed/file /real/new/data/inner/file"), "three\nfixed\nfixed\n");
+    assert_eq!(
+        sh(
+            bench,
+            "a",
+            "cat /link/new/data/later /fixed/file /real/new/data/inner/file"
+        ),
+        "three\nfixed\nfixed\n"
+    );
     assert_eq!(sh(bench, "a", "touch /fixed/x 2> /dev/null || echo no"), "no\n");
 
     leaves(bench, server, &data);
@@ -177,7 +235,10 @@ fn leaves(bench: &Bench, server: &str, data: &Path) {
     let busy = || isopod(bench, "volume detach p data");
     eventually("it is in use", || sh(bench, "b", "ps").contains("sleep 1000"));
     let out = busy();
-    refused(&out, "error: cannot detach volume `data` from pod `p`\n  caused by: volume `data` is in use by app `b`: `sleep` (process ");
+    refused(
+        &out,
+        "error: cannot detach volume `data` from pod `p`\n  caused by: volume `data` is in use by app `b`: `sleep` (process ",
+    );
     assert!(out.stderr.contains("hint: end what uses it"), "{out:?}");
     // Refused, and all as it was.
     assert_eq!(sh(bench, "a", "cat /link/new/data/later"), "three\n");
@@ -188,7 +249,10 @@ fn leaves(bench: &Bench, server: &str, data: &Path) {
     drop(user);
 
     text(bench, "volume detach p conf");
-    assert_eq!(sh(bench, "b", "cat /etc/conf.d/app.conf; head -c 5 /etc/passwd"), "root:");
+    assert_eq!(
+        sh(bench, "b", "cat /etc/conf.d/app.conf; head -c 5 /etc/passwd"),
+        "root:"
+    );
     assert_eq!(volumes(bench), ["fixed", "odd"]);
     refused(
         &isopod(bench, "volume detach p conf"),
@@ -232,7 +296,9 @@ fn for_an_ordinary_user(transport: &str) {
         return;
     }
     let pod = bench.pod().flags(["-d", "--name", "p", "--transport", transport]);
-    let pod = pod.app(&bench.busybox()).with(["--name", "a", "--cap-add", "ALL"]);
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--name", "a", "--cap-add", "ALL"]);
     let _ = pod.sh(IDLE).start().wait().expect(0);
     let data = bench.source("data", &[("f", "mine\n")]);
     attached(&bench, "data", &data, &["target=/data"]);
@@ -272,8 +338,14 @@ fn what_cannot_come_is_refused() {
         .host("start", &start, "")
         .empty("tmp", "");
     let pod = pod.app(&bench.busybox()).with(["--name", "a"]);
-    let pod = pod.mount("start", "/s/start", "").mount("tmp", "/tmp/t", "").sh(IDLE);
-    let pod = pod.app(&bench.busybox()).with(["--name", "fixed", "--readonly-rootfs"]).sh(IDLE);
+    let pod = pod
+        .mount("start", "/s/start", "")
+        .mount("tmp", "/tmp/t", "")
+        .sh(IDLE);
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--name", "fixed", "--readonly-rootfs"])
+        .sh(IDLE);
     let _ = pod.start().wait().expect(0);
     sh(&bench, "a", "mkdir /made; ln -s /made /app-link");
     let no = |mount: &str, words: &str| {
@@ -316,11 +388,17 @@ fn what_cannot_come_is_refused() {
     let again = attach(&bench, "start", &data, &["target=/x,app=a"]);
     refused(&again, "error: volume `start`: the pod has a volume of this name");
     refused(
-        &isopod(&bench, "volume attach p --volume e,kind=empty --mount volume=e,target=/x,app=a"),
+        &isopod(
+            &bench,
+            "volume attach p --volume e,kind=empty --mount volume=e,target=/x,app=a",
+        ),
         "error: cannot attach volume `e`: only a volume of kind `host` can come to a pod that runs\nhint: ",
     );
     refused(
-        &isopod(&bench, "volume attach p --volume e,kind=hos --mount volume=e,targe=/x"),
+        &isopod(
+            &bench,
+            "volume attach p --volume e,kind=hos --mount volume=e,targe=/x",
+        ),
         "error: invalid value `e,kind=hos` of `--volume`\n  caused by: `hos` is no value of `kind`: it must be `host`, \
          `empty` or `image`\nerror: invalid value `volume=e,targe=/x` of `--mount`\n",
     );
@@ -330,17 +408,35 @@ fn what_cannot_come_is_refused() {
     );
     // A part that fails takes the others with it.
     let mounts = ["target=/good,app=a", "target=/app-link/x,app=a"];
-    refused(&attach(&bench, "data", &data, &mounts), "error: cannot attach volume `data`");
-    assert_eq!(sh(&bench, "a", "ls /good 2>&1; grep good /proc/mounts || echo none"), "none\n");
+    refused(
+        &attach(&bench, "data", &data, &mounts),
+        "error: cannot attach volume `data`",
+    );
+    assert_eq!(
+        sh(&bench, "a", "ls /good 2>&1; grep good /proc/mounts || echo none"),
+        "none\n"
+    );
     assert_eq!(served(&bench, "virtiofsd"), ["start"]);
     // And after all that, what can come does, in the volumes too.
-    attached(&bench, "data", &data, &["target=/s/start/in,app=a", "target=/tmp/t/in,app=a", "target=/tmp,app=fixed"]);
+    attached(
+        &bench,
+        "data",
+        &data,
+        &[
+            "target=/s/start/in,app=a",
+            "target=/tmp/t/in,app=a",
+            "target=/tmp,app=fixed",
+        ],
+    );
     assert_eq!(sh(&bench, "a", "cat /s/start/in/f /tmp/t/in/f"), "data\ndata\n");
     assert_eq!(sh(&bench, "fixed", "cat /tmp/f"), "data\n");
 
     text(&bench, "stop p");
     assert_eq!(volumes(&bench), ["start", "tmp"], "it lasted until the stop");
-    refused(&attach(&bench, "late", &data, &["target=/x"]), "error: pod `p`: it does not run any more");
+    refused(
+        &attach(&bench, "late", &data, &["target=/x"]),
+        "error: pod `p`: it does not run any more",
+    );
     text(&bench, "start p");
     assert_eq!(sh(&bench, "a", "ls /s/start/in"), "");
     text(&bench, "rm -f p");
@@ -359,7 +455,10 @@ fn a_pod_without_a_share_is_told_apart() {
         "error: cannot attach volume `data`: the pod was started without a device for volumes of the host\n\
          hint: start it with a host volume, or with `--transport virtiofs` or `--transport 9p`, which gives it the device\n"
     );
-    assert_eq!(text(&bench, "volume list p"), "VOLUME  SOURCE  ACCESS  SINCE  MOUNTS\n");
+    assert_eq!(
+        text(&bench, "volume list p"),
+        "VOLUME  SOURCE  ACCESS  SINCE  MOUNTS\n"
+    );
     text(&bench, "rm -f p");
     bench.assert_nothing_left();
 }
@@ -368,7 +467,9 @@ fn a_pod_without_a_share_is_told_apart() {
 #[test]
 fn killed_and_concurrent_commands() {
     let bench = Bench::new();
-    let pod = bench.pod().flags(["-d", "--name", "p", "--transport", "virtiofs"]);
+    let pod = bench
+        .pod()
+        .flags(["-d", "--name", "p", "--transport", "virtiofs"]);
     let pod = pod.app(&bench.busybox()).with(["--name", "a"]).sh(IDLE);
     let _ = pod.start().wait().expect(0);
     let source = |i: usize| bench.source(&format!("s{i}"), &[("f", &format!("{i}\n"))]);

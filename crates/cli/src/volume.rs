@@ -144,13 +144,21 @@ fn list(query: &str, format: Format, settings: &Settings) -> Result<ExitCode, Re
             let rows: Vec<[String; 5]> = declared
                 .iter()
                 .map(|volume| row(volume, "start", &mounts_of(record, volume)))
-                .chain(attached.iter().map(|one| row(&one.volume, "attached", &attached_mounts(one))))
+                .chain(
+                    attached
+                        .iter()
+                        .map(|one| row(&one.volume, "attached", &attached_mounts(one))),
+                )
                 .collect();
             table(["VOLUME", "SOURCE", "ACCESS", "SINCE", "MOUNTS"], &rows)
         }
         Format::Json => {
-            let declared = declared.iter().map(|volume| value(volume, false, &mounts_of(record, volume)));
-            let attached = attached.iter().map(|one| value(&one.volume, true, &attached_mounts(one)));
+            let declared = declared
+                .iter()
+                .map(|volume| value(volume, false, &mounts_of(record, volume)));
+            let attached = attached
+                .iter()
+                .map(|one| value(&one.volume, true, &attached_mounts(one)));
             let volumes: Vec<Value> = declared.chain(attached).collect();
             pretty(&json!({ "version": JSON_VERSION, "uuid": pod.uuid, "volumes": volumes }))
         }
@@ -163,7 +171,9 @@ type MountOf<'a> = (&'a AppName, &'a MountRecord);
 
 fn mounts_of<'a>(record: Option<&'a PodRecord>, volume: &VolumeRecord) -> Vec<MountOf<'a>> {
     let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
-    let mounts = apps.iter().flat_map(|app| app.mounts.iter().map(|mount| (&app.name, mount)));
+    let mounts = apps
+        .iter()
+        .flat_map(|app| app.mounts.iter().map(|mount| (&app.name, mount)));
     mounts.filter(|(_, mount)| mount.volume == volume.name).collect()
 }
 

@@ -114,7 +114,9 @@ pub fn attach(running: &Running<'_>, coming: &Coming<'_>) -> Result<AttachPlan, 
         return Err(PlanError { faults });
     }
     let VolumeKind::Host(host) = &coming.volume.kind else {
-        return Err(PlanError { faults: vec![not_of_the_host(coming.volume)] });
+        return Err(PlanError {
+            faults: vec![not_of_the_host(coming.volume)],
+        });
     };
     let serial = running.attached_before.saturating_add(1);
     let read_only = mounts.iter().all(|(_, mount)| mount.read_only);
@@ -153,7 +155,9 @@ pub fn detach<'a>(
     };
     for (other, inner) in attached.iter().filter(|(other, _)| *other != name) {
         let within = |(app, place): &(usize, &Path)| {
-            places.iter().any(|(above, at)| app == above && place.starts_with(at))
+            places
+                .iter()
+                .any(|(above, at)| app == above && place.starts_with(at))
         };
         if let Some((_, place)) = inner.iter().find(|mount| within(mount)) {
             return Err(fault(format!(
@@ -222,7 +226,10 @@ fn by_app<'a>(
         if mount.volume != coming.volume.name {
             faults.push(Fault::Volume {
                 volume: mount.volume.clone(),
-                reason: format!("it is not the one that is attached, which is `{}`", coming.volume.name),
+                reason: format!(
+                    "it is not the one that is attached, which is `{}`",
+                    coming.volume.name
+                ),
             });
         }
         let Some(app) = app else { continue };
@@ -308,7 +315,9 @@ fn place_one(
         target: mount.target.to_path_buf(),
         reason,
     };
-    let hidden = placed.values().find(|below| below.place.starts_with(&mount.place));
+    let hidden = placed
+        .values()
+        .find(|below| below.place.starts_with(&mount.place));
     if let Some(hidden) = hidden {
         return Err(refused(TargetFault::Hides {
             volume: hidden.volume.clone(),
@@ -324,7 +333,9 @@ fn place_one(
             Err(refused(TargetFault::MissingInReadOnly(parent.volume.clone())))
         }
         // In a volume of the host's no file is made, as when a pod starts.
-        Some(parent) if mount.kind == SourceKind::File && placing.roots.sources.contains_key(&parent.volume) => {
+        Some(parent)
+            if mount.kind == SourceKind::File && placing.roots.sources.contains_key(&parent.volume) =>
+        {
             Err(refused(TargetFault::MissingFile(parent.volume.clone())))
         }
         Some(_) => Ok(mount),
@@ -360,12 +371,15 @@ fn guest(
             mount,
             &service,
         );
-        let others = app.mounts.iter().chain(mounts.iter().filter(|(n, _)| n == number).map(|(_, m)| m));
-        let parents = others.filter(|other| other.place != mount.place && mount.place.starts_with(&other.place));
+        let others = app
+            .mounts
+            .iter()
+            .chain(mounts.iter().filter(|(n, _)| n == number).map(|(_, m)| m));
+        let parents =
+            others.filter(|other| other.place != mount.place && mount.place.starts_with(&other.place));
         let parent = parents.max_by_key(|parent| parent.place.components().count());
-        let parent = parent.map(|parent| {
-            unit_name::for_path(&path::below(&app_root, &parent.place), ".mount").into()
-        });
+        let parent =
+            parent.map(|parent| unit_name::for_path(&path::below(&app_root, &parent.place), ".mount").into());
         unit.after = [Arc::clone(&share)].into_iter().chain(parent).collect();
         let unwritable = |reason| Fault::Target {
             app: app.name.clone(),
@@ -400,7 +414,10 @@ fn guest(
     if bytes > MAX_UNIT_BYTES {
         return Err(Fault::Volume {
             volume: name.clone(),
-            reason: format!("it is mounted {} times, which does not fit into one message", mounts.len()),
+            reason: format!(
+                "it is mounted {} times, which does not fit into one message",
+                mounts.len()
+            ),
         });
     }
     Ok(Attachment {

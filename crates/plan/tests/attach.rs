@@ -38,26 +38,36 @@ impl Case {
             user: HostUser::Root,
             uid: 0,
             held: tree(&[]),
-            source: (SourceKind::Directory, tree(&["/sub/", "/link -> sub", "/out -> /etc"])),
+            source: (
+                SourceKind::Directory,
+                tree(&["/sub/", "/link -> sub", "/out -> /etc"]),
+            ),
             volume: host("new", "/srv/new"),
             spec,
         }
     }
 
     fn attach(&self, mounts: &[(Option<&str>, Mount)]) -> Result<AttachPlan, String> {
-        let apps = self.plan.apps.iter().zip(&self.spec.apps).map(|(planned, app)| RunningApp {
-            name: planned.name.clone(),
-            image: &self.image,
-            rootfs: app.rootfs,
-            uid: self.uid,
-            mounts: planned.mounts.to_vec(),
-        });
+        let apps = self
+            .plan
+            .apps
+            .iter()
+            .zip(&self.spec.apps)
+            .map(|(planned, app)| RunningApp {
+                name: planned.name.clone(),
+                image: &self.image,
+                rootfs: app.rootfs,
+                uid: self.uid,
+                mounts: planned.mounts.to_vec(),
+            });
         let hosts = self.plan.sharing.iter().flat_map(|sharing| &sharing.volumes);
         let source = |tree| Source {
             kind: SourceKind::Directory,
             tree: tree as &dyn Lookup,
         };
-        let sources: BTreeMap<_, _> = hosts.map(|volume| (volume.name.clone(), source(&self.held))).collect();
+        let sources: BTreeMap<_, _> = hosts
+            .map(|volume| (volume.name.clone(), source(&self.held)))
+            .collect();
         let running = Running {
             apps: apps.collect(),
             volumes: &self.plan.volumes,
@@ -69,7 +79,12 @@ impl Case {
         };
         let mounts: Vec<_> = mounts
             .iter()
-            .map(|(app, mount)| (app.map(|app| AppName::new(app).expect("a valid name")), mount.clone()))
+            .map(|(app, mount)| {
+                (
+                    app.map(|app| AppName::new(app).expect("a valid name")),
+                    mount.clone(),
+                )
+            })
             .collect();
         let coming = Coming {
             volume: &self.volume,
@@ -122,10 +137,15 @@ fn units_are_those_of_a_volume_that_was_there_at_the_start() {
     let later = Case::new(pod(), &image).attach(&[(None, everything)]).unwrap();
     let file = &later.guest.files[0];
     assert_eq!(file.path, unit.name());
-    let started = at_start.guest.text(Path::new(&format!("/usr/lib/systemd/system/{}", unit.name())));
+    let started = at_start
+        .guest
+        .text(Path::new(&format!("/usr/lib/systemd/system/{}", unit.name())));
     // All but where the volume itself is.
     assert_eq!(file.text.replace("/mnt/@5/", "/mnt/new/"), started.unwrap());
-    assert_eq!(later.shared.read_only, at_start.sharing.unwrap().volumes[0].read_only);
+    assert_eq!(
+        later.shared.read_only,
+        at_start.sharing.unwrap().volumes[0].read_only
+    );
     assert_eq!((later.serial, &*later.guest.shared), (5, "/mnt/@5"));
     let drop_in = &later.guest.files[1];
     assert_eq!(drop_in.path, "web.service.d/volume-5.conf");
@@ -142,11 +162,23 @@ fn units_are_those_of_a_volume_that_was_there_at_the_start() {
 #[test]
 fn an_app_is_named_or_all_are_meant() {
     let case = Case::new(two_apps(), &[]);
-    assert_eq!(case.places(&[(None, mount("new", "/x"))]), [(0, "/x".into()), (1, "/x".into())]);
-    assert_eq!(case.places(&[(Some("db"), mount("new", "/x"))]), [(1, "/x".into())]);
+    assert_eq!(
+        case.places(&[(None, mount("new", "/x"))]),
+        [(0, "/x".into()), (1, "/x".into())]
+    );
+    assert_eq!(
+        case.places(&[(Some("db"), mount("new", "/x"))]),
+        [(1, "/x".into())]
+    );
     // An app's own wins at the same target, and adds to the others at another.
-    let plan = case.attach(&[(None, mount("new", "/x")), (Some("db"), read_only("new", "/x/."))]).unwrap();
-    let access: Vec<_> = plan.mounts.iter().map(|(app, mount)| (*app, mount.read_only)).collect();
+    let plan = case
+        .attach(&[(None, mount("new", "/x")), (Some("db"), read_only("new", "/x/."))])
+        .unwrap();
+    let access: Vec<_> = plan
+        .mounts
+        .iter()
+        .map(|(app, mount)| (*app, mount.read_only))
+        .collect();
     assert_eq!(access, [(0, false), (1, true)]);
     assert!(!plan.shared.read_only);
     assert_eq!(
@@ -157,7 +189,10 @@ fn an_app_is_named_or_all_are_meant() {
         case.attach(&[(Some("nobody"), mount("new", "/x")), (None, mount("other", "/y"))]),
         Err("app `nobody`: the pod has no such app\nvolume `other`: it is not the one that is attached, which is `new`".into())
     );
-    assert_eq!(case.attach(&[]), Err("volume `new`: no mount says where it is to be".into()));
+    assert_eq!(
+        case.attach(&[]),
+        Err("volume `new`: no mount says where it is to be".into())
+    );
 }
 
 #[test]
@@ -175,7 +210,10 @@ fn read_only_is_the_volumes_then_the_mounts() {
             ..fixture::mount("new", "/x")
         };
         let plan = case.attach(&[(None, wanted)]).unwrap();
-        assert_eq!((plan.mounts[0].1.read_only, plan.shared.read_only), (expected, expected));
+        assert_eq!(
+            (plan.mounts[0].1.read_only, plan.shared.read_only),
+            (expected, expected)
+        );
     }
 }
 
@@ -183,7 +221,11 @@ fn read_only_is_the_volumes_then_the_mounts() {
 fn mounted() -> Case {
     let mut spec = pod();
     spec.volumes = vec![host("d", "/srv/d"), host("fixed", "/srv/f"), empty("e")];
-    spec.apps[0].mounts = vec![mount("d", "/d"), read_only("fixed", "/fixed"), mount("e", "/e/in/e")];
+    spec.apps[0].mounts = vec![
+        mount("d", "/d"),
+        read_only("fixed", "/fixed"),
+        mount("e", "/e/in/e"),
+    ];
     let mut case = Case::new(spec, &["/l -> /d", "/etc/conf", "/e/"]);
     case.held = tree(&["/there/", "/file", "/in -> there"]);
     case
@@ -192,18 +234,40 @@ fn mounted() -> Case {
 #[test]
 fn targets_lead_through_what_is_mounted() {
     let case = mounted();
-    assert_eq!(case.places(&[(None, mount("new", "/l/in/x"))]), [(0, "/d/there/x".into())]);
-    assert_eq!(case.places(&[(None, mount("new", "/fixed/there"))]), [(0, "/fixed/there".into())]);
+    assert_eq!(
+        case.places(&[(None, mount("new", "/l/in/x"))]),
+        [(0, "/d/there/x".into())]
+    );
+    assert_eq!(
+        case.places(&[(None, mount("new", "/fixed/there"))]),
+        [(0, "/fixed/there".into())]
+    );
     assert_eq!(case.places(&[(None, mount("new", "/e/in/e/any/where"))]).len(), 1);
-    let plan = case.attach(&[(None, mount("new", "/l/new/x")), (None, mount("new", "/l/new"))]).unwrap();
+    let plan = case
+        .attach(&[(None, mount("new", "/l/new/x")), (None, mount("new", "/l/new"))])
+        .unwrap();
     let units: Vec<_> = plan.guest.files.iter().map(|file| file.text.clone()).collect();
-    assert!(units[0].contains("Requires=mnt.mount opt-stage2-web-rootfs-d.mount\n"), "{}", units[0]);
-    assert!(units[1].contains("Requires=mnt.mount opt-stage2-web-rootfs-d-new.mount\n"), "{}", units[1]);
+    assert!(
+        units[0].contains("Requires=mnt.mount opt-stage2-web-rootfs-d.mount\n"),
+        "{}",
+        units[0]
+    );
+    assert!(
+        units[1].contains("Requires=mnt.mount opt-stage2-web-rootfs-d-new.mount\n"),
+        "{}",
+        units[1]
+    );
     for (wanted, reason) in [
         ("/d", "app `web` mounts both volume `d` and volume `new` at `/d`"),
         ("/l", "app `web` mounts both volume `d` and volume `new` at `/d`"),
-        ("/e", "app `web`, volume `new`: cannot mount at `/e`: it would hide volume `e` at `/e/in/e`"),
-        ("/", "app `web`, volume `new`: cannot mount at `/`: it is the app's root filesystem"),
+        (
+            "/e",
+            "app `web`, volume `new`: cannot mount at `/e`: it would hide volume `e` at `/e/in/e`",
+        ),
+        (
+            "/",
+            "app `web`, volume `new`: cannot mount at `/`: it is the app's root filesystem",
+        ),
         (
             "/fixed/new",
             "app `web`, volume `new`: cannot mount at `/fixed/new`: it does not exist, and volume `fixed`, in which it \
@@ -218,7 +282,11 @@ fn targets_lead_through_what_is_mounted() {
             "app `web`, volume `new`: cannot mount at `/d/file/x`: `/d/file` is not a directory",
         ),
     ] {
-        assert_eq!(case.attach(&[(None, mount("new", wanted))]), Err(reason.into()), "{wanted}");
+        assert_eq!(
+            case.attach(&[(None, mount("new", wanted))]),
+            Err(reason.into()),
+            "{wanted}"
+        );
     }
 }
 
@@ -226,9 +294,17 @@ fn targets_lead_through_what_is_mounted() {
 fn files_are_mounted_on_files() {
     let mut case = mounted();
     case.source = (SourceKind::File, tree(&[]));
-    let plan = case.attach(&[(None, mount("new", "/etc/conf")), (None, mount("new", "/etc/new"))]).unwrap();
+    let plan = case
+        .attach(&[
+            (None, mount("new", "/etc/conf")),
+            (None, mount("new", "/etc/new")),
+        ])
+        .unwrap();
     assert!(plan.guest.mounts.iter().all(|mount| mount.file));
-    assert_eq!(case.places(&[(None, mount("new", "/d/file"))]), [(0, "/d/file".into())]);
+    assert_eq!(
+        case.places(&[(None, mount("new", "/d/file"))]),
+        [(0, "/d/file".into())]
+    );
     assert_eq!(
         case.attach(&[(None, mount("new", "/d/nofile"))]),
         Err("app `web`, volume `new`: cannot mount at `/d/nofile`: it does not exist in volume `d`, and a file is to be \
@@ -279,7 +355,11 @@ fn an_ordinary_users_apps_are_told_apart() {
     let mut case = Case::new(pod(), &[]);
     (case.user, case.uid) = (HostUser::Ordinary { uid: 1000 }, 33);
     let plan = case.attach(&[(None, mount("new", "/x"))]).unwrap();
-    assert!(plan.notices[0].starts_with("app `web` runs as user 33, and without root"), "{:?}", plan.notices);
+    assert!(
+        plan.notices[0].starts_with("app `web` runs as user 33, and without root"),
+        "{:?}",
+        plan.notices
+    );
 }
 
 #[test]
@@ -287,7 +367,10 @@ fn more_than_a_message_holds_is_refused() {
     let case = Case::new(pod(), &[]);
     let mounts: Vec<_> = (0..200).map(|i| (None, mount("new", format!("/x{i}")))).collect();
     let error = case.attach(&mounts).unwrap_err();
-    assert_eq!(error, "volume `new`: it is mounted 200 times, which does not fit into one message");
+    assert_eq!(
+        error,
+        "volume `new`: it is mounted 200 times, which does not fit into one message"
+    );
 }
 
 #[test]
@@ -305,7 +388,10 @@ fn only_what_came_goes() {
         try_detach(&started),
         Err("volume `started`: the pod was started with it; only what was attached can be detached".into())
     );
-    assert_eq!(try_detach(&volume_name("c")), Err("volume `c`: the pod has no such volume".into()));
+    assert_eq!(
+        try_detach(&volume_name("c")),
+        Err("volume `c`: the pod has no such volume".into())
+    );
     let attached = [(&a, vec![(0, x)]), (&b, vec![(0, beside), (1, below)])];
     assert_eq!(detach(&a, &attached, []), Ok(()));
 }

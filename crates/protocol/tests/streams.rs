@@ -40,9 +40,15 @@ fn the_encoding_is_pinned() {
         attachment: Attachment::default(),
         force: true,
     };
-    assert_eq!(encode(&HostStream::Attach(Attachment::default())).unwrap()[4..], [5, 0, 0, 0, 0]);
+    assert_eq!(
+        encode(&HostStream::Attach(Attachment::default())).unwrap()[4..],
+        [5, 0, 0, 0, 0]
+    );
     assert_eq!(encode(&detach).unwrap()[4..], [6, 0, 0, 0, 0, 1]);
-    assert_eq!(encode(&volumes::Answer::Busy { users: Vec::new() }).unwrap()[4..], [2, 0]);
+    assert_eq!(
+        encode(&volumes::Answer::Busy { users: Vec::new() }).unwrap()[4..],
+        [2, 0]
+    );
     assert_eq!(encode(&Stats::default()).unwrap()[4..], [0, 0, 0, 0, 0, 0, 0, 0]);
 }
 

@@ -18,8 +18,7 @@ use crate::gather::{self, GatherFault};
 use crate::pods::PodEntry;
 use crate::pods::files::{PodRecord, Status};
 use crate::pods::volumes::{
-    AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord,
-    VolumeType,
+    AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType,
 };
 use crate::record::{HostRoot, ImageRoot};
 

@@ -389,7 +389,9 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         Request::Stdin => return feed(stream, &orders).await,
     };
     let answer = match orders.send(order).await {
-        Ok(()) => done.await.unwrap_or_else(|_| Err("the pod is ending".to_owned().into())),
+        Ok(()) => done
+            .await
+            .unwrap_or_else(|_| Err("the pod is ending".to_owned().into())),
         Err(_) => Err("the pod is ending".to_owned().into()),
     };
     let answer = match answer {

@@ -25,11 +25,11 @@ use isopod_spec::{AppName, FailurePolicy, Readiness};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
 use machine::Machine;
 use streams::{Outputs, feed};
-pub(crate) use volumes::Wanted;
-use volumes::{Changed, Volumes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+pub(crate) use volumes::Wanted;
+use volumes::{Changed, Volumes};
 
 use crate::Settings;
 use crate::control::{self, Order, SharedInput};

@@ -17,10 +17,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::volumes;
 use crate::appstate::Activity;
 use crate::enter::{Action, Execute, Identity, Job};
 use crate::exec::{self, Wanted};
-use super::volumes;
 use crate::systemd::{Manager, ManagerError, UnitProcess};
 use crate::{chain, copy, environment, stats};
 

@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep};
 
 use super::visits::Session;
 use crate::appstate::Activity;
-use crate::init::UNIT_PATH;
 use crate::enter::{Action, STATUS_BUSY, STATUS_GONE};
 use crate::exec::StartError;
+use crate::init::UNIT_PATH;
 use crate::mountinfo::{self, Mount};
 use crate::place::{self, PlaceError};
 use crate::{chain, diagnosis, enter, exec, stats, users, verify};
@@ -152,7 +152,10 @@ async fn bring(session: &Session, attachment: &Attachment) -> Result<(), VolumeE
         start(session, mount).await?;
     }
     // From here on an app that starts anew is looked at for them, too.
-    session.expect(attachment, true).await.map_err(VolumeError::Systemd)?;
+    session
+        .expect(attachment, true)
+        .await
+        .map_err(VolumeError::Systemd)?;
     for mount in &attachment.mounts {
         carry(session, mount).await?;
     }
@@ -186,15 +189,23 @@ async fn go(session: &Session, attachment: &Attachment, force: Force) -> Result<
 
 /// Unmounts it everywhere and removes its units. What is not there is as it should be.
 async fn take(session: &Session, attachment: &Attachment, force: Force) -> Result<(), VolumeError> {
-    session.expect(attachment, false).await.map_err(VolumeError::Systemd)?;
+    session
+        .expect(attachment, false)
+        .await
+        .map_err(VolumeError::Systemd)?;
     let files = attachment.files.clone();
     blocking(move || files.iter().try_for_each(remove_unit)).await?;
     session.reload().await.map_err(VolumeError::Systemd)?;
     // First where apps are started from: one that starts now does not have it any more.
     let places = attachment.mounts.clone();
     let lazy = force == Force::Yes;
-    blocking(move || places.iter().rev().try_for_each(|mount| unmount(Path::new(&mount.mount.mount_point), lazy)))
-        .await?;
+    blocking(move || {
+        places
+            .iter()
+            .rev()
+            .try_for_each(|mount| unmount(Path::new(&mount.mount.mount_point), lazy))
+    })
+    .await?;
     for mount in attachment.mounts.iter().rev() {
         leave(session, mount, lazy).await?;
     }
@@ -234,7 +245,9 @@ impl From<Stopped> for io::Error {
 }
 
 fn unit_path(path: &str) -> Result<PathBuf, VolumeError> {
-    let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     match plain && !path.is_empty() {
         true => Ok(Path::new(UNIT_PATH).join(path)),
         false => Err(VolumeError::UnitPath(path.to_owned())),
@@ -284,7 +297,10 @@ async fn start(session: &Session, mount: &AttachedMount) -> Result<(), VolumeErr
 async fn process(session: &Session, mount: &AttachedMount) -> Result<Option<enter::Target>, VolumeError> {
     let begun = Instant::now();
     loop {
-        let process = session.unit_process(mount.app).await.map_err(VolumeError::Systemd)?;
+        let process = session
+            .unit_process(mount.app)
+            .await
+            .map_err(VolumeError::Systemd)?;
         match process.active {
             Activity::Inactive | Activity::Failed => return Ok(None),
             Activity::Active if process.main_pid != 0 => {

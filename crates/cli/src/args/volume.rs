@@ -32,7 +32,11 @@ pub(crate) enum VolumeCommand {
         volume: OsString,
         /// Where it is mounted, as for `run`, and in which app: [app=APP,]volume=NAME,target=PATH[,readOnly]
         /// [,subPath=PATH][,nosuid][,nodev][,noexec]; without `app` in every app; may be repeated
-        #[arg(long = "mount", value_name = "[app=APP,]volume=NAME,target=PATH", required = true)]
+        #[arg(
+            long = "mount",
+            value_name = "[app=APP,]volume=NAME,target=PATH",
+            required = true
+        )]
         mounts: Vec<OsString>,
     },
     /// Take an attached volume away from a pod that runs

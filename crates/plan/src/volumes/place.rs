@@ -167,7 +167,10 @@ impl Placing<'_> {
                 target: found.path,
             });
         }
-        if let Some(parent) = view.mount_at(&found.path).filter(|above| above.kind == SourceKind::File) {
+        if let Some(parent) = view
+            .mount_at(&found.path)
+            .filter(|above| above.kind == SourceKind::File)
+        {
             let reason = path::ResolveError::NotADirectory(parent.place.to_path_buf()).into();
             return Err(target_fault(self.app, &mount, reason));
         }

@@ -14,7 +14,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy, RootfsAccess};
+use isopod_spec::{
+    AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy, RootfsAccess,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -487,7 +489,10 @@ mod tests {
             let back: Word = serde_json::from_str(&text).unwrap();
             assert_eq!(OsString::from(back).as_bytes(), bytes);
             let message = isopod_protocol::codec::encode(&word).unwrap();
-            assert_eq!(isopod_protocol::codec::decode::<Word>(&message[4..]).unwrap(), word);
+            assert_eq!(
+                isopod_protocol::codec::decode::<Word>(&message[4..]).unwrap(),
+                word
+            );
         }
     }
 

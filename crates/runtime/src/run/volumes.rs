@@ -104,7 +104,9 @@ impl Volumes {
     pub(super) fn want(&self, change: Wanted, done: Done) {
         if let Err(error) = self.wanted.try_send((change, done)) {
             let (_, done) = error.into_inner();
-            done.answer(Err("too many changes of its volumes are waiting".to_owned().into()));
+            done.answer(Err("too many changes of its volumes are waiting"
+                .to_owned()
+                .into()));
         }
     }
 
@@ -167,7 +169,11 @@ impl Keeper {
             })
             .collect();
         planner::detach(name, &places, &self.declared).map_err(|fault| fault.to_string())?;
-        let Some(at) = self.attached.iter().position(|one| one.record.volume.name == *name) else {
+        let Some(at) = self
+            .attached
+            .iter()
+            .position(|one| one.record.volume.name == *name)
+        else {
             return Err("the pod has no such volume".to_owned().into());
         };
         let attachment = self.attached[at].guest.clone();

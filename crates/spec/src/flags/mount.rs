@@ -177,14 +177,20 @@ mod tests {
         }
         for (text, message) in [
             ("app=,volume=data,target=/a", "invalid name ``: it is empty"),
-            ("app=A,volume=data,target=/a", "invalid name `A`: only lower-case letters, digits and `-` are allowed"),
+            (
+                "app=A,volume=data,target=/a",
+                "invalid name `A`: only lower-case letters, digits and `-` are allowed",
+            ),
             ("app=a,app=b,volume=data,target=/a", "key `app` is given twice"),
             ("app=a,target=/a", "key `volume` is missing"),
         ] {
             assert_eq!(read(text).unwrap_err().fault.to_string(), message, "{text}");
         }
         assert_eq!(
-            mount("app=web,volume=data,target=/a").unwrap_err().fault.to_string(),
+            mount("app=web,volume=data,target=/a")
+                .unwrap_err()
+                .fault
+                .to_string(),
             "unknown key `app`"
         );
     }
