@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use isopod_spec::appc::{PodManifestErrors, read_image_manifest};
 use isopod_spec::{MountPoint, RunConfig, VolumeName};
 use serde::Deserialize;
 
@@ -43,6 +44,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The manifest of an ACI cannot be used.
+    #[error("its appc manifest cannot be used")]
+    Manifest(#[source] PodManifestErrors),
     /// The image is for another machine.
     #[error("the image is for `{os}/{architecture}`, this machine is `linux/{host}`")]
     Platform {
@@ -62,6 +66,9 @@ struct Document {
     created: Option<String>,
     config: Option<Execution>,
     rootfs: Rootfs,
+    /// Where an ACI came from: its manifest says how to run it.
+    #[serde(rename = "aciManifest")]
+    aci_manifest: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +110,12 @@ impl ImageConfig {
     /// [`ConfigError`] when it is none, or has a value that would have to be guessed at.
     pub fn read(document: &[u8]) -> Result<Self, ConfigError> {
         let document: Document = serde_json::from_slice(document).map_err(ConfigError::Parse)?;
+        let run = match document.aci_manifest {
+            Some(manifest) => aci_run_config(&manifest)?,
+            None => run_config(document.config.unwrap_or_default())?,
+        };
         Ok(Self {
-            run: run_config(document.config.unwrap_or_default())?,
+            run,
             architecture: document.architecture,
             os: document.os,
             created: document.created,
@@ -127,6 +138,12 @@ impl ImageConfig {
             host,
         })
     }
+}
+
+/// How an ACI's manifest says that it is to be run.
+fn aci_run_config(manifest: &str) -> Result<RunConfig, ConfigError> {
+    let manifest = read_image_manifest(manifest, "manifest").map_err(ConfigError::Manifest)?;
+    Ok(manifest.run.unwrap_or_default())
 }
 
 /// Refuses a NUL: no argument, variable or path can hold one.

@@ -13,7 +13,7 @@ use isopod_spec::{
 };
 
 use crate::decide::{self, Decided};
-use crate::facts::{Facts, HostUser, SourceKind};
+use crate::facts::{AppFacts, Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
@@ -287,21 +287,22 @@ impl Planner<'_> {
 
     /// What is read and not run yet.
     fn unfinished(&self) -> Vec<Fault> {
-        let asks = |app: &&App| {
-            let events = app.run_config.as_ref().map(|config| &config.event_handlers);
+        let asks = |(app, facts): &(&App, &AppFacts)| {
+            let events = Some(decide::run_config(app, facts).event_handlers);
             let healthy = |d: &Dependency| d.condition == DependencyCondition::Healthy;
             app.probes != Probes::default()
                 || app.lifecycle != Lifecycle::default()
                 || app.on_unhealthy != OnUnhealthy::default()
                 || app.overrides.health_check != HealthCheck::default()
-                || events.is_some_and(|events| *events != EventHandlers::default())
+                || events.is_some_and(|events| events != EventHandlers::default())
                 || app.depends_on.iter().any(healthy)
         };
-        let fault = |app: &App| Fault::App {
+        let fault = |(app, _): (&App, &AppFacts)| Fault::App {
             app: app.name.clone(),
             reason: "it has probes or handlers, which are not run".to_owned(),
         };
-        self.spec.apps.iter().filter(asks).map(fault).collect()
+        let apps = self.spec.apps.iter().zip(&self.facts.apps);
+        apps.filter(asks).map(fault).collect()
     }
 
     /// An app's notification socket is bound below `/run`: a host volume there would get a file for it.

@@ -1,4 +1,5 @@
-//! Reads an appc pod manifest (App Container specification 0.8.11, "Pod Manifest Schema") into a [`PodSpec`].
+//! Reads an appc pod manifest (App Container specification 0.8.11, "Pod Manifest Schema") into a [`PodSpec`], and an image's
+//! manifest (image.rs).
 //!
 //! ```text
 //! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
@@ -14,6 +15,7 @@
 //! volume is not decided here, since an image may bring mount points too.
 
 mod fault;
+mod image;
 mod isolators;
 mod json;
 mod locate;
@@ -23,6 +25,7 @@ mod run_config;
 mod volume;
 
 pub use fault::{Fault, FaultKind, PodManifestErrors};
+pub use image::{ImageManifest, read_image_manifest};
 pub use locate::{Location, Part, locate};
 
 use std::path::PathBuf;
@@ -119,7 +122,7 @@ const POD_FIELDS: [&str; 9] = [
 
 fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     let fields = root.object(&POD_FIELDS)?;
-    read_kind_and_version(&fields);
+    read_kind_and_version(&fields, "PodManifest", "`PodManifest`");
     for name in ["userAnnotations", "userLabels"] {
         fields.optional(name).inspect(Node::check_texts);
     }
@@ -159,11 +162,11 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     })
 }
 
-fn read_kind_and_version(fields: &Fields<'_>) {
-    if let Some((node, kind)) = fields.required_text("acKind")
-        && kind != "PodManifest"
+fn read_kind_and_version(fields: &Fields<'_>, kind: &str, expected: &'static str) {
+    if let Some((node, found)) = fields.required_text("acKind")
+        && found != kind
     {
-        node.reject(&kind, "`PodManifest`");
+        node.reject(&found, expected);
     }
     if let Some((node, version)) = fields.required_text("acVersion")
         && !is_supported_version(&version)

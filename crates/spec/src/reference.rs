@@ -68,7 +68,8 @@ const UNREADABLE: [&str; 7] = [
 ];
 
 /// Endings of archive files that say nothing about the image.
-const ARCHIVE_ENDINGS: [&str; 11] = [
+const ARCHIVE_ENDINGS: [&str; 12] = [
+    ".aci",
     ".tar",
     ".tgz",
     ".txz",
@@ -164,8 +165,8 @@ fn unreadable(reference: &OsStr, prefix: &[u8]) -> InvalidReference {
         String::from_utf8_lossy(prefix)
     );
     let hint = format!(
-        "`docker://NAME[:TAG]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` and \
-         `docker-archive:FILE[:NAME:TAG]` can be read; `skopeo copy {text} oci:DIR` makes one"
+        "`docker://NAME[:TAG]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, \
+         `docker-archive:FILE[:NAME:TAG]` and `aci:FILE` can be read; `skopeo copy {text} oci:DIR` makes one"
     );
     InvalidReference {
         reference: text,
@@ -191,7 +192,10 @@ fn read_name(reference: &OsStr) -> Result<ImageReference, InvalidReference> {
             true => String::new(),
             false => format!(", `docker://{text}` pulls an image of that name"),
         };
-        let hint = format!("`oci-archive:{text}` or `docker-archive:{text}` reads that file{or_name}");
+        let hint = match text.ends_with(".aci") {
+            true => format!("`aci:{text}` reads that file{or_name}"),
+            false => format!("`oci-archive:{text}` or `docker-archive:{text}` reads that file{or_name}"),
+        };
         return Err(fail("it names no transport", Some(hint)));
     }
     if is_path {

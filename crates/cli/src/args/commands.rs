@@ -44,6 +44,7 @@ Images:
   oci:DIR[:TAG]                     a directory with an OCI image layout
   oci-archive:FILE[:TAG]            a tar file of one
   docker-archive:FILE[:NAME[:TAG]]  the output of `docker save`
+  aci:FILE                          an App Container Image, as rkt ran them
 
 `---` ends an app and begins the next; `--` separates an app's flags from its arguments.
 ";

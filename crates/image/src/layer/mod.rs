@@ -13,14 +13,16 @@
 //! - Extended attributes outside Linux's name spaces (macOS's) are left out with a warning, since no file can have
 //!   them.
 
+mod entries;
 mod merge;
 mod stream;
 
 use std::io;
 
+pub(crate) use entries::Entries;
 pub use merge::EntryError;
 pub(crate) use merge::{Merger, Usage};
-pub(crate) use stream::LayerBlob;
+pub(crate) use stream::{LayerBlob, decoder};
 use stream::{Budget, with_stream};
 
 use crate::digest::Digest;
@@ -82,7 +84,7 @@ pub(crate) fn apply(
         left: limit.saturating_sub(usage.uncompressed_bytes),
         limit,
     };
-    let ((), bytes) = with_stream(layer, budget, |stream| {
+    let ((), bytes) = with_stream(layer, budget, |entries, stream| {
         let mut reader = tar::Reader::new(stream);
         let mut merger = Merger {
             tree,
@@ -93,10 +95,14 @@ pub(crate) fn apply(
         };
         while let Some(entry) = reader.next_entry()? {
             let name = tar::show(&entry.name);
+            let Some(entry) = entries.admit(entry) else {
+                continue;
+            };
             merger
                 .apply(entry, &mut reader)
                 .map_err(|source| LayerError::Entry { name, source })?;
         }
+        entries.prune(tree);
         Ok(())
     })?;
     usage.uncompressed_bytes += bytes;

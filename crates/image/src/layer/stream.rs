@@ -1,7 +1,7 @@
 //! A layer blob as a tar stream: read, checked and decompressed in one thread, taken apart in another.
 //!
 //! ```text
-//! thread:  blob ─ SHA-256 (digest) ─ gzip | zstd | plain ─> chunks ─┐
+//! thread:  blob ─ SHA-256 (digest) ─ gzip | zstd | xz | plain ─> chunks ─┐
 //! caller:  SHA-256 (diff_id) <─ Stream <────────────────────────────┘ at most 4 waiting
 //! ```
 //!
@@ -12,12 +12,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::digest::{Digest, Hasher, HashingReader};
-use crate::layer::LayerError;
+use crate::layer::{Entries, LayerError};
 use crate::source::Section;
 use crate::tar::Skip;
 
 /// The size of a chunk, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
+/// What xz may take to decompress, in bytes: its highest level takes 65 MiB.
+const XZ_MEMORY_BYTES: u64 = 128 << 20;
 /// How many chunks may wait.
 const CHUNKS: usize = 4;
 
@@ -30,6 +32,8 @@ pub(crate) struct LayerBlob {
     pub(crate) digest: Option<Digest>,
     /// The digest of the tar stream in it.
     pub(crate) diff_id: Digest,
+    /// Which of its entries are the image's.
+    pub(crate) entries: Entries,
 }
 
 /// How much of [`crate::Limits::uncompressed_bytes`] is left.
@@ -120,12 +124,13 @@ struct TooLarge {
 pub(crate) fn with_stream<T>(
     layer: LayerBlob,
     budget: Budget,
-    apply: impl FnOnce(&mut Stream) -> Result<T, LayerError>,
+    apply: impl FnOnce(&Entries, &mut Stream) -> Result<T, LayerError>,
 ) -> Result<(T, u64), LayerError> {
     let LayerBlob {
         blob,
         digest,
         diff_id,
+        entries,
     } = layer;
     thread::scope(|scope| {
         let (sender, chunks) = sync_channel(CHUNKS);
@@ -139,7 +144,7 @@ pub(crate) fn with_stream<T>(
             bytes: 0,
             budget,
         };
-        let applied = match apply(&mut stream) {
+        let applied = match apply(&entries, &mut stream) {
             Ok(value) => stream
                 .finish()
                 .map(|end| (value, end))
@@ -193,7 +198,10 @@ fn send_chunks(blob: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> io:
 }
 
 /// The decompressor for what `blob` begins with.
-fn decoder<'a, R: Read + 'a>(mut blob: BufReader<R>) -> io::Result<Box<dyn Read + 'a>> {
+///
+/// # Errors
+/// What cannot be read, and a compression that is not known here.
+pub(crate) fn decoder<'a, R: Read + 'a>(mut blob: BufReader<R>) -> io::Result<Box<dyn Read + 'a>> {
     let unsupported = |what| {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
@@ -207,7 +215,10 @@ fn decoder<'a, R: Read + 'a>(mut blob: BufReader<R>) -> io::Result<Box<dyn Read 
             Ok(Box::new(zstd::stream::read::Decoder::with_buffer(blob)?))
         }
         [b'B', b'Z', b'h', ..] => unsupported("bzip2 compression"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz compression"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED).map_err(io::Error::other)?;
+            Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(blob, stream)))
+        }
         _ => Ok(Box::new(blob)),
     }
 }

@@ -3,6 +3,7 @@
 //! Opening a source reads and checks the small documents (index, manifest, config) and finds the layer blobs; it
 //! reads none of them. Archives are not unpacked. Registries, daemons and containers-storage are not sources.
 
+mod aci;
 mod archive;
 mod docker;
 mod oci;
@@ -17,7 +18,7 @@ pub(crate) use section::Section;
 
 use crate::config::{ConfigError, ImageConfig};
 use crate::digest::Digest;
-use crate::layer::LayerBlob;
+use crate::layer::{Entries, LayerBlob};
 use crate::limits::Limits;
 
 /// An image that was found, its documents checked, its layers not read yet.
@@ -159,6 +160,14 @@ pub enum SourceError {
         /// The platforms that are there.
         platforms: Vec<String>,
     },
+    /// An ACI is not as the specification has it, or asks for what cannot be done.
+    #[error("cannot use the image `{path}`: {reason}")]
+    Aci {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The image's config cannot be used.
     #[error("invalid config of image `{id}`")]
     Config {
@@ -232,6 +241,7 @@ impl Source {
                 oci::open(&oci::Layout::Archive(archive, path.to_owned()), name, limits)
             }
             Transport::DockerArchive => docker::open(path, name, limits),
+            Transport::Aci => aci::open(path, limits),
         }
     }
 
@@ -256,6 +266,7 @@ impl Source {
                 blob,
                 digest,
                 diff_id,
+                entries: Entries::All,
             })
             .collect();
         Ok(Self {

@@ -5,7 +5,7 @@ use crate::{InvalidName, InvalidReference};
 
 /// Why a pod manifest cannot be read: all of its faults.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("pod manifest `{file}` has {}", count(faults))]
+#[error("manifest `{file}` has {}", count(faults))]
 pub struct PodManifestErrors {
     /// The file's name, as it was given for messages.
     pub file: String,

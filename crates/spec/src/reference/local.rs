@@ -31,6 +31,8 @@ pub enum Transport {
     OciArchive,
     /// `docker-archive:FILE[:NAME:TAG]`, the output of `docker save`.
     DockerArchive,
+    /// `aci:FILE`, an App Container Image (rkt's, in place of its bare file names).
+    Aci,
 }
 
 impl Transport {
@@ -41,11 +43,12 @@ impl Transport {
             Transport::Oci => "oci",
             Transport::OciArchive => "oci-archive",
             Transport::DockerArchive => "docker-archive",
+            Transport::Aci => "aci",
         }
     }
 
     pub(super) fn from_prefix(prefix: &[u8]) -> Option<Self> {
-        [Self::Oci, Self::OciArchive, Self::DockerArchive]
+        [Self::Oci, Self::OciArchive, Self::DockerArchive, Self::Aci]
             .into_iter()
             .find(|t| t.as_str().as_bytes() == prefix)
     }
@@ -93,6 +96,7 @@ fn read_name(transport: Transport, name: &[u8]) -> Result<String, &'static str> 
     match transport {
         Transport::Oci | Transport::OciArchive => read_ref_name(name),
         Transport::DockerArchive => read_docker_name(name),
+        Transport::Aci => Err("an ACI holds one image: nothing follows its path"),
     }
 }
 
