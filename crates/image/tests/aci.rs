@@ -50,7 +50,14 @@ impl World {
     fn aci(&self, flags: &[&str], members: &[&str]) -> LocalReference {
         let file = self.dir.path().join("image.aci");
         let layout = self.dir.path().join("layout");
-        let fixed = ["--sort=name", "--mtime=@0", "-cf", file.to_str().unwrap(), "-C", layout.to_str().unwrap()];
+        let fixed = [
+            "--sort=name",
+            "--mtime=@0",
+            "-cf",
+            file.to_str().unwrap(),
+            "-C",
+            layout.to_str().unwrap(),
+        ];
         run("tar", &[flags, &fixed, members].concat());
         reference(Transport::Aci, &file, None)
     }
@@ -62,7 +69,9 @@ impl World {
 
     fn refused(&self, reference: &LocalReference) -> String {
         let error = self.store.import(reference).expect_err("this must be refused");
-        let left = fs::read_dir(self.dir.path().join("store/images")).unwrap().count();
+        let left = fs::read_dir(self.dir.path().join("store/images"))
+            .unwrap()
+            .count();
         assert_eq!(left, 0, "a refused import must leave nothing");
         chain(&error).replace(self.dir.path().to_str().unwrap(), "DIR")
     }
@@ -80,7 +89,10 @@ fn an_aci_is_an_image_however_it_is_compressed() {
     let world = World::new();
     let plain = world.import(&world.aci(&[], &BOTH));
     assert_eq!(plain.config.entrypoint, ["/bin/worker", "--quiet"]);
-    assert_eq!((plain.config.user.as_deref(), plain.config.group.as_deref()), (Some("7"), Some("8")));
+    assert_eq!(
+        (plain.config.user.as_deref(), plain.config.group.as_deref()),
+        (Some("7"), Some("8"))
+    );
     assert!(plain.config.no_new_privileges);
     assert_eq!(plain.names, ["example.com/worker:1.0.0"]);
     assert_eq!(kind(&plain, "/bin/worker"), Some(NodeKind::File));
@@ -115,7 +127,9 @@ fn what_is_no_aci_is_refused_by_name() {
     assert!(refused(&["rootfs"]).contains("has no complete member `manifest`"));
     assert!(refused(&["manifest"]).contains("has no complete member `rootfs`"));
     fs::write(world.path("more"), "x").unwrap();
-    assert!(refused(&["manifest", "rootfs", "more"]).contains("it holds `more` beside its manifest and `rootfs`"));
+    assert!(
+        refused(&["manifest", "rootfs", "more"]).contains("it holds `more` beside its manifest and `rootfs`")
+    );
     let twice = world.aci(&["--hard-dereference"], &["manifest", "rootfs", "manifest"]);
     assert!(world.refused(&twice).contains("it holds `manifest` beside"));
     fs::write(world.path("rootfs/bin/.wh.worker"), "").unwrap();
@@ -124,7 +138,11 @@ fn what_is_no_aci_is_refused_by_name() {
     let climbing = world.aci(&["-P", "--transform=s,rootfs/link,rootfs/../../evil,"], &BOTH);
     assert!(world.refused(&climbing).contains("contains `..`"));
     let bzip2 = world.aci(&["-j"], &BOTH);
-    assert!(world.refused(&bzip2).contains("bzip2 compression is not supported"));
+    assert!(
+        world
+            .refused(&bzip2)
+            .contains("bzip2 compression is not supported")
+    );
 
     let file = world.dir.path().join("cut.aci");
     let whole = fs::read(world.aci(&["-z"], &BOTH).path).unwrap();
@@ -139,10 +157,26 @@ fn manifests_that_cannot_be_kept_are_refused() {
     for (from, to, fault) in [
         (r#""amd64""#, r#""aarch64""#, "the image is for `linux/arm64`"),
         (r#""linux""#, r#""freebsd""#, "the image is for `freebsd/amd64`"),
-        (r#""app":"#, r#""dependencies": [{"imageName": "example.com/base"}], "app":"#, "depends on others is not supported"),
-        (r#""/bin/worker""#, r#""worker""#, "`worker` must be an absolute path"),
-        (r#"os/linux/no-new-privileges"#, r#"os/linux/selinux-context"#, "isolator `os/linux/selinux-context` is not supported"),
-        (r#""ImageManifest""#, r#""PodManifest""#, "`PodManifest` must be `ImageManifest`"),
+        (
+            r#""app":"#,
+            r#""dependencies": [{"imageName": "example.com/base"}], "app":"#,
+            "depends on others is not supported",
+        ),
+        (
+            r#""/bin/worker""#,
+            r#""worker""#,
+            "`worker` must be an absolute path",
+        ),
+        (
+            r#"os/linux/no-new-privileges"#,
+            r#"os/linux/selinux-context"#,
+            "isolator `os/linux/selinux-context` is not supported",
+        ),
+        (
+            r#""ImageManifest""#,
+            r#""PodManifest""#,
+            "`PodManifest` must be `ImageManifest`",
+        ),
     ] {
         let world = World::new();
         world.manifest(from, to);

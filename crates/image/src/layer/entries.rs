@@ -54,7 +54,12 @@ impl Entries {
                 false => [path.as_slice(), name].join(&b'/'),
             };
             directory.links.retain(|name, _| list.contains(&below(name)));
-            pending.extend(directory.links.iter().map(|(name, link)| (link.inode, below(name))));
+            pending.extend(
+                directory
+                    .links
+                    .iter()
+                    .map(|(name, link)| (link.inode, below(name))),
+            );
         }
     }
 }
@@ -70,7 +75,9 @@ fn below_rootfs(name: &[u8]) -> Option<Vec<u8>> {
 
 /// A name without `.` and slashes that say nothing; the root is `.`.
 fn clean(name: &[u8]) -> Vec<u8> {
-    let parts = name.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let parts = name
+        .split(|b| *b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".");
     let parts: Vec<&[u8]> = parts.collect();
     match parts.is_empty() {
         true => b".".to_vec(),

@@ -22,8 +22,8 @@ use std::io;
 pub(crate) use entries::Entries;
 pub use merge::EntryError;
 pub(crate) use merge::{Merger, Usage};
-pub(crate) use stream::{LayerBlob, decoder};
 use stream::{Budget, with_stream};
+pub(crate) use stream::{LayerBlob, decoder};
 
 use crate::digest::Digest;
 use crate::erofs::Writer;

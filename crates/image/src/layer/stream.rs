@@ -216,7 +216,9 @@ pub(crate) fn decoder<'a, R: Read + 'a>(mut blob: BufReader<R>) -> io::Result<Bo
         }
         [b'B', b'Z', b'h', ..] => unsupported("bzip2 compression"),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED).map_err(io::Error::other)?;
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)
+                    .map_err(io::Error::other)?;
             Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(blob, stream)))
         }
         _ => Ok(Box::new(blob)),

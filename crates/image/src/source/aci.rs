@@ -99,8 +99,16 @@ fn architecture(manifest: &ImageManifest) -> &str {
 
 /// What the store calls it, where that can be a name there.
 fn name(manifest: &ImageManifest) -> Option<String> {
-    let name = format!("{}:{}", manifest.name, manifest.version.as_deref().unwrap_or("latest"));
-    matches!(ImageReference::parse(name.as_ref()), Ok(ImageReference::Registry(_))).then_some(name)
+    let name = format!(
+        "{}:{}",
+        manifest.name,
+        manifest.version.as_deref().unwrap_or("latest")
+    );
+    matches!(
+        ImageReference::parse(name.as_ref()),
+        Ok(ImageReference::Registry(_))
+    )
+    .then_some(name)
 }
 
 /// The digest of the tar stream in `blob`, and its manifest.
@@ -154,7 +162,11 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
                     return Err(invalid(format!("its entry `{name}` has the name of a whiteout")));
                 }
             }
-            _ => return Err(invalid(format!("it holds `{name}` beside its manifest and `rootfs`"))),
+            _ => {
+                return Err(invalid(format!(
+                    "it holds `{name}` beside its manifest and `rootfs`"
+                )));
+            }
         }
     }
     let missing = |member: &str| SourceError::NoMember {
@@ -170,7 +182,8 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
 
 /// The components of a name that matter.
 fn parts(name: &[u8]) -> impl Iterator<Item = &[u8]> {
-    name.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".")
+    name.split(|b| *b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
 }
 
 /// A stream that can only be read.

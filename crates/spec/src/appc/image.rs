@@ -64,13 +64,24 @@ fn read(root: Node<'_>) -> Option<ImageManifest> {
     if let Some((node, name)) = &name
         && !is_identifier(name)
     {
-        node.reject(name, "lower-case letters, digits and single `-`, `.`, `_`, `~`, `/` between them");
+        node.reject(
+            name,
+            "lower-case letters, digits and single `-`, `.`, `_`, `~`, `/` between them",
+        );
     }
     let labels = read_pairs(&fields, "labels");
-    let label = |name: &str| labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.clone());
+    let label = |name: &str| {
+        labels
+            .iter()
+            .find(|(label, _)| label == name)
+            .map(|(_, value)| value.clone())
+    };
     let annotations = read_pairs(&fields, "annotations");
     let created = annotations.into_iter().find(|(name, _)| name == "created");
-    if let Some(dependencies) = fields.optional("dependencies").filter(|node| !node.is_empty_list()) {
+    if let Some(dependencies) = fields
+        .optional("dependencies")
+        .filter(|node| !node.is_empty_list())
+    {
         dependencies.refuse(
             "an image that depends on others is",
             "build it into one (`acbuild`, or `docker2aci` with squashed layers)",
@@ -94,7 +105,8 @@ fn read(root: Node<'_>) -> Option<ImageManifest> {
 /// AC Identifier Type.
 fn is_identifier(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.split(['-', '.', '_', '~', '/']).all(|part| !part.is_empty() && part.chars().all(inner))
+    name.split(['-', '.', '_', '~', '/'])
+        .all(|part| !part.is_empty() && part.chars().all(inner))
 }
 
 /// A list of names and values; a name twice is a fault.
@@ -139,12 +151,24 @@ mod tests {
         let manifest = read_image_manifest(text, "manifest").unwrap();
         let run = manifest.run.unwrap();
         assert_eq!(run.entrypoint, ["/usr/bin/worker", "--quiet"]);
-        assert_eq!((run.user.as_deref(), run.supplementary_gids.as_slice()), (Some("100"), &[7][..]));
+        assert_eq!(
+            (run.user.as_deref(), run.supplementary_gids.as_slice()),
+            (Some("100"), &[7][..])
+        );
         assert_eq!(run.resources.memory_limit_bytes, Some(2_000_000_000));
         assert!(run.mount_points[0].read_only && run.event_handlers.pre_start.is_some());
-        assert_eq!((manifest.name.as_str(), manifest.version.as_deref()), ("example.com/reduce-worker", Some("1.0.0")));
-        assert_eq!((manifest.os.as_deref(), manifest.arch.as_deref()), (Some("linux"), Some("amd64")));
-        assert_eq!(manifest.path_whitelist, [PathBuf::from("/usr/bin/worker"), "/etc/x".into()]);
+        assert_eq!(
+            (manifest.name.as_str(), manifest.version.as_deref()),
+            ("example.com/reduce-worker", Some("1.0.0"))
+        );
+        assert_eq!(
+            (manifest.os.as_deref(), manifest.arch.as_deref()),
+            (Some("linux"), Some("amd64"))
+        );
+        assert_eq!(
+            manifest.path_whitelist,
+            [PathBuf::from("/usr/bin/worker"), "/etc/x".into()]
+        );
         assert_eq!(manifest.created.as_deref(), Some("2014-10-27T19:32:27Z"));
     }
 
@@ -165,7 +189,10 @@ mod tests {
             "`relative` must be an absolute path",
             "`more`: there is no such field",
         ] {
-            assert!(found.iter().any(|found| found.contains(fault)), "{fault}: {found:#?}");
+            assert!(
+                found.iter().any(|found| found.contains(fault)),
+                "{fault}: {found:#?}"
+            );
         }
         assert_eq!(found.len(), 7, "{found:#?}");
     }
