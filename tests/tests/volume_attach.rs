@@ -282,6 +282,42 @@ fn volumes_come_and_go_over_9p() {
     comes_and_goes(&Bench::new(), "9p", QEMU);
 }
 
+/// What of the host's mounts is part of a volume, and what the host mounts later, is as with a volume of the start.
+#[test]
+fn mounts_of_the_host_are_part_of_what_comes() {
+    let Some(bench) = Bench::of_root() else { return };
+    let source = bench.source("tree", &[("early/below", ""), ("late/below", "")]);
+    let place = source.display();
+    let pod = bench.pod().behind(&format!(
+        "mount --bind {place} {place}; mount --make-shared {place}; mount -t tmpfs none {place}/early; \
+         touch {place}/early/mounted"
+    ));
+    let pod = pod.flags(["-d", "--name", "p", "--transport", "virtiofs"]);
+    let pod = pod.app(&bench.busybox()).with(["--name", "a"]).sh(IDLE);
+    let _ = pod.start().wait().expect(0);
+    let bring = |name: &str, keys: &str| {
+        let volume = format!("{name},kind=host,source={place},{keys}");
+        let mount = format!("volume={name},target=/{name}");
+        let words = ["volume", "attach", "p", "--volume", &volume, "--mount", &mount];
+        let _ = bench.isopod_command(words).expect(0);
+    };
+    bring("all", "propagation=rslave");
+    bring("flat", "recursive=false");
+    assert_eq!(sh(&bench, "a", "ls /all/early /flat/early"), "/all/early:\nmounted\n\n/flat/early:\nbelow\n");
+    let supervisor = bench.process("isopod").to_string();
+    let later = format!("mount -t tmpfs none {place}/late; touch {place}/late/mounted");
+    let words = ["--target", &supervisor, "--mount", "sh", "-c", &later];
+    assert!(Command::new("nsenter").args(words).status().unwrap().success());
+    eventually("it comes, too", || sh(&bench, "a", "ls /all/late") == "mounted\n");
+    assert_eq!(sh(&bench, "a", "ls /flat/late"), "below\n");
+    // They go with the volume.
+    text(&bench, "volume detach p all");
+    text(&bench, "volume detach p flat");
+    assert_eq!(sh(&bench, "a", "grep -c virtiofs /proc/mounts || true"), "0\n");
+    text(&bench, "rm -f p");
+    bench.assert_nothing_left();
+}
+
 /// Whether an ordinary user may have a user namespace here.
 fn has_namespaces() -> bool {
     let words = "--reuid 12345 --regid 12345 --clear-groups unshare --user --mount true";
@@ -500,6 +536,9 @@ fn killed_and_concurrent_commands() {
         text(&bench, &format!("volume detach p {name}"));
     }
     assert!(served(&bench, "virtiofsd").is_empty() && volumes(&bench).is_empty());
+    let events = text(&bench, "events --filter type=volume-attached --filter type=volume-detached");
+    let count = |what: &str| events.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((count(" volume-attached v"), count(" volume-detached v")), (listed.len(), listed.len()), "{events}");
     assert_eq!(sh(&bench, "a", "grep -c virtiofs /proc/mounts || true"), "0\n");
     text(&bench, "rm -f p");
     bench.assert_nothing_left();

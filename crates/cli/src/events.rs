@@ -103,6 +103,9 @@ fn text(event: &Event) -> String {
         text += &format!(" {app}");
     }
     text += &format!(" {}", event.kind.as_str());
+    if let Some(volume) = &event.volume {
+        text += &format!(" {volume}");
+    }
     if let Some(status) = event.exit_status {
         text += &format!(", exit status {status}");
     }

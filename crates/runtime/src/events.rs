@@ -25,7 +25,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use isopod_spec::{AppName, PodName};
+use isopod_spec::{AppName, PodName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 use crate::pods::files::now_ms;
@@ -63,6 +63,9 @@ pub struct Event {
     /// The app, where it is an app's event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
+    /// The volume, where it is a volume's event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeName>,
     /// The exit status as a shell shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<u8>,
@@ -105,11 +108,15 @@ pub enum EventKind {
     AppExited,
     /// An app never ran.
     AppFailed,
+    /// A volume came while the pod runs.
+    VolumeAttached,
+    /// Such a volume went.
+    VolumeDetached,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 12] = [
+    pub const ALL: [EventKind; 14] = [
         EventKind::Prepared,
         EventKind::Started,
         EventKind::Ready,
@@ -122,6 +129,8 @@ impl EventKind {
         EventKind::AppRestarting,
         EventKind::AppExited,
         EventKind::AppFailed,
+        EventKind::VolumeAttached,
+        EventKind::VolumeDetached,
     ];
 
     /// The word for it, as in JSON.
@@ -140,6 +149,8 @@ impl EventKind {
             EventKind::AppRestarting => "app-restarting",
             EventKind::AppExited => "app-exited",
             EventKind::AppFailed => "app-failed",
+            EventKind::VolumeAttached => "volume-attached",
+            EventKind::VolumeDetached => "volume-detached",
         }
     }
 }
@@ -155,6 +166,7 @@ impl Event {
             uuid: uuid.to_owned(),
             name: name.cloned(),
             app: None,
+            volume: None,
             exit_status: None,
             signal: None,
             restarts: None,

@@ -118,9 +118,21 @@ impl Journal {
 
     /// Volumes came or went.
     pub(super) fn volumes(&mut self, attached: Vec<AttachedRecord>, count: u32) {
-        self.status.attached = attached;
+        let before = std::mem::replace(&mut self.status.attached, attached);
         self.status.volume_changes = count;
         self.write();
+        let after = &self.status.attached;
+        self.tell_of_volumes(EventKind::VolumeDetached, &before, after);
+        self.tell_of_volumes(EventKind::VolumeAttached, after, &before);
+    }
+
+    /// Tells of those volumes that are not among the others.
+    fn tell_of_volumes(&self, kind: EventKind, these: &[AttachedRecord], others: &[AttachedRecord]) {
+        for one in these {
+            if others.iter().all(|other| other.serial != one.serial) {
+                self.tell(kind, |event| event.volume = Some(one.volume.name.clone()));
+            }
+        }
     }
 
     /// An app is ready, and perhaps every one has been.

@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use isopod_plan::attach as planner;
 use isopod_plan::layout;
@@ -28,6 +29,10 @@ use crate::Settings;
 use crate::control::{Attach, Done, Refusal};
 use crate::pods::files::PodRecord;
 use crate::pods::volumes::AttachedRecord;
+
+/// How long the agent may take: some mounts, each with a patience of its own. A guest that says nothing holds up the
+/// changes behind for so long, and nothing else.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Changes that wait for those before them.
 const QUEUE: usize = 16;
@@ -214,7 +219,14 @@ impl Keeper {
     async fn tell(&self, header: &HostStream, attachment: &Attachment) -> Result<(), Refusal> {
         let stream = self.agent.open(header).await;
         let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
-        match read_message(&mut stream).await {
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;
+        let answer = answer.map_err(|_| {
+            format!(
+                "the agent in the guest did not answer within {} s",
+                ANSWER_DEADLINE.as_secs()
+            )
+        })?;
+        match answer {
             Ok(Some(Answer::Done)) => Ok(()),
             Ok(Some(Answer::Failed { text })) => Err(shown(text).into()),
             Ok(Some(Answer::Busy { users })) => Err(Refusal::Busy(self.busy(&users, attachment))),
