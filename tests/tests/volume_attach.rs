@@ -303,7 +303,10 @@ fn mounts_of_the_host_are_part_of_what_comes() {
     };
     bring("all", "propagation=rslave");
     bring("flat", "recursive=false");
-    assert_eq!(sh(&bench, "a", "ls /all/early /flat/early"), "/all/early:\nmounted\n\n/flat/early:\nbelow\n");
+    assert_eq!(
+        sh(&bench, "a", "ls /all/early /flat/early"),
+        "/all/early:\nmounted\n\n/flat/early:\nbelow\n"
+    );
     let supervisor = bench.process("isopod").to_string();
     let later = format!("mount -t tmpfs none {place}/late; touch {place}/late/mounted");
     let words = ["--target", &supervisor, "--mount", "sh", "-c", &later];
@@ -536,9 +539,16 @@ fn killed_and_concurrent_commands() {
         text(&bench, &format!("volume detach p {name}"));
     }
     assert!(served(&bench, "virtiofsd").is_empty() && volumes(&bench).is_empty());
-    let events = text(&bench, "events --filter type=volume-attached --filter type=volume-detached");
+    let events = text(
+        &bench,
+        "events --filter type=volume-attached --filter type=volume-detached",
+    );
     let count = |what: &str| events.lines().filter(|line| line.contains(what)).count();
-    assert_eq!((count(" volume-attached v"), count(" volume-detached v")), (listed.len(), listed.len()), "{events}");
+    assert_eq!(
+        (count(" volume-attached v"), count(" volume-detached v")),
+        (listed.len(), listed.len()),
+        "{events}"
+    );
     assert_eq!(sh(&bench, "a", "grep -c virtiofs /proc/mounts || true"), "0\n");
     text(&bench, "rm -f p");
     bench.assert_nothing_left();
