@@ -225,8 +225,8 @@ fn command_lines_that_make_no_sense() {
         "error: `--user` belongs to an app and stands before its image",
     );
     refused(
-        bench.pod().app(&image).with(["--memory", "1g"]),
-        "error: `--memory` belongs to the whole pod and stands after an image",
+        bench.pod().app(&image).with(["--hostname", "h"]),
+        "error: `--hostname` belongs to the whole pod and stands after an image",
     );
     refused(
         bench.pod().app(&image).with(["--wokring-dir", "/"]),

@@ -131,6 +131,12 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let pod = disk.pod(&bench).flags(["-d", "--name", "p"]).app(&image);
     let script = "echo first; trap 'echo bye; exit 3' TERM; while :; do echo line; sleep 0.01; done";
     let _ = pod.sh(script).start().wait().expect(0);
+    eventually("the first line is in the log", || {
+        disk.isopod(&bench, "logs p")
+            .expect(0)
+            .text()
+            .starts_with("first\n")
+    });
     disk.fill(0);
     std::thread::sleep(Duration::from_secs(2));
     let list = disk.isopod(&bench, "list").expect(0);
