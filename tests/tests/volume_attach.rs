@@ -375,11 +375,13 @@ fn what_cannot_come_is_refused() {
         .pod()
         .flags(["-d", "--name", "p"])
         .host("start", &start, "")
-        .empty("tmp", "");
+        .empty("tmp", "")
+        .flags(["--volume", &format!("img,kind=image,image={}", bench.busybox())]);
     let pod = pod.app(&bench.busybox()).with(["--name", "a"]);
     let pod = pod
         .mount("start", "/s/start", "")
         .mount("tmp", "/tmp/t", "")
+        .mount("img", "/img", "")
         .sh(IDLE);
     let pod = pod
         .app(&bench.busybox())
@@ -390,7 +392,7 @@ fn what_cannot_come_is_refused() {
     let no = |mount: &str, words: &str| {
         let out = attach(&bench, "data", &data, &[mount]);
         refused(&out, words);
-        assert_eq!(volumes(&bench), ["start", "tmp"], "{mount}");
+        assert_eq!(volumes(&bench), ["start", "img", "tmp"], "{mount}");
     };
     no(
         "target=/x,app=nobody",
@@ -415,6 +417,10 @@ fn what_cannot_come_is_refused() {
     no(
         "target=/new,app=fixed",
         "error: app `fixed`, volume `data`: cannot mount at `/new`: it does not exist, and the app's root filesystem is",
+    );
+    no(
+        "target=/img/new,app=a",
+        "error: app `a`, volume `data`: cannot mount at `/img/new`: it does not exist, and volume `img`, in which it would",
     );
     // The app made it after its image was looked at.
     no(
@@ -464,14 +470,15 @@ fn what_cannot_come_is_refused() {
         &[
             "target=/s/start/in,app=a",
             "target=/tmp/t/in,app=a",
+            "target=/img/tmp,app=a",
             "target=/tmp,app=fixed",
         ],
     );
-    assert_eq!(sh(&bench, "a", "cat /s/start/in/f /tmp/t/in/f"), "data\ndata\n");
+    assert_eq!(sh(&bench, "a", "cat /s/start/in/f /tmp/t/in/f /img/tmp/f"), "data\ndata\ndata\n");
     assert_eq!(sh(&bench, "fixed", "cat /tmp/f"), "data\n");
 
     text(&bench, "stop p");
-    assert_eq!(volumes(&bench), ["start", "tmp"], "it lasted until the stop");
+    assert_eq!(volumes(&bench), ["start", "img", "tmp"], "it lasted until the stop");
     refused(
         &attach(&bench, "late", &data, &["target=/x"]),
         "error: pod `p`: it does not run any more",

@@ -1,7 +1,6 @@
 //! Plans the coming of a volume to a pod that runs: reads what the pod's directory says of it, looks at the volume's
 //! source and into the images, and asks the planner. The pod's supervisor does the rest.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
@@ -16,7 +15,7 @@ use crate::Settings;
 use crate::control::Attach;
 use crate::gather::{self, GatherFault};
 use crate::pods::PodEntry;
-use crate::pods::files::{PodRecord, Status};
+use crate::pods::files::{AppRecord, PodRecord, Status};
 use crate::pods::volumes::{
     AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType,
 };
@@ -32,10 +31,8 @@ pub enum AttachError {
     #[error(transparent)]
     Source(#[from] GatherFault),
     /// An image of the pod's cannot be read.
-    #[error("cannot read the image of app `{app}`: `{}`", path.display())]
+    #[error("cannot read the pod's image `{}`", path.display())]
     Image {
-        /// The app.
-        app: AppName,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -73,21 +70,17 @@ pub fn plan(
         // The planner's to refuse.
         _ => (PathBuf::new(), SourceKind::Directory),
     };
-    let images = images(pod, record)?;
+    let open = |app: &AppRecord| open(pod, app.image_number);
+    let images: Vec<ImageRoot> = record.apps.iter().map(open).collect::<Result<_, _>>()?;
     let volumes: Vec<VolumeRecord> = volumes(record, status).cloned().collect();
-    let hosts: BTreeMap<&VolumeName, (SourceKind, HostRoot)> = volumes
-        .iter()
-        .filter_map(|volume| {
-            let host = volume.host.as_ref()?;
-            Some((&volume.name, (host.kind(), HostRoot(host.path()))))
-        })
-        .collect();
-    let sources = hosts.iter().map(|(name, (kind, root))| {
+    let held = volumes.iter().filter_map(|volume| held(pod, volume).transpose());
+    let held: Vec<Held> = held.collect::<Result<_, _>>()?;
+    let sources = held.iter().map(|(name, kind, tree)| {
         let source = Source {
             kind: *kind,
-            tree: root as &dyn Lookup,
+            tree: &**tree,
         };
-        ((*name).clone(), source)
+        (name.clone(), source)
     });
     let uid = rustix::process::geteuid();
     let volumes: Vec<Volume> = volumes.iter().map(VolumeRecord::volume).collect();
@@ -128,19 +121,29 @@ fn volumes<'a>(record: &'a PodRecord, status: &'a Status) -> impl Iterator<Item 
     record.volumes.iter().chain(attached)
 }
 
-fn images(pod: &PodEntry, record: &PodRecord) -> Result<Vec<ImageRoot>, AttachError> {
-    let open = |app: &crate::pods::files::AppRecord| {
-        let path = pod.path.join(layout::host_image(app.image_number));
-        match Reader::open(&path) {
-            Ok(reader) => Ok(ImageRoot(reader)),
-            Err(source) => Err(AttachError::Image {
-                app: app.name.clone(),
-                path,
-                source: Box::new(source),
-            }),
-        }
-    };
-    record.apps.iter().map(open).collect()
+/// A volume that can be looked into.
+type Held = (VolumeName, SourceKind, Box<dyn Lookup>);
+
+/// What a volume holds, of the host's or of an image; a volume of the pod's own is the guest's to know.
+fn held(pod: &PodEntry, volume: &VolumeRecord) -> Result<Option<Held>, AttachError> {
+    let name = volume.name.clone();
+    Ok(match (&volume.host, volume.image_number) {
+        (Some(host), _) => Some((name, host.kind(), Box::new(HostRoot(host.path())))),
+        (None, Some(number)) => Some((name, SourceKind::Directory, Box::new(open(pod, number)?))),
+        (None, None) => None,
+    })
+}
+
+/// An image of the pod's.
+fn open(pod: &PodEntry, number: usize) -> Result<ImageRoot, AttachError> {
+    let path = pod.path.join(layout::host_image(number));
+    match Reader::open(&path) {
+        Ok(reader) => Ok(ImageRoot(reader)),
+        Err(source) => Err(AttachError::Image {
+            path,
+            source: Box::new(source),
+        }),
+    }
 }
 
 fn apps<'a>(record: &PodRecord, status: &Status, images: &'a [ImageRoot]) -> Vec<RunningApp<'a>> {
@@ -180,6 +183,7 @@ fn request(record: &PodRecord, plan: AttachPlan) -> Attach {
                 name: plan.shared.name.clone(),
                 kind: VolumeType::Host,
                 host: Some(SourceRecord::of(&plan.shared)),
+                image_number: None,
             },
             mounts: mounts.collect(),
         },

@@ -220,12 +220,14 @@ fn volumes(plan: &PodPlan) -> Vec<VolumeRecord> {
         name: volume.name.clone(),
         kind: VolumeType::Host,
         host: Some(SourceRecord::of(volume)),
+        image_number: None,
     });
     let own = |volume: &&Volume| !matches!(volume.kind, VolumeKind::Host(_));
     let others = plan.volumes.iter().filter(own).map(|volume| VolumeRecord {
         name: volume.name.clone(),
         kind: VolumeType::of(volume),
         host: None,
+        image_number: plan.volume_images.get(&volume.name).copied(),
     });
     hosts.chain(others).collect()
 }

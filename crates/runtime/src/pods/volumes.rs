@@ -54,6 +54,8 @@ pub struct VolumeRecord {
     pub kind: VolumeType,
     /// What of the host's it is, where it is.
     pub host: Option<SourceRecord>,
+    /// The number of its image's file, where it is an image's content.
+    pub image_number: Option<usize>,
 }
 
 /// What a volume is.
