@@ -474,11 +474,18 @@ fn what_cannot_come_is_refused() {
             "target=/tmp,app=fixed",
         ],
     );
-    assert_eq!(sh(&bench, "a", "cat /s/start/in/f /tmp/t/in/f /img/tmp/f"), "data\ndata\ndata\n");
+    assert_eq!(
+        sh(&bench, "a", "cat /s/start/in/f /tmp/t/in/f /img/tmp/f"),
+        "data\ndata\ndata\n"
+    );
     assert_eq!(sh(&bench, "fixed", "cat /tmp/f"), "data\n");
 
     text(&bench, "stop p");
-    assert_eq!(volumes(&bench), ["start", "img", "tmp"], "it lasted until the stop");
+    assert_eq!(
+        volumes(&bench),
+        ["start", "img", "tmp"],
+        "it lasted until the stop"
+    );
     refused(
         &attach(&bench, "late", &data, &["target=/x"]),
         "error: pod `p`: it does not run any more",
