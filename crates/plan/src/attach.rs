@@ -355,34 +355,14 @@ fn guest(
     };
     let profile = Profile::DEFAULT;
     let root: Arc<Path> = layout::attached_volume(serial).into();
-    let share: Arc<str> = unit_name::for_path(Path::new(layout::SHARE_DIR), ".mount").into();
     let shared = HashSet::from([name.clone()]);
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut binds = Binds::new(profile);
     let (mut files, mut told) = (Vec::new(), Vec::new());
     let mut by_app: BTreeMap<usize, Vec<MountUnit>> = BTreeMap::new();
-    for (number, mount) in mounts {
-        let app = &running.apps[*number];
-        let app_root = layout::app_root(&app.name);
-        let service = Arc::from([Arc::from(units::app_unit(&app.name))]);
-        let mut unit = binds.mount(
-            mount.within(&root),
-            path::below(&app_root, &mount.place),
-            mount,
-            &service,
-        );
-        let others = app
-            .mounts
-            .iter()
-            .chain(mounts.iter().filter(|(n, _)| n == number).map(|(_, m)| m));
-        let parents =
-            others.filter(|other| other.place != mount.place && mount.place.starts_with(&other.place));
-        let parent = parents.max_by_key(|parent| parent.place.components().count());
-        let parent =
-            parent.map(|parent| unit_name::for_path(&path::below(&app_root, &parent.place), ".mount").into());
-        unit.after = [Arc::clone(&share)].into_iter().chain(parent).collect();
+    for (number, mount, unit) in mount_units(running, &root, mounts) {
+        let app = &running.apps[number].name;
         let unwritable = |reason| Fault::Target {
-            app: app.name.clone(),
+            app: app.clone(),
             volume: name.clone(),
             target: mount.target.to_path_buf(),
             reason: TargetFault::Unwritable(reason),
@@ -392,13 +372,13 @@ fn guest(
             text: unit.file(&profile).map_err(unwritable)?.text(),
         });
         told.push(AttachedMount {
-            app: u16::try_from(*number).unwrap_or(u16::MAX),
+            app: u16::try_from(number).unwrap_or(u16::MAX),
             mount: guest_files::guest_mount(&unit, Some(share_type), &shared),
-            root: text(&app_root),
+            root: text(&layout::app_root(app)),
             place: text(&mount.place),
             file: mount.kind == SourceKind::File,
         });
-        by_app.entry(*number).or_default().push(unit);
+        by_app.entry(number).or_default().push(unit);
     }
     for (number, units) in by_app {
         let service = units::app_unit(&running.apps[number].name);
@@ -426,6 +406,31 @@ fn guest(
         files,
         mounts: told,
     })
+}
+
+/// The unit of each mount, with the apps' positions: after the share, and after the nearest mount that it is in.
+fn mount_units<'a>(
+    running: &Running<'_>,
+    root: &Arc<Path>,
+    mounts: &'a [(usize, VolumeMount)],
+) -> Vec<(usize, &'a VolumeMount, MountUnit)> {
+    let share: Arc<str> = unit_name::for_path(Path::new(layout::SHARE_DIR), ".mount").into();
+    let mut binds = Binds::new(Profile::DEFAULT);
+    let mut unit = |(number, mount): &'a (usize, VolumeMount)| {
+        let app = &running.apps[*number];
+        let in_guest = |place: &Path| path::below(&layout::app_root(&app.name), place);
+        let service = Arc::from([Arc::from(units::app_unit(&app.name))]);
+        let mut unit = binds.mount(mount.within(root), in_guest(&mount.place), mount, &service);
+        let new = mounts.iter().filter(|(other, _)| other == number);
+        let parents = app.mounts.iter().chain(new.map(|(_, mount)| mount));
+        let parents =
+            parents.filter(|other| other.place != mount.place && mount.place.starts_with(&other.place));
+        let parent = parents.max_by_key(|parent| parent.place.components().count());
+        let parent = parent.map(|parent| unit_name::for_path(&in_guest(&parent.place), ".mount").into());
+        unit.after = [Arc::clone(&share)].into_iter().chain(parent).collect();
+        (*number, mount, unit)
+    };
+    mounts.iter().map(&mut unit).collect()
 }
 
 /// What an app's unit says of its own volumes, for these: it does not start without them.

@@ -10,7 +10,8 @@ use super::Format;
 const ATTACH_EXAMPLES: &str = "\
 Examples:
   A directory comes to the only app, or to every app, of a pod:
-    isopod volume attach web --volume data,kind=host,source=/srv/data --mount volume=data,target=/data
+    isopod volume attach web --volume data,kind=host,source=/srv/data \\
+      --mount volume=data,target=/data
 
   To one app, read-only, and elsewhere to another:
     isopod volume attach web --volume data,kind=host,source=/srv/data \\
