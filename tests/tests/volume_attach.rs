@@ -33,6 +33,14 @@ fn sh(bench: &Bench, app: &str, script: &str) -> String {
     out.expect(0).text().to_owned()
 }
 
+/// Waits until the first app was started anew.
+fn runs_again(bench: &Bench) {
+    eventually("it runs again", || {
+        let status: Value = serde_json::from_str(&text(bench, "status --format json p")).unwrap();
+        status["apps"][0]["restarts"] == 1 && status["apps"][0]["state"] == "running"
+    });
+}
+
 /// A field of a CSV record in quotes, whatever is in it.
 fn quoted(key: &str, value: &str) -> String {
     format!("\"{key}={}\"", value.replace('"', "\"\""))
@@ -201,11 +209,7 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
 
     // An app that starts anew has them, and asserts them.
     text(bench, "kill p a");
-    eventually("it runs again", || {
-        let status = text(bench, "status --format json p");
-        let status: Value = serde_json::from_str(&status).unwrap();
-        status["apps"][0]["restarts"] == 1 && status["apps"][0]["state"] == "running"
-    });
+    runs_again(bench);
     assert_eq!(
         sh(
             bench,
@@ -493,6 +497,41 @@ fn what_cannot_come_is_refused() {
     text(&bench, "start p");
     assert_eq!(sh(&bench, "a", "ls /s/start/in"), "");
     text(&bench, "rm -f p");
+    bench.assert_nothing_left();
+}
+
+/// systemd mounts it anew for an app that starts anew, and an app that cannot have it does not start.
+#[test]
+fn an_app_that_starts_anew_has_it_or_fails() {
+    let bench = Bench::new();
+    let data = bench.source("data", &[("f", "data\n")]);
+    let pod = bench
+        .pod()
+        .flags(["-d", "--name", "p", "--transport", "virtiofs"]);
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--name", "a", "--cap-add", "ALL", "--restart", "always"]);
+    let _ = pod.sh(IDLE).start().wait().expect(0);
+    attached(&bench, "data", &data, &["target=/data"]);
+    let in_guest = |script: &str| {
+        let words = [
+            "exec", "p", "a", "--", "nsenter", "-t", "1", "-m", "sh", "-c", script,
+        ];
+        let _ = bench.isopod_command(words).expect(0);
+    };
+    in_guest("umount /opt/stage2/a/rootfs/data");
+    text(&bench, "kill p a");
+    runs_again(&bench);
+    assert_eq!(sh(&bench, "a", "cat /data/f"), "data\n");
+    in_guest("umount /opt/stage2/a/rootfs/data; mount -t tmpfs none /mnt");
+    text(&bench, "kill p a");
+    let status = text(&bench, "status --wait p");
+    let words = "a: volume `data` was not mounted (`opt-stage2-a-rootfs-data.mount`): ";
+    assert!(
+        status.contains("state   exited (125)") && status.contains(words),
+        "{status}"
+    );
+    text(&bench, "rm p");
     bench.assert_nothing_left();
 }
 
