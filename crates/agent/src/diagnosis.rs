@@ -80,6 +80,10 @@ pub(crate) async fn cause<M: Manager>(
         ("loaded", result) => result.to_owned(),
         (load, _) => load.to_owned(),
     };
+    let result = match app.pre_start && state.active == Activity::Failed && !state.assert_failed {
+        true => format!("its pre-start handler failed ({result})"),
+        false => result,
+    };
     Ok(unit_failed(app, result, &state))
 }
 

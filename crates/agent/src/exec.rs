@@ -148,6 +148,34 @@ impl Entering {
         let report = self.report().await;
         (self.child.wait().await, report.map(|report| report.text))
     }
+
+    /// Has its whole process group killed when it goes before its end.
+    pub(crate) fn in_group(self) -> Leader {
+        Leader(self)
+    }
+}
+
+/// A command that is killed with its process group where it is dropped before it was waited for.
+pub(crate) struct Leader(Entering);
+
+impl Leader {
+    /// Waits until it is executed, or says why it cannot be.
+    pub(crate) async fn refused(&mut self) -> Option<String> {
+        self.0.report().await.map(|report| report.text)
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn wait(&mut self) -> io::Result<ProcessStatus> {
+        self.0.child.wait().await
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        // It has no number any more when it was waited for.
+        let group = self.0.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    }
 }
 
 /// Spawns `enter` with a job, and the file descriptors that the job needs.

@@ -15,6 +15,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod appstate;
+mod check;
+mod checkup;
 mod config;
 mod copy;
 mod dbus;

@@ -8,6 +8,8 @@ use isopod_protocol::config::{DependencyCondition, GuestApp, GuestDependency};
 pub(crate) struct Standing {
     /// Whether it ever started.
     pub(crate) started: bool,
+    /// Whether it was ever found healthy.
+    pub(crate) healthy: bool,
     /// Whether it has ended for good, and well.
     pub(crate) ended: Option<Success>,
 }
@@ -38,11 +40,15 @@ pub(crate) fn gate(dependencies: &[GuestDependency], standings: &[Standing]) -> 
         let Some(standing) = standings.get(index) else {
             return Gate::Shut(index);
         };
-        match (dependency.condition, standing.started, standing.ended) {
-            (DependencyCondition::Started, true, _)
-            | (DependencyCondition::Succeeded, _, Some(Success::Yes)) => {}
-            (_, _, Some(_)) => return Gate::Shut(index),
-            (_, _, None) => gate = Gate::Closed,
+        let reached = match dependency.condition {
+            DependencyCondition::Started => standing.started,
+            DependencyCondition::Succeeded => standing.ended == Some(Success::Yes),
+            DependencyCondition::Healthy => standing.healthy,
+        };
+        match (reached, standing.ended) {
+            (true, _) => {}
+            (false, Some(_)) => return Gate::Shut(index),
+            (false, None) => gate = Gate::Closed,
         }
     }
     gate
@@ -92,15 +98,16 @@ mod tests {
         let before = Standing::default();
         let runs = Standing {
             started: true,
-            ended: None,
+            ..Standing::default()
         };
         let ended = |success| Standing {
             started: true,
+            healthy: false,
             ended: Some(success),
         };
         let never_ran = Standing {
-            started: false,
             ended: Some(Success::No),
+            ..before
         };
         let both = [on(0, STARTED), on(1, SUCCEEDED)];
         for (standings, expected) in [
@@ -115,6 +122,19 @@ mod tests {
             assert_eq!(gate(&both, &standings), expected, "{standings:?}");
         }
         assert_eq!(gate(&[], &[]), Gate::Open);
+        let healthy = [on(0, DependencyCondition::Healthy)];
+        assert_eq!(gate(&healthy, &[runs]), Gate::Closed);
+        assert_eq!(
+            gate(
+                &healthy,
+                &[Standing {
+                    healthy: true,
+                    ..runs
+                }]
+            ),
+            Gate::Open
+        );
+        assert_eq!(gate(&healthy, &[ended(Success::Yes)]), Gate::Shut(0));
     }
 
     proptest! {

@@ -14,6 +14,7 @@ mod commands;
 mod copy_place;
 mod error;
 mod group;
+mod health;
 mod life;
 mod pod;
 mod volume;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::Settings;
-use isopod_runtime::pods::files::{AppRecord, AppStatus};
+use isopod_runtime::pods::files::{AppRecord, AppStatus, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods};
@@ -211,6 +211,9 @@ fn summary(pod: &PodEntry) -> Value {
                 "startedMs": status.and_then(|status| status.started_ms),
                 "endedMs": status.and_then(|status| status.ended_ms),
                 "error": status.and_then(|status| status.error.as_ref()),
+                "health": status.and_then(|status| health(pod, status)),
+                "healthText": status.and_then(|status| status.health_text.as_ref()),
+                "endedBecause": status.and_then(|status| status.ended_because.as_ref()),
                 "mounts": mounts(pod, app),
             })
         })
@@ -250,6 +253,21 @@ fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
     }
 }
 
+/// What an app's probes find, as long as it runs.
+fn health(pod: &PodEntry, status: &AppStatus) -> Option<HealthState> {
+    status.health.filter(|_| pod.state.is_live())
+}
+
+/// What the probes of a pod find, the worst of them.
+fn pod_health(pod: &PodEntry) -> Option<HealthState> {
+    use HealthState::{Healthy, Starting, Unhealthy};
+    let apps = pod.status.iter().flat_map(|status| &status.apps);
+    let found: Vec<HealthState> = apps.filter_map(|app| health(pod, app)).collect();
+    [Unhealthy, Starting, Healthy]
+        .into_iter()
+        .find(|state| found.contains(state))
+}
+
 fn pods_table(found: &[PodEntry]) -> String {
     let row = |pod: &PodEntry| {
         let record = pod.record.as_ref();
@@ -273,7 +291,15 @@ fn pods_table(found: &[PodEntry]) -> String {
 fn state_text(pod: &PodEntry) -> String {
     match exit_status(pod) {
         Some(status) => format!("{} ({status})", pod.state.as_str()),
-        None => pod.state.as_str().to_owned(),
+        None => with_health(pod.state.as_str(), pod_health(pod)),
+    }
+}
+
+/// `running (healthy)`, as docker writes it.
+fn with_health(state: &str, health: Option<HealthState>) -> String {
+    match health {
+        Some(health) => format!("{state} ({})", health.as_str()),
+        None => state.to_owned(),
     }
 }
 
@@ -310,7 +336,10 @@ fn pod_text(pod: &PodEntry) -> String {
                 .collect();
             [
                 app.name.to_string(),
-                app_state(pod, status).to_owned(),
+                with_health(
+                    app_state(pod, status),
+                    status.and_then(|status| health(pod, status)),
+                ),
                 end.map(|end| end.to_string()).unwrap_or_default(),
                 status.map_or(0, |status| status.restarts).to_string(),
                 mounts.join(", "),
@@ -318,9 +347,14 @@ fn pod_text(pod: &PodEntry) -> String {
         })
         .collect();
     text += &table(["APP", "STATE", "EXIT", "RESTARTS", "MOUNTS"], &rows);
-    let errors = pod.status.iter().flat_map(|status| &status.apps);
-    for app in errors.filter(|app| app.error.is_some()) {
-        text += &format!("\n{}: {}\n", app.name, app.error.as_deref().unwrap_or_default());
+    for app in pod.status.iter().flat_map(|status| &status.apps) {
+        let unhealthy = health(pod, app) == Some(HealthState::Unhealthy);
+        let found = app.health_text.as_ref().filter(|_| unhealthy);
+        let found = found.map(|found| format!("unhealthy: {found}"));
+        let ended = app.ended_because.as_ref().map(|why| format!("was ended: {why}"));
+        for words in app.error.iter().chain(&found).chain(&ended) {
+            text += &format!("\n{}: {words}\n", app.name);
+        }
     }
     text
 }

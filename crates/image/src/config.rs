@@ -1,14 +1,15 @@
 //! The OCI image configuration (image-spec, config.md; Docker's is the same with more fields): what Isopod takes
 //! from it, and what is refused.
 //!
-//! Fields that say nothing about how to run the image (history, labels, author, health checks) are not read; the
-//! store keeps the document as it is.
+//! Docker's health check is among what is taken. Fields that say nothing about how to run the image (history, labels,
+//! author) are not read; the store keeps the document as it is.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use isopod_spec::appc::{PodManifestErrors, read_image_manifest};
-use isopod_spec::{MountPoint, RunConfig, VolumeName};
+use isopod_spec::{HealthCheck, HealthTest, MountPoint, RunConfig, VolumeName};
 use serde::Deserialize;
 
 use crate::digest::Digest;
@@ -87,6 +88,20 @@ struct Execution {
     volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
     working_dir: Option<String>,
     stop_signal: Option<String>,
+    healthcheck: Option<Healthcheck>,
+    shell: Option<Vec<String>>,
+}
+
+/// Docker's `HealthConfig` (Docker Image Specification 1.2): times are in nanoseconds, and 0 is the default.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Healthcheck {
+    test: Option<Vec<String>>,
+    interval: Option<i64>,
+    timeout: Option<i64>,
+    start_period: Option<i64>,
+    start_interval: Option<i64>,
+    retries: Option<i64>,
 }
 
 /// This machine's architecture as Go names it, which is how images name it.
@@ -200,7 +215,53 @@ fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
         working_dir: text(config.working_dir).map(|dir| normalize(&dir)),
         mount_points: mount_points(config.volumes.unwrap_or_default().into_keys())?,
         stop_signal: text(config.stop_signal),
+        health_check: health_check(config.healthcheck.unwrap_or_default(), config.shell)?,
         ..RunConfig::default()
+    })
+}
+
+fn health_check(check: Healthcheck, shell: Option<Vec<String>>) -> Result<HealthCheck, ConfigError> {
+    let invalid = |value: &str, reason| ConfigError::Field {
+        field: "Healthcheck",
+        value: value.escape_debug().to_string(),
+        reason,
+    };
+    let words = check.test.unwrap_or_default();
+    if let Some(word) = words.iter().find(|word| word.contains('\0')) {
+        return Err(invalid(word, "it must not contain NUL"));
+    }
+    let test = match words.split_first().map(|(form, rest)| (form.as_str(), rest)) {
+        None | Some(("", [])) => None,
+        Some(("NONE", _)) => Some(HealthTest::Nothing),
+        Some(("CMD", [program, ..])) if !program.is_empty() => Some(HealthTest::Command(words[1..].to_vec())),
+        Some(("CMD-SHELL", [line])) => {
+            let shell = shell.filter(|shell| !shell.is_empty());
+            let mut argv = shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+            argv.push(line.clone());
+            Some(HealthTest::Command(argv))
+        }
+        Some((form, _)) => {
+            return Err(invalid(
+                form,
+                "it must be `NONE`, `CMD` with a program or `CMD-SHELL` with a line",
+            ));
+        }
+    };
+    let time = |nanoseconds: Option<i64>| {
+        let nanoseconds = nanoseconds.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+        // Docker takes no less either.
+        nanoseconds.map(|n| Duration::from_nanos(n).max(Duration::from_millis(1)))
+    };
+    Ok(HealthCheck {
+        test,
+        interval: time(check.interval),
+        timeout: time(check.timeout),
+        start_period: time(check.start_period),
+        start_interval: time(check.start_interval),
+        retries: check
+            .retries
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n > 0),
     })
 }
 
@@ -327,6 +388,49 @@ mod tests {
             "StopSignal":null}"#;
         for config in [nulls, r#""config":{}"#, r#""config":null"#, r#""author":"x""#] {
             assert_eq!(read(config).unwrap().run, RunConfig::default());
+        }
+    }
+
+    #[test]
+    fn dockers_health_check_is_read() {
+        let check =
+            |check: &str| read(&format!(r#""config":{{{check}}}"#)).map(|config| config.run.health_check);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let whole = check(
+            r#""Healthcheck":{"Test":["CMD-SHELL","wget x || exit 1"],"Interval":5000000000,"Timeout":1,"Retries":2}"#,
+        );
+        let expected = HealthCheck {
+            test: Some(HealthTest::Command(words(&["/bin/sh", "-c", "wget x || exit 1"]))),
+            interval: Some(Duration::from_secs(5)),
+            timeout: Some(Duration::from_millis(1)),
+            retries: Some(2),
+            ..HealthCheck::default()
+        };
+        assert_eq!(whole.unwrap(), expected);
+        let test = |text: &str| check(text).unwrap().test;
+        let direct = HealthTest::Command(words(&["/check", "-q"]));
+        assert_eq!(
+            test(r#""Healthcheck":{"Test":["CMD","/check","-q"]}"#),
+            Some(direct)
+        );
+        assert_eq!(
+            test(r#""Healthcheck":{"Test":["NONE"]}"#),
+            Some(HealthTest::Nothing)
+        );
+        assert_eq!(
+            test(r#""Healthcheck":{"Test":null,"Interval":-1,"Retries":0}"#),
+            None
+        );
+        let bash = HealthTest::Command(words(&["/bin/bash", "-ec", "x"]));
+        assert_eq!(
+            test(r#""Shell":["/bin/bash","-ec"],"Healthcheck":{"Test":["CMD-SHELL","x"]}"#),
+            Some(bash)
+        );
+        for broken in [r#"["CMD"]"#, r#"["RUN","x"]"#, r#"["CMD","a\u0000"]"#] {
+            assert!(
+                check(&format!(r#""Healthcheck":{{"Test":{broken}}}"#)).is_err(),
+                "{broken}"
+            );
         }
     }
 

@@ -12,6 +12,7 @@ use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 
 use crate::facts::{AppFacts, Facts, SourceKind};
 use crate::fault::Fault;
+use crate::health::Care;
 use crate::path::{Lookup, Tree};
 use crate::process::{self, Process};
 use crate::profile::Profile;
@@ -23,6 +24,8 @@ pub(crate) struct Decided {
     pub mounts: Arc<[VolumeMount]>,
     /// What it executes.
     pub process: Process,
+    /// How its health is looked after.
+    pub care: Care,
 }
 
 /// How an app is to be run before the user's changes: by its manifest's `app` section, or as its image says.
@@ -89,12 +92,18 @@ pub(crate) fn decide(
             roots,
             mounts: &placed,
         };
-        match process::process_of(app, app_facts, &config, &view, notices) {
-            Ok(process) => decided.push(Decided {
+        let process = process::process_of(app, app_facts, &config, &view, notices);
+        let process = process.map_err(|found| faults.extend(found)).ok();
+        let care = Care::of(app, &config.health_check, spec.stop_timeout).map_err(|reason| {
+            let app = app.name.clone();
+            faults.push(Fault::App { app, reason });
+        });
+        if let (Some(process), Ok(care)) = (process, care) {
+            decided.push(Decided {
                 mounts: mounts.into(),
                 process,
-            }),
-            Err(found) => faults.extend(found),
+                care,
+            });
         }
     }
     if faults.is_empty() {

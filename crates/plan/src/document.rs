@@ -18,6 +18,7 @@ use crate::life;
 use crate::machine::{PCI_SLOTS, SharedVolume};
 use crate::network::{self, UserNetwork};
 use crate::plan::{AppPlan, PodPlan};
+use crate::process::Program;
 use crate::profile::Profile;
 use crate::rkt::RktPlan;
 use crate::units::MountUnit;
@@ -121,8 +122,21 @@ pub struct App {
     /// The apps that come before it, as `--depends-on` takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
+    /// What is asked of it while it runs, and what is run around its life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
     /// Its volumes, in the order in which they are mounted.
     pub mounts: Vec<AppMount>,
+}
+
+/// A probe or a handler.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// What it is called.
+    pub name: String,
+    /// What it does, in words.
+    pub does: String,
 }
 
 /// What an app executes.
@@ -468,8 +482,21 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
         restart: (app.life.restart != RestartPolicy::No).then(|| life::restart_words(app.life.restart)),
         notifies: app.life.readiness == Readiness::Notify,
         depends_on: app.life.depends_on.iter().map(life::dependency_words).collect(),
+        health: checks(app),
         mounts: app.mounts.iter().map(mount).collect(),
     }
+}
+
+/// Probes and handlers, in the order in which they matter.
+fn checks(app: &AppPlan) -> Vec<Check> {
+    let program = |name: &str, program: &Option<Program>| {
+        let argv = &program.as_ref()?.argv;
+        Some((name.to_owned(), format!("runs {}", crate::explain::command(argv))))
+    };
+    let before = program("pre-start handler", &app.process.pre_start);
+    let after = program("post-stop handler", &app.process.post_stop);
+    let all = before.into_iter().chain(app.life.care.words()).chain(after);
+    all.map(|(name, does)| Check { name, does }).collect()
 }
 
 fn app_mount(mount: &VolumeMount, root: &Path, read_only_on_host: bool) -> AppMount {
@@ -632,6 +659,7 @@ impl Document {
                 restart: None,
                 notifies: false,
                 depends_on: Vec::new(),
+                health: Vec::new(),
                 mounts: mounts
                     .iter()
                     .map(|mount| app_mount(mount, &root, false))

@@ -123,6 +123,9 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     if let Some(restart) = &app.restart {
         let _ = writeln!(out, "  lives  restart {restart}");
     }
+    for check in &app.health {
+        let _ = writeln!(out, "  {}  {}", check.name, check.does);
+    }
     if app.mounts.is_empty() {
         out.push_str("  no volumes\n");
         return;

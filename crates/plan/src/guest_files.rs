@@ -11,6 +11,7 @@ use isopod_spec::{EmptyVolume, FilesVolume, Readiness, VolumeKind, VolumeName};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::guest_tree::{Content, Entry, EntryKind, GuestTree};
+use crate::health::POST_STOP_MS;
 use crate::machine::{Sharing, Transport};
 use crate::network::{self, UserNetwork};
 use crate::path::{self, Lookup, Node, NodeKind};
@@ -303,6 +304,11 @@ pub(crate) fn guest_config(
             rlimits: app.process.limits.guest_rlimits(),
             syscalls: app.process.limits.guest_syscalls(),
             oom_score_adj: app.process.limits.resources.oom_score_adj,
+            probes: app.life.care.guest_probes(),
+            post_start: app.life.care.guest_post_start(),
+            pre_stop: app.life.care.guest_pre_stop(),
+            pre_start: app.process.pre_start.is_some(),
+            post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
         }
     };
     GuestConfig {

@@ -22,6 +22,7 @@ pub mod fault;
 mod graph;
 mod guest_files;
 pub mod guest_tree;
+mod health;
 pub mod layout;
 mod life;
 pub mod limits;

@@ -4,6 +4,7 @@
 use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
 use isopod_spec::{App, Dependency, DependencyCondition, Readiness, RestartPolicy};
 
+use crate::health::Care;
 use crate::plan::AppPlan;
 
 /// The first delay before a restart, in milliseconds (docker's).
@@ -24,17 +25,32 @@ pub struct Life {
     pub readiness: Readiness,
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
+    /// How its health is looked after.
+    pub care: Care,
 }
 
 impl Life {
     /// How `app` lives.
     #[must_use]
-    pub fn of(app: &App) -> Self {
+    pub(crate) fn of(app: &App, care: Care) -> Self {
         Self {
             restart: app.restart,
             readiness: app.readiness,
             depends_on: app.depends_on.clone(),
+            care,
         }
+    }
+
+    /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        self.readiness == Readiness::Notify || self.care.tells_readiness()
+    }
+
+    /// Whether anything ever finds the app healthy.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        self.care.has_probes()
     }
 
     /// What the agent is told of the apps that come before this one, of a pod of `apps`.
@@ -44,7 +60,7 @@ impl Life {
             let condition = match dependency.condition {
                 DependencyCondition::Started => config::DependencyCondition::Started,
                 DependencyCondition::Succeeded => config::DependencyCondition::Succeeded,
-                DependencyCondition::Healthy => return None,
+                DependencyCondition::Healthy => config::DependencyCondition::Healthy,
             };
             let app = u16::try_from(app).ok()?;
             Some(GuestDependency { app, condition })

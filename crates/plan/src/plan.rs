@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
-    App, AppName, Dependency, DependencyCondition, EventHandlers, FailurePolicy, HealthCheck, HostVolume,
-    Lifecycle, Medium, OnUnhealthy, PodSpec, PortForward, Probes, Readiness, RootfsAccess, Volume,
-    VolumeKind, VolumeName,
+    App, AppName, Dependency, DependencyCondition, FailurePolicy, HostVolume, Medium, PodSpec, PortForward,
+    Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
 };
 
 use crate::decide::{self, Decided};
-use crate::facts::{AppFacts, Facts, HostUser, SourceKind};
+use crate::facts::{Facts, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
@@ -174,7 +173,7 @@ impl Planner<'_> {
             faults.extend(limits::machine_fault(self.spec, app, limits));
             notices.extend(limits::beyond(&self.spec.machine, app, limits));
         }
-        faults.extend(self.unfinished());
+        faults.extend(self.health_faults());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -285,24 +284,26 @@ impl Planner<'_> {
         })
     }
 
-    /// What is read and not run yet.
-    fn unfinished(&self) -> Vec<Fault> {
-        let asks = |(app, facts): &(&App, &AppFacts)| {
-            let events = Some(decide::run_config(app, facts).event_handlers);
-            let healthy = |d: &Dependency| d.condition == DependencyCondition::Healthy;
-            app.probes != Probes::default()
-                || app.lifecycle != Lifecycle::default()
-                || app.on_unhealthy != OnUnhealthy::default()
-                || app.overrides.health_check != HealthCheck::default()
-                || events.is_some_and(|events| events != EventHandlers::default())
-                || app.depends_on.iter().any(healthy)
-        };
-        let fault = |(app, _): (&App, &AppFacts)| Fault::App {
-            app: app.name.clone(),
-            reason: "it has probes or handlers, which are not run".to_owned(),
-        };
-        let apps = self.spec.apps.iter().zip(&self.facts.apps);
-        apps.filter(asks).map(fault).collect()
+    /// Nothing finds an app healthy that has neither probes nor a health check.
+    fn health_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for app in &self.spec.apps {
+            let healthy = |d: &&Dependency| d.condition == DependencyCondition::Healthy;
+            for dependency in app.depends_on.iter().filter(healthy) {
+                let mut others = self.spec.apps.iter().zip(self.decided);
+                let other = others.find(|(other, _)| other.name == dependency.app);
+                if other.is_some_and(|(_, decided)| !decided.care.has_probes()) {
+                    faults.push(Fault::App {
+                        app: app.name.clone(),
+                        reason: format!(
+                            "it waits until app `{}` is healthy, which has neither probes nor a health check",
+                            dependency.app
+                        ),
+                    });
+                }
+            }
+        }
+        faults
     }
 
     /// An app's notification socket is bound below `/run`: a host volume there would get a file for it.
@@ -407,7 +408,7 @@ impl Planner<'_> {
                 mounts: Arc::clone(&decided.mounts),
                 rootfs: app.rootfs,
                 stdin,
-                life: Life::of(app),
+                life: Life::of(app, decided.care.clone()),
             });
         }
         (apps, images)

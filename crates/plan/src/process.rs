@@ -99,6 +99,19 @@ pub struct Process {
     pub stop_signal: String,
     /// What it may take of the machine, and which system calls it may make.
     pub limits: Limits,
+    /// What must succeed before it.
+    pub pre_start: Option<Program>,
+    /// What runs after it.
+    pub post_stop: Option<Program>,
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The program's path in the app's root.
+    pub executable: PathBuf,
+    /// Its arguments, the name it is called by first.
+    pub argv: Vec<String>,
 }
 
 /// Decides what `app` executes in the root that `view` shows. Notices are added to `notices`.
@@ -155,6 +168,14 @@ pub fn process_of(
         },
         None => PathBuf::new(),
     };
+    let mut handler = |argv: &Option<Vec<String>>| {
+        let argv = argv.clone()?;
+        let found = self::executable(&app.name, argv.first()?, &env, &working_dir, view);
+        let executable = found.map_err(|fault| faults.push(fault)).ok()?;
+        Some(Program { executable, argv })
+    };
+    let pre_start = handler(&config.event_handlers.pre_start);
+    let post_stop = handler(&config.event_handlers.post_stop);
     if faults.is_empty() {
         Ok(Process {
             executable,
@@ -165,6 +186,8 @@ pub fn process_of(
             capabilities,
             stop_signal,
             limits,
+            pre_start,
+            post_stop,
         })
     } else {
         Err(faults)

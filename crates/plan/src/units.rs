@@ -116,7 +116,7 @@ impl AppUnit {
             // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
             ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
             ("InaccessiblePaths", "-+/proc/kcore".into()),
-            ("ExecStart", exec_line(process)),
+            ("ExecStart", exec_line(&process.executable, &process.argv)),
             ("WorkingDirectory", unit::path_value(&process.working_dir)?),
             ("EnvironmentFile", own.join("env").display().to_string()),
             ("StandardInput", stdin),
@@ -144,6 +144,14 @@ impl AppUnit {
             ("IOAccounting", "yes".into()),
             ("TasksAccounting", "yes".into()),
         ];
+        // As rkt did with the same handlers. Each lives in the app's world, and neither has a deadline of its own.
+        if let Some(program) = &process.pre_start {
+            service.push(("ExecStartPre", exec_line(&program.executable, &program.argv)));
+            service.push(("TimeoutStartSec", "infinity".into()));
+        }
+        if let Some(program) = &process.post_stop {
+            service.push(("ExecStopPost", exec_line(&program.executable, &program.argv)));
+        }
         let own_variables = [
             "USER",
             "LOGNAME",
@@ -236,10 +244,10 @@ pub(crate) fn app_unit(app: &AppName) -> String {
     format!("{app}.service")
 }
 
-/// `ExecStart=`: no variable is expanded (`:`), and the program keeps the name it was called by (`@`).
-fn exec_line(process: &crate::process::Process) -> String {
-    let path = process.executable.to_string_lossy();
-    let words = process.argv.iter().map(|arg| format!(" {}", unit::word(arg)));
+/// `ExecStart=` and its kin: no variable is expanded (`:`), and the program keeps the name it was called by (`@`).
+fn exec_line(executable: &Path, argv: &[String]) -> String {
+    let path = executable.to_string_lossy();
+    let words = argv.iter().map(|arg| format!(" {}", unit::word(arg)));
     format!(":@{}{}", unit::word(&path), words.collect::<String>())
 }
 

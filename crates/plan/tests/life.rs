@@ -9,7 +9,8 @@ use isopod_plan::document::Document;
 use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
 use isopod_plan::{PodPlan, explain, plan};
 use isopod_spec::{
-    AppName, Dependency, DependencyCondition, FailurePolicy, PodSpec, Readiness, RestartPolicy,
+    AppName, Dependency, DependencyCondition, EventHandlers, FailurePolicy, Handler, HealthCheck, HealthTest,
+    PodSpec, Probe, ProbeAction, Readiness, RestartPolicy,
 };
 
 /// `first` says that it is ready, `second` comes after it and is started anew.
@@ -100,4 +101,91 @@ fn a_host_volume_must_not_hide_the_notification_socket() {
     assert!(refused.contains("volume `run` at `/run` hides it"), "{refused}");
     pod.apps[0].readiness = Readiness::Started;
     planned(&pod);
+}
+
+/// `first` has a liveness probe, a health check of its image's and handlers; `second` has nothing.
+fn looked_after() -> (PodSpec, isopod_plan::facts::Facts) {
+    let mut pod = PodSpec::new(vec![app("first"), app("second")]);
+    pod.apps[0].probes.liveness = Some(Probe::new(ProbeAction::Tcp { host: None, port: 80 }));
+    pod.apps[0].lifecycle.pre_stop = Some(Handler::Exec(vec!["/bin/drain".into(), "-a b".into()]));
+    let mut facts = facts(&pod, &["/bin/fetch", "/bin/clean"]);
+    let image = facts.apps[0].image.as_mut().expect("an image");
+    image.config.health_check = HealthCheck {
+        test: Some(HealthTest::Command(vec!["/check".into()])),
+        ..HealthCheck::default()
+    };
+    image.config.event_handlers = EventHandlers {
+        pre_start: Some(vec!["/bin/fetch".into(), "50%".into()]),
+        post_stop: Some(vec!["/bin/clean".into()]),
+    };
+    (pod, facts)
+}
+
+#[test]
+fn handlers_are_systemds_and_probes_the_agents() {
+    let (pod, facts) = looked_after();
+    let plan = plan(&pod, &facts).unwrap_or_else(|error| panic!("{error}"));
+    let first = unit(&plan, "first.service");
+    for line in [
+        "\nExecStartPre=:@\"/bin/fetch\" \"/bin/fetch\" \"50%%\"\n",
+        "\nTimeoutStartSec=infinity\n",
+        "\nExecStopPost=:@\"/bin/clean\" \"/bin/clean\"\n",
+    ] {
+        assert!(first.contains(line), "{line}: {first}");
+    }
+    let second = unit(&plan, "second.service");
+    assert!(!second.contains("StartPre") && !second.contains("StopPost") && !second.contains("TimeoutStart"));
+    let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+    let (first, second) = (&config["apps"][0], &config["apps"][1]);
+    assert_eq!(
+        (&first["preStart"], &first["postStopMs"]),
+        (&true.into(), &10_000.into())
+    );
+    let names: Vec<_> = first["probes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|probe| &probe["name"])
+        .collect();
+    assert_eq!(names, ["liveness probe", "health check"]);
+    assert_eq!(
+        first["probes"][0]["onFailure"],
+        serde_json::json!({"graceMs": 10_000, "restarts": true})
+    );
+    assert_eq!(first["preStop"]["check"]["exec"]["argv"][1], "-a b");
+    for field in ["probes", "preStop", "postStart", "preStart", "postStopMs"] {
+        assert_eq!(second.get(field), None, "{field}");
+    }
+    let shown = explain(&Document::from(&plan));
+    assert!(
+        shown.contains("\n  pre-start handler  runs /bin/fetch 50%\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\n  health check  runs /check, every 30 s"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_handler_that_is_not_there_and_a_wait_for_health_that_nobody_finds_are_refused() {
+    let (mut pod, facts) = looked_after();
+    let healthy = |name: &str| Dependency {
+        app: AppName::new(name).expect("a name"),
+        condition: DependencyCondition::Healthy,
+    };
+    pod.apps[1].depends_on = vec![healthy("first")];
+    assert!(plan(&pod, &facts).is_ok());
+    pod.apps[1].depends_on = Vec::new();
+    pod.apps[0].depends_on = vec![healthy("second")];
+    let refused = plan(&pod, &facts).unwrap_err().to_string();
+    assert!(
+        refused.contains("it waits until app `second` is healthy, which has neither"),
+        "{refused}"
+    );
+    let (pod, mut facts) = looked_after();
+    let image = facts.apps[0].image.as_mut().expect("an image");
+    image.config.event_handlers.pre_start = Some(vec!["/bin/nothing".into()]);
+    let refused = plan(&pod, &facts).unwrap_err().to_string();
+    assert!(refused.contains("its image has no `/bin/nothing`"), "{refused}");
 }

@@ -3,7 +3,7 @@
 //!
 //! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,22 @@ pub struct GuestApp {
     /// As `rlimits`, how gladly the kernel kills it when memory runs out (proc_pid_oom_score_adj(5)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i16>,
+    /// What is asked of it while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<GuestProbe>,
+    /// What is done as soon as it executes. It counts as ready, and is probed, when that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_start: Option<GuestHandler>,
+    /// What is done before it is asked to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_stop: Option<GuestHandler>,
+    /// Whether its unit runs something before the program, which may be what failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_start: bool,
+    /// How long what its unit runs after the program may take beyond the time that the apps have to stop, in
+    /// milliseconds; `None`: the unit runs nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_stop_ms: Option<u64>,
 }
 
 /// A limit of setrlimit(2).
@@ -157,6 +173,102 @@ pub struct GuestSyscalls {
     pub errno: Option<u16>,
 }
 
+impl GuestApp {
+    /// Whether it tells when it is ready: otherwise it is as soon as it has started.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        let told = |probe: &GuestProbe| probe.holds_others || probe.readies;
+        self.notify.is_some() || self.post_start.is_some() || self.probes.iter().any(told)
+    }
+}
+
+/// Something that is asked of an app again and again while it runs. Times are in milliseconds, and those of a life
+/// count from the start of the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestProbe {
+    /// What it is called in messages: `liveness probe`.
+    pub name: String,
+    /// What is done.
+    pub check: GuestCheck,
+    /// When it is done first.
+    pub initial_delay_ms: u64,
+    /// How long from the begin of one to the begin of the next.
+    pub period_ms: u64,
+    /// How long it may take.
+    pub timeout_ms: u64,
+    /// How many successes in a row make the app healthy.
+    pub success_threshold: u32,
+    /// How many failures in a row make the app unhealthy.
+    pub failure_threshold: u32,
+    /// A failure that began within this time does not count while there was no success; 0: every one counts.
+    pub lenient_ms: u64,
+    /// The period within that time.
+    pub lenient_period_ms: u64,
+    /// Whether all others wait for its success, after which it is not asked any more in this life.
+    pub holds_others: bool,
+    /// Whether the app is ready only while this is healthy.
+    pub readies: bool,
+    /// How the app is ended when this is unhealthy; `None`: it is not.
+    pub on_failure: Option<GuestEnding>,
+}
+
+/// How the agent ends an app's life by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestEnding {
+    /// How long the app has to stop before it is killed, in milliseconds; 0: it is killed at once.
+    pub grace_ms: u64,
+    /// Whether its end counts as a failure for [`GuestApp::restart`]; otherwise it is not started anew.
+    pub restarts: bool,
+}
+
+/// Something that is done once in an app's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestHandler {
+    /// What it is called in messages: `postStart handler`.
+    pub name: String,
+    /// What is done.
+    pub check: GuestCheck,
+    /// How the app is ended when it fails; `None`: it is not.
+    pub on_failure: Option<GuestEnding>,
+}
+
+/// Something that is done and succeeds or fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum GuestCheck {
+    /// Executes a command in the app, as the app's user and with its environment; exit status 0 is a success.
+    Exec {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// Sends an HTTP request; a status from 200 to 399 is a success.
+    HttpGet {
+        /// To which address; `None`: the loopback interface's.
+        host: Option<IpAddr>,
+        /// To which port.
+        port: u16,
+        /// The path with its query.
+        path: String,
+        /// Header fields beyond those that every request has, in order.
+        headers: Vec<(String, String)>,
+    },
+    /// Connects; a connection is a success.
+    Tcp {
+        /// To which address; `None`: the loopback interface's.
+        host: Option<IpAddr>,
+        /// To which port.
+        port: u16,
+    },
+    /// Waits, and succeeds.
+    Sleep {
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+}
+
 /// An app that must have come so far before another starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -175,6 +287,8 @@ pub enum DependencyCondition {
     Started,
     /// It has ended with exit status 0.
     Succeeded,
+    /// It has been healthy.
+    Healthy,
 }
 
 /// When an app that has ended is started anew. The delay doubles from one restart to the next.

@@ -157,7 +157,37 @@ pub enum GuestMessage {
         /// The app.
         app: AppIndex,
     },
+    /// 11: what an app's probes find of it is new. Only for an app that runs.
+    Health {
+        /// The app.
+        app: AppIndex,
+        /// What they find.
+        health: Health,
+        /// The last words of the probe that it is due to, in a line.
+        text: String,
+    },
+    /// 12: the agent ends an app's life by itself. Only for an app that runs, once in a life.
+    Ending {
+        /// The app.
+        app: AppIndex,
+        /// Why, in a line.
+        reason: String,
+    },
 }
+
+/// What an app's probes find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// 0: nothing yet.
+    Starting,
+    /// 1: all is well.
+    Healthy,
+    /// 2: one of them has failed.
+    Unhealthy,
+}
+
+/// The most bytes of a text about an app's health: a probe's last words.
+pub const MAX_HEALTH_BYTES: usize = 4096;
 
 /// When the guest's boot reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -102,6 +102,12 @@ pub enum EventKind {
     AppReady,
     /// An app is not ready any more.
     AppUnready,
+    /// An app's probes find it healthy.
+    AppHealthy,
+    /// An app's probes find it unhealthy.
+    AppUnhealthy,
+    /// An app is ended because of its probes.
+    AppEnding,
     /// An app has ended, and will be started anew.
     AppRestarting,
     /// An app has ended for good.
@@ -116,7 +122,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 14] = [
+    pub const ALL: [EventKind; 17] = [
         EventKind::Prepared,
         EventKind::Started,
         EventKind::Ready,
@@ -126,6 +132,9 @@ impl EventKind {
         EventKind::AppStarted,
         EventKind::AppReady,
         EventKind::AppUnready,
+        EventKind::AppHealthy,
+        EventKind::AppUnhealthy,
+        EventKind::AppEnding,
         EventKind::AppRestarting,
         EventKind::AppExited,
         EventKind::AppFailed,
@@ -146,6 +155,9 @@ impl EventKind {
             EventKind::AppStarted => "app-started",
             EventKind::AppReady => "app-ready",
             EventKind::AppUnready => "app-unready",
+            EventKind::AppHealthy => "app-healthy",
+            EventKind::AppUnhealthy => "app-unhealthy",
+            EventKind::AppEnding => "app-ending",
             EventKind::AppRestarting => "app-restarting",
             EventKind::AppExited => "app-exited",
             EventKind::AppFailed => "app-failed",

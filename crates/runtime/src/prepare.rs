@@ -246,7 +246,8 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
         executable: app.process.executable.display().to_string(),
         argv: app.process.argv.clone(),
         restart: app.life.restart,
-        readiness: app.life.readiness,
+        tells_readiness: app.life.tells_readiness(),
+        probed: app.life.is_probed(),
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
     };
     plan.apps.iter().map(app).collect()

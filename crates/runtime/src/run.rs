@@ -21,8 +21,8 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use isopod_spec::{AppName, FailurePolicy, Readiness};
-use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause};
+use isopod_spec::{AppName, FailurePolicy};
+use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause, Health};
 use machine::Machine;
 use streams::{Outputs, feed};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -526,9 +526,9 @@ impl<'a> Pod<'a> {
                 if self.timings.first_app_ms == 0 {
                     self.timings.first_app_ms = uptime_ms;
                 }
-                self.journal.app_started(app);
-                let readiness = self.record.apps.get(app).map(|app| app.readiness);
-                if readiness == Some(Readiness::Started) {
+                let probed = self.record.apps.get(app).is_some_and(|app| app.probed);
+                self.journal.app_started(app, probed);
+                if self.record.apps.get(app).is_some_and(|app| !app.tells_readiness) {
                     self.ready(app);
                 }
             }
@@ -562,9 +562,29 @@ impl<'a> Pod<'a> {
                 self.journal.app_exited(app, status);
                 self.end(app, AppEnd::Exited(status));
             }
+            Event::Health { app, health, text } => self.health(app, health, text),
+            Event::Ending { app, reason } => {
+                if let Some(record) = self.record.apps.get(app) {
+                    tracing::warn!("app `{}` is ended: {reason}", record.name);
+                }
+                self.journal.app_ending(app, reason);
+            }
             Event::Warning(text) => tracing::warn!("the agent in the guest: {text}"),
             Event::AllEnded | Event::Synced { .. } => {}
         }
+    }
+
+    fn health(&mut self, app: usize, health: Health, text: String) {
+        let Some(record) = self.record.apps.get(app) else {
+            return;
+        };
+        let name = &record.name;
+        match health {
+            Health::Unhealthy => tracing::warn!("app `{name}` is unhealthy: {text}"),
+            Health::Healthy => tracing::info!("app `{name}` is healthy"),
+            Health::Starting => tracing::info!("app `{name}` is not known to be healthy yet"),
+        }
+        self.journal.app_health(app, health, text);
     }
 
     fn restarting(&mut self, app: usize, status: ExitStatus, after: Duration, count: u32) {

@@ -5,6 +5,7 @@
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
 //! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
+//! --health-cmd --health-interval ...          -> health.rs
 //! --publish --hostname                         -> network.rs
 //! --ulimit --security-opt --sysctl ...         -> limits.rs   and an app's --memory and --cpus
 //! --env --memory --cpus --user --cap-add ...   -> scalar.rs
@@ -14,6 +15,7 @@
 //! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
 
 mod bind;
+mod health;
 mod life;
 mod limits;
 mod mount;
@@ -23,6 +25,7 @@ mod scalar;
 mod volume;
 
 pub use bind::{Bind, read_bind};
+pub use health::{read_health_cmd, read_health_on_failure, read_health_time};
 pub use life::{read_depends_on, read_restart};
 pub use limits::{
     SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,

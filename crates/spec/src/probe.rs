@@ -190,6 +190,16 @@ impl HealthCheck {
             retries: self.retries.or(below.retries),
         }
     }
+
+    /// Whether this says more than what is run.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        let of_test = Self {
+            test: self.test.clone(),
+            ..Self::default()
+        };
+        *self != of_test
+    }
 }
 
 /// What happens to an app that its health check finds unhealthy (podman's `--health-on-failure`).

@@ -254,6 +254,48 @@ fn what_cannot_be_honoured_is_named() {
 }
 
 #[test]
+fn event_handlers_are_read() {
+    let with = |handlers: &str| {
+        let app = r#", "app": {"exec": ["/a"], "user": "0", "group": "0", "eventHandlers": HANDLERS}"#;
+        manifest(&app.replace("HANDLERS", handlers), "")
+    };
+    let both = r#"[{"name": "post-stop", "exec": ["/b", "-x"]}, {"exec": ["/c"], "name": "pre-start"}]"#;
+    let pod = read_pod_manifest(&with(both), "pod.json").unwrap();
+    let handlers = &pod.apps[0].run_config.as_ref().unwrap().event_handlers;
+    assert_eq!(
+        handlers.post_stop.as_deref(),
+        Some(&["/b".to_owned(), "-x".to_owned()][..])
+    );
+    assert_eq!(handlers.pre_start.as_deref(), Some(&["/c".to_owned()][..]));
+    for (handlers, message) in [
+        (
+            r#"[{"name": "start", "exec": ["/b"]}]"#,
+            "`start` must be `pre-start` or `post-stop`",
+        ),
+        (
+            r#"[{"name": "pre-start", "exec": ["b"]}]"#,
+            "`b` must be an absolute path",
+        ),
+        (
+            r#"[{"name": "pre-start", "exec": []}]"#,
+            "`[]` must be a list that begins with the program",
+        ),
+        (r#"[{"exec": ["/b"]}]"#, "missing"),
+        (
+            r#"[{"name": "pre-start", "exec": ["/b"]}, {"name": "pre-start", "exec": ["/b"]}]"#,
+            "`pre-start` must be a name that no other handler of the app has",
+        ),
+    ] {
+        let text = with(handlers);
+        assert!(
+            messages(&text).iter().any(|told| told.contains(message)),
+            "{message}: {:?}",
+            messages(&text)
+        );
+    }
+}
+
+#[test]
 fn ports_lead_to_the_apps_port_of_that_name() {
     let app = r#", "app": {"exec": ["/a"], "user": "0", "group": "0", "ports": [
         {"name": "http", "protocol": "tcp", "port": 80}, {"name": "dns", "protocol": "udp", "port": 53, "count": 2}]}"#;

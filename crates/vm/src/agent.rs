@@ -35,7 +35,7 @@ mod tests;
 use hearing::Hearing;
 pub use stdio::{Input, Output};
 
-pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, SyncFailure};
+pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, Health, SyncFailure};
 pub use isopod_protocol::{MAX_APPS, MAX_HOST_STREAMS};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
@@ -193,6 +193,22 @@ pub enum Event {
     OutOfMemory {
         /// The app.
         app: usize,
+    },
+    /// What an app's probes find of it is new.
+    Health {
+        /// The app.
+        app: usize,
+        /// What they find.
+        health: Health,
+        /// The last words of the probe that it is due to.
+        text: String,
+    },
+    /// The agent ends an app's life of its own accord; its end follows.
+    Ending {
+        /// The app.
+        app: usize,
+        /// Why.
+        reason: String,
     },
     /// An app has ended for good, and all of its output was read.
     Exited {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::session::Care;
 use crate::notify::{self, Word};
 use crate::order::{Standing, Success};
 use crate::pipes::{AppPipes, forward_input, forward_output};
@@ -53,6 +54,10 @@ pub(super) struct App {
     pub(super) word: Option<Word>,
     /// Whether the host was told that it is ready.
     pub(super) ready: bool,
+    /// What is done for it in this life.
+    pub(super) care: Care,
+    /// Whether it tells when it is ready.
+    tells_readiness: bool,
     /// Hears what it says, where it does.
     notify: Option<JoinHandle<()>>,
     input: Option<JoinHandle<()>>,
@@ -104,6 +109,8 @@ impl App {
             ended,
             word: None,
             ready: false,
+            care: Care::default(),
+            tells_readiness: config.tells_readiness(),
             notify,
             stdin_reader,
             input,
@@ -114,7 +121,7 @@ impl App {
     /// Notes that it is executing.
     pub(super) fn started(&mut self) {
         self.told = Told::Started;
-        self.standing.started |= self.notify.is_none();
+        self.standing.started |= !self.tells_readiness;
         self.running_since = Some(Instant::now());
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started anew opens it once more.
@@ -126,6 +133,7 @@ impl App {
     /// Ends an app: `last` is due when its output is out.
     pub(super) fn end(&mut self, last: GuestMessage) -> Later {
         self.told = Told::Ended;
+        self.care.end();
         let (success, words) = match &last {
             GuestMessage::Exited { status, .. } => in_words(*status),
             _ => (Success::No, "it did not start".to_owned()),

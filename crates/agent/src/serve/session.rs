@@ -20,14 +20,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, Later, Told};
 use super::visits::{self, Question};
-use crate::appstate::{AppState, judge};
+use crate::appstate::{Activity, AppState, judge};
 use crate::notify::Word;
-use crate::order::dependents_first;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
 use crate::{chain, diagnosis, mountinfo, verify};
+pub(super) use care::Care;
+use care::Checks;
 use life::present;
 
+mod care;
 mod life;
 
 /// The streams that an app can have.
@@ -78,6 +80,8 @@ pub(crate) struct Session<M> {
     kill_at: Option<Instant>,
     /// What apps say of their readiness.
     words: mpsc::Receiver<(usize, Word)>,
+    /// What the agent does for apps of its own accord.
+    checks: Checks,
     /// Keeps `words` open where no app says anything.
     _tell: mpsc::Sender<(usize, Word)>,
 }
@@ -126,6 +130,7 @@ impl<M: Manager> Session<M> {
             stopping: false,
             kill_at: None,
             words,
+            checks: Checks::new(),
             _tell: tell,
         })
     }
@@ -148,7 +153,9 @@ impl<M: Manager> Session<M> {
         self.tell_all_ended().await?;
         loop {
             self.start_held().await;
+            self.stop_due().await?;
             let (kill_at, restart_at) = (self.kill_at, self.next_restart());
+            let care_at = self.next_care();
             tokio::select! {
                 unit = changes.recv() => match unit {
                     Some(unit) => self.changed(unit, &mut changes).await?,
@@ -169,8 +176,11 @@ impl<M: Manager> Session<M> {
                     self.apps[app].word = Some(word);
                     self.tell_readiness(app).await?;
                 }
+                Some(finished) = self.checks.ended.recv() => self.finished(finished).await?,
+                () = sleep_until(care_at.unwrap_or_else(Instant::now)), if care_at.is_some() => {
+                    self.care().await?;
+                }
                 () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
-                    self.kill_at = None;
                     self.kill_all().await?;
                 }
                 () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => {
@@ -223,7 +233,12 @@ impl<M: Manager> Session<M> {
         let index = wire_index(app);
         let last = match judge(&state) {
             AppState::Pending => return Ok(()),
-            AppState::Running { uptime_ms } => return self.started(app, uptime_ms).await,
+            AppState::Running { uptime_ms } => {
+                if state.active == Activity::Changing {
+                    self.leave_alone(app);
+                }
+                return self.started(app, uptime_ms).await;
+            }
             AppState::Exited { uptime_ms, status } => {
                 if state.active_enter_us > 0 {
                     self.started(app, uptime_ms).await?;
@@ -289,6 +304,7 @@ impl<M: Manager> Session<M> {
             uptime_ms,
         })
         .await?;
+        self.begin_care(app).await;
         // It may have said so before systemd said that it runs.
         self.tell_readiness(app).await
     }
@@ -332,8 +348,7 @@ impl<M: Manager> Session<M> {
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
                 self.stop_restarts();
-                self.for_each_unit(async |manager, unit| manager.stop(unit).await)
-                    .await
+                self.stop_due().await
             }
             HostMessage::Signal { app, signal } => {
                 let Some(config) = self.config.apps.get(usize::from(app)) else {
@@ -350,22 +365,16 @@ impl<M: Manager> Session<M> {
         }
     }
 
+    /// Kills what is left of the apps; what their units run behind the programs has its time, too.
     async fn kill_all(&mut self) -> Result<(), SessionError> {
-        self.for_each_unit(async |manager, unit| manager.kill(unit, Whom::All, SIGKILL).await)
-            .await
-    }
-
-    /// Does something to the unit of each app that has not ended, each before those that it depends on.
-    async fn for_each_unit(
-        &mut self,
-        action: impl AsyncFn(&M, &str) -> Result<(), ManagerError>,
-    ) -> Result<(), SessionError> {
-        for app in dependents_first(&self.config.apps) {
-            if !matches!(self.apps[app].told, Told::Held | Told::Ended) {
-                let done = action(&self.manager, &self.config.apps[app].unit).await;
-                self.warn(done).await?;
+        let mut longest = None;
+        for app in 0..self.apps.len() {
+            if self.is_up(app) {
+                longest = longest.max(self.config.apps[app].post_stop_ms);
+                self.kill_app(app).await?;
             }
         }
+        self.kill_at = longest.map(|ms| Instant::now() + Duration::from_millis(ms));
         Ok(())
     }
 

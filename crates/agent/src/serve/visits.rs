@@ -58,6 +58,17 @@ pub(super) struct Running {
     oom_score_adj: i16,
 }
 
+impl Running {
+    fn new(app: &GuestApp, unit: UnitProcess) -> Self {
+        Self {
+            unit,
+            rlimits: app.rlimits.clone(),
+            syscalls: app.syscalls.clone(),
+            oom_score_adj: app.oom_score_adj.unwrap_or(0),
+        }
+    }
+}
+
 /// Serves the host's streams from now on; the questions are for the session to answer.
 pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp]) -> mpsc::Receiver<Question> {
     let (ask, asked) = mpsc::channel(QUESTIONS);
@@ -86,12 +97,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
         Question::Process(app, reply) => {
             let process = match apps.get(usize::from(app)) {
                 Some(app) => match manager.process(&app.unit).await {
-                    Ok(unit) => Ok(Running {
-                        unit,
-                        rlimits: app.rlimits.clone(),
-                        syscalls: app.syscalls.clone(),
-                        oom_score_adj: app.oom_score_adj.unwrap_or(0),
-                    }),
+                    Ok(unit) => Ok(Running::new(app, unit)),
                     Err(error) => Err(words(error)),
                 },
                 None => Err(format!("there is no app {app}")),
@@ -121,6 +127,36 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(Ok(()));
         }
     }
+}
+
+/// How the unit of an app that runs does so.
+pub(super) async fn process(manager: &impl Manager, app: &GuestApp) -> Result<UnitProcess, String> {
+    let process = manager.process(&app.unit).await.map_err(|error| chain(&error))?;
+    that_runs(&process)?;
+    Ok(process)
+}
+
+fn that_runs(process: &UnitProcess) -> Result<(), String> {
+    // One that is on its way up may be there already: what is not will be found out.
+    let up = matches!(process.active, Activity::Active | Activity::Changing);
+    if !up || process.main_pid == 0 {
+        return Err("the app is not running".to_owned());
+    }
+    Ok(())
+}
+
+/// What `enter` is to do for a command of the agent's own in an app.
+pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -> Result<Job, String> {
+    let request = Request {
+        app: 0,
+        argv,
+        env: Vec::new(),
+        user: None,
+        working_dir: None,
+        terminal: None,
+        stdin: false,
+    };
+    command_of(Running::new(app, process), request)
 }
 
 async fn visit(mut stream: MuxStream, session: Session) {
@@ -289,11 +325,7 @@ impl Session {
     /// How the unit of an app that runs does so.
     async fn process(&self, app: AppIndex) -> Result<Running, String> {
         let running = self.ask(|reply| Question::Process(app, reply)).await?;
-        // One that is on its way up may be there already: what is not will be found out.
-        let up = matches!(running.unit.active, Activity::Active | Activity::Changing);
-        if !up || running.unit.main_pid == 0 {
-            return Err("the app is not running".to_owned());
-        }
+        that_runs(&running.unit)?;
         Ok(running)
     }
 

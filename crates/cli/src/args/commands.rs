@@ -392,7 +392,7 @@ fn plan_flags() -> Vec<Arg> {
 
 /// The flags of an app, which stand after its image.
 fn app_flags() -> Vec<Arg> {
-    let flags = [
+    let mut flags = vec![
         raw("name", "NAME").help("The app's name [default: made of the image's]"),
         raw("exec", "PROGRAM").help("Run PROGRAM in place of the image's entry point and command"),
         raw("user", "USER[:GROUP]").help("Run as this user: a number, a name, or a path whose owner it is"),
@@ -420,8 +420,8 @@ fn app_flags() -> Vec<Arg> {
             .action(ArgAction::SetTrue)
             .help("The app says when it is ready (sd_notify); without it, it is as soon as it has started"),
         many("depends-on", "APP[=CONDITION]").help(
-            "Start the app when another has started (APP or APP=started) or has ended with status 0 \
-             (APP=succeeded); they stop in the reverse order",
+            "Start the app when another has started (APP or APP=started), has ended with status 0 \
+             (APP=succeeded) or is healthy (APP=healthy); they stop in the reverse order",
         ),
         many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
         many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),
@@ -440,16 +440,20 @@ fn app_flags() -> Vec<Arg> {
             "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE with a profile as docker has it",
         ),
     ];
-    flags.map(|flag| flag.help_heading(APP_HEADING)).into()
+    flags.extend(super::health::flags());
+    flags
+        .into_iter()
+        .map(|flag| flag.help_heading(APP_HEADING))
+        .collect()
 }
 
 /// A flag with one value.
-fn value_flag(name: &'static str, value: &'static str) -> Arg {
+pub(super) fn value_flag(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value)
 }
 
 /// A flag whose value is read later, with all others.
-fn raw(name: &'static str, value: &'static str) -> Arg {
+pub(super) fn raw(name: &'static str, value: &'static str) -> Arg {
     value_flag(name, value).value_parser(value_parser!(OsString))
 }
 

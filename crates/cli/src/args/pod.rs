@@ -16,7 +16,7 @@ use isopod_spec::{
 };
 
 use super::group::{Group, Groups, is_flag};
-use super::{ArgFault, ArgsError, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands};
+use super::{ArgFault, ArgsError, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands, health};
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -97,7 +97,7 @@ fn implicit_volumes(matches: &ArgMatches) -> ImplicitVolumes {
 
 /// The faults found so far.
 #[derive(Default)]
-struct Faults(Vec<ArgFault>);
+pub(super) struct Faults(Vec<ArgFault>);
 
 impl Faults {
     /// The value, or `None` and a fault more.
@@ -117,7 +117,7 @@ impl Faults {
     }
 
     /// Reads the value of the flag `id`, where it is given.
-    fn one<T>(
+    pub(super) fn one<T>(
         &mut self,
         matches: &ArgMatches,
         id: &str,
@@ -262,8 +262,10 @@ fn read_app(
     };
     let image = ImageSource::Reference(reference);
     let restart = faults.one(&matches, "restart", flags::read_restart);
+    let on_unhealthy = faults.one(&matches, "health-on-failure", flags::read_health_on_failure);
     Ok(Some(App {
         restart: restart.unwrap_or_default(),
+        on_unhealthy: on_unhealthy.unwrap_or_default(),
         readiness: match matches.get_flag("notify") {
             true => Readiness::Notify,
             false => Readiness::Started,
@@ -315,6 +317,7 @@ fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut
         cap_drop: faults.each(matches, "cap-drop", |text| {
             flags::read_capability("--cap-drop", text)
         }),
+        health_check: health::read(matches, faults),
         ..read_limits(matches, faults)
     }
 }

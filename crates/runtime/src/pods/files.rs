@@ -14,9 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_spec::{
-    AppName, FailurePolicy, PodName, PodSpec, PortForward, Readiness, RestartPolicy, RootfsAccess,
-};
+use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -134,8 +132,10 @@ pub struct AppRecord {
     pub argv: Vec<String>,
     /// What happens when it has ended.
     pub restart: RestartPolicy,
-    /// When it counts as ready.
-    pub readiness: Readiness,
+    /// Whether it is told when it is ready, which otherwise it is as soon as it has started.
+    pub tells_readiness: bool,
+    /// Whether it has probes or a health check.
+    pub probed: bool,
     /// Its volumes.
     pub mounts: Vec<MountRecord>,
 }
@@ -193,6 +193,36 @@ pub struct AppStatus {
     pub ended_ms: Option<u64>,
     /// Why it did not start, or what ended it that was not its own doing.
     pub error: Option<String>,
+    /// What its probes find while it runs; `None`: it has none, or does not run.
+    pub health: Option<HealthState>,
+    /// What the probe last said to which that is due.
+    pub health_text: Option<String>,
+    /// Why its last life was ended by Isopod itself, where one was.
+    pub ended_because: Option<String>,
+}
+
+/// What an app's probes find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// Nothing yet.
+    Starting,
+    /// All is well.
+    Healthy,
+    /// One of them has failed.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthState::Starting => "starting",
+            HealthState::Healthy => "healthy",
+            HealthState::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// Where an app is.
@@ -239,6 +269,9 @@ impl Status {
             started_ms: None,
             ended_ms: None,
             error: None,
+            health: None,
+            health_text: None,
+            ended_because: None,
         };
         Self {
             version: VERSION,

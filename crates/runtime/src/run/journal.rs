@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use isopod_spec::PodName;
-use isopod_vm::agent::{ExitStatus, FailureCause};
+use isopod_vm::agent::{ExitStatus, FailureCause, Health};
 
 use super::{AppEnd, AppFailure, Outcome, RunError, Told};
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
-use crate::pods::files::{self, AppState, AppStatus, Durability, PodRecord, STATUS, Status, now_ms};
+use crate::pods::files::{
+    self, AppState, AppStatus, Durability, HealthState, PodRecord, STATUS, Status, now_ms,
+};
 use crate::pods::state::Phase;
 use crate::pods::volumes::AttachedRecord;
 
@@ -158,13 +160,37 @@ impl Journal {
         self.app(app, |app| app.error = Some(OUT_OF_MEMORY.to_owned()));
     }
 
-    pub(super) fn app_started(&mut self, app: usize) {
+    /// An app has started; whether it is healthy is not known yet, where that is asked.
+    pub(super) fn app_started(&mut self, app: usize, probed: bool) {
         self.app(app, |app| {
             app.state = AppState::Running;
             app.error = None;
             app.started_ms = Some(now_ms());
+            app.health = probed.then_some(HealthState::Starting);
+            app.health_text = None;
         });
         self.tell_of(app, EventKind::AppStarted, |_| {});
+    }
+
+    pub(super) fn app_health(&mut self, app: usize, health: Health, text: String) {
+        let (state, kind) = match health {
+            Health::Starting => (HealthState::Starting, None),
+            Health::Healthy => (HealthState::Healthy, Some(EventKind::AppHealthy)),
+            Health::Unhealthy => (HealthState::Unhealthy, Some(EventKind::AppUnhealthy)),
+        };
+        self.app(app, |app| {
+            app.health = Some(state);
+            app.health_text = Some(text.clone());
+        });
+        if let Some(kind) = kind {
+            self.tell_of(app, kind, |event| event.reason = Some(text));
+        }
+    }
+
+    /// Isopod ends an app's life, which has not ended yet.
+    pub(super) fn app_ending(&mut self, app: usize, reason: String) {
+        self.app(app, |app| app.ended_because = Some(reason.clone()));
+        self.tell_of(app, EventKind::AppEnding, |event| event.reason = Some(reason));
     }
 
     pub(super) fn app_failed(&mut self, app: usize, cause: &FailureCause) {
@@ -200,6 +226,7 @@ impl Journal {
         self.app(app, |app| {
             app.state = state;
             app.ready = false;
+            app.health = None;
             app.exit_status = Some(AppEnd::Exited(status).exit_status());
             app.signal = signal(status);
             app.ended_ms = Some(now_ms());

@@ -50,7 +50,7 @@ pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
     }
 }
 
-/// Reads `--depends-on APP[=started|succeeded]`.
+/// Reads `--depends-on APP[=started|succeeded|healthy]`.
 ///
 /// # Errors
 /// [`InvalidFlag`] for what is no app name, and for another condition.
@@ -61,8 +61,9 @@ pub fn read_depends_on(text: &OsStr) -> Result<Dependency, InvalidFlag> {
     let condition = match condition {
         "started" => DependencyCondition::Started,
         "succeeded" => DependencyCondition::Succeeded,
+        "healthy" => DependencyCondition::Healthy,
         other => {
-            let fault = FlagFault::value("APP", shown(other), "`started` or `succeeded`");
+            let fault = FlagFault::value("APP", shown(other), "`started`, `succeeded` or `healthy`");
             return Err(InvalidFlag::new(FLAG, text, fault));
         }
     };
@@ -100,7 +101,8 @@ mod tests {
         assert_eq!(read("db"), expected(DependencyCondition::Started));
         assert_eq!(read("db=started"), expected(DependencyCondition::Started));
         assert_eq!(read("db=succeeded"), expected(DependencyCondition::Succeeded));
-        for text in ["", "=started", "db=", "db=healthy", "D B"] {
+        assert_eq!(read("db=healthy"), expected(DependencyCondition::Healthy));
+        for text in ["", "=started", "db=", "db=well", "D B"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

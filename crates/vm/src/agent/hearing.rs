@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use isopod_protocol::codec::{ReadMessageError, read_message};
 use isopod_protocol::message::{
-    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, SyncFailure,
+    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, MAX_HEALTH_BYTES, SyncFailure,
 };
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_spec::RestartPolicy;
@@ -42,6 +42,8 @@ struct Record {
     started: bool,
     /// Whether it said that it is ready.
     ready: bool,
+    /// Whether the agent ends this life of its own accord, which is a failure whatever the status.
+    ending: bool,
     ended: bool,
     /// The event of its end, until its outputs were read.
     held: Option<Event>,
@@ -60,20 +62,28 @@ impl Record {
         let allowed = match self.policy {
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max_retries } => {
-                status != ExitStatus::Code(0) && max_retries.is_none_or(|most| count <= most)
+                (self.ending || status != ExitStatus::Code(0)) && max_retries.is_none_or(|most| count <= most)
             }
             RestartPolicy::Always => true,
         };
         if self.ended || !allowed || self.restarts.checked_add(1) != Some(count) {
             return Err(breach);
         }
-        (self.restarts, self.started, self.ready) = (count, false, false);
+        (self.restarts, self.started, self.ready, self.ending) = (count, false, false, false);
         Ok(())
     }
 
     /// Notes whether the app is ready, which only one that runs tells, and only when that is new.
     fn readiness(&mut self, ready: bool, breach: Breach) -> Result<(), Breach> {
         if !self.started || self.ended || std::mem::replace(&mut self.ready, ready) == ready {
+            return Err(breach);
+        }
+        Ok(())
+    }
+
+    /// Notes that the agent ends it, which only one that runs can have happen to it, once in a life.
+    fn ending(&mut self, breach: Breach) -> Result<(), Breach> {
+        if !self.started || self.ended || std::mem::replace(&mut self.ending, true) {
             return Err(breach);
         }
         Ok(())
@@ -330,6 +340,20 @@ impl Hearing {
                 }
                 self.emit(Event::OutOfMemory { app }).await
             }
+            GuestMessage::Health { app, health, text } => {
+                let app = self.index(app)?;
+                if !self.apps[app].started || self.apps[app].ended {
+                    return Err(breach.into());
+                }
+                let text = printable(&cut(text));
+                self.emit(Event::Health { app, health, text }).await
+            }
+            GuestMessage::Ending { app, reason } => {
+                let app = self.index(app)?;
+                self.apps[app].ending(breach)?;
+                let reason = printable(&cut(reason));
+                self.emit(Event::Ending { app, reason }).await
+            }
             GuestMessage::Restarting {
                 app,
                 status,
@@ -393,8 +417,17 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::AppReady { .. } => "app ready",
         GuestMessage::AppUnready { .. } => "app unready",
         GuestMessage::OutOfMemory { .. } => "out of memory",
+        GuestMessage::Health { .. } => "health",
+        GuestMessage::Ending { .. } => "ending",
     };
     Breach::OutOfTurn { message }
+}
+
+/// A text about an app's health, no longer than it may be.
+fn cut(mut text: String) -> String {
+    let end = (0..=MAX_HEALTH_BYTES.min(text.len())).rev();
+    text.truncate(end.into_iter().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+    text
 }
 
 /// A text of the guest's that a terminal can show: control characters escaped, as are the characters that reorder

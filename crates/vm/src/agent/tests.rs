@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use isopod_protocol::codec::MAX_MESSAGE_BYTES;
-use isopod_protocol::message::GuestStream;
+use isopod_protocol::message::{GuestStream, MAX_HEALTH_BYTES};
 use isopod_protocol::mux::{Incoming, Opener};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -519,6 +519,91 @@ async fn only_an_app_that_runs_says_that_it_is_ready_and_says_it_once() {
             vec![started(), ended(), GuestMessage::AppReady { app: 0 }],
             "app ready",
         ),
+    ] {
+        let (mut guest, _agent, events) = converse(1).await;
+        for message in messages {
+            guest.say(message).await;
+        }
+        let error = end_of(events).await;
+        assert!(
+            matches!(error, AgentError::Breach(Breach::OutOfTurn { message }) if message == breach),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_the_agent_brings_about_is_a_failure_whatever_its_status() {
+    let on_failure = RestartPolicy::OnFailure { max_retries: Some(2) };
+    let (mut guest, _agent, mut events) = converse_of(&[on_failure]).await;
+    let reason = "liveness probe failed: \u{1b}[1m".to_owned();
+    for message in [
+        GuestMessage::Started { app: 0, uptime_ms: 7 },
+        GuestMessage::Health {
+            app: 0,
+            health: Health::Unhealthy,
+            text: "x".repeat(2 * MAX_HEALTH_BYTES),
+        },
+        GuestMessage::Ending { app: 0, reason },
+        GuestMessage::Restarting {
+            app: 0,
+            status: DONE,
+            in_ms: 1,
+            count: 1,
+        },
+        // The next life has to earn it anew.
+        GuestMessage::Started { app: 0, uptime_ms: 8 },
+        GuestMessage::Restarting {
+            app: 0,
+            status: DONE,
+            in_ms: 1,
+            count: 2,
+        },
+    ] {
+        guest.say(message).await;
+    }
+    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
+    let Ok(Event::Health {
+        health: Health::Unhealthy,
+        text,
+        ..
+    }) = events.next().await
+    else {
+        panic!()
+    };
+    assert_eq!(text.len(), MAX_HEALTH_BYTES);
+    let Ok(Event::Ending { app: 0, reason }) = events.next().await else {
+        panic!()
+    };
+    assert_eq!(reason, "liveness probe failed: \\u{1b}[1m");
+    assert!(matches!(
+        events.next().await,
+        Ok(Event::Restarting { count: 1, .. })
+    ));
+    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
+    let error = events.next().await.unwrap_err();
+    let breach = AgentError::Breach(Breach::OutOfTurn {
+        message: "restarting",
+    });
+    assert_eq!(error.to_string(), breach.to_string());
+}
+
+#[tokio::test]
+async fn only_an_app_that_runs_has_health_and_is_ended_once() {
+    let started = || GuestMessage::Started { app: 0, uptime_ms: 7 };
+    let health = || GuestMessage::Health {
+        app: 0,
+        health: Health::Healthy,
+        text: String::new(),
+    };
+    let ending = || GuestMessage::Ending {
+        app: 0,
+        reason: String::new(),
+    };
+    for (messages, breach) in [
+        (vec![health()], "health"),
+        (vec![ending()], "ending"),
+        (vec![started(), ending(), ending()], "ending"),
     ] {
         let (mut guest, _agent, events) = converse(1).await;
         for message in messages {

@@ -123,10 +123,12 @@ impl<M: Manager> Session<M> {
             self.say(&GuestMessage::OutOfMemory { app }).await?;
         }
         let record = &mut self.apps[app];
+        let by_agent = record.care.ended_by_agent();
         let restart = match &mut record.restarts {
-            Some(restarts) if !stopping => {
+            Some(restarts) if !stopping && by_agent.is_none_or(|ending| ending.restarts) => {
                 let ran = record.running_since.map(|since| since.elapsed());
-                restarts.ended(status, ran.unwrap_or_default())
+                let failed = by_agent.is_some() || status != ExitStatus::Code(0);
+                restarts.ended(failed, ran.unwrap_or_default())
             }
             _ => None,
         };
@@ -141,6 +143,7 @@ impl<M: Manager> Session<M> {
         record.last_end = Some(status);
         record.running_since = None;
         record.word = None;
+        record.care.end();
         record.ready = false;
         record.seen = (state.active_enter_us, state.exec_main_start_us);
         let in_ms = u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX);
@@ -153,13 +156,15 @@ impl<M: Manager> Session<M> {
         .await
     }
 
-    /// Tells the host what an app that runs last said of its readiness, where that is new.
+    /// Tells the host whether an app that runs is ready, by its own word and by what is found of it, where that is new.
     pub(super) async fn tell_readiness(&mut self, app: usize) -> Result<(), SessionError> {
         let record = &mut self.apps[app];
-        let ready = match record.word {
-            Some(word) if record.told == Told::Started => word == Word::Ready,
-            _ => return Ok(()),
-        };
+        let config = &self.config.apps[app];
+        if record.told != Told::Started || !config.tells_readiness() {
+            return Ok(());
+        }
+        let said = config.notify.is_none() || record.word == Some(Word::Ready);
+        let ready = said && record.care.is_ready(config);
         if std::mem::replace(&mut record.ready, ready) == ready {
             return Ok(());
         }

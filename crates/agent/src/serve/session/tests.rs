@@ -12,6 +12,8 @@ use isopod_protocol::message::GuestStream;
 use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+mod health;
+
 use super::*;
 use crate::appstate::{Activity, ServiceState};
 use crate::pipes;
@@ -373,15 +375,13 @@ fn stops_in_order_and_kills_after_the_grace() {
         stage.order(HostMessage::Stop { grace_ms: 3_600_000 }).await;
         stage.order(HostMessage::Stop { grace_ms: 20 }).await;
         let asked = |stage: &Stage| stage.puppet.asked.lock().unwrap().clone();
-        while asked(&stage).len() < 7 {
+        while asked(&stage).len() < 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(
             asked(&stage),
             [
                 "kill b.service Main 10",
-                "stop a.service",
-                "stop b.service",
                 "stop a.service",
                 "stop b.service",
                 "kill a.service All 9",
@@ -574,9 +574,16 @@ fn an_app_starts_when_the_other_has_succeeded_and_stops_before_it() {
         stage.change("b", running());
         assert!(matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }));
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
-        stage.asked("stop a.service").await;
+        stage.asked("stop b.service").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let asked = stage.puppet.asked.lock().unwrap().clone();
-        assert_eq!(asked, ["start b.service", "stop b.service", "stop a.service"]);
+        assert_eq!(
+            asked,
+            ["start b.service", "stop b.service"],
+            "not before the other has ended"
+        );
+        stage.change("b", exited(0));
+        stage.asked("stop a.service").await;
     });
 }
 

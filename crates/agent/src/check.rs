@@ -1,0 +1,188 @@
+//! Does what a probe or a handler says, once: executes a command in the app, asks an HTTP server, connects, waits. Whoever
+//! drops it ends it, the command too. What is done, and for how long, is the planner's to say.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use isopod_protocol::config::GuestCheck;
+use isopod_protocol::message::MAX_HEALTH_BYTES;
+use tokio::net::TcpStream;
+
+use crate::chain;
+use crate::enter::Job;
+
+mod command;
+mod http;
+
+pub(crate) use command::run as command;
+
+/// The agent's own program.
+const SELF: &str = "/proc/self/exe";
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) success: bool,
+    /// What is to be said of it, in one line.
+    pub(crate) text: String,
+}
+
+impl Done {
+    fn new(success: bool, text: impl Into<String>) -> Self {
+        Self {
+            success,
+            text: one_line(&text.into()),
+        }
+    }
+
+    /// What took longer than `limit`.
+    pub(crate) fn too_long(limit: Duration) -> Self {
+        Self::new(false, format!("it took longer than {} s", limit.as_secs_f32()))
+    }
+
+    /// What could not be tried.
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self::new(false, text)
+    }
+}
+
+/// Does it; `job` is what `enter` is to do for a command.
+pub(crate) async fn run(check: GuestCheck, job: Option<Job>) -> Done {
+    match check {
+        GuestCheck::Exec { .. } => match job {
+            Some(job) => command(Path::new(SELF), &job).await,
+            None => Done::failed("the app is not running"),
+        },
+        GuestCheck::HttpGet {
+            host,
+            port,
+            path,
+            headers,
+        } => match connect(host, port).await {
+            Ok((stream, at)) => http::get(stream, at, &path, &headers).await,
+            Err(error) => Done::failed(format!("cannot connect to port {port}: {error}")),
+        },
+        GuestCheck::Tcp { host, port } => match connect(host, port).await {
+            Ok(_) => Done::new(true, format!("port {port} takes connections")),
+            Err(error) => Done::failed(format!("cannot connect to port {port}: {error}")),
+        },
+        GuestCheck::Sleep { ms } => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Done::new(true, "")
+        }
+    }
+}
+
+/// Connects to the host, or to the loopback interface by either protocol.
+async fn connect(host: Option<IpAddr>, port: u16) -> io::Result<(TcpStream, SocketAddr)> {
+    let connect = async |ip: IpAddr| {
+        let at = SocketAddr::new(ip, port);
+        TcpStream::connect(at).await.map(|stream| (stream, at))
+    };
+    match host {
+        Some(ip) => connect(ip).await,
+        None => match connect(Ipv4Addr::LOCALHOST.into()).await {
+            Ok(connected) => Ok(connected),
+            Err(error) => connect(Ipv6Addr::LOCALHOST.into()).await.map_err(|_| error),
+        },
+    }
+}
+
+/// Text as one line that is not too long: what comes last is kept.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" | ");
+    let excess = line.len().saturating_sub(MAX_HEALTH_BYTES / 2);
+    let from = (excess..).find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    line[from..].to_owned()
+}
+
+/// What an error says, with its causes.
+fn said(error: &dyn std::error::Error) -> Done {
+    Done::failed(chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A server that answers one request so, and gives what it was asked.
+    async fn server(answer: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (port, asked)
+    }
+
+    fn get(port: u16, headers: &[(&str, &str)]) -> GuestCheck {
+        GuestCheck::HttpGet {
+            host: None,
+            port,
+            path: "/healthz?full=1".into(),
+            headers: headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn http_is_asked_as_it_is_written() {
+        let (port, asked) = server("HTTP/1.0 204 No Content\r\n\r\n").await;
+        let done = run(get(port, &[("X-A", "b"), ("host", "example.org")]), None).await;
+        assert_eq!((done.success, done.text.as_str()), (true, "HTTP status 204"));
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("GET /healthz?full=1 HTTP/1.1\r\n"), "{asked}");
+        assert!(
+            asked.contains("\r\nhost: example.org\r\n") && asked.contains("\r\nX-A: b\r\n"),
+            "{asked}"
+        );
+        assert!(
+            !asked.contains("localhost") && asked.ends_with("\r\n\r\n"),
+            "{asked}"
+        );
+        assert!(asked.contains("\r\nUser-Agent: isopod-probe/"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_status_of_400_or_more_is_a_failure_with_the_servers_words() {
+        let (port, _asked) = server("HTTP/1.1 503 Busy\r\nContent-Length: 12\r\n\r\ndatabase\ngone").await;
+        let done = run(get(port, &[]), None).await;
+        assert_eq!(
+            (done.success, done.text.as_str()),
+            (false, "HTTP status 503: database | gone")
+        );
+        let (port, _asked) = server("220 smtp ready\r\n").await;
+        let done = run(get(port, &[]), None).await;
+        assert_eq!(
+            (done.success, done.text.as_str()),
+            (false, "the answer is not HTTP")
+        );
+    }
+
+    #[tokio::test]
+    async fn tcp_connects_or_says_why_not() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let check = GuestCheck::Tcp { host: None, port };
+        assert!(run(check.clone(), None).await.success);
+        drop(listener);
+        let done = run(check, None).await;
+        assert!(!done.success && done.text.contains("refused"), "{done:?}");
+    }
+
+    #[test]
+    fn text_is_one_line_and_keeps_its_end() {
+        assert_eq!(one_line("  a\n\n b \n"), "a | b");
+        let long = "ä".repeat(MAX_HEALTH_BYTES);
+        let line = one_line(&format!("{long}end"));
+        assert!(line.len() <= MAX_HEALTH_BYTES / 2 && line.ends_with("end"));
+    }
+}
