@@ -18,6 +18,8 @@ usage: cargo xtask quickstart [--yes]
          compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
        cargo xtask bench pods
          time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
+       cargo xtask docs
+         write docs/cli.md, and the man pages and the shells' completions to target/docs
        cargo xtask soak [--lives N] [--seed N]
          end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200]
        cargo xtask bench plan
@@ -56,6 +58,8 @@ pub(crate) enum Task {
         /// How often each side runs.
         runs: usize,
     },
+    /// Write what the definitions of the commands say.
+    Docs,
     /// Measure planning.
     BenchPlan,
     /// Measure pods that run.
@@ -87,6 +91,7 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "pods"] => Ok(Task::BenchPods),
+        ["docs"] => Ok(Task::Docs),
         ["soak", ref flags @ ..] => read_soak(flags),
         ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
         ["bench", "boot", "--runs", runs] => Ok(Task::BenchBoot {
@@ -173,6 +178,7 @@ mod tests {
             Ok(Task::BenchImport { runs: 2 })
         );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
+        assert_eq!(read_words("docs"), Ok(Task::Docs));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
         assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));
         let soak = |lives, seed| Ok(Task::Soak { lives, seed });

@@ -8,6 +8,7 @@
 //! bench boot ─ build ─ busybox ─ floor, watch ─ stats, timings
 //! bench import ─ packages ─ build ─ watch ─ stats
 //! bench pods ─ build ─ busybox ─ memory ─ stats
+//! docs       ─ isopod internal-docs
 //! soak       ─ packages ─ build ─ tests/src/soak.rs
 //! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
@@ -20,6 +21,7 @@ mod bench;
 mod build;
 mod busybox;
 mod command;
+mod docs;
 mod doctests;
 mod failure;
 mod out;
@@ -67,6 +69,7 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::BenchBoot { runs } => bench::boot(runs),
         Task::BenchImport { runs } => bench::import(runs),
         Task::BenchPods => bench::pods(),
+        Task::Docs => docs::write(),
         Task::Soak { lives, seed } => test::soak(lives, seed),
         // Cargo's own benchmark prints its table.
         Task::BenchPlan => command::run(&mut command::command(

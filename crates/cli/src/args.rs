@@ -17,11 +17,15 @@ mod group;
 mod health;
 mod life;
 mod pod;
+mod tool;
 mod volume;
 
+pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete};
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
+pub(crate) use group::pod_command;
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
+pub(crate) use tool::{Shell, ToolCommand};
 pub(crate) use volume::VolumeCommand;
 
 use std::ffi::OsString;
@@ -77,6 +81,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// `prepare`: make a pod that can be started.
     Prepare(RunArgs),
+    /// Something about isopod itself.
+    Tool(ToolCommand),
     /// Something about pods that are there.
     Life(LifeCommand),
     /// `image import`: read an image into the store.
@@ -269,6 +275,9 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
         "plan" => Command::Plan(read_plan(sub, groups)?),
         "image" => read_image_command(sub)?,
+        _ if let Some(read) = tool::read(&matches) => {
+            Command::Tool(read.map_err(|error| ArgsError::from_clap(error, &argv))?)
+        }
         _ => {
             let command = life::read(&matches).map_err(|error| ArgsError::from_clap(error, &argv))?;
             Command::Life(command)

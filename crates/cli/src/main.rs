@@ -2,8 +2,10 @@
 
 mod args;
 mod attach;
+mod complete;
 mod cp;
 mod detach;
+mod docs;
 mod events;
 mod exec;
 mod image;
@@ -22,10 +24,11 @@ mod volume;
 
 use std::process::ExitCode;
 
+use isopod_runtime::Settings;
 use isopod_vm::stage::change::{self, Change};
 use isopod_vm::stage::{self, Stage};
 
-use crate::args::{ArgsError, Command};
+use crate::args::{ArgsError, Command, ToolCommand};
 use crate::output::Report;
 
 /// The exit status of a failure of isopod's own (docker's and podman's).
@@ -38,24 +41,40 @@ fn main() -> ExitCode {
         Some(first) if first == change::CHANGE => return change_shares(argv),
         _ => {}
     }
+    if let Some(status) = complete::answer() {
+        return status;
+    }
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     output::log(cli.global.log_level);
-    let settings = match settings::from_environment(&cli.global) {
-        Ok(settings) => settings,
-        Err(report) => return output::fail(&report),
-    };
-    let result = match cli.command {
-        Command::Run(args) => run::run(&args, &settings),
-        Command::Prepare(args) => run::prepare(&args, &settings),
-        Command::Life(command) => life::life(&command, &settings),
-        Command::Plan(args) => plan::plan(&args, &settings),
-        Command::ImageImport(args) => image::import(&args, &settings),
-        Command::ImageList(args) => image::list(&args, &settings),
+    let result = match &cli.command {
+        Command::Tool(tool) => act_on_nothing(tool),
+        command => settings::from_environment(&cli.global).and_then(|settings| act(command, &settings)),
     };
     result.unwrap_or_else(|report| output::fail(&report))
+}
+
+/// Does what a command on pods and images says.
+fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
+    match command {
+        Command::Run(args) => run::run(args, settings),
+        Command::Prepare(args) => run::prepare(args, settings),
+        Command::Life(command) => life::life(command, settings),
+        Command::Plan(args) => plan::plan(args, settings),
+        Command::ImageImport(args) => image::import(args, settings),
+        Command::ImageList(args) => image::list(args, settings),
+        Command::Tool(tool) => act_on_nothing(tool),
+    }
+}
+
+/// Does what needs no state.
+fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Report> {
+    match tool {
+        ToolCommand::Completion { shell } => complete::print_script(*shell),
+        ToolCommand::Docs { dir } => docs::write(dir),
+    }
 }
 
 /// Becomes a process of a pod's machine.

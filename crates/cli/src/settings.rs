@@ -34,7 +34,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
 }
 
 /// `/var/lib/isopod` for root, otherwise below the user's data directory (XDG Base Directory Specification).
-fn default_dir() -> Result<PathBuf, Report> {
+pub(crate) fn default_dir() -> Result<PathBuf, Report> {
     let effective_root =
         std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     if effective_root {

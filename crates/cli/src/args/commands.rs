@@ -107,9 +107,119 @@ pub(super) fn root() -> Command {
         .subcommand(run().args(run_flags()).args(pod_flags()).arg(words()))
         .subcommand(prepare().args(prepare_flags()).args(pod_flags()).arg(words()))
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
-    super::life::augment(root)
+    super::tool::augment(super::life::augment(root))
         .subcommand(image())
         .about("Runs pods of container images, each pod in a virtual machine of its own")
+}
+
+/// All commands, for completion: those that take a pod have the flags of what is being written, and one image or more.
+pub(crate) fn root_to_complete(part: PodPart) -> Command {
+    let image = || {
+        Arg::new("image")
+            .value_name("IMAGE")
+            .num_args(0..)
+            .allow_hyphen_values(true)
+    };
+    let app = |command: Command| command.args(app_flags()).arg(image());
+    let pod = |command: Command, flags: Vec<Arg>| command.args(flags).args(pod_flags()).arg(image());
+    let root = root().mut_subcommand("run", |_| match part {
+        PodPart::Pod => pod(run(), run_flags()),
+        PodPart::App => app(run()),
+    });
+    let root = root.mut_subcommand("prepare", |_| match part {
+        PodPart::Pod => pod(prepare(), prepare_flags()),
+        PodPart::App => app(prepare()),
+    });
+    root.mut_subcommand("plan", |_| match part {
+        PodPart::Pod => pod(plan(), plan_flags()),
+        PodPart::App => app(plan()),
+    })
+}
+
+/// Which part of a pod's command line is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PodPart {
+    /// What stands before the first image.
+    Pod,
+    /// An app.
+    App,
+}
+
+/// Which part of a pod's command line `words` end in, the program's name first; of other commands, nothing.
+pub(crate) fn part_of(words: &[OsString]) -> PodPart {
+    if super::group::pod_command(words).is_none() {
+        return PodPart::Pod;
+    }
+    let (head, groups) = super::group::split(words);
+    let matches = root().ignore_errors(true).try_get_matches_from(head);
+    let image = matches.ok().is_some_and(|matches| {
+        let sub = matches.subcommand().map(|(_, sub)| sub);
+        sub.is_some_and(|sub| sub.try_contains_id("words").unwrap_or(false) && sub.contains_id("words"))
+    });
+    match image || !groups.others.is_empty() {
+        true => PodPart::App,
+        false => PodPart::Pod,
+    }
+}
+
+/// A command as the manual describes it: its flags, what comes behind them, and its help as it is printed.
+pub(crate) struct Described {
+    /// Its name with those above it: `isopod image import`.
+    pub(crate) name: String,
+    /// How it is used, where clap does not know.
+    pub(crate) usage: Option<&'static str>,
+    /// The commands whose flags are its own, in this order: of those with apps there are two.
+    pub(crate) flags: Vec<Command>,
+    /// What stands behind the flags.
+    pub(crate) notes: String,
+    /// What `--help` prints.
+    pub(crate) help: StyledStr,
+}
+
+/// Every command that is not hidden, the root first.
+pub(crate) fn manual() -> Vec<Described> {
+    let mut root = root();
+    root.build();
+    let mut described = Vec::new();
+    describe(&root, &mut described);
+    described
+}
+
+fn describe(command: &Command, described: &mut Vec<Described>) {
+    let name = command
+        .get_bin_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_owned();
+    let own = |flags: Vec<Arg>, command: Command| vec![command.args(flags).args(pod_flags()), app()];
+    let (usage, flags, notes) = match &*name {
+        "isopod run" => (Some(RUN_USAGE), own(run_flags(), run()), RUN_EXAMPLES),
+        "isopod prepare" => (
+            Some(PREPARE_USAGE),
+            own(prepare_flags(), prepare()),
+            PREPARE_EXAMPLES,
+        ),
+        "isopod plan" => (Some(PLAN_USAGE), own(plan_flags(), plan()), PLAN_EXAMPLES),
+        _ => (None, vec![command.clone()], ""),
+    };
+    let (notes, help) = match usage {
+        Some(_) => (format!("{IMAGES}{notes}"), pod_help(command.get_name())),
+        None => {
+            let notes = command.get_after_help().map(ToString::to_string);
+            (
+                notes.unwrap_or_default(),
+                command.clone().term_width(HELP_WIDTH).render_help(),
+            )
+        }
+    };
+    described.push(Described {
+        name,
+        usage,
+        flags,
+        notes,
+        help,
+    });
+    let below = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    below.for_each(|sub| describe(sub, described));
 }
 
 /// The help of `run` or `plan`: the pod's flags, the app's flags and examples.
@@ -126,6 +236,7 @@ pub(super) fn pod_help(command: &str) -> StyledStr {
         .help("Print this help");
     // Two tables, since `--mount` is in both.
     let app_help = app()
+        .term_width(HELP_WIDTH)
         .disable_help_flag(true)
         .help_template("{all-args}")
         .render_help();

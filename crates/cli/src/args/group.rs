@@ -28,7 +28,7 @@ pub(super) struct Groups {
 }
 
 /// The command of `argv` if it is one that takes apps: `run`, `prepare` or `plan`.
-pub(super) fn pod_command(argv: &[OsString]) -> Option<&'static str> {
+pub(crate) fn pod_command(argv: &[OsString]) -> Option<&'static str> {
     let mut words = argv.iter().skip(1);
     loop {
         let word = words.next()?;
