@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use crate::words::shown;
 use crate::{
     App, AppName, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
-    RootfsAccess, VolumeName,
+    RootfsAccess, Volume, VolumeName,
 };
 use crate::{check, check::PodFault};
 use json::{Document, Fields, Node, Place};
@@ -146,9 +146,14 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     }
     let mut app_ports = Vec::new();
     for node in nodes {
-        if let Some((app, place)) = read_app(&node, &mut app_ports) {
+        let mut own = Vec::new();
+        if let Some((app, place)) = read_app(&node, &mut app_ports, &mut own) {
             apps.push(app);
             places.apps.push(place);
+        }
+        for (volume, place) in own {
+            volumes.push(volume);
+            places.volumes.push(place);
         }
     }
     let (ports, port_places) = ports::read_pod_ports(&fields, &app_ports).into_iter().unzip();
@@ -190,7 +195,12 @@ fn is_supported_version(text: &str) -> bool {
     parsed.is_some_and(|version| version.len() == 3 && version <= vec![0, 8, 11])
 }
 
-fn read_app(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Option<(App, AppPlaces)> {
+/// An app. The ports that it listens on are put to `ports`, the volumes of its own to `volumes`.
+fn read_app(
+    node: &Node<'_>,
+    ports: &mut Vec<AppPort>,
+    volumes: &mut Vec<(Volume, Place)>,
+) -> Option<(App, AppPlaces)> {
     let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
     let name = fields
         .required("name")
@@ -203,6 +213,8 @@ fn read_app(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Option<(App, AppPlaces
         .optional("readOnlyRootFS")
         .and_then(|node| node.boolean())
         .unwrap_or_default();
+    let app_name = name.as_ref().map_or("", |(_, name)| name.as_str()).to_owned();
+    let read_mount = |node: &Node<'_>| read_mount(node, &app_name, volumes);
     let (mounts, mount_places) = fields.items("mounts").iter().filter_map(read_mount).unzip();
     fields.optional("annotations").inspect(Node::check_pairs);
     let (place, name) = name?;
@@ -271,17 +283,33 @@ fn is_image_id(id: &str) -> bool {
     })
 }
 
-fn read_mount(node: &Node<'_>) -> Option<(Mount, MountPlaces)> {
+/// A mount. A volume that it brings for this app alone (`appVolume`, of the specification's schema) takes the place of
+/// the pod's, by a name of its own.
+fn read_mount(
+    node: &Node<'_>,
+    app: &str,
+    volumes: &mut Vec<(Volume, Place)>,
+) -> Option<(Mount, MountPlaces)> {
     let fields = node.object(&["volume", "path", "appVolume"])?;
-    if let Some(volume) = fields.optional("appVolume") {
-        volume.refuse(
-            "a volume of one app (`appVolume`) is",
-            "declare it in the pod's `volumes`",
-        );
-    }
-    let volume = fields
+    let named = fields
         .required("volume")
         .and_then(|node| Some((node.place(), node.name(VolumeName::new)?)));
+    let own = fields.optional("appVolume");
+    let own = own.and_then(|node| volume::read_volume(&node));
+    let volume = match own {
+        Some((volume, place)) => {
+            let name = VolumeName::nearest(&format!("{app}-{}", volume.name))?;
+            volumes.push((
+                Volume {
+                    name: name.clone(),
+                    ..volume
+                },
+                place.clone(),
+            ));
+            Some((place, name))
+        }
+        None => named,
+    };
     let path = fields
         .required("path")
         .and_then(|node| Some((node.place(), node.absolute_path()?)));

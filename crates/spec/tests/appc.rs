@@ -235,11 +235,6 @@ fn what_cannot_be_honoured_is_named() {
             "",
             "4: `apps[0].app.ports[0].socketActivated`: socket activation is not supported",
         ),
-        (
-            r#", "mounts": [{"volume": "d", "path": "/d", "appVolume": {"name": "d", "kind": "empty"}}]"#,
-            r#", "volumes": [{"name": "d", "kind": "empty"}]"#,
-            "4: `apps[0].mounts[0].appVolume`: a volume of one app (`appVolume`) is not supported",
-        ),
     ] {
         let text = manifest(app, pod);
         let [fault] = &faults(&text)[..] else {
@@ -553,6 +548,28 @@ fn isolators_of_the_pod_are_its_machines() {
         let found = messages(&pod(isolator));
         assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
     }
+}
+
+#[test]
+fn a_volume_of_one_app_has_a_name_of_its_own() {
+    let own = |kind: &str| {
+        format!(r#", "mounts": [{{"volume": "d", "path": "/d", "appVolume": {{"name": "d", {kind}}}}}]"#)
+    };
+    let pod = read(&manifest(
+        &own(r#""kind": "empty", "mode": "0700""#),
+        r#", "volumes": [{"name": "d", "kind": "empty"}]"#,
+    ));
+    let names: Vec<&str> = pod.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    assert_eq!(names, ["d", "web-d"]);
+    assert_eq!(pod.apps[0].mounts[0].volume.as_str(), "web-d");
+    assert!(matches!(&pod.volumes[1].kind, VolumeKind::Empty(empty) if empty.mode == Some(0o700)));
+    let found = messages(&manifest(&own(r#""kind": "host""#), ""));
+    assert!(
+        found
+            .iter()
+            .any(|fault| fault.contains("appVolume.source`: the field is missing")),
+        "{found:?}"
+    );
 }
 
 #[test]
