@@ -35,7 +35,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PullPolicy, ShareTransport,
+    Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PortForward, PullPolicy, ShareTransport,
 };
 
 /// A command line.
@@ -127,6 +127,8 @@ pub(crate) enum Ground {
 pub(crate) enum PodSource {
     /// The command line.
     Apps(PodSpec),
+    /// `--file`: pod files that the caller reads.
+    Files(FileArgs),
     /// `--pod-manifest`: a file that the caller reads.
     Manifest {
         /// The file.
@@ -142,6 +144,27 @@ pub(crate) enum PodSource {
         /// `--hostname`.
         hostname: Option<String>,
     },
+}
+
+/// A pod in files, and the flags that change it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileArgs {
+    /// `--file`, in order; `-` is the standard input.
+    pub(crate) files: Vec<PathBuf>,
+    /// `--ignore-unsupported`.
+    pub(crate) ignore_unsupported: bool,
+    /// What the flags say of the machine.
+    pub(crate) machine: MachineFlags,
+    /// `--no-implicit-volumes`.
+    pub(crate) implicit_volumes: ImplicitVolumes,
+    /// `--on-app-failure`.
+    pub(crate) on_failure: FailurePolicy,
+    /// `--net`.
+    pub(crate) net: Net,
+    /// `--publish`, beside the ports of the files.
+    pub(crate) ports: Vec<PortForward>,
+    /// `--hostname`.
+    pub(crate) hostname: Option<String>,
 }
 
 /// What the flags say of the machine.

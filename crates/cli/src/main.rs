@@ -14,6 +14,7 @@ mod logs;
 mod manifest;
 mod output;
 mod plan;
+mod pod_files;
 mod run;
 mod settings;
 mod show;

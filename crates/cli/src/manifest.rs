@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use isopod_runtime::Settings;
 use isopod_spec::appc::{self, Part};
+use isopod_spec::kube::PodFile;
 use isopod_spec::{Network, PodSpec};
 
 use crate::args::{Net, PodSource, RunArgs};
 use crate::output::{self, Report};
+use crate::pod_files;
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -16,15 +19,38 @@ const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 pub(crate) struct Asked {
     /// The pod.
     pub(crate) spec: PodSpec,
-    /// The manifest's text and name.
-    manifest: Option<(String, String)>,
+    /// The UUID that it must have, where something of it depends on that.
+    pub(crate) uuid: Option<String>,
+    origin: Origin,
+}
+
+/// Where a pod was described, to say where a part of it stands.
+enum Origin {
+    /// On the command line.
+    Flags,
+    /// In a manifest of this text and name.
+    Manifest(String, String),
+    /// In pod files.
+    Files(Box<PodFile>),
+}
+
+/// What a pod is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It will be prepared.
+    Preparation,
+    /// It is only shown.
+    Show,
 }
 
 impl Asked {
     /// `report`, with the place of the manifest that it is about, where there is one.
     pub(crate) fn locate(&self, report: Report, part: Option<&Part>) -> Report {
-        let locate = |(text, file): &(String, String)| appc::locate(text, file, part?);
-        report.at(self.manifest.as_ref().and_then(locate))
+        report.at(part.and_then(|part| match &self.origin {
+            Origin::Flags => None,
+            Origin::Manifest(text, file) => appc::locate(text, file, part),
+            Origin::Files(file) => file.locate(part),
+        }))
     }
 }
 
@@ -32,8 +58,8 @@ impl Asked {
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn pod(run: &RunArgs) -> Result<Asked, ExitCode> {
-    let mut asked = read_source(&run.source)?;
+pub(crate) fn pod(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Asked, ExitCode> {
+    let mut asked = read_source(run, purpose, settings)?;
     asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
     if let Some(pull) = run.pull {
         asked.spec.apps.iter_mut().for_each(|app| app.pull = pull);
@@ -41,12 +67,21 @@ pub(crate) fn pod(run: &RunArgs) -> Result<Asked, ExitCode> {
     Ok(asked)
 }
 
-fn read_source(source: &PodSource) -> Result<Asked, ExitCode> {
-    match source {
+fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Asked, ExitCode> {
+    match &run.source {
         PodSource::Apps(pod) => Ok(Asked {
             spec: pod.clone(),
-            manifest: None,
+            uuid: None,
+            origin: Origin::Flags,
         }),
+        PodSource::Files(args) => {
+            let found = pod_files::pod(args, run.name.as_ref(), purpose, settings)?;
+            Ok(Asked {
+                spec: found.file.pod.clone(),
+                uuid: Some(found.uuid),
+                origin: Origin::Files(Box::new(found.file)),
+            })
+        }
         PodSource::Manifest {
             path,
             machine,
@@ -70,7 +105,8 @@ fn read_source(source: &PodSource) -> Result<Asked, ExitCode> {
             }
             Ok(Asked {
                 spec,
-                manifest: Some((text, file)),
+                uuid: None,
+                origin: Origin::Manifest(text, file),
             })
         }
     }

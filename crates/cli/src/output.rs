@@ -127,6 +127,11 @@ pub(crate) fn note(text: &str) {
     eprintln!("\x1b[1;33mnote\x1b[0m: {text}");
 }
 
+/// Prints something that the user asked for and will not have.
+pub(crate) fn warning(text: &str) {
+    eprintln!("\x1b[1;33mwarning\x1b[0m: {text}");
+}
+
 /// Begins to log to standard error.
 pub(crate) fn log(level: LogLevel) {
     let level = match level {

@@ -21,7 +21,7 @@ use crate::{manifest, run};
 /// # Errors
 /// A [`Report`] with the reason.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let pod = match manifest::pod(&args.run) {
+    let pod = match manifest::pod(&args.run, &manifest::Purpose::Show, settings) {
         Ok(pod) => pod,
         Err(status) => return Ok(status),
     };

@@ -60,11 +60,13 @@ pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, R
 
 /// A prepared pod, or the exit status when everything was told already.
 fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim, ExitCode>, Report> {
-    let mut pod = match manifest::pod(args) {
+    let mut pod = match manifest::pod(args, &manifest::Purpose::Preparation, settings) {
         Ok(pod) => pod,
         Err(status) => return Ok(Err(status)),
     };
-    pod.spec.name.clone_from(&args.name);
+    if let Some(name) = &args.name {
+        pod.spec.name = Some(name.clone());
+    }
     let (gathered, plan) = match gather_and_plan(&pod, settings) {
         Ok(both) => both,
         Err(status) => return Ok(Err(status)),
@@ -78,7 +80,8 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
     plan.notices.iter().for_each(|notice| output::note(notice));
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
     let wishes = Wishes {
-        name: args.name.clone(),
+        uuid: pod.uuid.clone(),
+        name: pod.spec.name.clone(),
         keep,
         stdin: args.stdin,
         boot_timeout: args.boot_timeout,

@@ -8,6 +8,7 @@ use isopod_runtime::pods::files::{AppRecord, AppStatus, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::secrets::without_secrets;
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -154,7 +155,10 @@ pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Repo
 pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
     let pod = find(&pods(settings)?, query)?;
     let asked = pod.asked().map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let value = asked.and_then(|asked| serde_json::to_value(asked).ok());
+    let value = asked.and_then(|mut asked| {
+        asked.spec = without_secrets(&asked.spec);
+        serde_json::to_value(asked).ok()
+    });
     let value = value.ok_or_else(|| {
         Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
             "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \

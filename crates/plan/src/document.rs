@@ -466,7 +466,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
         image: plan.images.get(app.image).map(|image| image.id.clone()),
         process: Some(Process {
             executable: Text::new(&process.executable),
-            argv: process.argv.clone(),
+            argv: process.shown_argv(),
             environment: process.env.keys().cloned().collect(),
             uid: process.identity.uid,
             gid: process.identity.gid,

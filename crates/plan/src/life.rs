@@ -2,7 +2,7 @@
 //! nothing: every number is from here.
 
 use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
-use isopod_spec::{App, Dependency, DependencyCondition, Readiness, RestartPolicy};
+use isopod_spec::{App, AppRole, Dependency, DependencyCondition, Readiness, RestartPolicy};
 
 use crate::health::Care;
 use crate::plan::AppPlan;
@@ -27,6 +27,8 @@ pub struct Life {
     pub depends_on: Vec<Dependency>,
     /// How its health is looked after.
     pub care: Care,
+    /// Whether the pod lives as long as it does.
+    pub role: AppRole,
 }
 
 impl Life {
@@ -38,6 +40,7 @@ impl Life {
             readiness: app.readiness,
             depends_on: app.depends_on.clone(),
             care,
+            role: app.role,
         }
     }
 

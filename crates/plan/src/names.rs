@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use isopod_spec::{HostAlias, Resolver};
+
 use crate::facts::ImageFacts;
 use crate::guest_files::copy_attributes;
 use crate::guest_tree::GuestTree;
@@ -23,6 +25,10 @@ pub(crate) struct Names<'a> {
     pub network: bool,
     /// The host's search domains.
     pub search_domains: &'a [String],
+    /// Further names of addresses.
+    pub aliases: &'a [HostAlias],
+    /// How names are found; `None`: as the host does.
+    pub resolver: Option<&'a Resolver>,
     /// The pod's apps.
     pub apps: &'a [AppPlan],
 }
@@ -93,16 +99,41 @@ impl Names<'_> {
                 text += &format!("127.0.0.1\t{app}\n");
             }
         }
+        for HostAlias { address, names } in self.aliases {
+            text += &format!("{address}\t{}\n", names.join(" "));
+        }
         text
     }
 
     /// resolv.conf(5).
     fn resolv_conf(&self) -> String {
-        let nameserver = format!("nameserver {}\n", network::NAMESERVER);
-        if self.search_domains.is_empty() {
-            return nameserver;
+        let default = Resolver {
+            with_host: true,
+            ..Resolver::default()
+        };
+        let resolver = self.resolver.unwrap_or(&default);
+        let host = resolver.with_host.then_some(network::NAMESERVER.into());
+        let mut text = String::new();
+        for address in host.iter().chain(&resolver.nameservers) {
+            text += &format!("nameserver {address}\n");
         }
-        format!("{nameserver}search {}\n", self.search_domains.join(" "))
+        let domains = if resolver.with_host {
+            self.search_domains
+        } else {
+            &[]
+        };
+        let domains: Vec<&str> = domains
+            .iter()
+            .chain(&resolver.searches)
+            .map(String::as_str)
+            .collect();
+        if !domains.is_empty() {
+            text += &format!("search {}\n", domains.join(" "));
+        }
+        if !resolver.options.is_empty() {
+            text += &format!("options {}\n", resolver.options.join(" "));
+        }
+        text
     }
 }
 
@@ -119,8 +150,44 @@ mod tests {
             hostname,
             network,
             search_domains,
+            aliases: &[],
+            resolver: None,
             apps: &[],
         }
+    }
+
+    #[test]
+    fn a_pod_adds_names_and_a_resolver_of_its_own() {
+        let domains = ["corp.example".to_owned()];
+        let aliases = [HostAlias {
+            address: "10.1.2.3".parse().unwrap(),
+            names: vec!["db".into(), "db.example".into()],
+        }];
+        let mut resolver = Resolver {
+            with_host: true,
+            nameservers: vec!["9.9.9.9".parse().unwrap()],
+            searches: vec!["my.example".into()],
+            options: vec!["ndots:2".into(), "edns0".into()],
+        };
+        let of = |resolver: &Resolver| {
+            let names = Names {
+                aliases: &aliases,
+                resolver: Some(resolver),
+                ..names("web", true, &domains)
+            };
+            (names.hosts(), names.resolv_conf())
+        };
+        let (hosts, conf) = of(&resolver);
+        assert!(hosts.ends_with("\n10.1.2.3\tdb db.example\n"), "{hosts}");
+        assert_eq!(
+            conf,
+            "nameserver 10.0.2.3\nnameserver 9.9.9.9\nsearch corp.example my.example\noptions ndots:2 edns0\n"
+        );
+        resolver.with_host = false;
+        assert_eq!(
+            of(&resolver).1,
+            "nameserver 9.9.9.9\nsearch my.example\noptions ndots:2 edns0\n"
+        );
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct PodPlan {
     pub on_failure: FailurePolicy,
     /// How long the apps have to stop.
     pub stop_timeout: Duration,
+    /// How long the pod may run; `None`: as long as it likes.
+    pub deadline: Option<Duration>,
     /// What both see of the host's files.
     pub confinement: Confinement,
     /// What the user should know: nothing here keeps the pod from running.
@@ -248,6 +250,8 @@ impl Planner<'_> {
             hostname: &hostname,
             network: network.is_some(),
             search_domains: &self.facts.host.search_domains,
+            aliases: &self.spec.host_aliases,
+            resolver: self.spec.resolver.as_ref(),
             apps: &apps,
         };
         for (app, facts) in apps.iter().zip(&self.facts.apps) {
@@ -279,6 +283,7 @@ impl Planner<'_> {
             virtiofsd,
             on_failure: self.spec.on_failure,
             stop_timeout: self.spec.stop_timeout,
+            deadline: self.spec.deadline,
             confinement,
             notices,
         })

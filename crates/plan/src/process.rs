@@ -87,6 +87,8 @@ pub struct Process {
     pub executable: PathBuf,
     /// Its arguments, the name it is called by first.
     pub argv: Vec<String>,
+    /// Which of them hold a secret.
+    pub secret_args: BTreeSet<usize>,
     /// Its environment.
     pub env: BTreeMap<String, String>,
     /// Who it runs as.
@@ -146,7 +148,8 @@ pub fn process_of(
     let capabilities = capabilities(app, config)
         .map_err(|e| note(Err(e)))
         .unwrap_or_default();
-    let stop_signal = stop_signal(config.stop_signal.as_deref())
+    let signal = app.overrides.stop_signal.as_ref().or(config.stop_signal.as_ref());
+    let stop_signal = stop_signal(signal.map(String::as_str))
         .map_err(|e| note(Err(e)))
         .unwrap_or_default();
     let limits = limits::limits(app, config, &capabilities, facts.seccomp_profile.as_ref())
@@ -179,6 +182,7 @@ pub fn process_of(
     if faults.is_empty() {
         Ok(Process {
             executable,
+            secret_args: secret_args(app, argv.len()),
             argv,
             env,
             identity,
@@ -191,6 +195,29 @@ pub fn process_of(
         })
     } else {
         Err(faults)
+    }
+}
+
+/// Which of an app's `count` words hold a secret: the user's arguments are the last of them.
+fn secret_args(app: &App, count: usize) -> BTreeSet<usize> {
+    let args = app.overrides.args.as_ref().map_or(0, Vec::len);
+    let first = count.saturating_sub(args);
+    app.overrides
+        .secret_args
+        .iter()
+        .map(|index| first + index)
+        .collect()
+}
+
+impl Process {
+    /// The arguments for people and records: one that holds a secret is not shown.
+    #[must_use]
+    pub fn shown_argv(&self) -> Vec<String> {
+        let word = |(index, word): (usize, &String)| match self.secret_args.contains(&index) {
+            true => isopod_spec::secrets::HIDDEN.to_owned(),
+            false => word.clone(),
+        };
+        self.argv.iter().enumerate().map(word).collect()
     }
 }
 

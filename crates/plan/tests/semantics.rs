@@ -524,6 +524,7 @@ fn environment_is_the_images_then_the_users() {
     let var = |name: &str, value: Option<&str>| EnvVar {
         name: name.into(),
         value: value.map(Into::into),
+        secret: false,
     };
     pod.apps[0].overrides.env = vec![var("A", Some("user")), var("FROM", None), var("GONE", None)];
     let mut known = facts(&pod, &[]);

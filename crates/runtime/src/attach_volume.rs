@@ -13,13 +13,14 @@ use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};
 
 use crate::Settings;
 use crate::control::Attach;
-use crate::gather::{self, GatherFault};
+use crate::gather::GatherFault;
 use crate::pods::PodEntry;
 use crate::pods::files::{AppRecord, PodRecord, Status};
 use crate::pods::volumes::{
     AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType,
 };
 use crate::record::{HostRoot, ImageRoot};
+use crate::sources;
 
 /// Why no volume can come.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,10 @@ pub fn plan(
         return Err(AttachError::NoRecord);
     };
     let (path, kind) = match &volume.kind {
-        VolumeKind::Host(host) => gather::source(&volume.name, host, settings)?,
+        VolumeKind::Host(host) => {
+            let found = sources::source(&volume.name, host, settings)?;
+            (found.path, found.kind)
+        }
         // The planner's to refuse.
         _ => (PathBuf::new(), SourceKind::Directory),
     };

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,8 +25,8 @@ use isopod_spec::appc::Part;
 use isopod_spec::seccomp::{InvalidProfile, read_profile};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    Accel, App, AppName, HostVolume, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp,
-    ShareTransport, VolumeKind, VolumeName,
+    Accel, App, AppName, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp, ShareTransport,
+    VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
 use isopod_vm::stage::root::Root;
@@ -37,6 +36,7 @@ use isopod_vm::virtiofsd;
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
 use crate::resolver;
+use crate::sources::{self, FoundSource, MissingSource};
 
 /// Where programs for root are, which an ordinary user's search path leaves out.
 const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -178,6 +178,8 @@ pub struct Gathered {
     pub guest: GuestImage,
     /// QEMU.
     pub qemu: PathBuf,
+    /// The sources of volumes that are to be made.
+    pub missing: Vec<MissingSource>,
 }
 
 /// Gathers the facts about `spec`.
@@ -187,7 +189,7 @@ pub struct Gathered {
 pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherError> {
     let mut faults = Vec::new();
     let images = images(spec, settings, &mut faults);
-    let sources = sources(spec, settings, &mut faults);
+    let sources = sources::find(spec, settings, &mut faults);
     let mut profiles = profiles(spec, settings, &mut faults);
     let qemu = find_program(&settings.search_path, "qemu-system-x86_64");
     if qemu.is_none() {
@@ -209,8 +211,17 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
         volume_images: BTreeMap::new(),
         host,
     };
+    let missing = sources
+        .iter()
+        .filter_map(|source| source.missing.clone())
+        .collect();
     survey(spec, &mut facts, images, sources);
-    Ok(Gathered { facts, guest, qemu })
+    Ok(Gathered {
+        facts,
+        guest,
+        qemu,
+        missing,
+    })
 }
 
 /// How the images of `spec` want to be run, where no manifest says it in their place.
@@ -351,67 +362,6 @@ fn profile(path: &Path) -> Result<Seccomp, ProfileError> {
     Ok(read_profile(&text)?)
 }
 
-/// A host volume's source: its path with links followed, and what it is.
-type FoundSource = (VolumeName, PathBuf, SourceKind);
-
-fn sources(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Vec<FoundSource> {
-    let mut found = Vec::new();
-    for volume in &spec.volumes {
-        let VolumeKind::Host(host) = &volume.kind else {
-            continue;
-        };
-        match source(&volume.name, host, settings) {
-            Ok((path, kind)) => found.push((volume.name.clone(), path, kind)),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    found
-}
-
-/// The source of a volume: its path with links followed, and what it is.
-pub(crate) fn source(
-    volume: &VolumeName,
-    host: &HostVolume,
-    settings: &Settings,
-) -> Result<(PathBuf, SourceKind), GatherFault> {
-    look(host, settings).map_err(|(reason, hint)| GatherFault::Source {
-        volume: volume.clone(),
-        path: host.source.clone(),
-        reason,
-        hint,
-    })
-}
-
-fn look(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind), (String, Option<String>)> {
-    let asked = settings.working_dir.join(&host.source);
-    let path = asked.canonicalize().map_err(|error| {
-        let hint = (error.kind() == io::ErrorKind::NotFound)
-            .then(|| "create it first: unlike docker, isopod makes no directory of a mistyped path".into());
-        (error.to_string(), hint)
-    })?;
-    let file_type = path
-        .metadata()
-        .map_err(|error| (error.to_string(), None))?
-        .file_type();
-    let kind = if file_type.is_dir() {
-        return Ok((path, SourceKind::Directory));
-    } else if file_type.is_file() {
-        return Ok((path, SourceKind::File));
-    } else if file_type.is_socket() {
-        "a socket"
-    } else if file_type.is_fifo() {
-        "a named pipe"
-    } else {
-        "a device"
-    };
-    let reason =
-        format!("it is {kind}, which works on one kernel only; directories and regular files can be shared");
-    Err((
-        reason,
-        Some("share the directory that holds what you need".into()),
-    ))
-}
-
 fn guest_image(settings: &Settings) -> Result<GuestImage, GatherFault> {
     let options = FindOptions {
         agent: Some(settings.agent.clone()),
@@ -535,7 +485,10 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
     }
     let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> = sources
         .into_iter()
-        .map(|(name, path, kind)| (name, path.clone(), kind, Recorder::new(HostRoot(path))))
+        .map(|found| {
+            let root = HostRoot(found.path.clone());
+            (found.volume, found.path, found.kind, Recorder::new(root))
+        })
         .collect();
     let given: Vec<(VolumeName, Image, Recorder<ImageRoot>)> = images
         .volumes

@@ -22,6 +22,7 @@ mod record;
 mod resolver;
 pub mod run;
 pub mod signals;
+pub mod sources;
 mod tail;
 pub mod write_tree;
 

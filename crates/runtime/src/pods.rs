@@ -201,6 +201,12 @@ pub struct Claim {
     uuid: String,
 }
 
+/// A UUID for a new pod.
+#[must_use]
+pub fn new_uuid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 impl Pods {
     /// The pods of `state_dir`; makes what is missing.
     ///
@@ -237,7 +243,14 @@ impl Pods {
     /// # Errors
     /// [`PodsError`].
     pub fn create(&self) -> Result<Claim, PodsError> {
-        let uuid = uuid::Uuid::new_v4().to_string();
+        self.create_as(new_uuid())
+    }
+
+    /// Makes the directory of a new pod whose UUID was chosen before ([`new_uuid`]).
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn create_as(&self, uuid: String) -> Result<Claim, PodsError> {
         let path = self.path(Place::Preparing, &uuid);
         // Who looks for leftovers between the two steps must not find this: it holds this lock.
         let _guard = self.guard()?;

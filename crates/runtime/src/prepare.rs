@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isopod_plan::machine::Confinement;
@@ -25,6 +25,8 @@ use crate::{disk, initrd, private};
 /// How a pod is to live.
 #[derive(Clone, Debug)]
 pub struct Wishes {
+    /// Its UUID, where it was chosen before ([`crate::pods::new_uuid`]).
+    pub uuid: Option<String>,
     /// Its name.
     pub name: Option<PodName>,
     /// What becomes of its directory when it has ended.
@@ -41,6 +43,14 @@ pub enum PrepareError {
     /// Its directory could not be written.
     #[error("cannot prepare the pod")]
     Write(#[from] PodsError),
+    /// A volume's source that is missing could not be made.
+    #[error("cannot make `{}`, the source of a volume", path.display())]
+    Source {
+        /// The source.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// It could not have its name.
     #[error("cannot prepare the pod")]
     Name(#[source] NameError),
@@ -53,6 +63,7 @@ impl PrepareError {
         match self {
             Self::Write(error) => error.hint(),
             Self::Name(error) => error.hint(),
+            Self::Source { .. } => None,
         }
     }
 }
@@ -71,7 +82,16 @@ pub fn prepare(
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
     }
-    let mut claim = pods.create()?;
+    for missing in &gathered.missing {
+        missing.make().map_err(|source| PrepareError::Source {
+            path: missing.path().to_owned(),
+            source,
+        })?;
+    }
+    let mut claim = match &wishes.uuid {
+        Some(uuid) => pods.create_as(uuid.clone())?,
+        None => pods.create()?,
+    };
     let written = write(pods, &claim, plan, gathered, wishes)
         .and_then(|()| keep_asked(claim.path(), spec, wishes))
         .and_then(|()| Ok(claim.publish()?));
@@ -159,6 +179,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         qemu: words(&qemu),
         virtiofsd: virtiofsd.as_ref().map(words),
         stop_timeout_ms: millis(plan.stop_timeout),
+        deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(wishes.boot_timeout),
     }
 }
@@ -244,10 +265,11 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
         rootfs: app.rootfs,
         uid: app.process.identity.uid,
         executable: app.process.executable.display().to_string(),
-        argv: app.process.argv.clone(),
+        argv: app.process.shown_argv(),
         restart: app.life.restart,
         tells_readiness: app.life.tells_readiness(),
         probed: app.life.is_probed(),
+        role: app.life.role,
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
     };
     plan.apps.iter().map(app).collect()

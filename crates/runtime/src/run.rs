@@ -21,7 +21,7 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use isopod_spec::{AppName, FailurePolicy};
+use isopod_spec::{AppName, AppRole, FailurePolicy};
 use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause, Health};
 use machine::Machine;
 use streams::{Outputs, feed};
@@ -41,6 +41,9 @@ use journal::Journal;
 
 /// In the pod's directory: the apps' logs.
 pub const LOGS: &str = "logs";
+
+/// Longer than any pod is asked to run.
+const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Why a pod ended that was asked to.
 const STOPPED: &str = "it was stopped";
@@ -97,6 +100,8 @@ pub struct Outcome {
     pub restarts: Vec<u32>,
     /// Which apps the guest's kernel killed at least once because there was no memory left.
     pub out_of_memory: Vec<bool>,
+    /// Whether it was stopped because it had run as long as it may.
+    pub past_deadline: bool,
     /// Shares whose data may not have reached the host, with the reason.
     pub unsynced: Vec<String>,
     /// When what happened.
@@ -127,10 +132,17 @@ impl AppEnd {
     }
 }
 
+/// The exit status of a pod that ran longer than it may (timeout(1)).
+const TIMED_OUT: u8 = 124;
+
 impl Outcome {
-    /// The pod's exit status: that of the app that failed first, otherwise 0.
+    /// The pod's exit status: timeout(1)'s where it ran longer than it may, that of the app that failed first, otherwise
+    /// 0.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
+        if self.past_deadline {
+            return TIMED_OUT;
+        }
         self.first_failed
             .and_then(|app| self.apps.get(app))
             .map_or(0, |(_, end)| end.exit_status())
@@ -341,6 +353,8 @@ struct Pod<'a> {
     journal: &'a mut Journal,
     /// When the apps must have ended, and after what time that is.
     deadline: Option<(Instant, Duration)>,
+    /// Whether it was stopped because it had run as long as it may.
+    past_deadline: bool,
 }
 
 impl<'a> Pod<'a> {
@@ -372,6 +386,7 @@ impl<'a> Pod<'a> {
             input: None,
             journal,
             deadline: None,
+            past_deadline: false,
         }
     }
 
@@ -396,6 +411,9 @@ impl<'a> Pod<'a> {
         let (broken, mut unread) = mpsc::unbounded_channel();
         let outputs = Outputs::new(&self.dir.join(LOGS), self.record, output, &broken);
         let grace = Duration::from_millis(self.record.stop_timeout_ms);
+        let allowed = self.record.deadline_ms.map(Duration::from_millis);
+        // Far enough where it is not said, and nothing that a clock cannot hold.
+        let expiry = Instant::now() + allowed.unwrap_or(YEAR).min(YEAR);
         let mut stops = 0;
         let synced = loop {
             let deadline = self.deadline;
@@ -434,6 +452,18 @@ impl<'a> Pod<'a> {
                 () = std::future::ready(()), if stops == 0 && self.is_to_fail() => {
                     stops = 1;
                     self.stop(grace, "an app has failed, and the others were stopped").await;
+                    continue;
+                }
+                // Those for which the others ran have ended.
+                () = std::future::ready(()), if stops == 0 && self.serves_nobody() => {
+                    stops = 1;
+                    self.stop(grace, "its main apps have ended").await;
+                    continue;
+                }
+                () = tokio::time::sleep_until(expiry.into()), if stops == 0 && allowed.is_some() => {
+                    stops = 1;
+                    self.past_deadline = true;
+                    self.stop(grace, "it ran as long as it may").await;
                     continue;
                 }
                 // Nobody reads what the apps write (`| head`): as if they had been asked to stop.
@@ -626,8 +656,16 @@ impl<'a> Pod<'a> {
             && self.ends.iter().any(Option::is_none)
     }
 
+    /// Whether only sidecars are left.
+    fn serves_nobody(&self) -> bool {
+        let apps = || self.record.apps.iter().zip(&self.ends);
+        let left = |role| apps().any(|(app, end)| app.role == role && end.is_none());
+        left(AppRole::Sidecar) && !left(AppRole::Main)
+    }
+
     fn end(&mut self, app: usize, end: AppEnd) {
-        if end.exit_status() != 0 && self.first_failed.is_none() {
+        let role = self.record.apps.get(app).map(|app| app.role);
+        if end.exit_status() != 0 && self.first_failed.is_none() && role == Some(AppRole::Main) {
             self.first_failed = Some(app);
         }
         if let Some(slot) = self.ends.get_mut(app) {
@@ -648,6 +686,7 @@ impl<'a> Pod<'a> {
         Outcome {
             apps,
             first_failed: self.first_failed,
+            past_deadline: self.past_deadline,
             restarts: self.restarts,
             out_of_memory: self.out_of_memory,
             unsynced,

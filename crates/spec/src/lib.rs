@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command line flags ── flags ──┐
+//! Kubernetes Pod ────── kube ───┤
 //! appc PodManifest ──── appc ───┴─> PodSpec ─> (isopod-runtime: gather) ─> (isopod-plan: plan)
 //! ```
 //!
@@ -14,6 +15,7 @@ pub mod capability;
 pub mod check;
 pub mod files;
 pub mod flags;
+pub mod kube;
 pub mod life;
 pub mod name;
 pub mod network;
@@ -23,12 +25,13 @@ pub mod probe;
 pub mod reference;
 pub mod resources;
 pub mod seccomp;
+pub mod secrets;
 pub mod words;
 
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy};
 pub use name::{AppName, InvalidName, VolumeName};
-pub use network::{Network, PortForward, PortProtocol};
+pub use network::{HostAlias, Network, PortForward, PortProtocol, Resolver};
 pub use pod::*;
 pub use pod_name::{InvalidPodName, PodName};
 pub use probe::{

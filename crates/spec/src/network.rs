@@ -24,6 +24,28 @@ impl Default for Network {
     }
 }
 
+/// Further names of an address (Kubernetes' `hostAliases`, docker's `--add-host`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAlias {
+    /// The address.
+    pub address: IpAddr,
+    /// Its names, at least one.
+    pub names: Vec<String>,
+}
+
+/// How a pod finds names (resolv.conf(5), Kubernetes' `dnsConfig`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// Whether the host's own name servers and search domains come first (`dnsPolicy` other than `None`).
+    pub with_host: bool,
+    /// Name servers, in the order in which they are asked.
+    pub nameservers: Vec<IpAddr>,
+    /// Search domains.
+    pub searches: Vec<String>,
+    /// Options, such as `ndots:2`.
+    pub options: Vec<String>,
+}
+
 /// A port of the host's that leads into the pod (`-p`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortForward {

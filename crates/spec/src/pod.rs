@@ -1,5 +1,6 @@
 //! A pod as the user asked for it: the types that every reader produces and the planner takes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{FilesVolume, ImageVolume};
 use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
-use crate::network::Network;
+use crate::network::{HostAlias, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
@@ -38,6 +39,12 @@ pub struct PodSpec {
     pub sysctls: Vec<Sysctl>,
     /// How long its apps have to stop before they are killed.
     pub stop_timeout: Duration,
+    /// How long it may run before it is stopped (Kubernetes' `activeDeadlineSeconds`); `None`: as long as it likes.
+    pub deadline: Option<Duration>,
+    /// Further names of addresses, for every app's `/etc/hosts`.
+    pub host_aliases: Vec<HostAlias>,
+    /// How its apps find names; `None`: as the host does.
+    pub resolver: Option<Resolver>,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
 }
@@ -56,6 +63,9 @@ impl PodSpec {
             on_failure: FailurePolicy::default(),
             sysctls: Vec::new(),
             stop_timeout: STOP_TIMEOUT,
+            deadline: None,
+            host_aliases: Vec::new(),
+            resolver: None,
             implicit_volumes: ImplicitVolumes::default(),
         }
     }
@@ -95,6 +105,8 @@ pub struct App {
     pub readiness: Readiness,
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
+    /// Whether the pod lives as long as it does.
+    pub role: AppRole,
     /// What is asked of it while it runs.
     pub probes: Probes,
     /// What happens when its health check finds it unhealthy.
@@ -118,6 +130,7 @@ impl App {
             restart: RestartPolicy::default(),
             readiness: Readiness::default(),
             depends_on: Vec::new(),
+            role: AppRole::default(),
             probes: Probes::default(),
             on_unhealthy: OnUnhealthy::default(),
             lifecycle: Lifecycle::default(),
@@ -139,6 +152,18 @@ pub enum PullPolicy {
     Newer,
     /// Never: the store must have it.
     Never,
+}
+
+/// Whether a pod lives as long as an app of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppRole {
+    /// The pod ends when all of these have ended.
+    #[default]
+    Main,
+    /// It serves the others: when those have ended it is stopped, and how it ended says nothing about the pod
+    /// (Kubernetes' init containers with `restartPolicy: Always`).
+    Sidecar,
 }
 
 /// How an app names its image.
@@ -231,12 +256,16 @@ pub struct Overrides {
     pub exec: Option<String>,
     /// What stood after `--`: the arguments, in place of the image's command. `None`: nothing stood there.
     pub args: Option<Vec<String>>,
+    /// Which of the arguments, from 0, hold a secret, and are not shown.
+    pub secret_args: BTreeSet<usize>,
     /// `--user`, without a group.
     pub user: Option<String>,
     /// `--group`, or the group of `--user USER:GROUP`.
     pub group: Option<String>,
     /// `--working-dir`.
     pub working_dir: Option<PathBuf>,
+    /// The signal that asks the app to stop, in place of the image's (Kubernetes' `lifecycle.stopSignal`).
+    pub stop_signal: Option<String>,
     /// `--env`, on top of the image's environment, in order.
     pub env: Vec<EnvVar>,
     /// `--cap-add`: capabilities beyond the app's set; `ALL` for every one.
@@ -266,6 +295,8 @@ pub struct EnvVar {
     pub name: String,
     /// Its value; `None`: the value that the caller's environment has, or no such variable (docker's `-e NAME`).
     pub value: Option<String>,
+    /// Whether the value holds a secret, and is not shown.
+    pub secret: bool,
 }
 
 /// A mount of a volume in an app.
@@ -328,6 +359,27 @@ pub struct HostVolume {
     pub recursive: bool,
     /// Whether mounts that the host makes below the source later appear in the volume.
     pub propagation: Propagation,
+    /// What the source must be.
+    pub must_be: SourceRule,
+}
+
+/// What a host volume's source must be, and what becomes of one that is not there (Kubernetes' `hostPath.type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceRule {
+    /// It must be there.
+    #[default]
+    Any,
+    /// A directory that is there.
+    Directory,
+    /// A directory; one that is missing is made, with mode `0755`.
+    DirectoryOrCreate,
+    /// A regular file that is there.
+    File,
+    /// A regular file; one that is missing is made, empty and with mode `0644`, in a directory that is there.
+    FileOrCreate,
+    /// A directory of isopod's own that outlives its pods; one that is missing is made, with mode `0777`.
+    Kept,
 }
 
 /// Bind propagation of a host volume (mount_namespaces(7)).

@@ -57,6 +57,7 @@ fn reads_a_whole_manifest() {
         source: "/opt/tenant1/work".into(),
         recursive: false,
         propagation: Propagation::Private,
+        must_be: isopod_spec::SourceRule::Any,
     };
     assert_eq!(
         (&work.kind, work.read_only),

@@ -22,14 +22,17 @@ const GLOBAL_HEADING: &str = "Global flags";
 
 const RUN_USAGE: &str = "\
 isopod run [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
+       isopod run [POD FLAGS] -f FILE...
        isopod run [POD FLAGS] --pod-manifest FILE";
 
 const PLAN_USAGE: &str = "\
 isopod plan [PLAN FLAGS] [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE ...]...
+       isopod plan [PLAN FLAGS] [POD FLAGS] -f FILE...
        isopod plan [PLAN FLAGS] [POD FLAGS] --pod-manifest FILE";
 
 const PREPARE_USAGE: &str = "\
 isopod prepare [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
+       isopod prepare [POD FLAGS] -f FILE...
        isopod prepare [POD FLAGS] --pod-manifest FILE";
 
 const PREPARE_EXAMPLES: &str = "
@@ -68,6 +71,9 @@ Examples:
   An empty volume of 64 MiB in every app:
     isopod run --volume tmp,kind=empty,mode=1777,size=64m --mount volume=tmp,target=/tmp \\
       oci:/images/a --- oci:/images/b
+
+  A Kubernetes pod:
+    isopod run -f pod.yaml
 
   A path with a comma in it, quoted as in CSV:
     isopod run --volume 'data,kind=host,\"source=/srv/a,b\"' \\
@@ -425,6 +431,18 @@ fn pod_flags() -> Vec<Arg> {
         value_flag("boot-timeout", "SECONDS")
             .value_parser(value_parser!(u32).range(1..))
             .help("How long the guest may take to come up [default: 120]"),
+        Arg::new("file")
+            .long("file")
+            .short('f')
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .action(ArgAction::Append)
+            .conflicts_with_all(["volume", "mount", "pod-manifest"])
+            .help("Read the pod from a Kubernetes pod file, or several that belong together; `-` is standard input"),
+        Arg::new("ignore-unsupported")
+            .long("ignore-unsupported")
+            .action(ArgAction::SetTrue)
+            .help("Run a pod file without what cannot be honoured, with a warning for each"),
         value_flag("pod-manifest", "FILE")
             .value_parser(value_parser!(PathBuf))
             .conflicts_with_all(["volume", "mount", "publish", "sysctl"])

@@ -90,6 +90,12 @@ pub(crate) enum ArgFault {
         /// What is wrong.
         message: String,
     },
+    /// A flag that is for pod files stands without one.
+    #[error("`{flag}` is for pod files, and there is no `--file`")]
+    WithoutFile {
+        /// The flag.
+        flag: &'static str,
+    },
     /// The group is given twice.
     #[error("image `{image}` has a group both in `--user` and in `--group`")]
     DoubledGroup {
@@ -141,6 +147,7 @@ impl ArgFault {
             Self::StrayWord { .. } => "an app's arguments follow `--`, the next image follows `---`",
             Self::NoDefaultName { .. } => "name the app with `--name NAME`",
             Self::DoubledApp { .. } => "name one of them differently with `--name NAME`",
+            Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
             Self::PublishWithoutNetwork => "leave one of them out",
             Self::Reference(fault) => return fault.hint(),

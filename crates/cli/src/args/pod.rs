@@ -16,7 +16,9 @@ use isopod_spec::{
 };
 
 use super::group::{Group, Groups, is_flag};
-use super::{ArgFault, ArgsError, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands, health};
+use super::{
+    ArgFault, ArgsError, FileArgs, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands, health,
+};
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -34,7 +36,14 @@ pub(super) fn read_run(
     let mut faults = Faults::default();
     let machine = read_machine(matches, &mut faults);
     let words: Vec<OsString> = matches.get_many("words").unwrap_or_default().cloned().collect();
+    let files: Vec<PathBuf> = matches.get_many("file").unwrap_or_default().cloned().collect();
     let source = match matches.get_one::<PathBuf>("pod-manifest") {
+        _ if !files.is_empty() => {
+            if let Some(word) = word_beside_manifest(&words, &groups) {
+                faults.0.push(ArgFault::BesideManifest { word });
+            }
+            PodSource::Files(read_files(matches, files, machine, &mut faults))
+        }
         Some(path) => {
             if let Some(word) = word_beside_manifest(&words, &groups) {
                 faults.0.push(ArgFault::BesideManifest { word });
@@ -63,6 +72,11 @@ pub(super) fn read_run(
             )?)
         }
     };
+    if matches.get_flag("ignore-unsupported") && !matches.contains_id("file") {
+        faults.0.push(ArgFault::WithoutFile {
+            flag: "--ignore-unsupported",
+        });
+    }
     let name = faults.one(matches, "pod-name", flags::read_pod_name);
     // Not every command has these.
     let is_set = |flag| matches.try_get_one::<bool>(flag).ok().flatten() == Some(&true);
@@ -85,6 +99,28 @@ pub(super) fn read_run(
         })
     } else {
         Err(ArgsError::Faults(faults.0))
+    }
+}
+
+fn read_files(
+    matches: &ArgMatches,
+    files: Vec<PathBuf>,
+    machine: MachineFlags,
+    faults: &mut Faults,
+) -> FileArgs {
+    let network = read_network(matches, faults);
+    FileArgs {
+        files,
+        ignore_unsupported: matches.get_flag("ignore-unsupported"),
+        machine,
+        implicit_volumes: implicit_volumes(matches),
+        on_failure: chosen(matches, "on-app-failure"),
+        net: chosen(matches, "net"),
+        ports: match network {
+            Network::User { ports } => ports,
+            Network::None => Vec::new(),
+        },
+        hostname: faults.one(matches, "hostname", flags::read_hostname),
     }
 }
 

@@ -116,6 +116,7 @@ fn one_app_with_everything() {
     let env = |name: &str, value: Option<&str>| EnvVar {
         name: name.into(),
         value: value.map(str::to_owned),
+        secret: false,
     };
     assert_eq!(overrides.env, [env("A", Some("b")), env("C", None)]);
     assert_eq!(
@@ -575,7 +576,7 @@ fn the_examples_of_the_help_are_right() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 9);
+    assert_eq!(examples, 10);
 }
 
 #[test]

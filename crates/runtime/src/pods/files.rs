@@ -14,7 +14,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_spec::{AppName, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess};
+use isopod_spec::{
+    AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -70,6 +72,8 @@ pub struct PodRecord {
     pub virtiofsd: Option<Vec<Word>>,
     /// How long the apps have to stop.
     pub stop_timeout_ms: u64,
+    /// How long the pod may run; `None`: as long as it likes.
+    pub deadline_ms: Option<u64>,
     /// How long the guest may take to come up.
     pub boot_timeout_ms: u64,
 }
@@ -136,6 +140,8 @@ pub struct AppRecord {
     pub tells_readiness: bool,
     /// Whether it has probes or a health check.
     pub probed: bool,
+    /// Whether the pod lives as long as it does.
+    pub role: AppRole,
     /// Its volumes.
     pub mounts: Vec<MountRecord>,
 }

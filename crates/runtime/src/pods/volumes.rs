@@ -8,7 +8,7 @@ use isopod_plan::facts::SourceKind;
 use isopod_plan::machine::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{Origin, VolumeMount};
 use isopod_spec::{
-    AppName, EmptyVolume, HostVolume, MountFlags, Propagation, Volume, VolumeKind, VolumeName,
+    AppName, EmptyVolume, HostVolume, MountFlags, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,7 @@ impl VolumeRecord {
                 source: host.path(),
                 recursive: host.recursive,
                 propagation: host.propagation,
+                must_be: SourceRule::Any,
             }),
         };
         Volume {

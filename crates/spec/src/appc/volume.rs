@@ -63,6 +63,7 @@ fn read_host(fields: &Fields<'_>) -> Option<HostVolume> {
         source,
         recursive,
         propagation: Propagation::Private,
+        must_be: crate::SourceRule::Any,
     })
 }
 

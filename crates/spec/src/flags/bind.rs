@@ -63,6 +63,7 @@ fn read(text: &OsStr) -> Result<Bind, FlagFault> {
         source: read_source(source)?,
         recursive: true,
         propagation: Propagation::default(),
+        must_be: crate::SourceRule::Any,
     };
     let target = absolute("TARGET", OsStr::from_bytes(target).to_owned())?;
     let mut bind = Bind {
@@ -205,6 +206,7 @@ mod tests {
                 source: "/a b".into(),
                 recursive: true,
                 propagation: Propagation::Private,
+                must_be: crate::SourceRule::Any,
             },
             target: "/c".into(),
             read_only: None,

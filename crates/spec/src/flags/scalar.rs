@@ -87,6 +87,7 @@ pub fn read_env(text: &OsStr) -> Result<EnvVar, InvalidFlag> {
         Ok(EnvVar {
             name: name.to_owned(),
             value: value.map(str::to_owned),
+            secret: false,
         })
     };
     read().map_err(|fault| InvalidFlag::new("--env", text, fault))
@@ -298,6 +299,7 @@ mod tests {
             let expected = EnvVar {
                 name: name.to_owned(),
                 value: value.map(str::to_owned),
+                secret: false,
             };
             assert_eq!(read_env(os(text)).unwrap(), expected, "{text}");
         }

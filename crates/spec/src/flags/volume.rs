@@ -98,6 +98,7 @@ fn read_host(record: &mut Record) -> Result<HostVolume, FlagFault> {
         source: absolute("source", source)?,
         recursive,
         propagation: propagation.unwrap_or_default(),
+        must_be: crate::SourceRule::Any,
     })
 }
 
@@ -176,6 +177,7 @@ mod tests {
             source: source.into(),
             recursive: true,
             propagation: Propagation::Private,
+            must_be: crate::SourceRule::Any,
         }
     }
 
@@ -195,6 +197,7 @@ mod tests {
             source: "/a b/%2F+c=d".into(),
             recursive: false,
             propagation: Propagation::Rslave,
+            must_be: crate::SourceRule::Any,
         };
         assert_eq!(
             (read.kind, read.read_only),

@@ -1,0 +1,404 @@
+//! Containers: each becomes an app.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::downward::{Downward, Resources};
+use super::env::Variables;
+use super::fault::FaultKind;
+use super::node::Node;
+use super::objects::{Objects, Secrecy};
+use super::quantity::Quantity;
+use super::volumes::Volumes;
+use super::{AppPlaces, Places, probes, security};
+use crate::appc::Part;
+use crate::check::{MAX_PORTS, clean};
+use crate::{
+    App, AppName, AppRole, ImageReference, ImageSource, Mount, Overrides, PortForward, PortProtocol,
+    PullPolicy, RestartPolicy, VolumeName,
+};
+
+/// What the containers of a pod share while they are read.
+pub(super) struct Pod<'a, 'o> {
+    pub(super) objects: &'o Objects<'a>,
+    pub(super) downward: &'o Downward<'a>,
+    /// The pod's `securityContext`.
+    pub(super) security: Option<Node<'a>>,
+    /// The pod's `restartPolicy`.
+    pub(super) restart: RestartPolicy,
+}
+
+/// Which of the pod's lists a container is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Init,
+    Main,
+}
+
+/// Whether an init container runs on beside the others.
+pub(super) fn is_sidecar(node: &Node<'_>) -> bool {
+    node.text("restartPolicy")
+        .is_some_and(|(_, policy)| policy == "Always")
+}
+
+/// Reads a container; its places are added to `places` where it gives an app.
+pub(super) fn read<'a>(
+    node: &Node<'a>,
+    order: Order,
+    pod: &Pod<'a, '_>,
+    volumes: &Volumes,
+    places: &mut Places<'a>,
+) -> Option<App> {
+    let name = node.text("name").and_then(|(name_node, name)| {
+        AppName::new(name)
+            .map_err(|error| name_node.fault(FaultKind::Name(error)))
+            .ok()
+    });
+    let image = image(node, "image");
+    let own_name = node.text("name").map_or("", |(_, name)| name);
+    let variables = Variables::read(node, own_name, pod.objects, pod.downward);
+    let mut overrides = Overrides {
+        resources: resources(node, Say::Nothing).for_app(),
+        ..security::overrides(node.get("securityContext").as_ref(), pod.security.as_ref())
+    };
+    command(node, &variables, &mut overrides);
+    overrides.working_dir = node.text("workingDir").map(|(_, dir)| PathBuf::from(dir));
+    let (mounts, mount_places) = mounts(node, &variables, volumes);
+    overrides.env = variables.into_env();
+    let (role, restart) = restart(node, order, pod.restart);
+    let probes = probes::probes(node);
+    let lifecycle = probes::lifecycle(node, &mut overrides);
+    if order == Order::Init && role == AppRole::Main {
+        refuse_around_init(node);
+    }
+    let pull = pull_policy(node, "imagePullPolicy", image.as_ref());
+    // An app with another name stays for the checks that follow: there is a fault already.
+    let name = name.or_else(|| AppName::nearest(own_name))?;
+    let (container, location) = (node.clone(), node.get("name")?.location());
+    places.parts.push((Part::App(name.clone()), location));
+    for (mount, place) in mounts.iter().zip(&mount_places) {
+        if let Some(path) = place.get("mountPath") {
+            let part = Part::Target(name.clone(), clean(&mount.target));
+            places.parts.push((part, path.location()));
+        }
+    }
+    places.apps.push(AppPlaces {
+        container,
+        mounts: mount_places,
+    });
+    Some(App {
+        overrides,
+        mounts,
+        rootfs: security::rootfs(node),
+        restart,
+        role,
+        probes,
+        lifecycle,
+        pull,
+        // Without an image there is a fault already; the app stays for the checks of its names.
+        ..App::new(
+            name,
+            image.unwrap_or(ImageSource::Stored { id: None, name: None }),
+        )
+    })
+}
+
+/// The image that the field `field` of `node` names; it must be there.
+pub(super) fn image(node: &Node<'_>, field: &str) -> Option<ImageSource> {
+    let Some((node, image)) = node.text(field) else {
+        node.missing(field);
+        return None;
+    };
+    match ImageReference::parse(OsStr::new(image)) {
+        Ok(reference) => Some(ImageSource::Reference(reference)),
+        Err(error) => {
+            node.fault(FaultKind::Reference(error));
+            None
+        }
+    }
+}
+
+/// The policy that is named in the field `field` of `node`, or the API's default for `image`: what is called `latest` is
+/// asked for again.
+pub(super) fn pull_policy(node: &Node<'_>, field: &str, image: Option<&ImageSource>) -> PullPolicy {
+    match node.text(field) {
+        Some((_, "Always")) => PullPolicy::Always,
+        Some((_, "IfNotPresent")) => PullPolicy::Missing,
+        Some((_, "Never")) => PullPolicy::Never,
+        Some((node, other)) => {
+            node.reject(other, "`Always`, `IfNotPresent` or `Never`");
+            PullPolicy::Missing
+        }
+        None => match image {
+            Some(ImageSource::Reference(ImageReference::Registry(image))) if image.version() == "latest" => {
+                PullPolicy::Always
+            }
+            _ => PullPolicy::Missing,
+        },
+    }
+}
+
+/// `command` and `args`: the image's entry point and command in their place.
+fn command(node: &Node<'_>, variables: &Variables, overrides: &mut Overrides) {
+    let expanded = |list: &str| -> Option<Vec<(String, Secrecy)>> {
+        let words = node.texts(list)?;
+        Some(words.into_iter().map(|word| variables.expand(word)).collect())
+    };
+    let mut words = expanded("command").unwrap_or_default().into_iter();
+    let args = expanded("args").filter(|args| !args.is_empty());
+    if let Some((program, secrecy)) = words.next() {
+        if secrecy == Secrecy::Secret {
+            node.get("command")
+                .iter()
+                .for_each(|node| node.rule("the program's name holds a secret"));
+        }
+        overrides.exec = Some(program);
+    } else if args.is_none() {
+        return;
+    }
+    let args: Vec<_> = words.chain(args.into_iter().flatten()).collect();
+    let secret = args
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, secrecy))| *secrecy == Secrecy::Secret);
+    overrides.secret_args = secret.map(|(index, _)| index).collect::<BTreeSet<_>>();
+    overrides.args = Some(args.into_iter().map(|(word, _)| word).collect());
+}
+
+/// The `restartPolicy` of a pod or container.
+pub(super) fn restart_policy(node: &Node<'_>) -> Option<RestartPolicy> {
+    let (node, policy) = node.text("restartPolicy")?;
+    match policy {
+        "Always" => Some(RestartPolicy::Always),
+        "OnFailure" => Some(RestartPolicy::OnFailure { max_retries: None }),
+        "Never" => Some(RestartPolicy::No),
+        other => {
+            node.reject(other, "`Always`, `OnFailure` or `Never`");
+            None
+        }
+    }
+}
+
+fn restart(node: &Node<'_>, order: Order, pod: RestartPolicy) -> (AppRole, RestartPolicy) {
+    let own = restart_policy(node);
+    match (order, own.unwrap_or(pod)) {
+        (Order::Main, policy) => (AppRole::Main, policy),
+        (Order::Init, RestartPolicy::Always) if own.is_some() => (AppRole::Sidecar, RestartPolicy::Always),
+        // It must end before the others begin, so one that succeeds is not started anew.
+        (Order::Init, RestartPolicy::Always) => {
+            (AppRole::Main, RestartPolicy::OnFailure { max_retries: None })
+        }
+        (Order::Init, policy) => (AppRole::Main, policy),
+    }
+}
+
+/// What the API refuses of an init container that is no sidecar.
+fn refuse_around_init(node: &Node<'_>) {
+    for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        node.get(field)
+            .iter()
+            .for_each(|node| node.rule("an init container that ends has no probes"));
+    }
+    let lifecycle = node.get("lifecycle");
+    for field in ["postStart", "preStop"] {
+        let handler = lifecycle.as_ref().and_then(|lifecycle| lifecycle.get(field));
+        handler
+            .iter()
+            .for_each(|node| node.rule("an init container that ends has no handlers"));
+    }
+}
+
+fn mounts<'a>(node: &Node<'a>, variables: &Variables, volumes: &Volumes) -> (Vec<Mount>, Vec<Node<'a>>) {
+    let read = |node: Node<'a>| Some((mount(&node, variables, volumes)?, node));
+    node.items("volumeMounts").into_iter().filter_map(read).unzip()
+}
+
+fn mount(node: &Node<'_>, variables: &Variables, volumes: &Volumes) -> Option<Mount> {
+    let (path_node, path) = node.text("mountPath")?;
+    if path.contains(':') {
+        path_node.reject(path, "a path without `:`");
+    }
+    let (name_node, name) = node.text("name")?;
+    let volume = VolumeName::new(name)
+        .map_err(|error| name_node.fault(FaultKind::Name(error)))
+        .ok()?;
+    match node.text("mountPropagation") {
+        None | Some((_, "None" | "HostToContainer")) => {}
+        Some((node, "Bidirectional")) => {
+            node.refuse(
+                "mount propagation `Bidirectional` is",
+                "nothing that a guest mounts reaches the host",
+            );
+        }
+        Some((node, other)) => node.reject(other, "`None` or `HostToContainer`"),
+    }
+    let read_only = node.boolean("readOnly").unwrap_or(false);
+    match node.text("recursiveReadOnly") {
+        None | Some((_, "Disabled" | "IfPossible")) => {}
+        Some((_, "Enabled")) if read_only => {}
+        Some((node, "Enabled")) => node.rule("`Enabled` needs `readOnly: true`"),
+        Some((node, other)) => node.reject(other, "`Disabled`, `IfPossible` or `Enabled`"),
+    }
+    let sub_path = sub_path(node, variables)?;
+    Some(Mount {
+        target: crate::check::clean(&PathBuf::from(path)),
+        // Written out: an image's own mount point may say otherwise, and the API's default is writable.
+        read_only: (!volumes.is_always_read_only(&volume)).then_some(read_only),
+        volume,
+        sub_path,
+        flags: crate::MountFlags::default(),
+    })
+}
+
+/// `subPath` or `subPathExpr`; `None` where it is wrong.
+fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
+    let (node, path) = match (node.text("subPath"), node.text("subPathExpr")) {
+        (None, None) => return Some(None),
+        (Some(_), Some((node, _))) => {
+            node.rule("there is a `subPath` too");
+            return None;
+        }
+        (Some((node, path)), None) => (node, path.to_owned()),
+        (None, Some((node, path))) => {
+            let (path, secrecy) = variables.expand(path);
+            if secrecy == Secrecy::Secret {
+                node.rule("the path holds a secret");
+                return None;
+            }
+            (node, path)
+        }
+    };
+    let path = PathBuf::from(path);
+    let stays = |c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir);
+    if path.as_os_str().is_empty() || !path.components().all(stays) {
+        node.reject(&path.to_string_lossy(), "a relative path without `..`");
+        return None;
+    }
+    Some(Some(path))
+}
+
+/// The ports of the host's that lead into the containers.
+pub(super) fn ports<'a>(init: &[Node<'a>], main: &[Node<'a>], places: &mut Places<'a>) -> Vec<PortForward> {
+    let mut ports = Vec::new();
+    for port in init.iter().chain(main).flat_map(|node| node.items("ports")) {
+        const NUMBER: &str = "a port from 1 to 65535";
+        let number = |name: &str| match port.number::<u16>(name, NUMBER) {
+            Some(0) => {
+                port.get(name).iter().for_each(|node| node.reject("0", NUMBER));
+                None
+            }
+            number => number,
+        };
+        let protocol = match port.text("protocol") {
+            None | Some((_, "TCP")) => PortProtocol::Tcp,
+            Some((_, "UDP")) => PortProtocol::Udp,
+            Some((node, "SCTP")) => {
+                if port.get("hostPort").is_some() {
+                    node.refuse("protocol `SCTP` is", "only `TCP` and `UDP` can be published");
+                }
+                continue;
+            }
+            Some((node, other)) => {
+                node.reject(other, "`TCP` or `UDP`");
+                continue;
+            }
+        };
+        let host_ip = port
+            .text("hostIP")
+            .and_then(|(node, _)| super::pod::address(&node));
+        let pod_port = number("containerPort");
+        // 0 is Go's way to say nothing.
+        let asked = port
+            .number::<u32>("hostPort", NUMBER)
+            .is_some_and(|number| number > 0);
+        if let (Some(pod_port), true) = (pod_port, asked)
+            && let Some(host_port) = number("hostPort")
+            && ports.len() <= MAX_PORTS
+        {
+            ports.push(PortForward {
+                host_ip,
+                host_port,
+                pod_port,
+                protocol,
+            });
+            places.ports.push(port);
+        }
+    }
+    ports
+}
+
+/// Whether faults are reported: resources are read more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Say {
+    Faults,
+    Nothing,
+}
+
+/// The `resources` of a container or pod.
+pub(super) fn resources(node: &Node<'_>, say: Say) -> Resources {
+    let mut resources = Resources::default();
+    let Some(node) = node.get("resources") else {
+        return resources;
+    };
+    for (list, entries) in [
+        ("limits", node.entries("limits")),
+        ("requests", node.entries("requests")),
+    ] {
+        for (name, value) in entries {
+            let Some(word) = value.as_word() else { continue };
+            let Some(quantity) = Quantity::read(&word) else {
+                if say == Say::Faults {
+                    value.reject(&word, "a quantity such as `500m`, `2` or `64Mi`");
+                }
+                continue;
+            };
+            let place = match (list, name) {
+                ("limits", "cpu") => &mut resources.cpu_limit,
+                ("limits", "memory") => &mut resources.memory_limit,
+                ("requests", "cpu") => &mut resources.cpu_request,
+                ("requests", "memory") => &mut resources.memory_request,
+                // A request beyond these only chooses a node.
+                ("requests", _) => continue,
+                (_, other) => {
+                    if say == Say::Faults {
+                        let what = format!("a limit of `{}` is", crate::words::shown(other));
+                        value.refuse(what, "`cpu` and `memory` can be limited");
+                    }
+                    continue;
+                }
+            };
+            *place = Some(quantity);
+        }
+    }
+    let both = |limit: Option<Quantity>, request: Option<Quantity>| limit.zip(request);
+    let pairs = [
+        both(resources.cpu_limit, resources.cpu_request),
+        both(resources.memory_limit, resources.memory_request),
+    ];
+    if say == Say::Faults
+        && pairs
+            .into_iter()
+            .flatten()
+            .any(|(limit, request)| request > limit)
+    {
+        node.rule("a request is more than its limit");
+    }
+    resources
+}
+
+impl Resources {
+    /// As an app takes them. A request that is not said is the limit's, as in the API.
+    fn for_app(self) -> crate::Resources {
+        let millis = |quantity: Quantity| u32::try_from(quantity.millis()).unwrap_or(u32::MAX);
+        // 0 means that nothing was said.
+        let some = |quantity: Option<Quantity>| quantity.filter(|quantity| *quantity > Quantity::default());
+        crate::Resources {
+            memory_limit_bytes: some(self.memory_limit).map(Quantity::units),
+            memory_request_bytes: some(self.memory_request.or(self.memory_limit)).map(Quantity::units),
+            cpu_limit_millis: some(self.cpu_limit).map(millis),
+            cpu_request_millis: some(self.cpu_request.or(self.cpu_limit)).map(millis),
+            ..crate::Resources::default()
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a pod says about itself: the downward API's fields (`fieldRef`) and resources (`resourceFieldRef`).
+
+use std::fmt::Write as _;
+
+use super::Surroundings;
+use super::node::Node;
+use super::quantity::Quantity;
+use crate::words::shown;
+
+/// What the pod says about itself.
+pub(super) struct Downward<'a> {
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) name: String,
+    pub(super) namespace: &'a str,
+    pub(super) service_account: &'a str,
+    pub(super) labels: Vec<(&'a str, &'a str)>,
+    pub(super) annotations: Vec<(&'a str, &'a str)>,
+    /// The machine's memory, in bytes, and CPUs: what a container without limits may use.
+    pub(super) machine: Resources,
+    /// The containers' names and resources.
+    pub(super) containers: Vec<(&'a str, Resources)>,
+}
+
+/// The resources that a container asks for, or a machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resources {
+    pub(super) cpu_limit: Option<Quantity>,
+    pub(super) cpu_request: Option<Quantity>,
+    pub(super) memory_limit: Option<Quantity>,
+    pub(super) memory_request: Option<Quantity>,
+}
+
+/// Where a value ends up, which decides what it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    Variable,
+    File,
+}
+
+impl<'a> Downward<'a> {
+    /// What `fieldRef` names.
+    pub(super) fn field(&self, node: &Node<'_>, destination: Destination) -> Option<String> {
+        let (node, path) = node.text("fieldPath")?;
+        let whole = destination == Destination::File;
+        let subscript = |list: &str| {
+            let inner = path.strip_prefix(list)?.strip_prefix("['")?;
+            inner.strip_suffix("']")
+        };
+        Some(match path {
+            "metadata.name" => self.name.clone(),
+            "metadata.namespace" => self.namespace.to_owned(),
+            "metadata.uid" => self.surroundings.uuid.clone(),
+            "spec.nodeName" => self.surroundings.node_name.clone(),
+            "spec.serviceAccountName" => self.service_account.to_owned(),
+            "status.podIP" | "status.podIPs" => match self.surroundings.pod_ip {
+                Some(address) => address.to_string(),
+                None => {
+                    node.rule("the pod has no network, so it has no address");
+                    return None;
+                }
+            },
+            "status.hostIP" | "status.hostIPs" => match self.surroundings.host_ip {
+                Some(address) => address.to_string(),
+                None => {
+                    node.rule("the pod has no network, so it reaches no host");
+                    return None;
+                }
+            },
+            "metadata.labels" if whole => lines(&self.labels),
+            "metadata.annotations" if whole => lines(&self.annotations),
+            _ => match (subscript("metadata.labels"), subscript("metadata.annotations")) {
+                (Some(key), _) => value_of(&self.labels, key),
+                (_, Some(key)) => value_of(&self.annotations, key),
+                _ => {
+                    let expected = match destination {
+                        Destination::Variable => FIELDS,
+                        Destination::File => FIELDS_OF_FILES,
+                    };
+                    node.reject(path, expected);
+                    return None;
+                }
+            },
+        })
+    }
+
+    /// What `resourceFieldRef` names; `own` is the container that it stands in, if it does.
+    pub(super) fn resource(&self, node: &Node<'_>, own: Option<&str>) -> Option<String> {
+        let (name_node, resource) = node.text("resource")?;
+        let container = match (node.text("containerName"), own) {
+            (Some((node, name)), _) => match self.containers.iter().find(|(other, _)| *other == name) {
+                Some((_, resources)) => resources,
+                None => {
+                    node.reject(name, "the name of a container of the pod");
+                    return None;
+                }
+            },
+            (None, Some(own)) => &self.containers.iter().find(|(name, _)| *name == own)?.1,
+            (None, None) => {
+                node.missing("containerName");
+                return None;
+            }
+        };
+        let value = match resource {
+            "limits.cpu" => container.cpu_limit.or(self.machine.cpu_limit),
+            "limits.memory" => container.memory_limit.or(self.machine.memory_limit),
+            "requests.cpu" => container.cpu_request.or(container.cpu_limit),
+            "requests.memory" => container.memory_request.or(container.memory_limit),
+            other => {
+                let why = "`limits` and `requests` of `cpu` and `memory` are known";
+                name_node.refuse(format!("resource `{}` is", shown(other)), why);
+                return None;
+            }
+        };
+        let divisor = match node.get("divisor").and_then(|node| Some((node.as_word()?, node))) {
+            Some((word, node)) => match Quantity::read(&word) {
+                Some(divisor) if divisor == Quantity::default() => Quantity::whole(1),
+                Some(divisor) => divisor,
+                None => {
+                    node.reject(&word, "a quantity such as `1`, `1m` or `1Mi`");
+                    return None;
+                }
+            },
+            None => Quantity::whole(1),
+        };
+        Some(value.unwrap_or_default().divided_by(divisor)?.to_string())
+    }
+}
+
+const FIELDS: &str = "`metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']`, \
+     `metadata.annotations['KEY']`, `spec.nodeName`, `spec.serviceAccountName`, `status.hostIP` or `status.podIP`";
+
+const FIELDS_OF_FILES: &str = "`metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels`, `metadata.annotations`, \
+     or one of the latter two with `['KEY']`";
+
+/// The value of a label or annotation; one that is not there is empty, as in the API.
+fn value_of(list: &[(&str, &str)], key: &str) -> String {
+    let found = list.iter().find(|(other, _)| *other == key);
+    found.map(|(_, value)| (*value).to_owned()).unwrap_or_default()
+}
+
+/// Labels or annotations as a file has them: `key="value"`, sorted, a line each (kubernetes, `pkg/fieldpath`).
+fn lines(list: &[(&str, &str)]) -> String {
+    let mut list = list.to_vec();
+    list.sort_unstable();
+    let mut out = String::new();
+    for (index, (key, value)) in list.iter().enumerate() {
+        let newline = if index == 0 { "" } else { "\n" };
+        let _ = write!(out, "{newline}{key}={}", go_quoted(value));
+    }
+    out
+}
+
+/// `text` as Go's `%q` writes it, for what labels and annotations hold.
+fn go_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => _ = write!(out, "\\x{:02x}", c as u32),
+            c if c.is_control() => _ = write!(out, "\\u{:04x}", c as u32),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_lines_as_the_kubelet_writes_them() {
+        let list = [("zone", "a"), ("app", "x \"y\"\n\u{1}ä")];
+        assert_eq!(lines(&list), "app=\"x \\\"y\\\"\\n\\x01ä\"\nzone=\"a\"");
+        assert_eq!(lines(&[]), "");
+        assert_eq!(
+            (value_of(&list, "zone"), value_of(&list, "no")),
+            ("a".into(), String::new())
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! A container's variables: `env`, `envFrom` and what their values come from.
+
+use super::downward::{Destination, Downward};
+use super::expand::expand;
+use super::node::Node;
+use super::objects::{Objects, Secrecy, Values};
+use crate::EnvVar;
+use crate::words::shown;
+
+/// A variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// Whether a secret is in it.
+    pub(super) secrecy: Secrecy,
+}
+
+/// A container's variables, in the order of their definition; a later one of a name takes the earlier one's place.
+#[derive(Default)]
+pub(super) struct Variables(Vec<Variable>);
+
+impl Variables {
+    /// Reads the variables of the container `node`, which is called `name`.
+    pub(super) fn read(node: &Node<'_>, name: &str, objects: &Objects<'_>, downward: &Downward<'_>) -> Self {
+        let mut variables = Self::default();
+        for source in node.items("envFrom") {
+            variables.add_all(&source, objects);
+        }
+        for item in node.items("env") {
+            let Some((name_node, variable)) = item.text("name") else {
+                continue;
+            };
+            if !is_variable_name(variable) {
+                name_node.reject(
+                    variable,
+                    "letters, digits and `_`, which is all that systemd passes on",
+                );
+                continue;
+            }
+            let value = match (item.get("value"), item.get("valueFrom")) {
+                (Some(_), Some(from)) if item.text("value").is_some() => {
+                    from.rule("the variable has a `value` too");
+                    continue;
+                }
+                (_, Some(from)) => value_from(&from, name, objects, downward),
+                (Some(value), None) => value.as_text().map(|text| variables.expand(text)),
+                (None, None) => Some((String::new(), Secrecy::Open)),
+            };
+            if let Some((value, secrecy)) = value {
+                variables.set(variable.to_owned(), value, secrecy);
+            }
+        }
+        variables
+    }
+
+    /// `text` with its `$(NAME)`s replaced, and whether a secret went into it.
+    pub(super) fn expand(&self, text: &str) -> (String, Secrecy) {
+        let mut secrecy = Secrecy::Open;
+        let expanded = expand(text, |name| {
+            let variable = self.0.iter().find(|variable| variable.name == name)?;
+            if variable.secrecy == Secrecy::Secret {
+                secrecy = Secrecy::Secret;
+            }
+            Some(&variable.value)
+        });
+        (expanded, secrecy)
+    }
+
+    /// As an app takes them.
+    pub(super) fn into_env(self) -> Vec<EnvVar> {
+        let var = |variable: Variable| EnvVar {
+            name: variable.name,
+            value: Some(variable.value),
+            secret: variable.secrecy == Secrecy::Secret,
+        };
+        self.0.into_iter().map(var).collect()
+    }
+
+    fn set(&mut self, name: String, value: String, secrecy: Secrecy) {
+        self.0.retain(|variable| variable.name != name);
+        self.0.push(Variable { name, value, secrecy });
+    }
+
+    /// Adds every value of what an `envFrom` names.
+    fn add_all(&mut self, source: &Node<'_>, objects: &Objects<'_>) {
+        let prefix = source.text("prefix").map_or("", |(_, prefix)| prefix);
+        let (config_map, secret) = (source.get("configMapRef"), source.get("secretRef"));
+        let (node, secrecy) = match (config_map, secret) {
+            (Some(node), None) => (node, Secrecy::Open),
+            (None, Some(node)) => (node, Secrecy::Secret),
+            _ => return source.rule("either `configMapRef` or `secretRef` must be there"),
+        };
+        let Some(values) = objects.named(&node, "name", secrecy) else {
+            return;
+        };
+        for (key, value) in &values.entries {
+            let name = format!("{prefix}{key}");
+            if !is_variable_name(&name) {
+                let what = format!("a variable `{}` is", shown(&name));
+                node.refuse(what, "systemd passes only names of letters, digits and `_` on");
+                continue;
+            }
+            if let Some(text) = text_of(&node, value) {
+                self.set(name, text, secrecy);
+            }
+        }
+    }
+}
+
+/// What a `valueFrom` names.
+fn value_from(
+    from: &Node<'_>,
+    container: &str,
+    objects: &Objects<'_>,
+    downward: &Downward<'_>,
+) -> Option<(String, Secrecy)> {
+    let sources = [
+        "configMapKeyRef",
+        "secretKeyRef",
+        "fieldRef",
+        "resourceFieldRef",
+        "fileKeyRef",
+    ];
+    let mut there = sources.iter().filter_map(|name| Some((*name, from.get(name)?)));
+    let (Some((source, node)), None) = (there.next(), there.next()) else {
+        from.rule(
+            "one source must be there: `configMapKeyRef`, `secretKeyRef`, `fieldRef` or `resourceFieldRef`",
+        );
+        return None;
+    };
+    let key = |secrecy| -> Option<(String, Secrecy)> {
+        let values: &Values<'_> = objects.named(&node, "name", secrecy)?;
+        Some((text_of(&node, values.value(&node, false)?)?, secrecy))
+    };
+    match source {
+        "configMapKeyRef" => key(Secrecy::Open),
+        "secretKeyRef" => key(Secrecy::Secret),
+        "fieldRef" => Some((downward.field(&node, Destination::Variable)?, Secrecy::Open)),
+        "resourceFieldRef" => Some((downward.resource(&node, Some(container))?, Secrecy::Open)),
+        _ => None,
+    }
+}
+
+/// A value as a variable has it.
+fn text_of(node: &Node<'_>, value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.contains('\0'));
+    if text.is_none() {
+        node.rule("the value is no text that a variable can hold");
+    }
+    text.map(str::to_owned)
+}
+
+/// systemd's rule for names (systemd.exec(5), `Environment=`).
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

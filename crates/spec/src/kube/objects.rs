@@ -1,0 +1,158 @@
+//! What a pod file brings beside its pod: ConfigMaps, Secrets, claims and volumes, by name.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::fault::FaultKind;
+use super::node::Node;
+use crate::words::{nearest, shown};
+
+/// The objects of all files, each kind in the order of the files.
+#[derive(Default)]
+pub(super) struct Objects<'a> {
+    values: Vec<Values<'a>>,
+    /// PersistentVolumeClaims.
+    pub(super) claims: Vec<Named<'a>>,
+    /// PersistentVolumes.
+    pub(super) volumes: Vec<Named<'a>>,
+}
+
+/// An object and its name.
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    pub(super) node: Node<'a>,
+}
+
+/// Whether values may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    Open,
+    Secret,
+}
+
+impl Secrecy {
+    /// The kind of object that has such values.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Secrecy::Open => "ConfigMap",
+            Secrecy::Secret => "Secret",
+        }
+    }
+}
+
+/// A ConfigMap or a Secret.
+pub(super) struct Values<'a> {
+    pub(super) secrecy: Secrecy,
+    pub(super) name: &'a str,
+    pub(super) entries: BTreeMap<&'a str, Vec<u8>>,
+}
+
+impl<'a> Objects<'a> {
+    /// Adds a ConfigMap or Secret.
+    pub(super) fn add_values(&mut self, node: &Node<'a>, secrecy: Secrecy) {
+        let mut entries = BTreeMap::new();
+        let (plain, encoded) = match secrecy {
+            Secrecy::Open => ("data", "binaryData"),
+            Secrecy::Secret => ("stringData", "data"),
+        };
+        for (key, value) in node.entries(encoded) {
+            let Some(text) = value.as_text() else { continue };
+            let text: String = text.split_ascii_whitespace().collect();
+            match STANDARD.decode(&text) {
+                Ok(bytes) => add(&mut entries, key, &value, bytes),
+                // Neither the value nor what is wrong with it is said: it may be a secret.
+                Err(_) => value.rule("the value is not base64"),
+            }
+        }
+        for (key, value) in node.entries(plain) {
+            let Some(text) = value.as_text() else { continue };
+            if secrecy == Secrecy::Open && entries.contains_key(key) {
+                value.rule("the key is in `binaryData` too");
+            }
+            add(&mut entries, key, &value, text.as_bytes().to_vec());
+        }
+        let Some(name) = name_of(node) else { return };
+        let kind = secrecy.kind();
+        if self
+            .values
+            .iter()
+            .any(|other| other.name == name && other.secrecy == secrecy)
+        {
+            node.rule(format!("the file has a second {kind} `{}`", shown(name)));
+        }
+        self.values.push(Values {
+            secrecy,
+            name,
+            entries,
+        });
+    }
+
+    /// Adds a PersistentVolumeClaim or PersistentVolume to `list`.
+    pub(super) fn add_named(list: &mut Vec<Named<'a>>, node: &Node<'a>, kind: &str) {
+        let Some(name) = name_of(node) else { return };
+        if list.iter().any(|other| other.name == name) {
+            node.rule(format!("the file has a second {kind} `{}`", shown(name)));
+        }
+        let node = node.clone();
+        list.push(Named { name, node });
+    }
+
+    /// The ConfigMap or Secret that the field `name_field` of `node` names. One that is missing is a fault, unless the
+    /// node says that it is `optional`.
+    pub(super) fn named(&self, node: &Node<'_>, name_field: &str, secrecy: Secrecy) -> Option<&Values<'a>> {
+        let Some((name_node, name)) = node.text(name_field) else {
+            if node.get(name_field).is_none() {
+                node.missing(name_field);
+            }
+            return None;
+        };
+        let of_kind = || self.values.iter().filter(|values| values.secrecy == secrecy);
+        let found = of_kind().find(|values| values.name == name);
+        if found.is_none() && !node.is_true("optional") {
+            name_node.fault(FaultKind::NotFound {
+                what: secrecy.kind().to_owned(),
+                name: shown(name),
+                nearest: nearest(name, of_kind().map(|values| values.name)).map(str::to_owned),
+            });
+        }
+        found
+    }
+}
+
+impl Values<'_> {
+    /// The value of the key that the field `key` of `node` names. One that is missing is a fault, unless the node, or
+    /// what it is part of, is `optional`.
+    pub(super) fn value(&self, node: &Node<'_>, optional: bool) -> Option<&[u8]> {
+        let (key_node, key) = node.text("key")?;
+        let value = self.entries.get(key);
+        if value.is_none() && !optional && !node.is_true("optional") {
+            key_node.fault(FaultKind::NotFound {
+                what: format!("key of {} `{}`", self.secrecy.kind(), shown(self.name)),
+                name: shown(key),
+                nearest: nearest(key, self.entries.keys().copied()).map(str::to_owned),
+            });
+        }
+        value.map(Vec::as_slice)
+    }
+}
+
+fn add<'a>(entries: &mut BTreeMap<&'a str, Vec<u8>>, key: &'a str, node: &Node<'_>, value: Vec<u8>) {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if key.is_empty() || key.len() > 253 || !key.bytes().all(known) || matches!(key, "." | "..") {
+        node.rule("the key must be of letters, digits, `-`, `_` and `.`, and no more than 253 of them");
+        return;
+    }
+    entries.insert(key, value);
+}
+
+/// An object's name, which must be there.
+pub(super) fn name_of<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let metadata = node.get("metadata")?;
+    let name = metadata.text("name");
+    if name.is_none() {
+        metadata.missing("name");
+    }
+    name.map(|(_, name)| name)
+}

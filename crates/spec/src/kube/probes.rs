@@ -1,0 +1,168 @@
+//! Probes and lifecycle handlers.
+
+use std::time::Duration;
+
+use super::node::Node;
+use crate::{Handler, HttpGet, Lifecycle, Overrides, Probe, ProbeAction, Probes};
+
+/// The probes of the container `node`.
+pub(super) fn probes(node: &Node<'_>) -> Probes {
+    let read = |name: &str| probe(&node.get(name)?, node);
+    Probes {
+        startup: read("startupProbe"),
+        liveness: read("livenessProbe"),
+        readiness: read("readinessProbe"),
+    }
+}
+
+/// A probe: what it says, and the API's defaults.
+fn probe(node: &Node<'_>, container: &Node<'_>) -> Option<Probe> {
+    const SECONDS: &str = "a number of seconds";
+    const COUNT: &str = "a number of times";
+    let exec = node.get("exec").map(|exec| ProbeAction::Exec(command(&exec)));
+    let http = match node.get("httpGet") {
+        Some(get) => Some(ProbeAction::HttpGet(http_get(&get, container)?)),
+        None => None,
+    };
+    let tcp = match node.get("tcpSocket") {
+        Some(tcp) => Some(ProbeAction::Tcp {
+            host: host(&tcp)?,
+            port: port(&tcp, container)?,
+        }),
+        None => None,
+    };
+    // A gRPC probe is refused by its field.
+    let grpc = node.get("grpc").is_some();
+    let mut actions = [exec, http, tcp].into_iter().flatten();
+    let action = match (actions.next(), actions.next(), grpc) {
+        (Some(action), None, false) => action,
+        (None, None, true) => return None,
+        _ => {
+            node.rule("one action must be there: `exec`, `httpGet` or `tcpSocket`");
+            return None;
+        }
+    };
+    let default = Probe::new(action);
+    // 0 is Go's way to say nothing.
+    let seconds = |name: &str| {
+        let seconds = node.number::<u32>(name, SECONDS).filter(|seconds| *seconds > 0);
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    };
+    let count = |name: &str| node.number::<u32>(name, COUNT).filter(|count| *count > 0);
+    Some(Probe {
+        initial_delay: seconds("initialDelaySeconds").unwrap_or(default.initial_delay),
+        period: seconds("periodSeconds").unwrap_or(default.period),
+        timeout: seconds("timeoutSeconds").unwrap_or(default.timeout),
+        success_threshold: count("successThreshold").unwrap_or(default.success_threshold),
+        failure_threshold: count("failureThreshold").unwrap_or(default.failure_threshold),
+        termination_grace: seconds("terminationGracePeriodSeconds"),
+        ..default
+    })
+}
+
+/// The lifecycle handlers of the container `node`; its stop signal goes to `overrides`.
+pub(super) fn lifecycle(container: &Node<'_>, overrides: &mut Overrides) -> Lifecycle {
+    let Some(node) = container.get("lifecycle") else {
+        return Lifecycle::default();
+    };
+    overrides.stop_signal = node.text("stopSignal").map(|(_, signal)| signal.to_owned());
+    let read = |name: &str| handler(&node.get(name)?, container);
+    Lifecycle {
+        post_start: read("postStart"),
+        pre_stop: read("preStop"),
+    }
+}
+
+fn handler(node: &Node<'_>, container: &Node<'_>) -> Option<Handler> {
+    match (
+        node.get("exec"),
+        node.get("httpGet"),
+        node.get("sleep"),
+        node.get("tcpSocket"),
+    ) {
+        (Some(exec), None, None, None) => Some(Handler::Exec(command(&exec))),
+        (None, Some(get), None, None) => Some(Handler::HttpGet(http_get(&get, container)?)),
+        (None, None, Some(sleep), None) => {
+            let seconds: u32 = sleep.number("seconds", "a number of seconds")?;
+            Some(Handler::Sleep(Duration::from_secs(seconds.into())))
+        }
+        // Refused by its field.
+        (None, None, None, Some(_)) => None,
+        _ => {
+            node.rule("one action must be there: `exec`, `httpGet` or `sleep`");
+            None
+        }
+    }
+}
+
+fn command(exec: &Node<'_>) -> Vec<String> {
+    let words = exec.texts("command").unwrap_or_default();
+    words.into_iter().map(str::to_owned).collect()
+}
+
+fn http_get(node: &Node<'_>, container: &Node<'_>) -> Option<HttpGet> {
+    match node.text("scheme") {
+        None | Some((_, "HTTP")) => {}
+        Some((node, "HTTPS")) => {
+            node.refuse(
+                "scheme `HTTPS` is",
+                "a probe speaks plain HTTP; `exec` can run a client of the image's",
+            );
+            return None;
+        }
+        Some((node, other)) => {
+            node.reject(other, "`HTTP`");
+            return None;
+        }
+    }
+    let header = |node: &Node<'_>| {
+        let value = node.get("value")?;
+        Some((node.text("name")?.1.to_owned(), value.as_text()?.to_owned()))
+    };
+    let path = node.text("path").map_or("/", |(_, path)| path);
+    Some(HttpGet {
+        host: host(node)?,
+        port: port(node, container)?,
+        path: match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/{path}"),
+        },
+        headers: node.items("httpHeaders").iter().filter_map(header).collect(),
+    })
+}
+
+/// The address that `host` is; `None` where it is wrong.
+fn host(node: &Node<'_>) -> Option<Option<std::net::IpAddr>> {
+    let Some((node, text)) = node.text("host") else {
+        return Some(None);
+    };
+    let address = text.parse().ok();
+    if address.is_none() {
+        node.refuse(
+            "a host name is",
+            "leave it out for the pod itself, or write an IP address",
+        );
+    }
+    address.map(Some)
+}
+
+/// A port by its number, or by the name that the container gives it.
+fn port(node: &Node<'_>, container: &Node<'_>) -> Option<u16> {
+    let node = node.get("port")?;
+    let word = node.as_word()?;
+    if let Ok(port @ 1..) = word.parse::<u16>() {
+        return Some(port);
+    }
+    let named = container.items("ports").into_iter().find(|port| {
+        let name = port.text("name");
+        name.is_some_and(|(_, name)| name == word)
+    });
+    let port = named.and_then(|port| port.number("containerPort", "a port"));
+    if port.is_none() {
+        node.reject(
+            &word,
+            "a port from 1 to 65535, or the name of one of the container's `ports`",
+        );
+    }
+    port
+}

@@ -1,0 +1,137 @@
+//! Who a container runs as and what it may do: its `securityContext` and the pod's.
+
+use std::path::{Component, Path};
+
+use super::node::Node;
+use crate::{Overrides, RootfsAccess, Seccomp, capability};
+
+/// Where the kubelet, and podman after it, look for the profiles of the host's.
+const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
+
+/// What the contexts of a container and its pod say; the container's own wins, each field for itself.
+pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overrides {
+    const ID: &str = "a whole number below 4294967295";
+    // 2^32 - 1 means "unchanged" to the kernel (chown(2)).
+    let read = |node: Option<&Node<'_>>, name: &str| {
+        let node = node?.get(name)?;
+        let id: u32 = node.as_number(ID)?;
+        if id == u32::MAX {
+            node.reject(&id.to_string(), ID);
+        }
+        Some(id.to_string())
+    };
+    let either = |name: &str| read(own, name).or_else(|| read(pod, name));
+    for context in [own, pod].into_iter().flatten() {
+        check_app_armor(context);
+    }
+    if let Some((node, policy)) = pod.and_then(|pod| pod.text("supplementalGroupsPolicy")) {
+        match policy {
+            "Merge" => {}
+            "Strict" => node.refuse(
+                "the policy `Strict` is",
+                "the groups that the image gives its user hold as well",
+            ),
+            other => node.reject(other, "`Merge` or `Strict`"),
+        }
+    }
+    let mut group_add: Vec<String> = Vec::new();
+    for node in pod.map(|pod| pod.items("supplementalGroups")).unwrap_or_default() {
+        group_add.extend(node.as_number::<u32>(ID).map(|id| id.to_string()));
+    }
+    group_add.extend(read(pod, "fsGroup"));
+    let boolean = |name: &str| {
+        let own = own.and_then(|own| own.boolean(name));
+        own.or_else(|| pod.and_then(|pod| pod.boolean(name)))
+    };
+    if let Some((node, mount)) = own.and_then(|own| own.text("procMount"))
+        && mount != "Default"
+    {
+        node.refuse(
+            format!("`{}` is", crate::words::shown(mount)),
+            "`/proc` is masked as far as systemd does it",
+        );
+    }
+    let capabilities = own.and_then(|own| own.get("capabilities"));
+    let named = |list: &str| {
+        let nodes = capabilities
+            .as_ref()
+            .map(|node| node.items(list))
+            .unwrap_or_default();
+        nodes.iter().filter_map(capability).collect()
+    };
+    Overrides {
+        user: either("runAsUser"),
+        group: either("runAsGroup"),
+        group_add,
+        cap_add: named("add"),
+        cap_drop: named("drop"),
+        no_new_privileges: own
+            .and_then(|own| own.boolean("allowPrivilegeEscalation"))
+            .map(|allow| !allow),
+        seccomp: own.and_then(seccomp).or_else(|| pod.and_then(seccomp)),
+        must_not_be_root: boolean("runAsNonRoot").unwrap_or(false),
+        ..Overrides::default()
+    }
+}
+
+/// Whether the container may write to its root filesystem.
+pub(super) fn rootfs(container: &Node<'_>) -> RootfsAccess {
+    let context = container.get("securityContext");
+    match context.is_some_and(|context| context.is_true("readOnlyRootFilesystem")) {
+        true => RootfsAccess::ReadOnly,
+        false => RootfsAccess::Writable,
+    }
+}
+
+fn capability(node: &Node<'_>) -> Option<String> {
+    let text = node.as_text()?;
+    if text.eq_ignore_ascii_case("all") {
+        return Some("ALL".to_owned());
+    }
+    let known = capability::read(text);
+    if known.is_none() {
+        node.reject(
+            text,
+            "`ALL` or a capability of capabilities(7), such as `NET_ADMIN`",
+        );
+    }
+    known.map(str::to_owned)
+}
+
+fn seccomp(context: &Node<'_>) -> Option<Seccomp> {
+    let profile = context.get("seccompProfile")?;
+    let (node, kind) = profile.text("type")?;
+    match kind {
+        "RuntimeDefault" => Some(Seccomp::RuntimeDefault),
+        "Unconfined" => Some(Seccomp::Unconfined),
+        "Localhost" => {
+            let Some((path_node, path)) = profile.text("localhostProfile") else {
+                profile.missing("localhostProfile");
+                return None;
+            };
+            if !Path::new(path)
+                .components()
+                .all(|c| matches!(c, Component::Normal(_)))
+            {
+                path_node.reject(path, "a relative path without `..`");
+            }
+            Some(Seccomp::Profile(Path::new(SECCOMP_ROOT).join(path)))
+        }
+        other => {
+            node.reject(other, "`RuntimeDefault`, `Unconfined` or `Localhost`");
+            None
+        }
+    }
+}
+
+fn check_app_armor(context: &Node<'_>) {
+    let profile = context.get("appArmorProfile");
+    if let Some((node, kind)) = profile.as_ref().and_then(|profile| profile.text("type"))
+        && kind != "Unconfined"
+    {
+        node.refuse(
+            format!("profile `{}` is", crate::words::shown(kind)),
+            "the guest has no AppArmor",
+        );
+    }
+}

@@ -1,0 +1,462 @@
+//! Volumes: what a pod's `volumes` are on a single host.
+
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
+
+use super::container::{self, Pod};
+use super::downward::{Destination, Downward};
+use super::fault::FaultKind;
+use super::node::Node;
+use super::objects::{Named, Objects, Secrecy};
+use super::quantity::Quantity;
+use super::{Places, Surroundings};
+use crate::appc::Part;
+use crate::words::{nearest, shown};
+use crate::{
+    EmptyVolume, FileContent, FilesVolume, HostVolume, ImageVolume, Medium, Propagation, SourceRule, Volume,
+    VolumeFile, VolumeKind, VolumeName,
+};
+
+/// The mode of a file of a ConfigMap, Secret or downward API volume where none is said.
+const FILE_MODE: u32 = 0o644;
+
+/// The volumes of a pod.
+pub(super) struct Volumes(Vec<Volume>);
+
+impl Volumes {
+    /// Whether nothing can be written to it, whatever a mount says.
+    pub(super) fn is_always_read_only(&self, name: &VolumeName) -> bool {
+        let volume = self.0.iter().find(|volume| volume.name == *name);
+        volume.is_some_and(|volume| {
+            let literal = matches!(volume.kind, VolumeKind::Files(_) | VolumeKind::Image(_));
+            literal || volume.read_only == Some(true)
+        })
+    }
+
+    pub(super) fn into_volumes(self) -> Vec<Volume> {
+        self.0
+    }
+}
+
+/// Reads the volumes of the pod `spec`. With a valid name a volume is given even where the rest has faults, so that its
+/// mounts are checked.
+pub(super) fn read<'a>(
+    spec: &Node<'a>,
+    pod: &Pod<'a, '_>,
+    surroundings: &Surroundings,
+    places: &mut Places<'a>,
+) -> Volumes {
+    let group = pod.security.as_ref().and_then(|security| {
+        let id = security.get("fsGroup")?;
+        id.as_number::<u32>("a group id")
+    });
+    let reader = Reader {
+        objects: pod.objects,
+        downward: pod.downward,
+        surroundings,
+        group,
+        propagating: propagating(spec),
+    };
+    let mut volumes = Vec::new();
+    for node in spec.items("volumes") {
+        let read_only = node
+            .get("persistentVolumeClaim")
+            .is_some_and(|claim| claim.is_true("readOnly"));
+        let kind = reader.kind(&node);
+        let Some((name_node, name)) = node.text("name") else {
+            continue;
+        };
+        match VolumeName::new(name) {
+            Ok(name) => {
+                places
+                    .parts
+                    .push((Part::Volume(name.clone()), name_node.location()));
+                volumes.push(Volume {
+                    name,
+                    kind: kind.unwrap_or(VolumeKind::Empty(EmptyVolume::default())),
+                    read_only: read_only.then_some(true),
+                });
+                places.volumes.push(node);
+            }
+            Err(error) => name_node.fault(FaultKind::Name(error)),
+        }
+    }
+    Volumes(volumes)
+}
+
+/// The volumes of which a mount wants to see what the host mounts later.
+fn propagating<'a>(spec: &Node<'a>) -> HashSet<&'a str> {
+    let containers = [spec.items("initContainers"), spec.items("containers")].concat();
+    let mounts = containers
+        .iter()
+        .flat_map(|container| container.items("volumeMounts"));
+    let wanting = mounts.filter_map(|mount| {
+        let (_, propagation) = mount.text("mountPropagation")?;
+        (propagation == "HostToContainer").then(|| mount.text("name"))?
+    });
+    wanting.map(|(_, name)| name).collect()
+}
+
+struct Reader<'a, 'o> {
+    objects: &'o Objects<'a>,
+    downward: &'o Downward<'a>,
+    surroundings: &'o Surroundings,
+    /// `fsGroup`.
+    group: Option<u32>,
+    propagating: HashSet<&'a str>,
+}
+
+/// The kinds of volume that a host can give.
+const KINDS: [&str; 8] = [
+    "configMap",
+    "downwardAPI",
+    "emptyDir",
+    "hostPath",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+
+impl Reader<'_, '_> {
+    fn kind(&self, node: &Node<'_>) -> Option<VolumeKind> {
+        let mut there = KINDS.iter().filter_map(|name| Some((*name, node.get(name)?)));
+        let Some((kind, source)) = there.next() else {
+            // Another kind was refused by its field; none at all is an empty directory, as in the API.
+            return Some(VolumeKind::Empty(self.empty_dir(None)));
+        };
+        if let Some((second, node)) = there.next() {
+            node.rule(format!("the volume is `{kind}` and `{second}` at once"));
+        }
+        Some(match kind {
+            "configMap" => {
+                self.files(self.values(&source, "name", Secrecy::Open, self.default_file(&source)))
+            }
+            "secret" => {
+                self.files(self.values(&source, "secretName", Secrecy::Secret, self.default_file(&source)))
+            }
+            "downwardAPI" => self.files(self.downward_files(&source, self.default_file(&source))),
+            "projected" => self.projected(&source),
+            "emptyDir" => VolumeKind::Empty(self.empty_dir(Some(&source))),
+            "image" => {
+                let image = container::image(&source, "reference")?;
+                let pull = container::pull_policy(&source, "pullPolicy", Some(&image));
+                VolumeKind::Image(ImageVolume { image, pull })
+            }
+            "hostPath" => VolumeKind::Host(self.host_path(&source, self.is_propagating(node))?),
+            _ => VolumeKind::Host(self.claim(&source, self.is_propagating(node))?),
+        })
+    }
+
+    fn is_propagating(&self, node: &Node<'_>) -> Propagation {
+        let name = node.text("name").map(|(_, name)| name);
+        match name.is_some_and(|name| self.propagating.contains(name)) {
+            true => Propagation::Rslave,
+            false => Propagation::Private,
+        }
+    }
+
+    fn empty_dir(&self, node: Option<&Node<'_>>) -> EmptyVolume {
+        let medium = match node.and_then(|node| node.text("medium")) {
+            None => Medium::Disk,
+            Some((_, "Memory")) => Medium::Memory,
+            Some((node, other)) => {
+                if other.starts_with("HugePages") {
+                    node.refuse(
+                        "a volume of huge pages is",
+                        "`Memory` is the guest's memory in pages of 4 KiB",
+                    );
+                } else {
+                    node.reject(other, "`Memory`, or left out");
+                }
+                Medium::Memory
+            }
+        };
+        let size = node.and_then(|node| quantity(&node.get("sizeLimit")?));
+        let mode = node.and_then(|node| mode(node, "mode"));
+        let set_group_id = if self.group.is_some() { 0o2000 } else { 0 };
+        EmptyVolume {
+            mode: Some(mode.unwrap_or(0o777) | set_group_id),
+            uid: None,
+            gid: self.group,
+            // 0 is no limit.
+            size_bytes: size.map(Quantity::units).filter(|bytes| *bytes > 0),
+            medium,
+        }
+    }
+
+    fn host_path(&self, node: &Node<'_>, propagation: Propagation) -> Option<HostVolume> {
+        let (path_node, path) = node.text("path")?;
+        let path = PathBuf::from(path);
+        if !path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
+            path_node.reject(&path.to_string_lossy(), "an absolute path without `..`");
+            return None;
+        }
+        let must_be = match node.text("type") {
+            None => SourceRule::Any,
+            Some((_, "Directory")) => SourceRule::Directory,
+            Some((_, "DirectoryOrCreate")) => SourceRule::DirectoryOrCreate,
+            Some((_, "File")) => SourceRule::File,
+            Some((_, "FileOrCreate")) => SourceRule::FileOrCreate,
+            Some((node, "Socket" | "CharDevice" | "BlockDevice")) => {
+                let why = "sockets and devices work on one kernel only; directories and regular files can be shared";
+                node.refuse("sharing it is", why);
+                SourceRule::Any
+            }
+            Some((node, other)) => {
+                let expected = "`DirectoryOrCreate`, `Directory`, `FileOrCreate` or `File`";
+                node.reject(other, expected);
+                SourceRule::Any
+            }
+        };
+        Some(HostVolume {
+            source: path,
+            recursive: true,
+            propagation,
+            must_be,
+        })
+    }
+
+    /// A claim: the volume of the files' that it is bound to, or a directory that is kept.
+    fn claim(&self, node: &Node<'_>, propagation: Propagation) -> Option<HostVolume> {
+        let (name_node, name) = node.text("claimName")?;
+        // It becomes a directory's name.
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+        if name.len() > 253 || !name.bytes().all(known) || name.starts_with('.') {
+            name_node.reject(name, "of lower-case letters, digits, `-` and `.`");
+            return None;
+        }
+        let claim = self.objects.claims.iter().find(|claim| claim.name == name);
+        let spec = claim.and_then(|claim| claim.node.get("spec"));
+        if let Some(volume) = self.bound(name, spec.as_ref()) {
+            let spec = volume.node.get("spec")?;
+            let (host, local) = (spec.get("hostPath"), spec.get("local"));
+            let source = host.or(local).or_else(|| {
+                spec.rule("the volume is no `hostPath` and no `local` one");
+                None
+            })?;
+            return self.host_path(&source, propagation);
+        }
+        Some(HostVolume {
+            source: self.surroundings.claims_dir.join(name),
+            recursive: true,
+            propagation,
+            must_be: SourceRule::Kept,
+        })
+    }
+
+    /// The PersistentVolume that a claim is bound to: the one it names, one that names it, or the first of its class that
+    /// is large enough.
+    fn bound(&self, claim: &str, spec: Option<&Node<'_>>) -> Option<&Named<'_>> {
+        let volumes = &self.objects.volumes;
+        let filesystem = |node: Option<&Node<'_>>| {
+            if let Some((node, mode)) = node.and_then(|node| node.text("volumeMode"))
+                && mode != "Filesystem"
+            {
+                node.refuse(
+                    format!("volume mode `{}` is", shown(mode)),
+                    "block devices are not passed to pods",
+                );
+            }
+        };
+        filesystem(spec);
+        volumes
+            .iter()
+            .for_each(|volume| filesystem(volume.node.get("spec").as_ref()));
+        if let Some((node, name)) = spec.and_then(|spec| spec.text("volumeName")) {
+            let found = volumes.iter().find(|volume| volume.name == name);
+            if found.is_none() {
+                node.fault(FaultKind::NotFound {
+                    what: "PersistentVolume".to_owned(),
+                    name: shown(name),
+                    nearest: nearest(name, volumes.iter().map(|volume| volume.name)).map(str::to_owned),
+                });
+            }
+            return found;
+        }
+        let claimed_by = |volume: &Named<'_>| -> Option<String> {
+            let reference = volume.node.get("spec")?.get("claimRef")?;
+            Some(reference.text("name")?.1.to_owned())
+        };
+        let own = volumes
+            .iter()
+            .find(|volume| claimed_by(volume).as_deref() == Some(claim));
+        own.or_else(|| {
+            let spec = spec?;
+            volumes
+                .iter()
+                .find(|volume| claimed_by(volume).is_none() && fits(spec, &volume.node))
+        })
+    }
+
+    fn default_file(&self, node: &Node<'_>) -> FileDefaults {
+        FileDefaults {
+            mode: mode(node, "defaultMode").unwrap_or(FILE_MODE),
+            uid: uid(node, "defaultUser"),
+        }
+    }
+
+    fn files(&self, mut files: Vec<VolumeFile>) -> VolumeKind {
+        if self.group.is_some() {
+            // The kubelet's way (`SetVolumeOwnership`): the group is there to read them.
+            files.iter_mut().for_each(|file| file.mode |= 0o440);
+        }
+        VolumeKind::Files(FilesVolume {
+            files,
+            gid: self.group,
+        })
+    }
+
+    /// The files of a ConfigMap or Secret: all of its values by their keys, or the `items`.
+    fn values(
+        &self,
+        node: &Node<'_>,
+        name: &str,
+        secrecy: Secrecy,
+        defaults: FileDefaults,
+    ) -> Vec<VolumeFile> {
+        let Some(values) = self.objects.named(node, name, secrecy) else {
+            return Vec::new();
+        };
+        let file = |path: PathBuf, value: &[u8], defaults: FileDefaults| VolumeFile {
+            path,
+            content: FileContent(value.to_vec()),
+            mode: defaults.mode,
+            uid: defaults.uid,
+        };
+        if node.get("items").is_none() {
+            let all = values.entries.iter();
+            return all
+                .map(|(key, value)| file(PathBuf::from(key), value, defaults))
+                .collect();
+        }
+        let optional = node.is_true("optional");
+        let item = |item: &Node<'_>| {
+            let path = file_path(item)?;
+            Some(file(path, values.value(item, optional)?, defaults.of(item)))
+        };
+        node.items("items").iter().filter_map(item).collect()
+    }
+
+    fn downward_files(&self, node: &Node<'_>, defaults: FileDefaults) -> Vec<VolumeFile> {
+        let item = |item: &Node<'_>| {
+            let text = match (item.get("fieldRef"), item.get("resourceFieldRef")) {
+                (Some(field), None) => self.downward.field(&field, Destination::File)?,
+                (None, Some(resource)) => self.downward.resource(&resource, None)?,
+                _ => {
+                    item.rule("either `fieldRef` or `resourceFieldRef` must be there");
+                    return None;
+                }
+            };
+            let defaults = defaults.of(item);
+            Some(VolumeFile {
+                path: file_path(item)?,
+                content: FileContent(text.into_bytes()),
+                mode: defaults.mode,
+                uid: defaults.uid,
+            })
+        };
+        node.items("items").iter().filter_map(item).collect()
+    }
+
+    /// The files of all sources; where two have one path the later one's is there, as in the API.
+    fn projected(&self, node: &Node<'_>) -> VolumeKind {
+        let defaults = self.default_file(node);
+        let mut files: Vec<VolumeFile> = Vec::new();
+        for source in node.items("sources") {
+            let config_map = source
+                .get("configMap")
+                .map(|node| self.values(&node, "name", Secrecy::Open, defaults));
+            let secret = source
+                .get("secret")
+                .map(|node| self.values(&node, "name", Secrecy::Secret, defaults));
+            let downward = source
+                .get("downwardAPI")
+                .map(|node| self.downward_files(&node, defaults));
+            for file in [config_map, secret, downward].into_iter().flatten().flatten() {
+                files.retain(|other| other.path != file.path);
+                files.push(file);
+            }
+        }
+        self.files(files)
+    }
+}
+
+/// Mode and owner of a file that does not say its own.
+#[derive(Clone, Copy)]
+struct FileDefaults {
+    mode: u32,
+    uid: Option<u32>,
+}
+
+impl FileDefaults {
+    fn of(self, item: &Node<'_>) -> Self {
+        Self {
+            mode: mode(item, "mode").unwrap_or(self.mode),
+            uid: uid(item, "user").or(self.uid),
+        }
+    }
+}
+
+/// Whether a claim may be bound to a volume: one class, and room enough.
+fn fits(claim: &Node<'_>, volume: &Node<'_>) -> bool {
+    let Some(volume) = volume.get("spec") else {
+        return false;
+    };
+    let class = |node: &Node<'_>| node.text("storageClassName").map(|(_, class)| class.to_owned());
+    let storage = |node: Option<Node<'_>>, list: &str| {
+        let entries = node.map(|node| node.entries(list)).unwrap_or_default();
+        let storage = entries.into_iter().find(|(name, _)| *name == "storage");
+        storage
+            .and_then(|(_, value)| quantity(&value))
+            .unwrap_or_default()
+    };
+    let request = storage(claim.get("resources"), "requests");
+    class(claim) == class(&volume) && request <= storage(Some(volume), "capacity")
+}
+
+fn quantity(node: &Node<'_>) -> Option<Quantity> {
+    let word = node.as_word()?;
+    let read = Quantity::read(&word);
+    if read.is_none() {
+        node.reject(&word, "a quantity such as `64Mi`");
+    }
+    read
+}
+
+fn mode(node: &Node<'_>, name: &str) -> Option<u32> {
+    const MODE: &str = "a mode from 0 to 0777, octal with its zero (`0640`) or decimal";
+    let node = node.get(name)?;
+    let mode: u32 = node.as_number(MODE)?;
+    if mode > 0o777 {
+        node.reject(&mode.to_string(), MODE);
+        return None;
+    }
+    Some(mode)
+}
+
+fn uid(node: &Node<'_>, name: &str) -> Option<u32> {
+    const ID: &str = "a whole number below 4294967295";
+    let node = node.get(name)?;
+    let id: u32 = node.as_number(ID)?;
+    if id == u32::MAX {
+        node.reject(&id.to_string(), ID);
+        return None;
+    }
+    Some(id)
+}
+
+/// The `path` of an item: relative, and within the volume.
+fn file_path(item: &Node<'_>) -> Option<PathBuf> {
+    let (node, path) = item.text("path")?;
+    let path = Path::new(path);
+    let names: PathBuf = path.components().filter(|c| *c != Component::CurDir).collect();
+    let stays = path
+        .components()
+        .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    if names.as_os_str().is_empty() || !stays {
+        node.reject(&path.to_string_lossy(), "a relative path without `..`");
+        return None;
+    }
+    Some(names)
+}

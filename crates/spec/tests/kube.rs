@@ -1,0 +1,208 @@
+//! Pod files: each folder of `tests/kube` has one, and beside it the pod that it is (`spec.json`) or what is wrong with it
+//! (`errors.txt`). With `left-out.txt` the file is read with what cannot be honoured left out, which that file lists.
+//! `UPDATE=1` writes what is found.
+
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use isopod_spec::kube::{self, Fault, File, PodFile, PodFileErrors, Surroundings, Unsupported};
+use isopod_spec::secrets::without_secrets;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        uuid: "11111111-2222-4333-8444-555555555555".into(),
+        name: None,
+        node_name: "the-host".into(),
+        pod_ip: Some([10, 0, 2, 15].into()),
+        host_ip: Some([10, 0, 2, 2].into()),
+        claims_dir: "/state/claims".into(),
+        memory_mib: None,
+        cpus: None,
+    }
+}
+
+fn read(text: &str, unsupported: Unsupported) -> Result<PodFile, PodFileErrors> {
+    let file = File {
+        name: "pod.yaml",
+        text,
+    };
+    kube::read(&[file], &surroundings(), unsupported)
+}
+
+fn listed(faults: &[Fault]) -> String {
+    let mut out = String::new();
+    for fault in faults {
+        writeln!(out, "{fault}").unwrap();
+        if let Some(hint) = fault.hint().filter(|_| !fault.is_unsupported()) {
+            writeln!(out, "  hint: {hint}").unwrap();
+        }
+    }
+    out
+}
+
+/// Leaves out what says nothing, so that a field that a pod gains later changes no folder.
+fn prune(value: &mut Value) {
+    let says_nothing = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(prune);
+            fields.retain(|_, value| !says_nothing(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+fn compare(path: &Path, found: &str, wrong: &mut String) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, found).unwrap();
+    } else if fs::read_to_string(path).unwrap_or_default() != found {
+        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
+    }
+}
+
+#[test]
+fn every_folder_is_read_as_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube");
+    let mut wrong = String::new();
+    let mut folders: Vec<_> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    assert!(folders.len() > 8, "{folders:?}");
+    for folder in folders {
+        let text = fs::read_to_string(folder.join("pod.yaml")).unwrap();
+        let left_out = folder.join("left-out.txt");
+        let unsupported = match left_out.exists() {
+            true => Unsupported::Ignore,
+            false => Unsupported::Refuse,
+        };
+        match read(&text, unsupported) {
+            Ok(file) => {
+                let mut pod = serde_json::to_value(&file.pod).unwrap();
+                prune(&mut pod);
+                compare(&folder.join("spec.json"), &format!("{pod:#}\n"), &mut wrong);
+                if unsupported == Unsupported::Ignore {
+                    compare(&left_out, &listed(&file.left_out), &mut wrong);
+                }
+                assert!(!folder.join("errors.txt").exists(), "{}", folder.display());
+            }
+            Err(PodFileErrors { faults }) => {
+                compare(&folder.join("errors.txt"), &listed(&faults), &mut wrong);
+                assert!(
+                    !folder.join("spec.json").exists(),
+                    "{}\n{}",
+                    folder.display(),
+                    listed(&faults)
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn several_files_are_one_pod() {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: 'oci:/a', \
+               env: [{name: X, valueFrom: {configMapKeyRef: {name: m, key: k}}}]}]}}";
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {k: v}}";
+    let files = [
+        File {
+            name: "a.yaml",
+            text: pod,
+        },
+        File {
+            name: "b.yaml",
+            text: map,
+        },
+    ];
+    let read = kube::read(&files, &surroundings(), Unsupported::Refuse).unwrap();
+    assert_eq!(read.pod.apps[0].overrides.env[0].value.as_deref(), Some("v"));
+    let broken = [
+        files[0],
+        File {
+            name: "b.yaml",
+            text: "{",
+        },
+    ];
+    let errors = kube::read(&broken, &surroundings(), Unsupported::Refuse).unwrap_err();
+    assert!(
+        listed(&errors.faults).contains("b.yaml:1:"),
+        "{}",
+        listed(&errors.faults)
+    );
+}
+
+#[test]
+fn no_secret_is_in_a_message() {
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: hunter2!, b: [hunter2]}\nstringData: {c: 7}\n";
+    let errors = read(text, Unsupported::Refuse).unwrap_err();
+    assert!(
+        !listed(&errors.faults).contains("hunter2"),
+        "{}",
+        listed(&errors.faults)
+    );
+}
+
+#[test]
+fn a_pod_without_secrets_has_none() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube");
+    for (folder, secret) in [("env", "hunter2"), ("volumes", r#""content":"key""#)] {
+        let text = fs::read_to_string(root.join(folder).join("pod.yaml")).unwrap();
+        let pod = read(&text, Unsupported::Refuse).unwrap().pod;
+        let json = |pod| serde_json::to_string(pod).unwrap();
+        assert!(json(&pod).contains(secret));
+        assert!(!json(&without_secrets(&pod)).contains(secret));
+    }
+}
+
+/// Every pod file of the folders.
+fn corpus() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube");
+    let folders = fs::read_dir(root).unwrap();
+    folders
+        .map(|entry| fs::read_to_string(entry.unwrap().path().join("pod.yaml")).unwrap())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Lines and bytes of real files moved, doubled, cut and changed: read or refused, never a panic.
+    #[test]
+    fn mutated_files_are_read_or_refused(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_u8..6, any::<char>()), 1..8),
+    ) {
+        let corpus = corpus();
+        let mut lines: Vec<String> = which.get(&corpus).lines().map(str::to_owned).collect();
+        for (one, other, kind, c) in changes {
+            if lines.is_empty() {
+                break;
+            }
+            let (one, other) = (one.index(lines.len()), other.index(lines.len()));
+            match kind {
+                0 => lines.swap(one, other),
+                1 => drop(lines.remove(one)),
+                2 => { let line = lines[one].clone(); lines.insert(other, line); }
+                3 => lines[one].insert(0, ' '),
+                4 => { let line = &mut lines[one]; let at = line.char_indices().map(|(i, _)| i).nth(other % 40).unwrap_or(line.len()); line.insert(at, c); }
+                _ => { let line = &mut lines[one]; let at = line.char_indices().map(|(i, _)| i).nth(other % 40).unwrap_or(line.len()); line.truncate(at); }
+            }
+        }
+        let text = lines.join("\n");
+        let _ = read(&text, Unsupported::Refuse).map_err(|errors| { assert!(!errors.faults.is_empty()); listed(&errors.faults) });
+        let _ = read(&text, Unsupported::Ignore);
+    }
+}
