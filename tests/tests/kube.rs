@@ -1,0 +1,137 @@
+//! Pods of Kubernetes pod files, in a guest.
+
+use std::fs;
+
+use isopod_tests::Bench;
+
+/// The pod, but for its images (`IMAGE`) and the host's directory (`SOURCE`).
+const POD: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {greeting: hello, motd: "be kind\n"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {token: hunter2}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: kube, labels: {app: web}}
+spec:
+  restartPolicy: OnFailure
+  terminationGracePeriodSeconds: 2
+  hostAliases: [{ip: 10.1.2.3, hostnames: [db]}]
+  securityContext: {fsGroup: 2000}
+  initContainers:
+  - name: first
+    image: IMAGE
+    command: [sh, -c, "sleep 1; echo one >/work/order"]
+    volumeMounts: [{name: work, mountPath: /work}]
+  - name: second
+    image: IMAGE
+    command: [sh, -c, "echo two >>/work/order"]
+    volumeMounts: [{name: work, mountPath: /work}]
+  - name: side
+    image: IMAGE
+    restartPolicy: Always
+    command: [sh, -c, "echo side >>/work/order; exec sleep 1000"]
+    startupProbe: {exec: {command: [test, -e, /work/order]}, periodSeconds: 1}
+    volumeMounts: [{name: work, mountPath: /work}]
+  containers:
+  - name: main
+    image: IMAGE
+    command: [sh, -c]
+    args:
+    - |
+      n=$(cat /work/tries 2>/dev/null || echo 0); echo $((n + 1)) >/work/tries
+      [ $n = 1 ] || exit 3
+      echo order $(cat /work/order)
+      echo vars $GREETING $POD_NAME $ALL_motd "$(ORIGIN)"
+      echo token $TOKEN $(stat -c %a:%g /keys/..data/token 2>/dev/null || stat -c %a:%g /keys/token)
+      echo files $(cat /settings/motd.txt) and $(cat /keys/token)
+      echo labels $(cat /self/labels)
+      echo sub $(cat /sub/file) $(ls /sub)
+      echo db $(grep db /etc/hosts)
+      echo id $(id -u):$(id -G)
+      touch /settings/x 2>/dev/null || echo read-only
+      echo back >/sub/made
+    env:
+    - {name: GREETING, valueFrom: {configMapKeyRef: {name: settings, key: greeting}}}
+    - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+    - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: ORIGIN, value: "of $(GREETING)"}
+    envFrom: [{prefix: ALL_, configMapRef: {name: settings}}]
+    volumeMounts:
+    - {name: work, mountPath: /work}
+    - {name: settings, mountPath: /settings}
+    - {name: keys, mountPath: /keys}
+    - {name: self, mountPath: /self}
+    - {name: host, mountPath: /sub, subPath: inner}
+  volumes:
+  - {name: work, emptyDir: {medium: Memory}}
+  - {name: settings, configMap: {name: settings, items: [{key: motd, path: motd.txt}]}}
+  - {name: keys, secret: {secretName: keys, defaultMode: 0400}}
+  - {name: self, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+  - {name: host, hostPath: {path: SOURCE, type: Directory}}
+"#;
+
+#[test]
+fn a_pod_file_runs_as_kubernetes_would_have_it() {
+    let bench = Bench::new();
+    let source = bench.source("data", &[("inner/file", "within"), ("outside", "")]);
+    let file = bench.dir().join("pod.yaml");
+    let text = POD.replace("IMAGE", &bench.busybox());
+    fs::write(&file, text.replace("SOURCE", source.to_str().unwrap())).unwrap();
+
+    let pod = bench.pod().flags(["-f".into(), file.into_os_string()]);
+    let planned = pod.plan(&["--format", "json"]).expect(0);
+    assert!(planned.text().contains("TOKEN") && !planned.text().contains("hunter2"));
+
+    let out = pod.run().expect(0);
+    for line in [
+        "order one two side",
+        "vars hello kube be kind of hello",
+        "token hunter2 440:2000",
+        "files be kind and hunter2",
+        "labels app=\"web\"",
+        "sub within file",
+        "db 10.1.2.3 db",
+        "id 0:0 29 2000",
+        "read-only",
+    ] {
+        assert!(
+            out.text().lines().any(|found| found == line),
+            "{line}\n{}",
+            out.text()
+        );
+    }
+    assert_eq!(fs::read_to_string(source.join("inner/made")).unwrap(), "back\n");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn what_a_pod_file_cannot_have_is_refused_by_name_or_left_out_with_a_warning() {
+    let bench = Bench::new();
+    let file = bench.dir().join("pod.yaml");
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  hostNetwork: true\n  restartPolicy: Never\n  \
+         containers:\n  - name: a\n    image: {}\n    command: [echo, ran]\n",
+        bench.busybox()
+    );
+    fs::write(&file, text).unwrap();
+    let pod = bench.pod().flags(["-f".into(), file.into_os_string()]);
+    let refused = pod.clone().run();
+    assert_eq!((refused.status, refused.text()), (125, ""));
+    let words = "pod.yaml:5:3: `spec.hostNetwork`: the field is not supported";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    let out = pod.flags(["--ignore-unsupported"]).run().expect(0);
+    assert_eq!(out.text(), "ran\n");
+    assert!(
+        out.stderr.contains("warning: ") && out.stderr.contains("spec.hostNetwork"),
+        "{}",
+        out.stderr
+    );
+    bench.assert_nothing_left();
+}
