@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use isopod_tests::Bench;
+use isopod_tests::{Bench, Image};
 
 /// The pod, but for its images (`IMAGE`) and the host's directory (`SOURCE`).
 const POD: &str = r#"
@@ -132,6 +132,67 @@ fn what_a_pod_file_cannot_have_is_refused_by_name_or_left_out_with_a_warning() {
         out.stderr.contains("warning: ") && out.stderr.contains("spec.hostNetwork"),
         "{}",
         out.stderr
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_locked_pod_runs_its_images_and_no_other() {
+    let bench = Bench::new();
+    let layout = bench.dir().join("image");
+    let put = |image: &Image| {
+        let reference = bench.image(image);
+        let from = reference
+            .trim_start_matches("oci:")
+            .trim_end_matches(":latest")
+            .to_owned();
+        let _ = fs::remove_file(&layout);
+        std::os::unix::fs::symlink(from, &layout).unwrap();
+    };
+    put(&Image::busybox());
+    let file = bench.dir().join("pod.yaml");
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {{containers: [{{name: a, image: 'oci:{}', \
+         command: [echo, ran]}}]}}}}",
+        layout.display()
+    );
+    fs::write(&file, &text).unwrap();
+    let pod = bench
+        .pod()
+        .flags(["-f".into(), file.clone().into_os_string(), "--locked".into()]);
+    let unlocked = pod.plan(&[]);
+    assert_eq!(unlocked.status, 125);
+    assert!(unlocked.stderr.contains("pod.yaml.lock"), "{}", unlocked.stderr);
+
+    let lock = |status| {
+        bench
+            .isopod_command(["pod".into(), "lock".into(), file.clone().into_os_string()])
+            .expect(status)
+    };
+    assert!(lock(0).text().ends_with("pod.yaml.lock\n"));
+    let first = pod.plan(&[]).expect(0).text().to_owned();
+
+    // Another image has come in its place: the one that was locked is still in the store.
+    put(&Image::busybox().file("srv/new", 0o644, "new"));
+    assert_eq!(pod.plan(&[]).expect(0).text(), first);
+    // Where it is not, the other one is not taken for it.
+    let elsewhere = pod.clone().state(&bench.dir().join("other")).plan(&[]);
+    assert_eq!(elsewhere.status, 125);
+    assert!(
+        elsewhere.stderr.contains("and the lock says `sha256:"),
+        "{}",
+        elsewhere.stderr
+    );
+
+    lock(0);
+    assert_ne!(pod.plan(&[]).expect(0).text(), first);
+    fs::write(&file, text.replace("image'", "other'")).unwrap();
+    let changed = pod.plan(&[]);
+    assert_eq!(changed.status, 125);
+    assert!(
+        changed.stderr.contains("is not in the lock"),
+        "{}",
+        changed.stderr
     );
     bench.assert_nothing_left();
 }

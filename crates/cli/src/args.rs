@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Tool(ToolCommand),
     /// Something about pods that are there.
     Life(LifeCommand),
+    /// `pod lock`: write down which images a pod file has, these being its files.
+    PodLock(Vec<PathBuf>),
     /// `image import`: read an image into the store.
     ImageImport(ImportArgs),
     /// `image list`: show the images in the store.
@@ -153,6 +155,8 @@ pub(crate) struct FileArgs {
     pub(crate) files: Vec<PathBuf>,
     /// `--ignore-unsupported`.
     pub(crate) ignore_unsupported: bool,
+    /// `--locked`.
+    pub(crate) locked: bool,
     /// What the flags say of the machine.
     pub(crate) machine: MachineFlags,
     /// `--no-implicit-volumes`.
@@ -298,6 +302,10 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
         "plan" => Command::Plan(read_plan(sub, groups)?),
         "image" => read_image_command(sub)?,
+        "pod" => {
+            let (_, lock) = sub.subcommand().expect("clap requires a subcommand");
+            Command::PodLock(lock.get_many("files").unwrap_or_default().cloned().collect())
+        }
         _ if let Some(read) = tool::read(&matches) => {
             Command::Tool(read.map_err(|error| ArgsError::from_clap(error, &argv))?)
         }

@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod image;
 mod life;
+mod lock;
 mod logs;
 mod manifest;
 mod output;
@@ -64,6 +65,7 @@ fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Prepare(args) => run::prepare(args, settings),
         Command::Life(command) => life::life(command, settings),
         Command::Plan(args) => plan::plan(args, settings),
+        Command::PodLock(files) => lock::write(files, settings),
         Command::ImageImport(args) => image::import(args, settings),
         Command::ImageList(args) => image::list(args, settings),
         Command::Tool(tool) => act_on_nothing(tool),

@@ -10,6 +10,7 @@ use isopod_spec::kube::{self, PodFile, PodFileErrors, Surroundings, Unsupported}
 use isopod_spec::{Network, PodName};
 
 use crate::args::{FileArgs, Net};
+use crate::lock;
 use crate::manifest::Purpose;
 use crate::output::{self, Report};
 
@@ -94,6 +95,9 @@ pub(crate) fn pod(
         }
         Network::None => {}
     }
+    if args.locked {
+        lock::apply(&args.files, pod, settings).map_err(|reports| output::fail_all(&reports))?;
+    }
     Ok(Found { file, uuid })
 }
 
@@ -150,7 +154,8 @@ fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>
     }
 }
 
-fn read(file: impl Read) -> Result<String, String> {
+/// The text of a file of a bounded size.
+pub(crate) fn read(file: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
     if read.map_err(|error| error.to_string())? as u64 > MAX_BYTES {

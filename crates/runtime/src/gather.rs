@@ -25,8 +25,8 @@ use isopod_spec::appc::Part;
 use isopod_spec::seccomp::{InvalidProfile, read_profile};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    Accel, App, AppName, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp, ShareTransport,
-    VolumeKind, VolumeName,
+    Accel, App, AppName, ImageReference, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp,
+    ShareTransport, VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
 use isopod_vm::stage::root::Root;
@@ -67,6 +67,21 @@ pub enum GatherFault {
         reference: String,
         /// Why.
         source: Box<isopod_image::ImportError>,
+    },
+    /// An image is another one than the lock says.
+    #[error(
+        "{}: image `{reference}` is `{found}`, and the lock says `{locked}`",
+        shown_part(part)
+    )]
+    Unlocked {
+        /// The app or volume.
+        part: Part,
+        /// The image.
+        reference: String,
+        /// The ID in the lock.
+        locked: String,
+        /// The ID that it has.
+        found: String,
     },
     /// An image is not in the store.
     #[error("{}: cannot find its image in the store", shown_part(part))]
@@ -143,9 +158,10 @@ impl GatherFault {
     #[must_use]
     pub fn part(&self) -> Option<Part> {
         match self {
-            Self::Import { part, .. } | Self::Find { part, .. } | Self::Rootfs { part, .. } => {
-                Some(part.clone())
-            }
+            Self::Import { part, .. }
+            | Self::Unlocked { part, .. }
+            | Self::Find { part, .. }
+            | Self::Rootfs { part, .. } => Some(part.clone()),
             Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
             Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
@@ -162,6 +178,7 @@ impl GatherFault {
             Self::Profile { .. } => {
                 Some("write a list of allowed or of refused names, or `seccomp=builtin`".into())
             }
+            Self::Unlocked { .. } => Some("`isopod pod lock FILE` locks the image that is there now".into()),
             Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
             Self::GuestSources(source) => source.hint(),
             Self::Guest(source) => source.hint(),
@@ -243,6 +260,21 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
     Ok(spec.apps.iter().zip(images.apps).map(own).collect())
 }
 
+/// The images of `spec`, its apps' in order and then its volumes', brought into the store.
+///
+/// # Errors
+/// [`GatherError`] with every image that cannot be had.
+pub fn all_images(spec: &PodSpec, settings: &Settings) -> Result<Vec<Image>, GatherError> {
+    let mut faults = Vec::new();
+    let images = images(spec, settings, &mut faults);
+    if !faults.is_empty() {
+        return Err(GatherError { faults });
+    }
+    let volumes = images.volumes.into_iter().map(|(_, opened)| opened);
+    let apps = images.apps.into_iter().flatten();
+    Ok(apps.chain(volumes).map(|(image, _)| image).collect())
+}
+
 /// The first executable of that name in `search`.
 fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
@@ -290,6 +322,35 @@ fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) ->
     }
 }
 
+/// The image of that ID: from the store, or else from where `reference` says.
+fn locked(
+    store: &Store,
+    part: &Part,
+    reference: &ImageReference,
+    id: &str,
+    pull: PullPolicy,
+) -> Result<Image, GatherFault> {
+    if let Ok(image) = store.find(Some(&id.replace(':', "-")), None) {
+        return Ok(image);
+    }
+    let found = store
+        .obtain(reference, pull)
+        .map_err(|source| GatherFault::Import {
+            part: part.clone(),
+            reference: reference.to_string(),
+            source: Box::new(source),
+        })?;
+    match found.id.to_string() == id {
+        true => Ok(found),
+        false => Err(GatherFault::Unlocked {
+            part: part.clone(),
+            reference: reference.to_string(),
+            locked: id.to_owned(),
+            found: found.id.to_string(),
+        }),
+    }
+}
+
 fn open_image(
     store: &Store,
     part: Part,
@@ -306,6 +367,7 @@ fn open_image(
                     source: Box::new(source),
                 })?
         }
+        ImageSource::Locked { reference, id } => locked(store, &part, reference, id, pull)?,
         ImageSource::Stored { id, name } => {
             store
                 .find(id.as_deref(), name.as_deref())

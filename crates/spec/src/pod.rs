@@ -172,6 +172,13 @@ pub enum AppRole {
 pub enum ImageSource {
     /// A place to read it from.
     Reference(ImageReference),
+    /// A place to read it from, where just the image must be that was there once (`isopod pod lock`).
+    Locked {
+        /// The place.
+        reference: ImageReference,
+        /// The image's ID: the digest of its config.
+        id: String,
+    },
     /// An image that is already in the store.
     Stored {
         /// A digest, `sha256-HEX` or a unique prefix of it (appc `image.id`).

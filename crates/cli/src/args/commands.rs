@@ -114,6 +114,7 @@ pub(super) fn root() -> Command {
         .subcommand(prepare().args(prepare_flags()).args(pod_flags()).arg(words()))
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
     super::tool::augment(super::life::augment(root))
+        .subcommand(pod())
         .subcommand(image())
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }
@@ -354,6 +355,25 @@ fn image() -> Command {
         )
 }
 
+fn pod() -> Command {
+    let files = Arg::new("files")
+        .value_name("FILE")
+        .required(true)
+        .num_args(1..)
+        .value_parser(value_parser!(PathBuf))
+        .help("The pod file, or several that belong together; the lock is beside the first one");
+    Command::new("pod")
+        .about("Work with pod files")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(
+            Command::new("lock")
+                .about("Write the digests of a pod file's images to FILE.lock, for `run --locked`")
+                .arg(files),
+        )
+}
+
 fn global_flags() -> Vec<Arg> {
     let levels = choice(&[
         ("error", LogLevel::Error),
@@ -443,6 +463,10 @@ fn pod_flags() -> Vec<Arg> {
             .long("ignore-unsupported")
             .action(ArgAction::SetTrue)
             .help("Run a pod file without what cannot be honoured, with a warning for each"),
+        Arg::new("locked")
+            .long("locked")
+            .action(ArgAction::SetTrue)
+            .help("Run just the images that `isopod pod lock` wrote to FILE.lock"),
         value_flag("pod-manifest", "FILE")
             .value_parser(value_parser!(PathBuf))
             .conflicts_with_all(["volume", "mount", "publish", "sysctl"])

@@ -72,10 +72,13 @@ pub(super) fn read_run(
             )?)
         }
     };
-    if matches.get_flag("ignore-unsupported") && !matches.contains_id("file") {
-        faults.0.push(ArgFault::WithoutFile {
-            flag: "--ignore-unsupported",
-        });
+    for (id, flag) in [
+        ("ignore-unsupported", "--ignore-unsupported"),
+        ("locked", "--locked"),
+    ] {
+        if matches.get_flag(id) && !matches.contains_id("file") {
+            faults.0.push(ArgFault::WithoutFile { flag });
+        }
     }
     let name = faults.one(matches, "pod-name", flags::read_pod_name);
     // Not every command has these.
@@ -112,6 +115,7 @@ fn read_files(
     FileArgs {
         files,
         ignore_unsupported: matches.get_flag("ignore-unsupported"),
+        locked: matches.get_flag("locked"),
         machine,
         implicit_volumes: implicit_volumes(matches),
         on_failure: chosen(matches, "on-app-failure"),
