@@ -196,3 +196,29 @@ fn a_locked_pod_runs_its_images_and_no_other() {
     );
     bench.assert_nothing_left();
 }
+
+#[test]
+fn a_claim_outlives_its_pod_which_a_deadline_ends() {
+    let bench = Bench::new();
+    let file = bench.dir().join("pod.yaml");
+    let made = bench.dir().join("made/here");
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {{activeDeadlineSeconds: 8, \
+         terminationGracePeriodSeconds: 1, containers: [{{name: a, image: '{}', \
+         command: [sh, -c, 'echo kept >/claim/file; echo made >/made/file; exec sleep 1000'], \
+         volumeMounts: [{{name: c, mountPath: /claim}}, {{name: d, mountPath: /made}}]}}], \
+         volumes: [{{name: c, persistentVolumeClaim: {{claimName: data}}}}, \
+         {{name: d, hostPath: {{path: {}, type: DirectoryOrCreate}}}}]}}}}",
+        bench.busybox(),
+        made.display()
+    );
+    fs::write(&file, text).unwrap();
+    let pod = bench.pod().flags(["-f".into(), file.into_os_string()]);
+    assert_eq!(pod.plan(&[]).expect(0).status, 0);
+    assert!(!made.exists(), "planning makes nothing");
+    let out = pod.run().expect(124);
+    let claim = bench.state().join("claims/data/file");
+    assert_eq!(fs::read_to_string(claim).unwrap(), "kept\n", "{}", out.stderr);
+    assert_eq!(fs::read_to_string(made.join("file")).unwrap(), "made\n");
+    bench.assert_nothing_left();
+}
