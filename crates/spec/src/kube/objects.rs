@@ -9,6 +9,9 @@ use super::fault::FaultKind;
 use super::node::Node;
 use crate::words::{nearest, shown};
 
+/// What a cluster puts into each of its namespaces: the certificate of its API server.
+const ROOT_CA: &str = "kube-root-ca.crt";
+
 /// The objects of all files, each kind in the order of the files.
 #[derive(Default)]
 pub(super) struct Objects<'a> {
@@ -110,7 +113,13 @@ impl<'a> Objects<'a> {
         };
         let of_kind = || self.values.iter().filter(|values| values.secrecy == secrecy);
         let found = of_kind().find(|values| values.name == name);
-        if found.is_none() && !node.is_true("optional") {
+        if found.is_none() && secrecy == Secrecy::Open && name == ROOT_CA {
+            // Every pod that a cluster gives back has it, beside its token.
+            name_node.refuse(
+                "the ConfigMap of the cluster's certificate is",
+                "there is no API server",
+            );
+        } else if found.is_none() && !node.is_true("optional") {
             name_node.fault(FaultKind::NotFound {
                 what: secrecy.kind().to_owned(),
                 name: shown(name),
