@@ -17,11 +17,14 @@ const RUN: [&str; 5] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 12] = [
+const TEST: [&str; 15] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
     "buildah",
+    "docker-registry",
+    "apache2-utils",
+    "openssl",
     "erofs-utils",
     "attr",
     "libcap2-bin",

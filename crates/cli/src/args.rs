@@ -15,6 +15,7 @@ mod copy_place;
 mod error;
 mod group;
 mod health;
+mod image;
 mod life;
 mod pod;
 mod tool;
@@ -24,6 +25,7 @@ pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete}
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use group::pod_command;
+pub(crate) use image::ImageCommand;
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
 pub(crate) use tool::{Shell, ToolCommand};
 pub(crate) use volume::VolumeCommand;
@@ -87,10 +89,8 @@ pub(crate) enum Command {
     Life(LifeCommand),
     /// `pod lock`: write down which images a pod file has, these being its files.
     PodLock(Vec<PathBuf>),
-    /// `image import`: read an image into the store.
-    ImageImport(ImportArgs),
-    /// `image list`: show the images in the store.
-    ImageList(ListArgs),
+    /// Something about images.
+    Image(ImageCommand),
 }
 
 /// The arguments of `run`.
@@ -257,32 +257,6 @@ pub(crate) enum PlanFormat {
     Svg,
 }
 
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ListFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// Versioned JSON.
-    Json,
-}
-
-/// The arguments of `image import`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ImportArgs {
-    /// What to import.
-    pub(crate) reference: isopod_spec::ImageReference,
-    /// `--name`: its name in the store; `None`: the one it brings.
-    pub(crate) name: Option<String>,
-}
-
-/// The arguments of `image list`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListArgs {
-    /// `--format`.
-    pub(crate) format: ListFormat,
-}
-
 /// Reads a command line, the program's name first.
 ///
 /// # Errors
@@ -301,7 +275,7 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "run" => Command::Run(pod::read_run("run", sub, groups)?),
         "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
         "plan" => Command::Plan(read_plan(sub, groups)?),
-        "image" => read_image_command(sub)?,
+        "image" => Command::Image(image::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
         "pod" => {
             let (_, lock) = sub.subcommand().expect("clap requires a subcommand");
             Command::PodLock(lock.get_many("files").unwrap_or_default().cloned().collect())
@@ -336,21 +310,6 @@ fn read_plan(matches: &ArgMatches, groups: group::Groups) -> Result<PlanArgs, Ar
         write: matches.get_one("write").cloned(),
         verify: matches.get_flag("verify"),
     })
-}
-
-fn read_image_command(matches: &ArgMatches) -> Result<Command, ArgsError> {
-    let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
-    if name == "list" {
-        return Ok(Command::ImageList(ListArgs {
-            format: chosen(sub, "format"),
-        }));
-    }
-    let reference: &OsString = sub.get_one("reference").expect("clap requires it");
-    let reference = isopod_spec::ImageReference::parse(reference).map_err(ArgFault::Reference)?;
-    Ok(Command::ImageImport(ImportArgs {
-        reference,
-        name: sub.get_one("name").cloned(),
-    }))
 }
 
 /// The value of a flag with choices.

@@ -1,73 +1,353 @@
-//! `isopod image`: what is in the store.
+//! `isopod image`: what is in the store, what comes to it and what goes.
 
-use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use isopod_image::{Image, Store};
+use isopod_image::{Digest, FindError, Image, Store};
 use isopod_runtime::Settings;
-use isopod_spec::PullPolicy;
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::{ImageReference, PullPolicy};
+use serde_json::{Value, json};
 
-use crate::args::{ImportArgs, ListArgs, ListFormat};
+use crate::args::{Format, ImageCommand};
 use crate::output::{self, Report};
+use crate::table::table;
 
-/// Reads an image into the store and prints its ID.
+/// The exit status of `verify` when something is damaged.
+const DAMAGED: u8 = 1;
+
+/// Does what `command` says.
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn import(args: &ImportArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let store = open(settings)?;
-    let image = store
-        .obtain(&args.reference, PullPolicy::Missing)
-        .map_err(|e| Report::new(&e).hint(e.hint()))?;
-    if let Some(name) = &args.name {
-        store.set_name(name, &image).map_err(|e| Report::new(&e))?;
+pub(crate) fn image(command: &ImageCommand, settings: &Settings) -> Result<ExitCode, Report> {
+    let store = Store::open(&settings.state_dir)
+        .map_err(|e| Report::new(&e).hint(Some("keep the state elsewhere: `--dir DIR`".into())))?;
+    let images = Images { store, settings };
+    match command {
+        ImageCommand::Fetch { references, pull } => images.fetch(references, (*pull).into()),
+        ImageCommand::Import { reference, name } => images.import(reference, name.as_deref()),
+        ImageCommand::List { quiet, format } => images.list(*quiet, *format),
+        ImageCommand::Inspect { images: words } => images.inspect(words),
+        ImageCommand::Tag { image, name } => images.tag(image, name),
+        ImageCommand::Rm { images: words, force } => images.rm(words, *force),
+        ImageCommand::Gc { all } => images.gc(*all),
+        ImageCommand::Export { image, file } => images.export(image, file),
+        ImageCommand::Verify { images: words } => images.verify(words),
+        ImageCommand::CatManifest { image } => images.cat_manifest(image),
     }
-    output::data(&format!("{}\n", image.id));
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the images of the store.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn list(args: &ListArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let images = open(settings)?.list().map_err(|e| Report::new(&e))?;
-    output::data(&match args.format {
-        ListFormat::Text => table(&images),
-        ListFormat::Json => json(&images),
-    });
-    Ok(ExitCode::SUCCESS)
+struct Images<'a> {
+    store: Store,
+    settings: &'a Settings,
 }
 
-fn open(settings: &Settings) -> Result<Store, Report> {
-    Store::open(&settings.state_dir)
-        .map_err(|e| Report::new(&e).hint(Some("keep the state elsewhere: `--dir DIR`".into())))
-}
-
-fn size_bytes(image: &Image) -> u64 {
-    std::fs::metadata(&image.rootfs).map_or(0, |metadata| metadata.len())
-}
-
-fn table(images: &[Image]) -> String {
-    let mut text = format!("{:<14} {:>10}  NAMES\n", "IMAGE ID", "SIZE");
-    for image in images {
-        let id: String = image.id.hex().chars().take(12).collect();
-        let size = size_bytes(image) as f64 / f64::from(1 << 20);
-        let _ = writeln!(text, "{id:<14} {size:>6.1} MiB  {}", image.names.join(", "));
+impl Images<'_> {
+    fn obtain(&self, reference: &ImageReference, pull: PullPolicy) -> Result<Image, Report> {
+        let (image, _) = self
+            .store
+            .obtain(reference, pull, &self.settings.registries)
+            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        Ok(image)
     }
-    text
+
+    fn fetch(&self, references: &[ImageReference], pull: PullPolicy) -> Result<ExitCode, Report> {
+        let mut reports = Vec::new();
+        for reference in references {
+            match self.obtain(reference, pull) {
+                Ok(image) => output::data(&format!("{}\n", image.id)),
+                Err(report) => reports.push(report),
+            }
+        }
+        Ok(all(&reports))
+    }
+
+    fn import(&self, reference: &ImageReference, name: Option<&str>) -> Result<ExitCode, Report> {
+        let image = self.obtain(reference, PullPolicy::Always)?;
+        if let Some(name) = name {
+            self.store.set_name(name, &image).map_err(|e| Report::new(&e))?;
+        }
+        output::data(&format!("{}\n", image.id));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The image that the user calls `word`: by a name in the store, by what it would be pulled by, or by its ID.
+    fn find(&self, word: &str) -> Result<Image, Report> {
+        let failed = |e: &FindError| Report::new(e).hint(e.hint());
+        let error = match self.store.find(None, Some(word)) {
+            Ok(image) => return Ok(image),
+            Err(error) => error,
+        };
+        match (&error, ImageReference::parse(word.as_ref())) {
+            (FindError::NoName(_), Ok(ImageReference::Registry(reference))) => self
+                .store
+                .find_named(&reference, &self.settings.registries)
+                .map_err(|e| failed(&e)),
+            _ => Err(failed(&error)),
+        }
+    }
+
+    /// That of the image's names which `word` is, if it is one.
+    fn name_of(&self, image: &Image, word: &str) -> Result<Option<String>, Report> {
+        let mut names = vec![word.to_owned(), format!("{word}:latest")];
+        if let Ok(ImageReference::Registry(reference)) = ImageReference::parse(word.as_ref()) {
+            let candidates = self.settings.registries.candidates(&reference);
+            let candidates = candidates.map_err(|e| Report::new(&e).hint(e.hint()))?;
+            names.extend(candidates.iter().map(|name| name.stored_name()));
+        }
+        Ok(names.into_iter().find(|name| image.names.contains(name)))
+    }
+
+    fn pods(&self) -> Result<Vec<PodEntry>, Report> {
+        Pods::open(&self.settings.state_dir)
+            .and_then(|pods| pods.list())
+            .map_err(|e| Report::new(&e).hint(e.hint()))
+    }
+
+    fn list(&self, quiet: bool, format: Format) -> Result<ExitCode, Report> {
+        let images = self.store.list().map_err(|e| Report::new(&e))?;
+        output::data(&match (quiet, format) {
+            (true, _) => images.iter().map(|image| format!("{}\n", image.id)).collect(),
+            (false, Format::Text) => lines(&images),
+            (false, Format::Json) => {
+                let images: Vec<Value> = images.iter().map(document).collect();
+                format!("{:#}\n", json!({ "version": 1, "images": images }))
+            }
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn inspect(&self, words: &[String]) -> Result<ExitCode, Report> {
+        let pods = self.pods()?;
+        let mut documents = Vec::new();
+        for word in words {
+            let image = self.find(word)?;
+            let config = self
+                .store
+                .config(&image)
+                .map_err(|e| Report::new(&e).hint(e.hint()))?;
+            let layer = |layer: &Digest| {
+                let size = self.store.layer_bytes(*layer);
+                json!({ "digest": layer.to_string(), "sizeBytes": size })
+            };
+            let mut document = document(&image);
+            document["rootfs"] = json!({
+                "path": image.rootfs,
+                "digest": image.rootfs_digest.to_string(),
+            });
+            document["layers"] = image.layers.iter().map(layer).collect();
+            document["pods"] = users(&pods, image.id)
+                .map(|pod| Value::from(pod.uuid.clone()))
+                .collect();
+            document["config"] = serde_json::from_slice(&config).map_err(|e| Report::new(&e))?;
+            documents.push(document);
+        }
+        output::data(&format!("{:#}\n", json!({ "version": 1, "images": documents })));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn tag(&self, word: &str, name: &str) -> Result<ExitCode, Report> {
+        let image = self.find(word)?;
+        self.store.set_name(name, &image).map_err(|e| Report::new(&e))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn rm(&self, words: &[String], force: bool) -> Result<ExitCode, Report> {
+        let mut reports = Vec::new();
+        for word in words {
+            match self.remove(word, force) {
+                Ok(done) => output::data(&done),
+                Err(report) => reports.push(report),
+            }
+        }
+        Ok(all(&reports))
+    }
+
+    fn remove(&self, word: &str, force: bool) -> Result<String, Report> {
+        let image = self.find(word)?;
+        let name = self.name_of(&image, word)?;
+        if let Some(name) = name.filter(|_| image.names.len() > 1) {
+            self.store.remove_name(&name).map_err(|e| Report::new(&e))?;
+            return Ok(format!("untagged {name}\n"));
+        }
+        if image.names.len() > 1 && !force {
+            let names = image.names.join("`, `");
+            return Err(
+                Report::text(format!("image `{word}` has several names: `{names}`"))
+                    .hint(Some("remove one by its name, or the image with `--force`".into())),
+            );
+        }
+        let pods = self.pods()?;
+        let used: Vec<String> = users(&pods, image.id)
+            .map(|pod| format!("`{}`", pod.label()))
+            .collect();
+        if !used.is_empty() && !force {
+            return Err(Report::text(format!("image `{word}` is used by pod {}", used.join(", ")))
+                .hint(Some("remove the pod first: `isopod rm POD`, or use `--force`: the pod keeps a link of its own".into())));
+        }
+        self.store
+            .remove(image.id)
+            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let untagged = image.names.iter().map(|name| format!("untagged {name}\n"));
+        Ok(untagged.chain([format!("removed {}\n", image.id)]).collect())
+    }
+
+    fn gc(&self, all: bool) -> Result<ExitCode, Report> {
+        let pods = self.pods()?;
+        let is_used = |id| users(&pods, id).next().is_some();
+        let collected = self
+            .store
+            .collect(all, is_used)
+            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        output::data(
+            &collected
+                .images
+                .iter()
+                .map(|id| format!("removed {id}\n"))
+                .collect::<String>(),
+        );
+        if collected.bytes > 0 {
+            output::notice(&format!("{} freed", size(collected.bytes)));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn export(&self, word: &str, file: &Path) -> Result<ExitCode, Report> {
+        let image = self.find(word)?;
+        let export = |out: &mut dyn Write| {
+            let result = self.store.export(&image, out);
+            result.map_err(|e| Report::new(&e).hint(e.hint()))
+        };
+        if file == Path::new("-") {
+            let mut out = io::stdout().lock();
+            if out.is_terminal() {
+                return Err(Report::text("an archive is not for a terminal")
+                    .hint(Some("name a file, or send standard output to one".into())));
+            }
+            export(&mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let failed = |e: io::Error| Report::text(format!("cannot write `{}`: {e}", file.display()));
+        let new = Unfinished(with_ending(file, ".isopod-new"));
+        let mut out = File::create(&new.0).map_err(failed)?;
+        export(&mut out)?;
+        out.sync_all().map_err(failed)?;
+        fs::rename(&new.0, file).map_err(failed)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn verify(&self, words: &[String]) -> Result<ExitCode, Report> {
+        let images = match words {
+            [] => self.store.list().map_err(|e| Report::new(&e))?,
+            words => words
+                .iter()
+                .map(|word| self.find(word))
+                .collect::<Result<_, _>>()?,
+        };
+        let mut status = ExitCode::SUCCESS;
+        for image in images {
+            let damage = self.store.verify(&image);
+            if damage.is_empty() {
+                output::data(&format!("{} ok\n", image.id));
+                continue;
+            }
+            status = ExitCode::from(DAMAGED);
+            output::data(&format!("{} damaged\n", image.id));
+            for damage in damage {
+                let hint = format!(
+                    "`isopod image rm --force {}` removes the image, then fetch or import it again",
+                    &image.id.hex()[..12]
+                );
+                let what = format!("`{}` is damaged: {}", damage.path.display(), damage.reason);
+                output::fail(&Report::text(what).hint(Some(hint)));
+            }
+        }
+        Ok(status)
+    }
+
+    fn cat_manifest(&self, word: &str) -> Result<ExitCode, Report> {
+        let image = self.find(word)?;
+        let manifest = self
+            .store
+            .manifest(&image)
+            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let manifest = manifest.ok_or_else(|| {
+            Report::text(format!("image `{word}` came without a manifest")).hint(Some(
+                "archives of `docker save` have none; `isopod image inspect` shows its config".into(),
+            ))
+        })?;
+        let mut text = String::from_utf8_lossy(&manifest).into_owned();
+        if !text.ends_with('\n') && io::stdout().is_terminal() {
+            text.push('\n');
+        }
+        output::data(&text);
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
-fn json(images: &[Image]) -> String {
-    let list: Vec<serde_json::Value> = images
+/// The exit status after `reports`, which are printed.
+fn all(reports: &[Report]) -> ExitCode {
+    match reports.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => output::fail_all(reports),
+    }
+}
+
+/// The pods with an app of the image `id`.
+fn users(pods: &[PodEntry], id: Digest) -> impl Iterator<Item = &PodEntry> {
+    let id = id.to_string();
+    pods.iter().filter(move |pod| {
+        let apps = pod.record.iter().flat_map(|record| &record.apps);
+        apps.into_iter().any(|app| app.image == id)
+    })
+}
+
+fn lines(images: &[Image]) -> String {
+    let rows: Vec<[String; 4]> = images
         .iter()
         .map(|image| {
-            serde_json::json!({
-                "id": image.id.to_string(),
-                "names": image.names,
-                "sizeBytes": size_bytes(image),
-            })
+            let created = image.created.as_deref().unwrap_or_default();
+            [
+                image.id.hex()[..12].to_owned(),
+                size(image.rootfs_bytes),
+                created.chars().take(10).collect(),
+                image.names.join(", "),
+            ]
         })
         .collect();
-    format!("{:#}\n", serde_json::json!({ "version": 1, "images": list }))
+    table(["IMAGE ID", "SIZE", "BUILT", "NAMES"], &rows)
+}
+
+fn document(image: &Image) -> Value {
+    json!({
+        "id": image.id.to_string(),
+        "names": image.names,
+        "manifest": image.manifest.map(|digest| digest.to_string()),
+        "architecture": image.architecture,
+        "os": image.os,
+        "created": image.created,
+        "sizeBytes": image.rootfs_bytes,
+    })
+}
+
+fn size(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// A file that goes unless it got its final name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }

@@ -16,6 +16,8 @@ mod manifest;
 mod output;
 mod plan;
 mod pod_files;
+mod progress;
+mod registries;
 mod run;
 mod settings;
 mod show;
@@ -66,8 +68,7 @@ fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Life(command) => life::life(command, settings),
         Command::Plan(args) => plan::plan(args, settings),
         Command::PodLock(files) => lock::write(files, settings),
-        Command::ImageImport(args) => image::import(args, settings),
-        Command::ImageList(args) => image::list(args, settings),
+        Command::Image(command) => image::image(command, settings),
         Command::Tool(tool) => act_on_nothing(tool),
     }
 }

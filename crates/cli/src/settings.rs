@@ -7,6 +7,7 @@ use isopod_runtime::Settings;
 
 use crate::args::Global;
 use crate::output::Report;
+use crate::registries;
 
 /// Reads the environment.
 ///
@@ -21,11 +22,13 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         None => default_dir()?,
     };
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     Ok(Settings {
         agent: find_agent(&isopod)?,
         state_dir,
         isopod,
-        search_path: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
+        registries: registries::from_environment(&search_path),
+        search_path,
         working_dir,
         env: env::vars_os()
             .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))

@@ -6,20 +6,24 @@
 //! 4. merge the layers, file contents going straight to the new root filesystem ([`crate::layer`]);
 //! 5. write the rest of it ([`crate::erofs`]), the config and the record, sync them, rename the directory.
 //!
-//! What fails in between leaves nothing behind. Nothing is resumed.
+//! What fails in between leaves nothing behind. Nothing is resumed. Layers are not copied: who has the file has them.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use isopod_spec::{ImageReference, LocalReference, PullPolicy, RegistryReference};
+use isopod_spec::{LocalReference, RegistryReference};
 
 use crate::digest::Digest;
 use crate::erofs;
 use crate::layer::{self, LayerError, Usage};
+use crate::registry::PullError;
 use crate::source::{Source, SourceError};
-use crate::store::{CONFIG, Image, LoadError, ROOTFS, Record, SetNameError, Store, sync_dir};
+use crate::store::{
+    CONFIG, FindError, Image, LoadError, MANIFEST, ROOTFS, Record, SetNameError, Store, hash, sync_dir,
+};
 use crate::tree::Tree;
 
 /// Why an image cannot be imported.
@@ -56,15 +60,31 @@ pub enum ImportError {
     /// The store does not have it, and no registry was to be asked.
     #[error("the image store has no image `{0}`")]
     NotStored(RegistryReference),
-    /// It would have to be pulled.
-    #[error("cannot pull `{0}`: images are not pulled from registries yet")]
-    Registry(RegistryReference),
+    /// It cannot be looked for in the store.
+    #[error(transparent)]
+    Find(FindError),
     /// The image's name in the source cannot be its name in the store.
     #[error(transparent)]
     Name(#[from] SetNameError),
 }
 
+impl From<PullError> for ImportError {
+    fn from(error: PullError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
 impl ImportError {
+    /// Whether another registry may do better.
+    pub(crate) fn is_about_one_registry(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Pull(error)) if error.is_about_one_registry())
+    }
+
+    /// Whether a registry was not reached, or could not answer.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Pull(error)) if error.is_silence())
+    }
+
     /// What to do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -81,72 +101,75 @@ impl ImportError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Load(error) => error.hint(),
-            Self::Registry(image) => Some(format!(
-                "`skopeo copy docker://{image} oci:DIR` makes a directory that `isopod image import oci:DIR` reads"
-            )),
+            Self::Find(error) => error.hint(),
+            Self::NotStored(image) => Some(format!("`isopod image fetch {image}` fetches it")),
             _ => None,
         }
     }
 }
 
 impl Store {
-    /// The image that `reference` means: from its place, or for a name, from the store.
-    ///
-    /// # Errors
-    /// [`ImportError`]; nothing is left in the store then.
-    pub fn obtain(&self, reference: &ImageReference, pull: PullPolicy) -> Result<Image, ImportError> {
-        let image = match reference {
-            ImageReference::Local(local) => return self.import(local),
-            ImageReference::Registry(image) => image,
-        };
-        let stored = match pull {
-            PullPolicy::Missing | PullPolicy::Never => self.find_named(image)?,
-            PullPolicy::Always | PullPolicy::Newer => None,
-        };
-        stored.ok_or_else(|| match pull {
-            PullPolicy::Never => ImportError::NotStored(image.clone()),
-            _ => ImportError::Registry(image.clone()),
-        })
-    }
-
     /// Imports the image that `reference` means; one that is there already costs no more than a look at its
     /// manifest. What the source calls it becomes its name in the store when it is more than a tag (`NAME:TAG`).
     ///
     /// # Errors
     /// [`ImportError`]; nothing is left in the store then.
     pub fn import(&self, reference: &LocalReference) -> Result<Image, ImportError> {
-        let source = Source::open(reference, &self.limits)?;
-        let (id, names) = (source.id, source.names.clone());
-        let lock_path = self.lock_path(&id.hex());
-        let lock = self.lock(&id.hex()).map_err(|source| ImportError::Store {
-            path: lock_path,
+        let _store = self.share().map_err(|source| ImportError::Store {
+            path: self.lock_path("store"),
             source,
         })?;
+        let source = Source::open(reference, &self.limits)?;
+        let names = source.names.iter().filter(|name| name.contains([':', '/']));
+        let names = names.cloned().collect();
+        self.keep(source.id, names, || self.write_image(source, Vec::new()))
+    }
+
+    /// The image `id`, which `write` writes unless the store has it, with these names too.
+    pub(crate) fn keep(
+        &self,
+        id: Digest,
+        names: Vec<String>,
+        write: impl FnOnce() -> Result<(), ImportError>,
+    ) -> Result<Image, ImportError> {
         let mut image = match self.stored(id) {
             Ok(image) => image,
-            Err(error) if error.is_damage() => {
-                self.remove_leftovers();
-                self.write_image(source)?;
-                self.stored(id)?
-            }
+            Err(error) if error.is_damage() => self.write_once(id, write)?,
             Err(error) => return Err(error.into()),
         };
-        drop(lock);
-        let new: Vec<_> = names
-            .into_iter()
-            .filter(|name| name.contains([':', '/']))
-            .collect();
-        for name in new.iter().filter(|name| !image.names.contains(name)) {
-            self.set_name(name, &image)?;
-        }
-        if new.iter().any(|name| !image.names.contains(name)) {
+        let lacks = |image: &Image| names.iter().any(|name| !image.names.contains(name));
+        if lacks(&image) {
+            for name in &names {
+                self.set_name(name, &image)?;
+            }
             image = self.stored(id)?;
         }
         Ok(image)
     }
 
-    /// Writes the image's directory. The caller holds its lock.
-    fn write_image(&self, source: Source) -> Result<(), ImportError> {
+    /// Lets one process after the other write the image `id`; all but the first find it.
+    fn write_once(
+        &self,
+        id: Digest,
+        write: impl FnOnce() -> Result<(), ImportError>,
+    ) -> Result<Image, ImportError> {
+        let _lock = self.lock(&id.hex()).map_err(|source| ImportError::Store {
+            path: self.lock_path(&id.hex()),
+            source,
+        })?;
+        match self.stored(id) {
+            Ok(image) => Ok(image),
+            Err(error) if error.is_damage() => {
+                self.remove_leftovers();
+                write()?;
+                Ok(self.stored(id)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the image's directory; the store keeps these of its layers. The caller holds its lock.
+    pub(crate) fn write_image(&self, source: Source, kept: Vec<Digest>) -> Result<(), ImportError> {
         let final_dir = self.image_dir(source.id);
         let temporary = Temporary::create(self.new_image_dir(source.id))?;
         let rootfs = temporary.path.join(ROOTFS);
@@ -155,11 +178,13 @@ impl Store {
             source,
         };
         let (document, manifest) = (source.document.clone(), source.manifest);
-        let bytes = write_rootfs(self, source, &temporary.path)?;
-        let record = Record::new(manifest, bytes)
+        let manifest_document = source.manifest_document.clone();
+        let written = write_rootfs(self, source, &temporary.path)?;
+        let record = Record::new(manifest, written, kept)
             .to_file()
             .map_err(|e| store_error(&rootfs, e))?;
-        for (name, text) in [(CONFIG, document), record] {
+        let manifest_document = manifest_document.map(|text| (MANIFEST, text));
+        for (name, text) in [(CONFIG, document), record].into_iter().chain(manifest_document) {
             let path = temporary.path.join(name);
             write_file(&path, &text).map_err(|e| store_error(&path, e))?;
         }
@@ -169,8 +194,8 @@ impl Store {
     }
 }
 
-/// Merges the layers into the root filesystem file in `dir` and gives its size, in bytes.
-fn write_rootfs(store: &Store, source: Source, dir: &Path) -> Result<u64, ImportError> {
+/// Merges the layers into the root filesystem file in `dir` and gives its digest and its size, in bytes.
+fn write_rootfs(store: &Store, source: Source, dir: &Path) -> Result<(Digest, u64), ImportError> {
     let path = dir.join(ROOTFS);
     let failed = |source| ImportError::Store {
         path: path.clone(),
@@ -198,8 +223,15 @@ fn write_rootfs(store: &Store, source: Source, dir: &Path) -> Result<u64, Import
         })?;
     }
     let file = writer.finish(&mut tree, uuid(id)).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    Ok(file.metadata().map_err(failed)?.len())
+    // The file is in memory still: while the disk is waited for, it is hashed.
+    let digest = thread::scope(|scope| {
+        let hashing = scope.spawn(|| hash(&path));
+        file.sync_all()?;
+        hashing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    Ok((digest.map_err(failed)?, file.metadata().map_err(failed)?.len()))
 }
 
 /// A UUID that belongs to the image: version 8, custom (RFC 9562, 5.8).

@@ -1,7 +1,8 @@
 //! Images: from a reference to one read-only root filesystem file and its configuration, kept by content.
 //!
 //! ```text
-//! ImageReference ─ source ─> manifest, config, layer blobs     (oci:, oci-archive:, docker-archive:)
+//! reference ─ source ─> manifest, config, layer blobs    (oci:, oci-archive:, docker-archive:, dir:)
+//! name ─ registry ─> manifest, config ─ fetch ─> layer blobs in the store
 //!                              │ digest and size checked
 //! layer blob ─ layer::stream ─> tar stream ─ tar ─> entries    (plain, gzip, zstd)
 //!                              │ diff_id checked
@@ -11,14 +12,16 @@
 //!
 //! Everything that is read is taken for hostile: a path of an image never names anything on the host, and no byte of
 //! an image is kept before its digest was checked. Nothing is mounted and no privilege is needed: owners, devices and
-//! extended attributes live in the file only. Registries are not spoken to.
+//! extended attributes live in the file only.
 
 pub mod config;
 pub mod digest;
 pub mod erofs;
+mod fetch;
 pub mod import;
 pub mod layer;
 pub mod limits;
+pub mod registry;
 pub mod source;
 pub mod store;
 mod tar;
@@ -28,6 +31,9 @@ pub use digest::Digest;
 pub use erofs::{DirEntry, Node, NodeKind, ReadError, Reader};
 pub use import::ImportError;
 pub use limits::Limits;
-pub use store::{FindError, Image, ListError, LoadError, SetNameError, Store, StoreError};
+pub use store::{
+    Collected, Damage, ExportError, FindError, Held, Image, ListError, LoadError, RemoveError, SetNameError,
+    Store, StoreError,
+};
 pub use tar::TarError;
 pub use tree::Time;

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use isopod_guest::{FindOptions, GuestImage, Sources};
 use isopod_image::erofs::Reader;
-use isopod_image::{Image, Store};
+use isopod_image::{Held, Image, Store};
 use isopod_plan::facts::{
     AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, SourceFacts, SourceKind,
     VolumeImageFacts,
@@ -197,6 +197,8 @@ pub struct Gathered {
     pub qemu: PathBuf,
     /// The sources of volumes that are to be made.
     pub missing: Vec<MissingSource>,
+    /// Keeps the images in the store until the pod has links to them.
+    pub held: Vec<Held>,
 }
 
 /// Gathers the facts about `spec`.
@@ -232,12 +234,13 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
         .iter()
         .filter_map(|source| source.missing.clone())
         .collect();
-    survey(spec, &mut facts, images, sources);
+    let held = survey(spec, &mut facts, images, sources);
     Ok(Gathered {
         facts,
         guest,
         qemu,
         missing,
+        held,
     })
 }
 
@@ -254,7 +257,7 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
     let own = |(app, image): (&App, Option<Opened>)| {
         app.run_config
             .clone()
-            .or(image.map(|(image, _)| image.config))
+            .or(image.map(|(image, ..)| image.config))
             .unwrap_or_default()
     };
     Ok(spec.apps.iter().zip(images.apps).map(own).collect())
@@ -272,7 +275,7 @@ pub fn all_images(spec: &PodSpec, settings: &Settings) -> Result<Vec<Image>, Gat
     }
     let volumes = images.volumes.into_iter().map(|(_, opened)| opened);
     let apps = images.apps.into_iter().flatten();
-    Ok(apps.chain(volumes).map(|(image, _)| image).collect())
+    Ok(apps.chain(volumes).map(|(image, ..)| image).collect())
 }
 
 /// The first executable of that name in `search`.
@@ -284,8 +287,8 @@ fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file() && executable(path))
 }
 
-/// An image, and its root filesystem to look into.
-type Opened = (Image, Reader);
+/// An image, its root filesystem to look into, and what keeps it in the store.
+type Opened = (Image, Reader, Held);
 
 /// The images of the apps, in their order, and those that volumes are.
 #[derive(Default)]
@@ -303,7 +306,7 @@ fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) ->
         }
     };
     let mut open = |part, source, pull| {
-        let opened = open_image(&store, part, source, pull);
+        let opened = open_image(&store, settings, part, (source, pull));
         opened.map_err(|fault| faults.push(fault)).ok()
     };
     let apps = spec.apps.iter();
@@ -325,65 +328,80 @@ fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) ->
 /// The image of that ID: from the store, or else from where `reference` says.
 fn locked(
     store: &Store,
+    settings: &Settings,
     part: &Part,
-    reference: &ImageReference,
-    id: &str,
-    pull: PullPolicy,
-) -> Result<Image, GatherFault> {
-    if let Ok(image) = store.find(Some(&id.replace(':', "-")), None) {
-        return Ok(image);
+    (reference, id, pull): (&ImageReference, &str, PullPolicy),
+) -> Result<(Image, Held), GatherFault> {
+    let failed = |source| GatherFault::Import {
+        part: part.clone(),
+        reference: reference.to_string(),
+        source: Box::new(source),
+    };
+    if let Ok(image) = store.find(Some(&id.replace(':', "-")), None)
+        && let Some(held) = store.hold_image(&image).map_err(failed)?
+    {
+        return Ok((image, held));
     }
-    let found = store
-        .obtain(reference, pull)
-        .map_err(|source| GatherFault::Import {
-            part: part.clone(),
-            reference: reference.to_string(),
-            source: Box::new(source),
-        })?;
-    match found.id.to_string() == id {
-        true => Ok(found),
+    let (image, held) = store
+        .obtain(reference, pull, &settings.registries)
+        .map_err(failed)?;
+    match image.id.to_string() == id {
+        true => Ok((image, held)),
         false => Err(GatherFault::Unlocked {
             part: part.clone(),
             reference: reference.to_string(),
             locked: id.to_owned(),
-            found: found.id.to_string(),
+            found: image.id.to_string(),
         }),
     }
 }
 
 fn open_image(
     store: &Store,
+    settings: &Settings,
     part: Part,
-    source: &ImageSource,
-    pull: PullPolicy,
+    (source, pull): (&ImageSource, PullPolicy),
 ) -> Result<Opened, GatherFault> {
-    let image = match source {
-        ImageSource::Reference(reference) => {
-            store
-                .obtain(reference, pull)
-                .map_err(|source| GatherFault::Import {
-                    part: part.clone(),
-                    reference: reference.to_string(),
-                    source: Box::new(source),
-                })?
-        }
-        ImageSource::Locked { reference, id } => locked(store, &part, reference, id, pull)?,
-        ImageSource::Stored { id, name } => {
-            store
-                .find(id.as_deref(), name.as_deref())
-                .map_err(|source| GatherFault::Find {
-                    part: part.clone(),
-                    source: Box::new(source),
-                })?
-        }
-    };
+    let (image, held) = obtain(store, settings, &part, (source, pull))?;
     match Reader::open(&image.rootfs) {
-        Ok(reader) => Ok((image, reader)),
+        Ok(reader) => Ok((image, reader, held)),
         Err(source) => Err(GatherFault::Rootfs {
             part,
             path: image.rootfs.clone(),
             source: Box::new(source),
         }),
+    }
+}
+
+/// The image of a part, which is kept in the store as long as the second value lives.
+fn obtain(
+    store: &Store,
+    settings: &Settings,
+    part: &Part,
+    (source, pull): (&ImageSource, PullPolicy),
+) -> Result<(Image, Held), GatherFault> {
+    let failed = |reference: String, source| GatherFault::Import {
+        part: part.clone(),
+        reference,
+        source: Box::new(source),
+    };
+    match source {
+        ImageSource::Reference(reference) => store
+            .obtain(reference, pull, &settings.registries)
+            .map_err(|source| failed(reference.to_string(), source)),
+        ImageSource::Locked { reference, id } => locked(store, settings, part, (reference, id, pull)),
+        ImageSource::Stored { id, name } => loop {
+            let found = store.find(id.as_deref(), name.as_deref());
+            let image = found.map_err(|source| GatherFault::Find {
+                part: part.clone(),
+                source: Box::new(source),
+            })?;
+            let held = store.hold_image(&image);
+            // Between the two it may have been removed, and is not found again then.
+            if let Some(held) = held.map_err(|source| failed(image.id.to_string(), source))? {
+                return Ok((image, held));
+            }
+        },
     }
 }
 
@@ -537,13 +555,14 @@ fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
     }
 }
 
-/// Lets the planner look into images and sources, and puts what it saw into the facts.
-fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundSource>) {
-    let mut recorded = Vec::new();
-    for ((image, reader), facts) in images.apps.into_iter().flatten().zip(&mut facts.apps) {
+/// Lets the planner look into images and sources, and puts what it saw into the facts. Gives what holds the images.
+fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundSource>) -> Vec<Held> {
+    let (mut recorded, mut all_held) = (Vec::new(), Vec::new());
+    for ((image, reader, held), facts) in images.apps.into_iter().flatten().zip(&mut facts.apps) {
         let recorder = Recorder::new(ImageRoot(reader));
         facts.image = Some(image_facts(&image, &recorder));
         recorded.push(recorder);
+        all_held.push(held);
     }
     let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> = sources
         .into_iter()
@@ -555,7 +574,10 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
     let given: Vec<(VolumeName, Image, Recorder<ImageRoot>)> = images
         .volumes
         .into_iter()
-        .map(|(name, (image, reader))| (name, image, Recorder::new(ImageRoot(reader))))
+        .map(|(name, (image, reader, held))| {
+            all_held.push(held);
+            (name, image, Recorder::new(ImageRoot(reader)))
+        })
         .collect();
     let lookups: Vec<Option<&dyn Lookup>> = recorded
         .iter()
@@ -598,6 +620,7 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
             )
         })
         .collect();
+    all_held
 }
 
 fn image_facts(image: &Image, root: &Recorder<ImageRoot>) -> ImageFacts {

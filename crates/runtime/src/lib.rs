@@ -29,6 +29,8 @@ pub mod write_tree;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use isopod_image::registry::Registries;
+
 /// What this crate needs to know of its caller.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,6 +44,8 @@ pub struct Settings {
     pub search_path: Vec<PathBuf>,
     /// What relative sources of volumes are relative to.
     pub working_dir: PathBuf,
+    /// The registries that images are fetched from.
+    pub registries: Registries,
     /// The caller's environment, for `-e NAME`.
     pub env: BTreeMap<String, String>,
 }

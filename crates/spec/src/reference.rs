@@ -57,8 +57,7 @@ impl InvalidReference {
 const DOCKER: &str = "docker://";
 
 /// Transports of containers-transports(5), and older ones of the same library, that are not read.
-const UNREADABLE: [&str; 7] = [
-    "dir",
+const UNREADABLE: [&str; 6] = [
     "containers-storage",
     "docker-daemon",
     "ostree",
@@ -166,7 +165,7 @@ fn unreadable(reference: &OsStr, prefix: &[u8]) -> InvalidReference {
     );
     let hint = format!(
         "`docker://NAME[:TAG]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, \
-         `docker-archive:FILE[:NAME:TAG]` and `aci:FILE` can be read; `skopeo copy {text} oci:DIR` makes one"
+         `docker-archive:FILE[:NAME:TAG]`, `aci:FILE` and `dir:DIR` can be read; `skopeo copy {text} oci:DIR` makes one"
     );
     InvalidReference {
         reference: text,

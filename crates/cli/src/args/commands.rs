@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use isopod_spec::{Accel, FailurePolicy, PullPolicy, ShareTransport};
 
-use super::{Hypervisor, ListFormat, LogLevel, Net, PlanFormat, Profile};
+use super::{Hypervisor, LogLevel, Net, PlanFormat, Profile};
 
 /// Help is this wide at most, in columns; clap would ask the terminal and the environment otherwise.
 const HELP_WIDTH: usize = 100;
@@ -44,10 +44,13 @@ Examples:
 
 const IMAGES: &str = "\
 Images:
+  [REGISTRY/]NAME[:TAG][@DIGEST]    a name in the store, or in a registry
+  docker://REGISTRY/NAME[:TAG]      a name in that registry
   oci:DIR[:TAG]                     a directory with an OCI image layout
   oci-archive:FILE[:TAG]            a tar file of one
   docker-archive:FILE[:NAME[:TAG]]  the output of `docker save`
   aci:FILE                          an App Container Image, as rkt ran them
+  dir:DIR                           a directory that skopeo wrote
 
 `---` ends an app and begins the next; `--` separates an app's flags from its arguments.
 ";
@@ -115,7 +118,7 @@ pub(super) fn root() -> Command {
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
     super::tool::augment(super::life::augment(root))
         .subcommand(pod())
-        .subcommand(image())
+        .subcommand(super::image::command())
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }
 
@@ -321,38 +324,6 @@ fn plan() -> Command {
     Command::new("plan")
         .about("Show what `run` would do")
         .override_usage(PLAN_USAGE)
-}
-
-fn image() -> Command {
-    let reference = Arg::new("reference")
-        .value_name("REFERENCE")
-        .required(true)
-        .value_parser(value_parser!(OsString));
-    let name =
-        value_flag("name", "NAME").help("The image's name in the store, in place of the one it brings");
-    let formats = choice(&[("text", ListFormat::Text), ("json", ListFormat::Json)]);
-    Command::new("image")
-        .about("Work with the images in the store")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true)
-        .subcommand(
-            Command::new("import")
-                .about("Read an image into the store")
-                .args([
-                    reference.help(
-                        "`oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME[:TAG]]`",
-                    ),
-                    name.value_parser(clap::builder::NonEmptyStringValueParser::new()),
-                ]),
-        )
-        .subcommand(
-            Command::new("list").about("List the images in the store").arg(
-                value_flag("format", "FORMAT")
-                    .value_parser(formats)
-                    .help("How to print them [default: text]"),
-            ),
-        )
 }
 
 fn pod() -> Command {

@@ -7,8 +7,8 @@ use clap::{ArgAction, ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum
 use isopod_runtime::events::EventKind;
 use isopod_spec::AppName;
 
+use super::VolumeCommand;
 use super::copy_place::CopyPlace;
-use super::{ListFormat, VolumeCommand};
 
 const ATTACH_NOTES: &str = "\
 Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The apps have \
@@ -286,15 +286,6 @@ pub(crate) enum Filter {
     App(AppName),
     /// Those of this type.
     Type(EventKind),
-}
-
-impl From<Format> for ListFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Text => ListFormat::Text,
-            Format::Json => ListFormat::Json,
-        }
-    }
 }
 
 /// `root` with these commands.

@@ -217,8 +217,9 @@ fn a_directory_named_run_is_no_command() {
     assert_eq!(cli.global.dir, Some("run".into()));
     assert_eq!(
         cli.command,
-        Command::ImageList(ListArgs {
-            format: ListFormat::Text
+        Command::Image(ImageCommand::List {
+            quiet: false,
+            format: Format::Text
         })
     );
 }
@@ -464,26 +465,36 @@ fn plans() {
 
 #[test]
 fn images() {
-    let Command::ImageImport(import) = parse_line("image import oci:/a:1 --name web").unwrap().command else {
+    let command = |line: &str| match parse_line(line).unwrap().command {
+        Command::Image(command) => command,
+        other => panic!("{other:?}"),
+    };
+    let ImageCommand::Import { reference, name } = command("image import oci:/a:1 --name web") else {
         panic!()
     };
     assert_eq!(
-        (import.reference.to_string(), import.name.as_deref()),
+        (reference.to_string(), name.as_deref()),
         ("oci:/a:1".to_owned(), Some("web"))
     );
-    let Command::ImageImport(import) = parse_line("image import -- oci:a").unwrap().command else {
+    let ImageCommand::Import { name: None, .. } = command("image import -- oci:a") else {
         panic!()
     };
-    assert_eq!(import.name, None);
+    let ImageCommand::Fetch { references, pull } = command("image pull alpine docker://quay.io/x:1") else {
+        panic!()
+    };
+    let references: Vec<String> = references.iter().map(ToString::to_string).collect();
     assert_eq!(
-        parse_line("image list --format json").unwrap().command,
-        Command::ImageList(ListArgs {
-            format: ListFormat::Json
-        })
+        (references, pull.into()),
+        (vec!["alpine".into(), "quay.io/x:1".into()], PullPolicy::Always)
     );
-    assert!(
-        faults("image import ./a")[0].starts_with("invalid image reference `./a`: it names no transport")
+    assert_eq!(
+        command("image list --format json"),
+        ImageCommand::List {
+            quiet: false,
+            format: Format::Json
+        }
     );
+    assert!(usage("image import ./a").contains("it names no transport (`oci:./a` reads that directory)"));
     assert!(usage("image import").contains("REFERENCE"));
 }
 

@@ -75,6 +75,7 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
     config.check_platform().map_err(unfit)?;
     Ok(Source {
         manifest: None,
+        manifest_document: None,
         id,
         document,
         layers: vec![LayerBlob {

@@ -1,12 +1,14 @@
-//! Where images come from: the transports of containers-transports(5) that need no network.
+//! Where images come from: the transports of containers-transports(5).
 //!
 //! Opening a source reads and checks the small documents (index, manifest, config) and finds the layer blobs; it
-//! reads none of them. Archives are not unpacked. Registries, daemons and containers-storage are not sources.
+//! reads none of them. Archives are not unpacked. Daemons and containers-storage are not sources.
 
 mod aci;
 mod archive;
+mod dir;
 mod docker;
 mod oci;
+pub(crate) mod remote;
 mod section;
 
 use std::io::{self, Read};
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use isopod_spec::{LocalReference, Transport};
 
+pub(crate) use oci::Found;
 pub(crate) use section::Section;
 
 use crate::config::{ConfigError, ImageConfig};
@@ -26,6 +29,8 @@ use crate::limits::Limits;
 pub(crate) struct Source {
     /// The digest of the manifest, where there is one.
     pub(crate) manifest: Option<Digest>,
+    /// The manifest, as it stands.
+    pub(crate) manifest_document: Option<Vec<u8>>,
     /// The digest of the config: the image's ID.
     pub(crate) id: Digest,
     /// The config, as it stands.
@@ -39,6 +44,9 @@ pub(crate) struct Source {
 /// Why no image can be read from a source.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// It does not come from a registry.
+    #[error(transparent)]
+    Pull(Box<crate::registry::PullError>),
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     File {
@@ -212,6 +220,7 @@ impl SourceError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Pull(error) => error.hint(),
             Self::CompressedArchive { path } => Some(format!(
                 "decompress it first: `gzip -d {}` or the like",
                 path.display()
@@ -242,12 +251,23 @@ impl Source {
             }
             Transport::DockerArchive => docker::open(path, name, limits),
             Transport::Aci => aci::open(path, limits),
+            Transport::Dir => dir::open(path, limits),
         }
+    }
+
+    /// The image that was `found`, with its layers.
+    pub(crate) fn of(
+        found: Found,
+        layers: Vec<(Section, Option<Digest>)>,
+        names: Vec<String>,
+    ) -> Result<Self, SourceError> {
+        let manifest = Some((found.manifest, found.manifest_document));
+        Self::new(manifest, found.config, layers, names)
     }
 
     /// Puts the parts together and checks that they agree.
     fn new(
-        manifest: Option<Digest>,
+        manifest: Option<(Digest, Vec<u8>)>,
         document: Vec<u8>,
         layers: Vec<(Section, Option<Digest>)>,
         names: Vec<String>,
@@ -269,8 +289,10 @@ impl Source {
                 entries: Entries::All,
             })
             .collect();
+        let (manifest, manifest_document) = manifest.unzip();
         Ok(Self {
             manifest,
+            manifest_document,
             id,
             document,
             layers,

@@ -1,5 +1,5 @@
-//! OCI image layouts (image-spec, image-layout.md), as a directory or in a tar file: from `index.json` to the one
-//! manifest that is meant.
+//! Manifests and indexes (image-spec, manifest.md and image-index.md; Docker's are the same by other names): from a
+//! document to the one image that is meant. And OCI image layouts (image-layout.md), as a directory or in a tar file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,10 +45,10 @@ struct Manifest {
 
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
+pub(super) struct Descriptor {
     media_type: String,
-    digest: Digest,
-    size: u64,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
     platform: Option<Platform>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -80,19 +80,61 @@ impl Descriptor {
     }
 }
 
+/// Where the documents of images are.
+pub(super) trait Documents {
+    /// The place, for messages.
+    fn place(&self) -> &Path;
+
+    /// A manifest or an index, checked.
+    fn manifest(&self, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, SourceError>;
+
+    /// A config, checked.
+    fn config(&self, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, SourceError>;
+}
+
+/// An image whose documents were read.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The manifest's digest.
+    pub(crate) manifest: Digest,
+    /// The manifest.
+    pub(crate) manifest_document: Vec<u8>,
+    /// The config.
+    pub(crate) config: Vec<u8>,
+    /// Digests and sizes, the lowest first.
+    pub(crate) layers: Vec<(Digest, u64)>,
+    /// What an index calls it.
+    name: Option<String>,
+}
+
 /// Where the files of a layout are.
 pub(super) enum Layout {
     Directory(PathBuf),
     Archive(Archive, PathBuf),
 }
 
-impl Layout {
-    pub(super) fn path(&self) -> &Path {
+impl Documents for Layout {
+    fn place(&self) -> &Path {
         match self {
             Layout::Directory(path) | Layout::Archive(_, path) => path,
         }
     }
 
+    fn manifest(&self, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, SourceError> {
+        check(
+            self.blob(descriptor.digest, descriptor.size)?,
+            descriptor,
+            self.place(),
+            limits,
+        )
+    }
+
+    fn config(&self, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, SourceError> {
+        self.manifest(descriptor, limits)
+    }
+}
+
+impl Layout {
     fn file(&self, name: &str) -> Result<Section, SourceError> {
         match self {
             Layout::Directory(dir) => {
@@ -107,77 +149,111 @@ impl Layout {
     }
 
     /// A blob of the right size; its digest is still to be checked.
-    fn blob(&self, descriptor: &Descriptor) -> Result<Section, SourceError> {
-        let blob = self.file(&format!("blobs/sha256/{}", descriptor.digest.hex()))?;
-        if blob.len() != descriptor.size {
-            let Descriptor { digest, size, .. } = *descriptor;
-            return Err(SourceError::BlobSize {
-                digest,
-                expected: size,
-                actual: blob.len(),
-            });
-        }
-        Ok(blob)
+    fn blob(&self, digest: Digest, size: u64) -> Result<Section, SourceError> {
+        let blob = self.file(&format!("blobs/sha256/{}", digest.hex()))?;
+        check_size(blob, digest, size)
     }
+}
 
-    /// A blob that is a document, checked.
-    fn document(&self, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, SourceError> {
-        let name = descriptor.digest.to_string();
-        let document = read_document(self.blob(descriptor)?, &name, self.path(), limits)?;
-        let actual = Digest::of(&document);
-        if actual != descriptor.digest {
-            return Err(SourceError::BlobDigest {
-                expected: descriptor.digest,
-                actual,
-            });
-        }
-        Ok(document)
+/// `blob`, if it has the right size.
+pub(super) fn check_size(blob: Section, digest: Digest, expected: u64) -> Result<Section, SourceError> {
+    match blob.len() {
+        actual if actual == expected => Ok(blob),
+        actual => Err(SourceError::BlobSize {
+            digest,
+            expected,
+            actual,
+        }),
     }
+}
 
-    fn parse<T: DeserializeOwned>(&self, document: &[u8], name: &str) -> Result<T, SourceError> {
-        serde_json::from_slice(document).map_err(|source| SourceError::Document {
-            path: self.path().to_owned(),
-            name: name.to_owned(),
-            source,
-        })
+/// Reads a document of the right size, and checks its digest.
+pub(super) fn check(
+    blob: Section,
+    descriptor: &Descriptor,
+    place: &Path,
+    limits: &Limits,
+) -> Result<Vec<u8>, SourceError> {
+    let document = read_document(blob, &descriptor.digest.to_string(), place, limits)?;
+    let (expected, actual) = (descriptor.digest, Digest::of(&document));
+    match actual == expected {
+        true => Ok(document),
+        false => Err(SourceError::BlobDigest { expected, actual }),
     }
+}
+
+fn parse<T: DeserializeOwned>(place: &Path, document: &[u8], name: &str) -> Result<T, SourceError> {
+    serde_json::from_slice(document).map_err(|source| SourceError::Document {
+        path: place.to_owned(),
+        name: name.to_owned(),
+        source,
+    })
 }
 
 /// The image `name` of a layout, or the only one for this machine.
 pub(super) fn open(layout: &Layout, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
-    let index = read_document(layout.file("index.json")?, "index.json", layout.path(), limits)?;
-    let index: Index = layout.parse(&index, "index.json")?;
-    let top = choose_named(layout, index.manifests, name)?;
-    let descriptor = choose_platform(layout, top, limits)?;
+    let index = read_document(layout.file("index.json")?, "index.json", layout.place(), limits)?;
+    let index: Index = parse(layout.place(), &index, "index.json")?;
+    let top = choose_named(layout.place(), index.manifests, name)?;
+    let found = find(layout, top, limits)?;
+    let layers = found.layers.iter();
+    let layers = layers.map(|(digest, size)| Ok((layout.blob(*digest, *size)?, Some(*digest))));
+    let layers = layers.collect::<Result<_, SourceError>>()?;
+    let name = name.map(str::to_owned).or_else(|| found.name.clone());
+    Source::of(found, layers, name.into_iter().collect())
+}
+
+/// The image for this machine that `document`, a manifest or an index of type `media_type`, leads to.
+pub(super) fn find_one(
+    documents: &impl Documents,
+    document: &[u8],
+    media_type: &str,
+    limits: &Limits,
+) -> Result<Found, SourceError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        media_type: Option<String>,
+    }
+    let digest = Digest::of(document);
+    let typed: Typed = parse(documents.place(), document, &digest.to_string())?;
+    let top = Descriptor {
+        // What the document says of itself is covered by its digest.
+        media_type: typed.media_type.unwrap_or_else(|| media_type.to_owned()),
+        digest,
+        size: document.len() as u64,
+        platform: None,
+        annotations: None,
+    };
+    find(documents, vec![top], limits)
+}
+
+/// The image for this machine that `top` leads to.
+fn find(documents: &impl Documents, top: Vec<Descriptor>, limits: &Limits) -> Result<Found, SourceError> {
+    let descriptor = choose_platform(documents, top, limits)?;
     let text = descriptor.digest.to_string();
-    let manifest: Manifest = layout.parse(&layout.document(&descriptor, limits)?, &text)?;
+    let document = documents.manifest(&descriptor, limits)?;
+    let manifest: Manifest = parse(documents.place(), &document, &text)?;
     if !CONFIGS.contains(&manifest.config.media_type.as_str()) {
         return Err(media_type(&manifest.config));
     }
-    let config = layout.document(&manifest.config, limits)?;
-    let layers = manifest.layers.iter().map(|layer| {
-        check_layer_type(layer)?;
-        Ok((layout.blob(layer)?, Some(layer.digest)))
-    });
-    let layers: Vec<_> = layers.collect::<Result<_, SourceError>>()?;
-    Source::new(
-        Some(descriptor.digest),
-        config,
-        layers,
-        top_name(name, &descriptor),
-    )
-}
-
-fn top_name(name: Option<&str>, descriptor: &Descriptor) -> Vec<String> {
-    name.or(descriptor.name())
-        .map(str::to_owned)
-        .into_iter()
-        .collect()
+    manifest.layers.iter().try_for_each(check_layer_type)?;
+    Ok(Found {
+        manifest: descriptor.digest,
+        manifest_document: document,
+        config: documents.config(&manifest.config, limits)?,
+        layers: manifest
+            .layers
+            .iter()
+            .map(|layer| (layer.digest, layer.size))
+            .collect(),
+        name: descriptor.name().map(str::to_owned),
+    })
 }
 
 /// The entries of `index.json` that `name` means; without one, there must be no two names.
 fn choose_named(
-    layout: &Layout,
+    place: &Path,
     manifests: Vec<Descriptor>,
     name: Option<&str>,
 ) -> Result<Vec<Descriptor>, SourceError> {
@@ -188,7 +264,7 @@ fn choose_named(
         .collect();
     names.sort();
     names.dedup();
-    let path = layout.path().to_owned();
+    let path = place.to_owned();
     match name {
         None if names.len() > 1 => Err(SourceError::Ambiguous { path, names }),
         None => Ok(manifests),
@@ -211,7 +287,7 @@ fn choose_named(
 
 /// The one manifest for this machine that `entries` lead to, through indexes.
 fn choose_platform(
-    layout: &Layout,
+    documents: &impl Documents,
     entries: Vec<Descriptor>,
     limits: &Limits,
 ) -> Result<Descriptor, SourceError> {
@@ -227,7 +303,7 @@ fn choose_platform(
             // An index that names another many times is read once.
         } else if INDEXES.contains(&kind) && depth < MAX_DEPTH {
             let name = entry.digest.to_string();
-            let index: Index = layout.parse(&layout.document(&entry, limits)?, &name)?;
+            let index: Index = parse(documents.place(), &documents.manifest(&entry, limits)?, &name)?;
             let outer = entry.annotations.clone();
             pending.extend(index.manifests.into_iter().rev().map(|inner| {
                 (
@@ -244,14 +320,14 @@ fn choose_platform(
             return Err(media_type(&entry));
         }
     }
-    choose_variant(manifests, layout, platforms)
+    choose_variant(manifests, documents.place(), platforms)
 }
 
 /// Of several manifests, the one that says this machine's platform; of several such, the one without a variant
 /// (`amd64/v3` asks for more than every machine has), then the only one.
 fn choose_variant(
     mut manifests: Vec<Descriptor>,
-    layout: &Layout,
+    place: &Path,
     platforms: Vec<String>,
 ) -> Result<Descriptor, SourceError> {
     let is_exact = |entry: &Descriptor| entry.platform.is_some();
@@ -261,7 +337,7 @@ fn choose_variant(
             manifests.retain(narrower);
         }
     }
-    let path = layout.path().to_owned();
+    let path = place.to_owned();
     match (manifests.pop(), manifests.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => Err(SourceError::NoPlatform {

@@ -6,36 +6,48 @@
 //!     HEX/                   an image; HEX is the digest of its config, the ID that docker and podman show
 //!       rootfs.erofs         its root filesystem: all layers merged
 //!       config.json          its config, as it came
-//!       image.json           {"version":1,"manifest":...,"rootfsBytes":...}
+//!       manifest.json        its manifest, as it came, where it came with one
+//!       image.json           {"version":1,"manifest":...,"rootfsBytes":...,"rootfs":...,"layers":[...]}
 //!     .new-HEX/              an import under way, or what a killed one left
+//!   blobs/
+//!     HEX                    a layer, as its registry has it
+//!     .part-HEX              a download under way (locked), or what a killed one left
 //!   locks/
-//!     HEX                    locked by the import of that image
+//!     store                  shared by whoever imports, fetches or begins a pod; gc has it alone
+//!     HEX                    had alone by the import or removal of that image, shared while a pod with it begins
 //!     names                  locked while names.json is replaced
 //!   names.json               {"version":1,"names":{NAME:"sha256:HEX"}}
 //! ```
 //!
 //! An image's directory appears with one rename, when all in it is on disk, and nothing in it changes afterwards. So
 //! readers take no lock. Locks are flock(2)s: they end with the process that holds them, and a `.new-HEX` whose lock
-//! is free belongs to nobody; the next import removes it. Images are not removed here, and nothing tells
-//! whether a pod uses one.
+//! is free belongs to nobody; the next import or gc removes it. Which pods use an image is not known here.
 
+mod blobs;
+mod collect;
+mod export;
 mod names;
 mod stored;
+mod verify;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use isopod_spec::reference::DOCKER_HUB;
 use isopod_spec::{RegistryReference, RunConfig};
 
+pub use collect::{Collected, RemoveError};
+pub use export::ExportError;
 pub use names::SetNameError;
 pub use stored::LoadError;
-pub(crate) use stored::{CONFIG, ROOTFS, Record};
+pub(crate) use stored::{CONFIG, MANIFEST, ROOTFS, Record};
+pub use verify::Damage;
+pub(crate) use verify::hash;
 
 use crate::digest::Digest;
 use crate::limits::Limits;
+use crate::registry::{PullError, Registries};
 use names::Names;
 
 /// A store of images. Holds no lock and no open file.
@@ -60,6 +72,10 @@ pub struct Image {
     pub rootfs: PathBuf,
     /// The size of that file, in bytes.
     pub rootfs_bytes: u64,
+    /// The digest of that file when it was written.
+    pub rootfs_digest: Digest,
+    /// The layers that the store keeps, the lowest first: all of an image that came from a registry, none of others.
+    pub layers: Vec<Digest>,
     /// The processor architecture, as Go names it (`amd64`).
     pub architecture: String,
     /// The operating system, always `linux`.
@@ -117,6 +133,9 @@ pub enum FindError {
     /// The image is damaged, or the store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// What a short name means cannot be told.
+    #[error(transparent)]
+    Registries(#[from] PullError),
 }
 
 /// Why the images cannot be listed.
@@ -137,10 +156,11 @@ impl FindError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoId(_) | Self::NoName(_) => {
-                Some("import it first, or name the place to read it from".to_owned())
+                Some("fetch or import it first, or name the place to read it from".to_owned())
             }
             Self::Ambiguous { .. } => Some("give more digits".to_owned()),
             Self::Load(error) => error.hint(),
+            Self::Registries(error) => error.hint(),
             _ => None,
         }
     }
@@ -197,29 +217,36 @@ impl Store {
         Ok(self.load(found, &names)?)
     }
 
-    /// The image that a user means with `reference`: the one of that name; for a short name also the one that has it
-    /// on docker's hub, and the one whose ID is that or begins so.
+    /// The image that a user means with `reference`: the one of that name; for a short name also the one that has one
+    /// of the full names that `registries` give it, and the one whose ID is that or begins so.
     ///
     /// # Errors
-    /// [`LoadError`] when the image is damaged or the store cannot be read.
-    pub fn find_named(&self, reference: &RegistryReference) -> Result<Option<Image>, LoadError> {
+    /// [`FindError`] when there is none, there are several, or it is damaged; [`FindError::Registries`] when
+    /// registries.conf cannot be read.
+    pub fn find_named(
+        &self,
+        reference: &RegistryReference,
+        registries: &Registries,
+    ) -> Result<Image, FindError> {
         let names = self.names()?;
-        let mut wanted = vec![reference.stored_name()];
-        if reference.is_short() {
-            if reference.tag.is_none() && reference.digest.is_none() {
-                wanted.insert(0, reference.name());
-            }
-            wanted.push(reference.in_registry(DOCKER_HUB).stored_name());
-        }
-        let mut found = wanted.iter().find_map(|name| names.get(name));
+        let bare = reference.tag.is_none() && reference.digest.is_none();
+        let own = [bare.then(|| reference.name()), Some(reference.stored_name())];
+        let mut found = own.into_iter().flatten().find_map(|name| names.get(&name));
         if found.is_none() && reference.is_short() {
-            found = match self.find_id(&reference.to_string()) {
-                Ok(id) => Some(id),
-                Err(FindError::Load(error)) => return Err(error),
-                Err(_) => None,
-            };
+            let candidates = registries.candidates(reference)?;
+            found = candidates.iter().find_map(|name| names.get(&name.stored_name()));
         }
-        found.map(|id| self.load(id, &names)).transpose()
+        // `sha256:HEX` reads as a name and a tag.
+        let is_id = reference.is_short() && (bare || reference.repository == "sha256");
+        let found = match found {
+            None if is_id => match self.find_id(&reference.to_string()) {
+                Err(FindError::InvalidId(_) | FindError::NoId(_)) => None,
+                result => Some(result?),
+            },
+            found => found,
+        };
+        let found = found.ok_or_else(|| FindError::NoName(reference.to_string()))?;
+        Ok(self.load(found, &names)?)
     }
 
     fn find_id(&self, id: &str) -> Result<Digest, FindError> {
@@ -258,16 +285,50 @@ impl Store {
     /// [`SetNameError`] when the name is not one, or the store cannot be written to.
     pub fn set_name(&self, name: &str, image: &Image) -> Result<(), SetNameError> {
         names::check(name)?;
+        self.change_names(|names| names.set(name, image.id))
+    }
+
+    fn change_names(&self, change: impl FnOnce(&mut Names)) -> Result<(), SetNameError> {
         let failed = |path: &Path, source| SetNameError::Store {
             path: path.to_owned(),
             source,
         };
         let lock_path = self.lock_path("names");
         let _lock = self.lock("names").map_err(|source| failed(&lock_path, source))?;
-        let mut names = self.names()?;
-        names.set(name, image.id);
+        let before = self.names()?;
+        let mut names = before.clone();
+        change(&mut names);
+        if names == before {
+            return Ok(());
+        }
         let path = self.names_path();
         names.write(&path).map_err(|source| failed(&path, source))
+    }
+
+    /// The manifest of `image` as it came; `None` when it came without one.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it cannot be read, or is damaged.
+    pub fn manifest(&self, image: &Image) -> Result<Option<Vec<u8>>, LoadError> {
+        let path = self.image_dir(image.id).join(MANIFEST);
+        match fs::read(&path) {
+            Ok(text) if Some(Digest::of(&text)) == image.manifest => Ok(Some(text)),
+            Ok(_) => Err(LoadError::Damaged {
+                path,
+                reason: "its digest is not the one in `image.json`",
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LoadError::File { path, source }),
+        }
+    }
+
+    /// The config of `image` as it came.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it cannot be read.
+    pub fn config(&self, image: &Image) -> Result<Vec<u8>, LoadError> {
+        let path = self.image_dir(image.id).join(CONFIG);
+        fs::read(&path).map_err(|source| LoadError::File { path, source })
     }
 
     /// The image `id`, which has to be there.
@@ -329,6 +390,24 @@ impl Store {
         Ok(file)
     }
 
+    /// Keeps gc away, with others.
+    pub(crate) fn share(&self) -> io::Result<File> {
+        let file = self.lock_file("store")?;
+        file.lock_shared()?;
+        Ok(file)
+    }
+
+    /// Keeps the image `id` from being removed; `None` when it is gone already.
+    pub(crate) fn hold(&self, id: Digest) -> io::Result<Option<Held>> {
+        let store = self.share()?;
+        let image = self.lock_file(&id.hex())?;
+        image.lock_shared()?;
+        Ok(self.image_dir(id).exists().then_some(Held {
+            _store: store,
+            _image: image,
+        }))
+    }
+
     fn lock_file(&self, name: &str) -> io::Result<File> {
         File::options()
             .create(true)
@@ -360,6 +439,13 @@ impl Store {
             }
         }
     }
+}
+
+/// Keeps an image in the store until it is dropped, so that a pod can link it.
+#[derive(Debug)]
+pub struct Held {
+    _store: File,
+    _image: File,
 }
 
 /// The hexadecimal digits of an image ID or its beginning.

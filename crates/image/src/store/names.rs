@@ -1,6 +1,6 @@
 //! The names of images: one small file, replaced whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub(super) fn check(name: &str) -> Result<(), SetNameError> {
 }
 
 /// Which image each name means.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Names {
     version: u32,
@@ -104,6 +104,20 @@ impl Names {
 
     pub(super) fn set(&mut self, name: &str, id: Digest) {
         self.names.insert(name.to_owned(), id);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.names.remove(name);
+    }
+
+    /// Removes every name of the image `id`.
+    pub(super) fn remove_all(&mut self, id: Digest) {
+        self.names.retain(|_, other| *other != id);
+    }
+
+    /// Removes the names of other images than `ids`.
+    pub(super) fn retain(&mut self, ids: &BTreeSet<Digest>) {
+        self.names.retain(|_, id| ids.contains(id));
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Digest> {

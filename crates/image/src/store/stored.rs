@@ -15,6 +15,8 @@ use crate::digest::Digest;
 pub(crate) const ROOTFS: &str = "rootfs.erofs";
 /// The config in an image's directory.
 pub(crate) const CONFIG: &str = "config.json";
+/// The manifest in an image's directory, where it came with one.
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// The [`Record`] in an image's directory.
 const RECORD: &str = "image.json";
 /// The version of `image.json`.
@@ -97,14 +99,25 @@ pub(crate) struct Record {
     version: u32,
     manifest: Option<Digest>,
     rootfs_bytes: u64,
+    rootfs: Digest,
+    /// The blobs that the store keeps of it.
+    layers: Vec<Digest>,
 }
 
 impl Record {
-    pub(crate) fn new(manifest: Option<Digest>, rootfs_bytes: u64) -> Self {
+    /// The record of an image with this manifest, this root filesystem (its digest and its size in bytes) and these
+    /// layers in the store.
+    pub(crate) fn new(
+        manifest: Option<Digest>,
+        (rootfs, rootfs_bytes): (Digest, u64),
+        layers: Vec<Digest>,
+    ) -> Self {
         Self {
             version: VERSION,
             manifest,
             rootfs_bytes,
+            rootfs,
+            layers,
         }
     }
 
@@ -133,6 +146,16 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8], known: u32) -
         });
     }
     serde_json::from_slice(text).map_err(invalid)
+}
+
+/// The layers that the store keeps of the image in `dir`.
+pub(super) fn layers(dir: &Path) -> Result<Vec<Digest>, LoadError> {
+    let path = dir.join(RECORD);
+    let text = fs::read(&path).map_err(|source| LoadError::File {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(parse::<Record>(&path, &text, VERSION)?.layers)
 }
 
 /// Reads the image `id` in `dir`.
@@ -172,6 +195,8 @@ pub(super) fn load(dir: &Path, id: Digest, names: Vec<String>) -> Result<Image, 
         config: config.run,
         rootfs,
         rootfs_bytes: bytes,
+        rootfs_digest: record.rootfs,
+        layers: record.layers,
         architecture: config.architecture,
         os: config.os,
         created: config.created,

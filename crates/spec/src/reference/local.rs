@@ -17,7 +17,7 @@ pub struct LocalReference {
     /// The directory or file.
     pub path: PathBuf,
     /// For `oci:` and `oci-archive:`, the `org.opencontainers.image.ref.name` annotation; for `docker-archive:`, the
-    /// `RepoTags` entry, always with a tag (`NAME:TAG`). `None` takes the only image there is.
+    /// `RepoTags` entry, always with a tag (`NAME:TAG`); `dir:` has none. `None` takes the only image there is.
     pub name: Option<String>,
 }
 
@@ -33,6 +33,8 @@ pub enum Transport {
     DockerArchive,
     /// `aci:FILE`, an App Container Image (rkt's, in place of its bare file names).
     Aci,
+    /// `dir:DIR`, what skopeo writes for people to look at.
+    Dir,
 }
 
 impl Transport {
@@ -44,13 +46,20 @@ impl Transport {
             Transport::OciArchive => "oci-archive",
             Transport::DockerArchive => "docker-archive",
             Transport::Aci => "aci",
+            Transport::Dir => "dir",
         }
     }
 
     pub(super) fn from_prefix(prefix: &[u8]) -> Option<Self> {
-        [Self::Oci, Self::OciArchive, Self::DockerArchive, Self::Aci]
-            .into_iter()
-            .find(|t| t.as_str().as_bytes() == prefix)
+        [
+            Self::Oci,
+            Self::OciArchive,
+            Self::DockerArchive,
+            Self::Aci,
+            Self::Dir,
+        ]
+        .into_iter()
+        .find(|t| t.as_str().as_bytes() == prefix)
     }
 }
 
@@ -97,6 +106,7 @@ fn read_name(transport: Transport, name: &[u8]) -> Result<String, &'static str> 
         Transport::Oci | Transport::OciArchive => read_ref_name(name),
         Transport::DockerArchive => read_docker_name(name),
         Transport::Aci => Err("an ACI holds one image: nothing follows its path"),
+        Transport::Dir => Err("a `dir:` directory holds one image, without a name"),
     }
 }
 

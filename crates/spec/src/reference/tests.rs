@@ -28,6 +28,7 @@ fn reads_the_three_transports() {
             Some("a--b"),
         ),
         ("docker-archive:x.tar", Transport::DockerArchive, "x.tar", None),
+        ("dir:/a", Transport::Dir, "/a", None),
         (
             "docker-archive:x.tar:busybox",
             Transport::DockerArchive,
@@ -153,7 +154,6 @@ fn names_have_one_full_form() {
 #[test]
 fn refuses_with_the_reason_and_what_would_be_right() {
     for (text, reason, hint) in [
-        ("dir:/x", "`dir:` cannot be read", "oci:DIR"),
         (
             "containers-storage:alpine",
             "`containers-storage:` cannot be read",
@@ -206,6 +206,8 @@ fn refuses_names_outside_of_their_grammar() {
         "oci:dir:a b",
         "oci:dir:a//b",
         "oci:dir:@1",
+        "dir:",
+        "dir:a:b",
         "docker-archive:x:@0",
         "docker-archive:x:a@sha256:00",
         "docker-archive:x:a:",
