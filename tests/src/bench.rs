@@ -191,6 +191,13 @@ impl Bench {
         self.pod().other(words.into_iter().map(Into::into).collect())
     }
 
+    /// Runs another subcommand of `isopod` on the state in `state`.
+    #[must_use]
+    pub fn isopod_on<I: IntoIterator<Item: Into<OsString>>>(&self, state: &Path, words: I) -> Output {
+        let words = words.into_iter().map(Into::into).collect();
+        self.pod().state(state).other(words)
+    }
+
     /// Runs another subcommand of `isopod` with that standard input.
     #[must_use]
     pub fn isopod_with_input<I: IntoIterator<Item: Into<OsString>>>(

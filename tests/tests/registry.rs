@@ -4,8 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use isopod_tests::Bench;
 use isopod_tests::faults::eventually;
+use isopod_tests::{Bench, Image, Output};
 
 /// A registry that ends with its value.
 struct Registry {
@@ -77,4 +77,34 @@ fn a_pod_runs_from_a_registry_and_then_without_it() {
     let out = pod(&name, "always");
     assert_eq!((out.status, out.text()), (125, ""), "{}", out.stderr);
     assert!(out.stderr.contains("127.0.0.1"), "{}", out.stderr);
+}
+
+/// What a pod has links to is used, be it an app's image or a volume's.
+#[test]
+fn images_that_a_pod_uses_stay() {
+    let bench = Bench::new();
+    let state = bench.dir().join("own-state");
+    let model = bench.image(&Image::scratch().file("weights", 0o644, "42"));
+    let isopod = |words: &str| bench.isopod_on(&state, words.split(' '));
+    let id = |out: Output| out.expect(0).text().trim().to_owned();
+    let app = id(isopod(&format!("image import {}", bench.busybox())));
+    let volume = id(isopod(&format!("image import {model}")));
+    let pod = bench.pod().subcommand("prepare").state(&state);
+    let pod = pod.flags([
+        "--name".to_owned(),
+        "p".to_owned(),
+        "--volume".to_owned(),
+        format!("m,kind=image,image={model}"),
+    ]);
+    let pod = pod.app(&bench.busybox()).mount("m", "/model", "").sh("true");
+    let _ = pod.start().wait().expect(0);
+    for image in [&app, &volume] {
+        let out = isopod(&format!("image rm {image}"));
+        assert_eq!(out.status, 125);
+        assert!(out.stderr.contains("is used by pod `p`"), "{}", out.stderr);
+    }
+    assert_eq!(isopod("image gc --all").expect(0).text(), "");
+    let _ = isopod("rm p").expect(0);
+    let out = isopod("image gc --all").expect(0);
+    assert_eq!(out.text().lines().count(), 2, "{}", out.text());
 }

@@ -296,12 +296,12 @@ fn all(reports: &[Report]) -> ExitCode {
     }
 }
 
-/// The pods with an app of the image `id`.
+/// The pods with an app or a volume of the image `id`.
 fn users(pods: &[PodEntry], id: Digest) -> impl Iterator<Item = &PodEntry> {
     let id = id.to_string();
     pods.iter().filter(move |pod| {
-        let apps = pod.record.iter().flat_map(|record| &record.apps);
-        apps.into_iter().any(|app| app.image == id)
+        let images = pod.record.iter().flat_map(|record| &record.images);
+        images.into_iter().any(|image| *image == id)
     })
 }
 

@@ -174,6 +174,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         on_failure: plan.on_failure,
         share: ShareRecord::of(plan.sharing.as_ref()),
         volumes: volumes(plan),
+        images: plan.images.iter().map(|image| image.id.clone()).collect(),
         systemd_version: gathered.facts.host.guest.systemd_version,
         apps: apps(plan),
         qemu: words(&qemu),

@@ -62,6 +62,8 @@ pub struct PodRecord {
     pub share: ShareRecord,
     /// Its volumes, as far as an app mounts them or its images want them.
     pub volumes: Vec<VolumeRecord>,
+    /// The IDs of its images, apps' and volumes', by their numbers.
+    pub images: Vec<String>,
     /// systemd's version in the guest.
     pub systemd_version: u32,
     /// The apps, in the order of declaration.

@@ -18,6 +18,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         on_failure: isopod_spec::FailurePolicy::Continue,
         share: super::volumes::ShareRecord::None,
         volumes: Vec::new(),
+        images: Vec::new(),
         systemd_version: 0,
         apps: Vec::new(),
         qemu: Vec::new(),
