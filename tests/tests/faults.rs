@@ -74,7 +74,7 @@ fn an_app_that_eats_all_the_memory_is_told() {
     });
     let seen = status(&bench, "m");
     assert_eq!(seen["apps"][0]["exitStatus"], 137);
-    let killed = "the guest ran out of memory, and its kernel killed the app";
+    let killed = "there was no memory left for it, and the guest's kernel killed it";
     assert_eq!(seen["apps"][0]["error"], killed);
     assert_eq!(
         (&seen["state"], &seen["apps"][1]["state"]),

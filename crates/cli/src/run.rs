@@ -203,7 +203,7 @@ fn report(outcome: &Outcome) -> ExitCode {
         .filter(|(_, killed)| **killed);
     for ((app, _), _) in killed {
         output::note(&format!(
-            "app `{app}` was killed: the guest ran out of memory; `--memory` gives it more"
+            "app `{app}` was killed: there was no memory left for it; `--memory` gives the machine more, and after its image the app"
         ));
     }
     for share in &outcome.unsynced {

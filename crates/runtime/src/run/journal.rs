@@ -15,7 +15,7 @@ use crate::pods::state::Phase;
 use crate::pods::volumes::AttachedRecord;
 
 /// What ended an app that had eaten all the memory, or was the largest when another had.
-const OUT_OF_MEMORY: &str = "the guest ran out of memory, and its kernel killed the app";
+const OUT_OF_MEMORY: &str = "there was no memory left for it, and the guest's kernel killed it";
 
 /// The status of a pod, on disk as it is here.
 pub(super) struct Journal {
