@@ -81,7 +81,10 @@ fn probes_and_hooks_do_what_kubernetes_says() {
         events.text()
     );
     eventually("it has begun again", || {
-        isopod("logs --app flaky probed").expect(0).text().starts_with("up\nup\n")
+        isopod("logs --app flaky probed")
+            .expect(0)
+            .text()
+            .starts_with("up\nup\n")
     });
 
     let _ = isopod("stop probed").expect(0);
