@@ -176,7 +176,7 @@ fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
 
 fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     out::part(&format!("{AT_ONCE} pods at once"));
-    let flags = ["-d", "--memory", "128", "--boot-timeout", "900"];
+    let flags = ["-d", "--memory", "128m", "--boot-timeout", "900"];
     let alone = bench.run(bench.pod("run", &flags, "exec sleep 100000"))?.1;
     bench.clean()?;
     let begun = Instant::now();
