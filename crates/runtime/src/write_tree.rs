@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use isopod_plan::guest_tree::{Entry, EntryKind, GuestTree};
@@ -42,7 +42,7 @@ impl WriteTreeError {
     }
 }
 
-/// Writes `tree` below `dir`, which is made if it is missing and must be empty. Owners are kept by root only.
+/// Writes `tree` below `dir`, which is made for its owner alone if it is missing and must be empty. Owners are kept by root only.
 ///
 /// # Errors
 /// [`WriteTreeError`]; what was written before it stays.
@@ -51,7 +51,13 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
         let path = path.to_owned();
         move |source| WriteTreeError::Io { path, source }
     };
-    fs::create_dir_all(dir).map_err(failed(dir))?;
+    // A unit may hold a secret of its pod's as an argument.
+    let mut owners = fs::DirBuilder::new();
+    owners
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(failed(dir))?;
     if fs::read_dir(dir).map_err(failed(dir))?.next().is_some() {
         return Err(WriteTreeError::NotEmpty(dir.to_owned()));
     }
@@ -280,6 +286,7 @@ mod tests {
             fs::set_permissions(place.path(), fs::Permissions::from_mode(above)).unwrap();
             let dir = place.path().join(format!("{above:o}"));
             write_tree(&tree, &dir).unwrap();
+            assert_eq!(dir.metadata().unwrap().mode() & 0o777, 0o700);
             for (inner, entry) in tree.iter() {
                 let found = path::below(&dir, &inner).symlink_metadata().unwrap();
                 if !matches!(entry.kind, EntryKind::Symlink(_)) {
