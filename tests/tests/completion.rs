@@ -56,6 +56,8 @@ fn bash_completes_commands_flags_pods_apps_and_images() {
         ("isopod run --hostn", &["--hostname"]),
         ("isopod run oci:x --working-d", &["--working-dir"]),
         ("isopod run oci-", &["oci-archive:"]),
+        ("isopod run dock", &["docker-archive:", "docker://"]),
+        ("isopod run ac", &["aci:"]),
         ("isopod image imp", &["import"]),
         // It does not run.
         ("isopod exec w", &[]),

@@ -18,6 +18,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathComplete
 use clap_complete::env::Shells;
 use isopod_image::store::Store;
 use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::Transport;
 
 use crate::args::{PodPart, Shell, part_of, pod_command, root_to_complete};
 use crate::output::{self, Report};
@@ -229,7 +230,8 @@ impl State {
         let names = images
             .iter()
             .flat_map(|image| image.names.iter().map(String::as_str));
-        let places = ["oci:", "oci-archive:", "docker-archive:"];
+        let places = Transport::ALL.map(|transport| format!("{}:", transport.as_str()));
+        let places = places.iter().map(String::as_str).chain(["docker://"]);
         starting_with(word, names.chain(places))
     }
 }

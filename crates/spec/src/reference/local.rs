@@ -38,6 +38,15 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Oci,
+        Self::OciArchive,
+        Self::DockerArchive,
+        Self::Aci,
+        Self::Dir,
+    ];
+
     /// The prefix of a reference, without the colon.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -51,15 +60,7 @@ impl Transport {
     }
 
     pub(super) fn from_prefix(prefix: &[u8]) -> Option<Self> {
-        [
-            Self::Oci,
-            Self::OciArchive,
-            Self::DockerArchive,
-            Self::Aci,
-            Self::Dir,
-        ]
-        .into_iter()
-        .find(|t| t.as_str().as_bytes() == prefix)
+        Self::ALL.into_iter().find(|t| t.as_str().as_bytes() == prefix)
     }
 }
 
