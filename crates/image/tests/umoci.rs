@@ -548,6 +548,34 @@ fn sparse_files_are_what_umoci_unpacks_and_sparse_in_the_store() {
     }
 }
 
+/// umoci fills up neither the last block of such a layer nor writes the two that end an archive.
+#[test]
+fn layers_of_umoci_insert_are_read() {
+    if !is_root("layers_of_umoci_insert_are_read") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, tree) = (dir.path().join("oci"), dir.path().join("tree"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("big"), [7; 5000]).unwrap();
+    fs::write(dir.path().join("f"), "hello").unwrap();
+    let (text, name) = (layout.to_str().unwrap(), format!("{}:v1", layout.display()));
+    run("umoci", &["init", "--layout", text]);
+    run("umoci", &["new", "--image", &name]);
+    for (source, target) in [(dir.path().join("f"), "/etc/f"), (tree, "/srv")] {
+        run("umoci", &["insert", "--image", &name, source.to_str().unwrap(), target]);
+    }
+    let bundle = dir.path().join("bundle");
+    run("umoci", &["unpack", "--image", &name, bundle.to_str().unwrap()]);
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let image = store.import(&reference(Transport::Oci, &layout, Some("v1")));
+    let image = image.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    run("fsck.erofs", &["--extract", image.rootfs.to_str().unwrap()]);
+    let mounted = Mounted::new("erofs", "ro,loop", &image.rootfs, &dir.path().join("mounted"));
+    assert_eq!(fs::read_to_string(mounted.0.join("etc/f")).unwrap(), "hello");
+    assert_eq!(without_times(&mounted.0), without_times(&bundle.join("rootfs")));
+}
+
 /// An entry of a random layer: type, path, and the target of a link.
 type RandomEntry = (u8, String, String);
 

@@ -116,7 +116,7 @@ pub(crate) struct Reader<R> {
     /// Contents of the current entry that were not read yet.
     remaining: u64,
     /// Bytes behind them up to the next header.
-    padding: u64,
+    padding: usize,
     /// How the contents of a sparse file become whole.
     expansion: Option<Expansion>,
 }
@@ -133,7 +133,7 @@ impl<R: Skip> Reader<R> {
     }
 
     /// The next entry; `None` at the end of the archive, two blocks of zeros or (as Go's reader has it) the end of
-    /// the stream between two entries.
+    /// the stream between two entries, or within what fills up the last one's block (`umoci insert` writes such).
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
         loop {
@@ -168,13 +168,12 @@ impl<R: Skip> Reader<R> {
     }
 
     fn skip_contents(&mut self) -> Result<u64, TarError> {
-        let count = self.remaining + self.padding;
-        self.inner.skip(count).map_err(|source| TarError::Read {
-            offset: self.offset,
-            source,
-        })?;
+        let (count, padding) = (self.remaining, self.padding);
+        self.inner.skip(count).map_err(|e| self.read_error(e))?;
         self.offset += count;
         (self.remaining, self.padding, self.expansion) = (0, 0, None);
+        // Where the stream ends here, no header follows, which ends the archive too.
+        self.offset += self.read_up_to(&mut [0; BLOCK][..padding])? as u64;
         Ok(self.offset)
     }
 
@@ -197,18 +196,28 @@ impl<R: Skip> Reader<R> {
 
     fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
         let mut block = [0; BLOCK];
+        match self.read_up_to(&mut block)? {
+            0 => Ok(None),
+            BLOCK => {
+                self.offset += BLOCK as u64;
+                Ok(Some(block))
+            }
+            _ => Err(self.read_error(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Fills `buf` as far as the stream goes.
+    fn read_up_to(&mut self, buf: &mut [u8]) -> Result<usize, TarError> {
         let mut filled = 0;
-        while filled < BLOCK {
-            match self.inner.read(&mut block[filled..]) {
-                Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.read_error(io::ErrorKind::UnexpectedEof.into())),
+        while filled < buf.len() {
+            match self.inner.read(&mut buf[filled..]) {
+                Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(self.read_error(e)),
             }
         }
-        self.offset += BLOCK as u64;
-        Ok(Some(block))
+        Ok(filled)
     }
 
     fn read_error(&self, source: io::Error) -> TarError {
@@ -235,7 +244,7 @@ impl<R: Skip> Reader<R> {
 
     fn set_size(&mut self, size: u64) {
         self.remaining = size;
-        self.padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
     }
 
     fn entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry, TarError> {

@@ -243,8 +243,12 @@ fn refuses_what_it_cannot_read() {
             "invalid tar entry `it`: the device number is out of range",
         ),
         (
-            Tar::new().file("it", b"x").finish()[..700].to_vec(),
-            "cannot read the tar stream at byte 513",
+            Tar::new().file("it", b"xy").finish()[..513].to_vec(),
+            "cannot read the tar stream at byte 512",
+        ),
+        (
+            Tar::new().file("it", b"x").finish()[..1100].to_vec(),
+            "cannot read the tar stream at byte 1024",
         ),
         (
             Tar::new().file("it", b"x").finish()[..100].to_vec(),
@@ -271,6 +275,18 @@ fn an_archive_may_end_without_its_closing_blocks() {
         read_all(&Tar::new().file("it", b"x").unfinished()).unwrap().len(),
         1
     );
+}
+
+#[test]
+fn the_last_block_of_an_archive_may_be_cut_where_the_data_end() {
+    let whole = Tar::new().file("it", b"x").finish();
+    for end in [513, 514, 1023, 1024, 1536] {
+        let entries = read_all(&whole[..end]).unwrap();
+        assert_eq!((entries.len(), &entries[0].1[..]), (1, &b"x"[..]), "{end}");
+    }
+    let extended = Tar::new().pax(&[(b"path", b"name")]).unfinished();
+    let error = read_all(&extended[..600]).unwrap_err();
+    assert!(error.to_string().contains("ends the archive"), "{error}");
 }
 
 proptest! {
