@@ -1,4 +1,4 @@
-//! OCI images made without any tool (image-spec, `image-layout.md`): one uncompressed layer, one config.
+//! OCI images made without any tool (image-spec, `image-layout.md`): uncompressed layers, one config.
 //!
 //! The same description gives the same bytes, so a layout is written once and kept under its digest.
 
@@ -133,15 +133,15 @@ impl Image {
 
     /// Writes the layout below `images`, under its digest, unless it is there; gives its directory.
     pub(crate) fn write_once(&self, images: &Path) -> PathBuf {
-        let layer = self.layer().expect("a layer");
-        let config = self.image_config(&layer);
+        let layers = [self.layer().expect("a layer")];
+        let config = self.image_config(&layers);
         let layout = images.join(&sha256(config.to_string().as_bytes())[..16]);
         if layout.is_dir() {
             return layout;
         }
         fs::create_dir_all(images).expect("a directory for images");
         let new = tempfile::tempdir_in(images).expect("a directory for an image");
-        write_layout(new.path(), &layer, &config).expect("an image layout");
+        write_layout(new.path(), &layers, &config).expect("an image layout");
         // Another test may have been faster: its layout is the same.
         let _ = fs::rename(new.path(), &layout);
         layout
@@ -149,8 +149,14 @@ impl Image {
 
     /// Writes the layout into the directory `layout`, which is made.
     pub fn write(&self, layout: &Path) {
-        let layer = self.layer().expect("a layer");
-        write_layout(layout, &layer, &self.image_config(&layer)).expect("an image layout");
+        self.write_above(&[], layout);
+    }
+
+    /// The same with the layers of other images below its own.
+    pub fn write_above(&self, lower: &[Image], layout: &Path) {
+        let layers = lower.iter().chain([self]).map(Self::layer);
+        let layers: Vec<_> = layers.collect::<io::Result<_>>().expect("layers");
+        write_layout(layout, &layers, &self.image_config(&layers)).expect("an image layout");
     }
 
     fn layer(&self) -> io::Result<Vec<u8>> {
@@ -174,17 +180,18 @@ impl Image {
         layer.into_inner()
     }
 
-    fn image_config(&self, layer: &[u8]) -> Value {
+    fn image_config(&self, layers: &[Vec<u8>]) -> Value {
+        let diff_ids = layers.iter().map(|layer| format!("sha256:{}", sha256(layer)));
         json!({
             "architecture": "amd64",
             "os": "linux",
             "config": self.config,
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(layer))] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },
         })
     }
 }
 
-fn write_layout(layout: &Path, layer: &[u8], config: &Value) -> io::Result<()> {
+fn write_layout(layout: &Path, layers: &[Vec<u8>], config: &Value) -> io::Result<()> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     let blob = |media_type: &str, content: &[u8]| -> io::Result<Value> {
@@ -193,13 +200,14 @@ fn write_layout(layout: &Path, layer: &[u8], config: &Value) -> io::Result<()> {
         let media_type = format!("application/vnd.oci.image.{media_type}");
         Ok(json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len() }))
     };
-    let layer = blob("layer.v1.tar", layer)?;
+    let layers = layers.iter().map(|layer| blob("layer.v1.tar", layer));
+    let layers: Vec<_> = layers.collect::<io::Result<_>>()?;
     let config = blob("config.v1+json", config.to_string().as_bytes())?;
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config,
-        "layers": [layer],
+        "layers": layers,
     });
     let mut manifest = blob("manifest.v1+json", manifest.to_string().as_bytes())?;
     manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });

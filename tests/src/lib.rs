@@ -7,6 +7,7 @@
 //! Running    a command that runs, and Output, one that ended
 //! leftovers  what a command must not leave behind
 //! faults     broken guests and programs, for the tests of errors
+//! registry   registries and proxies on the loopback interface
 //! soak       lives that end at random moments, and what is left of them
 //! ```
 //!
@@ -30,6 +31,8 @@ pub mod faults;
 mod image;
 mod leftovers;
 mod pod;
+mod random;
+pub mod registry;
 mod running;
 mod small_disk;
 pub mod soak;
@@ -37,5 +40,6 @@ pub mod soak;
 pub use bench::{Bench, ORDINARY_UID};
 pub use image::Image;
 pub use pod::Pod;
+pub use random::Random;
 pub use running::{Output, Running};
 pub use small_disk::SmallDisk;

@@ -224,11 +224,15 @@ impl<'a> Pod<'a> {
         Running::new(&mut command, None, self.deadline).wait()
     }
 
-    pub(crate) fn other(&self, words: Vec<OsString>) -> Output {
+    /// Runs another subcommand in the pod's state and environment to its end.
+    #[must_use]
+    pub fn other(&self, words: Vec<OsString>) -> Output {
         self.start_other(words).wait()
     }
 
-    pub(crate) fn start_other(&self, words: Vec<OsString>) -> Running {
+    /// Starts another subcommand in the pod's state and environment.
+    #[must_use]
+    pub fn start_other(&self, words: Vec<OsString>) -> Running {
         let mut command = self.process(words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::new(&mut command, self.stdin.clone(), self.deadline)

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::random::Random;
 use crate::{Bench, leftovers};
 use lives::Place;
 
@@ -186,24 +187,6 @@ impl Life {
     }
 }
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to 1.
-    fn part(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 impl Soak {
     /// Lives them all; tells `progress` how many have been lived, after each round.
     ///
@@ -224,7 +207,7 @@ impl Soak {
             import: time_import(&bench),
         };
         let mut random = Random(self.seed);
-        let offset = (random.next() % 20) as usize;
+        let offset = (random.number() % 20) as usize;
         let lives: Vec<Life> = (0..self.lives)
             .map(|number| Life {
                 number,

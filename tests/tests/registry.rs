@@ -1,62 +1,15 @@
 //! A pod whose image comes from a registry: Debian's `docker-registry` on the loopback interface.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-use isopod_tests::faults::eventually;
+use isopod_tests::registry::Registry;
 use isopod_tests::{Bench, Image, Output};
-
-/// A registry that ends with its value.
-struct Registry {
-    child: Child,
-    host: String,
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let host = free.local_addr().expect("an address").to_string();
-        drop(free);
-        let config = dir.join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: '{}'}}}}\nhttp:\n  addr: {host}\n",
-            dir.join("data").display()
-        );
-        std::fs::write(&config, text).expect("a configuration");
-        let mut serve = Command::new("docker-registry");
-        serve.arg("serve").arg(config);
-        let child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let registry = Self {
-            child: child.expect("docker-registry"),
-            host,
-        };
-        eventually("the registry answers", || {
-            TcpStream::connect(&registry.host).is_ok()
-        });
-        registry
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn a_pod_runs_from_a_registry_and_then_without_it() {
     let bench = Bench::new();
     let dir = tempfile::tempdir().expect("a directory");
-    let registry = Registry::start(dir.path());
+    let registry = Registry::start(dir.path(), None);
     let name = format!("{}/team/busybox:1", registry.host);
-    let push = Command::new("skopeo")
-        .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"])
-        .args([&bench.busybox(), &format!("docker://{name}")])
-        .output()
-        .expect("skopeo");
-    assert!(push.status.success(), "{}", String::from_utf8_lossy(&push.stderr));
+    registry.push(&bench.busybox(), "team/busybox:1");
 
     let state = bench.dir().join("own-state");
     let pod = |reference: &str, pull: &str| {

@@ -190,6 +190,18 @@ fn what_killed_imports_left_is_removed_unless_they_live() {
 }
 
 #[test]
+fn gc_removes_what_a_change_of_names_left_that_was_killed() {
+    let world = World::new();
+    let image = world.import("x");
+    world.store.set_name("app:1", &image).unwrap();
+    let left = world.dir.path().join("store/names.json.new");
+    fs::write(&left, "{\"version\":1,").unwrap();
+    world.store.collect(false, |_| false).unwrap();
+    assert!(!left.exists());
+    assert_eq!(world.store.list().unwrap()[0].names, ["app:1"]);
+}
+
+#[test]
 fn an_import_takes_over_what_a_killed_one_left_of_the_same_image() {
     let world = World::new();
     let image = world.import("x");

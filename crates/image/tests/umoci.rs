@@ -563,7 +563,10 @@ fn layers_of_umoci_insert_are_read() {
     run("umoci", &["init", "--layout", text]);
     run("umoci", &["new", "--image", &name]);
     for (source, target) in [(dir.path().join("f"), "/etc/f"), (tree, "/srv")] {
-        run("umoci", &["insert", "--image", &name, source.to_str().unwrap(), target]);
+        run(
+            "umoci",
+            &["insert", "--image", &name, source.to_str().unwrap(), target],
+        );
     }
     let bundle = dir.path().join("bundle");
     run("umoci", &["unpack", "--image", &name, bundle.to_str().unwrap()]);

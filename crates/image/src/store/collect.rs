@@ -9,22 +9,14 @@ use std::ffi::OsString;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::{LoadError, Store, stored};
 use crate::digest::Digest;
 use crate::store::SetNameError;
 
-/// How long a lock is waited for that others hold: a pod's start holds one for less than this.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Why something cannot be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// Another process needs it.
-    #[error("the image store is in use: another process imports or fetches an image, or starts a pod")]
-    Busy,
     /// A file cannot be removed.
     #[error("cannot remove `{path}` from the image store")]
     File {
@@ -47,7 +39,6 @@ impl RemoveError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy => Some("try again when it is done".to_owned()),
             Self::Load(error) => error.hint(),
             _ => None,
         }
@@ -74,24 +65,26 @@ impl Store {
         self.change_names(|names| names.remove(name))
     }
 
-    /// Removes the image `id` and its names. Its layers stay, for gc: other images may have them too.
+    /// Removes the image `id` and its names, when nobody imports it and no pod with it begins: that is waited for. Its
+    /// layers stay, for gc: other images may have them too.
     ///
     /// # Errors
-    /// [`RemoveError`]; busy while somebody imports it or a pod with it begins.
+    /// [`RemoveError`].
     pub fn remove(&self, id: Digest) -> Result<(), RemoveError> {
         let _store = self.share().map_err(|source| self.lock_error("store", source))?;
-        let _image = self.lock_within(&id.hex())?;
+        let _image = self.wait_for_lock(&id.hex())?;
         self.change_names(|names| names.remove_all(id))?;
         self.remove_image(id).map(drop)
     }
 
     /// Removes what nobody needs: images without a name that `is_used` does not know either, and with `all` those
-    /// with a name too; blobs of no image; what killed processes left.
+    /// with a name too; blobs of no image; what killed processes left. It waits while somebody imports, fetches or
+    /// starts a pod.
     ///
     /// # Errors
-    /// [`RemoveError`]; busy while somebody imports, fetches or starts a pod.
+    /// [`RemoveError`].
     pub fn collect(&self, all: bool, is_used: impl Fn(Digest) -> bool) -> Result<Collected, RemoveError> {
-        let _store = self.lock_within("store")?;
+        let _store = self.wait_for_lock("store")?;
         let ids = self.ids()?;
         let names = self.names()?;
         let mut collected = Collected::default();
@@ -155,20 +148,21 @@ impl Store {
         remove(&old)
     }
 
-    /// The lock `name`, for which others are waited for a while.
-    fn lock_within(&self, name: &str) -> Result<fs::File, RemoveError> {
-        let file = self
-            .lock_file(name)
-            .map_err(|source| self.lock_error(name, source))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() > deadline => return Err(RemoveError::Busy),
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
-                Err(TryLockError::Error(source)) => return Err(self.lock_error(name, source)),
+    /// The lock `name`, when no other process holds it.
+    fn wait_for_lock(&self, name: &str) -> Result<fs::File, RemoveError> {
+        let failed = |source| self.lock_error(name, source);
+        let file = self.lock_file(name).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                tracing::warn!(
+                    "waiting for another process, which imports or fetches an image, or starts a pod"
+                );
             }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
+        file.lock().map_err(failed)?;
+        Ok(file)
     }
 
     fn lock_error(&self, name: &str, source: io::Error) -> RemoveError {

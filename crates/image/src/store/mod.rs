@@ -298,11 +298,12 @@ impl Store {
         let before = self.names()?;
         let mut names = before.clone();
         change(&mut names);
-        if names == before {
-            return Ok(());
-        }
         let path = self.names_path();
-        names.write(&path).map_err(|source| failed(&path, source))
+        let written = match names == before {
+            true => names::remove_leftover(&path),
+            false => names.write(&path),
+        };
+        written.map_err(|source| failed(&path, source))
     }
 
     /// The manifest of `image` as it came; `None` when it came without one.

@@ -63,6 +63,19 @@ pub(super) fn check(name: &str) -> Result<(), SetNameError> {
     Ok(())
 }
 
+/// Where the file that replaces `path` is written.
+fn new_path(path: &Path) -> PathBuf {
+    path.with_extension("json.new")
+}
+
+/// Removes what a process left that was killed while it replaced `path`. The caller holds the lock.
+pub(super) fn remove_leftover(path: &Path) -> io::Result<()> {
+    match fs::remove_file(new_path(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Which image each name means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +107,7 @@ impl Names {
 
     /// Replaces `path`. The caller holds the lock.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("json.new");
+        let new = new_path(path);
         let mut file = File::create(&new)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()?;
