@@ -1,6 +1,7 @@
 //! Connections to one host: which certificates are trusted, which proxy is taken, how long is waited.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub(super) fn new(settings: &Settings, host: &str, security: Security) -> Result
         // Not from one that is encrypted to one that is not, whatever a registry sends its clients to.
         .https_only(security != Security::None)
         .max_redirects(MAX_REDIRECTS)
-        .proxy(proxy(settings, security.scheme())?)
+        .proxy(proxy(settings, host, security.scheme())?)
         .user_agent(concat!("isopod/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
         .timeout_resolve(Some(CONNECT))
@@ -128,9 +129,9 @@ fn client_certificate(path: &Path) -> Result<ClientCert, PullError> {
     Ok(ClientCert::new_with_certs(&chain, private))
 }
 
-/// The proxy for `scheme`. A host in `no_proxy` stands for those below it too, as curl and Go have it; the loopback
-/// interface is never reached through a proxy.
-fn proxy(settings: &Settings, scheme: &'static str) -> Result<Option<Proxy>, PullError> {
+/// The proxy for `scheme`, as curl and Go take it from the environment, but that the loopback interface is never reached
+/// through one. `host` is the registry's.
+fn proxy(settings: &Settings, host: &str, scheme: &'static str) -> Result<Option<Proxy>, PullError> {
     let url = match scheme {
         "https" => &settings.https_proxy,
         _ => &settings.http_proxy,
@@ -149,21 +150,125 @@ fn proxy(settings: &Settings, scheme: &'static str) -> Result<Option<Proxy>, Pul
     if let Some(password) = given.password() {
         builder = builder.password(password);
     }
-    for host in ["localhost", "127.*", "[::1]", "::1"] {
-        builder = builder.no_proxy(host);
-    }
-    for host in settings
-        .no_proxy
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
+    let entries = settings.no_proxy.split(',').map(str::trim);
+    let direct = entries.flat_map(|entry| direct(entry, host));
+    for pattern in ["localhost", "127.*", "[::1]"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(direct)
     {
-        let bare = host.trim_start_matches(['*', '.']);
-        match bare.is_empty() {
-            true => builder = builder.no_proxy("*"),
-            false if host == bare => builder = builder.no_proxy(bare).no_proxy(&format!(".{bare}")),
-            false => builder = builder.no_proxy(&format!(".{bare}")),
-        }
+        builder = builder.no_proxy(&pattern);
     }
     builder.build().map(Some).map_err(invalid)
+}
+
+/// What an entry of `no_proxy` says, as patterns of the library's: `*`, a name, which stands for those below it too,
+/// `.NAME` and `*.NAME`, which stand for those alone, an address. One with a port or a range of addresses
+/// (`10.0.0.0/8`) is compared with the registry's `host`, an address that is written as such.
+fn direct(entry: &str, host: &str) -> Vec<String> {
+    let bare = entry.trim_start_matches(['*', '.']);
+    let (name, port) = split_port(host);
+    let own = || vec![name.to_owned()];
+    match bare {
+        "" if entry.is_empty() => Vec::new(),
+        "" => vec!["*".to_owned()],
+        _ if bare.contains('/') => match address(name).is_some_and(|address| is_within(address, bare)) {
+            true => own(),
+            false => Vec::new(),
+        },
+        _ if let Some(address) = address(bare) => match address.is_ipv6() {
+            true => vec![format!("[{address}]")],
+            false => vec![address.to_string()],
+        },
+        _ => match split_port(bare) {
+            (wanted, Some(_)) => {
+                let fits = name == wanted || name.ends_with(&format!(".{wanted}"));
+                match fits && split_port(bare).1 == port {
+                    true => own(),
+                    false => Vec::new(),
+                }
+            }
+            _ if entry == bare => vec![bare.to_owned(), format!(".{bare}")],
+            _ => vec![format!(".{bare}")],
+        },
+    }
+}
+
+/// A host's name, or its address with its brackets, and its port.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Whether `address` is in `range`, `ADDRESS/BITS`.
+fn is_within(address: IpAddr, range: &str) -> bool {
+    let Some((base, bits)) = range.split_once('/') else {
+        return false;
+    };
+    let (base, bits) = (base.parse::<IpAddr>().ok(), bits.parse::<u32>().ok());
+    match (address, base, bits) {
+        (IpAddr::V4(address), Some(IpAddr::V4(base)), Some(bits @ 0..=32)) => {
+            (address.to_bits() ^ base.to_bits()).leading_zeros() >= bits
+        }
+        (IpAddr::V6(address), Some(IpAddr::V6(base)), Some(bits @ 0..=128)) => {
+            (address.to_bits() ^ base.to_bits()).leading_zeros() >= bits
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the proxy is asked for that registry.
+    fn is_passed(no_proxy: &str, host: &str) -> bool {
+        let settings = Settings {
+            https_proxy: Some("http://proxy:3128".into()),
+            no_proxy: no_proxy.into(),
+            ..Settings::default()
+        };
+        let proxy = proxy(&settings, host, "https").unwrap().unwrap();
+        !proxy.is_no_proxy(&format!("https://{host}/v2/").parse().unwrap())
+    }
+
+    #[test]
+    fn no_proxy_means_what_curl_and_go_mean_by_it() {
+        for (no_proxy, host, direct) in [
+            ("", "example.com", false),
+            ("", "localhost:5000", true),
+            ("", "127.0.0.1:5000", true),
+            ("", "[::1]:5000", true),
+            ("*", "example.com", true),
+            ("other, example.com", "example.com:5000", true),
+            ("example.com", "registry.example.com", true),
+            ("EXAMPLE.com", "Registry.Example.com", true),
+            ("example.com", "badexample.com", false),
+            (".example.com", "registry.example.com", true),
+            (".example.com", "example.com", false),
+            ("*.example.com", "registry.example.com", true),
+            ("example.com:5000", "registry.example.com:5000", true),
+            ("example.com:5000", "example.com:5001", false),
+            ("example.com:5000", "example.com", false),
+            ("10.1.2.3", "10.1.2.3:5000", true),
+            ("10.1.2.3", "10.1.2.30", false),
+            ("10.0.0.0/8", "10.1.2.3:5000", true),
+            ("10.0.0.0/8", "11.1.2.3:5000", false),
+            ("0.0.0.0/0", "11.1.2.3", true),
+            ("10.0.0.0/8", "ten.example.com", false),
+            ("10.0.0.0/33,10/8,/8,10.0.0.0/", "10.1.2.3", false),
+            ("fd00::/8", "[fd00::1]:5000", true),
+            ("fd00::/8", "[fe80::1]", false),
+            ("fd00::1", "[fd00::1]:5000", true),
+            ("[fd00::1]", "[fd00::1]", true),
+        ] {
+            assert_eq!(is_passed(no_proxy, host), !direct, "`{no_proxy}` and {host}");
+        }
+    }
 }

@@ -131,8 +131,11 @@ impl Client {
                 }
                 Err(source) => {
                     let passes = may_pass(&source);
-                    let (url, source) = (url.to_owned(), Box::new(source));
-                    let error = PullError::Request { url, source };
+                    let error = PullError::Request {
+                        url: url.to_owned(),
+                        proxy: self.proxy(url),
+                        source: Box::new(source),
+                    };
                     if !passes {
                         return Err(error);
                     }
@@ -143,6 +146,14 @@ impl Client {
                 return Err(error);
             }
         }
+    }
+
+    /// The proxy that is asked for `url`.
+    fn proxy(&self, url: &str) -> Option<String> {
+        let proxy = self.agent.config().proxy()?;
+        let passed = url.parse().is_ok_and(|url| !proxy.is_no_proxy(&url));
+        let scheme = proxy.protocol().to_string().to_lowercase();
+        passed.then(|| format!("{scheme}://{}:{}", proxy.host(), proxy.port()))
     }
 
     fn authorization(&self) -> Option<String> {

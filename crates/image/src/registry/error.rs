@@ -78,10 +78,12 @@ pub enum PullError {
         prefix: String,
     },
     /// No answer.
-    #[error("no answer from `{url}`")]
+    #[error("no answer from `{url}`{}", by_way_of(.proxy))]
     Request {
         /// What was asked for.
         url: String,
+        /// The proxy that should have passed it on, without credentials.
+        proxy: Option<String>,
         /// The cause.
         #[source]
         source: Box<ureq::Error>,
@@ -185,6 +187,11 @@ fn colon(reason: &str) -> String {
     }
 }
 
+fn by_way_of(proxy: &Option<String>) -> String {
+    let name = |proxy| format!(" by way of the proxy `{proxy}`");
+    proxy.as_ref().map(name).unwrap_or_default()
+}
+
 fn list(names: &[RegistryReference]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
@@ -207,10 +214,7 @@ impl PullError {
                 "the credentials that are kept for `{registry}` do not open it: log in anew, with `podman login {registry}` or \
                  the like"
             )),
-            Self::Request { source, .. } => match &**source {
-                error if is_unknown_host(error) => {
-                    Some("is the registry's name right, and is there a network?".to_owned())
-                }
+            Self::Request { source, proxy, .. } => match &**source {
                 error if is_untrusted(error) => Some(
                     "put the certificate of its authority into `/etc/containers/certs.d/HOST:PORT/ca.crt`"
                         .to_owned(),
@@ -218,6 +222,17 @@ impl PullError {
                 error if speaks_no_tls(error) => Some(
                     "a registry that speaks plain HTTP needs `insecure = true` in registries.conf".to_owned(),
                 ),
+                ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => Some(
+                    "the proxy wants a user name and a password: `https_proxy=http://USER:PASSWORD@HOST:PORT`"
+                        .to_owned(),
+                ),
+                _ if proxy.is_some() => Some(
+                    "`http_proxy` and `https_proxy` name the proxy, `no_proxy` the registries that are reached without"
+                        .to_owned(),
+                ),
+                error if is_unknown_host(error) => {
+                    Some("is the registry's name right, and is there a network?".to_owned())
+                }
                 _ => None,
             },
             Self::Status { status: 429, .. } => {
