@@ -43,14 +43,14 @@ impl Bench {
     }
 
     /// Puts files, with their modes, over those of every guest that boots here from now on: QEMU is started by way of
-    /// a script that adds an archive to what the kernel unpacks, of which the last has its way. No mount is made ahead of
+    /// a script that adds an archive to what the agent unpacks, of which the last has its way. No mount is made ahead of
     /// systemd in such a guest, so that its mount units are what mounts.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn tamper(&mut self, files: &[(&str, u32, &[u8])]) {
         // QEMU's root has the program in it and nothing else of ours, and nowhere to write: so the archive comes in the
-        // script, and what the kernel gets is a file in memory.
+        // script, and what the guest gets is a file in memory.
         self.rewrite(r#"" " x length($ahead)"#, files);
     }
 
@@ -76,18 +76,18 @@ const TAMPER: &str = r#"exec perl -x "$0" "$real" "$@"
 #!perl
 use strict;
 my ($real, @args) = @ARGV;
-my $name = "initrd";
+my $name = "pod.cpio";
 my $fd = syscall(319, $name, 0);
 $^F = $fd;
 open(my $out, ">&=", $fd) or die "memfd: $!";
-open(my $in, "<", "initrd") or die "initrd: $!";
+open(my $in, "<", $name) or die "$name: $!";
 binmode $_ for $out, $in, \*DATA;
 $out->autoflush(1);
 local $/;
-my $initrd = <$in>;
-$initrd =~ s/("mountsAhead":\s*)\[(.*?)\]/my ($head, $ahead) = ($1, $2); $head . "[" . (MOUNTS_AHEAD) . "]"/es or die "no mounts ahead";
-print {$out} $initrd, scalar(<DATA>);
-exec $real, map { $_ eq "initrd" ? "/proc/self/fd/$fd" : $_ } @args;
+my $pod = <$in>;
+$pod =~ s/("mountsAhead":\s*)\[(.*?)\]/my ($head, $ahead) = ($1, $2); $head . "[" . (MOUNTS_AHEAD) . "]"/es or die "no mounts ahead";
+print {$out} $pod, scalar(<DATA>);
+exec $real, map { s,filename=\Q$name\E$,filename=/proc/self/fd/$fd,r } @args;
 __END__
 "#;
 

@@ -124,7 +124,7 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let dir = fs::canonicalize(dir).expect("a pod directory");
 
     let qemu = bench.process("qemu-system");
-    let of_qemu = ["agent.sock", "images", "initrd"];
+    let of_qemu = ["agent.sock", "images", "pod.cpio"];
     let virtiofs = dir.join("virtiofsd.sock").exists();
     let mut of_pod = of_qemu.to_vec();
     of_pod.push(if virtiofs { "virtiofsd.sock" } else { "share" });

@@ -380,7 +380,7 @@ fn no_space_for_the_pod() {
     let Some(bench) = Bench::of_root() else { return };
     let state = bench.dir().join("small");
     let script = format!(
-        "mkdir '{0}'; mount -t tmpfs -o size=8m none '{0}'; ln -s '{1}'/* '{0}/'",
+        "mkdir '{0}'; mount -t tmpfs -o size=8k none '{0}'; ln -s '{1}'/* '{0}/'",
         state.display(),
         bench.state().display()
     );
@@ -394,7 +394,7 @@ fn no_space_for_the_pod() {
         state.display()
     );
     assert!(out.stderr.starts_with(&words), "{}", out.stderr);
-    let rest = "/initrd`\n  caused by: No space left on device (os error 28)\n\
+    let rest = "/pod.cpio`\n  caused by: No space left on device (os error 28)\n\
         hint: make room there, or keep the state elsewhere: `--dir DIR`\n";
     assert!(out.stderr.ends_with(rest), "{}", out.stderr);
 }

@@ -171,7 +171,10 @@ fn what_hangs_is_stopped() {
     let mut bench = Bench::new();
     let busybox = std::fs::read("/bin/busybox").unwrap();
     let init = b"#!/busybox sh\nwhile :; do /busybox sleep 9; done\n";
-    bench.tamper(&[("/init", 0o755, init), ("/busybox", 0o755, &busybox)]);
+    bench.tamper(&[
+        ("/usr/lib/systemd/systemd", 0o755, init),
+        ("/busybox", 0o755, &busybox),
+    ]);
     let pod = |name: &str| {
         let pod = bench.pod().flags(["--boot-timeout", "100", "--name", name]);
         pod.app(&bench.busybox()).sh("true")

@@ -205,7 +205,10 @@ fn a_guest_that_does_not_come_up_is_given_up() {
     let busybox = std::fs::read("/bin/busybox").unwrap();
     let init =
         b"#!/busybox sh\necho this is where it stands > /dev/console\nwhile :; do /busybox sleep 9; done\n";
-    bench.tamper(&[("/init", 0o755, init), ("/busybox", 0o755, &busybox)]);
+    bench.tamper(&[
+        ("/usr/lib/systemd/systemd", 0o755, init),
+        ("/busybox", 0o755, &busybox),
+    ]);
     let out = bench
         .pod()
         .flags(["--boot-timeout", "6"])
@@ -232,7 +235,12 @@ fn a_guest_that_does_not_come_up_is_given_up() {
 #[test]
 fn a_guest_that_panics_is_an_error_with_its_last_words() {
     let mut bench = Bench::new();
-    bench.tamper(&[("/init", 0o644, b"not a program\n")]);
+    let busybox = std::fs::read("/bin/busybox").unwrap();
+    let init = b"#!/busybox sh\nexit 1\n";
+    bench.tamper(&[
+        ("/usr/lib/systemd/systemd", 0o755, init),
+        ("/busybox", 0o755, &busybox),
+    ]);
     let pod = bench
         .pod()
         .host("data", bench.source("data", &[]), "")

@@ -17,7 +17,7 @@ const RUN: [&str; 5] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 15] = [
+const TEST: [&str; 18] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -36,6 +36,11 @@ const TEST: [&str; 15] = [
     "pkg-config",
     // dependency lists of kernel modules
     "kmod",
+    // shells that complete
+    "fish",
+    "zsh",
+    // a clock that jumps
+    "faketime",
 ];
 
 /// What the comparison of imports needs beside [`RUN`].

@@ -1,19 +1,23 @@
-//! Process 1, for the few milliseconds before systemd is: loads the modules without which nothing of the pod could be
-//! mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
+//! Process 1, for the few milliseconds before systemd is: unpacks the pod's part of the guest's tree, loads the modules without
+//! which nothing of the pod could be mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
 //! executes systemd in its own place with the arguments and environment that the kernel gave.
 //!
 //! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
 //! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
+use isopod_protocol::config::{POD_DISK, POD_DISK_MODULES};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{chain, config, early, log, modules, mount, network, setup};
+use crate::config::ConfigError;
+use crate::pod_files::UnpackError;
+use crate::{chain, config, early, fail, log, modules, mount, network, pod_files, setup};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -34,21 +38,29 @@ const TIMES: &str = "/isopod/boot-times";
 /// The sign of life.
 const PROBE_ANSWER: &str = "isopod-probe ok\n";
 
-/// Why process 1 could not become systemd. The kernel panics after it, and QEMU ends.
+/// Why process 1 could not become systemd.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
+    #[error(transparent)]
+    PodFiles(#[from] UnpackError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("cannot execute `{SYSTEMD}`")]
     Exec(#[source] io::Error),
     #[error("cannot restart the machine")]
     Restart(#[source] io::Error),
 }
 
-/// Does process 1's work; comes back only with an error.
-pub(crate) fn run() -> InitError {
-    match become_systemd() {
+/// Does process 1's work. What keeps it from that is the last that the console shows: the machine restarts, which ends
+/// QEMU. Where even that fails, the kernel panics.
+pub(crate) fn run() -> ExitCode {
+    let error = match become_systemd() {
         Ok(never) => match never {},
         Err(error) => error,
-    }
+    };
+    let exit = fail(&error);
+    let _ = restart();
+    exit
 }
 
 fn become_systemd() -> Result<Infallible, InitError> {
@@ -60,23 +72,25 @@ fn become_systemd() -> Result<Infallible, InitError> {
     if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
         return answer_probe();
     }
-    match config::read(Path::new(config::POD_CONFIG)) {
-        Ok(config) => {
-            for error in modules::load(Path::new(modules::MODULES_DIR), &config.modules) {
-                log(&chain(&error));
-            }
-            match early::mount_all(&config.early_mounts) {
-                Ok(()) => mount::ahead(&config.mounts_ahead),
-                Err(error) => log(&chain(&error)),
-            }
-            for error in setup::write_sysctls(&config.sysctls) {
-                log(&error);
-            }
-            if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
-                log(&chain(&error));
-            }
+    let mut loaded = BTreeSet::new();
+    let mut load = |wanted: &mut dyn Iterator<Item = &str>| {
+        for error in modules::load(Path::new(modules::MODULES_DIR), wanted, &mut loaded) {
+            log(&chain(&error));
         }
+    };
+    load(&mut POD_DISK_MODULES.into_iter());
+    pod_files::unpack(Path::new(POD_DISK), Path::new("/"))?;
+    let config = config::read(Path::new(config::POD_CONFIG))?;
+    load(&mut config.modules.iter().map(String::as_str));
+    match early::mount_all(&config.early_mounts) {
+        Ok(()) => mount::ahead(&config.mounts_ahead),
         Err(error) => log(&chain(&error)),
+    }
+    for error in setup::write_sysctls(&config.sysctls) {
+        log(&error);
+    }
+    if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
+        log(&chain(&error));
     }
     let _ = std::fs::write(TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
     let mut args = std::env::args_os();
@@ -103,6 +117,10 @@ fn answer_probe() -> Result<Infallible, InitError> {
     let _ = console
         .write_all(PROBE_ANSWER.as_bytes())
         .and_then(|()| console.flush());
+    restart()
+}
+
+fn restart() -> Result<Infallible, InitError> {
     reboot(RebootCommand::Restart).map_err(|errno| InitError::Restart(errno.into()))?;
     // The call does not come back when it succeeds.
     Err(InitError::Restart(io::ErrorKind::Other.into()))

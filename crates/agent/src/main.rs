@@ -2,7 +2,7 @@
 //!
 //! | called as | does |
 //! |---|---|
-//! | `/init`, as process 1 | loads the pod's kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
+//! | `/init`, as process 1 | unpacks the pod's files, loads its kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
@@ -37,6 +37,7 @@ mod notify;
 mod order;
 mod pipes;
 mod place;
+mod pod_files;
 mod port;
 mod restart;
 mod serve;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
     if rustix::process::getpid().is_init() {
-        return fail(&init::run());
+        return init::run();
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let called = std::env::args_os().next().unwrap_or_default();

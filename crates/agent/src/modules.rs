@@ -7,7 +7,7 @@
 //!
 //! A module without a line is absent. No aliases and no options: the names are the planner's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -72,24 +72,28 @@ impl<'t> Order<'t> {
     }
 }
 
-/// Loads the modules `wanted` from `dir`, going on after an error: what needs a missing module fails by itself, and
-/// with more to say.
-pub(crate) fn load(dir: &Path, wanted: &[String]) -> Vec<ModuleError> {
-    if wanted.is_empty() {
-        return Vec::new();
-    }
+/// Loads the modules `wanted` from `dir` but for those in `loaded`, which it adds to, going on after an error: what needs a
+/// missing module fails by itself, and with more to say.
+pub(crate) fn load<'n>(
+    dir: &Path,
+    wanted: impl IntoIterator<Item = &'n str>,
+    loaded: &mut BTreeSet<String>,
+) -> Vec<ModuleError> {
     let path = dir.join("order");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(source) => return vec![ModuleError::Order { path, source }],
     };
     let order = Order::parse(&text);
-    let (load, absent) = order.resolve(wanted.iter().map(String::as_str));
+    let (load, absent) = order.resolve(wanted);
     let absent = absent.into_iter().map(|name| ModuleError::Absent {
         name: name.to_owned(),
     });
     let mut errors: Vec<_> = absent.collect();
     for name in load {
+        if !loaded.insert(name.to_owned()) {
+            continue;
+        }
         let path = dir.join(format!("{name}.ko"));
         if let Err(source) = load_one(&path) {
             errors.push(ModuleError::Load { path, source });
@@ -125,10 +129,8 @@ mod tests {
     fn names_the_module_that_is_absent_and_the_file_that_is_not_there() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("order"), ORDER).unwrap();
-        let errors = load(
-            dir.path(),
-            &["virtiofs".to_owned(), "9pnet".to_owned(), "virtio".to_owned()],
-        );
+        let mut loaded = BTreeSet::from(["9p".to_owned(), "netfs".to_owned()]);
+        let errors = load(dir.path(), ["virtiofs", "9p", "virtio"], &mut loaded);
         let texts: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
         let ko = dir.path().join("9pnet.ko");
         assert_eq!(

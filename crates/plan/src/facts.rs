@@ -155,6 +155,8 @@ pub enum VirtiofsdFlavour {
 pub struct GuestFacts {
     /// The uncompressed kernel.
     pub kernel: PathBuf,
+    /// What it unpacks: the guest's tree but for the pods' part, the same file for every pod.
+    pub initrd: PathBuf,
     /// Its release, as uname(1) prints it.
     pub release: String,
     /// The kernel modules that the image can load, or has built in.

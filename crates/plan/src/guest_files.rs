@@ -265,9 +265,7 @@ pub(crate) fn guest_config(
     sharing: Option<&Sharing>,
     sysctls: &[Sysctl],
 ) -> GuestConfig {
-    let mut modules: Vec<String> = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
     match sharing.map(|sharing| &sharing.transport) {
         Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
         Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),

@@ -5,7 +5,7 @@
 //! /mnt                     the pod's share     agent.sock        QEMU's end of the agent's port
 //! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
 //! /mnt/@N                  one that came later
-//! /opt/stage2/APP/rootfs   an app's root       initrd            guest image and the pod's part of it
+//! /opt/stage2/APP/rootfs   an app's root       pod.cpio          the pod's part of the guest's tree
 //! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
 //! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
 //! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
@@ -51,8 +51,8 @@ pub const AGENT_PORT: &str = "isopod.agent.0";
 pub const AGENT_SOCKET: &str = "agent.sock";
 /// In the pod directory: virtiofsd's socket.
 pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
-/// In the pod directory: the guest image and the pod's own part of it, as the kernel unpacks them.
-pub const INITRD: &str = "initrd";
+/// In the pod directory: the pod's part of the guest's tree, as the agent unpacks it over the guest image.
+pub const POD_FILES: &str = "pod.cpio";
 /// In the pod directory: where the volumes are bound.
 pub const HOST_SHARE_DIR: &str = "share";
 /// In the pod directory: what the guest's kernel and systemd said.
@@ -117,9 +117,20 @@ pub fn disk_link(volume: &VolumeName) -> PathBuf {
     Path::new("/isopod/disks").join(volume.as_str())
 }
 
-/// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.
+/// The guest's device of image number `index`. The first disk has the pod's files ([`POD_DISK`](isopod_protocol::config::POD_DISK)).
 #[must_use]
-pub fn disk_device(index: usize) -> PathBuf {
+pub fn image_device(index: usize) -> PathBuf {
+    disk_device(1 + index)
+}
+
+/// The guest's device of volume number `index` among those on disk, in a pod of so many images.
+#[must_use]
+pub fn volume_device(images: usize, index: usize) -> PathBuf {
+    disk_device(1 + images + index)
+}
+
+/// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.
+fn disk_device(index: usize) -> PathBuf {
     let mut name = Vec::new();
     let mut rest = index + 1;
     while rest > 0 {
@@ -149,6 +160,9 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_names_them() {
+        assert_eq!(disk_device(0), Path::new(isopod_protocol::config::POD_DISK));
+        assert_eq!(image_device(0), Path::new("/dev/vdb"));
+        assert_eq!(volume_device(2, 1), Path::new("/dev/vde"));
         let name = |i| disk_device(i).display().to_string();
         assert_eq!(
             [name(0), name(25), name(26), name(701), name(702)],

@@ -193,7 +193,7 @@ fn disk_mount(disk: &DiskVolume, users: &Users) -> MountUnit {
 pub(crate) fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let image = |i| EarlyMount {
-        source: text(layout::disk_device(i)),
+        source: text(layout::image_device(i)),
         mount_point: text(layout::image_mount(i)),
         fs_type: "erofs".into(),
         options: String::new(),

@@ -1,6 +1,7 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,6 +209,10 @@ impl Planner<'_> {
         );
         let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
+        let pod_files = Disk {
+            file: layout::POD_FILES.into(),
+            read_only: true,
+        };
         let images_disks = (0..images.len()).map(|i| Disk {
             file: layout::host_image(i),
             read_only: true,
@@ -216,7 +221,10 @@ impl Planner<'_> {
             file: layout::host_disk(&disk.name),
             read_only: false,
         });
-        let disks: Vec<Disk> = images_disks.chain(volume_disks).collect();
+        let disks: Vec<Disk> = iter::once(pod_files)
+            .chain(images_disks)
+            .chain(volume_disks)
+            .collect();
         let qemu = machine::qemu(
             &self.spec.machine,
             accel,
@@ -243,7 +251,7 @@ impl Planner<'_> {
         for (i, disk) in disk_volumes.iter().enumerate() {
             guest.symlink(
                 &layout::disk_link(&disk.name),
-                layout::disk_device(images.len() + i),
+                layout::volume_device(images.len(), i),
             );
         }
         let names = Names {

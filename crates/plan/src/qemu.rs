@@ -54,22 +54,23 @@ pub struct Machine {
     pub accel: Accelerator,
 }
 
-/// `-machine accel=`.
+/// `-accel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
     /// The kernel's KVM.
     Kvm,
     /// QEMU's emulation.
-    Tcg,
+    Tcg {
+        /// `tb-size=`: how much translated code is kept, in MiB.
+        tb_size_mib: u32,
+    },
 }
 
-impl Accelerator {
-    /// QEMU's name for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Tcg => "tcg",
+            Self::Kvm => f.write_str("kvm"),
+            Self::Tcg { tb_size_mib } => write!(f, "tcg,tb-size={tb_size_mib}"),
         }
     }
 }
@@ -227,11 +228,11 @@ impl Qemu {
             options,
             accel,
         } = self.machine;
-        let accel = accel.as_str();
         switch(
             "-machine",
-            format!("{board},{options},accel={accel},memory-backend=memory").into(),
+            format!("{board},{options},memory-backend=memory").into(),
         );
+        switch("-accel", accel.to_string().into());
         switch("-cpu", self.cpu.clone().into());
         switch("-smp", self.smp.to_string().into());
         switch("-m", self.memory_mib.to_string().into());

@@ -115,7 +115,13 @@ fn an_image_is_one_disk_more_however_often_it_is_mounted() {
     pod.apps[1].mounts = vec![mount("model", "/m")];
     let plan = planned(&pod);
     assert_eq!(plan.images.len(), 2);
-    assert_eq!(plan.qemu.blockdevs.len(), 2);
+    let disks: Vec<_> = plan
+        .qemu
+        .blockdevs
+        .iter()
+        .map(|disk| disk.filename.as_path())
+        .collect();
+    assert_eq!(disks, ["pod.cpio", "images/0", "images/1"].map(Path::new));
     let early: Vec<&str> = plan
         .early_mounts
         .iter()

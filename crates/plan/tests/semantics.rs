@@ -430,10 +430,10 @@ fn empty_volumes_may_be_kept_on_disk() {
     let link = &made.guest.entries[Path::new("/isopod/disks/scratch")];
     assert_eq!(
         link.kind,
-        EntryKind::Symlink("/dev/vdb".into()),
+        EntryKind::Symlink("/dev/vdc".into()),
         "the disk behind the image's"
     );
-    assert!(!made.qemu.blockdevs[1].read_only);
+    assert!(!made.qemu.blockdevs[2].read_only);
     pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume {
         size_bytes: Some(1 << 20),
         ..on_disk

@@ -1,4 +1,4 @@
-//! The agent's configuration: a JSON file that the planner writes into the pod's part of the guest image
+//! The agent's configuration: a JSON file that the planner writes into the pod's part of the guest's tree
 //! (`/isopod/pod.json`) and the agent reads once. It carries facts, no decisions.
 //!
 //! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 /// The version this crate writes and the only one it reads.
 pub const CONFIG_VERSION: u32 = 2;
 
+/// The disk that is the pod's part of the guest's tree: a cpio archive, with no file system around it, which the agent unpacks
+/// before anything else.
+pub const POD_DISK: &str = "/dev/vda";
+
+/// The kernel modules without which there is no [`POD_DISK`].
+pub const POD_DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
+
 /// All that the agent knows of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -18,7 +25,7 @@ pub struct GuestConfig {
     pub version: u32,
     /// The guest's host name.
     pub hostname: String,
-    /// The kernel modules that the pod needs, by name; what they depend on is loaded before them.
+    /// The kernel modules that the pod needs beside [`POD_DISK_MODULES`], by name; what they depend on is loaded before them.
     pub modules: Vec<String>,
     /// What is mounted before systemd begins, in this order: every app's root filesystem.
     pub early_mounts: Vec<EarlyMount>,

@@ -495,6 +495,7 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
         },
         guest: GuestFacts {
             kernel: guest.kernel.clone(),
+            initrd: guest.initrd.clone(),
             release: guest.release.clone(),
             modules: guest.modules.clone(),
             systemd_version: guest.systemd_version,

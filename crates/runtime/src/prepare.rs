@@ -20,7 +20,7 @@ use crate::pods::files::{
 };
 use crate::pods::volumes::{MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
-use crate::{disk, initrd, private};
+use crate::{disk, pod_files, private};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
@@ -127,8 +127,8 @@ fn write(
         let path = dir.join(layout::host_disk(&disk.name));
         disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
-    let path = dir.join(layout::INITRD);
-    initrd::write(&path, &gathered.guest.initrd, &plan.guest).map_err(failed("write", &path))?;
+    let path = dir.join(layout::POD_FILES);
+    pod_files::write(&path, &plan.guest).map_err(failed("write", &path))?;
     let record = record(
         claim.uuid(),
         &pods.started_path(claim.uuid()),

@@ -18,7 +18,7 @@ use crate::command::{self, command};
 use crate::failure::Failure;
 
 /// Switches of QEMU, each with a value, that belong to the pod's devices.
-const LEFT_OUT: [&str; 5] = ["-name", "-chardev", "-blockdev", "-fsdev", "-device"];
+const LEFT_OUT: [&str; 6] = ["-name", "-chardev", "-blockdev", "-fsdev", "-netdev", "-device"];
 
 /// Switches of QEMU that `isopod` uses and that take no value.
 const WITHOUT_VALUE: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
@@ -64,7 +64,8 @@ impl Floor {
     /// The same as one would write it by hand: without what `isopod` tells machine, CPU and kernel to be faster.
     pub(super) fn untuned(&self) -> Self {
         self.with(&[
-            ("-machine", "q35,accel=tcg,memory-backend=memory".into()),
+            ("-machine", "q35,memory-backend=memory".into()),
+            ("-accel", "tcg".into()),
             ("-cpu", "max".into()),
             ("-append", format!("console=ttyS0 quiet panic=-1 {PROBE}").into()),
         ])
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn devices_go_and_the_machine_stays() {
-        let pod = "-name isopod -machine q35,accel=tcg -m 512 -object memory-backend-memfd,id=memory -kernel /k \
-                   -initrd initrd -append quiet -serial file:console.log -chardev socket,id=agent \
+        let pod = "-name isopod -machine q35 -accel tcg -m 512 -object memory-backend-memfd,id=memory -kernel /k \
+                   -initrd initrd -append quiet -serial file:console.log -chardev socket,id=agent -netdev user,id=net \
                    -blockdev driver=raw -device virtio-serial-pci -nodefaults -no-user-config -no-reboot -display none";
         let pod: Vec<OsString> = pod.split_whitespace().map(OsString::from).collect();
         let floor = floor_args(&pod, Path::new("/b/floor.cpio"), Path::new("/b/floor.log"));
@@ -200,7 +201,9 @@ mod tests {
             floor,
             [
                 "-machine",
-                "q35,accel=tcg",
+                "q35",
+                "-accel",
+                "tcg",
                 "-m",
                 "512",
                 "-object",

@@ -144,7 +144,7 @@ fn descends(pid: u32, ancestor: u32) -> bool {
 }
 
 /// The arguments of `/proc/PID/cmdline`, each of which ends with a zero byte.
-fn command_line(bytes: &[u8]) -> Vec<OsString> {
+pub(super) fn command_line(bytes: &[u8]) -> Vec<OsString> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     bytes
         .split(|byte| *byte == 0)

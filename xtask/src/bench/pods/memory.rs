@@ -2,10 +2,12 @@
 //! `Pss`): a page that several share counts in parts. The guest's memory is one mapping, which QEMU and virtiofsd share.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 
 use super::Row;
 use crate::bench::stats::Summary;
+use crate::bench::watch::command_line;
 use crate::failure::Failure;
 
 /// The mapping that is the guest's memory (`-object memory-backend-memfd`).
@@ -105,6 +107,23 @@ impl Process {
         let program = self.line.split(' ').next().unwrap_or_default();
         program.rsplit('/').next().unwrap_or_default().to_owned()
     }
+}
+
+/// The command line of a process that is QEMU.
+pub(super) fn command_line_of_qemu() -> Result<Vec<OsString>, Failure> {
+    let qemu = processes().into_iter().find(|process| {
+        process.program().starts_with("qemu-system-") && process.line.contains(" -name isopod ")
+    });
+    let line = qemu.and_then(|qemu| fs::read(format!("/proc/{}/cmdline", qemu.pid)).ok());
+    line.map(|line| command_line(&line))
+        .ok_or_else(|| Failure::new("no QEMU runs"))
+}
+
+/// What process `pid` takes beside the guest's memory, in MiB.
+pub(super) fn of_process(pid: u32) -> Result<f64, Failure> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps"));
+    let maps = maps.map_err(|error| Failure::new("cannot read a process's `smaps`").caused_by(error))?;
+    Ok(mib(read(&maps).beside_guest()))
 }
 
 fn processes() -> Vec<Process> {

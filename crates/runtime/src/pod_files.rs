@@ -1,8 +1,7 @@
-//! Writes the file that the guest's kernel unpacks: the guest image, and behind it the pod's own part as a second
-//! cpio archive in the `newc` format (Documentation/driver-api/early-userspace/buffer-format.rst).
+//! Writes the pod's part of the guest's tree, as the agent unpacks it: a cpio archive in the `newc` format (the kernel's
+//! Documentation/driver-api/early-userspace/buffer-format.rst) with zeros behind, since it is a disk of the machine.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,16 +9,20 @@ use std::path::Path;
 use cpio::newc::{Builder, ModeFileType, trailer};
 use isopod_plan::guest_tree::{EntryKind, GuestTree};
 
-/// Writes `base` and behind it `tree` to `path`.
+/// The size of the disk is a multiple of this, in bytes: as much as the kernel reads in its search for partitions.
+const SIZE_UNIT: u64 = 8192;
+
+/// Writes `tree` to `path`.
 ///
 /// # Errors
-/// What reading the one and writing the other failed with.
-pub(crate) fn write(path: &Path, base: &Path, tree: &GuestTree) -> io::Result<()> {
-    let mut out = crate::private::file(path)?;
-    io::copy(&mut File::open(base)?, &mut out)?;
-    let mut out = BufWriter::new(out);
+/// What writing failed with.
+pub(crate) fn write(path: &Path, tree: &GuestTree) -> io::Result<()> {
+    let file = crate::private::file(path)?;
+    let mut out = BufWriter::new(&file);
     append(&mut out, tree)?;
-    out.flush()
+    out.flush()?;
+    drop(out);
+    file.set_len(file.metadata()?.len().next_multiple_of(SIZE_UNIT))
 }
 
 fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
@@ -65,13 +68,12 @@ mod tests {
         tree.file(Path::new("/a/b"), "content", 0o640);
         tree.symlink(Path::new("/a/link"), "b");
         tree.add(Path::new("/a/pipe"), EntryKind::Fifo, 0o666);
-        let base = dir.path().join("base");
-        std::fs::write(&base, "").unwrap();
-        let path = dir.path().join("initrd");
-        write(&path, &base, &tree).unwrap();
+        let path = dir.path().join("pod.cpio");
+        write(&path, &tree).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 8192);
         let list = std::process::Command::new("cpio")
             .arg("-tv")
-            .stdin(File::open(&path).unwrap())
+            .stdin(std::fs::File::open(&path).unwrap())
             .output()
             .unwrap();
         let list = String::from_utf8(list.stdout).unwrap();
