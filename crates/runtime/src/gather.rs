@@ -68,6 +68,19 @@ pub enum GatherFault {
         /// Why.
         source: Box<isopod_image::ImportError>,
     },
+    /// An image of the lock cannot be had.
+    #[error(
+        "{}: cannot get its image `{reference}`, which the lock names",
+        shown_part(part)
+    )]
+    Locked {
+        /// The app or volume.
+        part: Part,
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Box<isopod_image::ImportError>,
+    },
     /// An image is another one than the lock says.
     #[error(
         "{}: image `{reference}` is `{found}`, and the lock says `{locked}`",
@@ -159,6 +172,7 @@ impl GatherFault {
     pub fn part(&self) -> Option<Part> {
         match self {
             Self::Import { part, .. }
+            | Self::Locked { part, .. }
             | Self::Unlocked { part, .. }
             | Self::Find { part, .. }
             | Self::Rootfs { part, .. } => Some(part.clone()),
@@ -178,13 +192,19 @@ impl GatherFault {
             Self::Profile { .. } => {
                 Some("write a list of allowed or of refused names, or `seccomp=builtin`".into())
             }
-            Self::Unlocked { .. } => Some("`isopod pod lock FILE` locks the image that is there now".into()),
+            Self::Locked { source, .. } => source.hint().or_else(lock_anew),
+            Self::Unlocked { .. } => lock_anew(),
             Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
             Self::GuestSources(source) => source.hint(),
             Self::Guest(source) => source.hint(),
             Self::Store(_) | Self::Rootfs { .. } => None,
         }
     }
+}
+
+/// What to do where a lock's image is gone.
+fn lock_anew() -> Option<String> {
+    Some("`isopod pod lock FILE` locks the image that is there now".into())
 }
 
 /// Facts, and what they were gathered from.
@@ -332,7 +352,7 @@ fn locked(
     part: &Part,
     (reference, id, pull): (&ImageReference, &str, PullPolicy),
 ) -> Result<(Image, Held), GatherFault> {
-    let failed = |source| GatherFault::Import {
+    let failed = |source| GatherFault::Locked {
         part: part.clone(),
         reference: reference.to_string(),
         source: Box::new(source),
