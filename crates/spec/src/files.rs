@@ -35,6 +35,9 @@ pub struct VolumeFile {
     pub mode: u32,
     /// Its owner, root where not said.
     pub uid: Option<u32>,
+    /// Whether its author said that it holds a secret (Kubernetes' `secret`). None is shown in any case.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 impl FilesVolume {
@@ -130,9 +133,10 @@ mod tests {
     fn volume(paths: &[&str]) -> FilesVolume {
         let file = |path: &&str| VolumeFile {
             path: path.into(),
-            content: FileContent(b"secret".to_vec()),
+            content: FileContent(b"hunter2".to_vec()),
             mode: 0o644,
             uid: None,
+            secret: false,
         };
         FilesVolume {
             files: paths.iter().map(file).collect(),
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn content_is_not_shown_and_is_kept_as_it_is() {
-        assert!(!format!("{:?}", volume(&["a"])).contains("secret"));
+        assert!(!format!("{:?}", volume(&["a"])).contains("hunter2"));
         for content in [b"text\n".to_vec(), vec![0, 255, 10]] {
             let content = FileContent(content);
             let text = serde_json::to_string(&content).unwrap();

@@ -1,4 +1,5 @@
-//! Reads Kubernetes pod files: a Pod (`v1`) with the ConfigMaps, Secrets, claims and volumes that it uses.
+//! Reads Kubernetes pod files: a Pod (`v1`) with the ConfigMaps, Secrets, claims and volumes that it uses; writes them, too
+//! (write.rs).
 //!
 //! ```text
 //! files ─ yaml.rs: values with their places ─ node.rs: held against table.rs, the API's fields ─┐
@@ -26,9 +27,11 @@ mod quantity;
 mod security;
 pub mod table;
 mod volumes;
+mod write;
 mod yaml;
 
 pub use fault::{Fault, FaultKind, PodFileErrors};
+pub use write::write;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

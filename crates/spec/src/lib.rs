@@ -27,6 +27,8 @@ pub mod reference;
 pub mod resources;
 pub mod seccomp;
 pub mod secrets;
+mod tree;
+mod unsaid;
 pub mod words;
 
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
@@ -42,3 +44,4 @@ pub use probe::{
 pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
 pub use resources::{Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
+pub use unsaid::{Unsaid, Written};

@@ -1,7 +1,7 @@
 //! A pod as the user asked for it: the types that every reader produces and the planner takes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,41 @@ impl PodSpec {
             host_aliases: Vec::new(),
             resolver: None,
             implicit_volumes: ImplicitVolumes::default(),
+        }
+    }
+}
+
+impl PodSpec {
+    /// Replaces every path of the host's: sources of volumes, images in directories
+    /// and files, profiles of system calls.
+    pub fn map_host_paths(&mut self, mut map: impl FnMut(&Path) -> PathBuf) {
+        let mut of_image = |image: &mut ImageSource| {
+            if let ImageSource::Reference(ImageReference::Local(local))
+            | ImageSource::Locked {
+                reference: ImageReference::Local(local),
+                ..
+            } = image
+            {
+                local.path = map(&local.path);
+            }
+        };
+        for app in &mut self.apps {
+            of_image(&mut app.image);
+        }
+        for volume in &mut self.volumes {
+            if let VolumeKind::Image(image) = &mut volume.kind {
+                of_image(&mut image.image);
+            }
+        }
+        for volume in &mut self.volumes {
+            if let VolumeKind::Host(host) = &mut volume.kind {
+                host.source = map(&host.source);
+            }
+        }
+        for app in &mut self.apps {
+            if let Some(Seccomp::Profile(path)) = &mut app.overrides.seccomp {
+                *path = map(path);
+            }
         }
     }
 }

@@ -130,12 +130,17 @@ pub(super) fn pull_policy(node: &Node<'_>, field: &str, image: Option<&ImageSour
             node.reject(other, "`Always`, `IfNotPresent` or `Never`");
             PullPolicy::Missing
         }
-        None => match image {
-            Some(ImageSource::Reference(ImageReference::Registry(image))) if image.version() == "latest" => {
-                PullPolicy::Always
-            }
-            _ => PullPolicy::Missing,
-        },
+        None => default_pull_policy(image),
+    }
+}
+
+/// The policy of `image` where none is named.
+pub(super) fn default_pull_policy(image: Option<&ImageSource>) -> PullPolicy {
+    match image {
+        Some(ImageSource::Reference(ImageReference::Registry(image))) if image.version() == "latest" => {
+            PullPolicy::Always
+        }
+        _ => PullPolicy::Missing,
     }
 }
 

@@ -25,10 +25,17 @@ pub(super) fn expand<'v>(text: &str, mut value_of: impl FnMut(&str) -> Option<&'
     out
 }
 
-/// `text` so that it expands to itself.
-#[cfg(test)]
+/// `text` so that it expands to itself: a `$` is doubled where it would begin something.
 pub(super) fn escape(text: &str) -> String {
-    text.replace('$', "$$")
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == '$' && matches!(chars.peek(), Some('$' | '(')) {
+            out.push('$');
+        }
+    }
+    out
 }
 
 #[cfg(test)]

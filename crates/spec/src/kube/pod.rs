@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// `terminationGracePeriodSeconds` where it is not said.
-const GRACE_SECONDS: u32 = 30;
+pub(super) const GRACE_SECONDS: u32 = 30;
 
 /// What the guest itself takes of the machine's memory beside the containers' limits, in MiB.
-const GUEST_MIB: u64 = 128;
+pub(super) const GUEST_MIB: u64 = 128;
 
 /// The name of the namespace and of the service account where none is said.
 const DEFAULT: &str = "default";
@@ -98,15 +98,20 @@ pub(super) fn read<'a>(
     Some(Read { pod, places })
 }
 
-/// How far an init container must have come before what follows it.
+/// What follows an init container waits for that.
 fn gate(app: &AppName, role: AppRole, has_startup_probe: bool) -> Dependency {
     Dependency {
         app: app.clone(),
-        condition: match (role, has_startup_probe) {
-            (AppRole::Main, _) => DependencyCondition::Succeeded,
-            (AppRole::Sidecar, true) => DependencyCondition::Healthy,
-            (AppRole::Sidecar, false) => DependencyCondition::Started,
-        },
+        condition: gate_condition(role, has_startup_probe),
+    }
+}
+
+/// How far an init container of that role must have come before what follows it.
+pub(super) fn gate_condition(role: AppRole, has_startup_probe: bool) -> DependencyCondition {
+    match (role, has_startup_probe) {
+        (AppRole::Main, _) => DependencyCondition::Succeeded,
+        (AppRole::Sidecar, true) => DependencyCondition::Healthy,
+        (AppRole::Sidecar, false) => DependencyCondition::Started,
     }
 }
 

@@ -6,7 +6,7 @@ use super::node::Node;
 use crate::{Overrides, RootfsAccess, Seccomp, capability};
 
 /// Where the kubelet, and podman after it, look for the profiles of the host's.
-const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
+pub(super) const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
 
 /// What the contexts of a container and its pod say; the container's own wins, each field for itself.
 pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overrides {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The mode of a file of a ConfigMap, Secret or downward API volume where none is said.
-const FILE_MODE: u32 = 0o644;
+pub(super) const FILE_MODE: u32 = 0o644;
 
 /// The volumes of a pod.
 pub(super) struct Volumes(Vec<Volume>);
@@ -323,6 +323,7 @@ impl Reader<'_, '_> {
             content: FileContent(value.to_vec()),
             mode: defaults.mode,
             uid: defaults.uid,
+            secret: secrecy == Secrecy::Secret,
         };
         if node.get("items").is_none() {
             let all = values.entries.iter();
@@ -354,6 +355,7 @@ impl Reader<'_, '_> {
                 content: FileContent(text.into_bytes()),
                 mode: defaults.mode,
                 uid: defaults.uid,
+                secret: false,
             })
         };
         node.items("items").iter().filter_map(item).collect()

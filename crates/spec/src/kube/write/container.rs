@@ -1,0 +1,400 @@
+//! Containers: each of the pod's apps.
+
+use super::super::container::default_pull_policy;
+use super::super::expand::escape;
+use super::super::objects::Secrecy;
+use super::objects::Objects;
+use super::{is_plain, probes, security};
+use crate::check::clean;
+use crate::tree::Fields;
+use crate::unsaid::Unsaids;
+use crate::{
+    App, AppRole, EnvVar, HealthCheck, ImageReference, ImageSource, Mount, MountFlags, PodSpec, PortForward,
+    Propagation, PullPolicy, Readiness, Resources, RestartPolicy, SourceRule, VolumeKind,
+};
+
+/// What the containers of a pod share while they are written.
+pub(super) struct Context<'a> {
+    pub(super) pod: &'a PodSpec,
+    /// The pod's `restartPolicy`.
+    pub(super) restart: RestartPolicy,
+    pub(super) unsaids: &'a Unsaids,
+}
+
+/// Which of the pod's lists a container is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Init,
+    Main,
+}
+
+/// Writes the container of `app`; its secrets are added to `objects`.
+pub(super) fn write(
+    app: &App,
+    place: Place,
+    ports: &[PortForward],
+    context: &Context<'_>,
+    objects: &mut Objects,
+) -> Fields {
+    let subject = format!("app `{}`", app.name);
+    let unsaids = context.unsaids;
+    unsaid_of_app(app, place, unsaids);
+    let (image, pull) = image(&subject, &app.image, app.pull, unsaids);
+    let overrides = &app.overrides;
+    let env = env(app, objects, unsaids);
+    let probe = |probe: &Option<crate::Probe>| probe.as_ref().map(probes::probe);
+    // Said already to be none of an init container's.
+    let has_probes = place == Place::Main || app.role == AppRole::Sidecar;
+    let probes = app.probes.clone();
+    let probes = if has_probes {
+        probes
+    } else {
+        crate::Probes::default()
+    };
+    let working_dir = overrides.working_dir.as_ref();
+    if working_dir.is_some_and(|dir| dir.to_str().is_none()) {
+        unsaids.add(format!("{subject}: its working directory"), "it takes UTF-8 only");
+    }
+    let (command, args) = command(app, unsaids);
+    Fields::new()
+        .with("name", app.name.as_str())
+        .with_some("image", image)
+        .with_some("imagePullPolicy", pull)
+        .with_some("restartPolicy", own_restart(app, place, context))
+        .with_list("command", command)
+        .with_list("args", args)
+        .with_some("workingDir", working_dir.and_then(|dir| super::text(dir)))
+        .with_list("env", env)
+        .with_list("ports", ports.iter().map(super::port))
+        .with_fields("resources", resources(&subject, &overrides.resources, unsaids))
+        .with_list("volumeMounts", mounts(app, context))
+        .with_fields("securityContext", security::of_app(app, unsaids))
+        .with_some("startupProbe", probe(&probes.startup))
+        .with_some("livenessProbe", probe(&probes.liveness))
+        .with_some("readinessProbe", probe(&probes.readiness))
+        .with_fields("lifecycle", probes::lifecycle(app))
+}
+
+/// What no field of a container says.
+fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
+    let add = |what: &str, why: &str| unsaids.add(format!("app `{}`: {what}", app.name), why);
+    let overrides = &app.overrides;
+    let resources = &overrides.resources;
+    let on_node = "a node has one, not a container";
+    if app.readiness == Readiness::Notify {
+        add("saying itself when it is ready", "probes ask for it");
+    }
+    if overrides.health_check != HealthCheck::default() {
+        add("its health check", "it has probes, which act on what they find");
+    }
+    if resources.pids_limit.is_some() {
+        add("a limit of processes", on_node);
+    }
+    if resources.oom_score_adj.is_some() {
+        add("its OOM score", "that follows from requests and limits there");
+    }
+    for limit in &overrides.rlimits {
+        add(
+            &format!("the limit `{}` of setrlimit(2)", limit.kind.name()),
+            "it has no field for it",
+        );
+    }
+    if let RestartPolicy::OnFailure {
+        max_retries: Some(most),
+    } = app.restart
+    {
+        add(
+            &format!("giving up after {most} restarts"),
+            "a restart policy has no limit",
+        );
+    }
+    if place == Place::Init && app.role == AppRole::Main {
+        let handlers = app.lifecycle.post_start.is_some() || app.lifecycle.pre_stop.is_some();
+        if app.probes != crate::Probes::default() || handlers {
+            add(
+                "its probes and handlers",
+                "others wait for its end, and an init container has none",
+            );
+        }
+    }
+}
+
+/// An image's reference and pull policy, each where it must be written.
+pub(super) fn image(
+    subject: &str,
+    image: &ImageSource,
+    pull: PullPolicy,
+    unsaids: &Unsaids,
+) -> (Option<String>, Option<&'static str>) {
+    let (reference, pull) = match image {
+        ImageSource::Reference(reference) => (Some(reference.clone()), pull),
+        ImageSource::Locked { reference, .. } => {
+            let why = "`isopod pod lock` writes it beside the file";
+            unsaids.add(format!("{subject}: the lock of its image"), why);
+            (Some(reference.clone()), pull)
+        }
+        // The store alone is asked for it; an ID is a name there.
+        ImageSource::Stored { id, name } => {
+            let id = id.as_ref().map(|id| id.replace('-', ":"));
+            let name = id
+                .filter(|id| !id.starts_with("sha512:"))
+                .or_else(|| name.clone());
+            let named = name.and_then(|name| ImageReference::parse(name.as_ref()).ok());
+            (named, PullPolicy::Never)
+        }
+    };
+    let text = reference.as_ref().map(ToString::to_string);
+    let read = text
+        .as_ref()
+        .and_then(|text| ImageReference::parse(text.as_ref()).ok());
+    if read.is_none() || read != reference {
+        unsaids.add_needed(
+            format!("{subject}: its image"),
+            "it takes names in registries and in the store, IDs of `sha256`, and paths that are UTF-8",
+            "give the image a name, `isopod image tag IMAGE NAME`, and let the pod use that",
+        );
+        return (None, None);
+    }
+    let policy = match pull {
+        PullPolicy::Always => "Always",
+        PullPolicy::Missing => "IfNotPresent",
+        PullPolicy::Never => "Never",
+        PullPolicy::Newer => {
+            let what = format!("{subject}: an image that the store has when the registry does not answer");
+            unsaids.add(what, "a pull policy is `Always`, `IfNotPresent` or `Never`");
+            "Always"
+        }
+    };
+    let is_default = reference
+        .map(ImageSource::Reference)
+        .map(|image| default_pull_policy(Some(&image)))
+        == Some(pull);
+    (text, (!is_default).then_some(policy))
+}
+
+/// A restart policy's word.
+pub(super) fn restart_policy(policy: RestartPolicy) -> Option<&'static str> {
+    Some(match policy {
+        RestartPolicy::Always => "Always",
+        RestartPolicy::OnFailure { .. } => "OnFailure",
+        RestartPolicy::No => "Never",
+    })
+}
+
+/// The container's own `restartPolicy`, where it is not the one that follows from the pod's.
+fn own_restart(app: &App, place: Place, context: &Context<'_>) -> Option<&'static str> {
+    let own = restart_policy(app.restart);
+    if app.role == AppRole::Sidecar {
+        return Some("Always");
+    }
+    let followed = match (place, restart_policy(context.restart)) {
+        (Place::Init, Some("Always")) => Some("OnFailure"),
+        (_, word) => word,
+    };
+    own.filter(|_| own != followed)
+}
+
+/// `command` and `args`.
+fn command(app: &App, unsaids: &Unsaids) -> (Vec<String>, Vec<String>) {
+    let overrides = &app.overrides;
+    let args = overrides.args.as_deref().unwrap_or_default();
+    let word = |(index, word): (usize, &String)| match overrides.secret_args.contains(&index) {
+        true => with_variables(app, word).unwrap_or_else(|| {
+            let what = format!("app `{}`: the secret in its argument {}", app.name, index + 1);
+            unsaids.add(
+                what,
+                "only a variable holds one, and none of the app's has this one",
+            );
+            String::new()
+        }),
+        false => escape(word),
+    };
+    let words: Vec<String> = args.iter().enumerate().map(word).collect();
+    match &overrides.exec {
+        Some(exec) => ([vec![escape(exec)], words].concat(), Vec::new()),
+        None => {
+            if overrides.args.is_some() && words.is_empty() {
+                let what = format!("app `{}`: no arguments in place of its image's", app.name);
+                unsaids.add(what, "an empty list of them says nothing");
+            }
+            (Vec::new(), words)
+        }
+    }
+}
+
+/// An argument that holds a secret, with the variable's name in that one's place.
+fn with_variables(app: &App, word: &str) -> Option<String> {
+    let secrets = variables(app).into_iter().filter(|variable| variable.secret);
+    let found = secrets
+        .filter_map(|variable| Some((variable.name.as_str(), variable.value.as_deref()?)))
+        .filter(|(_, value)| !value.is_empty() && word.contains(value));
+    let (name, value) = found.max_by_key(|(_, value)| value.len())?;
+    // Every `$` is doubled: the variable's own follows.
+    let rest = |piece: &str| with_variables(app, piece).unwrap_or_else(|| piece.replace('$', "$$"));
+    let pieces: Vec<String> = word.split(value).map(rest).collect();
+    Some(pieces.join(&format!("$({name})")))
+}
+
+/// The variables that hold: a later one of a name takes the earlier one's place.
+fn variables(app: &App) -> Vec<&EnvVar> {
+    let mut variables: Vec<&EnvVar> = Vec::new();
+    for variable in &app.overrides.env {
+        variables.retain(|other| other.name != variable.name);
+        variables.push(variable);
+    }
+    variables
+}
+
+/// The variables: those that hold a secret refer to a Secret.
+fn env(app: &App, objects: &mut Objects, unsaids: &Unsaids) -> Vec<Fields> {
+    let variables = variables(app);
+    let secrets = variables.iter().filter(|variable| variable.secret);
+    let secrets = secrets.filter_map(|variable| {
+        let value = variable.value.as_ref()?;
+        Some((variable.name.clone(), value.clone().into_bytes()))
+    });
+    let secrets: Vec<(String, Vec<u8>)> = secrets.collect();
+    let secret = match secrets.is_empty() {
+        true => String::new(),
+        false => objects.add(Secrecy::Secret, &format!("{}-env", app.name), secrets),
+    };
+    let write = |variable: &&EnvVar| {
+        let named = Fields::new().with("name", &variable.name);
+        match &variable.value {
+            Some(_) if variable.secret => {
+                let key = Fields::new().with("name", &secret).with("key", &variable.name);
+                Some(named.with("valueFrom", Fields::new().with("secretKeyRef", key)))
+            }
+            Some(value) => Some(named.with("value", escape(value))),
+            None => {
+                unsaids.add(
+                    format!(
+                        "app `{}`: the caller's own variable `{}`",
+                        app.name, variable.name
+                    ),
+                    "a container's variables have values",
+                );
+                None
+            }
+        }
+    };
+    variables.iter().filter_map(write).collect()
+}
+
+/// `requests` and `limits`. A request that is not said would be as large as the limit.
+fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields {
+    let memory = |bytes: Option<u64>| bytes.map(quantity);
+    let cpu = |millis: Option<u32>| {
+        millis.map(|millis| match millis % 1000 {
+            0 => (millis / 1000).to_string(),
+            _ => format!("{millis}m"),
+        })
+    };
+    let request = |request: Option<String>, limit: &Option<String>| match (request, limit) {
+        (Some(request), Some(limit)) if request == *limit => None,
+        (None, Some(_)) => Some("0".to_owned()),
+        (request, _) => request,
+    };
+    let too_much = |request: Option<u64>, limit: Option<u64>| {
+        request.zip(limit).is_some_and(|(request, limit)| request > limit)
+    };
+    let cpus = (resources.cpu_request_millis, resources.cpu_limit_millis);
+    if too_much(resources.memory_request_bytes, resources.memory_limit_bytes)
+        || too_much(cpus.0.map(u64::from), cpus.1.map(u64::from))
+    {
+        let why = "a request is no more than its limit";
+        unsaids.add_needed(
+            format!("{subject}: what it takes of the machine"),
+            why,
+            "raise its limit",
+        );
+    }
+    let limits = (cpu(cpus.1), memory(resources.memory_limit_bytes));
+    let requests = Fields::new()
+        .with_some("cpu", request(cpu(cpus.0), &limits.0))
+        .with_some(
+            "memory",
+            request(memory(resources.memory_request_bytes), &limits.1),
+        );
+    let limits = Fields::new()
+        .with_some("cpu", limits.0)
+        .with_some("memory", limits.1);
+    Fields::new()
+        .with_fields("requests", requests)
+        .with_fields("limits", limits)
+}
+
+/// A quantity of bytes, in the largest unit that has it exactly.
+pub(super) fn quantity(bytes: u64) -> String {
+    let units = [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let unit = units
+        .into_iter()
+        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    match unit {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
+    }
+}
+
+fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
+    let write = |mount: &Mount| {
+        let subject = format!("app `{}`: its mount at `{}`", app.name, mount.target.display());
+        let unsaids = context.unsaids;
+        if mount.flags != MountFlags::default() {
+            let flags = [
+                (mount.flags.nosuid, "nosuid"),
+                (mount.flags.nodev, "nodev"),
+                (mount.flags.noexec, "noexec"),
+            ];
+            for (_, flag) in flags.into_iter().filter(|(is_set, _)| *is_set) {
+                unsaids.add(
+                    format!("{subject}: `{flag}`"),
+                    "a mount is read-only or not, and nothing else",
+                );
+            }
+        }
+        let target = clean(&mount.target);
+        let target = target.to_str().filter(|target| !target.contains(':'));
+        let sub_path = mount.sub_path.as_deref();
+        let is_said =
+            sub_path.is_none_or(|path| path.to_str().is_some() && path.is_relative() && is_plain(path));
+        let (Some(target), true) = (target, is_said) else {
+            unsaids.add_needed(
+                subject,
+                "paths are UTF-8, `mountPath` without `:`, `subPath` relative and without `..`",
+                "mount it at another path",
+            );
+            return None;
+        };
+        let (read_only, propagation) = access(mount, context.pod);
+        Some(
+            Fields::new()
+                .with("name", mount.volume.as_str())
+                .with("mountPath", target)
+                .with_some("subPath", sub_path.and_then(super::text))
+                .with_some("readOnly", read_only.then_some(true))
+                .with_some(
+                    "mountPropagation",
+                    (propagation == Propagation::Rslave).then_some("HostToContainer"),
+                ),
+        )
+    };
+    app.mounts.iter().filter_map(write).collect()
+}
+
+/// Whether a mount must say that it is read-only, and how mounts of the host come to it.
+fn access(mount: &Mount, pod: &PodSpec) -> (bool, Propagation) {
+    let volume = pod.volumes.iter().find(|volume| volume.name == mount.volume);
+    let Some(volume) = volume else {
+        return (mount.read_only == Some(true), Propagation::Private);
+    };
+    let said = volume.read_only.or(mount.read_only) == Some(true);
+    match &volume.kind {
+        VolumeKind::Host(host) => {
+            let by_claim = host.must_be == SourceRule::Kept && volume.read_only == Some(true);
+            (said && !by_claim, host.propagation)
+        }
+        VolumeKind::Empty(_) => (said, Propagation::Private),
+        VolumeKind::Files(_) | VolumeKind::Image(_) => (false, Propagation::Private),
+    }
+}

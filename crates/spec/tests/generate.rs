@@ -1,0 +1,89 @@
+//! Pods in other forms, to look at: each folder of `tests/generate` has a pod (`pod.yaml` or `pod.json`), how it is written as a
+//! Kubernetes pod file (`kube.yaml`), and what that does not say (`kube-left-out.txt`). `UPDATE=1` writes what is found.
+
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use isopod_spec::kube::{self, File, Surroundings, Unsupported};
+use isopod_spec::{PodSpec, Unsaid, Written, appc};
+
+fn read(folder: &Path) -> PodSpec {
+    let manifest = folder.join("pod.json");
+    if manifest.exists() {
+        return appc::read_pod_manifest(&fs::read_to_string(manifest).unwrap(), "pod.json").unwrap();
+    }
+    let text = fs::read_to_string(folder.join("pod.yaml")).unwrap();
+    let file = File {
+        name: "pod.yaml",
+        text: &text,
+    };
+    let surroundings = Surroundings {
+        uuid: "11111111-2222-4333-8444-555555555555".into(),
+        name: None,
+        node_name: "the-host".into(),
+        pod_ip: None,
+        host_ip: None,
+        claims_dir: "/state/claims".into(),
+        memory_mib: None,
+        cpus: None,
+    };
+    let read = kube::read(&[file], &surroundings, Unsupported::Refuse);
+    read.unwrap().pod
+}
+
+fn listed(unsaid: &[Unsaid]) -> String {
+    let mut out = String::new();
+    for unsaid in unsaid {
+        writeln!(out, "{unsaid}\n  hint: {}", unsaid.hint().unwrap_or_default()).unwrap();
+    }
+    out
+}
+
+/// Holds a file against what was found; one that holds nothing need not be there.
+fn compare(path: &Path, found: &str, wrong: &mut String) {
+    let there = fs::read_to_string(path).unwrap_or_default();
+    if there == found {
+        return;
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, found).unwrap();
+    } else {
+        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
+    }
+}
+
+fn check(folder: &Path, form: &str, written: Result<Written, Vec<Unsaid>>, wrong: &mut String) {
+    let written = written.unwrap_or_else(|unsaid| panic!("{}", listed(&unsaid)));
+    compare(&folder.join(form), &written.text, wrong);
+    let stem = form.split('.').next().unwrap();
+    compare(
+        &folder.join(format!("{stem}-left-out.txt")),
+        &listed(&written.left_out),
+        wrong,
+    );
+}
+
+#[test]
+fn every_folder_is_written_as_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generate");
+    let mut wrong = String::new();
+    let mut folders: Vec<_> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    assert!(folders.len() > 1, "{folders:?}");
+    for folder in folders {
+        let pod = read(&folder);
+        check(
+            &folder,
+            "kube.yaml",
+            kube::write(&pod, Unsupported::Ignore),
+            &mut wrong,
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
