@@ -23,6 +23,7 @@ mod graph;
 mod guest_files;
 pub mod guest_tree;
 mod health;
+pub mod host_unit;
 pub mod layout;
 mod life;
 pub mod limits;
