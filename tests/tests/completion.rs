@@ -47,6 +47,8 @@ fn bash_completes_commands_flags_pods_apps_and_images() {
         ("isopod sta", &["start", "stats", "status"][..]),
         ("isopod start w", &["web", "worker"]),
         ("isopod rm we", &["web"]),
+        ("isopod generate sy", &["systemd"]),
+        ("isopod generate kube wo", &["worker"]),
         ("isopod logs web --app f", &["front"]),
         ("isopod run --hostn", &["--hostname"]),
         ("isopod run oci:x --working-d", &["--working-dir"]),

@@ -13,6 +13,7 @@
 mod commands;
 mod copy_place;
 mod error;
+mod generate;
 mod group;
 mod health;
 mod image;
@@ -24,6 +25,7 @@ mod volume;
 pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete};
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
+pub(crate) use generate::{GenerateArgs, GenerateCommand, Subject};
 pub(crate) use group::pod_command;
 pub(crate) use image::ImageCommand;
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     PodLock(Vec<PathBuf>),
     /// Something about images.
     Image(ImageCommand),
+    /// `generate`: print a pod in another form.
+    Generate(GenerateCommand),
 }
 
 /// The arguments of `run`.
@@ -276,6 +280,9 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
         "plan" => Command::Plan(read_plan(sub, groups)?),
         "image" => Command::Image(image::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
+        "generate" => {
+            Command::Generate(generate::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?)
+        }
         "pod" => {
             let (_, lock) = sub.subcommand().expect("clap requires a subcommand");
             Command::PodLock(lock.get_many("files").unwrap_or_default().cloned().collect())

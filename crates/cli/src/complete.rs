@@ -119,6 +119,11 @@ fn completer(arg: &Arg, words: &[OsString]) -> Option<ArgValueCompleter> {
         "POD" => ArgValueCompleter::new(move |word: &OsStr| state.pods_by(word, "")),
         "APP" => ArgValueCompleter::new(move |word: &OsStr| state.apps(word)),
         "IMAGE" => ArgValueCompleter::new(move |word: &OsStr| state.images(word)),
+        "POD|FILE" => ArgValueCompleter::new(move |word: &OsStr| {
+            let mut found = state.pods_by(word, "");
+            found.extend(PathCompleter::any().complete(word));
+            found
+        }),
         "SOURCE" | "TARGET" if arg.get_long().is_none() && arg.get_short().is_none() => {
             ArgValueCompleter::new(move |word: &OsStr| {
                 let mut found = state.pods_by(word, ":");

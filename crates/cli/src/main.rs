@@ -8,6 +8,7 @@ mod detach;
 mod docs;
 mod events;
 mod exec;
+mod generate;
 mod image;
 mod life;
 mod lock;
@@ -69,6 +70,7 @@ fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Plan(args) => plan::plan(args, settings),
         Command::PodLock(files) => lock::write(files, settings),
         Command::Image(command) => image::image(command, settings),
+        Command::Generate(command) => generate::generate(command, settings),
         Command::Tool(tool) => act_on_nothing(tool),
     }
 }

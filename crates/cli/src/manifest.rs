@@ -92,10 +92,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
         } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
             let file = path.display().to_string();
-            let mut spec = appc::read_pod_manifest(&text, &file).map_err(|errors| {
-                let report = |fault: &appc::Fault| Report::new(fault).hint(fault.hint());
-                output::fail_all(&errors.faults.iter().map(report).collect::<Vec<_>>())
-            })?;
+            let mut spec = read_text(&text, &file)?;
             spec.machine = machine.over(&spec.machine);
             spec.implicit_volumes = *implicit_volumes;
             spec.on_failure = *on_failure;
@@ -110,6 +107,17 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             })
         }
     }
+}
+
+/// The pod of a manifest of that text and name. What is wrong with it is printed, all of it, and the exit status given.
+///
+/// # Errors
+/// The exit status, when everything was told already.
+pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, ExitCode> {
+    appc::read_pod_manifest(text, file).map_err(|errors| {
+        let report = |fault: &appc::Fault| Report::new(fault).hint(fault.hint());
+        output::fail_all(&errors.faults.iter().map(report).collect::<Vec<_>>())
+    })
 }
 
 /// The network that `--net none` asks for; the manifest must publish nothing then.

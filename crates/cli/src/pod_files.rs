@@ -41,6 +41,20 @@ pub(crate) fn pod(
     settings: &Settings,
 ) -> Result<Found, ExitCode> {
     let texts = texts(&args.files, settings).map_err(|reports| output::fail_all(&reports))?;
+    of_texts(&texts, args, name, purpose, settings)
+}
+
+/// As [`pod`], of files that were read, each with its name in messages.
+///
+/// # Errors
+/// The exit status, when everything was told already.
+pub(crate) fn of_texts(
+    texts: &[(String, String)],
+    args: &FileArgs,
+    name: Option<&PodName>,
+    purpose: &Purpose,
+    settings: &Settings,
+) -> Result<Found, ExitCode> {
     let files: Vec<kube::File<'_>> = texts
         .iter()
         .map(|(name, text)| kube::File { name, text })

@@ -1,5 +1,6 @@
 //! `isopod run` and `isopod prepare`: from arguments to a pod that is there, and on to its end.
 
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use isopod_plan::{Fault, PlanError, PodPlan};
@@ -86,8 +87,19 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
         stdin: args.stdin,
         boot_timeout: args.boot_timeout,
     };
-    let claim = prepare::prepare(&pods, &pod.spec, &plan, &gathered, &wishes);
+    // It is read from elsewhere, later.
+    let mut asked = pod.spec.clone();
+    asked.map_host_paths(|path| absolute(path, settings));
+    let claim = prepare::prepare(&pods, &asked, &plan, &gathered, &wishes);
     claim.map(Ok).map_err(|e| Report::new(&e).hint(e.hint()))
+}
+
+/// A path that is the same from anywhere: without `..`, which only the file system can tell.
+fn absolute(path: &Path, settings: &Settings) -> PathBuf {
+    let path = settings.working_dir.join(path);
+    let up = path.components().any(|part| part == Component::ParentDir);
+    let real = up.then(|| path.canonicalize().ok()).flatten();
+    real.unwrap_or_else(|| path.components().collect())
 }
 
 /// Runs a pod with the caller's standard streams, to its end; it is removed then, where that was wished.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::Settings;
-use isopod_runtime::pods::files::{AppRecord, AppStatus, HealthState};
+use isopod_runtime::pods::files::{AppRecord, AppStatus, Asked, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods};
@@ -153,21 +153,26 @@ pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Repo
 /// # Errors
 /// A [`Report`] with the reason.
 pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
-    let pod = find(&pods(settings)?, query)?;
+    let mut asked = kept(&find(&pods(settings)?, query)?)?;
+    asked.spec = without_secrets(&asked.spec);
+    let value = serde_json::to_value(asked).map_err(|e| Report::new(&e))?;
+    output::data(&pretty(&value));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was asked for, with the values of secrets.
+///
+/// # Errors
+/// A [`Report`] where it was not kept.
+pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
     let asked = pod.asked().map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let value = asked.and_then(|mut asked| {
-        asked.spec = without_secrets(&asked.spec);
-        serde_json::to_value(asked).ok()
-    });
-    let value = value.ok_or_else(|| {
+    asked.ok_or_else(|| {
         Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
             "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \
              `isopod inspect` shows what it became"
                 .into(),
         ))
-    })?;
-    output::data(&pretty(&value));
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// JSON as it is printed.

@@ -118,6 +118,7 @@ pub(super) fn root() -> Command {
         .subcommand(plan().args(plan_flags()).args(pod_flags()).arg(words()));
     super::tool::augment(super::life::augment(root))
         .subcommand(pod())
+        .subcommand(super::generate::command())
         .subcommand(super::image::command())
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }

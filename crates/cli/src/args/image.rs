@@ -142,11 +142,10 @@ impl From<Pull> for PullPolicy {
 /// The command `image`, with all of them.
 pub(super) fn command() -> Command {
     let image = Command::new("image")
-        .about("Work with the images in the store")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true);
-    ImageCommand::augment_subcommands(image)
+    ImageCommand::augment_subcommands(image).about("Work with the images in the store")
 }
 
 /// The command that `matches` holds, which is one of these.
