@@ -280,6 +280,92 @@ fn what_happens_to_one_pod_is_not_the_others() {
     bench.assert_nothing_left();
 }
 
+/// The clock that libfaketime(1) shows of the host's: what is in `file`, added to the time; the clocks that nobody sets go on.
+fn with_clock<'a>(pod: Pod<'a>, file: &Path) -> Pod<'a> {
+    pod.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1")
+        .env("FAKETIME_TIMESTAMP_FILE", file)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+}
+
+/// The host's clock is set forth and back by years while a pod runs: all that is timed goes on, and every line is kept and
+/// found in the order in which it was written.
+#[test]
+fn the_hosts_clock_jumps() {
+    let bench = Bench::new();
+    let clock = bench.dir().join("clock");
+    let set = |offset: &str| std::fs::write(&clock, format!("{offset}\n")).unwrap();
+    let told = |line: &str| {
+        let words = line.split_whitespace().map(Into::into).collect();
+        let out = with_clock(bench.pod(), &clock).other(words).expect(0);
+        out.text().to_owned()
+    };
+    set("+0");
+    let script = "trap '' TERM; n=0; while :; do n=$((n+1)); echo $n; sleep 0.2; done";
+    let pod = with_clock(background(&bench, "p"), &clock).app(&bench.busybox());
+    let _ = pod.sh(script).start().wait().expect(0);
+    let last = || told("logs --tail 1 p").trim().parse::<u32>().unwrap_or(0);
+    let goes_on = || {
+        let before = last();
+        eventually("the app writes", || last() > before + 2);
+        before
+    };
+    let _ = goes_on();
+    set("+800d");
+    let ahead = goes_on();
+    assert_eq!(
+        told("list").lines().nth(1).unwrap().split_whitespace().nth(3),
+        Some("800d")
+    );
+    // Of what was written before the jump nothing is that young.
+    let young = told("logs --since 1h p");
+    let first: u32 = young.lines().next().unwrap().parse().unwrap();
+    assert!(first > 1 && first <= ahead + 1, "{ahead} {young}");
+
+    set("-800d");
+    let _ = goes_on();
+    assert_eq!(
+        told("list").lines().nth(1).unwrap().split_whitespace().nth(3),
+        Some("0s")
+    );
+    let lines: Vec<u32> = told("logs p").lines().map(|line| line.parse().unwrap()).collect();
+    assert!(
+        lines.iter().copied().eq(1..=lines.len().try_into().unwrap()),
+        "{lines:?}"
+    );
+    let years: Vec<String> =
+        told("logs -t p")
+            .lines()
+            .map(|line| line[..4].to_owned())
+            .fold(Vec::new(), |mut years, year| {
+                if years.last() != Some(&year) {
+                    years.push(year);
+                }
+                years
+            });
+    assert_eq!(years.len(), 3, "{years:?}");
+
+    // The grace of a stop is as long as it was, whatever the clock says meanwhile.
+    let begun = Instant::now();
+    let stop =
+        with_clock(bench.pod(), &clock).start_other(["stop", "--time", "2", "p"].map(Into::into).into());
+    std::thread::sleep(Duration::from_secs(1));
+    set("+800d");
+    let _ = stop.wait().expect(0);
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
+    assert_eq!(status(&bench, "p")["exitReason"], "it was stopped");
+    // It ended a moment ago.
+    let _ = told("gc --grace 1h");
+    assert_eq!(told("list -q").lines().count(), 1);
+    let _ = told("gc --grace 0");
+    assert_eq!(told("list -q"), "");
+    bench.assert_nothing_left();
+}
+
 /// The host is restarted: every process is gone at once, and the boot is another. A record of an earlier boot is what
 /// is left of that, and what a test can make of it.
 fn reboot_of_the_host(bench: &Bench) {
