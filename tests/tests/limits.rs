@@ -49,7 +49,8 @@ fn limits_hold_for_one_app_and_end_it_alone() {
         "{}",
         out.stderr
     );
-    let told = "app `hungry` needed more memory than it may have";
+    let told = "app `hungry` was killed: it needed more memory than it may have; `--memory` after its image gives it more";
+    assert_eq!(out.stderr.matches("memory").count(), 2, "{}", out.stderr);
     assert!(out.stderr.contains(told), "{}", out.stderr);
     assert_eq!(out.status, 128 + 9, "{}", out.stderr);
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use isopod_protocol::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES};
+use isopod_protocol::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES, MemoryBound};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -50,39 +50,32 @@ pub(crate) fn about(subject: &Subject<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Whether the kernel killed that process of a unit because the guest, or a limit of the unit's, had no memory left.
-pub(crate) fn out_of_memory(unit: &str, pid: u32) -> bool {
-    let records = read(Path::new("/dev/kmsg")).unwrap_or_default();
-    pid != 0 && records.iter().any(|record| is_oom_kill(record, unit, pid))
+/// What had no memory left when the kernel killed that process of a unit, if that is why.
+pub(crate) fn out_of_memory(unit: &str, pid: u32) -> Option<MemoryBound> {
+    let records = match pid {
+        0 => Vec::new(),
+        _ => read(Path::new("/dev/kmsg")).unwrap_or_default(),
+    };
+    records.iter().find_map(|record| oom_kill(record, unit, pid))
 }
 
 /// `oom-kill:constraint=...,task_memcg=/web.service,task=NAME,pid=PID,uid=UID` (`dump_oom_summary`, mm/oom_kill.c).
-fn is_oom_kill(record: &Record, unit: &str, pid: u32) -> bool {
-    let Some(summary) = record
+fn oom_kill(record: &Record, unit: &str, pid: u32) -> Option<MemoryBound> {
+    let summary = record
         .text
         .strip_prefix("oom-kill:")
-        .filter(|_| record.facility == 0)
-    else {
-        return false;
-    };
-    let Some((_, rest)) = summary.split_once(",task_memcg=") else {
-        return false;
-    };
+        .filter(|_| record.facility == 0)?;
+    let (facts, rest) = summary.split_once(",task_memcg=")?;
     // The name of a process may hold anything: what is looked for stands before and behind it.
-    let Some((cgroup, task)) = rest.split_once(",task=") else {
-        return false;
-    };
-    let Some((before, _)) = task.rsplit_once(",uid=") else {
-        return false;
-    };
-    let of_unit = cgroup
-        .rsplit('/')
-        .next()
-        .map(|name| name.strip_prefix('_').unwrap_or(name));
-    of_unit == Some(unit)
-        && before
-            .rsplit_once(",pid=")
-            .is_some_and(|(_, found)| found.parse() == Ok(pid))
+    let (cgroup, task) = rest.split_once(",task=")?;
+    let (before, _) = task.rsplit_once(",uid=")?;
+    let name = cgroup.rsplit('/').next()?;
+    let (_, found) = before.rsplit_once(",pid=")?;
+    let is_it = name.strip_prefix('_').unwrap_or(name) == unit && found.parse() == Ok(pid);
+    is_it.then(|| match facts.starts_with("constraint=CONSTRAINT_MEMCG,") {
+        true => MemoryBound::App,
+        false => MemoryBound::Guest,
+    })
 }
 
 fn read(path: &Path) -> io::Result<Vec<Record>> {
@@ -204,20 +197,25 @@ mod tests {
     fn finds_who_was_killed_for_want_of_memory() {
         let is = |text: &str, unit: &str, pid| {
             let record = parse(&format!("6,1,5000000,-;{text}")).unwrap();
-            is_oom_kill(&record, unit, pid)
+            oom_kill(&record, unit, pid)
         };
         let line = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,\
                     task_memcg=/hog.service,task=a,pid=9,uid=0,pid=77,uid=0";
-        assert!(is(line, "hog.service", 77));
-        assert!(!is(line, "hog.service", 9) && !is(line, "og.service", 77));
-        assert!(!is(&line[1..], "hog.service", 77));
+        assert_eq!(is(line, "hog.service", 77), Some(MemoryBound::Guest));
+        let of_app = line.replace("CONSTRAINT_NONE", "CONSTRAINT_MEMCG");
+        assert_eq!(is(&of_app, "hog.service", 77), Some(MemoryBound::App));
+        for (line, unit, pid) in [
+            (line, "hog.service", 9),
+            (line, "og.service", 77),
+            (&line[1..], "hog.service", 77),
+        ] {
+            assert_eq!(is(line, unit, pid), None, "{line} {unit} {pid}");
+        }
         let escaped = "oom-kill:x,task_memcg=/system.slice/_cpu.service,task=b,pid=8,uid=5";
-        assert!(is(escaped, "cpu.service", 8));
+        assert_eq!(is(escaped, "cpu.service", 8), Some(MemoryBound::Guest));
         let of_an_app = parse(&format!("14,1,5000000,-;{line}")).unwrap();
-        assert!(
-            !is_oom_kill(&of_an_app, "hog.service", 77),
-            "a program may write to this log"
-        );
+        let of_an_app = oom_kill(&of_an_app, "hog.service", 77);
+        assert_eq!(of_an_app, None, "a program may write to this log");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
 use isopod_runtime::run::{self, AppEnd, Caller, Outcome, Timings};
-use isopod_vm::agent::{ExitStatus, FailureCause};
+use isopod_vm::agent::{ExitStatus, FailureCause, MemoryBound};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -208,15 +208,15 @@ fn report(outcome: &Outcome) -> ExitCode {
             AppEnd::Exited(ExitStatus::Code(code)) => tracing::info!("app `{app}` exited with status {code}"),
         }
     }
-    let killed = outcome
-        .apps
-        .iter()
-        .zip(&outcome.out_of_memory)
-        .filter(|(_, killed)| **killed);
-    for ((app, _), _) in killed {
-        output::note(&format!(
-            "app `{app}` was killed: there was no memory left for it; `--memory` gives the machine more, and after its image the app"
-        ));
+    for ((app, _), within) in outcome.apps.iter().zip(&outcome.out_of_memory) {
+        let Some(within) = within else { continue };
+        let why = match within {
+            MemoryBound::Guest => "there was no memory left for it; `--memory` gives the machine more",
+            MemoryBound::App => {
+                "it needed more memory than it may have; `--memory` after its image gives it more"
+            }
+        };
+        output::note(&format!("app `{app}` was killed: {why}"));
     }
     for share in &outcome.unsynced {
         output::note(&format!(

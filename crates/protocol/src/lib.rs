@@ -41,4 +41,4 @@ pub const MAX_HOST_STREAMS: usize = 64;
 
 /// The version of everything in this crate that crosses the port. Both sides come from one build, so the versions
 /// are equal or the connection is refused; there is no negotiation.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

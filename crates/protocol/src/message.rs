@@ -92,6 +92,15 @@ pub enum HostMessage {
     Finish,
 }
 
+/// What memory has run out in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryBound {
+    /// 0: all of the guest's.
+    Guest,
+    /// 1: what the app itself may have.
+    App,
+}
+
 /// What the guest reports, on the control stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestMessage {
@@ -156,6 +165,8 @@ pub enum GuestMessage {
     OutOfMemory {
         /// The app.
         app: AppIndex,
+        /// What there was no memory left in.
+        within: MemoryBound,
     },
     /// 11: what an app's probes find of it is new. Only for an app that runs.
     Health {

@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use isopod_spec::{AppName, AppRole, FailurePolicy};
-use isopod_vm::agent::{Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause, Health};
+use isopod_vm::agent::{
+    Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause, Health, MemoryBound,
+};
 use machine::Machine;
 use streams::{Outputs, feed};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -98,8 +100,8 @@ pub struct Outcome {
     pub first_failed: Option<usize>,
     /// How often each app was started anew.
     pub restarts: Vec<u32>,
-    /// Which apps the guest's kernel killed at least once because there was no memory left.
-    pub out_of_memory: Vec<bool>,
+    /// Which apps the guest's kernel killed because there was no memory left, and what it had run out in the last time.
+    pub out_of_memory: Vec<Option<MemoryBound>>,
     /// Whether it was stopped because it had run as long as it may.
     pub past_deadline: bool,
     /// Shares whose data may not have reached the host, with the reason.
@@ -342,7 +344,7 @@ struct Pod<'a> {
     ends: Vec<Option<AppEnd>>,
     first_failed: Option<usize>,
     restarts: Vec<u32>,
-    out_of_memory: Vec<bool>,
+    out_of_memory: Vec<Option<MemoryBound>>,
     /// Which apps have been ready.
     ready: Vec<bool>,
     milestones: Option<mpsc::UnboundedSender<Milestone>>,
@@ -378,7 +380,7 @@ impl<'a> Pod<'a> {
             ends,
             first_failed: None,
             restarts: vec![0; record.apps.len()],
-            out_of_memory: vec![false; record.apps.len()],
+            out_of_memory: vec![None; record.apps.len()],
             ready: vec![false; record.apps.len()],
             milestones: None,
             timings,
@@ -546,11 +548,11 @@ impl<'a> Pod<'a> {
             Event::Ready(boot) => self.timings.boot = boot,
             Event::AppReady { app } => self.ready(app),
             Event::AppUnready { app } => self.journal.app_unready(app),
-            Event::OutOfMemory { app } => {
+            Event::OutOfMemory { app, within } => {
                 if let Some(app) = self.out_of_memory.get_mut(app) {
-                    *app = true;
+                    *app = Some(within);
                 }
-                self.journal.app_out_of_memory(app);
+                self.journal.app_out_of_memory(app, within);
             }
             Event::Started { app, uptime_ms } => {
                 if self.timings.first_app_ms == 0 {

@@ -35,7 +35,7 @@ mod tests;
 use hearing::Hearing;
 pub use stdio::{Input, Output};
 
-pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, Health, SyncFailure};
+pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
 pub use isopod_protocol::{MAX_APPS, MAX_HOST_STREAMS};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
@@ -193,6 +193,8 @@ pub enum Event {
     OutOfMemory {
         /// The app.
         app: usize,
+        /// What there was no memory left in.
+        within: MemoryBound,
     },
     /// What an app's probes find of it is new.
     Health {

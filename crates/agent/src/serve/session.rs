@@ -10,7 +10,7 @@ use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::config::GuestConfig;
 use isopod_protocol::message::{
-    AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, SyncFailure,
+    AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
 };
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
@@ -24,7 +24,7 @@ use crate::appstate::{Activity, AppState, judge};
 use crate::notify::Word;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::{chain, diagnosis, mountinfo, verify};
+use crate::{chain, diagnosis, kmsg, mountinfo, verify};
 pub(super) use care::Care;
 use care::Checks;
 use life::present;
@@ -246,7 +246,6 @@ impl<M: Manager> Session<M> {
                 if self.apps[app].told == Told::Ended {
                     return Ok(());
                 }
-                self.tell_out_of_memory(app, status).await?;
                 return self.ended(app, status, &state).await;
             }
             AppState::NotExecuted => {
@@ -309,26 +308,22 @@ impl<M: Manager> Session<M> {
         self.tell_readiness(app).await
     }
 
-    /// Says why an app was killed that needed more memory than its unit may have.
-    async fn tell_out_of_memory(&mut self, app: usize, status: ExitStatus) -> Result<(), SessionError> {
+    /// What the memory has run out in that the kernel killed an app for, if it did. When another process of the app's was
+    /// the one to be killed and all went with it, only systemd knows.
+    async fn out_of_memory(
+        &self,
+        app: usize,
+        status: ExitStatus,
+        killed_pid: u32,
+    ) -> Result<Option<MemoryBound>, SessionError> {
+        let unit = &self.config.apps[app].unit;
         let killed = matches!(status, ExitStatus::Signal { signal, .. } if signal == i32::from(SIGKILL));
-        let config = &self.config.apps[app];
-        if !killed {
-            return Ok(());
+        let of_process = kmsg::out_of_memory(unit, killed_pid);
+        if of_process.is_some() || !killed {
+            return Ok(of_process);
         }
-        let unit = self
-            .manager
-            .unit(&config.unit)
-            .await
-            .map_err(SessionError::Systemd)?;
-        if unit.result != OUT_OF_MEMORY {
-            return Ok(());
-        }
-        let text = format!(
-            "app `{}` needed more memory than it may have, and was killed",
-            config.name
-        );
-        self.say(&GuestMessage::Warning { text }).await
+        let unit = self.manager.unit(unit).await.map_err(SessionError::Systemd)?;
+        Ok((unit.result == OUT_OF_MEMORY).then_some(MemoryBound::App))
     }
 
     /// Says that all have ended, once, when the last app's message is out.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use isopod_spec::PodName;
-use isopod_vm::agent::{ExitStatus, FailureCause, Health};
+use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 
 use super::{AppEnd, AppFailure, Outcome, RunError, Told};
 use crate::events::{Event, EventKind, EventLog};
@@ -15,7 +15,12 @@ use crate::pods::state::Phase;
 use crate::pods::volumes::AttachedRecord;
 
 /// What ended an app that had eaten all the memory, or was the largest when another had.
-const OUT_OF_MEMORY: &str = "there was no memory left for it, and the guest's kernel killed it";
+fn out_of_memory(within: MemoryBound) -> &'static str {
+    match within {
+        MemoryBound::Guest => "there was no memory left for it, and the guest's kernel killed it",
+        MemoryBound::App => "it needed more memory than it may have, and the guest's kernel killed it",
+    }
+}
 
 /// The status of a pod, on disk as it is here.
 pub(super) struct Journal {
@@ -156,8 +161,8 @@ impl Journal {
     }
 
     /// The guest's kernel killed an app; its end follows.
-    pub(super) fn app_out_of_memory(&mut self, app: usize) {
-        self.app(app, |app| app.error = Some(OUT_OF_MEMORY.to_owned()));
+    pub(super) fn app_out_of_memory(&mut self, app: usize, within: MemoryBound) {
+        self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
     }
 
     /// An app has started; whether it is healthy is not known yet, where that is asked.

@@ -333,12 +333,12 @@ impl Hearing {
                 self.apps[app].readiness(false, breach)?;
                 self.emit(Event::AppUnready { app }).await
             }
-            GuestMessage::OutOfMemory { app } => {
+            GuestMessage::OutOfMemory { app, within } => {
                 let app = self.index(app)?;
                 if self.apps[app].ended {
                     return Err(breach.into());
                 }
-                self.emit(Event::OutOfMemory { app }).await
+                self.emit(Event::OutOfMemory { app, within }).await
             }
             GuestMessage::Health { app, health, text } => {
                 let app = self.index(app)?;

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
 use crate::chain;
-use crate::kmsg;
 use crate::notify::Word;
 use crate::order::{self, Gate};
 use crate::serve::app::Told;
@@ -118,9 +117,9 @@ impl<M: Manager> Session<M> {
         state: &ServiceState,
     ) -> Result<(), SessionError> {
         let stopping = self.stopping;
-        if kmsg::out_of_memory(&self.config.apps[app].unit, state.killed_pid) {
+        if let Some(within) = self.out_of_memory(app, status, state.killed_pid).await? {
             let app = wire_index(app);
-            self.say(&GuestMessage::OutOfMemory { app }).await?;
+            self.say(&GuestMessage::OutOfMemory { app, within }).await?;
         }
         let record = &mut self.apps[app];
         let by_agent = record.care.ended_by_agent();
