@@ -79,9 +79,10 @@ fn apps_start_in_their_order_and_stop_in_reverse() {
         )
     };
     let bench = Bench::new();
+    let log = bench.source("log", &[]);
     let pod = bench
         .pod()
-        .empty("log", "")
+        .host("log", &log, "")
         .flags(["--mount", "volume=log,target=/log"]);
     let mut running = pod
         .app(&bench.busybox())
@@ -106,12 +107,12 @@ fn apps_start_in_their_order_and_stop_in_reverse() {
         .start();
     running.wait_for("web ready");
     running.signal(Signal::TERM);
-    let out = running.wait();
-    assert!(
-        out.stderr.contains("app `after-all` did not start"),
-        "{}",
-        out.stderr
-    );
+    let out = running.wait().expect(0);
+    assert!(!out.text().contains("init"), "`after-all` ran: {}", out.text());
+    let log = std::fs::read_to_string(log.join("log")).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    let order = ["init", "init", "db here", "web here", "web gone", "db gone"];
+    assert_eq!(lines, order);
     bench.assert_nothing_left();
 }
 
@@ -139,6 +140,23 @@ fn an_app_that_needs_a_failed_one_does_not_start() {
         "{}",
         out.stderr
     );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_is_no_failure_of_the_apps_that_waited() {
+    let bench = Bench::new();
+    let pod = bench.pod().app(&bench.busybox()).with(["--name", "first"]);
+    let mut running = pod
+        .sh("trap 'exit 0' TERM; echo first; while :; do sleep 0.1; done")
+        .app(&bench.busybox())
+        .with(["--name", "second", "--depends-on", "first=succeeded"])
+        .sh("echo second")
+        .start();
+    running.wait_for("first\n");
+    running.signal(Signal::TERM);
+    let out = running.wait().expect(0);
+    assert_eq!((out.text(), &*out.stderr), ("first\n", ""));
     bench.assert_nothing_left();
 }
 

@@ -199,6 +199,9 @@ fn stops() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
 fn report(outcome: &Outcome) -> ExitCode {
     for (app, end) in &outcome.apps {
         match end {
+            AppEnd::Failed(FailureCause::Stopped) => {
+                tracing::info!("app `{app}` did not start: the pod was stopped while it waited for others");
+            }
             AppEnd::Failed(cause) => {
                 output::fail(&failure(app.as_str(), cause));
             }
@@ -259,6 +262,11 @@ pub(crate) fn failure(app: &str, cause: &FailureCause) -> Report {
             result,
             log,
         ),
+        FailureCause::Stopped => {
+            return Report::text(format!(
+                "app `{app}` did not start: the pod was stopped while it waited for others"
+            ));
+        }
     };
     let lines: String = log.iter().map(|line| format!("\n    {line}")).collect();
     Report::text(format!("{what}: {result}{lines}"))

@@ -263,6 +263,8 @@ pub enum FailureCause {
         /// What the guest's log says about it.
         log: Vec<String>,
     },
+    /// 3: none; the pod was stopped while the app waited for others.
+    Stopped,
 }
 
 /// A share that could not be written back.

@@ -21,7 +21,7 @@ fn cause() -> impl Strategy<Value = FailureCause> {
         any::<Option<String>>(),
         any::<String>(),
         log,
-        0..3,
+        0..4,
     )
         .prop_map(|(unit, volume, result, log, kind)| match kind {
             0 => FailureCause::Mount {
@@ -31,7 +31,8 @@ fn cause() -> impl Strategy<Value = FailureCause> {
                 log,
             },
             1 => FailureCause::Dependency { unit, result, log },
-            _ => FailureCause::Unit { unit, result, log },
+            2 => FailureCause::Unit { unit, result, log },
+            _ => FailureCause::Stopped,
         })
 }
 

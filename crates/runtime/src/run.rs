@@ -121,7 +121,7 @@ pub enum AppEnd {
 
 impl AppEnd {
     /// The exit status a shell would show: 128 and the signal's number for a killed process, 125 for an app that did
-    /// not start.
+    /// not start, and 0 where that is because the pod was stopped.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
@@ -129,6 +129,7 @@ impl AppEnd {
             AppEnd::Exited(ExitStatus::Signal { signal, .. }) => {
                 u8::try_from(signal.saturating_add(128) & 0xff).unwrap_or(125)
             }
+            AppEnd::Failed(FailureCause::Stopped) => 0,
             AppEnd::Failed(_) => 125,
         }
     }

@@ -315,6 +315,7 @@ fn describe(cause: &FailureCause) -> String {
         FailureCause::Unit { unit, result, .. } => {
             format!("`{unit}` failed before its program ran: {result}")
         }
+        FailureCause::Stopped => "the pod was stopped while it waited for others".to_owned(),
     }
 }
 

@@ -470,5 +470,6 @@ fn printable_cause(cause: FailureCause) -> FailureCause {
             result: printable(&result),
             log: lines(log),
         },
+        FailureCause::Stopped => FailureCause::Stopped,
     }
 }

@@ -34,9 +34,7 @@ impl<M: Manager> Session<M> {
                 changed |= gate != Gate::Closed;
                 match gate {
                     Gate::Closed => {}
-                    Gate::Open if self.stopping => {
-                        self.never_started(app, "the pod was stopped before".to_owned())
-                    }
+                    Gate::Open | Gate::Shut(_) if self.stopping => self.fail(app, FailureCause::Stopped),
                     Gate::Open => self.start_first(app).await,
                     Gate::Shut(other) => self.fail_for(app, other),
                 }

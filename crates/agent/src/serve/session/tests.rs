@@ -643,7 +643,15 @@ fn a_stop_starts_nothing_more() {
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop a.service").await;
         stage.change("a", exited(0));
-        while stage.hear().await != GuestMessage::AllEnded {}
+        let mut heard = vec![stage.hear().await];
+        while heard.last() != Some(&GuestMessage::AllEnded) {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Stopped;
+        assert!(
+            heard.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{heard:?}"
+        );
         assert_eq!(*stage.puppet.asked.lock().unwrap(), ["stop a.service"]);
     });
 }
