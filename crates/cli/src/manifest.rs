@@ -44,6 +44,15 @@ pub(crate) enum Purpose {
 }
 
 impl Asked {
+    /// A pod that stands in no file.
+    pub(crate) fn plain(spec: PodSpec) -> Self {
+        Self {
+            spec,
+            uuid: None,
+            origin: Origin::Flags,
+        }
+    }
+
     /// `report`, with the place of the manifest that it is about, where there is one.
     pub(crate) fn locate(&self, report: Report, part: Option<&Part>) -> Report {
         report.at(part.and_then(|part| match &self.origin {
@@ -69,11 +78,7 @@ pub(crate) fn pod(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Resu
 
 fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Asked, ExitCode> {
     match &run.source {
-        PodSource::Apps(pod) => Ok(Asked {
-            spec: pod.clone(),
-            uuid: None,
-            origin: Origin::Flags,
-        }),
+        PodSource::Apps(pod) => Ok(Asked::plain(pod.clone())),
         PodSource::Files(args) => {
             let found = pod_files::pod(args, run.name.as_ref(), purpose, settings)?;
             Ok(Asked {

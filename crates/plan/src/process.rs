@@ -15,7 +15,7 @@ use crate::users::{Identity, UserDatabase};
 use crate::volumes::View;
 
 /// The search path of an image that names none (docker's).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Capabilities of an app that asks for none in particular: docker's and podman's default set (capabilities(7)).
 pub const DEFAULT_CAPABILITIES: [&str; 14] = [

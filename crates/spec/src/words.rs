@@ -1,4 +1,4 @@
-//! The user's words in messages: how they are shown, and which known word was meant.
+//! The user's words in messages: how they are shown, and which known word was meant; amounts as people write them.
 //!
 //! It decides nothing about what is accepted; a guess ends up in a hint, never in a pod.
 
@@ -30,6 +30,26 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// An amount of bytes in the largest binary unit that has it exactly (`64Mi`), as Kubernetes and appc read it.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let units = [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let unit = units
+        .into_iter()
+        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    match unit {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
+    }
+}
+
+/// Thousandths of a CPU (`500m`, `2`), as Kubernetes and appc read them.
+pub(crate) fn cpus(millis: u32) -> String {
+    match millis % 1000 {
+        0 => (millis / 1000).to_string(),
+        _ => format!("{millis}m"),
+    }
 }
 
 /// `words` as a message lists them: `` `a`, `b` or `c` ``.

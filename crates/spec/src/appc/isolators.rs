@@ -38,13 +38,13 @@ pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
             "resource/memory" => {
                 let (request, limit) =
                     isolator.request_and_limit(quantity::bytes, "an amount of bytes, such as `64Mi`");
-                config.resources.memory_request_bytes = request;
+                config.resources.memory_request_bytes = request.filter(|bytes| *bytes > 0);
                 config.resources.memory_limit_bytes = limit;
             }
             "resource/cpu" => {
                 let (request, limit) =
                     isolator.request_and_limit(quantity::millis, "a number of cores, such as `250m`");
-                config.resources.cpu_request_millis = request;
+                config.resources.cpu_request_millis = request.filter(|millis| *millis > 0);
                 config.resources.cpu_limit_millis = limit;
             }
             "os/linux/cpu-shares" => {

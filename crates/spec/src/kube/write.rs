@@ -176,7 +176,7 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
             unsaids.add_flag(what, why, &format!("--memory {mib}m"));
             None
         }
-        mib => Some(container::quantity((u64::from(mib) - pod::GUEST_MIB) << 20)),
+        mib => Some(crate::words::bytes((u64::from(mib) - pod::GUEST_MIB) << 20)),
     };
     let cpus = (pod.machine.cpus != cpus).then(|| pod.machine.cpus.to_string());
     let limits = Fields::new().with_some("cpu", cpus).with_some("memory", memory);

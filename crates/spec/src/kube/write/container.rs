@@ -8,6 +8,7 @@ use super::{is_plain, probes, security};
 use crate::check::clean;
 use crate::tree::Fields;
 use crate::unsaid::Unsaids;
+use crate::words::{bytes, cpus};
 use crate::{
     App, AppRole, EnvVar, HealthCheck, ImageReference, ImageSource, Mount, MountFlags, PodSpec, PortForward,
     Propagation, PullPolicy, Readiness, Resources, RestartPolicy, SourceRule, VolumeKind,
@@ -283,13 +284,8 @@ fn env(app: &App, objects: &mut Objects, unsaids: &Unsaids) -> Vec<Fields> {
 
 /// `requests` and `limits`. A request that is not said would be as large as the limit.
 fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields {
-    let memory = |bytes: Option<u64>| bytes.map(quantity);
-    let cpu = |millis: Option<u32>| {
-        millis.map(|millis| match millis % 1000 {
-            0 => (millis / 1000).to_string(),
-            _ => format!("{millis}m"),
-        })
-    };
+    let memory = |amount: Option<u64>| amount.map(bytes);
+    let cpu = |millis: Option<u32>| millis.map(cpus);
     let request = |request: Option<String>, limit: &Option<String>| match (request, limit) {
         (Some(request), Some(limit)) if request == *limit => None,
         (None, Some(_)) => Some("0".to_owned()),
@@ -298,9 +294,9 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
     let too_much = |request: Option<u64>, limit: Option<u64>| {
         request.zip(limit).is_some_and(|(request, limit)| request > limit)
     };
-    let cpus = (resources.cpu_request_millis, resources.cpu_limit_millis);
+    let millis = (resources.cpu_request_millis, resources.cpu_limit_millis);
     if too_much(resources.memory_request_bytes, resources.memory_limit_bytes)
-        || too_much(cpus.0.map(u64::from), cpus.1.map(u64::from))
+        || too_much(millis.0.map(u64::from), millis.1.map(u64::from))
     {
         let why = "a request is no more than its limit";
         unsaids.add_needed(
@@ -309,9 +305,9 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
             "raise its limit",
         );
     }
-    let limits = (cpu(cpus.1), memory(resources.memory_limit_bytes));
+    let limits = (cpu(millis.1), memory(resources.memory_limit_bytes));
     let requests = Fields::new()
-        .with_some("cpu", request(cpu(cpus.0), &limits.0))
+        .with_some("cpu", request(cpu(millis.0), &limits.0))
         .with_some(
             "memory",
             request(memory(resources.memory_request_bytes), &limits.1),
@@ -322,18 +318,6 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
     Fields::new()
         .with_fields("requests", requests)
         .with_fields("limits", limits)
-}
-
-/// A quantity of bytes, in the largest unit that has it exactly.
-pub(super) fn quantity(bytes: u64) -> String {
-    let units = [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
-    let unit = units
-        .into_iter()
-        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
-    match unit {
-        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
-        None => bytes.to_string(),
-    }
 }
 
 fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {

@@ -117,7 +117,7 @@ fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsa
     let bits = bits & 0o777;
     Fields::new()
         .with_some("medium", (empty.medium == Medium::Memory).then_some("Memory"))
-        .with_some("sizeLimit", empty.size_bytes.map(container::quantity))
+        .with_some("sizeLimit", empty.size_bytes.map(crate::words::bytes))
         .with_some("mode", (bits != EMPTY_MODE).then_some(Tree::Mode(bits)))
 }
 

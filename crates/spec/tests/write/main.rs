@@ -1,19 +1,25 @@
-//! Pods in other forms, to look at: each folder of `tests/generate` has a pod (`pod.yaml` or `pod.json`), how it is written as a
-//! Kubernetes pod file (`kube.yaml`), and what that does not say (`kube-left-out.txt`). `UPDATE=1` writes what is found.
+//! Pods in other forms. Each folder of `tests/generate` has a pod to look at (`pod.yaml` or `pod.json`), how it is written as a
+//! Kubernetes pod file and as an appc pod manifest (`kube.yaml`, `appc.json`), what each does without (`...-left-out.txt`), or
+//! why there is none (`...-refused.txt`). `UPDATE=1` writes what is found.
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+mod appc;
+mod kube;
+mod pods;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, Surroundings, Unsupported};
-use isopod_spec::{PodSpec, Unsaid, Written, appc};
+use isopod_spec::kube::{File, Surroundings, Unsupported};
+use isopod_spec::{PodSpec, Unsaid, Written};
 
 fn read(folder: &Path) -> PodSpec {
     let manifest = folder.join("pod.json");
     if manifest.exists() {
-        return appc::read_pod_manifest(&fs::read_to_string(manifest).unwrap(), "pod.json").unwrap();
+        return isopod_spec::appc::read_pod_manifest(&fs::read_to_string(manifest).unwrap(), "pod.json")
+            .unwrap();
     }
     let text = fs::read_to_string(folder.join("pod.yaml")).unwrap();
     let file = File {
@@ -30,7 +36,7 @@ fn read(folder: &Path) -> PodSpec {
         memory_mib: None,
         cpus: None,
     };
-    let read = kube::read(&[file], &surroundings, Unsupported::Refuse);
+    let read = isopod_spec::kube::read(&[file], &surroundings, Unsupported::Refuse);
     read.unwrap().pod
 }
 
@@ -56,9 +62,15 @@ fn compare(path: &Path, found: &str, wrong: &mut String) {
 }
 
 fn check(folder: &Path, form: &str, written: Result<Written, Vec<Unsaid>>, wrong: &mut String) {
-    let written = written.unwrap_or_else(|unsaid| panic!("{}", listed(&unsaid)));
-    compare(&folder.join(form), &written.text, wrong);
     let stem = form.split('.').next().unwrap();
+    let written = match written {
+        Ok(written) => written,
+        Err(unsaid) => {
+            let path = folder.join(format!("{stem}-refused.txt"));
+            return compare(&path, &listed(&unsaid), wrong);
+        }
+    };
+    compare(&folder.join(form), &written.text, wrong);
     compare(
         &folder.join(format!("{stem}-left-out.txt")),
         &listed(&written.left_out),
@@ -78,12 +90,9 @@ fn every_folder_is_written_as_it_says() {
     assert!(folders.len() > 1, "{folders:?}");
     for folder in folders {
         let pod = read(&folder);
-        check(
-            &folder,
-            "kube.yaml",
-            kube::write(&pod, Unsupported::Ignore),
-            &mut wrong,
-        );
+        let (kube, appc) = (isopod_spec::kube::write, isopod_spec::appc::write);
+        check(&folder, "kube.yaml", kube(&pod, Unsupported::Ignore), &mut wrong);
+        check(&folder, "appc.json", appc(&pod, Unsupported::Ignore), &mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong}");
 }

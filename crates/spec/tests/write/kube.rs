@@ -1,9 +1,4 @@
-//! Pods as Kubernetes pod files: what is written is read back as the same pod. Each folder of `tests/generate/kube` has a
-//! pod (`spec.json`) and how it is written (`pod.yaml`); `UPDATE=1` writes what is found.
-
-#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
-
-mod pods;
+//! Pods as Kubernetes pod files: what is written is read back as the same pod.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +6,8 @@ use std::path::Path;
 use isopod_spec::kube::{self, File, Surroundings, Unsupported};
 use isopod_spec::{EnvVar, PodSpec, SourceRule, VolumeKind, check};
 use proptest::prelude::*;
+
+use crate::pods;
 
 fn surroundings() -> Surroundings {
     Surroundings {
