@@ -23,9 +23,12 @@ pub fn shown(text: impl AsRef<OsStr>) -> String {
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
+    let length = lower.chars().count();
     let allowed = if word.chars().count() <= 4 { 1 } else { 2 };
     known
         .into_iter()
+        // So many errors it has at least, and a long word would be compared for long.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!(nearest("gid", known), Some("uid"));
         assert_eq!(nearest("target", known), None);
         assert_eq!(nearest("", known), None);
+        // It would take minutes to compare it.
+        let many = vec!["a word of some letters"; 10_000];
+        assert_eq!(nearest(&"x".repeat(1 << 20), many), None);
     }
 
     #[test]

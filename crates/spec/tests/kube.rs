@@ -168,6 +168,34 @@ fn a_pod_without_secrets_has_none() {
 }
 
 /// Every pod file of the folders.
+/// Variables that are made of the ones before them double with each; files are copied as often as they are mounted.
+#[test]
+fn what_values_come_to_is_bounded() {
+    let pod = |env: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - name: a\n    image: x\n    \
+             env: [{env}]\n{more}"
+        )
+    };
+    let doubled = (1..64).map(|n| format!(", {{name: A{n}, value: $(A{0})$(A{0})}}", n - 1));
+    let env = "{name: A0, value: x}".to_owned() + &doubled.collect::<String>();
+    let errors = read(&pod(&env, ""), Unsupported::Ignore).unwrap_err();
+    assert_eq!(errors.faults.len(), 1, "{errors}");
+    // 2^26 bytes, and all before them, are more than 64 MiB.
+    assert_eq!(errors.faults[0].at.field, "spec.containers[0].env[26].value");
+    let message = errors.faults[0].to_string();
+    assert!(message.contains("more than 64 MiB"), "{message}");
+
+    let volumes = (0..20).map(|n| format!("  - {{name: v{n}, configMap: {{name: c}}}}\n"));
+    let data = "x".repeat(7 << 20);
+    let map = format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{key: {data}}}\n");
+    let text = pod("", &format!("  volumes:\n{}{map}", volumes.collect::<String>()));
+    let errors = read(&text, Unsupported::Ignore).unwrap_err();
+    assert_eq!(errors.faults.len(), 1, "{errors}");
+    let message = errors.faults[0].to_string();
+    assert!(message.contains("more than 64 MiB"), "{message}");
+}
+
 fn corpus() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube");
     let folders = fs::read_dir(root).unwrap();

@@ -148,7 +148,8 @@ pub(super) fn default_pull_policy(image: Option<&ImageSource>) -> PullPolicy {
 fn command(node: &Node<'_>, variables: &Variables, overrides: &mut Overrides) {
     let expanded = |list: &str| -> Option<Vec<(String, Secrecy)>> {
         let words = node.texts(list)?;
-        Some(words.into_iter().map(|word| variables.expand(word)).collect())
+        let words = words.into_iter();
+        Some(words.filter_map(|word| variables.expand(node, word)).collect())
     };
     let mut words = expanded("command").unwrap_or_default().into_iter();
     let args = expanded("args").filter(|args| !args.is_empty());
@@ -266,7 +267,7 @@ fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
         }
         (Some((node, path)), None) => (node, path.to_owned()),
         (None, Some((node, path))) => {
-            let (path, secrecy) = variables.expand(path);
+            let (path, secrecy) = variables.expand(&node, path)?;
             if secrecy == Secrecy::Secret {
                 node.rule("the path holds a secret");
                 return None;

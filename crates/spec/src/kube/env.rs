@@ -44,7 +44,7 @@ impl Variables {
                     continue;
                 }
                 (_, Some(from)) => value_from(&from, name, objects, downward),
-                (Some(value), None) => value.as_text().map(|text| variables.expand(text)),
+                (Some(value), None) => value.as_text().and_then(|text| variables.expand(&value, text)),
                 (None, None) => Some((String::new(), Secrecy::Open)),
             };
             if let Some((value, secrecy)) = value {
@@ -54,17 +54,18 @@ impl Variables {
         variables
     }
 
-    /// `text` with its `$(NAME)`s replaced, and whether a secret went into it.
-    pub(super) fn expand(&self, text: &str) -> (String, Secrecy) {
+    /// `text` at `node` with its `$(NAME)`s replaced, and whether a secret went into it; `None` where it gets too long.
+    pub(super) fn expand(&self, node: &Node<'_>, text: &str) -> Option<(String, Secrecy)> {
         let mut secrecy = Secrecy::Open;
-        let expanded = expand(text, |name| {
+        let expanded = expand(text, node.room(), |name| {
             let variable = self.0.iter().find(|variable| variable.name == name)?;
             if variable.secrecy == Secrecy::Secret {
                 secrecy = Secrecy::Secret;
             }
             Some(&variable.value)
         });
-        (expanded, secrecy)
+        node.take_room(expanded.as_ref().map_or(usize::MAX, String::len))
+            .then_some((expanded?, secrecy))
     }
 
     /// As an app takes them.
@@ -150,7 +151,7 @@ fn text_of(node: &Node<'_>, value: &[u8]) -> Option<String> {
     if text.is_none() {
         node.rule("the value is no text that a variable can hold");
     }
-    text.map(str::to_owned)
+    text.filter(|text| node.take_room(text.len())).map(str::to_owned)
 }
 
 /// systemd's rule for names (systemd.exec(5), `Environment=`).

@@ -1,10 +1,18 @@
 //! `$(VAR)` in commands, arguments and variables (kubernetes, `third_party/forked/golang/expansion`).
 
-/// `text` with every `$(NAME)` that `value_of` knows replaced; the others stay as they are, and `$$` is a `$`.
-pub(super) fn expand<'v>(text: &str, mut value_of: impl FnMut(&str) -> Option<&'v str>) -> String {
+/// `text` with every `$(NAME)` that `value_of` knows replaced; the others stay as they are, and `$$` is a `$`. `None` where
+/// more than `max` bytes come of it: a variable can be made of the one before it, twice.
+pub(super) fn expand<'v>(
+    text: &str,
+    max: usize,
+    mut value_of: impl FnMut(&str) -> Option<&'v str>,
+) -> Option<String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
+        if out.len() > max {
+            return None;
+        }
         out.push_str(&rest[..dollar]);
         let after = &rest[dollar + 1..];
         if let Some(after) = after.strip_prefix('$') {
@@ -22,7 +30,7 @@ pub(super) fn expand<'v>(text: &str, mut value_of: impl FnMut(&str) -> Option<&'
         }
     }
     out.push_str(rest);
-    out
+    (out.len() <= max).then_some(out)
 }
 
 /// `text` so that it expands to itself: a `$` is doubled where it would begin something.
@@ -45,11 +53,12 @@ mod tests {
     use super::*;
 
     fn expanded(text: &str) -> String {
-        expand(text, |name| match name {
+        let value_of = |name: &str| match name {
             "A" => Some("1"),
             "B" => Some("$(A)"),
             _ => None,
-        })
+        };
+        expand(text, 1000, value_of).unwrap()
     }
 
     /// Cases of the API's own test.
@@ -71,6 +80,20 @@ mod tests {
         ] {
             assert_eq!(expanded(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_gets_too_long_is_given_up_on_the_way() {
+        let long = "x".repeat(1000);
+        let mut asked = 0;
+        let text = "$(A)".repeat(100);
+        let expanded = expand(&text, 2500, |_| {
+            asked += 1;
+            Some(&long)
+        });
+        assert_eq!((expanded, asked), (None, 3));
+        assert_eq!(expand("abc", 2, |_| None), None);
+        assert_eq!(expand("abc", 3, |_| None).unwrap(), "abc");
     }
 
     proptest! {

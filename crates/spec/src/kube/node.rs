@@ -4,7 +4,7 @@
 //! be there, fields that cannot be honoured. What reads the values afterwards takes them where they are right and leaves
 //! out silently what was reported already.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::fault::{Fault, FaultKind};
 use super::table::{self, Field, FieldType, Shape, Status};
@@ -12,10 +12,15 @@ use super::yaml::{At, Key, Kind, Value};
 use crate::appc::Location;
 use crate::words::{nearest, shown};
 
+/// The most bytes of a pod's variables, arguments and files together, each as often as it is referred to.
+const MAX_VALUES_BYTES: usize = 64 << 20;
+
 /// The files that are read, and what was found wrong with them so far.
 #[derive(Default)]
 pub(super) struct Faults {
     found: RefCell<Vec<((usize, At), Fault)>>,
+    /// What is taken of [`MAX_VALUES_BYTES`]; more once that was reported.
+    taken: Cell<usize>,
 }
 
 impl Faults {
@@ -87,6 +92,22 @@ impl<'a> Node<'a> {
     pub(super) fn refuse(&self, what: impl Into<String>, why: impl Into<String>) {
         let (what, why) = (what.into(), why.into());
         self.fault(FaultKind::Unsupported { what, why });
+    }
+
+    /// How many bytes the values of the pod may still have.
+    pub(super) fn room(&self) -> usize {
+        MAX_VALUES_BYTES.saturating_sub(self.origin.faults.taken.get())
+    }
+
+    /// Takes so much of that for a value here; `false`, with a fault for the first one, where it is not there.
+    pub(super) fn take_room(&self, bytes: usize) -> bool {
+        let taken = self.origin.faults.taken.get();
+        let all = taken.saturating_add(bytes);
+        self.origin.faults.taken.set(all);
+        if all > MAX_VALUES_BYTES && taken <= MAX_VALUES_BYTES {
+            self.rule("with this value the pod's variables, arguments and files have more than 64 MiB");
+        }
+        all <= MAX_VALUES_BYTES
     }
 
     /// Reports that a rule is broken here.

@@ -318,23 +318,25 @@ impl Reader<'_, '_> {
         let Some(values) = self.objects.named(node, name, secrecy) else {
             return Vec::new();
         };
-        let file = |path: PathBuf, value: &[u8], defaults: FileDefaults| VolumeFile {
-            path,
-            content: FileContent(value.to_vec()),
-            mode: defaults.mode,
-            uid: defaults.uid,
-            secret: secrecy == Secrecy::Secret,
+        let file = |path: PathBuf, value: &[u8], defaults: FileDefaults| {
+            node.take_room(value.len()).then(|| VolumeFile {
+                path,
+                content: FileContent(value.to_vec()),
+                mode: defaults.mode,
+                uid: defaults.uid,
+                secret: secrecy == Secrecy::Secret,
+            })
         };
         if node.get("items").is_none() {
             let all = values.entries.iter();
             return all
-                .map(|(key, value)| file(PathBuf::from(key), value, defaults))
+                .filter_map(|(key, value)| file(PathBuf::from(key), value, defaults))
                 .collect();
         }
         let optional = node.is_true("optional");
         let item = |item: &Node<'_>| {
             let path = file_path(item)?;
-            Some(file(path, values.value(item, optional)?, defaults.of(item)))
+            file(path, values.value(item, optional)?, defaults.of(item))
         };
         node.items("items").iter().filter_map(item).collect()
     }
