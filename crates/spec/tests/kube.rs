@@ -168,6 +168,34 @@ fn a_pod_without_secrets_has_none() {
 }
 
 /// Every pod file of the folders.
+/// What takes a quarter of a second took minutes when each was compared with all before it.
+#[test]
+fn many_of_a_kind_are_read_in_time() {
+    const MANY: usize = 45_000;
+    let lines = |line: &str| {
+        (0..MANY)
+            .map(|n| line.replace('N', &n.to_string()))
+            .collect::<String>()
+    };
+    let pod = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: x}]}\nmetadata:\n  name: a\n";
+    let annotations = format!("{pod}  annotations:\n{}", lines("    kN: v\n"));
+    let container =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: x\n";
+    let variables = format!(
+        "{container}    env:\n{}",
+        lines("    - {name: AN, value: $(A0)N}\n")
+    );
+    let fields = format!("{container}{}", lines("    image: xN\n"));
+    let begun = std::time::Instant::now();
+    let _ = read(&annotations, Unsupported::Refuse).unwrap();
+    let file = read(&variables, Unsupported::Refuse).unwrap();
+    let env = &file.pod.apps[0].overrides.env;
+    assert_eq!(env.len(), MANY);
+    assert_eq!((&*env[2].name, env[2].value.as_deref()), ("A2", Some("$(A0)02")));
+    assert_eq!(read(&fields, Unsupported::Refuse).unwrap_err().faults.len(), MANY);
+    assert!(begun.elapsed().as_secs() < 12, "{:?}", begun.elapsed());
+}
+
 /// Variables that are made of the ones before them double with each; files are copied as often as they are mounted.
 #[test]
 fn what_values_come_to_is_bounded() {

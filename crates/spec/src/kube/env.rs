@@ -1,5 +1,7 @@
 //! A container's variables: `env`, `envFrom` and what their values come from.
 
+use std::collections::BTreeMap;
+
 use super::downward::{Destination, Downward};
 use super::expand::expand;
 use super::node::Node;
@@ -7,18 +9,21 @@ use super::objects::{Objects, Secrecy, Values};
 use crate::EnvVar;
 use crate::words::shown;
 
-/// A variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Variable {
-    pub(super) name: String,
-    pub(super) value: String,
+/// What a variable's name stands for.
+struct Variable {
+    value: String,
     /// Whether a secret is in it.
-    pub(super) secrecy: Secrecy,
+    secrecy: Secrecy,
+    /// How many were defined before it.
+    order: usize,
 }
 
-/// A container's variables, in the order of their definition; a later one of a name takes the earlier one's place.
+/// A container's variables by their names; a later one of a name takes the earlier one's place.
 #[derive(Default)]
-pub(super) struct Variables(Vec<Variable>);
+pub(super) struct Variables {
+    variables: BTreeMap<String, Variable>,
+    defined: usize,
+}
 
 impl Variables {
     /// Reads the variables of the container `node`, which is called `name`.
@@ -58,7 +63,7 @@ impl Variables {
     pub(super) fn expand(&self, node: &Node<'_>, text: &str) -> Option<(String, Secrecy)> {
         let mut secrecy = Secrecy::Open;
         let expanded = expand(text, node.room(), |name| {
-            let variable = self.0.iter().find(|variable| variable.name == name)?;
+            let variable = self.variables.get(name)?;
             if variable.secrecy == Secrecy::Secret {
                 secrecy = Secrecy::Secret;
             }
@@ -68,19 +73,27 @@ impl Variables {
             .then_some((expanded?, secrecy))
     }
 
-    /// As an app takes them.
+    /// As an app takes them: in the order of their definition.
     pub(super) fn into_env(self) -> Vec<EnvVar> {
-        let var = |variable: Variable| EnvVar {
-            name: variable.name,
+        let mut all: Vec<_> = self.variables.into_iter().collect();
+        all.sort_by_key(|(_, variable)| variable.order);
+        let var = |(name, variable): (String, Variable)| EnvVar {
+            name,
             value: Some(variable.value),
             secret: variable.secrecy == Secrecy::Secret,
         };
-        self.0.into_iter().map(var).collect()
+        all.into_iter().map(var).collect()
     }
 
     fn set(&mut self, name: String, value: String, secrecy: Secrecy) {
-        self.0.retain(|variable| variable.name != name);
-        self.0.push(Variable { name, value, secrecy });
+        let order = self.defined;
+        self.defined += 1;
+        let variable = Variable {
+            value,
+            secrecy,
+            order,
+        };
+        self.variables.insert(name, variable);
     }
 
     /// Adds every value of what an `envFrom` names.

@@ -5,6 +5,7 @@
 //! out silently what was reported already.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use super::fault::{Fault, FaultKind};
 use super::table::{self, Field, FieldType, Shape, Status};
@@ -244,7 +245,8 @@ impl<'a> Node<'a> {
         if !matches!(self.value.kind, Kind::Map(_)) {
             return self.type_fault("an object");
         }
-        for (index, (key, value)) in self.map().iter().enumerate() {
+        let mut seen = BTreeSet::new();
+        for (key, value) in self.map() {
             let path = self.path(&key.text);
             let Some(field) = fields.iter().find(|field| field.name == key.text) else {
                 let nearest = nearest(&key.text, fields.iter().map(|field| field.name));
@@ -252,10 +254,7 @@ impl<'a> Node<'a> {
                     .report(key.at, &path, FaultKind::UnknownField { nearest });
                 continue;
             };
-            if self.map()[..index]
-                .iter()
-                .any(|(other, _)| other.text == key.text)
-            {
+            if !seen.insert(&key.text) {
                 self.origin.report(key.at, &path, FaultKind::DoubledField);
             }
             if value.kind != Kind::Null {
@@ -285,9 +284,10 @@ impl<'a> Node<'a> {
             }
             (Shape::List, _) => self.type_fault("a list"),
             (Shape::Map, Kind::Map(entries)) => {
-                for (index, (key, value)) in entries.iter().enumerate() {
+                let mut seen = BTreeSet::new();
+                for (key, value) in entries {
                     let child = self.child(&key.text, value);
-                    if entries[..index].iter().any(|(other, _)| other.text == key.text) {
+                    if !seen.insert(&key.text) {
                         self.origin.report(key.at, &child.field, FaultKind::DoubledField);
                     }
                     child.check_type(field.of);
