@@ -741,3 +741,32 @@ proptest! {
         }
     }
 }
+
+/// What takes a second took minutes when each was compared with all before it, and lines were counted from the beginning for
+/// each fault.
+#[test]
+fn a_manifest_with_very_many_of_a_kind_is_read_in_time() {
+    const MANY: usize = 40_000;
+    let list = |item: &str| {
+        let items: Vec<_> = (0..MANY).map(|n| item.replace('N', &n.to_string())).collect();
+        items.join(",\n")
+    };
+    let pair = list(r#"{"name": "aN", "value": "v"}"#);
+    let text = format!(
+        r#"{{"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "a",
+            "labels": [{{"name": "os", "value": "linux"}}, {{"name": "arch", "value": "amd64"}}, {pair}],
+            "annotations": [{pair}],
+            "app": {{"exec": ["/a"], "user": "0", "group": "0", "environment": [{pair}],
+                     "isolators": [{}]}}}}"#,
+        list(r#"{"name": "os/linux/xN", "value": {}}"#)
+    );
+    let begun = std::time::Instant::now();
+    let errors = isopod_spec::appc::read_image_manifest(&text, "manifest").unwrap_err();
+    assert_eq!(errors.faults.len(), MANY);
+    let last = errors.faults.last().unwrap();
+    assert_eq!(
+        (last.line, &*last.field),
+        (4 * MANY + 1, &*format!("app.isolators[{}]", MANY - 1))
+    );
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}

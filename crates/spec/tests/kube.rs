@@ -193,7 +193,7 @@ fn many_of_a_kind_are_read_in_time() {
     assert_eq!(env.len(), MANY);
     assert_eq!((&*env[2].name, env[2].value.as_deref()), ("A2", Some("$(A0)02")));
     assert_eq!(read(&fields, Unsupported::Refuse).unwrap_err().faults.len(), MANY);
-    assert!(begun.elapsed().as_secs() < 12, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 /// Variables that are made of the ones before them double with each; files are copied as often as they are mounted.

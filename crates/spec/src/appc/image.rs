@@ -2,6 +2,7 @@
 //!
 //! An image that depends on others is refused: there is nothing that would find them, appc's discovery is gone.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::json::{Document, Fields, Node};
@@ -111,14 +112,14 @@ fn is_identifier(name: &str) -> bool {
 
 /// A list of names and values; a name twice is a fault.
 fn read_pairs(fields: &Fields<'_>, list: &str) -> Vec<(String, String)> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
+    let (mut pairs, mut seen) = (Vec::new(), BTreeSet::new());
     for item in fields.items(list) {
         let Some(pair) = item.object(&["name", "value"]) else {
             continue;
         };
         let value = pair.required("value").and_then(|node| node.string());
         if let (Some((node, name)), Some(value)) = (pair.required_text("name"), value) {
-            if pairs.iter().any(|(other, _)| *other == name) {
+            if !seen.insert(name.clone()) {
                 node.fault(FaultKind::DoubledField);
             }
             pairs.push((name, value));

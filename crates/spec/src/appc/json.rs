@@ -4,6 +4,7 @@
 //! every position. A `null` counts as a field that is not there, since Go writes an empty list so.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use jsonc_parser::ast::{ObjectProp, Value};
 use jsonc_parser::common::Ranged;
@@ -16,7 +17,38 @@ use crate::words::{nearest, shown};
 pub(super) struct Document<'a> {
     text: &'a str,
     file: &'a str,
-    faults: RefCell<Vec<(usize, Fault)>>,
+    faults: RefCell<Vec<(Place, FaultKind)>>,
+}
+
+/// A place in a text as people count: lines and columns. It goes on from one place to the next.
+struct Cursor<'a> {
+    text: &'a str,
+    offset: usize,
+    line: usize,
+    column: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            offset: 0,
+            line: 1,
+            column: 1,
+        }
+    }
+
+    /// Goes on to `offset`, which is not before the last one.
+    fn go_to(&mut self, offset: usize) {
+        let passed = &self.text[self.offset..offset];
+        if let Some(newline) = passed.rfind('\n') {
+            self.line += passed.matches('\n').count();
+            self.column = 1 + passed[newline + 1..].chars().count();
+        } else {
+            self.column += passed.chars().count();
+        }
+        self.offset = offset;
+    }
 }
 
 /// A field and where it stands.
@@ -65,31 +97,17 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn report(&self, place: Place, kind: FaultKind) {
-        let offset = place.offset;
-        let Location {
-            file,
-            line,
-            column,
-            field,
-        } = self.location(place);
-        let fault = Fault {
-            file,
-            line,
-            column,
-            field,
-            kind,
-        };
-        self.faults.borrow_mut().push((offset, fault));
+        self.faults.borrow_mut().push((place, kind));
     }
 
     /// A place as people count: lines and columns.
     pub(super) fn location(&self, place: Place) -> Location {
-        let before = &self.text[..place.offset];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let mut cursor = Cursor::new(self.text);
+        cursor.go_to(place.offset);
         Location {
             file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: cursor.line,
+            column: cursor.column,
             field: place.field,
         }
     }
@@ -97,8 +115,19 @@ impl<'a> Document<'a> {
     /// The faults, in the order of the file.
     pub(super) fn into_faults(self) -> Vec<Fault> {
         let mut faults = self.faults.into_inner();
-        faults.sort_by_key(|(offset, _)| *offset);
-        faults.into_iter().map(|(_, fault)| fault).collect()
+        faults.sort_by_key(|(place, _)| place.offset);
+        let mut cursor = Cursor::new(self.text);
+        let fault = |(place, kind): (Place, FaultKind)| {
+            cursor.go_to(place.offset);
+            Fault {
+                file: self.file.to_owned(),
+                line: cursor.line,
+                column: cursor.column,
+                field: place.field,
+                kind,
+            }
+        };
+        faults.into_iter().map(fault).collect()
     }
 }
 
@@ -197,10 +226,10 @@ impl<'a> Node<'a> {
     /// The value as an object of strings, whatever their names; one of a name twice is a fault.
     pub(super) fn texts(&self) -> Option<Vec<(String, String)>> {
         let fields = self.any_object()?;
-        let mut texts: Vec<(String, String)> = Vec::new();
+        let (mut texts, mut seen) = (Vec::new(), BTreeSet::new());
         for property in fields.properties {
             let (node, name) = (fields.node(property), property.name.as_str());
-            if texts.iter().any(|(other, _)| other == name) {
+            if !seen.insert(name) {
                 node.fault(FaultKind::DoubledField);
             }
             if let Some(text) = node.string() {
@@ -229,7 +258,8 @@ impl<'a> Node<'a> {
     /// The value as an object whose fields are `known`; others are faults, and so are doubled ones.
     pub(super) fn object(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
         let fields = self.any_object()?;
-        for (index, property) in fields.properties.iter().enumerate() {
+        let mut seen = BTreeSet::new();
+        for property in fields.properties {
             let name = property.name.as_str();
             let place = Place {
                 field: fields.path(&shown(name)),
@@ -238,10 +268,7 @@ impl<'a> Node<'a> {
             if !known.contains(&name) {
                 let nearest = nearest(name, known.iter().copied());
                 self.document.report(place, FaultKind::UnknownField { nearest });
-            } else if fields.properties[..index]
-                .iter()
-                .any(|other| other.name.as_str() == name)
-            {
+            } else if !seen.insert(name) {
                 self.document.report(place, FaultKind::DoubledField);
             }
         }

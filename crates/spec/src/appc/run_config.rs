@@ -5,6 +5,7 @@ use super::json::{Fields, Node};
 use super::ports::{AppPort, read_app_port};
 use crate::probe::EventHandlers;
 use crate::{MountPoint, RunConfig, VolumeName};
+use std::collections::BTreeSet;
 
 const FIELDS: [&str; 12] = [
     "exec",
@@ -97,7 +98,7 @@ fn read_exec(fields: &Fields<'_>) -> Vec<String> {
 }
 
 fn read_environment(fields: &Fields<'_>) -> Vec<(String, String)> {
-    let mut env: Vec<(String, String)> = Vec::new();
+    let (mut env, mut seen) = (Vec::new(), BTreeSet::new());
     for item in fields.items("environment") {
         let Some(variable) = item.object(&["name", "value"]) else {
             continue;
@@ -109,7 +110,7 @@ fn read_environment(fields: &Fields<'_>) -> Vec<(String, String)> {
         };
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             node.reject(&name, "letters, digits and `_`");
-        } else if env.iter().any(|(other, _)| *other == name) {
+        } else if !seen.insert(name.clone()) {
             node.reject(&name, "a name that no other variable of the app has");
         }
         env.push((name, value));
