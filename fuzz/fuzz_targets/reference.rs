@@ -1,0 +1,56 @@
+//! Image references, which mean the same when they are written and read again, and the values of flags.
+
+#![no_main]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use isopod_spec::{ImageReference, flags};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = OsStr::from_bytes(bytes);
+    if let Ok(reference) = ImageReference::parse(text) {
+        let _ = reference.default_app_name();
+        if std::str::from_utf8(bytes).is_ok() {
+            let written = reference.to_string();
+            assert_eq!(
+                ImageReference::parse(written.as_ref()).as_ref(),
+                Ok(&reference),
+                "{written}"
+            );
+        }
+    }
+    let _ = flags::read_volume(text);
+    let _ = flags::read_mount(text);
+    let _ = flags::read_app_mount(text);
+    let _ = flags::read_publish(text);
+    let _ = flags::read_hostname(text);
+    let _ = flags::read_health_cmd(text);
+    let _ = flags::read_health_time("--health-interval", text);
+    let _ = flags::read_health_on_failure(text);
+    let _ = flags::read_depends_on(text);
+    let _ = flags::read_restart(text);
+    let _ = flags::read_memory_bytes("--memory", text);
+    let _ = flags::read_cpu_millis(text);
+    let _ = flags::read_cpu_shares(text);
+    let _ = flags::read_pids_limit(text);
+    let _ = flags::read_oom_score_adj(text);
+    let _ = flags::read_ulimit(text);
+    let _ = flags::read_security_opt(text);
+    let _ = flags::read_sysctl(text);
+    let _ = flags::read_text("--entrypoint", text);
+    let _ = flags::read_word("--user", text);
+    let _ = flags::read_app_name(text);
+    let _ = flags::read_pod_name(text);
+    let _ = flags::read_env(text);
+    let _ = flags::read_memory_mib(text);
+    let _ = flags::read_cpus(text);
+    let _ = flags::read_user(text);
+    let _ = flags::read_working_dir(text);
+    let _ = flags::read_capability("--cap-add", text);
+    if let Ok(bind) = flags::read_bind(text) {
+        let mut volumes = Vec::new();
+        let _ = bind.add_to(&mut volumes, 0);
+    }
+});
