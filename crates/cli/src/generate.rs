@@ -228,7 +228,9 @@ fn in_store(store: &Store, image: &ImageSource, settings: &Settings) -> Option<S
 /// Prints a unit that runs the pod.
 fn systemd(found: &Found, args: &GenerateArgs, settings: &Settings) -> Result<ExitCode, Report> {
     let mut command = vec![text(&settings.isopod)?];
-    if settings::default_dir().ok().as_ref() != Some(&settings.state_dir) {
+    // A user's manager may know nothing of the shell's own directories.
+    let is_moved = settings.env.contains_key("XDG_DATA_HOME") && !rustix::process::geteuid().is_root();
+    if is_moved || settings::default_dir().ok().as_ref() != Some(&settings.state_dir) {
         command.extend(["--dir".to_owned(), text(&settings.state_dir)?]);
     }
     let is_pod_file = matches!(found.origin, Origin::File(_, "--file"));

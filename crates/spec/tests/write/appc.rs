@@ -321,6 +321,14 @@ proptest! {
         prop_assert_eq!(&found, &normal(&pod), "{}", written);
         prop_assert_eq!(write(&found), written);
     }
+
+    /// Of a pod that a pod file says.
+    #[test]
+    fn what_cannot_be_said_is_refused_or_left_out_and_the_rest_is_read(pod in pods::pod()) {
+        if let Ok(written) = appc::write(&pod, Unsupported::Ignore) {
+            read(&written.text);
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use isopod_spec::kube::{self, File, Surroundings, Unsupported};
-use isopod_spec::{EnvVar, PodSpec, SourceRule, VolumeKind, check};
+use isopod_spec::*;
 use proptest::prelude::*;
 
 use crate::pods;
@@ -101,8 +101,113 @@ fn every_pod_file_that_is_read_is_written_as_the_same_pod() {
     assert!(read_ones >= 7, "{read_ones}");
 }
 
+/// An app's name and, of each other that it waits for, name and condition.
+type Waiting = (&'static str, &'static [(&'static str, DependencyCondition)]);
+
+fn ordered(apps: &[Waiting]) -> PodSpec {
+    let name = |name: &str| AppName::new(name).unwrap();
+    let app = |(app, waits): &Waiting| {
+        let image = ImageReference::parse("oci:/a".as_ref()).unwrap();
+        App {
+            depends_on: waits
+                .iter()
+                .map(|(app, condition)| Dependency {
+                    app: name(app),
+                    condition: *condition,
+                })
+                .collect(),
+            ..App::new(name(app), ImageSource::Reference(image))
+        }
+    };
+    PodSpec::new(apps.iter().map(app).collect())
+}
+
+fn told(pod: &PodSpec) -> Vec<String> {
+    let unsaid = kube::write(pod, Unsupported::Refuse).err().unwrap_or_default();
+    unsaid.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_order_is_one_of_init_containers_or_refused() {
+    use DependencyCondition::{Started, Succeeded};
+    // What is declared last comes first, and a chain says all that is before.
+    let pod = ordered(&[
+        ("web", &[("second", Succeeded)]),
+        ("second", &[("first", Succeeded)]),
+        ("first", &[]),
+    ]);
+    let names: Vec<String> = read(&write(&pod))
+        .apps
+        .iter()
+        .map(|app| app.name.to_string())
+        .collect();
+    assert_eq!(names, ["first", "second", "web"]);
+    assert_eq!(
+        told(&ordered(&[("db", &[]), ("web", &[("db", Started)])])),
+        [
+            "app `web`: waiting until app `db` has started cannot be said in a Kubernetes Pod: containers start all at \
+          once, after the init containers, which start one after the other"
+        ]
+    );
+    assert_eq!(
+        told(&ordered(&[
+            ("make", &[]),
+            ("web", &[("make", Succeeded)]),
+            ("log", &[])
+        ])),
+        [
+            "app `log`: starting without waiting for app `make` cannot be said in a Kubernetes Pod: whatever one container \
+          waits for, all that follow wait for"
+        ]
+    );
+}
+
+/// Something that a pod file has no words for.
+const UNSAYABLE: [fn(&mut PodSpec); 16] = [
+    |pod| pod.network = Network::None,
+    |pod| pod.on_failure = FailurePolicy::Stop,
+    |pod| pod.implicit_volumes = ImplicitVolumes::Refuse,
+    |pod| pod.machine.memory_mib = 200,
+    |pod| pod.apps[0].overrides.resources.pids_limit = Some(9),
+    |pod| pod.apps[0].overrides.resources.oom_score_adj = Some(9),
+    |pod| pod.apps[0].overrides.user = Some("www".into()),
+    |pod| pod.apps[0].overrides.health_check.retries = Some(9),
+    |pod| pod.apps[0].readiness = Readiness::Notify,
+    |pod| pod.apps[0].pull = PullPolicy::Newer,
+    |pod| pod.apps[0].run_config = Some(RunConfig::default()),
+    |pod| {
+        let (name, value, secret) = ("HOME".into(), None, false);
+        pod.apps[0].overrides.env.push(EnvVar { name, value, secret });
+    },
+    |pod| {
+        let VolumeKind::Host(host) = &mut pod.volumes[0].kind else {
+            return;
+        };
+        (host.recursive, host.must_be) = (false, SourceRule::Any);
+    },
+    |pod| {
+        let VolumeKind::Empty(empty) = &mut pod.volumes[1].kind else {
+            return;
+        };
+        (empty.uid, empty.mode) = (Some(9), Some(0o1777));
+    },
+    |pod| {
+        let (kind, soft) = (RlimitKind::Nofile, Some(9));
+        pod.apps[0].overrides.rlimits.push(Rlimit {
+            kind,
+            soft,
+            hard: soft,
+        });
+    },
+    |pod| {
+        let refusal = Refusal::Kill;
+        let names = vec!["read".into()];
+        pod.apps[0].overrides.seccomp = Some(Seccomp::Retain(SyscallFilter { names, refusal }));
+    },
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_pod_that_can_be_said_is_read_back_as_the_same_pod(pod in pods::pod()) {
@@ -110,5 +215,19 @@ proptest! {
         let found = read(&written);
         prop_assert_eq!(&found, &normal(&pod), "{}", written);
         prop_assert_eq!(write(&found), written);
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused_or_left_out_and_the_rest_is_read(
+        pod in pods::pod(),
+        which in prop::sample::subsequence(UNSAYABLE.to_vec(), 1..4),
+    ) {
+        let mut pod = pod;
+        which.iter().for_each(|change| change(&mut pod));
+        let refused = kube::write(&pod, Unsupported::Refuse).unwrap_err();
+        prop_assert!(refused.len() >= which.len(), "{refused:#?}");
+        let written = kube::write(&pod, Unsupported::Ignore).unwrap();
+        prop_assert_eq!(&written.left_out, &refused);
+        read(&written.text);
     }
 }

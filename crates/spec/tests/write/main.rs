@@ -1,6 +1,6 @@
-//! Pods in other forms. Each folder of `tests/generate` has a pod to look at (`pod.yaml` or `pod.json`), how it is written as a
-//! Kubernetes pod file and as an appc pod manifest (`kube.yaml`, `appc.json`), what each does without (`...-left-out.txt`), or
-//! why there is none (`...-refused.txt`). `UPDATE=1` writes what is found.
+//! Pods in other forms. Each folder of `tests/generate` has a pod to look at (`pod.yaml`, `pod.json`, or `spec.json` of a pod by
+//! flags), how it is written as a Kubernetes pod file and as an appc pod manifest (`kube.yaml`, `appc.json`), what each does
+//! without (`...-left-out.txt`), or why there is none (`...-refused.txt`). `UPDATE=1` writes what is found.
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
@@ -16,6 +16,9 @@ use isopod_spec::kube::{File, Surroundings, Unsupported};
 use isopod_spec::{PodSpec, Unsaid, Written};
 
 fn read(folder: &Path) -> PodSpec {
+    if let Ok(text) = fs::read_to_string(folder.join("spec.json")) {
+        return serde_json::from_str(&text).unwrap();
+    }
     let manifest = folder.join("pod.json");
     if manifest.exists() {
         return isopod_spec::appc::read_pod_manifest(&fs::read_to_string(manifest).unwrap(), "pod.json")

@@ -86,7 +86,10 @@ fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
         add("saying itself when it is ready", "probes ask for it");
     }
     if overrides.health_check != HealthCheck::default() {
-        add("its health check", "it has probes, which act on what they find");
+        add(
+            "its health check",
+            "probes act on what they find; a `livenessProbe` in the file comes near",
+        );
     }
     if resources.pids_limit.is_some() {
         add("a limit of processes", on_node);

@@ -65,7 +65,10 @@ fn unsaid(app: &App, config: &RunConfig, unsaids: &Unsaids) {
         }
     }
     if config.health_check != HealthCheck::default() {
-        add("its health check", "it has probes, which act on what they find");
+        add(
+            "its health check",
+            "probes act on what they find; a `livenessProbe` in the file comes near",
+        );
     }
 }
 

@@ -34,7 +34,10 @@ impl Groups {
         for group in common.into_iter().flatten() {
             match read_id(group) {
                 Some(id) => supplemental.push(id),
-                None => unsaids.add(format!("the further group `{group}`"), "it takes numbers only"),
+                None => unsaids.add(
+                    format!("the further group `{group}`"),
+                    "`supplementalGroups` are numbers",
+                ),
             }
         }
         if fs.is_some() {
@@ -88,12 +91,12 @@ pub(super) fn of_pod(pod: &PodSpec, groups: &Groups) -> Fields {
 /// A container's context.
 pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
     let overrides = &app.overrides;
-    let id = |what: &str, value: &Option<String>| {
+    let id = |what: &str, field: &str, value: &Option<String>| {
         let text = value.as_ref()?;
         let id = read_id(text);
         if id.is_none() {
             let what = format!("app `{}`: the {what} `{text}`", app.name);
-            unsaids.add(what, "it takes numbers only");
+            unsaids.add(what, format!("`{field}` takes a number"));
         }
         id
     };
@@ -104,8 +107,8 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
     let read_only = app.rootfs == RootfsAccess::ReadOnly;
     let seccomp = overrides.seccomp.as_ref();
     Fields::new()
-        .with_some("runAsUser", id("user", &overrides.user))
-        .with_some("runAsGroup", id("group", &overrides.group))
+        .with_some("runAsUser", id("user", "runAsUser", &overrides.user))
+        .with_some("runAsGroup", id("group", "runAsGroup", &overrides.group))
         .with_some("runAsNonRoot", overrides.must_not_be_root.then_some(true))
         .with_some("readOnlyRootFilesystem", read_only.then_some(true))
         .with_some(
@@ -131,13 +134,19 @@ fn profile(app: &App, seccomp: &Seccomp, unsaids: &Unsaids) -> Option<Fields> {
                 .and_then(|inner| inner.to_str());
             if inner.is_none() {
                 let what = format!("app `{}`: the seccomp profile `{}`", app.name, path.display());
-                unsaids.add(what, format!("it takes profiles below `{SECCOMP_ROOT}` only"));
+                unsaids.add(
+                    what,
+                    format!("a `Localhost` profile is a file below `{SECCOMP_ROOT}`"),
+                );
             }
             Some(of_type("Localhost").with("localhostProfile", inner?))
         }
         Seccomp::Retain(_) | Seccomp::Remove(_) => {
             let what = format!("app `{}`: its list of system calls", app.name);
-            unsaids.add(what, format!("it takes profiles below `{SECCOMP_ROOT}` only"));
+            unsaids.add(
+                what,
+                format!("a `Localhost` profile is a file below `{SECCOMP_ROOT}`"),
+            );
             None
         }
     }

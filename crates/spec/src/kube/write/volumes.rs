@@ -105,7 +105,7 @@ fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsa
     let bits = mode & !set_group_id;
     if bits > 0o777 {
         let what = format!("{subject}: the mode {mode:04o}");
-        unsaids.add(what, "it takes the bits of 0777 only");
+        unsaids.add(what, "an `emptyDir` has the bits of 0777 only");
     }
     if empty.uid.is_some_and(|uid| uid != 0) {
         unsaids.add(format!("{subject}: its owner"), "an `emptyDir` is root's");
@@ -140,7 +140,7 @@ fn files_source(
             file.mode,
             file.path.display()
         );
-        unsaids.add(what, "it takes the bits of 0777 only");
+        unsaids.add(what, "files of a volume have the bits of 0777 only");
     }
     let defaults = Defaults::of(files);
     let runs: Vec<&[VolumeFile]> = files.files.chunk_by(|a, b| a.secret == b.secret).collect();
