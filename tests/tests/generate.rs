@@ -337,7 +337,10 @@ fn a_units_command_is_ready_and_stops_as_the_unit_says() {
     let bench = Bench::new();
     let dir = bench.source("host", &[]);
     let socket = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
-    let pod = bench.pod().subcommand("prepare").flags(["--name", "web"]);
+    let pod = bench
+        .pod()
+        .subcommand("prepare")
+        .flags(["--name", "web", "--transport", "9p"]);
     let _ = pod
         .app(&bench.busybox())
         .sh("echo up; exec sleep 1000")
@@ -367,6 +370,17 @@ fn a_units_command_is_ready_and_stops_as_the_unit_says() {
         String::from_utf8_lossy(&words[..length]).into_owned()
     };
     assert!(hear().starts_with("READY=1\n"));
+    let extra = format!("extra,kind=host,source={}", bench.source("extra", &[]).display());
+    let mount = ["--mount", "volume=extra,target=/extra"];
+    let attach = ["volume", "attach", "web", "--volume", &extra]
+        .into_iter()
+        .chain(mount);
+    let _ = bench.isopod_command(attach).expect(0);
+    let written = bench.isopod_command(["generate", "kube", "web"]).expect(0);
+    assert!(!written.text().contains("extra"), "{}", written.text());
+    let note =
+        "note: volume `extra` was attached to the running pod, goes when that stops, and is left out\n";
+    assert_eq!(written.stderr, note);
     let pid = rustix::process::Pid::from_child(&service);
     rustix::process::kill_process(pid, Signal::TERM).expect("a signal");
     assert!(hear().starts_with("STOPPING=1\n"));
@@ -376,6 +390,38 @@ fn a_units_command_is_ready_and_stops_as_the_unit_says() {
     assert_eq!(status, Some(143));
     let _ = bench.isopod_command(["rm", "web"]).expect(0);
     bench.assert_nothing_left();
+}
+
+#[test]
+fn the_values_of_secrets_are_in_what_is_generated_and_nowhere_else() {
+    let bench = Bench::new();
+    let file = bench.dir().join("pod.yaml");
+    let text = format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: db}}, stringData: {{password: hunter2}}}}\n---\n\
+         {{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{restartPolicy: Never, containers: [{{name: web, \
+         image: '{}', command: [echo, 'of $(PASSWORD)'], env: [{{name: PASSWORD, valueFrom: {{secretKeyRef: \
+         {{name: db, key: password}}}}}}]}}]}}}}",
+        bench.busybox()
+    );
+    fs::write(&file, text).expect("a file");
+    let pod = || bench.pod().flags(["-f".as_ref(), file.as_os_str()]);
+    let _ = pod().subcommand("prepare").start().wait().expect(0);
+    let shown = bench.isopod_command(["cat-manifest", "web"]).expect(0);
+    assert!(!shown.text().contains("hunter2"), "{}", shown.text());
+    let written = bench.isopod_command(["generate", "kube", "web"]).expect(0);
+    for part in [
+        "- of $(PASSWORD)\n",
+        "secretKeyRef:",
+        "kind: Secret\n",
+        "  PASSWORD: hunter2\n",
+    ] {
+        assert!(written.text().contains(part), "{part}\n{}", written.text());
+    }
+    let generated = bench.dir().join("generated.yaml");
+    fs::write(&generated, written.text()).expect("a file");
+    let from_it = bench.pod().flags(["-f".as_ref(), generated.as_os_str()]);
+    assert_eq!(plan(&from_it), plan(&pod()));
+    let _ = bench.isopod_command(["rm", "web"]).expect(0);
 }
 
 #[test]

@@ -68,10 +68,22 @@ fn find(args: &GenerateArgs, settings: &Settings) -> Result<Result<Found, ExitCo
         Subject::Pod(query) => {
             let pod = show::find(&show::pods(settings)?, query)?;
             let spec = show::kept(&pod)?.spec;
+            note_attached(&pod);
             let origin = Origin::Pod(Box::new(pod));
             Ok(Ok(Found { spec, origin }))
         }
         Subject::File(path) => read(path, args.ignore_unsupported, settings),
+    }
+}
+
+/// What a pod has only as long as it runs is said by no form.
+fn note_attached(pod: &PodEntry) {
+    let status = pod.status.iter().filter(|_| pod.state.is_live());
+    for attached in status.flat_map(|status| &status.attached) {
+        let name = &attached.volume.name;
+        output::note(&format!(
+            "volume `{name}` was attached to the running pod, goes when that stops, and is left out"
+        ));
     }
 }
 
