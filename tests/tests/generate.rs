@@ -167,7 +167,8 @@ fn a_pod_by_flags_is_the_same_pod_as_an_appc_manifest() {
     let bench = Bench::new();
     let image = Image::busybox()
         .config("User", json!("www"))
-        .config("Env", json!(["FROM=image", "A=image"]));
+        .config("Env", json!(["FROM=image", "A=image"]))
+        .config("Cmd", json!(["/bin/sh"]));
     let image = bench.image(&image);
     let site = bench.source("site", &[("index.html", "<h1>\n")]);
     let pod = || {
@@ -200,7 +201,7 @@ fn a_pod_by_flags_is_the_same_pod_as_an_appc_manifest() {
         pod.args(["/bin/sh", "-c", "exec cat /site/index.html"])
             .app(&image)
             .with(["--name", "own"])
-            .mount("work", "/work", "")
+            .mount("work", "/work", "readOnly")
     };
     let uuid = pod().subcommand("prepare").start().wait().expect(0);
     let uuid = uuid.text().trim();

@@ -11,7 +11,7 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Keep;
 use isopod_runtime::{Settings, signals};
 use isopod_spec::kube::{self, Unsupported};
-use isopod_spec::{ImageReference, ImageSource, Overrides, PodSpec, Unsaid, Written, appc};
+use isopod_spec::{ImageReference, ImageSource, PodSpec, Unsaid, Written, appc};
 
 use crate::args::{FileArgs, GenerateArgs, GenerateCommand, Subject};
 use crate::manifest::{self, Asked, Purpose};
@@ -149,12 +149,8 @@ fn write_manifest(
         return Ok(status);
     }
     let known = known_images(&found, settings)?;
-    if found
-        .spec
-        .apps
-        .iter()
-        .any(|app| app.overrides != Overrides::default())
-    {
+    let (spec, apps) = (&found.spec, &found.spec.apps);
+    if apps.iter().any(|app| appc::needs_run_config(spec, app)) {
         let mut asked = Asked::plain(found.spec.clone());
         for (app, id) in asked.spec.apps.iter_mut().zip(&known) {
             app.image = id.as_deref().map_or_else(|| app.image.clone(), by_id);

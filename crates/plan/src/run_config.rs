@@ -1,18 +1,19 @@
 //! What a pod's apps execute as a manifest says it: all of it, where the image's own word was changed.
 
+use isopod_spec::appc::needs_run_config;
 use isopod_spec::{App, Capabilities, Overrides, PodSpec, RunConfig};
 
 use crate::facts::Facts;
 use crate::plan::PodPlan;
 use crate::process::{DEFAULT_CAPABILITIES, DEFAULT_PATH, Process};
 
-/// `spec` without anything that changes an image's word: each app with overrides has a [`RunConfig`] of what `plan` lets it
-/// execute. What that has no room for stays with the overrides.
+/// `spec` without anything that changes an image's word: each app that a manifest says only so has a [`RunConfig`] of what `plan`
+/// lets it execute. What that has no room for stays with the overrides.
 #[must_use]
 pub fn with_run_configs(spec: &PodSpec, facts: &Facts, plan: &PodPlan) -> PodSpec {
-    let mut spec = spec.clone();
-    let all = spec.apps.iter_mut().zip(&facts.apps).zip(&plan.apps);
-    for ((app, facts), planned) in all.filter(|((app, _), _)| app.overrides != Overrides::default()) {
+    let mut written = spec.clone();
+    let all = written.apps.iter_mut().zip(&facts.apps).zip(&plan.apps);
+    for ((app, facts), planned) in all.filter(|((app, _), _)| needs_run_config(spec, app)) {
         let image = facts.image.as_ref().map(|image| &image.config);
         let config = app.run_config.as_ref().or(image).cloned().unwrap_or_default();
         app.run_config = Some(run_config(app, config, &planned.process));
@@ -21,7 +22,7 @@ pub fn with_run_configs(spec: &PodSpec, facts: &Facts, plan: &PodPlan) -> PodSpe
             ..Overrides::default()
         };
     }
-    spec
+    written
 }
 
 /// What `process` says, and of `config` what is not a process's.

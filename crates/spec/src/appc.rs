@@ -28,7 +28,7 @@ mod write;
 pub use fault::{Fault, FaultKind, PodManifestErrors};
 pub use image::{ImageManifest, read_image_manifest};
 pub use locate::{Location, Part, locate};
-pub use write::write;
+pub use write::{needs_run_config, write};
 
 use std::path::PathBuf;
 

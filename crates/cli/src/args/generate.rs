@@ -17,7 +17,7 @@ The values of secrets are in what is printed, as `kind: Secret`.
 
 Examples:
   isopod generate kube web > web.yaml
-  isopod generate kube pod.json | isopod run -f -
+  isopod generate kube --ignore-unsupported pod.json | isopod run -f -
 ";
 
 const APPC_NOTES: &str = "\

@@ -20,7 +20,7 @@ use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
     App, AppRole, FailurePolicy, ImageReference, ImageSource, ImplicitVolumes, Lifecycle, Machine, Network,
-    OnUnhealthy, PodSpec, PortForward, Probes, PullPolicy, Readiness, RestartPolicy, RootfsAccess,
+    OnUnhealthy, Overrides, PodSpec, PortForward, Probes, PullPolicy, Readiness, RestartPolicy, RootfsAccess,
 };
 use volumes::Access;
 
@@ -34,7 +34,7 @@ const FORM: &str = "an appc pod manifest";
 pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
     let unsaids = Unsaids::of(FORM);
     unsaid_of_pod(pod, &unsaids);
-    let access = Access::of(pod, &unsaids);
+    let access = Access::of(pod);
     let apps: Vec<Fields> = pod
         .apps
         .iter()
@@ -50,6 +50,14 @@ pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Uns
     let mut text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     text.push('\n');
     unsaids.finish(text, unsupported)
+}
+
+/// Whether `app` must have a [`RunConfig`](crate::RunConfig) for a manifest to say it: what is changed of its image's word
+/// stands in one, and the mount point of a mount that is read-only where others of the volume are not.
+#[must_use]
+pub fn needs_run_config(pod: &PodSpec, app: &App) -> bool {
+    let access = Access::of(pod);
+    app.overrides != Overrides::default() || app.mounts.iter().any(|mount| access.by_mount_point(mount))
 }
 
 /// What no field of a manifest says.

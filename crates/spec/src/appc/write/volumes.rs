@@ -17,26 +17,16 @@ pub(super) struct Access(BTreeMap<VolumeName, Option<bool>>);
 
 impl Access {
     /// The volumes of `pod` that a manifest can have.
-    pub(super) fn of(pod: &PodSpec, unsaids: &Unsaids) -> Self {
-        let mut access = BTreeMap::new();
-        for volume in &pod.volumes {
-            let what = match volume.kind {
-                VolumeKind::Host(_) | VolumeKind::Empty(_) => {
-                    let mounts = pod.apps.iter().flat_map(|app| &app.mounts);
-                    let mut mounts = mounts.filter(|mount| mount.volume == volume.name).peekable();
-                    let of_mounts =
-                        mounts.peek().is_some() && mounts.all(|mount| mount.read_only == Some(true));
-                    let read_only = volume.read_only.or(of_mounts.then_some(true));
-                    access.insert(volume.name.clone(), read_only);
-                    continue;
-                }
-                VolumeKind::Files(_) => "its files",
-                VolumeKind::Image(_) => "being an image",
-            };
-            let why = "its volumes are directories and files of the host's, or empty";
-            unsaids.add(format!("volume `{}`: {what}", volume.name), why);
-        }
-        Self(access)
+    pub(super) fn of(pod: &PodSpec) -> Self {
+        let of_volume = |volume: &Volume| {
+            let is_said = matches!(volume.kind, VolumeKind::Host(_) | VolumeKind::Empty(_));
+            let mounts = pod.apps.iter().flat_map(|app| &app.mounts);
+            let mut mounts = mounts.filter(|mount| mount.volume == volume.name).peekable();
+            let of_mounts = mounts.peek().is_some() && mounts.all(|mount| mount.read_only == Some(true));
+            let read_only = volume.read_only.or(of_mounts.then_some(true));
+            is_said.then(|| (volume.name.clone(), read_only))
+        };
+        Self(pod.volumes.iter().filter_map(of_volume).collect())
     }
 
     /// Whether a mount must be made read-only by a mount point of its own.
@@ -48,14 +38,20 @@ impl Access {
 /// The volumes of `pod`.
 pub(super) fn write(pod: &PodSpec, access: &Access, unsaids: &Unsaids) -> Vec<Fields> {
     let one = |volume: &Volume| {
-        let read_only = *access.0.get(&volume.name)?;
         let named = Fields::new().with("name", volume.name.as_str());
         let subject = format!("volume `{}`", volume.name);
+        let unsaid = |what: &str| {
+            let why = "its volumes are directories and files of the host's, or empty";
+            unsaids.add(format!("{subject}: {what}"), why);
+            None
+        };
         let fields = match &volume.kind {
             VolumeKind::Host(host) => host_volume(named, &subject, host, unsaids),
             VolumeKind::Empty(empty) => empty_volume(named, &subject, empty, unsaids),
-            VolumeKind::Files(_) | VolumeKind::Image(_) => return None,
+            VolumeKind::Files(_) => return unsaid("its files"),
+            VolumeKind::Image(_) => return unsaid("being an image"),
         };
+        let read_only = access.0.get(&volume.name).copied().flatten();
         Some(fields.with_some("readOnly", read_only))
     };
     pod.volumes.iter().filter_map(one).collect()
