@@ -54,13 +54,8 @@ pub(crate) enum ImageCommand {
         /// Print IDs only
         #[arg(short, long, conflicts_with = "format")]
         quiet: bool,
-        /// How to print them [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true
-        )]
+        /// How to print them
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
     /// Print all that is known of images, as JSON

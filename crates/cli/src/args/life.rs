@@ -44,14 +44,8 @@ pub(crate) enum LifeCommand {
         /// Print UUIDs only
         #[arg(short, long, conflicts_with = "format")]
         quiet: bool,
-        /// How to print them [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true,
-            hide_possible_values = false
-        )]
+        /// How to print them
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
     /// Show a pod, and each of its apps
@@ -65,13 +59,8 @@ pub(crate) enum LifeCommand {
         /// Wait until every app has been ready, or it has exited
         #[arg(long, conflicts_with = "wait")]
         wait_ready: bool,
-        /// How to print it [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true
-        )]
+        /// How to print it
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
     /// Print all that is known of a pod, as JSON
@@ -100,13 +89,8 @@ pub(crate) enum LifeCommand {
         /// Only these: pod=POD, app=APP or type=TYPE; of several with one key any, of several keys all
         #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
         filters: Vec<Filter>,
-        /// How to print them: for people, or one JSON object per line [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true
-        )]
+        /// How to print them: for people, or one JSON object per line
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
     /// Show what the apps of a pod wrote
@@ -221,13 +205,8 @@ pub(crate) enum LifeCommand {
         /// The pod
         #[arg(value_name = "POD")]
         pod: String,
-        /// How to print it [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true
-        )]
+        /// How to print it
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
     /// Stop pods and start them again

@@ -58,13 +58,8 @@ pub(crate) enum VolumeCommand {
         /// The pod
         #[arg(value_name = "POD")]
         pod: String,
-        /// How to print them [default: text]
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            hide_default_value = true
-        )]
+        /// How to print them
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
 }
