@@ -126,7 +126,7 @@ fn print(written: Result<Written, Vec<Unsaid>>) -> ExitCode {
     match written {
         Ok(written) => {
             for unsaid in &written.left_out {
-                output::warning(&format!("{unsaid}"));
+                output::warning(&unsaid.to_string());
             }
             output::data(&written.text);
             ExitCode::SUCCESS

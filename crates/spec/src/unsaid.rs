@@ -71,6 +71,13 @@ impl Unsaids {
         self.push(what.into(), why.into(), Some(hint.into()), true);
     }
 
+    /// The document cannot be written in its syntax at all; nothing in its place.
+    pub(crate) fn not_written(&self, error: &dyn std::error::Error) -> String {
+        let hint = "look in it for text that JSON and YAML have no way to write";
+        self.add_needed("the pod", error.to_string(), hint);
+        String::new()
+    }
+
     fn push(&self, what: String, why: String, hint: Option<String>, needed: bool) {
         let form = self.form;
         self.found.borrow_mut().push(Unsaid {

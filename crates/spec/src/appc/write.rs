@@ -47,7 +47,8 @@ pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Uns
         .with_list("volumes", volumes::write(pod, &access, &unsaids))
         .with_list("isolators", isolators(pod))
         .with_list("ports", ports(pod));
-    let mut text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&manifest);
+    let mut text = text.unwrap_or_else(|error| unsaids.not_written(&error));
     text.push('\n');
     unsaids.finish(text, unsupported)
 }

@@ -20,13 +20,13 @@ mod run_config;
 mod security;
 mod volumes;
 
+use super::Unsupported;
 use super::pod::{GRACE_SECONDS, GUEST_MIB};
-use super::{Unsupported, pod};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
     App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Network, PodSpec, PortForward,
-    PortProtocol, Resolver,
+    PortProtocol, Resolver, RestartPolicy,
 };
 use objects::Objects;
 use order::Order;
@@ -49,18 +49,19 @@ pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Uns
         .with("kind", "Pod")
         .with("metadata", metadata)
         .with("spec", spec);
-    let mut text = yaml(&document);
+    let mut text = yaml(&document, &unsaids);
     for object in objects.into_documents() {
         text.push_str("---\n");
-        text.push_str(&yaml(&object));
+        text.push_str(&yaml(&object, &unsaids));
     }
     unsaids.finish(text, unsupported)
 }
 
 /// A document as people write it: literal blocks for lines, and nothing folded.
-fn yaml(document: &Fields) -> String {
+fn yaml(document: &Fields, unsaids: &Unsaids) -> String {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    serde_saphyr::to_string_with_options(document, options).unwrap_or_default()
+    let written = serde_saphyr::to_string_with_options(document, options);
+    written.unwrap_or_else(|error| unsaids.not_written(&error))
 }
 
 fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
@@ -102,7 +103,7 @@ fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
         .with_fields("os", Fields::new().with_some("name", signals.then_some("linux")))
         .with_some(
             "restartPolicy",
-            container::restart_policy(restart).filter(|word| *word != "Always"),
+            (restart != RestartPolicy::Always).then(|| container::restart_policy(restart)),
         )
         .with_some(
             "terminationGracePeriodSeconds",
@@ -176,7 +177,7 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
             unsaids.add_flag(what, why, &format!("--memory {mib}m"));
             None
         }
-        mib => Some(crate::words::bytes((u64::from(mib) - pod::GUEST_MIB) << 20)),
+        mib => Some(crate::words::bytes((u64::from(mib) - GUEST_MIB) << 20)),
     };
     let cpus = (pod.machine.cpus != cpus).then(|| pod.machine.cpus.to_string());
     let limits = Fields::new().with_some("cpu", cpus).with_some("memory", memory);

@@ -177,12 +177,12 @@ pub(super) fn image(
 }
 
 /// A restart policy's word.
-pub(super) fn restart_policy(policy: RestartPolicy) -> Option<&'static str> {
-    Some(match policy {
+pub(super) fn restart_policy(policy: RestartPolicy) -> &'static str {
+    match policy {
         RestartPolicy::Always => "Always",
         RestartPolicy::OnFailure { .. } => "OnFailure",
         RestartPolicy::No => "Never",
-    })
+    }
 }
 
 /// The container's own `restartPolicy`, where it is not the one that follows from the pod's.
@@ -192,10 +192,10 @@ fn own_restart(app: &App, place: Place, context: &Context<'_>) -> Option<&'stati
         return Some("Always");
     }
     let followed = match (place, restart_policy(context.restart)) {
-        (Place::Init, Some("Always")) => Some("OnFailure"),
+        (Place::Init, "Always") => "OnFailure",
         (_, word) => word,
     };
-    own.filter(|_| own != followed)
+    (own != followed).then_some(own)
 }
 
 /// `command` and `args`.

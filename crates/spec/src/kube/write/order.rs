@@ -37,7 +37,7 @@ impl<'a> Order<'a> {
 fn gate(app: &App) -> Dependency {
     Dependency {
         app: app.name.clone(),
-        condition: super::pod::gate_condition(app.role, app.probes.startup.is_some()),
+        condition: super::super::pod::gate_condition(app.role, app.probes.startup.is_some()),
     }
 }
 
