@@ -122,6 +122,31 @@ impl Variables {
     }
 }
 
+/// The variables that a container's file itself gives values to, as they are written there: what the command of a probe
+/// may refer to (the kubelet's `ExpandContainerCommandOnlyStatic`). One that has its value from elsewhere is empty there, so
+/// no secret is among them.
+pub(super) struct StaticVariables<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> StaticVariables<'a> {
+    /// Those of the container `node`.
+    pub(super) fn read(node: &Node<'a>) -> Self {
+        let read = |item: &Node<'a>| {
+            Some((
+                item.text("name")?.1,
+                item.text("value").map_or("", |(_, value)| value),
+            ))
+        };
+        Self(node.items("env").iter().filter_map(read).collect())
+    }
+
+    /// `text` at `node` with its `$(NAME)`s replaced; `None` where it gets too long.
+    pub(super) fn expand(&self, node: &Node<'_>, text: &str) -> Option<String> {
+        let expanded = expand(text, node.room(), |name| self.0.get(name).copied());
+        let length = expanded.as_ref().map_or(usize::MAX, String::len);
+        expanded.filter(|_| node.take_room(length))
+    }
+}
+
 /// What a `valueFrom` names.
 fn value_from(
     from: &Node<'_>,

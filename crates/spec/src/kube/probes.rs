@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::env::StaticVariables;
 use super::node::Node;
 use crate::{Handler, HttpGet, Lifecycle, Overrides, Probe, ProbeAction, Probes};
 
 /// The probes of the container `node`.
 pub(super) fn probes(node: &Node<'_>) -> Probes {
-    let read = |name: &str| probe(&node.get(name)?, node);
+    let variables = StaticVariables::read(node);
+    let read = |name: &str| probe(&node.get(name)?, node, &variables);
     Probes {
         startup: read("startupProbe"),
         liveness: read("livenessProbe"),
@@ -16,10 +18,13 @@ pub(super) fn probes(node: &Node<'_>) -> Probes {
 }
 
 /// A probe: what it says, and the API's defaults.
-fn probe(node: &Node<'_>, container: &Node<'_>) -> Option<Probe> {
+fn probe(node: &Node<'_>, container: &Node<'_>, variables: &StaticVariables<'_>) -> Option<Probe> {
     const SECONDS: &str = "a number of seconds";
     const COUNT: &str = "a number of times";
-    let exec = node.get("exec").map(|exec| ProbeAction::Exec(command(&exec)));
+    let exec = node.get("exec").map(|exec| {
+        let words = command(&exec).into_iter();
+        ProbeAction::Exec(words.filter_map(|word| variables.expand(&exec, &word)).collect())
+    });
     let http = match node.get("httpGet") {
         Some(get) => Some(ProbeAction::HttpGet(http_get(&get, container)?)),
         None => None,

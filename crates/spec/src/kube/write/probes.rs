@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::expand::escape;
 use crate::tree::Fields;
 use crate::{App, Handler, HttpGet, Probe, ProbeAction};
 
@@ -9,7 +10,11 @@ use crate::{App, Handler, HttpGet, Probe, ProbeAction};
 pub(super) fn probe(probe: &Probe) -> Fields {
     let default = Probe::new(probe.action.clone());
     let fields = match &probe.action {
-        ProbeAction::Exec(argv) => Fields::new().with("exec", command(argv)),
+        // Its `$(NAME)` is expanded, that of a handler is not.
+        ProbeAction::Exec(argv) => {
+            let argv: Vec<String> = argv.iter().map(|word| escape(word)).collect();
+            Fields::new().with("exec", command(&argv))
+        }
         ProbeAction::HttpGet(get) => Fields::new().with("httpGet", http_get(get)),
         ProbeAction::Tcp { host, port } => {
             let host = host.map(|host| host.to_string());
