@@ -13,6 +13,7 @@ use isopod_spec::{HealthCheck, HealthTest, MountPoint, RunConfig, VolumeName};
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::null::or_empty;
 
 /// An image's configuration, as far as it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct ImageConfig {
     pub created: Option<String>,
     /// The digests of the uncompressed layers, the lowest first.
     pub diff_ids: Vec<Digest>,
+    /// Entries of its environment that are no variables, `NAME=VALUE`, and left out.
+    pub odd_env: Vec<String>,
 }
 
 /// Why an image configuration cannot be used.
@@ -48,6 +51,9 @@ pub enum ConfigError {
     /// The manifest of an ACI cannot be used.
     #[error("its appc manifest cannot be used")]
     Manifest(#[source] PodManifestErrors),
+    /// It does not say for which machine the image is.
+    #[error("it does not say `{0}`, so for which machine the image is is not known")]
+    NoPlatform(&'static str),
     /// The image is for another machine.
     #[error("the image is for `{os}/{architecture}`, this machine is `linux/{host}`")]
     Platform {
@@ -62,18 +68,22 @@ pub enum ConfigError {
 
 #[derive(Deserialize)]
 struct Document {
+    #[serde(default, deserialize_with = "or_empty")]
     architecture: String,
+    #[serde(default, deserialize_with = "or_empty")]
     os: String,
     created: Option<String>,
     config: Option<Execution>,
+    #[serde(deserialize_with = "or_empty")]
     rootfs: Rootfs,
     /// Where an ACI came from: its manifest says how to run it.
     #[serde(rename = "aciManifest")]
     aci_manifest: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Rootfs {
+    #[serde(deserialize_with = "or_empty")]
     diff_ids: Vec<Digest>,
 }
 
@@ -125,9 +135,13 @@ impl ImageConfig {
     /// [`ConfigError`] when it is none, or has a value that would have to be guessed at.
     pub fn read(document: &[u8]) -> Result<Self, ConfigError> {
         let document: Document = serde_json::from_slice(document).map_err(ConfigError::Parse)?;
+        let mut config = document.config.unwrap_or_default();
+        let env = config.env.take().unwrap_or_default();
+        let (env, odd_env) = env.into_iter().partition(|entry| is_variable(entry));
+        config.env = Some(env);
         let run = match document.aci_manifest {
             Some(manifest) => aci_run_config(&manifest)?,
-            None => run_config(document.config.unwrap_or_default())?,
+            None => run_config(config)?,
         };
         Ok(Self {
             run,
@@ -135,14 +149,19 @@ impl ImageConfig {
             os: document.os,
             created: document.created,
             diff_ids: document.rootfs.diff_ids,
+            odd_env,
         })
     }
 
     /// Checks that the image is for this machine.
     ///
     /// # Errors
-    /// [`ConfigError::Platform`] when it is not.
+    /// [`ConfigError::Platform`] when it is not, [`ConfigError::NoPlatform`] when it does not say.
     pub fn check_platform(&self) -> Result<(), ConfigError> {
+        let said = [("architecture", &self.architecture), ("os", &self.os)];
+        if let Some((field, _)) = said.into_iter().find(|(_, value)| value.is_empty()) {
+            return Err(ConfigError::NoPlatform(field));
+        }
         let host = host_architecture();
         if self.os == "linux" && self.architecture == host {
             return Ok(());
@@ -207,9 +226,10 @@ fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
         env: config
             .env
             .unwrap_or_default()
-            .into_iter()
-            .map(env_entry)
-            .collect::<Result<_, _>>()?,
+            .iter()
+            .filter_map(|entry| entry.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         user,
         group,
         working_dir: text(config.working_dir).map(|dir| normalize(&dir)),
@@ -265,18 +285,9 @@ fn health_check(check: Healthcheck, shell: Option<Vec<String>>) -> Result<Health
     })
 }
 
-fn env_entry(entry: String) -> Result<(String, String), ConfigError> {
-    match entry.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => {
-            let value = entry.escape_debug().to_string();
-            Err(ConfigError::Field {
-                field: "Env",
-                value,
-                reason: "it must be `NAME=VALUE`",
-            })
-        }
-    }
+/// Whether an entry of the environment is `NAME=VALUE`.
+fn is_variable(entry: &str) -> bool {
+    entry.find('=').is_some_and(|at| at > 0)
 }
 
 /// As much is left of a volume's name where a number follows it, in bytes.
@@ -388,6 +399,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_variable_is_left_out() {
+        let config = read(r#""config":{"Env":["X","A=b","","=y","C="]}"#).unwrap();
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(config.run.env, [pair("A", "b"), pair("C", "")]);
+        assert_eq!(config.odd_env, ["X", "", "=y"]);
+    }
+
+    #[test]
+    fn lists_that_are_null_are_empty_and_a_machine_must_be_said() {
+        let message = |platform: &str| {
+            let text = format!(r#"{{{platform}"rootfs":{{"type":"layers","diff_ids":null}}}}"#);
+            let config = ImageConfig::read(text.as_bytes()).unwrap();
+            assert_eq!(config.diff_ids, []);
+            config.check_platform().unwrap_err().to_string()
+        };
+        let unsaid = |field: &str| {
+            format!("it does not say `{field}`, so for which machine the image is is not known")
+        };
+        assert_eq!(message(""), unsaid("architecture"));
+        assert_eq!(message(r#""architecture":"","os":"","#), unsaid("architecture"));
+        assert_eq!(message(r#""architecture":"amd64","os":null,"#), unsaid("os"));
+    }
+
+    #[test]
     fn dockers_health_check_is_read() {
         let check =
             |check: &str| read(&format!(r#""config":{{{check}}}"#)).map(|config| config.run.health_check);
@@ -433,10 +468,6 @@ mod tests {
     #[test]
     fn refuses_what_would_have_to_be_guessed() {
         let message = |config: &str| read(config).unwrap_err().to_string();
-        assert_eq!(
-            message(r#""config":{"Env":["X"]}"#),
-            "invalid `Env` `X`: it must be `NAME=VALUE`"
-        );
         assert_eq!(
             message(r#""config":{"Volumes":{"/..":{}}}"#),
             "invalid `Volumes` `/..`: a volume cannot be the root"

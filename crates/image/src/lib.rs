@@ -21,6 +21,7 @@ mod fetch;
 pub mod import;
 pub mod layer;
 pub mod limits;
+mod null;
 pub mod registry;
 pub mod source;
 pub mod store;

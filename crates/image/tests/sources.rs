@@ -155,6 +155,114 @@ fn an_index_is_searched_for_this_machine() {
     );
 }
 
+fn index(layout: &Layout, manifests: &[Value]) -> Value {
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    layout.blob(INDEX, &serde_json::to_vec(&index).unwrap())
+}
+
+/// What an import of an index of these entries, by the name `multi`, gives of the file `f`.
+fn chosen(entries: &dyn Fn(&Layout) -> Vec<Value>) -> String {
+    let world = World::new();
+    let layout = world.layout();
+    let entries = entries(&layout);
+    layout.index(&[named(index(&layout, &entries), "multi")]);
+    text(&world.import(&layout.reference(Some("multi"))), "f")
+}
+
+fn for_host(layout: &Layout, data: &str, variant: Option<&str>) -> Value {
+    let image = layout.image(&[layer("f", data)], |_| {});
+    let platform = json!({"os": "linux", "architecture": host_architecture(), "variant": variant});
+    with(image, "platform", platform)
+}
+
+/// "Implementations MUST NOT generate an error" (image-index.md, `mediaType`).
+#[test]
+fn kinds_that_are_not_known_are_passed_over_in_an_index() {
+    let unknown = |layout: &Layout| layout.blob("application/vnd.example.signature+json", b"{}");
+    let data = chosen(&|layout| vec![unknown(layout), layout.image(&[layer("f", "image")], |_| {})]);
+    assert_eq!(data, "image");
+    let world = World::new();
+    let layout = world.layout();
+    layout.index(&[unknown(&layout)]);
+    let message = world.refused(&layout.reference(None));
+    assert!(
+        message.contains("has media type `application/vnd.example.signature+json`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_first_of_equal_platforms_is_taken() {
+    let data = chosen(&|layout| vec![for_host(layout, "1", None), for_host(layout, "2", None)]);
+    assert_eq!(data, "1");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_plain_variant_is_taken_else_the_highest_that_the_processor_has() {
+    let both = |layout: &Layout| {
+        vec![
+            for_host(layout, "v1", Some("v1")),
+            for_host(layout, "plain", None),
+        ]
+    };
+    assert_eq!(chosen(&both), "plain");
+    let highest = |layout: &Layout| {
+        let variants = ["v1", "v2", "v3", "v4", "v5"];
+        variants.iter().map(|v| for_host(layout, v, Some(v))).collect()
+    };
+    let expected = if std::is_x86_feature_detected!("avx512vl") {
+        "v4"
+    } else if std::is_x86_feature_detected!("avx2") {
+        "v3"
+    } else {
+        "v2"
+    };
+    assert_eq!(chosen(&highest), expected);
+    let world = World::new();
+    let layout = world.layout();
+    layout.index(&[for_host(&layout, "", Some("v5"))]);
+    let message = world.refused(&layout.reference(None));
+    assert!(message.ends_with("only for `linux/amd64/v5`"), "{message}");
+}
+
+#[test]
+fn without_platforms_the_configs_say_them() {
+    let data = chosen(&|layout| {
+        let other = layout.image(&[layer("f", "other")], |config| {
+            config["architecture"] = other_architecture().into();
+        });
+        let artifact = json!({"schemaVersion": 2, "layers": null,
+            "config": layout.blob("application/vnd.oci.empty.v1+json", b"{}")});
+        let artifact = layout.blob(MANIFEST, &serde_json::to_vec(&artifact).unwrap());
+        vec![other, artifact, layout.image(&[layer("f", "mine")], |_| {})]
+    });
+    assert_eq!(data, "mine");
+}
+
+/// Go writes an empty list as `null`.
+#[test]
+fn an_image_without_layers_may_say_null() {
+    let world = World::new();
+    let layout = world.layout();
+    let mut config = config(&[]);
+    config["rootfs"]["diff_ids"] = Value::Null;
+    config["config"]["Env"] = json!(["X", "A=b"]);
+    let config = serde_json::to_vec(&config).unwrap();
+    let config = layout.blob("application/vnd.oci.image.config.v1+json", &config);
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": null});
+    layout.index(&[layout.blob(MANIFEST, &serde_json::to_vec(&manifest).unwrap())]);
+    let image = world.import(&layout.reference(None));
+    assert_eq!(image.config.env, [("A".to_owned(), "b".to_owned())]);
+    assert_eq!(
+        Reader::open(&image.rootfs)
+            .unwrap()
+            .lookup(Path::new("f"))
+            .unwrap(),
+        None
+    );
+}
+
 #[test]
 fn two_images_without_names_are_ambiguous() {
     let world = World::new();

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::PullError;
 use super::conf::read_file;
+use crate::null::or_empty;
 
 /// How docker names its hub in `config.json`.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -37,8 +38,10 @@ impl std::fmt::Debug for Credentials {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct AuthFile {
-    auths: BTreeMap<String, Auth>,
+    #[serde(deserialize_with = "or_empty")]
+    auths: BTreeMap<String, Option<Auth>>,
     creds_store: Option<String>,
+    #[serde(deserialize_with = "or_empty")]
     cred_helpers: BTreeMap<String, String>,
 }
 
@@ -102,7 +105,8 @@ fn in_file(
     let mut key = name;
     loop {
         let auth = file.auths.iter().find(|(other, _)| normal(other) == key);
-        if let Some(found) = auth.and_then(|(_, auth)| read_auth(auth).transpose()) {
+        let auth = auth.and_then(|(_, auth)| auth.as_ref());
+        if let Some(found) = auth.and_then(|auth| read_auth(auth).transpose()) {
             return found.map(Some).map_err(|reason| PullError::Secret {
                 path: path.to_owned(),
                 key: key.to_owned(),
@@ -158,7 +162,8 @@ pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// Asks `docker-credential-HELPER`, whose protocol is docker-credential-helpers'.
+/// Asks `docker-credential-HELPER`, whose protocol is docker-credential-helpers'. One that is not there knows nothing, as
+/// for docker: a `config.json` of another machine stops no public image.
 fn ask_helper(helper: &str, server: &str, search_path: &[PathBuf]) -> Result<Option<Credentials>, PullError> {
     let failed = |reason: String| PullError::Helper {
         helper: helper.escape_debug().to_string(),
@@ -167,12 +172,16 @@ fn ask_helper(helper: &str, server: &str, search_path: &[PathBuf]) -> Result<Opt
     if helper.contains('/') {
         return Err(failed("its name has a slash in it".to_owned()));
     }
-    let program = format!("docker-credential-{helper}");
     let program = search_path
         .iter()
-        .map(|dir| dir.join(&program))
+        .map(|dir| dir.join(format!("docker-credential-{helper}")))
         .find(|path| path.is_file());
-    let program = program.ok_or_else(|| failed("it is not in the search path".to_owned()))?;
+    let Some(program) = program else {
+        tracing::warn!(
+            "credential helper `docker-credential-{helper}` for `{server}` is not in the search path: it is not asked"
+        );
+        return Ok(None);
+    };
     let mut child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -255,6 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn null_is_empty_and_a_store_that_is_not_there_leaves_what_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.json");
+        let find = |text: &str| {
+            fs::write(&config, text).unwrap();
+            user(find("a.b/x", std::slice::from_ref(&config), &[]).unwrap())
+        };
+        assert_eq!(find(r#"{"auths":null,"credHelpers":null}"#), None);
+        assert_eq!(find(r#"{"auths":{"a.b":null}}"#), None);
+        let auths = r#"{"credsStore":"desktop","auths":{"a.b":{"username":"u","password":"p"}}}"#;
+        assert_eq!(find(auths).as_deref(), Some("u/p"));
+    }
+
+    #[test]
     fn helpers_are_asked() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.json");
@@ -278,7 +301,7 @@ mod tests {
         let find = |name: &str| find(name, &files, &path);
         assert_eq!(user(find("one.net/x").unwrap()).as_deref(), Some("u/one.net"));
         assert_eq!(find("other.net/x").unwrap(), None);
-        assert!(find("no.net/x").unwrap_err().to_string().contains("search path"));
+        assert_eq!(find("no.net/x").unwrap(), None, "a helper that is not there");
         helper(
             "all",
             "echo '{\"Username\":\"<token>\",\"Secret\":\"'$server'\"}'",

@@ -11,12 +11,14 @@ use super::archive::Archive;
 use super::{Section, Source, SourceError, read_document};
 use crate::digest::Digest;
 use crate::limits::Limits;
+use crate::null::or_empty;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Item {
     config: String,
     repo_tags: Option<Vec<String>>,
+    #[serde(deserialize_with = "or_empty")]
     layers: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ mod archive;
 mod dir;
 mod docker;
 mod oci;
+mod platform;
 pub(crate) mod remote;
 mod section;
 
@@ -276,6 +277,9 @@ impl Source {
         let invalid = |source| SourceError::Config { id, source };
         let config = ImageConfig::read(&document).map_err(invalid)?;
         config.check_platform().map_err(invalid)?;
+        if !config.odd_env.is_empty() {
+            tracing::warn!(entries = ?config.odd_env, "left out what is no variable (`NAME=VALUE`) of the image's environment");
+        }
         if config.diff_ids.len() != layers.len() {
             let (layers, diff_ids) = (layers.len(), config.diff_ids.len());
             return Err(SourceError::LayerCount { id, layers, diff_ids });

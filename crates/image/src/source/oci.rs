@@ -8,15 +8,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::archive::Archive;
+use super::platform::Platform;
 use super::{Section, Source, SourceError, read_document};
 use crate::config::host_architecture;
 use crate::digest::Digest;
 use crate::limits::Limits;
+use crate::null::or_empty;
 
 /// The annotation that names an image in an index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// How deep indexes may lie in each other. Buildx writes one level.
 const MAX_DEPTH: u32 = 4;
+/// Of how many images that do not say their platform the configs are read.
+const MAX_CONFIGS: usize = 64;
 
 const INDEXES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -33,6 +37,7 @@ const CONFIGS: [&str; 2] = [
 
 #[derive(Deserialize)]
 struct Index {
+    #[serde(deserialize_with = "or_empty")]
     manifests: Vec<Descriptor>,
 }
 
@@ -40,6 +45,7 @@ struct Index {
 #[serde(rename_all = "camelCase")]
 struct Manifest {
     config: Descriptor,
+    #[serde(deserialize_with = "or_empty")]
     layers: Vec<Descriptor>,
 }
 
@@ -53,13 +59,6 @@ pub(super) struct Descriptor {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Clone, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-    variant: Option<String>,
-}
-
 impl Descriptor {
     fn name(&self) -> Option<&str> {
         self.annotations.as_ref()?.get(REF_NAME).map(String::as_str)
@@ -67,16 +66,13 @@ impl Descriptor {
 
     /// Whether it may be for this machine.
     fn fits(&self) -> bool {
-        let fits = |p: &Platform| p.os == "linux" && p.architecture == host_architecture();
-        self.platform.as_ref().is_none_or(fits)
+        self.platform.as_ref().is_none_or(Platform::fits)
     }
 
     fn platform(&self) -> String {
-        let show = |p: &Platform| match &p.variant {
-            Some(variant) => format!("{}/{}/{variant}", p.os, p.architecture),
-            None => format!("{}/{}", p.os, p.architecture),
-        };
-        self.platform.as_ref().map_or_else(|| "unknown".to_owned(), show)
+        self.platform
+            .as_ref()
+            .map_or_else(|| "unknown".to_owned(), Platform::to_string)
     }
 }
 
@@ -230,7 +226,7 @@ pub(super) fn find_one(
 
 /// The image for this machine that `top` leads to.
 fn find(documents: &impl Documents, top: Vec<Descriptor>, limits: &Limits) -> Result<Found, SourceError> {
-    let descriptor = choose_platform(documents, top, limits)?;
+    let descriptor = choose(documents, list(documents, top, limits)?, limits)?;
     let text = descriptor.digest.to_string();
     let document = documents.manifest(&descriptor, limits)?;
     let manifest: Manifest = parse(documents.place(), &document, &text)?;
@@ -285,20 +281,30 @@ fn choose_named(
     }
 }
 
-/// The one manifest for this machine that `entries` lead to, through indexes.
-fn choose_platform(
+/// The manifests that an index leads to, and what else it has.
+#[derive(Default)]
+struct Listed {
+    /// Those that may be for this machine, in the index's order.
+    manifests: Vec<Descriptor>,
+    /// The platforms of those that are not.
+    platforms: Vec<String>,
+    /// The first of a kind that is not known here; an index may have such (image-index.md, `mediaType`).
+    unknown: Option<Descriptor>,
+}
+
+/// What `entries` lead to, through indexes.
+fn list(
     documents: &impl Documents,
     entries: Vec<Descriptor>,
     limits: &Limits,
-) -> Result<Descriptor, SourceError> {
-    let mut manifests = Vec::new();
+) -> Result<Listed, SourceError> {
+    let mut listed = Listed::default();
     let mut seen = BTreeSet::new();
-    let mut platforms = Vec::new();
     let mut pending: Vec<(Descriptor, u32)> = entries.into_iter().rev().map(|entry| (entry, 0)).collect();
     while let Some((entry, depth)) = pending.pop() {
         let kind = entry.media_type.as_str();
         if !entry.fits() {
-            platforms.push(entry.platform());
+            listed.platforms.push(entry.platform());
         } else if !seen.insert(entry.digest) {
             // An index that names another many times is read once.
         } else if INDEXES.contains(&kind) && depth < MAX_DEPTH {
@@ -315,47 +321,69 @@ fn choose_platform(
                 )
             }));
         } else if MANIFESTS.contains(&kind) {
-            manifests.push(entry);
+            listed.manifests.push(entry);
         } else {
-            return Err(media_type(&entry));
+            listed.unknown.get_or_insert(entry);
         }
     }
-    choose_variant(manifests, documents.place(), platforms)
+    Ok(listed)
 }
 
-/// Of several manifests, the one that says this machine's platform; of several such, the one without a variant
-/// (`amd64/v3` asks for more than every machine has), then the only one.
-fn choose_variant(
-    mut manifests: Vec<Descriptor>,
-    place: &Path,
-    platforms: Vec<String>,
+/// The one manifest for this machine: the best of those that say their platform, the first of equals; else the only one
+/// whose config says it.
+fn choose(
+    documents: &impl Documents,
+    mut listed: Listed,
+    limits: &Limits,
 ) -> Result<Descriptor, SourceError> {
-    let is_exact = |entry: &Descriptor| entry.platform.is_some();
-    let is_plain = |entry: &Descriptor| entry.platform.as_ref().is_some_and(|p| p.variant.is_none());
-    for narrower in [is_exact, is_plain] {
-        if manifests.len() > 1 && manifests.iter().any(narrower) {
-            manifests.retain(narrower);
-        }
+    let exact = listed
+        .manifests
+        .iter()
+        .filter_map(|entry| Some((entry.platform.as_ref()?.rank(), entry)));
+    if let Some((_, best)) = exact.min_by_key(|(rank, _)| *rank) {
+        return Ok(best.clone());
     }
-    let path = place.to_owned();
-    match (manifests.pop(), manifests.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (None, _) => Err(SourceError::NoPlatform {
+    let path = documents.place().to_owned();
+    if (2..=MAX_CONFIGS).contains(&listed.manifests.len()) {
+        let mut fitting = Vec::new();
+        for entry in listed.manifests {
+            match platform_of(documents, &entry, limits)? {
+                Some(platform) if !platform.fits() => listed.platforms.push(platform.to_string()),
+                Some(_) => fitting.push(entry),
+                None => drop(listed.unknown.get_or_insert(entry)),
+            }
+        }
+        listed.manifests = fitting;
+    }
+    match (listed.manifests.as_slice(), listed.unknown) {
+        ([only], _) => Ok(only.clone()),
+        ([], Some(unknown)) if listed.platforms.is_empty() => Err(media_type(&unknown)),
+        ([], _) => Err(SourceError::NoPlatform {
             path,
             host: host_architecture(),
-            platforms,
+            platforms: listed.platforms,
         }),
-        (Some(last), false) => {
-            manifests.push(last);
-            let names = manifests
-                .iter()
-                .map(|m| m.name().map_or_else(|| m.digest.to_string(), str::to_owned));
-            Err(SourceError::Ambiguous {
-                path,
-                names: names.collect(),
-            })
-        }
+        (several, _) => Err(SourceError::Ambiguous {
+            path,
+            names: several.iter().map(|entry| entry.digest.to_string()).collect(),
+        }),
     }
+}
+
+/// The platform that the config of the manifest `entry` says; `None` when it is no container image.
+fn platform_of(
+    documents: &impl Documents,
+    entry: &Descriptor,
+    limits: &Limits,
+) -> Result<Option<Platform>, SourceError> {
+    let text = entry.digest.to_string();
+    let manifest: Manifest = parse(documents.place(), &documents.manifest(entry, limits)?, &text)?;
+    if !CONFIGS.contains(&manifest.config.media_type.as_str()) {
+        return Ok(None);
+    }
+    let config = documents.config(&manifest.config, limits)?;
+    let name = manifest.config.digest.to_string();
+    parse(documents.place(), &config, &name).map(Some)
 }
 
 /// Whether a layer is a tar stream; how it is compressed its bytes tell.
