@@ -177,3 +177,34 @@ fn pre_start_comes_before_each_start_and_post_stop_after_each_end() {
     assert_eq!(left("killed"), "killed is over as 0 in red\n");
     bench.assert_nothing_left();
 }
+
+#[test]
+fn a_lone_app_has_its_post_stop_handler_which_reads_nothing_and_is_told_of_when_it_fails() {
+    let bench = Bench::new();
+    let sh = |script: &str| json!(["/bin/sh", "-c", script]);
+    let after = "echo after; cat; echo at the end; exit 3";
+    let manifest = json!({
+        "acVersion": "0.8.11",
+        "acKind": "PodManifest",
+        "apps": [{
+            "name": "web",
+            "image": { "name": "example.com/busybox" },
+            "app": {
+                "exec": sh("read word; sleep 1; echo main $word; exit 4"), "user": "0", "group": "0",
+                "eventHandlers": [{ "name": "post-stop", "exec": sh(after) }],
+            },
+        }],
+    });
+    let busybox = bench.busybox();
+    let import = ["image", "import", "--name", "example.com/busybox", &busybox];
+    let _ = bench.isopod_command(import).expect(0);
+    let file = bench.dir().join("pod.json");
+    std::fs::write(&file, manifest.to_string()).unwrap();
+    let pod = bench.pod().flags(["--pod-manifest".as_ref(), file.as_os_str()]);
+    let ran = pod.stdin("word\nand more\n").run();
+    assert_eq!(ran.text(), "main word\nafter\nat the end\n", "{}", ran.stderr);
+    assert_eq!(ran.status, 4, "{ran:?}");
+    let failed = "app `web`: post-stop handler failed: exit status 3";
+    assert!(ran.stderr.contains(failed), "{}", ran.stderr);
+    bench.assert_nothing_left();
+}

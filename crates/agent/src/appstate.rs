@@ -82,12 +82,24 @@ pub(crate) enum AppState {
 }
 
 /// waitid(2).
+const CLD_EXITED: i32 = 1;
 pub(crate) const CLD_KILLED: i32 = 2;
 const CLD_DUMPED: i32 = 3;
 
 /// systemd.exec(5), "Process Exit Codes": from `EXIT_CHDIR` on, what failed between fork and execution.
 const SYSTEMD_EXIT_CODES: std::ops::RangeInclusive<i32> = 200..=245;
 const EXIT_EXEC: i32 = 203;
+
+/// How a process ended, from waitid(2)'s `si_code` and `si_status`; `None`: it has not.
+pub(crate) fn exit_status(code: i32, status: i32) -> Option<ExitStatus> {
+    let signal = |core| ExitStatus::Signal { signal: status, core };
+    match code {
+        CLD_EXITED => Some(ExitStatus::Code(status)),
+        CLD_KILLED => Some(signal(false)),
+        CLD_DUMPED => Some(signal(true)),
+        _ => None,
+    }
+}
 
 /// Where the app of a unit in this state is.
 pub(crate) fn judge(state: &ServiceState) -> AppState {
@@ -101,17 +113,8 @@ pub(crate) fn judge(state: &ServiceState) -> AppState {
             AppState::Pending
         };
     }
-    let status = match state.exec_main_code {
-        CLD_KILLED => ExitStatus::Signal {
-            signal: state.exec_main_status,
-            core: false,
-        },
-        CLD_DUMPED => ExitStatus::Signal {
-            signal: state.exec_main_status,
-            core: true,
-        },
-        _ => ExitStatus::Code(state.exec_main_status),
-    };
+    let status = exit_status(state.exec_main_code, state.exec_main_status);
+    let status = status.unwrap_or(ExitStatus::Code(state.exec_main_status));
     match status {
         _ if state.exec_main_start_us == 0 => AppState::NeverRan { step: None },
         status if was_active => AppState::Exited { uptime_ms, status },

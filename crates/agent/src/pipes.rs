@@ -6,6 +6,7 @@
 //!   empty.
 //! - **Input**: a nameless pipe, and a symlink to it in the agent's `/proc/PID/fd` at the configured path. A named pipe
 //!   would not do: once the input has ended, an app that opens `/dev/stdin` would wait there for another writer.
+//!   Once the app has it, the path leads to nothing to read, which is what its `post-stop` handler gets.
 //!
 //! A pipe that its reader on the host leaves full blocks just the app that writes into it.
 
@@ -55,7 +56,22 @@ pub(crate) struct Stdin {
     /// Where the host's bytes go.
     pub(crate) writer: Sender,
     /// What the symlink leads to: kept until systemd has opened it for the app.
-    pub(crate) reader: OwnedFd,
+    pub(crate) reader: StdinReader,
+}
+
+/// The end of the input that the app reads.
+#[derive(Debug)]
+pub(crate) struct StdinReader {
+    path: PathBuf,
+    _pipe: OwnedFd,
+}
+
+impl StdinReader {
+    /// Leaves the pipe to the app; what the unit runs after it finds an empty input.
+    pub(crate) fn leave(self) {
+        // Where that fails, the handler does, and that is told.
+        let _ = link(&self.path, Path::new("/dev/null"));
+    }
 }
 
 /// Opens the pipes of an app; returns them and what could not be opened.
@@ -103,15 +119,23 @@ impl Stdin {
         // The app, whatever its user, may open `/dev/stdin`.
         rustix::fs::fchmod(&reader, Mode::from_raw_mode(0o444))?;
         let target = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
-        let new = path.with_extension("new");
-        let _ = std::fs::remove_file(&new);
-        std::os::unix::fs::symlink(target, &new)?;
-        std::fs::rename(&new, path)?;
+        link(path, Path::new(&target))?;
         Ok(Self {
             writer: Sender::from_owned_fd(writer)?,
-            reader,
+            reader: StdinReader {
+                path: path.to_owned(),
+                _pipe: reader,
+            },
         })
     }
+}
+
+/// Makes `path` a symlink to `target`, whatever it was.
+fn link(path: &Path, target: &Path) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    std::os::unix::fs::symlink(target, &new)?;
+    std::fs::rename(&new, path)
 }
 
 /// Moves what the app writes to the host, until the app has ended and the pipe is empty; then ends the stream. When

@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use isopod_protocol::message::ExitStatus;
 use tokio::sync::mpsc;
 
-use crate::appstate::{Activity, CLD_KILLED, ServiceState};
-use crate::dbus::{self, Args, Connection, DbusError, Decoder, EnvironmentFiles, FromWire, Job, Signal};
+use crate::appstate::{Activity, CLD_KILLED, ServiceState, exit_status};
+use crate::dbus::{
+    self, Args, CommandEnd, Connection, DbusError, Decoder, EnvironmentFiles, FromWire, Job, Signal,
+};
 
 /// systemd's private socket.
 const PRIVATE_SOCKET: &str = "/run/systemd/private";
@@ -101,6 +104,8 @@ pub(crate) trait Manager {
     async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError>;
     /// The cgroup of a unit; empty where it has none.
     async fn cgroup(&self, unit: &str) -> Result<String, ManagerError>;
+    /// How what the unit runs after its program has ended; `None` where nothing of that kind has ended yet.
+    async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError>;
     /// Queues the unit's stop.
     async fn stop(&self, unit: &str) -> Result<(), ManagerError>;
     /// Sends a signal.
@@ -283,6 +288,11 @@ impl Manager for Systemd {
 
     async fn cgroup(&self, unit: &str) -> Result<String, ManagerError> {
         self.get(unit, SERVICE, "ControlGroup").await
+    }
+
+    async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError> {
+        let ran: CommandEnd = self.get(unit, SERVICE, "ExecStopPost").await?;
+        Ok(exit_status(ran.code, ran.status))
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {

@@ -37,6 +37,17 @@ fn variants_are_read_by_their_signature() {
     );
     let list = b"\x02as\0\x10\0\0\0\x01\0\0\0a\0\0\0\x03\0\0\0bcd\0";
     assert_eq!(variant::<Vec<String>>(list).unwrap(), ["a", "bcd"]);
+    let mut command = b"\x0ea(sasbttttuii)\0\x44\0\0\0".to_vec();
+    command.resize(24, 0);
+    command.extend(b"\x02\0\0\0/a\0\0\x06\0\0\0\x01\0\0\0x\0\0\0\0\0\0\0");
+    command.resize(24 + 24 + 32, 0);
+    command.extend(b"\x63\0\0\0\x01\0\0\0\x07\0\0\0");
+    assert_eq!(
+        variant::<CommandEnd>(&command).unwrap(),
+        CommandEnd { code: 1, status: 7 }
+    );
+    let none = b"\x0ea(sasbttttuii)\0\0\0\0\0\0\0\0\0";
+    assert_eq!(variant::<CommandEnd>(none).unwrap(), CommandEnd::default());
     assert!(variant::<i32>(b"\x01u\0\0\xff\xff\xff\xff").is_err());
     assert!(variant::<String>(b"\x01s\0\0\xff\xff\xff\xffab\0").is_err());
     assert!(variant::<Vec<String>>(b"\x02as\0\xff\xff\xff\xff\x01\0\0\0a\0").is_err());

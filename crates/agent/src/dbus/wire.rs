@@ -116,6 +116,39 @@ impl FromWire for EnvironmentFiles {
     }
 }
 
+/// How the last of a service's commands of one kind ended, as its `ExecStopPost` tells: waitid(2)'s `si_code` and
+/// `si_status`, 0 where it has not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct CommandEnd {
+    pub(crate) code: i32,
+    pub(crate) status: i32,
+}
+
+impl FromWire for CommandEnd {
+    const SIGNATURE: &'static str = "a(sasbttttuii)";
+    fn read(from: &mut Decoder<'_>) -> Option<Self> {
+        let bytes = usize::try_from(from.u32()?).ok()?;
+        from.align(8)?;
+        let end = from.at.checked_add(bytes)?;
+        let mut last = Self::default();
+        while from.at < end {
+            from.align(8)?;
+            from.string()?;
+            Vec::<String>::read(from)?;
+            bool::read(from)?;
+            for _when in 0..4 {
+                u64::read(from)?;
+            }
+            let _pid = from.u32()?;
+            last = Self {
+                code: i32::read(from)?,
+                status: i32::read(from)?,
+            };
+        }
+        Some(last)
+    }
+}
+
 /// Reads a variant that must hold a `T`.
 pub(crate) fn variant<T: FromWire>(body: &[u8]) -> Result<T, DbusError> {
     let mut from = Decoder { bytes: body, at: 0 };

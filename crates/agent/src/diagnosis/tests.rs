@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use isopod_protocol::config::GuestMount;
+use isopod_protocol::message::ExitStatus;
 
 use super::*;
 use crate::appstate::ServiceState;
@@ -59,6 +60,10 @@ impl Manager for Still {
 
     async fn start(&self, _: &str) -> Result<(), ManagerError> {
         Ok(())
+    }
+
+    async fn post_stop(&self, _: &str) -> Result<Option<ExitStatus>, ManagerError> {
+        Ok(None)
     }
 
     async fn stop(&self, _: &str) -> Result<(), ManagerError> {

@@ -1,7 +1,5 @@
 //! What a session keeps of an app: how far the host was told, and the tasks that move its standard streams.
 
-use std::os::fd::OwnedFd;
-
 use futures::future::LocalBoxFuture;
 use isopod_protocol::config::GuestApp;
 use isopod_protocol::message::{AppIndex, ExitStatus, GuestMessage, GuestStream};
@@ -13,7 +11,7 @@ use tokio::time::Instant;
 use super::session::Care;
 use crate::notify::{self, Word};
 use crate::order::{Standing, Success};
-use crate::pipes::{AppPipes, forward_input, forward_output};
+use crate::pipes::{AppPipes, StdinReader, forward_input, forward_output};
 use crate::restart::Restarts;
 
 /// How far an app is, as the host was told.
@@ -49,7 +47,7 @@ pub(super) struct App {
     /// Set when the unit is at rest, for the tasks that read its pipes.
     ended: watch::Sender<bool>,
     /// The end of the input's pipe that systemd opens for the app.
-    pub(super) stdin_reader: Option<OwnedFd>,
+    pub(super) stdin_reader: Option<StdinReader>,
     /// What it last said of its readiness, in this life.
     pub(super) word: Option<Word>,
     /// Whether the host was told that it is ready.
@@ -126,7 +124,8 @@ impl App {
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started anew opens it once more.
         if self.restarts.is_none() {
-            self.stdin_reader = None;
+            let reader = self.stdin_reader.take();
+            reader.into_iter().for_each(StdinReader::leave);
         }
     }
 

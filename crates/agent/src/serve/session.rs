@@ -231,7 +231,12 @@ impl<M: Manager> Session<M> {
         let state = self.manager.service(&config.unit).await;
         let state = present(state.map_err(SessionError::Systemd)?, self.apps[app].seen);
         let index = wire_index(app);
-        let last = match judge(&state) {
+        let now = judge(&state);
+        if config.post_stop_ms.is_some() && !matches!(now, AppState::Pending | AppState::Running { .. }) {
+            self.tell_post_stop(app).await?;
+        }
+        let config = &self.config.apps[app];
+        let last = match now {
             AppState::Pending => return Ok(()),
             AppState::Running { uptime_ms } => {
                 if state.active == Activity::Changing {

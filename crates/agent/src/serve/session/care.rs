@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isopod_protocol::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe};
-use isopod_protocol::message::{GuestMessage, Health};
+use isopod_protocol::message::{ExitStatus, GuestMessage, Health};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -267,6 +267,19 @@ impl<M: Manager> Session<M> {
                 self.ask_to_stop(app).await
             }
         }
+    }
+
+    /// Warns when what the unit of an app has run after its program has failed.
+    pub(super) async fn tell_post_stop(&mut self, app: usize) -> Result<(), SessionError> {
+        let config = &self.config.apps[app];
+        let end = self.manager.post_stop(&config.unit).await;
+        let why = match end.map_err(SessionError::Systemd)? {
+            None | Some(ExitStatus::Code(0)) => return Ok(()),
+            Some(ExitStatus::Code(code)) => format!("exit status {code}"),
+            Some(ExitStatus::Signal { signal, .. }) => format!("killed by signal {signal}"),
+        };
+        let text = format!("app `{}`: {}", config.name, failure("post-stop handler", &why));
+        self.say(&GuestMessage::Warning { text }).await
     }
 
     async fn probed(&mut self, app: usize, probe: usize, done: Done) -> Result<(), SessionError> {

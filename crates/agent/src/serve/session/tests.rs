@@ -24,6 +24,7 @@ use crate::systemd::{UnitProcess, UnitState};
 struct Puppet {
     states: Arc<Mutex<HashMap<String, ServiceState>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    post_stops: Arc<Mutex<HashMap<String, ExitStatus>>>,
 }
 
 impl Manager for Puppet {
@@ -66,6 +67,10 @@ impl Manager for Puppet {
 
     async fn cgroup(&self, _: &str) -> Result<String, ManagerError> {
         Ok(String::new())
+    }
+
+    async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError> {
+        Ok(self.post_stops.lock().unwrap().get(unit).copied())
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {

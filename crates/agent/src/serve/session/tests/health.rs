@@ -251,3 +251,25 @@ fn a_pre_stop_handler_has_no_longer_than_the_grace() {
         assert_eq!(stage.puppet.asked.lock().unwrap()[1], "kill web.service All 9");
     });
 }
+
+#[test]
+fn what_runs_after_an_app_has_an_empty_input_and_is_told_of_when_it_fails() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["web"], |app| app.post_stop_ms = Some(10)).await;
+        let stdin = stage.dir.path().join("web.stdin");
+        stage.change("web", running());
+        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        assert_eq!(std::fs::read_link(&stdin).unwrap(), Path::new("/dev/null"));
+        let ends = &stage.puppet.post_stops;
+        ends.lock()
+            .unwrap()
+            .insert("web.service".to_owned(), ExitStatus::Code(7));
+        stage.change("web", exited(0));
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Warning {
+                text: "app `web`: post-stop handler failed: exit status 7".to_owned()
+            }
+        );
+    });
+}
