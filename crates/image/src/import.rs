@@ -119,7 +119,7 @@ impl Store {
             path: self.lock_path("store"),
             source,
         })?;
-        let source = Source::open(reference, &self.limits)?;
+        let source = Source::open(reference, &self.limits, &self.images_dir())?;
         let names = source.names.iter().filter(|name| name.contains([':', '/']));
         let names = names.cloned().collect();
         self.keep(source.id, names, || self.write_image(source, Vec::new()))

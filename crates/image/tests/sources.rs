@@ -406,13 +406,70 @@ fn an_oci_archive_is_read_as_it_is() {
         message.starts_with("cannot read archive `DIR/short.tar`: "),
         "{message}"
     );
-    run("gzip", &[path.to_str().unwrap()]);
-    let compressed = world.dir.path().join("a.tar.gz");
-    fs::rename(path.with_extension("tar.gz"), &compressed).unwrap();
-    let reference = reference(Transport::OciArchive, &compressed, None);
-    assert_eq!(world.refused(&reference), "archive `DIR/a.tar.gz` is compressed");
-    let hint = world.store.import(&reference).unwrap_err().hint().unwrap();
-    assert!(hint.starts_with("decompress it first"), "{hint}");
+}
+
+/// `docker save x | gzip`, and what else docker and podman load.
+#[test]
+fn a_compressed_archive_is_decompressed() {
+    let world = World::new();
+    let (config, id, item) = docker(&[layer("f", "pressed")], &["l"], json!(["app:1"]));
+    let tar = Tar::new()
+        .file(&format!("{}.json", id.hex()), &config)
+        .file("l", &layer("f", "pressed"))
+        .file("manifest.json", manifest(&[&item]).as_bytes());
+    let plain = world.archive(Transport::DockerArchive, tar, None).path;
+    for (program, ending) in [("gzip", "gz"), ("zstd", "zst"), ("xz", "xz")] {
+        let pressed = plain.with_extension(ending);
+        fs::write(&pressed, run(program, &["-c", plain.to_str().unwrap()]).stdout).unwrap();
+        let store = Store::open(&world.dir.path().join(ending)).unwrap();
+        let image = store
+            .import(&reference(Transport::DockerArchive, &pressed, None))
+            .unwrap();
+        assert_eq!((image.id, text(&image, "f").as_str()), (id, "pressed"));
+        let names: Vec<_> = fs::read_dir(image.rootfs.parent().unwrap().parent().unwrap())
+            .unwrap()
+            .collect();
+        assert_eq!(names.len(), 1, "nothing but the image is left: {names:?}");
+    }
+}
+
+#[test]
+fn compressed_archives_that_are_refused() {
+    let world = World::new();
+    let write = |bytes: &[u8]| {
+        let path = world.dir.path().join("a.tar.gz");
+        fs::write(&path, bytes).unwrap();
+        reference(Transport::OciArchive, &path, None)
+    };
+    let zeros = world.dir.path().join("zeros");
+    fs::write(&zeros, vec![0; 1 << 20]).unwrap();
+    let whole = run("gzip", &["-c", zeros.to_str().unwrap()]).stdout;
+    let message = world.refused(&write(&whole[..whole.len() / 2]));
+    assert!(
+        message.starts_with("cannot decompress archive `DIR/a.tar.gz` into the image store: "),
+        "{message}"
+    );
+    let bzip2 = write(b"BZh91AY&SY");
+    assert_eq!(
+        world.refused(&bzip2),
+        "archive `DIR/a.tar.gz` is compressed with bzip2, which is not supported"
+    );
+    let hint = world.store.import(&bzip2).unwrap_err().hint().unwrap();
+    assert!(hint.starts_with("decompress it first: `bzip2 -dk "), "{hint}");
+    let limits = Limits {
+        uncompressed_bytes: (1 << 20) - 1,
+        ..Limits::default()
+    };
+    let world = World {
+        store: world.store.clone().with_limits(limits),
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let error = world.store.import(&write(&whole)).unwrap_err();
+    let message = chain(&error);
+    assert!(
+        message.ends_with("the image is larger uncompressed than any may be"),
+        "{message}"
+    );
 }
 
 /// A config, its ID and a manifest item for it.

@@ -13,7 +13,7 @@ use isopod_spec::appc::{self, ImageManifest};
 use isopod_spec::{ImageReference, words::shown};
 use serde::Serialize;
 
-use super::{Section, Source, SourceError};
+use super::{Bounded, Section, Source, SourceError};
 use crate::config::{ConfigError, ImageConfig, host_architecture};
 use crate::digest::{Digest, HashingReader};
 use crate::layer::{Entries, LayerBlob, decoder};
@@ -197,23 +197,6 @@ impl<R: Read> Read for Stream<R> {
 }
 
 impl<R: Read> Skip for Stream<R> {}
-
-/// A stream that fails when it is longer than it may be.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.left = self
-            .left
-            .checked_sub(n as u64)
-            .ok_or_else(|| io::Error::other("the image is larger uncompressed than any may be"))?;
-        Ok(n)
-    }
-}
 
 /// All of the faults, for a message of one line.
 trait All {

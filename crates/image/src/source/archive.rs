@@ -1,10 +1,15 @@
 //! A tar file that holds an image, used as it is: its headers are read once, its members at their offsets.
+//!
+//! The members of a compressed one have no offsets: it is decompressed into a file without a name on the store's disk,
+//! which is gone with this process, however that ends.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use super::{Section, SourceError};
+use super::{Bounded, Section, SourceError};
+use crate::layer::decoder;
 use crate::limits::Limits;
 use crate::tar::{self, Kind, TarError};
 
@@ -29,10 +34,11 @@ enum Member {
 }
 
 impl Archive {
-    /// Reads the headers of the tar file `path`. Of two members with one name the later counts.
-    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, SourceError> {
+    /// Reads the headers of the tar file `path`, which is decompressed into the directory `scratch` if it is compressed.
+    /// Of two members with one name the later counts.
+    pub(super) fn open(path: &Path, limits: &Limits, scratch: &Path) -> Result<Self, SourceError> {
         let file = Section::open(path).map_err(|source| SourceError::file(path, source))?;
-        check_plain(&file, path)?;
+        let file = plain(file, path, limits, scratch)?;
         let invalid = |source| SourceError::Archive {
             path: path.to_owned(),
             source,
@@ -83,21 +89,40 @@ impl Archive {
     }
 }
 
-/// Refuses a compressed archive: its members have no offsets.
-fn check_plain(file: &Section, path: &Path) -> Result<(), SourceError> {
+/// The tar file itself, or what it is decompressed to.
+fn plain(file: Section, path: &Path, limits: &Limits, scratch: &Path) -> Result<Section, SourceError> {
     let mut magic = Vec::new();
     file.clone()
         .take(4)
         .read_to_end(&mut magic)
         .map_err(|source| SourceError::file(path, source))?;
     match magic.as_slice() {
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X'] => {
-            Err(SourceError::CompressedArchive {
+        // gzip, a frame of zstd or a skippable one, xz.
+        [0x1f, 0x8b, ..]
+        | [0x28, 0xb5, 0x2f, 0xfd]
+        | [0x50..=0x5f, 0x2a, 0x4d, 0x18]
+        | [0xfd, b'7', b'z', b'X'] => {
+            tracing::info!("decompressing archive `{}`", path.display());
+            decompress(file, limits, scratch).map_err(|source| SourceError::Decompress {
                 path: path.to_owned(),
+                source,
             })
         }
-        _ => Ok(()),
+        [b'B', b'Z', b'h', ..] => Err(SourceError::Bzip2 {
+            path: path.to_owned(),
+        }),
+        _ => Ok(file),
     }
+}
+
+fn decompress(file: Section, limits: &Limits, scratch: &Path) -> io::Result<Section> {
+    let mut plain = Bounded {
+        inner: decoder(BufReader::new(file))?,
+        left: limits.uncompressed_bytes,
+    };
+    let mut out: File = tempfile::tempfile_in(scratch)?;
+    io::copy(&mut plain, &mut out)?;
+    Section::of(out)
 }
 
 /// A name without `.`, `..` and doubled slashes.

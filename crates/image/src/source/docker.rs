@@ -22,9 +22,13 @@ struct Item {
     layers: Vec<String>,
 }
 
-/// The image `name` of the archive `path`, or the only one.
-pub(super) fn open(path: &Path, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
-    let archive = Archive::open(path, limits)?;
+/// The image `name` of `archive`, which is `path`, or the only one.
+pub(super) fn open(
+    archive: &Archive,
+    path: &Path,
+    name: Option<&str>,
+    limits: &Limits,
+) -> Result<Source, SourceError> {
     let member = |name: &str| -> Result<Section, SourceError> {
         let missing = || SourceError::NoMember {
             path: path.to_owned(),

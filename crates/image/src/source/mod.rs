@@ -1,7 +1,7 @@
 //! Where images come from: the transports of containers-transports(5).
 //!
 //! Opening a source reads and checks the small documents (index, manifest, config) and finds the layer blobs; it
-//! reads none of them. Archives are not unpacked. Daemons and containers-storage are not sources.
+//! reads none of them. Archives are not unpacked, only decompressed. Daemons and containers-storage are not sources.
 
 mod aci;
 mod archive;
@@ -66,9 +66,18 @@ pub enum SourceError {
         #[source]
         source: crate::tar::TarError,
     },
-    /// A tar file is compressed.
-    #[error("archive `{path}` is compressed")]
-    CompressedArchive {
+    /// A compressed tar file cannot be read, or what is in it not be written.
+    #[error("cannot decompress archive `{path}` into the image store")]
+    Decompress {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A tar file is compressed in a way that is not read here.
+    #[error("archive `{path}` is compressed with bzip2, which is not supported")]
+    Bzip2 {
         /// The file.
         path: PathBuf,
     },
@@ -222,10 +231,7 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Pull(error) => error.hint(),
-            Self::CompressedArchive { path } => Some(format!(
-                "decompress it first: `gzip -d {}` or the like",
-                path.display()
-            )),
+            Self::Bzip2 { path } => Some(format!("decompress it first: `bzip2 -dk {}`", path.display())),
             Self::Ambiguous { path, names } => {
                 // Images without a name are listed by digest, and cannot be chosen.
                 let name = names.iter().find(|name| !name.starts_with("sha256:"))?;
@@ -241,16 +247,20 @@ impl SourceError {
 }
 
 impl Source {
-    /// Finds the image that `reference` means.
-    pub(crate) fn open(reference: &LocalReference, limits: &Limits) -> Result<Self, SourceError> {
+    /// Finds the image that `reference` means. A compressed archive is decompressed into the directory `scratch`.
+    pub(crate) fn open(
+        reference: &LocalReference,
+        limits: &Limits,
+        scratch: &Path,
+    ) -> Result<Self, SourceError> {
         let (path, name) = (reference.path.as_path(), reference.name.as_deref());
+        let archive = || archive::Archive::open(path, limits, scratch);
         match reference.transport {
             Transport::Oci => oci::open(&oci::Layout::Directory(path.to_owned()), name, limits),
             Transport::OciArchive => {
-                let archive = archive::Archive::open(path, limits)?;
-                oci::open(&oci::Layout::Archive(archive, path.to_owned()), name, limits)
+                oci::open(&oci::Layout::Archive(archive()?, path.to_owned()), name, limits)
             }
-            Transport::DockerArchive => docker::open(path, name, limits),
+            Transport::DockerArchive => docker::open(&archive()?, path, name, limits),
             Transport::Aci => aci::open(path, limits),
             Transport::Dir => dir::open(path, limits),
         }
@@ -302,6 +312,23 @@ impl Source {
             layers,
             names,
         })
+    }
+}
+
+/// A stream that fails when it is longer than it may be.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| io::Error::other("the image is larger uncompressed than any may be"))?;
+        Ok(n)
     }
 }
 

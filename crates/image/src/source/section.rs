@@ -22,7 +22,11 @@ impl Section {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        let file = File::open(path)?;
+        Self::of(File::open(path)?)
+    }
+
+    /// The whole of a regular file.
+    pub(crate) fn of(file: File) -> io::Result<Self> {
         let end = file.metadata()?.len();
         Ok(Self {
             file: Arc::new(file),
