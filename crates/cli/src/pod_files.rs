@@ -82,6 +82,9 @@ pub(crate) fn of_texts(
     for fault in &file.left_out {
         output::warning(&fault.to_string());
     }
+    for volume in &file.volumes_left_out {
+        output::warning(&format!("the pod is without volume `{volume}` and its mounts"));
+    }
     let pod = &mut file.pod;
     pod.machine = args.machine.over(&pod.machine);
     pod.implicit_volumes = args.implicit_volumes;

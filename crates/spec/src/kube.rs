@@ -6,7 +6,7 @@
 //!   ┌───────────────────────────────────────────────────────────────────────────────────────────┘
 //!   ├─ objects.rs: ConfigMaps, Secrets, claims, volumes ─┐
 //!   └─ pod.rs ── container.rs, env.rs, downward.rs, ─────┴─> PodSpec ─> crate::check
-//!                probes.rs, security.rs, volumes.rs
+//!                probes.rs, security.rs, volumes.rs, claims.rs
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its file, line and field. A field that the API does not have is
@@ -14,6 +14,7 @@
 //! meaning to is left out silently (`fields.txt` says which). What only the caller knows (the pod's UUID and addresses)
 //! comes in as [`Surroundings`].
 
+mod claims;
 mod container;
 mod downward;
 mod env;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 use crate::appc::{Location, Part};
 use crate::check::{self, PodFault};
 use crate::words::{nearest, shown};
-use crate::{PodName, PodSpec};
+use crate::{PodName, PodSpec, VolumeName};
 use node::{Faults, Node, Origin};
 use objects::{Objects, Secrecy};
 use yaml::{At, Value};
@@ -90,6 +91,8 @@ pub struct PodFile {
     pub pod: PodSpec,
     /// What it does without, with [`Unsupported::Ignore`].
     pub left_out: Vec<Fault>,
+    /// The volumes among that: the pod has neither them nor their mounts.
+    pub volumes_left_out: Vec<VolumeName>,
     places: Vec<(Part, Location)>,
 }
 
@@ -158,29 +161,21 @@ pub fn read(
         for fault in check::check(&read.pod) {
             read.report(fault);
         }
-        (read.pod, read.places.parts)
+        read.finish()
     });
     drop(pods);
     drop(objects);
     finish(faults, checked, unsupported)
 }
 
-/// What is in the pod's hands, unless there are faults.
-fn finish(
-    faults: Faults,
-    read: Option<(PodSpec, Vec<(Part, Location)>)>,
-    unsupported: Unsupported,
-) -> Result<PodFile, PodFileErrors> {
+/// The pod, unless there are faults.
+fn finish(faults: Faults, read: Option<PodFile>, unsupported: Unsupported) -> Result<PodFile, PodFileErrors> {
     let (left_out, faults): (Vec<Fault>, Vec<Fault>) = faults
         .into_sorted()
         .into_iter()
         .partition(|fault| unsupported == Unsupported::Ignore && fault.is_unsupported());
     match read {
-        Some((pod, places)) if faults.is_empty() => Ok(PodFile {
-            pod,
-            left_out,
-            places,
-        }),
+        Some(file) if faults.is_empty() => Ok(PodFile { left_out, ..file }),
         _ => Err(PodFileErrors { faults }),
     }
 }
@@ -253,6 +248,8 @@ struct Places<'a> {
     volumes: Vec<Node<'a>>,
     apps: Vec<AppPlaces<'a>>,
     ports: Vec<Node<'a>>,
+    /// The volumes that a pod with [`Unsupported::Ignore`] does without, and without their mounts.
+    left_out: Vec<VolumeName>,
 }
 
 /// Where the parts of an app stand.
@@ -262,6 +259,22 @@ struct AppPlaces<'a> {
 }
 
 impl Read<'_> {
+    /// The pod without the volumes that are left out.
+    fn finish(mut self) -> PodFile {
+        let volumes_left_out = self.places.left_out;
+        let stays = |name: &VolumeName| !volumes_left_out.contains(name);
+        self.pod.volumes.retain(|volume| stays(&volume.name));
+        for app in &mut self.pod.apps {
+            app.mounts.retain(|mount| stays(&mount.volume));
+        }
+        PodFile {
+            pod: self.pod,
+            left_out: Vec::new(),
+            volumes_left_out,
+            places: self.places.parts,
+        }
+    }
+
     fn report(&self, fault: PodFault) {
         let app = |index: usize| self.places.apps.get(index);
         let field = |index: usize, name: &str| app(index).and_then(|app| app.container.get(name));

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use isopod_spec::VolumeKind;
 use isopod_spec::kube::{self, Fault, File, PodFile, PodFileErrors, Surroundings, Unsupported};
 use isopod_spec::secrets::without_secrets;
 use proptest::prelude::*;
@@ -94,7 +95,9 @@ fn every_folder_is_read_as_it_says() {
                 prune(&mut pod);
                 compare(&folder.join("spec.json"), &format!("{pod:#}\n"), &mut wrong);
                 if unsupported == Unsupported::Ignore {
-                    compare(&left_out, &listed(&file.left_out), &mut wrong);
+                    let without = file.volumes_left_out.iter();
+                    let without: String = without.map(|name| format!("without volume `{name}`\n")).collect();
+                    compare(&left_out, &(listed(&file.left_out) + &without), &mut wrong);
                 }
                 assert!(!folder.join("errors.txt").exists(), "{}", folder.display());
             }
@@ -110,6 +113,95 @@ fn every_folder_is_read_as_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The directory that each of the pod's claims is, or what is wrong.
+fn claimed(claims: &[&str], objects: &str) -> Vec<String> {
+    let volumes = claims
+        .iter()
+        .map(|claim| format!("  - {{name: {claim}, persistentVolumeClaim: {{claimName: {claim}}}}}\n"));
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nspec:\n  containers: [{{name: a, image: x}}]\n  volumes:\n{}metadata: {{name: a}}\n{objects}",
+        volumes.collect::<String>()
+    );
+    match read(&text, Unsupported::Refuse) {
+        Ok(file) => (file.pod.volumes.iter())
+            .map(|volume| match &volume.kind {
+                VolumeKind::Host(host) => host.source.display().to_string(),
+                other => panic!("{other:?}"),
+            })
+            .collect(),
+        Err(errors) => errors.faults.iter().map(|fault| fault.kind.to_string()).collect(),
+    }
+}
+
+fn object(kind: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\n{{apiVersion: v1, kind: PersistentVolume{kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n"
+    )
+}
+
+#[test]
+fn a_volume_is_one_claims_alone() {
+    let volume = |name: &str, size: &str, more: &str| {
+        let spec = format!(
+            "capacity: {{storage: {size}}}, hostPath: {{path: /srv/{name}}}, accessModes: [ReadWriteOnce]{more}"
+        );
+        object("", name, &spec)
+    };
+    let claim = |name: &str, more: &str| {
+        let spec = format!("resources: {{requests: {{storage: 1Gi}}}}, accessModes: [ReadWriteOnce]{more}");
+        object("Claim", name, &spec)
+    };
+    let (a, b) = (claim("a", ""), claim("b", ""));
+    let all = |parts: &[&str]| parts.concat();
+    // Each has its own, the smallest that is large enough; what is over is a directory that is kept.
+    let (small, large, tiny) = (
+        volume("small", "1Gi", ""),
+        volume("large", "2Gi", ""),
+        volume("tiny", "1Mi", ""),
+    );
+    assert_eq!(
+        claimed(&["a", "b"], &all(&[&a, &b, &large, &small, &tiny])),
+        ["/srv/small", "/srv/large"]
+    );
+    assert_eq!(
+        claimed(&["a", "b"], &all(&[&a, &b, &small])),
+        ["/srv/small", "/state/claims/b"]
+    );
+    // A claim that the pod does not use has its volume all the same.
+    assert_eq!(claimed(&["b"], &all(&[&a, &b, &small, &large])), ["/srv/large"]);
+    // Who names the other comes first, wherever it stands; the claim need not be in the file.
+    let named = claim("b", ", volumeName: small");
+    assert_eq!(
+        claimed(&["a", "b"], &all(&[&a, &named, &small, &large])),
+        ["/srv/large", "/srv/small"]
+    );
+    let reserved = volume("mine", "1Gi", ", claimRef: {name: b}");
+    assert_eq!(
+        claimed(&["a", "b"], &all(&[&a, &b, &reserved, &large])),
+        ["/srv/large", "/srv/mine"]
+    );
+    assert_eq!(claimed(&["b"], &reserved), ["/srv/mine"]);
+    // Both cannot have it.
+    let second = claim("a", ", volumeName: small");
+    assert_eq!(
+        claimed(&["a", "b"], &all(&[&second, &named, &small])),
+        ["volume `small` is claim `a`'s"]
+    );
+    let wrong = claim("a", ", volumeName: mine");
+    assert_eq!(
+        claimed(&["a"], &all(&[&wrong, &reserved])),
+        ["volume `mine` is claim `b`'s"]
+    );
+    // The volume must have all access modes that the claim asks for.
+    let many = object("Claim", "a", "accessModes: [ReadWriteMany]");
+    assert_eq!(claimed(&["a"], &all(&[&many, &small])), ["/state/claims/a"]);
+    let unknown = object("Claim", "a", "accessModes: [Often]");
+    assert_eq!(
+        claimed(&["a"], &unknown),
+        ["`Often` must be `ReadWriteOnce`, `ReadOnlyMany`, `ReadWriteMany` or `ReadWriteOncePod`"]
+    );
 }
 
 #[test]

@@ -328,6 +328,13 @@ impl<'a> Node<'a> {
         self.fault(FaultKind::Type { expected, found });
     }
 
+    /// Whether this object has a field that is refused, as [`check`](Self::check) reports.
+    pub(super) fn asks_for_refused(&self, type_name: &'static str) -> bool {
+        let fields = table::fields(type_name).iter();
+        let mut refused = fields.filter(|field| matches!(field.status, Status::Refused(_)));
+        refused.any(|field| self.get(field.name).is_some_and(|node| !node.asks_for_nothing()))
+    }
+
     /// Whether the value is what Go leaves out: nothing is asked for by it.
     fn asks_for_nothing(&self) -> bool {
         match &self.value.kind {

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use super::claims::{self, Bindings};
 use super::container::{self, Pod};
 use super::downward::{Destination, Downward};
 use super::fault::FaultKind;
 use super::node::Node;
-use super::objects::{Named, Objects, Secrecy};
+use super::objects::{Objects, Secrecy};
 use super::quantity::Quantity;
 use super::{Places, Surroundings};
 use crate::appc::Part;
-use crate::words::{nearest, shown};
 use crate::{
     EmptyVolume, FileContent, FilesVolume, HostVolume, ImageVolume, Medium, Propagation, SourceRule, Volume,
     VolumeFile, VolumeKind, VolumeName,
@@ -39,7 +39,7 @@ impl Volumes {
 }
 
 /// Reads the volumes of the pod `spec`. With a valid name a volume is given even where the rest has faults, so that its
-/// mounts are checked.
+/// mounts are checked; it is among `places.left_out` then.
 pub(super) fn read<'a>(
     spec: &Node<'a>,
     pod: &Pod<'a, '_>,
@@ -53,6 +53,7 @@ pub(super) fn read<'a>(
     let reader = Reader {
         objects: pod.objects,
         downward: pod.downward,
+        bindings: Bindings::new(pod.objects),
         surroundings,
         group,
         propagating: propagating(spec),
@@ -71,6 +72,9 @@ pub(super) fn read<'a>(
                 places
                     .parts
                     .push((Part::Volume(name.clone()), name_node.location()));
+                if kind.is_none() {
+                    places.left_out.push(name.clone());
+                }
                 volumes.push(Volume {
                     name,
                     kind: kind.unwrap_or(VolumeKind::Empty(EmptyVolume::default())),
@@ -100,6 +104,7 @@ fn propagating<'a>(spec: &Node<'a>) -> HashSet<&'a str> {
 struct Reader<'a, 'o> {
     objects: &'o Objects<'a>,
     downward: &'o Downward<'a>,
+    bindings: Bindings<'o, 'a>,
     surroundings: &'o Surroundings,
     /// `fsGroup`.
     group: Option<u32>,
@@ -119,11 +124,13 @@ const KINDS: [&str; 8] = [
 ];
 
 impl Reader<'_, '_> {
+    /// What the volume `node` is; `None` where it is nothing that can be given, which was reported.
     fn kind(&self, node: &Node<'_>) -> Option<VolumeKind> {
         let mut there = KINDS.iter().filter_map(|name| Some((*name, node.get(name)?)));
         let Some((kind, source)) = there.next() else {
-            // Another kind was refused by its field; none at all is an empty directory, as in the API.
-            return Some(VolumeKind::Empty(self.empty_dir(None)));
+            // None at all is an empty directory, as in the API.
+            let empty = || VolumeKind::Empty(self.empty_dir(None));
+            return (!node.asks_for_refused("Volume")).then(empty);
         };
         if let Some((second, node)) = there.next() {
             node.rule(format!("the volume is `{kind}` and `{second}` at once"));
@@ -201,7 +208,7 @@ impl Reader<'_, '_> {
             Some((node, "Socket" | "CharDevice" | "BlockDevice")) => {
                 let why = "sockets and devices work on one kernel only; directories and regular files can be shared";
                 node.refuse("sharing it is", why);
-                SourceRule::Any
+                return None;
             }
             Some((node, other)) => {
                 let expected = "`DirectoryOrCreate`, `Directory`, `FileOrCreate` or `File`";
@@ -227,14 +234,16 @@ impl Reader<'_, '_> {
             return None;
         }
         let claim = self.objects.claims.iter().find(|claim| claim.name == name);
-        let spec = claim.and_then(|claim| claim.node.get("spec"));
-        if let Some(volume) = self.bound(name, spec.as_ref()) {
+        if claim.is_some_and(|claim| !claims::is_directory(&claim.node)) {
+            return None;
+        }
+        if let Some(volume) = self.bindings.of(name) {
             let spec = volume.node.get("spec")?;
-            let (host, local) = (spec.get("hostPath"), spec.get("local"));
-            let source = host.or(local).or_else(|| {
+            let source = spec.get("hostPath").or(spec.get("local"));
+            if source.is_none() && !spec.asks_for_refused("PersistentVolumeSpec") {
                 spec.rule("the volume is no `hostPath` and no `local` one");
-                None
-            })?;
+            }
+            let source = source.filter(|_| claims::is_directory(&volume.node))?;
             return self.host_path(&source, propagation);
         }
         Some(HostVolume {
@@ -242,50 +251,6 @@ impl Reader<'_, '_> {
             recursive: true,
             propagation,
             must_be: SourceRule::Kept,
-        })
-    }
-
-    /// The PersistentVolume that a claim is bound to: the one it names, one that names it, or the first of its class that
-    /// is large enough.
-    fn bound(&self, claim: &str, spec: Option<&Node<'_>>) -> Option<&Named<'_>> {
-        let volumes = &self.objects.volumes;
-        let filesystem = |node: Option<&Node<'_>>| {
-            if let Some((node, mode)) = node.and_then(|node| node.text("volumeMode"))
-                && mode != "Filesystem"
-            {
-                node.refuse(
-                    format!("volume mode `{}` is", shown(mode)),
-                    "block devices are not passed to pods",
-                );
-            }
-        };
-        filesystem(spec);
-        volumes
-            .iter()
-            .for_each(|volume| filesystem(volume.node.get("spec").as_ref()));
-        if let Some((node, name)) = spec.and_then(|spec| spec.text("volumeName")) {
-            let found = volumes.iter().find(|volume| volume.name == name);
-            if found.is_none() {
-                node.fault(FaultKind::NotFound {
-                    what: "PersistentVolume".to_owned(),
-                    name: shown(name),
-                    nearest: nearest(name, volumes.iter().map(|volume| volume.name)).map(str::to_owned),
-                });
-            }
-            return found;
-        }
-        let claimed_by = |volume: &Named<'_>| -> Option<String> {
-            let reference = volume.node.get("spec")?.get("claimRef")?;
-            Some(reference.text("name")?.1.to_owned())
-        };
-        let own = volumes
-            .iter()
-            .find(|volume| claimed_by(volume).as_deref() == Some(claim));
-        own.or_else(|| {
-            let spec = spec?;
-            volumes
-                .iter()
-                .find(|volume| claimed_by(volume).is_none() && fits(spec, &volume.node))
         })
     }
 
@@ -402,24 +367,7 @@ impl FileDefaults {
     }
 }
 
-/// Whether a claim may be bound to a volume: one class, and room enough.
-fn fits(claim: &Node<'_>, volume: &Node<'_>) -> bool {
-    let Some(volume) = volume.get("spec") else {
-        return false;
-    };
-    let class = |node: &Node<'_>| node.text("storageClassName").map(|(_, class)| class.to_owned());
-    let storage = |node: Option<Node<'_>>, list: &str| {
-        let entries = node.map(|node| node.entries(list)).unwrap_or_default();
-        let storage = entries.into_iter().find(|(name, _)| *name == "storage");
-        storage
-            .and_then(|(_, value)| quantity(&value))
-            .unwrap_or_default()
-    };
-    let request = storage(claim.get("resources"), "requests");
-    class(claim) == class(&volume) && request <= storage(Some(volume), "capacity")
-}
-
-fn quantity(node: &Node<'_>) -> Option<Quantity> {
+pub(super) fn quantity(node: &Node<'_>) -> Option<Quantity> {
     let word = node.as_word()?;
     let read = Quantity::read(&word);
     if read.is_none() {
