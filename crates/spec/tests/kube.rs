@@ -115,6 +115,36 @@ fn every_folder_is_read_as_it_says() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+#[test]
+fn what_no_variable_can_hold_is_refused_by_its_key_and_binary_data_is_none() {
+    let pod = |env: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: a, image: x, {env}}}]}}\n---\n\
+             {{apiVersion: v1, kind: ConfigMap, metadata: {{name: m}}, data: {{A: x}}, binaryData: {{B: /w==, C: eA==}}}}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: s}}, data: {{raw: /w==, ok: eA==}}}}\n"
+        )
+    };
+    let names = |file: PodFile| -> Vec<String> {
+        let env = file.pod.apps[0].overrides.env.iter();
+        env.map(|variable| variable.name.clone()).collect()
+    };
+    let map = read(&pod("envFrom: [{configMapRef: {name: m}}]"), Unsupported::Refuse);
+    assert_eq!(names(map.unwrap()), ["A"]);
+    let secret = pod("envFrom: [{secretRef: {name: s}}]");
+    let errors = read(&secret, Unsupported::Refuse).unwrap_err();
+    assert_eq!(
+        errors.faults[0].kind.to_string(),
+        "a variable with the value of key `raw` is not supported: a variable holds UTF-8 text without NUL characters"
+    );
+    assert_eq!(names(read(&secret, Unsupported::Ignore).unwrap()), ["ok"]);
+    let key = pod("env: [{name: C, valueFrom: {configMapKeyRef: {name: m, key: C}}}]");
+    let errors = read(&key, Unsupported::Ignore).unwrap_err();
+    assert_eq!(
+        errors.faults[0].kind.to_string(),
+        "the key is in `binaryData`, which gives files and no variables"
+    );
+}
+
 /// The directory that each of the pod's claims is, or what is wrong.
 fn claimed(claims: &[&str], objects: &str) -> Vec<String> {
     let volumes = claims

@@ -109,13 +109,16 @@ impl Variables {
             return;
         };
         for (key, value) in &values.entries {
+            if values.binary.contains(key) {
+                continue;
+            }
             let name = format!("{prefix}{key}");
             if !is_variable_name(&name) {
                 let what = format!("a variable `{}` is", shown(&name));
                 node.refuse(what, "systemd passes only names of letters, digits and `_` on");
                 continue;
             }
-            if let Some(text) = text_of(&node, value) {
+            if let Some(text) = text_of(&node, key, value) {
                 self.set(name, text, secrecy);
             }
         }
@@ -170,7 +173,13 @@ fn value_from(
     };
     let key = |secrecy| -> Option<(String, Secrecy)> {
         let values: &Values<'_> = objects.named(&node, "name", secrecy)?;
-        Some((text_of(&node, values.value(&node, false)?)?, secrecy))
+        let value = values.value(&node, false)?;
+        let (key_node, key) = node.text("key")?;
+        if values.binary.contains(key) {
+            key_node.rule("the key is in `binaryData`, which gives files and no variables");
+            return None;
+        }
+        Some((text_of(&node, key, value)?, secrecy))
     };
     match source {
         "configMapKeyRef" => key(Secrecy::Open),
@@ -181,13 +190,14 @@ fn value_from(
     }
 }
 
-/// A value as a variable has it.
-fn text_of(node: &Node<'_>, value: &[u8]) -> Option<String> {
+/// The value of `key` as a variable has it.
+fn text_of(node: &Node<'_>, key: &str, value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value)
         .ok()
         .filter(|text| !text.contains('\0'));
     if text.is_none() {
-        node.rule("the value is no text that a variable can hold");
+        let what = format!("a variable with the value of key `{}` is", shown(key));
+        node.refuse(what, "a variable holds UTF-8 text without NUL characters");
     }
     text.filter(|text| node.take_room(text.len())).map(str::to_owned)
 }

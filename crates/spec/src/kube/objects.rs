@@ -1,6 +1,6 @@
 //! What a pod file brings beside its pod: ConfigMaps, Secrets, claims and volumes, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -50,18 +50,24 @@ pub(super) struct Values<'a> {
     pub(super) secrecy: Secrecy,
     pub(super) name: &'a str,
     pub(super) entries: BTreeMap<&'a str, Vec<u8>>,
+    /// The keys of a ConfigMap's `binaryData`, which gives files and no variables.
+    pub(super) binary: BTreeSet<&'a str>,
 }
 
 impl<'a> Objects<'a> {
     /// Adds a ConfigMap or Secret.
     pub(super) fn add_values(&mut self, node: &Node<'a>, secrecy: Secrecy) {
         let mut entries = BTreeMap::new();
+        let mut binary = BTreeSet::new();
         let (plain, encoded) = match secrecy {
             Secrecy::Open => ("data", "binaryData"),
             Secrecy::Secret => ("stringData", "data"),
         };
         for (key, value) in node.entries(encoded) {
             let Some(text) = value.as_text() else { continue };
+            if secrecy == Secrecy::Open {
+                binary.insert(key);
+            }
             let text: String = text.split_ascii_whitespace().collect();
             match STANDARD.decode(&text) {
                 Ok(bytes) => add(&mut entries, key, &value, bytes),
@@ -89,6 +95,7 @@ impl<'a> Objects<'a> {
             secrecy,
             name,
             entries,
+            binary,
         });
     }
 
