@@ -267,6 +267,13 @@ fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
         }
         (Some((node, path)), None) => (node, path.to_owned()),
         (None, Some((node, path))) => {
+            if let Some(name) = variables.unknown_in(path) {
+                node.rule(format!(
+                    "the container has no variable `{}`",
+                    crate::words::shown(&name)
+                ));
+                return None;
+            }
             let (path, secrecy) = variables.expand(&node, path)?;
             if secrecy == Secrecy::Secret {
                 node.rule("the path holds a secret");

@@ -73,6 +73,18 @@ impl Variables {
             .then_some((expanded?, secrecy))
     }
 
+    /// The first name in `text` that none of them has.
+    pub(super) fn unknown_in(&self, text: &str) -> Option<String> {
+        let mut unknown = None;
+        expand(text, usize::MAX, |name| {
+            if !self.variables.contains_key(name) {
+                unknown.get_or_insert_with(|| name.to_owned());
+            }
+            None
+        });
+        unknown
+    }
+
     /// As an app takes them: in the order of their definition.
     pub(super) fn into_env(self) -> Vec<EnvVar> {
         let mut all: Vec<_> = self.variables.into_iter().collect();
