@@ -185,13 +185,15 @@ fn origin<'a>(files: &[File<'a>], index: usize, faults: &'a Faults) -> Origin<'a
     Origin { file, index, faults }
 }
 
+const LIST: &str = "List";
+
 const KINDS: [&str; 6] = [
     "Pod",
     "ConfigMap",
     "Secret",
     "PersistentVolumeClaim",
     "PersistentVolume",
-    "List",
+    LIST,
 ];
 
 /// Puts a document where its kind belongs, its form checked.
@@ -199,40 +201,66 @@ fn sort<'a>(node: &Node<'a>, objects: &mut Objects<'a>, pods: &mut Vec<Node<'a>>
     let Some((kind_node, kind)) = node.text("kind") else {
         return node.missing("kind");
     };
-    let Some(known) = KINDS.into_iter().find(|known| *known == kind) else {
-        if nearest(kind, KINDS).is_some() {
-            return kind_node.reject(
-                kind,
-                "`Pod`, `ConfigMap`, `Secret`, `PersistentVolumeClaim`, `PersistentVolume` or `List`",
-            );
-        }
-        let why = match node.get("spec").and_then(|spec| spec.get("template")) {
-            Some(_) => "put its `spec.template` into a `Pod`",
-            None => {
-                "a pod file has a Pod and the ConfigMaps, Secrets and PersistentVolumeClaims that it uses"
-            }
-        };
-        return kind_node.refuse(format!("kind `{}` is", shown(kind)), why);
-    };
+    let known = |kind: &str| KINDS.into_iter().find(|known| *known == kind);
+    // As the API gives several of a kind.
+    let listed = kind
+        .strip_suffix(LIST)
+        .and_then(known)
+        .filter(|kind| *kind != LIST);
+    if known(kind).or(listed).is_none() {
+        return refuse_kind(node, &kind_node, kind);
+    }
     match node.text("apiVersion") {
         Some((_, "v1")) => {}
         Some((version, text)) => version.reject(text, "`v1`"),
         None => node.missing("apiVersion"),
     }
-    if known == "List" {
-        return node
-            .items("items")
-            .iter()
-            .for_each(|item| sort(item, objects, pods));
+    match (known(kind), listed) {
+        (Some(LIST), _) => {
+            let items = node.items("items");
+            items.iter().for_each(|item| sort(item, objects, pods));
+        }
+        (Some(kind), _) => add(node, kind, objects, pods),
+        (None, listed) => {
+            let listed = listed.unwrap_or(LIST);
+            for item in node.items("items") {
+                // The list alone says it, as a rule.
+                match item.text("kind") {
+                    Some((other, kind)) if kind != listed => {
+                        other.reject(kind, "the kind that the list is of")
+                    }
+                    _ => add(&item, listed, objects, pods),
+                }
+            }
+        }
     }
-    node.check(known);
-    match known {
+}
+
+/// Puts an object of a known kind where it belongs.
+fn add<'a>(node: &Node<'a>, kind: &'static str, objects: &mut Objects<'a>, pods: &mut Vec<Node<'a>>) {
+    node.check(kind);
+    match kind {
         "Pod" => pods.push(node.clone()),
         "ConfigMap" => objects.add_values(node, Secrecy::Open),
         "Secret" => objects.add_values(node, Secrecy::Secret),
-        "PersistentVolumeClaim" => Objects::add_named(&mut objects.claims, node, known),
-        _ => Objects::add_named(&mut objects.volumes, node, known),
+        "PersistentVolumeClaim" => Objects::add_named(&mut objects.claims, node, kind),
+        _ => Objects::add_named(&mut objects.volumes, node, kind),
     }
+}
+
+/// Reports a kind that a pod file does not have.
+fn refuse_kind(node: &Node<'_>, kind_node: &Node<'_>, kind: &str) {
+    if nearest(kind, KINDS).is_some() {
+        return kind_node.reject(
+            kind,
+            "`Pod`, `ConfigMap`, `Secret`, `PersistentVolumeClaim`, `PersistentVolume` or `List`",
+        );
+    }
+    let why = match node.get("spec").and_then(|spec| spec.get("template")) {
+        Some(_) => "put its `spec.template` into a `Pod`",
+        None => "a pod file has a Pod and the ConfigMaps, Secrets and PersistentVolumeClaims that it uses",
+    };
+    kind_node.refuse(format!("kind `{}` is", shown(kind)), why);
 }
 
 /// A pod that was read, whose parts know their places.

@@ -145,6 +145,31 @@ fn what_no_variable_can_hold_is_refused_by_its_key_and_binary_data_is_none() {
     );
 }
 
+#[test]
+fn a_list_of_a_kind_is_read_as_the_api_gives_it() {
+    let pods = r#"{"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [
+        {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "x",
+         "envFrom": [{"configMapRef": {"name": "m"}}]}]}}]}"#;
+    let maps = "---\n{kind: ConfigMapList, apiVersion: v1, items: [{metadata: {name: m}, data: {A: b}}]}\n";
+    let file = read(&format!("{pods}\n{maps}"), Unsupported::Refuse).unwrap();
+    assert_eq!(file.pod.apps[0].overrides.env[0].value.as_deref(), Some("b"));
+    let told = |text: &str| {
+        let faults = read(&format!("{pods}\n{maps}---\n{text}"), Unsupported::Refuse).unwrap_err();
+        faults.faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("{kind: SecretList, apiVersion: v1, items: [{kind: Pod}]}"),
+        ["pod.yaml:7:51: `items[0].kind`: `Pod` must be the kind that the list is of"]
+    );
+    assert_eq!(
+        told("{kind: ListList, apiVersion: v1, items: []}"),
+        [
+            "pod.yaml:7:8: `kind`: kind `ListList` is not supported: a pod file has a Pod and the ConfigMaps, Secrets and \
+          PersistentVolumeClaims that it uses"
+        ]
+    );
+}
+
 /// The directory that each of the pod's claims is, or what is wrong.
 fn claimed(claims: &[&str], objects: &str) -> Vec<String> {
     let volumes = claims

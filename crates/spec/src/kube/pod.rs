@@ -87,9 +87,7 @@ pub(super) fn read<'a>(
         network: Network::User { ports },
         sysctls: security.as_ref().map(sysctls).unwrap_or_default(),
         stop_timeout: Duration::from_secs(grace(&spec).into()),
-        deadline: spec
-            .number::<u32>("activeDeadlineSeconds", "a number of seconds, at least 1")
-            .map(|seconds| Duration::from_secs(seconds.max(1).into())),
+        deadline: deadline(&spec),
         host_aliases: spec.items("hostAliases").iter().filter_map(host_alias).collect(),
         resolver: resolver(&spec),
         ..PodSpec::new(apps)
@@ -132,6 +130,16 @@ fn restart(spec: &Node<'_>) -> RestartPolicy {
 fn grace(spec: &Node<'_>) -> u32 {
     spec.number("terminationGracePeriodSeconds", "a number of seconds")
         .unwrap_or(GRACE_SECONDS)
+}
+
+fn deadline(spec: &Node<'_>) -> Option<Duration> {
+    const SECONDS: &str = "a number of seconds, at least 1";
+    let node = spec.get("activeDeadlineSeconds")?;
+    let seconds: u32 = node.as_number(SECONDS)?;
+    if seconds == 0 {
+        node.reject("0", SECONDS);
+    }
+    Some(Duration::from_secs(seconds.into()))
 }
 
 fn check_os(spec: &Node<'_>) {
