@@ -190,7 +190,9 @@ impl GatherFault {
             Self::Find { source, .. } => source.hint(),
             Self::Source { hint, .. } => hint.clone(),
             Self::Profile { .. } => {
-                Some("write a list of allowed or of refused names, or `seccomp=builtin`".into())
+                let hint = "write a list of allowed or of refused names, or take the built-in one: `seccomp=builtin`, in a pod \
+                            file `type: RuntimeDefault`";
+                Some(hint.into())
             }
             Self::Locked { source, .. } => source.hint().or_else(lock_anew),
             Self::Unlocked { .. } => lock_anew(),
