@@ -79,6 +79,7 @@ fn files_go_both_ways() {
     where_it_goes(&bench);
     archives_go_through_pipes(&bench);
     a_large_file_comes_whole(&bench);
+    what_the_kernel_makes_up_is_copied(&bench);
     what_cannot_be_copied(&bench);
 
     let _ = bench.isopod_command(["stop", "-t", "1", "one"]).expect(0);
@@ -163,6 +164,28 @@ fn a_large_file_comes_whole(bench: &Bench) {
         "64 MiB: {there:?} in, {back:?} out"
     );
     let _ = in_app(bench, "rm /large");
+}
+
+/// Files that say they are empty, and sockets, which are in no archive.
+fn what_the_kernel_makes_up_is_copied(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    let _ = cp(bench, "one:/proc/version", "version").expect(0);
+    assert_eq!(
+        fs::read_to_string(at("version")).unwrap(),
+        in_app(bench, "cat /proc/version")
+    );
+    fs::create_dir(at("listens")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(at("listens/s.sock")).unwrap();
+    let told = "`listens/s.sock` is a socket, which is not copied\n";
+    let out = cp(bench, "listens", "one:/").expect(0);
+    assert_eq!(out.stderr, format!("warning: {told}"));
+    refused(&cp(bench, "listens/s.sock", "one:/"), told);
+    // In the app: the tree of a process has a file that nobody can read.
+    let out = bench.isopod_command(["cp", "one:/proc/1/task/1/mem", "x"]);
+    refused(
+        &out,
+        "cannot read `/proc/1/task/1/mem`, which does not say how long it is",
+    );
 }
 
 fn what_cannot_be_copied(bench: &Bench) {

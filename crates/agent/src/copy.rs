@@ -56,9 +56,12 @@ pub(crate) async fn fail<W: AsyncWrite + Unpin>(mut stream: W, text: String) {
     let _ = stream.shutdown().await;
 }
 
-async fn tell<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<(), AgentCopyError>) {
+async fn tell<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<Option<String>, AgentCopyError>) {
     match copied {
-        Ok(()) => {
+        Ok(warning) => {
+            if let Some(text) = warning {
+                let _ = write_message(&mut stream, &Frame::Warning { text }).await;
+            }
             let _ = write_message(&mut stream, &Frame::End).await;
             let _ = stream.shutdown().await;
         }
@@ -66,7 +69,11 @@ async fn tell<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<(), AgentCopy
     }
 }
 
-async fn pack<S: AsyncWrite + Unpin>(stream: &mut S, agent: &Path, job: &Job) -> Result<(), AgentCopyError> {
+async fn pack<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    agent: &Path,
+    job: &Job,
+) -> Result<Option<String>, AgentCopyError> {
     let (reader, writer) = pipe().map_err(AgentCopyError::Pipe)?;
     let nowhere = || nowhere().map_err(AgentCopyError::Pipe);
     let process = spawn(agent, job, [nowhere()?, writer, nowhere()?]).await;
@@ -82,7 +89,11 @@ async fn pack<S: AsyncWrite + Unpin>(stream: &mut S, agent: &Path, job: &Job) ->
     ended(process.ended().await)
 }
 
-async fn unpack<S: AsyncRead + Unpin>(stream: &mut S, agent: &Path, job: &Job) -> Result<(), AgentCopyError> {
+async fn unpack<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    agent: &Path,
+    job: &Job,
+) -> Result<Option<String>, AgentCopyError> {
     let (reader, writer) = pipe().map_err(AgentCopyError::Pipe)?;
     let nowhere = || nowhere().map_err(AgentCopyError::Pipe);
     let process = spawn(agent, job, [reader, nowhere()?, nowhere()?]).await;
@@ -94,7 +105,7 @@ async fn unpack<S: AsyncRead + Unpin>(stream: &mut S, agent: &Path, job: &Job) -
     let passed = copy::receive(stream, &mut archive).await;
     drop(archive);
     match passed {
-        Ok(()) => ended(process.ended().await),
+        Ok(_) => ended(process.ended().await),
         // It has ended before the archive did, and says why.
         Err(CopyError::Local(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ended(process.ended().await).and(Err(AgentCopyError::Ended))
@@ -103,12 +114,13 @@ async fn unpack<S: AsyncRead + Unpin>(stream: &mut S, agent: &Path, job: &Job) -
     }
 }
 
+/// How it went, with a warning.
 fn ended(
     (status, report): (io::Result<std::process::ExitStatus>, Option<String>),
-) -> Result<(), AgentCopyError> {
+) -> Result<Option<String>, AgentCopyError> {
     match (report, status) {
+        (warning, Ok(status)) if status.success() => Ok(warning),
         (Some(text), _) => Err(AgentCopyError::Told(text)),
-        (None, Ok(status)) if status.success() => Ok(()),
         _ => Err(AgentCopyError::Ended),
     }
 }

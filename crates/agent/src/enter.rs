@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   agent ── socket (standard input) ──> enter      one byte with the file descriptors, then a Job in JSON
-//!   agent <─ socket ──────────────────── enter      nothing and its end: it did it; otherwise a Report
+//!   agent <─ socket ──────────────────── enter      nothing and its end: it did it; otherwise a Report, also with a
+//!                                                   warning of what it did (exit status 0)
 //! ```
 //!
 //! In order: the app's cgroup (so that what runs here ends with the app and is counted with it), its namespaces, its
@@ -148,6 +149,8 @@ pub(crate) enum EnterError {
     Syscalls(#[source] seccompiler::Error),
     #[error(transparent)]
     Pack(PackError),
+    #[error("{0}")]
+    Incomplete(String),
     #[error(transparent)]
     Unpack(UnpackError),
     #[error("cannot start in `{}`", .dir.escape_debug())]
@@ -214,18 +217,27 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut socket = UnixStream::from(socket);
-    match enter(&mut socket) {
-        Ok(()) => ExitCode::SUCCESS,
+    let entered = enter(&mut socket);
+    let mut tell = |status: u8, text: String| {
+        let mut report = vec![status];
+        report.extend(text.into_bytes());
+        let _ = socket.write_all(&report);
+    };
+    match entered {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(warning)) => {
+            tell(0, warning);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            let mut report = vec![error.status()];
-            report.extend(chain(&error).into_bytes());
-            let _ = socket.write_all(&report);
+            tell(error.status(), chain(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
+/// Does what comes; with a warning of what it did.
+fn enter(socket: &mut UnixStream) -> Result<Option<String>, EnterError> {
     let (job, fds) = receive(socket)?;
     let tree = match &job.action {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
@@ -236,14 +248,18 @@ fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
         other => other,
     })?;
     match job.action {
-        Action::Mount { at, .. } => mount::attach(tree, &at),
-        Action::Unmount { places, lazy } => mount::unmount(&places, lazy),
-        Action::Execute(execute) => Err(become_command(execute, &fds)?),
+        Action::Mount { at, .. } => mount::attach(tree, &at)?,
+        Action::Unmount { places, lazy } => mount::unmount(&places, lazy)?,
+        Action::Execute(execute) => return Err(become_command(execute, &fds)?),
         Action::Pack { path } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
-            isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)
+            let packed = isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)
                 .map_err(EnterError::Pack)?;
-            step("write the archive", archive.flush())
+            step("write the archive", archive.flush())?;
+            return match packed.fault() {
+                Some(fault) => Err(EnterError::Incomplete(fault)),
+                None => Ok(packed.warning()),
+            };
         }
         Action::Unpack { path } => {
             let mut archive = BufReader::with_capacity(COPY_BYTES, File::from(fd(fds, 0)?));
@@ -253,9 +269,10 @@ fn enter(socket: &mut UnixStream) -> Result<(), EnterError> {
             step(
                 "read the archive",
                 io::copy(&mut archive, &mut io::sink()).map(drop),
-            )
+            )?;
         }
     }
+    Ok(None)
 }
 
 /// A path of the app's, from its root.

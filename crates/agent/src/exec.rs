@@ -143,7 +143,7 @@ impl Entering {
         }
     }
 
-    /// Waits until it has ended; with why it could not do its job.
+    /// Waits until it has ended; with why it could not do its job, or where it could, a warning.
     pub(crate) async fn ended(mut self) -> (io::Result<ProcessStatus>, Option<String>) {
         let report = self.report().await;
         (self.child.wait().await, report.map(|report| report.text))

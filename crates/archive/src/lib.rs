@@ -6,11 +6,11 @@
 //! the target, whose parent must exist.
 //!
 //! Kept are names, modes, modification times, symbolic and hard links, and with [`Keep::Everything`] owners, set-ID
-//! bits and devices. Not kept: extended attributes, holes, sockets. The archive is not trusted: nothing is written
+//! bits and devices. Not kept: extended attributes, holes, sockets, which [`Packed`] tells of. The archive is not trusted: nothing is written
 //! outside of the target, no link is followed below it, and memory is bounded.
 
 mod pack;
 mod unpack;
 
-pub use pack::{PackError, pack, tree_name};
+pub use pack::{PackError, Packed, pack, tree_name};
 pub use unpack::{Keep, UnpackError, unpack};

@@ -9,9 +9,16 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
 use crate::Keep;
+
+/// A file of this length at most is read before its length is written: those of `/sys` are shorter than they say.
+const WHOLE_BYTES: u64 = 64 * 1024;
+
+/// The most that is read of a file that says it is empty, as those of `/proc` do.
+const MAX_LENGTHLESS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Why a tree could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +34,55 @@ pub enum PackError {
     /// A device, where none is kept.
     #[error("`{}` is a device, which is not copied", .0.to_string_lossy().escape_debug())]
     Device(PathBuf),
+    /// A socket, which is nothing without who listens.
+    #[error("`{}` is a socket, which is not copied", .0.to_string_lossy().escape_debug())]
+    Socket(PathBuf),
+    /// A file that says it is empty, as those of `/proc` do, cannot be read, or only in part.
+    #[error("cannot read `{}`, which does not say how long it is", .path.to_string_lossy().escape_debug())]
+    Lengthless {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The archive could not be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
+}
+
+/// What a whole archive does not have as it is in the tree.
+#[derive(Debug, Default)]
+pub struct Packed {
+    /// Files that became shorter meanwhile; in the archive zeros are at their ends.
+    pub shorter: Vec<PathBuf>,
+    /// Why something within the tree was left out: [`PackError::Socket`] and [`PackError::Lengthless`].
+    pub left_out: Vec<PackError>,
+}
+
+impl Packed {
+    /// Why the archive is not the tree, in one line.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let (first, more) = self.shorter.split_first()?;
+        let first = first.to_string_lossy();
+        let first = first.escape_debug();
+        Some(match more.len() {
+            0 => format!("`{first}` became shorter while it was copied"),
+            n => format!("`{first}` and {n} more became shorter while they were copied"),
+        })
+    }
+
+    /// What was left out of it, in one line.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let (first, more) = self.left_out.split_first()?;
+        let source = std::error::Error::source(first).map(|source| format!(": {source}"));
+        let first = format!("{first}{}", source.unwrap_or_default());
+        Some(match more.len() {
+            0 => first,
+            n => format!("{first} (and {n} more)"),
+        })
+    }
 }
 
 /// What the archive of `path` calls its tree: `.` for `DIR/.` and for a path that ends in no name, otherwise its last
@@ -42,18 +95,20 @@ pub fn tree_name(path: &Path) -> &OsStr {
 }
 
 /// Packs the tree at `path`; of `DIR/.` what is in the directory. A last symbolic link is packed as one. With
-/// [`Keep::Plain`] it is root's, without set-ID bits.
+/// [`Keep::Plain`] it is root's, without set-ID bits. What is within the tree and cannot be in an archive is left out.
 ///
 /// # Errors
 /// [`PackError`]; the archive is then incomplete.
-pub fn pack(path: &Path, archive: &mut dyn Write, keep: Keep) -> Result<(), PackError> {
+pub fn pack(path: &Path, archive: &mut dyn Write, keep: Keep) -> Result<Packed, PackError> {
     let mut packing = Packing {
         builder: Builder::new(archive),
         links: HashMap::new(),
         keep,
+        packed: Packed::default(),
     };
     packing.tree(path, Path::new(tree_name(path)))?;
-    packing.builder.finish().map_err(PackError::Write)
+    packing.builder.finish().map_err(PackError::Write)?;
+    Ok(packing.packed)
 }
 
 struct Packing<'a> {
@@ -61,21 +116,22 @@ struct Packing<'a> {
     /// Where a file with several names came first, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
     keep: Keep,
+    packed: Packed,
 }
 
 impl Packing<'_> {
     /// Packs what is at `path` under `name`, children behind their parents and in order of name.
-    fn tree(&mut self, path: &Path, name: &Path) -> Result<(), PackError> {
+    fn tree(&mut self, path: &Path, top: &Path) -> Result<(), PackError> {
         let read = |source| PackError::Read {
             path: path.to_owned(),
             source,
         };
-        let mut pending = vec![(path.to_owned(), name.to_owned())];
+        let mut pending = vec![(path.to_owned(), top.to_owned())];
         let data = path.symlink_metadata().map_err(read)?;
         // `DIR/` and `DIR/.` name what a link leads to.
         let follow = path.as_os_str().as_bytes().ends_with(b"/") && data.is_symlink();
         if follow {
-            pending = vec![(path.canonicalize().map_err(read)?, name.to_owned())];
+            pending = vec![(path.canonicalize().map_err(read)?, top.to_owned())];
         }
         while let Some((path, name)) = pending.pop() {
             let read = |source| PackError::Read {
@@ -83,7 +139,17 @@ impl Packing<'_> {
                 source,
             };
             let data = path.symlink_metadata().map_err(read)?;
-            self.entry(&path, &name, &data)?;
+            match self.entry(&path, &name, &data) {
+                Err(error @ (PackError::Socket(_) | PackError::Lengthless { .. })) if name != top => {
+                    self.packed.left_out.push(error);
+                    continue;
+                }
+                entered => entered?,
+            }
+            if data.nlink() > 1 && !data.is_dir() {
+                let first = self.links.entry((data.dev(), data.ino()));
+                first.or_insert_with(|| name.clone());
+            }
             if data.is_dir() {
                 let children = path.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>);
                 let mut children: Vec<_> = children.map_err(read)?.iter().map(|e| e.file_name()).collect();
@@ -100,6 +166,9 @@ impl Packing<'_> {
             source,
         };
         let kind = data.file_type();
+        if kind.is_socket() {
+            return Err(PackError::Socket(path.to_owned()));
+        }
         let mut header = Header::new_gnu();
         header.set_metadata(data);
         header.set_size(0);
@@ -108,34 +177,18 @@ impl Packing<'_> {
             header.set_gid(0);
             header.set_mode(data.mode() & 0o1777);
         }
-        if data.nlink() > 1 && !data.is_dir() {
-            if let Some(first) = self.links.get(&(data.dev(), data.ino())) {
-                header.set_entry_type(EntryType::Link);
-                let linked = self.builder.append_link(&mut header, name, first);
-                return linked.map_err(PackError::Write);
-            }
-            self.links.insert((data.dev(), data.ino()), name.to_owned());
+        if let Some(first) = self.links.get(&(data.dev(), data.ino())) {
+            header.set_entry_type(EntryType::Link);
+            let linked = self.builder.append_link(&mut header, name, first);
+            return linked.map_err(PackError::Write);
         }
         if kind.is_file() {
-            // Not followed and not waited for, should it have become something else.
-            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-            let file = File::options().read(true).custom_flags(flags).open(path);
-            let file = file.map_err(read)?;
-            // A file that is written to meanwhile is as long as it was.
-            header.set_size(data.len());
-            let bytes = file.chain(io::repeat(0)).take(data.len());
-            return self
-                .builder
-                .append_data(&mut header, name, bytes)
-                .map_err(PackError::Write);
+            return self.file(path, name, data.len(), &mut header);
         }
         if kind.is_symlink() {
             let target = path.read_link().map_err(read)?;
             let linked = self.builder.append_link(&mut header, name, target);
             return linked.map_err(PackError::Write);
-        }
-        if kind.is_socket() {
-            return Ok(());
         }
         if kind.is_char_device() || kind.is_block_device() {
             if self.keep == Keep::Plain {
@@ -149,5 +202,49 @@ impl Packing<'_> {
         self.builder
             .append_data(&mut header, name, io::empty())
             .map_err(PackError::Write)
+    }
+
+    /// Packs a file; one that is written to meanwhile is as long as it was.
+    fn file(&mut self, path: &Path, name: &Path, length: u64, header: &mut Header) -> Result<(), PackError> {
+        let read = |source| {
+            let path = path.to_owned();
+            match length {
+                0 => PackError::Lengthless { path, source },
+                _ => PackError::Read { path, source },
+            }
+        };
+        // Not followed and not waited for, should it have become something else.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(read)?;
+        if length <= WHOLE_BYTES {
+            let bytes = whole(file, length).map_err(read)?;
+            header.set_size(bytes.len() as u64);
+            let appended = self.builder.append_data(header, name, &bytes[..]);
+            return appended.map_err(PackError::Write);
+        }
+        header.set_size(length);
+        let mut content = file.take(length);
+        let padded = content.by_ref().chain(io::repeat(0)).take(length);
+        let appended = self.builder.append_data(header, name, padded);
+        appended.map_err(PackError::Write)?;
+        if content.limit() > 0 {
+            self.packed.shorter.push(path.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What is in a file of this length, or in one that does not say how long it is.
+fn whole(file: File, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if length > 0 {
+        file.take(length).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    let read = file.take(MAX_LENGTHLESS_BYTES + 1).read_to_end(&mut bytes)?;
+    match read as u64 > MAX_LENGTHLESS_BYTES {
+        true => Err(Errno::FBIG.into()),
+        false => Ok(bytes),
     }
 }

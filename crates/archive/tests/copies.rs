@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use isopod_archive::{Keep, UnpackError, pack, unpack};
+use isopod_archive::{Keep, PackError, UnpackError, pack, unpack};
 use tar::{Builder, EntryType, Header};
 
 fn packed(path: impl AsRef<Path>) -> Vec<u8> {
@@ -102,6 +104,91 @@ fn where_a_tree_goes_is_dockers_rule() {
         );
     }
     assert!(pack(&at("nowhere"), &mut Vec::new(), Keep::Plain).is_err());
+}
+
+/// An archive that cuts a file off when something of it has come.
+struct Cutting {
+    file: fs::File,
+    bytes: Vec<u8>,
+}
+
+impl Write for Cutting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes.extend(bytes);
+        if self.bytes.len() > 8000 {
+            self.file.set_len(100_000)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_becomes_shorter_is_told_of_and_the_rest_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir(at("d")).unwrap();
+    fs::write(at("d/big"), vec![7; 300_000]).unwrap();
+    fs::write(at("d/last"), "behind it").unwrap();
+    let mut cutting = Cutting {
+        file: fs::File::options().write(true).open(at("d/big")).unwrap(),
+        bytes: Vec::new(),
+    };
+    let packed = pack(&at("d"), &mut cutting, Keep::Plain).unwrap();
+    let expected = format!("`{}` became shorter while it was copied", at("d/big").display());
+    assert_eq!(packed.fault(), Some(expected));
+    assert_eq!(packed.warning(), None);
+    unpacked(&cutting.bytes, at("to")).unwrap();
+    let big = fs::read(at("to/big")).unwrap();
+    assert_eq!(
+        (big.len(), big.iter().filter(|byte| **byte == 7).count()),
+        (300_000, 100_000)
+    );
+    assert_eq!(fs::read(at("to/last")).unwrap(), b"behind it");
+}
+
+#[test]
+fn files_of_the_kernels_have_their_content_whatever_length_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let to = dir.path().join("to");
+        unpacked(&packed(path), &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), fs::read(path).unwrap(), "{path}");
+    }
+    // One that cannot be read, and one of 256 GiB.
+    for path in ["/proc/self/mem", "/proc/self/pagemap"] {
+        let refused = pack(Path::new(path), &mut Vec::new(), Keep::Plain);
+        assert!(
+            matches!(refused, Err(PackError::Lengthless { .. })),
+            "{path}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_socket_is_refused_and_left_out_of_a_tree_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir(at("d")).unwrap();
+    let _listener = UnixListener::bind(at("d/s.sock")).unwrap();
+    let told = format!("`{}` is a socket, which is not copied", at("d/s.sock").display());
+    let refused = pack(&at("d/s.sock"), &mut Vec::new(), Keep::Plain);
+    assert_eq!(refused.unwrap_err().to_string(), told);
+
+    fs::write(at("d/z"), "1").unwrap();
+    let mut bytes = Vec::new();
+    let packed = pack(&at("d"), &mut bytes, Keep::Plain).unwrap();
+    assert_eq!((packed.warning(), packed.fault()), (Some(told.clone()), None));
+    // Its other name, too, is none of an entry that is not there.
+    fs::hard_link(at("d/s.sock"), at("d/t.sock")).unwrap();
+    let mut bytes = Vec::new();
+    let packed = pack(&at("d"), &mut bytes, Keep::Plain).unwrap();
+    assert_eq!(packed.warning(), Some(format!("{told} (and 1 more)")));
+    unpacked(&bytes, at("to")).unwrap();
+    assert_eq!(fs::read_dir(at("to")).unwrap().count(), 1);
 }
 
 /// An archive of entries: kind, name, link.

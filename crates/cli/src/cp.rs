@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::thread;
 
-use isopod_archive::{Keep, PackError, UnpackError, pack, tree_name, unpack};
+use isopod_archive::{Keep, PackError, Packed, UnpackError, pack, tree_name, unpack};
 use isopod_protocol::codec::{WriteMessageError, write_message};
 use isopod_protocol::copy::{self, CopyError, Frame};
 use isopod_protocol::message::{AppIndex, HostStream};
@@ -27,7 +27,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::args::CopyPlace;
 use crate::life::{meant_app, not_live};
-use crate::output::Report;
+use crate::output::{self, Report};
 use crate::show::{find, pods};
 
 /// What goes between an archive and its pipe in one piece.
@@ -58,6 +58,8 @@ enum Cause {
     /// The agent's own words.
     #[error("{0}")]
     Told(String),
+    #[error("{0}")]
+    Incomplete(String),
     #[error("the thread that packs the archive is gone")]
     Thread,
 }
@@ -125,7 +127,7 @@ async fn copy(pod: &Path, app: AppIndex, path: &str, way: &Way<'_>) -> Result<()
             let stream = control::open(pod, HostStream::CopyIn { app, path: at }).await?;
             match source {
                 CopyPlace::Host(source) => bring_in(stream, source).await,
-                _ => send(stream, tokio::io::stdin(), || Ok(())).await,
+                _ => send(stream, tokio::io::stdin(), || Ok(Packed::default())).await,
             }
         }
     }
@@ -155,7 +157,11 @@ async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<()
 }
 
 async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)) -> Result<(), Cause> {
-    copy::receive(&mut stream, archive).await.map_err(told)
+    let warning = copy::receive(&mut stream, archive).await.map_err(told)?;
+    if let Some(text) = warning {
+        output::warning(&text.escape_debug().to_string());
+    }
+    Ok(())
 }
 
 /// The agent's own words, as a terminal may see them.
@@ -172,8 +178,9 @@ async fn bring_in(stream: UnixStream, source: &Path) -> Result<(), Cause> {
     let source = source.to_owned();
     let packing = thread::spawn(move || {
         let mut archive = BufWriter::with_capacity(PIECE_BYTES, writer);
-        pack(&source, &mut archive, Keep::Plain)?;
-        archive.flush().map_err(PackError::Write)
+        let packed = pack(&source, &mut archive, Keep::Plain)?;
+        archive.flush().map_err(PackError::Write)?;
+        Ok::<_, PackError>(packed)
     });
     let reader = receiver(reader).map_err(Cause::Pipe)?;
     let packed = || Ok(packing.join().map_err(|_| Cause::Thread)??);
@@ -181,25 +188,31 @@ async fn bring_in(stream: UnixStream, source: &Path) -> Result<(), Cause> {
 }
 
 /// Sends an archive, and its end when `packed` says that it is whole; then the agent says whether it was unpacked. It
-/// may say so at any time.
+/// may say so at any time. What the archive does not have is told when the rest is there.
 async fn send(
     mut stream: UnixStream,
     mut archive: impl AsyncRead + Unpin,
-    packed: impl FnOnce() -> Result<(), Cause>,
+    packed: impl FnOnce() -> Result<Packed, Cause>,
 ) -> Result<(), Cause> {
     let (mut from, mut to) = stream.split();
     let mut nothing = tokio::io::sink();
     let mut verdict = pin!(copy::receive(&mut from, &mut nothing));
     let sent = tokio::select! {
         biased;
-        verdict = &mut verdict => return verdict.map_err(told),
+        verdict = &mut verdict => return verdict.map(drop).map_err(told),
         sent = copy::send(&mut archive, &mut to) => sent,
     };
     match sent {
         Ok(()) => {
-            packed()?;
+            let packed = packed()?;
             write_message(&mut to, &Frame::End).await.map_err(Cause::End)?;
-            verdict.await.map_err(told)
+            let _ = verdict.await.map_err(told)?;
+            if let Some(text) = packed.warning() {
+                output::warning(&text);
+            }
+            packed
+                .fault()
+                .map_or(Ok(()), |fault| Err(Cause::Incomplete(fault)))
         }
         Err(CopyError::Local(error)) => Err(CopyError::Local(error).into()),
         // It hung up, and may have said why.

@@ -1,7 +1,7 @@
 //! Files into and out of an app: the frames of a copy stream, which carry one tar archive.
 //!
 //! ```text
-//!   CopyOut: host <─ Data..., End or Failed ── guest                      the host sends nothing
+//!   CopyOut: host <─ Data..., End or Failed ── guest     a Warning may come before End; the host sends nothing
 //!   CopyIn:  host ── Data..., End ──> guest;  host <─ End or Failed ── guest
 //! ```
 //!
@@ -25,6 +25,11 @@ pub enum Frame {
     /// 2: it went wrong. The last frame.
     Failed {
         /// Why, in one line.
+        text: String,
+    },
+    /// 3: what a whole archive does not have; before the last frame.
+    Warning {
+        /// What and why, in one line.
         text: String,
     },
 }
@@ -75,15 +80,17 @@ where
     }
 }
 
-/// Writes the frames' bytes to `archive`, up to the last frame.
+/// Writes the frames' bytes to `archive`, up to the last frame; gives the warning that came with it: the other side's
+/// own words, to escape before a terminal sees them.
 ///
 /// # Errors
 /// [`CopyError`]; [`CopyError::Failed`] where the last frame says so.
-pub async fn receive<R, W>(stream: &mut R, archive: &mut W) -> Result<(), CopyError>
+pub async fn receive<R, W>(stream: &mut R, archive: &mut W) -> Result<Option<String>, CopyError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let mut warning = None;
     loop {
         let frame = read_message(stream).await.map_err(CopyError::Receive)?;
         match frame.ok_or(CopyError::CutOff)? {
@@ -91,8 +98,16 @@ where
                 return Err(CopyError::TooLong { bytes: bytes.len() });
             }
             Frame::Data(bytes) => archive.write_all(&bytes).await.map_err(CopyError::Local)?,
-            Frame::End => return archive.flush().await.map_err(CopyError::Local),
-            Frame::Failed { text } => return Err(CopyError::Failed(text)),
+            Frame::Warning { text } => warning = Some(text),
+            Frame::End => {
+                archive.flush().await.map_err(CopyError::Local)?;
+                return Ok(warning);
+            }
+            Frame::Failed { text } => {
+                // What came is whole where only a file in it is not.
+                archive.flush().await.map_err(CopyError::Local)?;
+                return Err(CopyError::Failed(text));
+            }
         }
     }
 }

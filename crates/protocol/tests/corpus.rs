@@ -58,6 +58,10 @@ fn honest() -> Vec<Vec<u8>> {
         encode(&FromCommand::Exited(ExitStatus::Code(1))).unwrap(),
         encode(&Frame::Data(bytes)).unwrap(),
         encode(&Frame::Failed { text: "no".into() }).unwrap(),
+        encode(&Frame::Warning {
+            text: "a socket".into(),
+        })
+        .unwrap(),
         encode(&Stats {
             apps: vec![AppStats::default(); 3],
             ..Stats::default()

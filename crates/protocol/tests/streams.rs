@@ -130,6 +130,12 @@ async fn archives_come_through_or_say_why_not() {
     outcome.unwrap();
     assert_eq!(received, archive);
 
+    let text = "a socket".to_owned();
+    write_message(&mut from, &Frame::Warning { text }).await.unwrap();
+    write_message(&mut from, &Frame::End).await.unwrap();
+    let warned = copy::receive(&mut to, &mut received).await.unwrap();
+    assert_eq!(warned.as_deref(), Some("a socket"));
+
     let text = "no such file".to_owned();
     write_message(&mut from, &Frame::Failed { text }).await.unwrap();
     let failed = copy::receive(&mut to, &mut received).await;

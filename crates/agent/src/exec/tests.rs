@@ -414,14 +414,14 @@ fn a_command_that_leaves_a_process_behind_has_ended() {
 }
 
 /// Runs a copy's two sides over a stream.
-async fn copy_out(job: Job) -> (Result<(), copy::CopyError>, Vec<u8>) {
+async fn copy_out(job: Job) -> (Result<Option<String>, copy::CopyError>, Vec<u8>) {
     let (mut host, guest) = tokio::io::duplex(10_000);
     tokio::spawn(async move { crate::copy::out(guest, &agent(), &job).await });
     let mut archive = Vec::new();
     (copy::receive(&mut host, &mut archive).await, archive)
 }
 
-async fn copy_in(job: Job, archive: &[u8]) -> Result<(), copy::CopyError> {
+async fn copy_in(job: Job, archive: &[u8]) -> Result<Option<String>, copy::CopyError> {
     let (host, guest) = tokio::io::duplex(10_000);
     tokio::spawn(async move { crate::copy::bring(guest, &agent(), &job).await });
     let (mut reader, mut writer) = tokio::io::split(host);
