@@ -131,3 +131,49 @@ fn commands_run_in_a_running_app() {
     let _ = bench.isopod_command(["rm", "p"]).expect(0);
     bench.assert_nothing_left();
 }
+
+/// docker's and Kubernetes' rule, and not systemd's.
+#[test]
+fn a_variable_may_have_any_name_for_the_app_its_health_check_and_commands_in_it() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let programs = bench.source("programs", &[("noexec", "#!/bin/sh\n")]);
+    let variables = "tr '\\0' '\\n' </proc/$$/environ | grep -v ^PATH=; id -u";
+    let pod = bench.pod().flags(["-d", "--name", "p"]);
+    let pod = pod.host("programs", &programs, "").app(&image);
+    let pod = pod.with(["--name", "a", "--user", "www", "-e", "discovery.type=single-node"]);
+    let pod = pod.with(["-e", "a-b=$x \"y\"\nz", "-e", "1 2=", "-e", "ISOPOD_ENV_0=x=y"]);
+    let pod = pod.with([
+        "--security-opt",
+        "no-new-privileges",
+        "--security-opt",
+        "seccomp=builtin",
+    ]);
+    let check = "tr '\\0' '\\n' </proc/$$/environ | grep -q ^discovery.type=single-node";
+    let pod = pod.with(["--health-cmd", check, "--health-interval", "300ms"]);
+    let mut pod = pod.sh(&format!("{variables}; exec sleep 1000"));
+    for (name, program) in [("missing", "/programs/nowhere"), ("refused", "/programs/noexec")] {
+        let app = pod.app(&image).with(["--name", name, "-e", "a.b=c"]);
+        let app = app.with(["--depends-on", "a=healthy"]);
+        pod = app.mount("programs", "/programs", "").args([program]);
+    }
+    let _ = pod.start().wait().expect(0);
+
+    let log = |app: &str| bench.isopod_command(["logs", "--app", app, "p"]).expect(0);
+    eventually("the app that cannot be executed has ended", || {
+        log("refused").stderr.ends_with("denied (os error 13)\n")
+            && log("missing").stderr.ends_with("directory (os error 2)\n")
+    });
+    let expected = "1 2=\nAC_APP_NAME=a\nHOME=/srv/www\nISOPOD_ENV_0=x=y\na-b=$x \"y\"\nz\n\
+                    discovery.type=single-node\n33\n";
+    assert_eq!(log("a").text(), expected);
+    assert_eq!(exec(&bench, &[], variables).expect(0).text(), expected);
+    let inspected = bench
+        .isopod_command(["status", "--format", "json", "p"])
+        .expect(0);
+    let pod: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    let statuses = [1, 2].map(|app| pod["apps"][app]["exitStatus"].clone());
+    assert_eq!(statuses, [127, 126], "{pod}");
+    let _ = bench.isopod_command(["rm", "--force", "p"]).expect(0);
+    bench.assert_nothing_left();
+}

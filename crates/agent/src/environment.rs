@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use isopod_protocol::environment::{is_name, unpack};
+
 /// What a terminal is called where neither the app nor the caller say (docker's).
 const DEFAULT_TERM: &str = "xterm";
 
@@ -24,7 +26,8 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
                 c => value.push(c),
             }
         }
-        variables.insert(name.to_owned(), value);
+        let (name, value) = unpack(name.into(), value.into());
+        variables.extend(name.into_string().ok().zip(value.into_string().ok()));
         rest = after.get(end..).unwrap_or_default().trim_start_matches('\n');
     }
     variables
@@ -40,7 +43,7 @@ pub(crate) fn of_command(
     terminal: bool,
 ) -> Result<Vec<(String, String)>, String> {
     for (name, value) in given {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+        if !is_name(&name) || value.contains('\0') {
             return Err(name);
         }
         app.insert(name, value);
@@ -64,6 +67,7 @@ mod tests {
         assert_eq!(read["A"], "x\"$\\`\ny");
         assert_eq!((&*read["B"], &*read["C"]), ("", "1=\"2\""));
         assert_eq!(read.len(), 3);
+        assert_eq!(parse("ISOPOD_ENV_7=\"a.b=\\$x=\"\n")["a.b"], "$x=");
         assert!(parse("").is_empty());
         assert_eq!(parse("A=\"cut").len(), 1);
     }

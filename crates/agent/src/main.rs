@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod appstate;
+mod becoming;
 mod check;
 mod checkup;
 mod config;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
             serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
         }
         ["enter"] => enter::run(),
+        ["become", program, name, ref args @ ..] => becoming::run(program, name, args),
         _ => {
             say("isopod-agent: usage: isopod-agent serve");
             ExitCode::from(EX_USAGE)

@@ -42,6 +42,9 @@ pub const POD_CONFIG: &str = "/isopod/pod.json";
 /// What apps see as `/dev`.
 pub const APP_DEV: &str = "/isopod/dev";
 
+/// Where an app finds the agent that needs it to become its program.
+pub const APP_AGENT: &str = "/dev/.isopod";
+
 /// The tag of the pod's one share, and the prefix of the tags of several.
 pub const SHARE_TAG: &str = "isopod";
 /// The name of the agent's virtio-serial port.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use isopod_protocol::environment::is_name;
 use isopod_spec::{App, AppName, Capabilities, RunConfig};
 
 use crate::facts::AppFacts;
@@ -282,20 +283,20 @@ fn environment(
         ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
     ]);
     for (name, value) in &config.env {
-        if is_variable_name(name) && !value.contains('\0') {
+        if is_name(name) && !value.contains('\0') {
             env.insert(name.clone(), value.clone());
         } else {
             notices.push(format!(
-                "app `{}`: its image's variable `{}` is left out: systemd passes no such name",
+                "app `{}`: its image's variable `{}` is left out: a program can have no such variable",
                 app.name,
                 name.escape_debug()
             ));
         }
     }
     for var in &app.overrides.env {
-        if !is_variable_name(&var.name) {
+        if !is_name(&var.name) {
             return Err(format!(
-                "cannot set the variable `{}`: systemd passes only names of letters, digits and `_`",
+                "cannot set the variable `{}`: a name has no `=` and no NUL byte, and is not empty",
                 var.name.escape_debug()
             ));
         }
@@ -308,13 +309,6 @@ fn environment(
         }
     }
     Ok(env)
-}
-
-/// systemd's rule for names (systemd.exec(5), `Environment=`).
-fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Where the program is. What stands on a volume is not judged here: another app may put it there first.

@@ -14,6 +14,7 @@ mod mount;
 use std::io::{self, Write};
 use std::path::Path;
 
+use isopod_protocol::environment;
 use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub(crate) use mount::Selected;
@@ -116,7 +117,7 @@ impl AppUnit {
             // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
             ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
             ("InaccessiblePaths", "-+/proc/kcore".into()),
-            ("ExecStart", exec_line(&process.executable, &process.argv)),
+            ("ExecStart", self.exec_line(&process.executable, &process.argv)),
             ("WorkingDirectory", unit::path_value(&process.working_dir)?),
             ("EnvironmentFile", own.join("env").display().to_string()),
             ("StandardInput", stdin),
@@ -146,11 +147,11 @@ impl AppUnit {
         ];
         // As rkt did with the same handlers. Each lives in the app's world, and neither has a deadline of its own.
         if let Some(program) = &process.pre_start {
-            service.push(("ExecStartPre", exec_line(&program.executable, &program.argv)));
+            service.push(("ExecStartPre", self.exec_line(&program.executable, &program.argv)));
             service.push(("TimeoutStartSec", "infinity".into()));
         }
         if let Some(program) = &process.post_stop {
-            service.push(("ExecStopPost", exec_line(&program.executable, &program.argv)));
+            service.push(("ExecStopPost", self.exec_line(&program.executable, &program.argv)));
         }
         let own_variables = [
             "USER",
@@ -165,6 +166,10 @@ impl AppUnit {
             .filter(|name| !process.env.contains_key(*name))
             .collect();
         service.push(("UnsetEnvironment", foreign.join(" ")));
+        if self.by_agent() {
+            let agent = format!("{}:{}", layout::AGENT, layout::APP_AGENT);
+            service.push(("BindReadOnlyPaths", agent));
+        }
         if self.life.readiness == Readiness::Notify {
             // The agent hears it, not systemd: the unit is active as soon as the program executes.
             let socket = layout::app_notify_socket(&self.name);
@@ -184,6 +189,21 @@ impl AppUnit {
         Ok(service)
     }
 
+    /// Whether it has variables that systemd would leave out, so that the agent becomes its programs.
+    fn by_agent(&self) -> bool {
+        !self.process.env.keys().all(|name| environment::is_plain(name))
+    }
+
+    /// `ExecStart=` and its kin, of a program in the app's world.
+    fn exec_line(&self, executable: &Path, argv: &[String]) -> String {
+        if !self.by_agent() {
+            return exec_line(executable, argv);
+        }
+        let program = executable.to_string_lossy().into_owned();
+        let words = ["isopod-agent".into(), "become".into(), program];
+        exec_line(Path::new(layout::APP_AGENT), &[&words, argv].concat())
+    }
+
     /// Adds the service, its environment and its pipes.
     ///
     /// # Errors
@@ -201,7 +221,9 @@ impl AppUnit {
             .process
             .env
             .iter()
-            .map(|(name, value)| unit::environment_line(name, value));
+            .enumerate()
+            .map(|(index, (name, value))| environment::pack(index, name, value))
+            .map(|(name, value)| unit::environment_line(&name, &value));
         let notify = (self.life.readiness == Readiness::Notify)
             .then(|| unit::environment_line("NOTIFY_SOCKET", layout::NOTIFY_SOCKET));
         tree.file(&own.join("env"), env.chain(notify).collect::<String>(), 0o600);

@@ -206,7 +206,10 @@ fn write(tree: &Tree, dir: &Path) {
 /// Where the kernel finds `path` with `dir` as the root.
 fn kernel(dir: &Path, path: &Path) -> Result<PathBuf, Errno> {
     let root = rustix::fs::openat(CWD, dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let found = rustix::fs::openat2(root, path, OFlags::PATH, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    let open = || rustix::fs::openat2(&root, path, OFlags::PATH, Mode::empty(), ResolveFlags::IN_ROOT);
+    // Another process renames something somewhere: the kernel cannot be sure of a `..` then (openat2(2)).
+    let mut tries = std::iter::repeat_with(open);
+    let found = tries.find(|found| !matches!(found, Err(Errno::AGAIN))).unwrap()?;
     let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
     let real = std::fs::read_link(link).unwrap();
     Ok(Path::new("/").join(real.strip_prefix(dir).unwrap()))

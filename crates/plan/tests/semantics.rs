@@ -534,20 +534,31 @@ fn environment_is_the_images_then_the_users() {
         ("A".into(), "image".into()),
         ("B".into(), "b\n\"$".into()),
         ("a.b".into(), "x".into()),
+        ("c=d".into(), "x".into()),
     ];
     let made = plan(&pod, &known).unwrap();
     let text = made.guest.text(Path::new("/isopod/apps/web/env")).unwrap();
     assert_eq!(
         text,
         "A=\"user\"\nAC_APP_NAME=\"web\"\nB=\"b\n\\\"\\$\"\nFROM=\"caller\"\nHOME=\"/root\"\n\
-         PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\n"
+         PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\nISOPOD_ENV_6=\"a.b=x\"\n"
     );
     assert_eq!(
         made.notices,
-        ["app `web`: its image's variable `a.b` is left out: systemd passes no such name"]
+        ["app `web`: its image's variable `c=d` is left out: a program can have no such variable"]
     );
-    pod.apps[0].overrides.env = vec![var("a.b", Some("x"))];
-    assert!(refused(&pod, &known).contains("cannot set the variable `a.b`"));
+    let unit = |plan: &PodPlan| {
+        let file = Path::new("/usr/lib/systemd/system/web.service");
+        plan.guest.text(file).unwrap()
+    };
+    let by_agent = "ExecStart=:@\"/dev/.isopod\" \"isopod-agent\" \"become\" ";
+    assert!(unit(&made).contains(by_agent), "{}", unit(&made));
+    assert!(unit(&made).contains("BindReadOnlyPaths=/isopod/agent:/dev/.isopod\n"));
+    known.apps[0].image.as_mut().unwrap().config.env.clear();
+    let made = plan(&pod, &known).unwrap();
+    assert!(!unit(&made).contains("/dev/.isopod"), "{}", unit(&made));
+    pod.apps[0].overrides.env = vec![var("", Some("x"))];
+    assert!(refused(&pod, &known).contains("cannot set the variable ``"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod bytes;
 pub mod codec;
 pub mod config;
 pub mod copy;
+pub mod environment;
 pub mod exec;
 pub mod handshake;
 pub mod message;

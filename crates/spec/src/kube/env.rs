@@ -37,10 +37,7 @@ impl Variables {
                 continue;
             };
             if !is_variable_name(variable) {
-                name_node.reject(
-                    variable,
-                    "letters, digits and `_`, which is all that systemd passes on",
-                );
+                name_node.reject(variable, "a name without `=`");
                 continue;
             }
             let value = match (item.get("value"), item.get("valueFrom")) {
@@ -127,7 +124,7 @@ impl Variables {
             let name = format!("{prefix}{key}");
             if !is_variable_name(&name) {
                 let what = format!("a variable `{}` is", shown(&name));
-                node.refuse(what, "systemd passes only names of letters, digits and `_` on");
+                node.refuse(what, "a name has no `=` and is not empty");
                 continue;
             }
             if let Some(text) = text_of(&node, key, value) {
@@ -214,9 +211,7 @@ fn text_of(node: &Node<'_>, key: &str, value: &[u8]) -> Option<String> {
     text.filter(|text| node.take_room(text.len())).map(str::to_owned)
 }
 
-/// systemd's rule for names (systemd.exec(5), `Environment=`).
+/// What a program can have as a variable's name; Kubernetes wants it printable, too.
 fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
