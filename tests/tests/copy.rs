@@ -145,6 +145,26 @@ fn archives_go_through_pipes(bench: &Bench) {
         "5 6\n",
         "an archive's owners are kept"
     );
+    // As `tar c FILE` writes it, without the directories above; and compressed.
+    let mut bare = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+    bare.append_data(&mut header, "q/r/f", &b"f\n"[..]).unwrap();
+    let bare = bare.into_inner().unwrap();
+    let _ = bench.isopod_with_input(words, bare).expect(0);
+    assert_eq!(
+        in_app(bench, "cat /unpacked/q/r/f; stat -c '%a %u' /unpacked/q/r"),
+        "f\n755 0\n"
+    );
+    let compressed = bench.isopod_with_input(words, b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec());
+    refused(
+        &compressed,
+        "the archive is compressed with gzip: give what `gzip -dc` makes of it",
+    );
     let nonsense = bench.isopod_with_input(words, vec![b'x'; 3000]);
     refused(&nonsense, "cannot read the archive");
 }

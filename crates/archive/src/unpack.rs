@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat,
@@ -18,6 +18,9 @@ use tar::{Archive, Entry, EntryType};
 
 /// The longest name or link target: what Linux takes, and room for an archive's own frills.
 const MAX_NAME_BYTES: u64 = 16 * 1024;
+
+/// The bytes by which a compressed file is known.
+const MAGIC_BYTES: u64 = 10;
 
 /// What is kept of a file besides name, content, mode and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,9 @@ pub enum UnpackError {
     /// The archive ended early, or is none.
     #[error("cannot read the archive")]
     Archive(#[source] io::Error),
+    /// It is compressed.
+    #[error("the archive is compressed with {0}: give what `{0} -dc` makes of it")]
+    Compressed(&'static str),
     /// The place for it is none.
     #[error("cannot copy to `{}`", .path.to_string_lossy().escape_debug())]
     Target {
@@ -67,8 +73,8 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks `archive` into or as `target`; files that are there are replaced, directories kept. With `tree`, the archive's
-/// tree must be called that ([`crate::tree_name`]): who sends the archive does not choose the name.
+/// Unpacks `archive` into or as `target`; files that are there are replaced, directories kept, and those made that it
+/// names only within other names. With `tree`, the archive's tree must be called that ([`crate::tree_name`]): who sends the archive does not choose the name.
 ///
 /// # Errors
 /// [`UnpackError`]; what was written before it stays.
@@ -80,6 +86,14 @@ pub fn unpack(
 ) -> Result<(), UnpackError> {
     let mut place = Place::at(target, keep)?;
     place.tree = tree.map(|tree| tree.as_bytes().to_vec());
+    let mut beginning = Vec::new();
+    let read = Read::take(&mut *archive, MAGIC_BYTES).read_to_end(&mut beginning);
+    read.map_err(UnpackError::Archive)?;
+    if let Some(program) = compressed_with(&beginning) {
+        return Err(UnpackError::Compressed(program));
+    }
+    let mut archive = beginning.chain(archive);
+    let archive: &mut dyn Read = &mut archive;
     let mut archive = Archive::new(archive);
     // Long names come as entries of their own, whose length is ours to bound.
     let entries = archive.entries().map_err(UnpackError::Archive)?.raw(true);
@@ -112,6 +126,18 @@ pub fn unpack(
         }
     }
     place.finish()
+}
+
+/// What compressed the file that begins so.
+fn compressed_with(beginning: &[u8]) -> Option<&'static str> {
+    match beginning {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        // With digits of pi, which no name has.
+        [b'B', b'Z', b'h', _, 0x31, 0x41, 0x59, 0x26, 0x53, 0x59] => Some("bzip2"),
+        _ => None,
+    }
 }
 
 /// The content of an entry that stands for a name.
@@ -217,13 +243,28 @@ impl Place {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());
         let dir = match above {
             None => self.dir.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?,
-            Some(above) => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-                openat2(&self.dir, above, flags, Mode::empty(), resolve)?
-            }
+            Some(above) => open_beneath(&self.dir, above)?,
         };
         Ok((dir, name))
+    }
+
+    /// The same, where the directories above it that the archive has no entries of are made.
+    fn made_parent(&self, path: &Path) -> Result<(OwnedFd, PathBuf), Errno> {
+        match self.parent(path) {
+            Err(Errno::NOENT) => {}
+            found => return found,
+        }
+        let mut dir = self.dir.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?;
+        for part in path.parent().into_iter().flat_map(Path::components) {
+            let Component::Normal(part) = part else {
+                return Err(Errno::INVAL);
+            };
+            match mkdirat(&dir, part, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => dir = open_beneath(&dir, Path::new(part))?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok((dir, path.file_name().ok_or(Errno::INVAL)?.into()))
     }
 
     fn write(
@@ -276,7 +317,7 @@ impl Place {
         link: &[u8],
         source: Option<&Path>,
     ) -> io::Result<()> {
-        let (dir, name) = self.parent(path)?;
+        let (dir, name) = self.made_parent(path)?;
         let header = entry.header().clone();
         let mode = self.mode(header.mode()?);
         let kind = header.entry_type();
@@ -376,6 +417,13 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Opens a directory below another, by a walk that follows no link.
+fn open_beneath(dir: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(dir, path, flags, Mode::empty(), resolve)
 }
 
 /// Makes a directory that its maker can write into; one that is there will do.

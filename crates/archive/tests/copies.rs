@@ -211,6 +211,54 @@ fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
 }
 
 #[test]
+fn directories_that_an_archive_has_no_entries_of_are_made() {
+    use EntryType::{Directory, Link, Regular, Symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    let bytes = archive(&[
+        (Regular, "q/r/f", ""),
+        (Link, "q/s/g", "q/r/f"),
+        (Directory, "q", ""),
+    ]);
+    unpacked(&bytes, dir.path()).unwrap();
+    let mode = |path: &str| at(path).symlink_metadata().unwrap().mode() & 0o7777;
+    assert_eq!(mode("q/r"), 0o755);
+    // With an entry of its own it is as that says, whenever it comes.
+    assert_eq!(mode("q"), 0o777);
+    assert_eq!(at("q/r/f").metadata().unwrap().nlink(), 2);
+    unpacked(&archive(&[(Regular, "q/r/f", "")]), at("new")).unwrap();
+    assert!(at("new/r/f").is_file());
+    // What a link leads to, and what a file is, is no place for one.
+    for first in [(Symlink, "l", "q"), (Symlink, "l", "nowhere"), (Regular, "l", "")] {
+        let refused = unpacked(&archive(&[first, (Regular, "l/x/f", "")]), dir.path());
+        assert!(matches!(refused, Err(UnpackError::Write { .. })), "{refused:?}");
+    }
+    assert!(!at("q/x").exists() && !at("nowhere").exists());
+    // What a hard link is to be of has to be there.
+    assert!(unpacked(&archive(&[(Link, "h", "no/f")]), dir.path()).is_err());
+    assert!(!at("no").exists());
+}
+
+#[test]
+fn compressed_archives_are_called_so() {
+    for (bytes, program) in [
+        (&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], "gzip"),
+        (b"\xfd7zXZ\0\0\x04\xe6\xd6", "xz"),
+        (b"\x28\xb5\x2f\xfd\x04\x58\x59\0\0\0", "zstd"),
+        (b"BZh91AY&SY\0", "bzip2"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = unpacked(bytes, dir.path()).unwrap_err().to_string();
+        let expected =
+            format!("the archive is compressed with {program}: give what `{program} -dc` makes of it");
+        assert_eq!(refused, expected);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    unpacked(&archive(&[(EntryType::Regular, "BZh9", "")]), dir.path()).unwrap();
+    assert!(dir.path().join("BZh9").is_file());
+}
+
+#[test]
 fn nothing_is_written_outside_of_the_target() {
     use EntryType::{Block, Char, Directory, Link, Regular, Symlink};
     for entries in [
