@@ -244,6 +244,7 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
     database.identity(
         overrides.user.as_deref().or(config.user.as_deref()),
         overrides.group.as_deref().or(group),
+        overrides.image_groups,
         &[config.supplementary_gids.as_slice(), &added].concat(),
     )
 }

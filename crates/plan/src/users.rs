@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use isopod_spec::ImageGroups;
+
 use crate::path::{Lookup, resolve};
 
 /// Who an app runs as, in numbers: names mean nothing to the guest.
@@ -71,7 +73,7 @@ impl<'a> UserDatabase<'a> {
     }
 
     /// The identity for what was asked: `user` and `group` are a number, a name, or an absolute path; a user without
-    /// an entry has group 0, as with docker.
+    /// an entry has group 0, as with docker. `extra` groups are added to those that `image_groups` admits.
     ///
     /// # Errors
     /// A sentence that names what the image does not have.
@@ -79,6 +81,7 @@ impl<'a> UserDatabase<'a> {
         &self,
         user: Option<&str>,
         group: Option<&str>,
+        image_groups: ImageGroups,
         extra: &[u32],
     ) -> Result<Identity, String> {
         let user = user.filter(|u| !u.is_empty()).unwrap_or("0");
@@ -92,7 +95,12 @@ impl<'a> UserDatabase<'a> {
             None => owner_gid.or(entry.as_ref().map(|e| e.gid)).unwrap_or(0),
         };
         let mut supplementary_gids = extra.to_vec();
-        if let (Some(entry), None) = (&entry, group) {
+        let merged = match image_groups {
+            ImageGroups::WithoutGroup => group.is_none(),
+            ImageGroups::Always => true,
+            ImageGroups::Never => false,
+        };
+        if let Some(entry) = entry.as_ref().filter(|_| merged) {
             let member = |members: &str| members.split(',').any(|m| m == entry.name);
             supplementary_gids.extend(self.groups().filter(|(_, _, m)| member(m)).map(|(_, gid, _)| gid));
         }
@@ -166,7 +174,7 @@ mod tests {
             files: &files,
         };
         let id = |user, group| {
-            db.identity(user, group, &[99])
+            db.identity(user, group, ImageGroups::WithoutGroup, &[99])
                 .map(|i| (i.uid, i.gid, i.supplementary_gids, i.home))
         };
         assert_eq!(id(None, None), Ok((0, 0, vec![10, 99], "/root".into())));
@@ -191,5 +199,11 @@ mod tests {
             Err("the image's /etc/group has no group `x`".into())
         );
         assert!(id(Some("/nowhere"), None).is_err());
+        let groups = |group, image_groups| {
+            let identity = db.identity(Some("33"), group, image_groups, &[99]).unwrap();
+            identity.supplementary_gids
+        };
+        assert_eq!(groups(Some("7"), ImageGroups::Always), [4, 99]);
+        assert_eq!(groups(None, ImageGroups::Never), [99]);
     }
 }

@@ -9,7 +9,7 @@ use isopod_plan::document::Document;
 use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
 use isopod_plan::{PlanError, PodPlan, explain, plan};
 use isopod_spec::{
-    PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter, Sysctl,
+    ImageGroups, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter, Sysctl,
 };
 
 fn planned(pod: &PodSpec) -> PodPlan {
@@ -235,4 +235,17 @@ fn groups_are_added_by_the_images_names() {
     let planned = plan(&pod, &known).unwrap();
     assert_eq!(planned.apps[0].process.identity.supplementary_gids, [7, 44]);
     assert!(refused(&pod).contains("no group `video`"));
+
+    // Those in which the image has its user: docker's rule, and Kubernetes'.
+    known.apps[0].image.as_mut().unwrap().group = "video:x:44:\nadm:x:4:root\n".into();
+    let mut groups = |group: Option<&str>, image_groups| {
+        pod.apps[0].overrides.group = group.map(str::to_owned);
+        pod.apps[0].overrides.image_groups = image_groups;
+        let planned = plan(&pod, &known).unwrap();
+        planned.apps[0].process.identity.supplementary_gids.clone()
+    };
+    assert_eq!(groups(None, ImageGroups::WithoutGroup), [4, 7, 44]);
+    assert_eq!(groups(Some("3"), ImageGroups::WithoutGroup), [7, 44]);
+    assert_eq!(groups(Some("3"), ImageGroups::Always), [4, 7, 44]);
+    assert_eq!(groups(None, ImageGroups::Never), [7, 44]);
 }

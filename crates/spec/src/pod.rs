@@ -304,6 +304,9 @@ pub struct Overrides {
     pub user: Option<String>,
     /// `--group`, or the group of `--user USER:GROUP`.
     pub group: Option<String>,
+    /// Whether it is in the groups in which the image has its user.
+    #[serde(default)]
+    pub image_groups: ImageGroups,
     /// `--working-dir`.
     pub working_dir: Option<PathBuf>,
     /// The signal that asks the app to stop, in place of the image's (Kubernetes' `lifecycle.stopSignal`).
@@ -328,6 +331,18 @@ pub struct Overrides {
     pub must_not_be_root: bool,
     /// `--health-...`: over the image's health check, field by field.
     pub health_check: HealthCheck,
+}
+
+/// Whether an app is in the groups in which the image's `/etc/group` has its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageGroups {
+    /// Where no group is named for it (docker's rule).
+    #[default]
+    WithoutGroup,
+    /// Always (Kubernetes' `supplementalGroupsPolicy: Merge`).
+    Always,
+    /// Never (Kubernetes' `Strict`).
+    Never,
 }
 
 /// One `--env`.

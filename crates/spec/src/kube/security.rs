@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::node::Node;
-use crate::{Overrides, RootfsAccess, Seccomp, capability};
+use crate::{ImageGroups, Overrides, RootfsAccess, Seccomp, capability};
 
 /// Where the kubelet, and podman after it, look for the profiles of the host's.
 pub(super) const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
@@ -24,16 +24,19 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
     for context in [own, pod].into_iter().flatten() {
         check_app_armor(context);
     }
-    if let Some((node, policy)) = pod.and_then(|pod| pod.text("supplementalGroupsPolicy")) {
-        match policy {
-            "Merge" => {}
-            "Strict" => node.refuse(
-                "the policy `Strict` is",
-                "the groups that the image gives its user hold as well",
-            ),
-            other => node.reject(other, "`Merge` or `Strict`"),
-        }
+    let policy = pod.and_then(|pod| pod.text("supplementalGroupsPolicy"));
+    if let Some((node, policy)) = &policy
+        && !["Merge", "Strict"].contains(policy)
+    {
+        node.reject(policy, "`Merge` or `Strict`");
     }
+    let strict = policy.is_some_and(|(_, policy)| policy == "Strict");
+    let group = either("runAsGroup");
+    let image_groups = match (strict, &group) {
+        (false, Some(_)) => ImageGroups::Always,
+        (true, None) => ImageGroups::Never,
+        (false, None) | (true, Some(_)) => ImageGroups::WithoutGroup,
+    };
     let mut group_add: Vec<String> = Vec::new();
     for node in pod.map(|pod| pod.items("supplementalGroups")).unwrap_or_default() {
         group_add.extend(node.as_number::<u32>(ID).map(|id| id.to_string()));
@@ -61,7 +64,8 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
     };
     Overrides {
         user: either("runAsUser"),
-        group: either("runAsGroup"),
+        group,
+        image_groups,
         group_add,
         cap_add: named("add"),
         cap_drop: named("drop"),

@@ -224,6 +224,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     args,
                     env,
                     user: user.map(|id| id.to_string()),
+                    image_groups: group.map_or(ImageGroups::WithoutGroup, |_| ImageGroups::Always),
                     group: group.map(|id| id.to_string()),
                     must_not_be_root,
                     no_new_privileges,

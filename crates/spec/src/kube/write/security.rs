@@ -3,13 +3,14 @@
 use super::super::security::SECCOMP_ROOT;
 use crate::tree::{Fields, Tree};
 use crate::unsaid::Unsaids;
-use crate::{App, PodSpec, RootfsAccess, Seccomp, VolumeKind};
+use crate::{App, ImageGroups, PodSpec, RootfsAccess, Seccomp, VolumeKind};
 
 /// The groups that all of a pod's containers have.
 pub(super) struct Groups {
     /// The one whose files its volumes are.
     pub(super) fs: Option<u32>,
     supplemental: Vec<u32>,
+    policy: Option<&'static str>,
 }
 
 impl Groups {
@@ -43,8 +44,33 @@ impl Groups {
         if fs.is_some() {
             supplemental.pop();
         }
-        Self { fs, supplemental }
+        let policy = policy(pod, unsaids);
+        Self {
+            fs,
+            supplemental,
+            policy,
+        }
     }
+}
+
+/// What the pod says of the groups in which images have their users; `None`: they hold.
+fn policy(pod: &PodSpec, unsaids: &Unsaids) -> Option<&'static str> {
+    let strict = |app: &&App| match app.overrides.image_groups {
+        ImageGroups::WithoutGroup => app.overrides.group.is_some(),
+        ImageGroups::Always => false,
+        ImageGroups::Never => true,
+    };
+    if pod.apps.iter().all(|app| strict(&app)) {
+        return Some("Strict");
+    }
+    for app in pod.apps.iter().filter(strict) {
+        let what = format!("app `{}`: that its image adds no groups", app.name);
+        unsaids.add(
+            what,
+            "`supplementalGroupsPolicy` is the pod's, and others have them",
+        );
+    }
+    None
 }
 
 /// The group that is the last one of every app, and in whose name all empty volumes and volumes of files are.
@@ -77,6 +103,7 @@ pub(super) fn of_pod(pod: &PodSpec, groups: &Groups) -> Fields {
     let sysctls = pod.sysctls.iter();
     Fields::new()
         .with_list("supplementalGroups", groups.supplemental.iter().copied())
+        .with_some("supplementalGroupsPolicy", groups.policy)
         .with_some("fsGroup", groups.fs)
         .with_list(
             "sysctls",
