@@ -163,7 +163,7 @@ impl<'a> Pod<'a> {
 
     /// Behind other words, which run it elsewhere.
     #[must_use]
-    pub(crate) fn within(mut self, prefix: Vec<String>) -> Self {
+    pub fn within(mut self, prefix: Vec<String>) -> Self {
         self.within = prefix;
         self
     }

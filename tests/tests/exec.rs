@@ -36,10 +36,40 @@ fn commands_run_in_a_running_app() {
     );
     assert_eq!(exec(&bench, &[], "kill -9 $$").status, 137);
     let missing = bench.isopod_command(["exec", "p", "a", "--", "/no/such"]);
-    assert!(
-        missing.status == 127 && missing.stderr.starts_with("error: cannot execute `/no/such`"),
-        "{missing:?}"
-    );
+    let no_such = "error: cannot execute `/no/such`: No such file or directory (os error 2)\n";
+    assert_eq!((missing.status, &*missing.stderr), (127, no_such));
+    let stranger = exec(&bench, &["-u", "nosuch"], "id");
+    let no_user = "error: the app's /etc/passwd has no user `nosuch`\n";
+    assert_eq!((stranger.status, &*stranger.stderr), (126, no_user));
+    // The caller's own variables, and none where there is none.
+    let own = bench.pod().env("OWN", "the caller's");
+    let words = [
+        "exec",
+        "-e",
+        "OWN",
+        "-e",
+        "NONE",
+        "p",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo $OWN; env | grep -c NONE",
+    ];
+    let out = own.other(words.map(OsString::from).into()).expect(1);
+    assert_eq!(out.text(), "the caller's\n0\n");
+    // Who reads no more is no fault.
+    let unread = r#"{ "$@"; echo "status $?" >&2; } | head -n 1"#;
+    let unread = bench
+        .pod()
+        .within(["sh", "-c", unread, "sh"].map(str::to_owned).into());
+    for words in [
+        &["exec", "p", "a", "--", "yes"][..],
+        &["cp", "p:a:/bin/busybox", "-"],
+    ] {
+        let out = unread.other(words.iter().map(OsString::from).collect());
+        assert_eq!(out.expect(0).stderr, "status 141\n", "{words:?}");
+    }
     let several = bench.isopod_command(["exec", "p", "--", "true"]);
     assert!(
         several

@@ -145,6 +145,8 @@ pub(crate) enum EnterError {
     Busy,
     #[error("{0}")]
     User(String),
+    #[error("there is no program to execute")]
+    NoProgram,
     #[error("cannot confine the command to the app's system calls")]
     Syscalls(#[source] seccompiler::Error),
     #[error(transparent)]
@@ -172,7 +174,7 @@ impl EnterError {
     fn status(&self) -> u8 {
         match self {
             Self::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => STATUS_NOT_FOUND,
-            Self::Execute { .. } | Self::WorkingDir { .. } => STATUS_NOT_EXECUTABLE,
+            Self::Execute { .. } | Self::WorkingDir { .. } | Self::User(_) => STATUS_NOT_EXECUTABLE,
             Self::Busy => STATUS_BUSY,
             Self::Left => STATUS_GONE,
             _ => STATUS_FAILED,
@@ -408,7 +410,7 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
     step("take the standard streams", streams)?;
 
     let Some((program, args)) = execute.argv.split_first() else {
-        return Err(EnterError::User("there is no program to execute".to_owned()));
+        return Err(EnterError::NoProgram);
     };
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(execute.env);

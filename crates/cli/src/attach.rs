@@ -18,6 +18,7 @@ use isopod_runtime::pods::files::{AppState, Stdin};
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_runtime::run::LOGS;
 use isopod_spec::AppName;
+use isopod_spec::words::shown;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -108,7 +109,7 @@ fn at_its_end(pod: &PodEntry, app: Option<&AppName>) -> Result<LogReader, Report
 fn print(record: &Record<'_>) -> io::Result<()> {
     if !record.is_output() {
         let text = String::from_utf8_lossy(record.content);
-        output::note(&format!("app `{}`: {}", record.app, text.escape_debug()));
+        output::note(&format!("app `{}`: {}", record.app, shown(&*text)));
         return Ok(());
     }
     let to = |out: &mut dyn Write, record: &Record<'_>| {

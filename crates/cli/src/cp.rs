@@ -21,13 +21,14 @@ use isopod_protocol::copy::{self, CopyError, Frame};
 use isopod_protocol::message::{AppIndex, HostStream};
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError};
+use isopod_spec::words::shown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::args::CopyPlace;
 use crate::life::{meant_app, not_live};
-use crate::output::{self, Report};
+use crate::output::{self, NOT_READ, Report};
 use crate::show::{find, pods};
 
 /// What goes between an archive and its pipe in one piece.
@@ -105,6 +106,11 @@ pub(crate) fn cp(source: &CopyPlace, target: &CopyPlace, settings: &Settings) ->
     let copied = runtime.block_on(copy(&pod.path, app, path, &way));
     // A read of standard input cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();
+    if let Err(Cause::Stream(CopyError::Local(error))) = &copied
+        && (*target == P::Stream && error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return Ok(ExitCode::from(NOT_READ));
+    }
     let failed = |cause| CopyFailed {
         what: format!("`{source}` to `{target}`"),
         source: cause,
@@ -159,7 +165,7 @@ async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<()
 async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)) -> Result<(), Cause> {
     let warning = copy::receive(&mut stream, archive).await.map_err(told)?;
     if let Some(text) = warning {
-        output::warning(&text.escape_debug().to_string());
+        output::warning(&shown(text));
     }
     Ok(())
 }
@@ -167,7 +173,7 @@ async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)
 /// The agent's own words, as a terminal may see them.
 fn told(error: CopyError) -> Cause {
     match error {
-        CopyError::Failed(text) => Cause::Told(text.escape_debug().to_string()),
+        CopyError::Failed(text) => Cause::Told(shown(text)),
         error => Cause::Stream(error),
     }
 }

@@ -1,6 +1,7 @@
 //! `isopod exec`: a command in an app that runs, with this command's standard streams and its exit status.
 
-use std::io::IsTerminal as _;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use isopod_protocol::codec::WriteMessageError;
@@ -10,12 +11,13 @@ use isopod_runtime::Settings;
 use isopod_runtime::control;
 use isopod_runtime::pods::PodEntry;
 use isopod_spec::AppName;
+use isopod_spec::words::shown;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::life::{meant_app, not_live};
-use crate::output::Report;
+use crate::output::{NOT_READ, Report};
 use crate::show::{find, pods};
 
 /// What is read of standard input at a time.
@@ -27,7 +29,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) app: Option<&'a AppName>,
     pub(crate) interactive: bool,
     pub(crate) tty: bool,
-    pub(crate) env: &'a [(String, String)],
+    /// Variables; those without a value have the caller's own.
+    pub(crate) env: &'a [(String, Option<String>)],
     pub(crate) user: Option<&'a str>,
     pub(crate) working_dir: Option<&'a str>,
     pub(crate) command: &'a [String],
@@ -49,7 +52,7 @@ pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
     let request = Request {
         app: meant_app(&pod, wanted.app, "name one behind the pod")?,
         argv: wanted.command.to_vec(),
-        env: wanted.env.to_vec(),
+        env: variables(wanted.env, &settings.env),
         user: wanted.user.map(str::to_owned),
         working_dir: wanted.working_dir.map(str::to_owned),
         terminal: wanted.tty.then(window_size),
@@ -66,6 +69,15 @@ pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
     runtime.shutdown_background();
     drop(raw);
     result
+}
+
+/// The variables with their values; without those that the caller does not have either (docker's rule).
+fn variables(wanted: &[(String, Option<String>)], own: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let value = |(name, value): &(String, Option<String>)| {
+        let value = value.as_ref().or_else(|| own.get(name));
+        Some((name.clone(), value?.clone()))
+    };
+    wanted.iter().filter_map(value).collect()
 }
 
 /// The terminal's size; the usual one where there is no terminal to ask.
@@ -111,35 +123,34 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
     tokio::spawn(forward_signals(client, wanted.tty));
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
-        match answers.next().await.map_err(|e| Report::new(&e))? {
-            Answer::Stdout(bytes) => write(&mut stdout, &bytes).await?,
-            Answer::Stderr(bytes) => write(&mut stderr, &bytes).await?,
+        let written = match answers.next().await.map_err(|e| Report::new(&e))? {
+            Answer::Stdout(bytes) => write(&mut stdout, &bytes).await,
+            Answer::Stderr(bytes) => write(&mut stderr, &bytes).await,
             Answer::Exited(ExitStatus::Code(code)) => {
                 return Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(125)));
             }
             Answer::Exited(ExitStatus::Signal { signal, .. }) => {
                 return Ok(ExitCode::from(u8::try_from((signal + 128) & 0xff).unwrap_or(125)));
             }
-            Answer::Failed { status, text } => {
-                let text = text.escape_debug();
-                return Err(
-                    Report::text(format!("cannot execute `{}`: {text}", wanted.command[0]))
-                        .exit_status(status),
-                );
+            Answer::Failed { status, text } => return Err(Report::text(shown(text)).exit_status(status)),
+        };
+        match written {
+            Ok(()) => {}
+            // Who reads no more ends the command with this process.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::from(NOT_READ)),
+            Err(error) => {
+                return Err(Report::text(format!(
+                    "cannot write what the command wrote: {error}"
+                )));
             }
         }
     }
 }
 
-/// Writes what the command wrote. Who reads no more ends the command with this process.
-async fn write(out: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), Report> {
-    let written = async {
-        out.write_all(bytes).await?;
-        out.flush().await
-    };
-    written
-        .await
-        .map_err(|e| Report::text(format!("cannot write what the command wrote: {e}")))
+/// Writes what the command wrote.
+async fn write(out: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes).await?;
+    out.flush().await
 }
 
 async fn feed<W: AsyncWrite + Unpin>(client: Client<W>) -> Result<(), WriteMessageError> {

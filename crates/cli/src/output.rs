@@ -12,6 +12,9 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::FAILURE;
 use crate::args::LogLevel;
 
+/// The exit status of a command whose output nobody reads any more, as that of a pipe is: 128 and SIGPIPE's number.
+pub(crate) const NOT_READ: u8 = 128 + 13;
+
 /// A failure as the user reads it: what, why, what to do.
 #[derive(Debug)]
 pub(crate) struct Report {

@@ -82,8 +82,8 @@ pub enum FromCommand {
     Exited(ExitStatus),
     /// 4: it was not executed. The last message.
     Failed {
-        /// What a shell would exit with: 127 where the program does not exist, 126 where it cannot be executed,
-        /// 125 where it did not come to that.
+        /// What a shell would exit with: 127 where the program does not exist, 126 where it cannot be executed, or
+        /// not as that user or there, 125 where it did not come to that.
         status: u8,
         /// Why, in one line.
         text: String,

@@ -238,7 +238,7 @@ fn the_user_is_the_apps_or_whom_the_app_knows() {
         assert_eq!(
             output(job, PIPES).await.2,
             Answer::Failed {
-                status: STATUS_FAILED,
+                status: STATUS_NOT_EXECUTABLE,
                 text
             }
         );

@@ -152,9 +152,9 @@ pub(crate) enum LifeCommand {
         /// Give it a terminal
         #[arg(short, long)]
         tty: bool,
-        /// Set a variable
-        #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
-        env: Vec<(String, String)>,
+        /// Set a variable; without a value, to the caller's own
+        #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
+        env: Vec<(String, Option<String>)>,
         /// Run it as this user [default: the app's]
         #[arg(short, long, value_name = "USER[:GROUP]")]
         user: Option<String>,
@@ -300,13 +300,14 @@ fn filter(text: &str) -> Result<Filter, String> {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "it is not NAME=VALUE".to_owned())?;
+fn variable(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
     match name.is_empty() {
         true => Err("it has no name".to_owned()),
-        false => Ok((name.to_owned(), value.to_owned())),
+        false => Ok((name.to_owned(), value)),
     }
 }
 

@@ -667,12 +667,13 @@ fn commands_on_pods_that_are_there() {
         env,
         command,
         ..
-    } = life("exec -it -e A=b=c web a -- sh -c true")
+    } = life("exec -it -e A=b=c -e B web a -- sh -c true")
     else {
         panic!()
     };
     assert_eq!((&*pod, app.unwrap().as_str(), tty), ("web", "a", true));
-    assert_eq!(env, [("A".to_owned(), "b=c".to_owned())]);
+    let expected = [("A".to_owned(), Some("b=c".to_owned())), ("B".to_owned(), None)];
+    assert_eq!(env, expected);
     assert_eq!(command, ["sh", "-c", "true"]);
     assert!(matches!(
         life("kill -s usr1 web"),
@@ -686,7 +687,7 @@ fn commands_on_pods_that_are_there() {
     for (line, words) in [
         ("kill -s NONE web", "no such signal"),
         ("exec web", "required"),
-        ("exec -e A web -- true", "it is not NAME=VALUE"),
+        ("exec -e =A web -- true", "it has no name"),
         ("stop --force --time 3 web", "cannot be used with"),
         ("rm", "required"),
     ] {
