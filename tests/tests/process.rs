@@ -122,6 +122,21 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
         126,
         "error: app `app`: `/etc` in its image is a directory",
     );
+    // The kernel alone knows what it does not take.
+    let scripts =
+        Image::busybox()
+            .file("bin/plain", 0o755, "echo x\n")
+            .file("bin/script", 0o755, "#!/bin/none\n");
+    let scripts = bench.image(&scripts);
+    for (program, words) in [
+        ("/bin/script", "its interpreter `/bin/none` does not exist"),
+        ("/bin/plain", "it is no program of this machine, and no script"),
+    ] {
+        let pod = bench.pod().app(&scripts).with(["--name", "app"]);
+        let out = pod.args([program]).run().expect(126);
+        let words = format!("app `app` cannot execute `{program}`: {words}");
+        assert!(out.stderr.contains(&words), "{}", out.stderr);
+    }
 }
 
 /// What is on a volume is not known before the guest runs.

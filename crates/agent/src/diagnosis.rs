@@ -21,7 +21,6 @@ const MAX_UNITS: usize = 256;
 /// Commands").
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
-const EXIT_EXEC: i32 = 203;
 
 /// Where the planner has systemd put what mount(8) writes to standard error, by unit.
 const ERROR_DIR: &str = "/isopod/errors";
@@ -213,11 +212,11 @@ pub(crate) fn exec_failure(app: &GuestApp) -> (i32, String) {
     let root = root.unwrap_or(Path::new("/"));
     let inside = program.strip_prefix(root).unwrap_or(program);
     let (code, why) = match mode_in_root(root, inside) {
-        Err(_) => (NOT_FOUND, "it does not exist"),
+        Err(_) => (NOT_FOUND, "it does not exist".to_owned()),
         Ok(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {
-            (EXIT_EXEC, "its format or its interpreter is not there")
+            (NOT_EXECUTABLE, format::fault(root, inside))
         }
-        Ok(_) => (NOT_EXECUTABLE, "it is not executable"),
+        Ok(_) => (NOT_EXECUTABLE, "it is not executable".to_owned()),
     };
     (
         code,
@@ -232,5 +231,6 @@ fn mode_in_root(root: &Path, inside: &Path) -> rustix::io::Result<u32> {
     rustix::fs::fstat(&file).map(|stat| stat.st_mode)
 }
 
+mod format;
 #[cfg(test)]
 mod tests;

@@ -237,7 +237,9 @@ fn groups_are_added_by_the_images_names() {
     assert!(refused(&pod).contains("no group `video`"));
 
     // Those in which the image has its user: docker's rule, and Kubernetes'.
-    known.apps[0].image.as_mut().unwrap().group = "video:x:44:\nadm:x:4:root\n".into();
+    let image = known.apps[0].image.as_mut().unwrap();
+    image.passwd = "root:x:0:0::/root:/bin/sh\n".into();
+    image.group = "video:x:44:\nadm:x:4:root\n".into();
     let mut groups = |group: Option<&str>, image_groups| {
         pod.apps[0].overrides.group = group.map(str::to_owned);
         pod.apps[0].overrides.image_groups = image_groups;
