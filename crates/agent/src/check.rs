@@ -48,8 +48,8 @@ impl Done {
     }
 }
 
-/// Does it; `job` is what `enter` is to do for a command.
-pub(crate) async fn run(check: GuestCheck, job: Option<Job>) -> Done {
+/// Does it; `job` is what `enter` is to do for a command, `own` the guest's address.
+pub(crate) async fn run(check: GuestCheck, job: Option<Job>, own: Option<Ipv4Addr>) -> Done {
     match check {
         GuestCheck::Exec { .. } => match job {
             Some(job) => command(Path::new(SELF), &job).await,
@@ -60,11 +60,11 @@ pub(crate) async fn run(check: GuestCheck, job: Option<Job>) -> Done {
             port,
             path,
             headers,
-        } => match connect(host, port).await {
+        } => match connect(host, own, port).await {
             Ok((stream, at)) => http::get(stream, at, &path, &headers).await,
             Err(error) => Done::failed(format!("cannot connect to port {port}: {error}")),
         },
-        GuestCheck::Tcp { host, port } => match connect(host, port).await {
+        GuestCheck::Tcp { host, port } => match connect(host, own, port).await {
             Ok(_) => Done::new(true, format!("port {port} takes connections")),
             Err(error) => Done::failed(format!("cannot connect to port {port}: {error}")),
         },
@@ -75,19 +75,31 @@ pub(crate) async fn run(check: GuestCheck, job: Option<Job>) -> Done {
     }
 }
 
-/// Connects to the host, or to the loopback interface by either protocol.
-async fn connect(host: Option<IpAddr>, port: u16) -> io::Result<(TcpStream, SocketAddr)> {
-    let connect = async |ip: IpAddr| {
-        let at = SocketAddr::new(ip, port);
-        TcpStream::connect(at).await.map(|stream| (stream, at))
+/// Connects to the host, or to the guest itself: at its own address, as the kubelet does, or else at the loopback interface's by
+/// either protocol. What is told is the first error.
+async fn connect(
+    host: Option<IpAddr>,
+    own: Option<Ipv4Addr>,
+    port: u16,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let itself = [
+        own.map(IpAddr::from),
+        Some(Ipv4Addr::LOCALHOST.into()),
+        Some(Ipv6Addr::LOCALHOST.into()),
+    ];
+    let addresses = match host {
+        Some(_) => vec![host],
+        None => itself.to_vec(),
     };
-    match host {
-        Some(ip) => connect(ip).await,
-        None => match connect(Ipv4Addr::LOCALHOST.into()).await {
-            Ok(connected) => Ok(connected),
-            Err(error) => connect(Ipv6Addr::LOCALHOST.into()).await.map_err(|_| error),
-        },
+    let mut first = None;
+    for ip in addresses.into_iter().flatten() {
+        let at = SocketAddr::new(ip, port);
+        match TcpStream::connect(at).await {
+            Ok(stream) => return Ok((stream, at)),
+            Err(error) => drop(first.get_or_insert(error)),
+        }
     }
+    Err(first.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
 /// Text as one line that is not too long: what comes last is kept.
@@ -136,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn http_is_asked_as_it_is_written() {
         let (port, asked) = server("HTTP/1.0 204 No Content\r\n\r\n").await;
-        let done = run(get(port, &[("X-A", "b"), ("host", "example.org")]), None).await;
+        let done = run(get(port, &[("X-A", "b"), ("host", "example.org")]), None, None).await;
         assert_eq!((done.success, done.text.as_str()), (true, "HTTP status 204"));
         let asked = asked.await.unwrap();
         assert!(asked.starts_with("GET /healthz?full=1 HTTP/1.1\r\n"), "{asked}");
@@ -154,13 +166,13 @@ mod tests {
     #[tokio::test]
     async fn a_status_of_400_or_more_is_a_failure_with_the_servers_words() {
         let (port, _asked) = server("HTTP/1.1 503 Busy\r\nContent-Length: 12\r\n\r\ndatabase\ngone").await;
-        let done = run(get(port, &[]), None).await;
+        let done = run(get(port, &[]), None, None).await;
         assert_eq!(
             (done.success, done.text.as_str()),
             (false, "HTTP status 503: database | gone")
         );
         let (port, _asked) = server("220 smtp ready\r\n").await;
-        let done = run(get(port, &[]), None).await;
+        let done = run(get(port, &[]), None, None).await;
         assert_eq!(
             (done.success, done.text.as_str()),
             (false, "the answer is not HTTP")
@@ -172,10 +184,29 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let check = GuestCheck::Tcp { host: None, port };
-        assert!(run(check.clone(), None).await.success);
+        assert!(run(check.clone(), None, None).await.success);
         drop(listener);
-        let done = run(check, None).await;
+        let done = run(check, None, None).await;
         assert!(!done.success && done.text.contains("refused"), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn without_a_host_the_guest_is_asked_at_its_own_address_and_at_loopback() {
+        let own = Ipv4Addr::new(127, 0, 0, 2);
+        let listener = TcpListener::bind((own, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let at = async |host, own, port| connect(host, own, port).await.map(|(_, at)| at.ip());
+        assert_eq!(at(None, Some(own), port).await.unwrap(), own);
+        let refused = io::ErrorKind::ConnectionRefused;
+        assert_eq!(at(None, None, port).await.unwrap_err().kind(), refused);
+        let loopback = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(
+            at(Some(loopback), Some(own), port).await.unwrap_err().kind(),
+            refused
+        );
+        let listener = TcpListener::bind((loopback, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(at(None, Some(own), port).await.unwrap(), loopback);
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl<M: Manager> Session<M> {
             GuestCheck::Exec { argv } => Some(self.job(app, argv).await),
             _ => None,
         };
+        let own = self.config.network.as_ref().map(|network| network.address);
         let care = &mut self.apps[app].care;
         let (life, finished) = (care.life, self.checks.finished.clone());
         // Handlers are few, and not to wait for probes that hang.
@@ -207,8 +208,8 @@ impl<M: Manager> Session<M> {
             };
             let done = match (job.transpose(), limit) {
                 (Err(text), _) => Done::failed(text),
-                (Ok(job), None) => check::run(check, job).await,
-                (Ok(job), Some(limit)) => timeout(limit, check::run(check, job))
+                (Ok(job), None) => check::run(check, job, own).await,
+                (Ok(job), Some(limit)) => timeout(limit, check::run(check, job, own))
                     .await
                     .unwrap_or_else(|_| Done::too_long(limit)),
             };
