@@ -89,7 +89,7 @@ pub enum Unsupported {
 pub struct PodFile {
     /// The pod.
     pub pod: PodSpec,
-    /// What it does without, with [`Unsupported::Ignore`].
+    /// What it does without, with [`Unsupported::Ignore`], and what is done in part ([`FaultKind::InPart`]).
     pub left_out: Vec<Fault>,
     /// The volumes among that: the pod has neither them nor their mounts.
     pub volumes_left_out: Vec<VolumeName>,
@@ -170,10 +170,13 @@ pub fn read(
 
 /// The pod, unless there are faults.
 fn finish(faults: Faults, read: Option<PodFile>, unsupported: Unsupported) -> Result<PodFile, PodFileErrors> {
-    let (left_out, faults): (Vec<Fault>, Vec<Fault>) = faults
-        .into_sorted()
-        .into_iter()
-        .partition(|fault| unsupported == Unsupported::Ignore && fault.is_unsupported());
+    let is_left_out = |fault: &Fault| match fault.kind {
+        FaultKind::InPart(_) => true,
+        FaultKind::Unsupported { .. } => unsupported == Unsupported::Ignore,
+        _ => false,
+    };
+    let (left_out, faults): (Vec<Fault>, Vec<Fault>) =
+        faults.into_sorted().into_iter().partition(is_left_out);
     match read {
         Some(file) if faults.is_empty() => Ok(PodFile { left_out, ..file }),
         _ => Err(PodFileErrors { faults }),

@@ -170,6 +170,25 @@ fn a_list_of_a_kind_is_read_as_the_api_gives_it() {
     );
 }
 
+#[test]
+fn a_claim_that_the_group_of_files_does_not_change_is_told_of() {
+    let pod = |context: &str, more: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  securityContext: {{{context}}}\n  \
+             containers: [{{name: a, image: x}}]\n  volumes:\n  - {{name: e, emptyDir: {{}}}}\n  \
+             - {{name: d, persistentVolumeClaim: {{claimName: data{more}}}}}\n"
+        );
+        listed(&read(&text, Unsupported::Refuse).unwrap().left_out)
+    };
+    assert_eq!(
+        pod("fsGroup: 2000", ""),
+        "pod.yaml:5:30: `spec.securityContext.fsGroup`: what is in claim `data` keeps its owners and modes: `chgrp -R \
+         2000` and `chmod -R g+rwX` give the group what it would have in a cluster\n"
+    );
+    assert_eq!(pod("fsGroup: 2000", ", readOnly: true"), "");
+    assert_eq!(pod("", ""), "");
+}
+
 /// The directory that each of the pod's claims is, or what is wrong.
 fn claimed(claims: &[&str], objects: &str) -> Vec<String> {
     let volumes = claims

@@ -80,6 +80,9 @@ pub enum FaultKind {
         /// Why, or what to do instead.
         why: String,
     },
+    /// The file asks for something that is done in part, which is no error: what is not done, and what to do.
+    #[error("{0}")]
+    InPart(String),
     /// A rule between the parts of the file is broken.
     #[error("{0}")]
     Rule(String),

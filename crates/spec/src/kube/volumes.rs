@@ -46,10 +46,10 @@ pub(super) fn read<'a>(
     surroundings: &Surroundings,
     places: &mut Places<'a>,
 ) -> Volumes {
-    let group = pod.security.as_ref().and_then(|security| {
-        let id = security.get("fsGroup")?;
-        id.as_number::<u32>("a group id")
-    });
+    let fs_group = pod.security.as_ref().and_then(|security| security.get("fsGroup"));
+    let group = fs_group
+        .as_ref()
+        .and_then(|node| node.as_number::<u32>("a group id"));
     let reader = Reader {
         objects: pod.objects,
         downward: pod.downward,
@@ -60,9 +60,13 @@ pub(super) fn read<'a>(
     };
     let mut volumes = Vec::new();
     for node in spec.items("volumes") {
-        let read_only = node
-            .get("persistentVolumeClaim")
-            .is_some_and(|claim| claim.is_true("readOnly"));
+        let claim = node.get("persistentVolumeClaim");
+        let read_only = claim.as_ref().is_some_and(|claim| claim.is_true("readOnly"));
+        if let (Some(claim), Some(fs_group), Some(group)) = (&claim, &fs_group, group)
+            && let (false, Some((_, name))) = (read_only, claim.text("claimName"))
+        {
+            fs_group.fault(FaultKind::InPart(unchanged(name, group)));
+        }
         let kind = reader.kind(&node);
         let Some((name_node, name)) = node.text("name") else {
             continue;
@@ -86,6 +90,15 @@ pub(super) fn read<'a>(
         }
     }
     Volumes(volumes)
+}
+
+/// What `fsGroup` does not do: a claim's files outlive the pod, and may be others' too.
+fn unchanged(claim: &str, group: u32) -> String {
+    format!(
+        "what is in claim `{}` keeps its owners and modes: `chgrp -R {group}` and `chmod -R g+rwX` give the group what \
+         it would have in a cluster",
+        crate::words::shown(claim)
+    )
 }
 
 /// The volumes of which a mount wants to see what the host mounts later.
