@@ -476,3 +476,36 @@ fn files_go_out_and_come_in_within_the_apps_root() {
         assert_eq!(outcome.unwrap_err().to_string(), text);
     });
 }
+
+#[test]
+fn what_a_whole_archive_does_not_have_is_told_behind_it() {
+    on_stage(async |app| {
+        let at = |path: &str| app.root.path().join(path);
+        let pack = || Job {
+            action: Action::Pack {
+                path: "/tmp/dir".to_owned(),
+            },
+            ..app.job(&[], |_| {})
+        };
+        std::fs::create_dir(at("tmp/dir")).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(at("tmp/dir/socket")).unwrap();
+        let warning = copy_out(pack()).await.0.unwrap();
+        let text = "`/tmp/dir/socket` is a socket, which is not copied";
+        assert_eq!(warning.as_deref(), Some(text));
+
+        // More than what pipes and buffers take before the first piece is read.
+        let length = 4 << 20;
+        std::fs::write(at("tmp/dir/big"), vec![5; length]).unwrap();
+        let (mut host, guest) = tokio::io::duplex(10_000);
+        let job = pack();
+        tokio::spawn(async move { crate::copy::out(guest, &agent(), &job).await });
+        let Ok(Some(copy::Frame::Data(mut archive))) = read_message(&mut host).await else {
+            panic!("nothing came");
+        };
+        std::fs::File::create(at("tmp/dir/big")).unwrap();
+        let outcome = copy::receive(&mut host, &mut archive).await;
+        let text = "`/tmp/dir/big` became shorter while it was copied";
+        assert_eq!(outcome.unwrap_err().to_string(), text);
+        assert!(archive.len() >= length, "{} bytes came", archive.len());
+    });
+}
