@@ -17,7 +17,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::config::ConfigError;
 use crate::pod_files::UnpackError;
-use crate::{chain, config, early, fail, log, modules, mount, network, pod_files, setup};
+use crate::{app_dev, chain, config, early, fail, log, modules, mount, network, pod_files, setup};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -82,6 +82,11 @@ fn become_systemd() -> Result<Infallible, InitError> {
     pod_files::unpack(Path::new(POD_DISK), Path::new("/"))?;
     let config = config::read(Path::new(config::POD_CONFIG))?;
     load(&mut config.modules.iter().map(String::as_str));
+    for app in config.apps.iter().filter(|app| !app.dev.is_empty()) {
+        if let Err(error) = app_dev::copy(Path::new(app_dev::TEMPLATE), Path::new(&app.dev)) {
+            log(&format!("cannot fill `{}`: {error}", app.dev));
+        }
+    }
     match early::mount_all(&config.early_mounts) {
         Ok(()) => mount::ahead(&config.mounts_ahead),
         Err(error) => log(&chain(&error)),

@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+mod app_dev;
 mod appstate;
 mod becoming;
 mod check;

@@ -299,6 +299,7 @@ pub(crate) fn guest_config(
             depends_on: app.life.guest_dependencies(apps),
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
+            dev: text(&layout::app_dev(&app.name)),
             rlimits: app.process.limits.guest_rlimits(),
             syscalls: app.process.limits.guest_syscalls(),
             oom_score_adj: app.process.limits.resources.oom_score_adj,

@@ -9,7 +9,7 @@
 //! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
 //! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
 //! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
-//! /isopod/dev/             the apps' /dev      console.log*      what the guest's kernel said
+//! /isopod/dev/             what is in /dev     console.log*      what the guest's kernel said
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
 //! /isopod/errors/UNIT      what mount(8) said
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
@@ -17,6 +17,7 @@
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
 //! /isopod/apps/APP/work    overlayfs's own
 //! /isopod/apps/APP/env     its environment
+//! /isopod/apps/APP/dev     its /dev
 //! /isopod/apps/APP/std*    its named pipes
 //! /usr/lib/systemd/system  units
 //! ```
@@ -39,9 +40,9 @@ pub const ERROR_DIR: &str = "/isopod/errors";
 pub const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
 /// The agent's configuration.
 pub const POD_CONFIG: &str = "/isopod/pod.json";
-/// What apps see as `/dev`.
-pub const APP_DEV: &str = "/isopod/dev";
 
+/// Where Kubernetes lets a container say why it ended, in the app's own `/dev`.
+pub const TERMINATION_LOG: &str = "termination-log";
 /// Where an app finds the agent that needs it to become its program.
 pub const APP_AGENT: &str = "/dev/.isopod";
 
@@ -96,6 +97,12 @@ pub fn app_root(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn app_dir(app: &AppName) -> PathBuf {
     Path::new("/isopod/apps").join(app.as_str())
+}
+
+/// What an app sees as `/dev`.
+#[must_use]
+pub fn app_dev(app: &AppName) -> PathBuf {
+    app_dir(app).join("dev")
 }
 
 /// The socket on which an app says that it is ready, in the guest.

@@ -98,7 +98,7 @@ impl AppUnit {
 
     fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
         let root = layout::app_root(&self.name);
-        let own = layout::app_dir(&self.name);
+        let (own, dev) = (layout::app_dir(&self.name), layout::app_dev(&self.name));
         let pipe = |name: &str| format!("file:{}", own.join(name).display());
         let process = &self.process;
         let stdin = if self.stdin {
@@ -112,8 +112,11 @@ impl AppUnit {
             // The guest's own file systems, bound in the app's namespace without a mount(8) each. MountAPIVFS= would
             // hide the image's /run.
             ("MountAPIVFS", "no".into()),
-            ("BindReadOnlyPaths", format!("{}:/dev /sys", layout::APP_DEV)),
-            ("BindPaths", "/dev/pts /dev/shm /proc".into()),
+            ("BindReadOnlyPaths", "/sys".into()),
+            (
+                "BindPaths",
+                format!("{}:/dev /dev/pts /dev/shm /proc", dev.display()),
+            ),
             // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
             ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
             ("InaccessiblePaths", "-+/proc/kcore".into()),
@@ -217,6 +220,9 @@ impl AppUnit {
         let own = layout::app_dir(&self.name);
         // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.
         tree.directory(&own, 0o700);
+        let dev = layout::app_dev(&self.name);
+        tree.directory(&dev, 0o755);
+        tree.file(&dev.join(layout::TERMINATION_LOG), "", 0o666);
         let env = self
             .process
             .env

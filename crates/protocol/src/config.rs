@@ -129,6 +129,9 @@ pub struct GuestApp {
     /// it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<String>,
+    /// The directory that it finds as `/dev`, to be filled before systemd begins.
+    #[serde(default)]
+    pub dev: String,
     /// The app's limits of setrlimit(2), for what is executed in it: its own process has them from its unit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<GuestRlimit>,
