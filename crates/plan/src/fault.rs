@@ -193,7 +193,7 @@ pub enum TargetFault {
         mounted: &'static str,
     },
     /// It does not exist, and nothing may create it.
-    #[error("it does not exist, and volume `{0}`, in which it would be, is read-only")]
+    #[error("it does not exist, and the app may not write to volume `{0}`, in which it would be")]
     MissingInReadOnly(VolumeName),
     /// It does not exist, and the app's root is read-only: only before the app ran it could have been made.
     #[error("it does not exist, and the app's root filesystem is read-only")]
@@ -249,6 +249,14 @@ impl Fault {
             } => Some(format!(
                 "create `{}` in volume `{volume}`'s source, or let the app write to that volume",
                 shown(target)
+            )),
+            Fault::SubPath {
+                reason: TargetFault::MissingInReadOnly(volume),
+                sub_path,
+                ..
+            } => Some(format!(
+                "create `{}` in volume `{volume}`'s source, or let the app write to that volume",
+                shown(sub_path)
             )),
             Fault::Target {
                 reason: TargetFault::MissingFile(volume),

@@ -196,11 +196,26 @@ fn a_missing_mount_point_is_made_or_refused() {
     let mut known = facts(&pod, &[]);
     let words = refused(&pod, &known);
     assert!(
-        words.ends_with("it does not exist, and volume `parent`, in which it would be, is read-only"),
+        words.ends_with(
+            "it does not exist, and the app may not write to volume `parent`, in which it would be"
+        ),
         "{words}"
     );
     known.sources.get_mut(&volume_name("parent")).unwrap().tree = tree(&["/b/"]);
     assert_eq!(places(&plan(&pod, &known).unwrap()), ["/a", "/a/b"]);
+    // The mount alone is read-only, and the volume is not.
+    pod.apps[0].mounts = vec![read_only("parent", "/a")];
+    pod.apps[0].mounts[0].sub_path = Some("new".into());
+    let faults = plan(&pod, &known).unwrap_err().faults;
+    let words = faults[0].to_string();
+    assert!(
+        words.ends_with(
+            "it does not exist, and the app may not write to volume `parent`, in which it would be"
+        ),
+        "{words}"
+    );
+    let hint = "create `new` in volume `parent`'s source, or let the app write to that volume";
+    assert_eq!(faults[0].hint().as_deref(), Some(hint));
     // In the image: with the owners and modes of what is there already.
     let mut pod = pod.clone();
     pod.apps[0].mounts = vec![mount("child", "/opt/x/y")];
