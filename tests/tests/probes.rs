@@ -16,7 +16,8 @@ spec:
   containers:
   - name: web
     image: IMAGE
-    command: [sh, -c, "mkdir /www; (sleep 2; echo ok >/www/ready; touch /out/made-ready) & exec httpd -f -p 8080 -h /www"]
+    command: [sh, -c, "mkdir /www; (sleep 2; echo ok >/www/ready; touch /out/made-ready) & exec httpd -f -p $(POD_IP):8080 -h /www"]
+    env: [{name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
     volumeMounts: [{name: out, mountPath: /out}]
     readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1}
     livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, initialDelaySeconds: 1}
