@@ -198,6 +198,47 @@ fn a_killed_virtiofsd_is_an_error_that_names_it() {
     bench.assert_nothing_left();
 }
 
+/// What asks for no stop is the app's, as with docker.
+#[test]
+fn other_signals_go_to_the_apps() {
+    let bench = Bench::new();
+    let script = "trap 'echo usr1' USR1; trap 'echo usr2' USR2; trap 'echo quit; exit 5' QUIT; echo ready; \
+                  while :; do sleep 0.1; done";
+    let mut running = started(bench.pod(), &bench, script);
+    for (signal, said) in [
+        (Signal::USR1, "usr1\n"),
+        (Signal::USR2, "usr2\n"),
+        (Signal::QUIT, "quit\n"),
+    ] {
+        running.signal(signal);
+        running.wait_for(said);
+    }
+    let out = running.wait().expect(5);
+    assert_eq!(out.text(), "ready\nusr1\nusr2\nquit\n");
+    bench.assert_nothing_left();
+}
+
+/// Output that cannot be written is an error, in the foreground and of a command.
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let Some(bench) = Bench::of_root() else { return };
+    let pod = bench.pod().behind("exec >/dev/full").app(&bench.busybox());
+    let out = pod.sh("echo 1; sleep 100; exit 7").run().expect(125);
+    assert_eq!(
+        out.stderr,
+        "error: cannot write what the apps wrote; the pod was stopped\n  caused by: No space left on device (os error 28)\n"
+    );
+    let list = bench
+        .pod()
+        .behind("exec >/dev/full")
+        .other(vec!["list".into()])
+        .expect(125);
+    let words =
+        "error: cannot write to standard output\n  caused by: No space left on device (os error 28)\n";
+    assert_eq!(list.stderr, words);
+    bench.assert_nothing_left();
+}
+
 /// A guest whose first process says something and then does nothing.
 #[test]
 fn a_guest_that_does_not_come_up_is_given_up() {

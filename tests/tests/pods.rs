@@ -99,6 +99,10 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
     });
     assert_eq!(status(&bench, "web")["apps"][1]["exitStatus"], 143);
     assert_eq!(status(&bench, "web")["state"], "running");
+    refused(
+        &isopod(&bench, "kill web b"),
+        "error: pod `web`: app `b` does not run",
+    );
 
     // Who follows the log sees all of it, and the end.
     let follower = bench.isopod_start(["logs", "-f", "--app", "a", "web"]);
@@ -220,8 +224,17 @@ fn a_stubborn_pod_is_removed_by_force() {
 #[test]
 fn a_pod_that_is_not_kept_goes_by_itself() {
     let bench = Bench::new();
-    let pod = bench.pod().flags(["-d", "--rm"]).app(&bench.busybox());
-    let _ = pod.sh("exit 4").start().wait().expect(0);
+    let pod = bench
+        .pod()
+        .flags(["-d", "--rm", "--name", "once"])
+        .app(&bench.busybox());
+    let _ = pod.sh("sleep 2; exit 4").start().wait().expect(0);
+    // Its directory is gone, and how it ended is known.
+    let waited = text(&bench, "status --wait once");
+    assert!(
+        waited.contains("state   exited (4)") && waited.contains("all apps have ended"),
+        "{waited}"
+    );
     eventually("it is gone", || {
         text(&bench, "list -q").is_empty() && bench.processes().is_empty()
     });

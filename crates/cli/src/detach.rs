@@ -98,10 +98,11 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let caller = Arc::new(Mutex::new(Some(File::from(caller))));
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());
     let told = caller.clone();
-    let result = run::supervise(claim, settings, move |stop| Caller {
+    let result = run::supervise(claim, settings, move |stop, signals| Caller {
         stdin: None,
         output: None,
         stop,
+        signals,
         milestones: None,
         started: Some(Box::new(move |failures: &[AppFailure]| {
             take(&told).into_iter().for_each(|file| tell(file, failures));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
-use isopod_runtime::pods::files::Now;
+use isopod_runtime::pods::files::{AppState, Now};
 use isopod_runtime::pods::state::{PodState, Verb};
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::AppName;
@@ -182,26 +182,39 @@ pub(crate) fn not_live(pod: &PodEntry) -> Option<Report> {
     Some(Report::text(format!("pod `{}`: {reason}", pod.label())))
 }
 
-/// Asks a pod's supervisor.
+/// Asks a pod's supervisor for what may take its time.
 ///
 /// # Errors
 /// [`ControlError`].
 pub(crate) fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
+    speak(pod, control::ask(&pod.path, request))
+}
+
+/// Asks a pod's supervisor, which may hang, for what it answers at once.
+fn ask_within(patience: Duration, pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
+    let asked = async { tokio::time::timeout(patience, control::ask(&pod.path, request)).await };
+    speak(pod, async {
+        asked.await.unwrap_or(Err(ControlError::Silent(patience)))
+    })
+}
+
+fn speak(pod: &PodEntry, asked: impl Future<Output = Result<(), ControlError>>) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ControlError::Connect {
         path: pod.path.clone(),
         source,
     })?;
-    runtime.block_on(control::ask(&pod.path, request))
+    runtime.block_on(asked)
 }
 
-/// Asks a supervisor that may hang. Whether it has heard.
-fn ask_patiently(pod: &PodEntry, request: &Request, patience: Duration) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.is_ok_and(|runtime| {
-        let asked = async { tokio::time::timeout(patience, control::ask(&pod.path, request)).await };
-        matches!(runtime.block_on(asked), Ok(Ok(())))
-    })
+/// How long a supervisor may take for an answer that waits for nothing else.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why a supervisor was not heard, and what helps.
+fn not_heard(error: &ControlError) -> Report {
+    Report::new(error).hint(Some(
+        "`isopod stop --force` ends the pod whatever its supervisor does".into(),
+    ))
 }
 
 /// Stops a pod in order and waits for its end. One that does not run is stopped already.
@@ -213,12 +226,10 @@ fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report
         return Err(report);
     }
     let grace_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    if let Err(error) = ask(&pod, &Request::Stop { grace_ms }) {
+    if let Err(error) = ask_within(ANSWER_WITHIN, &pod, &Request::Stop { grace_ms }) {
         // It may have ended meanwhile.
         let live = pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
-        let reported =
-            Report::new(&error).hint(Some("`isopod stop --force` ends it whatever it does".into()));
-        return if live { Err(reported) } else { Ok(()) };
+        return if live { Err(not_heard(&error)) } else { Ok(()) };
     }
     show::wait(pods, pod, Until::Exited).map(drop)
 }
@@ -232,7 +243,7 @@ fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
         return Err(report);
     }
     let begun = Instant::now();
-    let heard = ask_patiently(&pod, &Request::Stop { grace_ms: Some(0) }, FORCE_AFTER);
+    let heard = ask_within(FORCE_AFTER, &pod, &Request::Stop { grace_ms: Some(0) }).is_ok();
     let patience = if heard { FORCE_AFTER } else { Duration::ZERO };
     while pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live()) {
         if begun.elapsed() > patience {
@@ -263,13 +274,29 @@ fn kill_supervisor(pod: &PodEntry) -> Result<(), Report> {
         })
 }
 
-fn kill(query: &str, app: Option<&AppName>, signal: u8, settings: &Settings) -> Result<ExitCode, Report> {
+fn kill(query: &str, name: Option<&AppName>, signal: u8, settings: &Settings) -> Result<ExitCode, Report> {
     let pod = find(&pods(settings)?, query)?;
     if let Some(report) = not_live(&pod) {
         return Err(report);
     }
-    let app = app.map(|app| app_number(&pod, app)).transpose()?;
-    ask(&pod, &Request::Signal { app, signal }).map_err(|e| Report::new(&e))?;
+    let app = name.map(|app| app_number(&pod, app)).transpose()?;
+    let apps = pod
+        .status
+        .as_ref()
+        .map(|status| &status.apps[..])
+        .unwrap_or_default();
+    let mut meant = apps
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| app.is_none_or(|app| usize::from(app) == *i));
+    if !apps.is_empty() && !meant.any(|(_, app)| app.state == AppState::Running) {
+        let what = match name {
+            Some(name) => format!("app `{name}` does not run"),
+            None => "none of its apps runs".to_owned(),
+        };
+        return Err(Report::text(format!("pod `{}`: {what}", pod.label())));
+    }
+    ask_within(ANSWER_WITHIN, &pod, &Request::Signal { app, signal }).map_err(|e| not_heard(&e))?;
     output::data(&format!("{query}\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use isopod_runtime::Settings;
 use isopod_runtime::logs::{LogReader, Options, Record, Stream, parse_stamp, stamp};
@@ -47,7 +47,8 @@ pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
     };
     let options = Options {
         since: wanted.since.map(|text| time("since", text)).transpose()?,
-        tail: wanted.tail,
+        // Without a number nothing needs to be counted.
+        tail: wanted.tail.filter(|lines| *lines < u64::MAX),
         follow: wanted.follow,
         ..Options::default()
     };
@@ -82,17 +83,46 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<SystemTime, Report> {
         SystemTime::now().checked_sub(ago)
     };
     universal(text).or_else(|| ago(text)).ok_or_else(|| {
-        Report::text(format!("invalid value `{}` of `--{flag}`", text.escape_debug()))
-            .hint(Some("such as 90s, 5m, 2h, 1d, or 2026-11-23T20:08:36Z".into()))
+        Report::text(format!("invalid value `{}` of `--{flag}`", text.escape_debug())).hint(Some(
+            "such as 90s, 5m, 2h, 1d, 2026-11-23T20:08:36Z or 2026-11-23".into(),
+        ))
     })
 }
 
-/// A time of RFC 3339's in UTC, with any number of a second's digits.
+/// A time of RFC 3339's, with any number of a second's digits, or a date, whose day begins in UTC.
 fn universal(text: &str) -> Option<SystemTime> {
-    let text = text.strip_suffix('Z')?;
+    if !text.contains(['T', 't', ' ']) {
+        return universal(&format!("{text}T00:00:00Z"));
+    }
+    let (text, ahead): (_, i64) = match text.strip_suffix(['Z', 'z']) {
+        Some(text) => (text, 0),
+        None => {
+            let (rest, offset) = text.split_at(text.rfind(['+', '-'])?);
+            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+            let number = |text: &str, limit| -> Option<i64> {
+                let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+                text.parse().ok().filter(|number| digits && *number < limit)
+            };
+            let seconds = number(hours, 24)? * 3600 + number(minutes, 60)? * 60;
+            (
+                rest,
+                if offset.starts_with('-') {
+                    -seconds
+                } else {
+                    seconds
+                },
+            )
+        }
+    };
     let (seconds, digits) = text.split_once('.').unwrap_or((text, "0"));
     let known = !digits.is_empty() && digits.len() <= 9;
-    known.then(|| parse_stamp(format!("{seconds}.{digits:0<9}Z").as_bytes()))?
+    let seconds = seconds.replace(['t', ' '], "T");
+    let local = known.then(|| parse_stamp(format!("{seconds}.{digits:0<9}Z").as_bytes()))??;
+    let off = Duration::from_secs(ahead.unsigned_abs());
+    match ahead > 0 {
+        true => local.checked_sub(off),
+        false => local.checked_add(off),
+    }
 }
 
 /// Prints records, with what stands before each line.
@@ -144,7 +174,7 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -156,16 +186,24 @@ mod tests {
             ("2026-11-23T20:08:36.5Z", 500_000_000),
             ("2026-11-23T20:08:36.123Z", 123_000_000),
             ("2026-11-23T20:08:36.123456789Z", 123_456_789),
+            // date -Is, date --rfc-3339=ns
+            ("2026-11-23T21:08:36+01:00", 0),
+            ("2026-11-23T16:38:36.5-03:30", 500_000_000),
+            ("2026-11-23 20:08:36.123456789+00:00", 123_456_789),
         ] {
             assert_eq!(time("since", text).unwrap(), at(nanos), "{text}");
         }
+        let midnight = at(0) - Duration::from_secs(20 * 3600 + 8 * 60 + 36);
+        assert_eq!(time("since", "2026-11-23").unwrap(), midnight);
         assert!(time("since", "90s").unwrap() < SystemTime::now());
         for text in [
             "",
             "Z",
             "yesterday",
-            "2026-11-23",
             "2026-11-23T20:08:36",
+            "2026-11-23T20:08:36+1:00",
+            "2026-11-23T20:08:36+24:00",
+            "2026-11-23T20:08:36+é1:00",
             "2026-11-23T20:08:36.Z",
             "2026-11-23T20:08:36.1234567890Z",
             "2026-11-23T20:08:36.5.5Z",

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Tool(tool) => act_on_nothing(tool),
         command => settings::from_environment(&cli.global).and_then(|settings| act(command, &settings)),
     };
-    result.unwrap_or_else(|report| output::fail(&report))
+    output::end(result.unwrap_or_else(|report| output::fail(&report)))
 }
 
 /// Does what a command on pods and images says.

@@ -3,9 +3,11 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anstream::{eprintln, print};
+use anstream::eprintln;
 use isopod_spec::appc::Location;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -115,9 +117,27 @@ pub(crate) fn fail_all(reports: &[Report]) -> ExitCode {
     ExitCode::from(special.unwrap_or(FAILURE))
 }
 
-/// Prints what was asked for.
+/// Prints what was asked for. Where that cannot be done the command fails, silently where nobody reads (`| head`).
 pub(crate) fn data(text: &str) {
-    print!("{text}");
+    let mut stdout = anstream::stdout().lock();
+    let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else {
+        return;
+    };
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        fail(&Report::text("cannot write to standard output").because(error.to_string()));
+    }
+    UNWRITTEN.store(true, Ordering::Relaxed);
+}
+
+/// Whether something that was asked for could not be printed.
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// What the command ends with whose work ended with `status`: a failure, where it could not say what it was to.
+pub(crate) fn end(status: ExitCode) -> ExitCode {
+    match UNWRITTEN.load(Ordering::Relaxed) {
+        true => ExitCode::from(FAILURE),
+        false => status,
+    }
 }
 
 /// Prints a line for the user to know.

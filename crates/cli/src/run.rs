@@ -111,10 +111,11 @@ pub(crate) fn foreground(
     prepared: std::time::Duration,
     settings: &Settings,
 ) -> Result<ExitCode, Report> {
-    let caller = |stop| Caller {
+    let caller = |stop, signals| Caller {
         stdin: Some(Box::new(tokio::io::stdin())),
         output: Some([Box::new(tokio::io::stdout()), Box::new(tokio::io::stderr())]),
         stop,
+        signals,
         milestones: Some(supervisor::milestones()),
         started: None,
     };
@@ -130,7 +131,7 @@ pub(crate) fn foreground(
 pub(crate) fn supervise(
     mut claim: Claim,
     settings: &Settings,
-    caller: impl FnOnce(mpsc::UnboundedReceiver<()>) -> Caller,
+    caller: impl FnOnce(mpsc::UnboundedReceiver<()>, mpsc::UnboundedReceiver<u8>) -> Caller,
 ) -> Result<Outcome, Report> {
     let record = claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?;
     claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
@@ -138,7 +139,8 @@ pub(crate) fn supervise(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
     let result = runtime.block_on(async {
-        let caller = caller(stops().map_err(|e| Report::new(&e))?);
+        let failed = |e: std::io::Error| Report::new(&e);
+        let caller = caller(stops().map_err(failed)?, forwarded().map_err(failed)?);
         let result = run::run(&claim, &record, settings, caller).await;
         result.map_err(|e| Report::new(&e).hint(e.hint()))
     });
@@ -195,6 +197,21 @@ fn stops() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
     Ok(stop)
 }
 
+/// The signals that the apps get (signal(7)): those of docker's `--sig-proxy` that do not ask for a stop here.
+fn forwarded() -> std::io::Result<mpsc::UnboundedReceiver<u8>> {
+    let (sender, forwarded) = mpsc::unbounded_channel();
+    for (kind, number) in [
+        (SignalKind::quit(), 3),
+        (SignalKind::user_defined1(), 10),
+        (SignalKind::user_defined2(), 12),
+    ] {
+        let mut signals = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(number).is_ok() {} });
+    }
+    Ok(forwarded)
+}
+
 /// Says which apps did not start or were killed, and gives the pod's exit status.
 fn report(outcome: &Outcome) -> ExitCode {
     for (app, end) in &outcome.apps {
@@ -220,6 +237,11 @@ fn report(outcome: &Outcome) -> ExitCode {
             }
         };
         output::note(&format!("app `{app}` was killed: {why}"));
+    }
+    if let Some(error) = &outcome.unwritten {
+        output::fail(
+            &Report::text("cannot write what the apps wrote; the pod was stopped").because(error.to_string()),
+        );
     }
     for share in &outcome.unsynced {
         output::note(&format!(

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::Settings;
-use isopod_runtime::pods::files::{AppRecord, AppStatus, Asked, HealthState};
+use isopod_runtime::events::EventKind;
+use isopod_runtime::pods::files::{AppRecord, AppStatus, Asked, HealthState, Status};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods};
@@ -85,8 +86,18 @@ pub(crate) fn status(
         }
     };
     output::data(&text);
-    Ok(ExitCode::SUCCESS)
+    let ready = pod
+        .status
+        .as_ref()
+        .is_some_and(|status| status.ready_ms.is_some());
+    Ok(match until == Some(Until::Ready) && !ready {
+        true => ExitCode::from(NEVER_READY),
+        false => ExitCode::SUCCESS,
+    })
 }
+
+/// The exit status of `status --wait-ready` for a pod that ended before it was ready.
+const NEVER_READY: u8 = 1;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,11 +132,32 @@ pub(crate) fn wait(pods: &Pods, mut pod: PodEntry, until: Until) -> Result<PodEn
                 pod.state = PodState::Exited;
                 // One that is not kept goes as soon as it has ended, which may be between two looks.
                 if let Some(status) = pod.status.as_mut().filter(|status| status.phase != Phase::Exited) {
-                    status.reason = Some("it has ended and was removed, and how it ended with it".into());
+                    end_by_events(pods, &pod.uuid, status);
                 }
                 return Ok(pod);
             }
         }
+    }
+}
+
+/// Completes the status of a pod that is gone by what its events tell of its end.
+fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
+    let mut last = None;
+    if let Ok(mut events) = pods.events().read() {
+        while let Ok(Some(event)) = events.next_event() {
+            if event.uuid == uuid && event.kind == EventKind::Exited {
+                last = Some(event);
+            }
+        }
+    }
+    match last {
+        Some(event) => {
+            status.phase = Phase::Exited;
+            status.exit_status = event.exit_status;
+            status.ended_ms = Some(event.time_ms);
+            status.reason = event.reason;
+        }
+        None => status.reason = Some("it has ended and was removed, and how it ended with it".into()),
     }
 }
 
@@ -256,7 +288,8 @@ fn mounts<'a>(pod: &'a PodEntry, app: &'a AppRecord) -> Vec<&'a MountRecord> {
 fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
     use isopod_runtime::pods::files::AppState as A;
     match status.map(|status| status.state) {
-        Some(A::Waiting | A::Running | A::Restarting) if !pod.state.is_live() => "lost",
+        Some(A::Waiting) if !pod.state.is_live() => "not-started",
+        Some(A::Running | A::Restarting) if !pod.state.is_live() => "lost",
         Some(state) => state.as_str(),
         None => "waiting",
     }

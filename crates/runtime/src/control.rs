@@ -139,6 +139,9 @@ pub enum ControlError {
     /// The answer could not be read.
     #[error("cannot understand the pod's supervisor")]
     Read(#[source] ReadMessageError),
+    /// It says nothing.
+    #[error("the pod's supervisor has not answered for {} s", .0.as_secs())]
+    Silent(Duration),
     /// It hung up.
     #[error("the pod's supervisor ended before it answered")]
     Ended,

@@ -64,6 +64,8 @@ pub struct Caller {
     pub output: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
     /// Each message asks for a stop: the first in order, the second at once, the third kills the machine.
     pub stop: mpsc::UnboundedReceiver<()>,
+    /// Signals for every app that runs, by their numbers (signal(7)).
+    pub signals: mpsc::UnboundedReceiver<u8>,
     /// Where it is told how far the pod is.
     pub milestones: Option<mpsc::UnboundedSender<Milestone>>,
     /// Told once, when every app has started, or which ones could not.
@@ -104,6 +106,8 @@ pub struct Outcome {
     pub out_of_memory: Vec<Option<MemoryBound>>,
     /// Whether it was stopped because it had run as long as it may.
     pub past_deadline: bool,
+    /// Why it was stopped, where what its apps wrote could not be written to the caller's streams.
+    pub unwritten: Option<io::Error>,
     /// Shares whose data may not have reached the host, with the reason.
     pub unsynced: Vec<String>,
     /// When what happened.
@@ -135,6 +139,9 @@ impl AppEnd {
     }
 }
 
+/// The exit status of a pod that `isopod` could not run as it was to.
+const NOT_RUN: u8 = 125;
+
 /// The exit status of a pod that ran longer than it may (timeout(1)).
 const TIMED_OUT: u8 = 124;
 
@@ -145,6 +152,9 @@ impl Outcome {
     pub fn exit_status(&self) -> u8 {
         if self.past_deadline {
             return TIMED_OUT;
+        }
+        if self.unwritten.is_some() {
+            return NOT_RUN;
         }
         self.first_failed
             .and_then(|app| self.apps.get(app))
@@ -358,6 +368,7 @@ struct Pod<'a> {
     deadline: Option<(Instant, Duration)>,
     /// Whether it was stopped because it had run as long as it may.
     past_deadline: bool,
+    unwritten: Option<io::Error>,
 }
 
 impl<'a> Pod<'a> {
@@ -390,6 +401,7 @@ impl<'a> Pod<'a> {
             journal,
             deadline: None,
             past_deadline: false,
+            unwritten: None,
         }
     }
 
@@ -405,6 +417,7 @@ impl<'a> Pod<'a> {
             mut stdin,
             output,
             mut stop,
+            mut signals,
             milestones,
             started,
         } = caller;
@@ -440,6 +453,10 @@ impl<'a> Pod<'a> {
                     }
                     continue;
                 }
+                Some(signal) = signals.recv() => {
+                    self.signal(None, signal).await;
+                    continue;
+                }
                 Some(order) = orders.next() => {
                     self.obey(order, grace, &volumes).await;
                     continue;
@@ -470,9 +487,16 @@ impl<'a> Pod<'a> {
                     continue;
                 }
                 // Nobody reads what the apps write (`| head`): as if they had been asked to stop.
-                Some(()) = unread.recv(), if stops == 0 => {
+                Some(error) = unread.recv(), if stops == 0 => {
                     stops = 1;
-                    self.stop(grace, "nobody read what its apps wrote any more").await;
+                    let why = match error.kind() {
+                        io::ErrorKind::BrokenPipe => "nobody read what its apps wrote any more",
+                        _ => {
+                            self.unwritten = Some(error);
+                            "what its apps wrote could not be written"
+                        }
+                    };
+                    self.stop(grace, why).await;
                     continue;
                 }
             };
@@ -525,16 +549,21 @@ impl<'a> Pod<'a> {
             Order::Agent(reply) => drop(reply.send(self.agent.clone())),
             Order::Stdin(reply) => drop(reply.send(self.input.clone())),
             Order::Signal { app, signal, done } => {
-                let apps = match app {
-                    Some(app) => app..app + 1,
-                    None => 0..self.ends.len(),
-                };
-                for app in apps {
-                    if self.ends.get(app).is_some_and(Option::is_none) {
-                        let _ = self.agent.signal(app, signal).await;
-                    }
-                }
+                self.signal(app, signal).await;
                 done.answer(Ok(()));
+            }
+        }
+    }
+
+    /// Sends a signal to an app, or to all, where they have not ended.
+    async fn signal(&mut self, app: Option<usize>, signal: u8) {
+        let apps = match app {
+            Some(app) => app..app + 1,
+            None => 0..self.ends.len(),
+        };
+        for app in apps {
+            if self.ends.get(app).is_some_and(Option::is_none) {
+                let _ = self.agent.signal(app, signal).await;
             }
         }
     }
@@ -690,6 +719,7 @@ impl<'a> Pod<'a> {
             apps,
             first_failed: self.first_failed,
             past_deadline: self.past_deadline,
+            unwritten: self.unwritten,
             restarts: self.restarts,
             out_of_memory: self.out_of_memory,
             unsynced,

@@ -378,6 +378,35 @@ fn the_tail_counts_lines_not_pieces() {
     assert_eq!(tail(4).len(), 6);
 }
 
+/// Whoever does not follow is given what was there, however fast the app writes meanwhile.
+#[test]
+fn what_is_written_later_is_for_followers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::open(dir.path(), &name("a"), limits(4096, 9)).unwrap();
+    let mut write = |from: u32, to: u32| {
+        for n in from..to {
+            writer.write(Stream::Stdout, format!("{n}\n").as_bytes(), second(0));
+        }
+    };
+    write(0, 30);
+    let tail = |tail, follow| {
+        let options = Options {
+            tail,
+            follow,
+            ..all()
+        };
+        LogReader::open(dir.path(), &[name("a")], options).unwrap()
+    };
+    let mut readers = [tail(None, false), tail(Some(2), false), tail(Some(2), true)];
+    // Over several files.
+    write(30, 400);
+    let line = |n: u32| format!("a out {n}");
+    let [whole, last, followed] = readers.each_mut().map(drain);
+    assert_eq!(whole, (0..30).map(line).collect::<Vec<_>>());
+    assert_eq!(last, [line(28), line(29)]);
+    assert_eq!(followed, (28..400).map(line).collect::<Vec<_>>());
+}
+
 #[test]
 fn following_with_a_tail_begins_there_and_ends_with_the_pod() {
     let dir = two_apps();

@@ -56,7 +56,7 @@ pub(crate) enum LifeCommand {
         /// Wait until it has exited
         #[arg(long)]
         wait: bool,
-        /// Wait until every app has been ready, or it has exited
+        /// Wait until every app has been ready; exit status 1 when it has exited before
         #[arg(long, conflicts_with = "wait")]
         wait_ready: bool,
         /// How to print it
@@ -104,8 +104,8 @@ pub(crate) enum LifeCommand {
         /// Only what was written since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Only the last N lines
-        #[arg(short = 'n', long, value_name = "N")]
+        /// Only the last N lines; `all` or -1 for every one
+        #[arg(short = 'n', long, value_name = "N", value_parser = lines, allow_hyphen_values = true)]
         tail: Option<u64>,
         /// Only this app's; may be repeated
         #[arg(long = "app", value_name = "APP", value_parser = app_name)]
@@ -308,6 +308,16 @@ fn variable(text: &str) -> Result<(String, Option<String>), String> {
     match name.is_empty() {
         true => Err("it has no name".to_owned()),
         false => Ok((name.to_owned(), value)),
+    }
+}
+
+/// A number of lines, or one of docker's and kubectl's words for all of them.
+fn lines(text: &str) -> Result<u64, String> {
+    match text {
+        "all" | "-1" => Ok(u64::MAX),
+        _ => text
+            .parse()
+            .map_err(|_| "not a number of lines, or `all`".to_owned()),
     }
 }
 

@@ -40,6 +40,8 @@ struct Open {
     file: Arc<File>,
     /// Device and inode: who it is, whatever its name.
     id: (u64, u64),
+    /// Its length when it was opened.
+    end: u64,
 }
 
 /// One app's log as a row of lines. A clone reads the same files from the same place.
@@ -89,7 +91,7 @@ impl Lines {
     }
 
     /// The next line; `None` at the end of the youngest file. A line that has no end yet is not given out: it is being
-    /// written, or a crash has torn it. With `follow` files are looked for that were begun since.
+    /// written, or a crash has torn it. Only with `follow` is there anything that was written since the files were opened.
     pub(super) fn next(&mut self, follow: bool) -> Result<Option<Line>, LogError> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.buffer[self.rest.clone()]) {
@@ -102,13 +104,13 @@ impl Lines {
                 self.long_line.get_or_insert(self.position);
                 return Ok(Some(Line::Torn(self.take_rest())));
             }
-            if self.fill()? {
+            if self.fill(follow)? {
                 continue;
             }
             if self.next.is_empty() && follow {
                 self.find_younger()?;
                 // Something may have been written between the end that was read and the rotation.
-                if !self.next.is_empty() && self.fill()? {
+                if !self.next.is_empty() && self.fill(follow)? {
                     continue;
                 }
             }
@@ -139,7 +141,7 @@ impl Lines {
 
     /// Reads on. The line that has begun is read once more from its start: a writer that found no room for the rest of
     /// a record removes its beginning. Says whether there is anything new.
-    fn fill(&mut self) -> Result<bool, LogError> {
+    fn fill(&mut self, follow: bool) -> Result<bool, LogError> {
         let Some(current) = &self.current else {
             return Ok(false);
         };
@@ -156,11 +158,16 @@ impl Lines {
             // It was no record, and the next writer removed it.
             (self.position, self.long_line) = (begin, None);
         }
+        let room = match follow {
+            true => self.buffer.len(),
+            false => usize::try_from(current.end.saturating_sub(self.position))
+                .map_or(self.buffer.len(), |left| left.min(self.buffer.len())),
+        };
         let mut read = 0;
-        while read < self.buffer.len() {
+        while read < room {
             match current
                 .file
-                .read_at(&mut self.buffer[read..], self.position + read as u64)
+                .read_at(&mut self.buffer[read..room], self.position + read as u64)
             {
                 Ok(0) => break,
                 Ok(bytes) => read += bytes,
@@ -218,5 +225,6 @@ fn open(path: &Path) -> Result<Option<Open>, LogError> {
     Ok(Some(Open {
         file: Arc::new(file),
         id: (metadata.dev(), metadata.ino()),
+        end: metadata.len(),
     }))
 }

@@ -24,7 +24,7 @@ const COPY_BYTES: usize = 64 * 1024;
 struct Sink {
     stream: Arc<Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
     /// Takes a message when the stream takes nothing any more.
-    broken: mpsc::UnboundedSender<()>,
+    broken: mpsc::UnboundedSender<io::Error>,
 }
 
 impl Sink {
@@ -34,8 +34,9 @@ impl Sink {
             stream.write_all(bytes).await?;
             stream.flush().await
         };
-        written.await.inspect_err(|_| {
-            let _ = self.broken.send(());
+        written.await.inspect_err(|error| {
+            let same = error.raw_os_error().map(io::Error::from_raw_os_error);
+            let _ = self.broken.send(same.unwrap_or_else(|| error.kind().into()));
         })
     }
 }
@@ -56,7 +57,7 @@ impl Outputs {
         dir: &Path,
         record: &PodRecord,
         caller: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
-        broken: &mpsc::UnboundedSender<()>,
+        broken: &mpsc::UnboundedSender<io::Error>,
     ) -> Self {
         let sink = |stream| Sink {
             stream: Arc::new(Mutex::new(stream)),
