@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use isopod_tests::faults::eventually;
+use isopod_tests::faults::{QEMU, eventually, kill};
 use isopod_tests::{Bench, Output};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,6 +12,13 @@ fn exec(bench: &Bench, flags: &[&str], script: &str) -> Output {
     let command = ["p", "a", "--", "sh", "-c", script];
     let words = ["exec"].iter().chain(flags).chain(&command);
     bench.isopod_command(words.map(OsString::from))
+}
+
+/// Whether a process has a handler for SIGTERM (proc_pid_status(5)).
+fn catches_term(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & (1 << 14) != 0))
 }
 
 /// One boot for all of it.
@@ -147,6 +154,20 @@ fn commands_run_in_a_running_app() {
             .is_some_and(|bytes| bytes > 100 << 20),
         "{stats}"
     );
+
+    // A guest that has fallen silent: the third signal ends the command whatever it does.
+    let qemu = bench.process(QEMU);
+    kill(qemu, Signal::STOP);
+    let silent = bench.isopod_start(["exec", "p", "a", "--", "true"]);
+    eventually("it is heard", || catches_term(silent.pid()));
+    for _ in 0..3 {
+        silent.signal(Signal::TERM);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let out = silent.wait().expect(128 + 15);
+    let words = "error: given up waiting for the command, which is killed with this one\n";
+    assert_eq!(out.stderr, words);
+    kill(qemu, Signal::CONT);
 
     let begun = std::time::Instant::now();
     let _ = bench.isopod_command(["stop", "-t", "1", "p"]).expect(0);

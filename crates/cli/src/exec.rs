@@ -120,10 +120,20 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
     if wanted.interactive {
         tokio::spawn(feed(client.clone()));
     }
-    tokio::spawn(forward_signals(client, wanted.tty));
+    let mut given_up = tokio::spawn(forward_signals(client, wanted.tty));
+    let mut heeds = true;
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
-        let written = match answers.next().await.map_err(|e| Report::new(&e))? {
+        let answer = tokio::select! {
+            answer = answers.next() => answer,
+            signal = &mut given_up, if heeds => {
+                heeds = false;
+                let Ok(Some(signal)) = signal else { continue };
+                return Err(Report::text("given up waiting for the command, which is killed with this one")
+                    .exit_status(128 + signal));
+            }
+        };
+        let written = match answer.map_err(|e| Report::new(&e))? {
             Answer::Stdout(bytes) => write(&mut stdout, &bytes).await,
             Answer::Stderr(bytes) => write(&mut stderr, &bytes).await,
             Answer::Exited(ExitStatus::Code(code)) => {
@@ -164,21 +174,31 @@ async fn feed<W: AsyncWrite + Unpin>(client: Client<W>) -> Result<(), WriteMessa
     }
 }
 
-/// The signals that a user sends to this command are the command's, and so is the terminal's new size.
-async fn forward_signals<W: AsyncWrite + Unpin>(client: Client<W>, tty: bool) -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut window = signal(SignalKind::window_change())?;
+/// The signals that a user sends to this command are the command's, and so is the terminal's new size. The third that asks
+/// for an end is this command's own, as with `run`: the guest may not answer at all.
+async fn forward_signals<W: AsyncWrite + Unpin>(client: Client<W>, tty: bool) -> Option<u8> {
+    let mut interrupt = signal(SignalKind::interrupt()).ok()?;
+    let mut terminate = signal(SignalKind::terminate()).ok()?;
+    let mut hangup = signal(SignalKind::hangup()).ok()?;
+    let mut window = signal(SignalKind::window_change()).ok()?;
+    let mut asked = 0;
     loop {
-        let said = tokio::select! {
-            _ = interrupt.recv() => client.signal(2).await,
-            _ = terminate.recv() => client.signal(15).await,
-            _ = hangup.recv() => client.signal(1).await,
-            _ = window.recv(), if tty => client.resize(window_size()).await,
+        let number = tokio::select! {
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+            _ = hangup.recv() => 1,
+            _ = window.recv(), if tty => {
+                client.resize(window_size()).await.ok()?;
+                continue;
+            }
         };
-        if said.is_err() {
-            return Ok(());
+        asked += 1;
+        if asked == GIVE_UP_AT {
+            return Some(number);
         }
+        client.signal(number).await.ok()?;
     }
 }
+
+/// The signal, of those that ask for an end, that ends this command whatever the guest does.
+const GIVE_UP_AT: u32 = 3;
