@@ -48,7 +48,7 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
             "-w",
             "/tmp",
             "--user",
-            "33:33",
+            "33",
         ])
         .with([
             "--cap-drop",
