@@ -134,9 +134,13 @@ impl World {
             .keys()
             .map(|digest| digest.replace("sha256:", "blobs/"))
             .collect();
-        for name in ["config.json", "image.json", "manifest.json", "rootfs.erofs"] {
+        for name in ["config.json", "image.json", "rootfs.erofs"] {
             expected.push(format!("images/{hex}/{name}"));
         }
+        let inspected = self.isopod(&["image", "inspect", id]).expect(0);
+        let inspected: serde_json::Value = serde_json::from_str(inspected.text()).unwrap();
+        let manifest = inspected["images"][0]["manifest"].as_str().unwrap();
+        expected.push(manifest.replace("sha256:", "manifests/"));
         expected.push("names.json".into());
         assert_eq!(files.into_keys().collect::<Vec<_>>(), expected);
         let _ = self.isopod(&["image", "rm", &self.name]).expect(0);

@@ -15,7 +15,7 @@ use std::thread;
 use isopod_spec::{ImageReference, PullPolicy, RegistryReference};
 
 use crate::digest::Digest;
-use crate::import::ImportError;
+use crate::import::{Coming, ImportError};
 use crate::layer::LayerError;
 use crate::registry::{PullError, Registries, Remote, Stop, download};
 use crate::source::{Section, Source, remote};
@@ -124,8 +124,13 @@ impl Store {
             source,
         })?;
         let (found, remote) = remote::find(registries, reference, &self.limits)?;
-        let id = Digest::of(&found.config);
-        self.keep(id, vec![reference.stored_name()], || {
+        let coming = Coming {
+            id: Digest::of(&found.config),
+            names: vec![reference.stored_name()],
+            manifest: Some((found.manifest, found.manifest_document.clone())),
+            layers: found.layers.clone(),
+        };
+        self.keep(coming, || {
             let digests: Vec<Digest> = found.layers.iter().map(|(digest, _)| *digest).collect();
             let mut again = true;
             loop {

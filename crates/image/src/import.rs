@@ -22,7 +22,7 @@ use crate::layer::{self, LayerError, Usage};
 use crate::registry::PullError;
 use crate::source::{Source, SourceError};
 use crate::store::{
-    CONFIG, FindError, Image, LoadError, MANIFEST, ROOTFS, Record, SetNameError, Store, hash, sync_dir,
+    CONFIG, FindError, Image, LoadError, ROOTFS, Record, SetNameError, Store, hash, sync_dir,
 };
 use crate::tree::Tree;
 
@@ -108,6 +108,18 @@ impl ImportError {
     }
 }
 
+/// An image on its way into the store.
+pub(crate) struct Coming {
+    /// Its ID.
+    pub(crate) id: Digest,
+    /// The names that it gets.
+    pub(crate) names: Vec<String>,
+    /// The manifest that it comes by, where there is one.
+    pub(crate) manifest: Option<(Digest, Vec<u8>)>,
+    /// The layers of that manifest, as far as they have digests, with their sizes.
+    pub(crate) layers: Vec<(Digest, u64)>,
+}
+
 impl Store {
     /// Imports the image that `reference` means; one that is there already costs no more than a look at its
     /// manifest. What the source calls it becomes its name in the store when it is more than a tag (`NAME:TAG`).
@@ -121,28 +133,49 @@ impl Store {
         })?;
         let source = Source::open(reference, &self.limits, &self.images_dir())?;
         let names = source.names.iter().filter(|name| name.contains([':', '/']));
-        let names = names.cloned().collect();
-        self.keep(source.id, names, || self.write_image(source, Vec::new()))
+        let layers = source.layers.iter();
+        let coming = Coming {
+            id: source.id,
+            names: names.cloned().collect(),
+            manifest: source.manifest.zip(source.manifest_document.clone()),
+            layers: layers
+                .filter_map(|layer| Some((layer.digest?, layer.blob.len())))
+                .collect(),
+        };
+        self.keep(coming, || self.write_image(source, Vec::new()))
     }
 
-    /// The image `id`, which `write` writes unless the store has it, with these names too.
+    /// The image that is `coming`, which `write` writes unless the store has it, as it comes by these names.
     pub(crate) fn keep(
         &self,
-        id: Digest,
-        names: Vec<String>,
+        coming: Coming,
         write: impl FnOnce() -> Result<(), ImportError>,
     ) -> Result<Image, ImportError> {
+        let id = coming.id;
         let mut image = match self.stored(id) {
             Ok(image) => image,
             Err(error) if error.is_damage() => self.write_once(id, write)?,
             Err(error) => return Err(error.into()),
         };
-        let lacks = |image: &Image| names.iter().any(|name| !image.names.contains(name));
-        if lacks(&image) {
-            for name in &names {
+        if let Some((manifest, document)) = coming.manifest
+            && (image.manifest != Some(manifest) || image.layers.is_empty())
+        {
+            self.write_manifest(manifest, &document)
+                .map_err(|(path, source)| ImportError::Store { path, source })?;
+            image.manifest = Some(manifest);
+            let is_kept = |(digest, size): &(Digest, u64)| self.blob(*digest, *size).is_some();
+            image.layers = match coming.layers.iter().all(is_kept) {
+                true => coming.layers.iter().map(|(digest, _)| *digest).collect(),
+                false => Vec::new(),
+            };
+        }
+        for name in &coming.names {
+            if !self.is_named(name, &image)? {
                 self.set_name(name, &image)?;
             }
-            image = self.stored(id)?;
+            if let Err(at) = image.names.binary_search(name) {
+                image.names.insert(at, name.clone());
+            }
         }
         Ok(image)
     }
@@ -177,16 +210,19 @@ impl Store {
             path: path.to_owned(),
             source,
         };
-        let (document, manifest) = (source.document.clone(), source.manifest);
-        let manifest_document = source.manifest_document.clone();
+        let document = source.document.clone();
+        let manifest = source.manifest.zip(source.manifest_document.clone());
         let written = write_rootfs(self, source, &temporary.path)?;
-        let record = Record::new(manifest, written, kept)
+        let record = Record::new(manifest.as_ref().map(|(digest, _)| *digest), written, kept)
             .to_file()
             .map_err(|e| store_error(&rootfs, e))?;
-        let manifest_document = manifest_document.map(|text| (MANIFEST, text));
-        for (name, text) in [(CONFIG, document), record].into_iter().chain(manifest_document) {
+        for (name, text) in [(CONFIG, document), record] {
             let path = temporary.path.join(name);
             write_file(&path, &text).map_err(|e| store_error(&path, e))?;
+        }
+        if let Some((digest, document)) = manifest {
+            self.write_manifest(digest, &document)
+                .map_err(|(path, source)| ImportError::Store { path, source })?;
         }
         temporary
             .rename(&final_dir)

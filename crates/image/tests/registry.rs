@@ -606,6 +606,119 @@ fn of_several_platforms_this_machines_is_taken() {
     assert_eq!(other.id, image.id);
 }
 
+/// Pushes one image by three manifests: `g` and `h` have its layer as gzip makes it, `z` as zstd does. Gives their digests.
+fn push_thrice(world: &World) -> [String; 3] {
+    use std::io::Write as _;
+    let layout = Layout::new(&world.path("oci"));
+    let plain = big("f", 7);
+    let config = serde_json::to_vec(&make::config(std::slice::from_ref(&plain))).unwrap();
+    let config = layout.blob("application/vnd.oci.image.config.v1+json", &config);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let gzip = layout.blob(
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        &gzip.finish().unwrap(),
+    );
+    let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+    let zstd = layout.blob("application/vnd.oci.image.layer.v1.tar+zstd", &zstd);
+    let pushed = [("g", &gzip), ("h", &gzip), ("z", &zstd)].map(|(name, layer)| {
+        let manifest = json!({"schemaVersion": 2, "mediaType": make::MANIFEST, "config": config,
+            "layers": [layer], "annotations": {"name": name}});
+        let manifest = layout.blob(make::MANIFEST, &serde_json::to_vec(&manifest).unwrap());
+        (
+            named(manifest.clone(), name),
+            manifest["digest"].as_str().unwrap().to_owned(),
+        )
+    });
+    layout.index(&pushed.clone().map(|(entry, _)| entry));
+    for name in ["g", "h", "z"] {
+        let source = format!("oci:{}:{name}", layout.dir.display());
+        world.registry.push(&source, &format!("{name}:1"), &[]);
+    }
+    pushed.map(|(_, digest)| digest)
+}
+
+#[test]
+fn a_name_has_the_manifest_that_it_came_by() {
+    let world = World::new();
+    let digests = push_thrice(&world);
+    let names = ["g", "h", "z"].map(|name| format!("{}/{name}:1", world.registry.host));
+    let store = world.store();
+    let fetched = names.each_ref().map(|name| world.fetch(name));
+    for ((image, name), digest) in fetched.iter().zip(&names).zip(&digests) {
+        assert_eq!(image.id, fetched[0].id);
+        assert_eq!(image.manifest.unwrap().to_string(), *digest, "{name}");
+        assert_eq!(store.find(None, Some(name)).unwrap().manifest, image.manifest);
+        let again = world.pull(name, PullPolicy::Missing).unwrap();
+        assert_eq!(again.manifest, image.manifest);
+        let document = store.manifest(image).unwrap().unwrap();
+        assert_eq!(isopod_image::Digest::of(&document).to_string(), *digest);
+    }
+    // Of the last the layer was not downloaded, since the image was there.
+    assert_eq!(world.blobs().len(), 1);
+    let refused = store.export(&fetched[2], std::io::sink()).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .ends_with("or was there already when it was fetched by this name"),
+        "{refused}"
+    );
+    let archive = world.path("h.tar");
+    store
+        .export(&fetched[1], fs::File::create(&archive).unwrap())
+        .unwrap();
+    let place = format!("oci-archive:{}", archive.display());
+    let seen = run("skopeo", &["inspect", "--format", "{{.Digest}}", &place]).stdout;
+    assert_eq!(String::from_utf8(seen).unwrap().trim(), digests[1]);
+    let tagged = run("tar", &["-xOf", archive.to_str().unwrap(), "index.json"]).stdout;
+    let tagged = String::from_utf8(tagged).unwrap();
+    assert!(
+        tagged.contains(&names[1]) && !tagged.contains(&names[0]),
+        "{tagged}"
+    );
+
+    // What a name needs stays as long as it is one.
+    let kept = || fs::read_dir(world.path("store/manifests")).unwrap().count();
+    store.collect(false, |_| false).unwrap();
+    assert_eq!((kept(), store.verify(&fetched[1])), (3, Vec::new()));
+    store.remove_name(&names[2]).unwrap();
+    store.collect(false, |_| false).unwrap();
+    assert_eq!((kept(), world.blobs().len()), (2, 1));
+}
+
+#[test]
+fn an_image_from_a_file_gets_the_layers_that_are_there_when_it_is_fetched() {
+    let world = World::new();
+    push_thrice(&world);
+    let store = world.store();
+    let source = format!("oci:{}:g", world.path("oci").display());
+    let import = || {
+        let reference = ImageReference::parse(source.as_ref()).unwrap();
+        let obtained = store.obtain(&reference, PullPolicy::Missing, &Registries::default());
+        obtained.unwrap().0
+    };
+    let name = format!("{}/g:1", world.registry.host);
+    import();
+    let refused = store.export(&world.fetch(&name), std::io::sink()).unwrap_err();
+    assert!(
+        refused.to_string().contains("it came from a file, or"),
+        "{refused}"
+    );
+    let layer = world.path("oci/blobs/sha256");
+    let manifest = store.manifest(&import()).unwrap().unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let hex = manifest["layers"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .replace("sha256:", "");
+    fs::create_dir_all(world.path("store/blobs")).unwrap();
+    fs::copy(layer.join(&hex), world.path("store/blobs").join(&hex)).unwrap();
+    store.export(&world.fetch(&name), std::io::sink()).unwrap();
+    store.collect(false, |_| false).unwrap();
+    let by_id = store.find(Some(&import().id.hex()), None).unwrap();
+    store.export(&by_id, std::io::sink()).unwrap();
+}
+
 #[test]
 fn an_image_is_exported_as_it_came() {
     let world = World::new();

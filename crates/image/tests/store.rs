@@ -278,6 +278,37 @@ fn files_of_a_later_version_are_left_alone() {
 }
 
 #[test]
+fn names_and_manifests_of_the_version_before_are_read() {
+    let world = World::new();
+    let image = world.import("x");
+    let (store, dir) = (&world.store, world.dir.path().join("store"));
+    let manifest = store.manifest(&image).unwrap().expect("a manifest");
+    let hex = image.manifest.unwrap().hex();
+    fs::rename(
+        dir.join("manifests").join(hex),
+        image.rootfs.with_file_name("manifest.json"),
+    )
+    .unwrap();
+    let names = dir.join("names.json");
+    let text = format!(r#"{{"version":1,"names":{{"app:1":"{}"}}}}"#, image.id);
+    fs::write(&names, text).unwrap();
+    let found = store.find(None, Some("app:1")).unwrap();
+    assert_eq!((found.id, found.manifest), (image.id, image.manifest));
+    assert_eq!(store.manifest(&found).unwrap(), Some(manifest));
+    store.set_name("app:2", &found).unwrap();
+    assert_eq!(store.find(None, Some("app:1")).unwrap().names, ["app:1", "app:2"]);
+    store.collect(false, |_| false).unwrap();
+    assert_eq!(store.verify(&found), []);
+    fs::write(&names, r#"{"version":3}"#).unwrap();
+    let message = store.list().unwrap_err();
+    assert!(
+        chain(&message).ends_with("has version 3, this program knows 2"),
+        "{}",
+        chain(&message)
+    );
+}
+
+#[test]
 fn a_full_disk_is_an_error_that_leaves_nothing() {
     if !is_root("a_full_disk_is_an_error_that_leaves_nothing") {
         return;

@@ -1,7 +1,7 @@
 //! What goes: names, images, and what nobody needs any more.
 //!
-//! The roots are the names and, as the caller says, the pods. An image that neither holds goes, then every blob of no
-//! image, and whatever killed processes left. A pod that runs has a link of its own to its root filesystem, so what
+//! The roots are the names and, as the caller says, the pods. An image that neither holds goes, then every manifest and blob of
+//! no image, and whatever killed processes left. A pod that runs has a link of its own to its root filesystem, so what
 //! goes from the store does not go from under it.
 
 use std::collections::BTreeSet;
@@ -105,7 +105,7 @@ impl Store {
                 collected.bytes += remove(&path)?;
             }
         }
-        self.collect_blobs(&kept, &mut collected)?;
+        self.collect_parts(&kept, &mut collected)?;
         for (name, path) in entries(&self.dir.join("locks"))? {
             let id = name.to_str().and_then(Digest::from_hex);
             if id.is_some_and(|id| !kept.contains(&id)) {
@@ -115,23 +115,37 @@ impl Store {
         Ok(collected)
     }
 
-    fn collect_blobs(&self, kept: &BTreeSet<Digest>, collected: &mut Collected) -> Result<(), RemoveError> {
-        let mut needed = BTreeSet::new();
+    /// Removes the manifests and blobs that none of the images `kept` came by, and what killed processes left of such.
+    fn collect_parts(&self, kept: &BTreeSet<Digest>, collected: &mut Collected) -> Result<(), RemoveError> {
+        let names = self.names()?;
+        let (mut manifests, mut blobs) = (BTreeSet::new(), BTreeSet::new());
         for id in kept {
-            match stored::layers(&self.image_dir(*id)) {
-                Ok(layers) => needed.extend(layers),
+            match stored::origin(&self.image_dir(*id)) {
+                Ok((manifest, layers)) => {
+                    manifests.extend(manifest);
+                    blobs.extend(layers);
+                }
                 // A damaged image needs what it cannot name no more; one of a later version may.
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error.into()),
             }
-        }
-        for (name, path) in entries(&self.blobs_dir())? {
-            let digest = name.to_str().and_then(Digest::from_hex);
-            if digest.is_none_or(|digest| !needed.contains(&digest)) {
-                collected.bytes += remove(&path)?;
-                collected.blobs += 1;
+            for (_, named) in names.entries_of(*id) {
+                manifests.extend(named.manifest);
+                blobs.extend(&named.layers);
             }
         }
+        let other = |dir: &Path, needed: &BTreeSet<Digest>| -> Result<Vec<u64>, RemoveError> {
+            let is_needed = |name: &OsString| {
+                let digest = name.to_str().and_then(Digest::from_hex);
+                digest.is_some_and(|digest| needed.contains(&digest))
+            };
+            let other = entries(dir)?.into_iter().filter(|(name, _)| !is_needed(name));
+            other.map(|(_, path)| remove(&path)).collect()
+        };
+        let removed = other(&self.blobs_dir(), &blobs)?;
+        collected.blobs += removed.len();
+        collected.bytes += removed.into_iter().sum::<u64>();
+        collected.bytes += other(&self.manifests_dir(), &manifests)?.into_iter().sum::<u64>();
         Ok(())
     }
 

@@ -21,7 +21,9 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The store does not have its layers.
-    #[error("cannot export image `{0}`: its layers are not kept, since it did not come from a registry")]
+    #[error(
+        "cannot export image `{0}`: its layers are not kept, since it came from a file, or was there already when it was fetched by this name"
+    )]
     NoLayers(Digest),
     /// The store cannot be read.
     #[error(transparent)]
@@ -53,9 +55,10 @@ impl ExportError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoLayers(_) => {
-                Some("copy it from where it was imported: `skopeo copy oci:DIR oci-archive:FILE`".to_owned())
-            }
+            Self::NoLayers(_) => Some(
+                "copy it from where it is: `skopeo copy docker://NAME oci-archive:FILE`, or `oci:DIR`"
+                    .to_owned(),
+            ),
             Self::Layer { .. } | Self::Damaged { .. } => Some("fetch the image again".to_owned()),
             Self::Load(error) => error.hint(),
             Self::Write(_) => None,
@@ -76,7 +79,7 @@ impl Store {
         };
         let mut tar = Builder::new(out);
         add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        add(&mut tar, "index.json", &index(image, &manifest)?)?;
+        add(&mut tar, "index.json", &index(&self.tags(image)?, &manifest)?)?;
         for dir in ["blobs/", "blobs/sha256/"] {
             tar.append_data(&mut header(EntryType::Directory, 0o755, 0), dir, io::empty())?;
         }
@@ -91,6 +94,16 @@ impl Store {
         }
         tar.finish()?;
         Ok(())
+    }
+
+    /// The tags of `image` under which it came by the same manifest.
+    fn tags(&self, image: &Image) -> Result<Vec<String>, LoadError> {
+        let names = self.names()?;
+        let same = names
+            .entries_of(image.id)
+            .filter(|(_, named)| named.manifest.is_none() || named.manifest == image.manifest);
+        let tags = same.map(|(name, _)| name).filter(|name| !name.contains('@'));
+        Ok(tags.cloned().collect())
     }
 
     fn add_layer(&self, tar: &mut Builder<impl Write>, layer: Digest) -> Result<(), ExportError> {
@@ -116,7 +129,7 @@ fn blob_name(digest: Digest) -> String {
 }
 
 /// `index.json`, with the image once for each of its tags, or once without a name.
-fn index(image: &Image, manifest: &[u8]) -> Result<Vec<u8>, ExportError> {
+fn index(tags: &[String], manifest: &[u8]) -> Result<Vec<u8>, ExportError> {
     let document: serde_json::Value = serde_json::from_slice(manifest).map_err(io::Error::from)?;
     let media_type = document.get("mediaType").and_then(serde_json::Value::as_str);
     let entry = |name: Option<&String>| {
@@ -130,10 +143,9 @@ fn index(image: &Image, manifest: &[u8]) -> Result<Vec<u8>, ExportError> {
         }
         entry
     };
-    let tags: Vec<_> = image.names.iter().filter(|name| !name.contains('@')).collect();
     let manifests: Vec<_> = match tags.is_empty() {
         true => vec![entry(None)],
-        false => tags.into_iter().map(|tag| entry(Some(tag))).collect(),
+        false => tags.iter().map(|tag| entry(Some(tag))).collect(),
     };
     let index = json!({ "schemaVersion": 2, "manifests": manifests });
     Ok(serde_json::to_vec(&index).map_err(io::Error::from)?)

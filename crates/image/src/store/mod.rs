@@ -6,26 +6,30 @@
 //!     HEX/                   an image; HEX is the digest of its config, the ID that docker and podman show
 //!       rootfs.erofs         its root filesystem: all layers merged
 //!       config.json          its config, as it came
-//!       manifest.json        its manifest, as it came, where it came with one
 //!       image.json           {"version":1,"manifest":...,"rootfsBytes":...,"rootfs":...,"layers":[...]}
 //!     .new-HEX/              an import under way, or what a killed one left
+//!   manifests/
+//!     HEX                    a manifest, as it came; HEX is its digest
+//!     .new                   one that is being written, or what a killed process left
 //!   blobs/
 //!     HEX                    a layer, as its registry has it
 //!     .part-HEX              a download under way (locked), or what a killed one left
 //!   locks/
 //!     store                  shared by whoever imports, fetches or begins a pod; gc has it alone
 //!     HEX                    had alone by the import or removal of that image, shared while a pod with it begins
-//!     names                  locked while names.json is replaced
-//!   names.json               {"version":1,"names":{NAME:"sha256:HEX"}}
+//!     names                  locked while names.json is replaced or a manifest written
+//!   names.json               {"version":2,"names":{NAME:{"image":...,"manifest":...,"layers":[...]}}}
 //! ```
 //!
 //! An image's directory appears with one rename, when all in it is on disk, and nothing in it changes afterwards. So
-//! readers take no lock. Locks are flock(2)s: they end with the process that holds them, and a `.new-HEX` whose lock
+//! readers take no lock. An image may come by several manifests: `image.json` has the first, and each name the one that it came by.
+//! Of what comes later the layers are not downloaded, since the image is there. Locks are flock(2)s: they end with the process that holds them, and a `.new-HEX` whose lock
 //! is free belongs to nobody; the next import or gc removes it. Which pods use an image is not known here.
 
 mod blobs;
 mod collect;
 mod export;
+mod manifests;
 mod names;
 mod stored;
 mod verify;
@@ -41,14 +45,14 @@ pub use collect::{Collected, RemoveError};
 pub use export::ExportError;
 pub use names::SetNameError;
 pub use stored::LoadError;
-pub(crate) use stored::{CONFIG, MANIFEST, ROOTFS, Record};
+pub(crate) use stored::{CONFIG, ROOTFS, Record};
 pub use verify::Damage;
 pub(crate) use verify::hash;
 
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::registry::{PullError, Registries};
-use names::Names;
+use names::{Named, Names};
 
 /// A store of images. Holds no lock and no open file.
 #[derive(Clone, Debug)]
@@ -62,7 +66,7 @@ pub struct Store {
 pub struct Image {
     /// Its ID: the digest of its config, as docker and podman show it.
     pub id: Digest,
-    /// The digest of the manifest that it was imported with; `docker save` archives have none.
+    /// The digest of the manifest that it came by, under the name by which it was found; `docker save` archives have none.
     pub manifest: Option<Digest>,
     /// Its names in the store, sorted.
     pub names: Vec<String>,
@@ -74,7 +78,8 @@ pub struct Image {
     pub rootfs_bytes: u64,
     /// The digest of that file when it was written.
     pub rootfs_digest: Digest,
-    /// The layers that the store keeps, the lowest first: all of an image that came from a registry, none of others.
+    /// The layers of that manifest, the lowest first, if the store keeps them: those of the manifest by which a registry
+    /// gave the image, none of an image from a file.
     pub layers: Vec<Digest>,
     /// The processor architecture, as Go names it (`amd64`).
     pub architecture: String,
@@ -195,13 +200,14 @@ impl Store {
     /// [`FindError`] when there is none, there are several, or it is damaged.
     pub fn find(&self, id: Option<&str>, name: Option<&str>) -> Result<Image, FindError> {
         let names = self.names()?;
-        let found = match (id, name) {
-            (None, None) => return Err(FindError::Nothing),
-            (Some(id), None) => self.find_id(id)?,
+        match (id, name) {
+            (None, None) => Err(FindError::Nothing),
+            (Some(id), None) => Ok(self.load(self.find_id(id)?, &names)?),
             (id, Some(name)) => {
-                let actual = names
+                let named = names
                     .find(name)
                     .ok_or_else(|| FindError::NoName(name.to_owned()))?;
+                let actual = named.image;
                 let is_other =
                     |id: &&str| !id_digits(id).is_some_and(|digits| actual.hex().starts_with(digits));
                 if let Some(id) = id.filter(is_other) {
@@ -211,10 +217,9 @@ impl Store {
                         actual,
                     });
                 }
-                actual
+                Ok(self.load_named(named, &names)?)
             }
-        };
-        Ok(self.load(found, &names)?)
+        }
     }
 
     /// The image that a user means with `reference`: the one of that name; for a short name also the one that has one
@@ -236,17 +241,18 @@ impl Store {
             let candidates = registries.candidates(reference)?;
             found = candidates.iter().find_map(|name| names.get(&name.stored_name()));
         }
+        if let Some(named) = found {
+            return Ok(self.load_named(named, &names)?);
+        }
         // `sha256:HEX` reads as a name and a tag.
         let is_id = reference.is_short() && (bare || reference.repository == "sha256");
-        let found = match found {
-            None if is_id => match self.find_id(&reference.to_string()) {
-                Err(FindError::InvalidId(_) | FindError::NoId(_)) => None,
-                result => Some(result?),
-            },
-            found => found,
-        };
-        let found = found.ok_or_else(|| FindError::NoName(reference.to_string()))?;
-        Ok(self.load(found, &names)?)
+        let by_id = is_id.then(|| self.find_id(&reference.to_string()));
+        match by_id {
+            None | Some(Err(FindError::InvalidId(_) | FindError::NoId(_))) => {
+                Err(FindError::NoName(reference.to_string()))
+            }
+            Some(id) => Ok(self.load(id?, &names)?),
+        }
     }
 
     fn find_id(&self, id: &str) -> Result<Digest, FindError> {
@@ -279,13 +285,13 @@ impl Store {
         Ok(images)
     }
 
-    /// Gives `image` a name; an image that had it before loses it.
+    /// Gives `image` a name, which keeps its manifest too; an image that had it before loses it.
     ///
     /// # Errors
     /// [`SetNameError`] when the name is not one, or the store cannot be written to.
     pub fn set_name(&self, name: &str, image: &Image) -> Result<(), SetNameError> {
         names::check(name)?;
-        self.change_names(|names| names.set(name, image.id))
+        self.change_names(|names| names.set(name, Named::of(image)))
     }
 
     fn change_names(&self, change: impl FnOnce(&mut Names)) -> Result<(), SetNameError> {
@@ -306,23 +312,6 @@ impl Store {
         written.map_err(|source| failed(&path, source))
     }
 
-    /// The manifest of `image` as it came; `None` when it came without one.
-    ///
-    /// # Errors
-    /// [`LoadError`] when it cannot be read, or is damaged.
-    pub fn manifest(&self, image: &Image) -> Result<Option<Vec<u8>>, LoadError> {
-        let path = self.image_dir(image.id).join(MANIFEST);
-        match fs::read(&path) {
-            Ok(text) if Some(Digest::of(&text)) == image.manifest => Ok(Some(text)),
-            Ok(_) => Err(LoadError::Damaged {
-                path,
-                reason: "its digest is not the one in `image.json`",
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(LoadError::File { path, source }),
-        }
-    }
-
     /// The config of `image` as it came.
     ///
     /// # Errors
@@ -337,8 +326,23 @@ impl Store {
         self.load(id, &self.names()?)
     }
 
+    /// Whether `name` is `image`, by its manifest.
+    pub(crate) fn is_named(&self, name: &str, image: &Image) -> Result<bool, LoadError> {
+        Ok(self.names()?.get(name) == Some(&Named::of(image)))
+    }
+
+    /// The image `id`, as it came first; if its layers are not kept, as it came by a name whose layers are.
     fn load(&self, id: Digest, names: &Names) -> Result<Image, LoadError> {
-        stored::load(&self.image_dir(id), id, names.of(id))
+        let image = stored::load(&self.image_dir(id), id, names.of(id))?;
+        let mut named = names.entries_of(id).map(|(_, named)| named);
+        match named.find(|named| !named.layers.is_empty() && image.layers.is_empty()) {
+            Some(named) => Ok(by_name(image, named)),
+            None => Ok(image),
+        }
+    }
+
+    fn load_named(&self, named: &Named, names: &Names) -> Result<Image, LoadError> {
+        Ok(by_name(self.load(named.image, names)?, named))
     }
 
     /// The IDs of all images, sorted.
@@ -447,6 +451,18 @@ impl Store {
 pub struct Held {
     _store: File,
     _image: File,
+}
+
+/// `image` as it came by a name.
+fn by_name(image: Image, named: &Named) -> Image {
+    match named.manifest {
+        None => image,
+        manifest => Image {
+            manifest,
+            layers: named.layers.clone(),
+            ..image
+        },
+    }
 }
 
 /// The hexadecimal digits of an image ID or its beginning.

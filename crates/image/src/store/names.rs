@@ -1,4 +1,7 @@
 //! The names of images: one small file, replaced whole.
+//!
+//! One image may have come by several manifests, whose layers are compressed differently or whose form is another: a name
+//! says by which one it came.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -7,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::LoadError;
+use super::{Image, LoadError};
 use crate::digest::Digest;
 
-/// The version of `names.json`.
-const VERSION: u32 = 1;
+/// The version of `names.json` that is written.
+const VERSION: u32 = 2;
+/// The version before, which is read too: a name was an ID alone.
+const VERSION_OF_IDS: u32 = 1;
 /// The longest name, in bytes. Docker's repository names have at most 255, tags 128.
 const MAX_NAME_BYTES: usize = 400;
 
@@ -76,12 +81,59 @@ pub(super) fn remove_leftover(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What a name means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    /// The image's ID.
+    pub(super) image: Digest,
+    /// The manifest that it came by under this name; `None`: see the image.
+    pub(super) manifest: Option<Digest>,
+    /// The layers of that manifest which the store keeps.
+    pub(super) layers: Vec<Digest>,
+}
+
+impl Named {
+    /// What `image` is.
+    pub(super) fn of(image: &Image) -> Self {
+        Self {
+            image: image.id,
+            manifest: image.manifest,
+            layers: image.layers.clone(),
+        }
+    }
+}
+
 /// Which image each name means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Names {
     version: u32,
+    names: BTreeMap<String, Named>,
+}
+
+/// [`VERSION_OF_IDS`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids {
+    #[serde(rename = "version")]
+    _version: u32,
     names: BTreeMap<String, Digest>,
+}
+
+impl From<Ids> for Names {
+    fn from(ids: Ids) -> Self {
+        let named = |image| Named {
+            image,
+            manifest: None,
+            layers: Vec::new(),
+        };
+        let names = ids.names.into_iter().map(|(name, id)| (name, named(id)));
+        Self {
+            version: VERSION,
+            names: names.collect(),
+        }
+    }
 }
 
 impl Names {
@@ -102,7 +154,10 @@ impl Names {
                 });
             }
         };
-        super::stored::parse(path, &text, VERSION)
+        match super::stored::parse::<Ids>(path, &text, VERSION_OF_IDS) {
+            Err(LoadError::Version { .. }) => super::stored::parse(path, &text, VERSION),
+            ids => ids.map(Self::from),
+        }
     }
 
     /// Replaces `path`. The caller holds the lock.
@@ -115,8 +170,8 @@ impl Names {
         path.parent().map_or(Ok(()), super::sync_dir)
     }
 
-    pub(super) fn set(&mut self, name: &str, id: Digest) {
-        self.names.insert(name.to_owned(), id);
+    pub(super) fn set(&mut self, name: &str, named: Named) {
+        self.names.insert(name.to_owned(), named);
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -125,28 +180,29 @@ impl Names {
 
     /// Removes every name of the image `id`.
     pub(super) fn remove_all(&mut self, id: Digest) {
-        self.names.retain(|_, other| *other != id);
+        self.names.retain(|_, other| other.image != id);
     }
 
     /// Removes the names of other images than `ids`.
     pub(super) fn retain(&mut self, ids: &BTreeSet<Digest>) {
-        self.names.retain(|_, id| ids.contains(id));
+        self.names.retain(|_, named| ids.contains(&named.image));
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Digest> {
-        self.names.get(name).copied()
+    pub(super) fn get(&self, name: &str) -> Option<&Named> {
+        self.names.get(name)
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Digest> {
+    pub(super) fn find(&self, name: &str) -> Option<&Named> {
         self.get(name).or_else(|| self.get(&format!("{name}:latest")))
     }
 
     /// The names of the image `id`, sorted.
     pub(super) fn of(&self, id: Digest) -> Vec<String> {
-        self.names
-            .iter()
-            .filter(|(_, other)| **other == id)
-            .map(|(name, _)| name.clone())
-            .collect()
+        self.entries_of(id).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names of the image `id` with what they mean, sorted.
+    pub(super) fn entries_of(&self, id: Digest) -> impl Iterator<Item = (&String, &Named)> {
+        self.names.iter().filter(move |(_, named)| named.image == id)
     }
 }

@@ -15,8 +15,8 @@ use crate::digest::Digest;
 pub(crate) const ROOTFS: &str = "rootfs.erofs";
 /// The config in an image's directory.
 pub(crate) const CONFIG: &str = "config.json";
-/// The manifest in an image's directory, where it came with one.
-pub(crate) const MANIFEST: &str = "manifest.json";
+/// The manifest in the directory of an image that an earlier version of Isopod wrote.
+pub(super) const MANIFEST: &str = "manifest.json";
 /// The [`Record`] in an image's directory.
 const RECORD: &str = "image.json";
 /// The version of `image.json`.
@@ -148,14 +148,15 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8], known: u32) -
     serde_json::from_slice(text).map_err(invalid)
 }
 
-/// The layers that the store keeps of the image in `dir`.
-pub(super) fn layers(dir: &Path) -> Result<Vec<Digest>, LoadError> {
+/// The manifest of the image in `dir`, and the layers that the store keeps of it.
+pub(super) fn origin(dir: &Path) -> Result<(Option<Digest>, Vec<Digest>), LoadError> {
     let path = dir.join(RECORD);
     let text = fs::read(&path).map_err(|source| LoadError::File {
         path: path.clone(),
         source,
     })?;
-    Ok(parse::<Record>(&path, &text, VERSION)?.layers)
+    let record = parse::<Record>(&path, &text, VERSION)?;
+    Ok((record.manifest, record.layers))
 }
 
 /// Reads the image `id` in `dir`.
