@@ -138,8 +138,8 @@ impl World {
             expected.push(format!("images/{hex}/{name}"));
         }
         let inspected = self.isopod(&["image", "inspect", id]).expect(0);
-        let inspected: serde_json::Value = serde_json::from_str(inspected.text()).unwrap();
-        let manifest = inspected["images"][0]["manifest"].as_str().unwrap();
+        let inspected: serde_json::Value = serde_json::from_str(inspected.text()).expect("JSON");
+        let manifest = inspected["images"][0]["manifest"].as_str().expect("a digest");
         expected.push(manifest.replace("sha256:", "manifests/"));
         expected.push("names.json".into());
         assert_eq!(files.into_keys().collect::<Vec<_>>(), expected);
