@@ -424,7 +424,7 @@ fn what_cannot_come_is_refused() {
     );
     no(
         "target=/img/new,app=a",
-        "error: app `a`, volume `data`: cannot mount at `/img/new`: it does not exist, and volume `img`, in which it would",
+        "error: app `a`, volume `data`: cannot mount at `/img/new`: it does not exist, and the app may not write to volume `img`",
     );
     // The app made it after its image was looked at.
     no(

@@ -625,8 +625,8 @@ fn a_mount_point_that_nobody_may_make_is_refused() {
     };
     pod("readOnly=true").mount("inner", "/outer/inner", "").sh("true").run().assert_refused(
         125,
-        "error: app `app`, volume `inner`: cannot mount at `/outer/inner`: it does not exist, and volume `outer`, in \
-         which it would be, is read-only\n\
+        "error: app `app`, volume `inner`: cannot mount at `/outer/inner`: it does not exist, and the app may not write \
+         to volume `outer`, in which it would be\n\
          hint: create `/outer/inner` in volume `outer`'s source, or let the app write to that volume",
     );
     pod("").mount("file", "/outer/file", "").sh("true").run().assert_refused(

@@ -270,8 +270,8 @@ fn targets_lead_through_what_is_mounted() {
         ),
         (
             "/fixed/new",
-            "app `web`, volume `new`: cannot mount at `/fixed/new`: it does not exist, and volume `fixed`, in which it \
-             would be, is read-only",
+            "app `web`, volume `new`: cannot mount at `/fixed/new`: it does not exist, and the app may not write to \
+             volume `fixed`, in which it would be",
         ),
         (
             "/d/file",

@@ -244,7 +244,8 @@ fn read_app(
 /// An image by its id or name in the store; a name that begins with a transport is a reference.
 fn read_image(node: &Node<'_>) -> Option<ImageSource> {
     let fields = node.object(&["name", "id", "labels"])?;
-    fields.optional("labels").inspect(Node::check_pairs);
+    let labels = image::read_pairs(&fields, "labels");
+    let version = labels.into_iter().find(|(label, _)| label == "version");
     let name = fields.optional_text("name");
     let id = fields.optional_text("id");
     if let Some((node, id)) = &id
@@ -271,10 +272,21 @@ fn read_image(node: &Node<'_>) -> Option<ImageSource> {
             None
         }
         (name, id) => Some(ImageSource::Stored {
+            // Of an image of no ID the version is the tag that its name has in the store.
+            name: name.map(|(_, name)| match &version {
+                Some((_, version)) if id.is_none() && !has_tag(&name) => format!("{name}:{version}"),
+                _ => name,
+            }),
             id: id.map(|(_, id)| id),
-            name: name.map(|(_, name)| name),
         }),
     }
+}
+
+/// Whether a name in the store has a tag or a digest; a port is no tag.
+fn has_tag(name: &str) -> bool {
+    name.rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains([':', '@']))
 }
 
 fn is_image_id(id: &str) -> bool {

@@ -742,6 +742,34 @@ proptest! {
     }
 }
 
+#[test]
+fn the_version_of_an_image_is_the_tag_of_its_name() {
+    let image = |image: &str| {
+        let text = manifest("", "").replace(r#"{"id": "sha512-00ff"}"#, image);
+        read(&text).apps.remove(0).image
+    };
+    let labels = r#""labels": [{"name": "version", "value": "1.0.0"}, {"name": "arch", "value": "amd64"}]"#;
+    for (name, expected) in [
+        ("example.com/worker", "example.com/worker:1.0.0"),
+        ("localhost:5000/worker", "localhost:5000/worker:1.0.0"),
+        ("example.com/worker:2", "example.com/worker:2"),
+    ] {
+        let source = ImageSource::Stored {
+            id: None,
+            name: Some(expected.into()),
+        };
+        assert_eq!(image(&format!(r#"{{"name": "{name}", {labels}}}"#)), source);
+    }
+    let source = ImageSource::Stored {
+        id: Some("sha512-00ff".into()),
+        name: Some("a".into()),
+    };
+    assert_eq!(
+        image(&format!(r#"{{"name": "a", "id": "sha512-00ff", {labels}}}"#)),
+        source
+    );
+}
+
 /// What takes a second took minutes when each was compared with all before it, and lines were counted from the beginning for
 /// each fault.
 #[test]

@@ -111,7 +111,7 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// A list of names and values; a name twice is a fault.
-fn read_pairs(fields: &Fields<'_>, list: &str) -> Vec<(String, String)> {
+pub(super) fn read_pairs(fields: &Fields<'_>, list: &str) -> Vec<(String, String)> {
     let (mut pairs, mut seen) = (Vec::new(), BTreeSet::new());
     for item in fields.items(list) {
         let Some(pair) = item.object(&["name", "value"]) else {
