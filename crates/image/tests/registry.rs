@@ -31,6 +31,7 @@ fn patience() -> Patience {
         attempts: 4,
         pause: Duration::from_millis(10),
         silence: Duration::from_secs(5),
+        floor: 1 << 10,
     }
 }
 
@@ -425,6 +426,106 @@ fn a_download_that_is_cut_off_goes_on_where_it_was() {
         "{:?}",
         proxy.seen()
     );
+}
+
+/// A minute of patience, in little.
+fn impatient() -> Patience {
+    Patience {
+        attempts: 2,
+        silence: Duration::from_millis(400),
+        ..patience()
+    }
+}
+
+#[test]
+fn what_drips_is_given_up_wherever_it_drips() {
+    let mut world = World::new();
+    world.push(&[big("a", 1)], "x:1");
+    world.settings.patience = impatient();
+    let long = || "x".repeat(100_000);
+    let place = Arc::new(std::sync::OnceLock::<String>::new());
+    type Script = Box<dyn Fn(&serve::Request, &str) -> Answer + Send + Sync>;
+    let scripts: [(&str, Script); 6] = [
+        ("a manifest", Box::new(|_, _| Answer::Drip(10))),
+        (
+            "a blob",
+            Box::new(|request, _| match request.is_blob() {
+                true => Answer::Drip(10),
+                false => Answer::Pass,
+            }),
+        ),
+        (
+            "headers",
+            Box::new(move |_, _| Answer::SayDripping("HTTP/1.1 200 OK\r\nX: ".into(), long())),
+        ),
+        (
+            "a redirection",
+            Box::new(move |_, host| {
+                let head = format!(
+                    "HTTP/1.1 307 Moved\r\nLocation: http://{host}/\r\nContent-Length: 100000\r\n\r\n"
+                );
+                Answer::SayDripping(head, long())
+            }),
+        ),
+        (
+            "the frame of a chunk",
+            Box::new(move |_, _| {
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_owned();
+                Answer::SayDripping(head, long())
+            }),
+        ),
+        (
+            "a token",
+            Box::new(move |request, host| match request.path.starts_with("/token") {
+                true => {
+                    Answer::SayDripping("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".into(), long())
+                }
+                false => {
+                    let header = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+                    Answer::Say("401 Unauthorized", header, String::new())
+                }
+            }),
+        ),
+    ];
+    let script = Arc::new(AtomicUsize::new(0));
+    let names: Vec<_> = scripts.iter().map(|(name, _)| *name).collect();
+    let (own, current) = (Arc::clone(&place), Arc::clone(&script));
+    let proxy = Proxy::start(&world.registry.host, move |request, _| {
+        scripts[current.load(Ordering::Relaxed)].1(request, own.get().unwrap())
+    });
+    place.set(proxy.host.clone()).unwrap();
+    for (i, name) in names.into_iter().enumerate() {
+        script.store(i, Ordering::Relaxed);
+        let begin = std::time::Instant::now();
+        let message = world.refused(&format!("{}/x:1", proxy.host));
+        let told = message.contains("less than 1024 bytes a second") || name == "headers";
+        assert!(told && message.contains("mirror"), "{name}: {message}");
+        assert!(begin.elapsed() < Duration::from_secs(8), "{name}");
+        // Nobody holds the store any more.
+        world.store().collect(false, |_| false).unwrap();
+    }
+}
+
+#[test]
+fn a_download_that_begins_to_drip_goes_on_with_another_request() {
+    let mut world = World::new();
+    world.push(&[big("a", 1)], "x:1");
+    world.settings.patience = impatient();
+    let blobs = Arc::new(AtomicUsize::new(0));
+    let proxy = Proxy::start(&world.registry.host, move |request, _| {
+        // More often than a failure that leads to nothing is met with patience.
+        match request.is_blob() && matches!(blobs.fetch_add(1, Ordering::Relaxed), 1..4) {
+            true => Answer::Drip(60_000),
+            false => Answer::Pass,
+        }
+    });
+    world.fetch(&format!("{}/x:1", proxy.host));
+    let rests = proxy
+        .seen()
+        .iter()
+        .filter(|request| request.range.is_some())
+        .count();
+    assert_eq!(rests, 3, "{:?}", proxy.seen());
 }
 
 #[test]

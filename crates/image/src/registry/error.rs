@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use isopod_spec::RegistryReference;
 
+use super::pace::TooSlow;
 use crate::digest::Digest;
 
 /// Why an image cannot be pulled.
@@ -230,11 +231,14 @@ impl PullError {
                     "`http_proxy` and `https_proxy` name the proxy, `no_proxy` the registries that are reached without"
                         .to_owned(),
                 ),
+                ureq::Error::Timeout(_) => Some(FAR_REGISTRY.to_owned()),
+                ureq::Error::Io(error) if is_too_slow(error) => Some(FAR_REGISTRY.to_owned()),
                 error if is_unknown_host(error) => {
                     Some("is the registry's name right, and is there a network?".to_owned())
                 }
                 _ => None,
             },
+            Self::Body { source, .. } if is_too_slow(source) => Some(FAR_REGISTRY.to_owned()),
             Self::Status { status: 429, .. } => {
                 Some("the registry limits how often it is asked: wait, or log in".to_owned())
             }
@@ -272,6 +276,18 @@ impl PullError {
             _ => false,
         }
     }
+}
+
+/// What helps where a registry is silent or slow.
+const FAR_REGISTRY: &str =
+    "try again later: what was downloaded is kept; registries.conf may name a mirror that is nearer";
+
+/// Whether an answer was given up for its speed, or for silence within it.
+fn is_too_slow(error: &io::Error) -> bool {
+    let cause = error.get_ref();
+    cause.is_some_and(|cause| {
+        cause.is::<TooSlow>() || matches!(cause.downcast_ref(), Some(ureq::Error::Timeout(_)))
+    })
 }
 
 /// Whether the name has no address; the library tells other failures of a lookup no better.

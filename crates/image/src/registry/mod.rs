@@ -5,6 +5,7 @@
 //! credentials.rs  containers-auth.json(5), docker's config.json, credential helpers
 //! challenge.rs    WWW-Authenticate, as a registry writes it
 //! agent.rs        connections: certificates, proxies, deadlines
+//! pace.rs         the least speed of an answer
 //! client.rs       requests to one repository: authorisation, patience with what passes
 //! pull.rs         a name to its manifest, through mirrors; a blob to a file, resumed where it was cut off
 //! ```
@@ -18,6 +19,7 @@ mod client;
 mod conf;
 mod credentials;
 mod error;
+mod pace;
 mod pull;
 
 use std::fmt;
@@ -64,17 +66,21 @@ pub struct Patience {
     pub attempts: u32,
     /// The pause before the second try; it doubles from try to try, up to 30 times that.
     pub pause: Duration,
-    /// How long a connection may be silent.
+    /// How long a connection may be silent, and for how long an answer may come more slowly than `floor`.
     pub silence: Duration,
+    /// The least speed of an answer, in bytes a second.
+    pub floor: u64,
 }
 
 impl Default for Patience {
-    /// Four pauses, some 7 seconds in all; a minute of silence.
+    /// Four pauses, some 7 seconds in all; a minute of silence, or of less than 1 KiB a second: a tenth of what the slowest
+    /// mobile networks (EDGE) give.
     fn default() -> Self {
         Self {
             attempts: 5,
             pause: Duration::from_millis(500),
             silence: Duration::from_secs(60),
+            floor: 1 << 10,
         }
     }
 }

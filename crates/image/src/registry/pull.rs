@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use isopod_spec::RegistryReference;
 use ureq::Body;
@@ -23,7 +24,7 @@ use crate::digest::{Digest, Hasher};
 
 /// As much is read and written at a time, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
-/// How often a download is continued, though something came of every try.
+/// How often a download is continued, though enough came of every try.
 const MAX_CONTINUED: u32 = 1000;
 
 /// What may be under a name.
@@ -303,13 +304,15 @@ impl Download<'_> {
             if self.have == self.size {
                 return Ok(());
             }
-            let before = self.have;
+            let (before, begin) = (self.have, Instant::now());
             let error = match self.continue_once() {
                 Ok(()) => continue,
                 Err(error) if error.is_interruption() => error,
                 Err(error) => return Err(error),
             };
-            if self.have > before {
+            // One that brings a byte to every request would otherwise be asked a thousand times.
+            let least = self.client.patience.floor as f64 * begin.elapsed().as_secs_f64();
+            if self.have > before && (self.have - before) as f64 >= least {
                 tries.succeeded();
             }
             if !tries.pause(&error, None) {

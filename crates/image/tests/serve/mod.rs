@@ -93,6 +93,9 @@ impl Request {
     }
 }
 
+/// How long a byte takes that drips: 50 a second, and never silent for long.
+const DRIP: Duration = Duration::from_millis(20);
+
 /// What the proxy does with a request.
 pub(crate) enum Answer {
     /// What the registry says.
@@ -103,6 +106,10 @@ pub(crate) enum Answer {
     Tamper,
     /// That, after a while.
     Slow(Duration),
+    /// That, what follows so many bytes of its body a byte at a time ([`DRIP`]).
+    Drip(usize),
+    /// What is given, then the rest a byte at a time.
+    SayDripping(String, String),
     /// A status with headers, each with its line end, and a body.
     Say(&'static str, String, String),
 }
@@ -177,7 +184,16 @@ fn serve(
         log.len() - 1
     };
     let mut client = client;
+    let mut dripping = None;
     let (cut, tamper) = match answer(&request, before) {
+        Answer::SayDripping(head, rest) => {
+            let _ = client.write_all(head.as_bytes());
+            return drip(&mut client, rest.as_bytes());
+        }
+        Answer::Drip(bytes) => {
+            dripping = Some(bytes);
+            (None, false)
+        }
         Answer::Say(status, headers, body) => {
             let _ = write!(
                 client,
@@ -216,7 +232,22 @@ fn serve(
     if tamper && let Some(byte) = all[body..].get_mut(20) {
         *byte ^= 1;
     }
-    let end = cut.map_or(all.len(), |cut| (body + cut).min(all.len()));
+    let end = cut
+        .or(dripping)
+        .map_or(all.len(), |cut| (body + cut).min(all.len()));
     let _ = client.write_all(&all[..end]);
+    if dripping.is_some() {
+        drip(&mut client, &all[end..]);
+    }
     let _ = client.shutdown(Shutdown::Both);
+}
+
+/// Writes a byte at a time, until nobody listens.
+fn drip(client: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes {
+        if client.write_all(&[*byte]).is_err() {
+            return;
+        }
+        thread::sleep(DRIP);
+    }
 }
