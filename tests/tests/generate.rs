@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use isopod_tests::{Bench, Image, Pod};
+use isopod_tests::{Bench, Pod};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fn plan(pod: &Pod<'_>) -> Value {
     let out = pod.plan(&["--format", "json"]).expect(0);
@@ -160,104 +160,6 @@ fn what_a_pod_file_cannot_say_is_told_all_at_once_or_left_out() {
     bench
         .isopod_command(["generate", "kube", "web.yaml"])
         .assert_refused(125, words);
-}
-
-#[test]
-fn a_pod_by_flags_is_the_same_pod_as_an_appc_manifest() {
-    let bench = Bench::new();
-    let image = Image::busybox()
-        .config("User", json!("www"))
-        .config("Env", json!(["FROM=image", "A=image"]))
-        .config("Cmd", json!(["/bin/sh"]));
-    let image = bench.image(&image);
-    let site = bench.source("site", &[("index.html", "<h1>\n")]);
-    let pod = || {
-        let pod = bench.pod().flags([
-            "--memory",
-            "600m",
-            "--cpus",
-            "2",
-            "-p",
-            "127.0.0.1:8080:80",
-            "-p",
-            "53:53/udp",
-        ]);
-        let pod = pod
-            .flags(["--sysctl", "net.core.somaxconn=1024"])
-            .empty("work", "mode=1777");
-        let pod = pod
-            .app(&image)
-            .with(["--name", "all", "-e", "A=\"b\"", "-w", "/tmp", "--memory", "64m"]);
-        let pod = pod.with([
-            "--cap-drop",
-            "ALL",
-            "--readonly-rootfs",
-            "--security-opt",
-            "no-new-privileges",
-        ]);
-        let pod = pod
-            .with([format!("-v{}:/site:ro", site.display())])
-            .mount("work", "/work", "");
-        pod.args(["/bin/sh", "-c", "exec cat /site/index.html"])
-            .app(&image)
-            .with(["--name", "own"])
-            .mount("work", "/work", "readOnly")
-    };
-    let uuid = pod().subcommand("prepare").start().wait().expect(0);
-    let uuid = uuid.text().trim();
-    let written = bench.isopod_command(["generate", "appc", uuid]).expect(0);
-    assert_eq!(written.stderr, "");
-    let file = bench.dir().join("pod.json");
-    fs::write(&file, written.text()).expect("a file");
-    let from_file = bench.pod().flags(["--pod-manifest".as_ref(), file.as_os_str()]);
-    assert_eq!(plan(&from_file), plan(&pod()), "{}", written.text());
-    let _ = bench.isopod_command(["rm", uuid]).expect(0);
-    bench.assert_nothing_left();
-}
-
-#[test]
-fn images_of_a_short_name_are_named_by_their_ids_where_the_store_has_them() {
-    let bench = Bench::new();
-    let file = bench.dir().join("pod.yaml");
-    let text = "{apiVersion: v1, kind: Pod, metadata: {}, spec: {restartPolicy: Never, terminationGracePeriodSeconds: 10, \
-                containers: [{name: a, image: 'tools:1'}]}}";
-    fs::write(&file, text).expect("a file");
-    let file = file.display().to_string();
-    let words = "error: app `a`: the short name `tools:1` cannot be said in an appc pod manifest: a name without a transport is \
-                 one in the store, just as it is written\n\
-                 hint: bring it into the store, `isopod image fetch tools:1`, or name its registry: `docker://REGISTRY/tools:1`";
-    bench
-        .isopod_command(["generate", "appc", &file])
-        .assert_refused(125, words);
-    let imported = bench
-        .isopod_command(["image", "import", "--name", "tools:1", &bench.busybox()])
-        .expect(0);
-    let written = bench.isopod_command(["generate", "appc", &file]).expect(0);
-    let manifest: Value = serde_json::from_str(written.text()).expect("JSON");
-    let id = imported.text().trim().replace(':', "-");
-    assert_eq!(manifest["apps"], json!([{ "name": "a", "image": { "id": id } }]));
-}
-
-#[test]
-fn the_variables_of_who_prepared_a_pod_are_in_no_manifest() {
-    let bench = Bench::new();
-    let pod = bench.pod().subcommand("prepare").flags(["--name", "web"]);
-    let pod = pod
-        .app(&bench.busybox())
-        .with(["--name", "web", "-e", "TOKEN"])
-        .env("TOKEN", "hunter2")
-        .sh("true");
-    let _ = pod.start().wait().expect(0);
-    let words = "error: app `web`: the variable `TOKEN` was that of who prepared the pod, and was not kept\n\
-                 hint: prepare the pod with `-e TOKEN=VALUE`";
-    bench
-        .isopod_command(["generate", "appc", "web"])
-        .assert_refused(125, words);
-    let written = bench
-        .isopod_command(["generate", "appc", "--ignore-unsupported", "web"])
-        .expect(0);
-    assert!(!written.text().contains("TOKEN"), "{}", written.text());
-    let _ = bench.isopod_command(["rm", "web"]).expect(0);
 }
 
 /// What systemd's own verifier has against a unit.

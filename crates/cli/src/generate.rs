@@ -4,19 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use isopod_image::Store;
 use isopod_plan::host_unit::{HostUnit, Manager, host_unit};
-use isopod_plan::with_run_configs;
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Keep;
 use isopod_runtime::{Settings, signals};
 use isopod_spec::kube::{self, Unsupported};
-use isopod_spec::{ImageReference, ImageSource, PodSpec, Unsaid, Written, appc};
+use isopod_spec::{PodSpec, Unsaid, Written};
 
 use crate::args::{FileArgs, GenerateArgs, GenerateCommand, Subject};
-use crate::manifest::{self, Asked, Purpose};
+use crate::manifest::{self, Purpose};
 use crate::output::{self, Report};
-use crate::{pod_files, run, settings, show};
+use crate::{pod_files, settings, show};
 
 /// The signal that asks an app to stop whose image names none.
 const TERM: u8 = 15;
@@ -26,8 +24,8 @@ const TERM: u8 = 15;
 /// # Errors
 /// A [`Report`] with the reason.
 pub(crate) fn generate(command: &GenerateCommand, settings: &Settings) -> Result<ExitCode, Report> {
-    use GenerateCommand::{Appc, Kube, Systemd};
-    let (Kube(args) | Appc(args) | Systemd(args)) = command;
+    use GenerateCommand::{Kube, Systemd};
+    let (Kube(args) | Systemd(args)) = command;
     let is_unit = matches!(command, Systemd(_));
     if is_unit && args.subject == Subject::File("-".into()) {
         return Err(
@@ -45,7 +43,6 @@ pub(crate) fn generate(command: &GenerateCommand, settings: &Settings) -> Result
     };
     match command {
         Kube(_) => Ok(print(kube::write(&found.spec, unsupported))),
-        Appc(_) => write_manifest(found, unsupported, settings),
         Systemd(_) => systemd(&found, args, settings),
     }
 }
@@ -136,101 +133,6 @@ fn print(written: Result<Written, Vec<Unsaid>>) -> ExitCode {
             output::fail_all(&unsaid.iter().map(report).collect::<Vec<_>>())
         }
     }
-}
-
-/// Prints a manifest: images by their IDs where a manifest has no other name for them, and all of what an app executes
-/// where the image's own word is changed.
-fn write_manifest(
-    mut found: Found,
-    unsupported: Unsupported,
-    settings: &Settings,
-) -> Result<ExitCode, Report> {
-    if let Err(status) = check_env(&mut found, unsupported) {
-        return Ok(status);
-    }
-    let known = known_images(&found, settings)?;
-    let (spec, apps) = (&found.spec, &found.spec.apps);
-    if apps.iter().any(|app| appc::needs_run_config(spec, app)) {
-        let mut asked = Asked::plain(found.spec.clone());
-        for (app, id) in asked.spec.apps.iter_mut().zip(&known) {
-            app.image = id.as_deref().map_or_else(|| app.image.clone(), by_id);
-        }
-        let (gathered, plan) = match run::gather_and_plan(&asked, settings) {
-            Ok(both) => both,
-            Err(status) => return Ok(status),
-        };
-        found.spec = with_run_configs(&found.spec, &gathered.facts, &plan);
-    }
-    for (app, id) in found.spec.apps.iter_mut().zip(&known) {
-        // What is locked, and a short name, which a manifest looks for in the store as it is written.
-        let needs_id = match &app.image {
-            ImageSource::Reference(ImageReference::Registry(image)) => image.is_short(),
-            ImageSource::Locked { .. } => true,
-            _ => false,
-        };
-        if let (true, Some(id)) = (needs_id, id) {
-            app.image = by_id(id);
-        }
-    }
-    Ok(print(appc::write(&found.spec, unsupported)))
-}
-
-fn by_id(id: &str) -> ImageSource {
-    ImageSource::Stored {
-        id: Some(id.replace(':', "-")),
-        name: None,
-    }
-}
-
-/// Whether every variable has a value: those of the one who prepared the pod are not known.
-fn check_env(found: &mut Found, unsupported: Unsupported) -> Result<(), ExitCode> {
-    let mut reports = Vec::new();
-    for app in &mut found.spec.apps {
-        let unknown = app
-            .overrides
-            .env
-            .extract_if(.., |variable| variable.value.is_none());
-        for variable in unknown {
-            let (app, name) = (&app.name, &variable.name);
-            let what = format!(
-                "app `{app}`: the variable `{name}` was that of who prepared the pod, and was not kept"
-            );
-            reports.push(Report::text(what).hint(Some(format!("prepare the pod with `-e {name}=VALUE`"))));
-        }
-    }
-    match unsupported {
-        Unsupported::Ignore => reports.iter().for_each(|report| output::warning(&report.line())),
-        Unsupported::Refuse if reports.is_empty() => {}
-        Unsupported::Refuse => return Err(output::fail_all(&reports)),
-    }
-    Ok(())
-}
-
-/// The IDs of the apps' images, as far as they are known: those that a pod was prepared with, or that the store has.
-fn known_images(found: &Found, settings: &Settings) -> Result<Vec<Option<String>>, Report> {
-    Ok(match &found.origin {
-        Origin::Pod(pod) => {
-            let apps = pod.record.iter().flat_map(|record| &record.apps);
-            apps.map(|app| Some(app.image.clone())).collect()
-        }
-        Origin::File(..) => {
-            let store = Store::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
-            let apps = found.spec.apps.iter();
-            apps.map(|app| in_store(&store, &app.image, settings)).collect()
-        }
-    })
-}
-
-/// The ID of an image that the store has.
-fn in_store(store: &Store, image: &ImageSource, settings: &Settings) -> Option<String> {
-    let found = match image {
-        ImageSource::Reference(ImageReference::Registry(image)) => {
-            store.find_named(image, &settings.registries)
-        }
-        ImageSource::Locked { id, .. } => store.find(Some(id), None),
-        _ => return None,
-    };
-    found.ok().map(|image| image.id.to_string())
 }
 
 /// Prints a unit that runs the pod.

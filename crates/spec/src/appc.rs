@@ -1,5 +1,5 @@
 //! Reads an appc pod manifest (App Container specification 0.8.11, "Pod Manifest Schema") into a [`PodSpec`], and an image's
-//! manifest (image.rs). Writes pod manifests, too (write.rs).
+//! manifest (image.rs).
 //!
 //! ```text
 //! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
@@ -23,12 +23,10 @@ mod ports;
 mod quantity;
 mod run_config;
 mod volume;
-mod write;
 
 pub use fault::{Fault, FaultKind, PodManifestErrors};
 pub use image::{ImageManifest, read_image_manifest};
 pub use locate::{Location, Part, locate};
-pub use write::{needs_run_config, write};
 
 use std::path::PathBuf;
 

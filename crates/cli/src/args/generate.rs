@@ -20,15 +20,6 @@ Examples:
   isopod generate kube --ignore-unsupported pod.json | isopod run -f -
 ";
 
-const APPC_NOTES: &str = "\
-Of an app whose image's word is changed the manifest says all: what its image says, and what was changed. The values of \
-secrets are among it.
-
-Examples:
-  isopod generate appc web > web.json
-  isopod run --pod-manifest web.json
-";
-
 const SYSTEMD_NOTES: &str = "\
 Examples:
   isopod prepare --name web oci:/images/web
@@ -44,9 +35,6 @@ pub(crate) enum GenerateCommand {
     /// Print a pod as a Kubernetes Pod, with the ConfigMaps and Secrets that it needs
     #[command(after_help = format!("{SUBJECTS}\n{KUBE_NOTES}"))]
     Kube(GenerateArgs),
-    /// Print a pod as an appc pod manifest
-    #[command(after_help = format!("{SUBJECTS}\n{APPC_NOTES}"))]
-    Appc(GenerateArgs),
     /// Print a unit of systemd's that runs a pod on this host
     #[command(after_help = format!("{SUBJECTS}\n{SYSTEMD_NOTES}"))]
     Systemd(GenerateArgs),

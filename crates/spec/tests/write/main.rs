@@ -1,10 +1,9 @@
 //! Pods in other forms. Each folder of `tests/generate` has a pod to look at (`pod.yaml`, `pod.json`, or `spec.json` of a pod by
-//! flags), how it is written as a Kubernetes pod file and as an appc pod manifest (`kube.yaml`, `appc.json`), what each does
-//! without (`...-left-out.txt`), or why there is none (`...-refused.txt`). `UPDATE=1` writes what is found.
+//! flags), how it is written as a Kubernetes pod file (`kube.yaml`), what that does
+//! without (`kube-left-out.txt`), or why there is none (`kube-refused.txt`). `UPDATE=1` writes what is found.
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
-mod appc;
 mod kube;
 mod pods;
 
@@ -93,9 +92,8 @@ fn every_folder_is_written_as_it_says() {
     assert!(folders.len() > 1, "{folders:?}");
     for folder in folders {
         let pod = read(&folder);
-        let (kube, appc) = (isopod_spec::kube::write, isopod_spec::appc::write);
-        check(&folder, "kube.yaml", kube(&pod, Unsupported::Ignore), &mut wrong);
-        check(&folder, "appc.json", appc(&pod, Unsupported::Ignore), &mut wrong);
+        let written = isopod_spec::kube::write(&pod, Unsupported::Ignore);
+        check(&folder, "kube.yaml", written, &mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
