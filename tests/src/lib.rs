@@ -7,6 +7,8 @@
 //! Running    a command that runs, and Output, one that ended
 //! leftovers  what a command must not leave behind
 //! faults     broken guests and programs, for the tests of errors
+//! Page       a page of the manual, and whether its examples are true
+//! links      what the manual refers to
 //! registry   registries and proxies on the loopback interface
 //! soak       lives that end at random moments, and what is left of them
 //! ```
@@ -30,6 +32,8 @@ mod bench;
 pub mod faults;
 mod image;
 mod leftovers;
+mod links;
+mod page;
 mod pod;
 mod random;
 pub mod registry;
@@ -39,6 +43,8 @@ pub mod soak;
 
 pub use bench::{Bench, ORDINARY_UID};
 pub use image::Image;
+pub use links::broken_links;
+pub use page::Page;
 pub use pod::Pod;
 pub use random::Random;
 pub use running::{Output, Running};

@@ -17,7 +17,7 @@ const RUN: [&str; 5] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 18] = [
+const TEST: [&str; 20] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -41,6 +41,9 @@ const TEST: [&str; 18] = [
     "zsh",
     // a clock that jumps
     "faketime",
+    // examples of the manual
+    "curl",
+    "jq",
 ];
 
 /// What the comparison of imports needs beside [`RUN`].

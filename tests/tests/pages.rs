@@ -1,0 +1,110 @@
+//! The examples of README.md and of every page in docs/ are run, each page's in a directory of its own, in their order,
+//! and must print what the page says: one test for each page that has `console` blocks. What may differ is in
+//! [`isopod_tests::Page`].
+//!
+//! The host that the pages speak of is made here, the same for all of them:
+//!
+//! ```text
+//! ./busybox/       OCI image layout: busybox
+//! ./web/           OCI image layout: busybox with volumes, links and a directory (docs/volumes.md tells of it)
+//! /srv/data/       file, 2026/, latest -> 2026, out -> /etc
+//! /srv/config/     empty
+//! /srv/app.conf    color=blue
+//! ```
+//!
+//! `/srv` is below the test's directory. `isopod` has a state of the test's, and emulates its VMs. For root, mounts and
+//! ports of the examples are in namespaces of their own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use isopod_tests::{Bench, Image, Page};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let mut trials = vec![
+        Trial::test("links_lead_to_files", links_lead_to_files),
+        Trial::test("the_rust_version_is_that_of_cargo_toml", rust_version),
+    ];
+    let pages = Page::all(&root()).into_iter();
+    trials.extend(pages.map(|page| Trial::test(page.path.clone(), move || examples_are_true(&page))));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.unwrap_or(Path::new(".")).to_owned()
+}
+
+fn examples_are_true(page: &Page) -> Result<(), Failed> {
+    let bench = Bench::new();
+    prepare(&bench)?;
+    let srv = format!("{}/", bench.dir().join("srv").display());
+    let program = format!("{} --dir {}", bench.isopod().display(), bench.state().display());
+    page.check(&bench, &[("/srv/", srv), ("/usr/bin/isopod", program)])?;
+    bench.assert_nothing_left();
+    Ok(())
+}
+
+/// Makes what the pages say is on the host.
+fn prepare(bench: &Bench) -> Result<(), std::io::Error> {
+    let srv = bench.source("srv", &[("app.conf", "color=blue\n"), ("data/file", "")]);
+    fs::create_dir(srv.join("data/2026"))?;
+    symlink("2026", srv.join("data/latest"))?;
+    symlink("/etc", srv.join("data/out"))?;
+    fs::create_dir(srv.join("config"))?;
+    let web = Image::busybox()
+        .directory("var/www", 0o2770, (33, 33))
+        .directory("real", 0o755, (0, 0))
+        .symlink("link", "/real")
+        .symlink("out", "../../../outside")
+        .symlink("loop", "loop")
+        .config("Volumes", json!({ "/var/www": {}, "/var/tmp/web": {} }));
+    for (name, reference) in [("busybox", bench.busybox()), ("web", bench.image(&web))] {
+        let layout = reference.trim_start_matches("oci:").trim_end_matches(":latest");
+        symlink(layout, bench.dir().join(name))?;
+    }
+    let wrapper = bench.dir().join("bin/isopod");
+    fs::create_dir(bench.dir().join("bin"))?;
+    let script = format!(
+        "#!/bin/sh\n\
+         command=$1; shift\n\
+         case $command in run|prepare|plan) set -- --accel tcg \"$@\";; esac\n\
+         exec '{}' --dir '{}' \"$command\" \"$@\"\n",
+        bench.isopod().display(),
+        bench.state().display()
+    );
+    fs::write(&wrapper, script)?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
+}
+
+/// Relative links of every page: the file is there, and has a heading of that name.
+fn links_lead_to_files() -> Result<(), Failed> {
+    let faults = isopod_tests::broken_links(&root());
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n").into())
+    }
+}
+
+/// The version of Rust that README.md names is the least that Cargo takes.
+fn rust_version() -> Result<(), Failed> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "));
+    let version = version
+        .ok_or("Cargo.toml has no `rust-version`")?
+        .trim_matches('"');
+    let said = format!("Rust {version} or later");
+    let page = fs::read_to_string(root().join("README.md"))?;
+    if page.contains(&said) {
+        Ok(())
+    } else {
+        Err(format!("README.md does not say `{said}`").into())
+    }
+}
