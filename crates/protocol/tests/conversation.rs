@@ -8,7 +8,8 @@ use isopod_protocol::codec::{
 };
 use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
 use isopod_protocol::message::{
-    BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, HostStream, SyncFailure,
+    BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage, HostStream,
+    MemoryBound, SyncFailure,
 };
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
 use proptest::prelude::*;
@@ -66,6 +67,34 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
                 .collect(),
         }),
         any::<String>().prop_map(|text| GuestMessage::Warning { text }),
+        (any::<u16>(), status(), any::<u32>(), any::<u32>()).prop_map(|(app, status, in_ms, count)| {
+            GuestMessage::Restarting {
+                app,
+                status,
+                in_ms,
+                count,
+            }
+        }),
+        any::<u16>().prop_map(|app| GuestMessage::AppReady { app }),
+        any::<u16>().prop_map(|app| GuestMessage::AppUnready { app }),
+        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::OutOfMemory {
+            app,
+            within: if own { MemoryBound::App } else { MemoryBound::Guest },
+        }),
+        (any::<u16>(), health(), any::<String>()).prop_map(|(app, health, text)| GuestMessage::Health {
+            app,
+            health,
+            text
+        }),
+        (any::<u16>(), any::<String>()).prop_map(|(app, reason)| GuestMessage::Ending { app, reason }),
+    ]
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![
+        Just(Health::Starting),
+        Just(Health::Healthy),
+        Just(Health::Unhealthy)
     ]
 }
 
