@@ -12,8 +12,8 @@
 //! /srv/app.conf    color=blue
 //! ```
 //!
-//! `/srv` is below the test's directory. `isopod` has a state of the test's, and emulates its VMs. For root, mounts and
-//! ports of the examples are in namespaces of their own.
+//! `/srv/demo` is the test's directory, and `/srv` is below it. `isopod` has its own state there, and emulates its VMs. If
+//! root runs the tests, the examples have their own namespaces for mounts and ports.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -44,7 +44,11 @@ fn examples_are_true(page: &Page) -> Result<(), Failed> {
     prepare(&bench)?;
     let srv = format!("{}/", bench.dir().join("srv").display());
     let program = format!("{} --dir {}", bench.isopod().display(), bench.state().display());
-    page.check(&bench, &[("/srv/", srv), ("/usr/bin/isopod", program)])?;
+    let demo = bench.dir().display().to_string();
+    page.check(
+        &bench,
+        &[("/srv/demo", demo), ("/srv/", srv), ("/usr/bin/isopod", program)],
+    )?;
     bench.assert_nothing_left();
     Ok(())
 }
