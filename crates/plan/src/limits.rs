@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
-use isopod_spec::seccomp::{errno_number, nearest_syscall, syscall_number};
+use isopod_spec::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_number};
 use isopod_spec::words::shown;
 use isopod_spec::{
     App, Machine, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
@@ -193,7 +193,7 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
 }
 
 fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<String>> {
-    let unknown = filter.names.iter().filter(|name| syscall_number(name).is_none());
+    let unknown = filter.names.iter().filter(|name| !is_syscall(name));
     let mut faults: Vec<String> = unknown
         .map(|name| match nearest_syscall(name) {
             Some(near) => format!("`{}` is no system call; did you mean `{near}`?", shown(name)),

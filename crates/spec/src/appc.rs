@@ -243,6 +243,18 @@ fn read_app(
 fn read_image(node: &Node<'_>) -> Option<ImageSource> {
     let fields = node.object(&["name", "id", "labels"])?;
     let labels = image::read_pairs(&fields, "labels");
+    for (label, guests) in [("os", "linux"), ("arch", "amd64")] {
+        let other = labels
+            .iter()
+            .find(|(name, value)| name == label && value != guests);
+        if let (Some((_, value)), Some(node)) = (other, fields.optional("labels")) {
+            let what = format!("an image of {label} `{}` is", shown(value));
+            node.refuse(
+                &what,
+                "the guest executes programs of os `linux` and arch `amd64`",
+            );
+        }
+    }
     let version = labels.into_iter().find(|(label, _)| label == "version");
     let name = fields.optional_text("name");
     let id = fields.optional_text("id");

@@ -1,13 +1,25 @@
 //! Which system calls an app may make (seccomp(2)): as data, without a word on how it is enforced.
 //!
-//! Names are those of the x86-64 system calls and of Linux's errors; their tables come from the crate `syscalls`.
+//! ```text
+//! profile.rs   docker's form of a profile, whose rules go by capabilities and kernel
+//! sets.rs      sets of system calls by name
+//! rules.rs     what both and plain lists come to
+//! ```
+//!
+//! Names are those of the system calls of x86-64, of i386 and of Linux's errors; their tables come from the crate `syscalls`.
 
-mod profile;
+mod plain;
+pub mod profile;
+mod rules;
+mod sets;
 
 use std::path::PathBuf;
 
-pub use profile::{InvalidProfile, read_profile};
+pub use plain::{InvalidProfile, read_profile};
+pub use profile::{Profile, Surroundings};
+pub use rules::{Answer, Comparison, Operator, SyscallRule, SyscallRules};
 use serde::{Deserialize, Serialize};
+pub use sets::syscall_set;
 use syscalls::{Errno, Sysno};
 
 use crate::words;
@@ -19,7 +31,7 @@ pub enum Seccomp {
     /// All of them: the machine is what confines the app.
     #[default]
     Unconfined,
-    /// All but those that the runtime refuses by default (Kubernetes' `RuntimeDefault`).
+    /// Those that the runtime allows by default (Kubernetes' `RuntimeDefault`): what docker's own profile says.
     RuntimeDefault,
     /// Those of the filter alone (appc `os/linux/seccomp-retain-set`).
     Retain(SyscallFilter),
@@ -59,10 +71,28 @@ pub fn syscall_number(name: &str) -> Option<u32> {
     u32::try_from(call.id()).ok()
 }
 
+/// The number that the system call `name` has for programs of 32 bits (i386).
+#[must_use]
+pub fn i386_syscall_number(name: &str) -> Option<u32> {
+    let call: syscalls::x86::Sysno = name.parse().ok()?;
+    u32::try_from(call.id()).ok()
+}
+
+/// Whether programs of some kind that the guest executes have the system call `name`.
+#[must_use]
+pub fn is_syscall(name: &str) -> bool {
+    syscall_number(name).is_some() || i386_syscall_number(name).is_some()
+}
+
+/// The names of all system calls of x86-64.
+pub fn syscall_names() -> impl Iterator<Item = &'static str> {
+    Sysno::iter().map(|call| call.name())
+}
+
 /// The system call that `name` was perhaps meant to name.
 #[must_use]
 pub fn nearest_syscall(name: &str) -> Option<&'static str> {
-    words::nearest(name, Sysno::iter().map(|call| call.name()))
+    words::nearest(name, syscall_names())
 }
 
 /// The number of the error `name` (`EPERM`).

@@ -294,11 +294,13 @@ fn event_handlers_are_read() {
 #[test]
 fn ports_lead_to_the_apps_port_of_that_name() {
     let app = r#", "app": {"exec": ["/a"], "user": "0", "group": "0", "ports": [
-        {"name": "http", "protocol": "tcp", "port": 80}, {"name": "dns", "protocol": "udp", "port": 53, "count": 2}]}"#;
+        {"name": "http", "protocol": "tcp", "port": 80}, {"name": "dns", "protocol": "udp", "port": 53, "count": 2},
+        {"name": "one", "protocol": "tcp", "port": 7, "count": 0}]}"#;
     let with = |ports: &str| manifest(app, &format!(r#", "ports": [{ports}]"#));
     let Network::User { ports } = read(&with(
         r#"{"name": "http", "hostPort": 8080, "hostIP": "127.0.0.1"}, {"name": "dns", "hostPort": 5300},
-        {"name": "own", "hostPort": 9, "podPort": {"name": "x", "protocol": "udp", "port": 7}}"#,
+        {"name": "own", "hostPort": 9, "podPort": {"name": "x", "protocol": "udp", "port": 7, "count": 0}},
+        {"name": "one", "hostPort": 7000}"#,
     ))
     .network
     else {
@@ -307,7 +309,13 @@ fn ports_lead_to_the_apps_port_of_that_name() {
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     assert_eq!(
         ports,
-        ["127.0.0.1:8080:80/tcp", "5300:53/udp", "5301:54/udp", "9:7/udp"]
+        [
+            "127.0.0.1:8080:80/tcp",
+            "5300:53/udp",
+            "5301:54/udp",
+            "9:7/udp",
+            "7000:7/tcp"
+        ]
     );
     for (ports, message) in [
         (
@@ -359,7 +367,10 @@ fn isolators_of_capabilities() {
     );
     for (isolators, fault) in [
         (
-            format!("{remove}, {remove}"),
+            format!(
+                "{remove}, {}",
+                isolator("capabilities-retain-set", r#""CAP_KILL""#)
+            ),
             "must be the only capability isolator of the app",
         ),
         (
@@ -442,8 +453,43 @@ fn isolators_of_resources_and_privileges() {
         let found = messages(&isolated(isolator));
         assert!(found.len() == 1 && found[0].contains(fault), "{fault}: {found:?}");
     }
-    let twice = r#"{"name": "resource/cpu", "value": {"limit": "1"}}, {"name": "resource/cpu", "value": {"limit": "1"}}"#;
-    assert!(messages(&isolated(twice))[0].contains("`resource/cpu` must be the only isolator of its name"));
+    let both = r#"{"name": "os/linux/capabilities-remove-set", "value": {"set": ["CAP_KILL"]}},
+                  {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_KILL"]}}"#;
+    assert!(messages(&isolated(both))[0].contains("must be the only capability isolator of the app"));
+}
+
+#[test]
+fn of_several_isolators_of_one_name_the_last_counts() {
+    let config = |isolators: &str| read(&isolated(isolators)).apps[0].run_config.clone().unwrap();
+    let twice = config(
+        r#"{"name": "resource/cpu", "value": {"limit": "1"}}, {"name": "resource/memory", "value": {"limit": "1Gi"}},
+           {"name": "resource/cpu", "value": {"request": "2"}},
+           {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_KILL"]}},
+           {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_CHOWN"]}},
+           {"name": "os/linux/seccomp-remove-set", "value": {"set": ["mount"], "errno": "EPERM"}},
+           {"name": "os/linux/seccomp-remove-set", "value": {"set": ["reboot"]}}"#,
+    );
+    assert_eq!(
+        (
+            twice.resources.cpu_limit_millis,
+            twice.resources.cpu_request_millis
+        ),
+        (None, Some(2000))
+    );
+    assert_eq!(twice.resources.memory_limit_bytes, Some(1 << 30));
+    assert_eq!(
+        twice.capabilities,
+        Some(Capabilities::Retain(vec!["CAP_CHOWN".into()]))
+    );
+    let names = vec!["reboot".to_owned()];
+    let refusal = Refusal::Kill;
+    assert_eq!(
+        twice.seccomp,
+        Some(Seccomp::Remove(SyscallFilter { names, refusal }))
+    );
+    let pod = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "1Gi"}},
+                                 {"name": "resource/memory", "value": {"limit": "512Mi"}}]"#;
+    assert_eq!(read(&manifest("", pod)).machine.memory_mib, 512);
 }
 
 #[test]
@@ -453,7 +499,7 @@ fn isolators_of_system_calls() {
             r#"{{"name": "os/linux/seccomp-{name}", "value": {{{value}}}}}"#
         ))
     };
-    let read = |name, value| {
+    let read = |name: &str, value: &str| {
         read(&isolator(name, value)).apps[0]
             .run_config
             .clone()
@@ -481,6 +527,21 @@ fn isolators_of_system_calls() {
         read("remove-set", r#""set": ["@appc.io/empty"]"#),
         Seccomp::Unconfined
     );
+    for (operation, set, with, without) in [
+        ("retain-set", "@docker/default-whitelist", "clone3", "unshare"),
+        ("retain-set", "@rkt/default-whitelist", "mmap2", "reboot"),
+        ("remove-set", "@docker/default-blacklist", "umount2", "mkdir"),
+        ("remove-set", "@rkt/default-blacklist", "stime", "clone"),
+    ] {
+        let value = format!(r#""set": ["{set}", "vhangup", "read"], "errno": "ENOSYS""#);
+        let filter = match read(operation, &value) {
+            Seccomp::Retain(filter) | Seccomp::Remove(filter) => filter,
+            other => panic!("{set}: {other:?}"),
+        };
+        let has = |name: &str| filter.names.iter().filter(|known| *known == name).count();
+        assert_eq!((has(with), has(without), has("vhangup")), (1, 0, 1), "{set}");
+        assert_eq!(filter.refusal, Refusal::Errno("ENOSYS".into()));
+    }
     for (name, value, fault) in [
         (
             "remove-set",
@@ -501,7 +562,17 @@ fn isolators_of_system_calls() {
         (
             "remove-set",
             r#""set": ["@appc.io/all"]"#,
-            "the set of system calls `@appc.io/all` is not supported",
+            "an app without system calls (`@appc.io/all`) is not supported",
+        ),
+        (
+            "retain-set",
+            r#""set": ["read", "@appc.io/empty"]"#,
+            "an app without system calls (`@appc.io/empty`) is not supported",
+        ),
+        (
+            "retain-set",
+            r#""set": ["@systemd/mount"]"#,
+            "the set of system calls `@systemd/mount` is not supported",
         ),
     ] {
         let found = messages(&isolator(name, value));
@@ -759,6 +830,12 @@ fn the_version_of_an_image_is_the_tag_of_its_name() {
             name: Some(expected.into()),
         };
         assert_eq!(image(&format!(r#"{{"name": "{name}", {labels}}}"#)), source);
+    }
+    for (label, value) in [("os", "freebsd"), ("arch", "aarch64"), ("arch", "i386")] {
+        let image = format!(r#"{{"name": "a", "labels": [{{"name": "{label}", "value": "{value}"}}]}}"#);
+        let found = messages(&manifest("", "").replace(r#"{"id": "sha512-00ff"}"#, &image));
+        let fault = format!("`apps[0].image.labels`: an image of {label} `{value}` is not supported");
+        assert!(found.len() == 1 && found[0].contains(&fault), "{found:?}");
     }
     let source = ImageSource::Stored {
         id: Some("sha512-00ff".into()),

@@ -1,6 +1,7 @@
 //! Reads an appc image manifest (App Container specification 0.8.11, "Image Manifest Schema").
 //!
-//! An image that depends on others is refused: there is nothing that would find them, appc's discovery is gone.
+//! An image that depends on others is refused, with how to make one of them: there is nothing that would find them, appc's
+//! discovery is gone.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -85,7 +86,8 @@ fn read(root: Node<'_>) -> Option<ImageManifest> {
     {
         dependencies.refuse(
             "an image that depends on others is",
-            "build it into one (`acbuild`, or `docker2aci` with squashed layers)",
+            "make one image of them: unpack the `rootfs` of each dependency (`tar -xf DEPENDENCY.aci rootfs`), then its own over \
+             them, take `dependencies` out of `manifest`, and `tar -cf NEW.aci manifest rootfs`; `docker2aci` squashes by default",
         );
     }
     let path_whitelist = fields.items("pathWhitelist");

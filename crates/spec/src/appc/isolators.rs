@@ -3,22 +3,18 @@
 //! The reader is in the specification's strict mode: an isolator that cannot be honoured is a fault that names it. Beside
 //! those of the specification's text, `os/linux/cpu-shares` and `os/linux/oom-score-adj` are read, which its schema has.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::json::{Fields, Node};
 use super::quantity;
 use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
-use crate::seccomp::{errno_number, nearest_syscall, syscall_number};
+use crate::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_set};
 use crate::words::shown;
 use crate::{Capabilities, Machine, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 
 /// Reads an app's `isolators` into `config`.
 pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
-    let mut seen = Seen::default();
-    for node in app.items("isolators") {
-        let Some(isolator) = Isolator::read(&node, &mut seen) else {
-            continue;
-        };
+    for (node, isolator) in Isolator::last_of_each(app.items("isolators")) {
         let name = isolator.name.as_str();
         match name {
             "os/linux/capabilities-retain-set" | "os/linux/capabilities-remove-set" => {
@@ -78,11 +74,8 @@ pub(super) struct PodIsolators {
 
 /// Reads a pod's `isolators`.
 pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
-    let (mut read, mut seen) = (PodIsolators::default(), Seen::default());
-    for node in pod.items("isolators") {
-        let Some(isolator) = Isolator::read(&node, &mut seen) else {
-            continue;
-        };
+    let mut read = PodIsolators::default();
+    for (node, isolator) in Isolator::last_of_each(pod.items("isolators")) {
         match isolator.name.as_str() {
             "resource/memory" => {
                 let amounts =
@@ -124,10 +117,6 @@ fn refuse(node: &Node<'_>, name: &str) {
     node.refuse(&format!("isolator `{}` is", shown(name)), hint);
 }
 
-/// The isolators so far: of one kind there is only one.
-#[derive(Default)]
-struct Seen(HashSet<String>);
-
 /// An isolator: its name and its value.
 struct Isolator<'a> {
     name: String,
@@ -135,24 +124,45 @@ struct Isolator<'a> {
 }
 
 impl<'a> Isolator<'a> {
-    fn read(node: &Node<'a>, seen: &mut Seen) -> Option<Self> {
+    /// The isolators that `nodes` are: of several of one name the last, as with rkt.
+    fn last_of_each(nodes: Vec<Node<'a>>) -> Vec<(Node<'a>, Self)> {
+        let mut names = HashSet::new();
+        let mut last: Vec<_> = nodes
+            .into_iter()
+            .rev()
+            .filter_map(|node| Some((Self::read(&node)?, node)))
+            .filter(|((_, isolator), _)| names.insert(isolator.name.clone()))
+            .collect();
+        last.reverse();
+        // A retain set and a remove set exclude each other.
+        let mut kinds = HashSet::new();
+        let alone = last.into_iter().filter_map(|((name_node, isolator), node)| {
+            let expected = match isolator.kind() {
+                "os/linux/capabilities" => "the only capability isolator of the app",
+                _ => "the only seccomp isolator of the app",
+            };
+            match kinds.insert(isolator.kind().to_owned()) {
+                true => Some((node, isolator)),
+                false => {
+                    name_node.reject(&isolator.name, expected);
+                    None
+                }
+            }
+        });
+        alone.collect()
+    }
+
+    fn read(node: &Node<'a>) -> Option<(Node<'a>, Self)> {
         let fields = node.object(&["name", "value"])?;
         let value = fields.required("value");
         let (name_node, name) = fields.required_text("name")?;
-        // A retain set and a remove set exclude each other.
-        let kind = name
-            .trim_end_matches("-retain-set")
-            .trim_end_matches("-remove-set");
-        if !seen.0.insert(kind.to_owned()) {
-            let expected = match kind {
-                "os/linux/capabilities" => "the only capability isolator of the app",
-                "os/linux/seccomp" => "the only seccomp isolator of the app",
-                _ => "the only isolator of its name",
-            };
-            name_node.reject(&name, expected);
-            return None;
-        }
-        Some(Self { name, value })
+        Some((name_node, Self { name, value }))
+    }
+
+    /// The name without what the set is for.
+    fn kind(&self) -> &str {
+        let name = self.name.trim_end_matches("-retain-set");
+        name.trim_end_matches("-remove-set")
     }
 
     /// The `set` of the value, of which `read` reads an item.
@@ -163,7 +173,7 @@ impl<'a> Isolator<'a> {
 
     fn seccomp(&self, retain: bool) -> Option<Seccomp> {
         let fields = self.value.as_ref()?.object(&["set", "errno"])?;
-        let names = read_set(&fields, |node| read_syscall(node, retain));
+        let sets: Vec<Listed> = read_items(&fields, |node| read_syscalls(node, retain));
         let errno = fields.optional("errno").and_then(|node| {
             let name = node.string().filter(|name| !name.is_empty())?;
             if errno_number(&name).is_none() {
@@ -172,9 +182,14 @@ impl<'a> Isolator<'a> {
             Some(name)
         });
         // A wildcard masks all other names.
-        if names.iter().any(|name| name.starts_with('@')) {
+        if sets.contains(&Listed::Unconfined) {
             return Some(Seccomp::Unconfined);
         }
+        let listed = |set| match set {
+            Listed::Syscalls(names) => names,
+            Listed::Unconfined => BTreeSet::new(),
+        };
+        let names = sets.into_iter().flat_map(listed).collect();
         let refusal = errno.map_or(Refusal::Kill, Refusal::Errno);
         let filter = SyscallFilter { names, refusal };
         Some(match retain {
@@ -238,6 +253,10 @@ impl<'a> Isolator<'a> {
 }
 
 fn read_set(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+    read_items(fields, read)
+}
+
+fn read_items<T>(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Vec<T> {
     let Some(list) = fields.required("set") else {
         return Vec::new();
     };
@@ -256,21 +275,52 @@ fn read_capability(node: &Node<'_>) -> Option<String> {
     known.map(str::to_owned)
 }
 
-/// A system call, or the wildcard that the set can have.
-fn read_syscall(node: &Node<'_>, retain: bool) -> Option<String> {
+/// What an item of a set of system calls stands for.
+#[derive(PartialEq, Eq)]
+enum Listed {
+    /// These.
+    Syscalls(BTreeSet<String>),
+    /// No filter at all.
+    Unconfined,
+}
+
+/// A system call, a set that has a name, or the wildcard that the set can have.
+fn read_syscalls(node: &Node<'_>, retain: bool) -> Option<Listed> {
     let name = node.string()?;
-    let wildcard = if retain { "@appc.io/all" } else { "@appc.io/empty" };
-    if name.starts_with('@') && name != wildcard {
-        let hint = "list the system calls by their names";
-        node.refuse(&format!("the set of system calls `{}` is", shown(&name)), hint);
-        return None;
+    if name.starts_with('@') {
+        return read_named_set(node, &name, retain);
     }
-    if name != wildcard && syscall_number(&name).is_none() {
+    if !is_syscall(&name) {
         node.fault(super::FaultKind::UnknownSyscall {
             nearest: nearest_syscall(&name),
             name: shown(name),
         });
         return None;
     }
-    Some(name)
+    Some(Listed::Syscalls(BTreeSet::from([name])))
+}
+
+fn read_named_set(node: &Node<'_>, name: &str, retain: bool) -> Option<Listed> {
+    match (name, retain) {
+        ("@appc.io/all", true) | ("@appc.io/empty", false) => return Some(Listed::Unconfined),
+        ("@appc.io/all", false) | ("@appc.io/empty", true) => {
+            let what = format!("an app without system calls (`{name}`) is");
+            node.refuse(
+                &what,
+                "no program can be executed without; name those that the app needs",
+            );
+            return None;
+        }
+        _ => {}
+    }
+    match syscall_set(name) {
+        Ok(Some(names)) => Some(Listed::Syscalls(names)),
+        Ok(None) | Err(_) => {
+            let what = format!("the set of system calls `{}` is", shown(name));
+            let hint = "list the system calls by their names; sets are `@docker/default-whitelist`, `@docker/default-blacklist`, \
+                        the same two of `@rkt`, `@appc.io/all` to retain and `@appc.io/empty` to remove";
+            node.refuse(&what, hint);
+            None
+        }
+    }
 }

@@ -24,6 +24,8 @@ pub(super) fn read_app_port(node: &Node<'_>) -> Option<AppPort> {
     let protocol = fields.required_text("protocol");
     let first = fields.required("port").and_then(|node| read_number(&node));
     let count = match fields.optional("count") {
+        // Go's zero value: what a program writes that never set it.
+        Some(node) if node.number() == Some("0") => Some(1),
         Some(node) => read_number(&node),
         None => Some(1),
     };

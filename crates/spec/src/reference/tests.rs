@@ -97,6 +97,14 @@ fn reads_names_as_docker_and_podman_do() {
         ("[::1]:5000/web", Some("[::1]:5000"), "web", None, None),
         ("Host/web", Some("Host"), "web", None, None),
         (
+            "my_registry:5000/web",
+            Some("my_registry:5000"),
+            "web",
+            None,
+            None,
+        ),
+        ("a_b.example.com/web", Some("a_b.example.com"), "web", None, None),
+        (
             "example.com/a--b/c__d.e",
             Some("example.com"),
             "a--b/c__d.e",

@@ -1,13 +1,26 @@
-//! Reads a profile as docker, podman and the kubelet take it (<https://docs.docker.com/engine/security/seccomp/>), as far
-//! as it says just what a [`SyscallFilter`] can say: one list, and one answer to all that is not allowed.
-//!
-//! What it cannot say is refused: conditions on arguments or capabilities, several answers, answers that ask a
-//! supervisor. Names that only other processors know are passed over, as the others do.
+//! Reads a profile as docker, podman and the kubelet take it (<https://docs.docker.com/engine/security/seccomp/>), and makes
+//! rules of it for a process, as docker (`profiles/seccomp`) and runc (`libcontainer/seccomp`) do: conditions are looked at
+//! once, names that only other processors know are passed over, of a rule that compares an argument twice each comparison
+//! is a rule.
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{ERRNO_END, Refusal, Seccomp, SyscallFilter, syscall_number};
-use syscalls::Errno;
+use super::{Answer, Comparison, Operator, SyscallRule, SyscallRules, errno_number, is_syscall};
+use crate::words::shown;
+
+/// The profile of [`super::Seccomp::RuntimeDefault`]: docker's own (`crates/spec/data/README.md`).
+const DEFAULT: &str = include_str!("../../data/seccomp/docker-default.json");
+
+/// How docker calls the processor in conditions (`GOARCH`).
+const ARCH: &str = "amd64";
+/// The error that a system call fails with where a profile does not say: `EPERM`.
+const DEFAULT_ERRNO: u16 = 1;
+/// `ENOSYS`.
+const ENOSYS: u16 = 38;
+/// The largest error that the kernel gives (`MAX_ERRNO` of `linux/err.h`).
+const MAX_ERRNO: u16 = 4095;
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -15,28 +28,70 @@ pub enum InvalidProfile {
     /// It is no profile.
     #[error("it is not a seccomp profile")]
     Parse(#[from] serde_json::Error),
-    /// It says what cannot be kept exactly.
-    #[error("it {what}, which a filter of system calls by name cannot do")]
-    Inexact {
-        /// What it does.
+    /// A part of it is invalid.
+    #[error("{0}")]
+    Part(String),
+    /// It asks for what cannot be had.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// What it asks for.
         what: String,
+        /// What to do about it.
+        hint: &'static str,
     },
-    /// It lists no system call that this machine has.
-    #[error("it lists no system call of this machine's")]
-    Empty,
+}
+
+impl InvalidProfile {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unsupported { hint, .. } => hint,
+            Self::Parse(_) | Self::Part(_) => {
+                "docs.docker.com/engine/security/seccomp describes the form; `seccomp=builtin`, in a pod file \
+                 `type: RuntimeDefault`, is docker's own profile"
+            }
+        }
+    }
+}
+
+/// A profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    default: Answer,
+    i386: bool,
+    rules: Vec<(Conditions, SyscallRule)>,
+}
+
+/// What is known of a process and of its kernel when a profile is applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The capabilities that it may have.
+    pub capabilities: &'a BTreeSet<String>,
+    /// The kernel's release, as uname(1) prints it.
+    pub kernel: &'a str,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Profile {
+struct Document {
     default_action: String,
-    default_errno_ret: Option<i32>,
+    default_errno_ret: Option<u16>,
+    #[serde(default)]
+    default_errno: String,
     #[serde(default)]
     listener_path: String,
-    #[serde(default)]
-    flags: Vec<String>,
-    #[serde(default)]
-    syscalls: Vec<Rule>,
+    flags: Option<Vec<String>>,
+    architectures: Option<Vec<String>>,
+    arch_map: Option<Vec<ArchMap>>,
+    syscalls: Option<Vec<Rule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ArchMap {
+    architecture: String,
+    sub_architectures: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -44,108 +99,268 @@ struct Profile {
 struct Rule {
     #[serde(default)]
     name: String,
-    #[serde(default)]
-    names: Vec<String>,
+    names: Option<Vec<String>>,
     action: String,
-    errno_ret: Option<i32>,
+    errno_ret: Option<u16>,
     #[serde(default)]
-    args: Option<Vec<serde::de::IgnoredAny>>,
-    #[serde(default)]
-    includes: Option<Conditions>,
-    #[serde(default)]
-    excludes: Option<Conditions>,
+    errno: String,
+    args: Option<Vec<Argument>>,
+    includes: Option<Condition>,
+    excludes: Option<Condition>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Conditions {
-    caps: Option<Vec<String>>,
-    arches: Option<Vec<String>>,
+struct Argument {
+    index: u8,
+    #[serde(default)]
+    value: u64,
+    #[serde(default)]
+    value_two: u64,
+    op: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition {
+    caps: Option<BTreeSet<String>>,
+    arches: Option<BTreeSet<String>>,
     min_kernel: Option<String>,
 }
 
-impl Conditions {
-    fn any(&self) -> bool {
-        let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        some(&self.caps) || some(&self.arches) || self.min_kernel.is_some()
-    }
-}
-
-/// What an action comes to; `None`: the system call is allowed.
-fn answer(action: &str, errno: Option<i32>) -> Result<Option<Refusal>, InvalidProfile> {
-    let inexact = |what: String| InvalidProfile::Inexact { what };
-    match action {
-        "SCMP_ACT_ALLOW" => Ok(None),
-        "SCMP_ACT_KILL_PROCESS" => Ok(Some(Refusal::Kill)),
-        "SCMP_ACT_ERRNO" => {
-            let number = errno.unwrap_or(1);
-            let name = (1..ERRNO_END)
-                .contains(&number)
-                .then(|| Errno::new(number).name())
-                .flatten();
-            let name = name.ok_or_else(|| inexact(format!("answers with the error {number}")))?;
-            Ok(Some(Refusal::Errno(name.to_owned())))
-        }
-        other => Err(inexact(format!(
-            "has the action `{}`",
-            crate::words::shown(other)
-        ))),
-    }
+/// Under which a rule counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Conditions {
+    includes: Condition,
+    excludes: Condition,
 }
 
 /// Reads the profile `text`.
 ///
 /// # Errors
-/// [`InvalidProfile`] for what is none, and for one that cannot be kept to the letter.
-pub fn read_profile(text: &str) -> Result<Seccomp, InvalidProfile> {
-    let inexact = |what: &str| InvalidProfile::Inexact {
-        what: what.to_owned(),
-    };
-    let profile: Profile = serde_json::from_str(text)?;
-    if !profile.listener_path.is_empty() || !profile.flags.is_empty() {
-        return Err(inexact("has flags or a listener"));
+/// [`InvalidProfile`] for what is none, and for one that asks for what the guest cannot give.
+pub fn read_profile(text: &str) -> Result<Profile, InvalidProfile> {
+    let document: Document = serde_json::from_str(text)?;
+    if !document.listener_path.is_empty() {
+        return Err(InvalidProfile::Unsupported {
+            what: "a listener".into(),
+            hint: "leave out `listenerPath`: no process answers for a system call",
+        });
     }
-    let default = answer(&profile.default_action, profile.default_errno_ret)?;
-    let mut names = Vec::new();
-    let mut refusal: Option<Refusal> = None;
-    for rule in profile.syscalls {
-        if rule.args.is_some_and(|args| !args.is_empty()) {
-            return Err(inexact("looks at arguments"));
-        }
-        if [&rule.includes, &rule.excludes]
-            .into_iter()
-            .flatten()
-            .any(Conditions::any)
-        {
-            return Err(inexact("has rules under conditions"));
-        }
-        let of_rule = answer(&rule.action, rule.errno_ret)?;
-        if of_rule == default {
-            continue;
-        }
-        if default.is_some() == of_rule.is_some()
-            || refusal
-                .as_ref()
-                .is_some_and(|other| Some(other) != of_rule.as_ref())
-        {
-            return Err(inexact("answers in several ways"));
-        }
-        refusal = refusal.or(of_rule);
-        let named = rule
-            .names
-            .into_iter()
-            .chain(Some(rule.name).filter(|name| !name.is_empty()));
-        names.extend(named.filter(|name| syscall_number(name).is_some()));
+    let flags = document.flags.unwrap_or_default();
+    // Of one thread there are no others.
+    if let Some(flag) = flags.iter().find(|flag| *flag != "SECCOMP_FILTER_FLAG_TSYNC") {
+        return Err(InvalidProfile::Unsupported {
+            what: format!("the flag `{}`", shown(flag)),
+            hint: "leave it out",
+        });
     }
-    let filter = |refusal| SyscallFilter {
-        names: names.clone(),
-        refusal,
+    let default_errno = errno(document.default_errno_ret, &document.default_errno)?;
+    let i386 = is_for_i386(document.architectures, document.arch_map)?;
+    let default = answer(&document.default_action, default_errno)?;
+    let mut rules = Vec::new();
+    for rule in document.syscalls.unwrap_or_default() {
+        rules.extend(rule.read()?);
+    }
+    Ok(Profile { default, i386, rules })
+}
+
+/// Whether programs of 32 bits go by the profile, too; those of 64 always do.
+fn is_for_i386(
+    architectures: Option<Vec<String>>,
+    map: Option<Vec<ArchMap>>,
+) -> Result<bool, InvalidProfile> {
+    let architectures = architectures.unwrap_or_default();
+    let map = map.unwrap_or_default();
+    if !architectures.is_empty() && !map.is_empty() {
+        let both = "it has `architectures` and `archMap`, of which only one can be there";
+        return Err(InvalidProfile::Part(both.into()));
+    }
+    let own = map.into_iter().find(|map| map.architecture == "SCMP_ARCH_X86_64");
+    let sub = own.and_then(|map| map.sub_architectures).unwrap_or_default();
+    Ok(architectures
+        .iter()
+        .chain(&sub)
+        .any(|arch| arch == "SCMP_ARCH_X86"))
+}
+
+/// The error that is asked for by number (docker) or by name or number (podman, where that goes first).
+fn errno(number: Option<u16>, name: &str) -> Result<u16, InvalidProfile> {
+    let named = match name {
+        "" => None,
+        name => Some(
+            errno_number(name)
+                .or_else(|| name.parse().ok())
+                .ok_or_else(|| InvalidProfile::Part(format!("`{}` is no error of errno(3)", shown(name))))?,
+        ),
     };
-    match (default, refusal) {
-        (None, None) => Ok(Seccomp::Unconfined),
-        _ if names.is_empty() => Err(InvalidProfile::Empty),
-        (Some(default), _) => Ok(Seccomp::Retain(filter(default))),
-        (None, Some(refusal)) => Ok(Seccomp::Remove(filter(refusal))),
+    let errno = named.or(number).unwrap_or(DEFAULT_ERRNO);
+    match errno <= MAX_ERRNO {
+        true => Ok(errno),
+        false => Err(InvalidProfile::Part(format!(
+            "the error {errno} is above {MAX_ERRNO}, the largest that there is"
+        ))),
+    }
+}
+
+fn answer(action: &str, errno: u16) -> Result<Answer, InvalidProfile> {
+    Ok(match action {
+        "SCMP_ACT_ALLOW" => Answer::Allow,
+        "SCMP_ACT_LOG" => Answer::Log,
+        "SCMP_ACT_TRACE" => Answer::Trace(errno),
+        "SCMP_ACT_ERRNO" => Answer::Errno(errno),
+        "SCMP_ACT_TRAP" => Answer::Trap,
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Answer::KillThread,
+        "SCMP_ACT_KILL_PROCESS" => Answer::KillProcess,
+        "SCMP_ACT_NOTIFY" => {
+            return Err(InvalidProfile::Unsupported {
+                what: "the action `SCMP_ACT_NOTIFY`".into(),
+                hint: "let `SCMP_ACT_ERRNO` answer: no process answers for a system call",
+            });
+        }
+        other => {
+            let reason = format!("`{}` is no action of a seccomp profile", shown(other));
+            return Err(InvalidProfile::Part(reason));
+        }
+    })
+}
+
+impl Rule {
+    /// The rule with its conditions, or several where it compares an argument twice.
+    fn read(self) -> Result<Vec<(Conditions, SyscallRule)>, InvalidProfile> {
+        let mut names = self.names.unwrap_or_default();
+        if !self.name.is_empty() {
+            if !names.is_empty() {
+                let both = "a rule has `name` and `names`, of which only one can be there";
+                return Err(InvalidProfile::Part(both.into()));
+            }
+            names.push(self.name);
+        }
+        let answer = answer(&self.action, errno(self.errno_ret, &self.errno)?)?;
+        let conditions = Conditions {
+            includes: self.includes.unwrap_or_default(),
+            excludes: self.excludes.unwrap_or_default(),
+        };
+        for condition in [&conditions.includes, &conditions.excludes] {
+            if let Some(text) = &condition.min_kernel
+                && release(text).is_none()
+            {
+                let reason = format!("`minKernel` `{}` is no version of a kernel", shown(text));
+                return Err(InvalidProfile::Part(reason));
+            }
+        }
+        let arguments: Vec<Comparison> = self
+            .args
+            .unwrap_or_default()
+            .into_iter()
+            .map(Argument::read)
+            .collect::<Result<_, _>>()?;
+        let indexes: BTreeSet<u8> = arguments.iter().map(|comparison| comparison.argument).collect();
+        let all: Vec<Vec<Comparison>> = match indexes.len() == arguments.len() {
+            true => vec![arguments],
+            false => arguments.into_iter().map(|one| vec![one]).collect(),
+        };
+        let rule = |arguments| SyscallRule {
+            names: names.clone(),
+            answer,
+            arguments,
+        };
+        let rules = all.into_iter().map(|all| (conditions.clone(), rule(all)));
+        Ok(rules.collect())
+    }
+}
+
+impl Argument {
+    fn read(self) -> Result<Comparison, InvalidProfile> {
+        if self.index > 5 {
+            let reason = format!(
+                "a rule looks at the argument {}, and 5 is the last one",
+                self.index
+            );
+            return Err(InvalidProfile::Part(reason));
+        }
+        let (operator, value) = match self.op.as_str() {
+            "SCMP_CMP_NE" => (Operator::NotEqual, self.value),
+            "SCMP_CMP_LT" => (Operator::Less, self.value),
+            "SCMP_CMP_LE" => (Operator::LessOrEqual, self.value),
+            "SCMP_CMP_EQ" => (Operator::Equal, self.value),
+            "SCMP_CMP_GE" => (Operator::GreaterOrEqual, self.value),
+            "SCMP_CMP_GT" => (Operator::Greater, self.value),
+            "SCMP_CMP_MASKED_EQ" => (Operator::MaskedEqual(self.value), self.value_two & self.value),
+            other => {
+                let reason = format!("`{}` is no comparison of a seccomp profile", shown(other));
+                return Err(InvalidProfile::Part(reason));
+            }
+        };
+        Ok(Comparison {
+            argument: self.index,
+            operator,
+            value,
+        })
+    }
+}
+
+/// The version in a kernel's release, as far as a profile can ask for it.
+fn release(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.split_once('.')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some((major.parse().ok()?, rest[..end].parse().ok()?))
+}
+
+impl Condition {
+    fn is_kernel(&self, around: &Surroundings<'_>) -> Option<bool> {
+        let least = release(self.min_kernel.as_deref()?)?;
+        Some(release(around.kernel).is_some_and(|kernel| kernel >= least))
+    }
+}
+
+impl Conditions {
+    /// Whether a rule under them counts: each of `includes` must hold, with all its capabilities; none of `excludes` may,
+    /// with any of them.
+    fn hold(&self, around: &Surroundings<'_>) -> bool {
+        let given = |set: &Option<BTreeSet<String>>| set.clone().filter(|set| !set.is_empty());
+        let (includes, excludes) = (&self.includes, &self.excludes);
+        let included = given(&includes.arches).is_none_or(|arches| arches.contains(ARCH))
+            && given(&includes.caps).is_none_or(|caps| caps.is_subset(around.capabilities))
+            && includes.is_kernel(around).unwrap_or(true);
+        let excluded = given(&excludes.arches).is_some_and(|arches| arches.contains(ARCH))
+            || given(&excludes.caps).is_some_and(|caps| !caps.is_disjoint(around.capabilities))
+            || excludes.is_kernel(around).unwrap_or(false);
+        included && !excluded
+    }
+}
+
+impl Profile {
+    /// The profile that the runtime applies by default.
+    ///
+    /// # Errors
+    /// None: it is part of this crate, and a test reads it.
+    pub fn runtime_default() -> Result<Self, InvalidProfile> {
+        read_profile(DEFAULT)
+    }
+
+    /// The rules for a process. Names that neither programs of 64 nor of 32 bits have are left out.
+    #[must_use]
+    pub fn rules(&self, around: &Surroundings<'_>) -> SyscallRules {
+        let held = self
+            .rules
+            .iter()
+            .filter(|(conditions, _)| conditions.hold(around));
+        let known = held.map(|(_, rule)| SyscallRule {
+            names: rule
+                .names
+                .iter()
+                .filter(|name| is_syscall(name))
+                .cloned()
+                .collect(),
+            ..rule.clone()
+        });
+        SyscallRules {
+            default: self.default,
+            newer_unknown: !self.default.allows() && self.default != Answer::Errno(ENOSYS),
+            i386: self.i386,
+            rules: known.filter(|rule| !rule.names.is_empty()).collect(),
+        }
     }
 }
 
@@ -153,74 +368,263 @@ pub fn read_profile(text: &str) -> Result<Seccomp, InvalidProfile> {
 mod tests {
     use super::*;
 
-    fn profile(default: &str, rules: &str) -> Result<Seccomp, InvalidProfile> {
+    fn profile(default: &str, rules: &str) -> Result<Profile, InvalidProfile> {
         read_profile(&format!(
             r#"{{"defaultAction": "SCMP_ACT_{default}", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{rules}]}}"#
         ))
     }
 
-    #[test]
-    fn lists_of_names_are_filters() {
-        let allow = r#"{"names": ["read", "_llseek"], "action": "SCMP_ACT_ALLOW", "args": [], "includes": {}},
-                       {"name": "write", "action": "SCMP_ACT_ALLOW", "args": null}"#;
-        let filter = |names: &[&str], refusal| SyscallFilter {
-            names: names.iter().map(|&name| name.to_owned()).collect(),
-            refusal,
+    fn rules(profile: &Profile, capabilities: &[&str], kernel: &str) -> Vec<SyscallRule> {
+        let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
+        let around = Surroundings {
+            capabilities: &capabilities,
+            kernel,
         };
-        let eperm = Refusal::Errno("EPERM".to_owned());
-        assert_eq!(
-            profile("ERRNO", allow).unwrap(),
-            Seccomp::Retain(filter(&["read", "write"], eperm))
-        );
-        let deny = r#"{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}"#;
-        let enosys = Refusal::Errno("ENOSYS".to_owned());
-        assert_eq!(
-            profile("ALLOW", deny).unwrap(),
-            Seccomp::Remove(filter(&["mount"], enosys))
-        );
-        let kill = r#"{"names": ["mount"], "action": "SCMP_ACT_KILL_PROCESS"}"#;
-        assert_eq!(
-            profile("ALLOW", kill).unwrap(),
-            Seccomp::Remove(filter(&["mount"], Refusal::Kill))
-        );
-        assert_eq!(profile("ALLOW", "").unwrap(), Seccomp::Unconfined);
+        profile.rules(&around).rules
+    }
+
+    fn names(profile: &Profile, capabilities: &[&str], kernel: &str) -> Vec<String> {
+        let rules = rules(profile, capabilities, kernel);
+        rules.into_iter().flat_map(|rule| rule.names).collect()
     }
 
     #[test]
-    fn what_a_filter_cannot_keep_is_refused() {
-        for (default, rules) in [
-            ("LOG", ""),
-            ("KILL", ""),
-            ("ERRNO", ""),
-            ("ERRNO", r#"{"names": ["_llseek"], "action": "SCMP_ACT_ALLOW"}"#),
+    fn every_answer_and_comparison_is_read() {
+        for (action, expected) in [
+            ("ALLOW", Answer::Allow),
+            ("LOG", Answer::Log),
+            ("TRACE", Answer::Trace(1)),
+            ("ERRNO", Answer::Errno(1)),
+            ("TRAP", Answer::Trap),
+            ("KILL", Answer::KillThread),
+            ("KILL_THREAD", Answer::KillThread),
+            ("KILL_PROCESS", Answer::KillProcess),
+        ] {
+            let read = profile(action, "").unwrap();
+            assert_eq!(read.default, expected, "{action}");
+            let rule =
+                format!(r#"{{"names": ["read", "_llseek", "arm_sync"], "action": "SCMP_ACT_{action}"}}"#);
+            let found = rules(&profile("ERRNO", &rule).unwrap(), &[], "6.1");
+            assert_eq!((found[0].answer, found[0].names.len()), (expected, 2), "{action}");
+        }
+        for (op, operator, value) in [
+            ("NE", Operator::NotEqual, 6),
+            ("LT", Operator::Less, 6),
+            ("LE", Operator::LessOrEqual, 6),
+            ("EQ", Operator::Equal, 6),
+            ("GE", Operator::GreaterOrEqual, 6),
+            ("GT", Operator::Greater, 6),
+            ("MASKED_EQ", Operator::MaskedEqual(6), 2),
+        ] {
+            let rule = format!(
+                r#"{{"name": "read", "action": "SCMP_ACT_ALLOW",
+                     "args": [{{"index": 5, "value": 6, "valueTwo": 3, "op": "SCMP_CMP_{op}"}}]}}"#
+            );
+            let found = rules(&profile("ERRNO", &rule).unwrap(), &[], "6.1");
+            let expected = Comparison {
+                argument: 5,
+                operator,
+                value,
+            };
+            assert_eq!(found[0].arguments, [expected], "{op}");
+        }
+    }
+
+    #[test]
+    fn errors_are_numbers_or_names() {
+        for (fields, expected) in [
+            (r#""errnoRet": 38"#, 38),
+            (r#""errnoRet": 0"#, 0),
+            (r#""errnoRet": 1, "errno": "ENOSYS""#, 38),
+            (r#""errno": "38""#, 38),
+            (r#""comment": "none""#, 1),
+        ] {
+            let rule = format!(r#"{{"names": ["mount"], "action": "SCMP_ACT_ERRNO", {fields}}}"#);
+            let found = rules(&profile("ALLOW", &rule).unwrap(), &[], "6.1");
+            assert_eq!(found[0].answer, Answer::Errno(expected), "{fields}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_those_of_docker() {
+        let of = |conditions: &str| {
+            let rule = format!(r#"{{"names": ["mount"], "action": "SCMP_ACT_ALLOW", {conditions}}}"#);
+            profile("ERRNO", &rule).unwrap()
+        };
+        let two = r#"{"caps": ["CAP_A", "CAP_B"]}"#;
+        for (conditions, capabilities, kernel, counts) in [
             (
-                "ERRNO",
-                r#"{"names": ["read"], "action": "SCMP_ACT_KILL_PROCESS"}"#,
+                r#""includes": {}, "excludes": null"#.to_owned(),
+                &[][..],
+                "6.1",
+                true,
             ),
+            (format!(r#""includes": {two}"#), &["CAP_A"], "6.1", false),
             (
-                "ERRNO",
-                r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0}]}"#,
+                format!(r#""includes": {two}"#),
+                &["CAP_A", "CAP_B", "CAP_C"],
+                "6.1",
+                true,
             ),
+            (format!(r#""excludes": {two}"#), &["CAP_A"], "6.1", false),
+            (format!(r#""excludes": {two}"#), &["CAP_C"], "6.1", true),
             (
-                "ERRNO",
-                r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}}"#,
+                r#""includes": {"arches": ["x32", "amd64"]}"#.into(),
+                &[],
+                "6.1",
+                true,
             ),
-            ("ALLOW", r#"{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}"#),
+            (r#""includes": {"arches": ["s390x"]}"#.into(), &[], "6.1", false),
+            (r#""excludes": {"arches": ["s390x"]}"#.into(), &[], "6.1", true),
+            (r#""excludes": {"arches": ["amd64"]}"#.into(), &[], "6.1", false),
             (
-                "ALLOW",
-                r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4000}"#,
+                r#""includes": {"minKernel": "4.8"}"#.into(),
+                &[],
+                "4.8.0-1-amd64",
+                true,
             ),
+            (r#""includes": {"minKernel": "4.8"}"#.into(), &[], "4.7.9", false),
+            (r#""includes": {"minKernel": "4.8"}"#.into(), &[], "4.10.1", true),
             (
-                "ALLOW",
-                r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO"}, {"names": ["write"], "action": "SCMP_ACT_KILL_PROCESS"}"#,
+                r#""excludes": {"minKernel": "4.8"}"#.into(),
+                &[],
+                "6.12+deb13-amd64",
+                false,
             ),
         ] {
-            let error = profile(default, rules).unwrap_err();
-            assert!(
-                !matches!(error, InvalidProfile::Parse(_)),
-                "{default} {rules}: {error}"
+            let found = names(&of(&conditions), capabilities, kernel);
+            assert_eq!(
+                !found.is_empty(),
+                counts,
+                "{conditions} {capabilities:?} {kernel}"
             );
         }
-        assert!(matches!(read_profile("[]"), Err(InvalidProfile::Parse(_))));
+    }
+
+    /// runc: "If two or more arguments have the same condition, revert to old behavior".
+    #[test]
+    fn an_argument_that_is_compared_twice_is_two_rules() {
+        let args = |second: u8| {
+            let rule = format!(
+                r#"{{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [
+                    {{"index": 0, "value": 1, "op": "SCMP_CMP_GE"}}, {{"index": {second}, "value": 3, "op": "SCMP_CMP_LE"}}]}}"#
+            );
+            rules(&profile("ERRNO", &rule).unwrap(), &[], "6.1").len()
+        };
+        assert_eq!((args(0), args(1)), (2, 1));
+    }
+
+    #[test]
+    fn programs_of_32_bits_go_by_it_where_it_says_so() {
+        for (architectures, expected) in [
+            (r#""architectures": null"#, false),
+            (r#""architectures": ["SCMP_ARCH_X86"]"#, true),
+            (
+                r#""archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}]"#,
+                true,
+            ),
+            (
+                r#""archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": null}]"#,
+                false,
+            ),
+            (
+                r#""archMap": [{"architecture": "SCMP_ARCH_S390X", "subArchitectures": ["SCMP_ARCH_X86"]}]"#,
+                false,
+            ),
+        ] {
+            let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", {architectures}}}"#);
+            assert_eq!(read_profile(&text).unwrap().i386, expected, "{architectures}");
+        }
+    }
+
+    #[test]
+    fn what_is_invalid_or_cannot_be_had_is_said() {
+        for (text, reason) in [
+            ("[]", "it is not a seccomp profile"),
+            ("{}", "it is not a seccomp profile"),
+            (
+                r#"{"defaultAction": "SCMP_ACT_NO"}"#,
+                "`SCMP_ACT_NO` is no action",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,
+                "`SCMP_ACT_NOTIFY` is not supported",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#,
+                "a listener is not supported",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG"]}"#,
+                "`SECCOMP_FILTER_FLAG_LOG` is not supported",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["a"], "archMap": [{"architecture": "b"}]}"#,
+                "`architectures` and `archMap`",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000}"#,
+                "5000 is above 4095",
+            ),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "EVIL"}"#,
+                "`EVIL` is no error",
+            ),
+        ] {
+            let error = read_profile(text).unwrap_err();
+            assert!(error.to_string().contains(reason), "{text}: {error}");
+            assert!(!error.hint().is_empty());
+        }
+        for (rule, reason) in [
+            (
+                r#"{"name": "a", "names": ["b"], "action": "SCMP_ACT_ALLOW"}"#,
+                "`name` and `names`",
+            ),
+            (
+                r#"{"name": "read", "action": "SCMP_ACT_ALLOW", "args": [{"index": 6, "op": "SCMP_CMP_EQ"}]}"#,
+                "argument 6",
+            ),
+            (
+                r#"{"name": "read", "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "=="}]}"#,
+                "`==` is no comparison",
+            ),
+            (
+                r#"{"name": "read", "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "new"}}"#,
+                "`minKernel` `new`",
+            ),
+        ] {
+            let error = profile("ERRNO", rule).unwrap_err();
+            assert!(error.to_string().contains(reason), "{rule}: {error}");
+        }
+    }
+
+    #[test]
+    fn dockers_own_profile_goes_by_the_capabilities() {
+        let default = Profile::runtime_default().unwrap();
+        assert!(default.i386);
+        let clone = |rules: &[SyscallRule]| -> Vec<(Answer, usize)> {
+            let of = rules
+                .iter()
+                .filter(|rule| rule.names.iter().any(|name| name == "clone"));
+            of.map(|rule| (rule.answer, rule.arguments.len())).collect()
+        };
+        let plain = rules(&default, &["CAP_CHOWN"], "6.1.0-1-amd64");
+        assert_eq!(clone(&plain), [(Answer::Allow, 1)]);
+        let admin = rules(&default, &["CAP_SYS_ADMIN"], "6.1.0-1-amd64");
+        assert_eq!(clone(&admin), [(Answer::Allow, 0)]);
+        let has = |rules: &[SyscallRule], call: &str| {
+            rules
+                .iter()
+                .any(|rule| rule.names.iter().any(|name| name == call))
+        };
+        for (call, plainly) in [
+            ("read", true),
+            ("ptrace", true),
+            ("mount", false),
+            ("unshare", false),
+            ("bpf", false),
+        ] {
+            assert_eq!((has(&plain, call), has(&admin, call)), (plainly, true), "{call}");
+        }
     }
 }
