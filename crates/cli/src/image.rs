@@ -1,5 +1,6 @@
 //! `isopod image`: what is in the store, what comes to it and what goes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -155,10 +156,26 @@ impl Images<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What each word means is settled before anything goes: names and the ID of one image may come in one call.
     fn rm(&self, words: &[String], force: bool) -> Result<ExitCode, Report> {
         let mut reports = Vec::new();
+        let mut meant: Vec<Meant> = Vec::new();
         for word in words {
-            match self.remove(word, force) {
+            let found = self.find(word);
+            let found = found.and_then(|image| Ok((self.name_of(&image, word)?, image)));
+            match found {
+                Err(report) if force => match self.remove_unreadable(word) {
+                    Some(removed) => {
+                        removed.map_or_else(|report| reports.push(report), |done| output::data(&done))
+                    }
+                    None => reports.push(report),
+                },
+                Err(report) => reports.push(report),
+                Ok((name, image)) => Meant::add(&mut meant, word, name, image),
+            }
+        }
+        for meant in meant {
+            match self.remove(&meant, force) {
                 Ok(done) => output::data(&done),
                 Err(report) => reports.push(report),
             }
@@ -166,19 +183,35 @@ impl Images<'_> {
         Ok(all(&reports))
     }
 
-    fn remove(&self, word: &str, force: bool) -> Result<String, Report> {
-        let image = self.find(word)?;
-        let name = self.name_of(&image, word)?;
-        if let Some(name) = name.filter(|_| image.names.len() > 1) {
-            self.store.remove_name(&name).map_err(|e| Report::new(&e))?;
-            return Ok(format!("untagged {name}\n"));
-        }
-        if image.names.len() > 1 && !force {
-            let names = image.names.join("`, `");
-            return Err(
-                Report::text(format!("image `{word}` has several names: `{names}`"))
-                    .hint(Some("remove one by its name, or the image with `--force`".into())),
-            );
+    /// Removes the image that `word` means where it cannot be read; `None` where there is none such.
+    fn remove_unreadable(&self, word: &str) -> Option<Result<String, Report>> {
+        let id = self.store.identify(word).ok()?;
+        let removed = self.store.remove(id);
+        let removed = removed.map_err(|e| Report::new(&e).hint(e.hint()));
+        Some(removed.map(|()| format!("removed {id}\n")))
+    }
+
+    fn remove(&self, meant: &Meant, force: bool) -> Result<String, Report> {
+        let (image, word) = (&meant.image, &meant.word);
+        match meant.removal(force) {
+            Removal::Names => {
+                for name in &meant.names {
+                    self.store.remove_name(name).map_err(|e| Report::new(&e))?;
+                }
+                return Ok(meant
+                    .names
+                    .iter()
+                    .map(|name| format!("untagged {name}\n"))
+                    .collect());
+            }
+            Removal::Refused => {
+                let names = image.names.join("`, `");
+                return Err(
+                    Report::text(format!("image `{word}` has several names: `{names}`"))
+                        .hint(Some("remove one by its name, or the image with `--force`".into())),
+                );
+            }
+            Removal::Image => {}
         }
         let pods = self.pods()?;
         let used: Vec<String> = users(&pods, image.id)
@@ -217,9 +250,16 @@ impl Images<'_> {
 
     fn export(&self, word: &str, file: &Path) -> Result<ExitCode, Report> {
         let image = self.find(word)?;
-        let export = |out: &mut dyn Write| {
+        let export = |out: &mut dyn Write| -> Result<(), Report> {
             let result = self.store.export(&image, out);
-            result.map_err(|e| Report::new(&e).hint(e.hint()))
+            let id = result.map_err(|e| Report::new(&e).hint(e.hint()))?;
+            if id != image.id {
+                output::notice(&format!(
+                    "the layers of image `{word}` are not kept, since it came from a file, or was there already when it was fetched by this name: \
+                     it is written as one layer, as image `{id}`"
+                ));
+            }
+            Ok(())
         };
         if file == Path::new("-") {
             let mut out = io::stdout().lock();
@@ -240,29 +280,40 @@ impl Images<'_> {
     }
 
     fn verify(&self, words: &[String]) -> Result<ExitCode, Report> {
-        let images = match words {
-            [] => self.store.list().map_err(|e| Report::new(&e))?,
-            words => words
-                .iter()
-                .map(|word| self.find(word))
-                .collect::<Result<_, _>>()?,
+        let (images, unreadable) = match words {
+            [] => self.store.list_all().map_err(|e| Report::new(&e))?,
+            words => {
+                let found = words.iter().map(|word| self.find(word));
+                (found.collect::<Result<_, _>>()?, Vec::new())
+            }
         };
         let mut status = ExitCode::SUCCESS;
+        for (id, error) in unreadable {
+            status = ExitCode::from(DAMAGED);
+            output::data(&format!("{id} damaged\n"));
+            output::fail(&Report::new(&error).hint(Some(renew(id))));
+        }
         for image in images {
-            let damage = self.store.verify(&image);
+            let mut damage = self.store.verify(&image);
+            let mut word = "ok";
+            if damage.iter().any(|damage| damage.path == image.rootfs)
+                && self
+                    .store
+                    .repair(&image)
+                    .map_err(|e| Report::new(&e).hint(e.hint()))?
+            {
+                let image = self.find(&image.id.to_string())?;
+                (word, damage) = ("repaired", self.store.verify(&image));
+            }
             if damage.is_empty() {
-                output::data(&format!("{} ok\n", image.id));
+                output::data(&format!("{} {word}\n", image.id));
                 continue;
             }
             status = ExitCode::from(DAMAGED);
             output::data(&format!("{} damaged\n", image.id));
             for damage in damage {
-                let hint = format!(
-                    "`isopod image rm --force {}` removes the image, then fetch or import it again",
-                    &image.id.hex()[..12]
-                );
                 let what = format!("`{}` is damaged: {}", damage.path.display(), damage.reason);
-                output::fail(&Report::text(what).hint(Some(hint)));
+                output::fail(&Report::text(what).hint(Some(renew(image.id))));
             }
         }
         Ok(status)
@@ -276,7 +327,7 @@ impl Images<'_> {
             .map_err(|e| Report::new(&e).hint(e.hint()))?;
         let manifest = manifest.ok_or_else(|| {
             Report::text(format!("image `{word}` came without a manifest")).hint(Some(
-                "archives of `docker save` have none; `isopod image inspect` shows its config".into(),
+                "`isopod image inspect` shows its config; `isopod image export` makes a manifest".into(),
             ))
         })?;
         let mut text = String::from_utf8_lossy(&manifest).into_owned();
@@ -285,6 +336,69 @@ impl Images<'_> {
         }
         output::data(&text);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How an image becomes whole again whose parts are not kept.
+fn renew(id: Digest) -> String {
+    format!(
+        "`isopod image rm --force {}` removes the image, then fetch or import it again",
+        &id.hex()[..12]
+    )
+}
+
+/// An image that `rm` is to remove something of, and by what it was meant.
+struct Meant {
+    image: Image,
+    /// The first word that means it.
+    word: String,
+    /// Those of its names that were given.
+    names: BTreeSet<String>,
+    /// Whether its ID was given.
+    by_id: bool,
+}
+
+/// What `rm` removes of an image.
+#[derive(Debug, PartialEq, Eq)]
+enum Removal {
+    /// The names that were given.
+    Names,
+    /// All of it.
+    Image,
+    /// Nothing: who gave its ID may not know of its names.
+    Refused,
+}
+
+impl Meant {
+    fn add(all: &mut Vec<Self>, word: &str, name: Option<String>, image: Image) {
+        let by_id = name.is_none();
+        match all.iter_mut().find(|meant| meant.image.id == image.id) {
+            Some(meant) => {
+                meant.names.extend(name);
+                meant.by_id |= by_id;
+            }
+            None => all.push(Self {
+                image,
+                word: word.to_owned(),
+                names: name.into_iter().collect(),
+                by_id,
+            }),
+        }
+    }
+
+    fn removal(&self, force: bool) -> Removal {
+        let others = self
+            .image
+            .names
+            .iter()
+            .filter(|name| !self.names.contains(*name))
+            .count();
+        match (self.by_id, others) {
+            (_, 0) => Removal::Image,
+            (false, _) => Removal::Names,
+            (true, _) if force || self.image.names.len() == 1 => Removal::Image,
+            (true, _) => Removal::Refused,
+        }
     }
 }
 
@@ -349,5 +463,53 @@ struct Unfinished(PathBuf);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(names: &[&str]) -> Image {
+        let id = Digest::of(b"");
+        Image {
+            id,
+            manifest: None,
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            config: isopod_spec::RunConfig::default(),
+            rootfs: PathBuf::new(),
+            rootfs_bytes: 0,
+            rootfs_digest: id,
+            layers: Vec::new(),
+            architecture: "amd64".into(),
+            os: "linux".into(),
+            created: None,
+        }
+    }
+
+    #[test]
+    fn names_and_the_id_of_one_image_may_come_in_one_call() {
+        for (names, words, force, expected) in [
+            (&["a:1"][..], &["a:1", "ID"][..], false, Removal::Image),
+            (&["a:1"], &["ID", "a:1"], false, Removal::Image),
+            (&["a:1"], &["ID", "ID"], false, Removal::Image),
+            (&["a:1"], &["a:1", "a:1"], false, Removal::Image),
+            (&[], &["ID"], false, Removal::Image),
+            (&["a:1", "b:1"], &["a:1"], false, Removal::Names),
+            (&["a:1", "b:1"], &["a:1"], true, Removal::Names),
+            (&["a:1", "b:1"], &["a:1", "b:1"], false, Removal::Image),
+            (&["a:1", "b:1"], &["a:1", "ID", "b:1"], false, Removal::Image),
+            (&["a:1", "b:1"], &["ID"], false, Removal::Refused),
+            (&["a:1", "b:1"], &["a:1", "ID"], false, Removal::Refused),
+            (&["a:1", "b:1"], &["ID"], true, Removal::Image),
+        ] {
+            let mut meant = Vec::new();
+            for word in words {
+                let name = Some((*word).to_owned()).filter(|word| word != "ID");
+                Meant::add(&mut meant, word, name, image(names));
+            }
+            let [meant] = &meant[..] else { panic!("{words:?}") };
+            assert_eq!(meant.removal(force), expected, "{names:?} {words:?} {force}");
+        }
     }
 }

@@ -33,8 +33,8 @@ pub use erofs::{DirEntry, Node, NodeKind, ReadError, Reader};
 pub use import::ImportError;
 pub use limits::Limits;
 pub use store::{
-    Collected, Damage, ExportError, FindError, Held, Image, ListError, LoadError, RemoveError, SetNameError,
-    Store, StoreError,
+    Collected, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError, RemoveError,
+    SetNameError, Store, StoreError,
 };
 pub use tar::TarError;
 pub use tree::Time;

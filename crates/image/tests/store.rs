@@ -346,3 +346,99 @@ fn a_full_disk_is_an_error_that_leaves_nothing() {
         assert!(names.len() == 2 && names.iter().all(|name| !name.to_string_lossy().starts_with('.')));
     }
 }
+
+/// Whatever an image can hold is in the one layer that its root filesystem makes, and comes out of it the same.
+#[test]
+fn an_image_from_a_file_is_exported_as_one_layer() {
+    let world = World::new();
+    let long = format!("{}/{}", "d".repeat(90), "f".repeat(200));
+    let tree = Tar::new()
+        .dir("etc", 0o2755)
+        .file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n")
+        .hard_link("etc/other", "etc/passwd")
+        .file("big", &vec![7; 3 << 20 | 5])
+        .file("empty", b"")
+        .file(&long, &[1; 4096])
+        .symlink("link", &"t".repeat(150))
+        .symlink("etc/short", "../big")
+        .pax(&[
+            (b"uid", b"4000000"),
+            (b"gid", b"4000001"),
+            (b"mtime", b"1700000000.123456789"),
+            (b"SCHILY.xattr.user.a", b"one\ntwo\0"),
+        ])
+        .file("odd", b"o")
+        .pax(&[(b"mtime", b"-1.5")])
+        .file("old", b"o")
+        .finish();
+    let removed = Tar::new().file("etc/.wh.short", b"").finish();
+    world
+        .layout
+        .index(&[world.layout.image(&[tree, removed], |config| {
+            config["config"]["Cmd"] = serde_json::json!(["/bin/true"]);
+            config["history"] = serde_json::json!([{}, {}]);
+        })]);
+    let image = world.store.import(&world.layout.reference(None)).unwrap();
+    let export = |image: &Image, name: &str| {
+        let path = world.dir.path().join(name);
+        let id = world.store.export(image, File::create(&path).unwrap()).unwrap();
+        (id, path)
+    };
+    let (id, archive) = export(&image, "one.tar");
+    assert_ne!(id, image.id);
+    let copy = world
+        .store
+        .import(&make::reference(
+            isopod_spec::Transport::OciArchive,
+            &archive,
+            None,
+        ))
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!((copy.id, &copy.config), (id, &image.config));
+    assert!(copy.layers.is_empty() && copy.manifest.is_some());
+    // The same tree is the same layer.
+    assert_eq!(export(&copy, "two.tar").0, id);
+    let place = format!("oci-archive:{}", archive.display());
+    make::run("skopeo", &["inspect", &place]);
+    let (reader, whole) = (
+        isopod_image::erofs::Reader::open(&copy.rootfs).unwrap(),
+        isopod_image::erofs::Reader::open(&image.rootfs).unwrap(),
+    );
+    for name in ["etc/other", "big", &long, "odd", "old", "link"] {
+        let of = |reader: &isopod_image::erofs::Reader| {
+            let node = reader.lookup(Path::new(name)).unwrap().unwrap();
+            let xattrs = reader.xattrs(&node).unwrap();
+            let data = match node.kind {
+                isopod_image::erofs::NodeKind::File => reader.read(&node, 4 << 20).unwrap(),
+                _ => Vec::new(),
+            };
+            (
+                node.kind.clone(),
+                node.mode,
+                (node.uid, node.gid),
+                node.mtime,
+                node.links,
+                xattrs,
+                data,
+            )
+        };
+        assert_eq!(of(&reader), of(&whole), "{name}");
+    }
+    assert!(reader.lookup(Path::new("etc/short")).unwrap().is_none());
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_told_of_and_can_be_removed() {
+    let world = World::new();
+    let (good, bad) = (world.import("good"), world.import("bad"));
+    let config = bad.rootfs.with_file_name("config.json");
+    fs::write(&config, "{}").unwrap();
+    let (images, unreadable) = world.store.list_all().unwrap();
+    assert_eq!((images.len(), images[0].id), (1, good.id));
+    assert_eq!((unreadable.len(), unreadable[0].0), (1, bad.id));
+    assert_eq!(world.store.identify(&bad.id.hex()[..20]).unwrap(), bad.id);
+    world.store.remove(bad.id).unwrap();
+    assert!(world.store.list_all().unwrap().1.is_empty());
+    // Nothing to make it of is kept of an image from a file.
+    assert!(!world.store.repair(&good).unwrap());
+}

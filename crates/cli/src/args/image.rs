@@ -90,7 +90,7 @@ pub(crate) enum ImageCommand {
         #[arg(short, long)]
         all: bool,
     },
-    /// Write an image to a file, as an oci-archive with its own digests
+    /// Write an image to a file, as an oci-archive: with its own digests, or as one layer where its layers are not kept
     Export {
         /// The image: a name, an ID or its beginning
         #[arg(value_name = "IMAGE")]
@@ -99,13 +99,13 @@ pub(crate) enum ImageCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Read all that is kept of images, and compare it with its digests
+    /// Read all that is kept of images, compare it with its digests, and mend root filesystems of which the layers are kept
     Verify {
         /// The images: names, IDs or their beginnings [default: all]
         #[arg(value_name = "IMAGE")]
         images: Vec<String>,
     },
-    /// Print an image's manifest as it came
+    /// Print an image's manifest as it came, or of an archive of `docker save` what its layers make
     CatManifest {
         /// The image: a name, an ID or its beginning
         #[arg(value_name = "IMAGE")]

@@ -221,6 +221,19 @@ impl Reader {
             .collect())
     }
 
+    /// Contents of the file `node` from `offset` on, at most `max_bytes`, which are whole blocks; nothing at its end.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the image is damaged.
+    pub(crate) fn part(&self, node: &Node, offset: u64, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
+        let whole = match node.record.layout {
+            DataLayout::Plain => node.size,
+            DataLayout::Inline => node.size - node.size % BLOCK,
+        };
+        let end = if offset < whole { whole } else { node.size };
+        self.data_range(node, offset, end.saturating_sub(offset).min(max_bytes))
+    }
+
     fn check_directory(&self, node: &Node) -> Result<(), ReadError> {
         match node.is_dir() {
             true => Ok(()),

@@ -1,15 +1,19 @@
 //! `docker save` archives: `manifest.json` names the config and the layers of each image.
 //!
 //! Layers have no digest of their own here; what holds them is the config's list of uncompressed digests, and what
-//! holds the config is that its digest is the image's ID.
+//! holds the config is that its digest is the image's ID. An image is to have a manifest all the same: the one that
+//! `skopeo copy` would make of the archive's layers as they are.
 
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::archive::Archive;
 use super::{Section, Source, SourceError, read_document};
-use crate::digest::Digest;
+use crate::config::ImageConfig;
+use crate::digest::{Digest, HashingReader};
 use crate::limits::Limits;
 use crate::null::or_empty;
 
@@ -50,13 +54,47 @@ pub(super) fn open(
         .iter()
         .map(|layer| Ok((member(layer)?, None)))
         .collect::<Result<_, SourceError>>()?;
+    let sections: Vec<Section> = layers.iter().map(|(section, _)| section.clone()).collect();
+    let manifest = make_manifest(&config, &sections).map_err(|source| SourceError::file(path, source))?;
     let names = name.map(|name| vec![normal(name)]);
     Source::new(
-        None,
+        manifest.map(|document: Vec<u8>| (Digest::of(&document), document)),
         config,
         layers,
         names.unwrap_or_else(|| item.repo_tags.iter().flatten().map(|tag| normal(tag)).collect()),
     )
+}
+
+/// The manifest of an image of this config and these layers; `None` where they do not agree, which is an error later.
+fn make_manifest(config: &[u8], layers: &[Section]) -> io::Result<Option<Vec<u8>>> {
+    let Ok(read) = ImageConfig::read(config) else {
+        return Ok(None);
+    };
+    if read.diff_ids.len() != layers.len() {
+        return Ok(None);
+    }
+    let layers = layers.iter().zip(read.diff_ids).map(|(layer, diff_id)| {
+        let mut magic = Vec::new();
+        layer.clone().take(4).read_to_end(&mut magic)?;
+        let (ending, digest) = match magic.as_slice() {
+            [0x1f, 0x8b, ..] => ("+gzip", HashingReader::new(layer.clone()).finish()?),
+            [0x28, 0xb5, 0x2f, 0xfd] => ("+zstd", HashingReader::new(layer.clone()).finish()?),
+            _ => ("", diff_id),
+        };
+        let media_type = format!("application/vnd.oci.image.layer.v1.tar{ending}");
+        Ok(json!({ "mediaType": media_type, "digest": digest.to_string(), "size": layer.len() }))
+    });
+    let document = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": Digest::of(config).to_string(),
+            "size": config.len(),
+        },
+        "layers": layers.collect::<io::Result<Vec<_>>>()?,
+    });
+    Ok(Some(serde_json::to_vec(&document)?))
 }
 
 fn choose(mut items: Vec<Item>, name: Option<&str>, path: &Path) -> Result<Item, SourceError> {

@@ -277,7 +277,7 @@ impl Source {
     }
 
     /// Puts the parts together and checks that they agree.
-    fn new(
+    pub(crate) fn new(
         manifest: Option<(Digest, Vec<u8>)>,
         document: Vec<u8>,
         layers: Vec<(Section, Option<Digest>)>,

@@ -1,15 +1,18 @@
 //! An image as an `oci-archive:` (image-spec, image-layout.md), as it came: its own manifest, config and layers, so
 //! that every digest stays what it was.
 //!
-//! Only an image whose layers the store keeps can be exported; layers are not made up from its root filesystem, since
-//! that would be another image.
+//! The layers of an image from a file are not kept. What its root filesystem holds is written as one layer then
+//! ([`super::flatten`]), of which a config and a manifest are made: that is another image, with another ID, and the caller is
+//! told so.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::PathBuf;
 
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
+use super::flatten::{FlattenError, write_layer};
 use super::{Image, LoadError, Store};
 use crate::digest::{Digest, HashingReader};
 
@@ -20,11 +23,15 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Why an image cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The store does not have its layers.
-    #[error(
-        "cannot export image `{0}`: its layers are not kept, since it came from a file, or was there already when it was fetched by this name"
-    )]
-    NoLayers(Digest),
+    /// Its root filesystem cannot be written as a layer.
+    #[error("cannot make a layer of the root filesystem of image `{id}`")]
+    Flatten {
+        /// The image.
+        id: Digest,
+        /// The cause.
+        #[source]
+        source: FlattenError,
+    },
     /// The store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -55,27 +62,29 @@ impl ExportError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoLayers(_) => Some(
-                "copy it from where it is: `skopeo copy docker://NAME oci-archive:FILE`, or `oci:DIR`"
-                    .to_owned(),
-            ),
             Self::Layer { .. } | Self::Damaged { .. } => Some("fetch the image again".to_owned()),
             Self::Load(error) => error.hint(),
-            Self::Write(_) => None,
+            Self::Flatten { .. } | Self::Write(_) => None,
         }
     }
 }
 
 impl Store {
-    /// Writes `image` to `out` as a tar file of an OCI image layout.
+    /// Writes `image` to `out` as a tar file of an OCI image layout, and gives the ID that it has there: another one where the
+    /// store does not have its layers.
     ///
     /// # Errors
     /// [`ExportError`]; what was written is no archive then.
-    pub fn export(&self, image: &Image, out: impl Write) -> Result<(), ExportError> {
+    pub fn export(&self, image: &Image, out: impl Write) -> Result<Digest, ExportError> {
         let _store = self.share()?;
-        let manifest = self.manifest(image)?;
-        let Some(manifest) = manifest.filter(|_| !image.layers.is_empty()) else {
-            return Err(ExportError::NoLayers(image.id));
+        let kept = self.manifest(image)?.filter(|_| !image.layers.is_empty());
+        let (manifest, config, flat) = match kept {
+            Some(manifest) => (manifest, self.config(image)?, None),
+            None => {
+                let flat = self.flatten(image)?;
+                let config = flat_config(&self.config(image)?, flat.digest)?;
+                (flat_manifest(&config, &flat)?, config, Some(flat))
+            }
         };
         let mut tar = Builder::new(out);
         add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -83,17 +92,40 @@ impl Store {
         for dir in ["blobs/", "blobs/sha256/"] {
             tar.append_data(&mut header(EntryType::Directory, 0o755, 0), dir, io::empty())?;
         }
-        for document in [&manifest, &self.config(image)?] {
+        for document in [&manifest, &config] {
             add(&mut tar, &blob_name(Digest::of(document)), document)?;
         }
-        let mut layers = image.layers.clone();
-        layers.sort_unstable();
-        layers.dedup();
-        for layer in layers {
-            self.add_layer(&mut tar, layer)?;
+        if let Some(mut flat) = flat {
+            let mut header = header(EntryType::Regular, 0o644, flat.bytes);
+            flat.file.seek(SeekFrom::Start(0))?;
+            tar.append_data(&mut header, blob_name(flat.digest), flat.file)?;
+        } else {
+            let mut layers = image.layers.clone();
+            layers.sort_unstable();
+            layers.dedup();
+            for layer in layers {
+                self.add_layer(&mut tar, layer)?;
+            }
         }
         tar.finish()?;
-        Ok(())
+        Ok(Digest::of(&config))
+    }
+
+    /// The image's root filesystem as a layer, in a file without a name.
+    fn flatten(&self, image: &Image) -> Result<Flat, ExportError> {
+        let failed = |source| ExportError::Flatten { id: image.id, source };
+        let write = || -> Result<Flat, FlattenError> {
+            let mut file = tempfile::tempfile_in(self.images_dir())?;
+            let mut out = BufWriter::new(&mut file);
+            write_layer(&image.rootfs, &mut out)?;
+            out.flush()?;
+            drop(out);
+            let bytes = file.stream_position()?;
+            file.seek(SeekFrom::Start(0))?;
+            let digest = HashingReader::new(&mut file).finish()?;
+            Ok(Flat { file, digest, bytes })
+        };
+        write().map_err(failed)
     }
 
     /// The tags of `image` under which it came by the same manifest.
@@ -122,6 +154,42 @@ impl Store {
             }),
         }
     }
+}
+
+/// A layer that was made of a root filesystem.
+struct Flat {
+    file: File,
+    digest: Digest,
+    bytes: u64,
+}
+
+/// The config of an image that has the one layer `layer` in place of all; the history of the others is none of it.
+fn flat_config(config: &[u8], layer: Digest) -> io::Result<Vec<u8>> {
+    let mut config: serde_json::Value = serde_json::from_slice(config)?;
+    if let Some(fields) = config.as_object_mut() {
+        fields.remove("history");
+        let rootfs = json!({ "type": "layers", "diff_ids": [layer.to_string()] });
+        fields.insert("rootfs".to_owned(), rootfs);
+    }
+    Ok(serde_json::to_vec(&config)?)
+}
+
+fn flat_manifest(config: &[u8], layer: &Flat) -> io::Result<Vec<u8>> {
+    let document = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": Digest::of(config).to_string(),
+            "size": config.len(),
+        },
+        "layers": [{
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": layer.digest.to_string(),
+            "size": layer.bytes,
+        }],
+    });
+    Ok(serde_json::to_vec(&document)?)
 }
 
 fn blob_name(digest: Digest) -> String {

@@ -29,6 +29,7 @@
 mod blobs;
 mod collect;
 mod export;
+mod flatten;
 mod manifests;
 mod names;
 mod stored;
@@ -43,6 +44,7 @@ use isopod_spec::{RegistryReference, RunConfig};
 
 pub use collect::{Collected, RemoveError};
 pub use export::ExportError;
+pub use flatten::FlattenError;
 pub use names::SetNameError;
 pub use stored::LoadError;
 pub(crate) use stored::{CONFIG, ROOTFS, Record};
@@ -274,15 +276,39 @@ impl Store {
     /// # Errors
     /// [`ListError`] when the store cannot be read.
     pub fn list(&self) -> Result<Vec<Image>, ListError> {
+        let (images, unreadable) = self.list_all()?;
+        for (id, error) in unreadable {
+            tracing::warn!(%id, %error, "left out an image that cannot be read");
+        }
+        Ok(images)
+    }
+
+    /// All images, sorted by ID, and those that cannot be read, with the reason.
+    ///
+    /// # Errors
+    /// [`ListError`] when the store cannot be read.
+    pub fn list_all(&self) -> Result<(Vec<Image>, Vec<(Digest, LoadError)>), ListError> {
         let names = self.names()?;
-        let mut images = Vec::new();
+        let (mut images, mut unreadable) = (Vec::new(), Vec::new());
         for id in self.ids()? {
             match self.load(id, &names) {
                 Ok(image) => images.push(image),
-                Err(error) => tracing::warn!(%id, %error, "left out an image that cannot be read"),
+                Err(error) => unreadable.push((id, error)),
             }
         }
-        Ok(images)
+        Ok((images, unreadable))
+    }
+
+    /// The ID of the image that `word` means, its name, its ID or a unique beginning of that, whether the image can be read or
+    /// not.
+    ///
+    /// # Errors
+    /// [`FindError`] when there is none, or there are several.
+    pub fn identify(&self, word: &str) -> Result<Digest, FindError> {
+        match self.names()?.find(word) {
+            Some(named) => Ok(named.image),
+            None => self.find_id(word),
+        }
     }
 
     /// Gives `image` a name, which keeps its manifest too; an image that had it before loses it.

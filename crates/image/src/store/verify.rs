@@ -1,4 +1,5 @@
-//! Whether what is kept is still what was kept: every file of an image against its digest.
+//! Whether what is kept is still what was kept: every file of an image against its digest. A root filesystem is made anew
+//! where the layers that it was made of are kept and whole.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Image, ROOTFS, Store, stored};
 use crate::digest::{Digest, HashingReader};
+use crate::import::ImportError;
+use crate::source::{Section, Source};
 
 /// A file that is not what it was.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +48,39 @@ impl Store {
             Some(Damage { path, reason })
         });
         damage.collect()
+    }
+}
+
+impl Store {
+    /// Makes the root filesystem of `image` anew, from its manifest, its config and its layers, and says whether all of those
+    /// are there. A pod that has the image already keeps the root filesystem that it has.
+    ///
+    /// # Errors
+    /// [`ImportError`] when the store cannot be written to, or what is kept does not agree; the image stays as it is then.
+    pub fn repair(&self, image: &Image) -> Result<bool, ImportError> {
+        let lock = |name: &str| {
+            let path = self.lock_path(name);
+            move |source| ImportError::Store { path, source }
+        };
+        let _store = self.share().map_err(lock("store"))?;
+        let Some((manifest, document)) = image.manifest.zip(self.manifest(image).ok().flatten()) else {
+            return Ok(false);
+        };
+        let whole = |layer: &Digest| {
+            let path = self.blob_path(*layer);
+            let is_whole = hash(&path).is_ok_and(|actual| actual == *layer);
+            is_whole.then(|| Section::open(&path).ok()).flatten()
+        };
+        let blobs: Option<Vec<Section>> = image.layers.iter().map(whole).collect();
+        let Some(blobs) = blobs.filter(|blobs| !blobs.is_empty()) else {
+            return Ok(false);
+        };
+        let layers = blobs.into_iter().zip(image.layers.iter().copied().map(Some));
+        let config = self.config(image)?;
+        let source = Source::new(Some((manifest, document)), config, layers.collect(), Vec::new())?;
+        let _image = self.lock(&image.id.hex()).map_err(lock(&image.id.hex()))?;
+        self.write_image(source, image.layers.clone())?;
+        Ok(true)
     }
 }
 
