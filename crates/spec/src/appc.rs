@@ -336,7 +336,7 @@ fn read_mount(
     };
     let path = fields
         .required("path")
-        .and_then(|node| Some((node.place(), node.absolute_path()?)));
+        .and_then(|node| Some((node.place(), node.path_in_root()?)));
     let ((volume_place, volume), (path_place, target)) = (volume?, path?);
     let mount = Mount {
         volume,
@@ -369,6 +369,15 @@ impl Node<'_> {
             self.reject(&text, "an absolute path");
         }
         Some(PathBuf::from(text))
+    }
+
+    /// A path in an app's root: one without a slash in front begins there too, as rkt had it.
+    fn path_in_root(&self) -> Option<PathBuf> {
+        let text = self.string()?;
+        if text.is_empty() {
+            self.reject(&text, "a path");
+        }
+        Some(PathBuf::from("/").join(text))
     }
 
     /// Reports that the value is none that the field can have.

@@ -119,6 +119,28 @@ fn reads_a_whole_manifest() {
     assert_eq!(backup.rootfs, RootfsAccess::Writable);
 }
 
+/// As rkt had it: from the app's root, whether or not a slash says so.
+#[test]
+fn targets_begin_at_the_root() {
+    let text = r#"{
+  "acVersion": "0.8.11", "acKind": "PodManifest",
+  "apps": [{"name": "a", "image": {"name": "oci:a"}, "mounts": [
+    {"volume": "v", "path": "dir/x"},
+    {"volume": "v", "path": "../../up"}
+  ]}],
+  "volumes": [{"name": "v", "kind": "empty"}]
+}"#;
+    let pod = read_pod_manifest(text, "pod.json").unwrap();
+    let targets: Vec<_> = pod.apps[0]
+        .mounts
+        .iter()
+        .map(|mount| isopod_spec::check::clean(&mount.target))
+        .collect();
+    assert_eq!(targets, ["/dir/x", "/up"].map(std::path::PathBuf::from));
+    let doubled = text.replace("../../up", "/x/../dir/./x/");
+    assert!(messages(&doubled)[0].contains("mounts both volume `v` and volume `v` at `/dir/x`"));
+}
+
 #[test]
 fn every_fault_is_reported_at_its_line() {
     let text = r#"{
@@ -129,7 +151,7 @@ fn every_fault_is_reported_at_its_line() {
       "name": "Web",
       "image": {"id": "md5-00"},
       "app": {"exec": ["sh"], "user": 0, "group": "0",
-              "mountPoints": [{"name": "d", "path": "data", "readonly": true}]}
+              "mountPoints": [{"name": "d", "path": "", "readonly": true}]}
     },
     {
       "name": "db",
@@ -158,8 +180,8 @@ fn every_fault_is_reported_at_its_line() {
             "7:23: `apps[0].image.id`: `md5-00` must be `sha512-` or `sha256-` and hexadecimal digits",
             "8:24: `apps[0].app.exec[0]`: `sh` must be an absolute path",
             "8:39: `apps[0].app.user`: expected a string, found a number",
-            "9:53: `apps[0].app.mountPoints[0].path`: `data` must be an absolute path",
-            "9:61: `apps[0].app.mountPoints[0].readonly`: there is no such field",
+            "9:53: `apps[0].app.mountPoints[0].path`: `` must be a path",
+            "9:57: `apps[0].app.mountPoints[0].readonly`: there is no such field",
             "13:25: `apps[1].image.name`: invalid image reference `docker://Alpine`: the name of a repository has lower-case letters only",
             "15:20: `apps[1].mounts[0].volume`: app `db` mounts volume `dta` at `/a`, but the pod has no volume of that name",
             "17:36: `apps[1].mounts[2].path`: app `db` mounts both volume `data` and volume `data` at `/b`",

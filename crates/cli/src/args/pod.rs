@@ -392,7 +392,8 @@ fn read_limits(matches: &ArgMatches, faults: &mut Faults) -> Overrides {
     limits
 }
 
-/// The mounts of an app: those of the pod that it does not replace, then its own in their order.
+/// The mounts of an app: those of the pod, then its own in their order. Of two at one target the later one is mounted, as
+/// with rkt.
 fn read_mounts(matches: &ArgMatches, draft: &mut Draft, faults: &mut Faults) -> Vec<Mount> {
     let mut words: Vec<(usize, &str, &OsString)> = Vec::new();
     for id in ["app-mount", "bind"] {
@@ -410,17 +411,11 @@ fn read_mounts(matches: &ArgMatches, draft: &mut Draft, faults: &mut Faults) -> 
             _ => faults.keep(flags::read_mount(value)),
         });
     }
-    let is_replaced = |mount: &Mount| {
-        own.iter()
-            .any(|other| check::clean(&other.target) == check::clean(&mount.target))
-    };
-    let mut mounts: Vec<Mount> = draft
-        .mounts
-        .iter()
-        .filter(|mount| !is_replaced(mount))
-        .cloned()
-        .collect();
-    mounts.extend(own);
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in draft.mounts.iter().cloned().chain(own) {
+        mounts.retain(|earlier| check::clean(&earlier.target) != check::clean(&mount.target));
+        mounts.push(mount);
+    }
     mounts
 }
 

@@ -123,7 +123,7 @@ fn read_mount_point(node: &Node<'_>) -> Option<MountPoint> {
     let name = fields
         .required("name")
         .and_then(|node| node.name(VolumeName::new));
-    let path = fields.required("path").and_then(|node| node.absolute_path());
+    let path = fields.required("path").and_then(|node| node.path_in_root());
     let read_only = fields
         .optional("readOnly")
         .and_then(|node| node.boolean())
