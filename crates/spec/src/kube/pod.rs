@@ -175,12 +175,16 @@ fn machine(spec: &Node<'_>, init: &[Node<'_>], main: &[Node<'_>], surroundings: 
         .units()
         .div_ceil(1 << 20);
     let memory = u32::try_from(memory.saturating_add(GUEST_MIB)).unwrap_or(u32::MAX);
+    // What lies in memory is there beside what the containers may use.
+    let in_memory = u32::try_from(super::volumes::in_memory(spec).div_ceil(1 << 20)).unwrap_or(u32::MAX);
     let cpus = needed(|resources| resources.cpu_limit).units();
     let cpus = u32::try_from(cpus)
         .unwrap_or(u32::MAX)
         .min(crate::flags::MAX_CPUS);
     Machine {
-        memory_mib: surroundings.memory_mib.unwrap_or(memory.max(default.memory_mib)),
+        memory_mib: surroundings
+            .memory_mib
+            .unwrap_or(memory.max(default.memory_mib).saturating_add(in_memory)),
         cpus: surroundings.cpus.unwrap_or(cpus.max(default.cpus)),
         ..default
     }

@@ -193,10 +193,11 @@ impl Reader<'_, '_> {
             }
         };
         let size = node.and_then(|node| quantity(&node.get("sizeLimit")?));
-        let mode = node.and_then(|node| mode(node, "mode"));
-        let set_group_id = if self.group.is_some() { 0o2000 } else { 0 };
+        let mode = node.and_then(|node| directory_mode(node, "mode"));
+        // The kubelet's way (`SetVolumeOwnership`): the group may do all, and what is made is the group's.
+        let of_group = if self.group.is_some() { 0o2770 } else { 0 };
         EmptyVolume {
-            mode: Some(mode.unwrap_or(0o777) | set_group_id),
+            mode: Some(mode.unwrap_or(0o777) | of_group),
             uid: None,
             gid: self.group,
             // 0 is no limit.
@@ -389,12 +390,34 @@ pub(super) fn quantity(node: &Node<'_>) -> Option<Quantity> {
     read
 }
 
+/// What the memory must hold besides: the limits of the `emptyDir` volumes that are kept there, in bytes.
+pub(super) fn in_memory(spec: &Node<'_>) -> u64 {
+    let of_volume = |volume: &Node<'_>| {
+        let empty = volume.get("emptyDir")?;
+        let in_memory = empty.text("medium")?.1 == "Memory";
+        let size = Quantity::read(&empty.get("sizeLimit")?.as_word()?)?;
+        in_memory.then(|| size.units())
+    };
+    let all = spec.items("volumes");
+    all.iter().filter_map(of_volume).fold(0, u64::saturating_add)
+}
+
 fn mode(node: &Node<'_>, name: &str) -> Option<u32> {
     const MODE: &str = "a mode from 0 to 0777, octal with its zero (`0640`) or decimal";
+    mode_up_to(node, name, 0o777, MODE)
+}
+
+/// The mode of an `emptyDir`, which may have the sticky bit.
+fn directory_mode(node: &Node<'_>, name: &str) -> Option<u32> {
+    const MODE: &str = "a mode from 0 to 01777, octal with its zero (`01777`) or decimal";
+    mode_up_to(node, name, 0o1777, MODE)
+}
+
+fn mode_up_to(node: &Node<'_>, name: &str, most: u32, expected: &'static str) -> Option<u32> {
     let node = node.get(name)?;
-    let mode: u32 = node.as_number(MODE)?;
-    if mode > 0o777 {
-        node.reject(&mode.to_string(), MODE);
+    let mode: u32 = node.as_number(expected)?;
+    if mode > most {
+        node.reject(&mode.to_string(), expected);
         return None;
     }
     Some(mode)

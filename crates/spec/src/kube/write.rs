@@ -25,8 +25,8 @@ use super::pod::{GRACE_SECONDS, GUEST_MIB};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Network, PodSpec, PortForward,
-    PortProtocol, Resolver, RestartPolicy,
+    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Medium, Network, PodSpec, PortForward,
+    PortProtocol, Resolver, RestartPolicy, Volume, VolumeKind,
 };
 use objects::Objects;
 use order::Order;
@@ -169,9 +169,10 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
 fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
     let smallest = Machine::default().memory_mib;
     let Needs { memory_mib, cpus } = needs(order);
-    let memory = match pod.machine.memory_mib {
+    let memory = match pod.machine.memory_mib.saturating_sub(in_memory_mib(pod)) {
         mib if mib == memory_mib => None,
         mib if mib < smallest => {
+            let mib = pod.machine.memory_mib;
             let what = format!("a machine of {mib} MiB");
             let why = format!("one of a pod file has {smallest} MiB at least");
             unsaids.add_flag(what, why, &format!("--memory {mib}m"));
@@ -182,6 +183,16 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
     let cpus = (pod.machine.cpus != cpus).then(|| pod.machine.cpus.to_string());
     let limits = Fields::new().with_some("cpu", cpus).with_some("memory", memory);
     Fields::new().with_fields("limits", limits)
+}
+
+/// What the reader gives a VM besides for what its volumes may hold in memory, in MiB.
+fn in_memory_mib(pod: &PodSpec) -> u32 {
+    let of_volume = |volume: &Volume| match &volume.kind {
+        VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
+        _ => None,
+    };
+    let bytes = pod.volumes.iter().filter_map(of_volume);
+    u32::try_from(bytes.fold(0, u64::saturating_add).div_ceil(1 << 20)).unwrap_or(u32::MAX)
 }
 
 /// What the reader gives a machine for the limits of its containers.

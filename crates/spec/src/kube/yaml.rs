@@ -191,6 +191,8 @@ mod tests {
             ("8080", Kind::Integer(8080)),
             ("\"8080\"", Kind::Text("8080".into())),
             ("0644", Kind::Integer(0o644)),
+            ("0o1777", Kind::Integer(0o1777)),
+            ("01777", Kind::Integer(0o1777)),
             ("0.5", Kind::Number(0.5)),
             ("500m", Kind::Text("500m".into())),
             ("1Gi", Kind::Text("1Gi".into())),

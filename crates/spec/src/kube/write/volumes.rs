@@ -103,9 +103,13 @@ fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsa
     let mode = empty.mode.unwrap_or(0o755);
     let set_group_id = if groups.fs.is_some() { 0o2000 } else { 0 };
     let bits = mode & !set_group_id;
-    if bits > 0o777 {
+    if bits > 0o1777 {
         let what = format!("{subject}: the mode {mode:04o}");
-        unsaids.add(what, "an `emptyDir` has the bits of 0777 only");
+        unsaids.add(what, "an `emptyDir` has the bits of 01777 only");
+    }
+    if groups.fs.is_some() && bits & 0o770 != 0o770 {
+        let what = format!("{subject}: the mode {mode:04o}");
+        unsaids.add(what, "with an `fsGroup` owner and group may do all");
     }
     if empty.uid.is_some_and(|uid| uid != 0) {
         unsaids.add(format!("{subject}: its owner"), "an `emptyDir` is root's");
@@ -114,7 +118,7 @@ fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsa
         let why = "an `emptyDir` is of `fsGroup`, as all of the pod's are";
         unsaids.add(format!("{subject}: its group"), why);
     }
-    let bits = bits & 0o777;
+    let bits = bits & 0o1777;
     Fields::new()
         .with_some("medium", (empty.medium == Medium::Memory).then_some("Memory"))
         .with_some("sizeLimit", empty.size_bytes.map(crate::words::bytes))
