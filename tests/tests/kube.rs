@@ -111,6 +111,93 @@ fn a_pod_file_runs_as_kubernetes_would_have_it() {
     bench.assert_nothing_left();
 }
 
+/// What the kubelet does with parts of volumes: it makes them when their own container starts, as open as their volume is.
+const PARTS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: parts}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsUser: 1001, runAsGroup: 1001, fsGroup: 1002}
+  initContainers:
+  - name: seed
+    image: IMAGE
+    securityContext: {runAsUser: 0}
+    command: [sh, -c]
+    args:
+    - |
+      for v in /d /m /h; do
+        ls $v
+        mkdir -p $v/sub/real; touch $v/sub/real/of-seed; echo "of $v" > $v/sub/f; ln -s sub/real $v/in; ln -s ../../../etc $v/out
+      done
+    volumeMounts: [{name: d, mountPath: /d}, {name: m, mountPath: /m}, {name: h, mountPath: /h}]
+  containers:
+  - name: main
+    image: IMAGE
+    command: [sh, -c]
+    args:
+    - |
+      cat /1/f /2/f /3/f /etc/f
+      for at in /disk /deep /mem /host; do
+        stat -c "%a %u:%g $at" $at; touch $at/mine && echo writable
+      done
+      ls /link /link-of-host
+      stat -c "%a %g" /modes/1 /modes/2
+      ls /in/d
+    env: [{name: NAME, value: expanded}]
+    volumeMounts:
+    - {name: d, mountPath: /1, subPath: sub}
+    - {name: m, mountPath: /2, subPath: sub}
+    - {name: h, mountPath: /3, subPath: sub}
+    - {name: d, mountPath: /etc/f, subPath: sub/f}
+    - {name: d, mountPath: /disk, subPath: new}
+    - {name: d, mountPath: /deep, subPathExpr: "a/$(NAME)/c"}
+    - {name: m, mountPath: /mem, subPath: a/new}
+    - {name: h, mountPath: /host, subPath: new}
+    - {name: d, mountPath: /link, subPath: in}
+    - {name: h, mountPath: /link-of-host, subPath: in}
+    - {name: d, mountPath: /in/d}
+    - {name: h, mountPath: /in/h}
+    - {name: sticky, mountPath: /modes/1}
+    - {name: closed, mountPath: /modes/2}
+  volumes:
+  - {name: d, emptyDir: {}}
+  - {name: m, emptyDir: {medium: Memory}}
+  - {name: h, hostPath: {path: SOURCE}}
+  - {name: sticky, emptyDir: {mode: 01777}}
+  - {name: closed, emptyDir: {medium: Memory, mode: 0o1700}}
+"#;
+
+#[test]
+fn parts_of_volumes_are_made_when_their_own_container_starts() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new();
+    let source = bench.source("data", &[]);
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o777)).unwrap();
+    let file = bench.dir().join("pod.yaml");
+    let text = PARTS.replace("IMAGE", &bench.busybox());
+    fs::write(&file, text.replace("SOURCE", source.to_str().unwrap())).unwrap();
+    let pod = bench.pod().flags(["-f".into(), file.clone().into_os_string()]);
+    let out = pod.run().expect(0);
+    let expected = "of /d\nof /m\nof /h\nof /d\n\
+        2777 0:1002 /disk\nwritable\n2777 0:1002 /deep\nwritable\n2777 0:1002 /mem\nwritable\n\
+        777 0:0 /host\nwritable\n\
+        /link:\nof-seed\n\n/link-of-host:\nof-seed\n\
+        3777 1002\n3770 1002\na\nin\nnew\nout\nsub\n";
+    assert_eq!(out.text(), expected);
+    // A link that leads out leads nowhere: in the volume there is no such directory, and the container does not start.
+    let out_of = text.replace("subPath: in}", "subPath: out}");
+    let _ = fs::remove_dir_all(&source);
+    fs::create_dir(&source).unwrap();
+    fs::write(&file, out_of.replace("SOURCE", source.to_str().unwrap())).unwrap();
+    let pod = bench.pod().flags(["-f".into(), file.into_os_string()]);
+    let out = pod.run();
+    assert_ne!(out.status, 0);
+    assert!(out.stderr.contains("cannot reach `out` in "), "{}", out.stderr);
+    assert!(!out.text().contains("of /d"), "{}", out.text());
+    bench.assert_nothing_left();
+}
+
 #[test]
 fn what_a_pod_file_cannot_have_is_refused_by_name_or_left_out_with_a_warning() {
     let bench = Bench::new();

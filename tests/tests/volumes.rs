@@ -629,44 +629,61 @@ fn a_mount_point_that_nobody_may_make_is_refused() {
          to volume `outer`, in which it would be\n\
          hint: create `/outer/inner` in volume `outer`'s source, or let the app write to that volume",
     );
-    pod("").mount("file", "/outer/file", "").sh("true").run().assert_refused(
-        125,
-        "error: app `app`, volume `file`: cannot mount at `/outer/file`: it does not exist in volume `outer`, and a \
-         file is to be mounted there\n\
-         hint: create an empty file for `/outer/file` in volume `outer`'s source",
-    );
     assert_eq!(fs::read_dir(&outer).unwrap().count(), 0);
-    // Where the app may write, the directory is made.
+    // Where the app may write, it is made: a directory, or an empty file. So is the app's working directory.
     let out = pod("")
         .mount("inner", "/outer/inner", "")
-        .sh("ls /outer/inner")
+        .mount("file", "/outer/deep/file", "")
+        .with(["--working-dir", "/outer/work/dir"])
+        .sh("ls /outer/inner; echo written > /outer/deep/file; pwd")
         .run()
         .expect(0);
-    assert_eq!(out.text(), "file\n");
+    assert_eq!(out.text(), "file\n/outer/work/dir\n");
     assert!(outer.join("inner").is_dir());
+    assert_eq!(fs::read(outer.join("deep/file")).unwrap(), b"");
+    assert_eq!(fs::read(inner.join("file")).unwrap(), b"written\n");
 }
 
-/// An image's mount point without a volume: an empty volume with the mode and owner of the directory there.
+/// An image's mount point without a volume: a volume that begins with what the image has there, mode, owners and content.
 #[test]
 fn an_image_gets_the_volumes_it_wants() {
     let bench = Bench::new();
     let image = Image::busybox()
         .directory("srv/www", 0o2770, (33, 44))
-        .file("srv/www/of-the-image", 0o644, "")
-        .config("Volumes", json!({ "/srv/www": {}, "/var/new": {} }));
+        .file("srv/www/of-the-image", 0o640, "of the image\n")
+        .directory("srv/www/deep, er:", 0o1770, (5, 6))
+        .directory("var/lib/db", 0o700, (7, 8))
+        .file("var/lib/db/init", 0o600, "")
+        .symlink("db", "/var/lib/db")
+        .config("Volumes", json!({ "/srv/www": {}, "/var/new": {}, "/db": {} }));
     let image = bench.image(&image);
-    let script = "stat -c '%a %u %g' /srv/www /var/new; grep -c ' /srv/www ' /proc/mounts; touch /srv/www/x /var/new/x && echo writable";
+    let script = "stat -c '%a %u %g' /srv/www /var/new /srv/www/of-the-image '/srv/www/deep, er:' /var/lib/db /db/init
+        grep -c -E ' (/srv/www|/var/lib/db) overlay ' /proc/mounts; touch /srv/www/x /var/new/x /db/x && echo writable
+        cat /srv/www/of-the-image; echo more >> /srv/www/of-the-image; rm /db/init; ls /srv/www /var/lib/db";
     let out = bench
         .pod()
         .app(&image)
-        .with(["--name", "web"])
+        .with(["--name", "web", "--readonly-rootfs"])
         .sh(script)
         .run()
         .expect(0);
-    assert_eq!(out.text(), "2770 33 44\n755 0 0\n1\nwritable\n");
+    assert_eq!(
+        out.text(),
+        "2770 33 44\n755 0 0\n640 0 0\n1770 5 6\n700 7 8\n600 0 0\n2\nwritable\nof the image\n\
+         /srv/www:\ndeep, er:\nof-the-image\nx\n\n/var/lib/db:\nx\n"
+    );
     let note =
-        |path| format!("note: app `web`: its image wants a volume at `{path}`: it gets an empty one\n");
-    assert_eq!(out.stderr, [note("/srv/www"), note("/var/new")].concat());
+        |path, gets| format!("note: app `web`: its image wants a volume at `{path}`: it gets {gets}\n");
+    let own = "one of its own, which begins as the image has it";
+    assert_eq!(
+        out.stderr,
+        [
+            note("/srv/www", own),
+            note("/var/new", "an empty one"),
+            note("/db", own)
+        ]
+        .concat()
+    );
 
     let pod = bench
         .pod()
@@ -687,6 +704,7 @@ fn an_image_gets_the_volumes_it_wants() {
         .empty("mine", "mode=0701")
         .app(&image)
         .mount("mine", "/srv/www", "")
+        .mount("mine", "/db", "")
         .mount("mine", "/var/new", "");
     let out = pod.sh("stat -c %a /srv/www").run().expect(0);
     assert_eq!((out.text(), &*out.stderr), ("701\n", ""));
@@ -842,20 +860,39 @@ fn a_bind_mount_is_written_as_with_docker() {
     assert_eq!(out.text(), "<p>\nrefused\n");
 }
 
+/// With what was asked for as its size, in a pod with more disks than the board has slots; and in memory alike.
 #[test]
 fn an_empty_volume_may_be_kept_on_disk() {
     let bench = Bench::new();
-    let pod = bench
+    let mut pod = bench
         .pod()
         .empty("scratch", "medium=disk,size=32m,mode=1770,uid=7,gid=8")
+        .empty("memory", "size=1m");
+    let more: Vec<String> = (0..30).map(|i| format!("d{i}")).collect();
+    for name in &more {
+        pod = pod.empty(name, "medium=disk,size=1m");
+    }
+    let mut app = pod
         .app(&bench.busybox())
         .mount("scratch", "/scratch", "")
         .mount("scratch", "/part", "subPath=made/here")
-        .sh(
-            "stat -c '%a %u %g' /scratch; ls -A /scratch; awk '$2 == \"/scratch\" { print $3 }' /proc/mounts
-             echo part > /part/file; cat /scratch/made/here/file
-             head -c 90000000 /dev/zero 2> /dev/null > /scratch/file || echo too large",
-        );
-    let out = pod.run().expect(0);
-    assert_eq!(out.text(), "1770 7 8\nmade\next4\npart\ntoo large\n");
+        .mount("memory", "/memory", "");
+    for name in &more {
+        app = app.mount(name, &format!("/d/{name}"), "");
+    }
+    let app = app.sh(
+        "stat -c '%a %u %g' /scratch /scratch/made /part; ls -A /scratch
+         awk '$2 == \"/scratch\" { print $3 }' /proc/mounts
+         echo part > /part/file; cat /scratch/made/here/file; rm /part/file
+         head -c 33000000 /dev/zero > /scratch/file && rm /scratch/file && echo fits
+         head -c 34000000 /dev/zero 2> /dev/null > /scratch/file || echo too large
+         for at in /memory /d/*; do
+             head -c 1000000 /dev/zero > $at/1 && ! head -c 100000 /dev/zero 2> /dev/null > $at/2 && echo bounded
+         done | uniq -c",
+    );
+    let out = app.run().expect(0);
+    assert_eq!(
+        out.text(),
+        "1770 7 8\n1770 0 8\n1770 0 8\nmade\next4\npart\nfits\ntoo large\n     31 bounded\n"
+    );
 }

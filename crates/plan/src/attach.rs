@@ -307,6 +307,7 @@ fn place_one(
         sub_path: mount.sub_path.clone(),
         flags: mount.flags,
         origin: Origin::Mount,
+        late: false,
     };
     let (mount, there) = placing.add(want, placed)?;
     let refused = |reason| Fault::Target {
@@ -331,12 +332,6 @@ fn place_one(
         None => Ok(mount),
         Some(parent) if parent.read_only => {
             Err(refused(TargetFault::MissingInReadOnly(parent.volume.clone())))
-        }
-        // In a volume of the host's no file is made, as when a pod starts.
-        Some(parent)
-            if mount.kind == SourceKind::File && placing.roots.sources.contains_key(&parent.volume) =>
-        {
-            Err(refused(TargetFault::MissingFile(parent.volume.clone())))
         }
         Some(_) => Ok(mount),
     }
@@ -420,7 +415,7 @@ fn mount_units<'a>(
         let app = &running.apps[*number];
         let in_guest = |place: &Path| path::below(&layout::app_root(&app.name), place);
         let service = Arc::from([Arc::from(units::app_unit(&app.name))]);
-        let mut unit = binds.mount(mount.within(root), in_guest(&mount.place), mount, &service);
+        let mut unit = binds.mount(Arc::clone(root), in_guest(&mount.place), mount, &service);
         let new = mounts.iter().filter(|(other, _)| other == number);
         let parents = app.mounts.iter().chain(new.map(|(_, mount)| mount));
         let parents =

@@ -80,8 +80,12 @@ pub(crate) fn decide(
             Vec::new()
         });
         notices.extend(mounts.iter().filter(|m| m.origin == Origin::Implicit).map(|m| {
+            let begins = match table.content(&m.volume) {
+                Some(_) => "one of its own, which begins as the image has it",
+                None => "an empty one",
+            };
             format!(
-                "app `{}`: its image wants a volume at `{}`: it gets an empty one",
+                "app `{}`: its image wants a volume at `{}`: it gets {begins}",
                 app.name,
                 m.target.display()
             )

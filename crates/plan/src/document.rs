@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::facts::SourceKind;
 use crate::guest_tree::{Entry, EntryKind, GuestTree};
 use crate::life;
-use crate::machine::{PCI_SLOTS, SharedVolume};
+use crate::machine::{PCI_DEVICES, SharedVolume};
 use crate::network::{self, UserNetwork};
 use crate::plan::{AppPlan, PodPlan};
 use crate::process::Program;
@@ -410,7 +410,7 @@ impl From<&PodPlan> for Document {
                 share_args: texts(qemu.share_args()),
                 argv: texts(argv),
                 devices_used: qemu.devices.iter().filter(|d| d.is_pci()).count(),
-                devices_available: PCI_SLOTS,
+                devices_available: PCI_DEVICES,
                 memory_mib: qemu.memory_mib,
                 cpus: qemu.smp,
             },
@@ -605,7 +605,7 @@ fn early_mount_of(mount: &isopod_protocol::config::EarlyMount) -> EarlyMount {
 fn mount_of(mount: &MountUnit) -> Mount {
     Mount {
         unit: mount.name(),
-        what: Text::new(&*mount.what),
+        what: Text::new(&*mount.source()),
         place: Text::new(&*mount.place),
         fs_type: mount.fs_type.to_owned(),
         options: mount.options.to_vec(),
@@ -689,7 +689,7 @@ impl Document {
                 share_args: texts(share_args),
                 argv: texts(argv),
                 devices_used: plan.shares.len(),
-                devices_available: PCI_SLOTS,
+                devices_available: PCI_DEVICES,
                 memory_mib: plan.memory_mib,
                 cpus: plan.cpus,
             },

@@ -206,9 +206,6 @@ pub enum TargetFault {
         /// Where.
         place: PathBuf,
     },
-    /// A file's mount point does not exist in a volume of the host's: systemd would make a directory.
-    #[error("it does not exist in volume `{0}`, and a file is to be mounted there")]
-    MissingFile(VolumeName),
     /// Neither a directory nor a regular file.
     #[error("it is neither a directory nor a regular file")]
     NotShareable,
@@ -257,14 +254,6 @@ impl Fault {
             } => Some(format!(
                 "create `{}` in volume `{volume}`'s source, or let the app write to that volume",
                 shown(sub_path)
-            )),
-            Fault::Target {
-                reason: TargetFault::MissingFile(volume),
-                target,
-                ..
-            } => Some(format!(
-                "create an empty file for `{}` in volume `{volume}`'s source",
-                shown(target)
             )),
             Fault::Target {
                 reason: TargetFault::MissingInReadOnlyRoot,

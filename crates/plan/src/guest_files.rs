@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount, Sysctl};
-use isopod_spec::{EmptyVolume, FilesVolume, Readiness, VolumeKind, VolumeName};
+use isopod_spec::{FilesVolume, Readiness, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
@@ -43,7 +43,8 @@ pub(crate) fn guest_tree(
     }
     for volume in table.iter() {
         match &volume.kind {
-            VolumeKind::Empty(empty) => add_empty_volume(&mut tree, &volume.name, empty),
+            // What is mounted there has its mode and owner.
+            VolumeKind::Empty(_) => tree.directory(&layout::empty_volume(&volume.name), 0o755),
             VolumeKind::Files(files) => add_files(&mut tree, &volume.name, files),
             VolumeKind::Host(_) | VolumeKind::Image(_) => {}
         }
@@ -83,7 +84,7 @@ pub(crate) fn guest_tree(
 }
 
 /// Makes the mount points, the root directories and the working directory that `app`'s image lacks: in the layer
-/// that takes the app's writes, or in the empty volume that they lie in.
+/// that takes the app's writes, or in the volume of files that they lie in.
 fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, image: Option<&dyn Lookup>) {
     let upper = layout::app_dir(&app.name).join("upper");
     tree.directory(&layout::app_dir(&app.name).join("work"), 0o700);
@@ -117,16 +118,6 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
             Some(_) => {}
         }
     }
-    for mount in app.mounts.iter().filter(|m| table.is_seeded(&m.volume)) {
-        let inner = Path::new("/").join(&mount.sub_path);
-        add_place(
-            tree,
-            &layout::empty_volume(&mount.volume),
-            &inner,
-            mount.kind,
-            None,
-        );
-    }
 }
 
 /// Where the working directory really is, as far as the image can tell.
@@ -136,16 +127,6 @@ fn working_place(app: &AppPlan, image: Option<&dyn Lookup>) -> PathBuf {
         Some(Ok(found)) => found.path,
         _ => PathBuf::from("/"),
     }
-}
-
-fn add_empty_volume(tree: &mut GuestTree, name: &VolumeName, empty: &EmptyVolume) {
-    let entry = Entry {
-        kind: EntryKind::Directory,
-        mode: empty.mode.unwrap_or(0o755),
-        uid: empty.uid.unwrap_or(0),
-        gid: empty.gid.unwrap_or(0),
-    };
-    tree.insert(&layout::empty_volume(name), entry);
 }
 
 /// Lays a volume's files out. They ride in the pod's own part of the guest, which nobody else on the host can read.

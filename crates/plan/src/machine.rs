@@ -13,8 +13,17 @@ use crate::network::UserNetwork;
 use crate::profile::{Profile, ShareLayout};
 use crate::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel, Serial};
 
-/// The devices that the q35 board's root bus takes beside its own.
-pub const PCI_SLOTS: usize = 28;
+/// The slots of the q35 board's root bus beside those of its own devices.
+const PCI_SLOTS: usize = 28;
+
+/// The first of those slots.
+const FIRST_PCI_SLOT: usize = 2;
+
+/// The devices that fit into a slot: functions of one device (PCI Local Bus Specification 3.0, 6.2.1).
+const PCI_FUNCTIONS: usize = 8;
+
+/// The devices that the root bus takes beside the board's own.
+pub const PCI_DEVICES: usize = PCI_SLOTS * PCI_FUNCTIONS;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
 const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
@@ -483,7 +492,7 @@ fn no_kvm(reason: &str) -> Fault {
 pub struct DiskVolume {
     /// Its name.
     pub name: VolumeName,
-    /// The file's size, in bytes; it takes what is written.
+    /// What can be written to it, in bytes.
     pub size_bytes: u64,
     /// The permission bits of its root.
     pub mode: u32,
@@ -495,9 +504,6 @@ pub struct DiskVolume {
 
 /// The size of a volume on disk that has none, in bytes: as large as docker's device mapper made a container's disk.
 pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
-
-/// The smallest file in which an ext4 file system with a journal fits well, in bytes.
-pub const MIN_DISK_BYTES: u64 = 8 << 20;
 
 /// A disk of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -589,7 +595,8 @@ pub fn qemu(
         None => {}
     }
     devices.extend(network.map(UserNetwork::device));
-    check_slots(&devices)?;
+    check_devices(&devices)?;
+    share_slots(&mut devices);
     let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
         node_name: format!("disk{i}"),
         filename: disk.file.clone(),
@@ -651,15 +658,33 @@ fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
     }
 }
 
-fn check_slots(devices: &[Device]) -> Result<(), Fault> {
+/// Where there are more devices than slots, puts eight into each, in their order: the guest finds them in it, and names
+/// disks by it.
+fn share_slots(devices: &mut [Device]) {
+    if devices.iter().filter(|device| device.is_pci()).count() <= PCI_SLOTS {
+        return;
+    }
+    for (i, device) in devices.iter_mut().filter(|device| device.is_pci()).enumerate() {
+        let (slot, function) = (FIRST_PCI_SLOT + i / PCI_FUNCTIONS, i % PCI_FUNCTIONS);
+        device
+            .properties
+            .push(("addr", format!("{slot:#x}.{function:#x}")));
+        if function == 0 {
+            device.properties.push(("multifunction", "on".to_owned()));
+        }
+    }
+}
+
+fn check_devices(devices: &[Device]) -> Result<(), Fault> {
     let used = devices.iter().filter(|d| d.is_pci()).count();
-    if used <= PCI_SLOTS {
+    if used <= PCI_DEVICES {
         return Ok(());
     }
     Err(Fault::Host {
         what: "cannot give the machine all its devices".into(),
         reason: format!(
-            "the pod needs {used}, among them one for each image and each share of its own, and {PCI_SLOTS} fit"
+            "the pod needs {used}, among them one for each image, each share of its own and each volume on disk, and \
+             {PCI_DEVICES} fit"
         ),
         hint: "split the pod, or let apps share an image".into(),
     })
@@ -668,6 +693,39 @@ fn check_slots(devices: &[Device]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_devices_than_slots_share_them_in_their_order() {
+        let devices = |count: usize| {
+            let driver = "virtio-blk-pci";
+            let device = |i| Device {
+                driver,
+                properties: vec![("drive", format!("disk{i}"))],
+            };
+            let mut devices: Vec<Device> = (0..count).map(device).collect();
+            check_devices(&devices)?;
+            share_slots(&mut devices);
+            Ok::<_, Fault>(devices)
+        };
+        let own = devices(28).unwrap();
+        assert!(own.iter().all(|device| device.properties.len() == 1));
+        let shared = devices(224).unwrap();
+        let properties = |i: usize| format!("{:?}", &shared[i].properties[1..]);
+        assert_eq!(
+            [properties(0), properties(1), properties(8), properties(223)],
+            [
+                r#"[("addr", "0x2.0x0"), ("multifunction", "on")]"#,
+                r#"[("addr", "0x2.0x1")]"#,
+                r#"[("addr", "0x3.0x0"), ("multifunction", "on")]"#,
+                r#"[("addr", "0x1d.0x7")]"#,
+            ]
+        );
+        let words = devices(225).unwrap_err().to_string();
+        assert!(
+            words.contains("the pod needs 225") && words.contains("224 fit"),
+            "{words}"
+        );
+    }
 
     #[test]
     fn an_emulated_machine_keeps_translated_code_by_the_measure_of_its_memory() {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
+use crate::facts::SourceKind;
 use crate::machine::{self, DiskVolume, SharedVolume, Sharing};
 use crate::plan::AppPlan;
 use crate::profile::{Profile, ShareLayout};
 use crate::units::{Binds, MountUnit, Mounts};
-use crate::volumes::VolumeTable;
+use crate::volumes::{VolumeMount, VolumeTable};
 use crate::{layout, path, unit_name};
 
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
@@ -24,12 +25,18 @@ pub(crate) fn mounts(
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
     images: &BTreeMap<VolumeName, usize>,
+    memory_mib: u32,
 ) -> Mounts {
     let users = users_of(apps);
+    let unbounded = unbounded_bytes(table, memory_mib);
     let mut mounts: Vec<MountUnit> = sharing
         .map(|sharing| share_mounts(sharing, apps, &users))
         .unwrap_or_default();
-    mounts.extend(table.iter().filter_map(|volume| sized_mount(volume, &users)));
+    mounts.extend(
+        table
+            .iter()
+            .filter_map(|volume| memory_mount(table, volume, unbounded, &users)),
+    );
     mounts.extend(disks.iter().map(|disk| disk_mount(disk, &users)));
     let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
     let above: HashMap<Arc<Path>, Arc<str>> = mounts
@@ -54,25 +61,67 @@ pub(crate) fn mounts(
         let root = layout::app_root(&app.name);
         let service = Arc::from([Arc::from(app.unit.as_str())]);
         // Places are unique in the guest, and a mount's parent is the nearest place above it.
-        let mut placed: HashSet<Arc<Path>> = HashSet::with_capacity(app.mounts.len());
+        let mut placed: HashMap<Arc<Path>, bool> = HashMap::with_capacity(app.mounts.len());
+        let working = innermost(app);
         for mount in app.mounts.iter() {
             let of_volume = brought
                 .entry(mount.volume.clone())
                 .or_insert_with(|| volume(&mount.volume));
             let place = path::below(&root, &mount.place);
-            let mut bind = binds.mount(mount.within(&of_volume.root), place, mount, &service);
-            bind.after = match bind.place.ancestors().find(|above| placed.contains(*above)) {
-                Some(parent) => {
+            let mut bind = binds.mount(Arc::clone(&of_volume.root), place, mount, &service);
+            if let Some(content) = table.content(&mount.volume) {
+                lay_over(&mut bind, app.image, content);
+            }
+            if let Some((_, dir)) = working.as_ref().filter(|(of, _)| *of == &*mount.place) {
+                bind.work.working_dir = Some(Arc::clone(dir));
+            }
+            let ancestors = bind.place.ancestors();
+            let parent = ancestors.filter_map(|above| placed.get_key_value(above)).next();
+            // Where nothing is and no plan can make it, systemd makes a directory.
+            let file_in_volume = mount.kind == SourceKind::File && parent.is_some();
+            bind.work.replaces = !mount.there && (!mount.known || file_in_volume);
+            bind.late = !app.life.depends_on.is_empty()
+                && (may_change(table, mount) || parent.is_some_and(|(_, late)| *late || !mount.there));
+            bind.after = match parent {
+                Some((parent, _)) => {
                     let parent = unit_name::for_path(parent, ".mount").into();
                     of_volume.after.iter().cloned().chain([parent]).collect()
                 }
                 None => Arc::clone(&of_volume.after),
             };
-            placed.insert(Arc::clone(&bind.place));
+            placed.insert(Arc::clone(&bind.place), bind.late);
             mounts.push(bind);
         }
     }
     Mounts::new(*profile, mounts)
+}
+
+/// Whether what is mounted may be made, or become something else, by the apps that come before.
+fn may_change(table: &VolumeTable, mount: &VolumeMount) -> bool {
+    let kind = table.get(&mount.volume).map(|volume| &volume.kind);
+    let given = matches!(kind, Some(VolumeKind::Files(_) | VolumeKind::Image(_)));
+    !mount.part.as_os_str().is_empty() && !given
+}
+
+/// Makes of the mount of an empty volume one that begins with what `image` has at `content`.
+fn lay_over(mount: &mut MountUnit, image: usize, content: &Path) {
+    let upper = std::mem::replace(&mut mount.what, layout::image_mount(image).into());
+    mount.fs_type = "overlay";
+    let options = mount.options.iter().filter(|option| *option != "bind");
+    mount.options = options.cloned().collect();
+    mount.work.upper = Some(upper);
+    mount.work.part = content.strip_prefix("/").ok().map(Into::into);
+}
+
+/// The mount that the app's working directory is in, where it may have to be made there, with its path from that mount's
+/// root.
+fn innermost(app: &AppPlan) -> Option<(&Path, Arc<Path>)> {
+    let dir = &app.process.working_dir;
+    let mounts = app.mounts.iter().filter(|mount| dir.starts_with(&mount.place));
+    let mount = mounts.max_by_key(|mount| mount.place.components().count())?;
+    let inner = dir.strip_prefix(&mount.place).ok()?;
+    let made = !mount.read_only && mount.kind == SourceKind::Directory && !inner.as_os_str().is_empty();
+    made.then(|| (&*mount.place, Path::new("/").join(inner).into()))
 }
 
 /// A volume in the guest, before any app's mount of it.
@@ -153,25 +202,39 @@ fn users_of(apps: &[AppPlan]) -> Users {
     users
 }
 
-/// The tmpfs that bounds an empty volume with a size.
-fn sized_mount(volume: &Volume, users: &Users) -> Option<MountUnit> {
+/// The most that each volume in memory without a size may hold, in bytes: all of them together half of the VM's memory, as
+/// much as a tmpfs has that says no size.
+fn unbounded_bytes(table: &VolumeTable, memory_mib: u32) -> u64 {
+    let half = (u64::from(memory_mib) << 20) / 2;
+    half / u64::try_from(table.unbounded().max(1)).unwrap_or(1)
+}
+
+/// The tmpfs that a volume in memory is.
+fn memory_mount(table: &VolumeTable, volume: &Volume, unbounded: u64, users: &Users) -> Option<MountUnit> {
     let VolumeKind::Empty(empty) = &volume.kind else {
         return None;
     };
-    let size = empty.size_bytes.filter(|_| empty.medium == Medium::Memory)?;
+    let users = users
+        .get(&volume.name)
+        .filter(|_| empty.medium == Medium::Memory)?;
+    let size = empty.size_bytes.unwrap_or(unbounded);
     let mut mount = MountUnit::new(Path::new("tmpfs"), layout::empty_volume(&volume.name), "tmpfs");
-    let (mode, uid, gid) = (
-        empty.mode.unwrap_or(0o755),
-        empty.uid.unwrap_or(0),
-        empty.gid.unwrap_or(0),
-    );
+    let (mode, uid, gid) = match table.content(&volume.name) {
+        // Of what is seen the overlay's root has mode and owner.
+        Some(_) => (0o700, 0, 0),
+        None => (
+            empty.mode.unwrap_or(0o755),
+            empty.uid.unwrap_or(0),
+            empty.gid.unwrap_or(0),
+        ),
+    };
     mount.options = Arc::new([
         format!("size={size}"),
         format!("mode={mode:o}"),
         format!("uid={uid}"),
         format!("gid={gid}"),
     ]);
-    mount.required_by = users.get(&volume.name).cloned().unwrap_or_default().into();
+    mount.required_by = users.clone().into();
     mount.volume = Some(volume.name.clone());
     Some(mount)
 }

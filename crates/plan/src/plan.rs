@@ -177,6 +177,7 @@ impl Planner<'_> {
             notices.extend(limits::beyond(&self.spec.machine, app, limits));
         }
         faults.extend(self.health_faults());
+        notices.extend(self.beyond_memory());
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -206,6 +207,7 @@ impl Planner<'_> {
             sharing.as_ref(),
             &disk_volumes,
             &volume_images,
+            self.spec.machine.memory_mib,
         );
         let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
@@ -297,6 +299,27 @@ impl Planner<'_> {
         })
     }
 
+    /// What its volumes may hold in memory, where the VM has not as much.
+    fn beyond_memory(&self) -> Option<String> {
+        let of_volume = |volume: &Volume| match &volume.kind {
+            VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
+            _ => None,
+        };
+        let bytes = self
+            .table
+            .iter()
+            .filter_map(of_volume)
+            .fold(0, u64::saturating_add);
+        let memory_mib = self.spec.machine.memory_mib;
+        (bytes > u64::from(memory_mib) << 20).then(|| {
+            format!(
+                "the volumes in memory may hold {} MiB, and the VM has {memory_mib} MiB: `--memory` gives it more, \
+                 `medium=disk` keeps them on disk",
+                bytes.div_ceil(1 << 20)
+            )
+        })
+    }
+
     /// Nothing finds an app healthy that has neither probes nor a health check.
     fn health_faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -326,7 +349,13 @@ impl Planner<'_> {
         let fault = |(app, decided): (&App, &Decided)| {
             let covers = |m: &&VolumeMount| Path::new(layout::NOTIFY_SOCKET).starts_with(&m.place);
             let mount = decided.mounts.iter().rfind(covers)?;
-            (!self.table.is_seeded(&mount.volume)).then(|| Fault::App {
+            let volume = self.table.get(&mount.volume);
+            let made = match volume.map(|volume| &volume.kind) {
+                Some(VolumeKind::Empty(_)) => !mount.read_only,
+                Some(VolumeKind::Files(_)) => true,
+                _ => false,
+            };
+            (!made).then(|| Fault::App {
                 app: app.name.clone(),
                 reason: format!(
                     "`--notify` needs `{}`, and volume `{}` at `{}` hides it",
@@ -463,20 +492,10 @@ fn disk_volumes<'a>(
 
 /// What stands against volumes on disk on this host.
 fn disk_faults(disks: &[DiskVolume], mkfs: bool) -> Vec<Fault> {
-    let small = disks
-        .iter()
-        .filter(|disk| disk.size_bytes < machine::MIN_DISK_BYTES)
-        .map(|disk| Fault::Volume {
-            volume: disk.name.clone(),
-            reason: format!(
-                "{} bytes are too few for a file system; 8m is the least on disk",
-                disk.size_bytes
-            ),
-        });
     let missing = (!mkfs && !disks.is_empty()).then(|| Fault::Host {
         what: "cannot keep volumes on disk".into(),
         reason: "`mkfs.ext4` and `debugfs` were not found".into(),
         hint: "install `e2fsprogs`, or say `medium=memory`".into(),
     });
-    small.chain(missing).collect()
+    missing.into_iter().collect()
 }

@@ -119,12 +119,12 @@ struct Ahead<'a>(&'a Mounts);
 impl Serialize for Ahead<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let whole = self.0.iter().filter(|_| self.0.are_whole());
+        let whole = self.0.iter().filter(|mount| self.0.are_whole() && !mount.late);
         serializer.collect_seq(whole.map(|mount| MountAhead {
             source: text(&mount.what),
             mount_point: text(&mount.place),
             fs_type: mount.fs_type.to_owned(),
-            options: mount.options.join(","),
+            options: mount.option_text(),
         }))
     }
 }

@@ -97,7 +97,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
                         .or_insert_with(|| layout::shared_volume(&mount.volume).into());
                     let place = path::below(&root, &mount.place);
                     rkt_directory(&mut guest, &place);
-                    binds.mount(mount.within(of_volume), place, mount, &service)
+                    binds.mount(Arc::clone(of_volume), place, mount, &service)
                 }));
                 app_mounts.push(of_app);
             }

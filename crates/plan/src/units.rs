@@ -18,7 +18,7 @@ use isopod_protocol::environment;
 use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub(crate) use mount::Selected;
-pub use mount::{Binds, MountUnit, Mounts};
+pub use mount::{Binds, MountUnit, Mounts, Work};
 
 use crate::guest_tree::{EntryKind, GuestTree, Text};
 use crate::layout;

@@ -37,25 +37,19 @@ pub struct VolumeMount {
     pub kind: SourceKind,
     /// Whether the app may not write through it.
     pub read_only: bool,
-    /// The path within the volume, links followed, relative; empty for the volume's root.
+    /// The path within the volume, links followed as far as they are known, relative; empty for the volume's root.
     pub sub_path: PathBuf,
+    /// The same as it was asked for: the guest follows its links once more, as they are when it mounts.
+    pub part: PathBuf,
+    /// Whether what is mounted was there when it was looked for; otherwise `kind` is what the guest makes where nothing
+    /// has come to be there.
+    pub known: bool,
+    /// Whether there was something at `place`.
+    pub there: bool,
     /// Further restrictions.
     pub flags: MountFlags,
     /// Who asked for it.
     pub origin: Origin,
-}
-
-impl VolumeMount {
-    /// What is mounted, where the volume is at `root`.
-    #[must_use]
-    pub fn within(&self, root: &Arc<Path>) -> Arc<Path> {
-        // Joining an empty path would add a slash.
-        if self.sub_path.as_os_str().is_empty() {
-            Arc::clone(root)
-        } else {
-            root.join(&self.sub_path).into()
-        }
-    }
 }
 
 /// Who asked for a mount.
@@ -99,12 +93,16 @@ pub(crate) struct Wanted {
     pub(crate) sub_path: Option<PathBuf>,
     pub(crate) flags: MountFlags,
     pub(crate) origin: Origin,
+    /// Whether it is mounted only when other apps have come so far, which may have made what it needs.
+    pub(crate) late: bool,
 }
 
 /// The volumes of the pod, and those that its apps' mount points bring.
 pub struct VolumeTable {
     declared: BTreeMap<VolumeName, Volume>,
     implicit: BTreeMap<VolumeName, Volume>,
+    /// The directory of its app's image that an implicit volume begins with.
+    contents: BTreeMap<VolumeName, PathBuf>,
 }
 
 impl VolumeTable {
@@ -128,6 +126,7 @@ impl VolumeTable {
         Self {
             declared,
             implicit: BTreeMap::new(),
+            contents: BTreeMap::new(),
         }
     }
 
@@ -142,20 +141,36 @@ impl VolumeTable {
         self.declared.values().chain(self.implicit.values())
     }
 
-    /// Whether the volume is a directory that the plan can fill before the guest runs: an empty one without a size, or
-    /// one of files.
+    /// Whether the volume is one of files, which the plan lays out before the guest runs.
     #[must_use]
     pub fn is_seeded(&self, name: &VolumeName) -> bool {
-        self.get(name).is_some_and(|volume| match &volume.kind {
-            VolumeKind::Empty(empty) => empty.size_bytes.is_none() && empty.medium == Medium::Memory,
-            VolumeKind::Files(_) => true,
-            VolumeKind::Host(_) | VolumeKind::Image(_) => false,
-        })
+        self.get(name)
+            .is_some_and(|volume| matches!(volume.kind, VolumeKind::Files(_)))
     }
 
-    /// An empty volume for a mount point that has none, the app's own. It begins with the mode and owner that the
-    /// image gave the directory, so that a program which is not root finds what it was built to find, as with docker.
-    fn add_implicit(&mut self, app: &AppName, mount_point: &MountPoint, node: Option<&Node>) -> VolumeName {
+    /// The directory of its app's image with whose content the volume begins, if it does.
+    #[must_use]
+    pub fn content(&self, name: &VolumeName) -> Option<&Path> {
+        self.contents.get(name).map(PathBuf::as_path)
+    }
+
+    /// How many volumes are in memory without a size of their own.
+    pub(crate) fn unbounded(&self) -> usize {
+        let is = |volume: &&Volume| match &volume.kind {
+            VolumeKind::Empty(empty) => empty.medium == Medium::Memory && empty.size_bytes.is_none(),
+            _ => false,
+        };
+        self.iter().filter(is).count()
+    }
+
+    /// A volume for a mount point that has none, the app's own. It begins as the image has the directory: with its mode,
+    /// owner and content, so that a program finds what it was built to find, as with docker and rkt.
+    fn add_implicit(
+        &mut self,
+        app: &AppName,
+        mount_point: &MountPoint,
+        found: Option<path::Resolved>,
+    ) -> VolumeName {
         let base = format!("{app}-{}", mount_point.name);
         let name = (0..)
             .filter_map(|n: u32| {
@@ -165,13 +180,17 @@ impl VolumeTable {
             })
             .find(|name| self.get(name).is_none())
             .unwrap_or_else(|| mount_point.name.clone());
-        let node = node.filter(|node| node.kind == NodeKind::Directory);
+        let found = found.filter(|found| found.node.as_ref().is_some_and(is_directory));
+        let node = found.as_ref().and_then(|found| found.node.as_ref());
         let kind = VolumeKind::Empty(EmptyVolume {
             mode: node.map(|n| n.mode),
             uid: node.map(|n| n.uid),
             gid: node.map(|n| n.gid),
             ..EmptyVolume::default()
         });
+        if let Some(found) = found {
+            self.contents.insert(name.clone(), found.path);
+        }
         self.implicit.insert(
             name.clone(),
             Volume {
@@ -182,6 +201,10 @@ impl VolumeTable {
         );
         name
     }
+}
+
+fn is_directory(node: &Node) -> bool {
+    node.kind == NodeKind::Directory
 }
 
 /// Checks that no two apps and no two volumes have one name, and that there is an app.
@@ -298,6 +321,7 @@ fn explicit(
 ) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut taken: HashMap<PathBuf, VolumeName> = HashMap::new();
+    let app_is_first = app.depends_on.is_empty();
     for mount in &app.mounts {
         let (app, second) = (app.name.clone(), mount.volume.clone());
         let target = path::clean(&mount.target);
@@ -326,6 +350,7 @@ fn explicit(
             sub_path: mount.sub_path.clone(),
             flags: mount.flags,
             origin: Origin::Mount,
+            late: !app_is_first,
         });
     }
     wanted
@@ -350,13 +375,8 @@ fn from_image(
         let (volume, origin) = if table.declared.contains_key(&point.name) {
             (point.name.clone(), Origin::MountPoint)
         } else if implicit {
-            let node = roots
-                .image
-                .and_then(|image| path::resolve(image, &target).ok()?.node);
-            (
-                table.add_implicit(&app.name, point, node.as_ref()),
-                Origin::Implicit,
-            )
+            let found = roots.image.and_then(|image| path::resolve(image, &target).ok());
+            (table.add_implicit(&app.name, point, found), Origin::Implicit)
         } else {
             let (app, mount_point) = (app.name.clone(), point.name.clone());
             faults.push(Fault::UnboundMountPoint {
@@ -377,6 +397,7 @@ fn from_image(
             sub_path: None,
             flags: MountFlags::default(),
             origin,
+            late: !app.depends_on.is_empty(),
         });
     }
 }

@@ -11,8 +11,8 @@ use isopod_plan::guest_tree::{Content, EntryKind};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
-    Capabilities, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags, MountPoint, Network, PodSpec,
-    RootfsAccess, ShareTransport, VolumeKind,
+    Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags,
+    MountPoint, Network, PodSpec, RootfsAccess, ShareTransport, VolumeKind,
 };
 
 fn planned(pod: &PodSpec, image: &[&str]) -> PodPlan {
@@ -128,19 +128,11 @@ fn nested_targets_are_mounted_parent_first_and_systemd_is_told() {
     let plan = planned(&pod, &[]);
     assert_eq!(places(&plan), ["/a", "/a/b", "/a/b/c"]);
     let text = unit(&plan, "opt-stage2-web-rootfs-a-b-c.mount");
-    assert!(text.contains("After=opt-stage2-web-rootfs-a-b.mount\n"), "{text}");
-    assert!(
-        text.contains("Requires=opt-stage2-web-rootfs-a-b.mount\n"),
-        "{text}"
-    );
+    let before = "isopod-volumes-deep.mount opt-stage2-web-rootfs-a-b.mount";
+    assert!(text.contains(&format!("After={before}\n")), "{text}");
+    assert!(text.contains(&format!("Requires={before}\n")), "{text}");
     let text = unit(&plan, "opt-stage2-web-rootfs-a.mount");
     assert!(text.contains("After=mnt.mount\n"), "{text}");
-    // `/a/b/c` lies in the empty volume `inner`, which the plan can fill; `/a/b` in the host's, which systemd does.
-    assert!(
-        plan.guest
-            .entries
-            .contains_key(Path::new("/isopod/volumes/inner/c"))
-    );
 }
 
 #[test]
@@ -311,12 +303,44 @@ fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     };
     image.tree.0.insert("/var/lib/db".into(), node);
     let made = plan(&pod, &known).unwrap();
-    let entry = &made.guest.entries[Path::new("/isopod/volumes/web-volume-var-lib-db")];
-    assert_eq!((entry.mode, entry.uid, entry.gid), (0o700, 999, 998));
+    let Some(VolumeKind::Empty(empty)) = made.volumes.first().map(|volume| &volume.kind) else {
+        panic!("{:?}", made.volumes)
+    };
+    assert_eq!(
+        (empty.mode, empty.uid, empty.gid),
+        (Some(0o700), Some(999), Some(998))
+    );
+    // It is laid over the image's directory, whose content is seen so.
+    let text = unit(&made, "opt-stage2-web-rootfs-var-lib-db.mount");
+    let over = "What=/isopod/images/0\nWhere=/opt/stage2/web/rootfs/var/lib/db\nType=overlay\n\
+                Options=private,X-mount.subdir=var/lib/db,X-isopod.upper=/isopod/volumes/web-volume-var-lib-db\n";
+    assert!(text.contains(over), "{text}");
+    assert!(
+        unit(
+            &made,
+            "isopod-volumes-web\\x2dvolume\\x2dvar\\x2dlib\\x2ddb.mount"
+        )
+        .contains("Type=tmpfs\n")
+    );
     assert_eq!(
         made.notices,
-        ["app `web`: its image wants a volume at `/var/lib/db`: it gets an empty one"]
+        [
+            "app `web`: its image wants a volume at `/var/lib/db`: it gets one of its own, which begins as the image has it"
+        ]
     );
+    // Also where a link is the mount point: what it leads to begins so.
+    let mut linked = known.clone();
+    let image = linked.apps[0].image.as_mut().unwrap();
+    image.config.mount_points = vec![point("db", "/db", false)];
+    let link = Node {
+        kind: NodeKind::Symlink("/var/lib/db".into()),
+        mode: 0o777,
+        uid: 0,
+        gid: 0,
+    };
+    image.tree.0.insert("/db".into(), link);
+    let linked = plan(&pod, &linked).unwrap();
+    assert!(unit(&linked, "opt-stage2-web-rootfs-var-lib-db.mount").contains("X-mount.subdir=var/lib/db,"));
     let strict = PodSpec {
         implicit_volumes: ImplicitVolumes::Refuse,
         ..pod.clone()
@@ -382,7 +406,13 @@ fn a_path_within_a_volume_never_leaves_it() {
         pod.apps[0].mounts[0].sub_path = Some(sub.into());
         plan(&pod, &known).map(|plan| {
             let mount = plan.mounts.last().unwrap();
-            (mount.what.display().to_string(), plan.apps[0].mounts[0].kind)
+            // The guest follows the links once more, in the volume.
+            let asked = format!("bind,private,X-mount.subdir={}", sub.trim_matches(['.', '/']));
+            let options = mount.option_text();
+            assert!(options.trim_end_matches(",X-mount.mkdir") == asked, "{options}");
+            assert_eq!(&*mount.what, Path::new("/mnt/data"));
+            let found = Path::new("/mnt/data").join(&plan.apps[0].mounts[0].sub_path);
+            (found.display().to_string(), plan.apps[0].mounts[0].kind)
         })
     };
     let directory = |path: &str| Ok((path.to_owned(), SourceKind::Directory));
@@ -428,6 +458,115 @@ fn empty_volumes_have_mode_owner_and_size() {
     assert!(unit(&made, "opt-stage2-web-rootfs-s.mount").contains("After=isopod-volumes-sized.mount\n"));
 }
 
+/// One without a size is a file system of its own as well, and all of them together are less than the VM's memory.
+#[test]
+fn volumes_in_memory_leave_memory_to_the_pod() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("one")];
+    pod.apps[0].mounts = vec![mount("one", "/1")];
+    assert!(
+        unit(&planned(&pod, &[]), "isopod-volumes-one.mount").contains("Options=size=268435456,mode=755")
+    );
+    pod.volumes.push(empty("two"));
+    pod.apps[0].mounts.push(mount("two", "/2"));
+    let made = planned(&pod, &[]);
+    for name in ["one", "two"] {
+        let text = unit(&made, &format!("isopod-volumes-{name}.mount"));
+        assert!(text.contains("Options=size=134217728,mode=755"), "{text}");
+    }
+    assert!(made.notices.is_empty(), "{:?}", made.notices);
+    pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume {
+        size_bytes: Some(1 << 30),
+        ..EmptyVolume::default()
+    });
+    let notices = planned(&pod, &[]).notices;
+    assert!(
+        notices[0].contains("may hold 1024 MiB, and the VM has 512 MiB"),
+        "{notices:?}"
+    );
+}
+
+/// What others that come first may make is not made before them: neither a part of a volume nor a mount point in one, nor
+/// what is mounted in those.
+#[test]
+fn what_earlier_apps_may_make_is_mounted_when_its_own_app_starts() {
+    let mut pod = pod();
+    pod.apps.push(app("main"));
+    pod.apps[1].depends_on = vec![Dependency {
+        app: pod.apps[0].name.clone(),
+        condition: DependencyCondition::Succeeded,
+    }];
+    pod.volumes = vec![host("h", "/srv"), empty("e"), empty("in")];
+    let part = |volume, target, part: &str| {
+        let mut mount = mount(volume, target);
+        mount.sub_path = Some(part.into());
+        mount
+    };
+    let mounts = vec![
+        mount("h", "/whole"),
+        part("h", "/h", "sub"),
+        part("e", "/e", "a, b"),
+        mount("in", "/e/in"),
+        mount("in", "/whole/there"),
+        mount("in", "/whole/new"),
+    ];
+    pod.apps[0].mounts.clone_from(&mounts);
+    pod.apps[1].mounts = mounts;
+    let mut known = facts(&pod, &[]);
+    known.sources.get_mut(&volume_name("h")).unwrap().tree = tree(&["/there/"]);
+    let made = plan(&pod, &known).unwrap();
+    let late = |app: &str| {
+        let root = format!("/opt/stage2/{app}/rootfs");
+        let mounts = made.mounts.iter().filter(|mount| mount.late);
+        let places = mounts.filter_map(|mount| mount.place.strip_prefix(&root).ok());
+        places
+            .map(|place| place.display().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(late("web"), Vec::<String>::new());
+    assert_eq!(late("main"), ["h", "e", "e/in", "whole/new"]);
+    let config = &made.guest.entries[Path::new("/isopod/pod.json")];
+    let EntryKind::File(content) = &config.kind else {
+        panic!()
+    };
+    let config: serde_json::Value = serde_json::from_slice(&content.bytes().unwrap()).unwrap();
+    let ahead = config["mountsAhead"].to_string();
+    assert!(
+        ahead.contains("/web/rootfs/h\"") && !ahead.contains("/main/rootfs/h\""),
+        "{ahead}"
+    );
+    // A comma is none between options, and a file that comes to be there is mounted as one.
+    let text = unit(&made, "opt-stage2-main-rootfs-e.mount");
+    assert!(text.contains("What=/isopod/volumes/e\n"), "{text}");
+    assert!(
+        text.contains("Options=bind,private,X-mount.subdir=a%%2C%%20b,X-mount.mkdir\n"),
+        "{text}"
+    );
+    // A part of a volume that the app only reads may be made by then.
+    pod.apps[1].mounts = vec![part("h", "/h", "sub")];
+    pod.apps[1].mounts[0].read_only = Some(true);
+    plan(&pod, &known).unwrap();
+    pod.apps[0].mounts = pod.apps[1].mounts.clone();
+    assert!(refused(&pod, &known).contains("it does not exist, and the app may not write to volume `h`"));
+}
+
+/// A working directory in a volume is made there, as container runtimes do it.
+#[test]
+fn a_working_directory_in_a_volume_is_made_in_it() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("v")];
+    pod.apps[0].mounts = vec![mount("v", "/data")];
+    pod.apps[0].overrides.working_dir = Some("/data/a b".into());
+    let text = unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-data.mount");
+    assert!(
+        text.contains("Options=bind,private,X-isopod.workdir=/a%%20b\n"),
+        "{text}"
+    );
+    pod.apps[0].mounts = vec![read_only("v", "/data")];
+    let text = unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-data.mount");
+    assert!(text.contains("Options=bind,private,ro\n"), "{text}");
+}
+
 #[test]
 fn empty_volumes_may_be_kept_on_disk() {
     let mut pod = pod();
@@ -437,7 +576,7 @@ fn empty_volumes_may_be_kept_on_disk() {
         ..EmptyVolume::default()
     };
     pod.volumes = vec![empty("scratch")];
-    pod.volumes[0].kind = VolumeKind::Empty(on_disk.clone());
+    pod.volumes[0].kind = VolumeKind::Empty(on_disk);
     pod.apps[0].mounts = vec![mount("scratch", "/s")];
     let mut known = facts(&pod, &[]);
     let made = plan(&pod, &known).unwrap();
@@ -449,11 +588,6 @@ fn empty_volumes_may_be_kept_on_disk() {
         "the disk behind the image's"
     );
     assert!(!made.qemu.blockdevs[2].read_only);
-    pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume {
-        size_bytes: Some(1 << 20),
-        ..on_disk
-    });
-    assert!(refused(&pod, &known).contains("1048576 bytes are too few for a file system"));
     known.host.mkfs = None;
     assert!(refused(&pod, &known).contains("`mkfs.ext4` and `debugfs` were not found"));
 }

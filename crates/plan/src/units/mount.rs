@@ -2,6 +2,7 @@
 //! have in common is kept once, names and texts are made when they are asked for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,56 @@ pub struct MountUnit {
     pub volume: Option<VolumeName>,
     /// Whether it is read-only.
     pub read_only: bool,
+    /// What the guest does besides mounting.
+    pub work: Work,
+    /// Whether it is made when its app starts and not before: what other apps do first may matter to it.
+    pub late: bool,
+}
+
+/// What the guest's mount(8) does for a mount besides mounting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// The path within `what` that is mounted, made where it is missing; relative.
+    pub part: Option<Arc<Path>>,
+    /// Whether its mount point was not there when it was looked for: a directory that is there then is systemd's.
+    pub replaces: bool,
+    /// `what` is the lower layer of an overlay whose writes go below this directory.
+    pub upper: Option<Arc<Path>>,
+    /// A directory that is made in what was mounted, from its root.
+    pub working_dir: Option<Arc<Path>>,
+}
+
+impl Work {
+    /// As options, whose words are the agent's (`agent::mount`).
+    fn options(&self) -> impl Iterator<Item = String> {
+        let option =
+            |name: &str, path: &Option<Arc<Path>>| Some(format!("{name}={}", encoded(path.as_ref()?)));
+        let replaces = self.replaces.then(|| "X-mount.mkdir".to_owned());
+        [
+            option("X-mount.subdir", &self.part),
+            replaces,
+            option("X-isopod.upper", &self.upper),
+            option("X-isopod.workdir", &self.working_dir),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// A path for an option, percent-encoded (RFC 3986): there are commas between options.
+fn encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                text.push(char::from(*byte));
+            }
+            byte => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
 }
 
 impl MountUnit {
@@ -49,7 +100,25 @@ impl MountUnit {
             required_by: Arc::default(),
             volume: None,
             read_only: false,
+            work: Work::default(),
+            late: false,
         }
+    }
+
+    /// What is mounted: a tag, a device, a directory or a part of one.
+    #[must_use]
+    pub fn source(&self) -> Arc<Path> {
+        match &self.work.part {
+            Some(part) => self.what.join(part).into(),
+            None => Arc::clone(&self.what),
+        }
+    }
+
+    /// All options, with commas between them.
+    #[must_use]
+    pub fn option_text(&self) -> String {
+        let options = self.options.iter().cloned().chain(self.work.options());
+        options.collect::<Vec<_>>().join(",")
     }
 
     /// The unit's name.
@@ -95,8 +164,9 @@ impl MountUnit {
             ("Where", place),
             ("Type", self.fs_type.to_owned()),
         ];
-        if !self.options.is_empty() {
-            mount.push(("Options", unit::specifiers(&self.options.join(","))));
+        let options = self.option_text();
+        if !options.is_empty() {
+            mount.push(("Options", unit::specifiers(&options)));
         }
         if profile.requirements == Requirements::Links {
             // There is no journal, without which all that systemd would do with these words is to drop them.
@@ -173,7 +243,7 @@ impl Binds {
         }
     }
 
-    /// The bind mount of `what`, a volume or a part of one, that `mount` asks for in the app of `service`.
+    /// The bind mount of the volume at `what`, or of a part of it, that `mount` asks for in the app of `service`.
     #[must_use]
     pub fn mount(
         &mut self,
@@ -192,6 +262,10 @@ impl Binds {
             required_by: Arc::clone(service),
             volume: Some(mount.volume.clone()),
             read_only: mount.read_only,
+            work: Work {
+                part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
+                ..Work::default()
+            },
             ..MountUnit::new(what, place, profile.bind_type)
         }
     }

@@ -112,13 +112,22 @@ fn unplaced(
     roots: &Roots<'_>,
 ) -> Result<VolumeMount, Fault> {
     match within_volume(&want, table, roots) {
-        Ok((kind, sub_path)) => Ok(VolumeMount {
+        Ok(Within { kind, path, known }) => Ok(VolumeMount {
             place: Arc::clone(&want.target),
             volume: want.volume,
             target: want.target,
             kind,
             read_only: want.read_only,
-            sub_path,
+            part: match path.as_os_str().is_empty() {
+                true => PathBuf::new(),
+                false => path::clean(&want.sub_path.unwrap_or_default())
+                    .strip_prefix("/")
+                    .map(Path::to_owned)
+                    .unwrap_or_default(),
+            },
+            sub_path: path,
+            known,
+            there: true,
             flags: want.flags,
             origin: want.origin,
         }),
@@ -175,6 +184,7 @@ impl Placing<'_> {
             return Err(target_fault(self.app, &mount, reason));
         }
         mount.place = found.path.into();
+        mount.there = found.node.is_some();
         Ok((mount, found.node))
     }
 }
@@ -225,6 +235,7 @@ fn resolve_all(
         } else {
             found.path.into()
         };
+        mount.there = found.node.is_some();
         order.push(Arc::clone(&mount.place));
         placed.insert(Arc::clone(&mount.place), mount);
     }
@@ -240,7 +251,7 @@ fn resolve_one(
 ) -> Result<Resolved, TargetFault> {
     let found = place_of(app, mount, view)?;
     if found.node.is_none() && view.roots.profile.nesting == Nesting::Stated {
-        check_creatable(mount, &found, table, view)?;
+        check_creatable(&found, table, view)?;
     }
     Ok(found)
 }
@@ -269,7 +280,7 @@ fn place_of(app: &AppName, mount: &VolumeMount, view: &View<'_>) -> Result<Resol
     if systemd < unit_name::HASHED_NAMES_SINCE && unit_name::is_hashed(&guest_path, ".mount") {
         return Err(TargetFault::NameNotHashed(systemd));
     }
-    if let Some(node) = &found.node {
+    if let Some(node) = found.node.as_ref().filter(|_| mount.known) {
         check_kinds(mount.kind, &node.kind)?;
     }
     Ok(found)
@@ -291,40 +302,37 @@ fn check_kinds(mounted: SourceKind, there: &NodeKind) -> Result<(), TargetFault>
     }
 }
 
-/// A mount point that does not exist yet is made where that can be done: in the app's own layer and in empty volumes
-/// by the plan; in a host volume that this mount writes to by systemd, which makes directories only.
-fn check_creatable(
-    mount: &VolumeMount,
-    found: &Resolved,
-    table: &VolumeTable,
-    view: &View<'_>,
-) -> Result<(), TargetFault> {
+/// A mount point that does not exist yet is made where that can be done: in the app's own layer and in volumes of files by
+/// the plan, in a volume that the app may write to by the guest.
+fn check_creatable(found: &Resolved, table: &VolumeTable, view: &View<'_>) -> Result<(), TargetFault> {
     let Some(parent) = view.mount_at(&found.path) else {
         return Ok(());
     };
     if parent.kind == SourceKind::File {
         return Err(path::ResolveError::NotADirectory(parent.place.to_path_buf()).into());
     }
-    let by_systemd = !table.is_seeded(&parent.volume);
-    if by_systemd && parent.read_only {
+    if parent.read_only && !table.is_seeded(&parent.volume) {
         return Err(TargetFault::MissingInReadOnly(parent.volume.clone()));
-    }
-    if by_systemd && mount.kind == SourceKind::File {
-        return Err(TargetFault::MissingFile(parent.volume.clone()));
     }
     Ok(())
 }
 
+/// What a mount brings.
+struct Within {
+    kind: SourceKind,
+    /// Where in the volume, relative.
+    path: PathBuf,
+    /// Whether it is there.
+    known: bool,
+}
+
 /// What a mount brings: the volume's root, or a path within it with its links followed and never outside of it.
-fn within_volume(
-    want: &Wanted,
-    table: &VolumeTable,
-    roots: &Roots<'_>,
-) -> Result<(SourceKind, PathBuf), TargetFault> {
+fn within_volume(want: &Wanted, table: &VolumeTable, roots: &Roots<'_>) -> Result<Within, TargetFault> {
     let source = roots.sources.get(&want.volume);
     let kind = source.map_or(SourceKind::Directory, |source| source.kind);
+    let within = |kind, path, known| Ok(Within { kind, path, known });
     let Some(sub_path) = &want.sub_path else {
-        return Ok((kind, PathBuf::new()));
+        return within(kind, PathBuf::new(), true);
     };
     let climbs = |c| !matches!(c, Component::Normal(_) | Component::CurDir);
     if sub_path.components().any(climbs) {
@@ -333,7 +341,7 @@ fn within_volume(
     let whole = path::clean(sub_path);
     let inner = |path: &Path| path.strip_prefix("/").map(Path::to_owned).unwrap_or_default();
     if whole == Path::new("/") {
-        return Ok((kind, PathBuf::new()));
+        return within(kind, PathBuf::new(), true);
     }
     if kind == SourceKind::File {
         return Err(TargetFault::BelowFile);
@@ -341,17 +349,18 @@ fn within_volume(
     let guest_path = path::below(&layout::shared_volume(&want.volume), &whole);
     unit::path_value(&guest_path)?;
     let Some(source) = source else {
-        return Ok((SourceKind::Directory, inner(&whole)));
+        return within(SourceKind::Directory, inner(&whole), false);
     };
     let found = path::resolve(source.tree, &whole)?;
     match found.node.map(|node| node.kind) {
-        Some(NodeKind::Directory) => Ok((SourceKind::Directory, inner(&found.path))),
-        Some(NodeKind::File) => Ok((SourceKind::File, inner(&found.path))),
+        Some(NodeKind::Directory) => within(SourceKind::Directory, inner(&found.path), true),
+        Some(NodeKind::File) => within(SourceKind::File, inner(&found.path), true),
         Some(_) => Err(TargetFault::NotShareable),
-        None if want.read_only || writes_nowhere(&want.volume, table) => {
+        // Where others come first, it may be there by then.
+        None if (want.read_only && !want.late) || writes_nowhere(&want.volume, table) => {
             Err(TargetFault::MissingInReadOnly(want.volume.clone()))
         }
-        None => Ok((SourceKind::Directory, inner(&found.path))),
+        None => within(SourceKind::Directory, inner(&found.path), false),
     }
 }
 

@@ -215,6 +215,9 @@ impl MountRecord {
             kind: kind(self.file),
             read_only: self.read_only,
             sub_path: (&self.sub_path).into(),
+            part: (&self.sub_path).into(),
+            known: true,
+            there: true,
             flags: MountFlags::default(),
             origin: Origin::Mount,
         }
