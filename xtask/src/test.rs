@@ -12,13 +12,16 @@ use crate::packages::{self, Consent, Purpose};
 use crate::{doctests, out, place};
 
 /// The virtiofsd that is tested with beside Debian's: ordinary users need it on Debian 12.
-const VIRTIOFSD_VERSION: &str = "1.14.0";
+const VIRTIOFSD: (&str, &str) = ("virtiofsd", "1.14.0");
+/// What holds the dependencies against `deny.toml`. Advisories are looked up by whoever has the database of RustSec, by
+/// `cargo deny check advisories`: it is a repository, which a build without the internet cannot reach.
+const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
 /// Runs the tests whose names contain one of `filters`; without any, all tests and every other check.
 pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
     out::part("what the tests need");
     packages::ensure(Purpose::Test, Consent::Given)?;
-    virtiofsd()?;
+    tool(VIRTIOFSD.0, VIRTIOFSD.1)?;
     if filters.is_empty() {
         out::part("formatting and lints");
         component("fmt", "rustfmt")?;
@@ -26,6 +29,13 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
         command::run(&mut command("cargo", ["fmt", "--all", "--check"]))?;
         let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         command::run(&mut command("cargo", lints))?;
+        out::part("licences and sources of dependencies");
+        tool(CARGO_DENY.0, CARGO_DENY.1)?;
+        let deny = place::absolute(&place::tools_bin().join(CARGO_DENY.0));
+        command::run(&mut command(
+            deny,
+            words("--offline --log-level error check licenses bans sources"),
+        ))?;
     }
     out::part("build isopod and its agent");
     let isopod = build::isopod(Profile::Debug)?;
@@ -53,7 +63,7 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
 /// Runs the soak of the tests' own package, which prints its table.
 pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
     packages::ensure(Purpose::Test, Consent::Given)?;
-    virtiofsd()?;
+    tool(VIRTIOFSD.0, VIRTIOFSD.1)?;
     let isopod = build::isopod(Profile::Debug)?;
     let seed = seed.unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed();
@@ -112,28 +122,21 @@ fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(' ').map(str::to_owned)
 }
 
-/// Installs virtiofsd below the target directory, unless that very version is there.
-fn virtiofsd() -> Result<(), Failure> {
+/// Installs a crate's program below the target directory, unless that very version is there.
+fn tool(name: &str, version: &str) -> Result<(), Failure> {
     let tools = place::target().join("tools");
     let installed = fs::read_to_string(tools.join(".crates.toml")).unwrap_or_default();
-    let wanted = format!("\"virtiofsd {VIRTIOFSD_VERSION} ");
-    if installed.contains(&wanted) && place::tools_bin().join("virtiofsd").is_file() {
+    let wanted = format!("\"{name} {version} ");
+    if installed.contains(&wanted) && place::tools_bin().join(name).is_file() {
         out::say(&format!(
-            "installed: {} {VIRTIOFSD_VERSION}",
-            place::tools_bin().join("virtiofsd").display()
+            "installed: {} {version}",
+            place::tools_bin().join(name).display()
         ));
         return Ok(());
     }
     let mut install = command(
         "cargo",
-        [
-            "install",
-            "virtiofsd",
-            "--version",
-            VIRTIOFSD_VERSION,
-            "--locked",
-            "--root",
-        ],
+        ["install", name, "--version", version, "--locked", "--root"],
     );
     command::run(install.arg(place::absolute(&tools)))
 }
