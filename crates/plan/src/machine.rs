@@ -26,7 +26,7 @@ const PCI_FUNCTIONS: usize = 8;
 pub const PCI_DEVICES: usize = PCI_SLOTS * PCI_FUNCTIONS;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
+const KERNEL_PARAMETERS: [(When, &str, &str); 11] = [
     (
         When::Always,
         "console=ttyS0",
@@ -58,6 +58,11 @@ const KERNEL_PARAMETERS: [(When, &str, &str); 10] = [
         When::Always,
         "no_timer_check",
         "the check fails on a busy host, and the clock is QEMU's",
+    ),
+    (
+        When::Always,
+        "TERM=dumb",
+        "systemd waits twice 330 ms for the serial port's terminal to tell its size otherwise, from version 257 on",
     ),
     (
         When::OneCpu,

@@ -324,6 +324,8 @@ pub fn write_common<'a>(tree: &mut GuestTree, held: impl Iterator<Item = &'a str
             "Service",
             vec![
                 ("Type", "notify".into()),
+                // It starts when the host has greeted it, which has a deadline of its own.
+                ("TimeoutStartSec", "infinity".into()),
                 ("ExecStart", format!("{} serve", layout::AGENT)),
                 ("StandardInput", "null".into()),
                 ("StandardOutput", "null".into()),
