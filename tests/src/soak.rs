@@ -54,11 +54,13 @@ pub enum Victim {
     Agent,
     /// `isopod stop`, `rm -f` or `exec` of a pod that runs.
     Client,
+    /// QEMU, which is stopped: its guest falls silent.
+    Silent,
 }
 
 impl Victim {
     /// Each as often as there is something to find.
-    const DRAWN: [Victim; 20] = [
+    const DRAWN: [Victim; 21] = [
         Victim::Supervisor,
         Victim::Qemu,
         Victim::Import,
@@ -68,6 +70,7 @@ impl Victim {
         Victim::Agent,
         Victim::Supervisor,
         Victim::Prepare,
+        Victim::Silent,
         Victim::Qemu,
         Victim::Client,
         Victim::Run,
@@ -92,6 +95,7 @@ impl Victim {
             Victim::Virtiofsd => "virtiofsd",
             Victim::Agent => "the agent",
             Victim::Client => "`isopod stop`, `rm -f`, `exec`",
+            Victim::Silent => "nobody: QEMU is stopped",
         }
     }
 
@@ -108,6 +112,7 @@ impl Victim {
             Victim::Import | Victim::Prepare => &[],
             Victim::Detacher => &["its supervisor was killed before it had begun"],
             Victim::Client => &["it was stopped"],
+            Victim::Silent => &["the guest was not heard for 20 s"],
         }
     }
 }
@@ -207,7 +212,7 @@ impl Soak {
             import: time_import(&bench),
         };
         let mut random = Random(self.seed);
-        let offset = (random.number() % 20) as usize;
+        let offset = (random.number() % Victim::DRAWN.len() as u64) as usize;
         let lives: Vec<Life> = (0..self.lives)
             .map(|number| Life {
                 number,

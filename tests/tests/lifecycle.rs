@@ -296,8 +296,10 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
         out.stderr
     );
     assert!(out.stderr.contains("Kernel panic"), "{}", out.stderr);
-    let hint = "\nhint: more memory (`--memory`) helps where the kernel ran out of it\n";
-    assert!(out.stderr.ends_with(hint), "{}", out.stderr);
+    // Memory was not the cause, and what the firmware says to a terminal, or systemd always says, is none either.
+    for words in ["hint: ", "--memory", "\\u{1b}", "SeaBIOS", "autofs4"] {
+        assert!(!out.stderr.contains(words), "{words}: {}", out.stderr);
+    }
 }
 
 #[test]

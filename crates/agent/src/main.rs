@@ -19,6 +19,7 @@ mod appstate;
 mod becoming;
 mod check;
 mod checkup;
+mod clock;
 mod config;
 mod copy;
 mod dbus;

@@ -1,8 +1,9 @@
 //! `serve`: the agent as a service. In order, and no step waits for a later one's other side:
 //!
 //! 1. the configuration, the host name;
-//! 2. the apps' pipes: from here on systemd can execute the apps (`READY=1`);
-//! 3. systemd, and beside it the port and the greeting of the host;
+//! 2. the apps' pipes;
+//! 3. the port and the greeting of the host, by which the clock is set: from here on systemd can execute the apps
+//!    (`READY=1`); beside it, the connection to systemd;
 //! 4. a [`session::Session`], until the host is gone.
 //!
 //! The machine ends when the host ends it: when the host is lost, the agent reports that and exits, and the apps run on.
@@ -12,9 +13,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use isopod_protocol::config::GuestConfig;
-use isopod_protocol::handshake::{self, HandshakeError, Nonce};
+use isopod_protocol::handshake::{self, HandshakeError, HostTime, Nonce};
 use isopod_protocol::message::BootTimes;
 
+use crate::clock::Clock;
 use crate::config::{self, ConfigError};
 use crate::pipes::AppPipes;
 use crate::port::{self, Port, PortError};
@@ -74,11 +76,6 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         pipes.push(opened);
         warnings.extend(errors.iter().map(|error| chain(error)));
     }
-    warnings.extend(
-        notify_ready()
-            .err()
-            .map(|error| format!("cannot tell systemd that the pipes are open: {error}")),
-    );
     times.pipes_open_ms = setup::uptime_ms();
 
     let units: Vec<String> = config.apps.iter().map(|app| app.unit.clone()).collect();
@@ -86,8 +83,20 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         let connected = Systemd::connect(&units).await.map_err(ServeError::Systemd)?;
         Ok((connected, setup::uptime_ms()))
     };
+    let mut clock = Clock::default();
     let host = async {
-        let port = greet_host().await?;
+        let (port, time) = greet_host().await?;
+        let set = clock.follow(&time);
+        warnings.extend(
+            set.err()
+                .map(|error| format!("cannot set the guest's clock: {error}")),
+        );
+        // No app runs with another clock, and none without a host that supervises it.
+        let told = notify_ready();
+        warnings.extend(
+            told.err()
+                .map(|error| format!("cannot tell systemd that the apps may start: {error}")),
+        );
         Ok::<_, ServeError>((port, setup::uptime_ms()))
     };
     let (((systemd, changes), systemd_ms), (port, connected_ms)) = futures::try_join!(systemd, host)?;
@@ -97,7 +106,7 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         ..times
     };
 
-    let session = Session::begin(port, config, systemd, pipes)
+    let session = Session::begin(port, config, systemd, pipes, clock)
         .await
         .map_err(ServeError::Session)?;
     session
@@ -106,16 +115,14 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         .map_err(ServeError::Session)
 }
 
-async fn greet_host() -> Result<Port, ServeError> {
+async fn greet_host() -> Result<(Port, HostTime), ServeError> {
     let mut port = port::open().await.map_err(ServeError::Port)?;
     let mut nonce = Nonce::default();
     // Not to be waited for: a fresh guest may have no entropy, and the nonce keeps no secret.
     let flags = rustix::rand::GetRandomFlags::INSECURE;
     rustix::rand::getrandom(&mut nonce, flags).map_err(|errno| ServeError::Random(errno.into()))?;
-    handshake::guest(&mut port, nonce)
-        .await
-        .map_err(ServeError::Handshake)?;
-    Ok(port)
+    let time = handshake::guest(&mut port, nonce).await;
+    Ok((port, time.map_err(ServeError::Handshake)?))
 }
 
 /// Tells systemd, where it asked to be told, that units ordered behind the agent may start (sd_notify(3)).

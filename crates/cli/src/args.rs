@@ -20,6 +20,7 @@ mod image;
 mod life;
 mod pod;
 mod tool;
+mod unknown;
 mod volume;
 
 pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete};
@@ -116,6 +117,8 @@ pub(crate) struct RunArgs {
     pub(crate) stop_timeout: Option<Duration>,
     /// `--boot-timeout`: how long the guest may take to come up.
     pub(crate) boot_timeout: Duration,
+    /// `--on-silent`: how long the guest may be silent before it is killed.
+    pub(crate) silent_kill: Option<Duration>,
 }
 
 /// Whether a command waits for the pod that it starts.

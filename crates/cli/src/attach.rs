@@ -7,8 +7,11 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
@@ -21,13 +24,18 @@ use isopod_spec::AppName;
 use isopod_spec::words::shown;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
-use crate::life::{app_number, not_live};
+use crate::life::{app_number, not_heard, not_live};
 use crate::output::{self, Report};
+use crate::patience::Patience;
 use crate::show::{exit_reason, exit_status, find, pods};
 
 /// The signals that are passed on (signal(7)).
 const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
+
+/// Those of them that ask for an end.
+const ENDS: [u8; 3] = [1, 2, 15];
 
 /// What is attached to, and how.
 pub(crate) struct Wanted<'a> {
@@ -51,13 +59,14 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
     let mut log = at_its_end(&pod, wanted.app)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let given_up = Arc::new(AtomicU8::new(0));
     if wanted.sig_proxy {
-        let forwarded = runtime.block_on(async { forward_signals(&pod.path, number) });
+        let forwarded = runtime.block_on(async { forward_signals(&pod.path, number, &given_up) });
         forwarded.map_err(|e| Report::new(&e))?;
     }
     let stdin = pod.record.as_ref().map(|record| record.stdin);
     if stdin == Some(Stdin::Attached) && !wanted.no_stdin {
-        feed(&runtime, &pod).map_err(|e| Report::new(&e))?;
+        feed(&runtime, &pod).map_err(|e| not_heard(&e))?;
     }
     // It ends with the process: a read of standard input cannot be cancelled.
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -69,7 +78,7 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
     };
     let mut failed = None;
     log.follow(
-        || target.has_ended(),
+        || given_up.load(Ordering::Relaxed) != 0 || target.has_ended(),
         |record| match print(&record) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -79,6 +88,10 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
         },
     )
     .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let signal = given_up.load(Ordering::Relaxed);
+    if signal != 0 && !target.has_ended() {
+        return Err(Report::text("given up waiting for the pod, which goes on").exit_status(128 + signal));
+    }
     match failed {
         // Who reads no more wants no more.
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
@@ -124,20 +137,40 @@ fn print(record: &Record<'_>) -> io::Result<()> {
     }
 }
 
-/// Passes the signals that this command gets on to the app, or to all.
-fn forward_signals(dir: &std::path::Path, app: Option<u16>) -> io::Result<()> {
+/// Passes the signals that this command gets on to the app, or to all; `given_up` becomes the number of the one that ends
+/// this command whatever the app does.
+fn forward_signals(dir: &Path, app: Option<u16>, given_up: &Arc<AtomicU8>) -> io::Result<()> {
+    let (ends, mut asked) = mpsc::unbounded_channel();
     for number in SIGNALS {
         let mut signals = signal(SignalKind::from_raw(number.into()))?;
-        let dir = PathBuf::from(dir);
+        let (dir, ends) = (PathBuf::from(dir), ends.clone());
         tokio::spawn(async move {
-            let request = Request::Signal { app, signal: number };
             while signals.recv().await.is_some() {
-                if let Err(error) = control::ask(&dir, &request).await {
-                    tracing::warn!("cannot pass signal {number} on: {error}");
+                if ENDS.contains(&number) {
+                    let _ = ends.send(number);
                 }
+                let dir = dir.clone();
+                // Not waited for: the next one may be the last.
+                tokio::spawn(async move {
+                    let request = Request::Signal { app, signal: number };
+                    if let Err(error) = control::ask(&dir, &request).await {
+                        tracing::warn!("cannot pass signal {number} on: {error}");
+                    }
+                });
             }
         });
     }
+    let given_up = given_up.clone();
+    tokio::spawn(async move {
+        let mut patience = Patience::default();
+        loop {
+            let last = patience.last();
+            tokio::select! {
+                Some(number) = asked.recv() => patience.asked(number, Instant::now()),
+                number = last => return given_up.store(number, Ordering::Relaxed),
+            }
+        }
+    });
     Ok(())
 }
 

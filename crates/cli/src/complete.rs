@@ -32,7 +32,7 @@ const VARIABLE: &str = "ISOPOD_COMPLETE";
 /// # Errors
 /// A [`Report`] when it cannot be made.
 pub(crate) fn print_script(shell: Shell) -> Result<ExitCode, Report> {
-    output::data(&script(shell)?);
+    output::document(&script(shell)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -115,7 +115,13 @@ pub(crate) fn cp(source: &CopyPlace, target: &CopyPlace, settings: &Settings) ->
         what: format!("`{source}` to `{target}`"),
         source: cause,
     };
-    copied.map_err(|cause| Report::new(&failed(cause)))?;
+    copied.map_err(|cause| {
+        let hint = match &cause {
+            Cause::Control(error) => error.hint(),
+            _ => None,
+        };
+        Report::new(&failed(cause)).hint(hint)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

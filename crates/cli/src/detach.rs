@@ -4,7 +4,7 @@
 //! isopod run -d ── spawns ──> isopod internal-supervise UUID
 //!      │                        standard input: the pod's directory, whose lock came along
 //!      │ <── how it began ────  standard output: a pipe, closed when that is said
-//!      └ ends                   standard error: supervisor.log in the pod's directory
+//!      └ ends                   standard error: supervisor.log in the pod's directory, of a bounded size
 //! ```
 
 use std::fs::File;
@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
 use isopod_runtime::Settings;
+use isopod_runtime::bounded_log::BoundedLog;
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::run::{AppFailure, Caller};
 
@@ -41,8 +42,10 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
     claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
     let log = claim.path().join(LOG);
     let mut options = File::options();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let log = options.open(&log).map_err(|e| failed("create its log", &e))?;
+    // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
+    let options = options.append(true).create(true).mode(0o600);
+    let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
+    let log = log.map_err(|e| failed("create its log", &e))?;
     let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
     let spawned = Command::new(&settings.isopod)
         .arg("--dir")
@@ -94,6 +97,7 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let _ = rustix::process::setsid();
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
     let claim = Claim::inherited(&pods, uuid, lock).map_err(|e| Report::new(&e))?;
+    output::log_to(BoundedLog::new(claim.path(), LOG).map_err(own)?);
     // Closed by whoever speaks first: the apps' start, or the end before that.
     let caller = Arc::new(Mutex::new(Some(File::from(caller))));
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use isopod_runtime::Settings;
 use isopod_runtime::events::Event;
 use isopod_runtime::logs::stamp;
+use isopod_spec::words::shown;
 
 use crate::args::{Filter, Format};
 use crate::logs::time;
@@ -82,10 +83,9 @@ fn matches(filters: &[Filter], event: &Event) -> bool {
 fn print(event: &Event, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match format {
-        Format::Text => writeln!(out, "{}", text(event))?,
+        Format::Text => writeln!(out, "{}", shown(text(event)))?,
         Format::Json => {
-            serde_json::to_writer(&mut out, event)?;
-            writeln!(out)?;
+            writeln!(out, "{}", output::json_text(&serde_json::to_string(event)?))?;
         }
     }
     out.flush()
@@ -114,6 +114,9 @@ fn text(event: &Event) -> String {
     }
     if let Some(count) = event.restarts {
         text += &format!(", restart {count}");
+    }
+    if let Some(count) = event.left_out {
+        text += &format!(", {count} before it were left out");
     }
     if let Some(reason) = &event.reason {
         // One line per event: the rest of a reason is in `isopod status`.
@@ -164,10 +167,11 @@ mod tests {
         let mut event = event();
         event.exit_status = Some(137);
         event.signal = Some(9);
+        event.left_out = Some(2);
         event.reason = Some("first\nsecond".into());
         assert_eq!(
             text(&event),
-            "2026-11-23T20:08:36.123Z web a app-exited, exit status 137, signal 9: first"
+            "2026-11-23T20:08:36.123Z web a app-exited, exit status 137, signal 9, 2 before it were left out: first"
         );
         event = Event::now(EventKind::Prepared, "0123456789", None);
         assert!(text(&event).ends_with("Z 01234567 prepared"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use isopod_protocol::codec::WriteMessageError;
 use isopod_protocol::exec::{self, Answer, Client, Request, WindowSize};
@@ -16,8 +17,9 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::life::{meant_app, not_live};
+use crate::life::{meant_app, not_heard, not_live};
 use crate::output::{NOT_READ, Report};
+use crate::patience::Patience;
 use crate::show::{find, pods};
 
 /// What is read of standard input at a time.
@@ -115,7 +117,7 @@ impl Drop for Raw {
 
 async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Result<ExitCode, Report> {
     let stream = control::open(&pod.path, HostStream::Exec(request)).await;
-    let stream = stream.map_err(|e| Report::new(&e))?;
+    let stream = stream.map_err(|e| not_heard(&e))?;
     let (client, mut answers) = exec::client(stream);
     if wanted.interactive {
         tokio::spawn(feed(client.clone()));
@@ -174,31 +176,38 @@ async fn feed<W: AsyncWrite + Unpin>(client: Client<W>) -> Result<(), WriteMessa
     }
 }
 
-/// The signals that a user sends to this command are the command's, and so is the terminal's new size. The third that asks
-/// for an end is this command's own, as with `run`: the guest may not answer at all.
+/// The signals that a user sends to this command are the command's, and so is the terminal's new size. This command ends with
+/// the third Ctrl-C, and soon after any other that asks for its end: the guest may not answer at all.
 async fn forward_signals<W: AsyncWrite + Unpin>(client: Client<W>, tty: bool) -> Option<u8> {
     let mut interrupt = signal(SignalKind::interrupt()).ok()?;
     let mut terminate = signal(SignalKind::terminate()).ok()?;
     let mut hangup = signal(SignalKind::hangup()).ok()?;
     let mut window = signal(SignalKind::window_change()).ok()?;
-    let mut asked = 0;
+    let mut patience = Patience::default();
     loop {
+        let last = patience.last();
         let number = tokio::select! {
             _ = interrupt.recv() => 2,
             _ = terminate.recv() => 15,
             _ = hangup.recv() => 1,
+            number = last => return Some(number),
             _ = window.recv(), if tty => {
-                client.resize(window_size()).await.ok()?;
+                tell(client.resize(window_size())).await?;
                 continue;
             }
         };
-        asked += 1;
-        if asked == GIVE_UP_AT {
-            return Some(number);
+        patience.asked(number, Instant::now());
+        if !patience.is_over() {
+            tell(client.signal(number)).await?;
         }
-        client.signal(number).await.ok()?;
     }
 }
 
-/// The signal, of those that ask for an end, that ends this command whatever the guest does.
-const GIVE_UP_AT: u32 = 3;
+/// Says something to the command, for which a guest that reads nothing has no room.
+async fn tell(said: impl Future<Output = Result<(), WriteMessageError>>) -> Option<()> {
+    match tokio::time::timeout(Patience::AFTER_TERM, said).await {
+        Ok(said) => said.ok(),
+        // What is half said is not said at all.
+        Err(_) => std::future::pending().await,
+    }
+}

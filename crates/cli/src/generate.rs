@@ -125,7 +125,7 @@ fn print(written: Result<Written, Vec<Unsaid>>) -> ExitCode {
             for unsaid in &written.left_out {
                 output::warning(&unsaid.to_string());
             }
-            output::data(&written.text);
+            output::document(&written.text);
             ExitCode::SUCCESS
         }
         Err(unsaid) => {
@@ -185,7 +185,7 @@ fn systemd(found: &Found, args: &GenerateArgs, settings: &Settings) -> Result<Ex
     };
     let text =
         host_unit(&unit).map_err(|error| Report::text("cannot write the unit").because(error.to_string()))?;
-    output::data(&text);
+    output::document(&text);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Format, ImageCommand};
 use crate::output::{self, Report};
+use crate::show::pretty;
 use crate::table::table;
 
 /// The exit status of `verify` when something is damaged.
@@ -115,7 +116,7 @@ impl Images<'_> {
             (false, Format::Text) => lines(&images),
             (false, Format::Json) => {
                 let images: Vec<Value> = images.iter().map(document).collect();
-                format!("{:#}\n", json!({ "version": 1, "images": images }))
+                pretty(&json!({ "version": 1, "images": images }))
             }
         });
         Ok(ExitCode::SUCCESS)
@@ -146,7 +147,7 @@ impl Images<'_> {
             document["config"] = serde_json::from_slice(&config).map_err(|e| Report::new(&e))?;
             documents.push(document);
         }
-        output::data(&format!("{:#}\n", json!({ "version": 1, "images": documents })));
+        output::data(&pretty(&json!({ "version": 1, "images": documents })));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -331,7 +332,11 @@ impl Images<'_> {
             ))
         })?;
         let mut text = String::from_utf8_lossy(&manifest).into_owned();
-        if !text.ends_with('\n') && io::stdout().is_terminal() {
+        if !io::stdout().is_terminal() {
+            output::document(&text);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !text.ends_with('\n') {
             text.push('\n');
         }
         output::data(&text);

@@ -182,20 +182,12 @@ pub(crate) fn not_live(pod: &PodEntry) -> Option<Report> {
     Some(Report::text(format!("pod `{}`: {reason}", pod.label())))
 }
 
-/// Asks a pod's supervisor for what may take its time.
+/// Asks a pod's supervisor.
 ///
 /// # Errors
 /// [`ControlError`].
 pub(crate) fn ask(pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
     speak(pod, control::ask(&pod.path, request))
-}
-
-/// Asks a pod's supervisor, which may hang, for what it answers at once.
-fn ask_within(patience: Duration, pod: &PodEntry, request: &Request) -> Result<(), ControlError> {
-    let asked = async { tokio::time::timeout(patience, control::ask(&pod.path, request)).await };
-    speak(pod, async {
-        asked.await.unwrap_or(Err(ControlError::Silent(patience)))
-    })
 }
 
 fn speak(pod: &PodEntry, asked: impl Future<Output = Result<(), ControlError>>) -> Result<(), ControlError> {
@@ -207,14 +199,9 @@ fn speak(pod: &PodEntry, asked: impl Future<Output = Result<(), ControlError>>) 
     runtime.block_on(asked)
 }
 
-/// How long a supervisor may take for an answer that waits for nothing else.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-
 /// Why a supervisor was not heard, and what helps.
-fn not_heard(error: &ControlError) -> Report {
-    Report::new(error).hint(Some(
-        "`isopod stop --force` ends the pod whatever its supervisor does".into(),
-    ))
+pub(crate) fn not_heard(error: &ControlError) -> Report {
+    Report::new(error).hint(error.hint())
 }
 
 /// Stops a pod in order and waits for its end. One that does not run is stopped already.
@@ -226,7 +213,7 @@ fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report
         return Err(report);
     }
     let grace_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    if let Err(error) = ask_within(ANSWER_WITHIN, &pod, &Request::Stop { grace_ms }) {
+    if let Err(error) = ask(&pod, &Request::Stop { grace_ms }) {
         // It may have ended meanwhile.
         let live = pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
         return if live { Err(not_heard(&error)) } else { Ok(()) };
@@ -243,7 +230,8 @@ fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
         return Err(report);
     }
     let begun = Instant::now();
-    let heard = ask_within(FORCE_AFTER, &pod, &Request::Stop { grace_ms: Some(0) }).is_ok();
+    let order = Request::Stop { grace_ms: Some(0) };
+    let heard = speak(&pod, control::ask_within(&pod.path, &order, FORCE_AFTER)).is_ok();
     let patience = if heard { FORCE_AFTER } else { Duration::ZERO };
     while pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live()) {
         if begun.elapsed() > patience {
@@ -296,7 +284,7 @@ fn kill(query: &str, name: Option<&AppName>, signal: u8, settings: &Settings) ->
         };
         return Err(Report::text(format!("pod `{}`: {what}", pod.label())));
     }
-    ask_within(ANSWER_WITHIN, &pod, &Request::Signal { app, signal }).map_err(|e| not_heard(&e))?;
+    ask(&pod, &Request::Signal { app, signal }).map_err(|e| not_heard(&e))?;
     output::data(&format!("{query}\n"));
     Ok(ExitCode::SUCCESS)
 }

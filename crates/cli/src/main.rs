@@ -15,6 +15,7 @@ mod lock;
 mod logs;
 mod manifest;
 mod output;
+mod patience;
 mod plan;
 mod pod_files;
 mod progress;
@@ -108,7 +109,7 @@ fn change_shares(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
 fn refuse(error: &ArgsError) -> ExitCode {
     match error {
         ArgsError::Asked(text) => {
-            output::data(&text.ansi().to_string());
+            output::document(&text.ansi().to_string());
             ExitCode::SUCCESS
         }
         ArgsError::Usage(text) => {

@@ -1,14 +1,20 @@
 //! All that the command prints: data on standard output, everything else on standard error. Colours are left out
 //! where the stream is no terminal or `NO_COLOR` is set.
+//!
+//! Much of it comes from a guest, an image or a registry, by however many errors and records: so it is here, where it is
+//! printed, that what a terminal would obey is escaped.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anstream::eprintln;
+use isopod_runtime::bounded_log::BoundedLog;
 use isopod_spec::appc::Location;
+use isopod_spec::words::{for_terminal, is_obeyed, message_for_terminal};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
@@ -83,17 +89,21 @@ impl Report {
     /// It in one line, for a log.
     pub(crate) fn line(&self) -> String {
         let causes = self.causes.iter().map(|cause| format!(": {cause}"));
-        self.what.clone() + &causes.collect::<String>()
+        message_for_terminal(&(self.what.clone() + &causes.collect::<String>()))
     }
 
     /// It as it is printed, with colours.
     pub(crate) fn render(&self) -> String {
-        let mut text = format!("\x1b[1;31merror\x1b[0m: {}", self.what);
+        let mut text = format!("\x1b[1;31merror\x1b[0m: {}", message_for_terminal(&self.what));
         for cause in &self.causes {
-            let _ = write!(text, "\n  \x1b[31mcaused by\x1b[0m: {cause}");
+            let _ = write!(
+                text,
+                "\n  \x1b[31mcaused by\x1b[0m: {}",
+                message_for_terminal(cause)
+            );
         }
         if let Some(hint) = &self.hint {
-            let _ = write!(text, "\n\x1b[1;32mhint\x1b[0m: {hint}");
+            let _ = write!(text, "\n\x1b[1;32mhint\x1b[0m: {}", message_for_terminal(hint));
         }
         text
     }
@@ -117,8 +127,31 @@ pub(crate) fn fail_all(reports: &[Report]) -> ExitCode {
     ExitCode::from(special.unwrap_or(FAILURE))
 }
 
-/// Prints what was asked for. Where that cannot be done the command fails, silently where nobody reads (`| head`).
+/// Prints what was asked for, as a terminal may see it.
 pub(crate) fn data(text: &str) {
+    document(&for_terminal(text));
+}
+
+/// JSON as a terminal may see it, with the same meaning: what it would obey is in strings only, where it has escapes
+/// (RFC 8259, section 7).
+pub(crate) fn json_text(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_obeyed(c) && c != '\n' {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Prints what was asked for, byte by byte: a document for a program, or what has colours of its own. Where that cannot be
+/// done the command fails, silently where nobody reads (`| head`).
+pub(crate) fn document(text: &str) {
     let mut stdout = anstream::stdout().lock();
     let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else {
         return;
@@ -140,19 +173,48 @@ pub(crate) fn end(status: ExitCode) -> ExitCode {
     }
 }
 
-/// Prints a line for the user to know.
+/// Prints a line for the user to know, as it is: what another process of isopod's has rendered.
 pub(crate) fn notice(text: &str) {
     eprintln!("{text}");
 }
 
 /// Prints something that does not keep the pod from running.
 pub(crate) fn note(text: &str) {
-    eprintln!("\x1b[1;33mnote\x1b[0m: {text}");
+    eprintln!("\x1b[1;33mnote\x1b[0m: {}", message_for_terminal(text));
 }
 
 /// Prints something that the user asked for and will not have.
 pub(crate) fn warning(text: &str) {
-    eprintln!("\x1b[1;33mwarning\x1b[0m: {text}");
+    eprintln!("\x1b[1;33mwarning\x1b[0m: {}", message_for_terminal(text));
+}
+
+/// Where log lines go in place of standard error, once that is known.
+static LOG: OnceLock<Mutex<BoundedLog>> = OnceLock::new();
+
+/// Writes the log to that file from now on, of which standard error is to be the end, too: what is written there when this
+/// process fails.
+pub(crate) fn log_to(log: BoundedLog) {
+    let _ = LOG.set(Mutex::new(log));
+}
+
+/// Takes log lines.
+struct LogLines;
+
+impl io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(log) = LOG.get() else {
+            return io::stderr().write(bytes);
+        };
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.write(bytes) {
+            rustix::stdio::dup2_stderr(log.file())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Begins to log to standard error.
@@ -166,11 +228,46 @@ pub(crate) fn log(level: LogLevel) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| LogLines)
         .with_target(false)
         .without_time()
         .with_ansi(
             std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none(),
         )
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Hostile(&'static str, #[source] Option<Box<Hostile>>);
+
+    /// Whoever wrote a part of an error, and however deep it is.
+    #[test]
+    fn no_error_reaches_the_terminal_unescaped() {
+        let deep = Hostile("c\u{9b}2J", None);
+        let error = Hostile(
+            "a\x1b[2J",
+            Some(Box::new(Hostile("b\u{202e}\n  d", Some(Box::new(deep))))),
+        );
+        let report = Report::new(&error).hint(Some("e\x07".into()));
+        let rendered = anstream::adapter::strip_str(&report.render()).to_string();
+        assert_eq!(
+            rendered,
+            "error: a\\u{1b}[2J\n  caused by: b\\u{202e}\n  d\n  caused by: c\\u{9b}2J\nhint: e\\u{7}"
+        );
+        assert!(!report.line().contains(|c: char| is_obeyed(c) && c != '\n'));
+    }
+
+    #[test]
+    fn json_stays_the_same_and_is_harmless() {
+        let value =
+            serde_json::json!({ "a\u{202e}": "\x1b[2J \u{9b}2J \u{7f} \n \u{2028} é 日本 \u{1f600}" });
+        let text = json_text(&format!("{value:#}"));
+        assert!(!text.contains(|c: char| is_obeyed(c) && c != '\n'), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 }

@@ -10,6 +10,7 @@ use isopod_plan::{Document, dot, explain, layout, plan_rkt, svg};
 use isopod_runtime::Settings;
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::RunConfig;
+use isopod_spec::words::for_terminal;
 
 use crate::args::{Hypervisor, PlanArgs, PlanFormat, Profile};
 use crate::manifest::Asked;
@@ -45,17 +46,17 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Rep
     if args.verify {
         verify(&document, &tree)?;
     }
-    output::data(&render(&document, args.format)?);
+    output::document(&render(&document, args.format)?);
     Ok(ExitCode::SUCCESS)
 }
 
 fn render(document: &Document, format: PlanFormat) -> Result<String, Report> {
     Ok(match format {
-        PlanFormat::Text => explain(document),
+        PlanFormat::Text => for_terminal(&explain(document)),
         PlanFormat::Json => {
             let mut text = serde_json::to_string_pretty(document).map_err(|e| Report::new(&e))?;
             text.push('\n');
-            text
+            output::json_text(&text)
         }
         PlanFormat::Dot => dot(document),
         PlanFormat::Svg => svg(document),

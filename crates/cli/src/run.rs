@@ -86,6 +86,7 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim,
         keep,
         stdin: args.stdin,
         boot_timeout: args.boot_timeout,
+        silent_kill: args.silent_kill,
     };
     // It is read from elsewhere, later.
     let mut asked = pod.spec.clone();

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use isopod_runtime::Settings;
+use isopod_runtime::{Settings, state_dir};
 
 use crate::args::Global;
 use crate::output::Report;
@@ -21,6 +21,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         Some(dir) => working_dir.join(dir),
         None => default_dir()?,
     };
+    state_dir::check(&state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     Ok(Settings {

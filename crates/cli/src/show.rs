@@ -8,7 +8,7 @@ use isopod_runtime::events::EventKind;
 use isopod_runtime::pods::files::{AppRecord, AppStatus, Asked, HealthState, Status};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
-use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_runtime::pods::{PodEntry, Pods, Silence};
 use isopod_spec::secrets::without_secrets;
 use serde_json::{Value, json};
 
@@ -209,7 +209,7 @@ pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
 
 /// JSON as it is printed.
 pub(crate) fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    output::json_text(&format!("{value:#}\n"))
 }
 
 /// Why it does not run any more.
@@ -236,6 +236,7 @@ fn summary(pod: &PodEntry) -> Value {
     let record = pod.record.as_ref();
     let status = pod.status.as_ref();
     let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+    let silence = pod.silence();
     let apps: Vec<Value> = apps
         .iter()
         .enumerate()
@@ -269,6 +270,11 @@ fn summary(pod: &PodEntry) -> Value {
         "endedMs": status.and_then(|status| status.ended_ms),
         "exitStatus": exit_status(pod),
         "exitReason": exit_reason(pod),
+        "silentMs": match silence {
+            Some(Silence::Guest(silent)) => Some(silent.as_millis()),
+            _ => None,
+        },
+        "supervisorStopped": silence == Some(Silence::Supervisor),
         "apps": apps,
     })
 }
@@ -295,9 +301,11 @@ fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
     }
 }
 
-/// What an app's probes find, as long as it runs.
+/// What an app's probes find, as long as it runs and is heard of.
 fn health(pod: &PodEntry, status: &AppStatus) -> Option<HealthState> {
-    status.health.filter(|_| pod.state.is_live())
+    status
+        .health
+        .filter(|_| pod.state.is_live() && pod.silence().is_none())
 }
 
 /// What the probes of a pod find, the worst of them.
@@ -333,7 +341,13 @@ fn pods_table(found: &[PodEntry]) -> String {
 fn state_text(pod: &PodEntry) -> String {
     match exit_status(pod) {
         Some(status) => format!("{} ({status})", pod.state.as_str()),
-        None => with_health(pod.state.as_str(), pod_health(pod)),
+        None => match pod.silence() {
+            Some(Silence::Guest(silent)) => {
+                format!("{} (silent for {} s)", pod.state.as_str(), silent.as_secs())
+            }
+            Some(Silence::Supervisor) => format!("{} (supervisor stopped)", pod.state.as_str()),
+            None => with_health(pod.state.as_str(), pod_health(pod)),
+        },
     }
 }
 

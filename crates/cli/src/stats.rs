@@ -7,14 +7,14 @@ use isopod_protocol::codec::read_message;
 use isopod_protocol::message::HostStream;
 use isopod_protocol::stats::{AppStats, Stats};
 use isopod_runtime::Settings;
-use isopod_runtime::control;
+use isopod_runtime::control::{self, ANSWER_WITHIN, ControlError};
 use isopod_runtime::pods::PodEntry;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::life::not_live;
+use crate::life::{not_heard, not_live};
 use crate::output::{self, Report};
-use crate::show::{find, pods};
+use crate::show::{find, pods, pretty};
 use crate::table::table;
 
 /// How long the processors' use is watched.
@@ -38,15 +38,18 @@ pub(crate) fn stats(query: &str, format: Format, settings: &Settings) -> Result<
     })?;
     output::data(&match format {
         Format::Text => text(&pod, &before, &now),
-        Format::Json => format!("{:#}\n", json(&pod, &before, &now)),
+        Format::Json => pretty(&json(&pod, &before, &now)),
     });
     Ok(ExitCode::SUCCESS)
 }
 
 async fn ask(pod: &PodEntry) -> Result<Stats, Report> {
     let stream = control::open(&pod.path, HostStream::Stats).await;
-    let mut stream = stream.map_err(|e| Report::new(&e))?;
-    let stats: Option<Stats> = read_message(&mut stream).await.map_err(|e| Report::new(&e))?;
+    let mut stream = stream.map_err(|e| not_heard(&e))?;
+    // systemd in the guest is asked, which may hang where the agent does not.
+    let answer = tokio::time::timeout(ANSWER_WITHIN, read_message(&mut stream)).await;
+    let answer = answer.map_err(|_| not_heard(&ControlError::Silent(ANSWER_WITHIN)))?;
+    let stats: Option<Stats> = answer.map_err(|e| Report::new(&e))?;
     stats.ok_or_else(|| Report::text("the pod ended before its agent answered"))
 }
 

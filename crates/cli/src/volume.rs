@@ -124,7 +124,7 @@ fn failed(verb: &str, way: &str, name: &VolumeName, pod: &PodEntry, error: &Cont
         ControlError::Busy(_) => {
             Some("end what uses it, or detach it with `--force`: what is open then stays open".to_owned())
         }
-        _ => None,
+        error => error.hint(),
     };
     match error {
         ControlError::Refused(reason) => Report::text(what).because(reason.clone()),

@@ -6,13 +6,19 @@
 //! ```text
 //!   host ── HELLO  version, host nonce ──────────────> guest
 //!   host <─ REPLY  version, host nonce, guest nonce ── guest
-//!   host ── READY  guest nonce ──────────────────────> guest      then yamux, both ways
+//!   host ── READY  guest nonce, host's time ─────────> guest
+//!   host <─ BEGIN  host nonce ──────────────────────── guest      then yamux, both ways
 //! ```
+//!
+//! READY comes as fast as the host can, so that the guest learns what time it is: somewhere between its REPLY and that
+//! answer. Where the answer took longer than it should, the guest sends its REPLY again, a few times (Cristian's algorithm).
 //!
 //! Each side skips what comes before the frame that it waits for, up to [`MAX_SKIPPED_BYTES`]; a frame that was cut off
 //! or is of an earlier greeting is skipped byte by byte, so that one that begins inside it is found. The guest answers
 //! every HELLO, since a host may begin anew, and one of another version too: the host is the one to give up then. No
 //! byte is read beyond the last frame. There is no deadline in here: the caller sets one.
+
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -33,10 +39,29 @@ pub const MAX_SKIPPED_BYTES: usize = 1024 * 1024;
 const HELLO: [u8; 8] = *b"\x80IsoHLO\n";
 const REPLY: [u8; 8] = *b"\x80IsoRPL\n";
 const READY: [u8; 8] = *b"\x80IsoRDY\n";
+const BEGIN: [u8; 8] = *b"\x80IsoBGN\n";
 
 const HELLO_BYTES: usize = 8 + 4 + NONCE_BYTES;
 const REPLY_BYTES: usize = 8 + 4 + 2 * NONCE_BYTES;
-const READY_BYTES: usize = 8 + NONCE_BYTES;
+const READY_BYTES: usize = 8 + NONCE_BYTES + 8;
+const BEGIN_BYTES: usize = 8 + NONCE_BYTES;
+
+/// An answer that came within this time says what time it is well enough.
+const PROMPT: Duration = Duration::from_millis(8);
+
+/// How often the guest asks for a prompt answer.
+const MAX_ASKED: u32 = 6;
+
+/// What the host's clock says, as the guest heard it.
+#[derive(Clone, Copy, Debug)]
+pub struct HostTime {
+    /// The host's time, in nanoseconds since 1970.
+    pub unix_ns: u64,
+    /// When that was heard.
+    pub heard: Instant,
+    /// How long the answer took: the host said so somewhere within this time before it was heard.
+    pub round_trip: Duration,
+}
 
 /// Why two sides did not come together.
 #[derive(Debug, thiserror::Error)]
@@ -60,18 +85,28 @@ pub enum HandshakeError {
     Noise,
 }
 
-/// Greets the guest and waits for its answer.
+/// Greets the guest, tells it the time that `clock` says (nanoseconds since 1970), and waits until it begins.
 ///
 /// # Errors
 /// [`HandshakeError`]; the port is of no further use then.
-pub async fn host<T>(port: &mut T, nonce: Nonce) -> Result<(), HandshakeError>
+pub async fn host<T>(port: &mut T, nonce: Nonce, mut clock: impl FnMut() -> u64) -> Result<(), HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     write(port, &[&HELLO, &PROTOCOL_VERSION.to_le_bytes(), &nonce]).await?;
     let mut search = Search::default();
+    let mut ready = false;
     loop {
-        search.find(port, &[(REPLY, REPLY_BYTES)]).await?;
+        search
+            .find(port, &[(REPLY, REPLY_BYTES), (BEGIN, BEGIN_BYTES)])
+            .await?;
+        if search.window.starts_with(&BEGIN) {
+            if ready && search.nonce(8) == nonce {
+                return Ok(());
+            }
+            search.skip_byte();
+            continue;
+        }
         let (theirs, echo, guest) = (search.version(), search.nonce(12), search.nonce(12 + NONCE_BYTES));
         if echo != nonce {
             search.skip_byte(); // The answer to an earlier greeting.
@@ -80,30 +115,56 @@ where
         if theirs != PROTOCOL_VERSION {
             return Err(HandshakeError::Version { theirs });
         }
-        return write(port, &[&READY, &guest]).await;
+        write(port, &[&READY, &guest, &clock().to_le_bytes()]).await?;
+        ready = true;
+        search.skip_frame();
     }
 }
 
-/// Waits for the host's greeting and answers it.
+/// Waits for the host's greeting and answers it; gives the host's time.
 ///
 /// # Errors
 /// [`HandshakeError`], but never of a version: a host of another one is answered, and gives up.
-pub async fn guest<T>(port: &mut T, nonce: Nonce) -> Result<(), HandshakeError>
+pub async fn guest<T>(port: &mut T, nonce: Nonce) -> Result<HostTime, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut search = Search::default();
+    let mut host = Nonce::default();
+    let mut best: Option<HostTime> = None;
+    let mut asked = (0, Instant::now());
     loop {
         search
             .find(port, &[(HELLO, HELLO_BYTES), (READY, READY_BYTES)])
             .await?;
         if search.window.starts_with(&HELLO) {
-            let host = search.nonce(12);
-            write(port, &[&REPLY, &PROTOCOL_VERSION.to_le_bytes(), &host, &nonce]).await?;
+            host = search.nonce(12);
+            search.skip_byte();
         } else if search.nonce(8) == nonce {
-            return Ok(());
+            let heard = Instant::now();
+            let time = HostTime {
+                unix_ns: search.unix_ns(),
+                heard,
+                round_trip: heard.duration_since(asked.1),
+            };
+            let best = *best.insert(best.map_or(time, |best| {
+                if best.round_trip < time.round_trip {
+                    best
+                } else {
+                    time
+                }
+            }));
+            if best.round_trip <= PROMPT || asked.0 >= MAX_ASKED {
+                write(port, &[&BEGIN, &host]).await?;
+                return Ok(best);
+            }
+            search.skip_frame();
+        } else {
+            search.skip_byte();
+            continue;
         }
-        search.skip_byte();
+        asked = (asked.0 + 1, Instant::now());
+        write(port, &[&REPLY, &PROTOCOL_VERSION.to_le_bytes(), &host, &nonce]).await?;
     }
 }
 
@@ -165,6 +226,18 @@ impl Search {
     fn skip_byte(&mut self) {
         self.window.remove(0);
         self.skipped += 1;
+    }
+
+    /// Goes on behind the frame that was found, which was good.
+    fn skip_frame(&mut self) {
+        self.skipped += self.window.len();
+        self.window.clear();
+    }
+
+    fn unix_ns(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.window[READY_BYTES - 8..READY_BYTES]);
+        u64::from_le_bytes(bytes)
     }
 
     fn version(&self) -> u32 {

@@ -90,6 +90,21 @@ pub enum HostMessage {
     },
     /// 2: write everything back to the host, then say [`GuestMessage::Synced`].
     Finish,
+    /// 3: the answer to [`GuestMessage::Beat`].
+    Time {
+        /// The beat's number.
+        number: u32,
+        /// The host's time, in nanoseconds since 1970.
+        unix_ns: u64,
+    },
+}
+
+/// The first message of the agent's on a stream that the host has opened, the control stream left out. It comes at once,
+/// before what was asked for is begun: where it does not come, the guest has fallen silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamAnswer {
+    /// 0: the header was read.
+    Taken,
 }
 
 /// What memory has run out in.
@@ -183,6 +198,12 @@ pub enum GuestMessage {
         app: AppIndex,
         /// Why, in a line.
         reason: String,
+    },
+    /// 13: the agent lives; every [`crate::BEAT_EVERY`], and at once when it is to stop the apps. The host answers with
+    /// [`HostMessage::Time`], and the next comes only after that, or after a while.
+    Beat {
+        /// One more than the last time.
+        number: u32,
     },
 }
 

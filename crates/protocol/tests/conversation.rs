@@ -9,7 +9,7 @@ use isopod_protocol::codec::{
 use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
 use isopod_protocol::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage, HostStream,
-    MemoryBound, SyncFailure,
+    MemoryBound, StreamAnswer, SyncFailure,
 };
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
 use proptest::prelude::*;
@@ -87,6 +87,7 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
             text
         }),
         (any::<u16>(), any::<String>()).prop_map(|(app, reason)| GuestMessage::Ending { app, reason }),
+        any::<u32>().prop_map(|number| GuestMessage::Beat { number }),
     ]
 }
 
@@ -157,6 +158,16 @@ fn the_encoding_is_pinned() {
     );
     assert_eq!(encode(&HostMessage::Finish).unwrap(), [1, 0, 0, 0, 2]);
     assert_eq!(
+        encode(&HostMessage::Time {
+            number: 1,
+            unix_ns: 300
+        })
+        .unwrap(),
+        [4, 0, 0, 0, 3, 1, 0xac, 2]
+    );
+    assert_eq!(bytes(&GuestMessage::Beat { number: 7 }), [13, 7]);
+    assert_eq!(encode(&StreamAnswer::Taken).unwrap(), [1, 0, 0, 0, 0]);
+    assert_eq!(
         encode(&GuestStream::Stderr { app: 2 }).unwrap(),
         [2, 0, 0, 0, 2, 2]
     );
@@ -207,7 +218,7 @@ async fn dribble(mut port: DuplexStream, bytes: Vec<u8>, sizes: &[usize]) -> Dup
 async fn greet(noise: Vec<u8>, capacity: usize, sizes: &[usize]) {
     let (mut host, guest) = tokio::io::duplex(capacity);
     let greeting = async {
-        handshake::host(&mut host, HOST).await.unwrap();
+        handshake::host(&mut host, HOST, || 7).await.unwrap();
         host.write_all(b"from the host").await.unwrap();
         let mut bytes = [0; 14];
         host.read_exact(&mut bytes).await.unwrap();
@@ -264,8 +275,31 @@ async fn a_guest_answers_the_host_that_began_anew() {
     port.write_all(&[b"\x80IsoRDY\n".as_slice(), &[3; NONCE_BYTES]].concat())
         .await
         .unwrap();
-    handshake::host(&mut port, HOST).await.unwrap();
+    handshake::host(&mut port, HOST, || 7).await.unwrap();
     answering.await.unwrap().unwrap();
+}
+
+/// The guest learns the host's time; where the first answer is late, it asks again, and takes the best.
+#[tokio::test]
+async fn the_greeting_tells_the_time() {
+    let (mut port, mut guest) = tokio::io::duplex(1024);
+    let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
+    let mut asked = 0;
+    handshake::host(&mut port, HOST, || {
+        asked += 1;
+        if asked < 3 {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+        }
+        asked * 1000
+    })
+    .await
+    .unwrap();
+    let time = answering.await.unwrap().unwrap();
+    assert!(asked >= 3, "{asked}");
+    assert!(
+        time.unix_ns >= 3000 && time.round_trip.as_millis() < 30,
+        "{time:?}"
+    );
 }
 
 #[tokio::test]
@@ -283,23 +317,23 @@ async fn other_versions_and_endless_noise_are_refused() {
     let mut reply = vec![0; 8 + 4 + 2 * NONCE_BYTES];
     port.read_exact(&mut reply).await.unwrap();
     assert_eq!(reply[8..12], PROTOCOL_VERSION.to_le_bytes());
-    handshake::host(&mut port, [5; NONCE_BYTES]).await.unwrap();
+    handshake::host(&mut port, [5; NONCE_BYTES], || 7).await.unwrap();
     answering.await.unwrap().unwrap();
 
     reply[8] += 1;
     let mut port = tokio::io::join(&reply[..], tokio::io::sink());
-    let refused = handshake::host(&mut port, HOST).await;
+    let refused = handshake::host(&mut port, HOST, || 7).await;
     assert!(matches!(refused, Err(HandshakeError::Version { theirs }) if theirs == PROTOCOL_VERSION + 1));
 
     let noise = vec![b'x'; MAX_SKIPPED_BYTES + 100];
     let mut port = tokio::io::join(&noise[..], tokio::io::sink());
     assert!(matches!(
-        handshake::host(&mut port, HOST).await,
+        handshake::host(&mut port, HOST, || 7).await,
         Err(HandshakeError::Noise)
     ));
     let mut port = tokio::io::join(tokio::io::empty(), tokio::io::sink());
     assert!(matches!(
-        handshake::host(&mut port, HOST).await,
+        handshake::host(&mut port, HOST, || 7).await,
         Err(HandshakeError::Closed)
     ));
 }

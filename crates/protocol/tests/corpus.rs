@@ -115,7 +115,7 @@ async fn read_all(bytes: &[u8]) {
     let mut rest = bytes;
     while let Ok(Some(_)) = read_message::<_, GuestMessage>(&mut rest).await {}
     let nobody = || tokio::io::join(bytes, tokio::io::sink());
-    let _ = handshake::host(&mut nobody(), [1; NONCE_BYTES]).await;
+    let _ = handshake::host(&mut nobody(), [1; NONCE_BYTES], || 7).await;
     let _ = handshake::guest(&mut nobody(), [1; NONCE_BYTES]).await;
 
     let (_client, mut answers) = exec::client(nobody());

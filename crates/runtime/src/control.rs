@@ -15,6 +15,7 @@
 //! build; a client of another build is refused by its first byte.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -35,6 +36,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::pods::volumes::AttachedRecord;
+use crate::process::number_is_stopped;
 use crate::run::Wanted;
 
 /// The socket's name in the pod's directory.
@@ -42,6 +44,12 @@ pub const SOCKET: &str = "control.sock";
 
 /// How long a supervisor may take until it listens.
 const BEGINNING: Duration = Duration::from_secs(1);
+
+/// How long a supervisor may take for an answer that waits for nothing else, the guest's first answer included.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a volume's change may take: the guest's mounts, and those of other changes before.
+const CHANGED_WITHIN: Duration = Duration::from_secs(300);
 
 /// What is taken of a client's input at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -142,6 +150,9 @@ pub enum ControlError {
     /// It says nothing.
     #[error("the pod's supervisor has not answered for {} s", .0.as_secs())]
     Silent(Duration),
+    /// Its process is stopped.
+    #[error("the pod's supervisor, process {0}, is stopped (SIGSTOP)")]
+    Stopped(u32),
     /// It hung up.
     #[error("the pod's supervisor ended before it answered")]
     Ended,
@@ -156,12 +167,55 @@ pub enum ControlError {
     Outdated,
 }
 
-/// Asks the supervisor of the pod at `dir`.
+impl ControlError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Stopped(pid) => Some(format!(
+                "`kill -CONT {pid}` lets it go on; `isopod stop --force` ends the pod"
+            )),
+            Self::Silent(_) => Some("`isopod stop --force` ends the pod whatever its supervisor does".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Asks the supervisor of the pod at `dir`. It has its time to answer: more for what takes some.
 ///
 /// # Errors
 /// [`ControlError`].
 pub async fn ask(dir: &Path, request: &Request) -> Result<(), ControlError> {
-    converse(&mut connect(dir).await?, request).await
+    let patience = match request {
+        Request::Attach(_) | Request::Detach { .. } => CHANGED_WITHIN,
+        _ => ANSWER_WITHIN,
+    };
+    ask_within(dir, request, patience).await
+}
+
+/// Asks it with other patience.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn ask_within(dir: &Path, request: &Request, patience: Duration) -> Result<(), ControlError> {
+    begin(dir, request, patience).await.map(drop)
+}
+
+/// Asks the supervisor, and gives the connection.
+async fn begin(dir: &Path, request: &Request, patience: Duration) -> Result<UnixStream, ControlError> {
+    let conversation = async {
+        let mut stream = connect(dir).await?;
+        if let Some(pid) = peer(&stream).and_then(|pid| u32::try_from(pid).ok())
+            && number_is_stopped(pid)
+        {
+            return Err(ControlError::Stopped(pid));
+        }
+        converse(&mut stream, request).await?;
+        Ok(stream)
+    };
+    tokio::time::timeout(patience, conversation)
+        .await
+        .unwrap_or(Err(ControlError::Silent(patience)))
 }
 
 async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), ControlError> {
@@ -182,9 +236,7 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
 /// # Errors
 /// [`ControlError`].
 pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlError> {
-    let mut stream = connect(dir).await?;
-    converse(&mut stream, &Request::Agent(header)).await?;
-    Ok(stream)
+    begin(dir, &Request::Agent(header), ANSWER_WITHIN).await
 }
 
 /// Opens the standard input of the app of the pod at `dir`, one that keeps it open
@@ -193,9 +245,7 @@ pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlE
 /// # Errors
 /// [`ControlError`].
 pub async fn open_stdin(dir: &Path) -> Result<UnixStream, ControlError> {
-    let mut stream = connect(dir).await?;
-    converse(&mut stream, &Request::Stdin).await?;
-    Ok(stream)
+    begin(dir, &Request::Stdin, ANSWER_WITHIN).await
 }
 
 /// The process that supervises the pod at `dir`, as the kernel says (unix(7), `SO_PEERCRED`).
@@ -203,8 +253,11 @@ pub async fn open_stdin(dir: &Path) -> Result<UnixStream, ControlError> {
 /// # Errors
 /// [`ControlError::Connect`].
 pub async fn supervisor(dir: &Path) -> Result<Option<i32>, ControlError> {
-    let stream = connect(dir).await?;
-    Ok(stream.peer_cred().ok().and_then(|peer| peer.pid()))
+    Ok(peer(&connect(dir).await?))
+}
+
+fn peer(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok().and_then(|peer| peer.pid())
 }
 
 async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
@@ -476,7 +529,10 @@ async fn open_stream(header: &HostStream, orders: &mpsc::Sender<Order>) -> Resul
     let ending = || "the pod is ending".to_owned();
     orders.send(Order::Agent(sender)).await.map_err(|_| ending())?;
     let agent = agent.await.map_err(|_| ending())?;
-    agent.open(header).await.map_err(|error| error.to_string())
+    agent.open(header).await.map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        format!("{error}{}", cause.unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

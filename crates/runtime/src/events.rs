@@ -4,6 +4,7 @@
 //! ```text
 //! STATE/pods/events.jsonl      what is written now; one JSON object per line
 //! STATE/pods/events.jsonl.1    what is older
+//! STATE/pods/events.jsonl.2    what is older still, each pod's part of it bounded
 //!
 //! {"version":1,"timeMs":1795464516123,"type":"app-exited","uuid":"...","name":"web","app":"a","exitStatus":3}
 //! ```
@@ -12,11 +13,13 @@
 //! - A writer that is stopped with the lock in hand holds nobody up for longer than [`LOCK_PATIENCE`]: appending without
 //!   it is still one write.
 //! - A line that was torn, by a full disk or a crash, is ended by the next writer, and left out by readers.
-//! - It is bounded: two files of [`FILE_BYTES`]. Nothing is synchronised to the disk.
+//! - It is bounded: three files of [`FILE_BYTES`]. A pod of which there is much to tell pushes out its own events, and not
+//!   those of others: the oldest file has at most a fair part of each ([`keep`]). Nothing is synchronised to the disk.
 //! - Nothing depends on it. A pod's state is its directory; what cannot be written here is told and forgotten.
 //!
 //! A pod whose supervisor was killed has nobody to tell of its end: whoever starts or removes it next does.
 
+mod keep;
 mod read;
 
 use std::fs::{self, File};
@@ -78,6 +81,9 @@ pub struct Event {
     /// Why, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many events of this pod's apps were left out before this one, because there were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
 }
 
 /// What happened.
@@ -118,11 +124,15 @@ pub enum EventKind {
     VolumeAttached,
     /// Such a volume went.
     VolumeDetached,
+    /// The guest is not heard any more.
+    Silent,
+    /// It is heard again.
+    Heard,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 17] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::Prepared,
         EventKind::Started,
         EventKind::Ready,
@@ -140,6 +150,8 @@ impl EventKind {
         EventKind::AppFailed,
         EventKind::VolumeAttached,
         EventKind::VolumeDetached,
+        EventKind::Silent,
+        EventKind::Heard,
     ];
 
     /// The word for it, as in JSON.
@@ -163,6 +175,8 @@ impl EventKind {
             EventKind::AppFailed => "app-failed",
             EventKind::VolumeAttached => "volume-attached",
             EventKind::VolumeDetached => "volume-detached",
+            EventKind::Silent => "silent",
+            EventKind::Heard => "heard",
         }
     }
 }
@@ -183,6 +197,7 @@ impl Event {
             signal: None,
             restarts: None,
             reason: None,
+            left_out: None,
         }
     }
 
@@ -251,11 +266,18 @@ impl EventLog {
         self.path.with_added_extension("1")
     }
 
+    fn oldest(&self) -> PathBuf {
+        self.path.with_added_extension("2")
+    }
+
     fn append(&self, event: &Event) -> io::Result<()> {
         let line = event.line()?;
         let mut file = self.locked()?;
         let mut length = file.metadata()?.len();
         if length > 0 && length + line.len() as u64 > self.file_bytes {
+            // What cannot be kept is lost, and no reason not to go on.
+            let kept = keep::merge(&self.oldest(), &self.older(), self.file_bytes);
+            kept.or_else(|_| fs::remove_file(self.oldest())).ok();
             fs::rename(&self.path, self.older())?;
             // Until the lock on this one is gone, who opened it waits, and then finds another in its place.
             let next = self.locked()?;

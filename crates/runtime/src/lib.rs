@@ -8,6 +8,7 @@
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
 pub mod attach_volume;
+pub mod bounded_log;
 pub mod control;
 mod disk;
 pub mod events;
@@ -18,11 +19,13 @@ pub mod pods;
 pub mod ports;
 pub mod prepare;
 mod private;
+pub mod process;
 mod record;
 mod resolver;
 pub mod run;
 pub mod signals;
 pub mod sources;
+pub mod state_dir;
 mod tail;
 pub mod write_tree;
 

@@ -181,6 +181,21 @@ impl PodEntry {
         )
     }
 
+    /// Who is not heard any more of a pod that is live.
+    #[must_use]
+    pub fn silence(&self) -> Option<Silence> {
+        let status = self.status.as_ref().filter(|_| self.state.is_live())?;
+        if status
+            .supervisor
+            .is_some_and(|supervisor| supervisor.is_stopped())
+        {
+            return Some(Silence::Supervisor);
+        }
+        let since = status.silent_since_ms?;
+        let silent = Duration::from_millis(files::boot_ms().saturating_sub(since));
+        Some(Silence::Guest(silent))
+    }
+
     /// What was asked for; `None` where that has paths that are not UTF-8, or another version of isopod wrote it.
     ///
     /// # Errors
@@ -189,6 +204,15 @@ impl PodEntry {
         let asked = files::read(&self.path, ASKED).map_err(failed("read", &self.path.join(ASKED)))?;
         Ok(asked.filter(|asked: &Asked| asked.version == files::VERSION))
     }
+}
+
+/// Who is not heard any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The guest, for so long.
+    Guest(Duration),
+    /// The pod's supervisor: its process is stopped.
+    Supervisor,
 }
 
 /// A pod whose lock is held: by this process, until this is dropped.

@@ -35,6 +35,8 @@ pub struct Wishes {
     pub stdin: Stdin,
     /// How long its guest may take to come up.
     pub boot_timeout: Duration,
+    /// How long the guest may be silent before it is killed; `None`: for ever.
+    pub silent_kill: Option<Duration>,
 }
 
 /// Why a pod could not be prepared.
@@ -182,6 +184,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(wishes.boot_timeout),
+        silent_kill_ms: wishes.silent_kill.map(millis),
     }
 }
 

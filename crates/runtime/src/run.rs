@@ -10,17 +10,20 @@
 //! The machine is killed rather than powered off: when the agent has written the shares back, all that it still holds
 //! is lost by intent, and the guest's own shutdown would take longer than everything before it.
 
-mod console;
+mod allowance;
+mod capture;
 mod journal;
 mod machine;
 mod streams;
 mod volumes;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use allowance::Allowance;
 use isopod_spec::{AppName, AppRole, FailurePolicy};
 use isopod_vm::agent::{
     Agent, AgentError, BootTimes, Event, Events, ExitStatus, FailureCause, Health, MemoryBound,
@@ -32,6 +35,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 pub(crate) use volumes::Wanted;
 use volumes::{Changed, Volumes};
+use watch::{Found, Watch};
 
 use crate::Settings;
 use crate::control::{self, Order, SharedInput};
@@ -55,6 +59,11 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the agent may take beyond the grace to report apps that it killed.
 const KILL_SLACK: Duration = Duration::from_secs(30);
+
+/// How many lines the log has at once of what the guest brings about, and how long it takes until there is one more: about
+/// 9,000 a day, in files of a bounded size where the supervisor writes them.
+const LINES_AT_ONCE: u32 = 30;
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the caller does with a running pod.
 pub struct Caller {
@@ -228,6 +237,12 @@ pub enum RunError {
     /// The apps did not end although they were killed.
     #[error("the guest did not stop its apps within {} s", .0.as_secs())]
     NotStopped(Duration),
+    /// It did not say that it had heard of its stop.
+    #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
+    StopUnheard(Duration),
+    /// It was silent for longer than it may.
+    #[error("the guest was not heard for {} s, and was killed as `--on-silent kill` asks for", .0.as_secs())]
+    Silent(Duration),
     /// A stop before there was anything to stop.
     #[error("the pod was stopped before its guest had come up")]
     StoppedEarly,
@@ -241,15 +256,37 @@ impl RunError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoGuest { .. } => Some(
-                "give it more time with `--boot-timeout`, or more memory with `--memory`; `--accel tcg` avoids KVM".into(),
-            ),
-            Self::GuestEnded { .. } => Some("more memory (`--memory`) helps where the kernel ran out of it".into()),
+            Self::NoGuest { console, .. } if lacks_memory(console) => Some(MORE_MEMORY.into()),
+            Self::NoGuest { .. } => {
+                Some("give it more time with `--boot-timeout`; `--accel tcg` avoids KVM".into())
+            }
+            Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),
             _ => None,
         }
     }
+}
+
+/// What to do about a guest that has too little of it.
+const MORE_MEMORY: &str = "give it more memory: `--memory` before the first image";
+
+/// Whether the console says that the guest had too little memory.
+fn lacks_memory(console: &[String]) -> bool {
+    const SIGNS: [&str; 7] = [
+        // mm/oom_kill.c, mm/page_alloc.c, init/initramfs.c: an image that does not fit into memory.
+        "Out of memory",
+        "out of memory",
+        "System is deadlocked on memory",
+        "page allocation failure",
+        "Initramfs unpacking failed: write error",
+        // What the first process says then.
+        "Cannot allocate memory",
+        "No space left on device",
+    ];
+    console
+        .iter()
+        .any(|line| SIGNS.iter().any(|sign| line.contains(sign)))
 }
 
 /// What the console says that ended a guest, in words.
@@ -346,6 +383,14 @@ async fn supervise(
     })
 }
 
+/// Sleeps until then, or for ever.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A pod whose agent has answered.
 struct Pod<'a> {
     record: &'a PodRecord,
@@ -369,6 +414,9 @@ struct Pod<'a> {
     /// Whether it was stopped because it had run as long as it may.
     past_deadline: bool,
     unwritten: Option<io::Error>,
+    /// Of lines that the guest brings about.
+    lines: Allowance,
+    watch: Watch,
 }
 
 impl<'a> Pod<'a> {
@@ -402,7 +450,18 @@ impl<'a> Pod<'a> {
             deadline: None,
             past_deadline: false,
             unwritten: None,
+            lines: Allowance::new(LINES_AT_ONCE, LINE_EVERY),
+            watch: Watch::new(Instant::now(), record.silent_kill_ms.map(Duration::from_millis)),
         }
+    }
+
+    /// Whether the log has room for a line that the guest brings about.
+    fn may_log(&mut self) -> bool {
+        let left_out = self.lines.take(Instant::now());
+        if let Some(left_out @ 1..) = left_out {
+            tracing::warn!("{left_out} lines about the guest were left out: there were too many");
+        }
+        left_out.is_some()
     }
 
     async fn supervise(
@@ -433,17 +492,17 @@ impl<'a> Pod<'a> {
         let mut stops = 0;
         let synced = loop {
             let deadline = self.deadline;
-            let timeout = async {
-                match deadline {
-                    Some((at, _)) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let timeout = sleep_until(deadline.map(|(at, _)| at));
+            let look = self.watch.due();
             let event = tokio::select! {
                 biased;
                 event = events.next() => event,
                 error = machine.ended() => return Err(error),
                 () = timeout => return Err(RunError::NotStopped(deadline.map_or(grace, |(_, after)| after))),
+                () = sleep_until(look) => {
+                    self.look()?;
+                    continue;
+                }
                 Some(()) = stop.recv() => {
                     stops += 1;
                     match stops {
@@ -531,10 +590,39 @@ impl<'a> Pod<'a> {
         }
         // An agent that is gone is told of by its events.
         let _ = self.agent.stop(grace).await;
+        self.watch.stopping(Instant::now(), grace);
         let after = grace + KILL_SLACK;
         let at = Instant::now() + after;
         if self.deadline.is_none_or(|(earlier, _)| at < earlier) {
             self.deadline = Some((at, after));
+        }
+    }
+
+    /// Looks whether the guest is heard.
+    fn look(&mut self) -> Result<(), RunError> {
+        match self.watch.look(Instant::now()) {
+            None => {}
+            Some(Found::Silent) => {
+                if self.may_log() {
+                    tracing::warn!(
+                        "the guest has not been heard for {} s",
+                        watch::SILENT_AFTER.as_secs()
+                    );
+                }
+                self.journal.silent(self.watch.heard().elapsed());
+            }
+            Some(Found::TooLong(after)) => return Err(RunError::Silent(after)),
+            Some(Found::StopUnheard(within)) => return Err(RunError::StopUnheard(within)),
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) {
+        if self.watch.beat(Instant::now()) {
+            if self.may_log() {
+                tracing::warn!("the guest is heard again");
+            }
+            self.journal.heard();
         }
     }
 
@@ -626,12 +714,19 @@ impl<'a> Pod<'a> {
             }
             Event::Health { app, health, text } => self.health(app, health, text),
             Event::Ending { app, reason } => {
-                if let Some(record) = self.record.apps.get(app) {
+                if let Some(record) = self.record.apps.get(app)
+                    && self.may_log()
+                {
                     tracing::warn!("app `{}` is ended: {reason}", record.name);
                 }
                 self.journal.app_ending(app, reason);
             }
-            Event::Warning(text) => tracing::warn!("the agent in the guest: {text}"),
+            Event::Warning(text) => {
+                if self.may_log() {
+                    tracing::warn!("the agent in the guest: {text}");
+                }
+            }
+            Event::Beat => self.beat(),
             Event::AllEnded | Event::Synced { .. } => {}
         }
     }
@@ -642,6 +737,7 @@ impl<'a> Pod<'a> {
         };
         let name = &record.name;
         match health {
+            _ if !self.may_log() => {}
             Health::Unhealthy => tracing::warn!("app `{name}` is unhealthy: {text}"),
             Health::Healthy => tracing::info!("app `{name}` is healthy"),
             Health::Starting => tracing::info!("app `{name}` is not known to be healthy yet"),
@@ -654,11 +750,13 @@ impl<'a> Pod<'a> {
             return;
         };
         *slot = count;
-        tracing::info!(
-            "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
-            record.name,
-            after.as_millis()
-        );
+        if self.may_log() {
+            tracing::info!(
+                "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
+                record.name,
+                after.as_millis()
+            );
+        }
         self.journal.app_restarting(app, status, count);
     }
 

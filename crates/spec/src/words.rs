@@ -4,12 +4,49 @@
 
 use std::ffi::OsStr;
 
-/// `text` for a message: what is not UTF-8 replaced, control characters escaped, so that a message stays on its line.
+/// `text` for a message: what is not UTF-8 replaced, and [what a terminal would obey](is_obeyed) escaped, so that a
+/// message stays on its line.
 #[must_use]
 pub fn shown(text: impl AsRef<OsStr>) -> String {
-    let mut out = String::new();
-    for c in text.as_ref().to_string_lossy().chars() {
-        if c.is_control() {
+    escaped(&text.as_ref().to_string_lossy(), |_| false)
+}
+
+/// Whether a terminal obeys `c` rather than showing it: the control characters (C0, DEL, C1), the ends of lines and
+/// paragraphs, and what reorders a line (Unicode Standard Annex 9, "Directional Formatting Characters").
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// The longest line of a message, in characters: a path has 4096 bytes at most (limits.h, `PATH_MAX`).
+const MAX_LINE_CHARS: usize = 8192;
+
+/// A text of several lines as a terminal may see it, whoever wrote it: what it would obey is escaped, but for the ends of
+/// lines and tabs.
+#[must_use]
+pub fn for_terminal(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// The same of a message, whose very long lines are cut.
+#[must_use]
+pub fn message_for_terminal(text: &str) -> String {
+    let cut = |line: &str| match line.char_indices().nth(MAX_LINE_CHARS) {
+        None => line.to_owned(),
+        Some((at, _)) => format!("{}... ({} more bytes)", &line[..at], line.len() - at),
+    };
+    let lines: Vec<String> = for_terminal(text).split('\n').map(cut).collect();
+    lines.join("\n")
+}
+
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) && !is_kept(c) {
             out.extend(c.escape_default())
         } else {
             out.push(c)
@@ -82,6 +119,22 @@ mod tests {
         assert_eq!(shown("a \"b\" 日本"), "a \"b\" 日本");
         assert_eq!(shown("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(shown(OsStr::from_bytes(b"a\xffb")), "a\u{fffd}b");
+        assert_eq!(
+            shown("a\u{9b}2J\u{7f}\u{202e}b\u{2066}"),
+            "a\\u{9b}2J\\u{7f}\\u{202e}b\\u{2066}"
+        );
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_a_text() {
+        assert_eq!(
+            for_terminal("a\tb\nc\r\u{1b}]0;x\u{7}"),
+            "a\tb\nc\\r\\u{1b}]0;x\\u{7}"
+        );
+        let every: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
+        assert!(!shown(&every).chars().any(is_obeyed));
+        let long = message_for_terminal(&"x".repeat(MAX_LINE_CHARS + 7));
+        assert!(long.ends_with("x... (7 more bytes)"), "{}", long.len());
     }
 
     #[test]

@@ -11,15 +11,18 @@
 //! dropped: whoever has seen [`Event::AllEnded`] has seen all output. An output that is neither read nor dropped
 //! holds back the end of its app, and nothing else.
 //!
-//! Not done here: no deadline after [`connect`] (a paused machine is silent, and not lost), no restart of a lost
+//! The guest's beats are answered here with the time ([`Event::Beat`] tells of each). Not done here: no deadline after
+//! [`connect`] but for the first answer on a stream (a paused machine is silent, and not lost), no restart of a lost
 //! conversation (it ends with the machine), and no interpretation of what the apps write.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
+use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
-use isopod_protocol::message::{GuestMessage, HostMessage, HostStream};
+use isopod_protocol::message::{GuestMessage, HostMessage, HostStream, StreamAnswer};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
 use isopod_spec::RestartPolicy;
 use tokio::io::{ReadHalf, WriteHalf};
@@ -43,6 +46,10 @@ const QUEUE: usize = 32;
 
 /// How long the multiplexer may take to say why the control stream ended.
 const ENDING_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the agent may take for its first word on a stream, which it says at once. An emulated guest on a busy host may
+/// stand still for seconds.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The streams that an app can have: standard input, output and error.
 const STREAMS_PER_APP: usize = 3;
@@ -99,6 +106,23 @@ impl AgentError {
             _ => None,
         }
     }
+}
+
+/// Why a stream to the agent was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The agent says nothing.
+    #[error("the agent in the guest has not answered for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The agent did not take it.
+    #[error("the agent in the guest did not answer")]
+    Ended,
+    /// The agent's first word is none.
+    #[error("cannot understand the agent in the guest")]
+    Answer(#[source] ReadMessageError),
 }
 
 /// A breach of the protocol by the guest.
@@ -228,6 +252,8 @@ pub enum Event {
     },
     /// Something that the agent could not do and that keeps no app from running.
     Warning(String),
+    /// The agent lives, and was told the time.
+    Beat,
 }
 
 /// Begins the conversation on the socket of the agent's serial port, for a pod of as many apps as there are policies
@@ -253,7 +279,7 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     let mut nonce = handshake::Nonce::default();
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| AgentError::Random(errno.into()))?;
-    handshake::host(&mut port, nonce)
+    handshake::host(&mut port, nonce, unix_ns)
         .await
         .map_err(AgentError::Handshake)?;
 
@@ -266,7 +292,10 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     let driver = Ending(tasks.spawn(driver.run()));
     let control = match opener.open(&HostStream::Control).await {
         Ok(control) => control,
-        Err(OpenError::Ended) => return Err(driver.why().await),
+        // What ended it came at once.
+        Err(OpenError::Ended | OpenError::Yamux(_) | OpenError::Header(WriteMessageError::Io(_))) => {
+            return Err(driver.why().await);
+        }
         Err(error) => return Err(AgentError::Control(error)),
     };
     let (mut reader, writer) = tokio::io::split(control);
@@ -282,14 +311,26 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     let (messages, to_judge) = mpsc::channel(QUEUE);
     tasks.spawn(read_control(reader, messages));
     tasks.spawn(write_control(writer, to_write));
-    tasks.spawn(Hearing::new(apps, events).run(incoming, to_judge, driver, times));
+    let finishing = Arc::new(AtomicBool::new(false));
+    let hearing = Hearing::new(apps, events, commands.clone(), finishing.clone());
+    tasks.spawn(hearing.run(incoming, to_judge, driver, times));
     Ok((
-        Agent { commands, opener },
+        Agent {
+            commands,
+            opener,
+            finishing,
+        },
         Events {
             received,
             _tasks: tasks,
         },
     ))
+}
+
+/// The host's time, in nanoseconds since 1970.
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The next message of the control stream; `None` when the connection has ended, however it did.
@@ -361,6 +402,8 @@ impl Ending {
 pub struct Agent {
     commands: mpsc::Sender<HostMessage>,
     opener: Opener,
+    /// Whether the guest was asked to write everything back.
+    finishing: Arc<AtomicBool>,
 }
 
 impl Agent {
@@ -389,17 +432,30 @@ impl Agent {
     /// # Errors
     /// [`AgentError::Ended`].
     pub async fn finish(&self) -> Result<(), AgentError> {
+        self.finishing.store(true, Ordering::Relaxed);
         self.say(HostMessage::Finish).await
     }
 
-    /// Opens a stream to the agent: a command, statistics or a copy. What goes over it is between the agent and
-    /// whoever holds the other end; dropping it tells the agent that the client is gone.
+    /// Opens a stream to the agent, a command, statistics or a copy, which the agent has taken then. What goes over it is
+    /// between the agent and whoever holds the other end; dropping it tells the agent that the client is gone.
     ///
     /// # Errors
-    /// [`OpenError::TooMany`] over [`MAX_HOST_STREAMS`] at once, and [`OpenError::Header`] for a header that no message
-    /// can hold; neither harms the conversation.
-    pub async fn open(&self, header: &HostStream) -> Result<MuxStream, OpenError> {
-        self.opener.open(header).await
+    /// [`OpenError::TooMany`] over [`MAX_HOST_STREAMS`] at once, [`OpenError::Header`] for a header that no message
+    /// can hold, [`StreamError::Silent`] after [`FIRST_ANSWER`]; none harms the conversation.
+    pub async fn open(&self, header: &HostStream) -> Result<MuxStream, StreamError> {
+        let opened = async {
+            let mut stream = self.opener.open(header).await?;
+            match read_message(&mut stream).await {
+                Ok(Some(StreamAnswer::Taken)) => Ok(stream),
+                Ok(None) | Err(ReadMessageError::Io(_) | ReadMessageError::Truncated) => {
+                    Err(StreamError::Ended)
+                }
+                Err(error) => Err(StreamError::Answer(error)),
+            }
+        };
+        tokio::time::timeout(FIRST_ANSWER, opened)
+            .await
+            .unwrap_or(Err(StreamError::Silent(FIRST_ANSWER)))
     }
 
     async fn say(&self, message: HostMessage) -> Result<(), AgentError> {

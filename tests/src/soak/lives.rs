@@ -31,6 +31,7 @@ impl Place<'_> {
             Victim::Detacher => self.detach(life),
             Victim::Supervisor | Victim::Qemu | Victim::Virtiofsd => self.lose_process(life),
             Victim::Agent => self.lose_agent(life),
+            Victim::Silent => self.fall_silent(life),
             Victim::Client => self.lose_client(life),
         }
     }
@@ -273,6 +274,35 @@ impl Place<'_> {
             state,
             told: self.told(life),
         }
+    }
+
+    /// QEMU is stopped: it is seen, and either heard again or killed.
+    fn fall_silent(&self, life: &Life) -> Seen {
+        let killed = life.number.is_multiple_of(2);
+        let policy = if killed { "kill:20" } else { "report" };
+        let pod = self.pod(life).flags(["-d", "--on-silent", policy]);
+        let _ = pod.start().wait().expect(0);
+        let qemu = self
+            .find(life, |line| line.contains("qemu-system"))
+            .expect("QEMU");
+        std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
+        let state = self.state(life);
+        kill(qemu, Signal::STOP);
+        let seen = || status(self.bench, &self.bench.state(), &life.name()).expect("a pod");
+        if killed {
+            wait_until("it is killed", || seen()["state"] == "exited");
+            self.all_gone(life);
+            let told = self.told(life);
+            return Seen { state, told };
+        }
+        wait_until("it is silent", || seen()["silentMs"].as_u64().is_some());
+        kill(qemu, Signal::CONT);
+        wait_until("it is heard again", || seen()["silentMs"].is_null());
+        assert_eq!(seen()["state"], "running");
+        let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
+        self.all_gone(life);
+        let told = "it was silent, and heard again".to_owned();
+        Seen { state, told }
     }
 
     fn lose_client(&self, life: &Life) -> Seen {

@@ -21,15 +21,18 @@ use tokio::time::{Instant, sleep_until};
 use super::app::{App, Later, Told};
 use super::visits::{self, Question};
 use crate::appstate::{Activity, AppState, judge};
+use crate::clock::Clock;
 use crate::notify::Word;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
 use crate::{chain, diagnosis, kmsg, mountinfo, verify};
 pub(super) use care::Care;
 use care::Checks;
+use heart::Heart;
 use life::present;
 
 mod care;
+mod heart;
 mod life;
 
 /// The streams that an app can have.
@@ -67,7 +70,8 @@ pub(crate) struct Session<M> {
     config: GuestConfig,
     manager: M,
     apps: Vec<App>,
-    orders: mpsc::Receiver<Result<HostMessage, ReadMessageError>>,
+    orders: mpsc::Receiver<Order>,
+    heart: Heart,
     /// What the streams that the host opened have to know.
     questions: mpsc::Receiver<Question>,
     control: WriteHalf<MuxStream>,
@@ -93,6 +97,7 @@ impl<M: Manager> Session<M> {
         config: GuestConfig,
         manager: M,
         pipes: Vec<AppPipes>,
+        clock: Clock,
     ) -> Result<Self, SessionError>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -123,6 +128,7 @@ impl<M: Manager> Session<M> {
             manager,
             apps,
             orders,
+            heart: Heart::new(clock),
             control,
             driver,
             later,
@@ -156,13 +162,14 @@ impl<M: Manager> Session<M> {
             self.stop_due().await?;
             let (kill_at, restart_at) = (self.kill_at, self.next_restart());
             let care_at = self.next_care();
+            let beat_at = self.heart.next_beat();
             tokio::select! {
                 unit = changes.recv() => match unit {
                     Some(unit) => self.changed(unit, &mut changes).await?,
                     None => return Err(SessionError::SystemdGone),
                 },
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey(order.map_err(SessionError::Read)?).await?,
+                    Some((order, heard)) => self.obey(order.map_err(SessionError::Read)?, heard).await?,
                     None => return self.host_gone().await,
                 },
                 Some(question) = self.questions.recv() => {
@@ -176,6 +183,7 @@ impl<M: Manager> Session<M> {
                     self.apps[app].word = Some(word);
                     self.tell_readiness(app).await?;
                 }
+                () = sleep_until(beat_at.into()) => self.beat().await?,
                 Some(finished) = self.checks.ended.recv() => self.finished(finished).await?,
                 () = sleep_until(care_at.unwrap_or_else(Instant::now)), if care_at.is_some() => {
                     self.care().await?;
@@ -341,9 +349,21 @@ impl<M: Manager> Session<M> {
         self.say(&GuestMessage::AllEnded).await
     }
 
-    async fn obey(&mut self, order: HostMessage) -> Result<(), SessionError> {
+    /// Shows the host that the agent lives.
+    async fn beat(&mut self) -> Result<(), SessionError> {
+        let number = self.heart.beat(std::time::Instant::now());
+        self.say(&GuestMessage::Beat { number }).await
+    }
+
+    async fn obey(&mut self, order: HostMessage, heard: std::time::Instant) -> Result<(), SessionError> {
         match order {
+            HostMessage::Time { number, unix_ns } => match self.heart.told(number, unix_ns, heard) {
+                Some(text) => self.say(&GuestMessage::Warning { text }).await,
+                None => Ok(()),
+            },
             HostMessage::Stop { grace_ms } => {
+                // The host waits longer for a guest that has heard it.
+                self.beat().await?;
                 let grace = Duration::from_millis(grace_ms.into());
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
@@ -392,12 +412,16 @@ fn wire_index(app: usize) -> AppIndex {
     AppIndex::try_from(app).unwrap_or(AppIndex::MAX)
 }
 
+/// A message of the host's, and when it was heard.
+type Order = (Result<HostMessage, ReadMessageError>, std::time::Instant);
+
 /// Reads the host's messages as a task, because reading one cannot be cancelled.
-fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<Result<HostMessage, ReadMessageError>> {
+fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<Order> {
     let (orders, received) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(order) = read_message(&mut control).await.transpose() {
             let last = order.is_err();
+            let order = (order, std::time::Instant::now());
             if orders.send(order).await.is_err() || last {
                 return;
             }

@@ -9,7 +9,7 @@ use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{read_message, write_message};
 use isopod_protocol::config::{GuestApp, GuestRlimit, GuestSyscalls};
 use isopod_protocol::exec::{Request, STATUS_FAILED};
-use isopod_protocol::message::{AppIndex, HostStream};
+use isopod_protocol::message::{AppIndex, HostStream, StreamAnswer};
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_protocol::stats::Stats;
 use isopod_protocol::volumes::{AttachedMount, Attachment};
@@ -160,7 +160,13 @@ pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -
 }
 
 async fn visit(mut stream: MuxStream, session: Session) {
-    match read_message(&mut stream).await {
+    let header = read_message(&mut stream).await;
+    if !matches!(header, Ok(Some(HostStream::Control) | None) | Err(_))
+        && write_message(&mut stream, &StreamAnswer::Taken).await.is_err()
+    {
+        return;
+    }
+    match header {
         Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
         Ok(Some(HostStream::Stats)) => tell_stats(stream, &session).await,
         Ok(Some(HostStream::CopyOut { app, path })) => match session.job(app, Action::Pack { path }).await {

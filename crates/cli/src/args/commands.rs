@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
@@ -309,6 +310,21 @@ pub(super) fn flag_names() -> Vec<String> {
         .collect()
 }
 
+/// How long the guest may be silent before it is killed; 0: for ever.
+fn silence(text: &str) -> Result<Duration, String> {
+    /// It is heard every three seconds, and an emulated guest on a busy host stands still for some.
+    const LEAST: u64 = 10;
+    let seconds = match text.split_once(':') {
+        None if text == "report" => return Ok(Duration::ZERO),
+        None if text == "kill" => Some(60),
+        Some(("kill", seconds)) => seconds.parse().ok().filter(|seconds| *seconds >= LEAST),
+        _ => None,
+    };
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("not `report`, `kill` or `kill:SECONDS` with {LEAST} or more"))
+}
+
 fn run() -> Command {
     Command::new("run")
         .about("Run a pod and wait for it")
@@ -423,6 +439,10 @@ fn pod_flags() -> Vec<Arg> {
         value_flag("boot-timeout", "SECONDS")
             .value_parser(value_parser!(u32).range(1..))
             .help("How long the guest may take to come up [default: 120]"),
+        value_flag("on-silent", "POLICY").value_parser(silence).help(
+            "When the guest is not heard any more, show it or kill the pod: report, or kill[:SECONDS] after so long \
+             (10 or more, 60 where not given) [default: report]",
+        ),
         Arg::new("file")
             .long("file")
             .short('f')

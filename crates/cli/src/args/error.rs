@@ -6,7 +6,7 @@ use isopod_spec::check::PodFault;
 use isopod_spec::flags::InvalidFlag;
 use isopod_spec::{AppName, InvalidReference};
 
-use super::{commands, group};
+use super::{commands, group, unknown};
 
 /// Why a command line gives no command.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,7 @@ impl ArgsError {
         match (error.kind(), group::pod_command(argv)) {
             (ErrorKind::DisplayHelp, Some(command)) => Self::Asked(commands::pod_help(command)),
             (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => Self::Asked(error.render()),
+            (ErrorKind::UnknownArgument, _) => Self::Usage(unknown::explain(error, argv).render()),
             _ => Self::Usage(error.render()),
         }
     }
@@ -141,6 +142,12 @@ impl ArgFault {
             }
             Self::AppFlagFirst { .. } => "write it after the image that it is for",
             Self::PodFlagAfterImage { .. } => "write it before the first image",
+            Self::UnknownFlag { flag, .. } if flag == "--image" => {
+                "an image is a positional argument: write it without a flag"
+            }
+            Self::UnknownFlag { flag, .. } if ["--args", "--cmd", "--command"].contains(&flag.as_str()) => {
+                "an app's arguments follow `--`"
+            }
             Self::UnknownFlag { nearest, .. } => {
                 return nearest.as_ref().map(|flag| format!("did you mean `{flag}`?"));
             }

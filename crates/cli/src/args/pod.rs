@@ -9,13 +9,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
 use isopod_spec::flags::{self, InvalidFlag, SecurityOption};
-use isopod_spec::words::{nearest, shown};
+use isopod_spec::words::shown;
 use isopod_spec::{
     App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Network, Overrides, PodSpec,
     PortForward, Readiness, Resources, RootfsAccess, Volume,
 };
 
 use super::group::{Group, Groups, is_flag};
+use super::unknown;
 use super::{
     ArgFault, ArgsError, FileArgs, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands, health,
 };
@@ -99,6 +100,10 @@ pub(super) fn read_run(
             remove: is_set("rm"),
             stop_timeout: seconds("stop-timeout"),
             boot_timeout: seconds("boot-timeout").unwrap_or(BOOT_TIMEOUT),
+            silent_kill: matches
+                .get_one("on-silent")
+                .copied()
+                .filter(|after: &Duration| !after.is_zero()),
         })
     } else {
         Err(ArgsError::Faults(faults.0))
@@ -474,5 +479,6 @@ fn flag_after_image(error: &clap::Error, image: &str) -> ArgFault {
 
 fn nearest_flag(flag: &str) -> Option<String> {
     let names = commands::flag_names();
-    nearest(flag.strip_prefix("--")?, names.iter().map(String::as_str)).map(|name| format!("--{name}"))
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    unknown::nearest(flag.strip_prefix("--")?, &names).map(|name| format!("--{name}"))
 }

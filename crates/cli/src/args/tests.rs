@@ -319,6 +319,29 @@ fn limits_before_the_first_image_are_the_machines_and_after_it_the_apps() {
 }
 
 #[test]
+fn what_becomes_of_a_silent_guest() {
+    let silent_kill = |words: &str| match parse_line(&format!("run {words} oci:a")) {
+        Ok(Cli {
+            command: Command::Run(args),
+            ..
+        }) => args.silent_kill.map(|time| time.as_secs()),
+        other => panic!("{other:?}"),
+    };
+    for (words, seconds) in [
+        ("", None),
+        ("--on-silent report", None),
+        ("--on-silent kill", Some(60)),
+        ("--on-silent kill:10", Some(10)),
+    ] {
+        assert_eq!(silent_kill(words), seconds, "{words}");
+    }
+    for word in ["kill:9", "kill:", "kill:-1", "report:20", "restart", ""] {
+        let text = usage(&format!("run --on-silent={word} oci:a"));
+        assert!(text.contains("kill:SECONDS"), "{word}: {text}");
+    }
+}
+
+#[test]
 fn missing_images() {
     for (line, place) in [
         ("run", "to run"),
@@ -425,6 +448,7 @@ fn pod_manifests() {
             remove: false,
             stop_timeout: Some(Duration::ZERO),
             boot_timeout: Duration::from_secs(120),
+            silent_kill: None,
         })
     );
     for (line, word) in [

@@ -1,4 +1,4 @@
-//! Reads events: the older file, then the newer, then what comes. It waits for nothing; who follows asks again.
+//! Reads events: the older files, then the newest, then what comes. It waits for nothing; who follows asks again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -41,10 +41,15 @@ impl EventReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
-        // The newer one first: should it become the older meanwhile, none is left out.
+        // The newer ones first: should one become the older meanwhile, none is left out.
         let newer = open(self.log.path.clone())?;
         let older = open(self.log.older())?;
-        let found = [older, newer].into_iter().flatten();
+        // What is in it was in the older one before, which who reads on has read.
+        let oldest = match read {
+            None => open(self.log.oldest())?,
+            Some(_) => None,
+        };
+        let found = [oldest, older, newer].into_iter().flatten();
         for (identity, file) in found {
             if Some(identity) != read && self.files.iter().all(|(known, _)| *known != identity) {
                 self.files.push_back((identity, file));

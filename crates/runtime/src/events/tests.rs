@@ -89,10 +89,30 @@ fn its_size_is_bounded_and_who_follows_sees_all() {
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
-    assert!(bytes <= 4000, "{bytes}");
+    assert!(bytes <= 6000, "{bytes}");
     let (found, skipped) = all(&log);
     assert!(found.len() > 20 && skipped == 0, "{} {skipped}", found.len());
     assert_eq!(found.last().and_then(|event| event.restarts), Some(499));
+}
+
+/// A pod whose health flaps for days has its own older events pushed out, and no others'.
+#[test]
+fn a_pod_pushes_out_its_own_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), 64 * 1024);
+    let life = |uuid: &str, count| (0..count).for_each(|i| log.append(&event(uuid, i)).unwrap());
+    life("calm", 4);
+    for round in 0..10 {
+        life("noisy", 1000);
+        life(&format!("other-{round}"), 2);
+    }
+    let (found, skipped) = all(&log);
+    assert_eq!(skipped, 0);
+    let of = |uuid: &str| found.iter().filter(|event| event.uuid == uuid).count();
+    assert_eq!(of("calm"), 4);
+    assert!((0..10).all(|round| of(&format!("other-{round}")) == 2));
+    assert!((500..3000).contains(&of("noisy")), "{}", of("noisy"));
+    assert!(found.is_sorted_by_key(|event| event.time_ms));
 }
 
 #[test]

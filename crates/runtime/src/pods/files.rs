@@ -22,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::Phase;
 use super::volumes::{AttachedRecord, MountRecord, ShareRecord, VolumeRecord};
+use crate::process::Process;
 
 /// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -78,6 +79,8 @@ pub struct PodRecord {
     pub deadline_ms: Option<u64>,
     /// How long the guest may take to come up.
     pub boot_timeout_ms: u64,
+    /// How long the guest may be silent before it is killed; `None`: that is only told.
+    pub silent_kill_ms: Option<u64>,
 }
 
 /// What was asked for, before images and the host had their say. Starting the pod does not need it.
@@ -173,6 +176,10 @@ pub struct Status {
     pub attached: Vec<AttachedRecord>,
     /// How often volumes came or went, or were to.
     pub volume_changes: u32,
+    /// The process that supervises it.
+    pub supervisor: Option<Process>,
+    /// Since when its guest has not been heard, in milliseconds since the host's boot; `None`: it is heard.
+    pub silent_since_ms: Option<u64>,
     /// The pod's exit status, once it has ended.
     pub exit_status: Option<u8>,
     /// Why it ended, in words.
@@ -292,6 +299,8 @@ impl Status {
             apps: apps.map(app).collect(),
             attached: Vec::new(),
             volume_changes: 0,
+            supervisor: Process::current(),
+            silent_since_ms: None,
             exit_status: None,
             reason: None,
         }

@@ -26,6 +26,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         stop_timeout_ms: 0,
         deadline_ms: None,
         boot_timeout_ms: 0,
+        silent_kill_ms: None,
     }
 }
 

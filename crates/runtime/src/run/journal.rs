@@ -1,10 +1,12 @@
 //! What a supervisor writes down of its pod, at every change: `status.json`, and an event for those who follow them.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use isopod_spec::PodName;
 use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 
+use super::allowance::Allowance;
 use super::{AppEnd, AppFailure, Outcome, RunError, Told};
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
@@ -22,6 +24,15 @@ fn out_of_memory(within: MemoryBound) -> &'static str {
     }
 }
 
+/// How many events of its apps a pod has at once, and how long it takes until there is room for one more. The rest are
+/// counted: a guest may say as often as it likes that an app is ready, and not any more.
+const EVENTS_AT_ONCE: u32 = 200;
+const EVENT_EVERY: Duration = Duration::from_secs(3);
+
+/// How many changes go to the disk at once, and how often one more does; others are there when the host does not crash.
+const SYNCS_AT_ONCE: u32 = 100;
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+
 /// The status of a pod, on disk as it is here.
 pub(super) struct Journal {
     dir: PathBuf,
@@ -35,6 +46,8 @@ pub(super) struct Journal {
     why: Option<&'static str>,
     /// Whether the last write failed, of which one message is enough.
     silent: bool,
+    events_allowed: Allowance,
+    syncs_allowed: Allowance,
     pub(super) told: Option<Told>,
 }
 
@@ -52,6 +65,8 @@ impl Journal {
             failures: Vec::new(),
             why: None,
             silent: false,
+            events_allowed: Allowance::new(EVENTS_AT_ONCE, EVENT_EVERY),
+            syncs_allowed: Allowance::new(SYNCS_AT_ONCE, SYNC_EVERY),
             told: None,
         };
         journal.write();
@@ -66,17 +81,33 @@ impl Journal {
         self.events.tell(&event);
     }
 
-    /// Tells of something that happens to an app.
-    pub(super) fn tell_of(&self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    /// Tells of something that happens to an app, where that does not happen too often. What happens to an app once, its end
+    /// for good, is always told.
+    pub(super) fn tell_of(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
+        let once = matches!(kind, EventKind::AppExited | EventKind::AppFailed);
+        let left_out = match self.events_allowed.take(Instant::now()) {
+            Some(left_out) => left_out,
+            None if once => 0,
+            None => return,
+        };
         self.tell(kind, |event| {
+            event.left_out = (left_out > 0).then_some(left_out);
             event.app = self.status.apps.get(app).map(|app| app.name.clone());
             more(event);
         });
     }
 
     fn write(&mut self) {
+        let durability = match self.syncs_allowed.take(Instant::now()) {
+            Some(_) => self.durability,
+            None => Durability::Fleeting,
+        };
+        self.write_as(durability);
+    }
+
+    fn write_as(&mut self, durability: Durability) {
         self.status.boot_ms = files::boot_ms();
-        match files::write_reserved(&self.dir, STATUS, &self.status, self.durability) {
+        match files::write_reserved(&self.dir, STATUS, &self.status, durability) {
             Ok(()) => self.silent = false,
             // The pod runs on: what it does matters more than what is written of it.
             Err(error) if !self.silent => {
@@ -108,6 +139,21 @@ impl Journal {
                 event.reason = self.why.map(str::to_owned)
             });
         }
+    }
+
+    /// The guest has not been heard for so long.
+    pub(super) fn silent(&mut self, unheard: Duration) {
+        let unheard = u64::try_from(unheard.as_millis()).unwrap_or(u64::MAX);
+        self.status.silent_since_ms = Some(files::boot_ms().saturating_sub(unheard));
+        self.write();
+        self.tell(EventKind::Silent, |_| {});
+    }
+
+    /// It is heard again.
+    pub(super) fn heard(&mut self) {
+        self.status.silent_since_ms = None;
+        self.write();
+        self.tell(EventKind::Heard, |_| {});
     }
 
     fn app(&mut self, app: usize, change: impl FnOnce(&mut AppStatus)) {
@@ -238,7 +284,7 @@ impl Journal {
         });
     }
 
-    fn tell_of_end(&self, app: usize, kind: EventKind, status: ExitStatus, restarts: Option<u32>) {
+    fn tell_of_end(&mut self, app: usize, kind: EventKind, status: ExitStatus, restarts: Option<u32>) {
         self.tell_of(app, kind, |event| {
             event.exit_status = Some(AppEnd::Exited(status).exit_status());
             event.signal = signal(status);
@@ -261,6 +307,8 @@ impl Journal {
         self.status.ended_ms = Some(now_ms());
         // They lasted until here.
         self.status.attached.clear();
+        self.status.silent_since_ms = None;
+        self.status.supervisor = None;
         let (exit_status, reason) = match result {
             Ok(outcome) => {
                 let why = self.why.unwrap_or("all apps have ended");
@@ -273,7 +321,7 @@ impl Journal {
         };
         self.status.exit_status = Some(exit_status);
         self.status.reason = Some(reason.clone());
-        self.write();
+        self.write_as(self.durability);
         files::release(&self.dir, STATUS);
         self.tell(EventKind::Exited, |event| {
             event.exit_status = Some(exit_status);

@@ -16,14 +16,23 @@ use tokio::process::Child;
 
 use super::RunError;
 use crate::pods::files::{PodRecord, Word};
-use crate::tail::tail;
 use crate::{Settings, ports};
 
-use super::console::Console;
+use super::capture::Capture;
 
 const QEMU_LOG: &str = "qemu.log";
 
 const VIRTIOFSD_LOG: &str = "virtiofsd.log";
+
+/// Locked as long as QEMU lives.
+const QEMU_LOCK: &str = "qemu.lock";
+
+/// Locked as long as virtiofsd lives.
+const VIRTIOFSD_LOCK: &str = "virtiofsd.lock";
+
+/// The processes, as messages name them.
+const QEMU: &str = "QEMU";
+const VIRTIOFSD: &str = "virtiofsd";
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
@@ -33,17 +42,18 @@ const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
 
 /// The processes of a machine.
 pub(super) struct Machine<'a> {
-    dir: &'a Path,
     ports: &'a [PortForward],
     qemu: Child,
-    virtiofsd: Option<Child>,
-    console: Console,
+    /// What QEMU says.
+    qemu_log: Capture,
+    virtiofsd: Option<(Child, Capture)>,
+    console: Capture,
 }
 
 impl<'a> Machine<'a> {
     pub(super) fn start(
         record: &'a PodRecord,
-        dir: &'a Path,
+        dir: &Path,
         settings: &Settings,
     ) -> Result<(Self, UnixListener), RunError> {
         let ports = &record.ports;
@@ -57,26 +67,33 @@ impl<'a> Machine<'a> {
         if let Some(words) = &record.virtiofsd {
             let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
             let stage = stage(words).map_err(failed("start virtiofsd"))?;
+            let log = Capture::begin(dir, VIRTIOFSD_LOG);
+            let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
                 stdin: Some(OwnedFd::from(socket)),
                 stdout: None,
-                log: VIRTIOFSD_LOG,
+                stderr,
+                lock: VIRTIOFSD_LOCK,
             };
             let child = launch::spawn(&settings.isopod, &stage, dir, streams);
-            virtiofsd = Some(child.map_err(failed("start virtiofsd"))?);
+            virtiofsd = Some((child.map_err(failed("start virtiofsd"))?, log));
         }
-        let (console, stdout) = Console::begin(dir).map_err(failed("make the console's log"))?;
+        let console = Capture::begin(dir, layout::CONSOLE_LOG);
+        let (console, stdout) = console.map_err(failed("make the console's log"))?;
+        let qemu_log = Capture::begin(dir, QEMU_LOG);
+        let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let stage = stage(&record.qemu).map_err(failed("start QEMU"))?;
         let streams = Streams {
             stdin: None,
             stdout: Some(stdout),
-            log: QEMU_LOG,
+            stderr,
+            lock: QEMU_LOCK,
         };
         let qemu = launch::spawn(&settings.isopod, &stage, dir, streams).map_err(failed("start QEMU"))?;
         let machine = Self {
-            dir,
             ports,
             qemu,
+            qemu_log,
             virtiofsd,
             console,
         };
@@ -118,7 +135,8 @@ impl<'a> Machine<'a> {
 
     /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a machine's.
     pub(super) fn file_server(&self) -> Option<u32> {
-        self.virtiofsd.as_ref().unwrap_or(&self.qemu).id()
+        let virtiofsd = self.virtiofsd.as_ref().map(|(child, _)| child);
+        virtiofsd.unwrap_or(&self.qemu).id()
     }
 
     /// Waits until one of the processes ends, which none does before it is killed.
@@ -126,13 +144,13 @@ impl<'a> Machine<'a> {
         let Self { qemu, virtiofsd, .. } = self;
         let virtiofsd = async {
             match virtiofsd {
-                Some(child) => child.wait().await,
+                Some((child, _)) => child.wait().await,
                 None => std::future::pending().await,
             }
         };
-        let (process, log, status) = tokio::select! {
-            status = virtiofsd => ("virtiofsd", VIRTIOFSD_LOG, status),
-            status = qemu.wait() => ("QEMU", QEMU_LOG, status),
+        let (mut process, status) = tokio::select! {
+            status = virtiofsd => (VIRTIOFSD, status),
+            status = qemu.wait() => (QEMU, status),
         };
         let mut status = match status {
             Ok(status) => status,
@@ -143,26 +161,29 @@ impl<'a> Machine<'a> {
                 };
             }
         };
-        let (mut process, mut log) = (process, log);
         // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
-        if process == "virtiofsd"
+        if process == VIRTIOFSD
             && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
             && (of_qemu.success() || status.success())
         {
-            (process, log, status) = ("QEMU", QEMU_LOG, of_qemu);
+            (process, status) = (QEMU, of_qemu);
         }
         // A guest that reboots, powers off or panics ends QEMU without a complaint.
-        if process == "QEMU" && status.success() {
+        if process == QEMU && status.success() {
             return RunError::GuestEnded {
                 console: self.console.last(LOG_LINES).await,
             };
         }
+        let log = match &mut self.virtiofsd {
+            Some((_, log)) if process == VIRTIOFSD => log,
+            _ => &mut self.qemu_log,
+        };
+        let log = log.last(LOG_LINES).await;
         let process = if status.code() == Some(i32::from(stage::FAILED)) {
             "what becomes its process"
         } else {
             process
         };
-        let log = tail(&[&self.dir.join(log)], LOG_LINES);
         if let Some(error) = ports::refused(self.ports, &log) {
             return RunError::Port(error);
         }
@@ -182,7 +203,8 @@ impl<'a> Machine<'a> {
 
     pub(super) async fn kill(mut self) {
         // QEMU first: virtiofsd's end would only make it complain.
-        for child in std::iter::once(&mut self.qemu).chain(&mut self.virtiofsd) {
+        let virtiofsd = self.virtiofsd.iter_mut().map(|(child, _)| child);
+        for child in std::iter::once(&mut self.qemu).chain(virtiofsd) {
             if let Err(error) = child.kill().await {
                 tracing::debug!("cannot kill a process of the machine: {error}");
             }

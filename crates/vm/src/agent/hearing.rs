@@ -7,19 +7,23 @@
 //!             └────────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
 //! ```
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use isopod_protocol::codec::{ReadMessageError, read_message};
 use isopod_protocol::message::{
-    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, MAX_HEALTH_BYTES, SyncFailure,
+    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, MAX_HEALTH_BYTES,
+    MAX_LOG_LINES, SyncFailure,
 };
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_spec::RestartPolicy;
+use isopod_spec::words::is_obeyed;
 use tokio::sync::mpsc;
 
 use super::stdio::{Done, OutputKind};
-use super::{AgentError, Breach, Ending, Event, Input, Output};
+use super::{AgentError, Breach, Ending, Event, Input, Output, unix_ns};
 
 /// Where one of an app's outputs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +105,10 @@ pub(super) struct Hearing {
     apps: Vec<Record>,
     all_ended: AllEnded,
     events: mpsc::Sender<Result<Event, AgentError>>,
+    /// To the guest.
+    commands: mpsc::Sender<HostMessage>,
+    /// Whether the guest was asked to write everything back, and has not said yet that it did.
+    finishing: Arc<AtomicBool>,
     told: mpsc::UnboundedSender<(usize, OutputKind)>,
     done: mpsc::UnboundedReceiver<(usize, OutputKind)>,
 }
@@ -130,7 +138,12 @@ impl From<Breach> for Stop {
 type Header = Result<Option<GuestStream>, ReadMessageError>;
 
 impl Hearing {
-    pub(super) fn new(apps: &[RestartPolicy], events: mpsc::Sender<Result<Event, AgentError>>) -> Self {
+    pub(super) fn new(
+        apps: &[RestartPolicy],
+        events: mpsc::Sender<Result<Event, AgentError>>,
+        commands: mpsc::Sender<HostMessage>,
+        finishing: Arc<AtomicBool>,
+    ) -> Self {
         let (told, done) = mpsc::unbounded_channel();
         let record = |policy: &RestartPolicy| Record {
             policy: *policy,
@@ -141,6 +154,8 @@ impl Hearing {
             apps,
             all_ended: AllEnded::Unsaid,
             events,
+            commands,
+            finishing,
             told,
             done,
         }
@@ -312,17 +327,27 @@ impl Hearing {
                 self.all_ended = AllEnded::Held;
                 self.tell_all_ended().await
             }
+            // Only what was asked for, which is asked when all have ended; and once.
+            GuestMessage::Synced { .. } if !self.finishing.swap(false, Ordering::Relaxed) => {
+                Err(breach.into())
+            }
             GuestMessage::Synced { failed } => {
                 let failed = failed.into_iter().map(|failure| SyncFailure {
-                    mount_point: printable(&failure.mount_point),
-                    error: printable(&failure.error),
+                    mount_point: printable(&cut(failure.mount_point)),
+                    error: printable(&cut(failure.error)),
                 });
                 self.emit(Event::Synced {
                     failed: failed.collect(),
                 })
                 .await
             }
-            GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&text))).await,
+            GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&cut(text)))).await,
+            GuestMessage::Beat { number } => {
+                let unix_ns = unix_ns();
+                // A guest that reads nothing is told nothing: it asks again.
+                let _ = self.commands.try_send(HostMessage::Time { number, unix_ns });
+                self.emit(Event::Beat).await
+            }
             GuestMessage::AppReady { app } => {
                 let app = self.index(app)?;
                 self.apps[app].readiness(true, breach)?;
@@ -419,25 +444,23 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::OutOfMemory { .. } => "out of memory",
         GuestMessage::Health { .. } => "health",
         GuestMessage::Ending { .. } => "ending",
+        GuestMessage::Beat { .. } => "beat",
     };
     Breach::OutOfTurn { message }
 }
 
-/// A text about an app's health, no longer than it may be.
+/// A text, no longer than one about an app's health may be.
 fn cut(mut text: String) -> String {
     let end = (0..=MAX_HEALTH_BYTES.min(text.len())).rev();
     text.truncate(end.into_iter().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
     text
 }
 
-/// A text of the guest's that a terminal can show: control characters escaped, as are the characters that reorder
-/// a line (Unicode's bidirectional controls).
+/// A text of the guest's that a terminal can show: what it would obey is escaped.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders {
+        if is_obeyed(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -447,7 +470,8 @@ fn printable(text: &str) -> String {
 }
 
 fn printable_cause(cause: FailureCause) -> FailureCause {
-    let lines = |log: Vec<String>| log.iter().map(|line| printable(line)).collect();
+    let word = |text: String| printable(&cut(text));
+    let lines = |log: Vec<String>| log.into_iter().take(MAX_LOG_LINES).map(word).collect();
     match cause {
         FailureCause::Mount {
             unit,
@@ -455,19 +479,19 @@ fn printable_cause(cause: FailureCause) -> FailureCause {
             result,
             log,
         } => FailureCause::Mount {
-            unit: printable(&unit),
-            volume: volume.as_deref().map(printable),
-            result: printable(&result),
+            unit: word(unit),
+            volume: volume.map(word),
+            result: word(result),
             log: lines(log),
         },
         FailureCause::Dependency { unit, result, log } => FailureCause::Dependency {
-            unit: printable(&unit),
-            result: printable(&result),
+            unit: word(unit),
+            result: word(result),
             log: lines(log),
         },
         FailureCause::Unit { unit, result, log } => FailureCause::Unit {
-            unit: printable(&unit),
-            result: printable(&result),
+            unit: word(unit),
+            result: word(result),
             log: lines(log),
         },
         FailureCause::Stopped => FailureCause::Stopped,

@@ -141,6 +141,54 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     assert_eq!(guest.hear().await, HostMessage::Finish);
     guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
     assert!(matches!(events.next().await, Ok(Event::Synced { failed }) if failed.is_empty()));
+    // Once.
+    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    assert!(matches!(end_of(events).await, AgentError::Breach(_)));
+}
+
+/// It would end the pod with exit status 0.
+#[tokio::test]
+async fn nothing_is_written_back_unasked() {
+    let (mut guest, _agent, events) = converse(1).await;
+    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    let error = end_of(events).await;
+    assert!(
+        matches!(error, AgentError::Breach(Breach::OutOfTurn { message: "synced" })),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_beat_is_answered_with_the_time() {
+    let (mut guest, _agent, mut events) = converse(1).await;
+    let before = unix_ns();
+    guest.say(GuestMessage::Beat { number: 7 }).await;
+    let HostMessage::Time { number: 7, unix_ns } = guest.hear().await else {
+        panic!()
+    };
+    assert!((before..before + 20_000_000_000).contains(&unix_ns));
+    assert!(matches!(events.next().await, Ok(Event::Beat)));
+    // One that beats and does not read is heard as long as it likes, and holds nothing up.
+    for number in 0..500 {
+        guest.say(GuestMessage::Beat { number }).await;
+        assert!(matches!(events.next().await, Ok(Event::Beat)));
+    }
+}
+
+/// A guest's words are cut before they are escaped.
+#[tokio::test]
+async fn long_words_are_cut() {
+    let (mut guest, _agent, mut events) = converse(1).await;
+    let text = "\u{202e}".repeat(20_000);
+    guest.say(GuestMessage::Warning { text }).await;
+    let Ok(Event::Warning(text)) = events.next().await else {
+        panic!()
+    };
+    assert!(
+        text.starts_with("\\u{202e}") && text.len() <= 3 * MAX_HEALTH_BYTES,
+        "{}",
+        text.len()
+    );
 }
 
 #[tokio::test]

@@ -192,8 +192,14 @@ impl Stage {
         (read_message(&mut stream).await.unwrap().unwrap(), stream)
     }
 
+    /// What the agent says, its beats left out.
     async fn hear(&mut self) -> GuestMessage {
-        read_message(&mut self.control).await.unwrap().unwrap()
+        loop {
+            match read_message(&mut self.control).await.unwrap().unwrap() {
+                GuestMessage::Beat { .. } => {}
+                message => return message,
+            }
+        }
     }
 
     async fn order(&mut self, order: HostMessage) {
@@ -224,11 +230,29 @@ async fn serve(
     pipes: Vec<AppPipes>,
     changes: mpsc::UnboundedReceiver<String>,
 ) {
-    let session = Session::begin(port, config, puppet, pipes).await.unwrap();
+    let session = Session::begin(port, config, puppet, pipes, Clock::default())
+        .await
+        .unwrap();
     session
         .run(changes, BootTimes::default(), vec!["a warning".to_owned()])
         .await
         .unwrap_err();
+}
+
+/// Beats come by themselves, and one answers a stop at once.
+#[test]
+fn it_shows_that_it_lives() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a"]).await;
+        let mut beats = Vec::new();
+        stage.order(HostMessage::Stop { grace_ms: 60_000 }).await;
+        while beats.len() < 2 {
+            if let GuestMessage::Beat { number } = read_message(&mut stage.control).await.unwrap().unwrap() {
+                beats.push(number);
+            }
+        }
+        assert_eq!(beats, [1, 2]);
+    });
 }
 
 /// Runs a test as the agent runs: one thread, and a deadline.
