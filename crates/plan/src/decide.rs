@@ -148,7 +148,9 @@ pub fn survey(
             images[i].map(|image| image.node(path.as_ref()));
         }
         if let Some(image) = images[i] {
-            drop(crate::path::resolve(image, crate::names::DIRECTORY.as_ref()));
+            if let Ok(found) = crate::path::resolve(image, crate::names::DIRECTORY.as_ref()) {
+                drop(image.node(&found.path.join(crate::names::MTAB)));
+            }
         }
         let config = run_config(app, &facts.apps[i]);
         let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());

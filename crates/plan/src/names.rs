@@ -1,6 +1,8 @@
 //! What apps know the network by: `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of each, in the layer that takes the
 //! app's writes. An app may change them, as in a container of docker's, and its image's own are not changed.
 //!
+//! Beside them `/etc/mtab`, a link, where the image has none.
+//!
 //! Where a volume is mounted at one of them, above it or below, the volume stays and the file is left out.
 
 use std::path::Path;
@@ -10,12 +12,15 @@ use isopod_spec::{HostAlias, Resolver};
 use crate::facts::ImageFacts;
 use crate::guest_files::copy_attributes;
 use crate::guest_tree::GuestTree;
-use crate::path::{self, Lookup, Node, NodeKind};
+use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::plan::AppPlan;
 use crate::{layout, network};
 
 /// The directory of the files.
 pub(crate) const DIRECTORY: &str = "/etc";
+
+/// The list of the mounts, in that directory.
+pub(crate) const MTAB: &str = "mtab";
 
 /// The names of a pod.
 pub(crate) struct Names<'a> {
@@ -49,21 +54,13 @@ impl Names<'_> {
         let upper = layout::app_dir(&app.name).join("upper");
         for (name, content) in self.files() {
             let place = dir.join(name);
-            let mounted = |at: &Path| place.starts_with(at) || at.starts_with(&place);
-            if app.mounts.iter().any(|mount| mounted(&mount.place)) {
+            if !is_free(app, &place) {
                 continue;
             }
-            for parent in path::ancestors_down(&dir) {
-                let at = path::below(&upper, parent);
-                if tree.entries.contains_key(&at) {
-                } else if image.node(parent).is_some() {
-                    copy_attributes(tree, &upper, parent, image);
-                } else {
-                    tree.directory(&at, 0o755);
-                }
-            }
+            make_directory(tree, &upper, image, &dir);
             tree.file(&path::below(&upper, &place), content, 0o644);
         }
+        write_mtab(tree, app, image, &dir);
         None
     }
 
@@ -134,6 +131,36 @@ impl Names<'_> {
             text += &format!("options {}\n", resolver.options.join(" "));
         }
         text
+    }
+}
+
+/// Gives `app` the list of its mounts where programs have looked for it since before there was a `/proc` (df(1) of some
+/// images does), if its image has none.
+fn write_mtab(tree: &mut GuestTree, app: &AppPlan, image: &Tree, dir: &Path) {
+    let place = dir.join(MTAB);
+    if image.node(&place).is_none() && is_free(app, &place) {
+        let upper = layout::app_dir(&app.name).join("upper");
+        make_directory(tree, &upper, image, dir);
+        tree.symlink(&path::below(&upper, &place), "/proc/self/mounts");
+    }
+}
+
+/// Whether no volume is at `place`, above it or below.
+fn is_free(app: &AppPlan, place: &Path) -> bool {
+    let mounted = |at: &Path| place.starts_with(at) || at.starts_with(place);
+    !app.mounts.iter().any(|mount| mounted(&mount.place))
+}
+
+/// Has `dir` in the layer `upper`, as the image has it.
+fn make_directory(tree: &mut GuestTree, upper: &Path, image: &Tree, dir: &Path) {
+    for parent in path::ancestors_down(dir) {
+        let at = path::below(upper, parent);
+        if tree.entries.contains_key(&at) {
+        } else if image.node(parent).is_some() {
+            copy_attributes(tree, upper, parent, image);
+        } else {
+            tree.directory(&at, 0o755);
+        }
     }
 }
 
