@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus as ProcessStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,10 +49,15 @@ const MAX_REPORT_BYTES: u64 = 8 * 1024;
 const HANGUP_GRACE: Duration = Duration::from_secs(5);
 
 /// What the command's standard streams are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// A terminal of this size for all three.
-    Terminal(WindowSize),
+    /// A terminal for all three.
+    Terminal {
+        /// Its size.
+        size: WindowSize,
+        /// The device that makes it: of the app's own terminals, so that it has a name there.
+        ptmx: PathBuf,
+    },
     /// Pipes.
     Pipes {
         /// Whether there is an input.

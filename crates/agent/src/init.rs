@@ -16,8 +16,12 @@ use isopod_protocol::config::{POD_DISK, POD_DISK_MODULES};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::config::ConfigError;
+use crate::kernel_fs::KernelFsError;
+use crate::memory::MemoryError;
 use crate::pod_files::UnpackError;
-use crate::{app_dev, chain, config, early, fail, log, modules, mount, network, pod_files, setup};
+use crate::{
+    app_dev, chain, config, early, fail, kernel_fs, log, memory, modules, mount, network, pod_files, setup,
+};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
@@ -45,6 +49,10 @@ pub(crate) enum InitError {
     PodFiles(#[from] UnpackError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    KernelFs(#[from] KernelFsError),
     #[error("cannot execute `{SYSTEMD}`")]
     Exec(#[source] io::Error),
     #[error("cannot restart the machine")]
@@ -82,9 +90,14 @@ fn become_systemd() -> Result<Infallible, InitError> {
     pod_files::unpack(Path::new(POD_DISK), Path::new("/"))?;
     let config = config::read(Path::new(config::POD_CONFIG))?;
     load(&mut config.modules.iter().map(String::as_str));
+    memory::bound(&config.memory)?;
+    kernel_fs::prepare()?;
     for app in config.apps.iter().filter(|app| !app.dev.is_empty()) {
-        if let Err(error) = app_dev::copy(Path::new(app_dev::TEMPLATE), Path::new(&app.dev)) {
+        if let Err(error) = app_dev::fill(app) {
             log(&format!("cannot fill `{}`: {error}", app.dev));
+        }
+        if let Some(sys) = &app.sys {
+            kernel_fs::own_sys(Path::new(sys), app.privileged)?;
         }
     }
     match early::mount_all(&config.early_mounts) {

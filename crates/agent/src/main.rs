@@ -6,6 +6,7 @@
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
+//! | `/sbin/modprobe` | what the kernel calls for a module, in pods that may ask for more ([`modules`]) |
 //!
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
 
@@ -30,7 +31,9 @@ mod enter;
 mod environment;
 mod exec;
 mod init;
+mod kernel_fs;
 mod kmsg;
+mod memory;
 mod modules;
 mod mount;
 mod mountinfo;
@@ -70,6 +73,11 @@ fn main() -> ExitCode {
         }
         Some("umount") => {
             return mount::unmount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+        }
+        Some("modprobe") => {
+            let errors = modules::modprobe(&args);
+            errors.iter().for_each(|error| log(&chain(error)));
+            return ExitCode::from(u8::from(!errors.is_empty()));
         }
         _ => {}
     }

@@ -5,7 +5,10 @@
 //! NAME builtin      part of the kernel
 //! ```
 //!
-//! A module without a line is absent. No aliases and no options: the names are the planner's.
+//! A module without a line is absent. No options, and no aliases for what the planner names.
+//!
+//! In a pod whose apps may ask for more, those modules are there too, beside a text file `aliases` with lines `ALIAS NAME`;
+//! and the agent is `/sbin/modprobe`, which the kernel calls as `modprobe -q -- ALIAS`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -102,6 +105,30 @@ pub(crate) fn load<'n>(
     errors
 }
 
+/// `modprobe`, as the kernel calls it: loads the modules of a name or an alias that it asks for. What is not there is not
+/// told: the kernel asks for much.
+pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {
+    let dir = Path::new(MODULES_DIR);
+    let wanted = args.iter().rfind(|arg| !arg.starts_with('-'));
+    let Some(alias) = wanted.map(|alias| alias.replace('-', "_")) else {
+        return Vec::new();
+    };
+    let order = std::fs::read_to_string(dir.join("order")).unwrap_or_default();
+    let aliases = std::fs::read_to_string(dir.join("aliases")).unwrap_or_default();
+    let names = named(&Order::parse(&order), &aliases, &alias);
+    load(dir, names.iter().map(String::as_str), &mut BTreeSet::new())
+}
+
+/// The modules that `alias` stands for, with `_` for `-`.
+fn named(order: &Order<'_>, aliases: &str, alias: &str) -> Vec<String> {
+    if order.0.contains_key(alias) {
+        return vec![alias.to_owned()];
+    }
+    let lines = aliases.lines().filter_map(|line| line.split_once(' '));
+    let named = lines.filter(|(known, _)| *known == alias);
+    named.map(|(_, name)| name.to_owned()).collect()
+}
+
 fn load_one(path: &Path) -> io::Result<()> {
     let file = std::fs::File::open(path)?;
     match rustix::system::finit_module(&file, c"", 0) {
@@ -123,6 +150,19 @@ mod tests {
         let (load, absent) = order.resolve(["virtio", "9p", "virtiofs", "9pnet_virtio", "9pnet"]);
         assert_eq!(load, ["9pnet", "netfs", "9p", "9pnet_virtio"]);
         assert_eq!(absent, ["virtiofs"]);
+    }
+
+    #[test]
+    fn the_kernel_asks_by_names_and_aliases() {
+        let order = Order::parse("tun\nnf_tables nfnetlink\nvirtio builtin\n");
+        let aliases = "char_major_10_200 tun\nfs_x 9p\ndevname:net/tun tun\n";
+        for (alias, names) in [
+            ("tun", &["tun"][..]),
+            ("char_major_10_200", &["tun"]),
+            ("net_pf_99", &[]),
+        ] {
+            assert_eq!(named(&order, aliases, alias), names, "{alias}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::config::{self, ConfigError};
 use crate::pipes::AppPipes;
 use crate::port::{self, Port, PortError};
 use crate::systemd::{ManagerError, Systemd};
-use crate::{chain, init, network, pipes, setup};
+use crate::{chain, init, log, network, pipes, pod_files, setup};
 use session::{Session, SessionError};
 
 mod app;
@@ -106,6 +106,12 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         ..times
     };
 
+    // Beside all else: it takes the kernel some milliseconds, and no app can open the disk.
+    std::thread::spawn(|| {
+        if let Err(error) = pod_files::remove_disk() {
+            log(&format!("cannot take the pod's disk away: {error}"));
+        }
+    });
     let session = Session::begin(port, config, systemd, pipes, clock)
         .await
         .map_err(ServeError::Session)?;

@@ -1,12 +1,9 @@
-//! The few things of the guest that are the agent's to set up: the host name, and `/dev/pts` and `/dev/shm` where
-//! systemd left them out. Nothing here keeps a pod from running; what fails is a warning.
+//! The few things of the guest that are the agent's to set up: the kernel's parameters, the host name. Nothing here keeps
+//! a pod from running; what fails is a warning.
 
 use std::path::Path;
 
 use isopod_protocol::config::Sysctl;
-use rustix::mount::{MountFlags, mount};
-
-use crate::mountinfo;
 
 /// Which sysctls of the pod's could not be set.
 pub(crate) const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
@@ -46,25 +43,6 @@ pub(crate) fn run(hostname: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Err(errno) = rustix::system::sethostname(hostname.as_bytes()) {
         warnings.push(format!("cannot set the host name `{hostname}`: {errno}"));
-    }
-    let mounts = mountinfo::read().unwrap_or_default();
-    // The options are systemd's own (src/shared/mount-setup.c).
-    let pts = (
-        MountFlags::NOSUID | MountFlags::NOEXEC,
-        "devpts",
-        c"mode=0620,gid=5,ptmxmode=0666",
-    );
-    let shm = (MountFlags::NOSUID | MountFlags::NODEV, "tmpfs", c"mode=01777");
-    for (at, (flags, fs_type, options)) in [("/dev/pts", pts), ("/dev/shm", shm)] {
-        if mountinfo::visible(&mounts, Path::new(at)).is_some_and(|mount| mount.mount_point == Path::new(at))
-        {
-            continue;
-        }
-        let made = std::fs::create_dir_all(at)
-            .and_then(|()| mount(fs_type, at, fs_type, flags, options).map_err(Into::into));
-        if let Err(error) = made {
-            warnings.push(format!("cannot mount `{at}`: {error}"));
-        }
     }
     warnings
 }

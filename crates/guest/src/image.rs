@@ -7,11 +7,12 @@
 //!   KEY/               one image; never changed once it has its name
 //!     vmlinux          the kernel, uncompressed
 //!     initrd.cpio      the root file system, uncompressed; more archives can be appended
+//!     modules.cpio     kernel modules that only some pods get
 //!     guest.json       what is known of it; written last
 //! ```
 //!
 //! KEY follows from the length, time and inode of every file that the image is made of, so finding a finished image reads
-//! two small files and looks at about sixty. An image is built in a temporary directory and gets its name in one step.
+//! two small files and looks at about two hundred. An image is built in a temporary directory and gets its name in one step.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,9 +31,10 @@ use crate::modules::ModulesError;
 use crate::sources::Sources;
 
 /// Changes whenever the same inputs would give another image.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const KERNEL_FILE: &str = "vmlinux";
 const INITRD_FILE: &str = "initrd.cpio";
+const MODULES_FILE: &str = "modules.cpio";
 const DESCRIPTION_FILE: &str = "guest.json";
 const TEMPORARY_PREFIX: &str = ".new-";
 
@@ -43,13 +45,15 @@ pub struct GuestImage {
     pub kernel: PathBuf,
     /// The root file system: a cpio archive to which others can be appended.
     pub initrd: PathBuf,
+    /// Kernel modules that only some pods get: a cpio archive to be unpacked over the other.
+    pub more_modules: PathBuf,
     /// The kernel's release.
     pub release: String,
     /// What [`gc`] knows the image by: its inputs.
     pub key: String,
-    /// The SHA-256 of kernel and initrd, as `sha256:HEX`: the same bytes, the same digest.
+    /// The SHA-256 of kernel, initrd and modules, as `sha256:HEX`: the same bytes, the same digest.
     pub digest: String,
-    /// The modules among [`crate::WANTED`] that the kernel has, as a file or built in.
+    /// The modules among [`crate::WANTED`] and [`crate::MORE`] that the kernel has, as a file or built in.
     pub modules: BTreeSet<String>,
     /// systemd's major version.
     pub systemd_version: u32,
@@ -157,6 +161,7 @@ struct Description {
     digest: String,
     kernel_bytes: u64,
     initrd_bytes: u64,
+    modules_bytes: u64,
 }
 
 /// `inputs-ID.json`.
@@ -226,9 +231,16 @@ fn kept(sources: &Sources, home: &Path) -> Option<GuestImage> {
     let description = fs::read(home.join(&key).join(DESCRIPTION_FILE)).ok()?;
     let description: Description = serde_json::from_slice(&description).ok()?;
     let (kernel_bytes, initrd_bytes) = (description.kernel_bytes, description.initrd_bytes);
+    let modules_bytes = description.modules_bytes;
     let image = image(home, key, description);
     let whole = |path: &Path, size| fs::metadata(path).is_ok_and(|metadata| metadata.len() == size);
-    (whole(&image.kernel, kernel_bytes) && whole(&image.initrd, initrd_bytes)).then_some(image)
+    let all = [
+        (&image.kernel, kernel_bytes),
+        (&image.initrd, initrd_bytes),
+        (&image.more_modules, modules_bytes),
+    ];
+    let all = all.into_iter().all(|(path, size)| whole(path, size));
+    all.then_some(image)
 }
 
 fn image(home: &Path, key: String, description: Description) -> GuestImage {
@@ -236,6 +248,7 @@ fn image(home: &Path, key: String, description: Description) -> GuestImage {
     GuestImage {
         kernel: dir.join(KERNEL_FILE),
         initrd: dir.join(INITRD_FILE),
+        more_modules: dir.join(MODULES_FILE),
         release: description.release,
         key,
         digest: description.digest,
@@ -253,14 +266,16 @@ fn build(sources: &Sources, home: &Path) -> Result<GuestImage, BuildError> {
     })?;
     let content = initrd::collect(sources, &mut inputs)?;
     let initrd = content.archive.to_bytes()?;
+    let modules = content.more_modules.to_bytes()?;
     let description = Description {
         format: FORMAT,
         release: sources.release.clone(),
         systemd_version: content.systemd_version,
         modules: content.modules,
-        digest: digest(&kernel, &initrd),
+        digest: digest(&[&kernel, &initrd, &modules]),
         kernel_bytes: kernel.len() as u64,
         initrd_bytes: initrd.len() as u64,
+        modules_bytes: modules.len() as u64,
     };
     let key = inputs.key(&salt(sources));
     let dir = tempfile::Builder::new()
@@ -269,6 +284,7 @@ fn build(sources: &Sources, home: &Path) -> Result<GuestImage, BuildError> {
         .map_err(write_error(home))?;
     write(&dir.path().join(KERNEL_FILE), &kernel)?;
     write(&dir.path().join(INITRD_FILE), &initrd)?;
+    write(&dir.path().join(MODULES_FILE), &modules)?;
     write(&dir.path().join(DESCRIPTION_FILE), &json(&description))?;
     publish(dir, &home.join(&key))?;
     let list = InputList {
@@ -292,9 +308,9 @@ fn publish(dir: tempfile::TempDir, path: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn digest(kernel: &[u8], initrd: &[u8]) -> String {
-    let both = [Sha256::digest(kernel), Sha256::digest(initrd)].concat();
-    format!("sha256:{}", hex(&Sha256::digest(both)))
+fn digest(files: &[&[u8]]) -> String {
+    let all: Vec<u8> = files.iter().flat_map(|file| Sha256::digest(file)).collect();
+    format!("sha256:{}", hex(&Sha256::digest(all)))
 }
 
 /// What the image depends on besides the inputs' stamps.

@@ -6,6 +6,7 @@
 //! /isopod/modules/            NAME.ko and `order` (see the module `modules`)
 //! /isopod/errors/             for the units' `StandardError=file:/isopod/errors/%n`: what mount(8) had to say
 //! /isopod/dev/                what an app sees as /dev: nodes, links, and the mount points pts, shm, mqueue
+//! /isopod/proc /isopod/sys    where the agent mounts what apps see as /proc and /sys
 //! /usr/lib/systemd/           systemd, what it runs to end the machine, and their private libraries
 //! /usr/bin/                   mount and umount, which systemd runs for every mount unit
 //! /usr/lib/..., /usr/lib64/   the libraries of all these
@@ -27,6 +28,7 @@ use crate::elf;
 use crate::image::BuildError;
 use crate::inputs::Inputs;
 use crate::modules::{self, Signatures, Tree};
+use crate::more_modules;
 use crate::sources::Sources;
 
 /// systemd itself.
@@ -60,6 +62,8 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("var/lib", 0o755),
     ("var/tmp", 0o1777),
     ("isopod/errors", 0o700),
+    ("isopod/proc", 0o555),
+    ("isopod/sys", 0o555),
     ("isopod/dev/pts", 0o755),
     ("isopod/dev/shm", 0o1777),
     ("isopod/dev/mqueue", 0o1777),
@@ -147,6 +151,8 @@ DefaultOOMPolicy=continue
 /// The image's files, and what is worth knowing about them.
 pub(crate) struct Content {
     pub(crate) archive: Archive,
+    /// The modules that only some pods get.
+    pub(crate) more_modules: Archive,
     pub(crate) modules: BTreeSet<String>,
     pub(crate) systemd_version: u32,
 }
@@ -167,10 +173,11 @@ pub(crate) fn collect(sources: &Sources, inputs: &mut Inputs) -> Result<Content,
         archive.add(path, Node::File(text.as_bytes().to_vec()), 0o644);
     }
     archive.add("isopod/agent", Node::File(agent(sources, inputs)?), 0o755);
-    let modules = add_modules(&mut archive, sources, inputs)?;
+    let (modules, more_modules) = add_modules(&mut archive, sources, inputs)?;
     let systemd_version = add_programs(&mut archive, sources, inputs)?;
     Ok(Content {
         archive,
+        more_modules,
         modules,
         systemd_version,
     })
@@ -191,14 +198,15 @@ fn add_modules(
     archive: &mut Archive,
     sources: &Sources,
     inputs: &mut Inputs,
-) -> Result<BTreeSet<String>, BuildError> {
+) -> Result<(BTreeSet<String>, Archive), BuildError> {
     let tree = Tree::read(&sources.modules_dir, inputs)?;
-    let set = modules::collect(&tree, signatures(sources, inputs)?, inputs)?;
+    let mut set = modules::collect(&tree, signatures(sources, inputs)?, inputs)?;
+    let more = more_modules::archive(&tree, &mut set);
     for (name, content) in set.files {
         archive.add(&format!("isopod/modules/{name}.ko"), Node::File(content), 0o644);
     }
     archive.add("isopod/modules/order", Node::File(set.order.into_bytes()), 0o644);
-    Ok(set.present)
+    Ok((set.present, more))
 }
 
 /// Signatures stay unless the kernel's configuration is known not to insist on them.

@@ -7,10 +7,11 @@
 //! sources   where the host keeps what the image is made of
 //!    |         kernel    bzImage -> vmlinux, which QEMU starts directly (PVH)
 //!    |         modules   the modules a guest may need, and in which order they load
+//!    |         more_modules   ... those that only some pods get, in an archive of their own
 //!    |         elf       the shared libraries of systemd and mount
 //!    |         slim      ... without those that are never called
 //!    v         initrd    all of it as one list of files, and the few that are written here
-//! image     that list -> archive -> DIR/guest/KEY/{vmlinux,initrd.cpio,guest.json}, cached by its inputs
+//! image     that list -> archive -> DIR/guest/KEY/{vmlinux,initrd.cpio,modules.cpio,guest.json}, cached by its inputs
 //! ```
 //!
 //! What is one pod's own (units, users, the agent's configuration) is not here: it rides in a second archive, which is
@@ -23,6 +24,7 @@ mod initrd;
 mod inputs;
 mod kernel;
 mod modules;
+mod more_modules;
 mod slim;
 mod sources;
 
@@ -32,4 +34,5 @@ pub use image::{BuildError, GcError, GuestImage, ensure, gc};
 pub use inputs::ReadError;
 pub use kernel::KernelError;
 pub use modules::{ModulesError, WANTED, WantedModule};
+pub use more_modules::MORE;
 pub use sources::{FindError, FindOptions, Sources};

@@ -20,6 +20,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::inputs::{Inputs, ReadError};
+use crate::more_modules::MORE;
 
 /// A module that a pod may need.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +139,15 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The names by which the kernel may ask for modules: each alias with its module, where that is among `names`.
+    pub(crate) fn aliases_of<'a>(&'a self, names: &BTreeSet<&str>) -> Vec<(&'a str, &'a str)> {
+        let all = self.aliases.iter().flat_map(|(alias, answers)| {
+            let answers = answers.iter().map(String::as_str);
+            answers.map(move |name| (alias.as_str(), name))
+        });
+        all.filter(|(_, name)| names.contains(name)).collect()
+    }
+
     /// A module and all before it, in load order, as modprobe(8) would load them; `None` where the kernel does not have
     /// it, an empty list where it is built in.
     fn load_order(&self, name: &str) -> Option<Vec<String>> {
@@ -213,7 +223,9 @@ pub(crate) struct ModuleSet {
     pub(crate) order: String,
     /// The modules as the kernel reads them, by name.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// Those of [`WANTED`] that the kernel has, as a file or built in.
+    /// Likewise those that only some pods get ([`crate::more_modules`]).
+    pub(crate) more: BTreeMap<String, Vec<u8>>,
+    /// Those of [`WANTED`] and of the others that the kernel has, as a file or built in.
     pub(crate) present: BTreeSet<String>,
 }
 
@@ -233,25 +245,30 @@ pub(crate) fn collect(
 ) -> Result<ModuleSet, ModulesError> {
     let mut set = ModuleSet::default();
     let mut lines = BTreeMap::new();
-    for wanted in WANTED {
-        let Some(order) = tree.load_order(wanted.name) else {
+    let names = WANTED.iter().map(|wanted| (wanted.name, true));
+    for (wanted, always) in names.chain(MORE.iter().map(|name| (*name, false))) {
+        let Some(order) = tree.load_order(wanted) else {
             continue;
         };
-        set.present.insert(wanted.name.to_owned());
+        set.present.insert(wanted.to_owned());
         if order.is_empty() {
-            lines.insert(wanted.name.to_owned(), "builtin".to_owned());
+            lines.insert(wanted.to_owned(), "builtin".to_owned());
         }
         for name in order {
             let mut before = tree.load_order(&name).unwrap_or_default();
             before.pop();
             lines.insert(name.clone(), before.join(" "));
+            if set.files.contains_key(&name) || set.more.contains_key(&name) {
+                continue;
+            }
             let path = tree.dir.join(&tree.modules[&name].0);
             let content = decompress(&path, inputs.read(&path)?)?;
             let content = match signatures {
                 Signatures::Keep => content,
                 Signatures::Strip => without_signature(content),
             };
-            set.files.insert(name, content);
+            let files = if always { &mut set.files } else { &mut set.more };
+            files.insert(name, content);
         }
     }
     for (name, before) in lines {

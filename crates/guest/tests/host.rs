@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use isopod_guest::{BuildError, FindOptions, GuestImage, Sources, WANTED, ensure, gc};
+use isopod_guest::{BuildError, FindOptions, GuestImage, MORE, Sources, WANTED, ensure, gc};
 use object::LittleEndian;
 use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
@@ -262,7 +262,20 @@ fn needed(file: &[u8]) -> Vec<String> {
 #[test]
 fn modules_load_in_modprobes_order() {
     let Some(host) = host() else { return };
-    let (image, entries) = build(&host);
+    let (image, mut entries) = build(&host);
+    let mut more = crate::entries(&image.more_modules);
+    let is_directory = |entry: &Entry| entry.mode & 0o170_000 == 0o040_000;
+    assert!(
+        more.iter()
+            .all(|(path, entry)| is_directory(entry) || !entries.contains_key(path))
+    );
+    assert_eq!(more["usr/sbin/modprobe"].content, b"/isopod/agent");
+    let aliases = String::from_utf8(more["isopod/modules/aliases"].content.clone()).unwrap();
+    for line in ["rtnl_link_veth veth", "char_major_10_200 tun"] {
+        assert!(aliases.lines().any(|alias| alias == line), "{line}");
+    }
+    more.retain(|path, _| path.ends_with(".ko"));
+    entries.append(&mut more);
     let order = String::from_utf8(entries["isopod/modules/order"].content.clone()).unwrap();
     let lines: BTreeMap<&str, Vec<&str>> = order
         .lines()
@@ -272,10 +285,12 @@ fn modules_load_in_modprobes_order() {
         })
         .collect();
     assert!(order.lines().is_sorted());
-    let wanted: BTreeSet<&str> = WANTED.iter().map(|wanted| wanted.name).collect();
+    let always = WANTED.iter().map(|wanted| wanted.name);
+    let wanted: BTreeSet<&str> = always.chain(MORE.iter().copied()).collect();
     assert!(image.modules.iter().all(|name| wanted.contains(name.as_str())));
     for name in lines.keys().copied().chain(wanted.iter().copied()) {
-        let Some(expected) = modprobe(&image.release, name) else {
+        let needs = lines.get(name).map(Vec::as_slice).unwrap_or_default();
+        let Some(expected) = modprobe(&image.release, name, needs) else {
             assert!(
                 !lines.contains_key(name) && !image.modules.contains(name),
                 "{name} does not exist"
@@ -305,8 +320,8 @@ fn modules_load_in_modprobes_order() {
     );
 }
 
-/// What modprobe would load for a module; `None` where it knows no such module.
-fn modprobe(release: &str, name: &str) -> Option<Vec<String>> {
+/// What modprobe would load for a module, where that is portable or among `needs`; `None` where it knows no such module.
+fn modprobe(release: &str, name: &str, needs: &[&str]) -> Option<Vec<String>> {
     let output = Command::new("/usr/sbin/modprobe")
         .args(["-C", "/dev/null", "-S", release, "--show-depends", name])
         .output()
@@ -317,8 +332,7 @@ fn modprobe(release: &str, name: &str) -> Option<Vec<String>> {
         .lines()
         .filter_map(|line| line.strip_prefix("insmod "))
         .map(PathBuf::from);
-    let portable = modules.filter(|path| !path.to_string_lossy().contains("/arch/"));
-    let name = |path: PathBuf| {
+    let name = |path: &Path| {
         path.file_name()
             .unwrap()
             .to_str()
@@ -328,7 +342,12 @@ fn modprobe(release: &str, name: &str) -> Option<Vec<String>> {
             .unwrap()
             .replace('-', "_")
     };
-    Some(portable.map(name).collect())
+    let loaded = modules.filter_map(|path| {
+        let name = name(&path);
+        let portable = !path.to_string_lossy().contains("/arch/");
+        (portable || needs.contains(&name.as_str())).then_some(name)
+    });
+    Some(loaded.collect())
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::profile::Profile;
 use crate::unit::UnitFile;
 use crate::units::{self, Binds, MountUnit};
 use crate::volumes::{Origin, Placing, Roots, Source, VolumeMount, VolumeTable, Wanted};
-use crate::{guest_files, layout, notices, unit_name};
+use crate::{guest_files, kernel_places, layout, notices, unit_name};
 
 /// The most bytes of units that go to the guest in one message, which has room for as much again.
 const MAX_UNIT_BYTES: usize = 24 * 1024;
@@ -316,6 +316,11 @@ fn place_one(
         target: mount.target.to_path_buf(),
         reason,
     };
+    if kernel_places::contains(&mount.place) {
+        let reason =
+            "in a directory that the guest itself mounts, where a volume can only be from the pod's start";
+        return Err(refused(TargetFault::Reserved(reason)));
+    }
     let hidden = placed
         .values()
         .find(|below| below.place.starts_with(&mount.place));
@@ -413,7 +418,7 @@ fn mount_units<'a>(
     let mut binds = Binds::new(Profile::DEFAULT);
     let mut unit = |(number, mount): &'a (usize, VolumeMount)| {
         let app = &running.apps[*number];
-        let in_guest = |place: &Path| path::below(&layout::app_root(&app.name), place);
+        let in_guest = |place: &Path| layout::app_place(&app.name, place);
         let service = Arc::from([Arc::from(units::app_unit(&app.name))]);
         let mut unit = binds.mount(Arc::clone(root), in_guest(&mount.place), mount, &service);
         let new = mounts.iter().filter(|(other, _)| other == number);

@@ -453,12 +453,11 @@ fn shared(plan: &PodPlan) -> Shared<'_> {
 
 fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
     let process = &app.process;
-    let root = crate::layout::app_root(&app.name);
     let mount = |mount: &VolumeMount| {
         let on_host = shared
             .get(mount.volume.as_str())
             .is_some_and(|shared| shared.read_only);
-        app_mount(mount, &root, on_host)
+        app_mount(mount, &crate::layout::app_place(&app.name, &mount.place), on_host)
     };
     App {
         name: app.name.to_string(),
@@ -499,12 +498,12 @@ fn checks(app: &AppPlan) -> Vec<Check> {
     all.map(|(name, does)| Check { name, does }).collect()
 }
 
-fn app_mount(mount: &VolumeMount, root: &Path, read_only_on_host: bool) -> AppMount {
+fn app_mount(mount: &VolumeMount, at: &Path, read_only_on_host: bool) -> AppMount {
     AppMount {
         volume: mount.volume.to_string(),
         target: Text::new(&*mount.target),
         place: Text::new(&*mount.place),
-        unit: crate::unit_name::for_path(&crate::path::below(root, &mount.place), ".mount"),
+        unit: crate::unit_name::for_path(at, ".mount"),
         sub_path: (!mount.sub_path.as_os_str().is_empty()).then(|| Text::new(&mount.sub_path)),
         read_only: match (mount.read_only, read_only_on_host) {
             (false, _) => ReadOnly::No,
@@ -662,7 +661,7 @@ impl Document {
                 health: Vec::new(),
                 mounts: mounts
                     .iter()
-                    .map(|mount| app_mount(mount, &root, false))
+                    .map(|mount| app_mount(mount, &crate::path::below(&root, &mount.place), false))
                     .collect(),
             }
         };

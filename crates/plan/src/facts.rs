@@ -157,6 +157,8 @@ pub struct GuestFacts {
     pub kernel: PathBuf,
     /// What it unpacks: the guest's tree but for the pods' part, the same file for every pod.
     pub initrd: PathBuf,
+    /// Kernel modules that only some pods get, to be unpacked behind the pod's files.
+    pub more_modules: PathBuf,
     /// Its release, as uname(1) prints it.
     pub release: String,
     /// The kernel modules that the image can load, or has built in.

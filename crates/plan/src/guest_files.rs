@@ -5,8 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::config::{CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestMount, Sysctl};
-use isopod_spec::{FilesVolume, Readiness, VolumeKind, VolumeName};
+use isopod_protocol::config::{
+    CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, Sysctl,
+};
+use isopod_spec::{Device, FilesVolume, Readiness, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
@@ -17,9 +19,9 @@ use crate::network::{self, UserNetwork};
 use crate::path::{self, Lookup, Node, NodeKind};
 use crate::plan::{AppPlan, ROOT_DIRECTORIES};
 use crate::pod_config::PodConfig;
-use crate::units::{self, AppUnit, MountUnit, Mounts};
+use crate::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
 use crate::volumes::{VolumeMount, VolumeTable};
-use crate::{layout, unit, unit_name};
+use crate::{kernel_places, layout, unit, unit_name};
 
 pub(crate) fn guest_tree(
     table: &VolumeTable,
@@ -69,6 +71,7 @@ pub(crate) fn guest_tree(
             stdin: app.stdin,
             life: app.life.clone(),
             sysctls,
+            world: World::of(app),
             mounts: selected.clone(),
         };
         let app = app.name.clone();
@@ -106,6 +109,7 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
             .skip(1)
             .find_map(|above| by_place.get(above).copied());
         match parent {
+            None if kernel_places::contains(&place) && at_kernel(&place, tree, app, kind) => {}
             None => add_place(tree, &upper, &place, kind, image),
             Some(parent) if table.is_seeded(&parent.volume) => {
                 let root = layout::empty_volume(&parent.volume).join(&parent.sub_path);
@@ -118,6 +122,25 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
             Some(_) => {}
         }
     }
+}
+
+/// Makes the mount point `place` where what the app sees of the kernel is prepared; `false` for a root directory.
+fn at_kernel(place: &Path, tree: &mut GuestTree, app: &AppPlan, kind: SourceKind) -> bool {
+    let is_mount = app.mounts.iter().any(|mount| *mount.place == *place);
+    if let Ok(inner) = place.strip_prefix("/dev")
+        && is_mount
+    {
+        add_place(
+            tree,
+            &layout::app_dev(&app.name),
+            &Path::new("/").join(inner),
+            kind,
+            None,
+        );
+    } else if is_mount {
+        tree.directory(&layout::app_sys(&app.name), 0o755);
+    }
+    is_mount
 }
 
 /// Where the working directory really is, as far as the image can tell.
@@ -245,6 +268,7 @@ pub(crate) fn guest_config(
     mounts: &Mounts,
     sharing: Option<&Sharing>,
     sysctls: &[Sysctl],
+    memory: GuestMemory,
 ) -> GuestConfig {
     let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
     match sharing.map(|sharing| &sharing.transport) {
@@ -256,6 +280,8 @@ pub(crate) fn guest_config(
         modules.push("ext4".into());
     }
     modules.extend(network.map(|_| network::MODULE.to_owned()));
+    let devices = apps.iter().flat_map(|app| &app.process.devices);
+    modules.extend(devices.map(|device| device.module().to_owned()));
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
     let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -281,6 +307,13 @@ pub(crate) fn guest_config(
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
             dev: text(&layout::app_dev(&app.name)),
+            own_shm: app
+                .mounts
+                .iter()
+                .any(|mount| &*mount.place == Path::new("/dev/shm")),
+            devices: app.process.devices.iter().map(guest_device).collect(),
+            privileged: app.process.privileged,
+            sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
             rlimits: app.process.limits.guest_rlimits(),
             syscalls: app.process.limits.guest_syscalls(),
             oom_score_adj: app.process.limits.resources.oom_score_adj,
@@ -295,12 +328,22 @@ pub(crate) fn guest_config(
         version: CONFIG_VERSION,
         hostname: hostname.to_owned(),
         modules,
+        memory,
         early_mounts: early_mounts.to_vec(),
         mounts_ahead: Vec::new(),
         sysctls: sysctls.to_vec(),
         network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         apps: apps.iter().map(app).collect(),
+    }
+}
+
+fn guest_device(device: &Device) -> GuestDevice {
+    let (major, minor) = device.number();
+    GuestDevice {
+        path: device.path().trim_start_matches("/dev/").to_owned(),
+        major,
+        minor,
     }
 }
 

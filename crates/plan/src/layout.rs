@@ -10,6 +10,7 @@
 //! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
 //! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
 //! /isopod/dev/             what is in /dev     console.log*      what the guest's kernel said
+//! /isopod/proc, sys        what apps see
 //! /isopod/images/N         image N, mounted    *.log             what the processes said
 //! /isopod/errors/UNIT      what mount(8) said
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
@@ -18,6 +19,7 @@
 //! /isopod/apps/APP/work    overlayfs's own
 //! /isopod/apps/APP/env     its environment
 //! /isopod/apps/APP/dev     its /dev
+//! /isopod/apps/APP/sys     its /sys, where a volume is mounted in it
 //! /isopod/apps/APP/std*    its named pipes
 //! /usr/lib/systemd/system  units
 //! ```
@@ -103,6 +105,23 @@ pub fn app_dir(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn app_dev(app: &AppName) -> PathBuf {
     app_dir(app).join("dev")
+}
+
+/// What an app sees as `/sys`, where a volume is mounted in it.
+#[must_use]
+pub fn app_sys(app: &AppName) -> PathBuf {
+    app_dir(app).join("sys")
+}
+
+/// Where something is mounted in the guest that is to be at `place` of an app: in its root, or where what the app sees
+/// there is prepared.
+#[must_use]
+pub fn app_place(app: &AppName, place: &Path) -> PathBuf {
+    match (place.strip_prefix("/dev"), place.strip_prefix("/sys")) {
+        (Ok(inner), _) => crate::path::below(&app_dev(app), inner),
+        (_, Ok(inner)) => crate::path::below(&app_sys(app), inner),
+        _ => crate::path::below(&app_root(app), place),
+    }
 }
 
 /// The socket on which an app says that it is ready, in the guest.

@@ -10,11 +10,12 @@ use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
 use crate::facts::SourceKind;
 use crate::machine::{self, DiskVolume, SharedVolume, Sharing};
+use crate::memory::Shares;
 use crate::plan::AppPlan;
 use crate::profile::{Profile, ShareLayout};
 use crate::units::{Binds, MountUnit, Mounts};
 use crate::volumes::{VolumeMount, VolumeTable};
-use crate::{layout, path, unit_name};
+use crate::{layout, unit_name};
 
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
 /// that volumes are; those are mounted before systemd.
@@ -25,17 +26,16 @@ pub(crate) fn mounts(
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
     images: &BTreeMap<VolumeName, usize>,
-    memory_mib: u32,
+    shares: &Shares,
 ) -> Mounts {
     let users = users_of(apps);
-    let unbounded = unbounded_bytes(table, memory_mib);
     let mut mounts: Vec<MountUnit> = sharing
         .map(|sharing| share_mounts(sharing, apps, &users))
         .unwrap_or_default();
     mounts.extend(
         table
             .iter()
-            .filter_map(|volume| memory_mount(table, volume, unbounded, &users)),
+            .filter_map(|volume| memory_mount(table, volume, shares, &users)),
     );
     mounts.extend(disks.iter().map(|disk| disk_mount(disk, &users)));
     let shared: HashSet<&VolumeName> = sharing.iter().flat_map(|s| &s.volumes).map(|v| &v.name).collect();
@@ -58,7 +58,6 @@ pub(crate) fn mounts(
     let mut brought: HashMap<VolumeName, Brought> = HashMap::new();
     let mut binds = Binds::new(*profile);
     for app in apps {
-        let root = layout::app_root(&app.name);
         let service = Arc::from([Arc::from(app.unit.as_str())]);
         // Places are unique in the guest, and a mount's parent is the nearest place above it.
         let mut placed: HashMap<Arc<Path>, bool> = HashMap::with_capacity(app.mounts.len());
@@ -67,7 +66,7 @@ pub(crate) fn mounts(
             let of_volume = brought
                 .entry(mount.volume.clone())
                 .or_insert_with(|| volume(&mount.volume));
-            let place = path::below(&root, &mount.place);
+            let place = layout::app_place(&app.name, &mount.place);
             let mut bind = binds.mount(Arc::clone(&of_volume.root), place, mount, &service);
             if let Some(content) = table.content(&mount.volume) {
                 lay_over(&mut bind, app.image, content);
@@ -202,22 +201,18 @@ fn users_of(apps: &[AppPlan]) -> Users {
     users
 }
 
-/// The most that each volume in memory without a size may hold, in bytes: all of them together half of the VM's memory, as
-/// much as a tmpfs has that says no size.
-fn unbounded_bytes(table: &VolumeTable, memory_mib: u32) -> u64 {
-    let half = (u64::from(memory_mib) << 20) / 2;
-    half / u64::try_from(table.unbounded().max(1)).unwrap_or(1)
-}
-
 /// The tmpfs that a volume in memory is.
-fn memory_mount(table: &VolumeTable, volume: &Volume, unbounded: u64, users: &Users) -> Option<MountUnit> {
+fn memory_mount(table: &VolumeTable, volume: &Volume, shares: &Shares, users: &Users) -> Option<MountUnit> {
     let VolumeKind::Empty(empty) = &volume.kind else {
         return None;
     };
     let users = users
         .get(&volume.name)
         .filter(|_| empty.medium == Medium::Memory)?;
-    let size = empty.size_bytes.unwrap_or(unbounded);
+    let size = match empty.size_bytes {
+        Some(bytes) => shares.of_size(bytes),
+        None => shares.unsized_bytes,
+    };
     let mut mount = MountUnit::new(Path::new("tmpfs"), layout::empty_volume(&volume.name), "tmpfs");
     let (mode, uid, gid) = match table.content(&volume.name) {
         // Of what is seen the overlay's root has mode and owner.

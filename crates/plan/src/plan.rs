@@ -20,6 +20,7 @@ use crate::life::Life;
 use crate::machine::{
     self, Attached, Confinement, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand,
 };
+use crate::memory::Shares;
 use crate::names::Names;
 use crate::network::UserNetwork;
 use crate::path::Lookup;
@@ -59,6 +60,8 @@ pub struct PodPlan {
     pub mounts: Arc<Mounts>,
     /// The pod's own part of the guest.
     pub guest: GuestTree,
+    /// The kernel modules that follow the pod's files: an archive, where an app may ask for them.
+    pub more_modules: Option<PathBuf>,
     /// The machine.
     pub qemu: Qemu,
     /// virtiofsd, where it is needed.
@@ -177,7 +180,9 @@ impl Planner<'_> {
             notices.extend(limits::beyond(&self.spec.machine, app, limits));
         }
         faults.extend(self.health_faults());
-        notices.extend(self.beyond_memory());
+        faults.extend(self.device_faults());
+        let shares = self.shares();
+        notices.extend(notices::beyond_memory(&shares, self.spec.machine.memory_mib));
         let shared = self.shared_volumes(&mut notices);
         let sharing = machine::sharing(
             &self.spec.machine,
@@ -207,7 +212,7 @@ impl Planner<'_> {
             sharing.as_ref(),
             &disk_volumes,
             &volume_images,
-            self.spec.machine.memory_mib,
+            &shares,
         );
         let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
@@ -247,6 +252,7 @@ impl Planner<'_> {
             &mounts,
             sharing.as_ref(),
             &sysctls,
+            shares.guest,
         );
         let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
         let mut guest = guest_files::guest_tree(self.table, self.facts, &apps, &mounts, config)?;
@@ -268,6 +274,8 @@ impl Planner<'_> {
             let image = facts.image.as_ref();
             notices.extend(image.and_then(|image| names.write(&mut guest, app, image)));
         }
+        let asks = apps.iter().any(|app| app.process.may_load());
+        let more_modules = asks.then(|| self.facts.host.guest.more_modules.clone());
         let virtiofsd = sharing.as_ref().and_then(|sharing| match &sharing.transport {
             Transport::Virtiofs(daemon) => Some(VirtiofsdCommand {
                 daemon: daemon.clone(),
@@ -289,6 +297,7 @@ impl Planner<'_> {
             early_mounts,
             mounts,
             guest,
+            more_modules,
             qemu,
             virtiofsd,
             on_failure: self.spec.on_failure,
@@ -299,25 +308,31 @@ impl Planner<'_> {
         })
     }
 
-    /// What its volumes may hold in memory, where the VM has not as much.
-    fn beyond_memory(&self) -> Option<String> {
-        let of_volume = |volume: &Volume| match &volume.kind {
+    /// What the volumes in memory get of it.
+    fn shares(&self) -> Shares {
+        let sizes = self.table.iter().filter_map(|volume| match &volume.kind {
             VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
             _ => None,
+        });
+        Shares::new(self.spec.machine.memory_mib, sizes, self.table.unbounded())
+    }
+
+    /// What the guest's kernel does not have.
+    fn device_faults(&self) -> Vec<Fault> {
+        let apps = self.spec.apps.iter();
+        let devices = apps.flat_map(|app| app.overrides.devices.iter().map(move |device| (app, device)));
+        let guest = &self.facts.host.guest;
+        let missing = devices.filter(|(_, device)| !guest.modules.contains(device.module()));
+        let fault = |(app, device): (&App, &isopod_spec::Device)| Fault::App {
+            app: app.name.clone(),
+            reason: format!(
+                "the kernel {} has no `{}`: it has no module `{}`",
+                guest.release,
+                device.path(),
+                device.module()
+            ),
         };
-        let bytes = self
-            .table
-            .iter()
-            .filter_map(of_volume)
-            .fold(0, u64::saturating_add);
-        let memory_mib = self.spec.machine.memory_mib;
-        (bytes > u64::from(memory_mib) << 20).then(|| {
-            format!(
-                "the volumes in memory may hold {} MiB, and the VM has {memory_mib} MiB: `--memory` gives it more, \
-                 `medium=disk` keeps them on disk",
-                bytes.div_ceil(1 << 20)
-            )
-        })
+        missing.map(fault).collect()
     }
 
     /// Nothing finds an app healthy that has neither probes nor a health check.

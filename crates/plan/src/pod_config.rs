@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_protocol::config::{EarlyMount, GuestApp, GuestConfig, GuestNetwork, MountAhead, Sysctl};
+use isopod_protocol::config::{
+    EarlyMount, GuestApp, GuestConfig, GuestMemory, GuestNetwork, MountAhead, Sysctl,
+};
 use isopod_spec::VolumeName;
 use serde::{Serialize, Serializer};
 
@@ -75,6 +77,7 @@ impl Serialize for PodConfig {
             version,
             hostname,
             modules,
+            memory,
             early_mounts,
             mounts_ahead: _,
             sysctls,
@@ -86,6 +89,7 @@ impl Serialize for PodConfig {
             version: *version,
             hostname,
             modules,
+            memory: *memory,
             early_mounts,
             mounts_ahead: Ahead(&self.all),
             sysctls,
@@ -104,6 +108,7 @@ struct Whole<'a> {
     version: u32,
     hostname: &'a str,
     modules: &'a [String],
+    memory: GuestMemory,
     early_mounts: &'a [EarlyMount],
     mounts_ahead: Ahead<'a>,
     sysctls: &'a [Sysctl],
@@ -157,6 +162,7 @@ mod tests {
             version: 1,
             hostname: "h".into(),
             modules: vec!["m".into()],
+            memory: GuestMemory::default(),
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
             sysctls: crate::network::sysctls(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use isopod_protocol::environment::is_name;
-use isopod_spec::{App, AppName, Capabilities, RunConfig};
+use isopod_spec::{App, AppName, Capabilities, Device, RunConfig};
 
 use crate::facts::AppFacts;
 use crate::fault::Fault;
@@ -98,6 +98,10 @@ pub struct Process {
     pub working_dir: PathBuf,
     /// The capabilities it may have.
     pub capabilities: BTreeSet<String>,
+    /// The devices of the guest's that it has beyond a container's.
+    pub devices: Vec<Device>,
+    /// Whether it finds the guest's devices, `/proc` and `/sys` as they are.
+    pub privileged: bool,
     /// The signal that asks it to stop, as systemd.kill(5) names it.
     pub stop_signal: String,
     /// What it may take of the machine, and which system calls it may make.
@@ -189,6 +193,8 @@ pub fn process_of(
             identity,
             working_dir,
             capabilities,
+            devices: app.overrides.devices.clone(),
+            privileged: app.overrides.privileged,
             stop_signal,
             limits,
             pre_start,
@@ -198,6 +204,10 @@ pub fn process_of(
         Err(faults)
     }
 }
+
+/// The capabilities with which an app can have the kernel load modules: for interfaces and firewalls, for file systems, and
+/// for any.
+const LOADING: [&str; 3] = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE"];
 
 /// Which of an app's `count` words hold a secret: the user's arguments are the last of them.
 fn secret_args(app: &App, count: usize) -> BTreeSet<usize> {
@@ -211,6 +221,12 @@ fn secret_args(app: &App, count: usize) -> BTreeSet<usize> {
 }
 
 impl Process {
+    /// Whether the kernel modules that only some pods get may be asked for by it.
+    #[must_use]
+    pub(crate) fn may_load(&self) -> bool {
+        !self.devices.is_empty() || LOADING.iter().any(|name| self.capabilities.contains(*name))
+    }
+
     /// The arguments for people and records: one that holds a secret is not shown.
     #[must_use]
     pub fn shown_argv(&self) -> Vec<String> {
@@ -369,6 +385,10 @@ fn executable(
 }
 
 fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, String> {
+    if app.overrides.privileged {
+        // As with docker and the kubelet, whatever is dropped beside it.
+        return named(&["ALL".to_owned()]);
+    }
     let default = || {
         DEFAULT_CAPABILITIES
             .iter()

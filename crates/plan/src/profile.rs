@@ -19,8 +19,9 @@ pub struct Profile {
     pub nesting: Nesting,
     /// Whether what is mounted below one app's mount appears in others' mounts of the same volume.
     pub propagation: Propagation,
-    /// Places of an app's root at and below which nothing can be mounted, with the reason; `/` itself only at.
-    pub reserved: &'static [(&'static str, &'static str)],
+    /// Whether an app's `/dev`, `/proc` and `/sys` are the guest's, with places at which nothing can be mounted; its root
+    /// is one, too. rkt mounted anywhere.
+    pub has_kernel_places: bool,
 }
 
 /// How many shares carry the host volumes.
@@ -88,12 +89,7 @@ impl Profile {
         bind_type: "none",
         nesting: Nesting::Stated,
         propagation: Propagation::Private,
-        reserved: &[
-            ("/", "the app's root filesystem"),
-            ("/proc", "a directory that the guest itself mounts"),
-            ("/sys", "a directory that the guest itself mounts"),
-            ("/dev", "a directory that the guest itself mounts"),
-        ],
+        has_kernel_places: true,
     };
 
     /// What rkt's KVM flavour wrote (stage1/init/kvm/mount.go, November 2015).
@@ -106,6 +102,6 @@ impl Profile {
         bind_type: "bind",
         nesting: Nesting::Derived,
         propagation: Propagation::Inherited,
-        reserved: &[],
+        has_kernel_places: false,
     };
 }

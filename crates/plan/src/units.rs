@@ -10,6 +10,7 @@
 //! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
 
 mod mount;
+mod world;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,6 +20,7 @@ use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub(crate) use mount::Selected;
 pub use mount::{Binds, MountUnit, Mounts, Work};
+pub(crate) use world::{Sys, World};
 
 use crate::guest_tree::{EntryKind, GuestTree, Text};
 use crate::layout;
@@ -41,6 +43,8 @@ pub(crate) struct AppUnit {
     pub life: Life,
     /// Whether the pod sets parameters of the kernel.
     pub sysctls: bool,
+    /// What it sees of the kernel.
+    pub world: World,
     /// The mounts that it needs.
     pub mounts: Selected,
 }
@@ -98,7 +102,7 @@ impl AppUnit {
 
     fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
         let root = layout::app_root(&self.name);
-        let (own, dev) = (layout::app_dir(&self.name), layout::app_dev(&self.name));
+        let own = layout::app_dir(&self.name);
         let pipe = |name: &str| format!("file:{}", own.join(name).display());
         let process = &self.process;
         let stdin = if self.stdin {
@@ -109,17 +113,6 @@ impl AppUnit {
         let mut service: Vec<(&'static str, String)> = vec![
             ("Type", "exec".into()),
             ("RootDirectory", unit::path_value(&root)?),
-            // The guest's own file systems, bound in the app's namespace without a mount(8) each. MountAPIVFS= would
-            // hide the image's /run.
-            ("MountAPIVFS", "no".into()),
-            ("BindReadOnlyPaths", "/sys".into()),
-            (
-                "BindPaths",
-                format!("{}:/dev /dev/pts /dev/shm /proc", dev.display()),
-            ),
-            // What a container's root may not write either: the guest's kernel is the pod's, not one app's.
-            ("ReadOnlyPaths", "+/proc/sys +/proc/sysrq-trigger".into()),
-            ("InaccessiblePaths", "-+/proc/kcore".into()),
             ("ExecStart", self.exec_line(&process.executable, &process.argv)),
             ("WorkingDirectory", unit::path_value(&process.working_dir)?),
             ("EnvironmentFile", own.join("env").display().to_string()),
@@ -181,6 +174,7 @@ impl AppUnit {
                 format!("{}:{}", socket.display(), layout::NOTIFY_SOCKET),
             ));
         }
+        service.extend(self.world.settings(&self.name));
         let identity = &process.identity;
         if (identity.uid, identity.gid) != (0, 0) || !identity.supplementary_gids.is_empty() {
             service.push(("User", identity.uid.to_string()));

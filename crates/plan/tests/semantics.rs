@@ -236,6 +236,61 @@ fn a_missing_mount_point_is_made_or_refused() {
     );
 }
 
+/// What an app finds below `/dev` and `/sys` is the guest's, whatever its image has there: a volume is mounted in that.
+#[test]
+fn volumes_below_dev_and_at_sys_are_where_the_app_sees_them() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("shm"), host("log", "/l"), empty("cgroup")];
+    pod.apps[0].mounts = vec![
+        mount("shm", "/dev/shm"),
+        mount("log", "/dev/log"),
+        mount("cgroup", "/sys/fs/cgroup"),
+    ];
+    let plan = planned(&pod, &["/dev/", "/dev/shm -> /run/shm", "/sys -> /elsewhere"]);
+    assert_eq!(places(&plan), ["/dev/shm", "/dev/log", "/sys/fs/cgroup"]);
+    let guest: Vec<_> = plan
+        .mounts
+        .iter()
+        .map(|mount| mount.place.display().to_string())
+        .collect();
+    assert_eq!(
+        guest[1..],
+        ["dev/shm", "dev/log", "sys/fs/cgroup"].map(|place| format!("/isopod/apps/web/{place}"))
+    );
+    let service = unit(&plan, "web.service");
+    let binds = "BindPaths=/isopod/apps/web/dev:/dev /isopod/proc:/proc /isopod/apps/web/sys:/sys\n";
+    assert!(service.contains(binds), "{service}");
+    // One that is `/sys` itself hides what is below.
+    pod.apps[0].mounts = vec![mount("cgroup", "/sys"), mount("log", "/sys/new")];
+    let plan = planned(&pod, &[]);
+    assert_eq!(places(&plan), ["/sys", "/sys/new"]);
+}
+
+/// Every app opens a container's devices and no others: not the pod's disk, and none of a neighbour's.
+#[test]
+fn apps_open_a_containers_devices() {
+    let service = unit(&planned(&pod(), &[]), "web.service");
+    assert!(service.contains("\nDevicePolicy=strict\n"), "{service}");
+    let allowed: Vec<&str> = service
+        .lines()
+        .filter_map(|line| line.strip_prefix("DeviceAllow="))
+        .collect();
+    assert_eq!(
+        allowed,
+        [
+            "/dev/null rwm",
+            "/dev/zero rwm",
+            "/dev/full rwm",
+            "/dev/random rwm",
+            "/dev/urandom rwm",
+            "/dev/tty rwm",
+            "/dev/console m",
+            "/dev/ptmx rw",
+            "char-pts rw"
+        ]
+    );
+}
+
 /// The image has nothing at `/srv`; below it is a volume, and what that one holds counts.
 #[test]
 fn a_volume_is_looked_into_wherever_it_is_mounted() {
@@ -281,6 +336,32 @@ fn files_are_mounted_on_files() {
             "dir",
             "/proc/self",
             "it is a directory that the guest itself mounts",
+        ),
+        ("dir", "/dev", "it is a directory that the guest itself mounts"),
+        (
+            "dir",
+            "/dev/pts",
+            "it is in `/dev`, where this is the guest's own",
+        ),
+        (
+            "conf",
+            "/dev/ptmx",
+            "it is in `/dev`, where this is the guest's own",
+        ),
+        (
+            "conf",
+            "/dev/stdout",
+            "it is a directory that the guest itself mounts",
+        ),
+        (
+            "dir",
+            "/dev/null",
+            "it is a file, and a directory cannot be mounted there",
+        ),
+        (
+            "dir",
+            "/sys/new",
+            "it is in `/sys`, where the guest's kernel has no such directory and none can be made",
         ),
     ] {
         pod.apps[0].mounts = vec![mount(volume, target)];
@@ -613,13 +694,13 @@ fn all_faults_come_at_once() {
     let mut pod = pod();
     pod.apps.push(app("web"));
     pod.volumes = vec![empty("a"), empty("a")];
-    pod.apps[0].mounts = vec![mount("nope", "/x"), mount("a", "/dev/x"), mount("a", "/y\n")];
+    pod.apps[0].mounts = vec![mount("nope", "/x"), mount("a", "/proc/x"), mount("a", "/y\n")];
     let words = refused(&pod, &facts(&pod, &[]));
     for part in [
         "two apps",
         "two volumes",
         "no such volume",
-        "`/dev/x`",
+        "`/proc/x`",
         "line break",
     ] {
         assert!(words.contains(part), "{part}: {words}");

@@ -17,6 +17,13 @@ pub const POD_DISK: &str = "/dev/vda";
 /// The kernel modules without which there is no [`POD_DISK`].
 pub const POD_DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
 
+/// The guest's directory with the `/proc` of its apps: as a container has it, which hides and keeps from being written
+/// what concerns the kernel and not one app.
+pub const APP_PROC: &str = "/isopod/proc";
+
+/// Likewise their `/sys`.
+pub const APP_SYS: &str = "/isopod/sys";
+
 /// All that the agent knows of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -27,6 +34,9 @@ pub struct GuestConfig {
     pub hostname: String,
     /// The kernel modules that the pod needs beside [`POD_DISK_MODULES`], by name; what they depend on is loaded before them.
     pub modules: Vec<String>,
+    /// How much of the memory files may take.
+    #[serde(default)]
+    pub memory: GuestMemory,
     /// What is mounted before systemd begins, in this order: every app's root filesystem.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts of systemd's mount units, parents first, which the agent makes ahead of it: a unit whose mount is there
@@ -40,6 +50,17 @@ pub struct GuestConfig {
     pub shares: Vec<String>,
     /// The apps, in the order of declaration.
     pub apps: Vec<GuestApp>,
+}
+
+/// How much of the guest's memory files may take: together less than there is, so that one who fills them all finds no
+/// space left, and not the kernel no memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestMemory {
+    /// What the apps write to their roots and to empty volumes without a size, in bytes.
+    pub root_bytes: u64,
+    /// `/dev/shm`, which the apps of a pod share, in bytes.
+    pub shm_bytes: u64,
 }
 
 /// A mount that is there before systemd: the agent makes it as the guest's first process. A mount unit costs a process
@@ -132,6 +153,18 @@ pub struct GuestApp {
     /// The directory that it finds as `/dev`, to be filled before systemd begins.
     #[serde(default)]
     pub dev: String,
+    /// Character devices that it finds there besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<GuestDevice>,
+    /// Whether it has the guest's own devices and, in `sys`, the guest's own `/sys`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Whether a volume is its `/dev/shm`, in place of the pod's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_shm: bool,
+    /// The directory that it finds as `/sys`, where that is not [`APP_SYS`] itself: a volume is mounted in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sys: Option<String>,
     /// The app's limits of setrlimit(2), for what is executed in it: its own process has them from its unit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<GuestRlimit>,
@@ -157,6 +190,18 @@ pub struct GuestApp {
     /// milliseconds; `None`: the unit runs nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_stop_ms: Option<u64>,
+}
+
+/// A character device that everybody in an app may open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestDevice {
+    /// Its path below the app's `/dev`.
+    pub path: String,
+    /// Its major number.
+    pub major: u32,
+    /// Its minor number.
+    pub minor: u32,
 }
 
 /// A limit of setrlimit(2).

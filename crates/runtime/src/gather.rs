@@ -518,6 +518,7 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
         guest: GuestFacts {
             kernel: guest.kernel.clone(),
             initrd: guest.initrd.clone(),
+            more_modules: guest.more_modules.clone(),
             release: guest.release.clone(),
             modules: guest.modules.clone(),
             systemd_version: guest.systemd_version,

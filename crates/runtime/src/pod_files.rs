@@ -2,6 +2,7 @@
 //! Documentation/driver-api/early-userspace/buffer-format.rst) with zeros behind, since it is a disk of the machine.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,14 +13,17 @@ use isopod_plan::guest_tree::{EntryKind, GuestTree};
 /// The size of the disk is a multiple of this, in bytes: as much as the kernel reads in its search for partitions.
 const SIZE_UNIT: u64 = 8192;
 
-/// Writes `tree` to `path`.
+/// Writes `tree` to `path`, and behind it the archive `more`.
 ///
 /// # Errors
-/// What writing failed with.
-pub(crate) fn write(path: &Path, tree: &GuestTree) -> io::Result<()> {
+/// What reading and writing failed with.
+pub(crate) fn write(path: &Path, tree: &GuestTree, more: Option<&Path>) -> io::Result<()> {
     let file = crate::private::file(path)?;
     let mut out = BufWriter::new(&file);
     append(&mut out, tree)?;
+    if let Some(more) = more {
+        io::copy(&mut File::open(more)?, &mut out)?;
+    }
     out.flush()?;
     drop(out);
     file.set_len(file.metadata()?.len().next_multiple_of(SIZE_UNIT))
@@ -69,7 +73,7 @@ mod tests {
         tree.symlink(Path::new("/a/link"), "b");
         tree.add(Path::new("/a/pipe"), EntryKind::Fifo, 0o666);
         let path = dir.path().join("pod.cpio");
-        write(&path, &tree).unwrap();
+        write(&path, &tree, None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 8192);
         let list = std::process::Command::new("cpio")
             .arg("-tv")

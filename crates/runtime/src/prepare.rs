@@ -130,7 +130,8 @@ fn write(
         disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
     let path = dir.join(layout::POD_FILES);
-    pod_files::write(&path, &plan.guest).map_err(failed("write", &path))?;
+    let more = plan.more_modules.as_deref();
+    pod_files::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
     let record = record(
         claim.uuid(),
         &pods.started_path(claim.uuid()),

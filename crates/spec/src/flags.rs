@@ -15,6 +15,7 @@
 //! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
 
 mod bind;
+mod device;
 mod health;
 mod life;
 mod limits;
@@ -25,6 +26,7 @@ mod scalar;
 mod volume;
 
 pub use bind::{Bind, read_bind};
+pub use device::read_device;
 pub use health::{read_health_cmd, read_health_on_failure, read_health_time};
 pub use life::{read_depends_on, read_restart};
 pub use limits::{

@@ -317,6 +317,12 @@ pub struct Overrides {
     pub cap_add: Vec<String>,
     /// `--cap-drop`: capabilities taken from the app's set; `ALL` for every one.
     pub cap_drop: Vec<String>,
+    /// `--privileged`: every capability, every device of the guest, and the guest's own `/proc` and `/sys`.
+    #[serde(default)]
+    pub privileged: bool,
+    /// `--device`: devices of the guest's beyond those that every app has.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// `--group-add`: further groups, numbers or names of the image's, on top of those that its user is in.
     pub group_add: Vec<String>,
     /// What it may take of the machine; it wins over what the image says, each for itself.
@@ -331,6 +337,48 @@ pub struct Overrides {
     pub must_not_be_root: bool,
     /// `--health-...`: over the image's health check, field by field.
     pub health_check: HealthCheck,
+}
+
+/// A device of the guest's that an app has only where it asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// Network interfaces whose packets a program makes (VPNs).
+    Tun,
+    /// File systems that a program makes.
+    Fuse,
+}
+
+impl Device {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Tun, Self::Fuse];
+
+    /// Where it is, in the guest and in the app.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Tun => "/dev/net/tun",
+            Self::Fuse => "/dev/fuse",
+        }
+    }
+
+    /// Its major and minor number (the kernel's Documentation/admin-guide/devices.txt).
+    #[must_use]
+    pub fn number(self) -> (u32, u32) {
+        match self {
+            Self::Tun => (10, 200),
+            Self::Fuse => (10, 229),
+        }
+    }
+
+    /// The kernel module that makes it.
+    #[must_use]
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Fuse => "fuse",
+        }
+    }
 }
 
 /// Whether an app is in the groups in which the image's `/etc/group` has its user.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use isopod_protocol::exec::WindowSize;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -37,14 +38,14 @@ impl Streams {
     /// Makes them, and the command's ends: its standard input, output and error.
     pub(super) fn make(wanted: Wanted) -> io::Result<(Self, [OwnedFd; 3])> {
         match wanted {
-            Wanted::Terminal(size) => Self::terminal(size),
+            Wanted::Terminal { size, ptmx } => Self::terminal(size, &ptmx),
             Wanted::Pipes { stdin } => Self::pipes(stdin),
         }
     }
 
-    fn terminal(size: WindowSize) -> io::Result<(Self, [OwnedFd; 3])> {
+    fn terminal(size: WindowSize, ptmx: &Path) -> io::Result<(Self, [OwnedFd; 3])> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags)?;
+        let master = open(ptmx, flags.into(), Mode::empty())?;
         unlockpt(&master)?;
         let terminal = ioctl_tiocgptpeer(&master, flags)?;
         rustix::io::ioctl_fionbio(&master, true)?;

@@ -118,6 +118,11 @@ fn begin(job: Job, wanted: Wanted) -> Conversation {
 
 const PIPES: Wanted = Wanted::Pipes { stdin: true };
 
+fn terminal(size: WindowSize) -> Wanted {
+    let ptmx = "/dev/ptmx".into();
+    Wanted::Terminal { size, ptmx }
+}
+
 /// What came out, what came out as an error, and how it ended.
 async fn whole(mut answers: Answers<ReadHalf<DuplexStream>>) -> (String, String, Answer) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -330,10 +335,10 @@ fn a_signal_passes_input_that_nobody_reads() {
 #[test]
 fn a_terminal_has_a_size_and_keys() {
     on_stage(async |app| {
-        let wanted = Wanted::Terminal(WindowSize { rows: 33, cols: 99 });
+        let wanted = terminal(WindowSize { rows: 33, cols: 99 });
         let script = "stty size; tty; read line; stty size; echo \"<$line>\"; sleep 600";
         let job = app.job(&["sh", "-c", script], |execute| execute.terminal = true);
-        let (client, mut answers, _serving) = begin(job, wanted);
+        let (client, mut answers, _serving) = begin(job, wanted.clone());
         let mut seen = String::new();
         let mut until = async |word: &str| {
             while !seen.contains(word) {
@@ -374,11 +379,11 @@ fn a_terminal_has_a_size_and_keys() {
 #[test]
 fn a_client_that_is_gone_takes_its_command_along() {
     on_stage(async |app| {
-        for terminal in [false, true] {
+        for with_terminal in [false, true] {
             let script = "sleep 601 & echo $$ $!; wait";
-            let job = app.job(&["sh", "-c", script], |execute| execute.terminal = terminal);
-            let wanted = if terminal {
-                Wanted::Terminal(WindowSize { rows: 24, cols: 80 })
+            let job = app.job(&["sh", "-c", script], |execute| execute.terminal = with_terminal);
+            let wanted = if with_terminal {
+                terminal(WindowSize { rows: 24, cols: 80 })
             } else {
                 PIPES
             };

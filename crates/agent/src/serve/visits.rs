@@ -2,7 +2,7 @@
 //! that one which stalls holds up no other and not the session; what a task has to know of an app's unit it asks the
 //! session, which alone speaks to systemd.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_protocol::MAX_HOST_STREAMS;
@@ -53,6 +53,8 @@ pub(super) enum Question {
 /// How an app runs: its unit, and the limits that it was planned with.
 pub(super) struct Running {
     unit: UnitProcess,
+    /// What makes a terminal of the app's.
+    ptmx: PathBuf,
     rlimits: Vec<GuestRlimit>,
     syscalls: Option<GuestSyscalls>,
     oom_score_adj: i16,
@@ -62,6 +64,7 @@ impl Running {
     fn new(app: &GuestApp, unit: UnitProcess) -> Self {
         Self {
             unit,
+            ptmx: Path::new(&app.dev).join("pts/ptmx"),
             rlimits: app.rlimits.clone(),
             syscalls: app.syscalls.clone(),
             oom_score_adj: app.oom_score_adj.unwrap_or(0),
@@ -191,13 +194,17 @@ async fn visit(mut stream: MuxStream, session: Session) {
 }
 
 async fn execute(mut stream: MuxStream, session: &Session, request: Request) {
-    let wanted = match request.terminal {
-        Some(size) => Wanted::Terminal(size),
+    let wanted = |process: &Running| match request.terminal {
+        Some(size) => Wanted::Terminal {
+            size,
+            ptmx: process.ptmx.clone(),
+        },
         None => Wanted::Pipes { stdin: request.stdin },
     };
     let process = session.process(request.app).await;
-    match process.and_then(|process| command_of(process, request)) {
-        Ok(job) => exec::run(stream, Path::new(SELF), &job, wanted).await,
+    let wanted = process.map(|process| (wanted(&process), process));
+    match wanted.and_then(|(wanted, process)| Ok((command_of(process, request)?, wanted))) {
+        Ok((job, wanted)) => exec::run(stream, Path::new(SELF), &job, wanted).await,
         Err(text) => exec::fail(&mut stream, STATUS_FAILED, text).await,
     }
 }

@@ -570,6 +570,11 @@ fn app_flags() -> Vec<Arg> {
         ),
         many("cap-add", "CAPABILITY").help("Give the app a capability, or ALL"),
         many("cap-drop", "CAPABILITY").help("Take a capability from the app, or ALL"),
+        many("device", "PATH").help("Give the app a device of the guest: /dev/net/tun or /dev/fuse"),
+        Arg::new("privileged")
+            .long("privileged")
+            .action(ArgAction::SetTrue)
+            .help("Give the app every capability and every device of the guest, and its /proc and /sys unmasked"),
         raw("memory", "SIZE").help("Kill the app when it needs more memory than this, such as 64m"),
         raw("memory-reservation", "SIZE").help("Take memory from others before the app has less than this"),
         raw("cpus", "N").help("Give the app no more processor time than of N CPUs, such as 0.5"),

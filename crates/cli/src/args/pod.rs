@@ -362,6 +362,8 @@ fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut
         cap_drop: faults.each(matches, "cap-drop", |text| {
             flags::read_capability("--cap-drop", text)
         }),
+        privileged: matches.get_flag("privileged"),
+        devices: faults.each(matches, "device", flags::read_device),
         health_check: health::read(matches, faults),
         ..read_limits(matches, faults)
     }

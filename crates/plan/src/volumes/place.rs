@@ -12,7 +12,7 @@ use crate::facts::SourceKind;
 use crate::fault::{Fault, TargetFault};
 use crate::path::{self, Lookup, Node, NodeKind, Resolved};
 use crate::profile::Nesting;
-use crate::{layout, unit, unit_name};
+use crate::{kernel_places, layout, unit, unit_name};
 
 /// How often mounts may change each other's order before the search for a stable one ends.
 const MAX_ROUNDS: usize = 8;
@@ -40,6 +40,9 @@ impl<'a> View<'a> {
 impl Lookup for View<'_> {
     fn node(&self, path: &Path) -> Option<Node> {
         let Some(mount) = self.mount_at(path) else {
+            if self.roots.profile.has_kernel_places && kernel_places::contains(path) {
+                return kernel_places::node(path);
+            }
             return self.roots.image?.node(path);
         };
         if *mount.place == *path {
@@ -269,12 +272,19 @@ fn place_of(app: &AppName, mount: &VolumeMount, view: &View<'_>) -> Result<Resol
     };
     let place = &found.path;
     let profile = view.roots.profile;
-    for (reserved, reason) in profile.reserved {
-        if place == Path::new(reserved) || (*reserved != "/" && place.starts_with(reserved)) {
+    if profile.has_kernel_places && place == Path::new("/") {
+        return Err(TargetFault::Reserved("the app's root filesystem"));
+    }
+    let guest_path = if profile.has_kernel_places {
+        if view.mount_at(place).is_none()
+            && let Some(reason) = kernel_places::reserved(place)
+        {
             return Err(TargetFault::Reserved(reason));
         }
-    }
-    let guest_path = path::below(&layout::app_root(app), place);
+        layout::app_place(app, place)
+    } else {
+        path::below(&layout::app_root(app), place)
+    };
     unit::path_value(&guest_path)?;
     let systemd = view.roots.systemd_version;
     if systemd < unit_name::HASHED_NAMES_SINCE && unit_name::is_hashed(&guest_path, ".mount") {

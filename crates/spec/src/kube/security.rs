@@ -62,7 +62,15 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
             .unwrap_or_default();
         nodes.iter().filter_map(capability).collect()
     };
+    let privileged = own.and_then(|own| own.boolean("privileged")).unwrap_or(false);
+    let escalation = own.and_then(|own| own.get("allowPrivilegeEscalation"));
+    if privileged && own.and_then(|own| own.boolean("allowPrivilegeEscalation")) == Some(false) {
+        escalation
+            .iter()
+            .for_each(|node| node.rule("a privileged container may gain privileges"));
+    }
     Overrides {
+        privileged,
         user: either("runAsUser"),
         group,
         image_groups,
@@ -72,7 +80,11 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
         no_new_privileges: own
             .and_then(|own| own.boolean("allowPrivilegeEscalation"))
             .map(|allow| !allow),
-        seccomp: own.and_then(seccomp).or_else(|| pod.and_then(seccomp)),
+        // As with the kubelet, no profile holds for a privileged container.
+        seccomp: own
+            .and_then(seccomp)
+            .or_else(|| pod.and_then(seccomp))
+            .filter(|_| !privileged),
         must_not_be_root: boolean("runAsNonRoot").unwrap_or(false),
         ..Overrides::default()
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use isopod_protocol::config::{
-    CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestRestart, RestartAfter,
+    CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestMemory, GuestRestart, RestartAfter,
 };
 use isopod_protocol::message::GuestStream;
 use isopod_protocol::mux::{Accept, Incoming};
@@ -156,6 +156,7 @@ impl Stage {
             sysctls: Vec::new(),
             network: None,
             modules: Vec::new(),
+            memory: GuestMemory::default(),
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
             shares,

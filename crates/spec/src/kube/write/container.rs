@@ -91,6 +91,9 @@ fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
             "probes act on what they find; a `livenessProbe` in the file comes near",
         );
     }
+    if !overrides.devices.is_empty() {
+        add("its devices", "they are the node's there, as `hostPath` volumes");
+    }
     if resources.pids_limit.is_some() {
         add("a limit of processes", on_node);
     }

@@ -133,10 +133,19 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
         .with_list("drop", overrides.cap_drop.iter().map(bare));
     let read_only = app.rootfs == RootfsAccess::ReadOnly;
     let seccomp = overrides.seccomp.as_ref();
+    let (seccomp, unheld) = match overrides.privileged {
+        true => (None, seccomp),
+        false => (seccomp, None),
+    };
+    if unheld.is_some() {
+        let what = format!("app `{}`: its filter of system calls", app.name);
+        unsaids.add(what, "none holds for a privileged container");
+    }
     Fields::new()
         .with_some("runAsUser", id("user", "runAsUser", &overrides.user))
         .with_some("runAsGroup", id("group", "runAsGroup", &overrides.group))
         .with_some("runAsNonRoot", overrides.must_not_be_root.then_some(true))
+        .with_some("privileged", overrides.privileged.then_some(true))
         .with_some("readOnlyRootFilesystem", read_only.then_some(true))
         .with_some(
             "allowPrivilegeEscalation",

@@ -1,0 +1,123 @@
+//! What apps see of the kernel's own file systems: `/proc` and `/sys` as a container has them, mounted once for all of the
+//! pod's apps, whose units bind them. A privileged app has the guest's own.
+//!
+//! ```text
+//! /isopod/proc   proc     some files empty, some directories empty, some parts read-only
+//! /isopod/sys    sysfs    read-only, some directories empty
+//!   fs/cgroup    cgroup2  read-only
+//! ```
+//!
+//! Which these are is docker's list (moby, `oci/defaults.go`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use isopod_protocol::config::{APP_PROC, APP_SYS};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
+
+/// What is empty in an app's `/proc`, where the kernel has it.
+const MASKED_PROC: [&str; 9] = [
+    "acpi",
+    "asound",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+
+/// What of it cannot be written.
+const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// What is empty in an app's `/sys`.
+const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+
+/// The flags of all of these, as docker has them.
+const FLAGS: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+/// Why an app's `/proc` or `/sys` is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot mount `{}`", .path.display())]
+pub(crate) struct KernelFsError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Mounts them. One that cannot be made is an error: without it an app would see what it must not.
+pub(crate) fn prepare() -> Result<(), KernelFsError> {
+    let (proc, sys) = (Path::new(APP_PROC), Path::new(APP_SYS));
+    made(proc, mount("proc", proc, "proc", FLAGS, c""))?;
+    for name in MASKED_PROC {
+        mask(&proc.join(name))?;
+    }
+    for name in READ_ONLY_PROC {
+        read_only(&proc.join(name))?;
+    }
+    let cgroup = mount_sys(sys)?;
+    for name in MASKED_SYS {
+        mask(&sys.join(name))?;
+    }
+    for read_only in [sys, &cgroup] {
+        // Of this mount alone: the file system is the guest's, too.
+        made(
+            read_only,
+            mount_remount(read_only, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c""),
+        )?;
+    }
+    Ok(())
+}
+
+/// Gives an app a `/sys` of its own at `at`, in which something can be mounted that others do not see: like that of all
+/// apps, or of a privileged one's.
+pub(crate) fn own_sys(at: &Path, privileged: bool) -> Result<(), KernelFsError> {
+    match privileged {
+        true => mount_sys(at).map(drop),
+        false => made(at, mount_bind_recursive(APP_SYS, at)),
+    }
+}
+
+/// Mounts a sysfs, and in it the cgroups; returns where those are.
+fn mount_sys(at: &Path) -> Result<PathBuf, KernelFsError> {
+    made(at, mount("sysfs", at, "sysfs", FLAGS, c""))?;
+    let cgroup = at.join("fs/cgroup");
+    // systemd's own options: they are those of the hierarchy, whoever mounts it.
+    let options = c"nsdelegate,memory_recursiveprot";
+    made(&cgroup, mount("cgroup2", &cgroup, "cgroup2", FLAGS, options))?;
+    Ok(cgroup)
+}
+
+/// Makes a file or directory empty.
+fn mask(path: &Path) -> Result<(), KernelFsError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => made(
+            path,
+            mount("tmpfs", path, "tmpfs", FLAGS | MountFlags::RDONLY, c""),
+        ),
+        Ok(_) => made(path, mount_bind("/dev/null", path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => made(path, Err(error)),
+    }
+}
+
+fn read_only(path: &Path) -> Result<(), KernelFsError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    made(path, mount_bind(path, path))?;
+    made(
+        path,
+        mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c""),
+    )
+}
+
+fn made(path: &Path, result: Result<(), impl Into<io::Error>>) -> Result<(), KernelFsError> {
+    result.map_err(|error| KernelFsError {
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}

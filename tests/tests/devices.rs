@@ -1,0 +1,150 @@
+//! What apps reach of the guest's devices, kernel and memory.
+
+use std::ffi::OsString;
+
+use isopod_tests::Bench;
+use isopod_tests::faults::eventually;
+
+/// Nodes that no app can make, since no container has them: disks, memory, the port to the host.
+const NO_NODES: &str = "for n in 'b 254 0' 'b 254 16' 'b 254 32' 'c 1 1' 'c 10 237' 'c 5 2' 'c 246 1'; do \
+    mknod /tmp/node $n 2>/dev/null && echo made $n; done; \
+    mknod /tmp/null c 1 3 && echo gone > /tmp/null && echo null; \
+    mknod /tmp/console c 5 1 && { echo x > /tmp/console; } 2>/dev/null || echo no console; ";
+
+/// What is hidden and what is read-only, as in a container.
+const MASKS: &str = "wc -c < /proc/kcore; wc -c < /proc/keys; ls /proc/acpi /sys/firmware | wc -w; \
+    for file in sys/kernel/panic sysrq-trigger irq/default_smp_affinity; do \
+        { echo 1 > /proc/$file; } 2>/dev/null && echo wrote $file; done; \
+    touch /sys/new /sys/fs/cgroup/new 2>/dev/null || echo read-only; cat /sys/fs/cgroup/cgroup.controllers | wc -l; ";
+
+/// A terminal for whoever asks.
+const TERMINAL: &str = "exec 9<>/dev/ptmx && ls /dev/pts; stat -c %a /dev/pts/ptmx; df -k /dev/shm | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2; ";
+
+/// One boot for all of it: an app of root's and its neighbours.
+#[test]
+fn apps_reach_what_a_container_reaches() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let conf = bench.source("conf", &[("log", "the log\n")]);
+    let pod = bench.pod().flags(["-d", "--name", "p"]);
+    let pod = pod
+        .empty("disk", "size=16m,medium=disk")
+        .empty("shm", "size=1m,mode=1777")
+        .empty("cgroup", "")
+        .host("log", conf.join("log"), "read-only=true")
+        .host("snd", &conf, "");
+    let pod = pod.app(&image).with(["--name", "a"]).sh(&format!(
+        "{NO_NODES}{MASKS}{TERMINAL}ls /sys/block; exec sleep 1000"
+    ));
+    // `/sys/firmware` of a volume that is `/sys` is the volume's.
+    let pod = pod
+        .app(&image)
+        .with(["--name", "volumes", "--user", "www"])
+        .mount("shm", "/dev/shm", "")
+        .mount("log", "/dev/log", "")
+        .mount("snd", "/dev/snd", "")
+        .mount("disk", "/dev/mqueue", "")
+        .mount("cgroup", "/sys/fs/cgroup", "")
+        .sh(
+            "df -k /dev/shm | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2; echo x > /dev/shm/x && cat /dev/log; ls /dev/snd /sys/fs/cgroup; \
+             ls -d /sys/kernel; test -c /dev/null && echo x > /dev/null && echo null; exec 9<>/dev/ptmx && ls /dev/pts; exec sleep 1000",
+        );
+    let pod = pod
+        .app(&image)
+        .with(["--name", "sys"])
+        .mount("cgroup", "/sys", "")
+        .sh("echo mine > /sys/file; cat /sys/file; ls /sys/kernel 2>/dev/null; exec sleep 1000");
+    let _ = pod.start().wait().expect(0);
+    let said = |app: &str, last: &str| {
+        let logs = || bench.isopod_command(["logs", "p", app]);
+        eventually("its output", || logs().text().ends_with(last));
+        logs().text().to_owned()
+    };
+    // vda, the pod's own disk, is gone once it is read.
+    assert_eq!(
+        said("a", "vdc\n"),
+        "null\nno console\n0\n0\n0\nread-only\n1\n0\nptmx\n666\n65536\nvdb\nvdc\n"
+    );
+    assert_eq!(
+        said("volumes", "ptmx\n"),
+        "1024\nthe log\n/dev/snd:\nlog\n\n/sys/fs/cgroup:\n/sys/kernel\nnull\n0\nptmx\n"
+    );
+    assert_eq!(said("sys", "mine\n"), "mine\n");
+
+    // Nor what is executed in the app later, which has a terminal of the app's where it asks for one.
+    let exec = |flags: &[&str], script: &str| {
+        let command = ["p", "a", "--", "sh", "-c", script];
+        let words = ["exec"].iter().chain(flags).chain(&command);
+        bench.isopod_command(words.map(OsString::from))
+    };
+    let out = exec(&[], &format!("rm /tmp/null /tmp/console; {NO_NODES}")).expect(0);
+    assert_eq!(out.text(), "null\nno console\n");
+    let _ = bench.isopod_command(["stop", "-t", "1", "p"]).expect(0);
+    let _ = bench.isopod_command(["rm", "p"]);
+    bench.assert_nothing_left();
+}
+
+/// Whatever an app fills, it finds no space left, and everybody else has memory.
+#[test]
+fn an_app_that_fills_its_files_leaves_memory_for_others() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let pod = bench.pod().flags(["--memory", "160M"]);
+    // What is full takes no more files, but one can go.
+    let fill = "touch /data/filling /data/looking; \
+        for dir in /tmp /dev/shm; do dd if=/dev/zero of=$dir/x bs=64k 2>&1 | grep -o 'No space left'; \
+            n=0; while { true > $dir/$n; } 2>/dev/null; do n=$((n + 1)); done; echo no more files; done; \
+        rm /data/filling; while test -e /data/looking; do sleep 0.2; done";
+    let others = "until test -e /data/filling; do sleep 0.1; done; while test -e /data/filling; do sleep 0.2; done; \
+        head -c 8m /dev/zero | sort | wc -c; grep -c MemTotal /proc/meminfo; rm /data/looking";
+    let out = pod
+        .empty("data", "mode=0777")
+        .app(&image)
+        .with(["--name", "greedy", "--user", "www"])
+        .mount("data", "/data", "")
+        .sh(fill)
+        .app(&image)
+        .with(["--name", "other"])
+        .mount("data", "/data", "")
+        .sh(others)
+        .run()
+        .expect(0);
+    for words in ["No space left", "no more files"] {
+        assert_eq!(out.text().matches(words).count(), 2, "{}", out.text());
+    }
+    assert!(out.text().ends_with("8388609\n1\n"), "{}", out.text());
+    bench.assert_nothing_left();
+}
+
+/// An app that is privileged, and one that is given a device and may have the kernel load modules.
+#[test]
+fn a_privileged_app_has_all_of_the_guest() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let all = "grep CapEff /proc/self/status; test -b /dev/vdb && head -c 4 /dev/vdb | wc -c; \
+        ls /sys/firmware | grep -c acpi; cat /proc/sys/kernel/panic > /tmp/n; cat /tmp/n > /proc/sys/kernel/panic && echo wrote; \
+        mknod /dev/loop-control c 10 237; losetup -f";
+    let vpn = "exec 9<>/dev/net/tun && echo tun; test -e /dev/fuse || echo no fuse; \
+        for kind in dummy bridge wireguard; do ip link add new-$kind type $kind && ip -o link show new-$kind | cut -d ' ' -f 2; done";
+    let pod = bench
+        .pod()
+        .app(&image)
+        .with(["--name", "all", "--privileged"])
+        .sh(all);
+    let out = pod.run().expect(0);
+    assert_eq!(out.text(), "CapEff:\t000001ffffffffff\n4\n1\nwrote\n/dev/loop0\n");
+    let pod = bench.pod().app(&image).with([
+        "--name",
+        "vpn",
+        "--cap-add",
+        "NET_ADMIN",
+        "--device",
+        "/dev/net/tun",
+    ]);
+    let out = pod.sh(vpn).run().expect(0);
+    assert_eq!(
+        out.text(),
+        "tun\nno fuse\nnew-dummy:\nnew-bridge:\nnew-wireguard:\n"
+    );
+    bench.assert_nothing_left();
+}
