@@ -6,7 +6,7 @@ use isopod_protocol::config::GuestMemory;
 
 /// What the kernel, the guest's own programs and files, and small apps take, in bytes: a guest of 512 MiB with one shell
 /// in it has used 95 MiB.
-const KEPT_BYTES: u64 = 160 << 20;
+const KEPT_BYTES: u64 = 128 << 20;
 
 /// Of the memory, the part that is kept besides for programs: page tables and caches grow with it.
 const KEPT_PART: u64 = 8;
@@ -41,7 +41,8 @@ impl Shares {
         let least = rest.min(memory / KEPT_PART) / 2;
         let room_bytes = rest - least;
         let left = rest - asked_bytes.min(room_bytes);
-        let volumes = if without == 0 { 0 } else { left / 2 };
+        // A database keeps there more than a program writes elsewhere.
+        let volumes = if without == 0 { 0 } else { left / 4 * 3 };
         Self {
             guest: GuestMemory {
                 root_bytes: left - volumes,
@@ -79,13 +80,13 @@ mod tests {
             [root_bytes, shm_bytes, sized, shares.unsized_bytes].map(|bytes| bytes >> 20)
         };
         assert_eq!(mib(128, &[], 0), [8, 8, 0, 0]);
-        assert_eq!(mib(256, &[], 0), [32, 32, 0, 0]);
-        assert_eq!(mib(512, &[], 0), [224, 64, 0, 0]);
-        assert_eq!(mib(512, &[], 2), [112, 64, 0, 56]);
-        assert_eq!(mib(512, &[100, 60], 0), [84, 64, 160, 0]);
-        assert_eq!(mib(512, &[1000, 1000], 1), [16, 64, 255, 16]);
+        assert_eq!(mib(256, &[], 0), [48, 48, 0, 0]);
+        assert_eq!(mib(512, &[], 0), [256, 64, 0, 0]);
+        assert_eq!(mib(512, &[], 2), [64, 64, 0, 96]);
+        assert_eq!(mib(512, &[100, 60], 0), [116, 64, 160, 0]);
+        assert_eq!(mib(512, &[1000, 1000], 1), [8, 64, 288, 24]);
         // As much again for a volume: it holds all of it.
-        assert_eq!(mib(512 + 2048, &[2048], 0), [224, 64, 2048, 0]);
-        assert_eq!(mib(4096, &[], 0), [3360, 64, 0, 0]);
+        assert_eq!(mib(512 + 2048, &[2048], 0), [256, 64, 2048, 0]);
+        assert_eq!(mib(4096, &[], 0), [3392, 64, 0, 0]);
     }
 }

@@ -254,7 +254,7 @@ fn volumes_below_dev_and_at_sys_are_where_the_app_sees_them() {
         .map(|mount| mount.place.display().to_string())
         .collect();
     assert_eq!(
-        guest[1..],
+        guest[3..],
         ["dev/shm", "dev/log", "sys/fs/cgroup"].map(|place| format!("/isopod/apps/web/{place}"))
     );
     let service = unit(&plan, "web.service");
@@ -546,14 +546,14 @@ fn volumes_in_memory_leave_memory_to_the_pod() {
     pod.volumes = vec![empty("one")];
     pod.apps[0].mounts = vec![mount("one", "/1")];
     assert!(
-        unit(&planned(&pod, &[]), "isopod-volumes-one.mount").contains("Options=size=268435456,mode=755")
+        unit(&planned(&pod, &[]), "isopod-volumes-one.mount").contains("Options=size=201326592,mode=755")
     );
     pod.volumes.push(empty("two"));
     pod.apps[0].mounts.push(mount("two", "/2"));
     let made = planned(&pod, &[]);
     for name in ["one", "two"] {
         let text = unit(&made, &format!("isopod-volumes-{name}.mount"));
-        assert!(text.contains("Options=size=134217728,mode=755"), "{text}");
+        assert!(text.contains("Options=size=100663296,mode=755"), "{text}");
     }
     assert!(made.notices.is_empty(), "{:?}", made.notices);
     pod.volumes[0].kind = VolumeKind::Empty(EmptyVolume {
@@ -562,7 +562,7 @@ fn volumes_in_memory_leave_memory_to_the_pod() {
     });
     let notices = planned(&pod, &[]).notices;
     assert!(
-        notices[0].contains("may hold 1024 MiB, and the VM has 512 MiB"),
+        notices[0].contains("are to hold 1024 MiB and get 288 MiB together, since the VM has 512 MiB"),
         "{notices:?}"
     );
 }
