@@ -144,7 +144,7 @@ fn pre_start_comes_before_each_start_and_post_stop_after_each_end() {
             "name": name,
             "image": { "name": "example.com/busybox" },
             "app": {
-                "exec": sh(exec), "user": "0", "group": "0", "eventHandlers": handlers,
+                "exec": sh(exec), "user": "1000", "group": "1000", "eventHandlers": handlers,
                 "environment": [{ "name": "COLOUR", "value": "red" }],
             },
             "mounts": [{ "volume": "out", "path": "/out" }],

@@ -3,11 +3,12 @@
 //! ```text
 //!   inactive, start job waiting ──> activating ──> active ──> deactivating ──> inactive or failed, no job
 //!            Pending                  Pending      Running       Running         Exited
-//!               │                       └── the program cannot be executed ───> Exited (203 at most) or Failed
+//!               │                       └── the agent cannot be executed there ───────> Failed
 //!               └── a dependency failed, the job was cancelled ────────────────> Failed
 //! ```
 //!
-//! The app's unit is of `Type=exec`, so that `active` means that the program itself was executed; it has no
+//! The app's unit is of `Type=exec`, so that `active` means that the agent was executed in the app's world, which becomes
+//! the program at once or says why not ([`launch::failure`](crate::launch::failure)); the unit has no
 //! `Restart=` and no `RemainAfterExit=`, so that its end is an end.
 
 use isopod_protocol::message::ExitStatus;
@@ -72,8 +73,6 @@ pub(crate) enum AppState {
         /// How it ended.
         status: ExitStatus,
     },
-    /// The program could not be executed (systemd.exec(5), "Process Exit Codes": 203, `EXIT_EXEC`).
-    NotExecuted,
     /// It never ran.
     NeverRan {
         /// What systemd could not do for its process, where it came so far: one of systemd's own exit codes.
@@ -88,7 +87,6 @@ const CLD_DUMPED: i32 = 3;
 
 /// systemd.exec(5), "Process Exit Codes": from `EXIT_CHDIR` on, what failed between fork and execution.
 const SYSTEMD_EXIT_CODES: std::ops::RangeInclusive<i32> = 200..=245;
-const EXIT_EXEC: i32 = 203;
 
 /// How a process ended, from waitid(2)'s `si_code` and `si_status`; `None`: it has not.
 pub(crate) fn exit_status(code: i32, status: i32) -> Option<ExitStatus> {
@@ -118,7 +116,6 @@ pub(crate) fn judge(state: &ServiceState) -> AppState {
     match status {
         _ if state.exec_main_start_us == 0 => AppState::NeverRan { step: None },
         status if was_active => AppState::Exited { uptime_ms, status },
-        ExitStatus::Code(EXIT_EXEC) => AppState::NotExecuted,
         ExitStatus::Code(code) if SYSTEMD_EXIT_CODES.contains(&code) => {
             AppState::NeverRan { step: Some(code) }
         }
@@ -131,6 +128,7 @@ pub(crate) fn judge(state: &ServiceState) -> AppState {
 pub(crate) fn step_name(code: i32) -> String {
     let name = match code {
         200 => "CHDIR",
+        203 => "EXEC",
         205 => "LIMITS",
         207 => "CHROOT",
         208 => "STDIN",
@@ -219,7 +217,6 @@ mod tests {
                 core: true
             })
         );
-        assert_eq!(judge(&at_rest(1, 203, false)), AppState::NotExecuted);
         assert_eq!(
             judge(&at_rest(1, 226, false)),
             AppState::NeverRan { step: Some(226) }

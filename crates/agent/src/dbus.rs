@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 mod tests;
 mod wire;
 
-pub(crate) use wire::{Args, CommandEnd, Decoder, EnvironmentFiles, FromWire, Job, variant};
+pub(crate) use wire::{Args, CommandEnd, Decoder, FromWire, Job, variant};
 use wire::{Encoder, length};
 
 /// More than any message of systemd's (all properties of a unit are some 30 KiB), and far below the format's own

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use isopod_protocol::config::{GuestApp, GuestMount};
 use isopod_protocol::message::{FailureCause, MAX_LOG_LINES};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::appstate::{Activity, step_name};
 use crate::kmsg::{self, Subject};
@@ -16,11 +15,6 @@ use crate::{early, setup, verify};
 
 /// The most units that are asked about: a pod has some hundred, and more need not be gone through for one message.
 const MAX_UNITS: usize = 256;
-
-/// A shell's word for a program that is not there, and for one that cannot be executed (POSIX, "Exit Status for
-/// Commands").
-const NOT_FOUND: i32 = 127;
-const NOT_EXECUTABLE: i32 = 126;
 
 /// Where the planner has systemd put what mount(8) writes to standard error, by unit.
 const ERROR_DIR: &str = "/isopod/errors";
@@ -201,36 +195,5 @@ async fn failed_requirement<M: Manager>(
     Ok(None)
 }
 
-/// The exit code of a program that systemd could not execute, in a shell's terms, and a sentence about it.
-pub(crate) fn exec_failure(app: &GuestApp) -> (i32, String) {
-    let program = Path::new(&app.executable);
-    // An absolute symlink in the image leads from the app's root, not from the guest's.
-    let roots = app.mounts.iter().map(|mount| Path::new(&mount.mount_point));
-    let root = roots
-        .filter(|at| program.starts_with(at))
-        .min_by_key(|at| at.as_os_str().len());
-    let root = root.unwrap_or(Path::new("/"));
-    let inside = program.strip_prefix(root).unwrap_or(program);
-    let (code, why) = match mode_in_root(root, inside) {
-        Err(_) => (NOT_FOUND, "it does not exist".to_owned()),
-        Ok(mode) if mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0 => {
-            (NOT_EXECUTABLE, format::fault(root, inside))
-        }
-        Ok(_) => (NOT_EXECUTABLE, "it is not executable".to_owned()),
-    };
-    (
-        code,
-        format!("app `{}` cannot execute `/{}`: {why}", app.name, inside.display()),
-    )
-}
-
-fn mode_in_root(root: &Path, inside: &Path) -> rustix::io::Result<u32> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
-    let file = rustix::fs::openat2(&root, inside, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-    rustix::fs::fstat(&file).map(|stat| stat.st_mode)
-}
-
-mod format;
 #[cfg(test)]
 mod tests;

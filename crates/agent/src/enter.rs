@@ -9,7 +9,7 @@
 //!
 //! In order: the app's cgroup (so that what runs here ends with the app and is counted with it), its namespaces, its
 //! root, and for a command also the session, the terminal, the working directory, limits, capabilities, user and filter
-//! of system calls. What is written by root, such as a user's name in
+//! of system calls ([`assume`]). What is written by root, such as a user's name in
 //! the app's database, is looked up inside of the app's root, so that no link leads out of it.
 
 use std::ffi::OsString;
@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use isopod_archive::{Keep, PackError, UnpackError};
-use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
 use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_protocol::launch::GuestProcess;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -33,19 +33,14 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, chroot, fchdir, ioctl_tiocsctty, pidfd_open, setsid, umask};
 use rustix::stdio;
-use rustix::thread::{
-    CapabilitySet, ThreadNameSpaceType, move_into_thread_name_spaces, remove_capability_from_bounding_set,
-    set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
-};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
+use crate::assume::{self, AssumeError};
 use crate::chain;
 
-mod limits;
 mod mount;
 mod user;
-
-pub(crate) use user::Identity;
 
 /// The most file descriptors that come with a job: standard input, output and error.
 const MAX_FDS: usize = 3;
@@ -105,22 +100,14 @@ pub(crate) struct Execute {
     pub(crate) argv: Vec<String>,
     /// Its whole environment.
     pub(crate) env: Vec<(String, String)>,
-    /// Who the app runs as.
-    pub(crate) identity: Identity,
+    /// Who it is and what it may do, as the app.
+    pub(crate) process: GuestProcess,
     /// Who it runs as instead, as the caller wrote it.
     pub(crate) user: Option<String>,
     /// Whether the caller set `HOME`, which is then not taken from the user's entry.
     pub(crate) own_home: bool,
-    pub(crate) working_dir: String,
     /// Whether the standard streams are a terminal, to be the session's.
     pub(crate) terminal: bool,
-    /// The capabilities that it may have: bits (capabilities(7)).
-    pub(crate) capabilities: u64,
-    pub(crate) no_new_privileges: bool,
-    /// The app's limits of setrlimit(2).
-    pub(crate) rlimits: Vec<GuestRlimit>,
-    /// The system calls that the app may make; `None`: all.
-    pub(crate) syscalls: Option<GuestSyscalls>,
 }
 
 /// Why it could not be done.
@@ -147,8 +134,8 @@ pub(crate) enum EnterError {
     User(String),
     #[error("there is no program to execute")]
     NoProgram,
-    #[error("cannot confine the command to the app's system calls")]
-    Syscalls(#[source] seccompiler::Error),
+    #[error(transparent)]
+    Assume(AssumeError),
     #[error(transparent)]
     Pack(PackError),
     #[error("{0}")]
@@ -377,7 +364,7 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
         return Err(EnterError::Job(io::ErrorKind::InvalidInput.into()));
     };
     let (identity, home) = match &execute.user {
-        None => (execute.identity, None),
+        None => (execute.process.identity.clone(), None),
         Some(user) => {
             let (identity, home) = user::find(user).map_err(EnterError::User)?;
             (identity, Some(home))
@@ -387,23 +374,22 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
     if execute.terminal {
         step("take the terminal", ioctl_tiocsctty(stdin))?;
     }
-    for fd in fds {
+    for fd in fds.iter().filter(|_| assume::is_id(identity.uid)) {
         // So that the command may open /dev/stdout again, whoever it is. What is no pipe or terminal of ours keeps
         // its owner.
         let _ = rustix::fs::fchown(fd, Some(rustix::process::Uid::from_raw(identity.uid)), None);
     }
-    std::env::set_current_dir(&execute.working_dir).map_err(|source| EnterError::WorkingDir {
-        dir: execute.working_dir.clone(),
-        source,
-    })?;
+    let process = &execute.process;
+    // As root, who may enter more; where root may not, the user perhaps may.
+    let entered = std::env::set_current_dir(&process.working_dir);
     umask(Mode::from_raw_mode(0o022));
-    for rlimit in &execute.rlimits {
-        step("limit the command as the app is", limits::set(rlimit))?;
-    }
-    take_identity(&identity, execute.capabilities)?;
-    if execute.no_new_privileges {
-        step("forgo new privileges", set_no_new_privs(true))?;
-    }
+    assume::assume(process, &identity).map_err(EnterError::Assume)?;
+    entered
+        .or_else(|_| std::env::set_current_dir(&process.working_dir))
+        .map_err(|source| EnterError::WorkingDir {
+            dir: process.working_dir.clone(),
+            source,
+        })?;
     let streams = stdio::dup2_stdin(stdin)
         .and_then(|()| stdio::dup2_stdout(stdout))
         .and_then(|()| stdio::dup2_stderr(stderr));
@@ -417,37 +403,11 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
     if let Some(home) = home.filter(|_| !execute.own_home) {
         command.env("HOME", OsString::from(home));
     }
-    // From here on only execution is sure to be allowed.
-    if let Some(syscalls) = &execute.syscalls {
-        limits::confine(syscalls).map_err(EnterError::Syscalls)?;
+    if let Some(syscalls) = &process.syscalls {
+        assume::confine(syscalls).map_err(EnterError::Assume)?;
     }
     Ok(EnterError::Execute {
         program: program.clone(),
         source: command.exec(),
     })
-}
-
-/// Becomes the user, with no more capabilities than the app may have: for another user than root none at all.
-fn take_identity(identity: &Identity, capabilities: u64) -> Result<(), EnterError> {
-    for bit in 0..u64::BITS {
-        let one = CapabilitySet::from_bits_retain(1 << bit);
-        if capabilities & one.bits() != 0 {
-            continue;
-        }
-        match remove_capability_from_bounding_set(one) {
-            // The kernel has no more of them.
-            Err(rustix::io::Errno::INVAL) => break,
-            result => step("drop capabilities", result)?,
-        }
-    }
-    let groups: Vec<_> = identity
-        .groups
-        .iter()
-        .map(|gid| rustix::process::Gid::from_raw(*gid))
-        .collect();
-    let gid = rustix::process::Gid::from_raw(identity.gid);
-    let uid = rustix::process::Uid::from_raw(identity.uid);
-    step("become the user", set_thread_groups(&groups))?;
-    step("become the user", set_thread_gid(gid))?;
-    step("become the user", set_thread_uid(uid))
 }

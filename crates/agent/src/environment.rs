@@ -1,37 +1,11 @@
-//! A command's environment: the app's, from the file that the planner wrote for its unit, and what the caller adds.
+//! A command's environment: the app's, and what the caller adds.
 
 use std::collections::BTreeMap;
 
-use isopod_protocol::environment::{is_name, unpack};
+use isopod_protocol::environment::is_name;
 
 /// What a terminal is called where neither the app nor the caller say (docker's).
 const DEFAULT_TERM: &str = "xterm";
-
-/// Reads an environment file as the planner writes them: `NAME="VALUE"` in lines, where `"`, `\`, `` ` `` and `$` have
-/// a `\` before them and a value may go over several lines. What is not so is left out.
-pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
-    let mut rest = text;
-    while let Some((name, after)) = rest.split_once("=\"") {
-        let mut value = String::new();
-        let mut chars = after.char_indices();
-        let mut end = after.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => value.extend(chars.next().map(|(_, c)| c)),
-                c => value.push(c),
-            }
-        }
-        let (name, value) = unpack(name.into(), value.into());
-        variables.extend(name.into_string().ok().zip(value.into_string().ok()));
-        rest = after.get(end..).unwrap_or_default().trim_start_matches('\n');
-    }
-    variables
-}
 
 /// The app's environment with the caller's variables on top.
 ///
@@ -58,19 +32,6 @@ pub(crate) fn of_command(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_planner_writes_comes_back() {
-        // isopod-plan's environment_line, whose escapes are pinned there.
-        let text = "A=\"x\\\"\\$\\\\\\`\ny\"\nB=\"\"\nC=\"1=\\\"2\\\"\"\n";
-        let read = parse(text);
-        assert_eq!(read["A"], "x\"$\\`\ny");
-        assert_eq!((&*read["B"], &*read["C"]), ("", "1=\"2\""));
-        assert_eq!(read.len(), 3);
-        assert_eq!(parse("ISOPOD_ENV_7=\"a.b=\\$x=\"\n")["a.b"], "$x=");
-        assert!(parse("").is_empty());
-        assert_eq!(parse("A=\"cut").len(), 1);
-    }
 
     #[test]
     fn the_callers_variables_win() {

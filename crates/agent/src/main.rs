@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/init`, as process 1 | unpacks the pod's files, loads its kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
+//! | `become`, of an app's unit | becomes who the app is and then its program ([`becoming`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //! | `/sbin/modprobe` | what the kernel calls for a module, in pods that may ask for more ([`modules`]) |
@@ -15,8 +16,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use isopod_protocol::launch::Part;
+
 mod app_dev;
 mod appstate;
+mod assume;
 mod becoming;
 mod check;
 mod checkup;
@@ -30,9 +34,11 @@ mod early;
 mod enter;
 mod environment;
 mod exec;
+mod format;
 mod init;
 mod kernel_fs;
 mod kmsg;
+mod launch;
 mod memory;
 mod modules;
 mod mount;
@@ -86,7 +92,7 @@ fn main() -> ExitCode {
             serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
         }
         ["enter"] => enter::run(),
-        ["become", program, name, ref args @ ..] => becoming::run(program, name, args),
+        ["become", part] if let Some(part) = Part::of(part) => becoming::run(part),
         _ => {
             say("isopod-agent: usage: isopod-agent serve");
             ExitCode::from(EX_USAGE)

@@ -8,9 +8,7 @@ use isopod_protocol::message::ExitStatus;
 use tokio::sync::mpsc;
 
 use crate::appstate::{Activity, CLD_KILLED, ServiceState, exit_status};
-use crate::dbus::{
-    self, Args, CommandEnd, Connection, DbusError, Decoder, EnvironmentFiles, FromWire, Job, Signal,
-};
+use crate::dbus::{self, Args, CommandEnd, Connection, DbusError, Decoder, FromWire, Job, Signal};
 
 /// systemd's private socket.
 const PRIVATE_SOCKET: &str = "/run/systemd/private";
@@ -69,7 +67,7 @@ pub(crate) struct UnitState {
     pub(crate) window_us: (u64, u64),
 }
 
-/// How an app's unit runs its processes: what a command that joins it needs.
+/// Where the processes of an app's unit are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnitProcess {
     pub(crate) active: Activity,
@@ -77,15 +75,6 @@ pub(crate) struct UnitProcess {
     pub(crate) main_pid: u32,
     /// `ControlGroup`; empty where there is none.
     pub(crate) cgroup: String,
-    /// `User`, `Group` and `SupplementaryGroups`, as the unit has them.
-    pub(crate) user: String,
-    pub(crate) group: String,
-    pub(crate) groups: Vec<String>,
-    pub(crate) working_dir: String,
-    /// `CapabilityBoundingSet`, a bit for each.
-    pub(crate) capabilities: u64,
-    pub(crate) no_new_privileges: bool,
-    pub(crate) environment_files: Vec<String>,
 }
 
 /// What the agent asks of systemd.
@@ -249,40 +238,15 @@ impl Manager for Systemd {
     }
 
     async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError> {
-        let (
-            active,
-            main_pid,
-            cgroup,
-            user,
-            group,
-            groups,
-            working_dir,
-            capabilities,
-            no_new_privileges,
-            files,
-        ) = futures::try_join!(
+        let (active, main_pid, cgroup) = futures::try_join!(
             self.get::<String>(unit, UNIT, "ActiveState"),
             self.get::<u32>(unit, SERVICE, "MainPID"),
             self.cgroup(unit),
-            self.get::<String>(unit, SERVICE, "User"),
-            self.get::<String>(unit, SERVICE, "Group"),
-            self.get::<Vec<String>>(unit, SERVICE, "SupplementaryGroups"),
-            self.get::<String>(unit, SERVICE, "WorkingDirectory"),
-            self.get::<u64>(unit, SERVICE, "CapabilityBoundingSet"),
-            self.get::<bool>(unit, SERVICE, "NoNewPrivileges"),
-            self.get::<EnvironmentFiles>(unit, SERVICE, "EnvironmentFiles"),
         )?;
         Ok(UnitProcess {
             active: Activity::parse(&active),
             main_pid,
             cgroup,
-            user,
-            group,
-            groups,
-            working_dir,
-            capabilities,
-            no_new_privileges,
-            environment_files: files.0,
         })
     }
 

@@ -14,7 +14,7 @@ use crate::facts::{AppFacts, Facts, SourceKind};
 use crate::fault::Fault;
 use crate::health::Care;
 use crate::path::{Lookup, Tree};
-use crate::process::{self, Process};
+use crate::process::{self, Pod, Process};
 use crate::profile::Profile;
 use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
 
@@ -54,6 +54,7 @@ pub(crate) fn decide(
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
+    let pod = Pod::of(spec);
     let given = volumes::given_trees(spec);
     let sources = with_given(sources, &given);
     let mut table = VolumeTable::new(spec);
@@ -96,7 +97,7 @@ pub(crate) fn decide(
             roots,
             mounts: &placed,
         };
-        let process = process::process_of(app, app_facts, &config, &view, notices);
+        let process = process::process_of(app, app_facts, &config, &pod, &view, notices);
         let process = process.map_err(|found| faults.extend(found)).ok();
         let care = Care::of(app, &config.health_check, spec.stop_timeout).map_err(|reason| {
             let app = app.name.clone();

@@ -18,7 +18,6 @@ use crate::life;
 use crate::machine::{PCI_DEVICES, SharedVolume};
 use crate::network::{self, UserNetwork};
 use crate::plan::{AppPlan, PodPlan};
-use crate::process::Program;
 use crate::profile::Profile;
 use crate::rkt::RktPlan;
 use crate::units::MountUnit;
@@ -472,7 +471,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
             working_dir: Text::new(&process.working_dir),
             limits: process
                 .limits
-                .settings()
+                .words()
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
@@ -488,8 +487,8 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
 
 /// Probes and handlers, in the order in which they matter.
 fn checks(app: &AppPlan) -> Vec<Check> {
-    let program = |name: &str, program: &Option<Program>| {
-        let argv = &program.as_ref()?.argv;
+    let program = |name: &str, argv: &Option<Vec<String>>| {
+        let argv = argv.as_ref()?;
         Some((name.to_owned(), format!("runs {}", crate::explain::command(argv))))
     };
     let before = program("pre-start handler", &app.process.pre_start);

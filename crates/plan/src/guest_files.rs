@@ -1,7 +1,7 @@
 //! The pod's part of the guest, from what is decided: units, mount points, empty volumes, users, and the agent's
 //! configuration.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,10 @@ use crate::pod_config::PodConfig;
 use crate::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
 use crate::volumes::{VolumeMount, VolumeTable};
 use crate::{kernel_places, layout, unit, unit_name};
+
+/// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
+const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
+const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 
 pub(crate) fn guest_tree(
     table: &VolumeTable,
@@ -59,7 +63,9 @@ pub(crate) fn guest_tree(
             facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
         );
     }
-    write_user_database(&mut tree, apps);
+    // systemd wants to know root and nobody.
+    tree.file(Path::new("/etc/passwd"), PASSWD, 0o644);
+    tree.file(Path::new("/etc/group"), GROUP, 0o644);
     for mount in mounts.iter() {
         mount.check().map_err(|reason| unwritable(mount, &reason))?;
     }
@@ -222,35 +228,6 @@ pub(crate) fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, ima
     }
 }
 
-/// The guest's `/etc/passwd` and `/etc/group`: systemd takes no number that they do not know (systemd.exec(5),
-/// `User=`).
-fn write_user_database(tree: &mut GuestTree, apps: &[AppPlan]) {
-    let mut users = BTreeSet::from([(0, 0), (65534, 65534)]);
-    let mut groups = BTreeSet::from([0, 65534]);
-    for identity in apps.iter().map(|app| &app.process.identity) {
-        if users.iter().all(|(uid, _)| *uid != identity.uid) {
-            users.insert((identity.uid, identity.gid));
-        }
-        groups.insert(identity.gid);
-        groups.extend(&identity.supplementary_gids);
-    }
-    let name = |id: u32| match id {
-        0 => "root".to_owned(),
-        65534 => "nobody".to_owned(),
-        id => format!("id{id}"),
-    };
-    let passwd: String = users
-        .iter()
-        .map(|(uid, gid)| format!("{}:x:{uid}:{gid}::/:/bin/false\n", name(*uid)))
-        .collect();
-    let group: String = groups
-        .iter()
-        .map(|gid| format!("{}:x:{gid}:\n", name(*gid)))
-        .collect();
-    tree.file(Path::new("/etc/passwd"), passwd, 0o644);
-    tree.file(Path::new("/etc/group"), group, 0o644);
-}
-
 fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
     vec![Fault::Host {
         what: format!("cannot write the unit that mounts `{}`", mount.place.display()),
@@ -293,10 +270,7 @@ pub(crate) fn guest_config(
             stdin: app.stdin.then(|| text(&own.join("stdin"))),
             stdout: text(&own.join("stdout")),
             stderr: text(&own.join("stderr")),
-            executable: text(&path::below(
-                &layout::app_root(&app.name),
-                &app.process.executable,
-            )),
+            launch: text(&layout::app_launch(&app.name)),
             mounts: early_mounts
                 .iter()
                 .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
@@ -314,8 +288,6 @@ pub(crate) fn guest_config(
             devices: app.process.devices.iter().map(guest_device).collect(),
             privileged: app.process.privileged,
             sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
-            rlimits: app.process.limits.guest_rlimits(),
-            syscalls: app.process.limits.guest_syscalls(),
             oom_score_adj: app.process.limits.resources.oom_score_adj,
             probes: app.life.care.guest_probes(),
             post_start: app.life.care.guest_post_start(),

@@ -17,7 +17,8 @@
 //! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
 //! /isopod/apps/APP/work    overlayfs's own
-//! /isopod/apps/APP/env     its environment
+//! /isopod/apps/APP/launch/ what it executes, for the agent
+//! /isopod/apps/APP/failure why that could not be done
 //! /isopod/apps/APP/dev     its /dev
 //! /isopod/apps/APP/sys     its /sys, where a volume is mounted in it
 //! /isopod/apps/APP/std*    its named pipes
@@ -45,8 +46,6 @@ pub const POD_CONFIG: &str = "/isopod/pod.json";
 
 /// Where Kubernetes lets a container say why it ended, in the app's own `/dev`.
 pub const TERMINATION_LOG: &str = "termination-log";
-/// Where an app finds the agent that needs it to become its program.
-pub const APP_AGENT: &str = "/dev/.isopod";
 
 /// The tag of the pod's one share, and the prefix of the tags of several.
 pub const SHARE_TAG: &str = "isopod";
@@ -99,6 +98,18 @@ pub fn app_root(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn app_dir(app: &AppName) -> PathBuf {
     Path::new("/isopod/apps").join(app.as_str())
+}
+
+/// What an app's processes find, before they are its programs, at [`DIRECTORY`](isopod_protocol::launch::DIRECTORY).
+#[must_use]
+pub fn app_launch(app: &AppName) -> PathBuf {
+    app_dir(app).join("launch")
+}
+
+/// Where they write why the app's program could not be executed.
+#[must_use]
+pub fn app_failure(app: &AppName) -> PathBuf {
+    app_dir(app).join("failure")
 }
 
 /// What an app sees as `/dev`.

@@ -4,14 +4,17 @@
 
 use std::collections::BTreeSet;
 
-use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
-use isopod_spec::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_number};
+use isopod_protocol::config::GuestRlimit;
+use isopod_protocol::launch::SyscallProgram;
+use isopod_spec::seccomp::{errno_number, is_syscall, nearest_syscall};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, Machine, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
+    App, Machine, OomKill, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
 };
 
 use crate::fault::Fault;
+use crate::filter;
+use crate::process::Pod;
 
 /// The least memory that an app can be given, in bytes: docker's. With less not even its program is executed.
 const MIN_MEMORY_BYTES: u64 = 6 << 20;
@@ -28,13 +31,44 @@ const MAX_CPU_WEIGHT: u32 = 10_000;
 /// The most open files that the kernel lets a process be allowed (`fs.nr_open`, where no sysctl changes it).
 const MAX_OPEN_FILES: u64 = 1 << 20;
 
+/// The most files that a process of the pod can be allowed to have open.
+pub(crate) fn max_open_files(spec: &PodSpec) -> u64 {
+    let set = spec.sysctls.iter().rfind(|sysctl| sysctl.name == "fs.nr_open");
+    set.and_then(|sysctl| sysctl.value.trim().parse().ok())
+        .unwrap_or(MAX_OPEN_FILES)
+}
+
+/// What an app gets that asks for no limit of a kind: docker's, where the kernel's own are smaller. It counts processes by
+/// its memory, of which a guest has little; the guest's own share is kept by the cgroup (`TasksMax=`), not by users.
+fn default_rlimits(pod: &Pod, asked: &[Rlimit]) -> Vec<Rlimit> {
+    let files = Some(pod.max_open_files.min(MAX_OPEN_FILES));
+    let all = [
+        (RlimitKind::Core, None),
+        (RlimitKind::Nofile, files),
+        (RlimitKind::Nproc, None),
+    ];
+    let limit = |(kind, limit)| Rlimit {
+        kind,
+        soft: limit,
+        hard: limit,
+    };
+    let others = all.into_iter().map(limit);
+    others
+        .filter(|limit| asked.iter().all(|other| other.kind != limit.kind))
+        .collect()
+}
+
 /// What an app may take and do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Of the machine.
     pub resources: Resources,
-    /// The limits of setrlimit(2), one a kind.
+    /// The limits of setrlimit(2) that were asked for, one a kind.
     pub rlimits: Vec<Rlimit>,
+    /// Those that every app has where nothing else was asked for.
+    defaults: Vec<Rlimit>,
+    /// Whom the kernel kills when the app has outgrown its memory.
+    pub oom_kill: OomKill,
     /// Whether it never gains privileges.
     pub no_new_privileges: bool,
     /// The system calls; `None`: all.
@@ -60,6 +94,7 @@ pub struct Syscalls {
 pub(crate) fn limits(
     app: &App,
     config: &RunConfig,
+    pod: &Pod,
     capabilities: &BTreeSet<String>,
     profile: Option<&Seccomp>,
 ) -> Result<Limits, Vec<String>> {
@@ -88,7 +123,9 @@ pub(crate) fn limits(
     match syscalls {
         Ok(syscalls) if faults.is_empty() => Ok(Limits {
             resources,
+            defaults: default_rlimits(pod, &rlimits),
             rlimits,
+            oom_kill: app.overrides.oom_kill,
             no_new_privileges: app
                 .overrides
                 .no_new_privileges
@@ -155,12 +192,12 @@ pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Optio
         .rlimits
         .iter()
         .find(|limit| limit.kind == RlimitKind::Nofile)?;
-    let raised = spec.sysctls.iter().any(|sysctl| sysctl.name == "fs.nr_open");
-    let above = nofile.hard.is_none_or(|hard| hard > MAX_OPEN_FILES) && !raised;
+    let most = max_open_files(spec);
+    let above = nofile.hard.is_none_or(|hard| hard > most);
     above.then(|| Fault::App {
         app: app.name.clone(),
         reason: format!(
-            "its limit `nofile` is above {MAX_OPEN_FILES}, the most that the kernel allows unless the pod sets `fs.nr_open`"
+            "its limit `nofile` is above {most}, the most that the kernel allows; the pod's sysctl `fs.nr_open` sets that"
         ),
     })
 }
@@ -209,11 +246,9 @@ fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<Strin
         faults.push(format!("`{}` is no error; errno(3) lists them", shown(name)));
     }
     if faults.is_empty() {
-        // systemd says by a write(2) that it is about to execute the program.
-        let needed = allowed.then(|| "write".to_owned());
         Ok(Syscalls {
             allowed,
-            names: filter.names.iter().cloned().chain(needed).collect(),
+            names: filter.names.iter().cloned().collect(),
             refusal: filter.refusal.clone(),
         })
     } else {
@@ -291,17 +326,17 @@ fn runtime_default(capabilities: &BTreeSet<String>) -> Syscalls {
 }
 
 impl Limits {
-    /// `OOMPolicy=`: an app that has outgrown its own memory ends as a whole, since half of it would be of no use to
-    /// anyone. Whom the kernel kills when the machine's memory runs out is the kernel's choice, and the app's others go
-    /// on.
+    /// `OOMPolicy=`: whether an app that has outgrown its own memory ends as a whole. Whom the kernel kills when the VM's
+    /// memory runs out is the kernel's choice, and the app's others continue.
     pub(crate) fn oom_policy(&self) -> &'static str {
-        match self.resources.memory_limit_bytes {
-            Some(_) => "kill",
-            None => "continue",
+        match (self.resources.memory_limit_bytes, self.oom_kill) {
+            (Some(_), OomKill::App) => "kill",
+            _ => "continue",
         }
     }
 
-    /// The other settings of the app's service.
+    /// The other settings of the app's service. What is a process's own is the agent's to set, for the app and for commands
+    /// in it: its user, its limits, its system calls. systemd forbids new privileges with every filter of a user's.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
         let resources = &self.resources;
@@ -326,29 +361,38 @@ impl Limits {
             "OOMScoreAdjust",
             resources.oom_score_adj.map(|adj| adj.to_string()),
         );
-        for rlimit in &self.rlimits {
-            let value = |limit: Option<u64>| limit.map_or("infinity".to_owned(), |limit| limit.to_string());
+        settings
+    }
+
+    /// The limits of setrlimit(2), as settings.
+    fn limit_settings(rlimits: &[Rlimit]) -> Vec<(&'static str, String)> {
+        let value = |limit: Option<u64>| limit.map_or("infinity".to_owned(), |limit| limit.to_string());
+        let setting = |rlimit: &Rlimit| {
             let value = format!("{}:{}", value(rlimit.soft), value(rlimit.hard));
-            set(directive(rlimit.kind), Some(value));
-        }
-        set(
-            "NoNewPrivileges",
-            self.no_new_privileges.then(|| "yes".to_owned()),
+            (directive(rlimit.kind), value)
+        };
+        rlimits.iter().map(setting).collect()
+    }
+
+    /// All that was asked for, for people and records: the settings of the unit, and in systemd's words what the agent sees to.
+    pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+        let mut words = self.settings();
+        words.extend(Self::limit_settings(&self.rlimits));
+        words.extend(
+            self.no_new_privileges
+                .then(|| ("NoNewPrivileges", "yes".to_owned())),
         );
         if let Some(syscalls) = &self.syscalls {
             let names: Vec<&str> = syscalls.names.iter().map(String::as_str).collect();
             let tilde = if syscalls.allowed { "" } else { "~" };
-            set("SystemCallFilter", Some(format!("{tilde}{}", names.join(" "))));
-            set(
-                "SystemCallErrorNumber",
-                match &syscalls.refusal {
-                    Refusal::Kill => Some("kill".to_owned()),
-                    // By number: systemd does not know every name.
-                    Refusal::Errno(name) => errno_number(name).map(|number| number.to_string()),
-                },
-            );
+            words.push(("SystemCallFilter", format!("{tilde}{}", names.join(" "))));
+            let refusal = match &syscalls.refusal {
+                Refusal::Kill => "kill".to_owned(),
+                Refusal::Errno(name) => name.clone(),
+            };
+            words.push(("SystemCallErrorNumber", refusal));
         }
-        settings
+        words
     }
 
     /// What the agent binds by what is executed in the app.
@@ -358,29 +402,25 @@ impl Limits {
             soft: rlimit.soft,
             hard: rlimit.hard,
         };
-        self.rlimits.iter().map(told).collect()
+        self.rlimits.iter().chain(&self.defaults).map(told).collect()
     }
 
-    /// As [`Self::guest_rlimits`], the system calls.
-    pub(crate) fn guest_syscalls(&self) -> Option<GuestSyscalls> {
+    /// As [`Self::guest_rlimits`], the system calls: what the agent binds the app itself by, too.
+    pub(crate) fn program(&self) -> Option<SyscallProgram> {
         let syscalls = self.syscalls.as_ref()?;
         let implied = ALWAYS_ALLOWED.iter().copied().filter(|_| syscalls.allowed);
-        let named = syscalls.names.iter().map(String::as_str);
-        let numbers: BTreeSet<u32> = named.chain(implied).filter_map(syscall_number).collect();
-        Some(GuestSyscalls {
-            allowed: syscalls.allowed,
-            numbers: numbers.into_iter().collect(),
-            errno: match &syscalls.refusal {
-                Refusal::Kill => None,
-                Refusal::Errno(name) => errno_number(name),
-            },
-        })
+        let names = syscalls.names.iter().map(String::as_str).chain(implied).collect();
+        let errno = match &syscalls.refusal {
+            Refusal::Kill => None,
+            Refusal::Errno(name) => errno_number(name),
+        };
+        Some(filter::program(&names, syscalls.allowed, errno))
     }
 }
 
 /// What systemd adds to every list of allowed system calls (`systemd-analyze syscall-filter @default`, of systemd 252),
 /// without those of other processors, and behind them what the agent's execution of a program takes.
-const ALWAYS_ALLOWED: [&str; 47] = [
+const ALWAYS_ALLOWED: [&str; 51] = [
     "arch_prctl",
     "brk",
     "clock_getres",
@@ -428,6 +468,11 @@ const ALWAYS_ALLOWED: [&str; 47] = [
     "uretprobe",
     "rt_sigaction",
     "rt_sigprocmask",
+    "write",
+    // Of programs of 32 bits.
+    "clock_gettime64",
+    "mmap2",
+    "ugetrlimit",
 ];
 
 /// Thousandths as systemd takes a quota: at most two decimals.

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use isopod_protocol::environment::is_name;
-use isopod_spec::{App, AppName, Capabilities, Device, RunConfig};
+use isopod_spec::words::shown;
+use isopod_spec::{App, AppName, Capabilities, Device, PodSpec, RunConfig};
 
 use crate::facts::AppFacts;
 use crate::fault::Fault;
 use crate::limits::{self, Limits};
-use crate::path::{self, Lookup, NodeKind};
+use crate::network;
+use crate::path::{self, NodeKind};
 use crate::unit;
 use crate::users::{Identity, UserDatabase};
 use crate::volumes::View;
@@ -36,55 +38,56 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// Every capability of Linux 6.1 (capabilities(7)).
+/// Every capability of Linux 6.1, each at its number (linux/capability.h).
 const ALL_CAPABILITIES: [&str; 41] = [
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_AUDIT_WRITE",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
     "CAP_FOWNER",
     "CAP_FSETID",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
     "CAP_KILL",
-    "CAP_LEASE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
     "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
     "CAP_NET_BIND_SERVICE",
     "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
     "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYSLOG",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
     "CAP_SYS_ADMIN",
     "CAP_SYS_BOOT",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_MODULE",
     "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
     "CAP_SYS_RESOURCE",
     "CAP_SYS_TIME",
     "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
     "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// What an app executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The program's path in the app's root.
+    /// The program's path in the app's root, as far as it can be told; its name where only the app's start can tell, which
+    /// of a volume's files it is.
     pub executable: PathBuf,
     /// Its arguments, the name it is called by first.
     pub argv: Vec<String>,
@@ -106,22 +109,35 @@ pub struct Process {
     pub stop_signal: String,
     /// What it may take of the machine, and which system calls it may make.
     pub limits: Limits,
-    /// What must succeed before it.
-    pub pre_start: Option<Program>,
+    /// What must succeed before it: program and arguments.
+    pub pre_start: Option<Vec<String>>,
     /// What runs after it.
-    pub post_stop: Option<Program>,
+    pub post_stop: Option<Vec<String>>,
+    /// Whether these two run as root whoever the app is, so that they can prepare a volume for it (as with rkt).
+    pub handlers_as_root: bool,
 }
 
-/// A program and its arguments.
+/// What all apps of a pod have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// The program's path in the app's root.
-    pub executable: PathBuf,
-    /// Its arguments, the name it is called by first.
-    pub argv: Vec<String>,
+pub struct Pod {
+    /// Its host name.
+    pub hostname: String,
+    /// The most files that the guest's kernel lets a process have open (`fs.nr_open`).
+    pub max_open_files: u64,
 }
 
-/// Decides what `app` executes in the root that `view` shows. Notices are added to `notices`.
+impl Pod {
+    /// What the apps of `spec` have in common.
+    #[must_use]
+    pub fn of(spec: &PodSpec) -> Self {
+        Self {
+            hostname: network::hostname(spec),
+            max_open_files: limits::max_open_files(spec),
+        }
+    }
+}
+
+/// Decides what `app` executes in the root that `view` shows, in that pod. Notices are added to `notices`.
 ///
 /// # Errors
 /// Every [`Fault`] found.
@@ -129,6 +145,7 @@ pub fn process_of(
     app: &App,
     facts: &AppFacts,
     config: &RunConfig,
+    pod: &Pod,
     view: &View<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Process, Vec<Fault>> {
@@ -141,14 +158,13 @@ pub fn process_of(
     };
     let working_dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
     let working_dir = path::clean(working_dir.map_or(Path::new("/"), PathBuf::as_path));
-    note(
-        unit::path_value(&working_dir)
-            .map(drop)
-            .map_err(|e| format!("cannot start in `{}`: {e}", working_dir.display())),
-    );
+    note(path_fault(&working_dir).map_or(Ok(()), |fault| {
+        Err(format!("cannot start in `{}`: {fault}", shown(&working_dir)))
+    }));
     let identity = identity(app, facts, config, view);
     let identity = identity.map_err(|e| note(Err(e))).unwrap_or_default();
-    let env = environment(app, facts, config, &identity, notices);
+    let given = given(app, &pod.hostname, &identity);
+    let env = environment(app, facts, config, given, notices);
     let env = env.map_err(|e| note(Err(e))).unwrap_or_default();
     let capabilities = capabilities(app, config)
         .map_err(|e| note(Err(e)))
@@ -157,7 +173,7 @@ pub fn process_of(
     let stop_signal = stop_signal(signal.map(String::as_str))
         .map_err(|e| note(Err(e)))
         .unwrap_or_default();
-    let limits = limits::limits(app, config, &capabilities, facts.seccomp_profile.as_ref())
+    let limits = limits::limits(app, config, pod, &capabilities, facts.seccomp_profile.as_ref())
         .map_err(|found| found.into_iter().for_each(|fault| note(Err(fault))))
         .unwrap_or_default();
     if app.overrides.must_not_be_root && identity.uid == 0 {
@@ -178,9 +194,13 @@ pub fn process_of(
     };
     let mut handler = |argv: &Option<Vec<String>>| {
         let argv = argv.clone()?;
+        if argv.iter().any(|arg| arg.contains('\0')) {
+            let (app, reason) = (app.name.clone(), NUL_IN_ARGUMENT.to_owned());
+            faults.push(Fault::App { app, reason });
+        }
         let found = self::executable(&app.name, argv.first()?, &env, &working_dir, view);
-        let executable = found.map_err(|fault| faults.push(fault)).ok()?;
-        Some(Program { executable, argv })
+        found.map_err(|fault| faults.push(fault)).ok()?;
+        Some(argv)
     };
     let pre_start = handler(&config.event_handlers.pre_start);
     let post_stop = handler(&config.event_handlers.post_stop);
@@ -199,6 +219,8 @@ pub fn process_of(
             limits,
             pre_start,
             post_stop,
+            // Nothing of what must not be root is.
+            handlers_as_root: !app.overrides.must_not_be_root,
         })
     } else {
         Err(faults)
@@ -240,12 +262,9 @@ impl Process {
 
 fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) -> Result<Identity, String> {
     let overrides = &app.overrides;
-    // A user of the caller's takes the group from the image's database, not from the image's own `USER:GROUP`.
-    let group = if overrides.user.is_some() {
-        None
-    } else {
-        config.group.as_deref()
-    };
+    // docker: a user of the caller's takes the image's `USER:GROUP` away as a whole. appc: user and group are two things.
+    let goes_with_user = overrides.user.is_some() && !config.group_for_any_user;
+    let group = config.group.as_deref().filter(|_| !goes_with_user);
     let (passwd, group_file) = facts
         .image
         .as_ref()
@@ -265,6 +284,18 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
     )
 }
 
+const NUL_IN_ARGUMENT: &str = "an argument holds a NUL byte";
+
+/// What keeps a path from being told to the guest's kernel.
+fn path_fault(path: &Path) -> Option<&'static str> {
+    match path.to_str() {
+        None => Some("it is no UTF-8"),
+        Some(text) if text.contains('\0') => Some("it holds a NUL byte"),
+        Some(text) if text.len() > unit::PATH_MAX => Some("a path has at most 4095 bytes"),
+        Some(_) => None,
+    }
+}
+
 /// The arguments: docker's rules, by which `--exec` (docker's `--entrypoint`) takes the image's command away too.
 fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     let args = app.overrides.args.as_deref();
@@ -282,23 +313,37 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     match argv.first() {
         None => Err("its image names no program to run; give one after `--`, or with `--exec`".into()),
         Some(program) if program.is_empty() => Err("the program to run has an empty name".into()),
-        Some(_) if argv.iter().any(|a| a.contains('\0')) => Err("an argument holds a NUL byte".into()),
+        Some(_) if argv.iter().any(|a| a.contains('\0')) => Err(NUL_IN_ARGUMENT.into()),
         Some(_) => Ok(argv),
     }
+}
+
+/// The variables that every app has where neither its image nor the user say otherwise.
+pub(crate) fn given<'a>(
+    app: &'a App,
+    hostname: &'a str,
+    identity: &'a Identity,
+) -> [(&'static str, &'a str); 4] {
+    [
+        ("AC_APP_NAME", app.name.as_str()),
+        ("HOME", &identity.home),
+        // As docker, podman, containerd and CRI-O have it.
+        ("HOSTNAME", hostname),
+        ("PATH", DEFAULT_PATH),
+    ]
 }
 
 fn environment(
     app: &App,
     facts: &AppFacts,
     config: &RunConfig,
-    identity: &Identity,
+    given: [(&str, &str); 4],
     notices: &mut Vec<String>,
 ) -> Result<BTreeMap<String, String>, String> {
-    let mut env = BTreeMap::from([
-        ("AC_APP_NAME".to_owned(), app.name.to_string()),
-        ("HOME".to_owned(), identity.home.clone()),
-        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
-    ]);
+    let mut env: BTreeMap<String, String> = given
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     for (name, value) in &config.env {
         if is_name(name) && !value.contains('\0') {
             env.insert(name.clone(), value.clone());
@@ -328,7 +373,35 @@ fn environment(
     Ok(env)
 }
 
-/// Where the program is. What stands on a volume is not judged here: another app may put it there first.
+/// What is at a path, as far as a program is concerned.
+enum Candidate {
+    Program,
+    /// It is on a volume, where another app, or the host, may put it before this one starts.
+    Later,
+    Missing,
+}
+
+fn candidate(app: &AppName, path: &Path, view: &View<'_>) -> Result<Candidate, Fault> {
+    let Ok(found) = path::resolve(view, path) else {
+        return Ok(Candidate::Missing);
+    };
+    let on_volume = view.mount_at(&found.path).is_some();
+    let what = match found.node.map(|node| (node.kind, node.mode)) {
+        None if on_volume => return Ok(Candidate::Later),
+        None => return Ok(Candidate::Missing),
+        Some((NodeKind::Directory, _)) => "a directory",
+        Some((NodeKind::File, mode)) if mode & 0o111 == 0 && !on_volume => "not executable",
+        Some(_) => return Ok(Candidate::Program),
+    };
+    Err(Fault::CommandNotExecutable {
+        app: app.clone(),
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// Where the program is. The agent looks for it once more when the app starts, in the root with all volumes, as runc does:
+/// only what cannot be there then is a fault.
 fn executable(
     app: &AppName,
     program: &str,
@@ -336,52 +409,46 @@ fn executable(
     working_dir: &Path,
     view: &View<'_>,
 ) -> Result<PathBuf, Fault> {
-    let check = |candidate: &Path| -> Result<Option<()>, Fault> {
-        let Ok(found) = path::resolve(view, candidate) else {
-            return Ok(None);
-        };
-        let on_volume = view.mount_at(&found.path).is_some();
-        let what = match found.node.map(|node| (node.kind, node.mode)) {
-            None if on_volume => return Ok(Some(())),
-            None => return Ok(None),
-            Some((NodeKind::Directory, _)) => "a directory",
-            Some((NodeKind::File, mode)) if mode & 0o111 == 0 && !on_volume => "not executable",
-            Some(_) => return Ok(Some(())),
-        };
-        Err(Fault::CommandNotExecutable {
-            app: app.clone(),
-            path: candidate.to_owned(),
-            what,
-        })
-    };
     if view.roots.image.is_none() {
         return Ok(working_dir.join(program));
     }
+    let not_found = |reason| Fault::CommandNotFound {
+        app: app.clone(),
+        reason,
+    };
     if program.contains('/') {
-        let candidate = path::clean(&working_dir.join(program));
-        let missing = || format!("its image has no `{}`", candidate.display());
-        return check(&candidate)?
-            .map(|()| candidate.clone())
-            .ok_or_else(|| Fault::CommandNotFound {
-                app: app.clone(),
-                reason: missing(),
-            });
+        let path = path::clean(&working_dir.join(program));
+        return match candidate(app, &path, view)? {
+            Candidate::Program | Candidate::Later => Ok(path),
+            Candidate::Missing => Err(not_found(format!("its image has no `{}`", path.display()))),
+        };
     }
     let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-    let mut refused = None;
+    let (mut refused, mut later) = (None, false);
     for dir in search.split(':').filter(|dir| !dir.is_empty()) {
-        let candidate = path::clean(&working_dir.join(dir).join(program));
-        let on_volume = view.mount_at(&candidate).is_some();
-        match check(&candidate) {
-            Ok(Some(())) if !on_volume || view.node(&candidate).is_some() => return Ok(candidate),
-            Ok(_) => {}
+        let path = path::clean(&working_dir.join(dir).join(program));
+        match candidate(app, &path, view) {
+            Ok(Candidate::Program) => return Ok(path),
+            Ok(Candidate::Later) => later = true,
+            Ok(Candidate::Missing) => {}
             Err(fault) => refused = refused.or(Some(fault)),
         }
     }
-    Err(refused.unwrap_or_else(|| Fault::CommandNotFound {
-        app: app.clone(),
-        reason: format!("its image has no program `{program}` in its PATH, `{search}`"),
+    if later {
+        return Ok(program.into());
+    }
+    Err(refused.unwrap_or_else(|| {
+        not_found(format!(
+            "its image has no program `{program}` in its PATH, `{search}`"
+        ))
     }))
+}
+
+/// The capabilities of these names as the kernel has them: a bit for each.
+pub(crate) fn capability_bits(names: &BTreeSet<String>) -> u64 {
+    let numbered = (0..).zip(ALL_CAPABILITIES);
+    let held = numbered.filter(|(_, name)| names.contains(*name));
+    held.fold(0, |bits, (number, _): (u32, _)| bits | 1 << number)
 }
 
 fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, String> {

@@ -22,7 +22,7 @@ pub enum Unwritable {
 }
 
 /// Linux's `PATH_MAX`, the final NUL left out.
-const PATH_MAX: usize = 4095;
+pub(crate) const PATH_MAX: usize = 4095;
 
 /// A unit file: sections in order, each an ordered list of settings whose values are already written for systemd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,21 +141,6 @@ pub fn exec_word(text: &str) -> String {
     word(text).replace('$', "$$")
 }
 
-/// One line of an `EnvironmentFile=` (systemd.exec(5)): the value in double quotes, within which a backslash takes
-/// the meaning from `"`, `\`, `` ` `` and `$`, and a line break stands for itself.
-#[must_use]
-pub fn environment_line(name: &str, value: &str) -> String {
-    let mut out = format!("{name}=\"");
-    for c in value.chars() {
-        if matches!(c, '"' | '\\' | '`' | '$') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push_str("\"\n");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +171,6 @@ mod tests {
     #[test]
     fn words_and_environment() {
         assert_eq!(word("a b\"\\%\n\u{1}"), "\"a b\\\"\\\\%%\\n\\x01\"");
-        assert_eq!(environment_line("A", "x\"$\\`\ny"), "A=\"x\\\"\\$\\\\\\`\ny\"\n");
         assert_eq!(description("100% of\nall\\"), "100%% of?all\\ .");
     }
 }

@@ -15,7 +15,7 @@ mod world;
 use std::io::{self, Write};
 use std::path::Path;
 
-use isopod_protocol::environment;
+use isopod_protocol::launch::{AGENT, DIRECTORY as LAUNCH_DIR, FAILURE, LAUNCH, Part};
 use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub(crate) use mount::Selected;
@@ -23,6 +23,7 @@ pub use mount::{Binds, MountUnit, Mounts, Work};
 pub(crate) use world::{Sys, World};
 
 use crate::guest_tree::{EntryKind, GuestTree, Text};
+use crate::launch;
 use crate::layout;
 use crate::life::Life;
 use crate::process::Process;
@@ -113,21 +114,26 @@ impl AppUnit {
         let mut service: Vec<(&'static str, String)> = vec![
             ("Type", "exec".into()),
             ("RootDirectory", unit::path_value(&root)?),
-            ("ExecStart", self.exec_line(&process.executable, &process.argv)),
-            ("WorkingDirectory", unit::path_value(&process.working_dir)?),
-            ("EnvironmentFile", own.join("env").display().to_string()),
+            // The agent's program, which becomes the app's; it has no use for a directory of its own within `/dev`.
+            (
+                "BindReadOnlyPaths",
+                format!(
+                    "{}:{LAUNCH_DIR} {}:{LAUNCH_DIR}/{AGENT}",
+                    layout::app_launch(&self.name).display(),
+                    layout::AGENT
+                ),
+            ),
+            (
+                "BindPaths",
+                format!(
+                    "{}:{LAUNCH_DIR}/{FAILURE}",
+                    layout::app_failure(&self.name).display()
+                ),
+            ),
+            ("ExecStart", exec_line(Part::Main)),
             ("StandardInput", stdin),
             ("StandardOutput", pipe("stdout")),
             ("StandardError", pipe("stderr")),
-            (
-                "CapabilityBoundingSet",
-                process
-                    .capabilities
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            ),
             ("KillSignal", process.stop_signal.clone()),
             // The agent counts the grace: it may be longer than systemd's default.
             ("TimeoutStopSec", "infinity".into()),
@@ -142,29 +148,12 @@ impl AppUnit {
             ("TasksAccounting", "yes".into()),
         ];
         // As rkt did with the same handlers. Each lives in the app's world, and neither has a deadline of its own.
-        if let Some(program) = &process.pre_start {
-            service.push(("ExecStartPre", self.exec_line(&program.executable, &program.argv)));
+        if process.pre_start.is_some() {
+            service.push(("ExecStartPre", exec_line(Part::PreStart)));
             service.push(("TimeoutStartSec", "infinity".into()));
         }
-        if let Some(program) = &process.post_stop {
-            service.push(("ExecStopPost", self.exec_line(&program.executable, &program.argv)));
-        }
-        let own_variables = [
-            "USER",
-            "LOGNAME",
-            "SHELL",
-            "INVOCATION_ID",
-            "SYSTEMD_EXEC_PID",
-            "LANG",
-        ];
-        let foreign: Vec<&str> = own_variables
-            .into_iter()
-            .filter(|name| !process.env.contains_key(*name))
-            .collect();
-        service.push(("UnsetEnvironment", foreign.join(" ")));
-        if self.by_agent() {
-            let agent = format!("{}:{}", layout::AGENT, layout::APP_AGENT);
-            service.push(("BindReadOnlyPaths", agent));
+        if process.post_stop.is_some() {
+            service.push(("ExecStopPost", exec_line(Part::PostStop)));
         }
         if self.life.readiness == Readiness::Notify {
             // The agent hears it, not systemd: the unit is active as soon as the program executes.
@@ -175,33 +164,11 @@ impl AppUnit {
             ));
         }
         service.extend(self.world.settings(&self.name));
-        let identity = &process.identity;
-        if (identity.uid, identity.gid) != (0, 0) || !identity.supplementary_gids.is_empty() {
-            service.push(("User", identity.uid.to_string()));
-            service.push(("Group", identity.gid.to_string()));
-            let groups: Vec<String> = identity.supplementary_gids.iter().map(u32::to_string).collect();
-            service.push(("SupplementaryGroups", groups.join(" ")));
-        }
         service.extend(process.limits.settings());
         Ok(service)
     }
 
-    /// Whether it has variables that systemd would leave out, so that the agent becomes its programs.
-    fn by_agent(&self) -> bool {
-        !self.process.env.keys().all(|name| environment::is_plain(name))
-    }
-
-    /// `ExecStart=` and its kin, of a program in the app's world.
-    fn exec_line(&self, executable: &Path, argv: &[String]) -> String {
-        if !self.by_agent() {
-            return exec_line(executable, argv);
-        }
-        let program = executable.to_string_lossy().into_owned();
-        let words = ["isopod-agent".into(), "become".into(), program];
-        exec_line(Path::new(layout::APP_AGENT), &[&words, argv].concat())
-    }
-
-    /// Adds the service, its environment and its pipes.
+    /// Adds the service, what it executes and its pipes.
     ///
     /// # Errors
     /// [`Unwritable`], as [`AppUnit::file`].
@@ -217,16 +184,14 @@ impl AppUnit {
         let dev = layout::app_dev(&self.name);
         tree.directory(&dev, 0o755);
         tree.file(&dev.join(layout::TERMINATION_LOG), "", 0o666);
-        let env = self
-            .process
-            .env
-            .iter()
-            .enumerate()
-            .map(|(index, (name, value))| environment::pack(index, name, value))
-            .map(|(name, value)| unit::environment_line(&name, &value));
-        let notify = (self.life.readiness == Readiness::Notify)
-            .then(|| unit::environment_line("NOTIFY_SOCKET", layout::NOTIFY_SOCKET));
-        tree.file(&own.join("env"), env.chain(notify).collect::<String>(), 0o600);
+        let launch = layout::app_launch(&self.name);
+        let text = serde_json::to_string(&launch::launch(&self.process, &self.life));
+        tree.file(&launch.join(LAUNCH), text.unwrap_or_default(), 0o600);
+        // What is mounted on them.
+        for name in [AGENT, FAILURE] {
+            tree.file(&launch.join(name), "", 0o600);
+        }
+        tree.file(&layout::app_failure(&self.name), "", 0o600);
         // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
         for name in ["stdout", "stderr"] {
             tree.add(&own.join(name), EntryKind::Fifo, 0o666);
@@ -266,11 +231,9 @@ pub(crate) fn app_unit(app: &AppName) -> String {
     format!("{app}.service")
 }
 
-/// `ExecStart=` and its kin: no variable is expanded (`:`), and the program keeps the name it was called by (`@`).
-fn exec_line(executable: &Path, argv: &[String]) -> String {
-    let path = executable.to_string_lossy();
-    let words = argv.iter().map(|arg| format!(" {}", unit::word(arg)));
-    format!(":@{}{}", unit::word(&path), words.collect::<String>())
+/// `ExecStart=` and its kin. What is executed is no word of theirs: systemd would refuse some paths.
+fn exec_line(part: Part) -> String {
+    format!("@{LAUNCH_DIR}/{AGENT} isopod-agent become {}", part.as_str())
 }
 
 /// Links `unit` so that the guest starts it when it boots.

@@ -30,6 +30,19 @@ pub struct UserDatabase<'a> {
     pub files: &'a dyn Lookup,
 }
 
+/// The user, and the group, of number 0.
+const ROOT: &str = "root";
+
+/// The kernel takes the last number for "no change" (setreuid(2)): a process of that user or group cannot be.
+fn is_id(id: u32, asked: &str) -> Result<u32, String> {
+    match id {
+        u32::MAX => Err(format!(
+            "`{asked}` is {id}, the number of no user and no group; 4294967294 is the largest"
+        )),
+        id => Ok(id),
+    }
+}
+
 struct PasswdEntry<'a> {
     name: &'a str,
     uid: u32,
@@ -86,6 +99,7 @@ impl<'a> UserDatabase<'a> {
     ) -> Result<Identity, String> {
         let user = user.filter(|u| !u.is_empty()).unwrap_or("0");
         let (uid, owner_gid) = self.user_ids(user)?;
+        let uid = is_id(uid, user)?;
         let entry = self
             .users()
             .find(|e| e.name == user)
@@ -94,6 +108,10 @@ impl<'a> UserDatabase<'a> {
             Some(group) => self.group_id(group)?,
             None => owner_gid.or(entry.as_ref().map(|e| e.gid)).unwrap_or(0),
         };
+        let gid = is_id(gid, group.unwrap_or(user))?;
+        for gid in extra {
+            is_id(*gid, "a supplementary group")?;
+        }
         let mut supplementary_gids = extra.to_vec();
         let merged = match image_groups {
             ImageGroups::WithoutGroup => group.is_none(),
@@ -126,6 +144,10 @@ impl<'a> UserDatabase<'a> {
         if let Some(entry) = self.users().find(|e| e.name == user) {
             return Ok((entry.uid, None));
         }
+        // Root needs no entry: many an image of one program has no database at all.
+        if user == ROOT {
+            return Ok((0, None));
+        }
         let uid = user
             .parse()
             .map_err(|_| format!("the image's /etc/passwd has no user `{user}`"))?;
@@ -142,6 +164,9 @@ impl<'a> UserDatabase<'a> {
         }
         if let Some((_, gid, _)) = self.groups().find(|(name, _, _)| *name == group) {
             return Ok(gid);
+        }
+        if group == ROOT {
+            return Ok(0);
         }
         group
             .parse()
@@ -199,11 +224,52 @@ mod tests {
             Err("the image's /etc/group has no group `x`".into())
         );
         assert!(id(Some("/nowhere"), None).is_err());
+        // systemd takes no 65535; the kernel does, and the pause image of Kubernetes is it.
+        let ids = |user, group| id(user, group).map(|(uid, gid, ..)| (uid, gid));
+        assert_eq!(ids(Some("65535"), Some("65535")), Ok((65535, 65535)));
+        assert_eq!(ids(Some("4294967294"), None), Ok((u32::MAX - 1, 0)));
+        for (user, group) in [("4294967295", None), ("0", Some("4294967295"))] {
+            let refused = ids(Some(user), group).unwrap_err();
+            assert!(refused.contains("the number of no user"), "{refused}");
+        }
+        let extra = db.identity(None, None, ImageGroups::Never, &[u32::MAX]);
+        assert!(extra.is_err());
         let groups = |group, image_groups| {
             let identity = db.identity(Some("33"), group, image_groups, &[99]).unwrap();
             identity.supplementary_gids
         };
         assert_eq!(groups(Some("7"), ImageGroups::Always), [4, 99]);
         assert_eq!(groups(None, ImageGroups::Never), [99]);
+    }
+
+    /// An image of one program has no database, or one without root.
+    #[test]
+    fn root_and_numbers_need_no_entry() {
+        for (passwd, group) in [("", ""), ("web:x:33:33::/:\n", "web:x:33:\n")] {
+            let db = UserDatabase {
+                passwd,
+                group,
+                files: &Tree::default(),
+            };
+            let id = |user, group| {
+                db.identity(Some(user), group, ImageGroups::WithoutGroup, &[])
+                    .map(|i| (i.uid, i.gid, i.home))
+            };
+            assert_eq!(id("root", None), Ok((0, 0, "/root".into())));
+            assert_eq!(id("root", Some("root")), Ok((0, 0, "/root".into())));
+            assert_eq!(id("7", Some("root")), Ok((7, 0, "/".into())));
+            assert_eq!(id("7", Some("8")), Ok((7, 8, "/".into())));
+            assert!(id("daemon", None).is_err() && id("7", Some("adm")).is_err());
+        }
+        // An entry counts before its name does.
+        let db = UserDatabase {
+            passwd: "root:x:5:6::/five:\n",
+            group: "root:x:7:\n",
+            files: &Tree::default(),
+        };
+        let root = db
+            .identity(Some("root"), Some("root"), ImageGroups::Never, &[])
+            .unwrap();
+        assert_eq!((root.uid, root.gid), (5, 7));
     }
 }

@@ -4,7 +4,7 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{app, facts, host, mount};
+use fixture::{app, facts, host, launch, mount};
 use isopod_plan::document::Document;
 use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
 use isopod_plan::{PodPlan, explain, plan};
@@ -71,8 +71,8 @@ fn units_and_roots_are_made_for_it() {
     let first = unit(&plan, "first.service");
     let bind = "\nBindReadOnlyPaths=/isopod/apps/first/notify:/run/systemd/notify\n";
     assert!(first.contains(bind), "{first}");
-    let env = text(&plan, "/isopod/apps/first/env");
-    assert!(env.contains("NOTIFY_SOCKET=\"/run/systemd/notify\""), "{env}");
+    let env = launch(&plan, "first").env;
+    assert_eq!(env["NOTIFY_SOCKET"], "/run/systemd/notify");
     let place = Path::new("/isopod/apps/first/upper/run/systemd/notify");
     assert!(plan.guest.entries.contains_key(place));
     assert!(!first.contains("StartLimit"));
@@ -121,18 +121,41 @@ fn looked_after() -> (PodSpec, isopod_plan::facts::Facts) {
     (pod, facts)
 }
 
+/// As with rkt (`PermissionsStartOnly=`): whoever the app is, they can prepare a volume for it. What must not be root never
+/// is, though.
+#[test]
+fn handlers_of_an_image_are_roots_unless_nothing_may_be() {
+    let (mut pod, facts) = looked_after();
+    pod.apps[0].overrides.user = Some("1000".into());
+    pod.apps[0].overrides.group_add = vec!["7".into()];
+    let handlers = |pod: &PodSpec| {
+        let plan = plan(pod, &facts).unwrap_or_else(|error| panic!("{error}"));
+        let launch = launch(&plan, "first");
+        assert_eq!(launch.process.identity.uid, 1000);
+        (launch.handlers.uid, launch.handlers.gid, launch.handlers.groups)
+    };
+    assert_eq!(handlers(&pod), (0, 0, vec![]));
+    pod.apps[0].overrides.must_not_be_root = true;
+    assert_eq!(handlers(&pod), (1000, 0, vec![7]));
+}
+
 #[test]
 fn handlers_are_systemds_and_probes_the_agents() {
     let (pod, facts) = looked_after();
     let plan = plan(&pod, &facts).unwrap_or_else(|error| panic!("{error}"));
     let first = unit(&plan, "first.service");
     for line in [
-        "\nExecStartPre=:@\"/bin/fetch\" \"/bin/fetch\" \"50%%\"\n",
+        "\nExecStartPre=@/dev/.isopod/agent isopod-agent become pre-start\n",
         "\nTimeoutStartSec=infinity\n",
-        "\nExecStopPost=:@\"/bin/clean\" \"/bin/clean\"\n",
+        "\nExecStopPost=@/dev/.isopod/agent isopod-agent become post-stop\n",
     ] {
         assert!(first.contains(line), "{line}: {first}");
     }
+    let launched = launch(&plan, "first");
+    assert_eq!(
+        (launched.pre_start, launched.post_stop),
+        (vec!["/bin/fetch".into(), "50%".into()], vec!["/bin/clean".into()])
+    );
     let second = unit(&plan, "second.service");
     assert!(!second.contains("StartPre") && !second.contains("StopPost") && !second.contains("TimeoutStart"));
     let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();

@@ -4,12 +4,13 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{app, facts};
+use fixture::{app, facts, launch};
 use isopod_plan::document::Document;
-use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
+use isopod_plan::layout::UNIT_DIR;
 use isopod_plan::{PlanError, PodPlan, explain, plan};
 use isopod_spec::{
-    ImageGroups, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter, Sysctl,
+    ImageGroups, OomKill, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
+    Sysctl,
 };
 
 fn planned(pod: &PodSpec) -> PodPlan {
@@ -67,18 +68,16 @@ fn resources_are_settings_of_the_service() {
     assert_eq!(
         own_settings(&pod),
         [
-            "OOMPolicy=kill",
             "MemoryMax=67108864",
             "MemoryLow=33554432",
             "CPUQuota=125.5%",
             "CPUWeight=25",
             "TasksMax=7",
             "OOMScoreAdjust=-5",
-            "LimitSTACK=64:infinity",
-            "NoNewPrivileges=yes",
         ]
     );
     let plan = planned(&pod);
+    assert!(launch(&plan, "web").process.no_new_privileges);
     assert_eq!(
         unit(&plan, "system.slice.d/memory.conf"),
         "[Slice]\nMemoryLow=33554432\n"
@@ -109,64 +108,56 @@ fn what_the_image_says_gives_way_each_for_itself() {
     pod.apps[0].overrides.resources.pids_limit = Some(9);
     pod.apps[0].overrides.no_new_privileges = Some(false);
     pod.apps[0].overrides.seccomp = Some(Seccomp::Unconfined);
-    assert_eq!(
-        own_settings(&pod),
-        ["OOMPolicy=kill", "MemoryMax=67108864", "TasksMax=9"]
-    );
+    assert_eq!(own_settings(&pod), ["MemoryMax=67108864", "TasksMax=9"]);
+}
+
+/// A filter is the agent's to install, for the app and for commands in it: the unit's would take new privileges away, too.
+#[test]
+fn a_filter_is_not_the_units_and_takes_no_privileges_away() {
+    let mut pod = PodSpec::new(vec![app("web")]);
+    let errno = Refusal::Errno("ENOTSUP".into());
+    let calls = ["umount2", "mount", "mount"];
+    for (seccomp, shown) in [
+        (
+            Seccomp::Remove(filter(&calls, errno)),
+            "SystemCallFilter=~mount umount2, SystemCallErrorNumber=ENOTSUP",
+        ),
+        (
+            Seccomp::Retain(filter(&["mkdir"], Refusal::Kill)),
+            "SystemCallFilter=mkdir, SystemCallErrorNumber=kill",
+        ),
+        (
+            Seccomp::RuntimeDefault,
+            "SystemCallFilter=~acct add_key bpf clock_adjtime",
+        ),
+    ] {
+        pod.apps[0].overrides.seccomp = Some(seccomp);
+        for user in ["0", "1000"] {
+            pod.apps[0].overrides.user = Some(user.into());
+            assert!(own_settings(&pod).is_empty());
+            let plan = planned(&pod);
+            let process = launch(&plan, "web").process;
+            assert!(!process.no_new_privileges && process.syscalls.is_some());
+            let explained = explain(&Document::from(&plan));
+            assert!(explained.contains(shown), "{explained}");
+        }
+    }
+    pod.apps[0].overrides.seccomp = None;
+    assert_eq!(launch(&planned(&pod), "web").process.syscalls, None);
 }
 
 #[test]
-fn filters_are_the_units_and_the_agents() {
+fn a_capability_opens_the_calls_of_the_default_filter_that_need_it() {
     let mut pod = PodSpec::new(vec![app("web")]);
-    let errno = Refusal::Errno("ENOTSUP".into());
-    pod.apps[0].overrides.seccomp = Some(Seccomp::Remove(filter(&["umount2", "mount", "mount"], errno)));
-    assert_eq!(
-        own_settings(&pod),
-        ["SystemCallFilter=~mount umount2", "SystemCallErrorNumber=95"]
-    );
-    let config = |pod: &PodSpec| {
-        let text = planned(pod).guest.text(Path::new(POD_CONFIG)).unwrap();
-        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
-        config["apps"][0]["syscalls"].clone()
-    };
-    assert_eq!(
-        config(&pod),
-        serde_json::json!({"allowed": false, "numbers": [165, 166], "errno": 95})
-    );
-    pod.apps[0].overrides.seccomp = Some(Seccomp::Retain(filter(&["mkdir"], Refusal::Kill)));
-    assert_eq!(
-        own_settings(&pod),
-        ["SystemCallFilter=mkdir write", "SystemCallErrorNumber=kill"]
-    );
-    // What systemd allows anyway: the agent must too.
-    let told = config(&pod);
-    let numbers: Vec<u64> = told["numbers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|n| n.as_u64())
-        .collect();
-    assert!(
-        [83, 1, 59, 231].iter().all(|number| numbers.contains(number)),
-        "{told}"
-    );
-    assert!(!numbers.contains(&165) && told["allowed"] == true);
-
     pod.apps[0].overrides.seccomp = Some(Seccomp::RuntimeDefault);
+    // mount, keyctl, clock_settime: their numbers (asm/unistd_64.h), compared with.
+    let refused = |pod: &PodSpec| {
+        let program = launch(&planned(pod), "web").process.syscalls.unwrap().0;
+        [165, 250, 227].map(|number| program.contains(&(0x15, 0, 1, number)))
+    };
+    assert_eq!(refused(&pod), [true, true, true]);
     pod.apps[0].overrides.cap_add = vec!["SYS_TIME".into()];
-    let settings = own_settings(&pod);
-    let list = settings
-        .iter()
-        .find(|line| line.starts_with("SystemCallFilter=~"))
-        .unwrap();
-    let has = |name: &str| list.split(['~', ' ']).any(|word| word == name);
-    assert!(has("mount") && has("keyctl") && !has("clock_settime"), "{list}");
-    assert!(settings.contains(&"SystemCallErrorNumber=1".to_owned()));
-    let shown = explain(&Document::from(&planned(&pod)));
-    assert!(
-        shown.contains("SystemCallFilter=~acct add_key bpf clock_adjtime") || shown.contains(" more,"),
-        "{shown}"
-    );
+    assert_eq!(refused(&pod), [true, true, false]);
 }
 
 #[test]
@@ -211,19 +202,141 @@ fn open_files_have_the_kernels_own_limit() {
         soft: Some(10),
         hard: Some(2 << 20),
     }];
-    assert!(refused(&pod).contains("`fs.nr_open`"));
+    assert!(refused(&pod).contains("above 1048576"));
     pod.sysctls = vec![Sysctl {
         name: "fs.nr_open".into(),
         value: "2097152".into(),
     }];
-    let settings = own_settings(&pod);
-    assert_eq!(
-        settings,
-        [
-            "AssertPathExists=!/isopod/errors/sysctls",
-            "LimitNOFILE=10:2097152"
-        ]
-    );
+    assert_eq!(rlimit(&pod, "nofile"), Some((Some(10), Some(2 << 20))));
+    pod.sysctls[0].value = "1024".into();
+    pod.apps[0].overrides.rlimits.clear();
+    assert_eq!(rlimit(&pod, "nofile"), Some((Some(1024), Some(1024))));
+}
+
+fn rlimit(pod: &PodSpec, name: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let rlimits = launch(&planned(pod), "web").process.rlimits;
+    let found = rlimits.iter().find(|rlimit| rlimit.name == name)?;
+    Some((found.soft, found.hard))
+}
+
+/// The kernel's own are for a machine with the guest's memory, and systemd's for services.
+#[test]
+fn an_app_has_dockers_limits_where_it_asks_for_none() {
+    let mut pod = PodSpec::new(vec![app("web")]);
+    let million = Some(1 << 20);
+    for (name, expected) in [
+        ("nofile", Some((million, million))),
+        ("nproc", Some((None, None))),
+        ("core", Some((None, None))),
+        ("stack", None),
+    ] {
+        assert_eq!(rlimit(&pod, name), expected, "{name}");
+    }
+    assert!(!explain(&Document::from(&planned(&pod))).contains("within"));
+    pod.apps[0].overrides.rlimits = [(RlimitKind::Nproc, 7), (RlimitKind::Stack, 8)]
+        .map(|(kind, limit)| Rlimit {
+            kind,
+            soft: Some(limit),
+            hard: Some(limit),
+        })
+        .into();
+    let rlimits = launch(&planned(&pod), "web").process.rlimits;
+    let names: Vec<&str> = rlimits.iter().map(|rlimit| rlimit.name.as_str()).collect();
+    assert_eq!(names, ["nproc", "stack", "core", "nofile"]);
+    assert_eq!(rlimit(&pod, "nproc"), Some((Some(7), Some(7))));
+    assert!(explain(&Document::from(&planned(&pod))).contains("within LimitNPROC=7:7, LimitSTACK=8:8"));
+}
+
+/// docker and podman let the kernel kill one process of a container, Kubernetes has it kill all.
+#[test]
+fn whom_the_kernel_kills_for_memory_is_as_where_the_app_comes_from() {
+    let mut pod = PodSpec::new(vec![app("web")]);
+    for (limit, oom_kill, policy) in [
+        (None, OomKill::Process, "continue"),
+        (None, OomKill::App, "continue"),
+        (Some(64 << 20), OomKill::Process, "continue"),
+        (Some(64 << 20), OomKill::App, "kill"),
+    ] {
+        pod.apps[0].overrides.resources.memory_limit_bytes = limit;
+        pod.apps[0].overrides.oom_kill = oom_kill;
+        let unit = unit(&planned(&pod), "web.service");
+        assert!(unit.contains(&format!("\nOOMPolicy={policy}\n")), "{unit}");
+    }
+}
+
+/// Who an app is, from all that the image, a manifest and the user can say of it. docker: a user of the caller's takes the
+/// image's `USER:GROUP` away as a whole. appc: user and group are two things, each replaced for itself.
+#[test]
+fn the_user_and_the_group_are_as_docker_and_appc_have_them() {
+    const OCI: bool = false;
+    const APPC: bool = true;
+    let passwd = "root:x:0:0::/root:\nweb:x:33:34::/srv:\n";
+    let group = "root:x:0:\nweb:x:34:\nadm:x:4:web\n";
+    for (kind, of_image, of_user, expected) in [
+        (OCI, (None, None), (None, None), (0, 0, vec![])),
+        (OCI, (None, None), (Some("web"), None), (33, 34, vec![4])),
+        (OCI, (None, None), (None, Some("5")), (0, 5, vec![])),
+        (OCI, (None, None), (Some("7"), Some("5")), (7, 5, vec![])),
+        (OCI, (Some("web"), None), (None, None), (33, 34, vec![4])),
+        (OCI, (Some("web"), None), (Some("7"), None), (7, 0, vec![])),
+        (OCI, (Some("web"), None), (None, Some("5")), (33, 5, vec![])),
+        (OCI, (Some("web"), None), (Some("7"), Some("adm")), (7, 4, vec![])),
+        (OCI, (Some("web"), Some("9")), (None, None), (33, 9, vec![])),
+        (OCI, (Some("web"), Some("9")), (Some("7"), None), (7, 0, vec![])),
+        (
+            OCI,
+            (Some("7"), Some("9")),
+            (Some("web"), None),
+            (33, 34, vec![4]),
+        ),
+        (OCI, (Some("web"), Some("9")), (None, Some("5")), (33, 5, vec![])),
+        (
+            OCI,
+            (Some("web"), Some("9")),
+            (Some("7"), Some("5")),
+            (7, 5, vec![]),
+        ),
+        (APPC, (Some("web"), Some("9")), (None, None), (33, 9, vec![])),
+        (APPC, (Some("web"), Some("9")), (Some("7"), None), (7, 9, vec![])),
+        (APPC, (Some("web"), Some("9")), (None, Some("5")), (33, 5, vec![])),
+        (
+            APPC,
+            (Some("web"), Some("9")),
+            (Some("7"), Some("root")),
+            (7, 0, vec![]),
+        ),
+        (APPC, (Some("0"), Some("0")), (Some("web"), None), (33, 0, vec![])),
+    ] {
+        let text = |word: Option<&str>| word.map(str::to_owned);
+        let config = RunConfig {
+            entrypoint: vec!["/bin/app".into()],
+            user: text(of_image.0),
+            group: text(of_image.1),
+            group_for_any_user: kind,
+            ..RunConfig::default()
+        };
+        // The first and the last app of a pod, of an image or of a manifest's `app` section.
+        for (by_manifest, position) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let mut pod = PodSpec::new(vec![app("a"), app("b")]);
+            let asked = &mut pod.apps[position];
+            asked.overrides.user = text(of_user.0);
+            asked.overrides.group = text(of_user.1);
+            asked.run_config = by_manifest.then(|| config.clone());
+            let mut known = facts(&pod, &[]);
+            let image = known.apps[position].image.as_mut().unwrap();
+            (image.passwd, image.group) = (passwd.into(), group.into());
+            if !by_manifest {
+                image.config = config.clone();
+            }
+            let planned = plan(&pod, &known).unwrap_or_else(|error| panic!("{error}"));
+            let identity = |index: usize| {
+                let identity = planned.apps[index].process.identity.clone();
+                (identity.uid, identity.gid, identity.supplementary_gids)
+            };
+            assert_eq!(identity(position), expected, "{of_image:?} {of_user:?}");
+            assert_eq!(identity(1 - position), (0, 0, vec![]));
+        }
+    }
 }
 
 #[test]

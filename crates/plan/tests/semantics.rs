@@ -4,7 +4,7 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
+use fixture::{app, empty, facts, host, launch, mount, pod, read_only, tree, volume_name};
 use isopod_plan::document::{Document, ReadOnly};
 use isopod_plan::facts::{Facts, HostUser, Namespaces, SourceKind, VirtiofsdFlavour};
 use isopod_plan::guest_tree::{Content, EntryKind};
@@ -729,6 +729,68 @@ fn programs_are_found_as_in_a_container() {
     assert_eq!(with("data", None).unwrap_err().0, 126);
 }
 
+/// Another app, or the host, may put it on a volume before the app starts: what is mounted counts, not the image alone.
+#[test]
+fn a_program_of_a_volume_is_found_through_the_path() {
+    let mut pod = pod();
+    pod.volumes = vec![empty("v"), host("h", "/srv/tools")];
+    let image = [
+        "/bin/app",
+        "/bin/plain",
+        "/usr/local/bin/",
+        "/opt/link -> /usr/local",
+    ];
+    let mut with = |exec: &str, target: &str, volume: &str| {
+        pod.apps[0].overrides.exec = Some(exec.into());
+        pod.apps[0].mounts = vec![mount(volume, target)];
+        let known = facts(&pod, &image);
+        let refused = |e: isopod_plan::PlanError| e.faults[0].exit_status();
+        plan(&pod, &known)
+            .map(|p| p.apps[0].process.executable.display().to_string())
+            .map_err(refused)
+    };
+    for volume in ["v", "h"] {
+        assert_eq!(with("tool", "/usr/local/bin", volume), Ok("tool".into()));
+        assert_eq!(with("tool", "/usr/local", volume), Ok("tool".into()));
+        assert_eq!(with("tool", "/opt/link/bin", volume), Ok("tool".into()));
+        assert_eq!(with("tool", "/opt/bin", volume), Err(127));
+        // A volume over the directory hides what the image has there.
+        assert_eq!(with("/bin/app", "/bin", volume), Ok("/bin/app".into()));
+        assert_eq!(with("app", "/usr/local/bin", volume), Ok("/bin/app".into()));
+    }
+}
+
+/// Every path goes to the agent as it is: systemd would refuse some (quotes, backslashes), and read others otherwise.
+#[test]
+fn a_program_may_be_called_anything() {
+    for name in [
+        "it's",
+        "a\"b",
+        "back\\slash",
+        "50%",
+        "$HOME",
+        "two words",
+        "-dash",
+        "@at",
+        "+p",
+        "!e",
+        ":c",
+        "new\nline",
+        "é\u{1}",
+    ] {
+        let path = format!("/opt/{name}");
+        let mut pod = pod();
+        pod.apps[0].overrides.exec = Some(path.clone());
+        pod.apps[0].overrides.args = Some(vec![name.into()]);
+        pod.apps[0].overrides.working_dir = Some(path.clone().into());
+        let known = facts(&pod, &[&path]);
+        let made = plan(&pod, &known).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let launched = launch(&made, "web");
+        assert_eq!(launched.main, [path.clone(), name.to_owned()]);
+        assert_eq!(launched.process.working_dir, path);
+    }
+}
+
 #[test]
 fn capabilities_are_dockers_and_can_be_changed() {
     let mut pod = pod();
@@ -767,26 +829,44 @@ fn environment_is_the_images_then_the_users() {
         ("c=d".into(), "x".into()),
     ];
     let made = plan(&pod, &known).unwrap();
-    let text = made.guest.text(Path::new("/isopod/apps/web/env")).unwrap();
+    let env: Vec<_> = launch(&made, "web").env.into_iter().collect();
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(
-        text,
-        "A=\"user\"\nAC_APP_NAME=\"web\"\nB=\"b\n\\\"\\$\"\nFROM=\"caller\"\nHOME=\"/root\"\n\
-         PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\nISOPOD_ENV_6=\"a.b=x\"\n"
+        env,
+        [
+            ("A", "user"),
+            ("AC_APP_NAME", "web"),
+            ("B", "b\n\"$"),
+            ("FROM", "caller"),
+            ("HOME", "/root"),
+            ("HOSTNAME", &made.hostname),
+            ("PATH", path),
+            ("a.b", "x"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     assert_eq!(
         made.notices,
         ["app `web`: its image's variable `c=d` is left out: a program can have no such variable"]
     );
-    let unit = |plan: &PodPlan| {
-        let file = Path::new("/usr/lib/systemd/system/web.service");
-        plan.guest.text(file).unwrap()
-    };
-    let by_agent = "ExecStart=:@\"/dev/.isopod\" \"isopod-agent\" \"become\" ";
-    assert!(unit(&made).contains(by_agent), "{}", unit(&made));
-    assert!(unit(&made).contains("BindReadOnlyPaths=/isopod/agent:/dev/.isopod\n"));
-    known.apps[0].image.as_mut().unwrap().config.env.clear();
-    let made = plan(&pod, &known).unwrap();
-    assert!(!unit(&made).contains("/dev/.isopod"), "{}", unit(&made));
+    // What the image or the user says wins.
+    for (of_image, of_user, expected) in [
+        (Some("image"), None, "image"),
+        (Some("image"), Some("user"), "user"),
+        (None, Some("user"), "user"),
+    ] {
+        let env = &mut known.apps[0].image.as_mut().unwrap().config.env;
+        *env = of_image
+            .map(|value| ("HOSTNAME".into(), value.into()))
+            .into_iter()
+            .collect();
+        pod.apps[0].overrides.env = of_user
+            .map(|value| var("HOSTNAME", Some(value)))
+            .into_iter()
+            .collect();
+        let made = plan(&pod, &known).unwrap();
+        assert_eq!(launch(&made, "web").env["HOSTNAME"], expected);
+    }
     pod.apps[0].overrides.env = vec![var("", Some("x"))];
     assert!(refused(&pod, &known).contains("cannot set the variable ``"));
 }

@@ -14,7 +14,7 @@ use std::process::Command;
 use fixture::{empty, facts, mount, pod};
 use isopod_plan::guest_tree::EntryKind;
 use isopod_plan::{PodPlan, layout, path};
-use isopod_spec::{Resources, Rlimit, RlimitKind, Seccomp};
+use isopod_spec::{OomKill, Resources};
 use proptest::prelude::*;
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
@@ -222,15 +222,7 @@ fn limits_are_read_as_they_were_meant() {
         pids_limit: Some(7),
         oom_score_adj: Some(-5),
     };
-    own.rlimits = RlimitKind::ALL
-        .map(|kind| Rlimit {
-            kind,
-            soft: Some(20),
-            hard: Some(30),
-        })
-        .into();
-    own.no_new_privileges = Some(true);
-    own.seccomp = Some(Seccomp::RuntimeDefault);
+    own.oom_kill = OomKill::App;
     let plan = isopod_plan::plan(&pod, &facts(&pod, &[])).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let units = dir.path().join("units");
@@ -259,19 +251,8 @@ fn limits_are_read_as_they_were_meant() {
         "TasksMax: 7",
         "OOMScoreAdjust: -5",
         "OOMPolicy: kill",
-        "SystemCallErrorNumber: EPERM",
     ] {
         assert!(web.contains(&format!("\t{setting}\n")), "{setting}: {web}");
     }
-    for kind in RlimitKind::ALL {
-        let name = kind.name().to_uppercase();
-        let (soft, hard) = (format!("Limit{name}Soft: 20\n"), format!("Limit{name}: 30\n"));
-        assert!(web.contains(&soft) && web.contains(&hard), "{name}: {web}");
-    }
-    let filter = web
-        .lines()
-        .find(|line| line.contains("SystemCallFilter: ~"))
-        .unwrap();
-    assert_eq!(filter.matches(' ').count(), 52, "{filter}");
     assert!(of("system.slice").contains("\tMemoryLow: 33554432\n"));
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 /// The version this crate writes and the only one it reads.
-pub const CONFIG_VERSION: u32 = 2;
+pub const CONFIG_VERSION: u32 = 3;
 
 /// The disk that is the pod's part of the guest's tree: a cpio archive, with no file system around it, which the agent unpacks
 /// before anything else.
@@ -135,9 +135,8 @@ pub struct GuestApp {
     pub stdout: String,
     /// The named pipe that the unit's standard error is.
     pub stderr: String,
-    /// The program as the guest's root sees it, below the app's root filesystem: what to look at when systemd could
-    /// not execute it.
-    pub executable: String,
+    /// The directory that its processes find as [`DIRECTORY`](crate::launch::DIRECTORY).
+    pub launch: String,
     /// The mounts without which the app must not start.
     pub mounts: Vec<GuestMount>,
     /// When it is started anew; `None`: never.
@@ -165,13 +164,8 @@ pub struct GuestApp {
     /// The directory that it finds as `/sys`, where that is not [`APP_SYS`] itself: a volume is mounted in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sys: Option<String>,
-    /// The app's limits of setrlimit(2), for what is executed in it: its own process has them from its unit.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rlimits: Vec<GuestRlimit>,
-    /// As `rlimits`, the system calls that it may make; `None`: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub syscalls: Option<GuestSyscalls>,
-    /// As `rlimits`, how gladly the kernel kills it when memory runs out (proc_pid_oom_score_adj(5)).
+    /// How gladly the kernel kills what is executed in it when memory runs out (proc_pid_oom_score_adj(5)); its own
+    /// process has that from its unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i16>,
     /// What is asked of it while it runs.
@@ -214,18 +208,6 @@ pub struct GuestRlimit {
     pub soft: Option<u64>,
     /// As far as it may be raised; `None`: no limit.
     pub hard: Option<u64>,
-}
-
-/// Which system calls an app may make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GuestSyscalls {
-    /// Whether the numbers are those of the allowed ones; otherwise all others are allowed.
-    pub allowed: bool,
-    /// Their numbers on this machine.
-    pub numbers: Vec<u32>,
-    /// The error that others fail with; `None`: they kill the process.
-    pub errno: Option<u16>,
 }
 
 impl GuestApp {

@@ -25,6 +25,7 @@ pub mod copy;
 pub mod environment;
 pub mod exec;
 pub mod handshake;
+pub mod launch;
 pub mod message;
 pub mod mux;
 pub mod stats;

@@ -247,6 +247,10 @@ pub struct RunConfig {
     pub user: Option<String>,
     /// `GID`, `NAME` or an absolute path in the image. `None`: the user's primary group.
     pub group: Option<String>,
+    /// Whether that group holds for whatever user the app is given (appc's `group` stands beside `user`), or goes with the
+    /// user that it was named with (OCI's `USER:GROUP`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group_for_any_user: bool,
     /// appc `supplementaryGIDs`.
     pub supplementary_gids: Vec<u32>,
     /// Where the app starts; `None`: `/`.
@@ -307,6 +311,9 @@ pub struct Overrides {
     /// Whether it is in the groups in which the image has its user.
     #[serde(default)]
     pub image_groups: ImageGroups,
+    /// Whom the kernel kills when it has outgrown its own memory.
+    #[serde(default, skip_serializing_if = "OomKill::is_default")]
+    pub oom_kill: OomKill,
     /// `--working-dir`.
     pub working_dir: Option<PathBuf>,
     /// The signal that asks the app to stop, in place of the image's (Kubernetes' `lifecycle.stopSignal`).
@@ -391,6 +398,24 @@ pub enum ImageGroups {
     Always,
     /// Never (Kubernetes' `Strict`).
     Never,
+}
+
+/// Whom the kernel kills when an app has outgrown its own memory (the cgroup's `memory.oom.group`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OomKill {
+    /// One of its processes; the app ends where that is its first (docker, podman).
+    #[default]
+    Process,
+    /// All of them (Kubernetes on cgroup v2, unless its kubelet says `singleProcessOOMKill`).
+    App,
+}
+
+impl OomKill {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One `--env`.

@@ -95,27 +95,6 @@ impl FromWire for Job {
     }
 }
 
-/// Paths, each with whether it may be missing: a service's `EnvironmentFiles`.
-#[derive(Debug)]
-pub(crate) struct EnvironmentFiles(pub(crate) Vec<String>);
-
-impl FromWire for EnvironmentFiles {
-    const SIGNATURE: &'static str = "a(sb)";
-    fn read(from: &mut Decoder<'_>) -> Option<Self> {
-        let bytes = usize::try_from(from.u32()?).ok()?;
-        // The padding before the first structure does not count.
-        from.align(8)?;
-        let end = from.at.checked_add(bytes)?;
-        let mut paths = Vec::new();
-        while from.at < end {
-            from.align(8)?;
-            paths.push(from.string()?);
-            from.u32()?;
-        }
-        Some(Self(paths))
-    }
-}
-
 /// How the last of a service's commands of one kind ended, as its `ExecStopPost` tells: waitid(2)'s `si_code` and
 /// `si_status`, 0 where it has not.
 #[derive(Debug, Default, PartialEq, Eq)]

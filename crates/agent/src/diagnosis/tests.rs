@@ -1,7 +1,6 @@
 //! Causes, found among the states that a made-up systemd gives.
 
 use std::collections::HashMap;
-use std::os::unix::fs::{PermissionsExt, symlink};
 
 use isopod_protocol::config::GuestMount;
 use isopod_protocol::message::ExitStatus;
@@ -86,7 +85,6 @@ fn app() -> GuestApp {
     GuestApp {
         name: "web".to_owned(),
         unit: "web.service".to_owned(),
-        executable: "/nowhere/rootfs/bin/web".to_owned(),
         mounts: vec![
             mount("rootfs.mount", "/nowhere/rootfs", None),
             mount("data.mount", "/nowhere/rootfs/data", Some("data")),
@@ -246,34 +244,4 @@ fn a_mount_that_the_check_before_the_app_missed_is_named() {
         ("data.mount", Some("data"), "not mounted")
     );
     assert!(log[0].contains("is not mounted"), "{log:?}");
-}
-
-#[test]
-fn an_execution_that_failed_has_a_shells_exit_code() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path();
-    std::fs::create_dir(root.join("bin")).unwrap();
-    for (name, mode) in [("good", 0o755), ("plain", 0o644)] {
-        std::fs::write(root.join("bin").join(name), "").unwrap();
-        std::fs::set_permissions(root.join("bin").join(name), PermissionsExt::from_mode(mode)).unwrap();
-    }
-    symlink("/bin/good", root.join("bin/link")).unwrap();
-    symlink("/bin/sh", root.join("bin/dangling")).unwrap();
-    let code = |program: &str| {
-        let mut app = app();
-        app.mounts[0].mount_point = root.to_str().unwrap().to_owned();
-        app.executable = format!("{}{program}", root.display());
-        exec_failure(&app).0
-    };
-    let codes = [
-        "/bin/good",
-        "/bin/link",
-        "/bin/plain",
-        "/bin",
-        "/bin/dangling",
-        "/bin/missing",
-        "/missing/x",
-    ]
-    .map(code);
-    assert_eq!(codes, [126, 126, 126, 126, 127, 127, 127]);
 }

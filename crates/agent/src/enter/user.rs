@@ -1,22 +1,15 @@
 //! Who `--user` means in an app: docker's rules against the app's own `/etc/passwd` and `/etc/group`, read when the
 //! root is the app's already. The planner has the same rules for the app itself; this is without its cases of appc.
 
-use serde::{Deserialize, Serialize};
+use isopod_protocol::launch::GuestIdentity;
+
+use crate::assume::is_id;
 
 /// The longest database that is read: an app may have made it a pipe, or endless.
 const MAX_DATABASE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Who a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// Supplementary groups.
-    pub(crate) groups: Vec<u32>,
-}
-
 /// The identity and home directory of `USER[:GROUP]` in this root.
-pub(super) fn find(user: &str) -> Result<(Identity, String), String> {
+pub(super) fn find(user: &str) -> Result<(GuestIdentity, String), String> {
     identify(user, &read("/etc/passwd"), &read("/etc/group"))
 }
 
@@ -30,7 +23,7 @@ fn read(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn identify(user: &str, passwd: &str, group: &str) -> Result<(Identity, String), String> {
+fn identify(user: &str, passwd: &str, group: &str) -> Result<(GuestIdentity, String), String> {
     let (user, wanted_group) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),
@@ -44,6 +37,7 @@ fn identify(user: &str, passwd: &str, group: &str) -> Result<(Identity, String),
     let entry = by_name.or_else(|| entries().find(|entry| is_number(&entry[2], user)));
     let uid = match &entry {
         Some(entry) => entry[2].parse().ok(),
+        None if user == "root" => Some(0),
         None => user.parse().ok(),
     };
     let uid: u32 =
@@ -55,7 +49,10 @@ fn identify(user: &str, passwd: &str, group: &str) -> Result<(Identity, String),
             .unwrap_or(0),
         Some(wanted) => groups()
             .find(|entry| entry[0] == wanted)
-            .map_or_else(|| wanted.to_owned(), |entry| entry[2].clone())
+            .map_or_else(
+                || if wanted == "root" { "0" } else { wanted }.to_owned(),
+                |entry| entry[2].clone(),
+            )
             .parse()
             .map_err(|_| format!("the app's /etc/group has no group `{}`", wanted.escape_debug()))?,
     };
@@ -66,12 +63,15 @@ fn identify(user: &str, passwd: &str, group: &str) -> Result<(Identity, String),
         supplementary.extend(of_user.filter_map(|group| group[2].parse::<u32>().ok()));
         supplementary.retain(|group| *group != gid);
     }
+    if !is_id(uid) || !is_id(gid) {
+        return Err(format!("{} is the number of no user and no group", u32::MAX));
+    }
     let home = entry
         .map(|entry| entry[5].clone())
         .filter(|home| !home.is_empty());
     let home = home.unwrap_or_else(|| if uid == 0 { "/root" } else { "/" }.to_owned());
     Ok((
-        Identity {
+        GuestIdentity {
             uid,
             gid,
             groups: supplementary,
@@ -109,6 +109,12 @@ mod tests {
             found("0:none"),
             Err("the app's /etc/group has no group `none`".into())
         );
-        assert!(found("").is_err());
+        assert!(found("").is_err() && found("4294967295").is_err() && found("0:4294967295").is_err());
+        // Root needs no entry.
+        let bare = |user| identify(user, "", "").map(|(id, home)| (id.uid, id.gid, home));
+        assert_eq!(bare("root:root"), Ok((0, 0, "/root".into())));
+        assert_eq!(bare("7:root"), Ok((7, 0, "/".into())));
+        assert!(bare("web").is_err());
+        assert_eq!(found("65535:65535"), Ok((65535, 65535, vec![], "/".into())));
     }
 }

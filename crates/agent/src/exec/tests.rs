@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::process::Stdio as StdStdio;
 use std::time::Instant;
 
-use isopod_protocol::config::{GuestRlimit, GuestSyscalls};
+use isopod_protocol::config::GuestRlimit;
 use isopod_protocol::copy;
 use isopod_protocol::exec::{self, Answer, Answers, Client, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_protocol::launch::{GuestIdentity, GuestProcess, SyscallProgram};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::sleep;
 
 use super::*;
-use crate::enter::{Action, Execute, Identity};
+use crate::enter::{Action, Execute};
 
 /// A running app.
 struct App {
@@ -80,15 +81,14 @@ impl App {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
-            identity: Identity::default(),
+            process: GuestProcess {
+                working_dir: "/".to_owned(),
+                capabilities: 0b1,
+                ..GuestProcess::default()
+            },
             user: None,
             own_home: false,
-            working_dir: "/".to_owned(),
             terminal: false,
-            capabilities: 0b1,
-            no_new_privileges: false,
-            rlimits: Vec::new(),
-            syscalls: None,
         };
         change(&mut execute);
         let pid = self.process.id().cast_signed();
@@ -165,7 +165,7 @@ fn a_command_sees_the_apps_world_and_its_end_is_told() {
         std::fs::write(app.root.path().join("tmp/mark"), "here").unwrap();
         let script = "cat /tmp/mark; echo $A >&2; pwd; exit 7";
         let job = app.job(&["sh", "-c", script], |execute| {
-            execute.working_dir = "/etc".to_owned();
+            execute.process.working_dir = "/etc".to_owned();
         });
         assert_eq!(
             output(job, PIPES).await,
@@ -191,7 +191,7 @@ fn what_cannot_be_executed_is_told_as_docker_does() {
             (&["true"], "/nowhere", STATUS_NOT_EXECUTABLE),
             (&[], "/", STATUS_FAILED),
         ] {
-            let job = app.job(argv, |execute| execute.working_dir = dir.to_owned());
+            let job = app.job(argv, |execute| execute.process.working_dir = dir.to_owned());
             match output(job, PIPES).await.2 {
                 Answer::Failed { status: told, text } => {
                     assert_eq!(told, status, "{argv:?}: {text}");
@@ -234,7 +234,7 @@ fn the_user_is_the_apps_or_whom_the_app_knows() {
         );
 
         let job = app.job(&["sh", "-c", "echo again >/dev/stdout; id -u"], |execute| {
-            execute.identity.uid = 77;
+            execute.process.identity.uid = 77;
         });
         assert_eq!(output(job, PIPES).await.0, "again\n77\n");
 
@@ -250,11 +250,85 @@ fn the_user_is_the_apps_or_whom_the_app_knows() {
     });
 }
 
+/// `linux/seccomp.h`.
+const KILL: u32 = 0x8000_0000;
+const ERRNO: u32 = 0x0005_0000;
+const ALLOW: u32 = 0x7fff_0000;
+
+/// A filter of system calls by their numbers.
+fn filter(numbers: &[u32], named: u32, others: u32) -> SyscallProgram {
+    let mut program = vec![(0x20, 0, 0, 0)];
+    for number in numbers {
+        program.extend([(0x15, 0, 1, *number), (0x06, 0, 0, named)]);
+    }
+    program.push((0x06, 0, 0, others));
+    SyscallProgram(program)
+}
+
+/// A filter alone takes no privileges away: what is set-user-ID gains them, unless that is forgone.
+#[test]
+fn a_filter_lets_programs_gain_privileges() {
+    on_stage(async |app| {
+        let command = "grep NoNewPrivs /proc/self/status; ls -d /tmp/new 2>/dev/null; mkdir /tmp/new";
+        let mut outputs = Vec::new();
+        for (uid, no_new_privileges) in [(0, false), (77, false), (77, true)] {
+            let job = app.job(&["sh", "-c", command], |execute| {
+                execute.process.identity.uid = uid;
+                execute.process.no_new_privileges = no_new_privileges;
+                execute.process.syscalls = Some(filter(&[83, 258], ERRNO | 1, ALLOW));
+            });
+            let (stdout, _, last) = output(job, PIPES).await;
+            outputs.push((stdout, last));
+        }
+        let with = |bit| (format!("NoNewPrivs:\t{bit}\n"), exited(1));
+        assert_eq!(outputs, [with(0), with(0), with(1)]);
+    });
+}
+
+/// The kernel takes the last number for "no change", which would leave a command root.
+#[test]
+fn a_number_that_is_no_user_is_refused_and_65535_is_one() {
+    on_stage(async |app| {
+        let ids = |uid, gid, group| {
+            app.job(&["sh", "-c", "id -u; id -g; id -G"], |execute| {
+                execute.process.identity = GuestIdentity {
+                    uid,
+                    gid,
+                    groups: vec![group],
+                };
+            })
+        };
+        assert_eq!(
+            output(ids(65535, 65535, 65535), PIPES).await.0,
+            "65535\n65535\n65535\n"
+        );
+        for job in [ids(u32::MAX, 0, 0), ids(0, u32::MAX, 0), ids(0, 0, u32::MAX)] {
+            let refused = matches!(output(job, PIPES).await.2, Answer::Failed { .. });
+            assert!(refused);
+        }
+    });
+}
+
+/// A directory that the user may not enter is entered before the user is one, as with runc.
+#[test]
+fn a_working_directory_need_not_be_the_users() {
+    on_stage(async |app| {
+        std::fs::create_dir(app.root.path().join("tmp/private")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(app.root.path().join("tmp/private"), mode).unwrap();
+        let job = app.job(&["sh", "-c", "pwd; id -u"], |execute| {
+            execute.process.identity.uid = 77;
+            execute.process.working_dir = "/tmp/private".to_owned();
+        });
+        assert_eq!(output(job, PIPES).await.0, "/tmp/private\n77\n");
+    });
+}
+
 #[test]
 fn a_command_has_the_apps_limits() {
     on_stage(async |app| {
         let job = app.job(&["sh", "-c", "ulimit -Sn; ulimit -Hn"], |execute| {
-            execute.rlimits = vec![GuestRlimit {
+            execute.process.rlimits = vec![GuestRlimit {
                 name: "nofile".to_owned(),
                 soft: Some(64),
                 hard: Some(128),
@@ -263,19 +337,18 @@ fn a_command_has_the_apps_limits() {
         assert_eq!(output(job, PIPES).await.0, "64\n128\n");
 
         // mkdir(2) and mkdirat(2): one fails as was said, the other kills.
-        let refuse = |errno| GuestSyscalls {
-            allowed: false,
-            numbers: vec![83, 258],
-            errno,
+        let refuse = |errno: Option<u32>| {
+            let refused = errno.map_or(KILL, |errno| ERRNO | errno);
+            Some(filter(&[83, 258], refused, ALLOW))
         };
         let make = ["mkdir", "/tmp/new"];
-        let job = app.job(&make, |execute| execute.syscalls = Some(refuse(Some(28))));
+        let job = app.job(&make, |execute| execute.process.syscalls = refuse(Some(28)));
         let (_, stderr, last) = output(job, PIPES).await;
         assert!(
             stderr.contains("No space left on device") && last == exited(1),
             "{stderr}"
         );
-        let job = app.job(&make, |execute| execute.syscalls = Some(refuse(None)));
+        let job = app.job(&make, |execute| execute.process.syscalls = refuse(None));
         let killed = |answer| match answer {
             Answer::Exited(ExitStatus::Signal { signal, .. }) => signal == 31,
             _ => false,
@@ -284,11 +357,7 @@ fn a_command_has_the_apps_limits() {
 
         // One that is not in a list that allows: execution itself is.
         let job = app.job(&["true"], |execute| {
-            execute.syscalls = Some(GuestSyscalls {
-                allowed: true,
-                numbers: vec![1, 13, 14, 59],
-                errno: None,
-            });
+            execute.process.syscalls = Some(filter(&[1, 13, 14, 59], ALLOW, KILL));
         });
         assert!(killed(output(job, PIPES).await.2));
     });

@@ -22,10 +22,11 @@ use super::app::{App, Later, Told};
 use super::visits::{self, Question};
 use crate::appstate::{Activity, AppState, judge};
 use crate::clock::Clock;
+use crate::enter::Report;
 use crate::notify::Word;
 use crate::pipes::AppPipes;
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::{chain, diagnosis, kmsg, mountinfo, verify};
+use crate::{chain, diagnosis, kmsg, launch, mountinfo, verify};
 pub(super) use care::Care;
 use care::Checks;
 use heart::Heart;
@@ -82,6 +83,8 @@ pub(crate) struct Session<M> {
     /// Whether the apps were asked to stop: none is started any more.
     stopping: bool,
     kill_at: Option<Instant>,
+    /// Whether there is no time at all: nothing is asked any more, and all is killed.
+    at_once: bool,
     /// What apps say of their readiness.
     words: mpsc::Receiver<(usize, Word)>,
     /// What the agent does for apps of its own accord.
@@ -135,6 +138,7 @@ impl<M: Manager> Session<M> {
             all_ended: false,
             stopping: false,
             kill_at: None,
+            at_once: false,
             words,
             checks: Checks::new(),
             _tell: tell,
@@ -253,6 +257,12 @@ impl<M: Manager> Session<M> {
                 return self.started(app, uptime_ms).await;
             }
             AppState::Exited { uptime_ms, status } => {
+                if let Some(Report { status, text }) = launch::failure(config) {
+                    let text = format!("app `{}` {text}", config.name);
+                    self.say(&GuestMessage::Warning { text }).await?;
+                    self.end_as(app, ExitStatus::Code(status.into()));
+                    return Ok(());
+                }
                 if state.active_enter_us > 0 {
                     self.started(app, uptime_ms).await?;
                 }
@@ -260,12 +270,6 @@ impl<M: Manager> Session<M> {
                     return Ok(());
                 }
                 return self.ended(app, status, &state).await;
-            }
-            AppState::NotExecuted => {
-                let (code, text) = diagnosis::exec_failure(config);
-                let status = ExitStatus::Code(code);
-                self.say(&GuestMessage::Warning { text }).await?;
-                GuestMessage::Exited { app: index, status }
             }
             AppState::NeverRan { step } => {
                 // Stopped before its next life began.
@@ -367,6 +371,7 @@ impl<M: Manager> Session<M> {
                 let grace = Duration::from_millis(grace_ms.into());
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+                self.at_once |= grace.is_zero();
                 self.stop_restarts();
                 self.stop_due().await
             }
@@ -389,10 +394,11 @@ impl<M: Manager> Session<M> {
     async fn kill_all(&mut self) -> Result<(), SessionError> {
         let mut longest = None;
         for app in 0..self.apps.len() {
-            if self.is_up(app) {
-                longest = longest.max(self.config.apps[app].post_stop_ms);
-                self.kill_app(app).await?;
+            if !self.is_up(app) || (!self.at_once && self.ask_at_last(app).await?) {
+                continue;
             }
+            longest = longest.max(self.config.apps[app].post_stop_ms);
+            self.kill_app(app).await?;
         }
         self.kill_at = longest.map(|ms| Instant::now() + Duration::from_millis(ms));
         Ok(())

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use isopod_protocol::MAX_HOST_STREAMS;
 use isopod_protocol::codec::{read_message, write_message};
-use isopod_protocol::config::{GuestApp, GuestRlimit, GuestSyscalls};
+use isopod_protocol::config::GuestApp;
 use isopod_protocol::exec::{Request, STATUS_FAILED};
+use isopod_protocol::launch::GuestLaunch;
 use isopod_protocol::message::{AppIndex, HostStream, StreamAnswer};
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_protocol::stats::Stats;
@@ -19,10 +20,10 @@ use tokio::task::JoinSet;
 
 use super::volumes;
 use crate::appstate::Activity;
-use crate::enter::{Action, Execute, Identity, Job};
+use crate::enter::{Action, Execute, Job};
 use crate::exec::{self, Wanted};
 use crate::systemd::{Manager, ManagerError, UnitProcess};
-use crate::{chain, copy, environment, stats};
+use crate::{chain, copy, environment, launch, stats};
 
 /// The agent's own program.
 pub(super) const SELF: &str = "/proc/self/exe";
@@ -50,13 +51,12 @@ pub(super) enum Question {
     },
 }
 
-/// How an app runs: its unit, and the limits that it was planned with.
+/// How an app runs: its unit, and what it was planned to execute.
 pub(super) struct Running {
     unit: UnitProcess,
     /// What makes a terminal of the app's.
     ptmx: PathBuf,
-    rlimits: Vec<GuestRlimit>,
-    syscalls: Option<GuestSyscalls>,
+    launch: Result<GuestLaunch, String>,
     oom_score_adj: i16,
 }
 
@@ -65,8 +65,7 @@ impl Running {
         Self {
             unit,
             ptmx: Path::new(&app.dev).join("pts/ptmx"),
-            rlimits: app.rlimits.clone(),
-            syscalls: app.syscalls.clone(),
+            launch: launch::read(app),
             oom_score_adj: app.oom_score_adj.unwrap_or(0),
         }
     }
@@ -211,50 +210,25 @@ async fn execute(mut stream: MuxStream, session: &Session, request: Request) {
 
 /// What `enter` is to do for a command.
 fn command_of(running: Running, request: Request) -> Result<Job, String> {
-    let process = running.unit;
-    let variables = process.environment_files.iter().map(|path| {
-        let text = std::fs::read_to_string(path);
-        text.map_err(|error| format!("cannot read the app's environment `{path}`: {error}"))
-    });
-    let variables = variables.collect::<Result<String, String>>()?;
+    let (unit, launch) = (running.unit, running.launch?);
     let own_home = request.env.iter().any(|(name, _)| name == "HOME");
-    let env = environment::of_command(
-        environment::parse(&variables),
-        request.env,
-        request.terminal.is_some(),
-    );
+    let env = environment::of_command(launch.env, request.env, request.terminal.is_some());
     let env = env.map_err(|name| format!("`{}` is no name of a variable", name.escape_debug()))?;
-    let number = |id: &str| if id.is_empty() { Some(0) } else { id.parse().ok() };
-    let identity = || {
-        Some(Identity {
-            uid: number(&process.user)?,
-            gid: number(&process.group)?,
-            groups: process
-                .groups
-                .iter()
-                .map(|id| number(id))
-                .collect::<Option<_>>()?,
-        })
-    };
-    let start = Some(process.working_dir.trim_start_matches('!')).filter(|dir| !dir.is_empty());
+    let mut process = launch.process;
+    if let Some(dir) = request.working_dir {
+        process.working_dir = dir;
+    }
     let execute = Execute {
         argv: request.argv,
         env,
-        identity: identity().ok_or("the app's unit names its user by no number")?,
+        process,
         user: request.user.filter(|user| !user.is_empty()),
         own_home,
-        working_dir: request
-            .working_dir
-            .unwrap_or_else(|| start.unwrap_or("/").to_owned()),
         terminal: request.terminal.is_some(),
-        capabilities: process.capabilities,
-        no_new_privileges: process.no_new_privileges,
-        rlimits: running.rlimits,
-        syscalls: running.syscalls,
     };
     Ok(Job {
-        pid: process.main_pid.cast_signed(),
-        cgroup: process.cgroup,
+        pid: unit.main_pid.cast_signed(),
+        cgroup: unit.cgroup,
         oom_score_adj: running.oom_score_adj,
         action: Action::Execute(execute),
     })

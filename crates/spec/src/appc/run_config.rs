@@ -38,6 +38,7 @@ pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Opti
         env: read_environment(&fields),
         user: fields.required_text("user").map(|(_, user)| user),
         group: fields.required_text("group").map(|(_, group)| group),
+        group_for_any_user: true,
         supplementary_gids: fields
             .items("supplementaryGIDs")
             .iter()

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::node::Node;
-use crate::{ImageGroups, Overrides, RootfsAccess, Seccomp, capability};
+use crate::{ImageGroups, OomKill, Overrides, RootfsAccess, Seccomp, capability};
 
 /// Where the kubelet, and podman after it, look for the profiles of the host's.
 pub(super) const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
@@ -74,6 +74,7 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
         user: either("runAsUser"),
         group,
         image_groups,
+        oom_kill: OomKill::App,
         group_add,
         cap_add: named("add"),
         cap_drop: named("drop"),

@@ -6,6 +6,7 @@
 //!   started ──> postStart ──> probes ──> ill, and that ends it ──┐
 //!                  └───────── failed ────────────────────────────┤
 //!   the pod is to stop, and what depends on it has ended ────────┴──> preStop ──> systemd stops it ──> (the grace) killed
+//!                                                                          └─ the grace is over: 2 s more ─┘
 //! ```
 //!
 //! Nothing here costs an app that has neither probes nor handlers a task or a message.
@@ -30,6 +31,10 @@ use crate::systemd::{Manager, UnitProcess, Whom};
 
 /// The most probes that run at a time.
 const MAX_AT_ONCE: usize = 8;
+
+/// What an app has between its stop signal and its kill at least, where others used its grace up
+/// (Kubernetes, `pkg/kubelet/kuberuntime/kuberuntime_container.go`: `minimumGracePeriodInSeconds`).
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// Something that was done for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +166,8 @@ impl<M: Manager> Session<M> {
     pub(super) async fn care(&mut self) -> Result<(), SessionError> {
         let now = Instant::now();
         for app in 0..self.apps.len() {
-            if self.apps[app].care.kill_at.is_some_and(|at| at <= now) {
+            let time_is_up = self.apps[app].care.kill_at.is_some_and(|at| at <= now);
+            if time_is_up && !self.ask_at_last(app).await? {
                 // What its unit runs behind the program has its time, too.
                 let post_stop = self.config.apps[app].post_stop_ms;
                 self.apps[app].care.kill_at = post_stop.map(|ms| now + Duration::from_millis(ms));
@@ -381,6 +387,19 @@ impl<M: Manager> Session<M> {
             }
             None => self.ask_to_stop(app).await,
         }
+    }
+
+    /// The time is up for an app that could not be asked to stop, since its `preStop` handler, or what depends on it, took
+    /// all of it: asks it now, with a last moment before it is killed. Whether it was so.
+    pub(super) async fn ask_at_last(&mut self, app: usize) -> Result<bool, SessionError> {
+        let record = &mut self.apps[app];
+        if record.care.stop == Stop::Asked || record.told != Told::Started {
+            return Ok(false);
+        }
+        record.care.quiet();
+        record.care.kill_at = Some(Instant::now() + LAST_MOMENT);
+        self.ask_to_stop(app).await?;
+        Ok(true)
     }
 
     async fn ask_to_stop(&mut self, app: usize) -> Result<(), SessionError> {

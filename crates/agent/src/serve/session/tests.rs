@@ -127,7 +127,6 @@ fn app(dir: &Path, name: &str) -> GuestApp {
         stdin: Some(path("stdin")),
         stdout: path("stdout"),
         stderr: path("stderr"),
-        executable: "/bin/true".to_owned(),
         ..GuestApp::default()
     }
 }

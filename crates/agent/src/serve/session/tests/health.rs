@@ -242,13 +242,54 @@ fn a_pre_stop_handler_has_no_longer_than_the_grace() {
         stage.change("web", running());
         while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
         stage.order(HostMessage::Stop { grace_ms: 30 }).await;
-        stage.asked("kill web.service All 9").await;
+        // It was not asked to stop yet, and has a last moment for that.
+        stage.asked("stop web.service").await;
+        let asked = Instant::now();
         // What the unit runs behind its program is bounded, too.
-        let kills = || stage.puppet.asked.lock().unwrap().len();
-        while kills() < 2 {
+        let orders = || stage.puppet.asked.lock().unwrap().clone();
+        while orders().len() < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(stage.puppet.asked.lock().unwrap()[1], "kill web.service All 9");
+        assert!(asked.elapsed() > Duration::from_millis(1900));
+        assert_eq!(
+            orders()[1..],
+            ["kill web.service All 9", "kill web.service All 9"]
+        );
+    });
+}
+
+/// One that has no time at all is killed at once, and one that waits for what depends on it is asked to stop all the same.
+#[test]
+fn what_was_not_asked_to_stop_is_asked_before_it_is_killed() {
+    on_stage(async || {
+        for (grace_ms, expected) in [
+            (
+                0,
+                &["stop b.service", "kill a.service All 9", "kill b.service All 9"][..],
+            ),
+            (30, &["stop b.service", "stop a.service", "kill b.service All 9"]),
+        ] {
+            let change = |app: &mut GuestApp| {
+                if app.name == "b" {
+                    app.depends_on = vec![isopod_protocol::config::GuestDependency {
+                        app: 0,
+                        condition: isopod_protocol::config::DependencyCondition::Started,
+                    }];
+                }
+            };
+            let mut stage = Stage::set_with(&["a", "b"], change).await;
+            for app in ["a", "b"] {
+                stage.change(app, running());
+                while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+            }
+            stage.order(HostMessage::Stop { grace_ms }).await;
+            // The first is b's start.
+            let orders = || stage.puppet.asked.lock().unwrap().clone();
+            while orders().len() < 4 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(orders()[1..4], *expected);
+        }
     });
 }
 
