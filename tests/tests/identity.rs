@@ -5,23 +5,24 @@ use std::fs;
 use isopod_tests::{Bench, Image};
 
 /// Containers that say of themselves what they are, but for their image (`IMAGE`).
-const POD: &str = r#"
+const POD: &str = r##"
 apiVersion: v1
 kind: Pod
 metadata: {name: who}
 spec:
   restartPolicy: Never
+  securityContext: {supplementalGroups: [65534, 7]}
   volumes: [{name: tools, emptyDir: {}}]
   initContainers:
-  - {name: seed, image: IMAGE, command: [cp, /bin/busybox, /e/mytool], volumeMounts: [{name: tools, mountPath: /e}]}
+  - {name: seed, image: IMAGE, command: [sh, -c, 'printf "#!/bin/sh\necho tool \$*\n" >/e/mytool; chmod 755 /e/mytool'], volumeMounts: [{name: tools, mountPath: /e}]}
   containers:
   - name: pause
     image: IMAGE
     command: [sh, -c, 'echo pause $(id -u):$(id -G) $(umask)']
-    securityContext: {runAsUser: 65535, runAsGroup: 65535, supplementalGroups: [65535, 7]}
+    securityContext: {runAsUser: 65535, runAsGroup: 65535}
   - name: filtered
     image: IMAGE
-    command: [sh, -c, 'echo filtered $(id -u) $(grep NoNewPrivs /proc/self/status) $(grep Seccomp: /proc/self/status); keyctl 2>&1; mount -t tmpfs x /tmp 2>/dev/null || echo filtered refused']
+    command: [sh, -c, 'echo filtered $(id -u) $(grep NoNewPrivs /proc/self/status) $(grep Seccomp: /proc/self/status); mount -t tmpfs x /tmp 2>/dev/null || echo filtered refused']
     securityContext: {runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
   - name: filtered-root
     image: IMAGE
@@ -33,7 +34,7 @@ spec:
     securityContext: {runAsUser: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
   - name: tool
     image: IMAGE
-    command: [mytool, echo, tool, from, the, path]
+    command: [mytool, from, the, path]
     volumeMounts: [{name: tools, mountPath: /usr/local/bin}]
   - name: told
     image: IMAGE
@@ -43,7 +44,7 @@ spec:
     workingDir: /root
     command: [sh, -c, 'echo private $(pwd) $(id -u)']
     securityContext: {runAsUser: 1000}
-"#;
+"##;
 
 #[test]
 fn containers_are_who_kubernetes_would_have_them_be() {
@@ -57,7 +58,7 @@ fn containers_are_who_kubernetes_would_have_them_be() {
         .run()
         .expect(0);
     for line in [
-        "pause 65535:65535 7 0022",
+        "pause 65535:65535 7 65534 0022",
         "filtered 1000 NoNewPrivs: 0 Seccomp: 2",
         "filtered refused",
         "filtered-root 0 NoNewPrivs: 0 Seccomp: 2",

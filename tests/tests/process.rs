@@ -181,7 +181,7 @@ fn the_image_says_how_it_is_run() {
         .run()
         .expect(0);
     let expected = "/work dir\n33\n33\n33 4 29\n\
-        AC_APP_NAME=web\nCOLOUR=red\nEMPTY=\nHOME=/srv/www\nPATH=/bin:/usr/bin\nPWD=/work dir\nSHLVL=1\nzero one\n";
+        AC_APP_NAME=web\nCOLOUR=red\nEMPTY=\nHOME=/srv/www\nHOSTNAME=web\nPATH=/bin:/usr/bin\nPWD=/work dir\nSHLVL=1\nzero one\n";
     assert_eq!((out.text(), &*out.stderr), (expected, ""));
 }
 
@@ -212,7 +212,7 @@ fn flags_change_what_the_image_says() {
         .args(["-c", "pwd; id -u; id -g; id -G; env | sort"])
         .run()
         .expect(0);
-    let expected = "/tmp\n4242\n29\n29\nA=b=c\nAC_APP_NAME=web\nCALLER=of the caller\nCOLOUR=blue\nHOME=/\n\
+    let expected = "/tmp\n4242\n29\n29\nA=b=c\nAC_APP_NAME=web\nCALLER=of the caller\nCOLOUR=blue\nHOME=/\nHOSTNAME=web\n\
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nPWD=/tmp\nSHLVL=1\n";
     assert_eq!((out.text(), &*out.stderr), (expected, ""));
 }
