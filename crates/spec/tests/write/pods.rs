@@ -224,6 +224,8 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     args,
                     env,
                     user: user.map(|id| id.to_string()),
+                    // What every pod file has.
+                    oom_kill: OomKill::App,
                     image_groups: group.map_or(ImageGroups::WithoutGroup, |_| ImageGroups::Always),
                     group: group.map(|id| id.to_string()),
                     must_not_be_root,
