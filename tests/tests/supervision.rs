@@ -60,7 +60,12 @@ fn ahead_ms(dir: &Path) -> (f64, f64) {
         if last == format!("{before}") {
             continue;
         }
+        let first = last.is_empty();
         last = format!("{before}");
+        // It may be older than what the clock was set by.
+        if first {
+            continue;
+        }
         seen += 1;
         most = most.min(after - host);
         least = least.max(before - host - TICK_MS);
