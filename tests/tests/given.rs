@@ -101,7 +101,9 @@ fn exec(bench: &Bench, script: &str) -> Output {
 fn what_is_executed_in_an_app_has_its_limits() {
     let bench = Bench::new();
     let rules = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38,
+         "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]}]}"#;
     fs::write(bench.dir().join("profile.json"), rules).unwrap();
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&bench.busybox());
     let pod = pod
@@ -118,11 +120,17 @@ fn what_is_executed_in_an_app_has_its_limits() {
     let _ = pod.start().wait().expect(0);
     let out = exec(
         &bench,
-        "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; mkdir /tmp/x",
+        "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; kill -0 $$; kill -USR1 $$; mkdir /tmp/x",
     )
     .expect(1);
     assert_eq!(out.text(), "50\n60\n77\n");
     assert!(out.stderr.contains("No space left on device"), "{}", out.stderr);
+    assert_eq!(
+        out.stderr.matches("Function not implemented").count(),
+        1,
+        "{}",
+        out.stderr
+    );
     // What is executed counts as the app's: with it the app has outgrown its memory, and both end.
     assert_eq!(exec(&bench, "tail /dev/zero").status, 137);
     let _ = bench

@@ -60,8 +60,12 @@ fn privileges_and_system_calls_are_kept_from_apps() {
     let bench = Bench::new();
     let profile = bench.dir().join("profile.json");
     let rules = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38,
+         "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]}]}"#;
     std::fs::write(&profile, rules).unwrap();
+    let docker = include_str!("../../crates/spec/data/seccomp/docker-default.json");
+    std::fs::write(bench.dir().join("docker.json"), docker).unwrap();
     let pod = bench.pod().flags(["--log-level", "info"]);
     let out = pod
         .app(&bench.busybox())
@@ -69,7 +73,11 @@ fn privileges_and_system_calls_are_kept_from_apps() {
         .sh("grep NoNewPrivs /proc/self/status | sed 's/^/nnp /'")
         .app(&bench.busybox())
         .with(["--name", "errno", "--security-opt", "seccomp=profile.json"])
-        .sh("mkdir /tmp/x 2>&1 | sed 's/^/errno /'; touch /tmp/y && echo errno touched")
+        .sh("mkdir /tmp/x 2>&1 | sed 's/^/errno /'; touch /tmp/y && echo errno touched; \
+             kill -0 $$ && echo errno kill 0; kill -USR1 $$ 2>&1 | sed 's/.*: /errno kill 10: /'")
+        .app(&bench.busybox())
+        .with(["--name", "docker", "--security-opt", "seccomp=docker.json"])
+        .sh("mkdir /tmp/x && echo docker made; unshare -U true 2>&1 | sed 's/.*: /docker unshare: /'")
         .app(&bench.busybox())
         .with(["--name", "default", "--security-opt", "seccomp=builtin", "--cap-add", "SYS_ADMIN"])
         .sh("mount -t tmpfs x /tmp && echo default mounted; date -s 2020-01-01 2>&1 >/dev/null | sed 's/^/default /'")
@@ -81,6 +89,10 @@ fn privileges_and_system_calls_are_kept_from_apps() {
         [
             "default date: can't set date: Operation not permitted",
             "default mounted",
+            "docker made",
+            "docker unshare: Operation not permitted",
+            "errno kill 0",
+            "errno kill 10: Function not implemented",
             "errno mkdir: can't create directory '/tmp/x': No space left on device",
             "errno touched",
             "nnp NoNewPrivs:\t1",

@@ -54,7 +54,7 @@ pub(crate) fn decide(
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
-    let pod = Pod::of(spec);
+    let pod = Pod::of(spec, &facts.host.guest.release);
     let given = volumes::given_trees(spec);
     let sources = with_given(sources, &given);
     let mut table = VolumeTable::new(spec);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use isopod_spec::{RunConfig, Seccomp, VolumeName};
+use isopod_spec::seccomp::SeccompProfile;
+use isopod_spec::{RunConfig, VolumeName};
 
 use crate::path::Tree;
 
@@ -27,8 +28,8 @@ pub struct AppFacts {
     pub image: Option<ImageFacts>,
     /// The caller's values of the variables that the app takes over by name (`-e NAME`).
     pub caller_env: BTreeMap<String, String>,
-    /// What the profile of system calls says that the app names ([`Seccomp::Profile`]).
-    pub seccomp_profile: Option<Seccomp>,
+    /// The profile of system calls that the app names ([`Seccomp::Profile`](isopod_spec::Seccomp::Profile)).
+    pub seccomp_profile: Option<SeccompProfile>,
 }
 
 /// What is known of an image.

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use isopod_protocol::config::GuestRlimit;
 use isopod_protocol::launch::SyscallProgram;
-use isopod_spec::seccomp::{errno_number, is_syscall, nearest_syscall};
+use isopod_spec::seccomp::{
+    Answer, SeccompProfile, Surroundings, SyscallRules, errno_number, is_syscall, nearest_syscall,
+};
 use isopod_spec::words::shown;
 use isopod_spec::{
     App, Machine, OomKill, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
@@ -63,6 +65,8 @@ fn default_rlimits(pod: &Pod, asked: &[Rlimit]) -> Vec<Rlimit> {
 pub struct Limits {
     /// Of the machine.
     pub resources: Resources,
+    /// The limit of memory that was asked for, in bytes, where it is raised to the least that a program starts with.
+    raised_from: Option<u64>,
     /// The limits of setrlimit(2) that were asked for, one a kind.
     pub rlimits: Vec<Rlimit>,
     /// Those that every app has where nothing else was asked for.
@@ -78,16 +82,14 @@ pub struct Limits {
 /// Which system calls an app may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Syscalls {
-    /// Whether the names are those that are allowed; otherwise all others are.
-    pub allowed: bool,
-    /// Names of system calls that this machine has, sorted.
-    pub names: BTreeSet<String>,
-    /// What others come to.
-    pub refusal: Refusal,
+    /// What the kernel goes by.
+    program: SyscallProgram,
+    /// The same for people, in systemd's words.
+    words: [(&'static str, String); 2],
 }
 
-/// Decides what `app` may take and do; `capabilities` are those that it may have, `profile` is what the profile of system
-/// calls says that it names, if it does.
+/// Decides what `app` may take and do; `capabilities` are those that it may have, `profile` is the profile of system calls
+/// that it names, if it does.
 ///
 /// # Errors
 /// Everything that is wrong with it, in sentences.
@@ -96,9 +98,15 @@ pub(crate) fn limits(
     config: &RunConfig,
     pod: &Pod,
     capabilities: &BTreeSet<String>,
-    profile: Option<&Seccomp>,
+    profile: Option<&SeccompProfile>,
 ) -> Result<Limits, Vec<String>> {
-    let resources = app.overrides.resources.or(config.resources);
+    let mut resources = app.overrides.resources.or(config.resources);
+    let raised_from = resources
+        .memory_limit_bytes
+        .filter(|limit| *limit < MIN_MEMORY_BYTES);
+    if raised_from.is_some() {
+        resources.memory_limit_bytes = Some(MIN_MEMORY_BYTES);
+    }
     let mut faults = resource_faults(&resources);
     let mut rlimits: Vec<Rlimit> = Vec::new();
     for rlimit in &app.overrides.rlimits {
@@ -106,23 +114,30 @@ pub(crate) fn limits(
         rlimits.push(*rlimit);
         faults.extend(rlimit_fault(rlimit));
     }
-    let seccomp = match app.overrides.seccomp.as_ref().or(config.seccomp.as_ref()) {
-        Some(Seccomp::Profile(_)) => profile,
-        other => other,
+    let around = Surroundings {
+        capabilities,
+        kernel: &pod.kernel,
     };
-    let syscalls = match seccomp {
+    let syscalls = match app.overrides.seccomp.as_ref().or(config.seccomp.as_ref()) {
         None | Some(Seccomp::Unconfined) => Ok(None),
-        Some(Seccomp::Profile(path)) => Err(vec![format!(
-            "its profile of system calls, `{}`, names another file",
-            path.display()
-        )]),
-        Some(Seccomp::RuntimeDefault) => Ok(Some(runtime_default(capabilities))),
+        Some(Seccomp::RuntimeDefault) => match SeccompProfile::runtime_default() {
+            Ok(profile) => of_profile(&profile, &around).map(Some),
+            Err(invalid) => Err(vec![invalid.to_string()]),
+        },
+        Some(Seccomp::Profile(path)) => match profile {
+            Some(profile) => of_profile(profile, &around).map(Some),
+            None => Err(vec![format!(
+                "its profile of system calls, `{}`, was not read",
+                shown(path)
+            )]),
+        },
         Some(Seccomp::Retain(filter)) => syscalls(filter, true).map(Some),
         Some(Seccomp::Remove(filter)) => syscalls(filter, false).map(Some),
     };
     match syscalls {
         Ok(syscalls) if faults.is_empty() => Ok(Limits {
             resources,
+            raised_from,
             defaults: default_rlimits(pod, &rlimits),
             rlimits,
             oom_kill: app.overrides.oom_kill,
@@ -144,12 +159,7 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
     let mut faults = Vec::new();
     let of_app = |what, bytes| format!("its {what} of {bytes} bytes");
     if let Some(limit) = resources.memory_limit_bytes {
-        if limit < MIN_MEMORY_BYTES {
-            let what = of_app("limit of memory", limit);
-            faults.push(format!(
-                "{what} is too small: 6 MiB are the least that a program starts with"
-            ));
-        } else if let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit) {
+        if let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit) {
             let what = of_app("reservation of memory", request);
             faults.push(format!("{what} is more than its limit, {limit}"));
         }
@@ -205,6 +215,13 @@ pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Optio
 /// What an app's limits are beyond that machine, for a notice.
 pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<String> {
     let mut notices = Vec::new();
+    if let Some(asked) = limits.raised_from {
+        notices.push(format!(
+            "app `{}` may take {} MiB of memory in place of {asked} bytes: they are the least that a program starts with",
+            app.name,
+            MIN_MEMORY_BYTES >> 20
+        ));
+    }
     let memory = u64::from(machine.memory_mib) << 20;
     let more = |what: &str, flag: &str| {
         format!(
@@ -245,83 +262,67 @@ fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<Strin
     {
         faults.push(format!("`{}` is no error; errno(3) lists them", shown(name)));
     }
-    if faults.is_empty() {
-        Ok(Syscalls {
-            allowed,
-            names: filter.names.iter().cloned().collect(),
-            refusal: filter.refusal.clone(),
-        })
-    } else {
-        Err(faults)
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let names: BTreeSet<&str> = filter.names.iter().map(String::as_str).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let tilde = if allowed { "" } else { "~" };
+    let refusal = match &filter.refusal {
+        Refusal::Kill => "kill".to_owned(),
+        Refusal::Errno(name) => name.clone(),
+    };
+    let words = [
+        ("SystemCallFilter", format!("{tilde}{}", names.join(" "))),
+        ("SystemCallErrorNumber", refusal),
+    ];
+    let mut filter = filter.clone();
+    if allowed {
+        filter.names.extend(ALWAYS_ALLOWED.map(str::to_owned));
+    }
+    confined(&SyscallRules::of_list(&filter, allowed), words)
+}
+
+fn of_profile(profile: &SeccompProfile, around: &Surroundings<'_>) -> Result<Syscalls, Vec<String>> {
+    let rules = profile.rules(around);
+    let allowed = !rules.default.allows();
+    let mut names = BTreeSet::new();
+    for rule in rules.rules.iter().filter(|rule| rule.answer.allows() == allowed) {
+        let by_arguments = if rule.arguments.is_empty() {
+            ""
+        } else {
+            ":arguments"
+        };
+        names.extend(rule.names.iter().map(|name| format!("{name}{by_arguments}")));
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    let tilde = if allowed { "" } else { "~" };
+    let words = [
+        ("SystemCallFilter", format!("{tilde}{}", names.join(" "))),
+        ("SystemCallErrorNumber", answer_word(rules.default)),
+    ];
+    confined(&rules, words)
+}
+
+fn confined(rules: &SyscallRules, words: [(&'static str, String); 2]) -> Result<Syscalls, Vec<String>> {
+    match filter::program(rules) {
+        Some(program) => Ok(Syscalls { program, words }),
+        None => Err(vec![
+            "its rules on system calls are more than the kernel takes (4096 instructions)".to_owned(),
+        ]),
     }
 }
 
-/// The system calls that docker's default profile keeps from a container, each unless it has the capability
-/// (<https://docs.docker.com/engine/security/seccomp/>). The profile looks into the arguments of some more, such as
-/// clone(2)'s, which no filter of a unit does.
-const NOT_BY_DEFAULT: [(&str, &str); 52] = [
-    ("acct", "CAP_SYS_PACCT"),
-    ("add_key", ""),
-    ("bpf", "CAP_BPF"),
-    ("clock_adjtime", "CAP_SYS_TIME"),
-    ("clock_settime", "CAP_SYS_TIME"),
-    ("create_module", "CAP_SYS_MODULE"),
-    ("delete_module", "CAP_SYS_MODULE"),
-    ("fanotify_init", "CAP_SYS_ADMIN"),
-    ("finit_module", "CAP_SYS_MODULE"),
-    ("fsconfig", "CAP_SYS_ADMIN"),
-    ("fsmount", "CAP_SYS_ADMIN"),
-    ("fsopen", "CAP_SYS_ADMIN"),
-    ("fspick", "CAP_SYS_ADMIN"),
-    ("get_kernel_syms", "CAP_SYS_MODULE"),
-    ("get_mempolicy", "CAP_SYS_NICE"),
-    ("init_module", "CAP_SYS_MODULE"),
-    ("ioperm", "CAP_SYS_RAWIO"),
-    ("iopl", "CAP_SYS_RAWIO"),
-    ("kcmp", "CAP_SYS_PTRACE"),
-    ("kexec_file_load", "CAP_SYS_BOOT"),
-    ("kexec_load", "CAP_SYS_BOOT"),
-    ("keyctl", ""),
-    ("lookup_dcookie", "CAP_SYS_ADMIN"),
-    ("mbind", "CAP_SYS_NICE"),
-    ("mount", "CAP_SYS_ADMIN"),
-    ("mount_setattr", "CAP_SYS_ADMIN"),
-    ("move_mount", "CAP_SYS_ADMIN"),
-    ("move_pages", ""),
-    ("nfsservctl", ""),
-    ("open_by_handle_at", "CAP_DAC_READ_SEARCH"),
-    ("open_tree", "CAP_SYS_ADMIN"),
-    ("perf_event_open", "CAP_PERFMON"),
-    ("pivot_root", ""),
-    ("query_module", "CAP_SYS_MODULE"),
-    ("quotactl", "CAP_SYS_ADMIN"),
-    ("quotactl_fd", "CAP_SYS_ADMIN"),
-    ("reboot", "CAP_SYS_BOOT"),
-    ("request_key", ""),
-    ("set_mempolicy", "CAP_SYS_NICE"),
-    ("setdomainname", "CAP_SYS_ADMIN"),
-    ("sethostname", "CAP_SYS_ADMIN"),
-    ("setns", "CAP_SYS_ADMIN"),
-    ("settimeofday", "CAP_SYS_TIME"),
-    ("swapoff", ""),
-    ("swapon", ""),
-    ("sysfs", ""),
-    ("syslog", "CAP_SYSLOG"),
-    ("umount2", "CAP_SYS_ADMIN"),
-    ("unshare", "CAP_SYS_ADMIN"),
-    ("uselib", ""),
-    ("userfaultfd", ""),
-    ("vhangup", "CAP_SYS_TTY_CONFIG"),
-];
-
-fn runtime_default(capabilities: &BTreeSet<String>) -> Syscalls {
-    let kept = NOT_BY_DEFAULT
-        .iter()
-        .filter(|(_, unless)| !capabilities.contains(*unless));
-    Syscalls {
-        allowed: false,
-        names: kept.map(|(name, _)| (*name).to_owned()).collect(),
-        refusal: Refusal::Errno("EPERM".to_owned()),
+/// An answer as a profile names it.
+fn answer_word(answer: Answer) -> String {
+    match answer {
+        Answer::KillProcess => "kill".to_owned(),
+        Answer::KillThread => "kill-thread".to_owned(),
+        Answer::Trap => "trap".to_owned(),
+        Answer::Errno(number) => number.to_string(),
+        Answer::Trace(number) => format!("trace {number}"),
+        Answer::Log => "log".to_owned(),
+        Answer::Allow => "allow".to_owned(),
     }
 }
 
@@ -382,16 +383,7 @@ impl Limits {
             self.no_new_privileges
                 .then(|| ("NoNewPrivileges", "yes".to_owned())),
         );
-        if let Some(syscalls) = &self.syscalls {
-            let names: Vec<&str> = syscalls.names.iter().map(String::as_str).collect();
-            let tilde = if syscalls.allowed { "" } else { "~" };
-            words.push(("SystemCallFilter", format!("{tilde}{}", names.join(" "))));
-            let refusal = match &syscalls.refusal {
-                Refusal::Kill => "kill".to_owned(),
-                Refusal::Errno(name) => name.clone(),
-            };
-            words.push(("SystemCallErrorNumber", refusal));
-        }
+        words.extend(self.syscalls.iter().flat_map(|syscalls| syscalls.words.clone()));
         words
     }
 
@@ -407,14 +399,7 @@ impl Limits {
 
     /// As [`Self::guest_rlimits`], the system calls: what the agent binds the app itself by, too.
     pub(crate) fn program(&self) -> Option<SyscallProgram> {
-        let syscalls = self.syscalls.as_ref()?;
-        let implied = ALWAYS_ALLOWED.iter().copied().filter(|_| syscalls.allowed);
-        let names = syscalls.names.iter().map(String::as_str).chain(implied).collect();
-        let errno = match &syscalls.refusal {
-            Refusal::Kill => None,
-            Refusal::Errno(name) => errno_number(name),
-        };
-        Some(filter::program(&names, syscalls.allowed, errno))
+        self.syscalls.as_ref().map(|syscalls| syscalls.program.clone())
     }
 }
 

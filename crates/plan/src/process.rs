@@ -124,15 +124,18 @@ pub struct Pod {
     pub hostname: String,
     /// The most files that the guest's kernel lets a process have open (`fs.nr_open`).
     pub max_open_files: u64,
+    /// The release of the guest's kernel, as uname(1) prints it.
+    pub kernel: String,
 }
 
 impl Pod {
-    /// What the apps of `spec` have in common.
+    /// What the apps of `spec` have in common in a guest whose kernel has the release `kernel`.
     #[must_use]
-    pub fn of(spec: &PodSpec) -> Self {
+    pub fn of(spec: &PodSpec, kernel: &str) -> Self {
         Self {
             hostname: network::hostname(spec),
             max_open_files: limits::max_open_files(spec),
+            kernel: kernel.to_owned(),
         }
     }
 }

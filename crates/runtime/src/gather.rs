@@ -22,7 +22,7 @@ use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
 use isopod_spec::appc::Part;
-use isopod_spec::seccomp::{InvalidProfile, read_profile};
+use isopod_spec::seccomp::{InvalidProfile, SeccompProfile, read_profile};
 use isopod_spec::words::shown;
 use isopod_spec::{
     Accel, App, AppName, ImageReference, ImageSource, Network, PodSpec, PullPolicy, RunConfig, Seccomp,
@@ -189,11 +189,13 @@ impl GatherFault {
             Self::Import { source, .. } => source.hint(),
             Self::Find { source, .. } => source.hint(),
             Self::Source { hint, .. } => hint.clone(),
-            Self::Profile { .. } => {
-                let hint = "write a list of allowed or of refused names, or take the built-in one: `seccomp=builtin`, in a pod \
-                            file `type: RuntimeDefault`";
-                Some(hint.into())
-            }
+            Self::Profile {
+                source: ProfileError::Invalid(invalid),
+                ..
+            } => Some(invalid.hint().to_owned()),
+            Self::Profile { .. } => Some(
+                "`seccomp=builtin`, in a pod file `type: RuntimeDefault`, is docker's own profile".to_owned(),
+            ),
             Self::Locked { source, .. } => source.hint().or_else(lock_anew),
             Self::Unlocked { .. } => lock_anew(),
             Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
@@ -439,7 +441,7 @@ fn profiles(
     spec: &PodSpec,
     settings: &Settings,
     faults: &mut Vec<GatherFault>,
-) -> BTreeMap<AppName, Seccomp> {
+) -> BTreeMap<AppName, SeccompProfile> {
     let mut profiles = BTreeMap::new();
     for app in &spec.apps {
         let Some(Seccomp::Profile(path)) = &app.overrides.seccomp else {
@@ -457,7 +459,7 @@ fn profiles(
     profiles
 }
 
-fn profile(path: &Path) -> Result<Seccomp, ProfileError> {
+fn profile(path: &Path) -> Result<SeccompProfile, ProfileError> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
     file.take(MAX_DATABASE_BYTES).read_to_string(&mut text)?;

@@ -8,15 +8,13 @@
 //!
 //! Names are those of the system calls of x86-64, of i386 and of Linux's errors; their tables come from the crate `syscalls`.
 
-mod plain;
-pub mod profile;
+mod profile;
 mod rules;
 mod sets;
 
 use std::path::PathBuf;
 
-pub use plain::{InvalidProfile, read_profile};
-pub use profile::{Profile, Surroundings};
+pub use profile::{InvalidProfile, SeccompProfile, Surroundings, read_profile};
 pub use rules::{Answer, Comparison, Operator, SyscallRule, SyscallRules};
 use serde::{Deserialize, Serialize};
 pub use sets::syscall_set;

@@ -57,7 +57,7 @@ impl InvalidProfile {
 
 /// A profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
+pub struct SeccompProfile {
     default: Answer,
     i386: bool,
     rules: Vec<(Conditions, SyscallRule)>,
@@ -139,7 +139,7 @@ struct Conditions {
 ///
 /// # Errors
 /// [`InvalidProfile`] for what is none, and for one that asks for what the guest cannot give.
-pub fn read_profile(text: &str) -> Result<Profile, InvalidProfile> {
+pub fn read_profile(text: &str) -> Result<SeccompProfile, InvalidProfile> {
     let document: Document = serde_json::from_str(text)?;
     if !document.listener_path.is_empty() {
         return Err(InvalidProfile::Unsupported {
@@ -162,7 +162,7 @@ pub fn read_profile(text: &str) -> Result<Profile, InvalidProfile> {
     for rule in document.syscalls.unwrap_or_default() {
         rules.extend(rule.read()?);
     }
-    Ok(Profile { default, i386, rules })
+    Ok(SeccompProfile { default, i386, rules })
 }
 
 /// Whether programs of 32 bits go by the profile, too; those of 64 always do.
@@ -330,7 +330,7 @@ impl Conditions {
     }
 }
 
-impl Profile {
+impl SeccompProfile {
     /// The profile that the runtime applies by default.
     ///
     /// # Errors
@@ -368,13 +368,13 @@ impl Profile {
 mod tests {
     use super::*;
 
-    fn profile(default: &str, rules: &str) -> Result<Profile, InvalidProfile> {
+    fn profile(default: &str, rules: &str) -> Result<SeccompProfile, InvalidProfile> {
         read_profile(&format!(
             r#"{{"defaultAction": "SCMP_ACT_{default}", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{rules}]}}"#
         ))
     }
 
-    fn rules(profile: &Profile, capabilities: &[&str], kernel: &str) -> Vec<SyscallRule> {
+    fn rules(profile: &SeccompProfile, capabilities: &[&str], kernel: &str) -> Vec<SyscallRule> {
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
         let around = Surroundings {
             capabilities: &capabilities,
@@ -383,7 +383,7 @@ mod tests {
         profile.rules(&around).rules
     }
 
-    fn names(profile: &Profile, capabilities: &[&str], kernel: &str) -> Vec<String> {
+    fn names(profile: &SeccompProfile, capabilities: &[&str], kernel: &str) -> Vec<String> {
         let rules = rules(profile, capabilities, kernel);
         rules.into_iter().flat_map(|rule| rule.names).collect()
     }
@@ -600,7 +600,7 @@ mod tests {
 
     #[test]
     fn dockers_own_profile_goes_by_the_capabilities() {
-        let default = Profile::runtime_default().unwrap();
+        let default = SeccompProfile::runtime_default().unwrap();
         assert!(default.i386);
         let clone = |rules: &[SyscallRule]| -> Vec<(Answer, usize)> {
             let of = rules

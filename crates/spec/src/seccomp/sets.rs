@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::is_syscall;
-use super::profile::{InvalidProfile, Profile, Surroundings};
+use super::profile::{InvalidProfile, SeccompProfile, Surroundings};
 
 /// What docker's documentation lists as blocked.
 const BLOCKED: &str = include_str!("../../data/seccomp/blocked.txt");
@@ -36,7 +36,7 @@ fn allowed() -> Result<BTreeSet<String>, InvalidProfile> {
         capabilities: &capabilities,
         kernel: "5.0",
     };
-    let rules = Profile::runtime_default()?.rules(&around).rules;
+    let rules = SeccompProfile::runtime_default()?.rules(&around).rules;
     let allowed = rules.into_iter().filter(|rule| rule.answer.allows());
     let names = allowed.flat_map(|rule| rule.names);
     Ok(names.chain([CLONE3.to_owned()]).collect())
