@@ -1,8 +1,8 @@
 //! What a command leaves behind, and must not: processes, mounts, directories of pods.
 //!
-//! A bench's processes are known by the mark in their environment, which all of a command's processes inherit, and by
-//! its directory in their command lines. Sockets need no look of their own: they are files of a pod's directory, or
-//! held by a process.
+//! A bench's commands are known by the mark in their environment; the processes that they start have none, and are known by
+//! its directory in their command lines or as their working directory. Sockets need no look of their own: they are files of
+//! a pod's directory, or held by a process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,30 +60,41 @@ pub(crate) fn process(dir: &Path, program: &str) -> Option<i32> {
 
 /// The processes of the bench at `dir`: numbers and command lines.
 pub(crate) fn processes(dir: &Path) -> Vec<(i32, String)> {
-    let here = dir.to_string_lossy().into_owned();
-    let own_mark = format!("{MARK}={here}");
-    with_environment()
-        .into_iter()
-        // A process that ended and was not waited for has neither; it is its parent's, not ours.
-        .filter(|process| process.has(&own_mark) || process.line.contains(&here))
+    // A process that ended and was not waited for has nothing of all that; it is its parent's, not ours.
+    of_bench(dir).map(|process| (process.pid, process.line)).collect()
+}
+
+/// Those of them that have `mark` in their environment, or one of those pods in their command line or as their place.
+pub(crate) fn marked(dir: &Path, mark: &str, pods: &[String]) -> Vec<(i32, String)> {
+    of_bench(dir)
+        .filter(|process| {
+            let place = process.place.to_string_lossy();
+            let of = |pod: &String| process.line.contains(pod) || place.contains(pod);
+            process.has(mark) || pods.iter().any(of)
+        })
         .map(|process| (process.pid, process.line))
         .collect()
 }
 
-/// Those of them that have `mark` in their environment, too.
-pub(crate) fn marked(dir: &Path, mark: &str) -> Vec<(i32, String)> {
-    let own_mark = format!("{MARK}={}", dir.to_string_lossy());
-    with_environment()
-        .into_iter()
-        .filter(|process| process.has(&own_mark) && process.has(mark))
-        .map(|process| (process.pid, process.line))
-        .collect()
+fn of_bench(dir: &Path) -> impl Iterator<Item = Process> {
+    let here = dir.to_string_lossy().into_owned();
+    let own_mark = format!("{MARK}={here}");
+    let dir = dir.to_owned();
+    with_environment().into_iter().filter(move |process| {
+        let marked = process.has(&own_mark);
+        // A process may have left a directory that is gone since.
+        marked
+            || process.line.contains(&here)
+            || (process.place.starts_with(&dir) && !process.line.is_empty())
+    })
 }
 
 struct Process {
     pid: i32,
     environment: Vec<u8>,
     line: String,
+    /// Its working directory.
+    place: PathBuf,
 }
 
 impl Process {
@@ -106,6 +117,7 @@ fn with_environment() -> Vec<Process> {
                 pid,
                 environment: read("environ"),
                 line: String::from_utf8_lossy(&read("cmdline")).replace('\0', " "),
+                place: fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default(),
             }
         })
         .collect()

@@ -205,6 +205,7 @@ impl Soak {
         let place = Place {
             bench: &bench,
             image: bench.busybox(),
+            uuids: std::sync::Mutex::default(),
             // Two processors start two machines in the time of one.
             start: neighbours
                 .start

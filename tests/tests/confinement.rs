@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use isopod_tests::Bench;
 use isopod_tests::faults::pods;
-use rustix::process::Signal;
 
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
@@ -106,10 +105,13 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let pod = pod.mount("data", "/data", "").env("SECRET", "value");
     let pod = match low_port {
         Some(port) => pod.flags(["-p".to_owned(), format!("127.0.0.1:{port}:80")]),
-        None => pod,
+        None => pod.flags(["--net", "none"]),
     };
-    let mut running = pod.with(["-e", "SECRET"]).sh("echo up; exec sleep 1000").start();
-    running.wait_for("up");
+    // What the caller has open is for nobody else.
+    let left_open = format!("exec 9<'{}'; exec \"$@\"", secret.display());
+    let pod = pod.within(["sh", "-c", &left_open, "sh"].map(str::to_owned).into());
+    let pod = pod.flags(["-d", "--name", "confined"]).with(["-e", "SECRET"]);
+    let _ = pod.sh("exec sleep 1000").start().wait().expect(0);
     assert!(secret.join("private").exists());
     // A neighbour that is not to be seen.
     let neighbour = bench
@@ -124,6 +126,9 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let dir = fs::canonicalize(dir).expect("a pod directory");
 
     let qemu = bench.process("qemu-system");
+    for (pid, line) in bench.processes() {
+        assert_inherits_nothing(pid, &line, &secret);
+    }
     let of_qemu = ["agent.sock", "images", "pod.cpio"];
     let virtiofs = dir.join("virtiofsd.sock").exists();
     let mut of_pod = of_qemu.to_vec();
@@ -139,21 +144,86 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
         assert_eq!(status(qemu, "CapBnd"), capabilities);
         assert_eq!(status(qemu, "CapEff"), capabilities);
         let virtiofsd = bench.process("virtiofsd");
+        assert_own_namespaces(virtiofsd, &["pid", "ipc", "net"]);
+        assert_leaves_no_memory(virtiofsd);
         let share = seen(&root_of(virtiofsd), &dir.join("share"));
         // The daemon may have made the share its root.
         let share = if share.exists() { share } else { root_of(virtiofsd) };
         assert_eq!(names(&share), ["data".to_owned()].into());
         assert_eq!(names(&share.join("data")), ["in-volume".to_owned()].into());
     }
-    assert_private(&dir);
-    running.signal(Signal::TERM);
-    let _ = running.wait();
+    // QEMU's network is the host's where the pod has one.
+    assert_own_namespaces(
+        qemu,
+        if low_port.is_some() {
+            &["pid", "ipc"]
+        } else {
+            &["pid", "ipc", "net"]
+        },
+    );
+    assert_leaves_no_memory(qemu);
+    let memory = fs::read_to_string(format!("/proc/{qemu}/smaps")).expect("its memory");
+    let guest = memory
+        .split("/memfd:memory-backend")
+        .nth(1)
+        .expect("the guest's memory");
+    let flags = guest
+        .lines()
+        .find(|line| line.starts_with("VmFlags:"))
+        .expect("flags");
+    assert!(
+        flags.split(' ').any(|flag| flag == "dd"),
+        "in no core dump: {flags}"
+    );
+    // Root's QEMU is a user that nobody is; where it serves volumes itself, and an ordinary user's, the caller.
+    let users = status(qemu, "Uid");
+    let user: u32 = users
+        .split('\t')
+        .next()
+        .and_then(|uid| uid.parse().ok())
+        .expect("a user");
+    let own = 0x7000_0000..0x7800_0000;
+    let is_root = fs::metadata(&dir).expect("its metadata").uid() == 0;
+    assert_eq!(own.contains(&user), is_root && virtiofs, "{users}");
+    assert!(users.split('\t').all(|one| one == user.to_string()), "{users}");
+    assert_private(&dir, user);
+    let _ = bench.isopod_command(["rm", "--force", "confined"]).expect(0);
     fs::remove_dir_all(&neighbour).ok();
     bench.assert_nothing_left();
 }
 
+/// Fails unless the process has namespaces of those kinds for itself.
+fn assert_own_namespaces(pid: i32, kinds: &[&str]) {
+    let of = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
+    for kind in ["pid", "ipc", "net"] {
+        let own = of(&pid.to_string(), kind) != of("self", kind);
+        assert_eq!(own, kinds.contains(&kind), "{kind} of process {pid}");
+    }
+}
+
+/// Fails unless neither a core file of the process nor what core(5) pipes has the guest's memory in it.
+fn assert_leaves_no_memory(pid: i32) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("its limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let core: Vec<&str> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{core:?}");
+    let filter = fs::read_to_string(format!("/proc/{pid}/coredump_filter")).expect("its filter");
+    assert_eq!(filter.trim(), "00000031");
+}
+
+/// Fails where a process has a variable of its caller's, or something open that is not its own.
+fn assert_inherits_nothing(pid: i32, line: &str, left_open: &Path) {
+    let environment = fs::read(format!("/proc/{pid}/environ")).expect("its environment");
+    assert_eq!(String::from_utf8_lossy(&environment), "", "{line}");
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors") {
+        let entry = entry.expect("a descriptor");
+        let open = fs::read_link(entry.path()).unwrap_or_default();
+        assert_ne!(open, left_open, "{line}");
+    }
+}
+
 /// Nobody but the owner reads or enters anything of a pod's.
-fn assert_private(pod: &Path) {
+fn assert_private(pod: &Path, qemu: u32) {
     let mode = |path: &Path| {
         fs::symlink_metadata(path)
             .expect("its metadata")
@@ -175,7 +245,15 @@ fn assert_private(pod: &Path) {
             if kind.is_symlink() || kind.is_socket() || path.starts_with(pod.join("images")) {
                 continue;
             }
-            assert_eq!(fs::symlink_metadata(&path).expect("its metadata").uid(), owner);
+            let found = fs::symlink_metadata(&path).expect("its metadata").uid();
+            let of_qemu = path.ends_with("pod.cpio") || path.starts_with(pod.join("disks/"));
+            let is_dir = kind.is_dir();
+            assert_eq!(
+                found,
+                if of_qemu && !is_dir { qemu } else { owner },
+                "{}",
+                path.display()
+            );
             assert_eq!(
                 mode(&path) & 0o077,
                 0,

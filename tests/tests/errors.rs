@@ -16,6 +16,50 @@ fn app<'a>(bench: &'a Bench, pod: Pod<'a>) -> Pod<'a> {
     pod.app(&bench.busybox()).with(["--name", "app"]).sh("true")
 }
 
+/// The agent is what the guest is made with: what has no guest does without it.
+#[test]
+fn a_command_without_a_guest_needs_no_agent() {
+    let bench = Bench::new();
+    let alone = bench.dir().join("alone");
+    fs::create_dir(&alone).unwrap();
+    let program = alone.join("isopod");
+    fs::copy(bench.isopod(), &program).unwrap();
+    let isopod = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command
+            .env_clear()
+            .env("PATH", &bench.path)
+            .env("HOME", bench.dir());
+        let output = command
+            .arg("--dir")
+            .arg(bench.state())
+            .args(words)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let image = bench.busybox();
+    for words in [
+        &["list"][..],
+        &["image", "list"],
+        &["image", "fetch", &image],
+        &["gc"],
+    ] {
+        let (status, said) = isopod(words);
+        assert_eq!(status, Some(0), "{words:?}: {said}");
+    }
+    let (status, said) = isopod(&["run", "--accel", "tcg", &image]);
+    assert_eq!(status, Some(125), "{said}");
+    assert!(
+        said.contains("the guest agent (`isopod-agent`) is neither beside `isopod` nor installed")
+            && said.contains("ISOPOD_AGENT"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_image_that_is_not_there() {
     let bench = Bench::new();

@@ -119,7 +119,11 @@ fn without_a_virtiofsd_that_works() {
         "error: cannot share volumes over virtiofs: no virtiofsd that works without root was found (Debian 12's own does not)\n\
          hint: `cargo install virtiofsd`, or share over 9p: `--transport 9p`",
     );
-    assert_eq!(pod("auto").run().expect(0).text(), "9p\n");
+    let out = pod("auto").run().expect(0);
+    assert_eq!(out.text(), "9p\n");
+    let words = "note: host volumes are shared over 9p, which is slower and cannot do all that virtiofs can: \
+                 no virtiofsd that works without root was found\n";
+    assert_eq!(out.stderr, words);
 }
 
 /// To the host, an ordinary user's pod is one user: what that means for an app of another user is said.

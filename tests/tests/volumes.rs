@@ -896,3 +896,55 @@ fn an_empty_volume_may_be_kept_on_disk() {
         "1770 7 8\n1770 0 8\n1770 0 8\nmade\next4\npart\nfits\ntoo large\n     31 bounded\n"
     );
 }
+
+/// Between the look at a source and its sharing others may change what its path leads to: what is there then is shared only
+/// where it is what was looked at.
+#[test]
+fn a_source_that_became_something_else_is_not_shared() {
+    for transport in ["virtiofs", "9p"] {
+        let bench = Bench::new();
+        let place = bench.source("place", &[("data/conf", "asked for\n"), ("data/dir/file", "x")]);
+        let _ = bench.source("secret", &[("conf", "secret\n"), ("dir/file", "secret\n")]);
+        let (data, away) = (place.join("data"), place.join("away"));
+        let pod = bench
+            .pod()
+            .subcommand("prepare")
+            .flags(["--name", "p", "--transport", transport]);
+        let pod = pod
+            .host("conf", data.join("conf"), "")
+            .host("dir", data.join("dir"), "");
+        let pod = pod
+            .app(&bench.busybox())
+            .mount("conf", "/conf", "")
+            .mount("dir", "/dir", "");
+        let _ = pod.sh("cat /conf").start().wait().expect(0);
+        let start = || bench.isopod_command(["start", "--attach", "p"]);
+        let refused = |words: &str| {
+            let out = start();
+            assert!(out.status == 125 && out.stderr.contains(words), "{out:?}");
+            assert!(!out.text().contains("secret"), "{out:?}");
+        };
+
+        // A parent is a link now.
+        fs::rename(&data, &away).unwrap();
+        std::os::unix::fs::symlink("../secret", &data).unwrap();
+        refused("a symbolic link is in its path, which was not there when it was looked at");
+        // Another directory and another file of the same names.
+        fs::remove_file(&data).unwrap();
+        fs::create_dir_all(data.join("dir")).unwrap();
+        fs::write(data.join("conf"), "secret\n").unwrap();
+        refused("it is another file or directory than when it was looked at");
+        fs::remove_dir_all(&data).unwrap();
+        fs::rename(&away, &data).unwrap();
+        assert_eq!(start().expect(0).text(), "asked for\n");
+        if transport == "9p" {
+            continue;
+        }
+        // For the next life of the pod a configuration is what an editor has put in its place.
+        fs::write(data.join("new"), "edited\n").unwrap();
+        fs::rename(data.join("new"), data.join("conf")).unwrap();
+        assert_eq!(start().expect(0).text(), "edited\n");
+        let _ = bench.isopod_command(["rm", "p"]).expect(0);
+        bench.assert_nothing_left();
+    }
+}

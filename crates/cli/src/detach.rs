@@ -12,13 +12,14 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
 use isopod_runtime::Settings;
 use isopod_runtime::bounded_log::BoundedLog;
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::run::{AppFailure, Caller};
+use isopod_vm::launch;
 
 use crate::output::{self, Report};
 use crate::run;
@@ -47,7 +48,7 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
     let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
     let log = log.map_err(|e| failed("create its log", &e))?;
     let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
-    let spawned = Command::new(&settings.isopod)
+    let spawned = launch::command(&settings.isopod)
         .arg("--dir")
         .arg(&settings.state_dir)
         .args(["internal-supervise", claim.uuid()])

@@ -31,6 +31,7 @@ mod volume;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
+use isopod_vm::launch;
 use isopod_vm::stage::change::{self, Change};
 use isopod_vm::stage::{self, Stage};
 
@@ -41,6 +42,10 @@ use crate::output::Report;
 const FAILURE: u8 = 125;
 
 fn main() -> ExitCode {
+    if let Err(error) = launch::close_on_exec() {
+        let what = "cannot keep what its caller left open from the processes of a pod";
+        return output::fail(&Report::text(what).because(error.to_string()));
+    }
     let mut argv = std::env::args_os();
     match argv.nth(1) {
         Some(first) if first == stage::STAGE => return become_process(argv),
@@ -86,11 +91,10 @@ fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Report> {
 
 /// Becomes a process of a pod's machine.
 fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    let error = match Stage::read(argv) {
-        Ok(stage) => stage.run(),
-        Err(error) => error,
-    };
-    output::fail(&Report::new(&error).exit_status(stage::FAILED))
+    match Stage::read(argv).and_then(Stage::run) {
+        Ok(status) => status,
+        Err(error) => output::fail(&Report::new(&error).exit_status(stage::FAILED)),
+    }
 }
 
 /// Changes what a running file server serves.

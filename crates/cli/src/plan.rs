@@ -104,6 +104,8 @@ fn verify(document: &Document, tree: &GuestTree) -> Result<(), Report> {
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .args(&names)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("SYSTEMD_UNIT_PATH", &units)
         .env("SYSTEMD_COLORS", "0")
         .output()

@@ -25,7 +25,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     Ok(Settings {
-        agent: find_agent(&isopod)?,
+        agent: find_agent(&isopod),
         state_dir,
         isopod,
         registries: registries::from_environment(&search_path),
@@ -58,27 +58,18 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
         })
 }
 
-/// The guest agent: named by `ISOPOD_AGENT`, beside the command, or where packages put it.
-fn find_agent(isopod: &std::path::Path) -> Result<PathBuf, Report> {
+/// The guest agent: named by `ISOPOD_AGENT`, or beside the command. None leaves it to be looked for where packages put it, by what
+/// needs it: a command without a guest does not.
+fn find_agent(isopod: &std::path::Path) -> Option<PathBuf> {
     if let Some(agent) = env::var_os("ISOPOD_AGENT") {
-        return Ok(agent.into());
+        return Some(agent.into());
     }
-    let beside = isopod.parent().map(|dir| dir.join("isopod-agent"));
-    let libexec = isopod
+    let bin = isopod.parent()?;
+    let beside = bin.join("isopod-agent");
+    let libexec = bin
         .parent()
-        .and_then(|bin| Some(bin.parent()?.join("libexec/isopod/isopod-agent")));
-    let places = beside
-        .into_iter()
+        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
+    std::iter::once(beside)
         .chain(libexec)
-        .chain(["/usr/libexec/isopod/isopod-agent".into()]);
-    places.clone().find(|place| place.is_file()).ok_or_else(|| {
-        let places: Vec<String> = places.map(|place| format!("`{}`", place.display())).collect();
-        Report::text(format!(
-            "cannot find the guest agent; it is none of {}",
-            places.join(", ")
-        ))
-        .hint(Some(
-            "build it with `cargo xtask build`, or name it in ISOPOD_AGENT".into(),
-        ))
-    })
+        .find(|place| place.is_file())
 }

@@ -83,7 +83,7 @@ pub enum FindError {
         kernel: PathBuf,
     },
     /// No agent is installed.
-    #[error("no guest agent below `{}`", .root.display())]
+    #[error("the guest agent (`isopod-agent`) is neither beside `isopod` nor installed below `{}`", .root.display())]
     NoAgent {
         /// Where it was looked for.
         root: PathBuf,
@@ -106,7 +106,7 @@ impl FindError {
             )),
             Self::NoRelease { .. } => Some("name the directory with its modules".into()),
             Self::NoAgent { .. } => Some(format!(
-                "install the agent as `/{}`, or name its path",
+                "install the agent as `/{}`, put it beside `isopod`, or name it in ISOPOD_AGENT",
                 AGENT_PATHS[0]
             )),
             Self::Read(error) => error.hint(),

@@ -14,7 +14,7 @@ use isopod_protocol::volumes::{AttachedMount, Attachment, UnitText};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, Mount, RootfsAccess, Volume, VolumeKind, VolumeName};
 
-use crate::facts::{HostUser, SourceKind};
+use crate::facts::{FileId, HostUser, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
 use crate::machine::SharedVolume;
 use crate::path::{self, Lookup};
@@ -78,6 +78,8 @@ pub struct Coming<'a> {
     pub path: PathBuf,
     /// What the source is and holds.
     pub source: Source<'a>,
+    /// Which file the source is.
+    pub id: Option<FileId>,
     /// Its mounts, each in one app or in every app.
     pub mounts: &'a [(Option<AppName>, Mount)],
 }
@@ -121,7 +123,10 @@ pub fn attach(running: &Running<'_>, coming: &Coming<'_>) -> Result<AttachPlan, 
     let serial = running.attached_before.saturating_add(1);
     let read_only = mounts.iter().all(|(_, mount)| mount.read_only);
     let name = &coming.volume.name;
-    let shared = SharedVolume::new(name, host, coming.path.clone(), coming.source.kind, read_only);
+    let shared = SharedVolume {
+        id: coming.id,
+        ..SharedVolume::new(name, host, coming.path.clone(), coming.source.kind, read_only)
+    };
     let guest = guest(running, name, serial, &mounts).map_err(|fault| PlanError { faults: vec![fault] })?;
     Ok(AttachPlan {
         serial,

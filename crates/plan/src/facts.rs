@@ -56,8 +56,19 @@ pub struct SourceFacts {
     pub path: PathBuf,
     /// What it is.
     pub kind: SourceKind,
+    /// Which file that is; none where it is to be made.
+    pub id: Option<FileId>,
     /// What it holds at the paths that planning asks for.
     pub tree: Tree,
+}
+
+/// Which file a path named when it was looked at (stat(2), `st_dev` and `st_ino`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The device that its file system is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
 }
 
 /// What is known of the image that a volume is.
@@ -85,6 +96,8 @@ pub enum SourceKind {
 pub struct HostFacts {
     /// Who runs the pod.
     pub user: HostUser,
+    /// Whether processes and files can be given to the users of [`machine::OWN_USERS`](crate::machine::OWN_USERS).
+    pub own_users: OwnUsers,
     /// Whether a guest was seen to run with KVM.
     pub kvm: Kvm,
     /// Whether a mount namespace can be had (in a user namespace when not root).
@@ -111,6 +124,15 @@ pub enum HostUser {
     },
 }
 
+/// Whether a process can become a user that nobody else is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnUsers {
+    /// It can.
+    Available,
+    /// It cannot, for this reason.
+    Unavailable(String),
+}
+
 /// Whether KVM works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kvm {
@@ -129,6 +151,8 @@ pub enum Namespaces {
     Available,
     /// It cannot, for this reason.
     Unavailable(String),
+    /// It can, and namespaces of processes too, but none of the network, for this reason.
+    WithoutNetwork(String),
     /// It can, but in it no root file system of the process's own, for this reason.
     WithoutRoot(String),
 }

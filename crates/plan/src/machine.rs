@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use isopod_spec::{Accel, HostVolume, Machine, Propagation, ShareTransport, VolumeName};
 
-use crate::facts::{HostFacts, HostUser, Kvm, Namespaces, SourceKind, Virtiofsd, VirtiofsdFlavour};
+use crate::facts::{
+    FileId, HostFacts, HostUser, Kvm, Namespaces, OwnUsers, SourceKind, Virtiofsd, VirtiofsdFlavour,
+};
 use crate::fault::Fault;
 use crate::layout;
 use crate::network::UserNetwork;
@@ -102,7 +104,8 @@ pub fn kernel_parameters(cpus: u32, accel: Accelerator) -> String {
 /// The board, with what no guest here uses switched off.
 #[must_use]
 pub fn board(accel: Accelerator) -> qemu::Machine {
-    let options = "vmport=off,smm=off,sata=off,smbus=off,i8042=off,graphics=off,usb=off";
+    // What crashes leaves no memory of its guest behind.
+    let options = "vmport=off,smm=off,sata=off,smbus=off,i8042=off,graphics=off,usb=off,dump-guest-core=off";
     qemu::Machine {
         board: "q35",
         options,
@@ -167,6 +170,8 @@ pub struct SharedVolume {
     pub source: PathBuf,
     /// A directory or a file.
     pub kind: SourceKind,
+    /// Which file it must be; none where it is made before it is shared, or may be another by now.
+    pub id: Option<FileId>,
     /// Whether the host lets nobody write through it.
     pub read_only: bool,
     /// Whether file systems mounted below the source are part of it.
@@ -190,6 +195,7 @@ impl SharedVolume {
             name: name.clone(),
             source,
             kind,
+            id: None,
             read_only,
             recursive,
             propagation,
@@ -238,10 +244,13 @@ pub fn sharing(
         return Ok(None);
     }
     let layout = match (&host.namespaces, profile.shares) {
-        (Namespaces::Available | Namespaces::WithoutRoot(_), layout) => layout,
         (Namespaces::Unavailable(_), _) => ShareLayout::OnePerVolume,
+        (_, layout) => layout,
     };
     let transport = transport(machine.transport, host, layout).map_err(|fault| vec![fault])?;
+    if machine.transport == ShareTransport::Auto && layout == ShareLayout::OnePerPod {
+        notices.extend(second_choice(&transport, host));
+    }
     let faults: Vec<Fault> = match (layout, &host.namespaces) {
         (ShareLayout::OnePerVolume, Namespaces::Unavailable(reason)) => volumes
             .iter()
@@ -335,6 +344,23 @@ fn transport(asked: ShareTransport, host: &HostFacts, layout: ShareLayout) -> Re
             hint: "install `virtiofsd`, or `linux-image-amd64`".into(),
         }),
     }
+}
+
+/// What is said where 9p is taken although virtiofs would have been, could it be had.
+fn second_choice(transport: &Transport, host: &HostFacts) -> Option<String> {
+    let reason = match (transport, host.user) {
+        (Transport::Virtiofs(_), _) => return None,
+        (Transport::NineP, _) if host.virtiofsd.is_some() => {
+            format!("the kernel {} has no virtiofs", host.guest.release)
+        }
+        (Transport::NineP, HostUser::Root) => "no virtiofsd was found".into(),
+        (Transport::NineP, HostUser::Ordinary { .. }) => {
+            "no virtiofsd that works without root was found".into()
+        }
+    };
+    Some(format!(
+        "host volumes are shared over 9p, which is slower and cannot do all that virtiofs can: {reason}"
+    ))
 }
 
 fn no_virtiofs(host: &HostFacts, layout: ShareLayout, daemon: bool) -> Fault {
@@ -431,26 +457,102 @@ fn backslash_commas(path: &OsStr) -> OsString {
     OsString::from_vec(escaped.collect())
 }
 
-/// What QEMU and virtiofsd see of the host's files.
+/// What QEMU and virtiofsd see of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
-    /// Their own files only, in a root file system of their own.
-    OwnRoot,
+    /// Their own files only, in a root file system of their own; no other process, and no network but what they are to have.
+    Own,
+    /// The same, but with the host's network.
+    OwnButNetwork,
     /// All that the user sees.
-    HostRoot,
+    Host,
+}
+
+/// The namespaces that a process has for itself, beside that of its mounts (namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// None.
+    Mounts,
+    /// Processes and System V IPC.
+    Processes,
+    /// The same, and the network.
+    Network,
+}
+
+impl Confinement {
+    /// That of a process that needs the host's network, or does not.
+    #[must_use]
+    pub fn isolation(self, needs_network: bool) -> Isolation {
+        match self {
+            Self::Host => Isolation::Mounts,
+            Self::Own if !needs_network => Isolation::Network,
+            Self::Own | Self::OwnButNetwork => Isolation::Processes,
+        }
+    }
+}
+
+/// The users that QEMU may be where root runs a pod: no user of the host's is one of these (systemd's `UIDS-GIDS.md` has them as
+/// unused), and a pod has one for itself.
+pub const OWN_USERS: std::ops::Range<u32> = 0x7000_0000..0x7800_0000;
+
+/// The user that is QEMU's of the pod with that UUID: the same at each of its starts.
+#[must_use]
+pub fn own_user(uuid: &str) -> u32 {
+    // FNV-1a, 32 bits. That two pods of a host are one user is improbable, and neither sees the other then.
+    let hash = uuid.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    OWN_USERS.start + hash % (OWN_USERS.end - OWN_USERS.start)
+}
+
+/// As whom QEMU runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QemuUser {
+    /// As whoever runs the pod.
+    Caller,
+    /// As a user of the pod's own ([`own_user`]).
+    Own,
+}
+
+/// Decides as whom QEMU runs: where root runs the pod as a user of its own, unless QEMU serves volumes itself, for which it must act
+/// as any user, or is not in a root of its own, where it could not reach its files. A notice says so where it could be else.
+#[must_use]
+pub fn qemu_user(
+    host: &HostFacts,
+    confinement: Confinement,
+    qemu: &Qemu,
+    notices: &mut Vec<String>,
+) -> QemuUser {
+    match (host.user, confinement, &host.own_users) {
+        (HostUser::Ordinary { .. }, ..) | (_, Confinement::Host, _) => QemuUser::Caller,
+        _ if !qemu.fsdevs.is_empty() => QemuUser::Caller,
+        (HostUser::Root, _, OwnUsers::Available) => QemuUser::Own,
+        (HostUser::Root, _, OwnUsers::Unavailable(reason)) => {
+            notices.push(format!(
+                "QEMU runs as root, without capabilities: no user of its own is to be had here: {reason}"
+            ));
+            QemuUser::Caller
+        }
+    }
 }
 
 /// Decides how far the machine's processes are confined. A notice says why no further.
 #[must_use]
 pub fn confinement(namespaces: &Namespaces, notices: &mut Vec<String>) -> Confinement {
     let reason = match namespaces {
-        Namespaces::Available => return Confinement::OwnRoot,
+        Namespaces::Available => return Confinement::Own,
+        Namespaces::WithoutNetwork(reason) => {
+            notices.push(format!(
+                "a guest that breaks out of its machine can connect where you can: no network namespace is to be had here: {reason}"
+            ));
+            return Confinement::OwnButNetwork;
+        }
         Namespaces::Unavailable(reason) | Namespaces::WithoutRoot(reason) => reason,
     };
     notices.push(format!(
         "a guest that breaks out of its machine sees your files: no root of its own is to be had here: {reason}"
     ));
-    Confinement::HostRoot
+    Confinement::Host
 }
 
 /// Decides between KVM and emulation. A notice says why not KVM, where it was tried.
@@ -730,6 +832,18 @@ mod tests {
             words.contains("the pod needs 225") && words.contains("224 fit"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn a_pod_has_a_user_of_its_own() {
+        let uuids = [
+            "8a9d41b0-28a4-4a5a-9c1b-64e1d2b5f0a4",
+            "8a9d41b0-28a4-4a5a-9c1b-64e1d2b5f0a5",
+            "",
+        ];
+        let users = uuids.map(own_user);
+        assert!(users.iter().all(|user| OWN_USERS.contains(user)), "{users:?}");
+        assert!(users[0] != users[1] && users == uuids.map(own_user));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::fault::{Fault, PlanError};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
 use crate::machine::{
-    self, Attached, Confinement, Disk, DiskVolume, SharedVolume, Sharing, Transport, VirtiofsdCommand,
+    self, Attached, Confinement, Disk, DiskVolume, QemuUser, SharedVolume, Sharing, Transport,
+    VirtiofsdCommand,
 };
 use crate::memory::Shares;
 use crate::names::Names;
@@ -72,8 +73,10 @@ pub struct PodPlan {
     pub stop_timeout: Duration,
     /// How long the pod may run; `None`: as long as it likes.
     pub deadline: Option<Duration>,
-    /// What both see of the host's files.
+    /// What both see of the host.
     pub confinement: Confinement,
+    /// As whom QEMU runs.
+    pub qemu_user: QemuUser,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -285,6 +288,7 @@ impl Planner<'_> {
         });
         let volumes = self.table.iter().cloned().collect();
         let confinement = machine::confinement(&self.facts.host.namespaces, &mut notices);
+        let qemu_user = machine::qemu_user(&self.facts.host, confinement, &qemu, &mut notices);
         Ok(PodPlan {
             apps,
             volumes,
@@ -304,6 +308,7 @@ impl Planner<'_> {
             stop_timeout: self.spec.stop_timeout,
             deadline: self.spec.deadline,
             confinement,
+            qemu_user,
             notices,
         })
     }
@@ -420,7 +425,10 @@ impl Planner<'_> {
         let facts = self.facts.sources.get(&volume.name);
         let source = facts.map_or_else(|| host.source.clone(), |facts| facts.path.clone());
         let kind = facts.map_or(SourceKind::Directory, |facts| facts.kind);
-        SharedVolume::new(&volume.name, host, source, kind, read_only)
+        SharedVolume {
+            id: facts.and_then(|facts| facts.id),
+            ..SharedVolume::new(&volume.name, host, source, kind, read_only)
+        }
     }
 
     /// An ordinary user is one user to the host: what an app as another user creates in a host volume fails there.

@@ -93,6 +93,7 @@ impl Case {
                 kind: self.source.0,
                 tree: &self.source.1,
             },
+            id: None,
             mounts: &mounts,
         };
         attach(&running, &coming).map_err(|error| error.to_string())

@@ -66,13 +66,13 @@ pub fn plan(
     let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
         return Err(AttachError::NoRecord);
     };
-    let (path, kind) = match &volume.kind {
+    let (path, kind, id) = match &volume.kind {
         VolumeKind::Host(host) => {
             let found = sources::source(&volume.name, host, settings)?;
-            (found.path, found.kind)
+            (found.path, found.kind, found.id)
         }
         // The planner's to refuse.
-        _ => (PathBuf::new(), SourceKind::Directory),
+        _ => (PathBuf::new(), SourceKind::Directory, None),
     };
     let open = |app: &AppRecord| open(pod, app.image_number);
     let images: Vec<ImageRoot> = record.apps.iter().map(open).collect::<Result<_, _>>()?;
@@ -110,6 +110,7 @@ pub fn plan(
         volume,
         path,
         source: Source { kind, tree: &tree },
+        id,
         mounts,
     };
     let plan = attach(&running, &coming)?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use isopod_plan::machine::DiskVolume;
+use isopod_vm::launch;
 
 use crate::private;
 
@@ -29,7 +30,7 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
         disk.uid, disk.gid
     );
     run(
-        Command::new(mkfs)
+        launch::command(mkfs)
             .args([
                 "-q",
                 "-F",
@@ -52,7 +53,7 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
         0o040_000 | disk.mode
     );
     let debugfs = mkfs.with_file_name("debugfs");
-    run(Command::new(debugfs).args(["-w", "-f", "-"]).arg(path), &requests)
+    run(launch::command(&debugfs).args(["-w", "-f", "-"]).arg(path), &requests)
 }
 
 /// The file system's blocks.
@@ -88,7 +89,7 @@ fn free_blocks(path: &Path) -> io::Result<u64> {
 
 /// Runs a program of e2fsprogs, with that to read.
 fn run(command: &mut Command, input: &str) -> io::Result<()> {
-    let output = command.env_clear().stdin(Stdio::piped());
+    let output = command.stdin(Stdio::piped());
     let mut child = output.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     // It says itself what is wrong where it does not read.
     let _ = child

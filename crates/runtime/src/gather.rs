@@ -8,16 +8,15 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use isopod_guest::{FindOptions, GuestImage, Sources};
 use isopod_image::erofs::Reader;
 use isopod_image::{Held, Image, Store};
 use isopod_plan::facts::{
-    AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, SourceFacts, SourceKind,
-    VolumeImageFacts,
+    AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, OwnUsers, SourceFacts,
+    SourceKind, VolumeImageFacts,
 };
-use isopod_plan::machine::SharedVolume;
+use isopod_plan::machine::{self, Isolation, SharedVolume};
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
@@ -29,9 +28,11 @@ use isopod_spec::{
     ShareTransport, VolumeKind, VolumeName,
 };
 use isopod_vm::kvm;
+use isopod_vm::launch;
 use isopod_vm::stage::root::Root;
 use isopod_vm::stage::{Capabilities, Stage};
 use isopod_vm::virtiofsd;
+use rustix::thread::CapabilitySet;
 
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
@@ -468,7 +469,7 @@ fn profile(path: &Path) -> Result<SeccompProfile, ProfileError> {
 
 fn guest_image(settings: &Settings) -> Result<GuestImage, GatherFault> {
     let options = FindOptions {
-        agent: Some(settings.agent.clone()),
+        agent: settings.agent.clone(),
         ..FindOptions::default()
     };
     let sources = Sources::find(&options).map_err(GatherFault::GuestSources)?;
@@ -495,11 +496,12 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
                 initrd: &guest.initrd,
                 digest: &guest.digest,
             };
-            kvm::works(qemu, &probe, &settings.state_dir.join("kvm"))
+            kvm::works(&settings.isopod, qemu, &probe, &settings.state_dir.join("kvm"))
         }
     };
     HostFacts {
         user,
+        own_users: own_users(),
         kvm,
         namespaces: namespaces(settings),
         mkfs: find_program(
@@ -541,21 +543,64 @@ fn search_domains() -> Vec<String> {
 
 /// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.
 fn namespaces(settings: &Settings) -> Namespaces {
-    let root = Root {
-        dir: "/proc".into(),
-        files: Vec::new(),
+    let root = || {
+        Some(Root {
+            dir: "/proc".into(),
+            files: Vec::new(),
+        })
     };
-    match try_stage(settings, Some(root)) {
-        Ok(()) => Namespaces::Available,
-        Err(reason) => match try_stage(settings, None) {
-            Ok(()) => Namespaces::WithoutRoot(reason),
-            Err(reason) => Namespaces::Unavailable(reason),
-        },
+    let Err(network) = try_stage(settings, root(), Isolation::Network) else {
+        return Namespaces::Available;
+    };
+    let Err(reason) = try_stage(settings, root(), Isolation::Processes) else {
+        return Namespaces::WithoutNetwork(network);
+    };
+    match try_stage(settings, None, Isolation::Mounts) {
+        Ok(()) => Namespaces::WithoutRoot(reason),
+        Err(reason) => Namespaces::Unavailable(reason),
     }
 }
 
+/// What it takes to run a process as another user and to end it, and to give it its files.
+const FOR_OWN_USERS: [(CapabilitySet, &str); 6] = [
+    (CapabilitySet::CHOWN, "CAP_CHOWN"),
+    (CapabilitySet::FOWNER, "CAP_FOWNER"),
+    (CapabilitySet::KILL, "CAP_KILL"),
+    (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::SETPCAP, "CAP_SETPCAP"),
+    (CapabilitySet::SETUID, "CAP_SETUID"),
+];
+
+/// Whether this process can make another user of a process, which root in a container may not.
+fn own_users() -> OwnUsers {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    if let Some((_, name)) = FOR_OWN_USERS.iter().find(|(needed, _)| !held.contains(*needed)) {
+        return OwnUsers::Unavailable(format!("{name} is missing"));
+    }
+    for map in ["/proc/self/uid_map", "/proc/self/gid_map"] {
+        let text = std::fs::read_to_string(map).unwrap_or_default();
+        if !maps(&text, &machine::OWN_USERS) {
+            return OwnUsers::Unavailable(format!("`{map}` leaves it out"));
+        }
+    }
+    OwnUsers::Available
+}
+
+/// Whether a map of user_namespaces(7) has all of these.
+fn maps(map: &str, wanted: &std::ops::Range<u32>) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(Ok(first)), Some(Ok(count))) => {
+                first <= wanted.start.into() && u64::from(wanted.end) <= first.saturating_add(count)
+            }
+            _ => false,
+        }
+    })
+}
+
 /// Tries a stage that mounts, with a root of its own if `root` is one; gives its words when it fails.
-fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
+fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> Result<(), String> {
     let share = match &root {
         Some(_) => None,
         None => Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
@@ -564,13 +609,12 @@ fn try_stage(settings: &Settings, root: Option<Root>) -> Result<(), String> {
         parent: std::process::id(),
         share,
         root,
+        isolation,
+        user: None,
         capabilities: Capabilities::Kept,
         command: vec!["/bin/true".into()],
     };
-    let output = Command::new(&settings.isopod)
-        .args(stage.argv())
-        .stdin(Stdio::null())
-        .output();
+    let output = launch::command(&settings.isopod).args(stage.argv()).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
@@ -590,11 +634,11 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
         recorded.push(recorder);
         all_held.push(held);
     }
-    let hosts: Vec<(VolumeName, PathBuf, SourceKind, Recorder<HostRoot>)> = sources
+    let hosts: Vec<(FoundSource, Recorder<HostRoot>)> = sources
         .into_iter()
         .map(|found| {
             let root = HostRoot(found.path.clone());
-            (found.volume, found.path, found.kind, Recorder::new(root))
+            (found, Recorder::new(root))
         })
         .collect();
     let given: Vec<(VolumeName, Image, Recorder<ImageRoot>)> = images
@@ -609,9 +653,9 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
         .iter()
         .map(|recorder| Some(recorder as &dyn Lookup))
         .collect();
-    let of_hosts = hosts.iter().map(|(name, _, kind, recorder)| {
-        let (kind, tree) = (*kind, recorder as &dyn Lookup);
-        (name.clone(), Source { kind, tree })
+    let of_hosts = hosts.iter().map(|(found, recorder)| {
+        let (kind, tree) = (found.kind, recorder as &dyn Lookup);
+        (found.volume.clone(), Source { kind, tree })
     });
     let of_images = given.iter().map(|(name, _, recorder)| {
         let (kind, tree) = (SourceKind::Directory, recorder as &dyn Lookup);
@@ -635,15 +679,14 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
     facts.volume_images = given.into_iter().map(of_image).collect();
     facts.sources = hosts
         .into_iter()
-        .map(|(name, path, kind, recorder)| {
-            (
-                name,
-                SourceFacts {
-                    path,
-                    kind,
-                    tree: recorder.into_tree(),
-                },
-            )
+        .map(|(found, recorder)| {
+            let facts = SourceFacts {
+                path: found.path,
+                kind: found.kind,
+                id: found.id,
+                tree: recorder.into_tree(),
+            };
+            (found.volume, facts)
         })
         .collect();
     all_held
@@ -670,5 +713,19 @@ impl Recorder<ImageRoot> {
             reader.read(&node, MAX_DATABASE_BYTES).ok()
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_of_its_own_must_be_mapped() {
+        let wanted = machine::OWN_USERS;
+        // The host's own map, a container's of subordinate users, and unshare(1)'s of one user.
+        assert!(maps("         0          0 4294967295\n", &wanted));
+        assert!(!maps("0 1000 1\n1 100000 65536\n", &wanted));
+        assert!(!maps("0 1000 1\n", &wanted) && !maps("", &wanted));
     }
 }

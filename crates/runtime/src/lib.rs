@@ -41,8 +41,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The program `isopod` itself, which every process of a machine begins as ([`isopod_vm::stage`]).
     pub isopod: PathBuf,
-    /// The guest agent's binary.
-    pub agent: PathBuf,
+    /// The guest agent's binary, where it is not the one that packages install.
+    pub agent: Option<PathBuf>,
     /// The directories of the search path.
     pub search_path: Vec<PathBuf>,
     /// What relative sources of volumes are relative to.

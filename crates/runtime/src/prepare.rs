@@ -2,12 +2,13 @@
 //!
 //! [`isopod_plan::layout`] draws the directory, [`crate::pods`] says where it is when.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::borrow::Cow;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isopod_plan::machine::Confinement;
+use isopod_plan::machine::{self, Confinement, QemuUser};
 use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
@@ -20,6 +21,7 @@ use crate::pods::files::{
 };
 use crate::pods::volumes::{MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
+use crate::sources::MissingSource;
 use crate::{disk, pod_files, private};
 
 /// How a pod is to live.
@@ -84,12 +86,7 @@ pub fn prepare(
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
     }
-    for missing in &gathered.missing {
-        missing.make().map_err(|source| PrepareError::Source {
-            path: missing.path().to_owned(),
-            source,
-        })?;
-    }
+    let plan = &*with_made_sources(plan, &gathered.missing)?;
     let mut claim = match &wishes.uuid {
         Some(uuid) => pods.create_as(uuid.clone())?,
         None => pods.create()?,
@@ -104,6 +101,29 @@ pub fn prepare(
             Err(error)
         }
     }
+}
+
+/// Makes the sources that are missing, and lets the plan say which files they are.
+fn with_made_sources<'a>(
+    plan: &'a PodPlan,
+    missing: &[MissingSource],
+) -> Result<Cow<'a, PodPlan>, PrepareError> {
+    let mut plan = Cow::Borrowed(plan);
+    for missing in missing {
+        let made = missing.make().map_err(|source| PrepareError::Source {
+            path: missing.path().to_owned(),
+            source,
+        })?;
+        let volumes = plan
+            .to_mut()
+            .sharing
+            .iter_mut()
+            .flat_map(|sharing| &mut sharing.volumes);
+        for volume in volumes.filter(|volume| volume.source == missing.path()) {
+            volume.id = Some(made);
+        }
+    }
+    Ok(plan)
 }
 
 fn write(
@@ -132,6 +152,9 @@ fn write(
     let path = dir.join(layout::POD_FILES);
     let more = plan.more_modules.as_deref();
     pod_files::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
+    if let Some(user) = user(plan, claim.uuid()) {
+        give_files(dir, plan, user)?;
+    }
     let record = record(
         claim.uuid(),
         &pods.started_path(claim.uuid()),
@@ -163,7 +186,7 @@ fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), Prepare
 
 /// What starting the pod will need; `dir` is where it will be then.
 fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &Wishes) -> PodRecord {
-    let (virtiofsd, qemu) = stages(dir, plan, gathered);
+    let (virtiofsd, qemu) = stages(dir, plan, gathered, user(plan, uuid));
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
         version: VERSION,
@@ -189,11 +212,36 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
     }
 }
 
+/// The user that QEMU is, where it is one of its own.
+fn user(plan: &PodPlan, uuid: &str) -> Option<u32> {
+    (plan.qemu_user == QemuUser::Own).then(|| machine::own_user(uuid))
+}
+
+/// Lets QEMU, as that user, read and write what it is to: the pod's own files become its, and the images and the guest, which all
+/// pods have and are no secret, can be read by all.
+fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError> {
+    let own = std::iter::once(layout::POD_FILES.into())
+        .chain(plan.disk_volumes.iter().map(|disk| layout::host_disk(&disk.name)));
+    for path in own.map(|file: PathBuf| dir.join(file)) {
+        chown(&path, Some(user), Some(user)).map_err(failed("give QEMU", &path))?;
+    }
+    let images = (0..plan.images.len()).map(|i| dir.join(layout::host_image(i)));
+    let guest = std::iter::once(plan.qemu.kernel.clone()).chain(plan.qemu.initrd.clone());
+    for path in images.chain(guest) {
+        let mode = fs::metadata(&path).map_err(failed("look at", &path))?.mode();
+        if mode & 0o444 != 0o444 {
+            let mode = Permissions::from_mode(mode & 0o7777 | 0o444);
+            fs::set_permissions(&path, mode).map_err(failed("let QEMU read", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// What becomes virtiofsd, where there is one, and what becomes QEMU.
-fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered) -> (Option<Stage>, Stage) {
+fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) -> (Option<Stage>, Stage) {
     let root = |files| match plan.confinement {
-        Confinement::HostRoot => None,
-        Confinement::OwnRoot => Some(Root {
+        Confinement::Host => None,
+        Confinement::Own | Confinement::OwnButNetwork => Some(Root {
             dir: dir.to_owned(),
             files,
         }),
@@ -207,6 +255,9 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered) -> (Option<Stage>, St
             parent: 0,
             share: tree.take(),
             root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
+            // It speaks through sockets with names only.
+            isolation: plan.confinement.isolation(false),
+            user: None,
             // It acts for the guest's users, and drops by itself what that does not need.
             capabilities: Capabilities::Kept,
             command: std::iter::once(program).chain(args).collect(),
@@ -218,6 +269,8 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered) -> (Option<Stage>, St
         parent: 0,
         share: tree,
         root: root(plan.qemu.files()),
+        isolation: plan.confinement.isolation(plan.network.is_some()),
+        user,
         // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
         capabilities: match (plan.qemu.fsdevs.is_empty(), unprivileged) {
             (false, _) => Capabilities::Kept,

@@ -2,13 +2,16 @@
 //!
 //! Looking comes with the gathering of facts, making with the pod's preparation: planning alone makes nothing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::facts::SourceKind;
+use isopod_plan::facts::{FileId, SourceKind};
 use isopod_spec::{HostVolume, PodSpec, SourceRule, VolumeKind, VolumeName};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use crate::Settings;
 use crate::gather::GatherFault;
@@ -19,6 +22,8 @@ pub(crate) struct FoundSource {
     /// Its path, links followed.
     pub(crate) path: PathBuf,
     pub(crate) kind: SourceKind,
+    /// Which file it is, where it is there.
+    pub(crate) id: Option<FileId>,
     /// Set where it is not there yet.
     pub(crate) missing: Option<MissingSource>,
 }
@@ -27,6 +32,8 @@ pub(crate) struct FoundSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingSource {
     path: PathBuf,
+    /// The directory above it that is there.
+    there: PathBuf,
     kind: SourceKind,
     mode: u32,
     /// The mode of the directories above it that are missing too.
@@ -40,38 +47,71 @@ impl MissingSource {
         &self.path
     }
 
-    /// Makes it; one that is there by now is left as it is.
+    /// Makes it, and says which file it is; one that is there by now is left as it is. No link is followed that was not there
+    /// when it was looked for: what is made is made below the directory that was there then.
     ///
     /// # Errors
     /// The error of the file system.
-    pub fn make(&self) -> io::Result<()> {
-        let made = match self.kind {
-            SourceKind::Directory => {
-                if let Some(parent) = self.path.parent() {
-                    DirBuilder::new()
-                        .recursive(true)
-                        .mode(self.parent_mode)
-                        .create(parent)?;
-                }
-                DirBuilder::new().mode(self.mode).create(&self.path)
-            }
-            SourceKind::File => {
-                let mut options = OpenOptions::new();
-                let file = options
-                    .write(true)
-                    .create_new(true)
-                    .mode(self.mode)
-                    .open(&self.path);
-                file.map(drop::<File>)
-            }
-        };
-        match made {
-            // Whatever the umask is.
-            Ok(()) => fs::set_permissions(&self.path, Permissions::from_mode(self.mode)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+    pub fn make(&self) -> io::Result<FileId> {
+        let mut parent = open(CWD, &self.there, OFlags::PATH | OFlags::DIRECTORY)?;
+        let missing = self.path.strip_prefix(&self.there).unwrap_or(&self.path);
+        let mut names = missing.components().peekable();
+        while let Some(name) = names.next() {
+            let name = Path::new(name.as_os_str());
+            let (kind, mode) = match names.peek() {
+                None => (self.kind, self.mode),
+                Some(_) => (SourceKind::Directory, self.parent_mode),
+            };
+            parent = make(&parent, name, kind, mode)?;
         }
+        id(&parent)
     }
+}
+
+/// Makes a directory or a file in `parent`, with that mode whatever the umask is; one that is there is left as it is.
+fn make(parent: &OwnedFd, name: &Path, kind: SourceKind, mode: u32) -> io::Result<OwnedFd> {
+    let bits = Mode::from_raw_mode(mode);
+    let (made, how) = match kind {
+        SourceKind::Directory => (rustix::fs::mkdirat(parent, name, bits), OFlags::DIRECTORY),
+        SourceKind::File => {
+            let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(parent, name, new, bits).map(drop);
+            (made, OFlags::NONBLOCK)
+        }
+    };
+    match made {
+        Ok(()) => {
+            let file = open(parent, name, how | OFlags::RDONLY)?;
+            rustix::fs::fchmod(&file, bits)?;
+            Ok(file)
+        }
+        Err(Errno::EXIST) => open(parent, name, OFlags::PATH),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a file, following no link wherever in its path.
+fn open(dir: impl AsFd, path: &Path, how: OFlags) -> io::Result<OwnedFd> {
+    let how = how | OFlags::CLOEXEC;
+    Ok(openat2(dir, path, how, Mode::empty(), ResolveFlags::NO_SYMLINKS)?)
+}
+
+/// Opens a file for no more than a look. What is mounted at a directory at the first look is mounted then (autofs(5)).
+fn open_any(path: &Path) -> io::Result<File> {
+    let file = match open(CWD, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {
+            open(CWD, path, OFlags::PATH)
+        }
+        directory => directory,
+    };
+    file.map(File::from)
+}
+
+/// Which file that is.
+fn id(file: impl AsFd) -> io::Result<FileId> {
+    let stat = rustix::fs::fstat(file)?;
+    let (device, inode) = (stat.st_dev, stat.st_ino);
+    Ok(FileId { device, inode })
 }
 
 /// Looks at the source of every host volume; what is wrong with one is added to `faults`.
@@ -96,11 +136,12 @@ pub(crate) fn source(
     settings: &Settings,
 ) -> Result<FoundSource, GatherFault> {
     match look(host, settings) {
-        Ok((path, kind, missing)) => Ok(FoundSource {
+        Ok((path, kind, found)) => Ok(FoundSource {
             volume: volume.clone(),
             path,
             kind,
-            missing,
+            id: found.as_ref().ok().copied(),
+            missing: found.err(),
         }),
         Err((reason, hint)) => Err(GatherFault::Source {
             volume: volume.clone(),
@@ -114,17 +155,21 @@ pub(crate) fn source(
 /// Why a source cannot be shared, and what to do about it.
 type Why = (String, Option<String>);
 
-fn look(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind, Option<MissingSource>), Why> {
+/// A path, what is there, and which file that is or how it is to be made.
+type Looked = (PathBuf, SourceKind, Result<FileId, MissingSource>);
+
+fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
     let asked = settings.working_dir.join(&host.source);
     let path = match asked.canonicalize() {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(host.must_be, &asked),
         Err(error) => return Err((error.to_string(), None)),
     };
-    let file_type = path
-        .metadata()
-        .map_err(|error| (error.to_string(), None))?
-        .file_type();
+    let failed = |error: io::Error| (error.to_string(), None);
+    // One descriptor says what it is and which file.
+    let file = open_any(&path).map_err(failed)?;
+    let id = id(&file).map_err(failed)?;
+    let file_type = file.metadata().map_err(failed)?.file_type();
     let (kind, word) = if file_type.is_dir() {
         (Some(SourceKind::Directory), "a directory")
     } else if file_type.is_file() {
@@ -157,11 +202,11 @@ fn look(host: &HostVolume, settings: &Settings) -> Result<(PathBuf, SourceKind, 
         };
         return Err((format!("it is {word}, and the pod wants {wanted}"), None));
     }
-    Ok((path, kind, None))
+    Ok((path, kind, Ok(id)))
 }
 
 /// A source that is not there: where the pod says so it will be.
-fn missing(must_be: SourceRule, asked: &Path) -> Result<(PathBuf, SourceKind, Option<MissingSource>), Why> {
+fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
     let (kind, mode) = match must_be {
         SourceRule::DirectoryOrCreate => (SourceKind::Directory, 0o755),
         SourceRule::Kept => (SourceKind::Directory, 0o777),
@@ -202,16 +247,20 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<(PathBuf, SourceKind, Op
         .collect();
     let source = MissingSource {
         path: path.clone(),
+        there: parent,
         kind,
         mode,
         // What every user of a pod may write to is no other user of the host's to reach.
         parent_mode: if must_be == SourceRule::Kept { 0o700 } else { 0o755 },
     };
-    Ok((path, kind, Some(source)))
+    Ok((path, kind, Err(source)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -229,18 +278,18 @@ mod tests {
             (path.clone(), kind),
             (dir.join("there/a/b"), SourceKind::Directory)
         );
-        let source = source.unwrap();
-        source.make().unwrap();
-        source.make().unwrap();
+        let source = source.unwrap_err();
+        let id = source.make().unwrap();
+        assert_eq!(source.make().unwrap(), id);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o755);
 
         let (path, _, source) = made(SourceRule::Kept, "claims/data").unwrap();
-        source.unwrap().make().unwrap();
+        source.unwrap_err().make().unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&dir.join("claims"))), (0o777, 0o700));
 
         let (path, kind, source) = made(SourceRule::FileOrCreate, "new").unwrap();
-        source.unwrap().make().unwrap();
+        source.unwrap_err().make().unwrap();
         assert!(path.is_file() && kind == SourceKind::File);
 
         assert!(
@@ -259,5 +308,34 @@ mod tests {
                 .contains("leads nowhere")
         );
         assert!(made(SourceRule::Any, "no").unwrap_err().contains("No such file"));
+    }
+    /// What somebody puts in the way between the look and the making is not followed, and nothing behind it is changed.
+    #[test]
+    fn nothing_is_made_by_way_of_a_link_that_came_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let link =
+            |target: &str, name: &str| std::os::unix::fs::symlink(dir.join(target), dir.join(name)).unwrap();
+        fs::create_dir_all(dir.join("mine/own")).unwrap();
+        fs::create_dir(dir.join("others")).unwrap();
+        fs::set_permissions(dir.join("others"), fs::Permissions::from_mode(0o700)).unwrap();
+        let wanted = |name: &str| missing(SourceRule::Kept, &dir.join(name)).unwrap().2.unwrap_err();
+
+        let (one, two) = (wanted("mine/data"), wanted("mine/own/deep/data"));
+        link("others", "mine/data");
+        // The last name is a link: it is there, and is told as what it is.
+        let id = one.make().map_err(|error| error.raw_os_error());
+        assert_eq!(id, Err(Some(Errno::LOOP.raw_os_error())));
+        fs::rename(dir.join("mine/own"), dir.join("mine/away")).unwrap();
+        link("others", "mine/own");
+        assert_eq!(
+            two.make().unwrap_err().raw_os_error(),
+            Some(Errno::LOOP.raw_os_error())
+        );
+        assert!(fs::read_dir(dir.join("others")).unwrap().next().is_none());
+        assert_eq!(
+            fs::metadata(dir.join("others")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 }

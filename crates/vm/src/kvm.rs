@@ -4,12 +4,17 @@
 //! guest is booted that ends at once, with a deadline, and the answer is kept for this boot of the host and this
 //! kernel of the guest.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use isopod_plan::facts::Kvm;
+use isopod_plan::machine::Isolation;
+
+use crate::launch;
+use crate::stage::{Capabilities, Stage};
 
 /// How long the probe may take: with KVM it ends within a second.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -30,9 +35,10 @@ pub struct Guest<'a> {
     pub digest: &'a str,
 }
 
-/// Whether `guest` runs with KVM; `remembered` is the directory that keeps answers.
+/// Whether `guest` runs with KVM; `remembered` is the directory that keeps answers. QEMU begins as a stage of `isopod`: it ends
+/// with this process, however that ends.
 #[must_use]
-pub fn works(qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
+pub fn works(isopod: &Path, qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
     if let Err(error) = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Kvm::Unusable(format!("cannot open /dev/kvm: {error}"));
     }
@@ -43,7 +49,7 @@ pub fn works(qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
         Ok(reason) if !reason.is_empty() => return Kvm::Unusable(reason.to_owned()),
         _ => {}
     }
-    let answer = try_guest(qemu, guest);
+    let answer = try_guest(isopod, qemu, guest);
     let text = match &answer {
         Ok(()) => "works",
         Err(reason) => reason.as_str(),
@@ -59,27 +65,39 @@ pub fn works(qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
     }
 }
 
-fn try_guest(qemu: &Path, guest: &Guest<'_>) -> Result<(), String> {
-    let child = Command::new(qemu)
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-            "-serial",
-            "stdio",
-        ])
-        .args(["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256"])
-        .arg("-kernel")
-        .arg(guest.kernel)
-        .arg("-initrd")
-        .arg(guest.initrd)
-        .args([
-            "-append",
-            &format!("console=ttyS0 quiet panic=-1 {PROBE_PARAMETER}"),
-        ])
-        .stdin(Stdio::null())
+fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String> {
+    let append = format!("console=ttyS0 quiet panic=-1 {PROBE_PARAMETER}");
+    let words: [&OsStr; 17] = [
+        qemu.as_ref(),
+        "-nodefaults".as_ref(),
+        "-no-user-config".as_ref(),
+        "-no-reboot".as_ref(),
+        "-display".as_ref(),
+        "none".as_ref(),
+        "-serial".as_ref(),
+        "stdio".as_ref(),
+        "-machine".as_ref(),
+        "q35,accel=kvm".as_ref(),
+        "-cpu".as_ref(),
+        "host".as_ref(),
+        "-m".as_ref(),
+        "256".as_ref(),
+        "-kernel".as_ref(),
+        guest.kernel.as_ref(),
+        "-initrd".as_ref(),
+    ];
+    let rest: [&OsStr; 3] = [guest.initrd.as_ref(), "-append".as_ref(), append.as_ref()];
+    let stage = Stage {
+        parent: std::process::id(),
+        share: None,
+        root: None,
+        isolation: Isolation::Mounts,
+        user: None,
+        capabilities: Capabilities::Dropped,
+        command: words.into_iter().chain(rest).map(OsStr::to_owned).collect(),
+    };
+    let child = launch::command(isopod)
+        .args(stage.argv())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();

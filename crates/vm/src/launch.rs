@@ -1,20 +1,32 @@
-//! Spawns a process of the machine through the stage.
+//! Starts processes: any program with nothing of the caller's ([`command`]), and those of a pod's VM through the stage
+//! ([`spawn`]).
+//!
+//! ```text
+//! descriptors   what the caller left open is marked when `isopod` begins ([`close_on_exec`]); what it opens itself is born so
+//! environment   empty
+//! ```
+//!
+//! A credential helper is the exception, which is the user's own program and finds its secrets by the user's environment.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::process::Child;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, sys};
 
 /// How long a process of an earlier run may take to end after its supervisor was killed: the kernel frees a machine's
 /// memory before the process is gone.
 const ENDING: Duration = Duration::from_secs(30);
+
+/// How long a stage may take to end when its program has.
+const WAITING: Duration = Duration::from_secs(5);
 
 /// A process's standard streams.
 pub struct Streams<'a> {
@@ -26,6 +38,24 @@ pub struct Streams<'a> {
     pub stderr: OwnedFd,
     /// The file in the pod directory whose lock it holds until it has died; empty.
     pub lock: &'a str,
+}
+
+/// Keeps every descriptor above standard error that is open now from the programs that this process executes: whoever called
+/// `isopod` may have left some open, a directory of the host's or another pod's socket, which no process of a pod's is to have.
+/// They stay open here: `/dev/fd/63` may be a file that an argument names.
+///
+/// # Errors
+/// That of close_range(2), which Linux has since 5.9, and this use of it since 5.11.
+pub fn close_on_exec() -> io::Result<()> {
+    sys::close_on_exec()
+}
+
+/// A command with an empty environment and no standard input.
+#[must_use]
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
+    command
 }
 
 /// Starts `stage` in the pod directory `dir`.
@@ -42,7 +72,7 @@ pub fn spawn(isopod: &Path, stage: &Stage, dir: &Path, streams: Streams<'_>) -> 
         Some(stream) => Ok(Stdio::from(stream)),
         None => lock.try_clone().map(Stdio::from),
     };
-    Command::new(isopod)
+    tokio::process::Command::from(command(isopod))
         .args(stage.argv())
         .current_dir(dir)
         .stdin(or_lock(streams.stdin)?)
@@ -53,16 +83,63 @@ pub fn spawn(isopod: &Path, stage: &Stage, dir: &Path, streams: Streams<'_>) -> 
         .spawn()
 }
 
+/// Ends what [`spawn`] started, and waits for it. Where the program is a child of the stage's, that is killed: the stage ends with
+/// it, and nobody else has to wait for it.
+///
+/// # Errors
+/// What killing it or waiting for it failed with.
+pub async fn end(child: &mut Child) -> io::Result<()> {
+    if let Some(stage) = child.id()
+        && kill_program(stage).is_some()
+        && let Ok(ended) = tokio::time::timeout(WAITING, child.wait()).await
+    {
+        return ended.map(drop);
+    }
+    child.kill().await
+}
+
+/// Kills the child of a stage, where it has one.
+fn kill_program(stage: u32) -> Option<()> {
+    let program = program_of(stage)?;
+    let handle = pidfd_open(program, PidfdFlags::empty()).ok()?;
+    // Still its child, and so no other process of the same number.
+    (program_of(stage) == Some(program)).then_some(())?;
+    pidfd_send_signal(handle, Signal::KILL).ok()
+}
+
+/// The child of a stage (proc_pid_task(5)).
+fn program_of(stage: u32) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{stage}/task/{stage}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Waits until no process holds that lock any more ([`spawn`]), whose processes have ended then, and their memory is free.
+///
+/// # Errors
+/// What opening it failed with, or that it lasts too long.
+pub fn await_end(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(lock) => take(&lock, ENDING),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens a lock and takes it: nothing can be written to it, and nothing is read from it.
 fn open_lock(path: &Path, patience: Duration) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // std asks for writing where a file is to be made.
     let create = rustix::fs::OFlags::CREATE.bits().cast_signed();
     let lock = options.read(true).custom_flags(create).mode(0o600).open(path)?;
+    take(&lock, patience)?;
+    Ok(lock)
+}
+
+fn take(lock: &File, patience: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {
         match lock.try_lock() {
-            Ok(()) => break,
+            Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -75,12 +152,29 @@ fn open_lock(path: &Path, patience: Duration) -> io::Result<File> {
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-    Ok(lock)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of what this process has, a program that it starts gets its standard streams.
+    #[test]
+    fn a_process_gets_no_variable_and_no_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = File::open(dir.path()).unwrap();
+        rustix::io::fcntl_setfd(&handle, rustix::io::FdFlags::empty()).unwrap();
+        close_on_exec().unwrap();
+        let output = command(Path::new("/bin/sh"))
+            .args(["-c", "ls -l /proc/self/fd; tr '\\0' ' ' < /proc/self/environ"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!said.contains(&*dir.path().to_string_lossy()), "{said}");
+        // What a shell adds itself.
+        assert!(!said.contains("PATH=") && !said.contains("HOME="), "{said}");
+        assert!(handle.metadata().unwrap().is_dir(), "it stays open here");
+    }
 
     /// A child that holds the lock as its standard input keeps the next one from beginning, until it has ended.
     #[test]

@@ -3,10 +3,11 @@
 //! ```text
 //! isopod ── spawns ──> isopod STAGE ... -- PROGRAM ARGS
 //!                        1. dies with the supervisor from here on (PR_SET_PDEATHSIG)
-//!                        2. enters a mount namespace of its own (and a user namespace when not root)
+//!                        2. enters namespaces of its own: mounts, processes, IPC, the network where it needs no other (and a
+//!                           user namespace when not root); what follows, a child does ([`child`])
 //!                        3. binds the volumes below one directory, read-only where they are
 //!                        4. gets a root of its own, with nothing in it but its files ([`root`])
-//!                        5. gives up what privileges its program does not need
+//!                        5. gives up what privileges its program does not need, its user too ([`privileges`])
 //!                        6. becomes PROGRAM
 //! ```
 //!
@@ -14,29 +15,34 @@
 //! ever left to be unmounted. It is a program of its own because entering a user namespace needs a process with one
 //! thread, and because an error can be told in words (on standard error, exit status [`FAILED`]).
 //!
-//! Volumes are bound from the paths that were found when facts were gathered; a path that has become something else
-//! since is refused.
+//! Volumes are bound from the paths that were found when facts were gathered. No link is followed on the way any more, wherever
+//! in the path, and what is there must be the very file or directory that was looked at (device and inode): a path that leads
+//! elsewhere by now is refused.
 
 pub mod change;
+mod child;
+mod privileges;
 pub mod root;
-mod sys;
+pub(crate) mod sys;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ExitCode, Stdio};
 
-use isopod_plan::facts::SourceKind;
-use isopod_plan::machine::SharedVolume;
+use isopod_plan::facts::{FileId, SourceKind};
+use isopod_plan::machine::{Isolation, SharedVolume};
 use isopod_plan::qemu::Access;
 use isopod_spec::{Propagation, VolumeName};
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
-use rustix::process::{Resource, Signal};
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
+use crate::launch;
+use child::{Forked, Parent};
 use root::Root;
 
 /// The first argument that makes `isopod` a stage.
@@ -54,6 +60,10 @@ pub struct Stage {
     pub share: Option<(PathBuf, Vec<SharedVolume>)>,
     /// The root that it gets; none leaves it the host's.
     pub root: Option<Root>,
+    /// The namespaces that it enters beside that of its mounts; where it has neither volumes nor a root, none.
+    pub isolation: Isolation,
+    /// The user that it becomes; none leaves it who it is. Its capabilities go with it.
+    pub user: Option<u32>,
     /// Whether the program may keep its capabilities.
     pub capabilities: Capabilities,
     /// The program and its arguments.
@@ -82,6 +92,15 @@ impl Capabilities {
     }
 }
 
+/// The switch that says it.
+fn isolation_switch(isolation: Isolation) -> Option<&'static str> {
+    match isolation {
+        Isolation::Mounts => None,
+        Isolation::Processes => Some("--own-processes"),
+        Isolation::Network => Some("--own-network"),
+    }
+}
+
 /// Why a stage did not become its program.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -91,8 +110,8 @@ pub enum StageError {
     /// The supervisor ended meanwhile.
     #[error("the supervisor has ended")]
     Orphaned,
-    /// No namespace.
-    #[error("cannot enter a mount namespace: {what}")]
+    /// No namespace, or no other user.
+    #[error("cannot confine the process: {what}")]
     Namespace {
         /// The step that failed.
         what: &'static str,
@@ -143,6 +162,10 @@ impl Stage {
     pub fn argv(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
         argv.extend(self.capabilities.switch().map(OsString::from));
+        argv.extend(isolation_switch(self.isolation).map(OsString::from));
+        if let Some(user) = self.user {
+            argv.extend(["--user".into(), user.to_string().into()]);
+        }
         if let Some(root) = &self.root {
             argv.extend(["--root".into(), root.dir.clone().into()]);
             for (access, file) in &root.files {
@@ -185,6 +208,7 @@ impl Stage {
         let mut share: Option<(PathBuf, Vec<SharedVolume>)> = None;
         let mut root: Option<Root> = None;
         let mut capabilities = Capabilities::Kept;
+        let (mut isolation, mut user) = (Isolation::Mounts, None);
         loop {
             let arg = args.next().ok_or_else(|| usage(None))?;
             let mut path = || args.next().map(PathBuf::from).ok_or_else(|| usage(None));
@@ -192,6 +216,12 @@ impl Stage {
                 (b"--", ..) => break,
                 (b"--no-capabilities", None, None) => capabilities = Capabilities::Dropped,
                 (b"--binds-ports", None, None) => capabilities = Capabilities::BindsPorts,
+                (b"--own-processes", None, None) => isolation = Isolation::Processes,
+                (b"--own-network", None, None) => isolation = Isolation::Network,
+                (b"--user", None, None) => {
+                    let number = path()?.to_str().and_then(|number| number.parse().ok());
+                    user = Some(number.ok_or_else(|| usage(Some(arg)))?);
+                }
                 (b"--root", None, None) => {
                     let (dir, files) = (path()?, Vec::new());
                     root = Some(Root { dir, files });
@@ -210,29 +240,40 @@ impl Stage {
             parent,
             share,
             root,
+            isolation,
+            user,
             capabilities,
             command: args.collect(),
         })
     }
 
-    /// Does all that, and becomes the program. Returns only when it could not.
-    #[must_use]
-    pub fn run(mut self) -> StageError {
-        match self.prepare() {
-            Ok(()) => self.exec(),
-            Err(error) => error,
+    /// Does all that, and becomes the program. Returns only when it could not, or where a child became the program and has ended:
+    /// as what this process is to end.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn run(mut self) -> Result<ExitCode, StageError> {
+        let mut parent = Parent::Number(self.parent);
+        die_with(&parent)?;
+        privileges::set_limits();
+        if self.share.is_some() || self.root.is_some() {
+            enter_namespaces(self.isolation)?;
+            if self.isolation != Isolation::Mounts {
+                let forked =
+                    child::fork().map_err(|source| StageError::Namespace { what: "fork", source })?;
+                parent = match forked {
+                    Forked::Child(parent) => parent,
+                    Forked::Ended(status) => return Ok(status),
+                };
+            }
         }
+        self.prepare()?;
+        // A change of user takes it back.
+        die_with(&parent)?;
+        Err(self.exec())
     }
 
     fn prepare(&mut self) -> Result<(), StageError> {
-        die_with(self.parent, Signal::KILL)?;
-        // A file server holds a descriptor for every file that the guest knows.
-        let mut limit = rustix::process::getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-        if self.share.is_some() || self.root.is_some() {
-            enter_namespace()?;
-        }
         if let Some((dir, volumes)) = &self.share {
             bind_all(dir, volumes)?;
         }
@@ -248,21 +289,27 @@ impl Stage {
             root::enter(root, self.command.first().map(Path::new))?;
         }
         let kept = match self.capabilities {
-            Capabilities::Kept => return Ok(()),
-            Capabilities::BindsPorts => CapabilitySet::NET_BIND_SERVICE,
-            Capabilities::Dropped => CapabilitySet::empty(),
+            Capabilities::Kept => None,
+            Capabilities::BindsPorts => Some(CapabilitySet::NET_BIND_SERVICE),
+            Capabilities::Dropped => Some(CapabilitySet::empty()),
         };
-        keep_capabilities(kept).map_err(|source| StageError::Namespace {
-            what: "give up capabilities",
-            source,
-        })
+        let failed = |what| move |source| StageError::Namespace { what, source };
+        match (self.user, kept) {
+            (None, None) => Ok(()),
+            (None, Some(kept)) => privileges::keep_capabilities(kept).map_err(failed("give up capabilities")),
+            (Some(user), kept) => privileges::become_user(user, kept.unwrap_or(CapabilitySet::empty()))
+                .map_err(failed("become its own user")),
+        }
     }
 
     fn exec(self) -> StageError {
         let Some((program, args)) = self.command.split_first() else {
             return StageError::Usage("no program".into());
         };
-        let source = Command::new(program).args(args).exec();
+        let source = launch::command(Path::new(program))
+            .stdin(Stdio::inherit())
+            .args(args)
+            .exec();
         StageError::Exec {
             program: program.into(),
             source,
@@ -270,31 +317,12 @@ impl Stage {
     }
 }
 
-/// Asks for a signal when the parent ends, which must still be `parent`.
-fn die_with(parent: u32, signal: Signal) -> Result<(), StageError> {
-    rustix::process::set_parent_process_death_signal(Some(signal)).map_err(|_| StageError::Orphaned)?;
-    let found = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
-    match found == Some(parent) {
-        true => Ok(()),
-        false => Err(StageError::Orphaned),
-    }
+/// Asks for the end when the parent ends, which must not have ended.
+fn die_with(parent: &Parent) -> Result<(), StageError> {
+    parent.die_with().map_err(|_| StageError::Orphaned)
 }
 
-/// Leaves of what the program could have from being root no more than `kept`: what is not in the bounding set is not in an executed
-/// program's sets either (capabilities(7), "Transformation of capabilities during execve()").
-fn keep_capabilities(kept: CapabilitySet) -> std::io::Result<()> {
-    rustix::thread::set_no_new_privs(true)?;
-    for capability in CapabilitySet::all().difference(kept).iter() {
-        // What this kernel does not know, or this process may not drop, since it has none: EINVAL, EPERM.
-        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
-    }
-    rustix::thread::clear_ambient_capability_set()?;
-    let mut sets = rustix::thread::capabilities(None)?;
-    sets.inheritable = CapabilitySet::empty();
-    Ok(rustix::thread::set_capabilities(None, sets)?)
-}
-
-/// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION`.
+/// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION,DEVICE:INODE`.
 fn flags(volume: &SharedVolume) -> String {
     let kind = if volume.kind == SourceKind::File {
         "file"
@@ -308,12 +336,24 @@ fn flags(volume: &SharedVolume) -> String {
     } else {
         "private"
     };
-    format!("{kind},{access},{depth},{propagation}")
+    let id = match volume.id {
+        Some(FileId { device, inode }) => format!("{device}:{inode}"),
+        None => "any".to_owned(),
+    };
+    format!("{kind},{access},{depth},{propagation},{id}")
 }
 
 fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Option<SharedVolume> {
-    let [kind, access, depth, propagation] =
-        <[&str; 4]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
+    let [kind, access, depth, propagation, id] =
+        <[&str; 5]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
+    let id = match id {
+        "any" => None,
+        id => {
+            let (device, inode) = id.split_once(':')?;
+            let (device, inode) = (device.parse().ok()?, inode.parse().ok()?);
+            Some(FileId { device, inode })
+        }
+    };
     Some(SharedVolume {
         name: VolumeName::new(name?.into_string().ok()?).ok()?,
         source: source?.into(),
@@ -322,6 +362,7 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
         } else {
             SourceKind::Directory
         },
+        id,
         read_only: access == "ro",
         recursive: depth == "rec",
         propagation: if propagation == "rslave" {
@@ -332,14 +373,21 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
     })
 }
 
-/// Enters a mount namespace; not as root, together with a user namespace in which the user is root.
-fn enter_namespace() -> Result<(), StageError> {
+/// Enters a mount namespace and those of `isolation`; not as root, together with a user namespace in which the user is root.
+fn enter_namespaces(isolation: Isolation) -> Result<(), StageError> {
     let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let spaces = UnshareFlags::NEWNS
+        | match isolation {
+            Isolation::Mounts => UnshareFlags::empty(),
+            Isolation::Processes => UnshareFlags::NEWPID | UnshareFlags::NEWIPC,
+            Isolation::Network => UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWNET,
+        };
     if uid.is_root() {
-        sys::unshare_mounts().map_err(failed("unshare(CLONE_NEWNS)"))?;
+        sys::unshare(spaces).map_err(failed("unshare(CLONE_NEWNS)"))?;
     } else {
-        sys::unshare_user_and_mounts().map_err(failed("unshare(CLONE_NEWUSER | CLONE_NEWNS)"))?;
+        let spaces = spaces | UnshareFlags::NEWUSER;
+        sys::unshare(spaces).map_err(failed("unshare(CLONE_NEWUSER | CLONE_NEWNS)"))?;
         let write = |file: &str, text: String| std::fs::write(Path::new("/proc/self").join(file), text);
         write("setgroups", "deny".into()).map_err(failed("write to /proc/self/setgroups"))?;
         write("uid_map", format!("0 {uid} 1")).map_err(failed("write to /proc/self/uid_map"))?;
@@ -383,23 +431,39 @@ type Step = (&'static str, Option<std::io::Error>);
 /// The volume's mount, as it is to be shared, attached nowhere yet.
 fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
     let failed = |what| move |source: rustix::io::Errno| (what, Some(source.into()));
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        // The path has no links any more; one that is there now has been put there since.
-        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    if volume.recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(CWD, &volume.source, flags).map_err(failed("open_tree"))?;
-    let stat = rustix::fs::fstat(&tree).map_err(failed("fstat"))?;
+    // The path has no links any more; one that is there now, at its end or above, has been put there since.
+    let kind = match volume.kind {
+        SourceKind::Directory => OFlags::DIRECTORY,
+        SourceKind::File => OFlags::empty(),
+    };
+    let (how, resolve) = (OFlags::PATH | OFlags::CLOEXEC | kind, ResolveFlags::NO_SYMLINKS);
+    let source = match openat2(CWD, &volume.source, how, Mode::empty(), resolve) {
+        Err(Errno::NOTDIR) => return Err(("it is a directory no more", None)),
+        Err(Errno::LOOP) => {
+            let what = "a symbolic link is in its path, which was not there when it was looked at";
+            return Err((what, None));
+        }
+        source => source.map_err(failed("open"))?,
+    };
+    let stat = rustix::fs::fstat(&source).map_err(failed("fstat"))?;
     let found = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => SourceKind::Directory,
         FileType::RegularFile => SourceKind::File,
         _ => return Err(("it is neither a directory nor a regular file any more", None)),
     };
     if found != volume.kind {
-        return Err(("it is a directory no more, or a file no more", None));
+        return Err(("it is a file no more", None));
     }
+    let (device, inode) = (stat.st_dev, stat.st_ino);
+    if volume.id.is_some_and(|id| id != FileId { device, inode }) {
+        return Err(("it is another file or directory than when it was looked at", None));
+    }
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if volume.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(&source, c"", flags).map_err(failed("open_tree"))?;
     sys::set_attributes(
         &tree,
         volume.read_only,
@@ -426,12 +490,62 @@ fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
 mod tests {
     use super::*;
 
+    /// No link is followed, at the end of the path or above, and another file of the same name is not taken.
+    #[test]
+    fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let at = |name: &str| dir.join(name);
+        std::fs::create_dir_all(at("real/data")).unwrap();
+        std::fs::write(at("real/file"), "").unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        std::os::unix::fs::symlink("data", at("real/last")).unwrap();
+        let tried = |source: &str, kind, id| {
+            let volume = SharedVolume {
+                name: VolumeName::new("v").unwrap(),
+                source: at(source),
+                kind,
+                id,
+                read_only: false,
+                recursive: true,
+                propagation: Propagation::Private,
+            };
+            copy(&volume).map_err(|(what, _)| what).unwrap_err()
+        };
+        for path in ["link/data", "real/last"] {
+            let words = tried(path, SourceKind::Directory, None);
+            assert!(
+                words.starts_with("a symbolic link is in its path"),
+                "{path}: {words}"
+            );
+        }
+        let other = Some(FileId { device: 0, inode: 0 });
+        for (path, kind) in [
+            ("real/data", SourceKind::Directory),
+            ("real/file", SourceKind::File),
+        ] {
+            assert_eq!(
+                tried(path, kind, other),
+                "it is another file or directory than when it was looked at"
+            );
+        }
+        assert_eq!(
+            tried("real/file", SourceKind::Directory, None),
+            "it is a directory no more"
+        );
+        assert_eq!(tried("real/data", SourceKind::File, None), "it is a file no more");
+    }
+
     #[test]
     fn arguments_come_back() {
         let volume = |name: &str, kind, read_only, recursive, propagation| SharedVolume {
             name: VolumeName::new(name).unwrap(),
             source: OsStr::from_bytes(b"/srv/\xff ,--").into(),
             kind,
+            id: (kind == SourceKind::File).then_some(FileId {
+                device: u64::MAX,
+                inode: 7,
+            }),
             read_only,
             recursive,
             propagation,
@@ -449,6 +563,8 @@ mod tests {
                 dir: "/pod".into(),
                 files: vec![(Access::Read, "--share".into()), (Access::Write, "/b".into())],
             }),
+            isolation: Isolation::Network,
+            user: Some(0x7000_0001),
             capabilities: Capabilities::Dropped,
             command: vec!["--".into(), "--share".into(), "x".into()],
         };
@@ -458,6 +574,8 @@ mod tests {
                 parent: 1,
                 share: None,
                 root: None,
+                isolation: Isolation::Processes,
+                user: None,
                 capabilities,
                 command: vec!["true".into()],
             };

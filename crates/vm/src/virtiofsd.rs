@@ -1,9 +1,10 @@
 //! Finds a virtiofsd that works here.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use isopod_plan::facts::{HostUser, Virtiofsd, VirtiofsdFlavour};
+
+use crate::launch;
 
 /// Where distributions keep it, outside of the search path: it is no program for people.
 const PLACES: [&str; 4] = [
@@ -30,11 +31,7 @@ pub fn find(search: &[PathBuf], user: HostUser) -> Option<Virtiofsd> {
 
 /// Tells the two programs apart by their `--version`: `virtiofsd version 7.2.22 ...` and `virtiofsd 1.14.0`.
 fn flavour(program: &Path) -> Option<VirtiofsdFlavour> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = launch::command(program).arg("--version").output().ok()?;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if !output.status.success() || !text.contains("virtiofsd") {

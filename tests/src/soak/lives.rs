@@ -1,8 +1,10 @@
 //! A life of each kind: begun, its victim found, killed at its moment, and what is there afterwards looked at.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -20,6 +22,8 @@ pub(super) struct Place<'a> {
     pub(super) start: Duration,
     /// How long an import takes.
     pub(super) import: Duration,
+    /// The pods that each life was seen to have.
+    pub(super) uuids: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 impl Place<'_> {
@@ -55,8 +59,18 @@ impl Place<'_> {
             .sh(WORK)
     }
 
+    /// The processes of a life: its commands, and those of its pod, which may have left its name meanwhile.
     fn processes(&self, life: &Life) -> Vec<(i32, String)> {
-        leftovers::marked(self.bench.dir(), &format!("{LIFE}={}", life.name()))
+        let name = self.bench.state().join("pods/names").join(life.name());
+        let mut known = self.uuids.lock().expect("the pods");
+        let uuids = known.entry(life.name()).or_default();
+        if let Ok(uuid) = fs::read_link(name) {
+            let uuid = uuid.to_string_lossy().into_owned();
+            if !uuids.contains(&uuid) {
+                uuids.push(uuid);
+            }
+        }
+        leftovers::marked(self.bench.dir(), &format!("{LIFE}={}", life.name()), uuids)
     }
 
     /// The first process of a life that is one of these; `None` where all of its processes ended before.

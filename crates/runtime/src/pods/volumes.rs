@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::facts::SourceKind;
+use isopod_plan::facts::{FileId, SourceKind};
 use isopod_plan::machine::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{Origin, VolumeMount};
 use isopod_spec::{
@@ -103,6 +103,8 @@ pub struct SourceRecord {
     pub source: Word,
     /// Whether it is a file.
     pub file: bool,
+    /// Which file it was when the pod was prepared or the volume attached: device and inode.
+    pub id: Option<(u64, u64)>,
     /// Whether the host lets nobody write through it.
     pub read_only: bool,
     /// Whether file systems mounted below it are part of it.
@@ -116,6 +118,7 @@ impl SourceRecord {
         Self {
             source: shared.source.as_os_str().into(),
             file: shared.kind == SourceKind::File,
+            id: shared.id.map(|id| (id.device, id.inode)),
             read_only: shared.read_only,
             recursive: shared.recursive,
             propagation: shared.propagation,
@@ -161,6 +164,7 @@ impl VolumeRecord {
             name: self.name.clone(),
             source: host.path(),
             kind: host.kind(),
+            id: host.id.map(|(device, inode)| FileId { device, inode }),
             read_only: host.read_only,
             recursive: host.recursive,
             propagation: host.propagation,

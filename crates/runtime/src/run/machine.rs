@@ -42,6 +42,7 @@ const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
 
 /// The processes of a machine.
 pub(super) struct Machine<'a> {
+    dir: &'a Path,
     ports: &'a [PortForward],
     qemu: Child,
     /// What QEMU says.
@@ -53,20 +54,25 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     pub(super) fn start(
         record: &'a PodRecord,
-        dir: &Path,
+        dir: &'a Path,
         settings: &Settings,
     ) -> Result<(Self, UnixListener), RunError> {
         let ports = &record.ports;
         ports::look(ports).map_err(RunError::Port)?;
         let failed = |action| move |source| RunError::Start { action, source };
-        let port = listen(dir, layout::AGENT_SOCKET).map_err(failed("listen for the agent"))?;
+        let life = match dir.join(super::LOGS).exists() {
+            false => Life::First,
+            true => Life::Later,
+        };
+        let of_qemu = stage(&record.qemu, life).map_err(failed("start QEMU"))?;
+        let port = listen(dir, layout::AGENT_SOCKET, of_qemu.user).map_err(failed("listen for the agent"))?;
         port.set_nonblocking(true)
             .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
         let mut virtiofsd = None;
         if let Some(words) = &record.virtiofsd {
-            let socket = listen(dir, layout::VIRTIOFSD_SOCKET).map_err(failed("listen for QEMU"))?;
-            let stage = stage(words).map_err(failed("start virtiofsd"))?;
+            let socket = listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
+            let stage = stage(words, life).map_err(failed("start virtiofsd"))?;
             let log = Capture::begin(dir, VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
@@ -82,15 +88,15 @@ impl<'a> Machine<'a> {
         let (console, stdout) = console.map_err(failed("make the console's log"))?;
         let qemu_log = Capture::begin(dir, QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
-        let stage = stage(&record.qemu).map_err(failed("start QEMU"))?;
         let streams = Streams {
             stdin: None,
             stdout: Some(stdout),
             stderr,
             lock: QEMU_LOCK,
         };
-        let qemu = launch::spawn(&settings.isopod, &stage, dir, streams).map_err(failed("start QEMU"))?;
+        let qemu = launch::spawn(&settings.isopod, &of_qemu, dir, streams).map_err(failed("start QEMU"))?;
         let machine = Self {
+            dir,
             ports,
             qemu,
             qemu_log,
@@ -203,33 +209,57 @@ impl<'a> Machine<'a> {
 
     pub(super) async fn kill(mut self) {
         // QEMU first: virtiofsd's end would only make it complain.
-        let virtiofsd = self.virtiofsd.iter_mut().map(|(child, _)| child);
-        for child in std::iter::once(&mut self.qemu).chain(virtiofsd) {
-            if let Err(error) = child.kill().await {
+        let virtiofsd = self.virtiofsd.iter_mut().map(|(child, _)| (child, VIRTIOFSD_LOCK));
+        for (child, lock) in std::iter::once((&mut self.qemu, QEMU_LOCK)).chain(virtiofsd) {
+            if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the machine: {error}");
+            }
+            // Where a stage was killed its program ends right after it.
+            let lock = self.dir.join(lock);
+            let gone = tokio::task::spawn_blocking(move || launch::await_end(&lock));
+            if let Ok(Err(error)) = gone.await {
+                tracing::debug!("cannot wait for a process of the machine: {error}");
             }
         }
     }
 }
 
-/// The stage that was prepared, as a child of this process.
-fn stage(words: &[Word]) -> io::Result<Stage> {
+/// Which of a pod's lives it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It has never come up.
+    First,
+    /// It has run before.
+    Later,
+}
+
+/// The stage that was prepared, as a child of this process. A pod that has run before takes the file or directory that is at a
+/// source's path by now: a configuration that an editor replaced is what it is started anew for.
+fn stage(words: &[Word], life: Life) -> io::Result<Stage> {
     let parent = std::process::id().to_string().into();
     let words = words.iter().cloned().map(Into::into);
-    Stage::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)
+    let mut stage = Stage::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)?;
+    if let (Life::Later, Some((_, volumes))) = (life, &mut stage.share) {
+        volumes.iter_mut().for_each(|volume| volume.id = None);
+    }
+    Ok(stage)
 }
 
 /// Listens on a socket in the pod directory, in place of one that an earlier run left, whose path may be longer than the 107 bytes that an address takes: so it
-/// is named through the directory's descriptor.
-fn listen(dir: &Path, name: &str) -> io::Result<StdListener> {
+/// is named through the directory's descriptor. `user` is who connects, where that is not this one.
+fn listen(dir: &Path, name: &str, user: Option<u32>) -> io::Result<StdListener> {
     let handle = std::fs::File::open(dir)?;
     match std::fs::remove_file(dir.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    StdListener::bind(
+    let listener = StdListener::bind(
         Path::new("/proc/self/fd")
             .join(handle.as_raw_fd().to_string())
             .join(name),
-    )
+    )?;
+    if let Some(user) = user {
+        std::os::unix::fs::chown(dir.join(name), Some(user), Some(user))?;
+    }
+    Ok(listener)
 }

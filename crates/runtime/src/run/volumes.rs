@@ -9,7 +9,6 @@
 //! the server's process, and nothing is left.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use isopod_plan::attach as planner;
@@ -20,6 +19,7 @@ use isopod_protocol::volumes::{Answer, Attachment, User};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 use isopod_vm::agent::Agent;
+use isopod_vm::launch;
 use isopod_vm::stage::change::{Action, Change};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -202,9 +202,8 @@ impl Keeper {
             name: layout::attached_name(serial),
             action,
         };
-        let output = Command::new(&self.isopod)
+        let output = Command::from(launch::command(&self.isopod))
             .args(change.argv())
-            .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
             .await

@@ -23,9 +23,10 @@ use isopod_plan::machine::SharedVolume;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use super::child::Parent;
 use super::{StageError, flags, slave_root, sys, volume};
 
 /// The first argument that makes `isopod` such a process.
@@ -116,7 +117,7 @@ impl Change {
     /// # Errors
     /// [`StageError`]; nothing has changed then.
     pub fn run(&self) -> Result<(), StageError> {
-        super::die_with(self.parent, Signal::KILL)?;
+        super::die_with(&Parent::Number(self.parent))?;
         let server = Pid::from_raw(self.server).ok_or(StageError::Orphaned)?;
         let server = pidfd_open(server, PidfdFlags::empty()).map_err(failed("find the server"))?;
         if !rustix::process::geteuid().is_root() {
@@ -197,7 +198,7 @@ fn join(server: &OwnedFd, space: ThreadNameSpaceType, what: &'static str) -> Res
 /// The volume's mount, as it is on the host. A namespace of its own first: in the host's an ordinary user may copy none,
 /// and a copy of a shared mount would have to be told from its peers.
 fn copy(volume: &SharedVolume) -> Result<OwnedFd, StageError> {
-    sys::unshare_mounts().map_err(|source| StageError::Change {
+    sys::unshare(UnshareFlags::NEWNS).map_err(|source| StageError::Change {
         what: "unshare(CLONE_NEWNS)",
         source,
     })?;
@@ -209,6 +210,7 @@ fn copy(volume: &SharedVolume) -> Result<OwnedFd, StageError> {
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
+    use isopod_plan::facts::FileId;
     use isopod_spec::{Propagation, VolumeName};
 
     use super::*;
@@ -219,6 +221,7 @@ mod tests {
             name: VolumeName::new("data").unwrap(),
             source: OsString::from_vec(b"/srv/\xff ,--".to_vec()).into(),
             kind: SourceKind::File,
+            id: Some(FileId { device: 1, inode: 2 }),
             read_only: true,
             recursive: false,
             propagation: Propagation::Rslave,

@@ -75,7 +75,8 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StageError {
 /// Makes `root` the root of this process, whose program `program` is. The working directory is the pod directory
 /// before and after.
 pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageError> {
-    let trees = collect(root, program)?;
+    let own = own_number()?;
+    let trees = collect(root, program, &own)?;
     let options = MountFlags::NOSUID | MountFlags::NODEV;
     // The pod directory is a place that is always there, and only this namespace sees what is mounted on it.
     rustix::mount::mount("tmpfs", &root.dir, "tmpfs", options, Some(c"mode=0755,size=1m"))
@@ -86,7 +87,6 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageErro
             symlink(target, inside(Path::new(dir))).map_err(failed("make a link of its root"))?;
         }
     }
-    let own = std::process::id().to_string();
     fs::create_dir("proc").map_err(failed("make its /proc"))?;
     symlink(own, "proc/self").map_err(failed("make its /proc"))?;
     for tree in &trees {
@@ -104,13 +104,18 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageErro
     std::env::set_current_dir(&root.dir).map_err(failed("enter the pod directory"))
 }
 
+/// This process's number in the host's /proc, which is not the one in its own namespace of processes.
+fn own_number() -> Result<PathBuf, StageError> {
+    fs::read_link("/proc/self").map_err(failed("find itself in /proc"))
+}
+
 /// Where in the new root, which is the working directory, `path` is.
 fn inside(path: &Path) -> PathBuf {
     Path::new(".").join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// Opens everything that the root is to hold, before the host's root is out of sight.
-fn collect(root: &Root, program: Option<&Path>) -> Result<Vec<Tree>, StageError> {
+fn collect(root: &Root, program: Option<&Path>, own: &Path) -> Result<Vec<Tree>, StageError> {
     let mut trees = Vec::new();
     let system = SYSTEM.iter().map(Path::new).filter(|dir| !dir.is_symlink());
     let beside = program.into_iter().flat_map(beside);
@@ -124,7 +129,7 @@ fn collect(root: &Root, program: Option<&Path>) -> Result<Vec<Tree>, StageError>
     for device in DEVICES {
         trees.extend(clone(Path::new(device), device.into(), Access::Write).ok());
     }
-    let own = Path::new("/proc").join(std::process::id().to_string());
+    let own = Path::new("/proc").join(own);
     trees.push(clone(&own, own.clone(), Access::Write).map_err(failed("open its own /proc"))?);
     for (access, file) in &root.files {
         let place = root.dir.join(file);

@@ -1,7 +1,7 @@
-//! The two system calls of the stage that no safe crate offers.
+//! The system calls of the stage that no safe crate offers.
 #![expect(
     unsafe_code,
-    reason = "unshare(2) and mount_setattr(2) have no safe wrapper for these uses"
+    reason = "unshare(2), fork(2), mount_setattr(2) and close_range(2) have no safe wrapper for these uses"
 )]
 
 use std::ffi::CStr;
@@ -10,22 +10,29 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-/// Leaves the host's mount namespace.
-pub(super) fn unshare_mounts() -> io::Result<()> {
-    unshare(UnshareFlags::NEWNS)
-}
-
-/// Leaves the host's user and mount namespaces.
-pub(super) fn unshare_user_and_mounts() -> io::Result<()> {
-    unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
-}
-
-fn unshare(flags: UnshareFlags) -> io::Result<()> {
-    // SAFETY: `unshare` is unsafe only for CLONE_FILES, which would break the ownership of descriptors; the two
-    // callers above do not pass it. JUSTIFICATION: there is no other way into a new namespace without a child.
+/// Leaves the host's namespaces of those kinds.
+pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    let flags = flags.difference(UnshareFlags::FILES);
+    // SAFETY: `unshare` is unsafe only for CLONE_FILES, which would break the ownership of descriptors, and which is
+    // taken away above. JUSTIFICATION: there is no other way into a new namespace without a child.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// fork(2): `None` in the child. A process of several threads has none.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("this process has several threads"));
+    }
+    // SAFETY: a child of a process of one thread, as was looked at above, may do all that its parent may: no lock is held
+    // by a thread that it has not. JUSTIFICATION: a namespace of processes is entered by a child, and to execute this program
+    // once more for it would double the time that a stage takes.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
 }
 
 /// Makes the mount at `dir`, without those below it, read-only.
@@ -46,6 +53,26 @@ pub(super) fn set_attributes(tree: impl AsFd, read_only: bool, private: bool) ->
     let propagation = if private { libc::MS_PRIVATE } else { 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     mount_setattr(tree.as_fd().as_raw_fd(), c"", flags, (set, 0), propagation)
+}
+
+/// Lets no descriptor above standard error, of those that are open now, be inherited by an executed program.
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    let first: libc::c_uint = 3;
+    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing: it sets a flag of descriptors, whoever owns them.
+    // JUSTIFICATION: rustix has no close_range, and to set the flag one by one needs borrowed descriptors of unknown owners.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// mount_setattr(2).
