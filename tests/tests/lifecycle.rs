@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
-use std::path::Path;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isopod_tests::faults::{QEMU, command_line, eventually, kill, pods};
@@ -390,4 +392,58 @@ fn the_machine_is_two_processes() {
     running.signal(Signal::TERM);
     let _ = running.wait().expect(3);
     bench.assert_nothing_left();
+}
+
+/// A cgroup with a bound of memory, as the host has its hierarchy; removed with its value.
+struct Bounded(PathBuf);
+
+impl Bounded {
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("isopod-test-{}", std::process::id());
+        let limits = [("", "memory.max"), ("memory", "memory.limit_in_bytes")];
+        limits.iter().find_map(|(hierarchy, limit)| {
+            let dir = Path::new("/sys/fs/cgroup").join(hierarchy).join(&name);
+            fs::create_dir(&dir).ok()?;
+            let bounded = Self(dir);
+            // Where the directory is none of the kernel's there is no such file.
+            let mut limit = fs::File::options().write(true).open(bounded.0.join(limit)).ok()?;
+            limit.write_all(bytes.to_string().as_bytes()).ok()?;
+            Some(bounded)
+        })
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The host's kernel kills QEMU where there is no memory left for it: that is what is told, not that QEMU ended with a signal.
+#[test]
+fn a_machine_that_the_hosts_kernel_killed_for_memory() {
+    let Some(bench) = Bench::of_root() else { return };
+    let image = bench.busybox();
+    // Its guest image and its image are made outside of the bound.
+    let _ = bench.pod().app(&image).sh("true").plan(&[]).expect(0);
+    let Some(bounded) = Bounded::new(128 << 20) else {
+        return;
+    };
+    let enter = format!("echo $$ > '{}/cgroup.procs'; exec \"$@\"", bounded.0.display());
+    let pod = bench
+        .pod()
+        .within(["sh", "-c", &enter, "sh"].map(str::to_owned).into());
+    let out = pod
+        .flags(["--memory", "512m"])
+        .app(&image)
+        .sh("head -c 400m /dev/zero | tail -c 1 > /dev/null; sleep 100")
+        .run()
+        .expect(125);
+    let words =
+        "the host's kernel killed QEMU: the host, or the cgroup that the pod runs in, had no memory left";
+    assert!(
+        out.stderr.contains(words) && out.stderr.contains("hint: "),
+        "{}",
+        out.stderr
+    );
 }

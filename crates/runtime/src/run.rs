@@ -12,6 +12,7 @@
 
 mod allowance;
 mod capture;
+mod host_memory;
 mod journal;
 mod machine;
 mod streams;
@@ -212,6 +213,14 @@ pub enum RunError {
         /// The last lines that it said.
         log: Vec<String>,
     },
+    /// The host's kernel killed a process of the machine's for want of memory.
+    #[error(
+        "the host's kernel killed {process}: the host, or the cgroup that the pod runs in, had no memory left"
+    )]
+    HostMemory {
+        /// Which.
+        process: &'static str,
+    },
     /// The machine ended by itself.
     #[error("the guest ended before its apps did{}{}", cause(.console), Lines(.console))]
     GuestEnded {
@@ -261,6 +270,11 @@ impl RunError {
                 Some("give it more time with `--boot-timeout`; `--accel tcg` avoids KVM".into())
             }
             Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
+            Self::HostMemory { .. } => Some(
+                "let the pods of the host have less (`--memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
+                 memory"
+                    .into(),
+            ),
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),
             _ => None,

@@ -19,6 +19,7 @@ use crate::pods::files::{PodRecord, Word};
 use crate::{Settings, ports};
 
 use super::capture::Capture;
+use super::host_memory::Kills;
 
 const QEMU_LOG: &str = "qemu.log";
 
@@ -49,6 +50,7 @@ pub(super) struct Machine<'a> {
     qemu_log: Capture,
     virtiofsd: Option<(Child, Capture)>,
     console: Capture,
+    kills: Kills,
 }
 
 impl<'a> Machine<'a> {
@@ -102,6 +104,7 @@ impl<'a> Machine<'a> {
             qemu_log,
             virtiofsd,
             console,
+            kills: Kills::now(),
         };
         Ok((machine, port))
     }
@@ -170,7 +173,7 @@ impl<'a> Machine<'a> {
         // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
         if process == VIRTIOFSD
             && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
-            && (of_qemu.success() || status.success())
+            && (of_qemu.success() || status.success() || self.kills.explain(of_qemu))
         {
             (process, status) = (QEMU, of_qemu);
         }
@@ -179,6 +182,9 @@ impl<'a> Machine<'a> {
             return RunError::GuestEnded {
                 console: self.console.last(LOG_LINES).await,
             };
+        }
+        if self.kills.explain(status) {
+            return RunError::HostMemory { process };
         }
         let log = match &mut self.virtiofsd {
             Some((_, log)) if process == VIRTIOFSD => log,

@@ -46,10 +46,12 @@ pub(super) fn rows<'a>(uuids: impl Iterator<Item = &'a str>) -> Result<Vec<Row>,
             return Err(Failure::new(format!("pod {uuid} has no supervisor")));
         };
         let mut pod = Pss::default();
-        for process in processes
-            .iter()
-            .filter(|p| p.pid == supervisor.pid || p.parent == supervisor.pid)
-        {
+        // QEMU and virtiofsd are children of its children, which are stages.
+        let is_stage = |pid: u32| processes.iter().any(|p| p.pid == pid && p.parent == supervisor.pid);
+        let is_its = |p: &&Process| {
+            p.pid == supervisor.pid || p.parent == supervisor.pid || is_stage(p.parent)
+        };
+        for process in processes.iter().filter(is_its) {
             let maps = fs::read_to_string(format!("/proc/{}/smaps", process.pid));
             let maps =
                 maps.map_err(|error| Failure::new("cannot read a process's `smaps`").caused_by(error))?;
