@@ -14,8 +14,9 @@ use isopod_protocol::volumes::{AttachedMount, Attachment, UnitText};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, Mount, RootfsAccess, Volume, VolumeKind, VolumeName};
 
-use crate::facts::{FileId, HostUser, SourceKind};
+use crate::facts::{FileId, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
+use crate::file_server::Ownership;
 use crate::machine::SharedVolume;
 use crate::path::{self, Lookup};
 use crate::profile::Profile;
@@ -39,8 +40,8 @@ pub struct Running<'a> {
     pub share: Share,
     /// systemd's version in the guest.
     pub systemd_version: u32,
-    /// Who runs the pod.
-    pub user: HostUser,
+    /// Whose files those of its host volumes are.
+    pub ownership: Ownership,
     /// How many volumes were attached to it in this life.
     pub attached_before: u32,
 }
@@ -458,12 +459,11 @@ fn told_of(running: &Running<'_>, name: &VolumeName, mounts: &[(usize, VolumeMou
     let weak = weak.into_iter().map(|app| notices::weak_read_only(name, app));
     let foreign: BTreeMap<usize, u32> = mounts
         .iter()
-        .filter(|(number, mount)| !mount.read_only && app(number).uid != 0)
-        .filter(|_| matches!(running.user, HostUser::Ordinary { .. }))
+        .filter(|(_, mount)| !mount.read_only)
         .map(|(number, _)| (*number, app(number).uid))
         .collect();
     let foreign = foreign
         .into_iter()
-        .map(|(number, uid)| notices::foreign_user(name, &app(&number).name, uid));
+        .filter_map(|(number, uid)| notices::foreign_user(name, &app(&number).name, uid, running.ownership));
     weak.chain(foreign).collect()
 }

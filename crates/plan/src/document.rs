@@ -419,7 +419,7 @@ impl From<&PodPlan> for Document {
             }),
             guest_files: files_of(&plan.guest),
             stops_on_app_failure: plan.on_failure == FailurePolicy::Stop,
-            notices: plan.notices.clone(),
+            notices: plan.notices.iter().chain(&plan.hints).cloned().collect(),
         }
     }
 }

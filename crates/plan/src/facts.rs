@@ -58,8 +58,30 @@ pub struct SourceFacts {
     pub kind: SourceKind,
     /// Which file that is; none where it is to be made.
     pub id: Option<FileId>,
+    /// How what is mounted at it and below it is named.
+    pub mounts: MountNames,
+    /// Whether it is of a file system whose files do not know their sizes, such as /proc.
+    pub sizes: Sizes,
     /// What it holds at the paths that planning asks for.
     pub tree: Tree,
+}
+
+/// The paths of what is mounted somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountNames {
+    /// None has a sign that mountinfo escapes (proc_pid_mountinfo(5)).
+    Plain,
+    /// One has, or may have.
+    Any,
+}
+
+/// Whether the files of a file system are as long as they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// They are.
+    Told,
+    /// They are made when they are read, and are 0 or 4096 bytes long before (proc(5), sysfs(5)).
+    Untold,
 }
 
 /// Which file a path named when it was looked at (stat(2), `st_dev` and `st_ino`).
@@ -96,7 +118,7 @@ pub enum SourceKind {
 pub struct HostFacts {
     /// Who runs the pod.
     pub user: HostUser,
-    /// Whether processes and files can be given to the users of [`machine::OWN_USERS`](crate::machine::OWN_USERS).
+    /// Whether processes and files can be given to the users of [`confinement::OWN_USERS`](crate::confinement::OWN_USERS).
     pub own_users: OwnUsers,
     /// Whether a guest was seen to run with KVM.
     pub kvm: Kvm,
@@ -106,6 +128,8 @@ pub struct HostFacts {
     pub mkfs: Option<PathBuf>,
     /// The virtiofsd that works here.
     pub virtiofsd: Option<Virtiofsd>,
+    /// How many files a process may have open at most (getrlimit(2), `RLIMIT_NOFILE`); `None`: any number.
+    pub open_files: Option<u64>,
     /// Its search domains (resolv.conf(5)).
     pub search_domains: Vec<String>,
     /// The guest image.
@@ -164,6 +188,16 @@ pub struct Virtiofsd {
     pub program: PathBuf,
     /// Which of the two it is.
     pub flavour: VirtiofsdFlavour,
+    /// Its version, major and minor.
+    pub version: (u32, u32),
+}
+
+impl Virtiofsd {
+    /// Whether it can show files as another user's than they are (`--translate-uid`, since 1.13).
+    #[must_use]
+    pub fn translates_users(&self) -> bool {
+        self.flavour == VirtiofsdFlavour::Rust && self.version >= (1, 13)
+    }
 }
 
 /// The two virtiofsds: same protocol, other options.

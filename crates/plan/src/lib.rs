@@ -14,11 +14,13 @@
 //! will ask of images and volumes.
 
 pub mod attach;
+pub mod confinement;
 mod decide;
 pub mod document;
 mod explain;
 pub mod facts;
 pub mod fault;
+pub mod file_server;
 mod filter;
 mod graph;
 mod guest_files;

@@ -2,6 +2,7 @@
 
 use isopod_spec::{AppName, VolumeName};
 
+use crate::file_server::{Owner, Ownership};
 use crate::memory::Shares;
 
 /// The guest alone keeps an app from writing.
@@ -11,11 +12,33 @@ pub(crate) fn weak_read_only(volume: &VolumeName, app: &AppName) -> String {
     )
 }
 
-/// An ordinary user is one user to the host: what an app as another user creates in a host volume fails there.
-pub(crate) fn foreign_user(volume: &VolumeName, app: &AppName, uid: u32) -> String {
+/// An ordinary user is one user to the host: what that means for an app that writes as user `uid`, where it means anything.
+pub(crate) fn foreign_user(
+    volume: &VolumeName,
+    app: &AppName,
+    uid: u32,
+    ownership: Ownership,
+) -> Option<String> {
+    match ownership {
+        _ if uid == 0 => None,
+        Ownership::ByNumber => None,
+        Ownership::AllAsCaller(Owner { uid: owner, .. }) if owner == uid => None,
+        Ownership::AllAsCaller(Owner { uid: owner, .. }) => Some(format!(
+            "app `{app}` runs as user {uid}, and your files in volume `{volume}` are user {owner}'s in the guest: it writes \
+             to those whose mode lets others"
+        )),
+        Ownership::RootAsCaller(reason) => Some(format!(
+            "app `{app}` runs as user {uid}, and without root only the guest's root can write as you: \
+             writing to volume `{volume}` may fail (`--user 0` can): {reason}"
+        )),
+    }
+}
+
+/// Files that are made when they are read.
+pub(crate) fn untold_sizes(volume: &VolumeName) -> String {
     format!(
-        "app `{app}` runs as user {uid}, and without root only the guest's root can write as you: \
-         writing to volume `{volume}` may fail (`--user 0` can)"
+        "the files of volume `{volume}` do not tell their sizes, as those of /proc and /sys: over virtiofs most read as empty \
+         (`--transport 9p` reads them)"
     )
 }
 

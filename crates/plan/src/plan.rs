@@ -9,18 +9,17 @@ use std::time::Duration;
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
     App, AppName, Dependency, DependencyCondition, FailurePolicy, HostVolume, Medium, PodSpec, PortForward,
-    Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
+    Propagation, Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
 };
 
+use crate::confinement::{self, Confinement, QemuUser};
 use crate::decide::{self, Decided};
-use crate::facts::{Facts, HostUser, SourceKind};
+use crate::facts::{Facts, MountNames, Sizes, SourceKind};
 use crate::fault::{Fault, PlanError};
+use crate::file_server::{self, Owner, Ownership, VirtiofsdCommand};
 use crate::guest_tree::GuestTree;
 use crate::life::Life;
-use crate::machine::{
-    self, Attached, Confinement, Disk, DiskVolume, QemuUser, SharedVolume, Sharing, Transport,
-    VirtiofsdCommand,
-};
+use crate::machine::{self, Attached, Disk, DiskVolume, SharedVolume, Sharing, Transport};
 use crate::memory::Shares;
 use crate::names::Names;
 use crate::network::UserNetwork;
@@ -77,8 +76,12 @@ pub struct PodPlan {
     pub confinement: Confinement,
     /// As whom QEMU runs.
     pub qemu_user: QemuUser,
+    /// Whose files those of host volumes are.
+    pub ownership: Ownership,
     /// What the user should know: nothing here keeps the pod from running.
     pub notices: Vec<String>,
+    /// What helps whoever looks at the plan, and is no matter for most pods: running one does not say it.
+    pub hints: Vec<String>,
 }
 
 impl PodPlan {
@@ -195,6 +198,12 @@ impl Planner<'_> {
             &mut notices,
         );
         let sharing = sharing.map_err(|found| faults.extend(found)).unwrap_or_default();
+        let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
+            let users = self.users_of_volumes(sharing);
+            let ownership = file_server::ownership(&self.facts.host, sharing, &users);
+            self.note_foreign_users(sharing, ownership, &mut notices);
+            ownership
+        });
         let network = network::network(self.spec, &self.facts.host);
         let network = network.map_err(|found| faults.extend(found)).unwrap_or_default();
         let accel = machine::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
@@ -283,12 +292,19 @@ impl Planner<'_> {
             Transport::Virtiofs(daemon) => Some(VirtiofsdCommand {
                 daemon: daemon.clone(),
                 user: self.facts.host.user,
+                ownership,
+                mounts: self.mount_names(&sharing.volumes),
             }),
             Transport::NineP => None,
         });
+        let few_files = |virtiofsd| file_server::few_open_files(&self.facts.host, virtiofsd);
+        let hints = virtiofsd.iter().filter_map(few_files).collect();
+        if virtiofsd.is_some() {
+            notices.extend(self.untold_sizes(sharing.as_ref()));
+        }
         let volumes = self.table.iter().cloned().collect();
-        let confinement = machine::confinement(&self.facts.host.namespaces, &mut notices);
-        let qemu_user = machine::qemu_user(&self.facts.host, confinement, &qemu, &mut notices);
+        let confinement = confinement::confinement(&self.facts.host.namespaces, &mut notices);
+        let qemu_user = confinement::qemu_user(&self.facts.host, confinement, &qemu, &mut notices);
         Ok(PodPlan {
             apps,
             volumes,
@@ -309,7 +325,9 @@ impl Planner<'_> {
             deadline: self.spec.deadline,
             confinement,
             qemu_user,
+            ownership,
             notices,
+            hints,
         })
     }
 
@@ -415,9 +433,6 @@ impl Planner<'_> {
             }
             shared.push(self.shared_volume(volume, host, !written));
         }
-        if let HostUser::Ordinary { .. } = self.facts.host.user {
-            self.note_foreign_users(&shared, notices);
-        }
         shared
     }
 
@@ -431,15 +446,54 @@ impl Planner<'_> {
         }
     }
 
-    /// An ordinary user is one user to the host: what an app as another user creates in a host volume fails there.
-    fn note_foreign_users(&self, shared: &[SharedVolume], notices: &mut Vec<String>) {
+    /// The users of the apps that mount host volumes; where none does, those of all.
+    fn users_of_volumes(&self, sharing: &Sharing) -> Vec<Owner> {
+        let shared = |m: &VolumeMount| sharing.volumes.iter().any(|v| v.name == m.volume);
+        let mounting = |decided: &&Decided| sharing.volumes.is_empty() || decided.mounts.iter().any(shared);
+        let user = |decided: &Decided| Owner {
+            uid: decided.process.identity.uid,
+            gid: decided.process.identity.gid,
+        };
+        self.decided.iter().filter(mounting).map(user).collect()
+    }
+
+    /// An ordinary user is one user to the host: what that means for the apps that are other users in the guest.
+    fn note_foreign_users(&self, sharing: &Sharing, ownership: Ownership, notices: &mut Vec<String>) {
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
             let uid = decided.process.identity.uid;
-            let writes = |m: &&VolumeMount| !m.read_only && shared.iter().any(|v| v.name == m.volume);
-            if let (true, Some(mount)) = (uid != 0, decided.mounts.iter().find(writes)) {
-                notices.push(notices::foreign_user(&mount.volume, &app.name, uid));
-            }
+            let shared = |m: &&VolumeMount| sharing.volumes.iter().any(|v| v.name == m.volume);
+            let written = decided
+                .mounts
+                .iter()
+                .filter(shared)
+                .find(|mount| !mount.read_only);
+            notices.extend(
+                written.and_then(|mount| notices::foreign_user(&mount.volume, &app.name, uid, ownership)),
+            );
         }
+    }
+
+    /// Whether virtiofsd can read the paths of all that is, or may later be, mounted at and below its volumes.
+    fn mount_names(&self, shared: &[SharedVolume]) -> MountNames {
+        let plain = |volume: &SharedVolume| {
+            let facts = self.facts.sources.get(&volume.name);
+            let found = facts.map_or(MountNames::Any, |facts| facts.mounts);
+            volume.propagation == Propagation::Private && (!volume.recursive || found == MountNames::Plain)
+        };
+        match shared.iter().all(plain) {
+            true => MountNames::Plain,
+            false => MountNames::Any,
+        }
+    }
+
+    /// The volumes whose files virtiofs shows as empty.
+    fn untold_sizes(&self, sharing: Option<&Sharing>) -> Vec<String> {
+        let shared = sharing.iter().flat_map(|sharing| &sharing.volumes);
+        let untold = shared.filter(|volume| {
+            let facts = self.facts.sources.get(&volume.name);
+            facts.is_some_and(|facts| facts.sizes == Sizes::Untold)
+        });
+        untold.map(|volume| notices::untold_sizes(&volume.name)).collect()
     }
 
     /// The numbers of the images that volumes are; those that no app runs are added to `images`.

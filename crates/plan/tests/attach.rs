@@ -7,7 +7,8 @@ use std::path::Path;
 
 use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
 use isopod_plan::attach::{AttachPlan, Coming, Running, RunningApp, Share, attach, detach};
-use isopod_plan::facts::{HostUser, SourceKind};
+use isopod_plan::facts::SourceKind;
+use isopod_plan::file_server::{Owner, Ownership};
 use isopod_plan::path::{Lookup, Tree};
 use isopod_plan::volumes::Source;
 use isopod_plan::{PodPlan, plan};
@@ -20,7 +21,7 @@ struct Case {
     plan: PodPlan,
     image: Tree,
     share: Share,
-    user: HostUser,
+    ownership: Ownership,
     uid: u32,
     /// What the pod's own host volumes hold.
     held: Tree,
@@ -35,7 +36,7 @@ impl Case {
             plan,
             image: tree(image),
             share: Share::Bound("virtiofs"),
-            user: HostUser::Root,
+            ownership: Ownership::ByNumber,
             uid: 0,
             held: tree(&[]),
             source: (
@@ -74,7 +75,7 @@ impl Case {
             sources,
             share: self.share,
             systemd_version: 252,
-            user: self.user,
+            ownership: self.ownership,
             attached_before: 4,
         };
         let mounts: Vec<_> = mounts
@@ -353,12 +354,20 @@ fn a_pod_must_have_a_share() {
 #[test]
 fn an_ordinary_users_apps_are_told_apart() {
     let mut case = Case::new(pod(), &[]);
-    (case.user, case.uid) = (HostUser::Ordinary { uid: 1000 }, 33);
-    let plan = case.attach(&[(None, mount("new", "/x"))]).unwrap();
+    let told = |case: &Case| case.attach(&[(None, mount("new", "/x"))]).unwrap().notices;
+    (case.ownership, case.uid) = (Ownership::RootAsCaller("so it is"), 33);
+    let notices = told(&case);
     assert!(
-        plan.notices[0].starts_with("app `web` runs as user 33, and without root"),
-        "{:?}",
-        plan.notices
+        notices[0].starts_with("app `web` runs as user 33, and without root"),
+        "{notices:?}"
+    );
+    case.ownership = Ownership::AllAsCaller(Owner { uid: 33, gid: 33 });
+    assert!(told(&case).is_empty());
+    case.ownership = Ownership::AllAsCaller(Owner { uid: 0, gid: 0 });
+    let notices = told(&case);
+    assert!(
+        notices[0].contains("your files in volume `new` are user 0's in the guest"),
+        "{notices:?}"
     );
 }
 

@@ -880,8 +880,14 @@ fn transports_are_chosen_by_what_the_host_has() {
         |pod: &PodSpec, facts: &Facts| plan(pod, facts).map(|p| p.sharing.unwrap().transport.fs_type());
     let mut known = facts(&pod, &[]);
     assert_eq!(kind(&pod, &known), Ok("virtiofs"));
+    let told = |facts: &Facts| plan(&pod, facts).unwrap().notices.concat();
+    assert!(!told(&known).contains("9p"));
     known.host.virtiofsd = None;
     assert_eq!(kind(&pod, &known), Ok("9p"));
+    assert!(
+        told(&known)
+            .contains("shared over 9p, which is slower and cannot do all that virtiofs can: no virtiofsd")
+    );
     known.host.guest.modules.retain(|m| m == "virtiofs");
     assert!(refused(&pod, &known).contains("has no 9p (Debian's cloud kernels leave it out)"));
     pod.machine.transport = ShareTransport::Virtiofs;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
 use isopod_plan::attach::{AttachPlan, Coming, Running, RunningApp, Share, attach};
-use isopod_plan::facts::{HostUser, SourceKind};
+use isopod_plan::facts::SourceKind;
 use isopod_plan::path::Lookup;
 use isopod_plan::volumes::{Source, VolumeMount};
 use isopod_plan::{PlanError, layout};
@@ -86,7 +86,6 @@ pub fn plan(
         };
         (name.clone(), source)
     });
-    let uid = rustix::process::geteuid();
     let volumes: Vec<Volume> = volumes.iter().map(VolumeRecord::volume).collect();
     let running = Running {
         apps: apps(record, status, &images),
@@ -99,10 +98,7 @@ pub fn plan(
             ShareRecord::NineP => Share::Bound("9p"),
         },
         systemd_version: record.systemd_version,
-        user: match uid.is_root() {
-            true => HostUser::Root,
-            false => HostUser::Ordinary { uid: uid.as_raw() },
-        },
+        ownership: record.owner.ownership(),
         attached_before: status.volume_changes,
     };
     let tree = HostRoot(path.clone());

@@ -53,7 +53,10 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
         0o040_000 | disk.mode
     );
     let debugfs = mkfs.with_file_name("debugfs");
-    run(launch::command(&debugfs).args(["-w", "-f", "-"]).arg(path), &requests)
+    run(
+        launch::command(&debugfs).args(["-w", "-f", "-"]).arg(path),
+        &requests,
+    )
 }
 
 /// The file system's blocks.

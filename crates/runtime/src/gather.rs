@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use isopod_guest::{FindOptions, GuestImage, Sources};
 use isopod_image::erofs::Reader;
 use isopod_image::{Held, Image, Store};
+use isopod_plan::confinement::{self, Isolation};
 use isopod_plan::facts::{
     AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, OwnUsers, SourceFacts,
     SourceKind, VolumeImageFacts,
 };
-use isopod_plan::machine::{self, Isolation, SharedVolume};
+use isopod_plan::file_server::Owner;
+use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
 use isopod_plan::volumes::Source;
@@ -515,6 +517,7 @@ fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) ->
         virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
+        open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
         search_domains: match &spec.network {
             Network::User { .. } => search_domains(),
             Network::None => Vec::new(),
@@ -579,7 +582,7 @@ fn own_users() -> OwnUsers {
     }
     for map in ["/proc/self/uid_map", "/proc/self/gid_map"] {
         let text = std::fs::read_to_string(map).unwrap_or_default();
-        if !maps(&text, &machine::OWN_USERS) {
+        if !maps(&text, &confinement::OWN_USERS) {
             return OwnUsers::Unavailable(format!("`{map}` leaves it out"));
         }
     }
@@ -609,6 +612,7 @@ fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> R
         parent: std::process::id(),
         share,
         root,
+        owner: Owner { uid: 0, gid: 0 },
         isolation,
         user: None,
         capabilities: Capabilities::Kept,
@@ -684,6 +688,8 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
                 path: found.path,
                 kind: found.kind,
                 id: found.id,
+                mounts: found.mounts,
+                sizes: found.sizes,
                 tree: recorder.into_tree(),
             };
             (found.volume, facts)
@@ -722,7 +728,7 @@ mod tests {
 
     #[test]
     fn a_user_of_its_own_must_be_mapped() {
-        let wanted = machine::OWN_USERS;
+        let wanted = confinement::OWN_USERS;
         // The host's own map, a container's of subordinate users, and unshare(1)'s of one user.
         assert!(maps("         0          0 4294967295\n", &wanted));
         assert!(!maps("0 1000 1\n1 100000 65536\n", &wanted));

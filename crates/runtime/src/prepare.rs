@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isopod_plan::machine::{self, Confinement, QemuUser};
+use isopod_plan::confinement::{self, Confinement, QemuUser};
+use isopod_plan::file_server::{Owner, Ownership};
 use isopod_plan::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
@@ -19,7 +20,7 @@ use crate::gather::Gathered;
 use crate::pods::files::{
     self, ASKED, AppRecord, Asked, Durability, Keep, PodRecord, RECORD, Stdin, VERSION, Word, now_ms,
 };
-use crate::pods::volumes::{MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
+use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
 use crate::{disk, pod_files, private};
@@ -199,6 +200,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         ports: plan.ports().to_vec(),
         on_failure: plan.on_failure,
         share: ShareRecord::of(plan.sharing.as_ref()),
+        owner: OwnerRecord::of(plan.ownership),
         volumes: volumes(plan),
         images: plan.images.iter().map(|image| image.id.clone()).collect(),
         systemd_version: gathered.facts.host.guest.systemd_version,
@@ -214,7 +216,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
 
 /// The user that QEMU is, where it is one of its own.
 fn user(plan: &PodPlan, uuid: &str) -> Option<u32> {
-    (plan.qemu_user == QemuUser::Own).then(|| machine::own_user(uuid))
+    (plan.qemu_user == QemuUser::Own).then(|| confinement::own_user(uuid))
 }
 
 /// Lets QEMU, as that user, read and write what it is to: the pod's own files become its, and the images and the guest, which all
@@ -255,6 +257,8 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) ->
             parent: 0,
             share: tree.take(),
             root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
+            // It translates users itself.
+            owner: Owner { uid: 0, gid: 0 },
             // It speaks through sockets with names only.
             isolation: plan.confinement.isolation(false),
             user: None,
@@ -269,6 +273,10 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) ->
         parent: 0,
         share: tree,
         root: root(plan.qemu.files()),
+        owner: match plan.ownership {
+            Ownership::AllAsCaller(owner) if !plan.qemu.fsdevs.is_empty() => owner,
+            _ => Owner { uid: 0, gid: 0 },
+        },
         isolation: plan.confinement.isolation(plan.network.is_some()),
         user,
         // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.

@@ -2,13 +2,14 @@
 //!
 //! Looking comes with the gathering of facts, making with the pod's preparation: planning alone makes nothing.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::facts::{FileId, SourceKind};
+use isopod_plan::facts::{FileId, MountNames, Sizes, SourceKind};
 use isopod_spec::{HostVolume, PodSpec, SourceRule, VolumeKind, VolumeName};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -24,6 +25,10 @@ pub(crate) struct FoundSource {
     pub(crate) kind: SourceKind,
     /// Which file it is, where it is there.
     pub(crate) id: Option<FileId>,
+    /// How what is mounted at it and below it is named.
+    pub(crate) mounts: MountNames,
+    /// Whether its files tell their sizes.
+    pub(crate) sizes: Sizes,
     /// Set where it is not there yet.
     pub(crate) missing: Option<MissingSource>,
 }
@@ -138,6 +143,8 @@ pub(crate) fn source(
     match look(host, settings) {
         Ok((path, kind, found)) => Ok(FoundSource {
             volume: volume.clone(),
+            mounts: mount_names(&path),
+            sizes: sizes(&path),
             path,
             kind,
             id: found.as_ref().ok().copied(),
@@ -149,6 +156,51 @@ pub(crate) fn source(
             reason,
             hint,
         }),
+    }
+}
+
+/// How what is mounted at a path and below it is named; where the kernel does not say, somehow.
+fn mount_names(path: &Path) -> MountNames {
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_else(|_| b"\\".to_vec());
+    match escaped_mount(&mounts, path) {
+        true => MountNames::Any,
+        false => MountNames::Plain,
+    }
+}
+
+/// Whether something is mounted at `path` or below it whose path is escaped in `mounts` (proc_pid_mountinfo(5)). That a path which is
+/// itself escaped begins another is not looked at: such a one is found, too.
+fn escaped_mount(mounts: &[u8], path: &Path) -> bool {
+    let fields = mounts
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.split(|byte| *byte == b' '));
+    let places = fields.filter_map(|mut fields| fields.nth(4));
+    let mut escaped = places.filter(|place| place.contains(&b'\\'));
+    let below = |place: &[u8]| {
+        let plain = place.split(|byte| *byte == b'\\').next().unwrap_or_default();
+        let (plain, path) = (plain, path.as_os_str().as_bytes());
+        plain.starts_with(path) || path.starts_with(plain)
+    };
+    escaped.any(below)
+}
+
+/// The file systems of the kernel's own, whose files are made when they are read (`linux/magic.h`).
+const UNTOLD: [i64; 8] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x6265_6570, // configfs
+];
+
+/// Whether the files there tell their sizes.
+fn sizes(path: &Path) -> Sizes {
+    match rustix::fs::statfs(path) {
+        Ok(found) if UNTOLD.contains(&found.f_type) => Sizes::Untold,
+        _ => Sizes::Told,
     }
 }
 
@@ -258,7 +310,6 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -337,5 +388,20 @@ mod tests {
             fs::metadata(dir.join("others")).unwrap().permissions().mode() & 0o777,
             0o700
         );
+    }
+    #[test]
+    fn what_is_mounted_with_a_blank_in_its_name_is_found() {
+        let mounts = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                       23 22 8:2 / /media/My\\040Disk rw - vfat /dev/sdb1 rw\n\
+                       24 22 8:3 / /srv/data rw - ext4 /dev/sdc1 rw\n";
+        let found = |path: &str| escaped_mount(mounts, Path::new(path));
+        assert!(found("/") && found("/media") && found("/media/My Disk"));
+        assert!(!found("/srv") && !found("/srv/data") && !found("/home"));
+    }
+
+    #[test]
+    fn file_systems_of_the_kernels_own_are_known() {
+        assert_eq!(sizes(Path::new("/proc/sys")), Sizes::Untold);
+        assert_eq!(sizes(Path::new("/usr")), Sizes::Told);
     }
 }

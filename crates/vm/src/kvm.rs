@@ -10,8 +10,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use isopod_plan::confinement::Isolation;
 use isopod_plan::facts::Kvm;
-use isopod_plan::machine::Isolation;
+use isopod_plan::file_server::Owner;
 
 use crate::launch;
 use crate::stage::{Capabilities, Stage};
@@ -91,6 +92,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         parent: std::process::id(),
         share: None,
         root: None,
+        owner: Owner { uid: 0, gid: 0 },
         isolation: Isolation::Mounts,
         user: None,
         capabilities: Capabilities::Dropped,

@@ -32,8 +32,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
+use isopod_plan::confinement::Isolation;
 use isopod_plan::facts::{FileId, SourceKind};
-use isopod_plan::machine::{Isolation, SharedVolume};
+use isopod_plan::file_server::Owner;
+use isopod_plan::machine::SharedVolume;
 use isopod_plan::qemu::Access;
 use isopod_spec::{Propagation, VolumeName};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
@@ -60,6 +62,8 @@ pub struct Stage {
     pub share: Option<(PathBuf, Vec<SharedVolume>)>,
     /// The root that it gets; none leaves it the host's.
     pub root: Option<Root>,
+    /// Who the caller is in the user namespace that an ordinary user's stage enters.
+    pub owner: Owner,
     /// The namespaces that it enters beside that of its mounts; where it has neither volumes nor a root, none.
     pub isolation: Isolation,
     /// The user that it becomes; none leaves it who it is. Its capabilities go with it.
@@ -163,6 +167,10 @@ impl Stage {
         let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
         argv.extend(self.capabilities.switch().map(OsString::from));
         argv.extend(isolation_switch(self.isolation).map(OsString::from));
+        let Owner { uid, gid } = self.owner;
+        if (uid, gid) != (0, 0) {
+            argv.extend(["--owner".into(), format!("{uid}:{gid}").into()]);
+        }
         if let Some(user) = self.user {
             argv.extend(["--user".into(), user.to_string().into()]);
         }
@@ -209,6 +217,7 @@ impl Stage {
         let mut root: Option<Root> = None;
         let mut capabilities = Capabilities::Kept;
         let (mut isolation, mut user) = (Isolation::Mounts, None);
+        let mut owner = Owner { uid: 0, gid: 0 };
         loop {
             let arg = args.next().ok_or_else(|| usage(None))?;
             let mut path = || args.next().map(PathBuf::from).ok_or_else(|| usage(None));
@@ -218,6 +227,13 @@ impl Stage {
                 (b"--binds-ports", None, None) => capabilities = Capabilities::BindsPorts,
                 (b"--own-processes", None, None) => isolation = Isolation::Processes,
                 (b"--own-network", None, None) => isolation = Isolation::Network,
+                (b"--owner", None, None) => {
+                    let word = path()?;
+                    let ids = word.to_str().and_then(|word| word.split_once(':'));
+                    let ids = ids.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+                    let (uid, gid) = ids.ok_or_else(|| usage(Some(arg)))?;
+                    owner = Owner { uid, gid };
+                }
                 (b"--user", None, None) => {
                     let number = path()?.to_str().and_then(|number| number.parse().ok());
                     user = Some(number.ok_or_else(|| usage(Some(arg)))?);
@@ -240,6 +256,7 @@ impl Stage {
             parent,
             share,
             root,
+            owner,
             isolation,
             user,
             capabilities,
@@ -257,7 +274,7 @@ impl Stage {
         die_with(&parent)?;
         privileges::set_limits();
         if self.share.is_some() || self.root.is_some() {
-            enter_namespaces(self.isolation)?;
+            enter_namespaces(self.isolation, self.owner)?;
             if self.isolation != Isolation::Mounts {
                 let forked =
                     child::fork().map_err(|source| StageError::Namespace { what: "fork", source })?;
@@ -373,8 +390,9 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
     })
 }
 
-/// Enters a mount namespace and those of `isolation`; not as root, together with a user namespace in which the user is root.
-fn enter_namespaces(isolation: Isolation) -> Result<(), StageError> {
+/// Enters a mount namespace and those of `isolation`; not as root, together with a user namespace in which the user is
+/// `owner`, mostly root.
+fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), StageError> {
     let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let spaces = UnshareFlags::NEWNS
@@ -390,8 +408,8 @@ fn enter_namespaces(isolation: Isolation) -> Result<(), StageError> {
         sys::unshare(spaces).map_err(failed("unshare(CLONE_NEWUSER | CLONE_NEWNS)"))?;
         let write = |file: &str, text: String| std::fs::write(Path::new("/proc/self").join(file), text);
         write("setgroups", "deny".into()).map_err(failed("write to /proc/self/setgroups"))?;
-        write("uid_map", format!("0 {uid} 1")).map_err(failed("write to /proc/self/uid_map"))?;
-        write("gid_map", format!("0 {gid} 1")).map_err(failed("write to /proc/self/gid_map"))?;
+        write("uid_map", format!("{} {uid} 1", owner.uid)).map_err(failed("write to /proc/self/uid_map"))?;
+        write("gid_map", format!("{} {gid} 1", owner.gid)).map_err(failed("write to /proc/self/gid_map"))?;
     }
     slave_root()
 }
@@ -563,6 +581,7 @@ mod tests {
                 dir: "/pod".into(),
                 files: vec![(Access::Read, "--share".into()), (Access::Write, "/b".into())],
             }),
+            owner: Owner { uid: 33, gid: 34 },
             isolation: Isolation::Network,
             user: Some(0x7000_0001),
             capabilities: Capabilities::Dropped,
@@ -574,6 +593,7 @@ mod tests {
                 parent: 1,
                 share: None,
                 root: None,
+                owner: Owner { uid: 0, gid: 0 },
                 isolation: Isolation::Processes,
                 user: None,
                 capabilities,

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::Phase;
-use super::volumes::{AttachedRecord, MountRecord, ShareRecord, VolumeRecord};
+use super::volumes::{AttachedRecord, MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
 use crate::process::Process;
 
 /// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
@@ -61,6 +61,8 @@ pub struct PodRecord {
     pub on_failure: FailurePolicy,
     /// How its host volumes reach the guest.
     pub share: ShareRecord,
+    /// Whose files those of its host volumes are in the guest.
+    pub owner: OwnerRecord,
     /// Its volumes, as far as an app mounts them or its images want them.
     pub volumes: Vec<VolumeRecord>,
     /// The IDs of its images, apps' and volumes', by their numbers.

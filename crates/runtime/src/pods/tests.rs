@@ -17,6 +17,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         ports: Vec::new(),
         on_failure: isopod_spec::FailurePolicy::Continue,
         share: super::volumes::ShareRecord::None,
+        owner: super::volumes::OwnerRecord::ByNumber,
         volumes: Vec::new(),
         images: Vec::new(),
         systemd_version: 0,

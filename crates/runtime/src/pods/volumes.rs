@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use isopod_plan::facts::{FileId, SourceKind};
+use isopod_plan::file_server::{Owner, Ownership};
 use isopod_plan::machine::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{Origin, VolumeMount};
 use isopod_spec::{
@@ -40,6 +41,36 @@ impl ShareRecord {
                 Transport::Virtiofs(_) => Self::Virtiofs,
                 Transport::NineP => Self::NineP,
             },
+        }
+    }
+}
+
+/// Whose files those of a pod's host volumes are in its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnerRecord {
+    /// Their own, by number.
+    ByNumber,
+    /// This user's and group's, who writes as the caller, as everybody does.
+    AllAsCaller(u32, u32),
+    /// The guest's root's, who alone writes as the caller.
+    RootAsCaller,
+}
+
+impl OwnerRecord {
+    pub(crate) fn of(ownership: Ownership) -> Self {
+        match ownership {
+            Ownership::ByNumber => Self::ByNumber,
+            Ownership::AllAsCaller(Owner { uid, gid }) => Self::AllAsCaller(uid, gid),
+            Ownership::RootAsCaller(_) => Self::RootAsCaller,
+        }
+    }
+
+    pub(crate) fn ownership(self) -> Ownership {
+        match self {
+            Self::ByNumber => Ownership::ByNumber,
+            Self::AllAsCaller(uid, gid) => Ownership::AllAsCaller(Owner { uid, gid }),
+            Self::RootAsCaller => Ownership::RootAsCaller("it was so when the pod was prepared"),
         }
     }
 }

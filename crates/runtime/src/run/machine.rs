@@ -73,7 +73,8 @@ impl<'a> Machine<'a> {
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
         let mut virtiofsd = None;
         if let Some(words) = &record.virtiofsd {
-            let socket = listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
+            let socket =
+                listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
             let stage = stage(words, life).map_err(failed("start virtiofsd"))?;
             let log = Capture::begin(dir, VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
@@ -215,7 +216,10 @@ impl<'a> Machine<'a> {
 
     pub(super) async fn kill(mut self) {
         // QEMU first: virtiofsd's end would only make it complain.
-        let virtiofsd = self.virtiofsd.iter_mut().map(|(child, _)| (child, VIRTIOFSD_LOCK));
+        let virtiofsd = self
+            .virtiofsd
+            .iter_mut()
+            .map(|(child, _)| (child, VIRTIOFSD_LOCK));
         for (child, lock) in std::iter::once((&mut self.qemu, QEMU_LOCK)).chain(virtiofsd) {
             if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the machine: {error}");

@@ -47,10 +47,13 @@ pub(super) fn rows<'a>(uuids: impl Iterator<Item = &'a str>) -> Result<Vec<Row>,
         };
         let mut pod = Pss::default();
         // QEMU and virtiofsd are children of its children, which are stages.
-        let is_stage = |pid: u32| processes.iter().any(|p| p.pid == pid && p.parent == supervisor.pid);
-        let is_its = |p: &&Process| {
-            p.pid == supervisor.pid || p.parent == supervisor.pid || is_stage(p.parent)
+        let is_stage = |pid: u32| {
+            processes
+                .iter()
+                .any(|p| p.pid == pid && p.parent == supervisor.pid)
         };
+        let is_its =
+            |p: &&Process| p.pid == supervisor.pid || p.parent == supervisor.pid || is_stage(p.parent);
         for process in processes.iter().filter(is_its) {
             let maps = fs::read_to_string(format!("/proc/{}/smaps", process.pid));
             let maps =

@@ -1,0 +1,124 @@
+//! How host volumes are served: what virtiofsd is told, and whose files the host's are in the guest.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod fixture;
+
+use std::path::Path;
+
+use fixture::{facts, host, mount, pod, volume_name};
+use isopod_plan::facts::{Facts, HostUser, MountNames, Sizes};
+use isopod_plan::file_server::{Owner, Ownership};
+use isopod_plan::plan;
+use isopod_spec::{PodSpec, Propagation, ShareTransport, VolumeKind};
+
+/// Handles in place of descriptors: as root, and where mountinfo writes every mount point as it is.
+#[test]
+fn virtiofsd_holds_no_descriptor_for_each_file_where_it_need_not() {
+    let pod = |propagation: &str| {
+        let mut pod = pod();
+        let mut volume = host("data", "/srv");
+        let VolumeKind::Host(of_host) = &mut volume.kind else {
+            unreachable!()
+        };
+        if propagation == "rslave" {
+            of_host.propagation = Propagation::Rslave;
+        }
+        pod.volumes = vec![volume];
+        pod.apps[0].mounts = vec![mount("data", "/d")];
+        pod
+    };
+    let handles = |pod: &PodSpec, facts: &Facts, shared: &str| {
+        let command = plan(pod, facts).unwrap().virtiofsd.unwrap();
+        let argv = command.argv(Path::new(shared));
+        argv.iter().any(|arg| arg == "--inode-file-handles=prefer")
+    };
+    let told = |pod: &PodSpec, facts: &Facts| {
+        let hints = plan(pod, facts).unwrap().hints;
+        hints
+            .iter()
+            .any(|hint| hint.starts_with("virtiofsd may have 20000 files open"))
+    };
+    let private = pod("private");
+    let mut known = facts(&private, &[]);
+    known.host.open_files = Some(20_000);
+    assert!(handles(&private, &known, "/pods/share") && !told(&private, &known));
+    assert!(!handles(&private, &known, "/my pods/share"));
+    let later = pod("rslave");
+    assert!(!handles(&later, &known, "/pods/share") && !told(&later, &known));
+    let mut odd = known.clone();
+    odd.sources.get_mut(&volume_name("data")).unwrap().mounts = MountNames::Any;
+    assert!(!handles(&private, &odd, "/pods/share"));
+    known.host.user = HostUser::Ordinary { uid: 1000 };
+    assert!(!handles(&private, &known, "/pods/share") && told(&private, &known));
+    known.host.open_files = None;
+    assert!(!told(&private, &known));
+}
+
+/// Whoever writes is the caller; the caller's files are those of the one user that the apps run as, or root's.
+#[test]
+fn an_ordinary_users_files_are_the_apps_own() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    pod.apps.push(fixture::app("db"));
+    for (app, (user, group)) in pod.apps.iter_mut().zip([("33", "34"), ("0", "0")]) {
+        app.mounts = vec![mount("data", "/d")];
+        (app.overrides.user, app.overrides.group) = (Some(user.into()), Some(group.into()));
+    }
+    let mut known = facts(&pod, &[]);
+    let translation = |pod: &PodSpec, facts: &Facts| -> Vec<String> {
+        let command = plan(pod, facts).unwrap().virtiofsd.unwrap();
+        let argv = command.argv(Path::new("/share"));
+        let words = argv.iter().map(|arg| arg.to_str().unwrap().to_owned());
+        words.filter(|word| word.contains("translate")).collect()
+    };
+    let told = |pod: &PodSpec, facts: &Facts| -> Vec<String> {
+        let notices = plan(pod, facts).unwrap().notices;
+        notices
+            .into_iter()
+            .filter(|notice| notice.contains("runs as user"))
+            .collect()
+    };
+    assert!(translation(&pod, &known).is_empty(), "root's pod");
+    known.host.user = HostUser::Ordinary { uid: 1000 };
+    assert_eq!(
+        translation(&pod, &known),
+        [
+            "--translate-uid=squash-guest:0:0:4294967295",
+            "--translate-uid=host:0:33:1",
+            "--translate-gid=squash-guest:0:0:4294967295",
+            "--translate-gid=host:0:34:1",
+        ]
+    );
+    assert!(told(&pod, &known).is_empty());
+    // Two users that are not root: the files are root's, and what the others may do their modes say.
+    pod.apps[1].overrides.user = Some("7".into());
+    assert_eq!(translation(&pod, &known)[1], "--translate-uid=host:0:0:1");
+    assert!(told(&pod, &known)[0].contains("user 33, and your files in volume `data` are user 0's"));
+    // The same over 9p; where virtiofsd is too old, as it was.
+    pod.apps.truncate(1);
+    pod.machine.transport = ShareTransport::NineP;
+    let owner = |pod: &PodSpec, facts: &Facts| plan(pod, facts).unwrap().ownership;
+    assert_eq!(
+        owner(&pod, &known),
+        Ownership::AllAsCaller(Owner { uid: 33, gid: 34 })
+    );
+    pod.machine.transport = ShareTransport::Virtiofs;
+    known.host.virtiofsd.as_mut().unwrap().version = (1, 12);
+    assert!(translation(&pod, &known).is_empty());
+    assert!(told(&pod, &known)[0].contains("virtiofsd 1.13 or newer lets others write too"));
+}
+
+#[test]
+fn files_that_do_not_tell_their_sizes_are_told_of() {
+    let mut pod = pod();
+    pod.volumes = vec![host("proc", "/proc/sys")];
+    pod.apps[0].mounts = vec![mount("proc", "/d")];
+    let mut known = facts(&pod, &[]);
+    let told = |pod: &PodSpec, facts: &Facts| plan(pod, facts).unwrap().notices.concat();
+    assert_eq!(told(&pod, &known), "");
+    known.sources.get_mut(&volume_name("proc")).unwrap().sizes = Sizes::Untold;
+    assert!(told(&pod, &known).contains("over virtiofs most read as empty (`--transport 9p` reads them)"));
+    pod.machine.transport = ShareTransport::NineP;
+    assert_eq!(told(&pod, &known), "");
+}
