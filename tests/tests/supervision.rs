@@ -95,7 +95,7 @@ fn a_guest_is_heard_or_it_is_told() {
     let pod = bench.pod().flags(["-d", "--name", "p"]).host("data", &data, "");
     let pod = pod.app(&bench.busybox()).with(["--cap-add", "SYS_TIME"]);
     let pod = pod.mount("data", "/data", "").sh(&format!(
-        "echo $EPOCHREALTIME >/data/first; env >/data/env; {CLOCK}"
+        "trap '' TERM INT; echo $EPOCHREALTIME >/data/first; env >/data/env; {CLOCK}"
     ));
     let _ = pod.start().wait().expect(0);
 
