@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let surroundings = Surroundings {
-        uuid: "00000000-0000-4000-8000-000000000000".into(),
+        new_uuid: || "00000000-0000-4000-8000-000000000000".into(),
         name: None,
         node_name: "node".into(),
         pod_ip: "10.0.2.15".parse().ok(),
@@ -27,7 +27,7 @@ fuzz_target!(|text: &str| {
         .collect();
     for unsupported in [Unsupported::Refuse, Unsupported::Ignore] {
         match kube::read(&files, &surroundings, unsupported) {
-            Ok(file) => assert!(!file.pod.apps.is_empty()),
+            Ok(files) => assert!(files.pods.iter().all(|file| !file.pod.apps.is_empty())),
             Err(errors) => assert!(!errors.to_string().is_empty()),
         }
     }

@@ -17,6 +17,7 @@ mod generate;
 mod group;
 mod health;
 mod image;
+mod kube;
 mod life;
 mod pod;
 mod tool;
@@ -29,6 +30,7 @@ pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use generate::{GenerateArgs, GenerateCommand, Subject};
 pub(crate) use group::pod_command;
 pub(crate) use image::ImageCommand;
+pub(crate) use kube::{KubeCommand, run_args};
 pub(crate) use life::{Filter, Format, LifeCommand, duration};
 pub(crate) use tool::{Shell, ToolCommand};
 pub(crate) use volume::VolumeCommand;
@@ -96,6 +98,8 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// `generate`: print a pod in another form.
     Generate(GenerateCommand),
+    /// `kube`: something about all pods of pod files.
+    Kube(KubeCommand),
 }
 
 /// The arguments of `run`.
@@ -113,6 +117,8 @@ pub(crate) struct RunArgs {
     pub(crate) stdin: Stdin,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
+    /// `--replace`: stop and remove the pod of its name before.
+    pub(crate) replace: bool,
     /// `--stop-timeout`: how long the apps have to stop, where it is given.
     pub(crate) stop_timeout: Option<Duration>,
     /// `--boot-timeout`: how long the guest may take to come up.
@@ -286,6 +292,7 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "generate" => {
             Command::Generate(generate::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?)
         }
+        "kube" => Command::Kube(kube::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
         "pod" => {
             let (_, lock) = sub.subcommand().expect("clap requires a subcommand");
             Command::PodLock(lock.get_many("files").unwrap_or_default().cloned().collect())

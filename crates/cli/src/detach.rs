@@ -103,17 +103,22 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let caller = Arc::new(Mutex::new(Some(File::from(caller))));
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());
     let told = caller.clone();
-    let result = run::supervise(claim, settings, move |stop, signals| Caller {
-        stdin: None,
-        output: None,
-        stop,
-        signals,
-        milestones: None,
-        started: Some(Box::new(move |failures: &[AppFailure]| {
-            take(&told).into_iter().for_each(|file| tell(file, failures));
-        })),
+    let results = run::supervise(vec![claim], settings, move || {
+        move |stop, signals| {
+            let told = told.clone();
+            Caller {
+                stdin: None,
+                output: None,
+                stop,
+                signals,
+                milestones: None,
+                started: Some(Box::new(move |failures: &[AppFailure]| {
+                    take(&told).into_iter().for_each(|file| tell(file, failures));
+                })),
+            }
+        }
     });
-    let Err(report) = result else {
+    let Err(report) = results.and_then(|results| results.into_iter().collect::<Result<Vec<_>, _>>()) else {
         return Ok(ExitCode::SUCCESS);
     };
     if let Some(mut caller) = take(&caller) {

@@ -110,7 +110,19 @@ fn read(
             ..FileArgs::default()
         };
         let file = pod_files::of_texts(&[(name, text)], &args, None, &Purpose::Show, settings);
-        (file.map(|found| found.file.pod), "--file")
+        let pods = match file {
+            Ok(pods) => pods,
+            Err(status) => return Ok(Err(status)),
+        };
+        let count = pods.len();
+        let mut pods = pods.into_iter();
+        let (Some(file), None) = (pods.next(), pods.next()) else {
+            return Err(
+                Report::text(format!("the file has {count} pods, and one is printed at a time"))
+                    .hint(Some("put the one that is meant into a file of its own".into())),
+            );
+        };
+        (Ok(file.pod), "--file")
     };
     Ok(spec.map(|spec| Found {
         spec,

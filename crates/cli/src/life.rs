@@ -155,7 +155,7 @@ fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCo
         let claim = pods
             .claim(&find(&pods, query)?.uuid, Verb::Start)
             .map_err(|e| Report::new(&e))?;
-        return run::foreground(claim, begun.elapsed(), settings);
+        return run::foreground(vec![claim], begun.elapsed(), settings);
     }
     if attach {
         return Err(Report::text("`--attach` is for one pod"));
@@ -205,7 +205,10 @@ pub(crate) fn not_heard(error: &ControlError) -> Report {
 }
 
 /// Stops a pod in order and waits for its end. One that does not run is stopped already.
-fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report> {
+///
+/// # Errors
+/// A [`Report`] when it does not end.
+pub(crate) fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report> {
     if pod.state == PodState::Exited {
         return Ok(());
     }
@@ -335,6 +338,22 @@ fn restart(queries: &[String], time: Option<Duration>, settings: &Settings) -> R
         }
         start_one(pods, &pod, settings)
     })
+}
+
+/// Stops a pod where it runs, and removes it.
+///
+/// # Errors
+/// A [`Report`] when it is still there.
+pub(crate) fn stop_and_remove(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result<(), Report> {
+    let uuid = pod.uuid.clone();
+    if pod.state.is_live() {
+        stop(pods, pod.clone(), time)?;
+    }
+    match pods.entry(&uuid) {
+        Some(pod) => remove(pods, pod, false),
+        // It was to be removed when it ended.
+        None => Ok(()),
+    }
 }
 
 fn remove(pods: &Pods, pod: PodEntry, force: bool) -> Result<(), Report> {

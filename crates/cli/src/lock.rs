@@ -14,7 +14,7 @@ use crate::manifest::Purpose;
 use crate::output::{self, Report};
 use crate::pod_files;
 
-/// Brings the images of the pod in `files` into the store and writes down which they are.
+/// Brings the images of the pods in `files` into the store and writes down which they are.
 ///
 /// # Errors
 /// A [`Report`] with the reason.
@@ -27,29 +27,31 @@ pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, 
         net: Net::User,
         ..FileArgs::default()
     };
-    let pod = match pod_files::pod(&args, None, &Purpose::Show, settings) {
-        Ok(found) => found.file.pod,
+    let pods = match pod_files::pods(&args, None, &Purpose::Show, settings) {
+        Ok(pods) => pods,
         Err(status) => return Ok(status),
     };
-    let found = match gather::all_images(&pod, settings) {
-        Ok(found) => found,
-        Err(error) => {
-            let report = |fault: &GatherFault| Report::new(fault).hint(fault.hint());
-            return Ok(output::fail_all(
-                &error.faults.iter().map(report).collect::<Vec<_>>(),
-            ));
-        }
-    };
     let mut images = BTreeMap::new();
-    for (source, image) in sources(&pod).into_iter().zip(found) {
-        let ImageSource::Reference(reference) = source else {
-            continue;
+    for pod in pods.iter().map(|file| &file.pod) {
+        let found = match gather::all_images(pod, settings) {
+            Ok(found) => found,
+            Err(error) => {
+                let report = |fault: &GatherFault| Report::new(fault).hint(fault.hint());
+                return Ok(output::fail_all(
+                    &error.faults.iter().map(report).collect::<Vec<_>>(),
+                ));
+            }
         };
-        let locked = LockedImage {
-            id: image.id.to_string(),
-            manifest: image.manifest.map(|digest| digest.to_string()),
-        };
-        images.insert(reference.to_string(), locked);
+        for (source, image) in sources(pod).into_iter().zip(found) {
+            let ImageSource::Reference(reference) = source else {
+                continue;
+            };
+            let locked = LockedImage {
+                id: image.id.to_string(),
+                manifest: image.manifest.map(|digest| digest.to_string()),
+            };
+            images.insert(reference.to_string(), locked);
+        }
     }
     let lock = Lock {
         version: VERSION,
@@ -63,11 +65,15 @@ pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes `pod`, which `files` describe, run just the images of their lock.
+/// Makes `pods`, which `files` describe, run just the images of their lock.
 ///
 /// # Errors
-/// What is wrong with the lock, or with the pod by it.
-pub(crate) fn apply(files: &[PathBuf], pod: &mut PodSpec, settings: &Settings) -> Result<(), Vec<Report>> {
+/// What is wrong with the lock, or with the pods by it.
+pub(crate) fn apply<'p>(
+    files: &[PathBuf],
+    pods: impl IntoIterator<Item = &'p mut PodSpec>,
+    settings: &Settings,
+) -> Result<(), Vec<Report>> {
     let path = path(files).ok_or_else(|| vec![no_place()])?;
     let failed = |why: String| {
         let report = Report::text(format!("cannot run by the lock `{}`: {why}", path.display()));
@@ -78,7 +84,7 @@ pub(crate) fn apply(files: &[PathBuf], pod: &mut PodSpec, settings: &Settings) -
     let open = std::fs::File::open(settings.working_dir.join(&path)).map_err(|error| error.to_string());
     let text = open.and_then(pod_files::read).map_err(|why| vec![failed(why)])?;
     let lock = Lock::read(&text).map_err(|fault| vec![failed(fault.to_string())])?;
-    lock.apply(pod)
+    lock.apply(pods)
         .map_err(|faults| faults.iter().map(|fault| failed(fault.to_string())).collect())
 }
 

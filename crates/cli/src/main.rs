@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod generate;
 mod image;
+mod kube;
 mod life;
 mod lock;
 mod logs;
@@ -77,6 +78,7 @@ fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::PodLock(files) => lock::write(files, settings),
         Command::Image(command) => image::image(command, settings),
         Command::Generate(command) => generate::generate(command, settings),
+        Command::Kube(command) => kube::kube(command, settings),
         Command::Tool(tool) => act_on_nothing(tool),
     }
 }

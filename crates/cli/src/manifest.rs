@@ -63,29 +63,33 @@ impl Asked {
     }
 }
 
-/// The pod that the arguments describe. What is wrong with a manifest is printed, all of it, and the exit status given.
+/// The pods that the arguments describe: one, or as many as pod files have. What is wrong with a manifest is printed, all of
+/// it, and the exit status given.
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn pod(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Asked, ExitCode> {
-    let mut asked = read_source(run, purpose, settings)?;
-    asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
-    if let Some(pull) = run.pull {
-        asked.spec.apps.iter_mut().for_each(|app| app.pull = pull);
+pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
+    let mut all = read_source(run, purpose, settings)?;
+    for asked in &mut all {
+        asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
+        if let Some(pull) = run.pull {
+            asked.spec.set_pull(pull);
+        }
     }
-    Ok(asked)
+    Ok(all)
 }
 
-fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Asked, ExitCode> {
+fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
     match &run.source {
-        PodSource::Apps(pod) => Ok(Asked::plain(pod.clone())),
+        PodSource::Apps(pod) => Ok(vec![Asked::plain(pod.clone())]),
         PodSource::Files(args) => {
-            let found = pod_files::pod(args, run.name.as_ref(), purpose, settings)?;
-            Ok(Asked {
-                spec: found.file.pod.clone(),
-                uuid: Some(found.uuid),
-                origin: Origin::Files(Box::new(found.file)),
-            })
+            let found = pod_files::pods(args, run.name.as_ref(), purpose, settings)?;
+            let asked = |file: PodFile| Asked {
+                spec: file.pod.clone(),
+                uuid: Some(file.uuid.clone()),
+                origin: Origin::Files(Box::new(file)),
+            };
+            Ok(found.into_iter().map(asked).collect())
         }
         PodSource::Manifest {
             path,
@@ -105,11 +109,11 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             if *net == Net::None {
                 spec.network = without_network(&spec).map_err(|report| output::fail(&report))?;
             }
-            Ok(Asked {
+            Ok(vec![Asked {
                 spec,
                 uuid: None,
                 origin: Origin::Manifest(text, file),
-            })
+            }])
         }
     }
 }

@@ -22,23 +22,67 @@ use crate::{manifest, run};
 /// # Errors
 /// A [`Report`] with the reason.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let pod = match manifest::pod(&args.run, &manifest::Purpose::Show, settings) {
-        Ok(pod) => pod,
+    let pods = match manifest::pods(&args.run, &manifest::Purpose::Show, settings) {
+        Ok(pods) => pods,
         Err(status) => return Ok(status),
     };
+    if let Some(what) = of_one_pod(args).filter(|_| pods.len() > 1) {
+        return Err(Report::text(format!(
+            "`{what}` is for one pod, and the files have {}",
+            pods.len()
+        ))
+        .hint(Some("put the one that is meant into a file of its own".into())));
+    }
+    let mut texts = Vec::new();
+    for pod in &pods {
+        match plan_one(pod, args, settings)? {
+            Ok(text) => texts.push(heading(pod, pods.len(), args.format) + &text),
+            Err(status) => return Ok(status),
+        }
+    }
+    let between = match args.format {
+        PlanFormat::Text => "\n",
+        PlanFormat::Json | PlanFormat::Dot | PlanFormat::Svg => "",
+    };
+    output::document(&texts.join(between));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is written above the plan of one of several pods.
+fn heading(pod: &Asked, count: usize, format: PlanFormat) -> String {
+    match (&pod.spec.name, format) {
+        (Some(name), PlanFormat::Text) if count > 1 => format!("pod      {name}\n"),
+        _ => String::new(),
+    }
+}
+
+/// The flag that makes one thing of one pod.
+fn of_one_pod(args: &PlanArgs) -> Option<&'static str> {
+    match args.format {
+        PlanFormat::Svg => Some("--format svg"),
+        _ => args.write.as_ref().map(|_| "--write"),
+    }
+}
+
+/// A pod's plan in the form that is asked for, written and verified where that was asked; the exit status when everything
+/// that is wrong was told.
+fn plan_one(pod: &Asked, args: &PlanArgs, settings: &Settings) -> Result<Result<String, ExitCode>, Report> {
     let planned = match args.profile {
         Profile::Default => {
             if args.hypervisor == Hypervisor::Lkvm {
                 return Err(Report::text("the default profile has no plan for lkvm")
                     .hint(Some("`--profile rkt` has".into())));
             }
-            run::gather_and_plan(&pod, settings).map(|(_, plan)| (Document::from(&plan), plan.guest))
+            run::gather_and_plan(pod, settings).map(|(gathered, plan)| {
+                run::tell_what_is_made(&gathered);
+                (Document::from(&plan), plan.guest)
+            })
         }
-        Profile::Rkt => as_rkt(&pod, args.hypervisor, settings)?,
+        Profile::Rkt => as_rkt(pod, args.hypervisor, settings)?,
     };
     let (document, tree) = match planned {
         Ok(planned) => planned,
-        Err(status) => return Ok(status),
+        Err(status) => return Ok(Err(status)),
     };
     if let Some(dir) = &args.write {
         write_tree(&tree, &settings.working_dir.join(dir)).map_err(|e| Report::new(&e).hint(e.hint()))?;
@@ -46,8 +90,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Rep
     if args.verify {
         verify(&document, &tree)?;
     }
-    output::document(&render(&document, args.format)?);
-    Ok(ExitCode::SUCCESS)
+    render(&document, args.format).map(Ok)
 }
 
 fn render(document: &Document, format: PlanFormat) -> Result<String, Report> {

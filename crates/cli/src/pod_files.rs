@@ -1,4 +1,4 @@
-//! Pod files: from `--file` to a pod. Here they are read from disk or standard input.
+//! Pod files: from `--file` to pods. Here they are read from disk or standard input.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use isopod_plan::network;
 use isopod_runtime::{Settings, pods};
-use isopod_spec::kube::{self, PodFile, PodFileErrors, Surroundings, Unsupported};
-use isopod_spec::{Network, PodName};
+use isopod_spec::kube::{self, FaultKind, PodFile, PodFileErrors, Surroundings, Unsupported};
+use isopod_spec::{Network, PodName, PodSpec};
 
 use crate::args::{FileArgs, Net};
 use crate::lock;
@@ -23,28 +23,22 @@ pub(crate) const CLAIMS: &str = "claims";
 /// A UUID that no pod has, for what is only shown.
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// A pod, and the UUID that it was read with.
-pub(crate) struct Found {
-    pub(crate) file: PodFile,
-    pub(crate) uuid: String,
-}
-
-/// Reads the pod of `args`; `name` is the one it is given in place of the file's. What is wrong with it is printed, all of
-/// it, and the exit status given.
+/// Reads the pods of `args`; `name` is the one that the only one is given in place of the file's. What is wrong with them is
+/// printed, all of it, and the exit status given.
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn pod(
+pub(crate) fn pods(
     args: &FileArgs,
     name: Option<&PodName>,
     purpose: &Purpose,
     settings: &Settings,
-) -> Result<Found, ExitCode> {
+) -> Result<Vec<PodFile>, ExitCode> {
     let texts = texts(&args.files, settings).map_err(|reports| output::fail_all(&reports))?;
     of_texts(&texts, args, name, purpose, settings)
 }
 
-/// As [`pod`], of files that were read, each with its name in messages.
+/// As [`pods`], of files that were read, each with its name in messages.
 ///
 /// # Errors
 /// The exit status, when everything was told already.
@@ -54,18 +48,17 @@ pub(crate) fn of_texts(
     name: Option<&PodName>,
     purpose: &Purpose,
     settings: &Settings,
-) -> Result<Found, ExitCode> {
+) -> Result<Vec<PodFile>, ExitCode> {
     let files: Vec<kube::File<'_>> = texts
         .iter()
         .map(|(name, text)| kube::File { name, text })
         .collect();
-    let uuid = match purpose {
-        Purpose::Preparation => pods::new_uuid(),
-        Purpose::Show => NO_UUID.to_owned(),
-    };
     let has_network = args.net == Net::User;
     let surroundings = Surroundings {
-        uuid: uuid.clone(),
+        new_uuid: match purpose {
+            Purpose::Preparation => pods::new_uuid,
+            Purpose::Show => || NO_UUID.to_owned(),
+        },
         name: name.cloned(),
         node_name: node_name(),
         pod_ip: has_network.then_some(network::ADDRESS.into()),
@@ -78,14 +71,50 @@ pub(crate) fn of_texts(
         true => Unsupported::Ignore,
         false => Unsupported::Refuse,
     };
-    let mut file = kube::read(&files, &surroundings, unsupported).map_err(|errors| refuse(&errors))?;
-    for fault in &file.left_out {
-        output::warning(&fault.to_string());
+    let mut read = kube::read(&files, &surroundings, unsupported).map_err(|errors| refuse(&errors))?;
+    for fault in &read.left_out {
+        match fault.kind {
+            FaultKind::Notice(_) => output::note(&fault.to_string()),
+            _ => output::warning(&fault.to_string()),
+        }
     }
-    for volume in &file.volumes_left_out {
+    for volume in read.pods.iter().flat_map(|file| &file.volumes_left_out) {
         output::warning(&format!("the pod is without volume `{volume}` and its mounts"));
     }
-    let pod = &mut file.pod;
+    if read.pods.len() > 1 {
+        check_flags(args, name, read.pods.len()).map_err(|reports| output::fail_all(&reports))?;
+    }
+    for file in &mut read.pods {
+        change(&mut file.pod, args)?;
+    }
+    if args.locked {
+        let pods = read.pods.iter_mut().map(|file| &mut file.pod);
+        lock::apply(&args.files, pods, settings).map_err(|reports| output::fail_all(&reports))?;
+    }
+    Ok(read.pods)
+}
+
+/// The flags that are one pod's are for files of one.
+fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<(), Vec<Report>> {
+    let flags = [
+        ("--name", name.is_some()),
+        ("--hostname", args.hostname.is_some()),
+        ("--publish", !args.ports.is_empty()),
+    ];
+    let given = flags.into_iter().filter(|(_, given)| *given);
+    let report = |(flag, _)| {
+        Report::text(format!("`{flag}` is for one pod, and the files have {count}"))
+            .hint(Some("say it in the file of the pod that is meant".into()))
+    };
+    let reports: Vec<Report> = given.map(report).collect();
+    match reports.is_empty() {
+        true => Ok(()),
+        false => Err(reports),
+    }
+}
+
+/// What the flags say of a pod beside its file.
+fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
     pod.machine = args.machine.over(&pod.machine);
     pod.implicit_volumes = args.implicit_volumes;
     pod.on_failure = args.on_failure;
@@ -93,7 +122,7 @@ pub(crate) fn of_texts(
         pod.hostname.clone_from(&args.hostname);
     }
     match &mut pod.network {
-        network if !has_network => {
+        network if args.net == Net::None => {
             if let Network::User { ports } = network
                 && !ports.is_empty()
             {
@@ -112,14 +141,11 @@ pub(crate) fn of_texts(
         }
         Network::None => {}
     }
-    if args.locked {
-        lock::apply(&args.files, pod, settings).map_err(|reports| output::fail_all(&reports))?;
-    }
-    Ok(Found { file, uuid })
+    Ok(())
 }
 
 /// The ports of flags beside those of the files.
-fn check_ports(pod: &isopod_spec::PodSpec) -> Result<(), ExitCode> {
+fn check_ports(pod: &PodSpec) -> Result<(), ExitCode> {
     let faults = isopod_spec::check::check(pod);
     let reports: Vec<Report> = faults
         .iter()
@@ -142,7 +168,10 @@ fn node_name() -> String {
 }
 
 /// The files, each with its name in messages.
-fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>, Vec<Report>> {
+///
+/// # Errors
+/// A [`Report`] for each that cannot be read.
+pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>, Vec<Report>> {
     let mut reports = Vec::new();
     let mut texts = Vec::new();
     let stdin = Path::new("-");

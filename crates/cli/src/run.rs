@@ -1,8 +1,10 @@
-//! `isopod run` and `isopod prepare`: from arguments to a pod that is there, and on to its end.
+//! `isopod run` and `isopod prepare`: from arguments to pods that are there, and on to their ends. A pod file may have
+//! several; each has a machine of its own, and in the foreground all of them one supervisor.
 
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
+use futures::future::join_all;
 use isopod_plan::{Fault, PlanError, PodPlan};
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
@@ -15,84 +17,143 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::args::{Ground, RunArgs};
-use crate::detach;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::supervisor;
+use crate::{detach, kube, life, supervisor};
 
-/// Runs the pod; in the foreground, the exit status is that of its first app to fail.
+/// Runs the pods; in the foreground, the exit status is that of the first app to fail.
 ///
 /// # Errors
-/// A [`Report`] when it could not be run to its end.
+/// A [`Report`] when they could not be run to their end.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
     let begun = std::time::Instant::now();
     let keep = match (args.ground, args.remove) {
         (Ground::Back, false) => Keep::UntilRemoved,
         _ => Keep::UntilEnded,
     };
-    let claim = match make(args, keep, settings)? {
-        Ok(claim) => claim,
+    let claims = match make(args, keep, settings)? {
+        Ok(claims) => claims,
         Err(status) => return Ok(status),
     };
     match args.ground {
-        Ground::Fore => foreground(claim, begun.elapsed(), settings),
-        Ground::Back => {
-            let uuid = claim.uuid().to_owned();
-            let status = detach::start(claim, settings)?;
-            output::data(&format!("{uuid}\n"));
-            Ok(status)
-        }
+        Ground::Fore => foreground(claims, begun.elapsed(), settings),
+        Ground::Back => background(claims, settings),
     }
 }
 
-/// Prepares the pod and prints its UUID.
+/// Starts each pod in the background, also when another did not start, and prints its UUID.
+fn background(claims: Vec<Claim>, settings: &Settings) -> Result<ExitCode, Report> {
+    let mut status = ExitCode::SUCCESS;
+    for claim in claims {
+        let uuid = claim.uuid().to_owned();
+        match detach::start(claim, settings) {
+            Ok(ExitCode::SUCCESS) => output::data(&format!("{uuid}\n")),
+            Ok(failed) => {
+                output::data(&format!("{uuid}\n"));
+                status = failed;
+            }
+            Err(report) => status = output::fail(&report),
+        }
+    }
+    Ok(status)
+}
+
+/// Prepares the pods and prints their UUIDs.
 ///
 /// # Errors
 /// A [`Report`] when it could not be.
 pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
     Ok(match make(args, Keep::UntilRemoved, settings)? {
-        Ok(claim) => {
-            output::data(&format!("{}\n", claim.uuid()));
+        Ok(claims) => {
+            for claim in claims {
+                output::data(&format!("{}\n", claim.uuid()));
+            }
             ExitCode::SUCCESS
         }
         Err(status) => status,
     })
 }
 
-/// A prepared pod, or the exit status when everything was told already.
-fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Claim, ExitCode>, Report> {
-    let mut pod = match manifest::pod(args, &manifest::Purpose::Preparation, settings) {
-        Ok(pod) => pod,
+/// Prepared pods, or the exit status when everything was told already. All of them are planned before the first is
+/// prepared, and where one cannot be none is left.
+fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Claim>, ExitCode>, Report> {
+    let mut asked = match manifest::pods(args, &manifest::Purpose::Preparation, settings) {
+        Ok(asked) => asked,
         Err(status) => return Ok(Err(status)),
     };
-    if let Some(name) = &args.name {
+    if let (Some(name), [pod]) = (&args.name, &mut asked[..]) {
         pod.spec.name = Some(name.clone());
     }
-    let (gathered, plan) = match gather_and_plan(&pod, settings) {
-        Ok(both) => both,
-        Err(status) => return Ok(Err(status)),
-    };
-    if args.stdin == Stdin::Attached && plan.apps.len() != 1 {
-        return Err(Report::text(
-            "`--interactive` is for a pod of one app: several would read the same input",
-        )
-        .hint(Some("leave it out, or run that app in a pod of its own".into())));
+    let mut planned = Vec::new();
+    for pod in asked {
+        let (gathered, plan) = match gather_and_plan(&pod, settings) {
+            Ok(both) => both,
+            Err(status) => return Ok(Err(status)),
+        };
+        if args.stdin == Stdin::Attached && plan.apps.len() != 1 {
+            return Err(Report::text(
+                "`--interactive` is for a pod of one app: several would read the same input",
+            )
+            .hint(Some("leave it out, or run that app in a pod of its own".into())));
+        }
+        if args.replace && pod.spec.name.is_none() {
+            return Err(
+                Report::text("`--replace` is for a pod with a name").hint(Some("give it `--name`".into()))
+            );
+        }
+        tell_what_is_made(&gathered);
+        plan.notices.iter().for_each(|notice| output::note(notice));
+        planned.push((pod, gathered, plan));
     }
-    plan.notices.iter().for_each(|notice| output::note(notice));
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let wishes = Wishes {
-        uuid: pod.uuid.clone(),
-        name: pod.spec.name.clone(),
-        keep,
-        stdin: args.stdin,
-        boot_timeout: args.boot_timeout,
-        silent_kill: args.silent_kill,
-    };
-    // It is read from elsewhere, later.
-    let mut asked = pod.spec.clone();
-    asked.map_host_paths(|path| absolute(path, settings));
-    let claim = prepare::prepare(&pods, &asked, &plan, &gathered, &wishes);
-    claim.map(Ok).map_err(|e| Report::new(&e).hint(e.hint()))
+    let mut claims: Vec<Claim> = Vec::new();
+    for (pod, gathered, plan) in planned {
+        let prepared = replaced(&pod, args.replace, &pods).and_then(|()| {
+            let wishes = Wishes {
+                uuid: pod.uuid.clone(),
+                name: pod.spec.name.clone(),
+                keep,
+                stdin: args.stdin,
+                boot_timeout: args.boot_timeout,
+                silent_kill: args.silent_kill,
+            };
+            // It is read from elsewhere, later.
+            let mut asked = pod.spec.clone();
+            asked.map_host_paths(|path| absolute(path, settings));
+            let claim = prepare::prepare(&pods, &asked, &plan, &gathered, &wishes);
+            claim.map_err(|e| Report::new(&e).hint(e.hint()))
+        });
+        match prepared {
+            Ok(claim) => claims.push(claim),
+            Err(report) => {
+                // Nothing is left of a start that was none.
+                claims.into_iter().for_each(|claim| drop(claim.remove()));
+                return Err(report);
+            }
+        }
+    }
+    Ok(Ok(claims))
+}
+
+/// Stops and removes the pod that has the name of `pod`, where that is wished.
+fn replaced(pod: &Asked, replace: bool, pods: &Pods) -> Result<(), Report> {
+    let name = pod.spec.name.as_ref().filter(|_| replace);
+    let other = name.map(|name| kube::named(pods, name)).transpose()?;
+    match other.flatten() {
+        Some(other) => life::stop_and_remove(pods, other, None),
+        None => Ok(()),
+    }
+}
+
+/// Says which sources of volumes are not there and are made when the pod is prepared.
+pub(crate) fn tell_what_is_made(gathered: &Gathered) {
+    for missing in gathered.missing.iter().filter(|missing| !missing.is_kept()) {
+        output::note(&format!(
+            "`{}` is not there, and is made: an empty {}",
+            missing.path().display(),
+            missing.kind_word()
+        ));
+    }
 }
 
 /// A path that is the same from anywhere: without `..`, which only the file system can tell.
@@ -103,57 +164,94 @@ fn absolute(path: &Path, settings: &Settings) -> PathBuf {
     real.unwrap_or_else(|| path.components().collect())
 }
 
-/// Runs a pod with the caller's standard streams, to its end; it is removed then, where that was wished.
+/// Runs pods with the caller's standard streams, to their ends; each is removed then, where that was wished.
 ///
 /// # Errors
-/// A [`Report`] when it could not be run to its end.
+/// A [`Report`] when none could be run to its end.
 pub(crate) fn foreground(
-    claim: Claim,
+    claims: Vec<Claim>,
     prepared: std::time::Duration,
     settings: &Settings,
 ) -> Result<ExitCode, Report> {
-    let caller = |stop, signals| Caller {
-        stdin: Some(Box::new(tokio::io::stdin())),
-        output: Some([Box::new(tokio::io::stdout()), Box::new(tokio::io::stderr())]),
-        stop,
-        signals,
-        milestones: Some(supervisor::milestones()),
-        started: None,
-    };
-    let outcome = supervise(claim, settings, caller)?;
-    log_timings(prepared, &outcome.timings);
-    Ok(report(&outcome))
+    let count = claims.len();
+    let mut results = supervise(claims, settings, || {
+        let milestones = supervisor::milestones(count);
+        move |stop, signals| Caller {
+            // Several would read the same input.
+            stdin: (count == 1).then(|| Box::new(tokio::io::stdin()) as _),
+            output: Some([Box::new(tokio::io::stdout()), Box::new(tokio::io::stderr())]),
+            stop,
+            signals,
+            milestones: Some(milestones.clone()),
+            started: None,
+        }
+    })?;
+    if let (1, Some(result)) = (results.len(), results.pop()) {
+        let outcome = result?;
+        log_timings(prepared, &outcome.timings);
+        return Ok(report(&outcome));
+    }
+    let mut status = ExitCode::SUCCESS;
+    for result in results {
+        let own = match result {
+            Ok(outcome) => report(&outcome),
+            Err(report) => output::fail(&report),
+        };
+        if status == ExitCode::SUCCESS {
+            status = own;
+        }
+    }
+    Ok(status)
 }
 
-/// Supervises a pod to its end, and removes it where that was wished.
+/// Supervises pods side by side to their ends, and removes each where that was wished. `callers` is called once there is a
+/// runtime, and what it gives once for each pod.
 ///
 /// # Errors
-/// A [`Report`] when it could not be run to its end.
-pub(crate) fn supervise(
-    mut claim: Claim,
+/// A [`Report`] when none could be begun.
+pub(crate) fn supervise<C: FnMut(Stops, Signals) -> Caller>(
+    mut claims: Vec<Claim>,
     settings: &Settings,
-    caller: impl FnOnce(mpsc::UnboundedReceiver<()>, mpsc::UnboundedReceiver<u8>) -> Caller,
-) -> Result<Outcome, Report> {
-    let record = claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?;
-    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    callers: impl FnOnce() -> C,
+) -> Result<Vec<Result<Outcome, Report>>, Report> {
+    let mut records = Vec::new();
+    for claim in &mut claims {
+        records.push(claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?);
+        claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    }
     // One thread: the machine's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
-    let result = runtime.block_on(async {
+    let results: Result<Vec<Result<Outcome, Report>>, Report> = runtime.block_on(async {
         let failed = |e: std::io::Error| Report::new(&e);
-        let caller = caller(stops().map_err(failed)?, forwarded().map_err(failed)?);
-        let result = run::run(&claim, &record, settings, caller).await;
-        result.map_err(|e| Report::new(&e).hint(e.hint()))
+        let mut next = callers();
+        let mut runs = Vec::new();
+        for (claim, record) in claims.iter().zip(&records) {
+            let caller = next(stops().map_err(failed)?, forwarded().map_err(failed)?);
+            runs.push(async move {
+                let result = run::run(claim, record, settings, caller).await;
+                result.map_err(|e| Report::new(&e).hint(e.hint()))
+            });
+        }
+        Ok(join_all(runs).await)
     });
     // A read of the terminal cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();
-    if record.keep == Keep::UntilEnded
-        && let Err(error) = claim.remove()
-    {
-        tracing::warn!("{}", Report::new(&error).line());
+    for (claim, record) in claims.into_iter().zip(&records) {
+        if record.keep == Keep::UntilEnded
+            && let Err(error) = claim.remove()
+        {
+            tracing::warn!("{}", Report::new(&error).line());
+        }
     }
-    result
+    results
 }
+
+/// What asks for a stop.
+type Stops = mpsc::UnboundedReceiver<()>;
+
+/// The signals that the apps get.
+type Signals = mpsc::UnboundedReceiver<u8>;
 
 /// Gathers the facts and plans; what stands against it is printed, all of it.
 ///

@@ -11,14 +11,20 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use isopod_runtime::run::Milestone;
 use tokio::sync::mpsc;
 
-/// Where a pod's milestones go: to the service manager that the environment names, where it names one.
-pub(crate) fn milestones() -> mpsc::UnboundedSender<Milestone> {
+/// Where the milestones of `count` pods go: to the service manager that the environment names, where it names one. All are
+/// ready when the last one is.
+pub(crate) fn milestones(count: usize) -> mpsc::UnboundedSender<Milestone> {
     let (sender, mut milestones) = mpsc::unbounded_channel();
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return sender;
     };
     tokio::spawn(async move {
+        let mut ready = 0;
         while let Some(milestone) = milestones.recv().await {
+            ready += usize::from(milestone == Milestone::Ready);
+            if milestone == Milestone::Ready && ready != count {
+                continue;
+            }
             if let Err(error) = tell(&socket, words(milestone)) {
                 tracing::warn!("cannot tell the service manager at NOTIFY_SOCKET: {error}");
             }

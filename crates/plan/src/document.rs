@@ -58,6 +58,10 @@ pub struct Document {
     /// Whether the other apps are stopped when one has failed for good; left out where they are not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops_on_app_failure: bool,
+    /// What all apps together may take of the machine: the settings of their slice (systemd.resource-control(5)); left out
+    /// where nothing binds them together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// What the user should know; nothing of it keeps the pod from running.
     pub notices: Vec<String>,
 }
@@ -419,6 +423,10 @@ impl From<&PodPlan> for Document {
             }),
             guest_files: files_of(&plan.guest),
             stops_on_app_failure: plan.on_failure == FailurePolicy::Stop,
+            limits: crate::limits::slice_settings(plan.limits)
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
             notices: plan.notices.iter().chain(&plan.hints).cloned().collect(),
         }
     }
@@ -694,6 +702,7 @@ impl Document {
             virtiofsd: None,
             guest_files: files_of(&plan.guest),
             stops_on_app_failure: false,
+            limits: Vec::new(),
             notices: Vec::new(),
         }
     }

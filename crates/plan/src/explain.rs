@@ -17,6 +17,9 @@ pub fn explain(plan: &Document) -> String {
         "machine  {}, {} MiB, {} CPU, {} of {} PCI devices",
         machine.kind, machine.memory_mib, machine.cpus, machine.devices_used, machine.devices_available
     );
+    if !plan.limits.is_empty() {
+        let _ = writeln!(out, "         all apps together: {}", plan.limits.join(", "));
+    }
     if plan.stops_on_app_failure {
         out.push_str("         stops when an app has failed\n");
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use isopod_protocol::config::{
     CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, Sysctl,
 };
-use isopod_spec::{Device, FilesVolume, Readiness, VolumeKind, VolumeName};
+use isopod_spec::{Device, FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
 
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
@@ -21,7 +21,7 @@ use crate::plan::{AppPlan, ROOT_DIRECTORIES};
 use crate::pod_config::PodConfig;
 use crate::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
 use crate::volumes::{VolumeMount, VolumeTable};
-use crate::{kernel_places, layout, unit, unit_name};
+use crate::{kernel_places, layout, limits, unit, unit_name};
 
 /// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
 const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
@@ -31,6 +31,7 @@ pub(crate) fn guest_tree(
     table: &VolumeTable,
     facts: &Facts,
     apps: &[AppPlan],
+    bound: PodLimits,
     mounts: &Arc<Mounts>,
     config: PodConfig,
 ) -> Result<GuestTree, Vec<Fault>> {
@@ -40,9 +41,12 @@ pub(crate) fn guest_tree(
     let kept = apps
         .iter()
         .filter_map(|app| app.process.limits.resources.memory_request_bytes);
-    if let Some(memory_low) = kept.reduce(u64::saturating_add) {
-        units::write_slice(&mut tree, memory_low);
-    }
+    units::write_slice(
+        &mut tree,
+        limits::slice_settings(bound),
+        kept.reduce(u64::saturating_add),
+        apps.iter().map(|app| app.unit.as_str()),
+    );
     let sysctls = config.pod.sysctls.iter().any(|sysctl| sysctl.required);
     for mount in &config.pod.early_mounts {
         tree.directory(Path::new(&mount.mount_point), 0o755);

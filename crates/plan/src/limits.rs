@@ -11,7 +11,8 @@ use isopod_spec::seccomp::{
 };
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, Machine, OomKill, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
+    App, Machine, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
+    SyscallFilter,
 };
 
 use crate::fault::Fault;
@@ -107,6 +108,9 @@ pub(crate) fn limits(
     if raised_from.is_some() {
         resources.memory_limit_bytes = Some(MIN_MEMORY_BYTES);
     }
+    resources.cpu_limit_millis = resources
+        .cpu_limit_millis
+        .map(|millis| millis.max(MIN_CPU_MILLIS));
     let mut faults = resource_faults(&resources);
     let mut rlimits: Vec<Rlimit> = Vec::new();
     for rlimit in &app.overrides.rlimits {
@@ -165,11 +169,7 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
         }
     }
     if let Some(limit) = resources.cpu_limit_millis {
-        if limit < MIN_CPU_MILLIS {
-            faults.push(format!(
-                "its limit of {limit} thousandths of a CPU is too small: {MIN_CPU_MILLIS} are the least"
-            ));
-        } else if resources
+        if resources
             .cpu_request_millis
             .is_some_and(|request| request > limit)
         {
@@ -210,6 +210,28 @@ pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Optio
             "its limit `nofile` is above {most}, the most that the kernel allows; the pod's sysctl `fs.nr_open` sets that"
         ),
     })
+}
+
+/// A limit that is raised to the least that the kernel accounts for, as the kubelet does it, for a notice.
+pub(crate) fn raised(app: &App, config: &RunConfig) -> Option<String> {
+    let asked = app.overrides.resources.or(config.resources).cpu_limit_millis?;
+    (asked < MIN_CPU_MILLIS).then(|| {
+        format!(
+            "app `{}` may take {MIN_CPU_MILLIS} thousandths of a CPU in place of {asked}: they are the least that the \
+             kernel limits it to",
+            app.name
+        )
+    })
+}
+
+/// The settings of the slice that all apps of a pod are in (systemd.resource-control(5)); none where nothing binds them
+/// together.
+pub(crate) fn slice_settings(limits: PodLimits) -> Vec<(&'static str, String)> {
+    let memory = limits.memory_bytes.map(|bytes| ("MemoryMax", bytes.to_string()));
+    let cpu = limits
+        .cpu_millis
+        .map(|millis| ("CPUQuota", percent(millis.max(MIN_CPU_MILLIS))));
+    memory.into_iter().chain(cpu).collect()
 }
 
 /// What an app's limits are beyond that machine, for a notice.

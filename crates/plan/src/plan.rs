@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use isopod_protocol::config::EarlyMount;
 use isopod_spec::{
-    App, AppName, Dependency, DependencyCondition, FailurePolicy, HostVolume, Medium, PodSpec, PortForward,
-    Propagation, Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
+    App, AppName, Dependency, DependencyCondition, FailurePolicy, HostVolume, Medium, PodLimits, PodSpec,
+    PortForward, Propagation, Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
 };
 
 use crate::confinement::{self, Confinement, QemuUser};
@@ -68,6 +68,8 @@ pub struct PodPlan {
     pub virtiofsd: Option<VirtiofsdCommand>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// What the apps may take together.
+    pub limits: PodLimits,
     /// How long the apps have to stop.
     pub stop_timeout: Duration,
     /// How long the pod may run; `None`: as long as it likes.
@@ -267,7 +269,8 @@ impl Planner<'_> {
             shares.guest,
         );
         let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
-        let mut guest = guest_files::guest_tree(self.table, self.facts, &apps, &mounts, config)?;
+        let mut guest =
+            guest_files::guest_tree(self.table, self.facts, &apps, self.spec.limits, &mounts, config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {
             guest.symlink(
                 &layout::disk_link(&disk.name),
@@ -321,6 +324,7 @@ impl Planner<'_> {
             qemu,
             virtiofsd,
             on_failure: self.spec.on_failure,
+            limits: self.spec.limits,
             stop_timeout: self.spec.stop_timeout,
             deadline: self.spec.deadline,
             confinement,

@@ -179,6 +179,7 @@ pub fn process_of(
     let limits = limits::limits(app, config, pod, &capabilities, facts.seccomp_profile.as_ref())
         .map_err(|found| found.into_iter().for_each(|fault| note(Err(fault))))
         .unwrap_or_default();
+    notices.extend(limits::raised(app, config));
     if app.overrides.must_not_be_root && identity.uid == 0 {
         note(Err(
             "it must not run as root, and its user is root; name another user".into(),

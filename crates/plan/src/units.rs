@@ -244,13 +244,34 @@ pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
     tree.symlink(&link, format!("../{unit}"));
 }
 
-/// Lets the apps keep memory that they ask for: a unit keeps no more than its slice does (systemd.resource-control(5),
+/// The slice of a pod's apps whose limits bind them together.
+pub(crate) const POD_SLICE: &str = "pod.slice";
+
+/// Puts the services `apps` into a slice of their own with `settings`, where there are any, and lets them keep
+/// `memory_low` of what they ask for: a unit keeps no more than its slice does (systemd.resource-control(5),
 /// `MemoryLow=`).
-pub(crate) fn write_slice(tree: &mut GuestTree, memory_low: u64) {
-    let settings = vec![("MemoryLow", memory_low.to_string())];
+pub(crate) fn write_slice<'a>(
+    tree: &mut GuestTree,
+    mut settings: Vec<(&'static str, String)>,
+    memory_low: Option<u64>,
+    apps: impl Iterator<Item = &'a str>,
+) {
+    let dir = Path::new(layout::UNIT_DIR);
+    let is_own = !settings.is_empty();
+    settings.extend(memory_low.map(|bytes| ("MemoryLow", bytes.to_string())));
+    if settings.is_empty() {
+        return;
+    }
     let text = UnitFile::default().section("Slice", settings).text();
-    let file = Path::new(layout::UNIT_DIR).join("system.slice.d/memory.conf");
-    tree.file(&file, text, 0o644);
+    if !is_own {
+        return tree.file(&dir.join("system.slice.d/memory.conf"), text, 0o644);
+    }
+    tree.file(&dir.join(POD_SLICE), text, 0o644);
+    for app in apps {
+        let within = vec![("Slice", POD_SLICE.to_owned())];
+        let text = UnitFile::default().section("Service", within).text();
+        tree.file(&dir.join(format!("{app}.d/slice.conf")), text, 0o644);
+    }
 }
 
 /// Writes the units that every pod has: the target and the agent. `held` are the apps' units that the agent starts.

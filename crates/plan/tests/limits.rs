@@ -9,8 +9,8 @@ use isopod_plan::document::Document;
 use isopod_plan::layout::UNIT_DIR;
 use isopod_plan::{PlanError, PodPlan, explain, plan};
 use isopod_spec::{
-    ImageGroups, OomKill, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp, SyscallFilter,
-    Sysctl,
+    ImageGroups, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
+    SyscallFilter, Sysctl,
 };
 
 fn planned(pod: &PodSpec) -> PodPlan {
@@ -43,6 +43,44 @@ fn own_settings(pod: &PodSpec) -> Vec<String> {
         .filter(|line| !plain.lines().any(|other| other == *line))
         .map(str::to_owned)
         .collect()
+}
+
+#[test]
+fn limits_of_the_pod_are_settings_of_a_slice_that_all_its_apps_are_in() {
+    let mut pod = PodSpec::new(vec![app("web"), app("log")]);
+    let slice = Path::new(UNIT_DIR).join("pod.slice");
+    assert_eq!(planned(&pod).guest.text(&slice), None);
+    pod.apps[0].overrides.resources.memory_request_bytes = Some(32 << 20);
+    pod.limits = PodLimits {
+        memory_bytes: Some(200 << 20),
+        cpu_millis: Some(5),
+    };
+    let plan = planned(&pod);
+    let text = unit(&plan, "pod.slice");
+    for setting in ["MemoryMax=209715200", "CPUQuota=1%", "MemoryLow=33554432"] {
+        assert!(text.contains(setting), "{setting}: {text}");
+    }
+    for app in ["web", "log"] {
+        let within = unit(&plan, &format!("{app}.service.d/slice.conf"));
+        assert!(within.contains("Slice=pod.slice"), "{within}");
+    }
+    let document = Document::from(&plan);
+    assert_eq!(document.limits, ["MemoryMax=209715200", "CPUQuota=1%"]);
+    assert!(explain(&document).contains("all apps together: MemoryMax=209715200"));
+}
+
+#[test]
+fn less_than_the_kernel_limits_processor_time_to_is_raised_with_a_notice() {
+    let mut pod = PodSpec::new(vec![app("web")]);
+    pod.apps[0].overrides.resources.cpu_limit_millis = Some(5);
+    pod.apps[0].overrides.resources.cpu_request_millis = Some(5);
+    let plan = planned(&pod);
+    assert!(unit(&plan, "web.service").contains("CPUQuota=1%"));
+    assert!(
+        plan.notices
+            .iter()
+            .any(|notice| notice.contains("10 thousandths of a CPU in place of 5"))
+    );
 }
 
 #[test]

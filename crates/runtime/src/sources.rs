@@ -33,6 +33,9 @@ pub(crate) struct FoundSource {
     pub(crate) missing: Option<MissingSource>,
 }
 
+/// The mode of the directory that what is kept is in.
+const KEPT_PARENT_MODE: u32 = 0o700;
+
 /// A source that is not there and is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingSource {
@@ -46,6 +49,21 @@ pub struct MissingSource {
 }
 
 impl MissingSource {
+    /// Whether it is a directory of isopod's own.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.parent_mode == KEPT_PARENT_MODE
+    }
+
+    /// What it will be, in a word.
+    #[must_use]
+    pub fn kind_word(&self) -> &'static str {
+        match self.kind {
+            SourceKind::Directory => "directory",
+            SourceKind::File => "file",
+        }
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -243,7 +261,7 @@ fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
         ));
     };
     let wanted = match host.must_be {
-        SourceRule::Any => kind,
+        SourceRule::Any | SourceRule::AnyOrCreate => kind,
         SourceRule::Directory | SourceRule::DirectoryOrCreate | SourceRule::Kept => SourceKind::Directory,
         SourceRule::File | SourceRule::FileOrCreate => SourceKind::File,
     };
@@ -260,7 +278,7 @@ fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
 /// A source that is not there: where the pod says so it will be.
 fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
     let (kind, mode) = match must_be {
-        SourceRule::DirectoryOrCreate => (SourceKind::Directory, 0o755),
+        SourceRule::AnyOrCreate | SourceRule::DirectoryOrCreate => (SourceKind::Directory, 0o755),
         SourceRule::Kept => (SourceKind::Directory, 0o777),
         SourceRule::FileOrCreate => (SourceKind::File, 0o644),
         SourceRule::Any | SourceRule::Directory | SourceRule::File => {
@@ -303,7 +321,10 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
         kind,
         mode,
         // What every user of a pod may write to is no other user of the host's to reach.
-        parent_mode: if must_be == SourceRule::Kept { 0o700 } else { 0o755 },
+        parent_mode: match must_be {
+            SourceRule::Kept => KEPT_PARENT_MODE,
+            _ => 0o755,
+        },
     };
     Ok((path, kind, Err(source)))
 }
@@ -358,6 +379,11 @@ mod tests {
                 .unwrap_err()
                 .contains("leads nowhere")
         );
+        let (path, kind, source) = made(SourceRule::AnyOrCreate, "new/dir").unwrap();
+        let source = source.unwrap();
+        assert_eq!((source.is_kept(), source.kind_word()), (false, "directory"));
+        source.make().unwrap();
+        assert!(path.is_dir() && kind == SourceKind::Directory && mode(&path) == 0o755);
         assert!(made(SourceRule::Any, "no").unwrap_err().contains("No such file"));
     }
     /// What somebody puts in the way between the look and the making is not followed, and nothing behind it is changed.

@@ -1,12 +1,14 @@
-//! Reads Kubernetes pod files: a Pod (`v1`) with the ConfigMaps, Secrets, claims and volumes that it uses; writes them, too
-//! (write.rs).
+//! Reads Kubernetes pod files: Pods (`v1`), and what has a pod as its template, with the ConfigMaps, Secrets, claims and
+//! volumes that they use; writes a Pod, too (write.rs).
 //!
 //! ```text
 //! files ─ yaml.rs: values with their places ─ node.rs: held against table.rs, the API's fields ─┐
 //!   ┌───────────────────────────────────────────────────────────────────────────────────────────┘
-//!   ├─ objects.rs: ConfigMaps, Secrets, claims, volumes ─┐
-//!   └─ pod.rs ── container.rs, env.rs, downward.rs, ─────┴─> PodSpec ─> crate::check
-//!                probes.rs, security.rs, volumes.rs, claims.rs
+//!   └─ kinds.rs: each object where it belongs
+//!        ├─ objects.rs: ConfigMaps, Secrets, claims, volumes ──┐
+//!        ├─ workloads.rs: Deployments, Jobs ... ─> templates ─┐│
+//!        └─ Pods ─────────────────────────────────────────────┴┴─> for each: pod.rs ─> PodSpec ─> crate::check
+//!                          container.rs, env.rs, downward.rs, probes.rs, security.rs, volumes.rs, claims.rs, size.rs
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its file, line and field. A field that the API does not have is
@@ -14,35 +16,42 @@
 //! meaning to is left out silently (`fields.txt` says which). What only the caller knows (the pod's UUID and addresses)
 //! comes in as [`Surroundings`].
 
+mod annotations;
 mod claims;
 mod container;
 mod downward;
 mod env;
 mod expand;
 mod fault;
+mod kinds;
+mod names;
 mod node;
 mod objects;
 mod pod;
 mod probes;
 mod quantity;
 mod security;
+mod size;
 pub mod table;
 mod volumes;
+mod workloads;
 mod write;
 mod yaml;
 
 pub use fault::{Fault, FaultKind, PodFileErrors};
 pub use write::write;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::appc::{Location, Part};
 use crate::check::{self, PodFault};
-use crate::words::{nearest, shown};
+use crate::words::shown;
 use crate::{PodName, PodSpec, VolumeName};
+use claims::Bindings;
+use kinds::Sorted;
 use node::{Faults, Node, Origin};
-use objects::{Objects, Secrecy};
 use yaml::{At, Value};
 
 /// A pod file.
@@ -55,11 +64,11 @@ pub struct File<'a> {
 }
 
 /// What a pod file does not say and a pod may ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// The UUID that the pod will have.
-    pub uuid: String,
-    /// Its name, where the caller gives it one in place of the file's.
+    /// Gives the UUID that a pod will have, another one at each call.
+    pub new_uuid: fn() -> String,
+    /// The pod's name, where the caller gives it one in place of the file's: for files of one pod.
     pub name: Option<PodName>,
     /// The host's name.
     pub node_name: String,
@@ -84,14 +93,24 @@ pub enum Unsupported {
     Ignore,
 }
 
+/// The pods that were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFiles {
+    /// The pods, in the order of the files; none where what has them says so (`replicas: 0`).
+    pub pods: Vec<PodFile>,
+    /// What they do without, with [`Unsupported::Ignore`], what is done in part ([`FaultKind::InPart`]), and what is another
+    /// thing here ([`FaultKind::Notice`]).
+    pub left_out: Vec<Fault>,
+}
+
 /// A pod that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFile {
     /// The pod.
     pub pod: PodSpec,
-    /// What it does without, with [`Unsupported::Ignore`], and what is done in part ([`FaultKind::InPart`]).
-    pub left_out: Vec<Fault>,
-    /// The volumes among that: the pod has neither them nor their mounts.
+    /// The UUID that it was read with.
+    pub uuid: String,
+    /// The volumes that it does without, with [`Unsupported::Ignore`]: it has neither them nor their mounts.
     pub volumes_left_out: Vec<VolumeName>,
     places: Vec<(Part, Location)>,
 }
@@ -112,8 +131,8 @@ impl PodFile {
     }
 }
 
-/// Reads the pod that `files` describe together. The machine's accelerator and transport are the default ones, its
-/// size follows from limits where [`Surroundings`] do not say it.
+/// Reads the pods that `files` describe together. The machine's accelerator and transport are the default ones, its size
+/// follows from limits and requests where [`Surroundings`] do not say it.
 ///
 /// # Errors
 /// [`PodFileErrors`] with every fault of the files.
@@ -121,64 +140,109 @@ pub fn read(
     files: &[File<'_>],
     surroundings: &Surroundings,
     unsupported: Unsupported,
-) -> Result<PodFile, PodFileErrors> {
+) -> Result<PodFiles, PodFileErrors> {
     let faults = Faults::default();
-    let documents: Vec<Vec<Value>> = files
-        .iter()
-        .enumerate()
-        .map(|(index, file)| {
-            let documents = yaml::read(file.text);
-            documents.unwrap_or_else(|(at, message)| {
-                origin(files, index, &faults).report(at, "", FaultKind::Syntax(message));
-                Vec::new()
-            })
-        })
-        .collect();
-    let mut objects = Objects::default();
-    let mut pods = Vec::new();
-    for (index, values) in documents.iter().enumerate() {
-        for value in values {
-            let node = Node::root(origin(files, index, &faults), value);
-            sort(&node, &mut objects, &mut pods);
+    let documents = documents(files, &faults);
+    let sorted = sort(files, &documents, &faults);
+    sorted.tell();
+    check_names(&sorted);
+    let (objects, pods) = (&sorted.objects, &sorted.pods);
+    if pods.is_empty() && !sorted.has_none {
+        // A file that is no YAML has said so.
+        if documents.iter().flatten().count() > 0 || files.iter().all(|file| file.text.trim().is_empty()) {
+            let at = At { line: 1, column: 1 };
+            origin(files, 0, &faults).report(at, "", FaultKind::Rule("there is no pod".to_owned()));
         }
     }
-    for second in pods.iter().skip(1) {
-        second.rule("there is a second pod; a command takes one");
-    }
-    let read = match pods.first() {
-        Some(node) => pod::read(node, &objects, surroundings),
-        None => {
-            // A file that is no YAML has said so.
-            if documents.iter().flatten().count() > 0 || files.iter().all(|file| file.text.trim().is_empty())
-            {
-                let at = At { line: 1, column: 1 };
-                origin(files, 0, &faults).report(at, "", FaultKind::Rule("there is no pod".to_owned()));
+    let bindings = Bindings::new(objects);
+    let mut found = Vec::new();
+    for template in pods {
+        faults.next_pod();
+        let uuid = (surroundings.new_uuid)();
+        let read = pod::read(template, objects, &bindings, surroundings, &uuid);
+        found.extend(read.map(|read| {
+            for fault in check::check(&read.pod) {
+                read.report(fault);
             }
-            None
-        }
-    };
-    let checked = read.map(|read| {
-        for fault in check::check(&read.pod) {
-            read.report(fault);
-        }
-        read.finish()
-    });
-    drop(pods);
-    drop(objects);
-    finish(faults, checked, unsupported)
+            read.finish(uuid.clone())
+        }));
+    }
+    drop(bindings);
+    let all_read = found.len() == pods.len();
+    drop(sorted);
+    finish(faults, all_read.then_some(found), unsupported)
 }
 
-/// The pod, unless there are faults.
-fn finish(faults: Faults, read: Option<PodFile>, unsupported: Unsupported) -> Result<PodFile, PodFileErrors> {
+/// The names of the pods that `files` describe, whatever else is wrong with those; a pod without a name is left out.
+///
+/// # Errors
+/// [`PodFileErrors`] where a file is no YAML.
+pub fn names(files: &[File<'_>]) -> Result<Vec<PodName>, PodFileErrors> {
+    let faults = Faults::default();
+    let documents = documents(files, &faults);
+    let faults = faults.into_sorted();
+    if !faults.is_empty() {
+        return Err(PodFileErrors { faults });
+    }
+    // What else is wrong is not asked for.
+    let unheard = Faults::default();
+    let sorted = sort(files, &documents, &unheard);
+    Ok(sorted.pods.iter().filter_map(pod::pod_name).collect())
+}
+
+/// The documents of each file that is YAML; what is wrong with the others is reported.
+fn documents(files: &[File<'_>], faults: &Faults) -> Vec<Vec<Value>> {
+    let read = |(index, file): (usize, &File<'_>)| match yaml::read(file.text) {
+        Ok(documents) => documents,
+        Err((at, message)) => {
+            origin(files, index, faults).report(at, "", FaultKind::Syntax(message));
+            Vec::new()
+        }
+    };
+    files.iter().enumerate().map(read).collect()
+}
+
+/// Puts every document where its kind belongs.
+fn sort<'a>(files: &[File<'a>], documents: &'a [Vec<Value>], faults: &'a Faults) -> Sorted<'a> {
+    let mut sorted = Sorted::default();
+    for (index, values) in documents.iter().enumerate() {
+        for value in values {
+            sorted.add(&Node::root(origin(files, index, faults), value));
+        }
+    }
+    sorted
+}
+
+/// Pods of one name are one pod here, whatever makes them.
+fn check_names(sorted: &Sorted<'_>) {
+    let mut seen = BTreeSet::new();
+    for template in &sorted.pods {
+        let Some(name) = pod::pod_name(template) else {
+            continue;
+        };
+        if !seen.insert(name.clone()) {
+            let node = template.metadata.as_ref().and_then(|node| node.get("name"));
+            let node = node.unwrap_or_else(|| template.node.clone());
+            node.rule(format!("a second pod would be called `{}`", shown(name.as_str())));
+        }
+    }
+}
+
+/// The pods, unless there are faults.
+fn finish(
+    faults: Faults,
+    pods: Option<Vec<PodFile>>,
+    unsupported: Unsupported,
+) -> Result<PodFiles, PodFileErrors> {
     let is_left_out = |fault: &Fault| match fault.kind {
-        FaultKind::InPart(_) => true,
+        FaultKind::InPart(_) | FaultKind::Notice(_) => true,
         FaultKind::Unsupported { .. } => unsupported == Unsupported::Ignore,
         _ => false,
     };
     let (left_out, faults): (Vec<Fault>, Vec<Fault>) =
         faults.into_sorted().into_iter().partition(is_left_out);
-    match read {
-        Some(file) if faults.is_empty() => Ok(PodFile { left_out, ..file }),
+    match pods {
+        Some(pods) if faults.is_empty() => Ok(PodFiles { pods, left_out }),
         _ => Err(PodFileErrors { faults }),
     }
 }
@@ -186,84 +250,6 @@ fn finish(faults: Faults, read: Option<PodFile>, unsupported: Unsupported) -> Re
 fn origin<'a>(files: &[File<'a>], index: usize, faults: &'a Faults) -> Origin<'a> {
     let file = files.get(index).map_or("", |file| file.name);
     Origin { file, index, faults }
-}
-
-const LIST: &str = "List";
-
-const KINDS: [&str; 6] = [
-    "Pod",
-    "ConfigMap",
-    "Secret",
-    "PersistentVolumeClaim",
-    "PersistentVolume",
-    LIST,
-];
-
-/// Puts a document where its kind belongs, its form checked.
-fn sort<'a>(node: &Node<'a>, objects: &mut Objects<'a>, pods: &mut Vec<Node<'a>>) {
-    let Some((kind_node, kind)) = node.text("kind") else {
-        return node.missing("kind");
-    };
-    let known = |kind: &str| KINDS.into_iter().find(|known| *known == kind);
-    // As the API gives several of a kind.
-    let listed = kind
-        .strip_suffix(LIST)
-        .and_then(known)
-        .filter(|kind| *kind != LIST);
-    if known(kind).or(listed).is_none() {
-        return refuse_kind(node, &kind_node, kind);
-    }
-    match node.text("apiVersion") {
-        Some((_, "v1")) => {}
-        Some((version, text)) => version.reject(text, "`v1`"),
-        None => node.missing("apiVersion"),
-    }
-    match (known(kind), listed) {
-        (Some(LIST), _) => {
-            let items = node.items("items");
-            items.iter().for_each(|item| sort(item, objects, pods));
-        }
-        (Some(kind), _) => add(node, kind, objects, pods),
-        (None, listed) => {
-            let listed = listed.unwrap_or(LIST);
-            for item in node.items("items") {
-                // The list alone says it, as a rule.
-                match item.text("kind") {
-                    Some((other, kind)) if kind != listed => {
-                        other.reject(kind, "the kind that the list is of")
-                    }
-                    _ => add(&item, listed, objects, pods),
-                }
-            }
-        }
-    }
-}
-
-/// Puts an object of a known kind where it belongs.
-fn add<'a>(node: &Node<'a>, kind: &'static str, objects: &mut Objects<'a>, pods: &mut Vec<Node<'a>>) {
-    node.check(kind);
-    match kind {
-        "Pod" => pods.push(node.clone()),
-        "ConfigMap" => objects.add_values(node, Secrecy::Open),
-        "Secret" => objects.add_values(node, Secrecy::Secret),
-        "PersistentVolumeClaim" => Objects::add_named(&mut objects.claims, node, kind),
-        _ => Objects::add_named(&mut objects.volumes, node, kind),
-    }
-}
-
-/// Reports a kind that a pod file does not have.
-fn refuse_kind(node: &Node<'_>, kind_node: &Node<'_>, kind: &str) {
-    if nearest(kind, KINDS).is_some() {
-        return kind_node.reject(
-            kind,
-            "`Pod`, `ConfigMap`, `Secret`, `PersistentVolumeClaim`, `PersistentVolume` or `List`",
-        );
-    }
-    let why = match node.get("spec").and_then(|spec| spec.get("template")) {
-        Some(_) => "put its `spec.template` into a `Pod`",
-        None => "a pod file has a Pod and the ConfigMaps, Secrets and PersistentVolumeClaims that it uses",
-    };
-    kind_node.refuse(format!("kind `{}` is", shown(kind)), why);
 }
 
 /// A pod that was read, whose parts know their places.
@@ -291,7 +277,7 @@ struct AppPlaces<'a> {
 
 impl Read<'_> {
     /// The pod without the volumes that are left out.
-    fn finish(mut self) -> PodFile {
+    fn finish(mut self, uuid: String) -> PodFile {
         let volumes_left_out = self.places.left_out;
         let stays = |name: &VolumeName| !volumes_left_out.contains(name);
         self.pod.volumes.retain(|volume| stays(&volume.name));
@@ -300,7 +286,7 @@ impl Read<'_> {
         }
         PodFile {
             pod: self.pod,
-            left_out: Vec::new(),
+            uuid,
             volumes_left_out,
             places: self.places.parts,
         }

@@ -42,6 +42,6 @@ pub use probe::{
     ProbeKind, Probes,
 };
 pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
-pub use resources::{Resources, Rlimit, RlimitKind, Sysctl};
+pub use resources::{PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
 pub use unsaid::{Unsaid, Written};

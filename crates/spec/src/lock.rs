@@ -82,14 +82,14 @@ impl Lock {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Makes `pod` run just the images of the lock.
+    /// Makes `pods`, all of a file, run just the images of the lock.
     ///
     /// # Errors
     /// Every [`LockFault`]: the references of both must be the same ones.
-    pub fn apply(&self, pod: &mut PodSpec) -> Result<(), Vec<LockFault>> {
+    pub fn apply<'p>(&self, pods: impl IntoIterator<Item = &'p mut PodSpec>) -> Result<(), Vec<LockFault>> {
         let mut faults = Vec::new();
         let mut used = Vec::new();
-        for source in sources_mut(pod) {
+        for source in pods.into_iter().flat_map(sources_mut) {
             let ImageSource::Reference(reference) = source else {
                 continue;
             };
@@ -180,7 +180,7 @@ mod tests {
         let names = ["oci:/a", "docker.io/library/nginx:1.27"];
         let lock = lock(&names);
         let mut locked = pod(&names);
-        lock.apply(&mut locked).unwrap();
+        lock.apply([&mut locked]).unwrap();
         let ImageSource::Locked { reference, id } = &locked.apps[1].image else {
             panic!()
         };
@@ -189,13 +189,25 @@ mod tests {
             "{reference}"
         );
         assert_eq!(*id, format!("sha256:{:064x}", 1));
-        let faults = lock.apply(&mut pod(&["oci:/a", "oci:/b"])).unwrap_err();
+        let faults = lock.apply([&mut pod(&["oci:/a", "oci:/b"])]).unwrap_err();
         assert_eq!(
             faults,
             [
                 LockFault::Missing("oci:/b".into()),
                 LockFault::Stale("docker.io/library/nginx:1.27".into())
             ]
+        );
+    }
+
+    #[test]
+    fn a_lock_is_of_all_pods_of_its_file() {
+        let lock = lock(&["oci:/a", "oci:/b"]);
+        let (mut one, mut other) = (pod(&["oci:/a"]), pod(&["oci:/b", "oci:/a"]));
+        lock.apply([&mut one, &mut other]).unwrap();
+        assert!(matches!(other.apps[0].image, ImageSource::Locked { .. }));
+        assert_eq!(
+            lock.apply([&mut pod(&["oci:/a"])]),
+            Err(vec![LockFault::Stale("oci:/b".into())])
         );
     }
 

@@ -10,7 +10,7 @@ use crate::files::{FilesVolume, ImageVolume};
 use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
 use crate::network::{HostAlias, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
-use crate::resources::{Resources, Rlimit, Sysctl};
+use crate::resources::{PodLimits, Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
 use crate::{AppName, ImageReference, PodName, VolumeName};
 
@@ -30,6 +30,9 @@ pub struct PodSpec {
     pub volumes: Vec<Volume>,
     /// The machine.
     pub machine: Machine,
+    /// What its apps may take of that together.
+    #[serde(default)]
+    pub limits: PodLimits,
     /// How it is reached, and what it reaches.
     pub network: Network,
     /// What one app's failure means for the others.
@@ -59,6 +62,7 @@ impl PodSpec {
             apps,
             volumes: Vec::new(),
             machine: Machine::default(),
+            limits: PodLimits::default(),
             network: Network::default(),
             on_failure: FailurePolicy::default(),
             sysctls: Vec::new(),
@@ -72,6 +76,16 @@ impl PodSpec {
 }
 
 impl PodSpec {
+    /// Asks for every image by `pull`: of apps and of volumes.
+    pub fn set_pull(&mut self, pull: PullPolicy) {
+        self.apps.iter_mut().for_each(|app| app.pull = pull);
+        for volume in &mut self.volumes {
+            if let VolumeKind::Image(image) = &mut volume.kind {
+                image.pull = pull;
+            }
+        }
+    }
+
     /// Replaces every path of the host's: sources of volumes, images in directories
     /// and files, profiles of system calls.
     pub fn map_host_paths(&mut self, mut map: impl FnMut(&Path) -> PathBuf) {
@@ -500,6 +514,8 @@ pub enum SourceRule {
     /// It must be there.
     #[default]
     Any,
+    /// A directory or file; where nothing is there a directory is made, with mode `0755`.
+    AnyOrCreate,
     /// A directory that is there.
     Directory,
     /// A directory; one that is missing is made, with mode `0755`.

@@ -39,6 +39,15 @@ impl Resources {
     }
 }
 
+/// What the apps of a pod may take together. `None`: what the machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodLimits {
+    /// The most memory, in bytes; an app is killed when they need more (a Pod's `resources.limits.memory`).
+    pub memory_bytes: Option<u64>,
+    /// The most processor time, in thousandths of a CPU (a Pod's `resources.limits.cpu`).
+    pub cpu_millis: Option<u32>,
+}
+
 /// A limit of setrlimit(2) (`--ulimit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {

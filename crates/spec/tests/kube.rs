@@ -8,15 +8,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::VolumeKind;
-use isopod_spec::kube::{self, Fault, File, PodFile, PodFileErrors, Surroundings, Unsupported};
+use isopod_spec::kube::{self, Fault, File, PodFileErrors, PodFiles, Surroundings, Unsupported};
 use isopod_spec::secrets::without_secrets;
+use isopod_spec::{PodSpec, VolumeKind};
 use proptest::prelude::*;
 use serde_json::Value;
 
 fn surroundings() -> Surroundings {
     Surroundings {
-        uuid: "11111111-2222-4333-8444-555555555555".into(),
+        new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
         name: None,
         node_name: "the-host".into(),
         pod_ip: Some([10, 0, 2, 15].into()),
@@ -27,12 +27,31 @@ fn surroundings() -> Surroundings {
     }
 }
 
-fn read(text: &str, unsupported: Unsupported) -> Result<PodFile, PodFileErrors> {
+fn read_all(text: &str, unsupported: Unsupported) -> Result<PodFiles, PodFileErrors> {
     let file = File {
         name: "pod.yaml",
         text,
     };
     kube::read(&[file], &surroundings(), unsupported)
+}
+
+/// The only pod of a file.
+#[derive(Debug)]
+struct One {
+    pod: PodSpec,
+    left_out: Vec<Fault>,
+}
+
+fn one(files: PodFiles) -> One {
+    assert_eq!(files.pods.len(), 1);
+    One {
+        pod: files.pods.into_iter().next().unwrap().pod,
+        left_out: files.left_out,
+    }
+}
+
+fn read(text: &str, unsupported: Unsupported) -> Result<One, PodFileErrors> {
+    read_all(text, unsupported).map(one)
 }
 
 fn listed(faults: &[Fault]) -> String {
@@ -89,15 +108,27 @@ fn every_folder_is_read_as_it_says() {
             true => Unsupported::Ignore,
             false => Unsupported::Refuse,
         };
-        match read(&text, unsupported) {
-            Ok(file) => {
-                let mut pod = serde_json::to_value(&file.pod).unwrap();
-                prune(&mut pod);
-                compare(&folder.join("spec.json"), &format!("{pod:#}\n"), &mut wrong);
+        match read_all(&text, unsupported) {
+            Ok(files) => {
+                let pods = files
+                    .pods
+                    .iter()
+                    .map(|file| serde_json::to_value(&file.pod).unwrap());
+                let mut pods: Vec<Value> = pods.collect();
+                pods.iter_mut().for_each(prune);
+                let found = match &pods[..] {
+                    [pod] => format!("{pod:#}\n"),
+                    _ => format!("{:#}\n", Value::Array(pods)),
+                };
+                compare(&folder.join("spec.json"), &found, &mut wrong);
                 if unsupported == Unsupported::Ignore {
-                    let without = file.volumes_left_out.iter();
+                    let without = files.pods.iter().flat_map(|file| &file.volumes_left_out);
                     let without: String = without.map(|name| format!("without volume `{name}`\n")).collect();
-                    compare(&left_out, &(listed(&file.left_out) + &without), &mut wrong);
+                    compare(&left_out, &(listed(&files.left_out) + &without), &mut wrong);
+                }
+                let notices = folder.join("notices.txt");
+                if unsupported == Unsupported::Refuse && (notices.exists() || !files.left_out.is_empty()) {
+                    compare(&notices, &listed(&files.left_out), &mut wrong);
                 }
                 assert!(!folder.join("errors.txt").exists(), "{}", folder.display());
             }
@@ -124,7 +155,7 @@ fn what_no_variable_can_hold_is_refused_by_its_key_and_binary_data_is_none() {
              {{apiVersion: v1, kind: Secret, metadata: {{name: s}}, data: {{raw: /w==, ok: eA==}}}}\n"
         )
     };
-    let names = |file: PodFile| -> Vec<String> {
+    let names = |file: One| -> Vec<String> {
         let env = file.pod.apps[0].overrides.env.iter();
         env.map(|variable| variable.name.clone()).collect()
     };
@@ -164,8 +195,8 @@ fn a_list_of_a_kind_is_read_as_the_api_gives_it() {
     assert_eq!(
         told("{kind: ListList, apiVersion: v1, items: []}"),
         [
-            "pod.yaml:7:8: `kind`: kind `ListList` is not supported: a pod file has a Pod and the ConfigMaps, Secrets and \
-          PersistentVolumeClaims that it uses"
+            "pod.yaml:7:8: `kind`: kind `ListList` is not supported: a pod file has pods, what they use, and the objects of \
+          Kubernetes' own that stand beside them"
         ]
     );
 }
@@ -293,7 +324,7 @@ fn several_files_are_one_pod() {
             text: map,
         },
     ];
-    let read = kube::read(&files, &surroundings(), Unsupported::Refuse).unwrap();
+    let read = one(kube::read(&files, &surroundings(), Unsupported::Refuse).unwrap());
     assert_eq!(read.pod.apps[0].overrides.env[0].value.as_deref(), Some("v"));
     let broken = [
         files[0],
@@ -344,7 +375,7 @@ fn many_of_a_kind_are_read_in_time() {
             .collect::<String>()
     };
     let pod = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: x}]}\nmetadata:\n  name: a\n";
-    let annotations = format!("{pod}  annotations:\n{}", lines("    kN: v\n"));
+    let labels = format!("{pod}  labels:\n{}", lines("    kN: v\n"));
     let container =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: x\n";
     let variables = format!(
@@ -353,7 +384,7 @@ fn many_of_a_kind_are_read_in_time() {
     );
     let fields = format!("{container}{}", lines("    image: xN\n"));
     let begun = std::time::Instant::now();
-    let _ = read(&annotations, Unsupported::Refuse).unwrap();
+    let _ = read(&labels, Unsupported::Refuse).unwrap();
     let file = read(&variables, Unsupported::Refuse).unwrap();
     let env = &file.pod.apps[0].overrides.env;
     assert_eq!(env.len(), MANY);
@@ -380,8 +411,8 @@ fn what_values_come_to_is_bounded() {
     let message = errors.faults[0].to_string();
     assert!(message.contains("more than 64 MiB"), "{message}");
 
-    let volumes = (0..20).map(|n| format!("  - {{name: v{n}, configMap: {{name: c}}}}\n"));
-    let data = "x".repeat(7 << 20);
+    let volumes = (0..70).map(|n| format!("  - {{name: v{n}, configMap: {{name: c}}}}\n"));
+    let data = "x".repeat(1 << 20);
     let map = format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{key: {data}}}\n");
     let text = pod("", &format!("  volumes:\n{}{map}", volumes.collect::<String>()));
     let errors = read(&text, Unsupported::Ignore).unwrap_err();
@@ -424,7 +455,7 @@ proptest! {
             }
         }
         let text = lines.join("\n");
-        let _ = read(&text, Unsupported::Refuse).map_err(|errors| { assert!(!errors.faults.is_empty()); listed(&errors.faults) });
-        let _ = read(&text, Unsupported::Ignore);
+        let _ = read_all(&text, Unsupported::Refuse).map_err(|errors| { assert!(!errors.faults.is_empty()); listed(&errors.faults) });
+        let _ = read_all(&text, Unsupported::Ignore);
     }
 }

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::Path;
 
 use isopod_spec::kube::table::{FieldType, Status, TYPES};
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as api;
 use serde_json::Value;
 
@@ -22,6 +24,13 @@ fn schema() -> BTreeMap<String, BTreeMap<String, (String, bool)>> {
     generator.subschema_for::<api::Secret>();
     generator.subschema_for::<api::PersistentVolumeClaim>();
     generator.subschema_for::<api::PersistentVolume>();
+    generator.subschema_for::<api::ReplicationController>();
+    generator.subschema_for::<apps::Deployment>();
+    generator.subschema_for::<apps::StatefulSet>();
+    generator.subschema_for::<apps::DaemonSet>();
+    generator.subschema_for::<apps::ReplicaSet>();
+    generator.subschema_for::<batch::Job>();
+    generator.subschema_for::<batch::CronJob>();
     let mut types = BTreeMap::new();
     for (name, schema) in generator.take_definitions(true) {
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {

@@ -76,7 +76,7 @@ Examples:
     isopod run --volume tmp,kind=empty,mode=1777,size=64m --mount volume=tmp,target=/tmp \\
       oci:/images/a --- oci:/images/b
 
-  A Kubernetes pod:
+  A Kubernetes pod, or several, or what has them as its template:
     isopod run -f pod.yaml
 
   A path with a comma in it, quoted as in CSV:
@@ -120,6 +120,7 @@ pub(super) fn root() -> Command {
     super::tool::augment(super::life::augment(root))
         .subcommand(pod())
         .subcommand(super::generate::command())
+        .subcommand(super::kube::command())
         .subcommand(super::image::command())
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }
@@ -404,7 +405,7 @@ fn pod_flags() -> Vec<Arg> {
         many("mount", "volume=NAME,target=PATH")
             .help("Mount a volume in every app; an app's own mount at the same target wins"),
         value_flag("pull", "POLICY").value_parser(pull_policies()).help(
-            "Ask registries for images: missing (when the store has none), always, newer (always, but without an \
+            "Ask registries for images, those of volumes too: missing (when the store has none), always, newer (always, but without an \
              answer the store's will do) or never [default: missing]",
         ),
         raw("memory", "SIZE").help("The machine's memory, such as 512m or 2g [default: 512m]"),
@@ -489,13 +490,23 @@ fn run_flags() -> Vec<Arg> {
             .long("rm")
             .action(ArgAction::SetTrue)
             .help("Remove the pod when it has exited, as every pod in the foreground is"),
+        replace(),
     ];
     flags.map(|flag| flag.help_heading(POD_HEADING)).into()
 }
 
 /// The flags that `prepare` has beyond the pod's.
 fn prepare_flags() -> Vec<Arg> {
-    vec![interactive().help_heading(POD_HEADING)]
+    [interactive(), replace()]
+        .map(|flag| flag.help_heading(POD_HEADING))
+        .into()
+}
+
+fn replace() -> Arg {
+    Arg::new("replace")
+        .long("replace")
+        .action(ArgAction::SetTrue)
+        .help("Stop and remove the pod that has this one's name, when this one can be planned")
 }
 
 fn interactive() -> Arg {

@@ -321,7 +321,7 @@ fn lines(text: &str) -> Result<u64, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u32 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Ok(Duration::from_secs(seconds.into()))
 }

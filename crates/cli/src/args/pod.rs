@@ -22,7 +22,7 @@ use super::{
 };
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Reads the pod that `run` or `plan` is given.
 pub(super) fn read_run(
@@ -98,6 +98,7 @@ pub(super) fn read_run(
                 false => Stdin::Empty,
             },
             remove: is_set("rm"),
+            replace: is_set("replace"),
             stop_timeout: seconds("stop-timeout"),
             boot_timeout: seconds("boot-timeout").unwrap_or(BOOT_TIMEOUT),
             silent_kill: matches

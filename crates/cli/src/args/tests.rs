@@ -446,6 +446,7 @@ fn pod_manifests() {
             ground: Ground::Fore,
             stdin: Stdin::Empty,
             remove: false,
+            replace: false,
             stop_timeout: Some(Duration::ZERO),
             boot_timeout: Duration::from_secs(120),
             silent_kill: None,

@@ -9,7 +9,7 @@ use super::quantity::Quantity;
 use crate::words::{nearest, shown};
 
 /// The volumes that claims are bound to.
-pub(super) struct Bindings<'o, 'a>(BTreeMap<&'a str, &'o Named<'a>>);
+pub(super) struct Bindings<'o, 'a>(BTreeMap<&'o str, &'o Named<'a>>);
 
 impl<'o, 'a> Bindings<'o, 'a> {
     /// Binds every claim of the files: first those that name their volume, then those that a volume names, and then each
@@ -20,36 +20,36 @@ impl<'o, 'a> Bindings<'o, 'a> {
             check(&named.node);
         }
         let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut bound = BTreeMap::new();
+        let mut bound: BTreeMap<&str, &Named<'a>> = BTreeMap::new();
         for claim in claims {
             if let Some((node, volume)) = named_by(claim, volumes) {
-                let other = claimed_by(volume).or(taken.get(volume.name).copied());
-                if let Some(other) = other.filter(|other| *other != claim.name) {
-                    let (volume, other) = (shown(volume.name), shown(other));
+                let other = claimed_by(volume).or(taken.get(&*volume.name).copied());
+                if let Some(other) = other.filter(|other| **other != claim.name) {
+                    let (volume, other) = (shown(&volume.name), shown(other));
                     node.rule(format!("volume `{volume}` is claim `{other}`'s"));
                 }
-                taken.insert(volume.name, claim.name);
-                bound.insert(claim.name, volume);
+                taken.insert(&volume.name, &claim.name);
+                bound.insert(&claim.name, volume);
             }
         }
         for volume in volumes {
             // The claim itself need not be in the files.
             if let Some(claim) = claimed_by(volume) {
-                taken.insert(volume.name, claim);
+                taken.insert(&volume.name, claim);
                 bound.entry(claim).or_insert(volume);
             }
         }
-        let free = volumes.iter().filter(|volume| !taken.contains_key(volume.name));
+        let free = volumes.iter().filter(|volume| !taken.contains_key(&*volume.name));
         let mut free: Vec<_> = free
             .filter_map(|volume| Some((Terms::of_volume(volume)?, volume)))
             .collect();
         // The first of those that are as small as another stays the first.
         free.sort_by_key(|(terms, _)| terms.storage);
         for claim in claims {
-            let asked = Terms::of_claim(claim).filter(|_| !bound.contains_key(claim.name));
+            let asked = Terms::of_claim(claim).filter(|_| !bound.contains_key(&*claim.name));
             let Some(asked) = asked else { continue };
             if let Some(at) = free.iter().position(|(terms, _)| asked.fit(terms)) {
-                bound.insert(claim.name, free.remove(at).1);
+                bound.insert(&claim.name, free.remove(at).1);
             }
         }
         Self(bound)
@@ -103,7 +103,7 @@ fn named_by<'o, 'a>(claim: &Named<'a>, volumes: &'o [Named<'a>]) -> Option<(Node
         node.fault(FaultKind::NotFound {
             what: "PersistentVolume".to_owned(),
             name: shown(name),
-            nearest: nearest(name, volumes.iter().map(|volume| volume.name)).map(str::to_owned),
+            nearest: nearest(name, volumes.iter().map(|volume| &*volume.name)).map(str::to_owned),
         });
     }
     Some((node, found?))

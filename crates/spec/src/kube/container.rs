@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use super::claims::Bindings;
 use super::downward::{Downward, Resources};
 use super::env::Variables;
 use super::fault::FaultKind;
+use super::names;
 use super::node::Node;
 use super::objects::{Objects, Secrecy};
 use super::quantity::Quantity;
+use super::size::Need;
 use super::volumes::Volumes;
+use super::workloads::Template;
 use super::{AppPlaces, Places, probes, security};
 use crate::appc::Part;
 use crate::check::{MAX_PORTS, clean};
@@ -22,12 +26,19 @@ use crate::{
 /// What the containers of a pod share while they are read.
 pub(super) struct Pod<'a, 'o> {
     pub(super) objects: &'o Objects<'a>,
-    pub(super) downward: &'o Downward<'a>,
+    pub(super) downward: &'o Downward<'a, 'o>,
     /// The pod's `securityContext`.
     pub(super) security: Option<Node<'a>>,
     /// The pod's `restartPolicy`.
     pub(super) restart: RestartPolicy,
+    /// Where the pod comes from.
+    pub(super) template: &'o Template<'a>,
+    /// The volumes that the claims of the files have.
+    pub(super) bindings: &'o Bindings<'o, 'a>,
 }
+
+/// The resource that is room on disk.
+pub(super) const STORAGE: &str = "ephemeral-storage";
 
 /// Which of the pod's lists a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +62,17 @@ pub(super) fn read<'a>(
     places: &mut Places<'a>,
 ) -> Option<App> {
     let name = node.text("name").and_then(|(name_node, name)| {
+        if !names::check(&name_node, name, "name of a container", names::dns_label) {
+            return None;
+        }
         AppName::new(name)
             .map_err(|error| name_node.fault(FaultKind::Name(error)))
             .ok()
     });
     let image = image(node, "image");
     let own_name = node.text("name").map_or("", |(_, name)| name);
-    let variables = Variables::read(node, own_name, pod.objects, pod.downward);
+    let mut variables = Variables::read(node, own_name, pod.objects, pod.downward);
+    variables.add_missing(&pod.template.env);
     let mut overrides = Overrides {
         resources: resources(node, Say::Nothing).for_app(),
         ..security::overrides(node.get("securityContext").as_ref(), pod.security.as_ref())
@@ -66,7 +81,7 @@ pub(super) fn read<'a>(
     overrides.working_dir = node.text("workingDir").map(|(_, dir)| PathBuf::from(dir));
     let (mounts, mount_places) = mounts(node, &variables, volumes);
     overrides.env = variables.into_env();
-    let (role, restart) = restart(node, order, pod.restart);
+    let (role, restart) = restart(node, order, pod.restart, pod.template.max_retries);
     let probes = probes::probes(node);
     let lifecycle = probes::lifecycle(node, &mut overrides);
     if order == Order::Init && role == AppRole::Main {
@@ -186,9 +201,18 @@ pub(super) fn restart_policy(node: &Node<'_>) -> Option<RestartPolicy> {
     }
 }
 
-fn restart(node: &Node<'_>, order: Order, pod: RestartPolicy) -> (AppRole, RestartPolicy) {
+fn restart(
+    node: &Node<'_>,
+    order: Order,
+    pod: RestartPolicy,
+    max_retries: Option<u32>,
+) -> (AppRole, RestartPolicy) {
     let own = restart_policy(node);
-    match (order, own.unwrap_or(pod)) {
+    let policy = match own.unwrap_or(pod) {
+        RestartPolicy::OnFailure { .. } => RestartPolicy::OnFailure { max_retries },
+        other => other,
+    };
+    match (order, policy) {
         (Order::Main, policy) => (AppRole::Main, policy),
         (Order::Init, RestartPolicy::Always) if own.is_some() => (AppRole::Sidecar, RestartPolicy::Always),
         // It must end before the others begin, so one that succeeds is not started anew.
@@ -291,10 +315,33 @@ fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
     Some(Some(path))
 }
 
-/// The ports of the host's that lead into the containers.
-pub(super) fn ports<'a>(init: &[Node<'a>], main: &[Node<'a>], places: &mut Places<'a>) -> Vec<PortForward> {
+/// What the API refuses of the names of a container's ports.
+fn check_port_names(ports: &[Node<'_>]) {
+    let mut seen = BTreeSet::new();
+    for (node, name) in ports.iter().filter_map(|port| port.text("name")) {
+        if names::check(&node, name, "name of a port", names::port_name) && !seen.insert(name) {
+            node.rule(format!(
+                "the container has a second port `{}`",
+                crate::words::shown(name)
+            ));
+        }
+    }
+}
+
+/// The ports of the host's that lead into the containers: those with a `hostPort`, and all of a pod that would be in the
+/// host's own network.
+pub(super) fn ports<'a>(
+    containers: &[Node<'a>],
+    host_network: bool,
+    places: &mut Places<'a>,
+) -> Vec<PortForward> {
     let mut ports = Vec::new();
-    for port in init.iter().chain(main).flat_map(|node| node.items("ports")) {
+    let of_containers = containers.iter().flat_map(|node| {
+        let ports = node.items("ports");
+        check_port_names(&ports);
+        ports
+    });
+    for port in of_containers {
         const NUMBER: &str = "a port from 1 to 65535";
         let number = |name: &str| match port.number::<u16>(name, NUMBER) {
             Some(0) => {
@@ -325,10 +372,16 @@ pub(super) fn ports<'a>(init: &[Node<'a>], main: &[Node<'a>], places: &mut Place
         let asked = port
             .number::<u32>("hostPort", NUMBER)
             .is_some_and(|number| number > 0);
-        if let (Some(pod_port), true) = (pod_port, asked)
-            && let Some(host_port) = number("hostPort")
+        let host_port = match asked {
+            true => number("hostPort"),
+            false => pod_port.filter(|_| host_network),
+        };
+        if let (Some(pod_port), Some(host_port)) = (pod_port, host_port)
             && ports.len() <= MAX_PORTS
         {
+            if host_network && host_port != pod_port {
+                port.rule("with `hostNetwork` a `hostPort` must be the `containerPort`");
+            }
             ports.push(PortForward {
                 host_ip,
                 host_port,
@@ -371,12 +424,11 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> Resources {
                 ("limits", "memory") => &mut resources.memory_limit,
                 ("requests", "cpu") => &mut resources.cpu_request,
                 ("requests", "memory") => &mut resources.memory_request,
-                // A request beyond these only chooses a node.
-                ("requests", _) => continue,
+                ("limits", STORAGE) => &mut resources.storage_limit,
+                ("requests", STORAGE) => &mut resources.storage_request,
                 (_, other) => {
                     if say == Say::Faults {
-                        let what = format!("a limit of `{}` is", crate::words::shown(other));
-                        value.refuse(what, "`cpu` and `memory` can be limited");
+                        check_resource(&value, list, other);
                     }
                     continue;
                 }
@@ -388,6 +440,7 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> Resources {
     let pairs = [
         both(resources.cpu_limit, resources.cpu_request),
         both(resources.memory_limit, resources.memory_request),
+        both(resources.storage_limit, resources.storage_request),
     ];
     if say == Say::Faults
         && pairs
@@ -400,7 +453,45 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> Resources {
     resources
 }
 
+/// Reports a resource that cannot be had, or that there is not.
+fn check_resource(value: &Node<'_>, list: &str, name: &str) {
+    let is_known = name.contains('/') || name.starts_with("hugepages-");
+    let shown = crate::words::shown(name);
+    if let Some(wrong) = names::qualified(name) {
+        value.rule(format!("`{shown}` is no name of a resource: {wrong}"));
+    } else if !is_known {
+        value.rule(format!(
+            "there is no resource `{shown}`: there are `cpu`, `memory`, `ephemeral-storage` and those with a domain"
+        ));
+    } else if list == "limits" {
+        value.refuse(
+            format!("a limit of `{shown}` is"),
+            "`cpu` and `memory` can be limited",
+        );
+    }
+    // A request beyond these only chooses a node.
+}
+
 impl Resources {
+    /// What the machine must have for it: its limit, or else what it asks for.
+    pub(super) fn need(self) -> Need {
+        let memory = self.memory_limit.or(self.memory_request);
+        let cpu = self.cpu_limit.or(self.cpu_request);
+        Need {
+            memory_bytes: memory.unwrap_or_default().units(),
+            cpu_millis: cpu.unwrap_or_default().millis(),
+        }
+    }
+
+    /// As a pod takes them: what binds all of its apps together.
+    pub(super) fn for_pod(self) -> crate::PodLimits {
+        let some = |quantity: Option<Quantity>| quantity.filter(|quantity| *quantity > Quantity::default());
+        crate::PodLimits {
+            memory_bytes: some(self.memory_limit).map(Quantity::units),
+            cpu_millis: some(self.cpu_limit).map(|cpu| u32::try_from(cpu.millis()).unwrap_or(u32::MAX)),
+        }
+    }
+
     /// As an app takes them. A request that is not said is the limit's, as in the API.
     fn for_app(self) -> crate::Resources {
         let millis = |quantity: Quantity| u32::try_from(quantity.millis()).unwrap_or(u32::MAX);

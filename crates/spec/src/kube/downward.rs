@@ -8,15 +8,16 @@ use super::quantity::Quantity;
 use crate::words::shown;
 
 /// What the pod says about itself.
-pub(super) struct Downward<'a> {
+pub(super) struct Downward<'a, 'o> {
     pub(super) surroundings: &'a Surroundings,
+    pub(super) uuid: &'o str,
     pub(super) name: String,
     pub(super) namespace: &'a str,
     pub(super) service_account: &'a str,
-    pub(super) labels: Vec<(&'a str, &'a str)>,
-    pub(super) annotations: Vec<(&'a str, &'a str)>,
-    /// The machine's memory, in bytes, and CPUs: what a container without limits may use.
-    pub(super) machine: Resources,
+    pub(super) labels: Vec<(&'a str, &'o str)>,
+    pub(super) annotations: Vec<(&'a str, &'o str)>,
+    /// The pod's own limits, or else the machine's memory, in bytes, and CPUs: what a container without limits may use.
+    pub(super) all: Resources,
     /// The containers' names and resources.
     pub(super) containers: Vec<(&'a str, Resources)>,
 }
@@ -28,6 +29,8 @@ pub(super) struct Resources {
     pub(super) cpu_request: Option<Quantity>,
     pub(super) memory_limit: Option<Quantity>,
     pub(super) memory_request: Option<Quantity>,
+    pub(super) storage_limit: Option<Quantity>,
+    pub(super) storage_request: Option<Quantity>,
 }
 
 /// Where a value ends up, which decides what it can be.
@@ -37,7 +40,7 @@ pub(super) enum Destination {
     File,
 }
 
-impl<'a> Downward<'a> {
+impl Downward<'_, '_> {
     /// What `fieldRef` names.
     pub(super) fn field(&self, node: &Node<'_>, destination: Destination) -> Option<String> {
         let (node, path) = node.text("fieldPath")?;
@@ -49,7 +52,7 @@ impl<'a> Downward<'a> {
         Some(match path {
             "metadata.name" => self.name.clone(),
             "metadata.namespace" => self.namespace.to_owned(),
-            "metadata.uid" => self.surroundings.uuid.clone(),
+            "metadata.uid" => self.uuid.to_owned(),
             "spec.nodeName" => self.surroundings.node_name.clone(),
             "spec.serviceAccountName" => self.service_account.to_owned(),
             "status.podIP" | "status.podIPs" => match self.surroundings.pod_ip {
@@ -101,12 +104,14 @@ impl<'a> Downward<'a> {
             }
         };
         let value = match resource {
-            "limits.cpu" => container.cpu_limit.or(self.machine.cpu_limit),
-            "limits.memory" => container.memory_limit.or(self.machine.memory_limit),
+            "limits.cpu" => container.cpu_limit.or(self.all.cpu_limit),
+            "limits.memory" => container.memory_limit.or(self.all.memory_limit),
             "requests.cpu" => container.cpu_request.or(container.cpu_limit),
             "requests.memory" => container.memory_request.or(container.memory_limit),
+            "limits.ephemeral-storage" => container.storage_limit.or(self.all.storage_limit),
+            "requests.ephemeral-storage" => container.storage_request.or(container.storage_limit),
             other => {
-                let why = "`limits` and `requests` of `cpu` and `memory` are known";
+                let why = "`limits` and `requests` of `cpu`, `memory` and `ephemeral-storage` are known";
                 name_node.refuse(format!("resource `{}` is", shown(other)), why);
                 return None;
             }

@@ -27,7 +27,12 @@ pub(super) struct Variables {
 
 impl Variables {
     /// Reads the variables of the container `node`, which is called `name`.
-    pub(super) fn read(node: &Node<'_>, name: &str, objects: &Objects<'_>, downward: &Downward<'_>) -> Self {
+    pub(super) fn read(
+        node: &Node<'_>,
+        name: &str,
+        objects: &Objects<'_>,
+        downward: &Downward<'_, '_>,
+    ) -> Self {
         let mut variables = Self::default();
         for source in node.items("envFrom") {
             variables.add_all(&source, objects);
@@ -54,6 +59,15 @@ impl Variables {
             }
         }
         variables
+    }
+
+    /// Adds the variables of `env` that it does not have.
+    pub(super) fn add_missing(&mut self, env: &[(&'static str, String)]) {
+        for (name, value) in env {
+            if !self.variables.contains_key(*name) {
+                self.set((*name).to_owned(), value.clone(), Secrecy::Open);
+            }
+        }
     }
 
     /// `text` at `node` with its `$(NAME)`s replaced, and whether a secret went into it; `None` where it gets too long.
@@ -164,7 +178,7 @@ fn value_from(
     from: &Node<'_>,
     container: &str,
     objects: &Objects<'_>,
-    downward: &Downward<'_>,
+    downward: &Downward<'_, '_>,
 ) -> Option<(String, Secrecy)> {
     let sources = [
         "configMapKeyRef",

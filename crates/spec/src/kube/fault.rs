@@ -83,6 +83,9 @@ pub enum FaultKind {
     /// The file asks for something that is done in part, which is no error: what is not done, and what to do.
     #[error("{0}")]
     InPart(String),
+    /// The file asks for something that is another thing here, which is no error: what it is here.
+    #[error("{0}")]
+    Notice(String),
     /// A rule between the parts of the file is broken.
     #[error("{0}")]
     Rule(String),

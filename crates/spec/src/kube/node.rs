@@ -25,10 +25,17 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// A pod more is read, whose values have all the room that there is.
+    pub(super) fn next_pod(&self) {
+        self.taken.set(0);
+    }
+
     /// The faults, in the order of the files.
     pub(super) fn into_sorted(self) -> Vec<Fault> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|(place, _)| *place);
+        // What is the pod's own is read for each of its containers.
+        found.dedup();
         found.into_iter().map(|(_, fault)| fault).collect()
     }
 }

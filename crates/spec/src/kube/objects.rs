@@ -9,6 +9,9 @@ use super::fault::FaultKind;
 use super::node::Node;
 use crate::words::{nearest, shown};
 
+/// The most bytes of all values of a ConfigMap or Secret.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
 /// What a cluster puts into each of its namespaces: the certificate of its API server.
 const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -24,7 +27,7 @@ pub(super) struct Objects<'a> {
 
 /// An object and its name.
 pub(super) struct Named<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: String,
     pub(super) node: Node<'a>,
 }
 
@@ -82,6 +85,11 @@ impl<'a> Objects<'a> {
             }
             add(&mut entries, key, &value, text.as_bytes().to_vec());
         }
+        let bytes: usize = entries.values().map(Vec::len).sum();
+        if bytes > MAX_BYTES {
+            node.rule(format!("the values have {bytes} bytes together, more than 1 MiB"));
+        }
+        check_type(node, &entries);
         let Some(name) = name_of(node) else { return };
         let kind = secrecy.kind();
         if self
@@ -105,7 +113,7 @@ impl<'a> Objects<'a> {
         if list.iter().any(|other| other.name == name) {
             node.rule(format!("the file has a second {kind} `{}`", shown(name)));
         }
-        let node = node.clone();
+        let (name, node) = (name.to_owned(), node.clone());
         list.push(Named { name, node });
     }
 
@@ -151,6 +159,27 @@ impl Values<'_> {
             });
         }
         value.map(Vec::as_slice)
+    }
+}
+
+/// Reports the keys that a Secret of its `type` must have and has not.
+fn check_type(node: &Node<'_>, entries: &BTreeMap<&str, Vec<u8>>) {
+    let Some((type_node, kind)) = node.text("type") else {
+        return;
+    };
+    // All of the keys, but of a user's name and password one will do.
+    let keys: &[&str] = match kind {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/basic-auth" => &["username", "password"],
+        _ => &[],
+    };
+    let missing: Vec<&&str> = keys.iter().filter(|key| !entries.contains_key(**key)).collect();
+    let enough = kind == "kubernetes.io/basic-auth" && missing.len() < keys.len();
+    if let (Some(key), false) = (missing.first(), enough) {
+        type_node.rule(format!("a Secret of the type `{kind}` needs the key `{key}`"));
     }
 }
 

@@ -3,38 +3,42 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::claims::Bindings;
 use super::container::{self, Pod};
 use super::downward::{Downward, Resources};
+use super::fault::FaultKind;
 use super::node::Node;
 use super::objects::Objects;
 use super::quantity::Quantity;
-use super::{Places, Read, Surroundings, volumes};
+use super::size::Need;
+use super::workloads::Template;
+use super::{Places, Read, Surroundings, annotations, names, volumes};
 use crate::network::check_hostname;
 use crate::{
     AppName, AppRole, Dependency, DependencyCondition, HostAlias, Machine, Network, PodName, PodSpec,
-    Resolver, RestartPolicy, Sysctl,
+    PortForward, Resolver, RestartPolicy, Sysctl,
 };
 
 /// `terminationGracePeriodSeconds` where it is not said.
 pub(super) const GRACE_SECONDS: u32 = 30;
 
-/// What the guest itself takes of the machine's memory beside the containers' limits, in MiB.
-pub(super) const GUEST_MIB: u64 = 128;
-
 /// The name of the namespace and of the service account where none is said.
 const DEFAULT: &str = "default";
 
-/// Reads the Pod `node`, whose form was checked.
-pub(super) fn read<'a>(
-    node: &Node<'a>,
-    objects: &Objects<'a>,
+/// Reads the pod of `template`, whose form was checked.
+pub(super) fn read<'a, 'o>(
+    template: &'o Template<'a>,
+    objects: &'o Objects<'a>,
+    bindings: &'o Bindings<'o, 'a>,
     surroundings: &'a Surroundings,
+    uuid: &'o str,
 ) -> Option<Read<'a>> {
+    let node = &template.node;
     let Some(spec) = node.get("spec") else {
         node.missing("spec");
         return None;
     };
-    let name = surroundings.name.clone().or_else(|| read_name(node));
+    let name = surroundings.name.clone().or_else(|| pod_name(template));
     let (init, main) = (spec.items("initContainers"), spec.items("containers"));
     if main.is_empty() {
         match spec.get("containers") {
@@ -42,23 +46,29 @@ pub(super) fn read<'a>(
             None => return None,
         }
     }
-    let machine = machine(&spec, &init, &main, surroundings);
-    let downward = downward(
-        node,
-        &spec,
-        name.as_ref(),
-        &machine,
-        &[&init[..], &main].concat(),
-        surroundings,
-    );
+    let containers = [&init[..], &main].concat();
+    let own = container::resources(&spec, container::Say::Faults);
+    check_resources(&spec, own, &containers);
+    let machine = machine(&spec, own, (&init, &main), surroundings);
+    let about = About {
+        template,
+        spec: &spec,
+        name: name.as_ref(),
+        uuid,
+    };
+    let downward = downward(&about, own, &machine, &containers, surroundings);
     let security = spec.get("securityContext");
     let mut places = Places::default();
+    let host_network = spec.is_true("hostNetwork");
     let pod = Pod {
         objects,
         downward: &downward,
         security: security.clone(),
         restart: restart(&spec),
+        template,
+        bindings,
     };
+    annotations::check(node, &containers);
     let volumes = volumes::read(&spec, &pod, surroundings, &mut places);
     let mut apps = Vec::new();
     let mut gates: Vec<Dependency> = Vec::new();
@@ -78,22 +88,80 @@ pub(super) fn read<'a>(
             app
         }));
     }
-    let ports = container::ports(&init, &main, &mut places);
+    let ports = container::ports(&containers, host_network, &mut places);
+    if let Some(node) = spec.get("hostNetwork").filter(|_| host_network) {
+        tell_of_host_network(&node, &ports);
+    }
     let pod = PodSpec {
         name,
-        hostname: hostname(&spec),
+        hostname: hostname(&spec).or_else(|| template.name.clone()),
         volumes: volumes.into_volumes(),
         machine,
+        limits: own.for_pod(),
         network: Network::User { ports },
         sysctls: security.as_ref().map(sysctls).unwrap_or_default(),
         stop_timeout: Duration::from_secs(grace(&spec).into()),
-        deadline: deadline(&spec),
+        deadline: deadline(&spec, template.deadline.as_ref()),
         host_aliases: spec.items("hostAliases").iter().filter_map(host_alias).collect(),
         resolver: resolver(&spec),
         ..PodSpec::new(apps)
     };
     check_os(&spec);
     Some(Read { pod, places })
+}
+
+/// What becomes of a pod that would be in the host's own network.
+fn tell_of_host_network(node: &Node<'_>, ports: &[PortForward]) {
+    let named: Vec<String> = ports
+        .iter()
+        .map(|port| format!("{}/{}", port.host_port, port.protocol))
+        .collect();
+    let published = match named.is_empty() {
+        true => "its containers name no `ports`, so none is: `-p PORT:PORT` publishes one".to_owned(),
+        false => format!("the host's ports {} lead into it", named.join(", ")),
+    };
+    node.fault(FaultKind::Notice(format!(
+        "the pod has a network of its own in place of the host's; {published}"
+    )));
+}
+
+/// What the API refuses of the pod's own resources beside those of its containers, and what is not kept of both.
+fn check_resources(spec: &Node<'_>, own: Resources, containers: &[Node<'_>]) {
+    let each: Vec<(&Node<'_>, Resources)> = containers
+        .iter()
+        .map(|node| (node, container::resources(node, container::Say::Nothing)))
+        .collect();
+    let more =
+        |limit: Option<Quantity>, all: Option<Quantity>| limit.zip(all).is_some_and(|(l, all)| l > all);
+    for (node, resources) in &each {
+        if (more(resources.cpu_limit, own.cpu_limit) || more(resources.memory_limit, own.memory_limit))
+            && let Some(node) = node.get("resources")
+        {
+            node.rule("a limit is more than the pod's own");
+        }
+    }
+    if let Some(node) = spec.get("resources") {
+        for (name, value) in ["limits", "requests"].iter().flat_map(|list| node.entries(list)) {
+            if name == container::STORAGE {
+                value.rule("a pod's own resources are `cpu` and `memory`");
+            }
+        }
+    }
+    // Once for all of them.
+    let limited = each
+        .iter()
+        .find(|(_, resources)| resources.storage_limit.is_some());
+    let place = limited.and_then(|(node, _)| {
+        let limits = node.get("resources")?.entries("limits");
+        limits.into_iter().find(|(name, _)| *name == container::STORAGE)
+    });
+    if let Some((_, node)) = place {
+        node.fault(FaultKind::Notice(
+            "a limit of `ephemeral-storage` is not kept: what a container writes outside of its volumes is in the \
+             machine's memory, whose limits bind it"
+                .to_owned(),
+        ));
+    }
 }
 
 /// What follows an init container waits for that.
@@ -113,12 +181,14 @@ pub(super) fn gate_condition(role: AppRole, has_startup_probe: bool) -> Dependen
     }
 }
 
-fn read_name(node: &Node<'_>) -> Option<PodName> {
-    let metadata = node.get("metadata")?;
-    let (name_node, name) = metadata.text("name")?;
-    let read = PodName::new(name);
+/// The name of a pod of that template.
+pub(super) fn pod_name(template: &Template<'_>) -> Option<PodName> {
+    let (node, name) = template.metadata.as_ref()?.text("name")?;
+    // Said of the object itself already.
+    names::dns_subdomain(name).is_none().then_some(())?;
+    let read = PodName::new(template.name.as_deref().unwrap_or(name));
     if let Err(error) = &read {
-        name_node.rule(error.to_string());
+        node.rule(error.to_string());
     }
     read.ok()
 }
@@ -132,14 +202,19 @@ fn grace(spec: &Node<'_>) -> u32 {
         .unwrap_or(GRACE_SECONDS)
 }
 
-fn deadline(spec: &Node<'_>) -> Option<Duration> {
+/// How long the pod may run: as it says itself, or what its job says where that is less.
+fn deadline(spec: &Node<'_>, of_job: Option<&Node<'_>>) -> Option<Duration> {
     const SECONDS: &str = "a number of seconds, at least 1";
-    let node = spec.get("activeDeadlineSeconds")?;
-    let seconds: u32 = node.as_number(SECONDS)?;
-    if seconds == 0 {
-        node.reject("0", SECONDS);
-    }
-    Some(Duration::from_secs(seconds.into()))
+    let read = |node: &Node<'_>| {
+        let seconds: u32 = node.as_number(SECONDS)?;
+        if seconds == 0 {
+            node.reject("0", SECONDS);
+        }
+        Some(Duration::from_secs(seconds.into()))
+    };
+    let own = spec.get("activeDeadlineSeconds").as_ref().and_then(read);
+    let of_job = of_job.and_then(read);
+    own.into_iter().chain(of_job).min()
 }
 
 fn check_os(spec: &Node<'_>) {
@@ -150,64 +225,64 @@ fn check_os(spec: &Node<'_>) {
     }
 }
 
-/// The machine: as large as the caller says, or as the limits of its containers need, and never smaller than the default.
-fn machine(spec: &Node<'_>, init: &[Node<'_>], main: &[Node<'_>], surroundings: &Surroundings) -> Machine {
-    let default = Machine::default();
-    let of = |nodes: &[&Node<'_>], which: fn(&Resources) -> Option<Quantity>| {
-        let each = nodes
-            .iter()
-            .filter_map(|node| which(&container::resources(node, container::Say::Nothing)));
-        each.fold(Quantity::default(), Quantity::plus)
+/// The machine: as large as the caller says, or as the pod's own limits do, or as its containers need, and never smaller
+/// than the default.
+fn machine(
+    spec: &Node<'_>,
+    own: Resources,
+    (init, main): (&[Node<'_>], &[Node<'_>]),
+    surroundings: &Surroundings,
+) -> Machine {
+    let need = |node: &Node<'_>| container::resources(node, container::Say::Nothing).need();
+    let all = Need::of_pod(
+        init.iter().map(|node| (container::is_sidecar(node), need(node))),
+        main.iter().map(need),
+    );
+    let asked = all.max(own.need());
+    let (memory, cpu) = (own.memory_limit, own.cpu_limit);
+    let need = Need {
+        memory_bytes: memory.map_or(asked.memory_bytes, Quantity::units),
+        cpu_millis: cpu.map_or(asked.cpu_millis, Quantity::millis),
     };
-    // Sidecars run beside the main containers; the other init containers one after the other before them.
-    let sidecars = init.iter().filter(|node| container::is_sidecar(node));
-    let together: Vec<&Node<'_>> = main.iter().chain(sidecars).collect();
-    let own = container::resources(spec, container::Say::Faults);
-    let needed = |which: fn(&Resources) -> Option<Quantity>| {
-        let alone = init
-            .iter()
-            .map(|node| of(&[node], which))
-            .max()
-            .unwrap_or_default();
-        which(&own).unwrap_or_else(|| of(&together, which).max(alone))
-    };
-    let memory = needed(|resources| resources.memory_limit)
-        .units()
-        .div_ceil(1 << 20);
-    let memory = u32::try_from(memory.saturating_add(GUEST_MIB)).unwrap_or(u32::MAX);
+    let (memory_mib, cpus) = need.machine();
     // What lies in memory is there beside what the containers may use.
     let in_memory = u32::try_from(super::volumes::in_memory(spec).div_ceil(1 << 20)).unwrap_or(u32::MAX);
-    let cpus = needed(|resources| resources.cpu_limit).units();
-    let cpus = u32::try_from(cpus)
-        .unwrap_or(u32::MAX)
-        .min(crate::flags::MAX_CPUS);
     Machine {
         memory_mib: surroundings
             .memory_mib
-            .unwrap_or(memory.max(default.memory_mib).saturating_add(in_memory)),
-        cpus: surroundings.cpus.unwrap_or(cpus.max(default.cpus)),
-        ..default
+            .unwrap_or(memory_mib.saturating_add(in_memory)),
+        cpus: surroundings.cpus.unwrap_or(cpus),
+        ..Machine::default()
     }
 }
 
-fn downward<'a>(
-    node: &Node<'a>,
-    spec: &Node<'a>,
-    name: Option<&PodName>,
+/// What a pod is read from.
+struct About<'a, 'o> {
+    template: &'o Template<'a>,
+    spec: &'o Node<'a>,
+    name: Option<&'o PodName>,
+    uuid: &'o str,
+}
+
+fn downward<'a, 'o>(
+    about: &About<'a, 'o>,
+    own: Resources,
     machine: &Machine,
     containers: &[Node<'a>],
     surroundings: &'a Surroundings,
-) -> Downward<'a> {
+) -> Downward<'a, 'o> {
+    let node = &about.template.node;
     let metadata = node.get("metadata");
-    let texts = |name: &str| {
+    let texts = |name: &str, more: &'o [(&'static str, String)]| {
         let entries = metadata
             .as_ref()
             .map(|metadata| metadata.entries(name))
             .unwrap_or_default();
-        entries
+        let own = entries
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value.as_text()?)))
-            .collect()
+            .filter_map(|(key, value)| Some((key, value.as_text()?)));
+        let more = more.iter().map(|(key, value)| (*key, value.as_str()));
+        own.chain(more).collect()
     };
     let text = |node: Option<&Node<'a>>, name| {
         let text = node.and_then(|node| node.text(name));
@@ -217,16 +292,22 @@ fn downward<'a>(
         let (_, name) = node.text("name")?;
         Some((name, container::resources(node, container::Say::Faults)))
     };
+    let memory = Quantity::whole(u64::from(machine.memory_mib) << 20);
     Downward {
         surroundings,
-        name: name.map_or_else(|| surroundings.uuid.clone(), ToString::to_string),
-        namespace: text(metadata.as_ref(), "namespace"),
-        service_account: text(Some(spec), "serviceAccountName"),
-        labels: texts("labels"),
-        annotations: texts("annotations"),
-        machine: Resources {
-            cpu_limit: Some(Quantity::whole(machine.cpus.into())),
-            memory_limit: Some(Quantity::whole(u64::from(machine.memory_mib) << 20)),
+        uuid: about.uuid,
+        name: about
+            .name
+            .map_or_else(|| about.uuid.to_owned(), ToString::to_string),
+        namespace: text(about.template.metadata.as_ref(), "namespace"),
+        service_account: text(Some(about.spec), "serviceAccountName"),
+        labels: texts("labels", &about.template.labels),
+        annotations: texts("annotations", &about.template.annotations),
+        all: Resources {
+            cpu_limit: own.cpu_limit.or(Some(Quantity::whole(machine.cpus.into()))),
+            memory_limit: own.memory_limit.or(Some(memory)),
+            // Where it is until it is on a disk.
+            storage_limit: Some(memory),
             ..Resources::default()
         },
         containers: containers.iter().filter_map(named).collect(),

@@ -61,12 +61,6 @@ impl Quantity {
     pub(super) fn divided_by(self, divisor: Self) -> Option<u128> {
         (divisor.nanos > 0).then(|| self.nanos.div_ceil(divisor.nanos))
     }
-
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            nanos: self.nanos.saturating_add(other.nanos),
-        }
-    }
 }
 
 /// A suffix as a multiple and a power of ten.

@@ -8,14 +8,16 @@ use crate::{ImageGroups, OomKill, Overrides, RootfsAccess, Seccomp, capability};
 /// Where the kubelet, and podman after it, look for the profiles of the host's.
 pub(super) const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
 
+/// The largest user or group id of the API (`IsValidUserID`).
+pub(super) const MAX_ID: u32 = i32::MAX.unsigned_abs();
+
 /// What the contexts of a container and its pod say; the container's own wins, each field for itself.
 pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overrides {
-    const ID: &str = "a whole number below 4294967295";
-    // 2^32 - 1 means "unchanged" to the kernel (chown(2)).
+    const ID: &str = "a whole number up to 2147483647";
     let read = |node: Option<&Node<'_>>, name: &str| {
         let node = node?.get(name)?;
         let id: u32 = node.as_number(ID)?;
-        if id == u32::MAX {
+        if id > MAX_ID {
             node.reject(&id.to_string(), ID);
         }
         Some(id.to_string())
@@ -39,7 +41,11 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
     };
     let mut group_add: Vec<String> = Vec::new();
     for node in pod.map(|pod| pod.items("supplementalGroups")).unwrap_or_default() {
-        group_add.extend(node.as_number::<u32>(ID).map(|id| id.to_string()));
+        let id = node.as_number::<u32>(ID);
+        if let Some(id) = id.filter(|id| *id > MAX_ID) {
+            node.reject(&id.to_string(), ID);
+        }
+        group_add.extend(id.map(|id| id.to_string()));
     }
     group_add.extend(read(pod, "fsGroup"));
     let boolean = |name: &str| {
@@ -69,6 +75,9 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
             .iter()
             .for_each(|node| node.rule("a privileged container may gain privileges"));
     }
+    if let Some(own) = own {
+        check_escalation(own);
+    }
     Overrides {
         privileged,
         user: either("runAsUser"),
@@ -89,6 +98,32 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
         must_not_be_root: boolean("runAsNonRoot").unwrap_or(false),
         ..Overrides::default()
     }
+}
+
+/// What the API refuses beside `allowPrivilegeEscalation: false`: what is all privileges already.
+fn check_escalation(own: &Node<'_>) {
+    let Some(node) = own
+        .get("allowPrivilegeEscalation")
+        .filter(|_| own.boolean("allowPrivilegeEscalation") == Some(false))
+    else {
+        return;
+    };
+    let added = own
+        .get("capabilities")
+        .map(|node| node.items("add"))
+        .unwrap_or_default();
+    if added
+        .iter()
+        .filter_map(capability_of)
+        .any(|name| name == "CAP_SYS_ADMIN")
+    {
+        node.rule("`false` is for no container with the capability `SYS_ADMIN`");
+    }
+}
+
+/// A capability that is known.
+fn capability_of(node: &Node<'_>) -> Option<&'static str> {
+    capability::read(node.as_text()?)
 }
 
 /// Whether the container may write to its root filesystem.
@@ -143,12 +178,20 @@ fn seccomp(context: &Node<'_>) -> Option<Seccomp> {
 
 fn check_app_armor(context: &Node<'_>) {
     let profile = context.get("appArmorProfile");
-    if let Some((node, kind)) = profile.as_ref().and_then(|profile| profile.text("type"))
-        && kind != "Unconfined"
-    {
-        node.refuse(
-            format!("profile `{}` is", crate::words::shown(kind)),
-            "the guest has no AppArmor",
-        );
+    if let Some((node, kind)) = profile.as_ref().and_then(|profile| profile.text("type")) {
+        match kind {
+            // A host without AppArmor has neither.
+            "Unconfined" | "RuntimeDefault" => {}
+            "Localhost" => refuse_app_armor(&node, kind),
+            other => node.reject(other, "`RuntimeDefault`, `Unconfined` or `Localhost`"),
+        }
     }
+}
+
+/// Refuses a profile of the host's own.
+pub(super) fn refuse_app_armor(node: &Node<'_>, profile: &str) {
+    node.refuse(
+        format!("profile `{}` is", crate::words::shown(profile)),
+        "the guest has no AppArmor",
+    );
 }

@@ -116,7 +116,11 @@ fn read_field(line: &'static str) -> Field {
             "integer" => FieldType::Integer,
             "boolean" => FieldType::Boolean,
             "Quantity" | "IntOrString" => FieldType::NumberOrText,
-            "FieldsV1" => FieldType::Any,
+            // The latter have no fields in the API's schema.
+            "FieldsV1"
+            | "WorkloadPodGroupAllDisruptionMode"
+            | "WorkloadPodGroupSingleDisruptionMode"
+            | "WorkloadPodGroupBasicSchedulingPolicy" => FieldType::Any,
             name => FieldType::Object(name),
         },
         status: match word {
@@ -167,6 +171,13 @@ mod tests {
             "Secret",
             "PersistentVolumeClaim",
             "PersistentVolume",
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "ReplicaSet",
+            "ReplicationController",
+            "Job",
+            "CronJob",
         ];
         let mut next = 0;
         while let Some(name) = live.get(next).copied() {

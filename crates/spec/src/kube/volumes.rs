@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::claims::{self, Bindings};
+use super::claims;
 use super::container::{self, Pod};
-use super::downward::{Destination, Downward};
+use super::downward::Destination;
 use super::fault::FaultKind;
+use super::names;
 use super::node::Node;
-use super::objects::{Objects, Secrecy};
+use super::objects::Secrecy;
 use super::quantity::Quantity;
 use super::{Places, Surroundings};
 use crate::appc::Part;
@@ -51,15 +52,27 @@ pub(super) fn read<'a>(
         .as_ref()
         .and_then(|node| node.as_number::<u32>("a group id"));
     let reader = Reader {
-        objects: pod.objects,
-        downward: pod.downward,
-        bindings: Bindings::new(pod.objects),
+        pod,
         surroundings,
         group,
         propagating: propagating(spec),
     };
     let mut volumes = Vec::new();
+    for (name, claim) in &pod.template.claims {
+        let read = reader.claim_of_template(name, claim);
+        volumes.extend(read.map(|(volume, node)| {
+            places.volumes.push(node);
+            volume
+        }));
+    }
     for node in spec.items("volumes") {
+        // The set's own claim takes its place.
+        if node
+            .text("name")
+            .is_some_and(|(_, name)| pod.template.claims.iter().any(|(other, _)| *other == name))
+        {
+            continue;
+        }
         let claim = node.get("persistentVolumeClaim");
         let read_only = claim.as_ref().is_some_and(|claim| claim.is_true("readOnly"));
         if let (Some(claim), Some(fs_group), Some(group)) = (&claim, &fs_group, group)
@@ -71,6 +84,9 @@ pub(super) fn read<'a>(
         let Some((name_node, name)) = node.text("name") else {
             continue;
         };
+        if !names::check(&name_node, name, "name of a volume", names::dns_label) {
+            continue;
+        }
         match VolumeName::new(name) {
             Ok(name) => {
                 places
@@ -115,9 +131,7 @@ fn propagating<'a>(spec: &Node<'a>) -> HashSet<&'a str> {
 }
 
 struct Reader<'a, 'o> {
-    objects: &'o Objects<'a>,
-    downward: &'o Downward<'a>,
-    bindings: Bindings<'o, 'a>,
+    pod: &'o Pod<'a, 'o>,
     surroundings: &'o Surroundings,
     /// `fsGroup`.
     group: Option<u32>,
@@ -136,7 +150,7 @@ const KINDS: [&str; 8] = [
     "secret",
 ];
 
-impl Reader<'_, '_> {
+impl<'a> Reader<'a, '_> {
     /// What the volume `node` is; `None` where it is nothing that can be given, which was reported.
     fn kind(&self, node: &Node<'_>) -> Option<VolumeKind> {
         let mut there = KINDS.iter().filter_map(|name| Some((*name, node.get(name)?)));
@@ -214,7 +228,7 @@ impl Reader<'_, '_> {
             return None;
         }
         let must_be = match node.text("type") {
-            None => SourceRule::Any,
+            None => SourceRule::AnyOrCreate,
             Some((_, "Directory")) => SourceRule::Directory,
             Some((_, "DirectoryOrCreate")) => SourceRule::DirectoryOrCreate,
             Some((_, "File")) => SourceRule::File,
@@ -227,7 +241,7 @@ impl Reader<'_, '_> {
             Some((node, other)) => {
                 let expected = "`DirectoryOrCreate`, `Directory`, `FileOrCreate` or `File`";
                 node.reject(other, expected);
-                SourceRule::Any
+                SourceRule::AnyOrCreate
             }
         };
         Some(HostVolume {
@@ -241,24 +255,52 @@ impl Reader<'_, '_> {
     /// A claim: the volume of the files' that it is bound to, or a directory that is kept.
     fn claim(&self, node: &Node<'_>, propagation: Propagation) -> Option<HostVolume> {
         let (name_node, name) = node.text("claimName")?;
+        self.claim_of(&name_node, name, propagation)
+    }
+
+    /// The claim that a StatefulSet makes for its pod.
+    fn claim_of_template(&self, name: &str, claim: &str) -> Option<(Volume, Node<'a>)> {
+        let made = self.pod.objects.claims.iter().find(|other| other.name == claim)?;
+        let propagation = match self.propagating.contains(name) {
+            true => Propagation::Rslave,
+            false => Propagation::Private,
+        };
+        let host = self.claim_of(&made.node, claim, propagation)?;
+        let name = VolumeName::new(name)
+            .map_err(|error| made.node.fault(FaultKind::Name(error)))
+            .ok()?;
+        let volume = Volume {
+            name,
+            kind: VolumeKind::Host(host),
+            read_only: None,
+        };
+        Some((volume, made.node.clone()))
+    }
+
+    fn claim_of(&self, name_node: &Node<'_>, name: &str, propagation: Propagation) -> Option<HostVolume> {
         // It becomes a directory's name.
         let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
         if name.len() > 253 || !name.bytes().all(known) || name.starts_with('.') {
             name_node.reject(name, "of lower-case letters, digits, `-` and `.`");
             return None;
         }
-        let claim = self.objects.claims.iter().find(|claim| claim.name == name);
+        let claim = self.pod.objects.claims.iter().find(|claim| claim.name == name);
         if claim.is_some_and(|claim| !claims::is_directory(&claim.node)) {
             return None;
         }
-        if let Some(volume) = self.bindings.of(name) {
+        if let Some(volume) = self.pod.bindings.of(name) {
             let spec = volume.node.get("spec")?;
             let source = spec.get("hostPath").or(spec.get("local"));
             if source.is_none() && !spec.asks_for_refused("PersistentVolumeSpec") {
                 spec.rule("the volume is no `hostPath` and no `local` one");
             }
             let source = source.filter(|_| claims::is_directory(&volume.node))?;
-            return self.host_path(&source, propagation);
+            let mut host = self.host_path(&source, propagation)?;
+            if spec.get("hostPath").is_none() {
+                // A `local` volume is there.
+                host.must_be = SourceRule::Any;
+            }
+            return Some(host);
         }
         Some(HostVolume {
             source: self.surroundings.claims_dir.join(name),
@@ -294,7 +336,7 @@ impl Reader<'_, '_> {
         secrecy: Secrecy,
         defaults: FileDefaults,
     ) -> Vec<VolumeFile> {
-        let Some(values) = self.objects.named(node, name, secrecy) else {
+        let Some(values) = self.pod.objects.named(node, name, secrecy) else {
             return Vec::new();
         };
         let file = |path: PathBuf, value: &[u8], defaults: FileDefaults| {
@@ -323,8 +365,8 @@ impl Reader<'_, '_> {
     fn downward_files(&self, node: &Node<'_>, defaults: FileDefaults) -> Vec<VolumeFile> {
         let item = |item: &Node<'_>| {
             let text = match (item.get("fieldRef"), item.get("resourceFieldRef")) {
-                (Some(field), None) => self.downward.field(&field, Destination::File)?,
-                (None, Some(resource)) => self.downward.resource(&resource, None)?,
+                (Some(field), None) => self.pod.downward.field(&field, Destination::File)?,
+                (None, Some(resource)) => self.pod.downward.resource(&resource, None)?,
                 _ => {
                     item.rule("either `fieldRef` or `resourceFieldRef` must be there");
                     return None;

@@ -21,11 +21,13 @@ mod security;
 mod volumes;
 
 use super::Unsupported;
-use super::pod::{GRACE_SECONDS, GUEST_MIB};
+use super::names;
+use super::pod::GRACE_SECONDS;
+use super::size::{GUEST_MIB, Need};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Medium, Network, PodSpec, PortForward,
+    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PodSpec, PortForward,
     PortProtocol, Resolver, RestartPolicy, Volume, VolumeKind,
 };
 use objects::Objects;
@@ -42,7 +44,7 @@ const FORM: &str = "a Kubernetes Pod";
 pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
     let unsaids = Unsaids::of(FORM);
     let mut objects = Objects::new(pod.name.as_ref());
-    let metadata = Fields::new().with_some("name", pod.name.as_ref().map(|name| name.as_str()));
+    let metadata = Fields::new().with_some("name", name(pod, &unsaids));
     let spec = spec(&run_config::as_overrides(pod, &unsaids), &mut objects, &unsaids);
     let document = Fields::new()
         .with("apiVersion", "v1")
@@ -55,6 +57,25 @@ pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Uns
         text.push_str(&yaml(&object, &unsaids));
     }
     unsaids.finish(text, unsupported)
+}
+
+/// The pod's name, where it is one there.
+fn name<'a>(pod: &'a PodSpec, unsaids: &Unsaids) -> Option<&'a str> {
+    let name = pod.name.as_ref()?.as_str();
+    match names::dns_subdomain(name) {
+        None => Some(name),
+        Some(wrong) => {
+            unsaids.add_flag(format!("the name `{name}`"), wrong, &format!("--name {name}"));
+            None
+        }
+    }
+}
+
+/// Tells of the name of a part that is none there.
+fn check_name(what: &str, name: &str, unsaids: &Unsaids) {
+    if let Some(wrong) = names::dns_label(name) {
+        unsaids.add_needed(format!("{what} `{name}`"), wrong, "give it another name");
+    }
 }
 
 /// A document as people write it: literal blocks for lines, and nothing folded.
@@ -74,6 +95,13 @@ fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
         unsaids,
     };
     unsaid_of_pod(pod, unsaids);
+    let apps = pod.apps.iter().map(|app| ("the name of app", app.name.as_str()));
+    let volumes_named = pod
+        .volumes
+        .iter()
+        .map(|volume| ("the name of volume", volume.name.as_str()));
+    apps.chain(volumes_named)
+        .for_each(|(what, name)| check_name(what, name, unsaids));
     let ports: &[PortForward] = match &pod.network {
         Network::User { ports } => ports,
         Network::None => &[],
@@ -165,24 +193,58 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
     ((!resolver.with_host).then_some("None"), config)
 }
 
-/// The pod's own `resources`: what its machine has, where that does not follow from the containers' limits.
+/// The pod's own `resources`: what binds its containers together, and as `requests` what its machine has where that does
+/// not follow from the rest.
 fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
-    let smallest = Machine::default().memory_mib;
-    let Needs { memory_mib, cpus } = needs(order);
-    let memory = match pod.machine.memory_mib.saturating_sub(in_memory_mib(pod)) {
-        mib if mib == memory_mib => None,
-        mib if mib < smallest => {
-            let mib = pod.machine.memory_mib;
-            let what = format!("a machine of {mib} MiB");
-            let why = format!("one of a pod file has {smallest} MiB at least");
-            unsaids.add_flag(what, why, &format!("--memory {mib}m"));
-            None
-        }
-        mib => Some(crate::words::bytes((u64::from(mib) - GUEST_MIB) << 20)),
+    let limits = pod.limits;
+    let of_containers = need(order);
+    let need = Need {
+        memory_bytes: limits.memory_bytes.unwrap_or(of_containers.memory_bytes),
+        cpu_millis: limits.cpu_millis.map_or(of_containers.cpu_millis, u64::from),
     };
-    let cpus = (pod.machine.cpus != cpus).then(|| pod.machine.cpus.to_string());
-    let limits = Fields::new().with_some("cpu", cpus).with_some("memory", memory);
-    Fields::new().with_fields("limits", limits)
+    let (memory_mib, cpus) = need.machine();
+    let machine = &pod.machine;
+    let not_said = |what: String, limited: bool, flag: String| {
+        let why = match limited {
+            true => "its size follows from the pod's limits",
+            false => "it is as large as its containers need at least",
+        };
+        unsaids.add_flag(what, why, &flag);
+    };
+    let own_mib = machine.memory_mib.saturating_sub(in_memory_mib(pod));
+    let asked_memory = own_mib != memory_mib;
+    let memory = (asked_memory && limits.memory_bytes.is_none() && own_mib > memory_mib)
+        .then(|| crate::words::bytes((u64::from(own_mib) - GUEST_MIB) << 20));
+    if asked_memory && memory.is_none() {
+        let mib = machine.memory_mib;
+        let limited = limits.memory_bytes.is_some();
+        not_said(
+            format!("a machine of {mib} MiB"),
+            limited,
+            format!("--memory {mib}m"),
+        );
+    }
+    let asked_cpus = machine.cpus != cpus;
+    let requested =
+        (asked_cpus && limits.cpu_millis.is_none() && machine.cpus > cpus).then(|| machine.cpus.to_string());
+    if asked_cpus && requested.is_none() {
+        let cpus = machine.cpus;
+        let limited = limits.cpu_millis.is_some();
+        not_said(
+            format!("a machine of {cpus} CPUs"),
+            limited,
+            format!("--cpus {cpus}"),
+        );
+    }
+    let requests = Fields::new()
+        .with_some("cpu", requested)
+        .with_some("memory", memory);
+    let limits = Fields::new()
+        .with_some("cpu", limits.cpu_millis.map(crate::words::cpus))
+        .with_some("memory", limits.memory_bytes.map(crate::words::bytes));
+    Fields::new()
+        .with_fields("requests", requests)
+        .with_fields("limits", limits)
 }
 
 /// What the reader gives a VM besides for what its volumes may hold in memory, in MiB.
@@ -195,35 +257,20 @@ fn in_memory_mib(pod: &PodSpec) -> u32 {
     u32::try_from(bytes.fold(0, u64::saturating_add).div_ceil(1 << 20)).unwrap_or(u32::MAX)
 }
 
-/// What the reader gives a machine for the limits of its containers.
-struct Needs {
-    memory_mib: u32,
-    cpus: u32,
-}
-
-fn needs(order: &Order<'_>) -> Needs {
-    let needed = |of: fn(&App) -> u64| {
-        let sidecars = order.init.iter().filter(|app| app.role == AppRole::Sidecar);
-        let together: u64 = order.main.iter().chain(sidecars).map(|app| of(app)).sum();
-        let alone = order.init.iter().map(|app| of(app)).max();
-        together.max(alone.unwrap_or_default())
+/// What the reader finds that the containers need.
+fn need(order: &Order<'_>) -> Need {
+    let of = |app: &&App| {
+        let resources = &app.overrides.resources;
+        let memory = resources.memory_limit_bytes.or(resources.memory_request_bytes);
+        let cpu = resources.cpu_limit_millis.or(resources.cpu_request_millis);
+        Need {
+            memory_bytes: memory.unwrap_or_default(),
+            cpu_millis: cpu.unwrap_or_default().into(),
+        }
     };
-    let memory = needed(|app| app.overrides.resources.memory_limit_bytes.unwrap_or_default());
-    let millis = needed(|app| {
-        app.overrides
-            .resources
-            .cpu_limit_millis
-            .unwrap_or_default()
-            .into()
-    });
-    let default = Machine::default();
-    let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    Needs {
-        memory_mib: whole(memory.div_ceil(1 << 20) + GUEST_MIB).max(default.memory_mib),
-        cpus: whole(millis.div_ceil(1000))
-            .min(crate::flags::MAX_CPUS)
-            .max(default.cpus),
-    }
+    let init = order.init.iter();
+    let init = init.map(|app| (app.role == AppRole::Sidecar, of(app)));
+    Need::of_pod(init, order.main.iter().map(of))
 }
 
 /// The pod's ports, at one of its containers.

@@ -29,7 +29,7 @@ fn read(folder: &Path) -> PodSpec {
         text: &text,
     };
     let surroundings = Surroundings {
-        uuid: "11111111-2222-4333-8444-555555555555".into(),
+        new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
         name: None,
         node_name: "the-host".into(),
         pod_ip: None,
@@ -39,7 +39,7 @@ fn read(folder: &Path) -> PodSpec {
         cpus: None,
     };
     let read = isopod_spec::kube::read(&[file], &surroundings, Unsupported::Refuse);
-    read.unwrap().pod
+    read.unwrap().pods.into_iter().next().unwrap().pod
 }
 
 fn listed(unsaid: &[Unsaid]) -> String {

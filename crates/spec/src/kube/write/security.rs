@@ -1,6 +1,6 @@
 //! Who a container runs as and what it may do: its `securityContext` and the pod's.
 
-use super::super::security::SECCOMP_ROOT;
+use super::super::security::{MAX_ID, SECCOMP_ROOT};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::Unsaids;
 use crate::{App, ImageGroups, PodSpec, RootfsAccess, Seccomp, VolumeKind};
@@ -95,7 +95,7 @@ fn fs_group(pod: &PodSpec) -> Option<u32> {
 
 /// A user or group that is a number.
 fn read_id(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|id| *id != u32::MAX)
+    text.parse().ok().filter(|id| *id <= MAX_ID)
 }
 
 /// The pod's own context.
@@ -123,7 +123,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
         let id = read_id(text);
         if id.is_none() {
             let what = format!("app `{}`: the {what} `{text}`", app.name);
-            unsaids.add(what, format!("`{field}` takes a number"));
+            unsaids.add(what, format!("`{field}` takes a number up to {MAX_ID}"));
         }
         id
     };
@@ -131,6 +131,18 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
     let capabilities = Fields::new()
         .with_list("add", overrides.cap_add.iter().map(bare))
         .with_list("drop", overrides.cap_drop.iter().map(bare));
+    let mut no_new_privileges = overrides.no_new_privileges;
+    if no_new_privileges == Some(true) && overrides.cap_add.iter().any(|name| name == "CAP_SYS_ADMIN") {
+        let what = format!(
+            "app `{}`: `no-new-privileges` beside the capability SYS_ADMIN",
+            app.name
+        );
+        unsaids.add(
+            what,
+            "`allowPrivilegeEscalation: false` is for no container with that",
+        );
+        no_new_privileges = None;
+    }
     let read_only = app.rootfs == RootfsAccess::ReadOnly;
     let seccomp = overrides.seccomp.as_ref();
     let (seccomp, unheld) = match overrides.privileged {
@@ -147,10 +159,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
         .with_some("runAsNonRoot", overrides.must_not_be_root.then_some(true))
         .with_some("privileged", overrides.privileged.then_some(true))
         .with_some("readOnlyRootFilesystem", read_only.then_some(true))
-        .with_some(
-            "allowPrivilegeEscalation",
-            overrides.no_new_privileges.map(|never| !never),
-        )
+        .with_some("allowPrivilegeEscalation", no_new_privileges.map(|never| !never))
         .with_fields("capabilities", capabilities)
         .with_some(
             "seccompProfile",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::objects::Secrecy;
+use super::super::objects::{MAX_BYTES, Secrecy};
 use super::super::volumes::FILE_MODE;
 use super::container;
 use super::objects::Objects;
@@ -76,7 +76,8 @@ fn host_path(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<Fiel
         );
     }
     let kind = match host.must_be {
-        SourceRule::Any | SourceRule::Kept => None,
+        // What is to be there is looked at when the pod is prepared, and would be made then.
+        SourceRule::Any | SourceRule::AnyOrCreate | SourceRule::Kept => None,
         SourceRule::Directory => Some("Directory"),
         SourceRule::DirectoryOrCreate => Some("DirectoryOrCreate"),
         SourceRule::File => Some("File"),
@@ -125,6 +126,20 @@ fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsa
         .with_some("mode", (bits != EMPTY_MODE).then_some(Tree::Mode(bits)))
 }
 
+/// The files of a volume, in parts that are of one kind and fit into an object.
+fn runs(files: &[VolumeFile]) -> Vec<&[VolumeFile]> {
+    let mut bytes = 0;
+    let fits = |before: &VolumeFile, file: &VolumeFile| {
+        bytes += before.content.0.len();
+        let fits = before.secret == file.secret && bytes + file.content.0.len() <= MAX_BYTES;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    };
+    files.chunk_by(fits).collect()
+}
+
 /// `configMap`, `secret` or, where a volume has files of both, `projected`.
 fn files_source(
     volume: &Volume,
@@ -147,7 +162,7 @@ fn files_source(
         unsaids.add(what, "files of a volume have the bits of 0777 only");
     }
     let defaults = Defaults::of(files);
-    let runs: Vec<&[VolumeFile]> = files.files.chunk_by(|a, b| a.secret == b.secret).collect();
+    let runs = runs(&files.files);
     let mut source = |files: &[VolumeFile]| {
         let secrecy = match files.first().is_some_and(|file| file.secret) {
             true => Secrecy::Secret,

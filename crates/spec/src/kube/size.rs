@@ -1,0 +1,78 @@
+//! How large a machine its containers need, for the reader and the writer alike.
+//!
+//! Of a container its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
+//! and the other init containers one after the other before them, each beside the sidecars that come before it.
+
+use crate::Machine;
+
+/// What the guest itself takes of the machine's memory beside the containers, in MiB.
+pub(super) const GUEST_MIB: u64 = 128;
+
+/// What containers need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) memory_bytes: u64,
+    /// In thousandths of a CPU.
+    pub(super) cpu_millis: u64,
+}
+
+impl Need {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
+        }
+    }
+
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            cpu_millis: self.cpu_millis.max(other.cpu_millis),
+        }
+    }
+
+    /// What all containers of a pod need; `init` says of each whether it is a sidecar.
+    pub(super) fn of_pod(init: impl Iterator<Item = (bool, Self)>, main: impl Iterator<Item = Self>) -> Self {
+        let (mut sidecars, mut most) = (Self::default(), Self::default());
+        for (is_sidecar, need) in init {
+            most = most.max(sidecars.plus(need));
+            if is_sidecar {
+                sidecars = sidecars.plus(need);
+            }
+        }
+        main.fold(sidecars, Self::plus).max(most)
+    }
+
+    /// The memory, in MiB, and the CPUs of a machine for it, never less than the default one has.
+    pub(super) fn machine(self) -> (u32, u32) {
+        let default = Machine::default();
+        let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let memory = self.memory_bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
+        let cpus = whole(self.cpu_millis.div_ceil(1000)).min(crate::flags::MAX_CPUS);
+        (whole(memory).max(default.memory_mib), cpus.max(default.cpus))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(mib: u64, cpu_millis: u64) -> Need {
+        Need {
+            memory_bytes: mib << 20,
+            cpu_millis,
+        }
+    }
+
+    #[test]
+    fn init_containers_count_one_by_one_beside_the_sidecars_before_them() {
+        let all =
+            |init: &[(bool, Need)], main: &[Need]| Need::of_pod(init.iter().copied(), main.iter().copied());
+        assert_eq!(all(&[], &[]).machine(), (512, 1));
+        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).machine(), (728, 2));
+        assert_eq!(all(&[(false, need(900, 0))], &[need(600, 0)]), need(900, 0));
+        let init = [(true, need(200, 0)), (false, need(900, 0)), (true, need(100, 0))];
+        assert_eq!(all(&init, &[need(600, 0)]), need(1100, 0));
+        assert_eq!(all(&init, &[need(900, 0)]), need(1200, 0));
+    }
+}
