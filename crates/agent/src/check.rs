@@ -14,7 +14,9 @@ use crate::chain;
 use crate::enter::Job;
 
 mod command;
+mod grpc;
 mod http;
+mod tls;
 
 pub(crate) use command::run as command;
 
@@ -56,12 +58,14 @@ pub(crate) async fn run(check: GuestCheck, job: Option<Job>, own: Option<Ipv4Add
             None => Done::failed("the app is not running"),
         },
         GuestCheck::HttpGet {
+            tls,
             host,
             port,
             path,
             headers,
-        } => match connect(host, own, port).await {
-            Ok((stream, at)) => http::get(stream, at, &path, &headers).await,
+        } => http::get(http::Place { tls, port, path }, headers, host, own).await,
+        GuestCheck::Grpc { tls, port, service } => match connect(None, own, port).await {
+            Ok((stream, at)) => grpc(stream, at, tls, &service).await,
             Err(error) => Done::failed(format!("cannot connect to port {port}: {error}")),
         },
         GuestCheck::Tcp { host, port } => match connect(host, own, port).await {
@@ -72,6 +76,18 @@ pub(crate) async fn run(check: GuestCheck, job: Option<Job>, own: Option<Ipv4Add
             tokio::time::sleep(Duration::from_millis(ms)).await;
             Done::new(true, "")
         }
+    }
+}
+
+/// Asks a gRPC server for a service's health.
+async fn grpc(stream: TcpStream, at: SocketAddr, with_tls: bool, service: &str) -> Done {
+    let authority = at.to_string();
+    if !with_tls {
+        return grpc::check(stream, &authority, service).await;
+    }
+    match tls::connect(stream, at.ip(), tls::Protocol::Http2).await {
+        Ok(stream) => grpc::check(stream, &authority, service).await,
+        Err(error) => Done::failed(format!("no TLS at port {}: {error}", at.port())),
     }
 }
 
@@ -138,6 +154,7 @@ mod tests {
 
     fn get(port: u16, headers: &[(&str, &str)]) -> GuestCheck {
         GuestCheck::HttpGet {
+            tls: false,
             host: None,
             port,
             path: "/healthz?full=1".into(),
@@ -177,6 +194,93 @@ mod tests {
             (done.success, done.text.as_str()),
             (false, "the answer is not HTTP")
         );
+    }
+
+    /// A server that answers each request by its path with `answer`, `PORT` in it being its own, and tells them all.
+    async fn server_of_paths(
+        answer: fn(&str) -> String,
+    ) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
+        let told = asked.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let path = request.split(' ').nth(1).unwrap().to_owned();
+                told.lock().unwrap().push(request);
+                let answer = answer(&path).replace("PORT", &port.to_string());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (port, asked)
+    }
+
+    fn to(location: &str) -> String {
+        format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\nContent-Length: 0\r\n\r\n")
+    }
+
+    #[tokio::test]
+    async fn redirections_are_followed_on_the_same_host_and_no_further() {
+        let (port, asked) = server_of_paths(|path| match path {
+            "/healthz?full=1" => to("next"),
+            "/next" => to("http://localhost:PORT/last"),
+            "/last" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            _ => "HTTP/1.1 404 Not Found\r\n\r\n".to_owned(),
+        })
+        .await;
+        let done = run(get(port, &[("Host", "example.org")]), None, None).await;
+        assert_eq!((done.success, done.text.as_str()), (true, "HTTP status 200"));
+        let asked = asked.lock().unwrap().clone();
+        let hosts: Vec<bool> = asked
+            .iter()
+            .map(|text| text.contains("Host: example.org"))
+            .collect();
+        // A name of one's own is kept as far as the place is said relative to it.
+        assert_eq!(hosts, [true, true, false], "{asked:?}");
+
+        let (port, asked) = server_of_paths(|_| to("https://example.org/login")).await;
+        let done = run(get(port, &[]), None, None).await;
+        assert!(done.success && done.text.contains("another host's"), "{done:?}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+
+        let (port, asked) = server_of_paths(|path| to(path)).await;
+        let done = run(get(port, &[]), None, None).await;
+        assert_eq!(
+            (done.success, done.text.as_str()),
+            (false, "stopped after 10 redirects")
+        );
+        assert_eq!(asked.lock().unwrap().len(), 10);
+
+        // What says nowhere to go is as it is.
+        let (port, _asked) =
+            server_of_paths(|_| "HTTP/1.1 302 Found\r\n\r\nLocation: x\r\n".to_owned()).await;
+        assert_eq!(run(get(port, &[]), None, None).await.text, "HTTP status 302");
+        let (port, _asked) = server_of_paths(|_| to("ftp://localhost/")).await;
+        assert!(!run(get(port, &[]), None, None).await.success);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_has_none() {
+        let (port, _asked) = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let GuestCheck::HttpGet {
+            host, path, headers, ..
+        } = get(port, &[])
+        else {
+            panic!()
+        };
+        let check = GuestCheck::HttpGet {
+            tls: true,
+            host,
+            port,
+            path,
+            headers,
+        };
+        let done = run(check, None, None).await;
+        assert!(!done.success && done.text.contains("no TLS at port"), "{done:?}");
     }
 
     #[tokio::test]

@@ -159,6 +159,11 @@ fn guest_probe(kind: ProbeKind, probe: &Probe, grace: Duration) -> GuestProbe {
         check: match &probe.action {
             ProbeAction::Exec(argv) => GuestCheck::Exec { argv: argv.clone() },
             ProbeAction::HttpGet(get) => http_check(get),
+            ProbeAction::Grpc { tls, port, service } => GuestCheck::Grpc {
+                tls: *tls,
+                port: *port,
+                service: service.clone(),
+            },
             ProbeAction::Tcp { host, port } => GuestCheck::Tcp {
                 host: *host,
                 port: *port,
@@ -228,6 +233,7 @@ fn handler_check(handler: &Handler) -> GuestCheck {
 
 fn http_check(get: &HttpGet) -> GuestCheck {
     GuestCheck::HttpGet {
+        tls: get.tls,
         host: get.host,
         port: get.port,
         path: get.path.clone(),
@@ -240,8 +246,19 @@ fn check_words(check: &GuestCheck) -> String {
     match check {
         GuestCheck::Exec { argv } => format!("runs {}", crate::explain::command(argv)),
         GuestCheck::HttpGet {
-            host: at, port, path, ..
-        } => format!("gets http://{}:{port}{path}", host(at)),
+            tls,
+            host: at,
+            port,
+            path,
+            ..
+        } => {
+            let scheme = if *tls { "https" } else { "http" };
+            format!("gets {scheme}://{}:{port}{path}", host(at))
+        }
+        GuestCheck::Grpc { port, service, .. } => {
+            let of = if service.is_empty() { "the server" } else { service };
+            format!("asks port {port} for the gRPC health of {of}")
+        }
         GuestCheck::Tcp { host: at, port } => format!("connects to {}:{port}", host(at)),
         GuestCheck::Sleep { ms } => format!("waits {} s", seconds(*ms)),
     }

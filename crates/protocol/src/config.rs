@@ -281,8 +281,10 @@ pub enum GuestCheck {
         /// Program and arguments.
         argv: Vec<String>,
     },
-    /// Sends an HTTP request; a status from 200 to 399 is a success.
+    /// Sends an HTTP request, and others where redirections on the same host lead; a status from 200 to 399 is a success.
     HttpGet {
+        /// Whether TLS is spoken; the server's certificate is not looked at.
+        tls: bool,
         /// To which address; `None`: the loopback interface's.
         host: Option<IpAddr>,
         /// To which port.
@@ -291,6 +293,15 @@ pub enum GuestCheck {
         path: String,
         /// Header fields beyond those that every request has, in order.
         headers: Vec<(String, String)>,
+    },
+    /// Asks a gRPC server in the guest for the health of a service.
+    Grpc {
+        /// Whether TLS is spoken; the server's certificate is not looked at.
+        tls: bool,
+        /// At which port.
+        port: u16,
+        /// The service; empty: the server's own health.
+        service: String,
     },
     /// Connects; a connection is a success.
     Tcp {

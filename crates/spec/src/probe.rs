@@ -96,6 +96,16 @@ pub enum ProbeAction {
     Exec(Vec<String>),
     /// Asks an HTTP server in the pod.
     HttpGet(HttpGet),
+    /// Asks a gRPC server in the pod for its health (`grpc.health.v1.Health/Check`).
+    Grpc {
+        /// Whether TLS is spoken; the server's certificate is not looked at.
+        #[serde(default)]
+        tls: bool,
+        /// The port.
+        port: u16,
+        /// The service whose health is asked for; empty: the server's own.
+        service: String,
+    },
     /// Connects to a TCP port; a connection is a success.
     Tcp {
         /// The address; `None`: the pod's own.
@@ -105,9 +115,12 @@ pub enum ProbeAction {
     },
 }
 
-/// An HTTP request; a status from 200 to 399 is a success. TLS is not spoken: readers refuse `scheme: HTTPS`.
+/// An HTTP request; a status from 200 to 399 is a success. Redirections are followed on the same host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpGet {
+    /// Whether TLS is spoken (`scheme: HTTPS`); the server's certificate is not looked at.
+    #[serde(default)]
+    pub tls: bool,
     /// The address; `None`: the pod's own.
     pub host: Option<IpAddr>,
     /// The port.
@@ -228,8 +241,10 @@ pub(crate) mod rules {
         match &probe.action {
             ProbeAction::Exec(argv) => command(argv)?,
             ProbeAction::HttpGet(get) => http_get(get)?,
-            ProbeAction::Tcp { port: 0, .. } => return Err("its port must be from 1 to 65535"),
-            ProbeAction::Tcp { .. } => {}
+            ProbeAction::Tcp { port: 0, .. } | ProbeAction::Grpc { port: 0, .. } => {
+                return Err("its port must be from 1 to 65535");
+            }
+            ProbeAction::Tcp { .. } | ProbeAction::Grpc { .. } => {}
         }
         if probe.period.is_zero() || probe.timeout.is_zero() {
             return Err("its period and its timeout must be more than 0");
@@ -323,6 +338,7 @@ mod tests {
     #[test]
     fn kubernetes_rules_hold() {
         let get = |path: &str, headers: Vec<(&str, &str)>| HttpGet {
+            tls: false,
             host: None,
             port: 80,
             path: path.into(),
@@ -353,6 +369,11 @@ mod tests {
             ProbeAction::HttpGet(get("/", vec![("a:", "b")])),
             ProbeAction::HttpGet(get("/", vec![("a", "b\r\nc: d")])),
             ProbeAction::Tcp { host: None, port: 0 },
+            ProbeAction::Grpc {
+                tls: false,
+                port: 0,
+                service: String::new(),
+            },
         ] {
             assert!(
                 rules::probe(ProbeKind::Liveness, &Probe::new(action.clone())).is_err(),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use isopod_spec::kube::{self, Fault, File, PodFileErrors, PodFiles, Surroundings, Unsupported};
 use isopod_spec::secrets::without_secrets;
-use isopod_spec::{PodSpec, VolumeKind};
+use isopod_spec::{PodSpec, RestartPolicy, VolumeKind};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -419,6 +419,73 @@ fn what_values_come_to_is_bounded() {
     assert_eq!(errors.faults.len(), 1, "{errors}");
     let message = errors.faults[0].to_string();
     assert!(message.contains("more than 64 MiB"), "{message}");
+}
+
+#[test]
+fn what_is_larger_than_the_api_takes_is_refused() {
+    let told = |text: &str| {
+        let errors = read(text, Unsupported::Ignore).unwrap_err();
+        errors
+            .faults
+            .iter()
+            .map(|fault| fault.kind.to_string())
+            .collect::<Vec<_>>()
+    };
+    let pod = |metadata: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a{metadata}}}\nspec: {{containers: [{{name: a, image: x}}]}}\n"
+        )
+    };
+    let object = |kind: &str, half: usize| {
+        let half = "x".repeat(half);
+        let pod = pod("");
+        let field = if kind == "Secret" { "stringData" } else { "data" };
+        format!(
+            "{pod}---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: c}}\n{field}: {{a: {half}, b: {half}}}\n"
+        )
+    };
+    for kind in ["ConfigMap", "Secret"] {
+        read(&object(kind, 512 << 10), Unsupported::Refuse).unwrap();
+        assert_eq!(
+            told(&object(kind, (512 << 10) + 1)),
+            ["the values have 1048578 bytes together, more than 1 MiB"]
+        );
+    }
+    let annotations = |bytes: usize| pod(&format!(", annotations: {{a: {}}}", "x".repeat(bytes - 1)));
+    read(&annotations(256 << 10), Unsupported::Refuse).unwrap();
+    assert_eq!(
+        told(&annotations((256 << 10) + 1)),
+        ["the annotations have 262145 bytes together, more than 256 KiB"]
+    );
+}
+
+#[test]
+fn a_job_restarts_its_containers_as_often_as_it_says() {
+    let retries = |limit: &str, policy: &str| {
+        let text = format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec:\n  template:\n    spec:\n      \
+             restartPolicy: {policy}\n      containers: [{{name: a, image: x}}]\n{limit}"
+        );
+        read(&text, Unsupported::Refuse).unwrap().pod.apps[0].restart
+    };
+    let on_failure = |max_retries| RestartPolicy::OnFailure { max_retries };
+    assert_eq!(retries("", "OnFailure"), on_failure(Some(6)));
+    assert_eq!(retries("  backoffLimit: 2\n", "OnFailure"), on_failure(Some(2)));
+    assert_eq!(retries("  backoffLimit: 2\n", "Never"), RestartPolicy::No);
+}
+
+#[test]
+fn the_names_of_pods_are_read_whatever_else_is_wrong() {
+    let file = |text: &'static str| File { name: "a.yaml", text };
+    let text = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {template: {spec: {}}}}\n---\n\
+                {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {nonsense: 1}}\n---\n\
+                {apiVersion: v1, kind: Service, metadata: {name: no}}\n";
+    let names = kube::names(&[file(text)]).unwrap();
+    assert_eq!(
+        names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        ["db-0", "web"]
+    );
+    assert!(kube::names(&[file("{")]).is_err());
 }
 
 fn corpus() -> Vec<String> {

@@ -86,6 +86,7 @@ pub(crate) fn run_args(files: &Files, replace: bool, ignore_unsupported: bool) -
         replace,
         stop_timeout: None,
         boot_timeout: super::pod::BOOT_TIMEOUT,
+        silent_kill: None,
     }
 }
 

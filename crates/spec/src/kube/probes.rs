@@ -36,14 +36,15 @@ fn probe(node: &Node<'_>, container: &Node<'_>, variables: &StaticVariables<'_>)
         }),
         None => None,
     };
-    // A gRPC probe is refused by its field.
-    let grpc = node.get("grpc").is_some();
-    let mut actions = [exec, http, tcp].into_iter().flatten();
-    let action = match (actions.next(), actions.next(), grpc) {
-        (Some(action), None, false) => action,
-        (None, None, true) => return None,
+    let grpc = match node.get("grpc") {
+        Some(grpc) => Some(grpc_check(&grpc)?),
+        None => None,
+    };
+    let mut actions = [exec, http, tcp, grpc].into_iter().flatten();
+    let action = match (actions.next(), actions.next()) {
+        (Some(action), None) => action,
         _ => {
-            node.rule("one action must be there: `exec`, `httpGet` or `tcpSocket`");
+            node.rule("one action must be there: `exec`, `grpc`, `httpGet` or `tcpSocket`");
             return None;
         }
     };
@@ -105,27 +106,46 @@ fn command(exec: &Node<'_>) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-fn http_get(node: &Node<'_>, container: &Node<'_>) -> Option<HttpGet> {
-    match node.text("scheme") {
-        None | Some((_, "HTTP")) => {}
-        Some((node, "HTTPS")) => {
-            node.refuse(
-                "scheme `HTTPS` is",
-                "a probe speaks plain HTTP; `exec` can run a client of the image's",
-            );
-            return None;
-        }
+/// A gRPC probe, whose port has no name.
+fn grpc_check(node: &Node<'_>) -> Option<ProbeAction> {
+    const PORT: &str = "a port from 1 to 65535";
+    let tls = match node.text("mode") {
+        None | Some((_, "Plaintext")) => false,
+        Some((_, "TLS")) => true,
         Some((node, other)) => {
-            node.reject(other, "`HTTP`");
+            node.reject(other, "`Plaintext` or `TLS`");
             return None;
         }
+    };
+    let port: u16 = node.number("port", PORT)?;
+    if port == 0 {
+        node.get("port")?.reject("0", PORT);
+        return None;
     }
+    let service = node.text("service").map_or("", |(_, service)| service);
+    Some(ProbeAction::Grpc {
+        tls,
+        port,
+        service: service.to_owned(),
+    })
+}
+
+fn http_get(node: &Node<'_>, container: &Node<'_>) -> Option<HttpGet> {
+    let tls = match node.text("scheme") {
+        None | Some((_, "HTTP")) => false,
+        Some((_, "HTTPS")) => true,
+        Some((node, other)) => {
+            node.reject(other, "`HTTP` or `HTTPS`");
+            return None;
+        }
+    };
     let header = |node: &Node<'_>| {
         let value = node.get("value")?;
         Some((node.text("name")?.1.to_owned(), value.as_text()?.to_owned()))
     };
     let path = node.text("path").map_or("/", |(_, path)| path);
     Some(HttpGet {
+        tls,
         host: host(node)?,
         port: port(node, container)?,
         path: match path.starts_with('/') {

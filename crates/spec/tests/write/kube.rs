@@ -169,6 +169,29 @@ fn an_order_is_one_of_init_containers_or_refused() {
     );
 }
 
+#[test]
+fn files_that_are_more_than_an_object_holds_are_in_several() {
+    let file = |name: &str| VolumeFile {
+        path: name.into(),
+        content: FileContent(vec![b'x'; 700 << 10]),
+        mode: 0o644,
+        uid: None,
+        secret: false,
+    };
+    let mut pod = ordered(&[("web", &[])]);
+    pod.volumes = vec![Volume {
+        name: VolumeName::new("files").unwrap(),
+        kind: VolumeKind::Files(FilesVolume {
+            files: vec![file("a"), file("b")],
+            gid: None,
+        }),
+        read_only: None,
+    }];
+    let written = write(&pod);
+    assert_eq!(written.matches("kind: ConfigMap").count(), 2);
+    assert_eq!(read(&written).volumes, pod.volumes);
+}
+
 /// Something that a pod file has no words for.
 const UNSAYABLE: [fn(&mut PodSpec); 18] = [
     |pod| pod.network = Network::None,

@@ -65,12 +65,14 @@ fn address() -> BoxedStrategy<IpAddr> {
 fn http_get() -> BoxedStrategy<HttpGet> {
     let header = ("[A-Za-z-]{1,8}", "[ -~]{0,12}");
     (
+        any::<bool>(),
         option::of(address()),
         1_u16..,
         "/[a-z0-9?=&/]{0,9}",
         vec(header, 0..2),
     )
-        .prop_map(|(host, port, path, headers)| HttpGet {
+        .prop_map(|(tls, host, port, path, headers)| HttpGet {
+            tls,
             host,
             port,
             path,
@@ -90,6 +92,11 @@ fn probe(readiness: bool) -> BoxedStrategy<Probe> {
         argv().prop_map(ProbeAction::Exec),
         http_get().prop_map(ProbeAction::HttpGet),
         (option::of(address()), 1_u16..).prop_map(|(host, port)| ProbeAction::Tcp { host, port }),
+        (any::<bool>(), 1_u16.., "[a-z.]{0,5}").prop_map(|(tls, port, service)| ProbeAction::Grpc {
+            tls,
+            port,
+            service
+        }),
     ];
     (
         action,
@@ -525,6 +532,15 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                 let (stop, deadline, sysctls) = life;
                 let (init, sidecars, groups, of_volumes) = shape;
                 let init = init.min(apps.len() - 1);
+                let in_memory = |volume: &Volume| match &volume.kind {
+                    VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
+                    _ => None,
+                };
+                let in_memory = volumes
+                    .iter()
+                    .filter_map(in_memory)
+                    .sum::<u64>()
+                    .div_ceil(1 << 20);
                 let alias = |(address, name)| HostAlias {
                     address,
                     names: vec![name],
@@ -534,7 +550,7 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                     hostname,
                     volumes,
                     machine: Machine {
-                        memory_mib: machine.0,
+                        memory_mib: machine.0 + u32::try_from(in_memory).unwrap(),
                         cpus: machine.1,
                         ..Machine::default()
                     },

@@ -16,6 +16,14 @@ pub(super) fn probe(probe: &Probe) -> Fields {
             Fields::new().with("exec", command(&argv))
         }
         ProbeAction::HttpGet(get) => Fields::new().with("httpGet", http_get(get)),
+        ProbeAction::Grpc { tls, port, service } => {
+            let service = (!service.is_empty()).then_some(service);
+            let grpc = Fields::new()
+                .with_some("mode", tls.then_some("TLS"))
+                .with("port", *port)
+                .with_some("service", service);
+            Fields::new().with("grpc", grpc)
+        }
         ProbeAction::Tcp { host, port } => {
             let host = host.map(|host| host.to_string());
             let socket = Fields::new().with_some("host", host).with("port", *port);
@@ -70,6 +78,7 @@ fn http_get(get: &HttpGet) -> Fields {
     let header = |(name, value): &(String, String)| Fields::new().with("name", name).with("value", value);
     Fields::new()
         .with_some("host", get.host.map(|host| host.to_string()))
+        .with_some("scheme", get.tls.then_some("HTTPS"))
         .with_some("path", (get.path != "/").then_some(&get.path))
         .with("port", get.port)
         .with_list("httpHeaders", get.headers.iter().map(header))
