@@ -446,7 +446,7 @@ fn with_group(mut pod: PodSpec, groups: &[u32], of_volumes: bool) -> PodSpec {
         match &mut volume.kind {
             VolumeKind::Empty(empty) => {
                 empty.gid = Some(*group);
-                empty.mode = Some(empty.mode.unwrap_or(0o777) | 0o2000);
+                empty.mode = Some(empty.mode.unwrap_or(0o777) | 0o2770);
             }
             VolumeKind::Files(files) => {
                 files.gid = Some(*group);
