@@ -199,6 +199,84 @@ fn parts_of_volumes_are_made_when_their_own_container_starts() {
     bench.assert_nothing_left();
 }
 
+/// What containers say of their ends, where and as they may say it.
+const WORDS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: words}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsUser: 1000}
+  containers:
+  - name: other
+    image: IMAGE
+    command: [sleep, "1000"]
+  - name: usual
+    image: IMAGE
+    command: [sh, -c, "echo from-log; printf 'one\ntwo' > /dev/termination-log; exit 3"]
+    terminationMessagePolicy: FallbackToLogsOnError
+  - name: own
+    image: IMAGE
+    terminationMessagePath: /dev/termination-custom-log
+    command: [sh, -c, "printf DONE > /dev/termination-custom-log"]
+  - name: deep
+    image: IMAGE
+    terminationMessagePath: "/var/run/a b:c/words"
+    securityContext: {readOnlyRootFilesystem: true}
+    command: [sh, -c, "head -c 5000 /dev/zero | tr '\\0' x > '/var/run/a b:c/words'"]
+  - name: log
+    image: IMAGE
+    terminationMessagePolicy: FallbackToLogsOnError
+    command: [sh, -c, "seq 1 100; exit 1"]
+  - name: silent
+    image: IMAGE
+    terminationMessagePolicy: FallbackToLogsOnError
+    command: [sh, -c, "echo all is well"]
+"#;
+
+#[test]
+fn what_a_container_says_of_its_end_is_in_its_status() {
+    let bench = Bench::new();
+    let file = bench.dir().join("pod.yaml");
+    fs::write(&file, WORDS.replace("IMAGE", &bench.busybox())).unwrap();
+    let pod = bench
+        .pod()
+        .flags(["-d".into(), "-f".into(), file.into_os_string()]);
+    let _ = pod.start().wait().expect(0);
+    let words = |status: &serde_json::Value, app: &str| {
+        let apps = status["apps"].as_array().unwrap();
+        let app = apps.iter().find(|found| found["name"] == app).unwrap();
+        (app["state"].clone(), app["lastWords"].clone())
+    };
+    let mut status = serde_json::Value::Null;
+    isopod_tests::faults::eventually("five have ended", || {
+        let out = bench
+            .isopod_command(["status", "words", "--format", "json"])
+            .expect(0);
+        status = serde_json::from_str(out.text()).unwrap();
+        let ended = ["usual", "own", "deep", "log", "silent"];
+        ended.iter().all(|app| words(&status, app).0 == "exited")
+    });
+    let lines: Vec<String> = (21..=100).map(|n| format!("{n}\n")).collect();
+    for (app, said) in [
+        ("usual", "one\ntwo"),
+        ("own", "DONE"),
+        ("deep", &*"x".repeat(4096)),
+        ("log", &*lines.concat()),
+    ] {
+        assert_eq!(words(&status, app).1, said, "{app}");
+    }
+    assert!(words(&status, "silent").1.is_null());
+    let text = bench.isopod_command(["status", "words"]).expect(0);
+    assert!(
+        text.text().contains("usual: said of its end: one\\ntwo"),
+        "{}",
+        text.text()
+    );
+    let _ = bench.isopod_command(["rm", "-f", "words"]).expect(0);
+    bench.assert_nothing_left();
+}
+
 #[test]
 fn what_a_pod_file_cannot_have_is_refused_by_name_or_left_out_with_a_warning() {
     let bench = Bench::new();

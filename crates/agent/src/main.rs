@@ -38,6 +38,7 @@ mod format;
 mod init;
 mod kernel_fs;
 mod kmsg;
+mod last_words;
 mod launch;
 mod memory;
 mod modules;

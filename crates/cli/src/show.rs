@@ -10,6 +10,7 @@ use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Pods, Silence};
 use isopod_spec::secrets::without_secrets;
+use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -256,6 +257,7 @@ fn summary(pod: &PodEntry) -> Value {
                 "health": status.and_then(|status| health(pod, status)),
                 "healthText": status.and_then(|status| status.health_text.as_ref()),
                 "endedBecause": status.and_then(|status| status.ended_because.as_ref()),
+                "lastWords": status.and_then(|status| status.last_words.as_ref()),
                 "mounts": mounts(pod, app),
             })
         })
@@ -408,7 +410,9 @@ fn pod_text(pod: &PodEntry) -> String {
         let found = app.health_text.as_ref().filter(|_| unhealthy);
         let found = found.map(|found| format!("unhealthy: {found}"));
         let ended = app.ended_because.as_ref().map(|why| format!("was ended: {why}"));
-        for words in app.error.iter().chain(&found).chain(&ended) {
+        let said = app.last_words.as_deref().map(str::trim_end);
+        let said = said.map(|said| format!("said of its end: {}", shown(said)));
+        for words in app.error.iter().chain(&found).chain(&ended).chain(&said) {
             text += &format!("\n{}: {words}\n", app.name);
         }
     }

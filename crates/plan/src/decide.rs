@@ -153,6 +153,7 @@ pub fn survey(
                 drop(image.node(&found.path.join(crate::names::MTAB)));
             }
         }
+        drop(crate::last_words::fault(app, images[i]));
         let config = run_config(app, &facts.apps[i]);
         let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
         if let (Some(dir), Some(image)) = (dir, images[i]) {

@@ -21,7 +21,7 @@ use crate::plan::{AppPlan, ROOT_DIRECTORIES};
 use crate::pod_config::PodConfig;
 use crate::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
 use crate::volumes::{VolumeMount, VolumeTable};
-use crate::{kernel_places, layout, limits, unit, unit_name};
+use crate::{kernel_places, last_words, layout, limits, unit, unit_name};
 
 /// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
 const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
@@ -80,6 +80,7 @@ pub(crate) fn guest_tree(
             process: app.process.clone(),
             stdin: app.stdin,
             life: app.life.clone(),
+            last_words: app.last_words.clone(),
             sysctls,
             world: World::of(app),
             mounts: selected.clone(),
@@ -110,10 +111,13 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
     let notify = (app.life.readiness == Readiness::Notify)
         .then(|| (PathBuf::from(layout::NOTIFY_SOCKET), SourceKind::File));
+    // In `/dev` systemd makes it, which does so on a root that can be written to only.
+    let words = app.last_words.iter().filter(|path| !path.starts_with("/dev"));
+    let words = words.map(|path| (path.clone(), SourceKind::File));
     let start = std::iter::once((working_place(app, image), SourceKind::Directory));
     let places = app.mounts.iter().map(|m| (m.place.to_path_buf(), m.kind));
     let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (&*m.place, m)).collect();
-    for (place, kind) in fixed.chain(notify).chain(start).chain(places) {
+    for (place, kind) in fixed.chain(notify).chain(words).chain(start).chain(places) {
         let parent = place
             .ancestors()
             .skip(1)
@@ -284,6 +288,7 @@ pub(crate) fn guest_config(
             depends_on: app.life.guest_dependencies(apps),
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
+            last_words: text(&last_words::file(&app.name, &app.life.last_words)),
             dev: text(&layout::app_dev(&app.name)),
             own_shm: app
                 .mounts

@@ -21,6 +21,7 @@
 //! /isopod/apps/APP/failure why that could not be done
 //! /isopod/apps/APP/dev     its /dev
 //! /isopod/apps/APP/sys     its /sys, where a volume is mounted in it
+//! /isopod/apps/APP/last-words   what it says of its end, where its /dev has not that file
 //! /isopod/apps/APP/std*    its named pipes
 //! /usr/lib/systemd/system  units
 //! ```
@@ -133,6 +134,12 @@ pub fn app_place(app: &AppName, place: &Path) -> PathBuf {
         (_, Ok(inner)) => crate::path::below(&app_sys(app), inner),
         _ => crate::path::below(&app_root(app), place),
     }
+}
+
+/// The file in which an app says why it ended, in the guest.
+#[must_use]
+pub fn app_last_words(app: &AppName) -> PathBuf {
+    app_dir(app).join("last-words")
 }
 
 /// The socket on which an app says that it is ready, in the guest.

@@ -30,6 +30,8 @@ pub mod host_unit;
 mod kernel_places;
 mod launch;
 pub mod layout;
+
+mod last_words;
 mod life;
 pub mod limits;
 pub mod machine;

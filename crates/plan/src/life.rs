@@ -2,7 +2,7 @@
 //! nothing: every number is from here.
 
 use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
-use isopod_spec::{App, AppRole, Dependency, DependencyCondition, Readiness, RestartPolicy};
+use isopod_spec::{App, AppRole, Dependency, DependencyCondition, LastWords, Readiness, RestartPolicy};
 
 use crate::health::Care;
 use crate::plan::AppPlan;
@@ -29,6 +29,8 @@ pub struct Life {
     pub care: Care,
     /// Whether the pod lives as long as it does.
     pub role: AppRole,
+    /// Where it may say why it ended.
+    pub last_words: LastWords,
 }
 
 impl Life {
@@ -41,6 +43,7 @@ impl Life {
             depends_on: app.depends_on.clone(),
             care,
             role: app.role,
+            last_words: app.last_words.clone(),
         }
     }
 

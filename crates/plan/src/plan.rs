@@ -30,7 +30,7 @@ use crate::profile::Profile;
 use crate::qemu::Qemu;
 use crate::units::Mounts;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{guest_files, layout, limits, mounts, network, notices, sysctl};
+use crate::{guest_files, last_words, layout, limits, mounts, network, notices, sysctl};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
@@ -113,6 +113,8 @@ pub struct AppPlan {
     pub stdin: bool,
     /// How it lives.
     pub life: Life,
+    /// Where its file for last words is bound; `None`: it is in its `/dev`.
+    pub last_words: Option<PathBuf>,
 }
 
 /// An image, attached as a disk.
@@ -179,6 +181,11 @@ impl Planner<'_> {
         let disk_volumes = disk_volumes(self.table.iter(), &used);
         let mut faults = disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         faults.extend(self.notify_faults());
+        for (app, facts) in self.spec.apps.iter().zip(&self.facts.apps) {
+            let image = facts.image.as_ref().map(|image| &image.tree as &dyn Lookup);
+            let fault = last_words::fault(app, image).map(|reason| (app.name.clone(), reason));
+            faults.extend(fault.map(|(app, reason)| Fault::App { app, reason }));
+        }
         let sysctls = sysctl::sysctls(self.spec)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
@@ -532,6 +539,7 @@ impl Planner<'_> {
                 rootfs: app.rootfs,
                 stdin,
                 life: Life::of(app, decided.care.clone()),
+                last_words: last_words::place(&app.last_words, Some(&facts.tree)),
             });
         }
         (apps, images)

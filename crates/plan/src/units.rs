@@ -13,7 +13,7 @@ mod mount;
 mod world;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isopod_protocol::launch::{AGENT, DIRECTORY as LAUNCH_DIR, FAILURE, LAUNCH, Part};
 use isopod_spec::{AppName, Readiness, RestartPolicy};
@@ -23,11 +23,10 @@ pub use mount::{Binds, MountUnit, Mounts, Work};
 pub(crate) use world::{Sys, World};
 
 use crate::guest_tree::{EntryKind, GuestTree, Text};
-use crate::launch;
-use crate::layout;
 use crate::life::Life;
 use crate::process::Process;
 use crate::unit::{self, UnitFile, Unwritable};
+use crate::{last_words, launch, layout};
 
 /// The agent's unit.
 const AGENT_UNIT: &str = "isopod-agent.service";
@@ -42,6 +41,8 @@ pub(crate) struct AppUnit {
     pub stdin: bool,
     /// How it lives.
     pub life: Life,
+    /// Where its file for last words is bound.
+    pub last_words: Option<PathBuf>,
     /// Whether the pod sets parameters of the kernel.
     pub sysctls: bool,
     /// What it sees of the kernel.
@@ -155,6 +156,11 @@ impl AppUnit {
         if process.post_stop.is_some() {
             service.push(("ExecStopPost", exec_line(Part::PostStop)));
         }
+        if let Some(path) = &self.last_words {
+            let file = last_words::file(&self.name, &self.life.last_words);
+            let [file, path] = [unit::path_text(&file)?, unit::path_text(path)?].map(unit::word);
+            service.push(("BindPaths", format!("{file}:{path}")));
+        }
         if self.life.readiness == Readiness::Notify {
             // The agent hears it, not systemd: the unit is active as soon as the program executes.
             let socket = layout::app_notify_socket(&self.name);
@@ -183,7 +189,7 @@ impl AppUnit {
         tree.directory(&own, 0o700);
         let dev = layout::app_dev(&self.name);
         tree.directory(&dev, 0o755);
-        tree.file(&dev.join(layout::TERMINATION_LOG), "", 0o666);
+        tree.file(&last_words::file(&self.name, &self.life.last_words), "", 0o666);
         let launch = layout::app_launch(&self.name);
         let text = serde_json::to_string(&launch::launch(&self.process, &self.life));
         tree.file(&launch.join(LAUNCH), text.unwrap_or_default(), 0o600);

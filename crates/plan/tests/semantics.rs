@@ -631,6 +631,33 @@ fn what_earlier_apps_may_make_is_mounted_when_its_own_app_starts() {
     assert!(refused(&pod, &known).contains("it does not exist, and the app may not write to volume `h`"));
 }
 
+/// The file in which an app says why it ended is there wherever it is asked for, and anybody in the app may write to it.
+#[test]
+fn an_app_finds_the_file_for_its_last_words() {
+    let mut pod = pod();
+    let image = ["/var/run -> /run", "/run/", "/etc/dir/"];
+    let at = |made: &PodPlan, path: &str| made.guest.entries.get(Path::new(path)).map(|entry| entry.mode);
+    let made = planned(&pod, &image);
+    assert_eq!(at(&made, "/isopod/apps/web/dev/termination-log"), Some(0o666));
+    pod.apps[0].last_words.path = Some("/var/run/a b".into());
+    let made = planned(&pod, &image);
+    assert_eq!(at(&made, "/isopod/apps/web/last-words"), Some(0o666));
+    assert!(
+        at(&made, "/isopod/apps/web/upper/run/a b").is_some(),
+        "its mount point"
+    );
+    let text = unit(&made, "web.service");
+    let bound = "BindPaths=\"/isopod/apps/web/last-words\":\"/run/a b\"\n";
+    assert!(text.contains(bound), "{text}");
+    for (path, words) in [
+        ("/etc/dir", "the image has a directory there"),
+        ("/proc/x", "the guest itself mounts"),
+    ] {
+        pod.apps[0].last_words.path = Some(path.into());
+        assert!(refused(&pod, &facts(&pod, &image)).contains(words), "{path}");
+    }
+}
+
 /// A working directory in a volume is made there, as container runtimes do it.
 #[test]
 fn a_working_directory_in_a_volume_is_made_in_it() {

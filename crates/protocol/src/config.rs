@@ -152,6 +152,9 @@ pub struct GuestApp {
     /// The directory that it finds as `/dev`, to be filled before systemd begins.
     #[serde(default)]
     pub dev: String,
+    /// The file in which it says why it ended; emptied for each life.
+    #[serde(default)]
+    pub last_words: String,
     /// Character devices that it finds there besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<GuestDevice>,

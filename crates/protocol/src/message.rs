@@ -205,7 +205,17 @@ pub enum GuestMessage {
         /// One more than the last time.
         number: u32,
     },
+    /// 14: what an app left to be known of its end. Before what says that it ended, once in a life.
+    LastWords {
+        /// The app.
+        app: AppIndex,
+        /// What.
+        text: String,
+    },
 }
+
+/// The most bytes of an app's last words: Kubernetes'.
+pub const MAX_LAST_WORDS_BYTES: usize = 4096;
 
 /// What an app's probes find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,6 +88,7 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         }),
         (any::<u16>(), any::<String>()).prop_map(|(app, reason)| GuestMessage::Ending { app, reason }),
         any::<u32>().prop_map(|number| GuestMessage::Beat { number }),
+        (any::<u16>(), any::<String>()).prop_map(|(app, text)| GuestMessage::LastWords { app, text }),
     ]
 }
 

@@ -336,6 +336,7 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
         tells_readiness: app.life.tells_readiness(),
         probed: app.life.is_probed(),
         role: app.life.role,
+        words_from_log: app.life.last_words.from_log,
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
     };
     plan.apps.iter().map(app).collect()

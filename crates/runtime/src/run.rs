@@ -19,6 +19,7 @@ mod streams;
 mod volumes;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
@@ -415,6 +416,8 @@ struct Pod<'a> {
     first_failed: Option<usize>,
     restarts: Vec<u32>,
     out_of_memory: Vec<Option<MemoryBound>>,
+    /// What apps said of their ends, which have not come yet.
+    last_words: BTreeMap<usize, String>,
     /// Which apps have been ready.
     ready: Vec<bool>,
     milestones: Option<mpsc::UnboundedSender<Milestone>>,
@@ -455,6 +458,7 @@ impl<'a> Pod<'a> {
             first_failed: None,
             restarts: vec![0; record.apps.len()],
             out_of_memory: vec![None; record.apps.len()],
+            last_words: BTreeMap::new(),
             ready: vec![false; record.apps.len()],
             milestones: None,
             timings,
@@ -717,12 +721,19 @@ impl<'a> Pod<'a> {
                 status,
                 after,
                 count,
-            } => self.restarting(app, status, after, count),
+            } => {
+                self.tell_last_words(app, status, outputs);
+                self.restarting(app, status, after, count);
+            }
             Event::Failed { app, cause } => {
                 self.journal.app_failed(app, &cause);
                 self.end(app, AppEnd::Failed(cause));
             }
+            Event::LastWords { app, text } => {
+                self.last_words.insert(app, text);
+            }
             Event::Exited { app, status } => {
+                self.tell_last_words(app, status, outputs);
                 self.journal.app_exited(app, status);
                 self.end(app, AppEnd::Exited(status));
             }
@@ -743,6 +754,14 @@ impl<'a> Pod<'a> {
             Event::Beat => self.beat(),
             Event::AllEnded | Event::Synced { .. } => {}
         }
+    }
+
+    /// Writes down what an app said of its end; where it failed and said nothing, the end of its log, where that is asked.
+    fn tell_last_words(&mut self, app: usize, status: ExitStatus, outputs: &Outputs) {
+        let (said, end) = (self.last_words.remove(&app), outputs.take_end(app));
+        let from_log = self.record.apps.get(app).is_some_and(|app| app.words_from_log);
+        let end = end.filter(|_| from_log && status != ExitStatus::Code(0));
+        self.journal.app_last_words(app, said.or(end));
     }
 
     fn health(&mut self, app: usize, health: Health, text: String) {

@@ -162,6 +162,23 @@ pub struct App {
     pub on_unhealthy: OnUnhealthy,
     /// What is run around its life.
     pub lifecycle: Lifecycle,
+    /// Where it may say why it ended.
+    #[serde(default)]
+    pub last_words: LastWords,
+}
+
+/// Where an app may say why it ended, for whoever asks for the pod's status (Kubernetes' `terminationMessagePath`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWords {
+    /// The file, which is there when the app starts, and which anybody may write to; `None`: [`LastWords::PATH`].
+    pub path: Option<PathBuf>,
+    /// Whether the end of its log is taken where it failed and said nothing (`FallbackToLogsOnError`).
+    pub from_log: bool,
+}
+
+impl LastWords {
+    /// The file where none is named: Kubernetes'.
+    pub const PATH: &str = "/dev/termination-log";
 }
 
 impl App {
@@ -183,6 +200,7 @@ impl App {
             probes: Probes::default(),
             on_unhealthy: OnUnhealthy::default(),
             lifecycle: Lifecycle::default(),
+            last_words: LastWords::default(),
         }
     }
 }

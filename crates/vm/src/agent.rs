@@ -229,6 +229,13 @@ pub enum Event {
         /// The last words of the probe that it is due to.
         text: String,
     },
+    /// What an app left to be known of its end, which follows. It may hold anything.
+    LastWords {
+        /// The app.
+        app: usize,
+        /// What.
+        text: String,
+    },
     /// The agent ends an app's life of its own accord; its end follows.
     Ending {
         /// The app.

@@ -149,6 +149,9 @@ pub struct AppRecord {
     pub probed: bool,
     /// Whether the pod lives as long as it does.
     pub role: AppRole,
+    /// Whether the end of its log is its last words where it failed and left none.
+    #[serde(default)]
+    pub words_from_log: bool,
     /// Its volumes.
     pub mounts: Vec<MountRecord>,
 }
@@ -216,6 +219,9 @@ pub struct AppStatus {
     pub health_text: Option<String>,
     /// Why its last life was ended by Isopod itself, where one was.
     pub ended_because: Option<String>,
+    /// What it left to be known of the end of its last life. It may hold anything.
+    #[serde(default)]
+    pub last_words: Option<String>,
 }
 
 /// What an app's probes find.
@@ -289,6 +295,7 @@ impl Status {
             health: None,
             health_text: None,
             ended_because: None,
+            last_words: None,
         };
         Self {
             version: VERSION,

@@ -273,6 +273,13 @@ impl Journal {
         self.tell_of_end(app, EventKind::AppExited, status, None);
     }
 
+    /// What an app said of its end, which has come.
+    pub(super) fn app_last_words(&mut self, app: usize, words: Option<String>) {
+        if let Some(app) = self.status.apps.get_mut(app) {
+            app.last_words = words;
+        }
+    }
+
     fn ended(&mut self, app: usize, state: AppState, status: ExitStatus) {
         self.app(app, |app| {
             app.state = state;

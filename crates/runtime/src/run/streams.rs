@@ -45,7 +45,15 @@ impl Sink {
 pub(super) struct Outputs {
     caller: Option<[Sink; 2]>,
     logs: Vec<Option<Log>>,
+    ends: Vec<End>,
 }
+
+/// The end of what an app wrote, as much as may be its last words.
+type End = Arc<std::sync::Mutex<Vec<u8>>>;
+
+/// The most bytes and lines of an app's log that are its last words (the kubelet's `FallbackToLogsOnError`).
+const MAX_END_BYTES: usize = 2048;
+const MAX_END_LINES: usize = 80;
 
 /// The log of an app, which its two streams share.
 type Log = Arc<std::sync::Mutex<LogWriter>>;
@@ -66,6 +74,7 @@ impl Outputs {
         Self {
             caller: caller.map(|streams| streams.map(sink)),
             logs: record.apps.iter().map(|app| open_log(dir, &app.name)).collect(),
+            ends: record.apps.iter().map(|_| End::default()).collect(),
         }
     }
 
@@ -80,7 +89,17 @@ impl Outputs {
             Stream::Stdout => stdout.clone(),
             Stream::Stderr => stderr.clone(),
         });
-        copy(output, stream, self.logs.get(app).cloned().flatten(), sink)
+        let end = self.ends.get(app).cloned().unwrap_or_default();
+        copy(output, stream, self.logs.get(app).cloned().flatten(), sink, end)
+    }
+
+    /// The end of what app number `app` wrote since this was asked last.
+    pub(super) fn take_end(&self, app: usize) -> Option<String> {
+        let bytes = std::mem::take(&mut *self.ends.get(app)?.lock().ok()?);
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let last = lines[lines.len().saturating_sub(MAX_END_LINES)..].concat();
+        Some(last).filter(|last| !last.is_empty())
     }
 }
 
@@ -95,13 +114,23 @@ fn open_log(dir: &Path, app: &AppName) -> Option<Log> {
     }
 }
 
-async fn copy(mut output: agent::Output, stream: Stream, log: Option<Log>, mut sink: Option<Sink>) {
+/// Adds to the end of what an app wrote, of which the rest is forgotten.
+fn keep_end(end: &End, bytes: &[u8]) {
+    if let Ok(mut end) = end.lock() {
+        end.extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_END_BYTES)..]);
+        let surplus = end.len().saturating_sub(MAX_END_BYTES);
+        end.drain(..surplus);
+    }
+}
+
+async fn copy(mut output: agent::Output, stream: Stream, log: Option<Log>, mut sink: Option<Sink>, end: End) {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         let n = match output.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
             Ok(n) => n,
         };
+        keep_end(&end, &buffer[..n]);
         if let Some(mut log) = log.as_ref().and_then(|log| log.lock().ok()) {
             log.write(stream, &buffer[..n], SystemTime::now());
             if let Some(outage) = log.lost() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::claims::Bindings;
 use super::downward::{Downward, Resources};
@@ -19,8 +19,8 @@ use super::{AppPlaces, Places, probes, security};
 use crate::appc::Part;
 use crate::check::{MAX_PORTS, clean};
 use crate::{
-    App, AppName, AppRole, ImageReference, ImageSource, Mount, Overrides, PortForward, PortProtocol,
-    PullPolicy, RestartPolicy, VolumeName,
+    App, AppName, AppRole, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
+    PortProtocol, PullPolicy, RestartPolicy, VolumeName,
 };
 
 /// What the containers of a pod share while they are read.
@@ -110,6 +110,7 @@ pub(super) fn read<'a>(
         role,
         probes,
         lifecycle,
+        last_words: last_words(node),
         pull,
         // Without an image there is a fault already; the app stays for the checks of its names.
         ..App::new(
@@ -117,6 +118,30 @@ pub(super) fn read<'a>(
             image.unwrap_or(ImageSource::Stored { id: None, name: None }),
         )
     })
+}
+
+/// Where the container may say why it ended.
+fn last_words(node: &Node<'_>) -> LastWords {
+    let path = node.text("terminationMessagePath").map(|(path_node, path)| {
+        // The kubelet takes one without a slash in front from the root as well.
+        let clean = clean(Path::new(path));
+        if clean == Path::new("/") || path.contains(['\n', '\r']) {
+            path_node.reject(path, "a file's path");
+        }
+        clean
+    });
+    let from_log = match node.text("terminationMessagePolicy") {
+        None | Some((_, "File")) => false,
+        Some((_, "FallbackToLogsOnError")) => true,
+        Some((node, other)) => {
+            node.reject(other, "`File` or `FallbackToLogsOnError`");
+            false
+        }
+    };
+    LastWords {
+        path: path.filter(|path| path != Path::new(LastWords::PATH)),
+        from_log,
+    }
 }
 
 /// The image that the field `field` of `node` names; it must be there.

@@ -373,6 +373,13 @@ impl Hearing {
                 let text = printable(&cut(text));
                 self.emit(Event::Health { app, health, text }).await
             }
+            GuestMessage::LastWords { app, text } => {
+                let app = self.index(app)?;
+                if self.apps[app].ended {
+                    return Err(breach.into());
+                }
+                self.emit(Event::LastWords { app, text: cut(text) }).await
+            }
             GuestMessage::Ending { app, reason } => {
                 let app = self.index(app)?;
                 self.apps[app].ending(breach)?;
@@ -445,6 +452,7 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::Health { .. } => "health",
         GuestMessage::Ending { .. } => "ending",
         GuestMessage::Beat { .. } => "beat",
+        GuestMessage::LastWords { .. } => "last words",
     };
     Breach::OutOfTurn { message }
 }

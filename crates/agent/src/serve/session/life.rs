@@ -9,16 +9,18 @@
 //!                                          └── a stop ──> ended
 //! ```
 
+use std::path::Path;
+
 use isopod_protocol::message::{ExitStatus, FailureCause, GuestMessage};
 use tokio::time::Instant;
 
 use super::{Session, SessionError, wire_index};
 use crate::appstate::ServiceState;
-use crate::chain;
 use crate::notify::Word;
 use crate::order::{self, Gate};
 use crate::serve::app::Told;
 use crate::systemd::Manager;
+use crate::{chain, last_words};
 
 impl<M: Manager> Session<M> {
     /// Starts the apps that waited for others and need not any more, and ends those that would wait for ever.
@@ -115,6 +117,10 @@ impl<M: Manager> Session<M> {
         state: &ServiceState,
     ) -> Result<(), SessionError> {
         let stopping = self.stopping;
+        if let Some(text) = last_words::take(Path::new(&self.config.apps[app].last_words)) {
+            let app = wire_index(app);
+            self.say(&GuestMessage::LastWords { app, text }).await?;
+        }
         if let Some(within) = self.out_of_memory(app, status, state.killed_pid).await? {
             let app = wire_index(app);
             self.say(&GuestMessage::OutOfMemory { app, within }).await?;

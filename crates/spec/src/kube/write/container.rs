@@ -74,6 +74,14 @@ pub(super) fn write(
         .with_some("livenessProbe", probe(&probes.liveness))
         .with_some("readinessProbe", probe(&probes.readiness))
         .with_fields("lifecycle", probes::lifecycle(app))
+        .with_some(
+            "terminationMessagePath",
+            app.last_words.path.as_deref().and_then(super::text),
+        )
+        .with_some(
+            "terminationMessagePolicy",
+            app.last_words.from_log.then_some("FallbackToLogsOnError"),
+        )
 }
 
 /// What no field of a container says.
