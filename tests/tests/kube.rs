@@ -433,18 +433,8 @@ fn pods_of_one_file_start_are_replaced_and_go_together() {
         words.push(file.clone().into_os_string());
         bench.isopod_command(words)
     };
-    let names = || {
-        bench
-            .isopod_command(["list".into(), "--format".into(), "json".into()])
-            .expect(0)
-    };
-    let logs = |pod: &str| {
-        bench
-            .isopod_command(["logs".into(), pod.into()])
-            .expect(0)
-            .text()
-            .to_owned()
-    };
+    let names = || bench.isopod_command(["list", "--format", "json"]).expect(0);
+    let logs = |pod: &str| bench.isopod_command(["logs", pod]).expect(0).text().to_owned();
 
     // In the foreground all of them, until they are stopped.
     let mut running = bench

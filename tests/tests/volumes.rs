@@ -878,7 +878,7 @@ fn an_empty_volume_may_be_kept_on_disk() {
         .mount("scratch", "/part", "subPath=made/here")
         .mount("memory", "/memory", "");
     for name in &more {
-        app = app.mount(name, &format!("/d/{name}"), "");
+        app = app.mount(name, format!("/d/{name}"), "");
     }
     let app = app.sh(
         "stat -c '%a %u %g' /scratch /scratch/made /part; ls -A /scratch

@@ -70,7 +70,7 @@ pub(crate) fn run(part: Part) -> ExitCode {
     let Err(error) = become_program(directory, part);
     let (status, text) = (error.status(), chain(&error));
     let tell = |mut file: File| file.write_all(&[&[status], text.as_bytes()].concat());
-    if !failure.is_some_and(|file| tell(file).is_ok()) {
+    if failure.is_none_or(|file| tell(file).is_err()) {
         say(&format!("isopod-agent: {text}"));
     }
     ExitCode::from(status)

@@ -247,7 +247,7 @@ mod tests {
         assert!(done.success && done.text.contains("another host's"), "{done:?}");
         assert_eq!(asked.lock().unwrap().len(), 1);
 
-        let (port, asked) = server_of_paths(|path| to(path)).await;
+        let (port, asked) = server_of_paths(to).await;
         let done = run(get(port, &[]), None, None).await;
         assert_eq!(
             (done.success, done.text.as_str()),

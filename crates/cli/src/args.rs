@@ -141,7 +141,7 @@ pub(crate) enum Ground {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PodSource {
     /// The command line.
-    Apps(PodSpec),
+    Apps(Box<PodSpec>),
     /// `--file`: pod files that the caller reads.
     Files(FileArgs),
     /// `--pod-manifest`: a file that the caller reads.

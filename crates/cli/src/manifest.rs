@@ -81,7 +81,7 @@ pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Res
 
 fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
     match &run.source {
-        PodSource::Apps(pod) => Ok(vec![Asked::plain(pod.clone())]),
+        PodSource::Apps(pod) => Ok(vec![Asked::plain(PodSpec::clone(pod))]),
         PodSource::Files(args) => {
             let found = pod_files::pods(args, run.name.as_ref(), purpose, settings)?;
             let asked = |file: PodFile| Asked {

@@ -309,7 +309,7 @@ fn publish(dir: tempfile::TempDir, path: &Path) -> Result<(), BuildError> {
 }
 
 fn digest(files: &[&[u8]]) -> String {
-    let all: Vec<u8> = files.iter().flat_map(|file| Sha256::digest(file)).collect();
+    let all: Vec<u8> = files.iter().flat_map(Sha256::digest).collect();
     format!("sha256:{}", hex(&Sha256::digest(all)))
 }
 

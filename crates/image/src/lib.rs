@@ -34,7 +34,7 @@ pub use import::ImportError;
 pub use limits::Limits;
 pub use store::{
     Collected, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError, RemoveError,
-    SetNameError, Store, StoreError,
+    SetNameError, Store, StoreError, Unreadable,
 };
 pub use tar::TarError;
 pub use tree::Time;

@@ -148,10 +148,10 @@ pub fn survey(
         for path in crate::ROOT_DIRECTORIES {
             images[i].map(|image| image.node(path.as_ref()));
         }
-        if let Some(image) = images[i] {
-            if let Ok(found) = crate::path::resolve(image, crate::names::DIRECTORY.as_ref()) {
-                drop(image.node(&found.path.join(crate::names::MTAB)));
-            }
+        if let Some(image) = images[i]
+            && let Ok(found) = crate::path::resolve(image, crate::names::DIRECTORY.as_ref())
+        {
+            drop(image.node(&found.path.join(crate::names::MTAB)));
         }
         drop(crate::last_words::fault(app, images[i]));
         let config = run_config(app, &facts.apps[i]);

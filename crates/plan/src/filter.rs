@@ -60,10 +60,10 @@ type Rule<'a> = (&'a [Comparison], Answer);
 /// The program of `rules`; `None` where it is longer than the kernel takes.
 pub(crate) fn program(rules: &SyscallRules) -> Option<SyscallProgram> {
     let mut instructions = vec![(LD_W_ABS, 0, 0, ARCH)];
-    let native = by_number(rules, |name| syscall_number(name));
+    let native = by_number(rules, syscall_number);
     add_kind(&mut instructions, AUDIT_ARCH_X86_64, kind(rules, native, true));
     if rules.i386 {
-        let mut numbers = by_number(rules, |name| i386_syscall_number(name));
+        let mut numbers = by_number(rules, i386_syscall_number);
         let multiplexed = multiplexed(rules);
         for (number, comparison, answer) in &multiplexed {
             let of_number = numbers.entry(*number).or_default();

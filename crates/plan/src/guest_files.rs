@@ -245,6 +245,10 @@ fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
 }
 
 /// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the configuration, and nothing else has them together"
+)]
 pub(crate) fn guest_config(
     hostname: &str,
     network: Option<&UserNetwork>,

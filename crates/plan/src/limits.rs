@@ -162,19 +162,18 @@ pub(crate) fn limits(
 fn resource_faults(resources: &Resources) -> Vec<String> {
     let mut faults = Vec::new();
     let of_app = |what, bytes| format!("its {what} of {bytes} bytes");
-    if let Some(limit) = resources.memory_limit_bytes {
-        if let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit) {
-            let what = of_app("reservation of memory", request);
-            faults.push(format!("{what} is more than its limit, {limit}"));
-        }
+    if let Some(limit) = resources.memory_limit_bytes
+        && let Some(request) = resources.memory_request_bytes.filter(|request| *request > limit)
+    {
+        let what = of_app("reservation of memory", request);
+        faults.push(format!("{what} is more than its limit, {limit}"));
     }
-    if let Some(limit) = resources.cpu_limit_millis {
-        if resources
+    if let Some(limit) = resources.cpu_limit_millis
+        && resources
             .cpu_request_millis
             .is_some_and(|request| request > limit)
-        {
-            faults.push("it asks for more processor time than it may have".to_owned());
-        }
+    {
+        faults.push("it asks for more processor time than it may have".to_owned());
     }
     if resources.pids_limit == Some(0) {
         faults.push("its limit of processes is 0; one is the least".to_owned());

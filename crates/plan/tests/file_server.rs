@@ -1,7 +1,5 @@
 //! How host volumes are served: what virtiofsd is told, and whose files the host's are in the guest.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-
 mod fixture;
 
 use std::path::Path;

@@ -380,7 +380,7 @@ mod tests {
                 .contains("leads nowhere")
         );
         let (path, kind, source) = made(SourceRule::AnyOrCreate, "new/dir").unwrap();
-        let source = source.unwrap();
+        let source = source.unwrap_err();
         assert_eq!((source.is_kept(), source.kind_word()), (false, "directory"));
         source.make().unwrap();
         assert!(path.is_dir() && kind == SourceKind::Directory && mode(&path) == 0o755);

@@ -64,13 +64,13 @@ pub(super) fn read_run(
                 args: groups.first_args,
             };
             let groups: Vec<Group> = std::iter::once(first).chain(groups.others).collect();
-            PodSource::Apps(read_pod(
+            PodSource::Apps(Box::new(read_pod(
                 command,
                 matches,
                 machine.over(&Machine::default()),
                 &groups,
                 &mut faults,
-            )?)
+            )?))
         }
     };
     for (id, flag) in [

@@ -16,7 +16,7 @@ fn parse_line(line: &str) -> Result<Cli, ArgsError> {
 }
 
 fn pod_of(cli: Cli) -> PodSpec {
-    match cli.command {
+    *match cli.command {
         Command::Run(RunArgs {
             source: PodSource::Apps(pod),
             ..

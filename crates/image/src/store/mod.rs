@@ -91,6 +91,9 @@ pub struct Image {
     pub created: Option<String>,
 }
 
+/// An image that cannot be read, and why.
+pub type Unreadable = (Digest, LoadError);
+
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the image store: `{path}`")]
@@ -287,7 +290,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ListError`] when the store cannot be read.
-    pub fn list_all(&self) -> Result<(Vec<Image>, Vec<(Digest, LoadError)>), ListError> {
+    pub fn list_all(&self) -> Result<(Vec<Image>, Vec<Unreadable>), ListError> {
         let names = self.names()?;
         let (mut images, mut unreadable) = (Vec::new(), Vec::new());
         for id in self.ids()? {
