@@ -332,7 +332,7 @@ fn modprobe(release: &str, name: &str, needs: &[&str]) -> Option<Vec<String>> {
         .lines()
         .filter_map(|line| line.strip_prefix("insmod "))
         .map(PathBuf::from);
-    let name = |path: &Path| {
+    let name_of = |path: &Path| {
         path.file_name()
             .unwrap()
             .to_str()
@@ -343,9 +343,9 @@ fn modprobe(release: &str, name: &str, needs: &[&str]) -> Option<Vec<String>> {
             .replace('-', "_")
     };
     let loaded = modules.filter_map(|path| {
-        let name = name(&path);
+        let module = name_of(&path);
         let portable = !path.to_string_lossy().contains("/arch/");
-        (portable || needs.contains(&name.as_str())).then_some(name)
+        (portable || module == name || needs.contains(&module.as_str())).then_some(module)
     });
     Some(loaded.collect())
 }

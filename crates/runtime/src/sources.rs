@@ -379,7 +379,7 @@ mod tests {
                 .unwrap_err()
                 .contains("leads nowhere")
         );
-        let (path, kind, source) = made(SourceRule::AnyOrCreate, "new/dir").unwrap();
+        let (path, kind, source) = made(SourceRule::AnyOrCreate, "any/dir").unwrap();
         let source = source.unwrap_err();
         assert_eq!((source.is_kept(), source.kind_word()), (false, "directory"));
         source.make().unwrap();
