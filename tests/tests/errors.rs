@@ -376,7 +376,7 @@ fn no_kvm() {
 fn full(bench: &Bench, megabytes: usize) -> Output {
     let state = bench.dir().join("small");
     let script = format!(
-        "mkdir -p '{0}'; mount -t tmpfs -o size={megabytes}m none '{0}'",
+        "mkdir -p '{0}'; mount -t tmpfs -o size={megabytes}m,mode=0700 none '{0}'",
         state.display()
     );
     app(bench, bench.pod()).state(&state).behind(&script).run()
@@ -408,7 +408,7 @@ fn no_space_for_the_pod() {
     let Some(bench) = Bench::of_root() else { return };
     let state = bench.dir().join("small");
     let script = format!(
-        "mkdir '{0}'; mount -t tmpfs -o size=8k none '{0}'; ln -s '{1}'/* '{0}/'",
+        "mkdir '{0}'; mount -t tmpfs -o size=8k,mode=0700 none '{0}'; ln -s '{1}'/* '{0}/'",
         state.display(),
         bench.state().display()
     );
@@ -434,7 +434,7 @@ fn state_that_cannot_be_kept() {
     fs::write(&file, "").unwrap();
     let out = app(&bench, bench.pod()).state(&file).run().expect(125);
     assert!(
-        out.stderr.starts_with("error: cannot open the image store"),
+        out.stderr.starts_with("error: the state directory"),
         "{}",
         out.stderr
     );
@@ -494,7 +494,7 @@ fn a_source_that_goes_between_plan_and_start() {
         .sh("true")
         .run()
         .expect(125);
-    let words = format!("cannot share `{}` as volume `data`: open_tree", source.display());
+    let words = format!("cannot share `{}` as volume `data`: open\n", source.display());
     assert!(
         out.stderr.contains(&words) && out.stderr.contains("No such file or directory"),
         "{}",

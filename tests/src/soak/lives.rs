@@ -236,9 +236,14 @@ impl Place<'_> {
         let running = self.pod(life).flags(["-d"]).start();
         let victim = self.find(life, |line| match life.victim {
             Victim::Supervisor => line.contains(" internal-supervise "),
-            Victim::Qemu => line.contains("qemu-system"),
+            Victim::Qemu => is_qemu(line),
             // Not the one that is only asked for its version.
-            _ => line.contains("virtiofsd") && line.contains("--fd=") && !line.contains("qemu-system"),
+            _ => {
+                !is_stage(line)
+                    && line.contains("virtiofsd")
+                    && line.contains("--fd=")
+                    && !line.contains("qemu-system")
+            }
         });
         std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
@@ -267,7 +272,7 @@ impl Place<'_> {
         let seen = status(self.bench, &self.bench.state(), &life.name()).expect("a pod");
         assert_eq!(seen["state"], "running", "{seen}");
         let machines = self.processes(life);
-        let machines = machines.iter().filter(|(_, line)| line.contains("qemu-system"));
+        let machines = machines.iter().filter(|(_, line)| is_qemu(line));
         assert_eq!(machines.count(), 1);
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
@@ -297,7 +302,7 @@ impl Place<'_> {
         let pod = self.pod(life).flags(["-d", "--on-silent", policy]);
         let _ = pod.start().wait().expect(0);
         let qemu = self
-            .find(life, |line| line.contains("qemu-system"))
+            .find(life, is_qemu)
             .expect("QEMU");
         std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
         let state = self.state(life);
@@ -362,6 +367,15 @@ impl Place<'_> {
         assert!(mounts.is_empty(), "left behind of {round:?}: {mounts:?}");
         neighbours.check(self.bench);
     }
+}
+
+/// A process that waits beside QEMU or virtiofsd, or has not become it yet.
+fn is_stage(line: &str) -> bool {
+    line.contains(" internal-stage ")
+}
+
+fn is_qemu(line: &str) -> bool {
+    line.contains("qemu-system") && !is_stage(line)
 }
 
 /// A command that started a pod which was killed says so, unless the pod had started before.
