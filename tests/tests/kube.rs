@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use isopod_tests::faults::eventually;
 use isopod_tests::{Bench, Image};
 
 /// The pod, but for its images (`IMAGE`) and the host's directory (`SOURCE`).
@@ -476,7 +477,7 @@ fn pods_of_one_file_start_are_replaced_and_go_together() {
     let replaced = play(&["kube", "play", "--replace"]).expect(0);
     assert_eq!(replaced.text().lines().count(), 2, "{}", replaced.text());
     for (pod, word) in [("web", "web on web two"), ("bound", "bound two")] {
-        assert!(logs(pod).contains(word), "{}", logs(pod));
+        eventually(word, || logs(pod).contains(word));
     }
     assert_eq!(play(&["kube", "down", "-f"]).expect(0).text(), "bound\nweb\n");
     let gone = names();

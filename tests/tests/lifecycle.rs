@@ -361,9 +361,9 @@ fn the_first_pods_of_a_state_run_side_by_side() {
     bench.assert_nothing_left_in(&state);
 }
 
-/// The supervisor's own part of the host, which no test of libraries sees: two more processes, both through the stage.
+/// The supervisor's own part of the host, which no test of libraries sees: two more processes, each with a stage that waits for it.
 #[test]
-fn the_machine_is_two_processes() {
+fn a_vm_is_two_processes() {
     let bench = Bench::new();
     let pod = bench
         .pod()
@@ -375,10 +375,17 @@ fn the_machine_is_two_processes() {
         .sh(POLITE)
         .start();
     running.wait_for("ready\n");
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
-    let mut programs: Vec<String> = children
-        .split_whitespace()
-        .map(|pid| command_line(pid.parse().unwrap()).swap_remove(0))
+    let children = |pid: i32| -> Vec<i32> {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.collect()
+    };
+    let stages = children(running.pid());
+    assert_eq!(stages.len(), 2, "{stages:?}");
+    let mut programs: Vec<String> = stages
+        .into_iter()
+        .flat_map(children)
+        .map(|pid| command_line(pid).swap_remove(0))
         .map(|program| {
             Path::new(&program)
                 .file_name()

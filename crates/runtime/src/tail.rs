@@ -79,6 +79,8 @@ fn without_commands(text: &str) -> String {
                     chars.next_if_eq(&'\\');
                 }
             }
+            // A reset of the terminal (RIS), by which the firmware ends: what follows is no part of its last line.
+            Some('c') => out.push('\n'),
             // Others have bytes in between (ECMA-35, 13.2).
             Some(' '..='/') => {
                 while chars.next_if(|c| matches!(*c, ' '..='/')).is_some() {}
@@ -101,6 +103,9 @@ mod tests {
                         \u{1b}[01;01HBooting from ROM..\u{1b}c\u{1b}[?7l\u{1b}[2J\r\n\
                         [    1.0] systemd[1]: Failed to find module 'autofs4'\n";
         assert_eq!(select(greeting, 5), [""; 0]);
+        // The guest's first word follows the firmware's last one in the same line.
+        let first = "Booting from ROM..\u{1b}c\u{1b}[?7l\u{1b}[2JKernel panic - not syncing\r\n";
+        assert_eq!(select(first, 5), ["Kernel panic - not syncing"]);
         let text = format!(
             "{greeting}\u{1b}[0;1;31mFailed\u{1b}[0m to\u{1b}]0;title\u{7} start\u{1b}(B \u{1b}P1\u{1b}\\x\u{1b}"
         );

@@ -301,9 +301,7 @@ impl Place<'_> {
         let policy = if killed { "kill:20" } else { "report" };
         let pod = self.pod(life).flags(["-d", "--on-silent", policy]);
         let _ = pod.start().wait().expect(0);
-        let qemu = self
-            .find(life, is_qemu)
-            .expect("QEMU");
+        let qemu = self.find(life, is_qemu).expect("QEMU");
         std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
         let state = self.state(life);
         kill(qemu, Signal::STOP);
