@@ -115,6 +115,7 @@ impl VirtiofsdCommand {
 
     /// Whether it knows files by handles, not by descriptors (open_by_handle_at(2)), for which it must be root. The program (1.14)
     /// opens mount points by the text of mountinfo as it stands there, escaped: with a blank in such a path the volume would fail.
+    /// With a path that is no UTF-8 anywhere in mountinfo it does not start.
     fn uses_file_handles(&self) -> bool {
         (self.daemon.flavour, self.user, self.mounts)
             == (VirtiofsdFlavour::Rust, HostUser::Root, MountNames::Plain)
@@ -140,11 +141,8 @@ impl VirtiofsdCommand {
 
 /// Whether mountinfo has that path as it is (proc_pid_mountinfo(5)).
 fn is_plain(path: &Path) -> bool {
-    !path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|byte| b" \t\n\\#".contains(byte))
+    path.to_str()
+        .is_some_and(|path| !path.contains([' ', '\t', '\n', '\\', '#']))
 }
 
 /// libfuse's escape in option lists.

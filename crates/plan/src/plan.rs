@@ -489,7 +489,10 @@ impl Planner<'_> {
         let plain = |volume: &SharedVolume| {
             let facts = self.facts.sources.get(&volume.name);
             let found = facts.map_or(MountNames::Any, |facts| facts.mounts);
-            volume.propagation == Propagation::Private && (!volume.recursive || found == MountNames::Plain)
+            // mountinfo has the path of what is bound, too, and the program reads it as a text.
+            volume.source.to_str().is_some()
+                && volume.propagation == Propagation::Private
+                && (!volume.recursive || found == MountNames::Plain)
         };
         match shared.iter().all(plain) {
             true => MountNames::Plain,

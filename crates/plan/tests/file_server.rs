@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use fixture::{facts, host, mount, pod, volume_name};
@@ -47,6 +48,10 @@ fn virtiofsd_holds_no_descriptor_for_each_file_where_it_need_not() {
     let mut odd = known.clone();
     odd.sources.get_mut(&volume_name("data")).unwrap().mounts = MountNames::Any;
     assert!(!handles(&private, &odd, "/pods/share"));
+    let mut latin = known.clone();
+    latin.sources.get_mut(&volume_name("data")).unwrap().path =
+        std::ffi::OsString::from_vec(b"/srv/\xe9".to_vec()).into();
+    assert!(!handles(&private, &latin, "/pods/share"));
     known.host.user = HostUser::Ordinary { uid: 1000 };
     assert!(!handles(&private, &known, "/pods/share") && told(&private, &known));
     known.host.open_files = None;

@@ -186,16 +186,19 @@ fn mount_names(path: &Path) -> MountNames {
     }
 }
 
-/// Whether something is mounted at `path` or below it whose path is escaped in `mounts` (proc_pid_mountinfo(5)). That a path which is
+/// Whether something is mounted at `path` or below it whose path is escaped in `mounts` (proc_pid_mountinfo(5)), or no UTF-8. That a path which is
 /// itself escaped begins another is not looked at: such a one is found, too.
 fn escaped_mount(mounts: &[u8], path: &Path) -> bool {
     let fields = mounts
         .split(|byte| *byte == b'\n')
         .map(|line| line.split(|byte| *byte == b' '));
     let places = fields.filter_map(|mut fields| fields.nth(4));
-    let mut escaped = places.filter(|place| place.contains(&b'\\'));
+    let mut escaped = places.filter(|place| place.contains(&b'\\') || str::from_utf8(place).is_err());
     let below = |place: &[u8]| {
-        let plain = place.split(|byte| *byte == b'\\').next().unwrap_or_default();
+        let plain = place
+            .split(|byte| *byte == b'\\' || !byte.is_ascii())
+            .next()
+            .unwrap_or_default();
         let (plain, path) = (plain, path.as_os_str().as_bytes());
         plain.starts_with(path) || path.starts_with(plain)
     };
@@ -419,9 +422,11 @@ mod tests {
     fn what_is_mounted_with_a_blank_in_its_name_is_found() {
         let mounts = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
                        23 22 8:2 / /media/My\\040Disk rw - vfat /dev/sdb1 rw\n\
-                       24 22 8:3 / /srv/data rw - ext4 /dev/sdc1 rw\n";
+                       24 22 8:3 / /srv/data rw - ext4 /dev/sdc1 rw\n\
+                       25 22 8:4 / /old/latin\xe9 rw - ext4 /dev/sdd1 rw\n";
         let found = |path: &str| escaped_mount(mounts, Path::new(path));
         assert!(found("/") && found("/media") && found("/media/My Disk"));
+        assert!(found("/old"));
         assert!(!found("/srv") && !found("/srv/data") && !found("/home"));
     }
 
