@@ -58,7 +58,7 @@ pub(crate) struct Files {
     #[arg(value_name = "FILE")]
     plain: Vec<PathBuf>,
     /// The same
-    #[arg(short, long = "file", value_name = "FILE")]
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
     named: Vec<PathBuf>,
 }
 
