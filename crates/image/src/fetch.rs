@@ -36,12 +36,17 @@ impl Store {
         pull: PullPolicy,
         registries: &Registries,
     ) -> Result<(Image, Held), ImportError> {
+        // Until it is held no `gc` begins, which would take what was just downloaded.
+        let _store = self.share().map_err(|source| ImportError::Store {
+            path: self.lock_path("store"),
+            source,
+        })?;
         loop {
             let image = match reference {
                 ImageReference::Local(local) => self.import(local)?,
                 ImageReference::Registry(image) => self.named(image, pull, registries)?,
             };
-            // Between the two it may have been removed.
+            // Between the two it may have been removed by name.
             if let Some(held) = self.hold_image(&image)? {
                 return Ok((image, held));
             }
