@@ -130,7 +130,10 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
     let scripts = bench.image(&scripts);
     for (program, words) in [
         ("/bin/script", "its interpreter `/bin/none` does not exist"),
-        ("/bin/plain", "it is no program of this machine, and no script"),
+        (
+            "/bin/plain",
+            "it is no program for this architecture, and no script",
+        ),
     ] {
         let pod = bench.pod().app(&scripts).with(["--name", "app"]);
         let out = pod.args([program]).run().expect(126);

@@ -1,5 +1,5 @@
 //! Why a program cannot be executed, found out before it is tried: it is not there or may not be executed, or its format or
-//! the interpreter that it names is none of this machine's (execve(2), elf(5)). Afterwards a filter of system calls may
+//! the interpreter that it names is for another architecture (execve(2), elf(5)). Afterwards a filter of system calls may
 //! forbid to look, and the C library would give a file that is no program to a shell. It only reads, within a root.
 
 use std::ffi::OsStr;
@@ -70,11 +70,15 @@ fn fault(root: &Path, head: &[u8]) -> Option<String> {
             return Some("the kernel does not take its format".to_owned());
         }
         (None, true) if is_i386(head) => return None,
-        (None, true) if is_foreign(head) => return Some("it is a program for another machine".to_owned()),
+        (None, true) if is_foreign(head) => {
+            return Some("it is a program for another architecture".to_owned());
+        }
         // One that is linked statically has none.
         (None, true) => of_elf(head)?,
         (None, false) => {
-            return Some("it is no program of this machine, and no script: those begin with `#!`".to_owned());
+            return Some(
+                "it is no program for this architecture, and no script: those begin with `#!`".to_owned(),
+            );
         }
     };
     if interpreter.is_empty() {
@@ -179,7 +183,7 @@ mod tests {
             (b"#!/here", Some("its interpreter `/here` cannot be executed")),
             (b"#!\n", Some(sh)),
             (b"#!/sh\n", None),
-            (&foreign, Some("it is a program for another machine")),
+            (&foreign, Some("it is a program for another architecture")),
             (&i386, None),
             (
                 &own,
@@ -188,7 +192,7 @@ mod tests {
             (&own[..18], Some(sh)),
             (
                 b"echo x\n",
-                Some("it is no program of this machine, and no script: those begin with `#!`"),
+                Some("it is no program for this architecture, and no script: those begin with `#!`"),
             ),
         ] {
             assert_eq!(fault(dir.path(), content).as_deref(), expected);

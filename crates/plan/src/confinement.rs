@@ -89,14 +89,14 @@ pub fn confinement(namespaces: &Namespaces, notices: &mut Vec<String>) -> Confin
         Namespaces::Available => return Confinement::Own,
         Namespaces::WithoutNetwork(reason) => {
             notices.push(format!(
-                "a guest that breaks out of its machine can connect where you can: no network namespace is to be had here: {reason}"
+                "a guest that breaks out of its VM can connect where you can: no network namespace is to be had here: {reason}"
             ));
             return Confinement::OwnButNetwork;
         }
         Namespaces::Unavailable(reason) | Namespaces::WithoutRoot(reason) => reason,
     };
     notices.push(format!(
-        "a guest that breaks out of its machine sees your files: no root of its own is to be had here: {reason}"
+        "a guest that breaks out of its VM sees your files: no root of its own is to be had here: {reason}"
     ));
     Confinement::Host
 }

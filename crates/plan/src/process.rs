@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use isopod_protocol::environment::is_name;
+use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
 use isopod_spec::{App, AppName, Capabilities, Device, PodSpec, RunConfig};
 
@@ -36,51 +37,6 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_SETPCAP",
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
-];
-
-/// Every capability of Linux 6.1, each at its number (linux/capability.h).
-const ALL_CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// What an app executes.
@@ -450,7 +406,7 @@ fn executable(
 
 /// The capabilities of these names as the kernel has them: a bit for each.
 pub(crate) fn capability_bits(names: &BTreeSet<String>) -> u64 {
-    let numbered = (0..).zip(ALL_CAPABILITIES);
+    let numbered = (0..).zip(CAPABILITIES);
     let held = numbered.filter(|(_, name)| names.contains(*name));
     held.fold(0, |bits, (number, _): (u32, _)| bits | 1 << number)
 }
@@ -489,20 +445,13 @@ fn capabilities(app: &App, config: &RunConfig) -> Result<BTreeSet<String>, Strin
 fn named(names: &[String]) -> Result<BTreeSet<String>, String> {
     let mut set = BTreeSet::new();
     for name in names {
-        let upper = name.to_ascii_uppercase();
-        if upper == "ALL" {
-            set.extend(ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()));
+        if name.eq_ignore_ascii_case("all") {
+            set.extend(CAPABILITIES.map(str::to_owned));
             continue;
         }
-        let full = if upper.starts_with("CAP_") {
-            upper
-        } else {
-            format!("CAP_{upper}")
-        };
-        if !ALL_CAPABILITIES.contains(&full.as_str()) {
-            return Err(format!("`{name}` is no capability; capabilities(7) lists them"));
-        }
-        set.insert(full);
+        let known = capability::read(name)
+            .ok_or_else(|| format!("`{name}` is no capability; capabilities(7) lists them"))?;
+        set.insert(known.to_owned());
     }
     Ok(set)
 }

@@ -158,7 +158,7 @@ fn check_resources(spec: &Node<'_>, own: Resources, containers: &[Node<'_>]) {
     if let Some((_, node)) = place {
         node.fault(FaultKind::Notice(
             "a limit of `ephemeral-storage` is not kept: what a container writes outside of its volumes is in the \
-             machine's memory, whose limits bind it"
+             VM's memory, whose limits bind it"
                 .to_owned(),
         ));
     }
