@@ -1,4 +1,4 @@
-//! The agent's side of an exec stream: starts the command through [`enter`](crate::enter), moves its standard streams,
+//! The agent's side of an exec stream: starts the command through [`enter`](crate::exec::enter), moves its standard streams,
 //! obeys the client, and sees to it that a command without a client ends.
 //!
 //! ```text
@@ -9,6 +9,10 @@
 //!
 //! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind goes on
 //! in the app's cgroup, and nobody hears it.
+
+pub(crate) mod copy;
+pub(crate) mod enter;
+pub(crate) mod environment;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -33,8 +37,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::chain;
-use crate::device::Device;
-use crate::enter::{self, Job, Report};
+use crate::exec::enter::{Job, Report};
+use crate::host::device::Device;
 use streams::{Sink, Source, Streams};
 
 mod streams;

@@ -18,47 +18,19 @@ use std::process::ExitCode;
 
 use isopod_protocol::launch::Part;
 
-mod app_dev;
-mod appstate;
-mod assume;
-mod becoming;
-mod check;
-mod checkup;
-mod clock;
+use crate::apps::becoming;
+use crate::boot::{init, modules, setup};
+use crate::exec::enter;
+use crate::host::serve;
+use crate::mounts::mount;
+
+mod apps;
+mod boot;
 mod config;
-mod copy;
-mod dbus;
-mod device;
-mod diagnosis;
-mod early;
-mod enter;
-mod environment;
 mod exec;
-mod format;
-mod init;
-mod kernel_fs;
-mod kmsg;
-mod last_words;
-mod launch;
-mod memory;
-mod modules;
-mod mount;
-mod mountinfo;
-mod netlink;
-mod network;
-mod notify;
-mod order;
-mod pipes;
-mod place;
-mod pod_files;
-mod port;
-mod restart;
-mod serve;
-mod setup;
-mod stats;
+mod host;
+mod mounts;
 mod systemd;
-mod users;
-mod verify;
 
 /// sysexits(3): called wrongly.
 const EX_USAGE: u8 = 64;

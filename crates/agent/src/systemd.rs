@@ -1,14 +1,19 @@
 //! What the agent asks of systemd ([`Manager`]), and how it asks: over systemd's private socket, where there is no
 //! bus daemon and signals come unasked (org.freedesktop.systemd1(5)).
 
+pub(crate) mod appstate;
+pub(crate) mod dbus;
+pub(crate) mod diagnosis;
+pub(crate) mod kmsg;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use isopod_protocol::message::ExitStatus;
 use tokio::sync::mpsc;
 
-use crate::appstate::{Activity, CLD_KILLED, ServiceState, exit_status};
-use crate::dbus::{self, Args, CommandEnd, Connection, DbusError, Decoder, FromWire, Job, Signal};
+use crate::systemd::appstate::{Activity, CLD_KILLED, ServiceState, exit_status};
+use crate::systemd::dbus::{Args, CommandEnd, Connection, DbusError, Decoder, FromWire, Job, Signal};
 
 /// systemd's private socket.
 const PRIVATE_SOCKET: &str = "/run/systemd/private";

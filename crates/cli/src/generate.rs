@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use isopod_plan::host_unit::{HostUnit, Manager, host_unit};
+use isopod_plan::output::host_unit::{HostUnit, Manager, host_unit};
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Keep;
 use isopod_runtime::{Settings, signals};

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use isopod_plan::document::RktHypervisor;
-use isopod_plan::guest_tree::GuestTree;
-use isopod_plan::{Document, dot, explain, layout, plan_rkt, svg};
+use isopod_plan::explain;
+use isopod_plan::guest::tree::GuestTree;
+use isopod_plan::output::document::RktHypervisor;
+use isopod_plan::{Document, dot, layout, plan_rkt, svg};
 use isopod_runtime::Settings;
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::RunConfig;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use isopod_plan::network;
+use isopod_plan::vm::network;
 use isopod_runtime::{Settings, pods};
 use isopod_spec::kube::{self, FaultKind, PodFile, PodFileErrors, Surroundings, Unsupported};
 use isopod_spec::{Network, PodName, PodSpec};

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 
+use crate::apps::health::Care;
+use crate::apps::process::{self, Pod, Process};
 use crate::facts::{AppFacts, Facts, SourceKind};
 use crate::fault::Fault;
-use crate::health::Care;
 use crate::path::{Lookup, Tree};
-use crate::process::{self, Pod, Process};
 use crate::profile::Profile;
 use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
 
@@ -149,11 +149,11 @@ pub fn survey(
             images[i].map(|image| image.node(path.as_ref()));
         }
         if let Some(image) = images[i]
-            && let Ok(found) = crate::path::resolve(image, crate::names::DIRECTORY.as_ref())
+            && let Ok(found) = crate::path::resolve(image, crate::guest::network_names::DIRECTORY.as_ref())
         {
-            drop(image.node(&found.path.join(crate::names::MTAB)));
+            drop(image.node(&found.path.join(crate::guest::network_names::MTAB)));
         }
-        drop(crate::last_words::fault(app, images[i]));
+        drop(crate::apps::last_words::fault(app, images[i]));
         let config = run_config(app, &facts.apps[i]);
         let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
         if let (Some(dir), Some(image)) = (dir, images[i]) {

@@ -118,7 +118,7 @@ pub enum SourceKind {
 pub struct HostFacts {
     /// Who runs the pod.
     pub user: HostUser,
-    /// Whether processes and files can be given to the users of [`confinement::OWN_USERS`](crate::confinement::OWN_USERS).
+    /// Whether processes and files can be given to the users of [`confinement::OWN_USERS`](crate::vm::confinement::OWN_USERS).
     pub own_users: OwnUsers,
     /// Whether a guest was seen to run with KVM.
     pub kvm: Kvm,

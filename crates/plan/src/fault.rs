@@ -8,8 +8,8 @@ use isopod_spec::appc::Part;
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 
+use crate::guest::unit::Unwritable;
 use crate::path::ResolveError;
-use crate::unit::Unwritable;
 
 /// A pod that cannot be run as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

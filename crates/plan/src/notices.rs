@@ -2,8 +2,8 @@
 
 use isopod_spec::{AppName, VolumeName};
 
-use crate::file_server::{Owner, Ownership};
-use crate::memory::Shares;
+use crate::vm::file_server::{Owner, Ownership};
+use crate::vm::memory::Shares;
 
 /// The guest alone keeps an app from writing.
 pub(crate) fn weak_read_only(volume: &VolumeName, app: &AppName) -> String {

@@ -12,25 +12,28 @@ use isopod_spec::{
     PortForward, Propagation, Readiness, RootfsAccess, Volume, VolumeKind, VolumeName,
 };
 
-use crate::confinement::{self, Confinement, QemuUser};
+use crate::apps::lifecycle::Life;
+use crate::apps::process::Process;
+use crate::apps::{last_words, limits};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, MountNames, Sizes, SourceKind};
 use crate::fault::{Fault, PlanError};
-use crate::file_server::{self, Owner, Ownership, VirtiofsdCommand};
-use crate::guest_tree::GuestTree;
-use crate::life::Life;
-use crate::machine::{self, Attached, Disk, DiskVolume, SharedVolume, Sharing, Transport};
-use crate::memory::Shares;
-use crate::names::Names;
-use crate::network::UserNetwork;
+use crate::guest::config::PodConfig;
+use crate::guest::network_names::Names;
+use crate::guest::tree::GuestTree;
+use crate::guest::units::Mounts;
+use crate::guest::{files, mounts, sysctl};
 use crate::path::Lookup;
-use crate::pod_config::PodConfig;
-use crate::process::Process;
 use crate::profile::Profile;
-use crate::qemu::Qemu;
-use crate::units::Mounts;
+use crate::vm::confinement::{self, Confinement, QemuUser};
+use crate::vm::file_server::{self, Owner, Ownership, VirtiofsdCommand};
+use crate::vm::hardware::{self, Attached, Disk, DiskVolume, SharedVolume, Sharing, Transport};
+use crate::vm::memory::Shares;
+use crate::vm::network;
+use crate::vm::network::UserNetwork;
+use crate::vm::qemu::Qemu;
 use crate::volumes::{Source, VolumeMount, VolumeTable};
-use crate::{guest_files, last_words, layout, limits, mounts, network, notices, sysctl};
+use crate::{layout, notices};
 
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
@@ -199,7 +202,7 @@ impl Planner<'_> {
         let shares = self.shares();
         notices.extend(notices::beyond_memory(&shares, self.spec.machine.memory_mib));
         let shared = self.shared_volumes(&mut notices);
-        let sharing = machine::sharing(
+        let sharing = hardware::sharing(
             &self.spec.machine,
             &self.facts.host,
             shared,
@@ -215,7 +218,7 @@ impl Planner<'_> {
         });
         let network = network::network(self.spec, &self.facts.host);
         let network = network.map_err(|found| faults.extend(found)).unwrap_or_default();
-        let accel = machine::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
+        let accel = hardware::accelerator(&self.spec.machine, &self.facts.host.kvm, &mut notices);
         let (accel, sharing) = match accel {
             Ok(accel) if faults.is_empty() => (accel, sharing),
             Ok(_) => return Err(faults),
@@ -253,7 +256,7 @@ impl Planner<'_> {
             .chain(images_disks)
             .chain(volume_disks)
             .collect();
-        let qemu = machine::qemu(
+        let qemu = hardware::qemu(
             &self.spec.machine,
             accel,
             &self.facts.host,
@@ -265,7 +268,7 @@ impl Planner<'_> {
         );
         let qemu = qemu.map_err(|fault| vec![fault])?;
         let hostname = network::hostname(self.spec);
-        let config = guest_files::guest_config(
+        let config = files::guest_config(
             &hostname,
             network.as_ref(),
             &apps,
@@ -276,8 +279,7 @@ impl Planner<'_> {
             shares.guest,
         );
         let config = PodConfig::new(config, &apps, &mounts, sharing.as_ref());
-        let mut guest =
-            guest_files::guest_tree(self.table, self.facts, &apps, self.spec.limits, &mounts, config)?;
+        let mut guest = files::guest_tree(self.table, self.facts, &apps, self.spec.limits, &mounts, config)?;
         for (i, disk) in disk_volumes.iter().enumerate() {
             guest.symlink(
                 &layout::disk_link(&disk.name),
@@ -535,7 +537,7 @@ impl Planner<'_> {
             let image = image_number(&mut images, &facts.id, &facts.rootfs);
             apps.push(AppPlan {
                 name: app.name.clone(),
-                unit: crate::units::app_unit(&app.name),
+                unit: crate::guest::units::app_unit(&app.name),
                 image,
                 process: decided.process.clone(),
                 mounts: Arc::clone(&decided.mounts),
@@ -569,7 +571,7 @@ fn disk_volumes<'a>(
     let of_volume = |volume: &Volume| match &volume.kind {
         VolumeKind::Empty(empty) if empty.medium == Medium::Disk => Some(DiskVolume {
             name: volume.name.clone(),
-            size_bytes: empty.size_bytes.unwrap_or(machine::DEFAULT_DISK_BYTES),
+            size_bytes: empty.size_bytes.unwrap_or(hardware::DEFAULT_DISK_BYTES),
             mode: empty.mode.unwrap_or(0o755),
             uid: empty.uid.unwrap_or(0),
             gid: empty.gid.unwrap_or(0),

@@ -1,6 +1,6 @@
 //! The profile `rkt`: what rkt's KVM flavour wrote below the guest's root for a pod's volumes, and the arguments with
 //! which it shared them. Mounts are decided by the same code as everywhere ([`crate::volumes`]) and written by the same
-//! ([`crate::units`]); only the list of them is rkt's.
+//! ([`crate::guest::units`]); only the list of them is rkt's.
 //!
 //! Where rkt was wrong this is not: paths are written so that systemd reads them as they are, a target never leaves the
 //! app's root, unit names over 255 bytes are systemd's, and mounts are told apart by their path, not by their volume.
@@ -13,13 +13,15 @@ use std::sync::Arc;
 use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind, VolumeName};
 
 use crate::fault::{Fault, PlanError};
-use crate::guest_tree::{Entry, EntryKind, GuestTree};
+use crate::guest::tree::{Entry, EntryKind, GuestTree};
+use crate::guest::unit::Unwritable;
+use crate::guest::unit_name;
+use crate::guest::units::{Binds, MountUnit, Mounts};
 use crate::profile::Profile;
-use crate::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial};
-use crate::unit::Unwritable;
-use crate::units::{Binds, MountUnit, Mounts};
+use crate::vm::hardware;
+use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial};
 use crate::volumes::{self, Roots, VolumeMount, VolumeTable};
-use crate::{layout, machine, path, unit_name};
+use crate::{layout, path};
 
 /// The longest tag of a 9p share: QEMU's `MAX_TAG_LEN` and kvmtool's.
 const MAX_TAG_BYTES: usize = 31;
@@ -258,7 +260,7 @@ fn volume_directory(guest: &mut GuestTree, volume: &Volume) {
 
 /// A volume's tag: its name, shortened where a tag cannot be so long.
 fn tag(volume: &Volume) -> String {
-    machine::tag(&volume.name, MAX_TAG_BYTES)
+    hardware::tag(&volume.name, MAX_TAG_BYTES)
 }
 
 /// What rkt had no word for, or lkvm none.

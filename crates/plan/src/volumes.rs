@@ -3,6 +3,8 @@
 //!
 //! This decides what is mounted; `units` writes how.
 
+pub mod hotplug;
+pub(crate) mod kernel_places;
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use fixture::{facts, host, mount, pod, volume_name};
 use isopod_plan::facts::{Facts, HostUser, MountNames, Sizes};
-use isopod_plan::file_server::{Owner, Ownership};
 use isopod_plan::plan;
+use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_spec::{PodSpec, Propagation, ShareTransport, VolumeKind};
 
 /// Handles in place of descriptors: as root, and where mountinfo writes every mount point as it is.

@@ -17,10 +17,11 @@ mod fixture;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::document::RktHypervisor;
+use isopod_plan::explain;
 use isopod_plan::facts::{Facts, SourceKind};
-use isopod_plan::guest_tree::{EntryKind, GuestTree};
-use isopod_plan::{Document, dot, explain, layout, plan, plan_rkt, svg};
+use isopod_plan::guest::tree::{EntryKind, GuestTree};
+use isopod_plan::output::document::RktHypervisor;
+use isopod_plan::{Document, dot, layout, plan, plan_rkt, svg};
 use isopod_spec::{PodSpec, RunConfig, appc};
 
 /// A case's file, empty where there is none.

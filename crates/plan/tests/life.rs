@@ -5,9 +5,10 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, host, launch, mount};
-use isopod_plan::document::Document;
+use isopod_plan::explain;
 use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
-use isopod_plan::{PodPlan, explain, plan};
+use isopod_plan::output::document::Document;
+use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
     AppName, Dependency, DependencyCondition, EventHandlers, FailurePolicy, Handler, HealthCheck, HealthTest,
     PodSpec, Probe, ProbeAction, Readiness, RestartPolicy,

@@ -5,9 +5,10 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, launch};
-use isopod_plan::document::Document;
+use isopod_plan::explain;
 use isopod_plan::layout::UNIT_DIR;
-use isopod_plan::{PlanError, PodPlan, explain, plan};
+use isopod_plan::output::document::Document;
+use isopod_plan::{PlanError, PodPlan, plan};
 use isopod_spec::{
     ImageGroups, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
     SyscallFilter, Sysctl,

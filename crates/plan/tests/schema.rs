@@ -7,7 +7,7 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, empty, facts, files, host, image, mount, pod, read_only};
-use isopod_plan::document::RktHypervisor;
+use isopod_plan::output::document::RktHypervisor;
 use isopod_plan::{Document, plan, plan_rkt};
 use isopod_spec::{EmptyVolume, PodSpec, RunConfig, VolumeKind};
 use serde_json::Value;

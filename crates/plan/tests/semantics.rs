@@ -5,9 +5,9 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, empty, facts, host, launch, mount, pod, read_only, tree, volume_name};
-use isopod_plan::document::{Document, ReadOnly};
 use isopod_plan::facts::{Facts, HostUser, Namespaces, SourceKind, VirtiofsdFlavour};
-use isopod_plan::guest_tree::{Content, EntryKind};
+use isopod_plan::guest::tree::{Content, EntryKind};
+use isopod_plan::output::document::{Document, ReadOnly};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{

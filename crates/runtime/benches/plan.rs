@@ -30,8 +30,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
-use isopod_plan::guest_tree::{EntryKind, GuestTree};
-use isopod_plan::{Document, dot, explain, plan, plan_rkt, svg};
+use isopod_plan::explain;
+use isopod_plan::guest::tree::{EntryKind, GuestTree};
+use isopod_plan::{Document, dot, plan, plan_rkt, svg};
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::{Mount, PodSpec, RunConfig};
 use nix::sys::resource::{UsageWho, getrusage};

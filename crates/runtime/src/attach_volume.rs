@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
-use isopod_plan::attach::{AttachPlan, Coming, Running, RunningApp, Share, attach};
 use isopod_plan::facts::SourceKind;
 use isopod_plan::path::Lookup;
+use isopod_plan::volumes::hotplug::{AttachPlan, Coming, Running, RunningApp, Share, attach};
 use isopod_plan::volumes::{Source, VolumeMount};
 use isopod_plan::{PlanError, layout};
 use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use isopod_guest::{FindOptions, GuestImage, Sources};
 use isopod_image::erofs::Reader;
 use isopod_image::{Held, Image, Store};
-use isopod_plan::confinement::{self, Isolation};
 use isopod_plan::facts::{
     AppFacts, Facts, GuestFacts, HostFacts, HostUser, ImageFacts, Kvm, Namespaces, OwnUsers, SourceFacts,
     SourceKind, VolumeImageFacts,
 };
-use isopod_plan::file_server::Owner;
-use isopod_plan::machine::SharedVolume;
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::profile::Profile;
+use isopod_plan::vm::confinement::{self, Isolation};
+use isopod_plan::vm::file_server::Owner;
+use isopod_plan::vm::hardware::SharedVolume;
 use isopod_plan::volumes::Source;
 use isopod_spec::appc::Part;
 use isopod_spec::seccomp::{InvalidProfile, SeccompProfile, read_profile};

@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isopod_plan::confinement::{self, Confinement, QemuUser};
-use isopod_plan::file_server::{Owner, Ownership};
-use isopod_plan::qemu::Access;
+use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
+use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
 use isopod_vm::stage::root::Root;

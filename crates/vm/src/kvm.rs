@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use isopod_plan::confinement::Isolation;
 use isopod_plan::facts::Kvm;
-use isopod_plan::file_server::Owner;
+use isopod_plan::vm::confinement::Isolation;
+use isopod_plan::vm::file_server::Owner;
 
 use crate::launch;
 use crate::stage::{Capabilities, Stage};

@@ -32,11 +32,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use isopod_plan::confinement::Isolation;
 use isopod_plan::facts::{FileId, SourceKind};
-use isopod_plan::file_server::Owner;
-use isopod_plan::machine::SharedVolume;
-use isopod_plan::qemu::Access;
+use isopod_plan::vm::confinement::Isolation;
+use isopod_plan::vm::file_server::Owner;
+use isopod_plan::vm::hardware::SharedVolume;
+use isopod_plan::vm::qemu::Access;
 use isopod_spec::{Propagation, VolumeName};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;

@@ -19,7 +19,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::Wanted;
-use crate::device::Device;
+use crate::host::device::Device;
 
 /// How long a terminal may be silent, when the command has ended, before it counts as read: what a process wrote last
 /// comes through a queue of the kernel's.

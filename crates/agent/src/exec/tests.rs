@@ -14,7 +14,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::sleep;
 
 use super::*;
-use crate::enter::{Action, Execute};
+use crate::exec::enter::{Action, Execute};
 
 /// A running app.
 struct App {
@@ -490,14 +490,14 @@ fn a_command_that_leaves_a_process_behind_has_ended() {
 /// Runs a copy's two sides over a stream.
 async fn copy_out(job: Job) -> (Result<Option<String>, copy::CopyError>, Vec<u8>) {
     let (mut host, guest) = tokio::io::duplex(10_000);
-    tokio::spawn(async move { crate::copy::out(guest, &agent(), &job).await });
+    tokio::spawn(async move { crate::exec::copy::out(guest, &agent(), &job).await });
     let mut archive = Vec::new();
     (copy::receive(&mut host, &mut archive).await, archive)
 }
 
 async fn copy_in(job: Job, archive: &[u8]) -> Result<Option<String>, copy::CopyError> {
     let (host, guest) = tokio::io::duplex(10_000);
-    tokio::spawn(async move { crate::copy::bring(guest, &agent(), &job).await });
+    tokio::spawn(async move { crate::exec::copy::bring(guest, &agent(), &job).await });
     let (mut reader, mut writer) = tokio::io::split(host);
     let sending = async {
         // It may fail when the other side has found something wrong.
@@ -572,7 +572,7 @@ fn what_a_whole_archive_does_not_have_is_told_behind_it() {
         std::fs::write(at("tmp/dir/big"), vec![5; length]).unwrap();
         let (mut host, guest) = tokio::io::duplex(10_000);
         let job = pack();
-        tokio::spawn(async move { crate::copy::out(guest, &agent(), &job).await });
+        tokio::spawn(async move { crate::exec::copy::out(guest, &agent(), &job).await });
         let Ok(Some(copy::Frame::Data(mut archive))) = read_message(&mut host).await else {
             panic!("nothing came");
         };

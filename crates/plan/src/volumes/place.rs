@@ -10,9 +10,11 @@ use isopod_spec::{App, AppName, VolumeName};
 use super::{Roots, VolumeMount, VolumeTable, Wanted};
 use crate::facts::SourceKind;
 use crate::fault::{Fault, TargetFault};
+use crate::guest::{unit, unit_name};
+use crate::layout;
 use crate::path::{self, Lookup, Node, NodeKind, Resolved};
 use crate::profile::Nesting;
-use crate::{kernel_places, layout, unit, unit_name};
+use crate::volumes::kernel_places;
 
 /// How often mounts may change each other's order before the search for a stable one ends.
 const MAX_ROUNDS: usize = 8;

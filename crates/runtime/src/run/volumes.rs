@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isopod_plan::attach as planner;
 use isopod_plan::layout;
+use isopod_plan::volumes::hotplug as planner;
 use isopod_protocol::codec::read_message;
 use isopod_protocol::message::HostStream;
 use isopod_protocol::volumes::{Answer, Attachment, User};

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::qemu::Access;
+use isopod_plan::vm::qemu::Access;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 

@@ -1,0 +1,20 @@
+//! An app's life, but for the conversation about it: how it is executed, its streams, its health, when it is started again.
+//!
+//! | what | modules |
+//! |---|---|
+//! | its program is executed | [`becoming`], which becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
+//! | its streams and what it says of itself | [`pipes`], [`notify`], [`last_words`] |
+//! | its health | [`probe_schedule`] decides when to probe, [`check`] does it |
+//! | its turn | [`order`] decides whether it may start and stop, [`restart`] whether it is started again |
+
+pub(crate) mod assume;
+pub(crate) mod becoming;
+pub(crate) mod check;
+pub(crate) mod format;
+pub(crate) mod last_words;
+pub(crate) mod launch;
+pub(crate) mod notify;
+pub(crate) mod order;
+pub(crate) mod pipes;
+pub(crate) mod probe_schedule;
+pub(crate) mod restart;

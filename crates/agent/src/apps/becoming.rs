@@ -1,0 +1,127 @@
+//! `become`: what an app's unit executes. It is in the app's world already, as root; it becomes who the app is, bound by all
+//! that the app is, finds the program and becomes it, under the same process number.
+//!
+//! What it needs for that is mounted at [`DIRECTORY`], within its own namespace; it takes that away before anything of the
+//! app's executes.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_protocol::launch::{DIRECTORY, FAILURE, GuestLaunch, LAUNCH, Part};
+use rustix::mount::UnmountFlags;
+
+use crate::apps::assume::{self, AssumeError};
+use crate::apps::format;
+use crate::{chain, say};
+
+/// Why the program could not be executed.
+#[derive(Debug, thiserror::Error)]
+enum LaunchError {
+    #[error("cannot read what to execute")]
+    Read(#[source] io::Error),
+    #[error("cannot read what to execute")]
+    Parse(#[source] serde_json::Error),
+    #[error("cannot hide the agent from the app")]
+    Hide(#[source] io::Error),
+    #[error("there is no program to execute")]
+    NoProgram,
+    #[error("cannot start in `{}`", .dir.escape_debug())]
+    WorkingDir {
+        dir: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Assume(AssumeError),
+    #[error("cannot execute `{}`: {why}", .program.escape_debug())]
+    Execute {
+        program: String,
+        status: u8,
+        why: String,
+    },
+}
+
+impl LaunchError {
+    /// What a shell would exit with.
+    fn status(&self) -> u8 {
+        match self {
+            Self::Execute { status, .. } => *status,
+            Self::WorkingDir { .. } => STATUS_NOT_EXECUTABLE,
+            _ => STATUS_FAILED,
+        }
+    }
+}
+
+/// Becomes a program of the app's; comes back only when that failed, with what a shell would exit with.
+pub(crate) fn run(part: Part) -> ExitCode {
+    let directory = Path::new(DIRECTORY);
+    // Closed by the execution. What runs around the program tells of itself by its exit status.
+    let open = || {
+        File::options()
+            .write(true)
+            .truncate(true)
+            .open(directory.join(FAILURE))
+            .ok()
+    };
+    let failure = (part == Part::Main).then(open).flatten();
+    let Err(error) = become_program(directory, part);
+    let (status, text) = (error.status(), chain(&error));
+    let tell = |mut file: File| file.write_all(&[&[status], text.as_bytes()].concat());
+    if failure.is_none_or(|file| tell(file).is_err()) {
+        say(&format!("isopod-agent: {text}"));
+    }
+    ExitCode::from(status)
+}
+
+fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallible, LaunchError> {
+    let text = std::fs::read(directory.join(LAUNCH)).map_err(LaunchError::Read)?;
+    let launch: GuestLaunch = serde_json::from_slice(&text).map_err(LaunchError::Parse)?;
+    rustix::mount::unmount(directory, UnmountFlags::DETACH)
+        .map_err(|errno| LaunchError::Hide(errno.into()))?;
+    // What it was mounted on is nothing to the app either; systemd makes it anew.
+    let _ = std::fs::remove_dir(directory);
+
+    let process = &launch.process;
+    let (argv, identity) = match part {
+        Part::Main => (&launch.main, &process.identity),
+        Part::PreStart => (&launch.pre_start, &launch.handlers),
+        Part::PostStop => (&launch.post_stop, &launch.handlers),
+    };
+    let dir = Path::new(&process.working_dir);
+    // As with runc: made where it is missing, and entered by root, who may enter more. Where root may not (a volume of the
+    // host's), the user perhaps may.
+    let _ = std::fs::create_dir_all(dir);
+    let entered = std::env::set_current_dir(dir);
+    assume::assume(process, identity).map_err(LaunchError::Assume)?;
+    entered
+        .or_else(|_| std::env::set_current_dir(dir))
+        .map_err(|source| LaunchError::WorkingDir {
+            dir: process.working_dir.clone(),
+            source,
+        })?;
+    let (name, args) = argv.split_first().ok_or(LaunchError::NoProgram)?;
+    let search = launch.env.get("PATH").map_or("", String::as_str);
+    let refused = |program: &Path, (status, why)| LaunchError::Execute {
+        program: program.to_string_lossy().into_owned(),
+        status,
+        why,
+    };
+    let nowhere = || (STATUS_NOT_FOUND, "no directory of its PATH has it".to_owned());
+    let program = format::find(name, search).ok_or_else(|| refused(Path::new(name), nowhere()))?;
+    // From here on the kernel sees it as the program's own root and directory do.
+    let program = std::path::absolute(&program).unwrap_or(program);
+    if let Some(why) = format::refusal(Path::new("/"), &program) {
+        return Err(refused(&program, why));
+    }
+    let mut command = Command::new(&program);
+    command.arg0(name).args(args).env_clear().envs(&launch.env);
+    if let Some(syscalls) = &process.syscalls {
+        assume::confine(syscalls).map_err(LaunchError::Assume)?;
+    }
+    let error = command.exec();
+    Err(refused(&program, (STATUS_NOT_EXECUTABLE, error.to_string())))
+}

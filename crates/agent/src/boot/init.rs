@@ -1,0 +1,145 @@
+//! Process 1, for the few milliseconds before systemd is: unpacks the pod's part of the guest's tree, loads the modules without
+//! which nothing of the pod could be mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
+//! executes systemd in its own place with the arguments and environment that the kernel gave.
+//!
+//! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
+//! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use isopod_protocol::config::{POD_DISK, POD_DISK_MODULES};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::boot::guest_overlay::UnpackError;
+use crate::boot::kernel_fs::KernelFsError;
+use crate::boot::memory::MemoryError;
+use crate::boot::{app_dev, early, guest_overlay, kernel_fs, memory, modules, network, setup};
+use crate::config::ConfigError;
+use crate::mounts::mount;
+use crate::{chain, config, fail, log};
+
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
+/// Where units are: a search through the dozen directories of systemd's own path takes tens of milliseconds.
+pub(crate) const UNIT_PATH: &str = "/usr/lib/systemd/system";
+
+/// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
+/// machine needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
+/// and the mounts as private as they are.
+const CONTAINER: &str = "isopod";
+
+/// The word on the kernel's command line that asks for a sign of life and nothing else.
+const PROBE: &str = "isopod.probe";
+
+/// Where the agent finds when its first life began and ended, in milliseconds of uptime.
+const TIMES: &str = "/isopod/boot-times";
+
+/// The sign of life.
+const PROBE_ANSWER: &str = "isopod-probe ok\n";
+
+/// Why process 1 could not become systemd.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error(transparent)]
+    PodFiles(#[from] UnpackError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    KernelFs(#[from] KernelFsError),
+    #[error("cannot execute `{SYSTEMD}`")]
+    Exec(#[source] io::Error),
+    #[error("cannot restart the machine")]
+    Restart(#[source] io::Error),
+}
+
+/// Does process 1's work. What keeps it from that is the last that the console shows: the machine restarts, which ends
+/// QEMU. Where even that fails, the kernel panics.
+pub(crate) fn run() -> ExitCode {
+    let error = match become_systemd() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let exit = fail(&error);
+    let _ = restart();
+    exit
+}
+
+fn become_systemd() -> Result<Infallible, InitError> {
+    let begun_ms = setup::uptime_ms();
+    for error in early::mount_api() {
+        log(&chain(&error));
+    }
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
+        return answer_probe();
+    }
+    let mut loaded = BTreeSet::new();
+    let mut load = |wanted: &mut dyn Iterator<Item = &str>| {
+        for error in modules::load(Path::new(modules::MODULES_DIR), wanted, &mut loaded) {
+            log(&chain(&error));
+        }
+    };
+    load(&mut POD_DISK_MODULES.into_iter());
+    guest_overlay::unpack(Path::new(POD_DISK), Path::new("/"))?;
+    let config = config::read(Path::new(config::POD_CONFIG))?;
+    load(&mut config.modules.iter().map(String::as_str));
+    memory::bound(&config.memory)?;
+    kernel_fs::prepare()?;
+    for app in config.apps.iter().filter(|app| !app.dev.is_empty()) {
+        if let Err(error) = app_dev::fill(app) {
+            log(&format!("cannot fill `{}`: {error}", app.dev));
+        }
+        if let Some(sys) = &app.sys {
+            kernel_fs::own_sys(Path::new(sys), app.privileged)?;
+        }
+    }
+    match early::mount_all(&config.early_mounts) {
+        Ok(()) => mount::ahead(&config.mounts_ahead),
+        Err(error) => log(&chain(&error)),
+    }
+    for error in setup::write_sysctls(&config.sysctls) {
+        log(&error);
+    }
+    if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
+        log(&chain(&error));
+    }
+    let _ = std::fs::write(TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| SYSTEMD.into());
+    Err(InitError::Exec(
+        Command::new(SYSTEMD)
+            .arg0(name)
+            .args(args)
+            .env("SYSTEMD_UNIT_PATH", UNIT_PATH)
+            .env("container", CONTAINER)
+            .exec(),
+    ))
+}
+
+/// When process 1 began and became systemd, in milliseconds of uptime.
+pub(crate) fn times() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(TIMES).ok()?;
+    let (begun, ended) = text.split_once(' ')?;
+    Some((begun.parse().ok()?, ended.parse().ok()?))
+}
+
+fn answer_probe() -> Result<Infallible, InitError> {
+    let mut console = io::stdout();
+    let _ = console
+        .write_all(PROBE_ANSWER.as_bytes())
+        .and_then(|()| console.flush());
+    restart()
+}
+
+fn restart() -> Result<Infallible, InitError> {
+    reboot(RebootCommand::Restart).map_err(|errno| InitError::Restart(errno.into()))?;
+    // The call does not come back when it succeeds.
+    Err(InitError::Restart(io::ErrorKind::Other.into()))
+}

@@ -1,0 +1,718 @@
+//! A session with a made-up systemd, real pipes and a host that speaks the protocol.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use isopod_protocol::config::{
+    CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestMemory, GuestRestart, RestartAfter,
+};
+use isopod_protocol::message::GuestStream;
+use isopod_protocol::mux::{Accept, Incoming};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+mod health;
+
+use super::*;
+use crate::apps::pipes;
+use crate::systemd::appstate::{Activity, ServiceState};
+use crate::systemd::{UnitProcess, UnitState};
+
+/// A systemd that is told what its units are, and remembers what it was asked to do.
+#[derive(Clone, Default)]
+struct Puppet {
+    states: Arc<Mutex<HashMap<String, ServiceState>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    post_stops: Arc<Mutex<HashMap<String, ExitStatus>>>,
+}
+
+impl Manager for Puppet {
+    async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
+        let waiting = ServiceState {
+            job: true,
+            ..ServiceState::default()
+        };
+        Ok(self.states.lock().unwrap().get(unit).cloned().unwrap_or(waiting))
+    }
+
+    async fn unit(&self, _: &str) -> Result<UnitState, ManagerError> {
+        Ok(UnitState {
+            load: "not-found".to_owned(),
+            ..UnitState::default()
+        })
+    }
+
+    async fn reload(&self) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push("reload".to_owned());
+        Ok(())
+    }
+
+    async fn rest(&self, _: &str) -> Result<Option<Activity>, ManagerError> {
+        Ok(Some(Activity::Active))
+    }
+
+    async fn start(&self, unit: &str) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push(format!("start {unit}"));
+        Ok(())
+    }
+
+    async fn process(&self, unit: &str) -> Result<UnitProcess, ManagerError> {
+        let states = self.states.lock().unwrap();
+        Ok(UnitProcess {
+            active: states.get(unit).map(|state| state.active).unwrap_or_default(),
+            ..UnitProcess::default()
+        })
+    }
+
+    async fn cgroup(&self, _: &str) -> Result<String, ManagerError> {
+        Ok(String::new())
+    }
+
+    async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError> {
+        Ok(self.post_stops.lock().unwrap().get(unit).copied())
+    }
+
+    async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
+        self.asked.lock().unwrap().push(format!("stop {unit}"));
+        Ok(())
+    }
+
+    async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("kill {unit} {whom:?} {signal}"));
+        Ok(())
+    }
+}
+
+/// Both ends of a session.
+struct Stage {
+    puppet: Puppet,
+    changes: mpsc::UnboundedSender<String>,
+    control: MuxStream,
+    incoming: Incoming,
+    dir: tempfile::TempDir,
+}
+
+/// The states of an app's unit.
+fn running() -> ServiceState {
+    ServiceState {
+        active: Activity::Active,
+        active_enter_us: 2_000_000,
+        exec_main_start_us: 1_900_000,
+        ..ServiceState::default()
+    }
+}
+
+fn exited(status: i32) -> ServiceState {
+    ServiceState {
+        active: Activity::Inactive,
+        exec_main_code: 1,
+        exec_main_status: status,
+        ..running()
+    }
+}
+
+fn app(dir: &Path, name: &str) -> GuestApp {
+    let path = |stream: &str| dir.join(format!("{name}.{stream}")).to_str().unwrap().to_owned();
+    for stream in ["stdout", "stderr"] {
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, path(stream), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    GuestApp {
+        name: name.to_owned(),
+        unit: format!("{name}.service"),
+        stdin: Some(path("stdin")),
+        stdout: path("stdout"),
+        stderr: path("stderr"),
+        ..GuestApp::default()
+    }
+}
+
+impl Stage {
+    async fn set(names: &[&str]) -> Self {
+        Self::set_with(names, |_| {}).await
+    }
+
+    /// A stage whose apps are changed before they are played.
+    async fn set_with(names: &[&str], change: impl Fn(&mut GuestApp)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let apps: Vec<GuestApp> = names.iter().map(|name| app(dir.path(), name)).collect();
+        let apps = apps.into_iter().map(|mut app| {
+            change(&mut app);
+            app
+        });
+        let apps: Vec<GuestApp> = apps.collect();
+        let shares = vec![
+            dir.path().to_str().unwrap().to_owned(),
+            "/nonexistent/share".to_owned(),
+        ];
+        let config = GuestConfig {
+            version: CONFIG_VERSION,
+            hostname: "pod".to_owned(),
+            sysctls: Vec::new(),
+            network: None,
+            modules: Vec::new(),
+            memory: GuestMemory::default(),
+            early_mounts: Vec::new(),
+            mounts_ahead: Vec::new(),
+            shares,
+            apps,
+        };
+        let pipes = config.apps.iter().map(|app| {
+            let (pipes, errors) = pipes::open(app);
+            assert!(errors.is_empty(), "{errors:?}");
+            pipes
+        });
+        let pipes = pipes.collect();
+        let (host, guest) = tokio::io::duplex(4096);
+        let puppet = Puppet::default();
+        let (changes, changed) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
+        let limits = Limits {
+            incoming: Accept::Total(STREAMS_PER_APP * names.len()),
+            outgoing: 1 + MAX_HOST_STREAMS,
+        };
+        let (opener, incoming, driver) = mux::start(host, Side::Host, limits);
+        tokio::spawn(driver.run());
+        let control = opener.open(&HostStream::Control).await.unwrap();
+        Self {
+            puppet,
+            changes,
+            control,
+            incoming,
+            dir,
+        }
+    }
+
+    async fn stream(&mut self) -> (GuestStream, MuxStream) {
+        let mut stream = self.incoming.next().await.unwrap();
+        (read_message(&mut stream).await.unwrap().unwrap(), stream)
+    }
+
+    /// What the agent says, its beats left out.
+    async fn hear(&mut self) -> GuestMessage {
+        loop {
+            match read_message(&mut self.control).await.unwrap().unwrap() {
+                GuestMessage::Beat { .. } => {}
+                message => return message,
+            }
+        }
+    }
+
+    async fn order(&mut self, order: HostMessage) {
+        write_message(&mut self.control, &order).await.unwrap();
+    }
+
+    fn change(&self, app: &str, state: ServiceState) {
+        self.puppet
+            .states
+            .lock()
+            .unwrap()
+            .insert(format!("{app}.service"), state);
+        self.changes.send(format!("{app}.service")).unwrap();
+    }
+
+    fn writer(&self, pipe: &str) -> std::fs::File {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.dir.path().join(pipe))
+            .unwrap()
+    }
+}
+
+async fn serve(
+    port: DuplexStream,
+    config: GuestConfig,
+    puppet: Puppet,
+    pipes: Vec<AppPipes>,
+    changes: mpsc::UnboundedReceiver<String>,
+) {
+    let session = Session::begin(port, config, puppet, pipes, Clock::default())
+        .await
+        .unwrap();
+    session
+        .run(changes, BootTimes::default(), vec!["a warning".to_owned()])
+        .await
+        .unwrap_err();
+}
+
+/// Beats come by themselves, and one answers a stop at once.
+#[test]
+fn it_shows_that_it_lives() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a"]).await;
+        let mut beats = Vec::new();
+        stage.order(HostMessage::Stop { grace_ms: 60_000 }).await;
+        while beats.len() < 2 {
+            if let GuestMessage::Beat { number } = read_message(&mut stage.control).await.unwrap().unwrap() {
+                beats.push(number);
+            }
+        }
+        assert_eq!(beats, [1, 2]);
+    });
+}
+
+/// Runs a test as the agent runs: one thread, and a deadline.
+fn on_stage(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let local = tokio::task::LocalSet::new();
+    local
+        .block_on(&runtime, async {
+            tokio::time::timeout(Duration::from_secs(30), test()).await
+        })
+        .unwrap();
+}
+
+#[test]
+fn reports_an_app_from_start_to_end_with_all_its_output() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let (header, mut stdout) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stdout { app: 0 });
+        let (header, mut stderr) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stderr { app: 0 });
+        let (header, mut stdin) = stage.stream().await;
+        assert_eq!(header, GuestStream::Stdin { app: 0 });
+        assert_eq!(stage.hear().await, GuestMessage::Ready(BootTimes::default()));
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Warning {
+                text: "a warning".to_owned()
+            }
+        );
+
+        // What systemd does for the app: opens its streams, before the host hears of a start.
+        let mut input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        let (mut out, err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
+        stage.change("web", running());
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Started {
+                app: 0,
+                uptime_ms: 1900
+            }
+        );
+
+        stdin.write_all(b"hello").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let read = tokio::task::spawn_blocking(move || std::io::read_to_string(&mut input).unwrap());
+        assert_eq!(read.await.unwrap(), "hello");
+
+        // More than the pipe holds at the very end, and nothing but the unit's state says that it is the end.
+        out.write_all(&[b'x'; 60_000]).unwrap();
+        drop((out, err));
+        stage.change("web", exited(3));
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes.len(), 60_000);
+        assert_eq!(stderr.read(&mut [0; 9]).await.unwrap(), 0);
+        assert_eq!(
+            stage.hear().await,
+            GuestMessage::Exited {
+                app: 0,
+                status: ExitStatus::Code(3)
+            }
+        );
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+
+        stage.order(HostMessage::Finish).await;
+        let GuestMessage::Synced { failed } = stage.hear().await else {
+            panic!()
+        };
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].mount_point, "/nonexistent/share");
+        assert!(failed[0].error.contains("No such file"));
+    });
+}
+
+#[test]
+fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a", "b"]).await;
+        stage.change("a", exited(0));
+        stage.change("b", ServiceState::default());
+        let mut heard = Vec::new();
+        for _ in 0..6 {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Unit {
+            unit: "b.service".to_owned(),
+            result: "not-found".to_owned(),
+            log: Vec::new(),
+        };
+        assert_eq!(
+            heard[2..],
+            [
+                GuestMessage::Started {
+                    app: 0,
+                    uptime_ms: 1900
+                },
+                GuestMessage::Exited {
+                    app: 0,
+                    status: ExitStatus::Code(0)
+                },
+                GuestMessage::Failed { app: 1, cause },
+                GuestMessage::AllEnded,
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_stalled_reader_stalls_its_own_pipe_only() {
+    const BYTES: usize = 10 << 20;
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let (_, stdout) = stage.stream().await;
+        let (_, mut stderr) = stage.stream().await;
+        stage.change("web", running());
+        let (mut out, mut err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
+        let stalled = std::thread::spawn(move || out.write_all(&[b'o'; BYTES]));
+        let flowing = std::thread::spawn(move || err.write_all(&[b'e'; BYTES]));
+        let mut left = BYTES;
+        let mut buffer = vec![0; 64 * 1024];
+        while left > 0 {
+            left -= stderr.read(&mut buffer).await.unwrap();
+        }
+        flowing.join().unwrap().unwrap();
+        assert!(
+            !stalled.is_finished(),
+            "10 MB do not fit into the windows of a stream"
+        );
+        // Hanging up lets the app go on, into nothing.
+        drop(stdout);
+        while !stalled.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stalled.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn stops_in_order_and_kills_after_the_grace() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["a", "b"]).await;
+        stage.change("a", running());
+        stage.change("b", running());
+        stage.order(HostMessage::Signal { app: 1, signal: 10 }).await;
+        stage.order(HostMessage::Stop { grace_ms: 3_600_000 }).await;
+        stage.order(HostMessage::Stop { grace_ms: 20 }).await;
+        let asked = |stage: &Stage| stage.puppet.asked.lock().unwrap().clone();
+        while asked(&stage).len() < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(
+            asked(&stage),
+            [
+                "kill b.service Main 10",
+                "stop a.service",
+                "stop b.service",
+                "kill a.service All 9",
+                "kill b.service All 9",
+            ]
+        );
+        stage.order(HostMessage::Signal { app: 7, signal: 9 }).await;
+        let mut heard = stage.hear().await;
+        while !matches!(&heard, GuestMessage::Warning { text } if text.contains("no such app")) {
+            heard = stage.hear().await;
+        }
+    });
+}
+
+#[test]
+fn input_that_nobody_reads_ends_the_hosts_stream() {
+    on_stage(async || {
+        let mut stage = Stage::set(&["web"]).await;
+        let _outputs = (stage.stream().await, stage.stream().await);
+        let (_, mut stdin) = stage.stream().await;
+        let input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        stage.change("web", running());
+        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        drop(input);
+        while stdin.write_all(b"anyone?").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// An app that is started anew after a failure, soon and `max` times.
+fn restarts(max: u32) -> impl Fn(&mut GuestApp) {
+    move |app| {
+        app.restart = Some(GuestRestart {
+            after: RestartAfter::Failure,
+            max_restarts: Some(max),
+            first_delay_ms: 10,
+            max_delay_ms: 60_000,
+            reset_after_ms: 60_000,
+        });
+    }
+}
+
+/// The states of a unit's `life`th life.
+fn living(life: u64, state: ServiceState) -> ServiceState {
+    ServiceState {
+        active_enter_us: 2_000_000 * life,
+        exec_main_start_us: 1_900_000 * life,
+        ..state
+    }
+}
+
+impl Stage {
+    async fn hear_past_greeting(&mut self) -> GuestMessage {
+        loop {
+            match self.hear().await {
+                GuestMessage::Ready(_) | GuestMessage::Warning { .. } => {}
+                message => return message,
+            }
+        }
+    }
+
+    async fn asked(&self, words: &str) {
+        while !self
+            .puppet
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|asked| asked == words)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+const FAILED: ExitStatus = ExitStatus::Code(1);
+
+#[test]
+fn an_app_is_started_anew_and_its_streams_live_on() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["web"], restarts(1)).await;
+        let (_, mut stdout) = stage.stream().await;
+        stage.change("web", living(1, running()));
+        let started = |uptime_ms| GuestMessage::Started { app: 0, uptime_ms };
+        assert_eq!(stage.hear_past_greeting().await, started(1900));
+        let mut out = stage.writer("web.stdout");
+        out.write_all(b"one ").unwrap();
+        stage.change("web", living(1, exited(1)));
+        let restarting = GuestMessage::Restarting {
+            app: 0,
+            status: FAILED,
+            in_ms: 10,
+            count: 1,
+        };
+        assert_eq!(stage.hear().await, restarting);
+        stage.asked("start web.service").await;
+        // What is known of the first life says nothing of the second.
+        stage.change(
+            "web",
+            ServiceState {
+                job: true,
+                ..living(1, exited(1))
+            },
+        );
+        stage.change("web", living(2, running()));
+        assert_eq!(stage.hear().await, started(3800));
+        let _input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
+        out.write_all(b"two").unwrap();
+        stage.change("web", living(2, exited(1)));
+        drop(out);
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "one two");
+        assert_eq!(stage.hear().await, exited, "once is all that the policy has");
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+    });
+}
+
+#[test]
+fn a_stop_ends_an_app_that_waits_for_its_restart() {
+    on_stage(async || {
+        let wait = |app: &mut GuestApp| {
+            restarts(9)(app);
+            app.restart.as_mut().unwrap().first_delay_ms = 50_000;
+        };
+        let mut stage = Stage::set_with(&["web"], wait).await;
+        stage.change("web", exited(1));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        assert_eq!(stage.hear().await, exited);
+        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["web"], restarts(9)).await;
+        stage.change("web", exited(1));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.asked("start web.service").await;
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop web.service").await;
+        stage.change("web", exited(1));
+        let exited = GuestMessage::Exited {
+            app: 0,
+            status: FAILED,
+        };
+        assert_eq!(stage.hear().await, exited);
+    });
+}
+
+/// The second app waits for the first.
+fn second_waits(condition: DependencyCondition) -> impl Fn(&mut GuestApp) {
+    move |app| {
+        if app.name == "b" {
+            app.depends_on = vec![GuestDependency { app: 0, condition }];
+        }
+    }
+}
+
+#[test]
+fn an_app_starts_when_the_other_has_succeeded_and_stops_before_it() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Started)).await;
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { app: 0, .. }
+        ));
+        stage.asked("start b.service").await;
+        stage.change("b", running());
+        assert!(matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop b.service").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let asked = stage.puppet.asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            ["start b.service", "stop b.service"],
+            "not before the other has ended"
+        );
+        stage.change("b", exited(0));
+        stage.asked("stop a.service").await;
+    });
+}
+
+#[test]
+fn an_app_whose_dependency_failed_never_starts() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
+        stage.change("a", exited(3));
+        let mut heard = vec![stage.hear_past_greeting().await];
+        while heard.last() != Some(&GuestMessage::AllEnded) {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Dependency {
+            unit: "a.service".to_owned(),
+            result: "it exited with status 3".to_owned(),
+            log: Vec::new(),
+        };
+        assert!(
+            heard.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{heard:?}"
+        );
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_app_that_is_started_anew_has_not_failed_yet() {
+    on_stage(async || {
+        let change = |app: &mut GuestApp| {
+            second_waits(DependencyCondition::Succeeded)(app);
+            if app.name == "a" {
+                restarts(9)(app);
+            }
+        };
+        let mut stage = Stage::set_with(&["a", "b"], change).await;
+        stage.change("a", living(1, exited(3)));
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        stage.asked("start a.service").await;
+        stage.change("a", living(2, exited(0)));
+        stage.asked("start b.service").await;
+    });
+}
+
+#[test]
+fn a_stop_starts_nothing_more() {
+    on_stage(async || {
+        let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { .. }
+        ));
+        stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
+        stage.asked("stop a.service").await;
+        stage.change("a", exited(0));
+        let mut heard = vec![stage.hear().await];
+        while heard.last() != Some(&GuestMessage::AllEnded) {
+            heard.push(stage.hear().await);
+        }
+        let cause = isopod_protocol::message::FailureCause::Stopped;
+        assert!(
+            heard.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{heard:?}"
+        );
+        assert_eq!(*stage.puppet.asked.lock().unwrap(), ["stop a.service"]);
+    });
+}
+
+#[test]
+fn an_app_says_itself_when_it_is_ready_and_others_wait_for_that() {
+    on_stage(async || {
+        let socket = tempfile::tempdir().unwrap();
+        let path = socket.path().join("notify").to_str().unwrap().to_owned();
+        let change = |app: &mut GuestApp| {
+            second_waits(DependencyCondition::Started)(app);
+            if app.name == "a" {
+                app.notify = Some(path.clone());
+            }
+        };
+        let mut stage = Stage::set_with(&["a", "b"], change).await;
+        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        // Before systemd says that it runs: the host hears it in order.
+        sender.send_to(b"STATUS=up\nREADY=1", &path).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(stage.puppet.asked.lock().unwrap().is_empty());
+        stage.change("a", running());
+        assert!(matches!(
+            stage.hear_past_greeting().await,
+            GuestMessage::Started { app: 0, .. }
+        ));
+        assert_eq!(stage.hear().await, GuestMessage::AppReady { app: 0 });
+        stage.asked("start b.service").await;
+        for _ in 0..3 {
+            sender.send_to(b"READY=1", &path).unwrap();
+        }
+        sender.send_to(b"STOPPING=1", &path).unwrap();
+        assert_eq!(stage.hear().await, GuestMessage::AppUnready { app: 0 });
+    });
+}

@@ -1,0 +1,7 @@
+//! Mounts: made for systemd ([`mount`]), looked at ([`mountinfo`], [`mount_check`]), their mount points and their users.
+
+pub(crate) mod mount;
+pub(crate) mod mount_check;
+pub(crate) mod mount_point;
+pub(crate) mod mountinfo;
+pub(crate) mod users;

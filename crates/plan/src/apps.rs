@@ -1,0 +1,10 @@
+//! Apps: what each executes, as whom, within which limits, and how it lives.
+
+mod filter;
+pub(crate) mod health;
+pub(crate) mod last_words;
+pub(crate) mod launch;
+pub mod lifecycle;
+pub mod limits;
+pub mod process;
+pub mod users;

@@ -1,0 +1,115 @@
+//! How an app lives, decided: what the agent in the guest is told of restarts. The agent counts and waits, and decides
+//! nothing: every number is from here.
+
+use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
+use isopod_spec::{App, AppRole, Dependency, DependencyCondition, LastWords, Readiness, RestartPolicy};
+
+use crate::apps::health::Care;
+use crate::plan::AppPlan;
+
+/// The first delay before a restart, in milliseconds (docker's).
+const FIRST_DELAY_MS: u64 = 100;
+
+/// The longest delay before a restart, in milliseconds (Kubernetes').
+const MAX_DELAY_MS: u64 = 5 * 60 * 1000;
+
+/// An app that ran this long gets the first delay again, in milliseconds (docker's).
+const RESET_AFTER_MS: u64 = 10 * 1000;
+
+/// How an app lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// What happens when it has ended.
+    pub restart: RestartPolicy,
+    /// When it counts as ready.
+    pub readiness: Readiness,
+    /// What must come before it.
+    pub depends_on: Vec<Dependency>,
+    /// How its health is looked after.
+    pub care: Care,
+    /// Whether the pod lives as long as it does.
+    pub role: AppRole,
+    /// Where it may say why it ended.
+    pub last_words: LastWords,
+}
+
+impl Life {
+    /// How `app` lives.
+    #[must_use]
+    pub(crate) fn of(app: &App, care: Care) -> Self {
+        Self {
+            restart: app.restart,
+            readiness: app.readiness,
+            depends_on: app.depends_on.clone(),
+            care,
+            role: app.role,
+            last_words: app.last_words.clone(),
+        }
+    }
+
+    /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        self.readiness == Readiness::Notify || self.care.tells_readiness()
+    }
+
+    /// Whether anything ever finds the app healthy.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        self.care.has_probes()
+    }
+
+    /// What the agent is told of the apps that come before this one, of a pod of `apps`.
+    pub(crate) fn guest_dependencies(&self, apps: &[AppPlan]) -> Vec<GuestDependency> {
+        let told = |dependency: &Dependency| {
+            let app = apps.iter().position(|app| app.name == dependency.app)?;
+            let condition = match dependency.condition {
+                DependencyCondition::Started => config::DependencyCondition::Started,
+                DependencyCondition::Succeeded => config::DependencyCondition::Succeeded,
+                DependencyCondition::Healthy => config::DependencyCondition::Healthy,
+            };
+            let app = u16::try_from(app).ok()?;
+            Some(GuestDependency { app, condition })
+        };
+        self.depends_on.iter().filter_map(told).collect()
+    }
+
+    /// What the agent is told of restarts; `None`: there are none.
+    #[must_use]
+    pub fn guest_restart(&self) -> Option<GuestRestart> {
+        let (after, max_restarts) = match self.restart {
+            RestartPolicy::No => return None,
+            RestartPolicy::OnFailure { max_retries } => (RestartAfter::Failure, max_retries),
+            RestartPolicy::Always => (RestartAfter::AnyEnd, None),
+        };
+        Some(GuestRestart {
+            after,
+            max_restarts,
+            first_delay_ms: FIRST_DELAY_MS,
+            max_delay_ms: MAX_DELAY_MS,
+            reset_after_ms: RESET_AFTER_MS,
+        })
+    }
+}
+
+/// A restart policy as `--restart` takes it.
+pub(crate) fn restart_words(policy: RestartPolicy) -> String {
+    match policy {
+        RestartPolicy::No => "no".to_owned(),
+        RestartPolicy::OnFailure { max_retries: None } => "on-failure".to_owned(),
+        RestartPolicy::OnFailure {
+            max_retries: Some(count),
+        } => format!("on-failure:{count}"),
+        RestartPolicy::Always => "always".to_owned(),
+    }
+}
+
+/// A dependency as `--depends-on` takes it.
+pub(crate) fn dependency_words(dependency: &Dependency) -> String {
+    let condition = match dependency.condition {
+        DependencyCondition::Started => "started",
+        DependencyCondition::Succeeded => "succeeded",
+        DependencyCondition::Healthy => "healthy",
+    };
+    format!("{}={condition}", dependency.app)
+}

@@ -1,0 +1,11 @@
+//! The guest: the mounts that systemd makes in it and their units, and every file of the guest overlay.
+
+pub(crate) mod config;
+pub(crate) mod files;
+pub(crate) mod mounts;
+pub(crate) mod network_names;
+pub(crate) mod sysctl;
+pub mod tree;
+pub mod unit;
+pub mod unit_name;
+pub mod units;

@@ -1,0 +1,370 @@
+//! The pod's part of the guest, from what is decided: units, mount points, empty volumes, users, and the agent's
+//! configuration.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isopod_protocol::config::{
+    CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, Sysctl,
+};
+use isopod_spec::{Device, FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
+
+use crate::apps::health::POST_STOP_MS;
+use crate::apps::{last_words, limits};
+use crate::facts::{Facts, SourceKind};
+use crate::fault::Fault;
+use crate::guest::config::PodConfig;
+use crate::guest::tree::{Content, Entry, EntryKind, GuestTree};
+use crate::guest::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
+use crate::guest::{unit, unit_name};
+use crate::layout;
+use crate::path::{self, Lookup, Node, NodeKind};
+use crate::plan::{AppPlan, ROOT_DIRECTORIES};
+use crate::vm::hardware::{Sharing, Transport};
+use crate::vm::network::{self, UserNetwork};
+use crate::volumes::kernel_places;
+use crate::volumes::{VolumeMount, VolumeTable};
+
+/// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
+const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
+const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
+
+pub(crate) fn guest_tree(
+    table: &VolumeTable,
+    facts: &Facts,
+    apps: &[AppPlan],
+    bound: PodLimits,
+    mounts: &Arc<Mounts>,
+    config: PodConfig,
+) -> Result<GuestTree, Vec<Fault>> {
+    let mut tree = GuestTree::default();
+    let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
+    units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
+    let kept = apps
+        .iter()
+        .filter_map(|app| app.process.limits.resources.memory_request_bytes);
+    units::write_slice(
+        &mut tree,
+        limits::slice_settings(bound),
+        kept.reduce(u64::saturating_add),
+        apps.iter().map(|app| app.unit.as_str()),
+    );
+    let sysctls = config.pod.sysctls.iter().any(|sysctl| sysctl.required);
+    for mount in &config.pod.early_mounts {
+        tree.directory(Path::new(&mount.mount_point), 0o755);
+    }
+    for volume in table.iter() {
+        match &volume.kind {
+            // What is mounted there has its mode and owner.
+            VolumeKind::Empty(_) => tree.directory(&layout::empty_volume(&volume.name), 0o755),
+            VolumeKind::Files(files) => add_files(&mut tree, &volume.name, files),
+            VolumeKind::Host(_) | VolumeKind::Image(_) => {}
+        }
+    }
+    for (app, facts) in apps.iter().zip(&facts.apps) {
+        add_mount_points(
+            table,
+            &mut tree,
+            app,
+            facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
+        );
+    }
+    // systemd wants to know root and nobody.
+    tree.file(Path::new("/etc/passwd"), PASSWD, 0o644);
+    tree.file(Path::new("/etc/group"), GROUP, 0o644);
+    for mount in mounts.iter() {
+        mount.check().map_err(|reason| unwritable(mount, &reason))?;
+    }
+    tree.add_mounts(mounts);
+    for (app, selected) in apps.iter().zip(&config.mounts) {
+        let unit = AppUnit {
+            name: app.name.clone(),
+            process: app.process.clone(),
+            stdin: app.stdin,
+            life: app.life.clone(),
+            last_words: app.last_words.clone(),
+            sysctls,
+            world: World::of(app),
+            mounts: selected.clone(),
+        };
+        let app = app.name.clone();
+        unit.add(&mut tree).map_err(|e| {
+            vec![Fault::App {
+                app,
+                reason: e.to_string(),
+            }]
+        })?;
+    }
+    tree.deferred(Path::new(layout::POD_CONFIG), config, 0o600);
+    Ok(tree)
+}
+
+/// Makes the mount points, the root directories and the working directory that `app`'s image lacks: in the layer
+/// that takes the app's writes, or in the volume of files that they lie in.
+fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, image: Option<&dyn Lookup>) {
+    let upper = layout::app_dir(&app.name).join("upper");
+    tree.directory(&layout::app_dir(&app.name).join("work"), 0o700);
+    tree.directory(&upper, 0o755);
+    if let Some(image) = image {
+        copy_attributes(tree, &upper, Path::new("/"), image);
+    }
+    let fixed = ROOT_DIRECTORIES
+        .iter()
+        .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
+    let notify = (app.life.readiness == Readiness::Notify)
+        .then(|| (PathBuf::from(layout::NOTIFY_SOCKET), SourceKind::File));
+    // In `/dev` systemd makes it, which does so on a root that can be written to only.
+    let words = app.last_words.iter().filter(|path| !path.starts_with("/dev"));
+    let words = words.map(|path| (path.clone(), SourceKind::File));
+    let start = std::iter::once((working_place(app, image), SourceKind::Directory));
+    let places = app.mounts.iter().map(|m| (m.place.to_path_buf(), m.kind));
+    let by_place: HashMap<&Path, &VolumeMount> = app.mounts.iter().map(|m| (&*m.place, m)).collect();
+    for (place, kind) in fixed.chain(notify).chain(words).chain(start).chain(places) {
+        let parent = place
+            .ancestors()
+            .skip(1)
+            .find_map(|above| by_place.get(above).copied());
+        match parent {
+            None if kernel_places::contains(&place) && at_kernel(&place, tree, app, kind) => {}
+            None => add_place(tree, &upper, &place, kind, image),
+            Some(parent) if table.is_seeded(&parent.volume) => {
+                let root = layout::empty_volume(&parent.volume).join(&parent.sub_path);
+                let inner = place
+                    .strip_prefix(&parent.place)
+                    .map(|p| Path::new("/").join(p))
+                    .unwrap_or_default();
+                add_place(tree, &root, &inner, kind, None);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Makes the mount point `place` where what the app sees of the kernel is prepared; `false` for a root directory.
+fn at_kernel(place: &Path, tree: &mut GuestTree, app: &AppPlan, kind: SourceKind) -> bool {
+    let is_mount = app.mounts.iter().any(|mount| *mount.place == *place);
+    if let Ok(inner) = place.strip_prefix("/dev")
+        && is_mount
+    {
+        add_place(
+            tree,
+            &layout::app_dev(&app.name),
+            &Path::new("/").join(inner),
+            kind,
+            None,
+        );
+    } else if is_mount {
+        tree.directory(&layout::app_sys(&app.name), 0o755);
+    }
+    is_mount
+}
+
+/// Where the working directory really is, as far as the image can tell.
+fn working_place(app: &AppPlan, image: Option<&dyn Lookup>) -> PathBuf {
+    let dir = &app.process.working_dir;
+    match image.map(|image| path::resolve(image, dir)) {
+        Some(Ok(found)) => found.path,
+        _ => PathBuf::from("/"),
+    }
+}
+
+/// Lays a volume's files out. They ride in the pod's own part of the guest, which nobody else on the host can read.
+fn add_files(tree: &mut GuestTree, name: &VolumeName, files: &FilesVolume) {
+    let root = layout::empty_volume(name);
+    let gid = files.gid.unwrap_or(0);
+    let directory = || Entry {
+        kind: EntryKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid,
+    };
+    tree.insert(&root, directory());
+    for file in &files.files {
+        let path = root.join(&file.path);
+        let above = path.ancestors().skip(1).take_while(|dir| *dir != root);
+        for dir in above.collect::<Vec<_>>().into_iter().rev() {
+            tree.insert(dir, directory());
+        }
+        let entry = Entry {
+            kind: EntryKind::File(Content::Bytes(file.content.0.clone())),
+            mode: file.mode,
+            uid: file.uid.unwrap_or(0),
+            gid,
+        };
+        tree.insert(&path, entry);
+    }
+}
+
+/// Makes `place` below `root`, where the image does not have it. A directory that the image has and something is made
+/// in is repeated with its mode and owner, for the upper one's are what overlayfs shows.
+fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, image: Option<&dyn Lookup>) {
+    if image.is_some_and(|image| image.node(place).is_some()) {
+        return;
+    }
+    for dir in path::ancestors_down(place) {
+        let at = path::below(root, dir);
+        if tree.entries.contains_key(&at) {
+            continue;
+        }
+        if image.is_some_and(|image| image.node(dir).is_some()) {
+            image
+                .into_iter()
+                .for_each(|image| copy_attributes(tree, root, dir, image));
+        } else if dir == place && kind == SourceKind::File {
+            tree.file(&at, "", 0o644);
+        } else {
+            tree.directory(&at, 0o755);
+        }
+    }
+}
+
+pub(crate) fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
+    if let Some(Node {
+        kind: NodeKind::Directory,
+        mode,
+        uid,
+        gid,
+    }) = image.node(dir)
+    {
+        tree.insert(
+            &path::below(root, dir),
+            Entry {
+                kind: EntryKind::Directory,
+                mode,
+                uid,
+                gid,
+            },
+        );
+    }
+}
+
+fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
+    vec![Fault::Host {
+        what: format!("cannot write the unit that mounts `{}`", mount.place.display()),
+        reason: reason.to_string(),
+        hint: "name another path".into(),
+    }]
+}
+
+/// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the configuration, and nothing else has them together"
+)]
+pub(crate) fn guest_config(
+    hostname: &str,
+    network: Option<&UserNetwork>,
+    apps: &[AppPlan],
+    early_mounts: &[EarlyMount],
+    mounts: &Mounts,
+    sharing: Option<&Sharing>,
+    sysctls: &[Sysctl],
+    memory: GuestMemory,
+) -> GuestConfig {
+    let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
+    match sharing.map(|sharing| &sharing.transport) {
+        Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
+        Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
+        None => {}
+    }
+    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
+        modules.push("ext4".into());
+    }
+    modules.extend(network.map(|_| network::MODULE.to_owned()));
+    let devices = apps.iter().flat_map(|app| &app.process.devices);
+    modules.extend(devices.map(|device| device.module().to_owned()));
+    let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
+    let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let app = |app: &AppPlan| {
+        let own = layout::app_dir(&app.name);
+        GuestApp {
+            name: app.name.to_string(),
+            unit: app.unit.clone(),
+            stdin: app.stdin.then(|| text(&own.join("stdin"))),
+            stdout: text(&own.join("stdout")),
+            stderr: text(&own.join("stderr")),
+            launch: text(&layout::app_launch(&app.name)),
+            mounts: early_mounts
+                .iter()
+                .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
+                .map(guest_root)
+                .collect(),
+            restart: app.life.guest_restart(),
+            depends_on: app.life.guest_dependencies(apps),
+            notify: (app.life.readiness == Readiness::Notify)
+                .then(|| text(&layout::app_notify_socket(&app.name))),
+            last_words: text(&last_words::file(&app.name, &app.life.last_words)),
+            dev: text(&layout::app_dev(&app.name)),
+            own_shm: app
+                .mounts
+                .iter()
+                .any(|mount| &*mount.place == Path::new("/dev/shm")),
+            devices: app.process.devices.iter().map(guest_device).collect(),
+            privileged: app.process.privileged,
+            sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
+            oom_score_adj: app.process.limits.resources.oom_score_adj,
+            probes: app.life.care.guest_probes(),
+            post_start: app.life.care.guest_post_start(),
+            pre_stop: app.life.care.guest_pre_stop(),
+            pre_start: app.process.pre_start.is_some(),
+            post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
+        }
+    };
+    GuestConfig {
+        version: CONFIG_VERSION,
+        hostname: hostname.to_owned(),
+        modules,
+        memory,
+        early_mounts: early_mounts.to_vec(),
+        mounts_ahead: Vec::new(),
+        sysctls: sysctls.to_vec(),
+        network: network.map(UserNetwork::guest),
+        shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
+        apps: apps.iter().map(app).collect(),
+    }
+}
+
+fn guest_device(device: &Device) -> GuestDevice {
+    let (major, minor) = device.number();
+    GuestDevice {
+        path: device.path().trim_start_matches("/dev/").to_owned(),
+        major,
+        minor,
+    }
+}
+
+fn guest_root(mount: &EarlyMount) -> GuestMount {
+    GuestMount {
+        unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
+        mount_point: mount.mount_point.clone(),
+        volume: None,
+        fs_type: Some(mount.fs_type.clone()),
+        read_only: mount.read_only,
+    }
+}
+
+pub(crate) fn guest_mount(
+    mount: &MountUnit,
+    share_type: Option<&str>,
+    shared: &HashSet<VolumeName>,
+) -> GuestMount {
+    let bind = mount.options.first().is_some_and(|o| o == "bind");
+    let on_host = mount
+        .volume
+        .as_ref()
+        .is_some_and(|volume| shared.contains(volume));
+    let fs_type = match (bind, on_host) {
+        (false, _) => Some(mount.fs_type.to_owned()),
+        (true, true) => share_type.map(str::to_owned),
+        (true, false) => None,
+    };
+    GuestMount {
+        unit: mount.name(),
+        mount_point: mount.place.to_string_lossy().into_owned(),
+        volume: mount.volume.as_ref().map(ToString::to_string),
+        fs_type,
+        read_only: mount.read_only,
+    }
+}

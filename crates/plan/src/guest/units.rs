@@ -1,0 +1,323 @@
+//! The units: what systemd in the guest is told, from mounts that are already decided.
+//!
+//! ```text
+//! default.target ── wants ──> isopod-agent.service
+//!        └───────── wants ──> APP.service ── requires ──> bind mounts ──> /mnt (or /mnt/VOLUME), tmpfs and disk volumes
+//! ```
+//!
+//! The apps' roots are no units: they are mounted before systemd begins.
+//!
+//! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
+
+mod mount;
+mod world;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use isopod_protocol::launch::{AGENT, DIRECTORY as LAUNCH_DIR, FAILURE, LAUNCH, Part};
+use isopod_spec::{AppName, Readiness, RestartPolicy};
+
+pub(crate) use mount::Selected;
+pub use mount::{Binds, MountUnit, Mounts, Work};
+pub(crate) use world::{Sys, World};
+
+use crate::apps::lifecycle::Life;
+use crate::apps::process::Process;
+use crate::apps::{last_words, launch};
+use crate::guest::tree::{EntryKind, GuestTree, Text};
+use crate::guest::unit::{self, UnitFile, Unwritable};
+use crate::layout;
+
+/// The agent's unit.
+const AGENT_UNIT: &str = "isopod-agent.service";
+
+/// What the app's service needs to know besides its process.
+pub(crate) struct AppUnit {
+    /// The app's name.
+    pub name: AppName,
+    /// What it executes.
+    pub process: Process,
+    /// Whether its standard input comes from the caller.
+    pub stdin: bool,
+    /// How it lives.
+    pub life: Life,
+    /// Where its file for last words is bound.
+    pub last_words: Option<PathBuf>,
+    /// Whether the pod sets parameters of the kernel.
+    pub sysctls: bool,
+    /// What it sees of the kernel.
+    pub world: World,
+    /// The mounts that it needs.
+    pub mounts: Selected,
+}
+
+impl AppUnit {
+    /// The service's name.
+    #[must_use]
+    pub(crate) fn unit(&self) -> String {
+        app_unit(&self.name)
+    }
+
+    /// The unit file.
+    ///
+    /// # Errors
+    /// [`Unwritable`] where a path cannot be told to systemd.
+    pub(crate) fn file(&self) -> Result<UnitFile, Unwritable> {
+        let mounts = self
+            .mounts
+            .iter()
+            .map(MountUnit::name)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let unit = vec![
+            ("Description", format!("App {}", self.name)),
+            ("DefaultDependencies", "no".to_owned()),
+            ("Requires", mounts.clone()),
+            // The agent is ready when it holds the pipes open.
+            ("After", format!("{AGENT_UNIT} {mounts}")),
+        ];
+        // The agent starts it when they have come so far; systemd stops them only when it has stopped.
+        let others = self.life.depends_on.iter();
+        let others = others.map(|dependency| ("After", app_unit(&dependency.app)));
+        // The agent starts it anew, with delays of its own: systemd must not find that too often.
+        let limit =
+            (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
+        // What the pod sets of the kernel's parameters is as much asked for as its volumes are.
+        let sysctls = self
+            .sysctls
+            .then(|| ("AssertPathExists", format!("!{}", layout::SYSCTL_ERRORS)));
+        let unit = unit
+            .into_iter()
+            .chain(others)
+            .chain(limit)
+            .chain(sysctls)
+            .chain(self.assertions()?)
+            .collect();
+        Ok(UnitFile::default()
+            .section("Unit", unit)
+            .section("Service", self.service()?))
+    }
+
+    fn assertions(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
+        assertions(self.mounts.iter())
+    }
+
+    fn service(&self) -> Result<Vec<(&'static str, String)>, Unwritable> {
+        let root = layout::app_root(&self.name);
+        let own = layout::app_dir(&self.name);
+        let pipe = |name: &str| format!("file:{}", own.join(name).display());
+        let process = &self.process;
+        let stdin = if self.stdin {
+            pipe("stdin")
+        } else {
+            "null".to_owned()
+        };
+        let mut service: Vec<(&'static str, String)> = vec![
+            ("Type", "exec".into()),
+            ("RootDirectory", unit::path_value(&root)?),
+            // The agent's program, which becomes the app's; it has no use for a directory of its own within `/dev`.
+            (
+                "BindReadOnlyPaths",
+                format!(
+                    "{}:{LAUNCH_DIR} {}:{LAUNCH_DIR}/{AGENT}",
+                    layout::app_launch(&self.name).display(),
+                    layout::AGENT
+                ),
+            ),
+            (
+                "BindPaths",
+                format!(
+                    "{}:{LAUNCH_DIR}/{FAILURE}",
+                    layout::app_failure(&self.name).display()
+                ),
+            ),
+            ("ExecStart", exec_line(Part::Main)),
+            ("StandardInput", stdin),
+            ("StandardOutput", pipe("stdout")),
+            ("StandardError", pipe("stderr")),
+            ("KillSignal", process.stop_signal.clone()),
+            // The agent counts the grace: it may be longer than systemd's default.
+            ("TimeoutStopSec", "infinity".into()),
+            // TERM to the program, KILL to whatever it leaves: what container runtimes do.
+            ("KillMode", "mixed".into()),
+            ("IgnoreSIGPIPE", "no".into()),
+            ("UMask", "0022".into()),
+            ("OOMPolicy", process.limits.oom_policy().into()),
+            // What the statistics show; processor time is counted anyway.
+            ("MemoryAccounting", "yes".into()),
+            ("IOAccounting", "yes".into()),
+            ("TasksAccounting", "yes".into()),
+        ];
+        // As rkt did with the same handlers. Each lives in the app's world, and neither has a deadline of its own.
+        if process.pre_start.is_some() {
+            service.push(("ExecStartPre", exec_line(Part::PreStart)));
+            service.push(("TimeoutStartSec", "infinity".into()));
+        }
+        if process.post_stop.is_some() {
+            service.push(("ExecStopPost", exec_line(Part::PostStop)));
+        }
+        if let Some(path) = &self.last_words {
+            let file = last_words::file(&self.name, &self.life.last_words);
+            let [file, path] = [unit::path_text(&file)?, unit::path_text(path)?].map(unit::word);
+            service.push(("BindPaths", format!("{file}:{path}")));
+        }
+        if self.life.readiness == Readiness::Notify {
+            // The agent hears it, not systemd: the unit is active as soon as the program executes.
+            let socket = layout::app_notify_socket(&self.name);
+            service.push((
+                "BindReadOnlyPaths",
+                format!("{}:{}", socket.display(), layout::NOTIFY_SOCKET),
+            ));
+        }
+        service.extend(self.world.settings(&self.name));
+        service.extend(process.limits.settings());
+        Ok(service)
+    }
+
+    /// Adds the service, what it executes and its pipes.
+    ///
+    /// # Errors
+    /// [`Unwritable`], as [`AppUnit::file`].
+    pub(crate) fn add(self, tree: &mut GuestTree) -> Result<(), Unwritable> {
+        self.service()?;
+        let unit = self.unit();
+        if self.life.depends_on.is_empty() {
+            want_at_boot(tree, &unit);
+        }
+        let own = layout::app_dir(&self.name);
+        // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.
+        tree.directory(&own, 0o700);
+        let dev = layout::app_dev(&self.name);
+        tree.directory(&dev, 0o755);
+        tree.file(&last_words::file(&self.name, &self.life.last_words), "", 0o666);
+        let launch = layout::app_launch(&self.name);
+        let text = serde_json::to_string(&launch::launch(&self.process, &self.life));
+        tree.file(&launch.join(LAUNCH), text.unwrap_or_default(), 0o600);
+        // What is mounted on them.
+        for name in [AGENT, FAILURE] {
+            tree.file(&launch.join(name), "", 0o600);
+        }
+        tree.file(&layout::app_failure(&self.name), "", 0o600);
+        // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
+        for name in ["stdout", "stderr"] {
+            tree.add(&own.join(name), EntryKind::Fifo, 0o666);
+        }
+        tree.deferred(&Path::new(layout::UNIT_DIR).join(&unit), self, 0o644);
+        Ok(())
+    }
+}
+
+impl Text for AppUnit {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let file = self
+            .file()
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+        out.write_all(file.text().as_bytes())
+    }
+}
+
+/// systemd looks, just before it starts the app, whether each mount is there and read-only where it must be. The
+/// agent looks once more, at the file system type too, before the app counts as started.
+pub(crate) fn assertions<'a>(
+    mounts: impl Iterator<Item = &'a MountUnit>,
+) -> Result<Vec<(&'static str, String)>, Unwritable> {
+    let mut assertions = Vec::new();
+    for mount in mounts {
+        let place = unit::path_value(&mount.place)?;
+        if mount.read_only {
+            assertions.push(("AssertPathIsReadWrite", format!("!{place}")));
+        }
+        assertions.push(("AssertPathIsMountPoint", place));
+    }
+    Ok(assertions)
+}
+
+/// The unit that runs an app.
+pub(crate) fn app_unit(app: &AppName) -> String {
+    format!("{app}.service")
+}
+
+/// `ExecStart=` and its kin. What is executed is no word of theirs: systemd would refuse some paths.
+fn exec_line(part: Part) -> String {
+    format!("@{LAUNCH_DIR}/{AGENT} isopod-agent become {}", part.as_str())
+}
+
+/// Links `unit` so that the guest starts it when it boots.
+pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
+    let link = Path::new(layout::UNIT_DIR)
+        .join("default.target.wants")
+        .join(unit);
+    tree.symlink(&link, format!("../{unit}"));
+}
+
+/// The slice of a pod's apps whose limits bind them together.
+pub(crate) const POD_SLICE: &str = "pod.slice";
+
+/// Puts the services `apps` into a slice of their own with `settings`, where there are any, and lets them keep
+/// `memory_low` of what they ask for: a unit keeps no more than its slice does (systemd.resource-control(5),
+/// `MemoryLow=`).
+pub(crate) fn write_slice<'a>(
+    tree: &mut GuestTree,
+    mut settings: Vec<(&'static str, String)>,
+    memory_low: Option<u64>,
+    apps: impl Iterator<Item = &'a str>,
+) {
+    let dir = Path::new(layout::UNIT_DIR);
+    let is_own = !settings.is_empty();
+    settings.extend(memory_low.map(|bytes| ("MemoryLow", bytes.to_string())));
+    if settings.is_empty() {
+        return;
+    }
+    let text = UnitFile::default().section("Slice", settings).text();
+    if !is_own {
+        return tree.file(&dir.join("system.slice.d/memory.conf"), text, 0o644);
+    }
+    tree.file(&dir.join(POD_SLICE), text, 0o644);
+    for app in apps {
+        let within = vec![("Slice", POD_SLICE.to_owned())];
+        let text = UnitFile::default().section("Service", within).text();
+        tree.file(&dir.join(format!("{app}.d/slice.conf")), text, 0o644);
+    }
+}
+
+/// Writes the units that every pod has: the target and the agent. `held` are the apps' units that the agent starts.
+pub fn write_common<'a>(tree: &mut GuestTree, held: impl Iterator<Item = &'a str>) {
+    let dir = Path::new(layout::UNIT_DIR);
+    let mut target = vec![
+        ("Description", "The pod".into()),
+        ("DefaultDependencies", "no".into()),
+        // systemd isolates its default target, and tries a second way when it may not.
+        ("AllowIsolate", "yes".into()),
+    ];
+    // It waits for none of them; systemd forgets how a unit ended that no other names.
+    target.extend(held.map(|unit| ("After", unit.to_owned())));
+    let target = UnitFile::default().section("Unit", target);
+    tree.file(&dir.join("default.target"), target.text(), 0o644);
+    let agent = UnitFile::default()
+        .section(
+            "Unit",
+            vec![
+                ("Description", "Isopod agent".into()),
+                ("DefaultDependencies", "no".into()),
+                // A guest without its agent is lost to the host, which sees the machine end (QEMU's -no-reboot).
+                ("FailureAction", "reboot-immediate".into()),
+                ("SuccessAction", "reboot-immediate".into()),
+            ],
+        )
+        .section(
+            "Service",
+            vec![
+                ("Type", "notify".into()),
+                // It starts when the host has greeted it, which has a deadline of its own.
+                ("TimeoutStartSec", "infinity".into()),
+                ("ExecStart", format!("{} serve", layout::AGENT)),
+                ("StandardInput", "null".into()),
+                ("StandardOutput", "null".into()),
+                ("StandardError", "null".into()),
+                ("OOMScoreAdjust", "-1000".into()),
+            ],
+        );
+    tree.file(&dir.join(AGENT_UNIT), agent.text(), 0o644);
+    want_at_boot(tree, AGENT_UNIT);
+}

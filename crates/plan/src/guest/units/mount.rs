@@ -1,0 +1,437 @@
+//! Mount units, and the files that they come to in the guest. A plan may have a hundred thousand of them: whatever many
+//! have in common is kept once, names and texts are made when they are asked for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isopod_spec::{MountFlags, VolumeName};
+
+use crate::guest::tree::{Content, EntryKind, Text};
+use crate::guest::unit::{self, UnitFile, Unwritable};
+use crate::guest::unit_name;
+use crate::layout;
+use crate::profile::{Nesting, Profile, Propagation, ReadOnlyStrategy, Requirements};
+use crate::volumes::VolumeMount;
+
+/// A mount in the guest, as systemd will make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountUnit {
+    /// What is mounted: a tag, a device, a directory.
+    pub what: Arc<Path>,
+    /// Where.
+    pub place: Arc<Path>,
+    /// File system type.
+    pub fs_type: &'static str,
+    /// Options, none empty.
+    pub options: Arc<[String]>,
+    /// The mounts that must be there before it.
+    pub after: Arc<[Arc<str>]>,
+    /// The services that must not start without it.
+    pub required_by: Arc<[Arc<str>]>,
+    /// The volume that it brings; `None` for a part of an app's root.
+    pub volume: Option<VolumeName>,
+    /// Whether it is read-only.
+    pub read_only: bool,
+    /// What the guest does besides mounting.
+    pub work: Work,
+    /// Whether it is made when its app starts and not before: what other apps do first may matter to it.
+    pub late: bool,
+}
+
+/// What the guest's mount(8) does for a mount besides mounting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// The path within `what` that is mounted, made where it is missing; relative.
+    pub part: Option<Arc<Path>>,
+    /// Whether its mount point was not there when it was looked for: a directory that is there then is systemd's.
+    pub replaces: bool,
+    /// `what` is the lower layer of an overlay whose writes go below this directory.
+    pub upper: Option<Arc<Path>>,
+    /// A directory that is made in what was mounted, from its root.
+    pub working_dir: Option<Arc<Path>>,
+}
+
+impl Work {
+    /// As options, whose words are the agent's (`agent::mount`).
+    fn options(&self) -> impl Iterator<Item = String> {
+        let option =
+            |name: &str, path: &Option<Arc<Path>>| Some(format!("{name}={}", encoded(path.as_ref()?)));
+        let replaces = self.replaces.then(|| "X-mount.mkdir".to_owned());
+        [
+            option("X-mount.subdir", &self.part),
+            replaces,
+            option("X-isopod.upper", &self.upper),
+            option("X-isopod.workdir", &self.working_dir),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// A path for an option, percent-encoded (RFC 3986): there are commas between options.
+fn encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                text.push(char::from(*byte));
+            }
+            byte => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+impl MountUnit {
+    /// A mount of `what` at `place`.
+    #[must_use]
+    pub fn new(what: impl Into<Arc<Path>>, place: impl Into<Arc<Path>>, fs_type: &'static str) -> Self {
+        Self {
+            what: what.into(),
+            place: place.into(),
+            fs_type,
+            options: Arc::default(),
+            after: Arc::default(),
+            required_by: Arc::default(),
+            volume: None,
+            read_only: false,
+            work: Work::default(),
+            late: false,
+        }
+    }
+
+    /// What is mounted: a tag, a device, a directory or a part of one.
+    #[must_use]
+    pub fn source(&self) -> Arc<Path> {
+        match &self.work.part {
+            Some(part) => self.what.join(part).into(),
+            None => Arc::clone(&self.what),
+        }
+    }
+
+    /// All options, with commas between them.
+    #[must_use]
+    pub fn option_text(&self) -> String {
+        let options = self.options.iter().cloned().chain(self.work.options());
+        options.collect::<Vec<_>>().join(",")
+    }
+
+    /// The unit's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        unit_name::for_path(&self.place, ".mount")
+    }
+
+    /// Whether its files can be written.
+    ///
+    /// # Errors
+    /// [`Unwritable`] where a path cannot be told to systemd; mounts that passed `volumes` have none.
+    pub fn check(&self) -> Result<(), Unwritable> {
+        unit::path_value(&self.place)?;
+        unit::path_value(&self.what).map(drop)
+    }
+
+    /// The unit file.
+    ///
+    /// # Errors
+    /// [`Unwritable`], as [`MountUnit::check`].
+    pub fn file(&self, profile: &Profile) -> Result<UnitFile, Unwritable> {
+        let place = unit::path_value(&self.place)?;
+        let description = unit::description(&format!("Mount unit for {}", self.place.display()));
+        let no = if profile.requirements == Requirements::Links {
+            "no"
+        } else {
+            "false"
+        };
+        let mut section = vec![
+            ("Description", description),
+            ("DefaultDependencies", no.to_owned()),
+        ];
+        if !self.required_by.is_empty() {
+            section.push(("Before", words(&self.required_by)));
+        }
+        if profile.nesting == Nesting::Stated && !self.after.is_empty() {
+            section.push(("Requires", words(&self.after)));
+            section.push(("After", words(&self.after)));
+        }
+        let mut mount = vec![
+            ("What", unit::path_value(&self.what)?),
+            ("Where", place),
+            ("Type", self.fs_type.to_owned()),
+        ];
+        let options = self.option_text();
+        if !options.is_empty() {
+            mount.push(("Options", unit::specifiers(&options)));
+        }
+        if profile.requirements == Requirements::Links {
+            // There is no journal, without which all that systemd would do with these words is to drop them.
+            mount.push(("StandardOutput", "null".into()));
+            mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
+        }
+        let file = UnitFile::default()
+            .section("Unit", section)
+            .section("Mount", mount);
+        Ok(match profile.requirements {
+            Requirements::Links => file,
+            Requirements::InstallSection => {
+                file.section("Install", vec![("RequiredBy", words(&self.required_by))])
+            }
+        })
+    }
+
+    /// The name of the service that makes it read-only, in rkt's way.
+    fn remount_name(&self) -> String {
+        let mut remounted = self.place.as_os_str().to_owned();
+        remounted.push("-remount");
+        unit_name::for_path(Path::new(&remounted), ".service")
+    }
+
+    /// rkt's way to a read-only mount: a service that remounts it. Where rkt wrote the path as it was, this quotes it
+    /// when it holds anything that systemd would take apart.
+    fn remount_service(&self) -> Result<UnitFile, Unwritable> {
+        let text = unit::path_text(&self.place)?;
+        let special = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '%');
+        let expanded = text.contains("${") || text.contains("$$");
+        let word = if expanded || text.contains(special) {
+            unit::exec_word(text)
+        } else {
+            text.to_owned()
+        };
+        let description = unit::description(&format!("Remount read-only unit for {}", self.place.display()));
+        Ok(UnitFile::default()
+            .section(
+                "Unit",
+                vec![
+                    ("Description", description),
+                    ("DefaultDependencies", "false".into()),
+                    ("After", self.name()),
+                    ("Wants", self.name()),
+                ],
+            )
+            .section(
+                "Service",
+                vec![("ExecStart", format!("/usr/bin/mount -o remount,ro {word}"))],
+            )
+            .section("Install", vec![("RequiredBy", self.name())]))
+    }
+}
+
+/// Words with blanks between them.
+fn words(words: &[Arc<str>]) -> String {
+    words.join(" ")
+}
+
+/// Makes the bind mounts of a pod's apps.
+pub struct Binds {
+    profile: Profile,
+    /// Options by what they depend on.
+    options: HashMap<(bool, MountFlags), Arc<[String]>>,
+}
+
+impl Binds {
+    /// Those of `profile`.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            options: HashMap::new(),
+        }
+    }
+
+    /// The bind mount of the volume at `what`, or of a part of it, that `mount` asks for in the app of `service`.
+    #[must_use]
+    pub fn mount(
+        &mut self,
+        what: Arc<Path>,
+        place: PathBuf,
+        mount: &VolumeMount,
+        service: &Arc<[Arc<str>]>,
+    ) -> MountUnit {
+        let profile = &self.profile;
+        let options = self
+            .options
+            .entry((mount.read_only, mount.flags))
+            .or_insert_with(|| bind_options(profile, mount.read_only, mount.flags).into());
+        MountUnit {
+            options: Arc::clone(options),
+            required_by: Arc::clone(service),
+            volume: Some(mount.volume.clone()),
+            read_only: mount.read_only,
+            work: Work {
+                part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
+                ..Work::default()
+            },
+            ..MountUnit::new(what, place, profile.bind_type)
+        }
+    }
+}
+
+/// The options of a bind mount.
+fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
+    let mut options = vec!["bind".to_owned()];
+    if profile.propagation == Propagation::Private {
+        options.push("private".to_owned());
+    }
+    if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
+        options.push("ro".to_owned());
+    }
+    for (set, option) in [
+        (flags.nosuid, "nosuid"),
+        (flags.nodev, "nodev"),
+        (flags.noexec, "noexec"),
+    ] {
+        if set {
+            options.push(option.to_owned());
+        }
+    }
+    options
+}
+
+/// The mounts of a plan, in the order in which they can be made, as a profile writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounts {
+    profile: Profile,
+    units: Vec<MountUnit>,
+}
+
+impl Default for Mounts {
+    fn default() -> Self {
+        Self::new(Profile::DEFAULT, Vec::new())
+    }
+}
+
+impl Deref for Mounts {
+    type Target = [MountUnit];
+
+    fn deref(&self) -> &[MountUnit] {
+        &self.units
+    }
+}
+
+impl Mounts {
+    /// Those of `profile`.
+    #[must_use]
+    pub fn new(profile: Profile, units: Vec<MountUnit>) -> Self {
+        Self { profile, units }
+    }
+
+    /// Whether a unit alone says all of its mount: not where other units finish it.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.profile.read_only != ReadOnlyStrategy::RemountService
+    }
+
+    /// By service, the numbers of the mounts that it needs.
+    #[must_use]
+    pub fn by_service(&self) -> HashMap<&str, Vec<usize>> {
+        let mut by_service: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (i, mount) in self.units.iter().enumerate() {
+            for service in mount.required_by.iter() {
+                by_service.entry(service).or_default().push(i);
+            }
+        }
+        by_service
+    }
+
+    /// The directories that the mounts' files are in.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let links = self.profile.requirements == Requirements::Links;
+        let services: BTreeSet<&str> = self
+            .units
+            .iter()
+            .filter(|_| links)
+            .flat_map(|mount| mount.required_by.iter().map(AsRef::as_ref))
+            .collect();
+        let units = (!self.units.is_empty()).then(|| PathBuf::from(layout::UNIT_DIR));
+        let requirements: Vec<PathBuf> = services.into_iter().map(requirements_dir).collect();
+        units.into_iter().chain(requirements)
+    }
+
+    /// The mounts' files: units, links from the services that need them, and under rkt's strategy the services that
+    /// make them read-only.
+    pub(crate) fn files(this: &Arc<Self>) -> impl Iterator<Item = (PathBuf, EntryKind)> {
+        (0..this.units.len()).flat_map(|i| Self::files_of(this, i))
+    }
+
+    fn files_of(this: &Arc<Self>, number: usize) -> Vec<(PathBuf, EntryKind)> {
+        let Some(mount) = this.units.get(number) else {
+            return Vec::new();
+        };
+        let dir = Path::new(layout::UNIT_DIR);
+        let file = |part| {
+            let mounts = Arc::clone(this);
+            EntryKind::File(Content::Deferred(Arc::new(MountFile { mounts, number, part })))
+        };
+        let name = mount.name();
+        let mut files = vec![(dir.join(&name), file(Part::Unit))];
+        if this.profile.requirements == Requirements::Links {
+            let target = Path::new("..").join(&name);
+            let links = mount.required_by.iter();
+            let links = links.map(|service| requirements_dir(service).join(&name));
+            files.extend(links.map(|link| (link, EntryKind::Symlink(target.clone()))));
+        }
+        if mount.read_only && this.profile.read_only == ReadOnlyStrategy::RemountService {
+            files.push((dir.join(mount.remount_name()), file(Part::Remount)));
+        }
+        files
+    }
+}
+
+/// Where links say what `service` does not start without: what `systemctl enable` makes of `RequiredBy=`.
+fn requirements_dir(service: &str) -> PathBuf {
+    Path::new(layout::UNIT_DIR).join(format!("{service}.requires"))
+}
+
+/// A file of a mount.
+struct MountFile {
+    mounts: Arc<Mounts>,
+    number: usize,
+    part: Part,
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Unit,
+    Remount,
+}
+
+impl Text for MountFile {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(mount) = self.mounts.units.get(self.number) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let file = match self.part {
+            Part::Unit => mount.file(&self.mounts.profile),
+            Part::Remount => mount.remount_service(),
+        };
+        let file = file.map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+        out.write_all(file.text().as_bytes())
+    }
+}
+
+/// Some of the mounts of a plan.
+#[derive(Clone)]
+pub(crate) struct Selected {
+    mounts: Arc<Mounts>,
+    numbers: Arc<[usize]>,
+}
+
+impl Selected {
+    pub(crate) fn new(mounts: &Arc<Mounts>, numbers: Vec<usize>) -> Self {
+        Self {
+            mounts: Arc::clone(mounts),
+            numbers: numbers.into(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &MountUnit> {
+        self.numbers
+            .iter()
+            .filter_map(|number| self.mounts.units.get(*number))
+    }
+}

@@ -1,0 +1,8 @@
+//! The VM: its devices and how host volumes reach them, QEMU's switches, the network, and what its processes see of the host.
+
+pub mod confinement;
+pub mod file_server;
+pub mod hardware;
+pub(crate) mod memory;
+pub mod network;
+pub mod qemu;
