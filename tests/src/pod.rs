@@ -31,10 +31,11 @@ pub struct Pod<'a> {
     subcommand: &'static str,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct App {
-    words: Vec<OsString>,
-    args: Vec<OsString>,
+    flags: Vec<OsString>,
+    image: OsString,
+    command: Vec<OsString>,
 }
 
 impl<'a> Pod<'a> {
@@ -98,8 +99,9 @@ impl<'a> Pod<'a> {
     #[must_use]
     pub fn app(mut self, image: &str) -> Self {
         self.apps.push(App {
-            words: vec![image.into()],
-            args: Vec::new(),
+            flags: Vec::new(),
+            image: image.into(),
+            command: Vec::new(),
         });
         self
     }
@@ -107,7 +109,7 @@ impl<'a> Pod<'a> {
     /// With flags of the app's.
     #[must_use]
     pub fn with<I: IntoIterator<Item: Into<OsString>>>(mut self, flags: I) -> Self {
-        self.last().words.extend(flags.into_iter().map(Into::into));
+        self.last().flags.extend(flags.into_iter().map(Into::into));
         self
     }
 
@@ -123,10 +125,10 @@ impl<'a> Pod<'a> {
         self.with([OsString::from("--mount"), value])
     }
 
-    /// With the app's arguments.
+    /// With the app's command, in place of its image's.
     #[must_use]
     pub fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, args: I) -> Self {
-        self.last().args.extend(args.into_iter().map(Into::into));
+        self.last().command.extend(args.into_iter().map(Into::into));
         self
     }
 
@@ -147,7 +149,7 @@ impl<'a> Pod<'a> {
         self
     }
 
-    /// With a standard input; there is none otherwise.
+    /// With a standard input, which its app reads (`--interactive`); there is none otherwise.
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(input.into());
@@ -242,14 +244,14 @@ impl<'a> Pod<'a> {
         let mut words: Vec<OsString> = vec![subcommand.into()];
         words.extend(flags.iter().map(OsString::from));
         words.extend(["--accel".into(), self.accel.into()]);
+        let reads = self.stdin.is_some() && !self.apps.is_empty();
+        words.extend(reads.then(|| "--interactive".into()));
         words.extend(self.flags.iter().cloned());
         for (i, app) in self.apps.iter().enumerate() {
             words.extend((i > 0).then(|| "---".into()));
-            words.extend(app.words.iter().cloned());
-            if !app.args.is_empty() {
-                words.push("--".into());
-                words.extend(app.args.iter().cloned());
-            }
+            words.extend(app.flags.iter().cloned());
+            words.push(app.image.clone());
+            words.extend(app.command.iter().cloned());
         }
         self.process(words)
     }

@@ -14,14 +14,14 @@ fn apps_are_started_anew_as_their_policies_have_it() {
     let out = pod
         .empty("n", "")
         .app(&bench.busybox())
-        .with(["--name", "third", "--restart", "on-failure"])
+        .with(["--app-name", "third", "--restart", "on-failure"])
         .mount("n", "/data", "")
         .sh(&THIRD_TIME.replace("read word", "word="))
         .app(&bench.busybox())
-        .with(["--name", "twice", "--restart", "on-failure:2"])
+        .with(["--app-name", "twice", "--restart", "on-failure:2"])
         .sh("echo twice >&2; kill -9 $$")
         .app(&bench.busybox())
-        .with(["--name", "never"])
+        .with(["--app-name", "never"])
         .sh("echo never; exit 0")
         .run();
     // The one that failed for good decides.
@@ -80,29 +80,30 @@ fn apps_start_in_their_order_and_stop_in_reverse() {
     };
     let bench = Bench::new();
     let log = bench.source("log", &[]);
-    let pod = bench
-        .pod()
-        .host("log", &log, "")
-        .flags(["--mount", "volume=log,target=/log"]);
+    let pod = bench.pod().host("log", &log, "");
     let mut running = pod
         .app(&bench.busybox())
         .with([
-            "--name",
+            "--app-name",
             "web",
             "--depends-on",
             "db",
             "--depends-on",
             "init=succeeded",
         ])
+        .mount("log", "/log", "")
         .sh(&server("web"))
         .app(&bench.busybox())
-        .with(["--name", "db", "--depends-on", "init=succeeded"])
+        .with(["--app-name", "db", "--depends-on", "init=succeeded"])
+        .mount("log", "/log", "")
         .sh(&server("db"))
         .app(&bench.busybox())
-        .with(["--name", "init", "--restart", "on-failure"])
+        .with(["--app-name", "init", "--restart", "on-failure"])
+        .mount("log", "/log", "")
         .sh("sleep 1; echo init >>/log/log; [ -e /log/again ] || { touch /log/again; exit 1; }")
         .app(&bench.busybox())
-        .with(["--name", "after-all", "--depends-on", "web=succeeded"])
+        .with(["--app-name", "after-all", "--depends-on", "web=succeeded"])
+        .mount("log", "/log", "")
         .sh("cat /log/log")
         .start();
     running.wait_for("web ready");
@@ -122,13 +123,13 @@ fn an_app_that_needs_a_failed_one_does_not_start() {
     let out = bench
         .pod()
         .app(&bench.busybox())
-        .with(["--name", "init"])
+        .with(["--app-name", "init"])
         .sh("exit 3")
         .app(&bench.busybox())
-        .with(["--name", "web", "--depends-on", "init=succeeded"])
+        .with(["--app-name", "web", "--depends-on", "init=succeeded"])
         .sh("echo web runs")
         .app(&bench.busybox())
-        .with(["--name", "other"])
+        .with(["--app-name", "other"])
         .sh("echo other runs")
         .run()
         .expect(3);
@@ -146,11 +147,11 @@ fn an_app_that_needs_a_failed_one_does_not_start() {
 #[test]
 fn a_stop_is_no_failure_of_the_apps_that_waited() {
     let bench = Bench::new();
-    let pod = bench.pod().app(&bench.busybox()).with(["--name", "first"]);
+    let pod = bench.pod().app(&bench.busybox()).with(["--app-name", "first"]);
     let mut running = pod
         .sh("trap 'exit 0' TERM; echo first; while :; do sleep 0.1; done")
         .app(&bench.busybox())
-        .with(["--name", "second", "--depends-on", "first=succeeded"])
+        .with(["--app-name", "second", "--depends-on", "first=succeeded"])
         .sh("echo second")
         .start();
     running.wait_for("first\n");
@@ -167,10 +168,10 @@ fn one_apps_failure_ends_the_pod_where_it_is_asked_to() {
         .pod()
         .flags(["--on-app-failure", "stop"])
         .app(&bench.busybox())
-        .with(["--name", "server"])
+        .with(["--app-name", "server"])
         .sh("trap 'echo server stops; exit 0' TERM; touch /tmp/x; while :; do sleep 0.1; done")
         .app(&bench.busybox())
-        .with(["--name", "fails"])
+        .with(["--app-name", "fails"])
         .sh("sleep 1; exit 9")
         .run()
         .expect(9);
@@ -192,14 +193,14 @@ fn readiness_goes_from_the_app_to_the_pod_to_the_host() {
         .env("NOTIFY_SOCKET", dir.join("notify"))
         .host("usr", "/usr", "readOnly=true")
         .app(&bench.busybox())
-        .with(["--name", "slow", "--notify", "--user", "33", "--readonly-rootfs"])
+        .with(["--app-name", "slow", "--notify", "--user", "33", "--read-only"])
         .mount("usr", "/usr-of-host", "")
         .sh(&format!(
             "{NOTIFY} trap 'exit 0' TERM; echo started; sleep 2; echo says it; notify --ready || echo cannot; \
              while :; do sleep 0.1; done"
         ))
         .app(&bench.busybox())
-        .with(["--name", "after", "--depends-on", "slow"])
+        .with(["--app-name", "after", "--depends-on", "slow"])
         .sh("trap 'exit 0' TERM; echo after ${NOTIFY_SOCKET:-nothing}; while :; do sleep 0.1; done")
         .start();
     running.wait_for("after nothing");

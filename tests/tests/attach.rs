@@ -31,7 +31,7 @@ fn who_attaches_sees_writes_and_signals() {
         .pod()
         .flags(["-di", "--name", "p"])
         .app(&image)
-        .with(["--name", "a"]);
+        .with(["--app-name", "a"]);
     let script = "trap 'echo got; exit 7' USR1; echo before; echo err >&2; exec 3<&0; cat <&3 & while :; do sleep 0.1; done";
     let _ = pod.sh(script).start().wait().expect(0);
     eventually("it has written", || isopod(&bench, "logs p").text() == "before\n");
@@ -155,7 +155,7 @@ fn input_is_for_one_app() {
         .app(&image)
         .sh("cat")
         .app(&image)
-        .with(["--name", "b"]);
+        .with(["--app-name", "b"]);
     pod.sh("cat").start().wait().assert_refused(
         125,
         "error: `--interactive` is for a pod of one app: several would read the same input\n\

@@ -51,7 +51,7 @@ fn bash_completes_commands_flags_pods_apps_and_images() {
         ("isopod generate kube wo", &["worker"]),
         ("isopod logs web --app f", &["front"]),
         ("isopod run --hostn", &["--hostname"]),
-        ("isopod run oci:x --working-d", &["--working-dir"]),
+        ("isopod run oci:x --- --workd", &["--workdir"]),
         ("isopod run oci-", &["oci-archive:"]),
         ("isopod run dock", &["docker-archive:", "docker://"]),
         ("isopod run ac", &["aci:"]),
@@ -61,8 +61,10 @@ fn bash_completes_commands_flags_pods_apps_and_images() {
     ] {
         assert_eq!(offered(&bench, words), expected, "{words}");
     }
-    let flags = offered(&bench, "isopod run oci:x --");
+    let flags = offered(&bench, "isopod run oci:x --- --");
     assert!(flags.contains(&"--env".to_owned()) && !flags.contains(&"--publish".to_owned()));
+    // The command is the image's own matter.
+    assert!(!offered(&bench, "isopod run oci:x --").contains(&"--env".to_owned()));
     remove(&bench);
 }
 
@@ -71,7 +73,7 @@ fn prepare(bench: &Bench) {
     let image = bench.busybox();
     for (name, app) in [("web", "front"), ("worker", "queue")] {
         let pod = bench.pod().subcommand("prepare").flags(["--name", name]);
-        let pod = pod.app(&image).with(["--name", app]).sh("true");
+        let pod = pod.app(&image).with(["--app-name", app]).sh("true");
         let _ = pod.start().wait().expect(0);
     }
 }
@@ -113,7 +115,7 @@ fn fish_completes_commands_flags_pods_apps_and_images() {
         "sta",
         "start w",
         "logs web --app f",
-        "run oci:x --working-d",
+        "run oci:x --- --workd",
         "run oci-",
     ];
     let line = ["fish", "--no-config", "-c", FISH];
@@ -126,7 +128,7 @@ fn fish_completes_commands_flags_pods_apps_and_images() {
         &["start", "stats", "status"],
         &["web", "worker"],
         &["front"],
-        &["--working-dir"],
+        &["--workdir"],
         &["oci-archive:"],
         &[],
     ];
@@ -154,13 +156,13 @@ zpty -d inner"#;
 fn zsh_completes_commands_flags_pods_and_apps() {
     let bench = Bench::new();
     prepare(&bench);
-    let words = ["image imp", "rm we", "logs web --app f", "run oci:x --working-d"];
+    let words = ["image imp", "rm we", "logs web --app f", "run oci:x --- --workd"];
     let line = ["zsh", "-f", "-c", ZSH, "zsh"];
     let expected = [
         "image import ",
         "rm web ",
         "logs web --app front ",
-        "run oci:x --working-dir ",
+        "run oci:x --- --workdir ",
     ];
     assert_eq!(shell(&bench, &line, &words), expected);
     remove(&bench);

@@ -105,7 +105,7 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let pod = pod.mount("data", "/data", "").env("SECRET", "value");
     let pod = match low_port {
         Some(port) => pod.flags(["-p".to_owned(), format!("127.0.0.1:{port}:80")]),
-        None => pod.flags(["--net", "none"]),
+        None => pod.flags(["--network", "none"]),
     };
     // What the caller has open is for nobody else.
     let left_open = format!("exec 9<'{}'; exec \"$@\"", secret.display());

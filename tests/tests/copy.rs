@@ -257,11 +257,11 @@ fn one_app_of_several() {
         .pod()
         .flags(["-d", "--name", "two"])
         .app(&image)
-        .with(["--name", "a"]);
+        .with(["--app-name", "a"]);
     let pod = pod
         .sh("echo a > /f; exec sleep 1000")
         .app(&image)
-        .with(["--name", "b"]);
+        .with(["--app-name", "b"]);
     let _ = pod.sh("echo b > /f").start().wait().expect(0);
     isopod_tests::faults::eventually("the other has ended", || {
         let out = bench

@@ -34,13 +34,13 @@ fn apps_reach_what_a_container_reaches() {
         .empty("sys", "")
         .host("log", conf.join("log"), "readOnly=true")
         .host("snd", &conf, "");
-    let pod = pod.app(&image).with(["--name", "a"]).sh(&format!(
+    let pod = pod.app(&image).with(["--app-name", "a"]).sh(&format!(
         "{NO_NODES}{MASKS}{TERMINAL}ls /sys/block; exec sleep 1000"
     ));
     // `/sys/firmware` of a volume that is `/sys` is the volume's.
     let pod = pod
         .app(&image)
-        .with(["--name", "volumes", "--user", "www"])
+        .with(["--app-name", "volumes", "--user", "www"])
         .mount("shm", "/dev/shm", "")
         .mount("log", "/dev/log", "")
         .mount("snd", "/dev/snd", "")
@@ -52,7 +52,7 @@ fn apps_reach_what_a_container_reaches() {
         );
     let pod = pod
         .app(&image)
-        .with(["--name", "sys"])
+        .with(["--app-name", "sys"])
         .mount("sys", "/sys", "")
         .sh("echo mine > /sys/file; cat /sys/file; ls /sys/kernel 2>/dev/null; exec sleep 1000");
     let _ = pod.start().wait().expect(0);
@@ -97,7 +97,7 @@ fn apps_reach_what_a_container_reaches() {
 fn an_app_that_fills_its_files_leaves_memory_for_others() {
     let bench = Bench::new();
     let image = bench.busybox();
-    let pod = bench.pod().flags(["--memory", "160M"]);
+    let pod = bench.pod().flags(["--vm-memory", "160M"]);
     // What is full takes no more, but something can go. Empty files count too: there is a bound of them.
     let fill = "touch /data/filling; touch /data/looking; \
         for dir in /tmp /dev/shm; do dd if=/dev/zero of=$dir/x bs=64k 2>&1 | grep -o 'No space left'; \
@@ -108,11 +108,11 @@ fn an_app_that_fills_its_files_leaves_memory_for_others() {
     let out = pod
         .empty("data", "mode=0777")
         .app(&image)
-        .with(["--name", "greedy", "--user", "www"])
+        .with(["--app-name", "greedy", "--user", "www"])
         .mount("data", "/data", "")
         .sh(fill)
         .app(&image)
-        .with(["--name", "other"])
+        .with(["--app-name", "other"])
         .mount("data", "/data", "")
         .sh(others)
         .run()
@@ -137,12 +137,12 @@ fn a_privileged_app_has_all_of_the_guest() {
     let pod = bench
         .pod()
         .app(&image)
-        .with(["--name", "all", "--privileged"])
+        .with(["--app-name", "all", "--privileged"])
         .sh(all);
     let out = pod.run().expect(0);
     assert_eq!(out.text(), "CapEff:\t000001ffffffffff\n4\n1\nwrote\n/dev/loop0\n");
     let pod = bench.pod().app(&image).with([
-        "--name",
+        "--app-name",
         "vpn",
         "--cap-add",
         "NET_ADMIN",

@@ -13,7 +13,7 @@ use isopod_tests::faults::QEMU;
 use isopod_tests::{Bench, Image, Output, Pod};
 
 fn app<'a>(bench: &'a Bench, pod: Pod<'a>) -> Pod<'a> {
-    pod.app(&bench.busybox()).with(["--name", "app"]).sh("true")
+    pod.app(&bench.busybox()).with(["--app-name", "app"]).sh("true")
 }
 
 /// The agent is what the guest is made with: what has no guest does without it.
@@ -77,7 +77,7 @@ fn an_image_that_is_not_there() {
     let out = bench
         .pod()
         .app(&format!("{layout}:v2"))
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .sh("true")
         .run();
     assert_eq!(out.status, 125);
@@ -206,7 +206,7 @@ fn pods_that_make_no_sense() {
         .empty("a", "")
         .empty("b", "")
         .app(&image)
-        .with(["--name", "app"]);
+        .with(["--app-name", "app"]);
     pod.mount("a", "/x", "")
         .mount("b", "/link", "")
         .sh("true")
@@ -219,11 +219,11 @@ fn pods_that_make_no_sense() {
 
     let pod = app(&bench, bench.pod())
         .app(&bench.busybox())
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .sh("true");
     pod.run().assert_refused(
         125,
-        "error: two apps are named `app`\nhint: name one of them differently with `--name NAME`",
+        "error: two apps are named `app`\nhint: name one of them differently with `--app-name NAME`",
     );
     app(&bench, bench.pod())
         .with(["--user", "nobody-here"])
@@ -249,16 +249,20 @@ fn command_lines_that_make_no_sense() {
     };
     refused(bench.pod(), "error: there is no image");
     refused(
-        bench.pod().flags(["--user", "0"]).app(&image),
-        "error: `--user` belongs to an app and stands before its image",
+        bench.pod().app(&image).app(&image).with(["--hostname", "h"]),
+        "error: `--hostname` belongs to the whole pod and stands behind `---`",
     );
     refused(
-        bench.pod().app(&image).with(["--hostname", "h"]),
-        "error: `--hostname` belongs to the whole pod and stands after an image",
+        bench.pod().app(&image).app(&image).with(["--wokrdir", "/"]),
+        "hint: did you mean `--workdir`?",
     );
     refused(
-        bench.pod().app(&image).with(["--wokring-dir", "/"]),
-        "hint: did you mean `--working-dir`?",
+        bench.pod().app(&image).with(["--wokrdir", "/"]),
+        "tip: did you mean '--workdir'?",
+    );
+    refused(
+        bench.pod().app(&image).with(["--memory-swap", "1g"]),
+        "error: `--memory-swap` is not supported\nhint: the guest has no swap space",
     );
     refused(bench.pod().flags(["--nonsense"]).app(&image), "`--nonsense`");
     refused(
@@ -272,6 +276,9 @@ fn command_lines_that_make_no_sense() {
         bench.pod().flags(["--pod-manifest", "/nowhere.json"]),
         "cannot read the pod manifest `/nowhere.json`",
     );
+    let out = bench.pod().app(&image).args(["--name", "x"]).run().expect(127);
+    let hint = "\nhint: what follows an image is its command: write flags before the image\n";
+    assert!(out.stderr.ends_with(hint), "{}", out.stderr);
 }
 
 /// The programs of a PATH that has almost none.

@@ -21,9 +21,9 @@ fn commands_run_in_a_running_app() {
     let image = bench.busybox();
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&image);
     let pod = pod
-        .with(["--name", "a", "-e", "A=of the app"])
+        .with(["--app-name", "a", "-e", "A=of the app"])
         .sh("exec sleep 1000");
-    let pod = pod.app(&image).with(["--name", "b"]).sh("exec sleep 1000");
+    let pod = pod.app(&image).with(["--app-name", "b"]).sh("exec sleep 1000");
     let _ = pod.start().wait().expect(0);
 
     let out = exec(&bench, &["-e", "B=given"], "echo $A, $B; echo err >&2; exit 7").expect(7);
@@ -182,7 +182,14 @@ fn a_variable_may_have_any_name_for_the_app_its_health_check_and_commands_in_it(
     let variables = "tr '\\0' '\\n' </proc/$$/environ | grep -v ^PATH=; id -u";
     let pod = bench.pod().flags(["-d", "--name", "p"]);
     let pod = pod.host("programs", &programs, "").app(&image);
-    let pod = pod.with(["--name", "a", "--user", "www", "-e", "discovery.type=single-node"]);
+    let pod = pod.with([
+        "--app-name",
+        "a",
+        "--user",
+        "www",
+        "-e",
+        "discovery.type=single-node",
+    ]);
     let pod = pod.with(["-e", "a-b=$x \"y\"\nz", "-e", "1 2=", "-e", "ISOPOD_ENV_0=x=y"]);
     let pod = pod.with([
         "--security-opt",
@@ -194,7 +201,7 @@ fn a_variable_may_have_any_name_for_the_app_its_health_check_and_commands_in_it(
     let pod = pod.with(["--health-cmd", check, "--health-interval", "300ms"]);
     let mut pod = pod.sh(&format!("{variables}; exec sleep 1000"));
     for (name, program) in [("missing", "/programs/nowhere"), ("refused", "/programs/noexec")] {
-        let app = pod.app(&image).with(["--name", name, "-e", "a.b=c"]);
+        let app = pod.app(&image).with(["--app-name", name, "-e", "a.b=c"]);
         let app = app.with(["--depends-on", "a=healthy"]);
         pod = app.mount("programs", "/programs", "").args([program]);
     }

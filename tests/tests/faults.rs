@@ -65,9 +65,9 @@ fn soak() {
 fn an_app_that_eats_all_the_memory_is_told() {
     let bench = Bench::new();
     let image = bench.busybox();
-    let pod = background(&bench, "m").flags(["--memory", "192m"]);
-    let pod = pod.app(&image).with(["--name", "hog"]).sh("tail /dev/zero");
-    let pod = pod.app(&image).with(["--name", "calm"]).sh("exec sleep 1000");
+    let pod = background(&bench, "m").flags(["--vm-memory", "192m"]);
+    let pod = pod.app(&image).with(["--app-name", "hog"]).sh("tail /dev/zero");
+    let pod = pod.app(&image).with(["--app-name", "calm"]).sh("exec sleep 1000");
     let _ = pod.start().wait().expect(0);
     eventually("it is killed", || {
         status(&bench, "m")["apps"][0]["state"] == "exited"

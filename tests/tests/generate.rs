@@ -19,9 +19,9 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
     let pod = bench.pod().flags([
         "--name",
         "web",
-        "--memory",
+        "--vm-memory",
         "600m",
-        "--cpus",
+        "--vm-cpus",
         "2",
         "-p",
         "127.0.0.1:8080:80",
@@ -30,7 +30,7 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
     let pod = pod.empty("work", "mode=0777,medium=disk");
     pod.app(&image)
         .with([
-            "--name",
+            "--app-name",
             "first",
             "--restart",
             "on-failure",
@@ -41,7 +41,7 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
         .sh("echo hello $A >/work/x")
         .app(&image)
         .with([
-            "--name",
+            "--app-name",
             "second",
             "--depends-on",
             "first=succeeded",
@@ -57,7 +57,7 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
             "64m",
             "--cpus",
             "0.5",
-            "--readonly-rootfs",
+            "--read-only",
         ])
         .with([format!("-v{}:/site:ro", site.display())])
         .mount("work", "/work", "readOnly")
@@ -108,11 +108,11 @@ fn what_a_pod_file_cannot_say_is_told_all_at_once_or_left_out() {
     let pod = bench
         .pod()
         .subcommand("prepare")
-        .flags(["--name", "web", "--net", "none"]);
+        .flags(["--name", "web", "--network", "none"]);
     let pod = pod
         .app(&image)
         .with([
-            "--name",
+            "--app-name",
             "web",
             "--pids-limit",
             "10",

@@ -59,12 +59,12 @@ fn images_are_volumes_and_acis_are_apps() {
     let pod = bench.pod().flags(["--log-level", "info", "--volume", &volume]);
     let out = pod
         .app(&image)
-        .with(["--name", "reader"])
+        .with(["--app-name", "reader"])
         .mount("m", "/m", "")
         .mount("m", "/one", "subPath=current/weights")
         .sh("cat /m/model/weights /one >&2; touch /m/x 2>&1 | sed 's/.*: //' >&2")
         .app(&aci(&bench))
-        .with(["--name", "aci"])
+        .with(["--app-name", "aci"])
         .run();
     let read: Vec<&str> = out.stderr.lines().filter(|line| !line.contains("INFO")).collect();
     for line in ["weights", "Read-only file system"] {
@@ -108,7 +108,7 @@ fn what_is_executed_in_an_app_has_its_limits() {
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&bench.busybox());
     let pod = pod
         .with([
-            "--name",
+            "--app-name",
             "a",
             "--security-opt",
             "seccomp=profile.json",

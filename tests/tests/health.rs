@@ -36,18 +36,18 @@ fn health_checks_are_shown_and_end_apps_where_they_are_asked_to() {
         .pod()
         .flags(["-d", "--name", "web"])
         .app(&bench.image(&checked))
-        .with(["--name", "checked"])
+        .with(["--app-name", "checked"])
         .sh(runs)
         .app(&busybox)
-        .with(["--name", "after", "--depends-on", "checked=healthy"])
+        .with(["--app-name", "after", "--depends-on", "checked=healthy"])
         .sh("echo after; sleep 1000")
         .app(&busybox)
-        .with(["--name", "killed", "--restart", "on-failure:1"])
+        .with(["--app-name", "killed", "--restart", "on-failure:1"])
         .with(["--health-cmd", "exit 7", "--health-interval", "300ms"])
         .with(["--health-retries", "1", "--health-on-failure", "kill"])
         .sh(runs)
         .app(&busybox)
-        .with(["--name", "hangs", "--restart", "always"])
+        .with(["--app-name", "hangs", "--restart", "always"])
         .with([
             "--health-cmd",
             "sleep 1001 & sleep 1001",
@@ -201,7 +201,7 @@ fn a_lone_app_has_its_post_stop_handler_which_reads_nothing_and_is_told_of_when_
     let file = bench.dir().join("pod.json");
     std::fs::write(&file, manifest.to_string()).unwrap();
     let pod = bench.pod().flags(["--pod-manifest".as_ref(), file.as_os_str()]);
-    let ran = pod.stdin("word\nand more\n").run();
+    let ran = pod.flags(["-i"]).stdin("word\nand more\n").run();
     assert_eq!(ran.text(), "main word\nafter\nat the end\n", "{}", ran.stderr);
     assert_eq!(ran.status, 4, "{ran:?}");
     let failed = "app `web`: post-stop handler failed: exit status 3";

@@ -78,7 +78,7 @@ fn a_command_is_who_its_app_is() {
     let bench = Bench::new();
     let image = bench.image(&Image::busybox().directory("root", 0o700, (0, 0)));
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&image);
-    let pod = pod.with(["--name", "a", "--user", "65535:65535", "--working-dir", "/root"]);
+    let pod = pod.with(["--app-name", "a", "--user", "65535:65535", "--workdir", "/root"]);
     let pod = pod
         .with(["--security-opt", "seccomp=builtin"])
         .sh("exec sleep 1000");
@@ -124,8 +124,8 @@ fn a_program_may_be_called_anything_and_starts_in_a_directory_that_is_made() {
         let program = format!("/opt/{name}");
         pod = pod
             .app(&image)
-            .with(["--name", &format!("app{index}"), "--exec", &program])
-            .with(["--working-dir", &format!("/data/new/{index}")])
+            .with(["--app-name", &format!("app{index}"), "--entrypoint", &program])
+            .with(["--workdir", &format!("/data/new/{index}")])
             .mount("data", "/data", "")
             .args([*name]);
     }

@@ -19,7 +19,7 @@ const STUBBORN: &str = "trap '' TERM INT; echo ready; while :; do sleep 0.1; don
 fn started<'a>(pod: Pod<'a>, bench: &'a Bench, script: &str) -> Running {
     let mut running = pod
         .app(&bench.busybox())
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .sh(script)
         .start();
     running.wait_for("ready\n");
@@ -100,8 +100,8 @@ fn all_apps_of_a_pod_are_stopped() {
     let image = bench.busybox();
     let script =
         |n: i32| format!("trap 'echo bye {n}; exit 0' TERM; echo ready {n}; while :; do sleep 0.1; done");
-    let pod = bench.pod().app(&image).with(["--name", "one"]).sh(&script(1));
-    let pod = pod.app(&image).with(["--name", "two"]).sh(&script(2));
+    let pod = bench.pod().app(&image).with(["--app-name", "one"]).sh(&script(1));
+    let pod = pod.app(&image).with(["--app-name", "two"]).sh(&script(2));
     let mut running = pod.start();
     running.wait_for("ready 1\n");
     running.wait_for("ready 2\n");
@@ -299,7 +299,7 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
     );
     assert!(out.stderr.contains("Kernel panic"), "{}", out.stderr);
     // Memory was not the cause, and what the firmware says to a terminal, or systemd always says, is none either.
-    for words in ["hint: ", "--memory", "\\u{1b}", "SeaBIOS", "autofs4"] {
+    for words in ["hint: ", "--vm-memory", "\\u{1b}", "SeaBIOS", "autofs4"] {
         assert!(!out.stderr.contains(words), "{words}: {}", out.stderr);
     }
 }
@@ -307,14 +307,14 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
 #[test]
 fn too_little_memory_is_said_to_be_that() {
     let bench = Bench::new();
-    let pod = bench.pod().flags(["--memory", "100m"]).app(&bench.busybox());
+    let pod = bench.pod().flags(["--vm-memory", "100m"]).app(&bench.busybox());
     let told = pod.sh("true").run().expect(125).stderr;
     assert!(
         told.starts_with("error: invalid value `100m` of `--memory`\n"),
         "{told}"
     );
     // The least that is taken is enough.
-    let pod = bench.pod().flags(["--memory", "128m"]).app(&bench.busybox());
+    let pod = bench.pod().flags(["--vm-memory", "128m"]).app(&bench.busybox());
     let _ = pod.sh("true").run().expect(0);
 }
 
@@ -441,7 +441,7 @@ fn a_machine_that_the_hosts_kernel_killed_for_memory() {
         .pod()
         .within(["sh", "-c", &enter, "sh"].map(str::to_owned).into());
     let out = pod
-        .flags(["--memory", "512m"])
+        .flags(["--vm-memory", "512m"])
         .app(&image)
         .sh("head -c 400m /dev/zero | tail -c 1 > /dev/null; sleep 100")
         .run()

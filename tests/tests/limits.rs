@@ -13,10 +13,10 @@ fn limits_hold_for_one_app_and_end_it_alone() {
         .flags(["--log-level", "info", "--sysctl", "kernel.pid_max=31337"]);
     let out = pod
         .app(&bench.busybox())
-        .with(["--name", "hungry", "--memory", "24m"])
+        .with(["--app-name", "hungry", "--memory", "24m"])
         .sh("echo begun; exec tail /dev/zero")
         .app(&bench.busybox())
-        .with(["--name", "bounded", "--memory", "64m", "--memory-reservation", "32m"])
+        .with(["--app-name", "bounded", "--memory", "64m", "--memory-reservation", "32m"])
         .with(["--cpus", "0.5", "--cpu-shares", "256", "--pids-limit", "9", "--oom-score-adj", "77"])
         .with(["--ulimit", "nofile=50:60", "--group-add", "audio", "--group-add", "7"])
         .sh(&format!(
@@ -24,7 +24,7 @@ fn limits_hold_for_one_app_and_end_it_alone() {
              cat ../memory.low; sleep 3; echo alive"
         ))
         .app(&bench.busybox())
-        .with(["--name", "plain"])
+        .with(["--app-name", "plain"])
         .sh(&format!("{CGROUP} | tr '\\n' ' ' >&2"))
         .run();
     assert!(out.text().contains("begun\n"), "{}", out.text());
@@ -49,7 +49,7 @@ fn limits_hold_for_one_app_and_end_it_alone() {
         "{}",
         out.stderr
     );
-    let told = "app `hungry` was killed: it needed more memory than it may have; `--memory` after its image gives it more";
+    let told = "app `hungry` was killed: it needed more memory than it may have; `--memory` gives it more";
     assert_eq!(out.stderr.matches("memory").count(), 2, "{}", out.stderr);
     assert!(out.stderr.contains(told), "{}", out.stderr);
     assert_eq!(out.status, 128 + 9, "{}", out.stderr);
@@ -69,17 +69,17 @@ fn privileges_and_system_calls_are_kept_from_apps() {
     let pod = bench.pod().flags(["--log-level", "info"]);
     let out = pod
         .app(&bench.busybox())
-        .with(["--name", "nnp", "--security-opt", "no-new-privileges"])
+        .with(["--app-name", "nnp", "--security-opt", "no-new-privileges"])
         .sh("grep NoNewPrivs /proc/self/status | sed 's/^/nnp /'")
         .app(&bench.busybox())
-        .with(["--name", "errno", "--security-opt", "seccomp=profile.json"])
+        .with(["--app-name", "errno", "--security-opt", "seccomp=profile.json"])
         .sh("mkdir /tmp/x 2>&1 | sed 's/^/errno /'; touch /tmp/y && echo errno touched; \
              kill -0 $$ && echo errno kill 0; kill -USR1 $$ 2>&1 | sed 's/.*: /errno kill 10: /'")
         .app(&bench.busybox())
-        .with(["--name", "docker", "--security-opt", "seccomp=docker.json"])
+        .with(["--app-name", "docker", "--security-opt", "seccomp=docker.json"])
         .sh("mkdir /tmp/x && echo docker made; unshare -U true 2>&1 | sed 's/.*: /docker unshare: /'")
         .app(&bench.busybox())
-        .with(["--name", "default", "--security-opt", "seccomp=builtin", "--cap-add", "SYS_ADMIN"])
+        .with(["--app-name", "default", "--security-opt", "seccomp=builtin", "--cap-add", "SYS_ADMIN"])
         .sh("mount -t tmpfs x /tmp && echo default mounted; date -s 2020-01-01 2>&1 >/dev/null | sed 's/^/default /'")
         .run();
     let mut said: Vec<&str> = out.text().lines().collect();

@@ -70,13 +70,17 @@ fn host_and_apps_reach_each_other() {
     let server = "mkdir /tmp/www; echo the pod says hi > /tmp/www/hi; exec httpd -f -p 80 -h /tmp/www";
     let pod = pod
         .app(&busybox)
-        .with(["--name", "web", "--user", "www"])
+        .with(["--app-name", "web", "--user", "www"])
         .sh(server);
     let pod = pod
         .app(&busybox)
-        .with(["--name", "dns", "-v", "/usr:/host:ro"])
+        .with(["--app-name", "dns", "-v", "/usr:/host:ro"])
         .sh(UDP_SERVER);
-    let mut running = pod.app(&busybox).with(["--name", "client"]).sh(&client).start();
+    let mut running = pod
+        .app(&busybox)
+        .with(["--app-name", "client"])
+        .sh(&client)
+        .start();
     running.wait_for("udp is up\n");
     running.wait_for("ready\n");
 
@@ -119,10 +123,10 @@ fn without_a_network_there_is_the_loopback_interface() {
         tail -n 1 /etc/hosts; echo more >> /etc/hosts";
     let pod = bench
         .pod()
-        .flags(["--net", "none", "--hostname", "alone.example"]);
+        .flags(["--network", "none", "--hostname", "alone.example"]);
     let out = pod
         .app(&bench.busybox())
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .sh(script)
         .run()
         .expect(0);

@@ -42,7 +42,7 @@ fn a_pod_runs_without_root() {
     let out = bench
         .pod()
         .app(&bench.busybox())
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .stdin("typed\n")
         .sh("id -u; cat; exit 9")
         .run();
@@ -140,14 +140,16 @@ fn an_app_that_is_not_root(transport: &str) {
         .pod()
         .flags(["--transport", transport])
         .host("data", &data, "");
-    let pod = pod.app(&bench.busybox()).with(["--name", "web", "--user", "www"]);
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--app-name", "web", "--user", "www"]);
     let pod = pod.mount("data", "/data", "").sh(
         "cd /data; { id -u; cat private; mkdir dir; chmod 700 dir; echo x > dir/new; stat -c '%u %a' . dir dir/new; } > said 2>&1
          touch done",
     );
     let pod = pod
         .app(&bench.busybox())
-        .with(["--name", "root"])
+        .with(["--app-name", "root"])
         .mount("data", "/data", "");
     let out = pod
         .sh(
@@ -194,7 +196,9 @@ fn apps_of_several_users_write_where_others_may() {
         .host("data", &data, "");
     for user in ["33", "7"] {
         let name = format!("u{user}");
-        pod = pod.app(&bench.busybox()).with(["--name", &name, "--user", user]);
+        pod = pod
+            .app(&bench.busybox())
+            .with(["--app-name", &name, "--user", user]);
         pod = pod
             .mount("data", "/data", "")
             .sh("cd /data; echo x > by-$(id -u) && { echo y > mine; } 2> /dev/null || echo refused");

@@ -15,7 +15,7 @@ fn pod<'a>(bench: &'a Bench, transport: &str) -> Pod<'a> {
     let image = bench.busybox();
     let pod = bench
         .pod()
-        .flags(["--transport", transport, "--memory", "300m", "--cpus", "2"]);
+        .flags(["--transport", transport, "--vm-memory", "300m", "--vm-cpus", "2"]);
     let pod = pod.host("data", bench.source("da,ta", &[]), "").host(
         "conf",
         bench.source("conf", &[]),
@@ -24,14 +24,14 @@ fn pod<'a>(bench: &'a Bench, transport: &str) -> Pod<'a> {
     let pod = pod.empty("tmp", "size=16m,mode=1777");
     let pod = pod
         .app(&image)
-        .with(["--name", "web", "-e", "SECRET=hunter2"])
+        .with(["--app-name", "web", "-e", "SECRET=hunter2"])
         .mount("data", "/data", "");
     let pod = pod
         .mount("conf", "/etc/conf", "")
         .mount("tmp", "/tmp", "")
         .sh("echo ready; sleep 100");
     pod.app(&image)
-        .with(["--name", "log"])
+        .with(["--app-name", "log"])
         .mount("data", "/<in> & \"out\"", "readOnly")
         .sh("sleep 100")
 }
@@ -98,7 +98,7 @@ fn the_guest_mounts_as_planned() {
             .empty("tmp", "size=16m");
         let pod = pod
             .app(&bench.busybox())
-            .with(["--name", "web"])
+            .with(["--app-name", "web"])
             .mount("data", "/a/b", "")
             .mount("tmp", "/a/b/sub", "");
         pod.mount("data", "/ro", "readOnly,subPath=sub").sh(script)
@@ -254,7 +254,7 @@ fn an_image_is_the_same_in_every_form() {
     let bench = Bench::new();
     let layout = bench.busybox();
     let id = |image: &str| {
-        let plan = json(&bench.pod().app(image).with(["--name", "app"]));
+        let plan = json(&bench.pod().app(image).with(["--app-name", "app"]));
         plan["apps"][0]["image"].as_str().unwrap().to_owned()
     };
     let original = id(&layout);

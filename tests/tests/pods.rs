@@ -38,11 +38,11 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         .flags(["-d", "--name", "web"])
         .host("data", &source, "")
         .app(&busybox)
-        .with(["--name", "a"])
+        .with(["--app-name", "a"])
         .mount("data", "/data", "readOnly")
         .sh("trap 'echo bye; exit 3' TERM; echo out; echo err >&2; while :; do sleep 0.1; done")
         .app(&busybox)
-        .with(["--name", "b"])
+        .with(["--app-name", "b"])
         .sh("echo second; exec sleep 1000");
     let uuid = pod.start().wait().expect(0).text().trim().to_owned();
     assert_eq!(uuid.len(), 36, "{uuid}");
@@ -141,10 +141,9 @@ fn a_prepared_pod_is_started_once_and_again() {
         "p",
         "--accel",
         "tcg",
-        &bench.busybox(),
-        "--name",
+        "--app-name",
         "app",
-        "--",
+        &bench.busybox(),
     ];
     let words = words
         .into_iter()

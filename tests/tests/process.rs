@@ -77,15 +77,15 @@ fn the_first_failure_of_several_apps_counts() {
     let pod = bench.pod().empty("flag", "mode=0777");
     let pod = pod
         .app(&image)
-        .with(["--name", "late"])
+        .with(["--app-name", "late"])
         .mount("flag", "/flag", "");
     let pod = pod.sh("until test -e /flag/failed; do sleep 0.1; done; sleep 0.5; echo late; exit 3");
     let pod = pod
         .app(&image)
-        .with(["--name", "soon"])
+        .with(["--app-name", "soon"])
         .mount("flag", "/flag", "");
     let pod = pod.sh("echo soon; touch /flag/failed; exit 4");
-    let pod = pod.app(&image).with(["--name", "never"]).sh("exit 0");
+    let pod = pod.app(&image).with(["--app-name", "never"]).sh("exit 0");
     assert_eq!(pod.run().expect(4).text(), "soon\nlate\n");
 }
 
@@ -97,7 +97,7 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
         bench
             .pod()
             .app(&image)
-            .with(["--name", "app"])
+            .with(["--app-name", "app"])
             .args(args)
             .run()
             .assert_refused(status, words);
@@ -135,7 +135,7 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
             "it is no program for this architecture, and no script",
         ),
     ] {
-        let pod = bench.pod().app(&scripts).with(["--name", "app"]);
+        let pod = bench.pod().app(&scripts).with(["--app-name", "app"]);
         let out = pod.args([program]).run().expect(126);
         let words = format!("app `app` cannot execute `{program}`: {words}");
         assert!(out.stderr.contains(&words), "{}", out.stderr);
@@ -180,7 +180,7 @@ fn the_image_says_how_it_is_run() {
     let out = bench
         .pod()
         .app(&bench.image(&image))
-        .with(["--name", "web"])
+        .with(["--app-name", "web"])
         .run()
         .expect(0);
     let expected = "/work dir\n33\n33\n33 4 29\n\
@@ -199,10 +199,17 @@ fn flags_change_what_the_image_says() {
     let image = bench.image(&image);
     let pod = bench.pod().env("CALLER", "of the caller").env("SECRET", "kept");
     let pod = pod.app(&image).with([
-        "--name", "web", "--exec", "sh", "--user", "4242", "--group", "audio",
+        "--app-name",
+        "web",
+        "--entrypoint",
+        "sh",
+        "--user",
+        "4242",
+        "--group",
+        "audio",
     ]);
     let pod = pod.with([
-        "--working-dir",
+        "--workdir",
         "/tmp",
         "-e",
         "COLOUR=blue",
@@ -385,7 +392,7 @@ fn surroundings(user: &str, ids: &str, effective: &str) {
     let pod = bench
         .pod()
         .app(&bench.busybox())
-        .with(["--name", "web", "--user", user]);
+        .with(["--app-name", "web", "--user", user]);
     let out = pod.sh(SURROUNDINGS).run().expect(0);
     // `/dev` is the app's own, and root's as in docker.
     let made = if user == "root" { "4\n" } else { "" };
@@ -422,15 +429,15 @@ fn capabilities_are_added_and_dropped() {
     let pod = bench
         .pod()
         .app(&image)
-        .with(["--name", "none", "--cap-drop", "ALL"])
+        .with(["--app-name", "none", "--cap-drop", "ALL"])
         .sh(show);
     let pod = pod
         .app(&image)
-        .with(["--name", "one", "--cap-drop", "all", "--cap-add", "net_admin"])
+        .with(["--app-name", "one", "--cap-drop", "all", "--cap-add", "net_admin"])
         .sh(show);
     let pod = pod
         .app(&image)
-        .with(["--name", "every", "--cap-add", "ALL"])
+        .with(["--app-name", "every", "--cap-add", "ALL"])
         .sh(show);
     let out = pod.run().expect(0);
     let mut lines: Vec<&str> = out.text().lines().collect();

@@ -27,12 +27,12 @@ fn broken(settings: &str) -> Output {
     let pod = bench.pod().host("data", &source, "");
     let pod = pod
         .app(&image)
-        .with(["--name", "web"])
+        .with(["--app-name", "web"])
         .mount("data", "/data", "readOnly")
         .sh("echo the app ran");
     let pod = pod
         .app(&image)
-        .with(["--name", "other"])
+        .with(["--app-name", "other"])
         .mount("data", "/data", "")
         .sh("echo other > /data/other");
     let out = pod.run();
@@ -88,7 +88,7 @@ fn a_mount_program_that_lies_is_found() {
         .pod()
         .host("data", bench.source("data", &[]), "")
         .app(&bench.busybox())
-        .with(["--name", "web"]);
+        .with(["--app-name", "web"]);
     let out = pod
         .mount("data", "/data", "")
         .sh("echo the app ran")
@@ -126,7 +126,7 @@ fn a_service_that_no_longer_needs_its_mount_does_not_start_without_it() {
         .pod()
         .host("data", bench.source("data", &[]), "")
         .app(&bench.busybox())
-        .with(["--name", "web"]);
+        .with(["--app-name", "web"]);
     let out = pod
         .mount("data", "/data", "")
         .sh("echo the app ran")
@@ -148,7 +148,7 @@ fn a_path_that_changes_its_kind_while_the_guest_boots_is_an_error() {
         .pod()
         .host("data", &source, "readOnly=true")
         .app(&image)
-        .with(["--name", "web"]);
+        .with(["--app-name", "web"]);
     let running = pod
         .mount("data", "/data", "subPath=part")
         .sh("echo the app ran")

@@ -117,10 +117,10 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
         .pod()
         .flags(["-d", "--name", "p", "--transport", transport])
         .app(&image)
-        .with(["--name", "a", "--cap-add", "ALL", "--restart", "always"])
+        .with(["--app-name", "a", "--cap-add", "ALL", "--restart", "always"])
         .sh(IDLE)
         .app(&image)
-        .with(["--name", "b"])
+        .with(["--app-name", "b"])
         .sh(IDLE);
     let _ = pod.start().wait().expect(0);
 
@@ -297,7 +297,7 @@ fn mounts_of_the_host_are_part_of_what_comes() {
          touch {place}/early/mounted"
     ));
     let pod = pod.flags(["-d", "--name", "p", "--transport", "virtiofs"]);
-    let pod = pod.app(&bench.busybox()).with(["--name", "a"]).sh(IDLE);
+    let pod = pod.app(&bench.busybox()).with(["--app-name", "a"]).sh(IDLE);
     let _ = pod.start().wait().expect(0);
     let bring = |name: &str, keys: &str| {
         let volume = format!("{name},kind=host,source={place},{keys}");
@@ -341,7 +341,7 @@ fn for_an_ordinary_user(transport: &str) {
     let pod = bench.pod().flags(["-d", "--name", "p", "--transport", transport]);
     let pod = pod
         .app(&bench.busybox())
-        .with(["--name", "a", "--cap-add", "ALL"]);
+        .with(["--app-name", "a", "--cap-add", "ALL"]);
     let _ = pod.sh(IDLE).start().wait().expect(0);
     let data = bench.source("data", &[("f", "mine\n")]);
     attached(&bench, "data", &data, &["target=/data"]);
@@ -381,7 +381,7 @@ fn what_cannot_come_is_refused() {
         .host("start", &start, "")
         .empty("tmp", "")
         .flags(["--volume", &format!("img,kind=image,image={}", bench.busybox())]);
-    let pod = pod.app(&bench.busybox()).with(["--name", "a"]);
+    let pod = pod.app(&bench.busybox()).with(["--app-name", "a"]);
     let pod = pod
         .mount("start", "/s/start", "")
         .mount("tmp", "/tmp/t", "")
@@ -389,7 +389,7 @@ fn what_cannot_come_is_refused() {
         .sh(IDLE);
     let pod = pod
         .app(&bench.busybox())
-        .with(["--name", "fixed", "--readonly-rootfs"])
+        .with(["--app-name", "fixed", "--read-only"])
         .sh(IDLE);
     let _ = pod.start().wait().expect(0);
     sh(&bench, "a", "mkdir /made; ln -s /made /app-link");
@@ -510,7 +510,7 @@ fn an_app_that_starts_anew_has_it_or_fails() {
         .flags(["-d", "--name", "p", "--transport", "virtiofs"]);
     let pod = pod
         .app(&bench.busybox())
-        .with(["--name", "a", "--cap-add", "ALL", "--restart", "always"]);
+        .with(["--app-name", "a", "--cap-add", "ALL", "--restart", "always"]);
     let _ = pod.sh(IDLE).start().wait().expect(0);
     attached(&bench, "data", &data, &["target=/data"]);
     let in_guest = |script: &str| {
@@ -541,7 +541,7 @@ fn a_pod_without_a_share_is_told_apart() {
     let bench = Bench::new();
     let data = bench.source("data", &[]);
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&bench.busybox());
-    let _ = pod.with(["--name", "a"]).sh(IDLE).start().wait().expect(0);
+    let _ = pod.with(["--app-name", "a"]).sh(IDLE).start().wait().expect(0);
     assert_eq!(
         attach(&bench, "data", &data, &["target=/x"]).stderr,
         "error: cannot attach volume `data`: the pod was started without a device for volumes of the host\n\
@@ -562,7 +562,7 @@ fn killed_and_concurrent_commands() {
     let pod = bench
         .pod()
         .flags(["-d", "--name", "p", "--transport", "virtiofs"]);
-    let pod = pod.app(&bench.busybox()).with(["--name", "a"]).sh(IDLE);
+    let pod = pod.app(&bench.busybox()).with(["--app-name", "a"]).sh(IDLE);
     let _ = pod.start().wait().expect(0);
     let source = |i: usize| bench.source(&format!("s{i}"), &[("f", &format!("{i}\n"))]);
     let words = |i: usize| {

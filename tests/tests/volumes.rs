@@ -323,12 +323,12 @@ fn two_apps_share_a_volume_one_of_them_read_only() {
     let pod = bench.pod().host("data", &source, "").empty("box", "mode=0777");
     let pod = pod
         .app(&image)
-        .with(["--name", "writer"])
+        .with(["--app-name", "writer"])
         .mount("data", "/data", "")
         .mount("box", "/box", "");
     let pod =
         pod.sh("echo one > /data/file; echo two > /box/file; until test -e /box/read; do sleep 0.05; done");
-    let pod = pod.app(&image).with(["--name", "reader", "--user", "www"]);
+    let pod = pod.app(&image).with(["--app-name", "reader", "--user", "www"]);
     let pod = pod.mount("data", "/in", "readOnly").mount("box", "/box", "");
     let pod = pod.sh(
         "until test -s /box/file; do sleep 0.05; done; cat /in/file /box/file
@@ -355,14 +355,14 @@ fn nested_volumes_stay_in_their_app() {
         .empty("turn", "mode=0777");
     let pod = pod
         .app(&image)
-        .with(["--name", "nested"])
+        .with(["--app-name", "nested"])
         .mount("data", "/data", "")
         .mount("secret", "/data/sub", "");
     let pod = pod.mount("data", "/again", "").mount("turn", "/turn", "");
     let pod = pod.sh("cat /data/sub/file /again/sub/file; touch /turn/over");
     let pod = pod
         .app(&image)
-        .with(["--name", "plain"])
+        .with(["--app-name", "plain"])
         .mount("data", "/data", "")
         .mount("turn", "/turn", "");
     let pod = pod.sh("until test -e /turn/over; do sleep 0.1; done; cat /data/sub/file");
@@ -447,7 +447,7 @@ fn targets_that_cannot_be_written_down_are_refused() {
             .pod()
             .host("data", &source, "")
             .app(&image)
-            .with(["--name", "app"]);
+            .with(["--app-name", "app"]);
         let shown = target.to_string_lossy();
         let shown = if shown == "/.." { "/".into() } else { shown };
         let shown = shown.replace('\n', "\\n");
@@ -552,7 +552,7 @@ fn targets_lead_through_the_images_links_and_never_out() {
         .pod()
         .empty("v", "")
         .app(&image)
-        .with(["--name", "app"])
+        .with(["--app-name", "app"])
         .mount("v", "/loop/x", "");
     let words = "error: app `app`, volume `v`: cannot mount at `/loop/x`: too many symbolic links, `/loop-2` is among them";
     let out = pod.sh("true").run();
@@ -620,7 +620,7 @@ fn a_mount_point_that_nobody_may_make_is_refused() {
             .host("inner", &inner, "")
             .host("file", inner.join("file"), "");
         pod.app(&image)
-            .with(["--name", "app"])
+            .with(["--app-name", "app"])
             .mount("outer", "/outer", "")
     };
     pod("readOnly=true").mount("inner", "/outer/inner", "").sh("true").run().assert_refused(
@@ -634,7 +634,7 @@ fn a_mount_point_that_nobody_may_make_is_refused() {
     let out = pod("")
         .mount("inner", "/outer/inner", "")
         .mount("file", "/outer/deep/file", "")
-        .with(["--working-dir", "/outer/work/dir"])
+        .with(["--workdir", "/outer/work/dir"])
         .sh("ls /outer/inner; echo written > /outer/deep/file; pwd")
         .run()
         .expect(0);
@@ -663,7 +663,7 @@ fn an_image_gets_the_volumes_it_wants() {
     let out = bench
         .pod()
         .app(&image)
-        .with(["--name", "web", "--readonly-rootfs"])
+        .with(["--app-name", "web", "--read-only"])
         .sh(script)
         .run()
         .expect(0);
@@ -689,7 +689,7 @@ fn an_image_gets_the_volumes_it_wants() {
         .pod()
         .flags(["--no-implicit-volumes"])
         .app(&image)
-        .with(["--name", "web"])
+        .with(["--app-name", "web"])
         .sh("true");
     let out = pod.run().expect(125);
     assert!(
@@ -720,7 +720,7 @@ fn an_app_may_be_kept_from_writing_to_its_root() {
         .empty("tmp", "mode=1777")
         .app(&bench.busybox());
     let pod = pod
-        .with(["--readonly-rootfs"])
+        .with(["--read-only"])
         .mount("data", "/made/by/the/plan", "")
         .mount("tmp", "/tmp", "");
     let script = "

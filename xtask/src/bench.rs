@@ -107,10 +107,9 @@ fn pod(isopod: &Path, reference: &str, dir: &Path) -> Command {
         "tcg",
         "--transport",
         "virtiofs",
-        reference,
         "-v",
         &bind,
-        "--",
+        reference,
         "true",
     ]);
     command.env("PATH", place::search_path());

@@ -93,13 +93,12 @@ fn read_and_write(isopod: &Path, reference: &str, data: &Path) -> Result<(), Fai
         ],
     );
     pod.args([
-        reference,
         "--mount",
         "volume=data,target=/data",
         "--mount",
         "volume=scratch,target=/scratch",
     ]);
-    pod.args(["--", "sh", "-c", READ_AND_WRITE]);
+    pod.args([reference, "sh", "-c", READ_AND_WRITE]);
     timed(|| command::run(&mut pod))?;
     let file = data.join("from-guest.txt");
     command::run(&mut command("cat", [&file]))?;
@@ -128,7 +127,7 @@ fn be_refused(isopod: &Path, reference: &str, data: &Path) -> Result<(), Failure
     } else {
         bind
     };
-    let mut pod: Command = command(isopod, ["run", reference, "-v", &bind, "--", "sh", "-c", WRITE]);
+    let mut pod: Command = command(isopod, ["run", "-v", &bind, reference, "sh", "-c", WRITE]);
     let status = timed(|| command::status(&mut pod))?;
     match status.code() {
         None | Some(OWN_FAILURE) => return Err(command::failed(&pod, status)),

@@ -1,21 +1,22 @@
 //! The command line: from arguments to values, without a look at the environment, the terminal or any file.
 //!
 //! ```text
-//! isopod [GLOBAL] run [POD FLAGS] IMAGE [APP FLAGS] [-- ARG...] [--- IMAGE [APP FLAGS] [-- ARG...]]...
-//!                     └ commands.rs ┘└──────────────── group.rs: one group per app ────────────────┘
-//!                                                      pod.rs: pod flags and groups -> PodSpec
+//! isopod [GLOBAL] run [FLAGS] IMAGE [COMMAND [ARG...]] [--- [APP FLAGS] IMAGE [COMMAND [ARG...]]]...
+//!                     flags.rs: a row per flag         group.rs: the groups between `---`
+//!                     pod.rs: flags and groups -> PodSpec
 //! ```
 //!
-//! As with rkt, `---` ends an app, also within the app's own arguments, and flags belong to the image before them. What is
-//! wrong with the flags of a pod is reported all at once; only what clap finds (a missing value, a word that is none of
-//! the choices) ends the reading at the first fault.
+//! The grammar is docker's: all that follows an image is its app's command, word by word, up to a `---`, which ends the app
+//! as with rkt; a `--` right after the image is left out. The flags of the first group are the pod's and the first app's,
+//! those of another group its app's. What is wrong with the flags of a pod is reported all at once; only what clap finds
+//! (a missing value, a word that is none of the choices) ends the reading at the first fault.
 
 mod commands;
 mod copy_place;
 mod error;
+mod flags;
 mod generate;
 mod group;
-mod health;
 mod image;
 mod kube;
 mod life;
@@ -27,6 +28,7 @@ mod volume;
 pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete};
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
+pub(crate) use flags::For;
 pub(crate) use generate::{GenerateArgs, GenerateCommand, Subject};
 pub(crate) use group::pod_command;
 pub(crate) use image::ImageCommand;
@@ -113,18 +115,41 @@ pub(crate) struct RunArgs {
     pub(crate) name: Option<PodName>,
     /// Whether the command waits for the pod.
     pub(crate) ground: Ground,
-    /// `--interactive`: what its app reads in the background.
+    /// `--interactive`: whether its app has an input; in the foreground it is the command's own.
     pub(crate) stdin: Stdin,
+    /// Where its output goes in the foreground.
+    pub(crate) outputs: Outputs,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
     /// `--replace`: stop and remove the pod of its name before.
     pub(crate) replace: bool,
+    /// `--cidfile`: where its UUID is written.
+    pub(crate) cidfile: Option<PathBuf>,
     /// `--stop-timeout`: how long the apps have to stop, where it is given.
     pub(crate) stop_timeout: Option<Duration>,
     /// `--boot-timeout`: how long the guest may take to come up.
     pub(crate) boot_timeout: Duration,
     /// `--on-silent`: how long the guest may be silent before it is killed.
     pub(crate) silent_kill: Option<Duration>,
+}
+
+/// Which of its standard outputs a command in the foreground connects the apps to (`--attach`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    /// Standard output.
+    pub(crate) stdout: bool,
+    /// Standard error.
+    pub(crate) stderr: bool,
+}
+
+impl Default for Outputs {
+    /// Both.
+    fn default() -> Self {
+        Self {
+            stdout: true,
+            stderr: true,
+        }
+    }
 }
 
 /// Whether a command waits for the pod that it starts.
@@ -141,23 +166,20 @@ pub(crate) enum Ground {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PodSource {
     /// The command line.
-    Apps(Box<PodSpec>),
+    Apps {
+        /// The pod.
+        spec: Box<PodSpec>,
+        /// `--env-file` of each app: files that the caller reads.
+        env_files: Vec<Vec<PathBuf>>,
+    },
     /// `--file`: pod files that the caller reads.
     Files(FileArgs),
     /// `--pod-manifest`: a file that the caller reads.
     Manifest {
         /// The file.
         path: PathBuf,
-        /// What the flags say of the machine, which wins over the manifest.
-        machine: MachineFlags,
-        /// `--no-implicit-volumes`.
-        implicit_volumes: ImplicitVolumes,
-        /// `--on-app-failure`.
-        on_failure: FailurePolicy,
-        /// `--net`.
-        net: Net,
-        /// `--hostname`.
-        hostname: Option<String>,
+        /// The flags that change it.
+        flags: PodFlags,
     },
 }
 
@@ -170,13 +192,20 @@ pub(crate) struct FileArgs {
     pub(crate) ignore_unsupported: bool,
     /// `--locked`.
     pub(crate) locked: bool,
-    /// What the flags say of the machine.
+    /// The flags that change it.
+    pub(crate) flags: PodFlags,
+}
+
+/// The flags of a pod that also hold beside a file which describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodFlags {
+    /// What the flags say of the VM.
     pub(crate) machine: MachineFlags,
     /// `--no-implicit-volumes`.
     pub(crate) implicit_volumes: ImplicitVolumes,
     /// `--on-app-failure`.
     pub(crate) on_failure: FailurePolicy,
-    /// `--net`.
+    /// `--network`.
     pub(crate) net: Net,
     /// `--publish`, beside the ports of the files.
     pub(crate) ports: Vec<PortForward>,
@@ -184,12 +213,12 @@ pub(crate) struct FileArgs {
     pub(crate) hostname: Option<String>,
 }
 
-/// What the flags say of the machine.
+/// What the flags say of the VM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MachineFlags {
-    /// `--memory`.
+    /// `--vm-memory`.
     pub(crate) memory_mib: Option<u32>,
-    /// `--cpus`.
+    /// `--vm-cpus`.
     pub(crate) cpus: Option<u32>,
     /// `--accel`.
     pub(crate) accel: Accel,
@@ -198,7 +227,7 @@ pub(crate) struct MachineFlags {
 }
 
 impl MachineFlags {
-    /// The machine of these flags, and of `base` where they say nothing.
+    /// The VM of these flags, and of `base` where they say nothing.
     pub(crate) fn over(&self, base: &Machine) -> Machine {
         Machine {
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
@@ -276,18 +305,18 @@ pub(crate) enum PlanFormat {
 /// [`ArgsError::Asked`] where help or the version is asked for, otherwise what is wrong with it.
 pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, ArgsError> {
     let argv: Vec<OsString> = argv.into_iter().collect();
-    let (head, groups) = match group::pod_command(&argv) {
+    let (head, others) = match group::pod_command(&argv) {
         Some(_) => group::split(&argv),
-        None => (argv.as_slice(), group::Groups::default()),
+        None => (argv.as_slice(), Vec::new()),
     };
     let matches = commands::root()
         .try_get_matches_from(head)
         .map_err(|error| ArgsError::from_clap(error, &argv))?;
     let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
     let command = match name {
-        "run" => Command::Run(pod::read_run("run", sub, groups)?),
-        "prepare" => Command::Prepare(pod::read_run("prepare", sub, groups)?),
-        "plan" => Command::Plan(read_plan(sub, groups)?),
+        "run" => Command::Run(pod::read_run(For::Run, sub, &others)?.0),
+        "prepare" => Command::Prepare(pod::read_run(For::Prepare, sub, &others)?.0),
+        "plan" => Command::Plan(read_plan(sub, &others)?),
         "image" => Command::Image(image::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
         "generate" => {
             Command::Generate(generate::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?)
@@ -314,24 +343,20 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
 fn read_global(matches: &ArgMatches) -> Global {
     Global {
         dir: matches.get_one("dir").cloned(),
-        log_level: chosen(matches, "log-level"),
+        log_level: matches.get_one("log-level").copied().unwrap_or_default(),
     }
 }
 
-fn read_plan(matches: &ArgMatches, groups: group::Groups) -> Result<PlanArgs, ArgsError> {
+fn read_plan(matches: &ArgMatches, others: &[&[OsString]]) -> Result<PlanArgs, ArgsError> {
+    let (run, plan) = pod::read_run(For::Plan, matches, others)?;
     Ok(PlanArgs {
-        run: pod::read_run("plan", matches, groups)?,
-        profile: chosen(matches, "profile"),
-        hypervisor: chosen(matches, "hypervisor"),
-        format: chosen(matches, "format"),
-        write: matches.get_one("write").cloned(),
-        verify: matches.get_flag("verify"),
+        run,
+        profile: plan.profile,
+        hypervisor: plan.hypervisor,
+        format: plan.format,
+        write: plan.write,
+        verify: plan.verify,
     })
-}
-
-/// The value of a flag with choices.
-fn chosen<T: Copy + Default + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> T {
-    matches.get_one(id).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(crate) fn answer() -> Option<ExitCode> {
     let (program, words) = split(env::args_os().collect());
     let part = match words.split_last() {
         Some((_, before)) => part_of(before),
-        None => PodPart::Pod,
+        None => PodPart::First,
     };
     let asked = words.clone();
     let root = move || {
@@ -98,10 +98,9 @@ fn split(argv: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
 /// The words of a pod with nothing but plain words before its last app: their number stays, and no `--` of an earlier
 /// app hides the flags of this one.
 fn flattened(mut words: Vec<OsString>) -> Vec<OsString> {
-    let Some(command) = pod_command(&words) else {
+    let Some((begin, _)) = pod_command(&words) else {
         return words;
     };
-    let begin = words.iter().position(|word| word == command).unwrap_or(0);
     let before = &words[..words.len().saturating_sub(1)];
     if let Some(last) = before.iter().rposition(|word| word == "---") {
         words[begin + 1..=last].fill("app".into());
@@ -259,12 +258,12 @@ mod tests {
     fn earlier_apps_hide_nothing() {
         for (line, flat) in [
             ("isopod exec p -- a", "isopod exec p -- a"),
-            ("isopod run oci:a -- x", "isopod run oci:a -- x"),
+            ("isopod run oci:a x", "isopod run oci:a x"),
             (
-                "isopod run -d oci:a -- sh --- oci:b --",
+                "isopod run -d oci:a sh -- --- oci:b --",
                 "isopod run app app app app app oci:b --",
             ),
-            ("isopod run oci:a -- sh ---", "isopod run oci:a -- sh ---"),
+            ("isopod run oci:a sh ---", "isopod run oci:a sh ---"),
         ] {
             assert_eq!(flattened(words(line)), words(flat), "{line}");
         }
@@ -273,12 +272,13 @@ mod tests {
     #[test]
     fn flags_are_of_the_part_that_is_written() {
         for (line, part) in [
-            ("isopod run", PodPart::Pod),
-            ("isopod --dir x run --memory 1g", PodPart::Pod),
-            ("isopod run --memory 1g oci:a", PodPart::App),
-            ("isopod run -d oci:a --name x", PodPart::App),
-            ("isopod plan oci:a -- x ---", PodPart::App),
-            ("isopod list", PodPart::Pod),
+            ("isopod run", PodPart::First),
+            ("isopod --dir x run --vm-memory 1g", PodPart::First),
+            ("isopod run --vm-memory 1g oci:a", PodPart::Command),
+            ("isopod create -i oci:a sh --name x", PodPart::Command),
+            ("isopod plan oci:a x ---", PodPart::Later),
+            ("isopod plan oci:a x --- -e A=b oci:b", PodPart::Command),
+            ("isopod list", PodPart::First),
         ] {
             assert_eq!(part_of(&words(line)), part, "{line}");
         }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use isopod_runtime::Settings;
 use isopod_runtime::bounded_log::BoundedLog;
+use isopod_runtime::pods::files::PodRecord;
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::run::{AppFailure, Caller};
 use isopod_vm::launch;
@@ -104,7 +105,7 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());
     let told = caller.clone();
     let results = run::supervise(vec![claim], settings, move || {
-        move |stop, signals| {
+        move |_: &PodRecord, stop, signals| {
             let told = told.clone();
             Caller {
                 stdin: None,

@@ -61,10 +61,15 @@ fn markdown(commands: &[Described]) -> String {
 fn page(command: &Described) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let title = command.name.replace(' ', "-");
-    let first = command.flags.first().cloned().unwrap_or_default();
-    let man = Man::new(first.display_name(title.clone()).bin_name(&command.name))
-        .title(title)
-        .source(format!("isopod {}", env!("CARGO_PKG_VERSION")));
+    let man = Man::new(
+        command
+            .command
+            .clone()
+            .display_name(title.clone())
+            .bin_name(&command.name),
+    )
+    .title(title)
+    .source(format!("isopod {}", env!("CARGO_PKG_VERSION")));
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     match command.usage {
@@ -72,10 +77,6 @@ fn page(command: &Described) -> io::Result<Vec<u8>> {
         None => man.render_synopsis_section(&mut page)?,
     }
     man.render_options_section(&mut page)?;
-    for flags in command.flags.iter().skip(1) {
-        let flags = flags.clone().disable_help_flag(true);
-        Man::new(flags).render_options_section(&mut page)?;
-    }
     if command.name == "isopod" {
         man.render_subcommands_section(&mut page)?;
     }
@@ -129,11 +130,7 @@ mod tests {
         }
         let run = &commands[names.iter().position(|name| *name == "isopod run").unwrap()];
         let page = String::from_utf8(page(run).unwrap()).unwrap();
-        for flag in [
-            "\\-\\-volume",
-            "\\-\\-working\\-dir",
-            "isopod run oci:/images/alpine",
-        ] {
+        for flag in ["\\-\\-volume", "\\-\\-workdir", "isopod run oci:/images/alpine"] {
             assert!(page.contains(flag), "{flag}: {page}");
         }
     }

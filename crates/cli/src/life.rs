@@ -11,7 +11,7 @@ use isopod_runtime::pods::state::{PodState, Verb};
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::AppName;
 
-use crate::args::LifeCommand;
+use crate::args::{LifeCommand, Outputs};
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
 use crate::{attach, cp, detach, events, exec, logs, run, stats, volume};
@@ -84,7 +84,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             tty,
             env,
             user,
-            working_dir,
+            workdir,
             command,
         } => {
             let wanted = exec::Wanted {
@@ -94,7 +94,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
                 tty: *tty,
                 env,
                 user: user.as_deref(),
-                working_dir: working_dir.as_deref(),
+                working_dir: workdir.as_deref(),
                 command,
             };
             exec::exec(&wanted, settings)
@@ -155,7 +155,7 @@ fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCo
         let claim = pods
             .claim(&find(&pods, query)?.uuid, Verb::Start)
             .map_err(|e| Report::new(&e))?;
-        return run::foreground(vec![claim], begun.elapsed(), settings);
+        return run::foreground(vec![claim], Outputs::default(), begun.elapsed(), settings);
     }
     if attach {
         return Err(Report::text("`--attach` is for one pod"));

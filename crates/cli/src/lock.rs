@@ -9,7 +9,7 @@ use isopod_runtime::gather::{self, GatherFault};
 use isopod_spec::lock::{Lock, LockedImage, VERSION, sources};
 use isopod_spec::{ImageSource, PodSpec};
 
-use crate::args::{FileArgs, Net};
+use crate::args::FileArgs;
 use crate::manifest::Purpose;
 use crate::output::{self, Report};
 use crate::pod_files;
@@ -24,7 +24,6 @@ pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, 
         files: files.to_vec(),
         // What cannot be honoured is told when the pod is run.
         ignore_unsupported: true,
-        net: Net::User,
         ..FileArgs::default()
     };
     let pods = match pod_files::pods(&args, None, &Purpose::Show, settings) {

@@ -2,10 +2,12 @@
 
 mod args;
 mod attach;
+mod cidfile;
 mod complete;
 mod cp;
 mod detach;
 mod docs;
+mod env_files;
 mod events;
 mod exec;
 mod generate;

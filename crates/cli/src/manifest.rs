@@ -10,7 +10,7 @@ use isopod_spec::{Network, PodSpec};
 
 use crate::args::{Net, PodSource, RunArgs};
 use crate::output::{self, Report};
-use crate::pod_files;
+use crate::{env_files, pod_files};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -81,7 +81,12 @@ pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Res
 
 fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
     match &run.source {
-        PodSource::Apps(pod) => Ok(vec![Asked::plain(PodSpec::clone(pod))]),
+        PodSource::Apps { spec, env_files } => {
+            let mut spec = PodSpec::clone(spec);
+            let read = env_files::add(&mut spec, env_files, settings);
+            read.map_err(|reports| output::fail_all(&reports))?;
+            Ok(vec![Asked::plain(spec)])
+        }
         PodSource::Files(args) => {
             let found = pod_files::pods(args, run.name.as_ref(), purpose, settings)?;
             let asked = |file: PodFile| Asked {
@@ -91,22 +96,15 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             };
             Ok(found.into_iter().map(asked).collect())
         }
-        PodSource::Manifest {
-            path,
-            machine,
-            implicit_volumes,
-            on_failure,
-            net,
-            hostname,
-        } => {
+        PodSource::Manifest { path, flags } => {
             let text = read(path).map_err(|report| output::fail(&report))?;
             let file = path.display().to_string();
             let mut spec = read_text(&text, &file)?;
-            spec.machine = machine.over(&spec.machine);
-            spec.implicit_volumes = *implicit_volumes;
-            spec.on_failure = *on_failure;
-            spec.hostname.clone_from(hostname);
-            if *net == Net::None {
+            spec.machine = flags.machine.over(&spec.machine);
+            spec.implicit_volumes = flags.implicit_volumes;
+            spec.on_failure = flags.on_failure;
+            spec.hostname.clone_from(&flags.hostname);
+            if flags.net == Net::None {
                 spec.network = without_network(&spec).map_err(|report| output::fail(&report))?;
             }
             Ok(vec![Asked {
@@ -129,13 +127,13 @@ pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, ExitCode> {
     })
 }
 
-/// The network that `--net none` asks for; the manifest must publish nothing then.
+/// The network that `--network none` asks for; the manifest must publish nothing then.
 fn without_network(spec: &PodSpec) -> Result<Network, Report> {
     match &spec.network {
         Network::User { ports } if !ports.is_empty() => Err(Report::text(
-            "the pod manifest publishes ports, and `--net none` leaves the pod without a network",
+            "the pod manifest publishes ports, and `--network none` leaves the pod without a network",
         )
-        .hint(Some("leave `--net` out, or the manifest's `ports`".into()))),
+        .hint(Some("leave `--network` out, or the manifest's `ports`".into()))),
         _ => Ok(Network::None),
     }
 }

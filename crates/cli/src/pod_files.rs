@@ -53,7 +53,7 @@ pub(crate) fn of_texts(
         .iter()
         .map(|(name, text)| kube::File { name, text })
         .collect();
-    let has_network = args.net == Net::User;
+    let has_network = args.flags.net == Net::User;
     let surroundings = Surroundings {
         new_uuid: match purpose {
             Purpose::Preparation => pods::new_uuid,
@@ -64,8 +64,8 @@ pub(crate) fn of_texts(
         pod_ip: has_network.then_some(network::ADDRESS.into()),
         host_ip: has_network.then_some(network::GATEWAY.into()),
         claims_dir: settings.state_dir.join(CLAIMS),
-        memory_mib: args.machine.memory_mib,
-        cpus: args.machine.cpus,
+        memory_mib: args.flags.machine.memory_mib,
+        cpus: args.flags.machine.cpus,
     };
     let unsupported = match args.ignore_unsupported {
         true => Unsupported::Ignore,
@@ -98,8 +98,8 @@ pub(crate) fn of_texts(
 fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<(), Vec<Report>> {
     let flags = [
         ("--name", name.is_some()),
-        ("--hostname", args.hostname.is_some()),
-        ("--publish", !args.ports.is_empty()),
+        ("--hostname", args.flags.hostname.is_some()),
+        ("--publish", !args.flags.ports.is_empty()),
     ];
     let given = flags.into_iter().filter(|(_, given)| *given);
     let report = |(flag, _)| {
@@ -115,28 +115,28 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
 
 /// What the flags say of a pod beside its file.
 fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
-    pod.machine = args.machine.over(&pod.machine);
-    pod.implicit_volumes = args.implicit_volumes;
-    pod.on_failure = args.on_failure;
-    if args.hostname.is_some() {
-        pod.hostname.clone_from(&args.hostname);
+    pod.machine = args.flags.machine.over(&pod.machine);
+    pod.implicit_volumes = args.flags.implicit_volumes;
+    pod.on_failure = args.flags.on_failure;
+    if args.flags.hostname.is_some() {
+        pod.hostname.clone_from(&args.flags.hostname);
     }
     match &mut pod.network {
-        network if args.net == Net::None => {
+        network if args.flags.net == Net::None => {
             if let Network::User { ports } = network
                 && !ports.is_empty()
             {
                 let report = Report::text(
-                    "the pod file publishes ports, and `--net none` leaves the pod without a network",
+                    "the pod file publishes ports, and `--network none` leaves the pod without a network",
                 );
                 return Err(output::fail(
-                    &report.hint(Some("leave `--net` out, or the file's `hostPort`s".into())),
+                    &report.hint(Some("leave `--network` out, or the file's `hostPort`s".into())),
                 ));
             }
             *network = Network::None;
         }
         Network::User { ports } => {
-            ports.extend(args.ports.iter().cloned());
+            ports.extend(args.flags.ports.iter().cloned());
             check_ports(pod)?;
         }
         Network::None => {}

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use isopod_plan::{Fault, PlanError, PodPlan};
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
-use isopod_runtime::pods::files::{Keep, Stdin};
+use isopod_runtime::pods::files::{Keep, PodRecord, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
 use isopod_runtime::run::{self, AppEnd, Caller, Outcome, Timings};
@@ -16,10 +16,10 @@ use isopod_vm::agent::{ExitStatus, FailureCause, MemoryBound};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::args::{Ground, RunArgs};
+use crate::args::{Ground, Outputs, RunArgs};
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::{detach, kube, life, supervisor};
+use crate::{cidfile, detach, kube, life, supervisor};
 
 /// Runs the pods; in the foreground, the exit status is that of the first app to fail.
 ///
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
         Err(status) => return Ok(status),
     };
     match args.ground {
-        Ground::Fore => foreground(claims, begun.elapsed(), settings),
+        Ground::Fore => foreground(claims, args.outputs, begun.elapsed(), settings),
         Ground::Back => background(claims, settings),
     }
 }
@@ -77,6 +77,9 @@ pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, R
 /// Prepared pods, or the exit status when everything was told already. All of them are planned before the first is
 /// prepared, and where one cannot be none is left.
 fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Claim>, ExitCode>, Report> {
+    if let Some(file) = &args.cidfile {
+        cidfile::check(file, settings)?;
+    }
     let mut asked = match manifest::pods(args, &manifest::Purpose::Preparation, settings) {
         Ok(asked) => asked,
         Err(status) => return Ok(Err(status)),
@@ -132,6 +135,12 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
             }
         }
     }
+    if let Some(file) = &args.cidfile
+        && let Err(report) = cidfile::write(file, &claims, settings)
+    {
+        claims.into_iter().for_each(|claim| drop(claim.remove()));
+        return Err(report);
+    }
     Ok(Ok(claims))
 }
 
@@ -170,16 +179,26 @@ fn absolute(path: &Path, settings: &Settings) -> PathBuf {
 /// A [`Report`] when none could be run to its end.
 pub(crate) fn foreground(
     claims: Vec<Claim>,
+    outputs: Outputs,
     prepared: std::time::Duration,
     settings: &Settings,
 ) -> Result<ExitCode, Report> {
     let count = claims.len();
     let mut results = supervise(claims, settings, || {
         let milestones = supervisor::milestones(count);
-        move |stop, signals| Caller {
+        move |record: &PodRecord, stop, signals| Caller {
             // Several would read the same input.
-            stdin: (count == 1).then(|| Box::new(tokio::io::stdin()) as _),
-            output: Some([Box::new(tokio::io::stdout()), Box::new(tokio::io::stderr())]),
+            stdin: (count == 1 && record.stdin == Stdin::Attached).then(|| Box::new(tokio::io::stdin()) as _),
+            output: Some([
+                match outputs.stdout {
+                    true => Box::new(tokio::io::stdout()) as _,
+                    false => Box::new(tokio::io::sink()) as _,
+                },
+                match outputs.stderr {
+                    true => Box::new(tokio::io::stderr()) as _,
+                    false => Box::new(tokio::io::sink()) as _,
+                },
+            ]),
             stop,
             signals,
             milestones: Some(milestones.clone()),
@@ -209,7 +228,7 @@ pub(crate) fn foreground(
 ///
 /// # Errors
 /// A [`Report`] when none could be begun.
-pub(crate) fn supervise<C: FnMut(Stops, Signals) -> Caller>(
+pub(crate) fn supervise<C: FnMut(&PodRecord, Stops, Signals) -> Caller>(
     mut claims: Vec<Claim>,
     settings: &Settings,
     callers: impl FnOnce() -> C,
@@ -227,7 +246,7 @@ pub(crate) fn supervise<C: FnMut(Stops, Signals) -> Caller>(
         let mut next = callers();
         let mut runs = Vec::new();
         for (claim, record) in claims.iter().zip(&records) {
-            let caller = next(stops().map_err(failed)?, forwarded().map_err(failed)?);
+            let caller = next(record, stops().map_err(failed)?, forwarded().map_err(failed)?);
             runs.push(async move {
                 let result = run::run(claim, record, settings, caller).await;
                 result.map_err(|e| Report::new(&e).hint(e.hint()))
@@ -330,10 +349,8 @@ fn report(outcome: &Outcome) -> ExitCode {
     for ((app, _), within) in outcome.apps.iter().zip(&outcome.out_of_memory) {
         let Some(within) = within else { continue };
         let why = match within {
-            MemoryBound::Guest => "there was no memory left for it; `--memory` gives the machine more",
-            MemoryBound::App => {
-                "it needed more memory than it may have; `--memory` after its image gives it more"
-            }
+            MemoryBound::Guest => "there was no memory left for it; `--vm-memory` gives the VM more",
+            MemoryBound::App => "it needed more memory than it may have; `--memory` gives it more",
         };
         output::note(&format!("app `{app}` was killed: {why}"));
     }

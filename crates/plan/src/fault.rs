@@ -147,6 +147,8 @@ pub enum Fault {
     CommandNotFound {
         /// The app.
         app: AppName,
+        /// The program, as it was given.
+        program: String,
         /// Where it was looked for.
         reason: String,
     },
@@ -230,7 +232,7 @@ impl Fault {
         match self {
             Fault::TooManyApps(_) => Some("split the pod".into()),
             Fault::NoApps => Some("name an image".into()),
-            Fault::DoubledApp(_) => Some("name one of them otherwise with `--name`".into()),
+            Fault::DoubledApp(_) => Some("name one of them differently with `--app-name`".into()),
             Fault::DoubledVolume(_) => Some("name one of them otherwise".into()),
             Fault::MissingVolume { volume, .. }
             | Fault::UnboundMountPoint {
@@ -263,8 +265,11 @@ impl Fault {
                 reason: TargetFault::Hides { .. },
                 ..
             } => Some("mount it elsewhere, or start the pod with both".into()),
+            Fault::CommandNotFound { program, .. } if program.starts_with('-') => {
+                Some("what follows an image is its command: write flags before the image".into())
+            }
             Fault::CommandNotFound { .. } => {
-                Some("name the program with `--exec`, or correct the image".into())
+                Some("name the program with `--entrypoint`, or correct the image".into())
             }
             Fault::Host { hint, .. } => Some(hint.clone()),
             _ => None,

@@ -46,7 +46,7 @@ pub(crate) fn untold_sizes(volume: &VolumeName) -> String {
 pub(crate) fn beyond_memory(shares: &Shares, memory_mib: u32) -> Option<String> {
     (shares.asked_bytes > shares.room_bytes).then(|| {
         format!(
-            "the volumes in memory are to hold {} MiB and get {} MiB together, since the VM has {memory_mib} MiB: `--memory` \
+            "the volumes in memory are to hold {} MiB and get {} MiB together, since the VM has {memory_mib} MiB: `--vm-memory` \
              gives it more, `medium=disk` keeps them on disk",
             shares.asked_bytes.div_ceil(1 << 20),
             shares.room_bytes >> 20,

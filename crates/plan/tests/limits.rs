@@ -122,7 +122,7 @@ fn resources_are_settings_of_the_service() {
         "[Slice]\nMemoryLow=33554432\n"
     );
     assert_eq!(plan.notices.len(), 1, "{:?}", plan.notices);
-    assert!(plan.notices[0].contains("more processor time than its machine has"));
+    assert!(plan.notices[0].contains("more processor time than its VM has"));
     let shown = explain(&Document::from(&plan));
     assert!(
         shown.contains("\n  within MemoryMax=67108864, MemoryLow="),

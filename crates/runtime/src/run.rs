@@ -272,7 +272,7 @@ impl RunError {
             }
             Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
             Self::HostMemory { .. } => Some(
-                "let the pods of the host have less (`--memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
+                "let the pods of the host have less (`--vm-memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
                  memory"
                     .into(),
             ),
@@ -284,7 +284,7 @@ impl RunError {
 }
 
 /// What to do about a guest that has too little of it.
-const MORE_MEMORY: &str = "give it more memory: `--memory` before the first image";
+const MORE_MEMORY: &str = "give the VM more memory: `--vm-memory`";
 
 /// Whether the console says that the guest had too little memory.
 fn lacks_memory(console: &[String]) -> bool {

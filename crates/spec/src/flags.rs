@@ -3,12 +3,12 @@
 //! ```text
 //! --volume data,kind=host,source=/srv/data     -> volume.rs   records are read by record.rs
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
-//! -v ./src:/src:ro                             -> bind.rs     a volume and a mount in one
+//! --volume ./src:/src:ro                       -> bind.rs     a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
 //! --health-cmd --health-interval ...          -> health.rs
-//! --publish --hostname                         -> network.rs
-//! --ulimit --security-opt --sysctl ...         -> limits.rs   and an app's --memory and --cpus
-//! --env --memory --cpus --user --cap-add ...   -> scalar.rs
+//! --publish --hostname --add-host ...          -> network.rs
+//! --ulimit --security-opt --sysctl ...         -> limits.rs   and --memory and --cpus
+//! --env --vm-memory --user --cap-add ...       -> scalar.rs
 //! ```
 //!
 //! Which flags there are, in which order they stand and which app they belong to is the command's business. Nothing here
@@ -16,6 +16,7 @@
 
 mod bind;
 mod device;
+mod env_file;
 mod health;
 mod life;
 mod limits;
@@ -25,19 +26,20 @@ mod record;
 mod scalar;
 mod volume;
 
-pub use bind::{Bind, read_bind};
+pub use bind::{Bind, VolumeFlag, read_bind, read_volume_flag};
 pub use device::read_device;
-pub use health::{read_health_cmd, read_health_on_failure, read_health_time};
-pub use life::{read_depends_on, read_restart};
+pub use env_file::{EnvFileFault, read_env_file};
+pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};
+pub use life::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
 pub use limits::{
     SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
     read_security_opt, read_sysctl, read_ulimit,
 };
 pub use mount::{read_app_mount, read_mount};
-pub use network::{read_hostname, read_publish};
+pub use network::{HostAddress, read_add_host, read_dns, read_hostname, read_publish};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
-    read_pod_name, read_text, read_user, read_word, read_working_dir,
+    read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,
 };
 pub use volume::read_volume;
 pub(crate) use volume::{read_id, read_mode};

@@ -8,7 +8,7 @@
 //!        ├─ objects.rs: ConfigMaps, Secrets, claims, volumes ──┐
 //!        ├─ workloads.rs: Deployments, Jobs ... ─> templates ─┐│
 //!        └─ Pods ─────────────────────────────────────────────┴┴─> for each: pod.rs ─> PodSpec ─> crate::check
-//!                          container.rs, env.rs, downward.rs, probes.rs, security.rs, volumes.rs, claims.rs, size.rs
+//!                          container.rs, env.rs, downward.rs, probes.rs, security.rs, volumes.rs, claims.rs, ../size.rs
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its file, line and field. A field that the API does not have is
@@ -31,7 +31,6 @@ mod pod;
 mod probes;
 mod quantity;
 mod security;
-mod size;
 pub mod table;
 mod volumes;
 mod workloads;

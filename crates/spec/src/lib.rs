@@ -27,6 +27,7 @@ pub mod reference;
 pub mod resources;
 pub mod seccomp;
 pub mod secrets;
+mod size;
 mod tree;
 mod unsaid;
 pub mod words;

@@ -262,7 +262,7 @@ pub enum RootfsAccess {
     /// Writes go to a layer in the guest that ends with the pod.
     #[default]
     Writable,
-    /// No writes (`--readonly-rootfs`, appc `readOnlyRootFS`).
+    /// No writes (`--read-only`, appc `readOnlyRootFS`).
     ReadOnly,
 }
 
@@ -330,9 +330,9 @@ pub enum Capabilities {
 /// What the user changed on top of an image's [`RunConfig`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrides {
-    /// `--exec`: the program, in place of entrypoint and command.
+    /// `--entrypoint`: the program, in place of entrypoint and command; empty, it is what the arguments begin with.
     pub exec: Option<String>,
-    /// What stood after `--`: the arguments, in place of the image's command. `None`: nothing stood there.
+    /// What follows the image: the arguments, in place of the image's command. `None`: nothing stood there.
     pub args: Option<Vec<String>>,
     /// Which of the arguments, from 0, hold a secret, and are not shown.
     pub secret_args: BTreeSet<usize>,
@@ -346,7 +346,7 @@ pub struct Overrides {
     /// Whom the kernel kills when it has outgrown its own memory.
     #[serde(default, skip_serializing_if = "OomKill::is_default")]
     pub oom_kill: OomKill,
-    /// `--working-dir`.
+    /// `--workdir`.
     pub working_dir: Option<PathBuf>,
     /// The signal that asks the app to stop, in place of the image's (Kubernetes' `lifecycle.stopSignal`).
     pub stop_signal: Option<String>,

@@ -87,7 +87,7 @@ impl Bench {
     /// A pod of the image, with words of its own before it and a script behind.
     fn pod(&self, subcommand: &str, flags: &[&str], script: &str) -> Command {
         let mut command = self.command(&[subcommand, "--accel", "tcg"]);
-        command.args(flags).args([&self.image, "--", "sh", "-c", script]);
+        command.args(flags).args([&self.image, "sh", "-c", script]);
         command
     }
 
@@ -174,7 +174,7 @@ fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
 
 fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     out::part(&format!("{AT_ONCE} pods at once"));
-    let flags = ["-d", "--memory", "128m", "--boot-timeout", "900"];
+    let flags = ["-d", "--vm-memory", "128m", "--boot-timeout", "900"];
     let alone = bench.run(bench.pod("run", &flags, "exec sleep 100000"))?.1;
     bench.clean()?;
     let begun = Instant::now();
@@ -227,7 +227,7 @@ fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
     out::part(&format!("{AT_ONCE} machines with KVM"));
     let mut machines = Vec::new();
     for _ in 0..AT_ONCE {
-        let (uuid, _) = bench.run(bench.pod("prepare", &["--memory", "128m"], "true"))?;
+        let (uuid, _) = bench.run(bench.pod("prepare", &["--vm-memory", "128m"], "true"))?;
         let dir = bench.state.join("pods/prepared").join(uuid);
         let socket = dir.join("agent.sock");
         let agent = UnixListener::bind(&socket).map_err(|error| failed("listen at", &socket, error))?;

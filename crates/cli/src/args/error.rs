@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::error::ErrorKind;
 use isopod_spec::check::PodFault;
 use isopod_spec::flags::InvalidFlag;
-use isopod_spec::{AppName, InvalidReference};
+use isopod_spec::{AppName, InvalidReference, VolumeName};
 
 use super::{commands, group, unknown};
 
@@ -29,10 +29,10 @@ impl From<ArgFault> for ArgsError {
 }
 
 impl ArgsError {
-    /// What clap says about `argv`. For `run` and `plan`, help shows the apps' flags too.
+    /// What clap says about `argv`.
     pub(super) fn from_clap(error: clap::Error, argv: &[std::ffi::OsString]) -> Self {
         match (error.kind(), group::pod_command(argv)) {
-            (ErrorKind::DisplayHelp, Some(command)) => Self::Asked(commands::pod_help(command)),
+            (ErrorKind::DisplayHelp, Some((_, command))) => Self::Asked(commands::pod_help(command)),
             (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => Self::Asked(error.render()),
             (ErrorKind::UnknownArgument, _) => Self::Usage(unknown::explain(error, argv).render()),
             _ => Self::Usage(error.render()),
@@ -49,23 +49,25 @@ pub(crate) enum ArgFault {
         /// Where it must be.
         place: &'static str,
     },
-    /// An image stands beside a manifest, which has its own.
-    #[error("`{word}` stands beside `--pod-manifest`, which describes the whole pod")]
-    BesideManifest {
+    /// Something stands beside a file that describes the whole pod.
+    #[error("`{what}` stands beside `{file}`, which describes the whole pod")]
+    BesideFile {
         /// What stands there.
-        word: String,
+        what: String,
+        /// The flag that names the file.
+        file: &'static str,
     },
-    /// An app's flag before the image.
-    #[error("`{flag}` belongs to an app and stands before its image")]
-    AppFlagFirst {
+    /// A flag of the whole pod behind the first app.
+    #[error("`{flag}` belongs to the whole pod and stands behind `---`")]
+    PodFlagOfLaterApp {
         /// The flag.
         flag: String,
     },
-    /// A flag of the whole pod after an image.
-    #[error("`{flag}` belongs to the whole pod and stands after an image")]
-    PodFlagAfterImage {
-        /// The flag.
-        flag: String,
+    /// A volume of the whole pod behind the first app.
+    #[error("volume `{volume}` belongs to the whole pod and is declared behind `---`")]
+    VolumeOfLaterApp {
+        /// The volume.
+        volume: VolumeName,
     },
     /// A flag that does not exist.
     #[error("unknown flag `{flag}`")]
@@ -75,19 +77,25 @@ pub(crate) enum ArgFault {
         /// The one that was perhaps meant.
         nearest: Option<String>,
     },
-    /// A word after an image that is no flag.
-    #[error("unexpected argument `{word}` after image `{image}`")]
-    StrayWord {
-        /// The word.
-        word: String,
-        /// The image.
-        image: String,
+    /// A flag of docker's or podman's that cannot be had.
+    #[error("`{flag}` is not supported")]
+    Refused {
+        /// The flag.
+        flag: String,
+        /// What to do instead.
+        hint: &'static str,
     },
-    /// Another fault of an app's flags, as clap puts it.
-    #[error("app flags of image `{image}`: {message}")]
+    /// The value of a switch is not true or false.
+    #[error("`{value}` is not a value of `{flag}`: it must be `true` or `false`")]
+    NotSwitched {
+        /// The flag.
+        flag: String,
+        /// The value.
+        value: String,
+    },
+    /// Another fault of the flags of an app behind `---`, as clap puts it.
+    #[error("flags behind `---`: {message}")]
     AppUsage {
-        /// The image.
-        image: String,
         /// What is wrong.
         message: String,
     },
@@ -103,6 +111,9 @@ pub(crate) enum ArgFault {
         /// The image.
         image: String,
     },
+    /// A health check is described and left out.
+    #[error("`--no-healthcheck` stands beside another flag of the health check")]
+    HealthCheckAndNone,
     /// The image is no reference.
     #[error(transparent)]
     Reference(InvalidReference),
@@ -114,9 +125,9 @@ pub(crate) enum ArgFault {
     },
     /// A flag's value.
     #[error(transparent)]
-    Flag(InvalidFlag),
+    Flag(#[from] InvalidFlag),
     /// Ports are published of a pod that has no network.
-    #[error("`--publish` needs a network, and `--net none` leaves the pod without")]
+    #[error("`--publish` needs a network, and `--network none` leaves the pod without")]
     PublishWithoutNetwork,
     /// Two apps have one name.
     #[error("two apps are named `{name}`")]
@@ -136,27 +147,28 @@ impl ArgFault {
             Self::NoImage { .. } => {
                 "write `isopod run IMAGE`, such as `isopod run oci:DIR`; `isopod run --help` shows more"
             }
-            Self::BesideManifest { .. } => "leave it out, or describe the pod with flags alone",
-            Self::AppFlagFirst { flag } if flag == "-v" => {
-                "write `-v` after the image; for every app, write `--volume` and `--mount` before the first image"
+            Self::BesideFile { .. } => "leave it out, or describe the pod with flags alone",
+            Self::PodFlagOfLaterApp { flag } if flag == "--name" => {
+                "name the pod before the first image; an app's name is `--app-name`"
             }
-            Self::AppFlagFirst { .. } => "write it after the image that it is for",
-            Self::PodFlagAfterImage { .. } => "write it before the first image",
+            Self::PodFlagOfLaterApp { .. } | Self::VolumeOfLaterApp { .. } => {
+                "write it before the first image"
+            }
             Self::UnknownFlag { flag, .. } if flag == "--image" => {
                 "an image is a positional argument: write it without a flag"
             }
             Self::UnknownFlag { flag, .. } if ["--args", "--cmd", "--command"].contains(&flag.as_str()) => {
-                "an app's arguments follow `--`"
+                "an app's command follows its image"
             }
             Self::UnknownFlag { nearest, .. } => {
                 return nearest.as_ref().map(|flag| format!("did you mean `{flag}`?"));
             }
-            Self::StrayWord { .. } => "an app's arguments follow `--`, the next image follows `---`",
-            Self::NoDefaultName { .. } => "name the app with `--name NAME`",
-            Self::DoubledApp { .. } => "name one of them differently with `--name NAME`",
+            Self::Refused { hint, .. } => *hint,
+            Self::NoDefaultName { .. } => "name the app with `--app-name NAME`",
+            Self::DoubledApp { .. } => "name one of them differently with `--app-name NAME`",
             Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
-            Self::PublishWithoutNetwork => "leave one of them out",
+            Self::HealthCheckAndNone | Self::PublishWithoutNetwork => "leave one of them out",
             Self::Reference(fault) => return fault.hint(),
             Self::Flag(fault) => return fault.hint(),
             Self::Pod(PodFault::UnknownVolume {
@@ -169,7 +181,7 @@ impl ArgFault {
                 ));
             }
             Self::Pod(fault) => return fault.hint(),
-            Self::AppUsage { .. } => return None,
+            Self::NotSwitched { .. } | Self::AppUsage { .. } => return None,
         };
         Some(text.to_owned())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use isopod_runtime::pods::files::Stdin;
 
-use super::{FileArgs, Ground, PodSource, RunArgs};
+use super::{FileArgs, Ground, Outputs, PodSource, RunArgs};
 
 const PLAY_NOTES: &str = "\
 This is `isopod run --detach -f FILE`, which takes the flags of a pod.
@@ -82,8 +82,10 @@ pub(crate) fn run_args(files: &Files, replace: bool, ignore_unsupported: bool) -
         name: None,
         ground: Ground::Back,
         stdin: Stdin::Empty,
+        outputs: Outputs::default(),
         remove: false,
         replace,
+        cidfile: None,
         stop_timeout: None,
         boot_timeout: super::pod::BOOT_TIMEOUT,
         silent_kill: None,

@@ -160,7 +160,7 @@ pub(crate) enum LifeCommand {
         user: Option<String>,
         /// Start it there [default: where the app starts]
         #[arg(short, long, value_name = "PATH")]
-        working_dir: Option<String>,
+        workdir: Option<String>,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,

@@ -1,4 +1,4 @@
-//! From the flags of `run` and `plan` to a pod.
+//! From the flags of `run`, `prepare` and `plan` to a pod.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -8,423 +8,340 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
-use isopod_spec::flags::{self, InvalidFlag, SecurityOption};
+use isopod_spec::flags::{self as values, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, AppName, ImageReference, ImageSource, ImplicitVolumes, Machine, Mount, Network, Overrides, PodSpec,
-    PortForward, Readiness, Resources, RootfsAccess, Volume,
+    App, AppName, HealthTest, ImageReference, ImageSource, Machine, Mount, Network, PodSpec, Resolver, Volume,
 };
 
-use super::group::{Group, Groups, is_flag};
-use super::unknown;
-use super::{
-    ArgFault, ArgsError, FileArgs, Ground, MachineFlags, Net, PodSource, RunArgs, chosen, commands, health,
-};
+use super::flags::{self, AppDraft, Flag, For, MountFlag, PlanDraft, PodDraft};
+use super::{ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, RunArgs, commands, unknown};
 
-/// `--boot-timeout` where it is not given: an emulated guest on a busy machine takes half a minute at worst.
+/// `--boot-timeout` where it is not given: an emulated guest on a busy host takes half a minute at worst.
 pub(super) const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Reads the pod that `run` or `plan` is given.
-pub(super) fn read_run(
-    command: &'static str,
-    matches: &ArgMatches,
-    groups: Groups,
-) -> Result<RunArgs, ArgsError> {
-    let seconds = |flag| {
-        let seconds: Option<u32> = matches.get_one(flag).copied();
-        seconds.map(|seconds| Duration::from_secs(seconds.into()))
-    };
-    let mut faults = Faults::default();
-    let machine = read_machine(matches, &mut faults);
-    let words: Vec<OsString> = matches.get_many("words").unwrap_or_default().cloned().collect();
-    let files: Vec<PathBuf> = matches.get_many("file").unwrap_or_default().cloned().collect();
-    let source = match matches.get_one::<PathBuf>("pod-manifest") {
-        _ if !files.is_empty() => {
-            if let Some(word) = word_beside_manifest(&words, &groups) {
-                faults.0.push(ArgFault::BesideManifest { word });
-            }
-            PodSource::Files(read_files(matches, files, machine, &mut faults))
-        }
-        Some(path) => {
-            if let Some(word) = word_beside_manifest(&words, &groups) {
-                faults.0.push(ArgFault::BesideManifest { word });
-            }
-            PodSource::Manifest {
-                path: path.clone(),
-                machine,
-                implicit_volumes: implicit_volumes(matches),
-                on_failure: chosen(matches, "on-app-failure"),
-                net: chosen(matches, "net"),
-                hostname: faults.one(matches, "hostname", flags::read_hostname),
-            }
-        }
-        None => {
-            let first = Group {
-                words,
-                args: groups.first_args,
-            };
-            let groups: Vec<Group> = std::iter::once(first).chain(groups.others).collect();
-            PodSource::Apps(Box::new(read_pod(
-                command,
-                matches,
-                machine.over(&Machine::default()),
-                &groups,
-                &mut faults,
-            )?))
-        }
-    };
-    for (id, flag) in [
-        ("ignore-unsupported", "--ignore-unsupported"),
-        ("locked", "--locked"),
-    ] {
-        if matches.get_flag(id) && !matches.contains_id("file") {
-            faults.0.push(ArgFault::WithoutFile { flag });
+/// Flags with their values, in order.
+type Given = Vec<(&'static Flag, OsString)>;
+
+/// One app as it was written: the flags before its image, and the words from there on.
+struct Group {
+    flags: Given,
+    words: Vec<OsString>,
+}
+
+impl Group {
+    fn of(command: For, matches: &ArgMatches) -> Self {
+        Self {
+            flags: flags::given(command, matches),
+            words: matches.get_many("words").unwrap_or_default().cloned().collect(),
         }
     }
-    let name = faults.one(matches, "pod-name", flags::read_pod_name);
-    // Not every command has these.
-    let is_set = |flag| matches.try_get_one::<bool>(flag).ok().flatten() == Some(&true);
-    if faults.0.is_empty() {
-        Ok(RunArgs {
-            source,
-            pull: matches.get_one("pull").copied(),
-            name,
-            ground: match is_set("detach") {
-                true => Ground::Back,
-                false => Ground::Fore,
-            },
-            stdin: match is_set("interactive") {
-                true => Stdin::Attached,
-                false => Stdin::Empty,
-            },
-            remove: is_set("rm"),
-            replace: is_set("replace"),
-            stop_timeout: seconds("stop-timeout"),
-            boot_timeout: seconds("boot-timeout").unwrap_or(BOOT_TIMEOUT),
-            silent_kill: matches
-                .get_one("on-silent")
-                .copied()
-                .filter(|after: &Duration| !after.is_zero()),
+
+    /// The image, and what follows it but for a `--` that ends the flags.
+    fn image(&self) -> Option<(&OsString, Option<&[OsString]>)> {
+        let (image, rest) = self.words.split_first()?;
+        let command = match rest.split_first() {
+            Some((end, command)) if end == "--" => Some(command),
+            Some(_) => Some(rest),
+            None => None,
+        };
+        Some((image, command))
+    }
+}
+
+/// Reads the pod that a command is given: its own matches, and the words of the groups behind `---`.
+pub(super) fn read_run(
+    command: For,
+    matches: &ArgMatches,
+    others: &[&[OsString]],
+) -> Result<(RunArgs, PlanDraft), ArgsError> {
+    let mut faults = Vec::new();
+    let mut pod = PodDraft::default();
+    let first = Group::of(command, matches);
+    let mut app = AppDraft::default();
+    flags::apply(&first.flags, &mut pod, &mut app, &mut faults);
+    let beside = beside_file(&first, others);
+    let source = if !pod.files.is_empty() {
+        refuse_beside("-f", beside, pod.manifest.is_some(), &mut faults);
+        PodSource::Files(FileArgs {
+            files: std::mem::take(&mut pod.files),
+            ignore_unsupported: pod.ignore_unsupported,
+            locked: pod.locked,
+            flags: pod.flags.clone(),
         })
     } else {
-        Err(ArgsError::Faults(faults.0))
-    }
-}
-
-fn read_files(
-    matches: &ArgMatches,
-    files: Vec<PathBuf>,
-    machine: MachineFlags,
-    faults: &mut Faults,
-) -> FileArgs {
-    let network = read_network(matches, faults);
-    FileArgs {
-        files,
-        ignore_unsupported: matches.get_flag("ignore-unsupported"),
-        locked: matches.get_flag("locked"),
-        machine,
-        implicit_volumes: implicit_volumes(matches),
-        on_failure: chosen(matches, "on-app-failure"),
-        net: chosen(matches, "net"),
-        ports: match network {
-            Network::User { ports } => ports,
-            Network::None => Vec::new(),
-        },
-        hostname: faults.one(matches, "hostname", flags::read_hostname),
-    }
-}
-
-fn implicit_volumes(matches: &ArgMatches) -> ImplicitVolumes {
-    match matches.get_flag("no-implicit-volumes") {
-        true => ImplicitVolumes::Refuse,
-        false => ImplicitVolumes::Create,
-    }
-}
-
-/// The faults found so far.
-#[derive(Default)]
-pub(super) struct Faults(Vec<ArgFault>);
-
-impl Faults {
-    /// The value, or `None` and a fault more.
-    fn keep<T>(&mut self, result: Result<T, InvalidFlag>) -> Option<T> {
-        result.map_err(|error| self.0.push(ArgFault::Flag(error))).ok()
-    }
-
-    /// Reads every value of the flag `id`.
-    fn each<T>(
-        &mut self,
-        matches: &ArgMatches,
-        id: &str,
-        read: impl Fn(&OsStr) -> Result<T, InvalidFlag>,
-    ) -> Vec<T> {
-        let values = matches.get_many::<OsString>(id).unwrap_or_default();
-        values.filter_map(|value| self.keep(read(value))).collect()
-    }
-
-    /// Reads the value of the flag `id`, where it is given.
-    pub(super) fn one<T>(
-        &mut self,
-        matches: &ArgMatches,
-        id: &str,
-        read: impl Fn(&OsStr) -> Result<T, InvalidFlag>,
-    ) -> Option<T> {
-        self.each(matches, id, read).pop()
-    }
-}
-
-fn word_beside_manifest(words: &[OsString], groups: &Groups) -> Option<String> {
-    if let Some(word) = words.first() {
-        return Some(shown(word));
-    }
-    if groups.first_args.is_some() {
-        return Some("--".to_owned());
-    }
-    groups.others.first().map(|_| "---".to_owned())
-}
-
-fn read_machine(matches: &ArgMatches, faults: &mut Faults) -> MachineFlags {
-    MachineFlags {
-        memory_mib: faults.one(matches, "memory", flags::read_memory_mib),
-        cpus: faults.one(matches, "cpus", flags::read_cpus),
-        accel: chosen(matches, "accel"),
-        transport: chosen(matches, "transport"),
-    }
-}
-
-fn read_network(matches: &ArgMatches, faults: &mut Faults) -> Network {
-    let read = faults.each(matches, "publish", flags::read_publish);
-    let ports: Vec<PortForward> = read.into_iter().flatten().collect();
-    match chosen(matches, "net") {
-        Net::User => Network::User { ports },
-        Net::None => {
-            if matches.contains_id("publish") {
-                faults.0.push(ArgFault::PublishWithoutNetwork);
+        for (given, flag) in [
+            (pod.ignore_unsupported, "--ignore-unsupported"),
+            (pod.locked, "--locked"),
+        ] {
+            if given {
+                faults.push(ArgFault::WithoutFile { flag });
             }
-            Network::None
         }
+        match pod.manifest.take() {
+            Some(path) => {
+                refuse_beside("--pod-manifest", beside, !pod.flags.ports.is_empty(), &mut faults);
+                let flags = pod.flags.clone();
+                PodSource::Manifest { path, flags }
+            }
+            None => {
+                let mut reader = Reader::new(command, &mut faults);
+                reader.first(app, &first);
+                for words in others {
+                    reader.other(words)?;
+                }
+                let env_files = std::mem::take(&mut reader.env_files);
+                let spec = Box::new(reader.finish(&pod));
+                PodSource::Apps { spec, env_files }
+            }
+        }
+    };
+    if pod.keeps_signals {
+        faults.push(ArgFault::Refused {
+            flag: "--sig-proxy=false".into(),
+            hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
+        });
+    }
+    if pod.flags.net == Net::None && !pod.flags.ports.is_empty() {
+        faults.push(ArgFault::PublishWithoutNetwork);
+    }
+    match faults.is_empty() {
+        true => Ok((run_args(&pod, source), pod.plan)),
+        false => Err(ArgsError::Faults(faults)),
     }
 }
 
-fn read_pod(
-    command: &'static str,
-    matches: &ArgMatches,
-    machine: Machine,
-    groups: &[Group],
-    faults: &mut Faults,
-) -> Result<PodSpec, ArgsError> {
-    let before = faults.0.len();
-    let volumes = faults.each(matches, "volume", flags::read_volume);
-    let all_volumes_read = faults.0.len() == before;
-    let mut draft = Draft {
-        command,
-        declared: volumes.len(),
-        volumes,
-        mounts: faults.each(matches, "mount", flags::read_mount),
-    };
-    let mut apps = Vec::new();
-    let before = faults.0.len();
-    for (index, group) in groups.iter().enumerate() {
-        let place = if index == 0 { "to run" } else { "after `---`" };
-        apps.extend(read_app(group, place, &mut draft, faults)?);
-    }
-    let all_apps_read = faults.0.len() == before;
-    let pod = PodSpec {
-        volumes: draft.volumes,
-        machine,
-        hostname: faults.one(matches, "hostname", flags::read_hostname),
-        network: read_network(matches, faults),
-        implicit_volumes: implicit_volumes(matches),
-        on_failure: chosen(matches, "on-app-failure"),
-        sysctls: faults.each(matches, "sysctl", flags::read_sysctl),
-        ..PodSpec::new(apps)
-    };
-    for fault in check::check(&pod) {
-        match fault {
-            // The volume that is missing may be the one that could not be read.
-            PodFault::UnknownVolume { .. } if !all_volumes_read => {}
-            PodFault::UnknownDependency { .. } if !all_apps_read => {}
-            PodFault::DoubledApp { name, .. } => faults.0.push(ArgFault::DoubledApp { name }),
-            fault => faults.0.push(ArgFault::Pod(fault)),
-        }
-    }
-    Ok(pod)
-}
-
-/// What the apps of a pod share while they are read.
-struct Draft {
-    /// `run` or `plan`, for help.
-    command: &'static str,
-    /// The volumes: first the declared ones, then those of `-v`.
-    volumes: Vec<Volume>,
-    /// How many are declared.
-    declared: usize,
-    /// The mounts for every app.
-    mounts: Vec<Mount>,
-}
-
-/// Reads one app; `place` says where its image must be.
-fn read_app(
-    group: &Group,
-    place: &'static str,
-    draft: &mut Draft,
-    faults: &mut Faults,
-) -> Result<Option<App>, ArgsError> {
-    let Some((image, words)) = group.words.split_first() else {
-        faults.0.push(ArgFault::NoImage { place });
-        return Ok(None);
-    };
-    if is_flag(image) {
-        faults.0.push(flag_before_image(image));
-        return Ok(None);
-    }
-    let matches = match commands::app().try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return Err(ArgsError::Asked(commands::pod_help(draft.command)));
-        }
-        Err(error) => {
-            faults.0.push(flag_after_image(&error, &shown(image)));
-            return Ok(None);
-        }
-    };
-    let reference = ImageReference::parse(image)
-        .map_err(|error| faults.0.push(ArgFault::Reference(error)))
-        .ok();
-    let overrides = read_overrides(&matches, group, &shown(image), faults);
-    let mounts = read_mounts(&matches, draft, faults);
-    let name = match matches.contains_id("name") {
-        true => faults.one(&matches, "name", flags::read_app_name),
-        false => reference
-            .as_ref()
-            .and_then(|reference| default_name(reference, faults)),
-    };
-    let (Some(name), Some(reference)) = (name, reference) else {
-        return Ok(None);
-    };
-    let rootfs = match matches.get_flag("readonly-rootfs") {
-        true => RootfsAccess::ReadOnly,
-        false => RootfsAccess::Writable,
-    };
-    let image = ImageSource::Reference(reference);
-    let restart = faults.one(&matches, "restart", flags::read_restart);
-    let on_unhealthy = faults.one(&matches, "health-on-failure", flags::read_health_on_failure);
-    Ok(Some(App {
-        restart: restart.unwrap_or_default(),
-        on_unhealthy: on_unhealthy.unwrap_or_default(),
-        readiness: match matches.get_flag("notify") {
-            true => Readiness::Notify,
-            false => Readiness::Started,
+fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
+    RunArgs {
+        source,
+        pull: pod.pull,
+        name: pod.name.clone(),
+        ground: match pod.detach {
+            true => Ground::Back,
+            false => Ground::Fore,
         },
-        depends_on: faults.each(&matches, "depends-on", flags::read_depends_on),
-        overrides,
-        mounts,
-        rootfs,
-        ..App::new(name, image)
-    }))
+        stdin: match pod.interactive || pod.attach.contains(&Stream::Stdin) {
+            true => Stdin::Attached,
+            false => Stdin::Empty,
+        },
+        outputs: Outputs {
+            stdout: pod.attach.is_empty() || pod.attach.contains(&Stream::Stdout),
+            stderr: pod.attach.is_empty() || pod.attach.contains(&Stream::Stderr),
+        },
+        remove: pod.remove,
+        replace: pod.replace,
+        cidfile: pod.cidfile.clone(),
+        stop_timeout: pod.stop_timeout,
+        boot_timeout: pod.boot_timeout.unwrap_or(BOOT_TIMEOUT),
+        silent_kill: pod.silent_kill,
+    }
 }
 
-fn default_name(reference: &ImageReference, faults: &mut Faults) -> Option<AppName> {
-    let name = reference.default_app_name();
-    if name.is_none() {
-        faults.0.push(ArgFault::NoDefaultName {
-            image: shown(reference.to_string()),
-        });
-    }
-    name
+/// The first thing of the command line that says something of an app, or that a file has in its own way.
+fn beside_file(first: &Group, others: &[&[OsString]]) -> Option<String> {
+    let word = first.words.first().map(shown);
+    let flag = first.flags.iter().map(|(flag, _)| flag);
+    let flag = flag.into_iter().find(|flag| !flag.goes_beside_file());
+    flag.map(|flag| flag.name())
+        .or(word)
+        .or_else(|| others.first().map(|_| "---".to_owned()))
 }
 
-fn read_overrides(matches: &ArgMatches, group: &Group, image: &str, faults: &mut Faults) -> Overrides {
-    let (user, user_group) = match faults.one(matches, "user", flags::read_user) {
-        Some((user, group)) => (Some(user), group),
-        None => (None, None),
-    };
-    let group_flag = faults.one(matches, "group", |text| flags::read_word("--group", text));
-    if user_group.is_some() && group_flag.is_some() {
-        faults.0.push(ArgFault::DoubledGroup {
-            image: image.to_owned(),
-        });
-    }
-    let args = group.args.as_ref().map(|args| {
-        args.iter()
-            .filter_map(|arg| faults.keep(flags::read_text("ARG", arg)))
-            .collect()
+fn refuse_beside(file: &'static str, beside: Option<String>, more: bool, faults: &mut Vec<ArgFault>) {
+    let more = more.then(|| match file {
+        "-f" => "--pod-manifest".to_owned(),
+        _ => "--publish".to_owned(),
     });
-    Overrides {
-        exec: faults.one(matches, "exec", |text| flags::read_word("--exec", text)),
-        args,
-        user,
-        group: group_flag.or(user_group),
-        working_dir: faults.one(matches, "working-dir", flags::read_working_dir),
-        env: faults.each(matches, "env", flags::read_env),
-        cap_add: faults.each(matches, "cap-add", |text| {
-            flags::read_capability("--cap-add", text)
-        }),
-        cap_drop: faults.each(matches, "cap-drop", |text| {
-            flags::read_capability("--cap-drop", text)
-        }),
-        privileged: matches.get_flag("privileged"),
-        devices: faults.each(matches, "device", flags::read_device),
-        health_check: health::read(matches, faults),
-        ..read_limits(matches, faults)
+    if let Some(what) = beside.or(more) {
+        faults.push(ArgFault::BesideFile { what, file });
     }
 }
 
-/// What an app may take and do.
-fn read_limits(matches: &ArgMatches, faults: &mut Faults) -> Overrides {
-    let mut limits = Overrides {
-        resources: Resources {
-            memory_limit_bytes: faults.one(matches, "memory", |text| {
-                flags::read_memory_bytes("--memory", text)
-            }),
-            memory_request_bytes: faults.one(matches, "memory-reservation", |text| {
-                flags::read_memory_bytes("--memory-reservation", text)
-            }),
-            cpu_limit_millis: faults.one(matches, "cpus", flags::read_cpu_millis),
-            cpu_request_millis: faults.one(matches, "cpu-shares", flags::read_cpu_shares),
-            pids_limit: faults
-                .one(matches, "pids-limit", flags::read_pids_limit)
-                .flatten(),
-            oom_score_adj: faults.one(matches, "oom-score-adj", flags::read_oom_score_adj),
-        },
-        group_add: faults.each(matches, "group-add", |text| flags::read_word("--group-add", text)),
-        rlimits: faults.each(matches, "ulimit", flags::read_ulimit),
-        ..Overrides::default()
-    };
-    for option in faults.each(matches, "security-opt", flags::read_security_opt) {
-        match option {
-            SecurityOption::NoNewPrivileges(value) => limits.no_new_privileges = Some(value),
-            SecurityOption::Seccomp(seccomp) => limits.seccomp = Some(seccomp),
+/// Reads the apps of a pod one after the other.
+struct Reader<'a> {
+    command: For,
+    faults: &'a mut Vec<ArgFault>,
+    /// The volumes: first the declared ones, then those that mounts bring along.
+    volumes: Vec<Volume>,
+    declared: usize,
+    apps: Vec<App>,
+    /// The files of variables of each app.
+    env_files: Vec<Vec<PathBuf>>,
+    /// Whether everything could be read that other parts may refer to.
+    all_volumes_read: bool,
+    all_apps_read: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(command: For, faults: &'a mut Vec<ArgFault>) -> Self {
+        Self {
+            command,
+            faults,
+            volumes: Vec::new(),
+            declared: 0,
+            apps: Vec::new(),
+            env_files: Vec::new(),
+            all_volumes_read: true,
+            all_apps_read: true,
         }
     }
-    limits
-}
 
-/// The mounts of an app: those of the pod, then its own in their order. Of two at one target the later one is mounted, as
-/// with rkt.
-fn read_mounts(matches: &ArgMatches, draft: &mut Draft, faults: &mut Faults) -> Vec<Mount> {
-    let mut words: Vec<(usize, &str, &OsString)> = Vec::new();
-    for id in ["app-mount", "bind"] {
-        let indices = matches.indices_of(id).unwrap_or_default();
-        let values = matches.get_many::<OsString>(id).unwrap_or_default();
-        words.extend(indices.zip(values).map(|(index, value)| (index, id, value)));
+    fn first(&mut self, mut draft: AppDraft, group: &Group) {
+        self.volumes = std::mem::take(&mut draft.declared);
+        self.declared = self.volumes.len();
+        self.all_volumes_read = !draft.has_unread_volume;
+        self.app(draft, group, "to run");
     }
-    words.sort_by_key(|(index, ..)| *index);
-    let mut own = Vec::new();
-    for (_, id, value) in words {
-        own.extend(match id {
-            "bind" => faults
-                .keep(flags::read_bind(value))
-                .map(|bind| bind.add_to(&mut draft.volumes, draft.declared)),
-            _ => faults.keep(flags::read_mount(value)),
+
+    /// An app behind `---`.
+    fn other(&mut self, words: &[OsString]) -> Result<(), ArgsError> {
+        let matches = match commands::group(self.command).try_get_matches_from(words) {
+            Ok(matches) => matches,
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                return Err(ArgsError::Asked(commands::pod_help(self.command)));
+            }
+            Err(error) => {
+                self.faults.push(usage_fault(&error));
+                self.all_apps_read = false;
+                return Ok(());
+            }
+        };
+        let group = Group::of(self.command, &matches);
+        let (mut pod, mut draft) = (PodDraft::default(), AppDraft::default());
+        let (pods, own): (Given, Given) = group.flags.iter().cloned().partition(|(flag, _)| flag.is_pods());
+        let late = |flag: &Flag| ArgFault::PodFlagOfLaterApp { flag: flag.name() };
+        self.faults.extend(pods.iter().map(|(flag, _)| late(flag)));
+        flags::apply(&own, &mut pod, &mut draft, self.faults);
+        for volume in &draft.declared {
+            self.faults.push(ArgFault::VolumeOfLaterApp {
+                volume: volume.name.clone(),
+            });
+            self.all_volumes_read = false;
+        }
+        self.app(draft, &group, "after `---`");
+        Ok(())
+    }
+
+    /// Reads one app; `place` says where its image must be.
+    fn app(&mut self, mut draft: AppDraft, group: &Group, place: &'static str) {
+        let before = self.faults.len();
+        let Some((image, command)) = group.image() else {
+            self.faults.push(ArgFault::NoImage { place });
+            self.all_apps_read = false;
+            return;
+        };
+        let env_files = std::mem::take(&mut draft.env_files);
+        let app = self.read_app(draft, image, command);
+        self.all_apps_read &= self.faults.len() == before;
+        if let Some(app) = app {
+            self.apps.push(app);
+            self.env_files.push(env_files);
+        }
+    }
+
+    fn read_app(&mut self, draft: AppDraft, image: &OsStr, command: Option<&[OsString]>) -> Option<App> {
+        let reference = ImageReference::parse(image)
+            .map_err(|error| self.faults.push(ArgFault::Reference(error)))
+            .ok();
+        let mut overrides = draft.overrides;
+        if draft.group.is_some() && overrides.group.is_some() {
+            self.faults.push(ArgFault::DoubledGroup { image: shown(image) });
+        }
+        overrides.group = draft.group.or(overrides.group);
+        overrides.args = command.map(|words| self.read_command(words));
+        if draft.no_health_check {
+            if overrides.health_check != isopod_spec::HealthCheck::default() {
+                self.faults.push(ArgFault::HealthCheckAndNone);
+            }
+            overrides.health_check.test = Some(HealthTest::Nothing);
+        }
+        let mounts = self.mounts(draft.mounts);
+        let name = match draft.name {
+            Some(name) => Some(name),
+            None => reference
+                .as_ref()
+                .and_then(|reference| self.default_name(reference)),
+        };
+        let (name, reference) = (name?, reference?);
+        Some(App {
+            restart: draft.restart,
+            on_unhealthy: draft.on_unhealthy,
+            readiness: draft.readiness,
+            depends_on: draft.depends_on,
+            overrides,
+            mounts,
+            rootfs: draft.rootfs,
+            ..App::new(name, ImageSource::Reference(reference))
+        })
+    }
+
+    fn read_command(&mut self, words: &[OsString]) -> Vec<String> {
+        let read = |word: &OsString| {
+            let text = values::read_text("COMMAND", word);
+            text.map_err(|fault| self.faults.push(fault.into())).ok()
+        };
+        words.iter().filter_map(read).collect()
+    }
+
+    fn default_name(&mut self, reference: &ImageReference) -> Option<AppName> {
+        let name = reference.default_app_name();
+        if name.is_none() {
+            self.faults.push(ArgFault::NoDefaultName {
+                image: shown(reference.to_string()),
+            });
+        }
+        name
+    }
+
+    /// The mounts of an app, in their order. Of two at one target the later one is mounted, as with rkt.
+    fn mounts(&mut self, flags: Vec<MountFlag>) -> Vec<Mount> {
+        let mut mounts: Vec<Mount> = Vec::new();
+        for flag in flags {
+            let mount = match flag {
+                MountFlag::Bind(bind) => bind.add_to(&mut self.volumes, self.declared),
+                MountFlag::Declared(mount) => mount,
+            };
+            mounts.retain(|earlier| check::clean(&earlier.target) != check::clean(&mount.target));
+            mounts.push(mount);
+        }
+        mounts
+    }
+
+    /// The pod of these apps; what is wrong between its parts is a fault.
+    fn finish(self, draft: &PodDraft) -> PodSpec {
+        let machine = draft.flags.machine.over(&Machine::holding(&self.apps));
+        let resolver = draft.resolver.clone().map(|resolver| Resolver {
+            with_host: resolver.nameservers.is_empty(),
+            ..resolver
         });
+        let pod = PodSpec {
+            volumes: self.volumes,
+            machine,
+            hostname: draft.flags.hostname.clone(),
+            network: match draft.flags.net {
+                Net::None => Network::None,
+                Net::User => Network::User {
+                    ports: draft.flags.ports.clone(),
+                },
+            },
+            implicit_volumes: draft.flags.implicit_volumes,
+            on_failure: draft.flags.on_failure,
+            sysctls: draft.sysctls.clone(),
+            host_aliases: draft.host_aliases.clone(),
+            resolver,
+            ..PodSpec::new(self.apps)
+        };
+        for fault in check::check(&pod) {
+            match fault {
+                // The volume that is missing may be the one that could not be read.
+                PodFault::UnknownVolume { .. } if !self.all_volumes_read => {}
+                PodFault::UnknownDependency { .. } if !self.all_apps_read => {}
+                PodFault::DoubledApp { name, .. } => self.faults.push(ArgFault::DoubledApp { name }),
+                fault => self.faults.push(ArgFault::Pod(fault)),
+            }
+        }
+        pod
     }
-    let mut mounts: Vec<Mount> = Vec::new();
-    for mount in draft.mounts.iter().cloned().chain(own) {
-        mounts.retain(|earlier| check::clean(&earlier.target) != check::clean(&mount.target));
-        mounts.push(mount);
-    }
-    mounts
 }
 
 /// A flag of `word`, without its value.
@@ -437,51 +354,22 @@ fn flag_name(word: &OsStr) -> String {
     }
 }
 
-/// The fault of a flag that stands where the image must be.
-fn flag_before_image(word: &OsStr) -> ArgFault {
-    let flag = flag_name(word);
-    if commands::is_app_flag(&flag) {
-        return ArgFault::AppFlagFirst { flag };
-    }
-    if commands::is_pod_flag(&flag) {
-        return ArgFault::PodFlagAfterImage { flag };
-    }
-    let nearest = nearest_flag(&flag);
-    ArgFault::UnknownFlag { flag, nearest }
-}
-
-/// The fault that clap found in the flags after an image.
-fn flag_after_image(error: &clap::Error, image: &str) -> ArgFault {
-    let image = image.to_owned();
-    let message = || {
-        let text = error.render().to_string();
-        let line = text.lines().next().unwrap_or_default();
-        line.trim_start_matches("error: ").replace('\'', "`")
-    };
+/// The fault that clap found in the flags of an app behind `---`.
+fn usage_fault(error: &clap::Error) -> ArgFault {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
-            ArgFault::StrayWord {
-                word: shown(word),
-                image,
-            }
-        }
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => {
             let flag = flag_name(OsStr::new(word));
-            if commands::is_pod_flag(&flag) {
-                return ArgFault::PodFlagAfterImage { flag };
-            }
-            let nearest = nearest_flag(&flag);
+            let nearest = flag.strip_prefix("--").and_then(|name| {
+                let names: Vec<&str> = flags::names().collect();
+                unknown::nearest(name, &names).map(|name| format!("--{name}"))
+            });
             ArgFault::UnknownFlag { flag, nearest }
         }
-        _ => ArgFault::AppUsage {
-            image,
-            message: message(),
-        },
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let message = line.trim_start_matches("error: ").replace('\'', "`");
+            ArgFault::AppUsage { message }
+        }
     }
-}
-
-fn nearest_flag(flag: &str) -> Option<String> {
-    let names = commands::flag_names();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    unknown::nearest(flag.strip_prefix("--")?, &names).map(|name| format!("--{name}"))
 }

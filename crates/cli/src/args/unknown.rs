@@ -22,9 +22,9 @@ const OTHER_NAMES: [(&str, &str); 14] = [
     ("timeout", "time"),
     ("v", "volume"),
     ("volumes", "volume"),
-    ("w", "working-dir"),
-    ("workdir", "working-dir"),
-    ("cwd", "working-dir"),
+    ("w", "workdir"),
+    ("working-dir", "workdir"),
+    ("cwd", "workdir"),
 ];
 
 /// `error` with what was most likely meant, where it is about a flag that the command of `argv` does not have.
@@ -75,6 +75,7 @@ fn tip(command: &Command, word: &str) -> Option<String> {
     let other = OTHER_NAMES
         .iter()
         .find(|(theirs, _)| *theirs == name || Some(*theirs) == near);
+    let known = || command.get_arguments().filter(|arg| !arg.is_hide_set());
     for name in std::iter::once(name).chain(other.map(|(_, ours)| *ours)) {
         if let Some(positional) = command.get_positionals().find(|arg| is_named(arg, name)) {
             let value = value_name(positional);
@@ -83,11 +84,11 @@ fn tip(command: &Command, word: &str) -> Option<String> {
             ));
         }
         let long = |arg: &&Arg| arg.get_long() == Some(name);
-        if command.get_arguments().any(|arg| long(&arg)) {
+        if known().any(|arg| long(&arg)) {
             return Some(format!("did you mean '--{name}'?"));
         }
     }
-    let longs = || command.get_arguments().filter_map(Arg::get_long);
+    let longs = || known().filter_map(Arg::get_long);
     if let Some(long) = nearest(name, &longs().collect::<Vec<_>>()) {
         return Some(format!("did you mean '--{long}'?"));
     }
@@ -100,7 +101,7 @@ fn tip(command: &Command, word: &str) -> Option<String> {
         false => c.to_ascii_uppercase(),
     };
     let same = |arg: &&Arg| arg.get_short() == Some(other(letter));
-    let found = command.get_arguments().find(same);
+    let found = known().find(same);
     found.map(|_| format!("did you mean '-{}'?", other(letter)))
 }
 
@@ -145,8 +146,8 @@ mod tests {
     #[test]
     fn the_nearest_flag_is_named() {
         for (line, meant) in [
-            ("isopod exec p --workdirr", "--working-dir"),
-            ("isopod exec p --workdir", "--working-dir"),
+            ("isopod exec p --workdirr", "--workdir"),
+            ("isopod exec p --working-dir", "--workdir"),
             ("isopod exec p -T", "-t"),
             ("isopod exec p --interactiv", "--interactive"),
             ("isopod stop --timeout=3", "--time"),

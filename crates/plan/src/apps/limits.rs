@@ -246,7 +246,7 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
     let memory = u64::from(machine.memory_mib) << 20;
     let more = |what: &str, flag: &str| {
         format!(
-            "app `{}` may take more {what} than its machine has (`{flag}` before the first image)",
+            "app `{}` may take more {what} than its VM has (`{flag}`)",
             app.name
         )
     };
@@ -255,14 +255,14 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
         .memory_limit_bytes
         .is_some_and(|limit| limit > memory)
     {
-        notices.push(more("memory", "--memory"));
+        notices.push(more("memory", "--vm-memory"));
     }
     if limits
         .resources
         .cpu_limit_millis
         .is_some_and(|limit| limit > machine.cpus * 1000)
     {
-        notices.push(more("processor time", "--cpus"));
+        notices.push(more("processor time", "--vm-cpus"));
     }
     notices
 }

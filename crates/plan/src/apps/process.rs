@@ -256,10 +256,11 @@ fn path_fault(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// The arguments: docker's rules, by which `--exec` (docker's `--entrypoint`) takes the image's command away too.
+/// The arguments: docker's rules, by which `--entrypoint` takes the image's command away too, and an empty one leaves what follows the image.
 fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     let args = app.overrides.args.as_deref();
     let argv: Vec<String> = match &app.overrides.exec {
+        Some(exec) if exec.is_empty() => args.unwrap_or_default().to_vec(),
         Some(exec) => std::iter::once(exec.clone())
             .chain(args.unwrap_or_default().to_vec())
             .collect(),
@@ -271,7 +272,10 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
             .collect(),
     };
     match argv.first() {
-        None => Err("its image names no program to run; give one after `--`, or with `--exec`".into()),
+        None => Err(
+            "its image names no program to run; write one after the image, or give it with `--entrypoint`"
+                .into(),
+        ),
         Some(program) if program.is_empty() => Err("the program to run has an empty name".into()),
         Some(_) if argv.iter().any(|a| a.contains('\0')) => Err(NUL_IN_ARGUMENT.into()),
         Some(_) => Ok(argv),
@@ -374,6 +378,7 @@ fn executable(
     }
     let not_found = |reason| Fault::CommandNotFound {
         app: app.clone(),
+        program: program.to_owned(),
         reason,
     };
     if program.contains('/') {

@@ -60,7 +60,7 @@ pub fn network(spec: &PodSpec, host: &HostFacts) -> Result<Option<UserNetwork>, 
         faults.push(Fault::Host {
             what: "cannot give the pod a network".into(),
             reason: format!("the kernel {} has no `{MODULE}`", host.guest.release),
-            hint: "say `--net none`, or install `linux-image-amd64`".into(),
+            hint: "say `--network none`, or install `linux-image-amd64`".into(),
         });
     }
     if faults.is_empty() {

@@ -1,6 +1,6 @@
-//! `-v SOURCE:TARGET[:OPTIONS]`: docker's short way, a host volume and its mount in one.
+//! `--volume SOURCE:TARGET[:OPTIONS]` (`-v`): docker's short way, a host volume and its mount in one.
 //!
-//! As with docker, neither path can hold a colon; `--volume` and `--mount` take any path.
+//! As with docker, neither path can hold a colon; `--volume NAME,kind=host,source=PATH` and `--mount` take any path.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -28,13 +28,38 @@ const OPTIONS: [&str; 9] = [
     "ro", "rw", "nosuid", "nodev", "noexec", "private", "rprivate", "slave", "rslave",
 ];
 
-/// Reads the value of `-v`: `SOURCE:TARGET[:OPTIONS]`, the options `ro`, `rw`, `nosuid`, `nodev`, `noexec`,
+/// What one `--volume` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeFlag {
+    /// docker's form: a volume and its mount.
+    Bind(Bind),
+    /// rkt's form: a volume of the pod, for `--mount volume=NAME`.
+    Declared(Volume),
+}
+
+/// Reads the value of `--volume` in docker's form or in rkt's, which begins with a name and a comma.
+///
+/// # Errors
+/// [`InvalidFlag`] as [`read_bind`] and [`read_volume`](super::read_volume).
+pub fn read_volume_flag(text: &OsStr) -> Result<VolumeFlag, InvalidFlag> {
+    let bytes = text.as_bytes();
+    let comma = bytes.iter().position(|byte| *byte == b',');
+    let is_path = bytes.starts_with(b".") || bytes.starts_with(b"/");
+    match comma.map(|comma| &bytes[..comma]) {
+        Some(name) if !is_path && !name.iter().any(|byte| b"/:".contains(byte)) => {
+            super::read_volume(text).map(VolumeFlag::Declared)
+        }
+        _ => read_bind(text).map(VolumeFlag::Bind),
+    }
+}
+
+/// Reads the value of `--volume` in docker's form: `SOURCE:TARGET[:OPTIONS]`, the options `ro`, `rw`, `nosuid`, `nodev`, `noexec`,
 /// `[r]private`, `[r]slave` with commas between. The source is absolute or begins with `.`.
 ///
 /// # Errors
 /// [`InvalidFlag`] for another form, docker's named and nameless volumes, and options that are not honoured.
 pub fn read_bind(text: &OsStr) -> Result<Bind, InvalidFlag> {
-    read(text).map_err(|fault| InvalidFlag::new("-v", text, fault))
+    read(text).map_err(|fault| InvalidFlag::new("--volume", text, fault))
 }
 
 fn read(text: &OsStr) -> Result<Bind, FlagFault> {
@@ -197,6 +222,25 @@ mod tests {
 
     fn bind(text: &str) -> Result<Bind, InvalidFlag> {
         read_bind(OsStr::new(text))
+    }
+
+    #[test]
+    fn a_volume_is_declared_where_a_name_and_a_comma_come_first() {
+        for text in [
+            "data,kind=empty",
+            "d,kind=image,image=docker://a/b:1",
+            "d,kind=host,source=/a:b",
+        ] {
+            let read = read_volume_flag(OsStr::new(text));
+            assert!(matches!(read, Ok(VolumeFlag::Declared(_))), "{text}: {read:?}");
+        }
+        for text in ["/a:/b", "./a,b:/c", ".,a:/b", "/a:/b:ro,nosuid", "/a,b:/c"] {
+            let read = read_volume_flag(OsStr::new(text));
+            assert!(matches!(read, Ok(VolumeFlag::Bind(_))), "{text}: {read:?}");
+        }
+        for text in ["data", "kind=host,source=/a", "data:/b", ""] {
+            assert!(read_volume_flag(OsStr::new(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -40,6 +40,18 @@ pub fn read_health_time(flag: &'static str, text: &OsStr) -> Result<Option<Durat
     time.map_err(|fault| InvalidFlag::new(flag, text, fault))
 }
 
+/// Reads `--health-retries N`; `None` for 0, by which docker means its default.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number.
+pub fn read_health_retries(text: &OsStr) -> Result<Option<u32>, InvalidFlag> {
+    const FLAG: &str = "--health-retries";
+    let retries = read_word(FLAG, text)?.parse::<u32>();
+    let retries =
+        retries.map_err(|_| InvalidFlag::new(FLAG, text, FlagFault::form("it is not a whole number")))?;
+    Ok((retries > 0).then_some(retries))
+}
+
 /// Reads `--health-on-failure none|kill|stop`.
 ///
 /// # Errors

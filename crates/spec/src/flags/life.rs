@@ -1,4 +1,4 @@
-//! Flags that say how an app lives: `--restart`, `--depends-on`.
+//! Flags that say how an app lives: `--restart`, `--depends-on`, `--stop-signal`, and `--attach`.
 
 use std::ffi::OsStr;
 
@@ -6,7 +6,8 @@ use super::{FlagFault, InvalidFlag, read_text};
 use crate::words::shown;
 use crate::{AppName, Dependency, DependencyCondition, RestartPolicy};
 
-/// Reads `--restart no|on-failure[:N]|always`, in docker's words. As with docker, `on-failure:0` has no limit.
+/// Reads `--restart no|on-failure[:N]|always|unless-stopped`, in docker's words. As with docker, `on-failure:0` has no limit.
+/// `unless-stopped` is `always`: nothing starts a stopped pod but its user.
 ///
 /// # Errors
 /// [`InvalidFlag`] for anything else.
@@ -20,7 +21,7 @@ pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
     };
     match (policy, count) {
         ("no", None) => Ok(RestartPolicy::No),
-        ("always", None) => Ok(RestartPolicy::Always),
+        ("always" | "unless-stopped", None) => Ok(RestartPolicy::Always),
         ("on-failure", None) => Ok(RestartPolicy::OnFailure { max_retries: None }),
         ("on-failure", Some(count)) => {
             let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
@@ -35,17 +36,13 @@ pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
                 max_retries: (count > 0).then_some(count),
             })
         }
-        ("unless-stopped", None) => Err(fault(FlagFault::Unsupported {
-            what: "unless-stopped".to_owned(),
-            hint: "write `always`: nothing starts a stopped pod behind your back",
-        })),
         ("no" | "always" | "unless-stopped", Some(_)) => Err(fault(FlagFault::Form {
             fault: "only `on-failure` takes a number",
             hint: Some("write `on-failure:N`"),
         })),
         _ => Err(fault(FlagFault::Form {
             fault: "there is no such policy",
-            hint: Some("write `no`, `always`, `on-failure` or `on-failure:N`"),
+            hint: Some("write `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`"),
         })),
     }
 }
@@ -71,6 +68,52 @@ pub fn read_depends_on(text: &OsStr) -> Result<Dependency, InvalidFlag> {
     Ok(Dependency { app, condition })
 }
 
+/// Reads `--stop-signal`: a signal's name, with or without `SIG`, or its number.
+///
+/// # Errors
+/// [`InvalidFlag`] for what has no such form; whether there is the signal is for the planner to find.
+pub fn read_stop_signal(text: &OsStr) -> Result<String, InvalidFlag> {
+    const FLAG: &str = "--stop-signal";
+    let word = read_text(FLAG, text)?;
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
+    match !word.is_empty() && word.chars().all(known) {
+        true => Ok(word.to_ascii_uppercase()),
+        false => {
+            let hint = Some("write `QUIT`, `SIGQUIT` or `3`");
+            let fault = "it is not a signal";
+            Err(InvalidFlag::new(FLAG, text, FlagFault::Form { fault, hint }))
+        }
+    }
+}
+
+/// A standard stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Reads `--attach stdin|stdout|stderr`, in any case.
+///
+/// # Errors
+/// [`InvalidFlag`] for anything else.
+pub fn read_attach(text: &OsStr) -> Result<Stream, InvalidFlag> {
+    const FLAG: &str = "--attach";
+    match read_text(FLAG, text)?.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(Stream::Stdin),
+        "stdout" => Ok(Stream::Stdout),
+        "stderr" => Ok(Stream::Stderr),
+        _ => {
+            let fault = FlagFault::form("it is not `stdin`, `stdout` or `stderr`");
+            Err(InvalidFlag::new(FLAG, text, fault))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +124,7 @@ mod tests {
         for (text, policy) in [
             ("no", RestartPolicy::No),
             ("always", RestartPolicy::Always),
+            ("unless-stopped", RestartPolicy::Always),
             ("on-failure", on_failure(None)),
             ("on-failure:0", on_failure(None)),
             ("on-failure:3", on_failure(Some(3))),
@@ -119,8 +163,5 @@ mod tests {
         ] {
             assert!(read_restart(OsStr::new(text)).is_err(), "{text}");
         }
-        let refused = read_restart(OsStr::new("unless-stopped")).unwrap_err();
-        assert_eq!(refused.fault.to_string(), "`unless-stopped` is not supported");
-        assert!(refused.hint().unwrap().starts_with("write `always`"));
     }
 }

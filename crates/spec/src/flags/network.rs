@@ -1,4 +1,4 @@
-//! Flags of the pod's network: `--publish` and `--hostname`.
+//! Flags of the pod's network: `--publish`, `--hostname`, and how names are found: `--add-host`, `--dns`.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,6 +32,53 @@ pub fn read_hostname(text: &OsStr) -> Result<String, InvalidFlag> {
         Ok(name.to_owned())
     };
     read().map_err(|fault| InvalidFlag::new("--hostname", text, fault))
+}
+
+/// The address of an `--add-host`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAddress {
+    /// That one.
+    Ip(IpAddr),
+    /// The one at which the pod reaches the host (`host-gateway`).
+    Gateway,
+}
+
+/// Reads `--add-host NAME:ADDRESS` or `NAME=ADDRESS`; an IPv6 address may stand in brackets.
+///
+/// # Errors
+/// [`InvalidFlag`] for everything else.
+pub fn read_add_host(text: &OsStr) -> Result<(String, HostAddress), InvalidFlag> {
+    let read = |text: &str| {
+        let form = || FlagFault::Form {
+            fault: "it is not a name and an address",
+            hint: Some("write `db:192.0.2.7` or `host:host-gateway`"),
+        };
+        let (name, address) = text.split_once(['=', ':']).ok_or_else(form)?;
+        network::check_hostname(name).map_err(FlagFault::form)?;
+        let address = match address {
+            "host-gateway" => HostAddress::Gateway,
+            address => {
+                let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                HostAddress::Ip(bare.unwrap_or(address).parse().map_err(|_| form())?)
+            }
+        };
+        Ok((name.to_owned(), address))
+    };
+    utf8(text)
+        .and_then(read)
+        .map_err(|fault| InvalidFlag::new("--add-host", text, fault))
+}
+
+/// Reads `--dns`, the address of a name server.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no address.
+pub fn read_dns(text: &OsStr) -> Result<IpAddr, InvalidFlag> {
+    let address = utf8(text).and_then(|text| {
+        let address = text.parse::<IpAddr>();
+        address.map_err(|_| FlagFault::form("it is not an IP address"))
+    });
+    address.map_err(|fault| InvalidFlag::new("--dns", text, fault))
 }
 
 fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
@@ -146,6 +193,24 @@ mod tests {
         ] {
             assert_eq!(shown_forwards(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_addresses() {
+        let read = |text: &str| read_add_host(OsStr::new(text));
+        let ip = |name: &str, address: &str| Ok((name.to_owned(), HostAddress::Ip(address.parse().unwrap())));
+        assert_eq!(read("db:192.0.2.7"), ip("db", "192.0.2.7"));
+        assert_eq!(read("db=::1"), ip("db", "::1"));
+        assert_eq!(read("db:::1"), ip("db", "::1"));
+        assert_eq!(read("db:[::1]"), ip("db", "::1"));
+        assert_eq!(
+            read("me:host-gateway"),
+            Ok(("me".to_owned(), HostAddress::Gateway))
+        );
+        for text in ["", "db", "db:", ":1.2.3.4", "db:x", "a_b:1.2.3.4"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read_dns(OsStr::new("9.9.9.9")).is_ok() && read_dns(OsStr::new("dns")).is_err());
     }
 
     #[test]

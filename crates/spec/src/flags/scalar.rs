@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::volume::absolute;
 use super::{FlagFault, InvalidFlag};
@@ -9,7 +10,7 @@ use crate::capability;
 use crate::words::shown;
 use crate::{AppName, EnvVar, PodName};
 
-/// The least memory a machine can have, in MiB: below it Debian's kernel with systemd does not come up.
+/// The least memory a VM can have, in MiB: below it Debian's kernel with systemd does not come up.
 pub const MIN_MEMORY_MIB: u32 = 128;
 
 /// The most virtual CPUs: QEMU's q35 machine needs an emulated IOMMU beyond them.
@@ -34,7 +35,7 @@ pub(super) fn utf8(text: &OsStr) -> Result<&str, FlagFault> {
     }
 }
 
-/// Reads text that must be UTF-8 and not empty: `--exec`, `--group`.
+/// Reads text that must be UTF-8 and not empty: `--group`.
 ///
 /// # Errors
 /// [`InvalidFlag`] when it is empty, not UTF-8, or holds a NUL byte.
@@ -47,12 +48,12 @@ pub fn read_word(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag
     }
 }
 
-/// Reads `--name`, an app's name.
+/// Reads `--app-name`, an app's name.
 ///
 /// # Errors
 /// [`InvalidFlag`] for what is not an AC Name.
 pub fn read_app_name(text: &OsStr) -> Result<AppName, InvalidFlag> {
-    AppName::new(shown(text)).map_err(|error| InvalidFlag::new("--name", text, FlagFault::Name(error)))
+    AppName::new(shown(text)).map_err(|error| InvalidFlag::new("--app-name", text, FlagFault::Name(error)))
 }
 
 /// Reads a pod's `--name`.
@@ -93,12 +94,12 @@ pub fn read_env(text: &OsStr) -> Result<EnvVar, InvalidFlag> {
     read().map_err(|fault| InvalidFlag::new("--env", text, fault))
 }
 
-/// Reads `--memory`, a size as docker writes it, into MiB, rounded up.
+/// Reads `--vm-memory`, a size as docker writes it, into MiB, rounded up.
 ///
 /// # Errors
 /// [`InvalidFlag`] for what is not a size, and below [`MIN_MEMORY_MIB`].
 pub fn read_memory_mib(text: &OsStr) -> Result<u32, InvalidFlag> {
-    let fail = |fault| InvalidFlag::new("--memory", text, fault);
+    let fail = |fault| InvalidFlag::new("--vm-memory", text, fault);
     let bytes = text.to_str().and_then(read_bytes).ok_or_else(|| {
         fail(FlagFault::Form {
             fault: "it is not a size",
@@ -115,12 +116,18 @@ pub fn read_memory_mib(text: &OsStr) -> Result<u32, InvalidFlag> {
     Ok(mib)
 }
 
-/// Reads `--cpus`, a whole number of virtual CPUs.
+/// Reads `--vm-cpus`, a whole number of virtual CPUs.
 ///
 /// # Errors
 /// [`InvalidFlag`] for a fraction, 0 and more than [`MAX_CPUS`].
 pub fn read_cpus(text: &OsStr) -> Result<u32, InvalidFlag> {
-    let fail = |fault, hint| Err(InvalidFlag::new("--cpus", text, FlagFault::Form { fault, hint }));
+    let fail = |fault, hint| {
+        Err(InvalidFlag::new(
+            "--vm-cpus",
+            text,
+            FlagFault::Form { fault, hint },
+        ))
+    };
     let cpus = text.to_str().unwrap_or_default();
     if cpus.parse::<f64>().is_ok_and(|_| cpus.contains('.')) {
         return fail(
@@ -159,12 +166,12 @@ pub fn read_user(text: &OsStr) -> Result<(String, Option<String>), InvalidFlag> 
     read().map_err(|fault| InvalidFlag::new("--user", text, fault))
 }
 
-/// Reads `--working-dir`, an absolute path.
+/// Reads `--workdir`, an absolute path.
 ///
 /// # Errors
 /// [`InvalidFlag`] for a relative path.
-pub fn read_working_dir(text: &OsStr) -> Result<PathBuf, InvalidFlag> {
-    absolute("PATH", text.to_owned()).map_err(|fault| InvalidFlag::new("--working-dir", text, fault))
+pub fn read_workdir(text: &OsStr) -> Result<PathBuf, InvalidFlag> {
+    absolute("PATH", text.to_owned()).map_err(|fault| InvalidFlag::new("--workdir", text, fault))
 }
 
 /// Reads `--cap-add` or `--cap-drop`: a capability with or without `CAP_`, in any case, or `ALL`. The result has the
@@ -192,6 +199,46 @@ pub fn read_capability(flag: &'static str, text: &OsStr) -> Result<String, Inval
             },
         )
     })
+}
+
+/// Reads a whole number of seconds, `least` or more.
+///
+/// # Errors
+/// [`InvalidFlag`] for anything else.
+pub fn read_seconds(flag: &'static str, least: u32, text: &OsStr) -> Result<Duration, InvalidFlag> {
+    let digits = text.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let seconds = text.to_str().and_then(|text| text.parse::<u32>().ok());
+    let seconds = seconds.filter(|seconds| digits && *seconds >= least);
+    seconds
+        .map(|seconds| Duration::from_secs(seconds.into()))
+        .ok_or_else(|| {
+            let fault = match least {
+                0 => "it is not a whole number of seconds",
+                _ => "it is not a whole number of seconds above 0",
+            };
+            InvalidFlag::new(flag, text, FlagFault::form(fault))
+        })
+}
+
+/// Reads `--on-silent report|kill[:SECONDS]`: how long the guest may be silent before it is killed, if it is.
+///
+/// # Errors
+/// [`InvalidFlag`] for anything else, and for less than 10 seconds.
+pub fn read_on_silent(text: &OsStr) -> Result<Option<Duration>, InvalidFlag> {
+    /// It reports every three seconds, and an emulated guest on a busy host stands still for some.
+    const LEAST: u64 = 10;
+    let seconds = match text.to_str().unwrap_or_default().split_once(':') {
+        None if text == "report" => return Ok(None),
+        None if text == "kill" => Some(60),
+        Some(("kill", seconds)) => seconds.parse().ok().filter(|seconds| *seconds >= LEAST),
+        _ => None,
+    };
+    seconds
+        .map(|seconds| Some(Duration::from_secs(seconds)))
+        .ok_or_else(|| {
+            let fault = "it is not `report`, `kill` or `kill:SECONDS` with 10 or more";
+            InvalidFlag::new("--on-silent", text, FlagFault::form(fault))
+        })
 }
 
 /// A number of bytes, with `k`, `m`, `g` or `t` for powers of 1024, as docker reads it: in any case, and with `i`, `b`

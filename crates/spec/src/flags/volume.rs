@@ -76,10 +76,7 @@ fn read_name(field: &[u8]) -> Result<VolumeName, FlagFault> {
         });
     }
     if field.iter().any(|b| matches!(b, b'/' | b':')) {
-        return Err(FlagFault::Form {
-            fault: "it does not begin with the volume's name",
-            hint: Some("docker's `--volume SOURCE:TARGET` is `-v SOURCE:TARGET` here, after the image"),
-        });
+        return Err(FlagFault::form("it does not begin with the volume's name"));
     }
     Ok(VolumeName::new(shown(OsStr::from_bytes(field)))?)
 }

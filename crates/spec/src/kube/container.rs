@@ -12,12 +12,12 @@ use super::names;
 use super::node::Node;
 use super::objects::{Objects, Secrecy};
 use super::quantity::Quantity;
-use super::size::Need;
 use super::volumes::Volumes;
 use super::workloads::Template;
 use super::{AppPlaces, Places, probes, security};
 use crate::appc::Part;
 use crate::check::{MAX_PORTS, clean};
+use crate::size::Need;
 use crate::{
     App, AppName, AppRole, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
     PortProtocol, PullPolicy, RestartPolicy, VolumeName,

@@ -10,10 +10,10 @@ use super::fault::FaultKind;
 use super::node::Node;
 use super::objects::Objects;
 use super::quantity::Quantity;
-use super::size::Need;
 use super::workloads::Template;
 use super::{Places, Read, Surroundings, annotations, names, volumes};
 use crate::network::check_hostname;
+use crate::size::Need;
 use crate::{
     AppName, AppRole, Dependency, DependencyCondition, HostAlias, Machine, Network, PodName, PodSpec,
     PortForward, Resolver, RestartPolicy, Sysctl,

@@ -23,7 +23,7 @@ mod volumes;
 use super::Unsupported;
 use super::names;
 use super::pod::GRACE_SECONDS;
-use super::size::{GUEST_MIB, Need};
+use crate::size::{GUEST_MIB, Need};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
@@ -154,7 +154,7 @@ fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
 /// What no field of a Pod says.
 fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
-        unsaids.add_flag("a pod without a network", "every Pod has one", "--net none");
+        unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
     }
     if pod.on_failure == FailurePolicy::Stop {
         let what = "that one app's failure stops the others";
@@ -221,7 +221,7 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
         not_said(
             format!("a machine of {mib} MiB"),
             limited,
-            format!("--memory {mib}m"),
+            format!("--vm-memory {mib}m"),
         );
     }
     let asked_cpus = machine.cpus != cpus;
@@ -233,7 +233,7 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
         not_said(
             format!("a machine of {cpus} CPUs"),
             limited,
-            format!("--cpus {cpus}"),
+            format!("--vm-cpus {cpus}"),
         );
     }
     let requests = Fields::new()

@@ -1,30 +1,30 @@
-//! How large a machine its containers need, for the reader and the writer alike.
+//! How large a VM the apps of a pod need: for flags, and for the reader and the writer of pod files.
 //!
-//! Of a container its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
+//! Of a container (an app) its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
 //! and the other init containers one after the other before them, each beside the sidecars that come before it.
 
-use crate::Machine;
+use crate::{App, Machine};
 
 /// What the guest itself takes of the machine's memory beside the containers, in MiB.
-pub(super) const GUEST_MIB: u64 = 128;
+pub(crate) const GUEST_MIB: u64 = 128;
 
 /// What containers need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) memory_bytes: u64,
+pub(crate) struct Need {
+    pub(crate) memory_bytes: u64,
     /// In thousandths of a CPU.
-    pub(super) cpu_millis: u64,
+    pub(crate) cpu_millis: u64,
 }
 
 impl Need {
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
             cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
         }
     }
 
-    pub(super) fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes.max(other.memory_bytes),
             cpu_millis: self.cpu_millis.max(other.cpu_millis),
@@ -32,7 +32,7 @@ impl Need {
     }
 
     /// What all containers of a pod need; `init` says of each whether it is a sidecar.
-    pub(super) fn of_pod(init: impl Iterator<Item = (bool, Self)>, main: impl Iterator<Item = Self>) -> Self {
+    pub(crate) fn of_pod(init: impl Iterator<Item = (bool, Self)>, main: impl Iterator<Item = Self>) -> Self {
         let (mut sidecars, mut most) = (Self::default(), Self::default());
         for (is_sidecar, need) in init {
             most = most.max(sidecars.plus(need));
@@ -44,12 +44,33 @@ impl Need {
     }
 
     /// The memory, in MiB, and the CPUs of a machine for it, never less than the default one has.
-    pub(super) fn machine(self) -> (u32, u32) {
+    pub(crate) fn machine(self) -> (u32, u32) {
         let default = Machine::default();
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = self.memory_bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
         let cpus = whole(self.cpu_millis.div_ceil(1000)).min(crate::flags::MAX_CPUS);
         (whole(memory).max(default.memory_mib), cpus.max(default.cpus))
+    }
+}
+
+impl Machine {
+    /// The VM that these apps of flags need side by side: by their limits, and by the memory that is reserved for those
+    /// without one. It is never less than the default one.
+    #[must_use]
+    pub fn holding(apps: &[App]) -> Self {
+        let need = |app: &App| {
+            let own = &app.overrides.resources;
+            Need {
+                memory_bytes: own.memory_limit_bytes.or(own.memory_request_bytes).unwrap_or(0),
+                cpu_millis: own.cpu_limit_millis.unwrap_or(0).into(),
+            }
+        };
+        let (memory_mib, cpus) = Need::of_pod(std::iter::empty(), apps.iter().map(need)).machine();
+        Self {
+            memory_mib,
+            cpus,
+            ..Self::default()
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! Flags of `docker run` that ask for what every pod has, and those that cannot be had, each with what to do instead.
+
+use super::{Flag, Read, Value};
+
+const fn already(long: &'static str, value: Value, why: &'static str) -> Flag {
+    Flag::new(long, value, why, Read::Already)
+}
+
+const fn refused(long: &'static str, hint: &'static str) -> Flag {
+    Flag::new(long, Value::Text("VALUE"), hint, Read::Refused(hint))
+}
+
+const fn refused_switch(long: &'static str, hint: &'static str) -> Flag {
+    Flag::new(long, Value::Switch, hint, Read::Refused(hint))
+}
+
+pub(super) const ALREADY: &[Flag] = &[already(
+    "init",
+    Value::Switch,
+    "the guest's first process takes in the processes whose parents have ended, and passes signals on",
+)];
+
+const IO: &str =
+    "the disks of a pod are files of the host: limit the pod as a whole, with systemd-run(1) on the host";
+const WINDOWS: &str = "it is for Windows alone";
+const OTHER_POD: &str =
+    "an app shares what it has with the apps of its own pod: put both into one, with `---` between them";
+const OWN_KERNEL: &str = "a pod has a kernel of its own, and nothing of the host to share: leave it out";
+const ADDRESS: &str =
+    "a pod has one address, behind QEMU's user network: leave it out, and forward ports with `-p`";
+
+pub(super) const REFUSED: &[Flag] = &[
+    refused_switch(
+        "tty",
+        "the apps of `run` have no terminal: start the pod with `-d`, then `isopod exec -it POD -- sh`",
+    )
+    .short('t'),
+    refused(
+        "detach-keys",
+        "the apps of `run` have no terminal, so there are no keys to detach: start the pod with `-d`",
+    ),
+    refused("blkio-weight", IO),
+    refused("blkio-weight-device", IO),
+    refused("device-read-bps", IO),
+    refused("device-read-iops", IO),
+    refused("device-write-bps", IO),
+    refused("device-write-iops", IO),
+    refused(
+        "cgroup-parent",
+        "run the pod within that cgroup: `systemd-run --slice=SLICE isopod run ...`",
+    ),
+    refused("cgroupns", OWN_KERNEL),
+    refused("cpu-count", WINDOWS),
+    refused("cpu-percent", WINDOWS),
+    refused("io-maxbandwidth", WINDOWS),
+    refused("io-maxiops", WINDOWS),
+    refused("isolation", WINDOWS),
+    refused("cpu-period", "write `--cpus N`, which is quota by period"),
+    refused("cpu-quota", "write `--cpus N`, which is quota by period"),
+    refused(
+        "cpu-rt-period",
+        "the guest's kernel has no groups with real-time shares: leave it out",
+    ),
+    refused(
+        "cpu-rt-runtime",
+        "the guest's kernel has no groups with real-time shares: leave it out",
+    ),
+    refused(
+        "cpuset-cpus",
+        "give the VM so many CPUs (`--vm-cpus N`), and run the command with taskset(1)",
+    ),
+    refused("cpuset-mems", "run the command with numactl(8): its VM follows"),
+    refused(
+        "device-cgroup-rule",
+        "name the device (`--device`), or give the app all of the guest's (`--privileged`)",
+    ),
+    refused(
+        "domainname",
+        "the kernel's NIS domain: set it with `--sysctl kernel.domainname=NAME`",
+    ),
+    refused(
+        "gpus",
+        "no GPU is passed through to the VM: run what needs one outside of a pod",
+    ),
+    refused("ip", ADDRESS),
+    refused("ip6", ADDRESS),
+    refused("link-local-ip", ADDRESS),
+    refused("mac-address", ADDRESS),
+    refused("network-alias", OTHER_POD),
+    refused("link", OTHER_POD),
+    refused("volumes-from", OTHER_POD),
+    refused("ipc", OTHER_POD),
+    refused("pid", OTHER_POD),
+    refused("userns", OWN_KERNEL),
+    refused("uts", OWN_KERNEL),
+    refused(
+        "memory-swap",
+        "the guest has no swap space: a memory limit is all that an app has",
+    ),
+    refused("memory-swappiness", "the guest has no swap space: leave it out"),
+    refused_switch(
+        "oom-kill-disable",
+        "say how gladly the kernel kills it: `--oom-score-adj -1000` is never",
+    ),
+    refused("runtime", "a pod's VM is what runs it: leave it out"),
+    refused(
+        "volume-driver",
+        "mount the volume on the host, and share it: `-v SOURCE:TARGET`",
+    ),
+    refused_switch(
+        "use-api-socket",
+        "there is no docker daemon whose socket could be passed on: leave it out",
+    ),
+];

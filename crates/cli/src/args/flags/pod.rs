@@ -1,0 +1,220 @@
+//! Flags of a whole pod.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use isopod_plan::vm::network::GATEWAY;
+use isopod_spec::flags::{self, HostAddress, Stream};
+use isopod_spec::words::shown;
+use isopod_spec::{FailurePolicy, HostAlias, ImplicitVolumes, PodName, PullPolicy, Resolver, Sysctl};
+
+use super::{Flag, PlanDraft, extend, keep, push};
+use crate::args::{ArgFault, Net, PodFlags};
+
+/// What the flags of a pod say.
+#[derive(Clone, Debug, Default)]
+pub(in crate::args) struct PodDraft {
+    pub(in crate::args) name: Option<PodName>,
+    pub(in crate::args) detach: bool,
+    pub(in crate::args) remove: bool,
+    pub(in crate::args) interactive: bool,
+    pub(in crate::args) replace: bool,
+    pub(in crate::args) attach: Vec<Stream>,
+    /// `--sig-proxy=false`.
+    pub(in crate::args) keeps_signals: bool,
+    pub(in crate::args) cidfile: Option<PathBuf>,
+    pub(in crate::args) pull: Option<PullPolicy>,
+    pub(in crate::args) stop_timeout: Option<Duration>,
+    pub(in crate::args) boot_timeout: Option<Duration>,
+    pub(in crate::args) silent_kill: Option<Duration>,
+    /// What also holds beside a file that describes the pod.
+    pub(in crate::args) flags: PodFlags,
+    pub(in crate::args) sysctls: Vec<Sysctl>,
+    pub(in crate::args) host_aliases: Vec<HostAlias>,
+    pub(in crate::args) resolver: Option<Resolver>,
+    pub(in crate::args) files: Vec<PathBuf>,
+    pub(in crate::args) ignore_unsupported: bool,
+    pub(in crate::args) locked: bool,
+    pub(in crate::args) manifest: Option<PathBuf>,
+    pub(in crate::args) plan: PlanDraft,
+}
+
+/// Those that have no meaning where a file describes the pod.
+pub(super) const NOT_BESIDE_FILES: [&str; 5] = ["sysctl", "add-host", "dns", "dns-search", "dns-option"];
+
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::pod(
+        "name",
+        "NAME",
+        "The pod's name, by which other commands find it",
+        |pod, text| keep(&mut pod.name, flags::read_pod_name(text)),
+    ),
+    Flag::pod_switch(
+        "interactive",
+        "Give the pod's only app this command's standard input; in the background, what `isopod attach` writes",
+        |pod, on| pod.interactive = on,
+    )
+    .short('i'),
+    Flag::pod_switch(
+        "replace",
+        "Stop and remove the pod that has this one's name, when this one can be planned",
+        |pod, on| pod.replace = on,
+    ),
+    Flag::pod("cidfile", "FILE", "Write the pod's UUID to FILE, which must not be there", |pod, text| {
+        pod.cidfile = Some(text.into());
+        Ok(())
+    }),
+    Flag::pod(
+        "publish",
+        "[IP:]HOST:POD[/PROTOCOL]",
+        "Forward a port of the host to the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]",
+        |pod, text| extend(&mut pod.flags.ports, flags::read_publish(text)),
+    )
+    .short('p'),
+    Flag::pod(
+        "network",
+        "NETWORK",
+        "QEMU's user network, or none but the loopback interface [default: user]",
+        |pod, text| {
+            pod.flags.net = match text.to_str() {
+                Some("none") => Net::None,
+                // docker's own default has no other meaning for a single pod.
+                Some("user" | "bridge" | "default") => Net::User,
+                _ => {
+                    return Err(ArgFault::Refused {
+                        flag: format!("--network={}", shown(text)),
+                        hint: "a pod has QEMU's user network (`user`) or none (`none`): forward the host's ports to it with `-p`, \
+                               and put apps that reach each other into one pod",
+                    });
+                }
+            };
+            Ok(())
+        },
+    )
+    .alias("net"),
+    Flag::pod(
+        "hostname",
+        "NAME",
+        "The pod's host name [default: made of its first app's name]",
+        |pod, text| keep(&mut pod.flags.hostname, flags::read_hostname(text)),
+    )
+    .short('h'),
+    Flag::pod(
+        "add-host",
+        "NAME:ADDRESS",
+        "Add a line to every app's /etc/hosts; `host-gateway` is the host's address",
+        |pod, text| {
+            let (name, address) = flags::read_add_host(text)?;
+            let address = match address {
+                HostAddress::Ip(address) => address,
+                HostAddress::Gateway => GATEWAY.into(),
+            };
+            pod.host_aliases.push(HostAlias {
+                address,
+                names: vec![name],
+            });
+            Ok(())
+        },
+    ),
+    Flag::pod("dns", "ADDRESS", "Ask this name server in place of the host's", |pod, text| {
+        push(&mut resolver(pod).nameservers, flags::read_dns(text))
+    }),
+    Flag::pod(
+        "dns-search",
+        "DOMAIN",
+        "Look for names in this domain too",
+        |pod, text| push(&mut resolver(pod).searches, flags::read_word("--dns-search", text)),
+    ),
+    Flag::pod(
+        "dns-option",
+        "OPTION",
+        "An option of resolv.conf(5), such as ndots:2",
+        |pod, text| push(&mut resolver(pod).options, flags::read_word("--dns-option", text)),
+    )
+    .alias("dns-opt"),
+    Flag::pod(
+        "sysctl",
+        "NAME=VALUE",
+        "Set a parameter of the pod's kernel",
+        |pod, text| push(&mut pod.sysctls, flags::read_sysctl(text)),
+    ),
+    Flag::pod(
+        "pull",
+        "POLICY",
+        "Ask registries for images, those of volumes too: missing (when the store has none), always, newer (always, \
+         but without an answer the store's will do) or never [default: missing]",
+        |pod, text| {
+            pod.pull = Some(match text.to_str() {
+                Some("always") => PullPolicy::Always,
+                Some("newer") => PullPolicy::Newer,
+                Some("never") => PullPolicy::Never,
+                _ => PullPolicy::Missing,
+            });
+            Ok(())
+        },
+    )
+    .one_of(&["missing", "always", "newer", "never"]),
+    Flag::pod_switch(
+        "no-implicit-volumes",
+        "Refuse an image's mount point without a volume, rather than give it an empty one",
+        |pod, on| {
+            pod.flags.implicit_volumes = match on {
+                true => ImplicitVolumes::Refuse,
+                false => ImplicitVolumes::Create,
+            };
+        },
+    ),
+    Flag::pod(
+        "on-app-failure",
+        "POLICY",
+        "When an app has failed for good, let the others continue or stop them [default: continue]",
+        |pod, text| {
+            pod.flags.on_failure = match text.to_str() {
+                Some("stop") => FailurePolicy::Stop,
+                _ => FailurePolicy::Continue,
+            };
+            Ok(())
+        },
+    )
+    .one_of(&["continue", "stop"]),
+    Flag::pod(
+        "stop-timeout",
+        "SECONDS",
+        "How long the apps have to stop [default: 10]",
+        |pod, text| keep(&mut pod.stop_timeout, flags::read_seconds("--stop-timeout", 0, text)),
+    ),
+    Flag::pod(
+        "file",
+        "FILE",
+        "Read the pod from a Kubernetes pod file, or several that belong together; `-` is standard input",
+        |pod, text| {
+            pod.files.push(text.into());
+            Ok(())
+        },
+    )
+    .short('f'),
+    Flag::pod_switch(
+        "ignore-unsupported",
+        "Run a pod file without what cannot be honoured, with a warning for each",
+        |pod, on| pod.ignore_unsupported = on,
+    ),
+    Flag::pod_switch(
+        "locked",
+        "Run just the images that `isopod pod lock` wrote to FILE.lock",
+        |pod, on| pod.locked = on,
+    ),
+    Flag::pod(
+        "pod-manifest",
+        "FILE",
+        "Read apps, volumes and ports from an appc pod manifest",
+        |pod, text| {
+            pod.manifest = Some(text.into());
+            Ok(())
+        },
+    ),
+];
+
+/// How the pod finds names, for a flag to change.
+fn resolver(pod: &mut PodDraft) -> &mut Resolver {
+    pod.resolver.get_or_insert_default()
+}

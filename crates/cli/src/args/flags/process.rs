@@ -1,0 +1,105 @@
+//! Flags that say what an app runs, as whom and with which rights.
+
+use isopod_spec::flags::{self, SecurityOption};
+
+use super::{Flag, keep, push};
+
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::app(
+        "entrypoint",
+        "PROGRAM",
+        "Run PROGRAM in place of the image's entry point and command",
+        |app, text| keep(&mut app.overrides.exec, flags::read_text("--entrypoint", text)),
+    ),
+    Flag::app(
+        "user",
+        "USER[:GROUP]",
+        "Run as this user: a number, a name, or a path whose owner it is",
+        |app, text| {
+            let (user, group) = flags::read_user(text)?;
+            app.overrides.user = Some(user);
+            app.overrides.group = group;
+            Ok(())
+        },
+    )
+    .short('u'),
+    Flag::app("group", "GROUP", "Run as this group", |app, text| {
+        keep(&mut app.group, flags::read_word("--group", text))
+    }),
+    Flag::app("workdir", "PATH", "Start in PATH", |app, text| {
+        keep(&mut app.overrides.working_dir, flags::read_workdir(text))
+    })
+    .short('w'),
+    Flag::app(
+        "env",
+        "NAME[=VALUE]",
+        "Set a variable; without a value, to the caller's own",
+        |app, text| push(&mut app.overrides.env, flags::read_env(text)),
+    )
+    .short('e'),
+    Flag::app(
+        "env-file",
+        "FILE",
+        "Set the variables of FILE, one NAME[=VALUE] a line; `--env` wins over it",
+        |app, text| {
+            app.env_files.push(text.into());
+            Ok(())
+        },
+    ),
+    Flag::app(
+        "cap-add",
+        "CAPABILITY",
+        "Give the app a capability, or ALL",
+        |app, text| {
+            push(
+                &mut app.overrides.cap_add,
+                flags::read_capability("--cap-add", text),
+            )
+        },
+    ),
+    Flag::app(
+        "cap-drop",
+        "CAPABILITY",
+        "Take a capability from the app, or ALL",
+        |app, text| {
+            push(
+                &mut app.overrides.cap_drop,
+                flags::read_capability("--cap-drop", text),
+            )
+        },
+    ),
+    Flag::app(
+        "device",
+        "PATH",
+        "Give the app a device of the guest: /dev/net/tun or /dev/fuse",
+        |app, text| push(&mut app.overrides.devices, flags::read_device(text)),
+    ),
+    Flag::app_switch(
+        "privileged",
+        "Give the app every capability and every device of the guest, and its /proc and /sys unmasked",
+        |app, on| app.overrides.privileged = on,
+    ),
+    Flag::app(
+        "group-add",
+        "GROUP",
+        "Put the app into a further group: a number or a name",
+        |app, text| {
+            push(
+                &mut app.overrides.group_add,
+                flags::read_word("--group-add", text),
+            )
+        },
+    ),
+    Flag::app(
+        "security-opt",
+        "OPTION",
+        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE with a profile as docker has it",
+        |app, text| {
+            match flags::read_security_opt(text)? {
+                SecurityOption::NoNewPrivileges(value) => app.overrides.no_new_privileges = Some(value),
+                SecurityOption::Seccomp(seccomp) => app.overrides.seccomp = Some(seccomp),
+            }
+            Ok(())
+        },
+    ),
+];

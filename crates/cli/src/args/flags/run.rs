@@ -1,0 +1,31 @@
+//! Flags of `run` that say how the command itself goes about it. `plan` takes them too, so that it plans a command line of
+//! `run` as it stands.
+
+use isopod_spec::flags;
+
+use super::{Flag, push};
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::pod_switch(
+        "detach",
+        "Leave the pod running when its apps have started, and print its UUID; it is kept when it has exited",
+        |pod, on| pod.detach = on,
+    )
+    .short('d'),
+    Flag::pod_switch(
+        "rm",
+        "Remove the pod when it has exited, as every pod in the foreground is",
+        |pod, on| pod.remove = on,
+    ),
+    Flag::pod(
+        "attach",
+        "STREAM",
+        "Connect only this standard stream: stdin, stdout or stderr; may be repeated",
+        |pod, text| push(&mut pod.attach, flags::read_attach(text)),
+    )
+    .short('a'),
+    Flag::pod_switch(
+        "sig-proxy",
+        "Pass signals on to the apps, as the command in the foreground always does",
+        |pod, on| pod.keeps_signals = !on,
+    ),
+];

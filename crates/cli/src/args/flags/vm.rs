@@ -1,0 +1,70 @@
+//! Flags of a pod's VM.
+
+use isopod_spec::flags;
+use isopod_spec::{Accel, ShareTransport};
+
+use super::{Flag, keep};
+
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::pod(
+        "vm-memory",
+        "SIZE",
+        "The VM's memory, such as 2g [default: 512m, or 128m more than the memory limits of the apps together]",
+        |pod, text| keep(&mut pod.flags.machine.memory_mib, flags::read_memory_mib(text)),
+    ),
+    Flag::pod(
+        "vm-cpus",
+        "N",
+        "The VM's virtual CPUs [default: 1, or what the apps may take together]",
+        |pod, text| keep(&mut pod.flags.machine.cpus, flags::read_cpus(text)),
+    ),
+    Flag::pod(
+        "accel",
+        "ACCEL",
+        "KVM or emulation [default: auto]",
+        |pod, text| {
+            pod.flags.machine.accel = match text.to_str() {
+                Some("kvm") => Accel::Kvm,
+                Some("tcg") => Accel::Tcg,
+                _ => Accel::Auto,
+            };
+            Ok(())
+        },
+    )
+    .one_of(&["auto", "kvm", "tcg"]),
+    Flag::pod(
+        "transport",
+        "TRANSPORT",
+        "How host volumes are shared [default: auto]",
+        |pod, text| {
+            pod.flags.machine.transport = match text.to_str() {
+                Some("virtiofs") => ShareTransport::Virtiofs,
+                Some("9p") => ShareTransport::NineP,
+                _ => ShareTransport::Auto,
+            };
+            Ok(())
+        },
+    )
+    .one_of(&["auto", "virtiofs", "9p"]),
+    Flag::pod(
+        "boot-timeout",
+        "SECONDS",
+        "How long the guest may take to come up [default: 120]",
+        |pod, text| {
+            keep(
+                &mut pod.boot_timeout,
+                flags::read_seconds("--boot-timeout", 1, text),
+            )
+        },
+    ),
+    Flag::pod(
+        "on-silent",
+        "POLICY",
+        "When the guest is silent, report it or kill the pod: report, or kill[:SECONDS] after that time \
+         (10 or more, 60 where not given) [default: report]",
+        |pod, text| {
+            pod.silent_kill = flags::read_on_silent(text)?;
+            Ok(())
+        },
+    ),
+];

@@ -1,0 +1,41 @@
+//! `--env-file`: variables of apps, from files. Here they are read from disk.
+
+use std::path::{Path, PathBuf};
+
+use isopod_runtime::Settings;
+use isopod_spec::flags::read_env_file;
+use isopod_spec::{EnvVar, PodSpec};
+
+use crate::output::Report;
+use crate::pod_files;
+
+/// Sets the variables of `files`, which has those of each app, below the ones that its flags set.
+///
+/// # Errors
+/// A [`Report`] for each file that cannot be read.
+pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings) -> Result<(), Vec<Report>> {
+    let mut reports = Vec::new();
+    for (app, files) in pod.apps.iter_mut().zip(files) {
+        let mut variables = Vec::new();
+        for file in files {
+            match read(file, settings) {
+                Ok(found) => variables.extend(found),
+                Err(report) => reports.push(report),
+            }
+        }
+        variables.append(&mut app.overrides.env);
+        app.overrides.env = variables;
+    }
+    match reports.is_empty() {
+        true => Ok(()),
+        false => Err(reports),
+    }
+}
+
+fn read(file: &Path, settings: &Settings) -> Result<Vec<EnvVar>, Report> {
+    let failed = |why: String| Report::text(format!("cannot read `{}`: {why}", file.display()));
+    let open = std::fs::File::open(settings.working_dir.join(file));
+    let text = open.map_err(|error| error.to_string()).and_then(pod_files::read);
+    read_env_file(&text.map_err(failed)?)
+        .map_err(|fault| Report::text(format!("{}:{}: {}", file.display(), fault.line, fault.what)))
+}
