@@ -3,11 +3,13 @@
 #![no_main]
 
 use isopod_protocol::codec::{decode, read_message};
-use isopod_protocol::copy::{self, Frame};
-use isopod_protocol::exec::{self, FromCommand, ToCommand};
-use isopod_protocol::message::{GuestMessage, GuestStream, HostMessage, HostStream};
-use isopod_protocol::stats::Stats;
-use isopod_protocol::volumes::Answer;
+use isopod_contract::copy::Frame;
+use isopod_protocol::copy;
+use isopod_contract::exec::{FromCommand, ToCommand};
+use isopod_protocol::exec;
+use isopod_contract::message::{GuestMessage, GuestStream, HostMessage, HostStream};
+use isopod_contract::stats::Stats;
+use isopod_contract::hotplug::VolumeAnswer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = decode::<FromCommand>(bytes);
     let _ = decode::<Frame>(bytes);
     let _ = decode::<Stats>(bytes);
-    let _ = decode::<Answer>(bytes);
+    let _ = decode::<VolumeAnswer>(bytes);
     futures::executor::block_on(async {
         let _ = read_message::<_, GuestMessage>(&mut &*bytes).await;
         let _ = copy::receive(&mut &*bytes, &mut Vec::new()).await;

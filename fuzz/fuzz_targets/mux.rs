@@ -3,7 +3,7 @@
 #![no_main]
 
 use isopod_protocol::codec::read_message;
-use isopod_protocol::message::{GuestStream, HostStream};
+use isopod_contract::message::{GuestStream, HostStream};
 use isopod_protocol::mux::{self, Accept, Limits, Side};
 use libfuzzer_sys::fuzz_target;
 

@@ -3,10 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::config::{CONFIG_VERSION, GuestConfig};
-
-/// Where the planner put the configuration.
-pub(crate) const POD_CONFIG: &str = "/isopod/pod.json";
+use isopod_contract::config::{CONFIG_VERSION, GuestConfig};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -23,11 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use isopod_protocol::codec::{read_message, write_message};
-use isopod_protocol::exec::{
+use isopod_contract::exec::{
     FromCommand, MAX_PIECE_BYTES, STATUS_FAILED, STDIN_WINDOW_BYTES, ToCommand, WindowSize,
 };
-use isopod_protocol::message::ExitStatus;
+use isopod_contract::in_one_line;
+use isopod_contract::message::ExitStatus;
+use isopod_protocol::codec::{read_message, write_message};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -36,7 +37,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::chain;
 use crate::exec::enter::{Job, Report};
 use crate::host::device::Device;
 use streams::{Sink, Source, Streams};
@@ -91,7 +91,7 @@ where
     let started = match start(agent, job, wanted).await {
         Ok(Ok(started)) => started,
         Ok(Err(Report { status, text })) => return fail(&mut writer, status, text).await,
-        Err(error) => return fail(&mut writer, STATUS_FAILED, chain(&error)).await,
+        Err(error) => return fail(&mut writer, STATUS_FAILED, in_one_line(&error)).await,
     };
     converse(reader, writer, started).await;
 }

@@ -12,17 +12,18 @@
 //! It decides nothing: what is mounted where and what runs how is in the units that the planner wrote.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use isopod_protocol::launch::Part;
+use isopod_contract::in_one_line;
+use isopod_contract::launch::Part;
 
 use crate::apps::becoming;
 use crate::boot::{init, modules, setup};
 use crate::exec::enter;
 use crate::host::serve;
 use crate::mounts::mount;
+use crate::report::{fail, fail_in_service, log, say};
 
 mod apps;
 mod boot;
@@ -30,6 +31,7 @@ mod config;
 mod exec;
 mod host;
 mod mounts;
+mod report;
 mod systemd;
 
 /// sysexits(3): called wrongly.
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
         }
         Some("modprobe") => {
             let errors = modules::modprobe(&args);
-            errors.iter().for_each(|error| log(&chain(error)));
+            errors.iter().for_each(|error| log(&in_one_line(error)));
             return ExitCode::from(u8::from(!errors.is_empty()));
         }
         _ => {}
@@ -71,42 +73,4 @@ fn main() -> ExitCode {
             ExitCode::from(EX_USAGE)
         }
     }
-}
-
-/// Writes an error with its causes to standard error.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    say(&format!("isopod-agent: {}", chain(error)));
-    ExitCode::FAILURE
-}
-
-/// Writes an error with its causes to the kernel's log.
-fn fail_in_service(error: &dyn std::error::Error) -> ExitCode {
-    log(&chain(error));
-    ExitCode::FAILURE
-}
-
-/// Writes a line to the kernel's log, which goes to the console and is where a diagnosis looks. What systemd calls
-/// `StandardError=kmsg` needs a journal, which the guest has not.
-fn log(line: &str) {
-    let line = format!("isopod-agent: {line}");
-    if std::fs::write("/dev/kmsg", format!("<3>{line}\n")).is_err() {
-        say(&line);
-    }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// Writes a line to standard error, which is the console for process 1 and the log for a service. There is nobody to
-/// tell when that fails.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

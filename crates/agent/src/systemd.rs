@@ -9,7 +9,7 @@ pub(crate) mod kmsg;
 use std::collections::HashMap;
 use std::path::Path;
 
-use isopod_protocol::message::ExitStatus;
+use isopod_contract::message::ExitStatus;
 use tokio::sync::mpsc;
 
 use crate::systemd::appstate::{Activity, CLD_KILLED, ServiceState, exit_status};

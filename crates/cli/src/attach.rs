@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use isopod_plan::layout::LOGS;
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
 use isopod_runtime::events::EventKind;
 use isopod_runtime::logs::{LogReader, Options, Record, Stream};
 use isopod_runtime::pods::files::{AppState, Stdin};
 use isopod_runtime::pods::{PodEntry, Pods};
-use isopod_runtime::run::LOGS;
 use isopod_spec::AppName;
 use isopod_spec::words::shown;
 use tokio::runtime::Runtime;

@@ -16,9 +16,10 @@ use std::process::ExitCode;
 use std::thread;
 
 use isopod_archive::{Keep, PackError, Packed, UnpackError, pack, tree_name, unpack};
+use isopod_contract::copy::Frame;
+use isopod_contract::message::{AppIndex, HostStream};
 use isopod_protocol::codec::{WriteMessageError, write_message};
-use isopod_protocol::copy::{self, CopyError, Frame};
-use isopod_protocol::message::{AppIndex, HostStream};
+use isopod_protocol::copy::{self, CopyError};
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError};
 use isopod_spec::words::shown;

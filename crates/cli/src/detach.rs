@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
+use isopod_plan::layout;
 use isopod_runtime::Settings;
 use isopod_runtime::bounded_log::BoundedLog;
 use isopod_runtime::pods::files::PodRecord;
@@ -24,9 +25,6 @@ use isopod_vm::launch;
 
 use crate::output::{self, Report};
 use crate::run;
-
-/// What the supervisor itself has to say, in the pod's directory.
-const LOG: &str = "supervisor.log";
 
 /// Said when every app has started.
 const STARTED: &str = "started\n";
@@ -42,7 +40,7 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
         ))
     };
     claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let log = claim.path().join(LOG);
+    let log = claim.path().join(layout::SUPERVISOR_LOG);
     let mut options = File::options();
     // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
     let options = options.append(true).create(true).mode(0o600);
@@ -99,7 +97,7 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let _ = rustix::process::setsid();
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
     let claim = Claim::inherited(&pods, uuid, lock).map_err(|e| Report::new(&e))?;
-    output::log_to(BoundedLog::new(claim.path(), LOG).map_err(own)?);
+    output::log_to(BoundedLog::new(claim.path(), layout::SUPERVISOR_LOG).map_err(own)?);
     // Closed by whoever speaks first: the apps' start, or the end before that.
     let caller = Arc::new(Mutex::new(Some(File::from(caller))));
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use isopod_contract::exec::{Request, WindowSize};
+use isopod_contract::message::{ExitStatus, HostStream};
 use isopod_protocol::codec::WriteMessageError;
-use isopod_protocol::exec::{self, Answer, Client, Request, WindowSize};
-use isopod_protocol::message::{ExitStatus, HostStream};
+use isopod_protocol::exec::{self, Answer, Client};
 use isopod_runtime::Settings;
 use isopod_runtime::control;
 use isopod_runtime::pods::PodEntry;

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use isopod_plan::layout::LOGS;
 use isopod_runtime::Settings;
 use isopod_runtime::logs::{LogReader, Options, Record, Stream, parse_stamp, stamp};
-use isopod_runtime::run::LOGS;
 use isopod_spec::AppName;
 
 use crate::args::duration;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use isopod_plan::RktHypervisor;
 use isopod_plan::explain;
 use isopod_plan::guest::tree::GuestTree;
-use isopod_plan::output::document::RktHypervisor;
 use isopod_plan::{Document, dot, layout, plan_rkt, svg};
 use isopod_runtime::Settings;
 use isopod_runtime::write_tree::write_tree;
@@ -124,7 +124,7 @@ fn as_rkt(pod: &Asked, hypervisor: Hypervisor, settings: &Settings) -> Result<Pl
         Hypervisor::Qemu => RktHypervisor::Qemu,
     };
     Ok(match plan_rkt(&pod.spec, &configs) {
-        Ok(plan) => Ok((Document::of_rkt(&plan, &pod.spec, hypervisor), plan.guest)),
+        Ok(plan) => Ok((plan.document(&pod.spec, hypervisor), plan.guest)),
         Err(error) => Err(run::refuse(pod, &error)),
     })
 }

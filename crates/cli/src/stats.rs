@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use isopod_contract::message::HostStream;
+use isopod_contract::stats::{AppStats, Stats};
 use isopod_protocol::codec::read_message;
-use isopod_protocol::message::HostStream;
-use isopod_protocol::stats::{AppStats, Stats};
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ANSWER_WITHIN, ControlError};
 use isopod_runtime::pods::PodEntry;

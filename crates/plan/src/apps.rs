@@ -6,5 +6,6 @@ pub(crate) mod last_words;
 pub(crate) mod launch;
 pub mod lifecycle;
 pub mod limits;
+pub mod pod;
 pub mod process;
 pub mod users;

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
 
 use crate::apps::health::Care;
-use crate::apps::process::{self, Pod, Process};
+use crate::apps::pod::Pod;
+use crate::apps::process::{self, Process};
 use crate::facts::{AppFacts, Facts, SourceKind};
 use crate::fault::Fault;
 use crate::path::{Lookup, Tree};
-use crate::profile::Profile;
-use crate::volumes::{self, Origin, Roots, Source, View, VolumeMount, VolumeTable};
+use crate::volumes::{self, Origin, Roots, Rules, Source, View, VolumeMount, VolumeTable};
 
 /// What is decided of an app.
 pub(crate) struct Decided {
@@ -50,7 +50,6 @@ pub(crate) fn decide(
     facts: &Facts,
     images: &[Option<&dyn Lookup>],
     sources: &BTreeMap<VolumeName, Source<'_>>,
-    profile: &Profile,
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
@@ -66,7 +65,7 @@ pub(crate) fn decide(
         let roots = Roots {
             image: images[i],
             sources: &sources,
-            profile,
+            rules: Rules::Isopod,
             systemd_version,
         };
         let mounts = volumes::mounts_of(
@@ -141,11 +140,10 @@ pub fn survey(
     facts: &Facts,
     images: &[Option<&dyn Lookup>],
     sources: &BTreeMap<VolumeName, Source<'_>>,
-    profile: &Profile,
 ) {
-    drop(decide(spec, facts, images, sources, profile, &mut Vec::new()));
+    drop(decide(spec, facts, images, sources, &mut Vec::new()));
     for (i, app) in spec.apps.iter().enumerate() {
-        for path in crate::ROOT_DIRECTORIES {
+        for path in crate::layout::ROOT_DIRECTORIES {
             images[i].map(|image| image.node(path.as_ref()));
         }
         if let Some(image) = images[i]

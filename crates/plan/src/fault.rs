@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use isopod_protocol::MAX_APPS;
+use isopod_contract::MAX_APPS;
 use isopod_spec::appc::Part;
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};

@@ -1,6 +1,7 @@
 //! The guest: the mounts that systemd makes in it and their units, and every file of the guest overlay.
 
 pub(crate) mod config;
+pub mod entry;
 pub(crate) mod files;
 pub(crate) mod mounts;
 pub(crate) mod network_names;

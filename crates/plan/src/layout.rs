@@ -1,18 +1,22 @@
-//! Where everything is: the guest's tree and a pod's directory on the host. No other module spells these paths.
+//! Where everything is: the guest's tree and a pod's directory on the host. No other module spells these paths, but for
+//! [`isopod_contract::layout`], which has those that the agent knows too.
 //!
 //! ```text
 //! guest                                        pod directory on the host (the working directory of its processes)
 //! /mnt                     the pod's share     agent.sock        QEMU's end of the agent's port
 //! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
 //! /mnt/@N                  one that came later
-//! /opt/stage2/APP/rootfs   an app's root       pod.cpio          the pod's part of the guest's tree
-//! /isopod/agent            the agent           images/N          root filesystem N, a link into the store
-//! /isopod/pod.json         its configuration   share/            where the volumes are bound, in a namespace
-//! /isopod/modules/         kernel modules      disks/VOLUME      an empty volume that is kept on disk
-//! /isopod/dev/             what is in /dev     console.log*      what the guest's kernel said
-//! /isopod/proc, sys        what apps see
-//! /isopod/images/N         image N, mounted    *.log             what the processes said
-//! /isopod/errors/UNIT      what mount(8) said
+//! /opt/stage2/APP/rootfs   an app's root       control.sock      the supervisor's, for commands
+//! /isopod/agent            the agent           pod.cpio          the guest overlay
+//! /isopod/pod.json         its configuration   images/N          root filesystem N, a link into the store
+//! /isopod/modules/         kernel modules      share/            where the volumes are bound, in a namespace
+//! /isopod/dev/             what is in /dev     disks/VOLUME      an empty volume that is kept on disk
+//! /isopod/proc, sys        what apps see       logs/             the apps' logs
+//! /isopod/images/N         image N, mounted    console.log*      what the guest's kernel said
+//! /isopod/errors/UNIT      what mount(8) said  *.log, *.lock     what the processes said; locked while they live
+//! /isopod/boot-times       of process 1        pod.json          how the pod is run
+//! /isopod/network-failure  why there is none   spec.json         what was asked for
+//!                                              status.json       what has become of it
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
 //! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
 //! /isopod/apps/APP/upper   what it wrote (overlayfs)
@@ -30,28 +34,21 @@
 
 use std::path::{Path, PathBuf};
 
+pub use isopod_contract::layout::{
+    AGENT, APP_PROC, APP_SYS, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, OVERLAY_DISK,
+    POD_CONFIG, SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
+};
+use isopod_contract::layout::{APPS, DISKS as DISK_LINKS, IMAGES, ROOTS, VOLUMES};
 use isopod_spec::{AppName, VolumeName};
 
-/// Where the guest looks for units.
-pub const UNIT_DIR: &str = "/usr/lib/systemd/system";
-/// Below this directory the host's volumes appear in the guest.
-pub const SHARE_DIR: &str = "/mnt";
-/// The agent.
-pub const AGENT: &str = "/isopod/agent";
-/// Below this directory is, by unit, what its mount(8) wrote to standard error.
-pub const ERROR_DIR: &str = "/isopod/errors";
-/// Which of the pod's sysctls could not be set; it is not there where all could.
-pub const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
-/// The agent's configuration.
-pub const POD_CONFIG: &str = "/isopod/pod.json";
+/// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
+pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
 
 /// Where Kubernetes lets a container say why it ended, in the app's own `/dev`.
 pub const TERMINATION_LOG: &str = "termination-log";
 
 /// The tag of the pod's one share, and the prefix of the tags of several.
 pub const SHARE_TAG: &str = "isopod";
-/// The name of the agent's virtio-serial port.
-pub const AGENT_PORT: &str = "isopod.agent.0";
 
 /// In the pod directory: the agent's socket.
 pub const AGENT_SOCKET: &str = "agent.sock";
@@ -63,6 +60,26 @@ pub const POD_FILES: &str = "pod.cpio";
 pub const HOST_SHARE_DIR: &str = "share";
 /// In the pod directory: what the guest's kernel and systemd said.
 pub const CONSOLE_LOG: &str = "console.log";
+/// In the pod directory: the supervisor's socket, for commands.
+pub const CONTROL_SOCKET: &str = "control.sock";
+/// In the pod directory: what QEMU said.
+pub const QEMU_LOG: &str = "qemu.log";
+/// In the pod directory: locked as long as QEMU lives.
+pub const QEMU_LOCK: &str = "qemu.lock";
+/// In the pod directory: what virtiofsd said.
+pub const VIRTIOFSD_LOG: &str = "virtiofsd.log";
+/// In the pod directory: locked as long as virtiofsd lives.
+pub const VIRTIOFSD_LOCK: &str = "virtiofsd.lock";
+/// In the pod directory: what the supervisor of a pod in the background said.
+pub const SUPERVISOR_LOG: &str = "supervisor.log";
+/// In the pod directory: the apps' logs.
+pub const LOGS: &str = "logs";
+/// In the pod directory: how the pod is run.
+pub const RECORD: &str = "pod.json";
+/// In the pod directory: what was asked for.
+pub const SPEC: &str = "spec.json";
+/// In the pod directory: what has become of the pod.
+pub const STATUS: &str = "status.json";
 
 /// The guest's view of a volume's root.
 #[must_use]
@@ -86,22 +103,22 @@ pub fn attached_volume(serial: u32) -> PathBuf {
 /// The directory of an empty volume in the guest, or of one of files.
 #[must_use]
 pub fn empty_volume(volume: &VolumeName) -> PathBuf {
-    Path::new("/isopod/volumes").join(volume.as_str())
+    Path::new(VOLUMES).join(volume.as_str())
 }
 
 /// An app's root filesystem in the guest.
 #[must_use]
 pub fn app_root(app: &AppName) -> PathBuf {
-    Path::new("/opt/stage2").join(app.as_str()).join("rootfs")
+    Path::new(ROOTS).join(app.as_str()).join("rootfs")
 }
 
 /// An app's own directory in the guest, which the app does not see.
 #[must_use]
 pub fn app_dir(app: &AppName) -> PathBuf {
-    Path::new("/isopod/apps").join(app.as_str())
+    Path::new(APPS).join(app.as_str())
 }
 
-/// What an app's processes find, before they are its programs, at [`DIRECTORY`](isopod_protocol::launch::DIRECTORY).
+/// What an app's processes find, before they are its programs, at [`LAUNCH_DIR`].
 #[must_use]
 pub fn app_launch(app: &AppName) -> PathBuf {
     app_dir(app).join("launch")
@@ -154,17 +171,17 @@ pub const NOTIFY_SOCKET: &str = "/run/systemd/notify";
 /// Where the guest mounts image number `index`.
 #[must_use]
 pub fn image_mount(index: usize) -> PathBuf {
-    Path::new("/isopod/images").join(index.to_string())
+    Path::new(IMAGES).join(index.to_string())
 }
 
 /// The guest's link to the disk of a volume. It is not below `/dev`: for a device systemd would wait for udev
 /// (systemd.mount(5), "Implicit Dependencies"), and there is none.
 #[must_use]
 pub fn disk_link(volume: &VolumeName) -> PathBuf {
-    Path::new("/isopod/disks").join(volume.as_str())
+    Path::new(DISK_LINKS).join(volume.as_str())
 }
 
-/// The guest's device of image number `index`. The first disk has the pod's files ([`POD_DISK`](isopod_protocol::config::POD_DISK)).
+/// The guest's device of image number `index`. The first disk has the guest overlay ([`OVERLAY_DISK`]).
 #[must_use]
 pub fn image_device(index: usize) -> PathBuf {
     disk_device(1 + index)
@@ -189,16 +206,21 @@ fn disk_device(index: usize) -> PathBuf {
     PathBuf::from(format!("/dev/vd{}", String::from_utf8_lossy(&name)))
 }
 
+/// In the pod directory: where the links to images are.
+pub const IMAGE_LINKS: &str = "images";
+/// In the pod directory: where the files are that hold volumes.
+pub const DISKS: &str = "disks";
+
 /// In the pod directory: the link to image number `index`.
 #[must_use]
 pub fn host_image(index: usize) -> PathBuf {
-    Path::new("images").join(index.to_string())
+    Path::new(IMAGE_LINKS).join(index.to_string())
 }
 
 /// In the pod directory: the file that holds an empty volume of medium `disk`.
 #[must_use]
 pub fn host_disk(volume: &VolumeName) -> PathBuf {
-    Path::new("disks").join(volume.as_str())
+    Path::new(DISKS).join(volume.as_str())
 }
 
 #[cfg(test)]
@@ -207,7 +229,7 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_names_them() {
-        assert_eq!(disk_device(0), Path::new(isopod_protocol::config::POD_DISK));
+        assert_eq!(disk_device(0), Path::new(OVERLAY_DISK));
         assert_eq!(image_device(0), Path::new("/dev/vdb"));
         assert_eq!(volume_device(2, 1), Path::new("/dev/vde"));
         let name = |i| disk_device(i).display().to_string();

@@ -1,18 +1,22 @@
 //! From a pod and the facts about it to a plan: pure, so that whatever can go wrong with a mount can be tested without
-//! a machine.
+//! a VM.
 //!
 //! ```text
 //! PodSpec ──┐
-//!           ├─ decide: what is mounted where (volumes), what is executed (process, users)
+//!           ├─ decide: what is mounted where (volumes), what is executed (apps)
 //! Facts ────┘    │
-//!                ├─ machine: shares, devices, kernel command line ──> qemu: its switches
-//!                ├─ mounts: what is mounted in the guest, in which order ──> units: as systemd reads it
-//!                └─ guest_files: units, mount points, the agent's configuration ──> guest_tree: a tree of files
+//!                └─ plan ──> vm:    shares, disks, devices, kernel command line, QEMU's switches
+//!                        └─> guest: mounts in their order, units, the agent's configuration ──> a tree of files
+//!                                   │
+//!                         PodPlan ──┴─> output: for people and other programs
 //! ```
+//!
+//! [`rkt`] plans volumes as rkt did; no other plan comes through it.
 //!
 //! Nothing in this crate reads a file, a clock or the environment. [`survey`] lets the caller find out what planning
 //! will ask of images and volumes.
 
+mod app_plan;
 pub mod apps;
 mod decide;
 pub mod facts;
@@ -23,11 +27,13 @@ mod notices;
 pub mod output;
 pub mod path;
 mod plan;
-pub mod profile;
+mod pod_plan;
+mod quoted;
 mod rkt;
 pub mod vm;
 pub mod volumes;
 
+pub use app_plan::{AppPlan, ImagePlan};
 pub use apps::lifecycle::Life;
 pub use decide::survey;
 pub use facts::Facts;
@@ -36,5 +42,7 @@ pub use output::document::Document;
 pub use output::explain::explain;
 pub use output::graph::dot;
 pub use output::picture::svg;
-pub use plan::{AppPlan, ImagePlan, PodPlan, ROOT_DIRECTORIES, plan};
+pub use plan::plan;
+pub use pod_plan::PodPlan;
+pub use rkt::document::RktHypervisor;
 pub use rkt::{RktPlan, plan_rkt};

@@ -1,5 +1,6 @@
 //! A plan for people and for other programs: [`document`] is the form from which text, graph and picture are made.
 
+pub(crate) mod describe;
 pub mod document;
 pub(crate) mod explain;
 pub(crate) mod graph;

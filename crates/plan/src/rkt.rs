@@ -1,26 +1,30 @@
 //! The profile `rkt`: what rkt's KVM flavour wrote below the guest's root for a pod's volumes, and the arguments with
-//! which it shared them. Mounts are decided by the same code as everywhere ([`crate::volumes`]) and written by the same
-//! ([`crate::guest::units`]); only the list of them is rkt's.
+//! which it shared them. Which volume is mounted where is decided by the same code as everywhere ([`crate::volumes`]);
+//! nothing else of a pod's plan comes through here.
 //!
 //! Where rkt was wrong this is not: paths are written so that systemd reads them as they are, a target never leaves the
 //! app's root, unit names over 255 bytes are systemd's, and mounts are told apart by their path, not by their volume.
 
+mod command_line;
+pub(crate) mod document;
+mod units;
+
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_spec::{HostVolume, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind, VolumeName};
+use isopod_spec::{
+    HostVolume, ImplicitVolumes, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind, VolumeName,
+};
 
 use crate::fault::{Fault, PlanError};
-use crate::guest::tree::{Entry, EntryKind, GuestTree};
+use crate::guest::entry::{Entry, EntryKind};
+use crate::guest::tree::GuestTree;
 use crate::guest::unit::Unwritable;
 use crate::guest::unit_name;
-use crate::guest::units::{Binds, MountUnit, Mounts};
-use crate::profile::Profile;
-use crate::vm::hardware;
-use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial};
-use crate::volumes::{self, Roots, VolumeMount, VolumeTable};
+use crate::guest::units::{MountUnit, Work, flag_options};
+use crate::vm::sharing;
+use crate::volumes::{self, Roots, Rules, VolumeMount, VolumeTable};
 use crate::{layout, path};
 
 /// The longest tag of a 9p share: QEMU's `MAX_TAG_LEN` and kvmtool's.
@@ -32,7 +36,7 @@ pub struct RktPlan {
     /// The files and directories below the guest's root.
     pub guest: GuestTree,
     /// The mounts, by app for those of an app.
-    pub mounts: Arc<Mounts>,
+    pub mounts: Vec<MountUnit>,
     /// What each app mounts, in the order of declaration.
     pub app_mounts: Vec<Vec<VolumeMount>>,
     /// The host volumes: tag and source, in the order of declaration.
@@ -48,7 +52,6 @@ pub struct RktPlan {
 /// # Errors
 /// [`PlanError`] with every fault found.
 pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanError> {
-    let profile = Profile::RKT;
     let mut faults = volumes::check_names(spec);
     let mut table = VolumeTable::new(spec);
     let mut guest = GuestTree::default();
@@ -78,15 +81,14 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     let roots = Roots {
         image: None,
         sources: &sources,
-        profile: &profile,
+        rules: Rules::Rkt,
         systemd_version,
     };
-    let mut binds = Binds::new(profile);
     for ((app, config), service) in spec.apps.iter().zip(configs).zip(all.iter()) {
         match volumes::mounts_of(
             app,
             &config.mount_points,
-            spec.implicit_volumes,
+            ImplicitVolumes::Refuse,
             &mut table,
             &roots,
         ) {
@@ -99,7 +101,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
                         .or_insert_with(|| layout::shared_volume(&mount.volume).into());
                     let place = path::below(&root, &mount.place);
                     rkt_directory(&mut guest, &place);
-                    binds.mount(Arc::clone(of_volume), place, mount, &service)
+                    bind(Arc::clone(of_volume), place, mount, &service)
                 }));
                 app_mounts.push(of_app);
             }
@@ -112,8 +114,11 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     if !faults.is_empty() {
         return Err(PlanError { faults });
     }
-    let mounts = Arc::new(Mounts::new(profile, mounts));
-    guest.add_mounts(&mounts);
+    for mount in &mounts {
+        units::add(&mut guest, mount).map_err(|reason| PlanError {
+            faults: vec![unwritable(mount, &reason)],
+        })?;
+    }
     let shares = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Host(host) => Some((tag(volume), host.source.clone())),
         VolumeKind::Empty(_) | VolumeKind::Files(_) | VolumeKind::Image(_) => None,
@@ -129,102 +134,22 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
     })
 }
 
-impl RktPlan {
-    /// The arguments that share the volumes with `lkvm`, in the order of declaration.
-    #[must_use]
-    pub fn lkvm_share_args(&self) -> Vec<OsString> {
-        let share = |(tag, source): &(String, PathBuf)| {
-            let mut arg = OsString::from("--9p=");
-            arg.push(source);
-            arg.push(format!(",{tag}"));
-            arg
-        };
-        self.shares.iter().map(share).collect()
-    }
-
-    /// The whole command line of `lkvm`: the kernel and the directory of the guest's root are relative to where it is
-    /// run, as rkt had it.
-    #[must_use]
-    pub fn lkvm_argv(&self) -> Vec<OsString> {
-        let mut argv: Vec<OsString> = ["lkvm", "run", "--name", "isopod", "--no-dhcp", "--console=virtio"]
-            .map(OsString::from)
-            .to_vec();
-        let (cpus, memory) = (self.cpus.to_string(), self.memory_mib.to_string());
-        for (switch, value) in [
-            ("--cpu", cpus.as_str()),
-            ("--mem", &memory),
-            ("--kernel", "bzImage"),
-            ("--disk", ROOT),
-            ("--params", &format!("console=hvc0 {PARAMETERS}")),
-        ] {
-            argv.extend([switch.into(), value.into()]);
-        }
-        argv.extend(self.lkvm_share_args());
-        argv
-    }
-
-    /// The arguments that share the volumes with QEMU.
-    #[must_use]
-    pub fn qemu_share_args(&self) -> Vec<OsString> {
-        self.qemu().share_args()
-    }
-
-    /// The whole command line of QEMU.
-    #[must_use]
-    pub fn qemu_argv(&self) -> Vec<OsString> {
-        let qemu = self.qemu();
-        std::iter::once(qemu.program.clone().into_os_string())
-            .chain(qemu.argv())
-            .collect()
-    }
-
-    fn qemu(&self) -> Qemu {
-        let shares =
-            std::iter::once(("/dev/root".to_owned(), PathBuf::from(ROOT))).chain(self.shares.iter().cloned());
-        let mut fsdevs = Vec::new();
-        let mut devices = Vec::new();
-        for (i, (tag, path)) in shares.enumerate() {
-            let id = format!("share{i}");
-            let properties = vec![("fsdev", id.clone()), ("mount_tag", tag)];
-            devices.push(Device {
-                driver: "virtio-9p-pci",
-                properties,
-            });
-            fsdevs.push(Fsdev {
-                id,
-                path,
-                security_model: SecurityModel::Passthrough,
-                read_only: false,
-            });
-        }
-        Qemu {
-            program: PathBuf::from("qemu-system-x86_64"),
-            machine: qemu::Machine {
-                board: "q35",
-                options: "vmport=off",
-                accel: Accelerator::Kvm,
-            },
-            cpu: "host".into(),
-            smp: self.cpus,
-            memory_mib: self.memory_mib,
-            kernel: "bzImage".into(),
-            initrd: None,
-            append: format!("console=ttyS0 root=/dev/root rootfstype=9p rootflags=trans=virtio {PARAMETERS}"),
-            serial: Serial::File(layout::CONSOLE_LOG.into()),
-            chardevs: Vec::new(),
-            blockdevs: Vec::new(),
-            fsdevs,
-            netdev: None,
-            devices,
-        }
+/// The bind mount of the volume at `what`, or of a part of it: not private, as systemd makes the guest's root shared and
+/// mounts inherit that, and not read-only before a service has made it so.
+fn bind(what: Arc<Path>, place: PathBuf, mount: &VolumeMount, service: &Arc<[Arc<str>]>) -> MountUnit {
+    let options = std::iter::once("bind".to_owned()).chain(flag_options(mount.flags));
+    MountUnit {
+        options: options.collect(),
+        required_by: Arc::clone(service),
+        volume: Some(mount.volume.clone()),
+        read_only: mount.read_only,
+        work: Work {
+            part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
+            ..Work::default()
+        },
+        ..MountUnit::new(what, place, "bind")
     }
 }
-
-/// The directory of the guest's root, relative to where the hypervisor is run (rkt's name for it).
-const ROOT: &str = "stage1/rootfs";
-
-/// What both hypervisors' kernels are told.
-const PARAMETERS: &str = "rw init=/usr/lib/systemd/systemd quiet";
 
 /// rkt made every directory for root only. What is above one that is there is there too.
 fn rkt_directory(guest: &mut GuestTree, path: &Path) {
@@ -260,7 +185,7 @@ fn volume_directory(guest: &mut GuestTree, volume: &Volume) {
 
 /// A volume's tag: its name, shortened where a tag cannot be so long.
 fn tag(volume: &Volume) -> String {
-    hardware::tag(&volume.name, MAX_TAG_BYTES)
+    sharing::tag(&volume.name, MAX_TAG_BYTES)
 }
 
 /// What rkt had no word for, or lkvm none.

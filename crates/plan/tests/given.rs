@@ -5,7 +5,7 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, files, image, mount, pod};
-use isopod_plan::guest::tree::EntryKind;
+use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{Mount, PodSpec, Volume, VolumeKind};
 

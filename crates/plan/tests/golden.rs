@@ -17,10 +17,11 @@ mod fixture;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use isopod_plan::RktHypervisor;
 use isopod_plan::explain;
 use isopod_plan::facts::{Facts, SourceKind};
-use isopod_plan::guest::tree::{EntryKind, GuestTree};
-use isopod_plan::output::document::RktHypervisor;
+use isopod_plan::guest::entry::EntryKind;
+use isopod_plan::guest::tree::GuestTree;
 use isopod_plan::{Document, dot, layout, plan, plan_rkt, svg};
 use isopod_spec::{PodSpec, RunConfig, appc};
 
@@ -67,7 +68,7 @@ fn planned(case: &Path) -> (Document, GuestTree) {
             .map(|app| app.run_config.clone().unwrap_or_default())
             .collect();
         let plan = plan_rkt(&pod, &configs).unwrap();
-        return (Document::of_rkt(&plan, &pod, RktHypervisor::Lkvm), plan.guest);
+        return (plan.document(&pod, RktHypervisor::Lkvm), plan.guest);
     }
     let plan = plan(&pod, &facts(case, &pod)).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
     (Document::from(&plan), plan.guest)

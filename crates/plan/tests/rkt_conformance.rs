@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::guest::tree::EntryKind;
+use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{RktPlan, layout, plan_rkt};
 use isopod_spec::{PodSpec, RunConfig, appc};
 use serde_json::Value;

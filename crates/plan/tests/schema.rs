@@ -7,7 +7,7 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, empty, facts, files, host, image, mount, pod, read_only};
-use isopod_plan::output::document::RktHypervisor;
+use isopod_plan::RktHypervisor;
 use isopod_plan::{Document, plan, plan_rkt};
 use isopod_spec::{EmptyVolume, PodSpec, RunConfig, VolumeKind};
 use serde_json::Value;
@@ -76,7 +76,7 @@ fn documents_are_as_the_schema_says() {
         pod.volumes.truncate(2);
         pod.apps[0].mounts.truncate(2);
         let plan = plan_rkt(&pod, &vec![RunConfig::default(); 2]).unwrap();
-        Document::of_rkt(&plan, &pod, RktHypervisor::Lkvm)
+        plan.document(&pod, RktHypervisor::Lkvm)
     };
     for document in [document, rkt] {
         let value = serde_json::to_value(&document).unwrap();

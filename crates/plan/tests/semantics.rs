@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fixture::{app, empty, facts, host, launch, mount, pod, read_only, tree, volume_name};
 use isopod_plan::facts::{Facts, HostUser, Namespaces, SourceKind, VirtiofsdFlavour};
-use isopod_plan::guest::tree::{Content, EntryKind};
+use isopod_plan::guest::entry::{Content, EntryKind};
 use isopod_plan::output::document::{Document, ReadOnly};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
@@ -972,7 +972,7 @@ fn what_the_mount_units_say_is_mounted_ahead_of_them_in_their_order() {
     let EntryKind::File(json) = &made.guest.entries[Path::new("/isopod/pod.json")].kind else {
         panic!("no configuration");
     };
-    let config: isopod_protocol::config::GuestConfig =
+    let config: isopod_contract::config::GuestConfig =
         serde_json::from_slice(&json.bytes().unwrap()).unwrap();
     let ahead = config.mounts_ahead.iter();
     let ahead: Vec<_> = ahead

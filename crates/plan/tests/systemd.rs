@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fixture::{empty, facts, mount, pod};
-use isopod_plan::guest::tree::EntryKind;
+use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{PodPlan, layout, path};
 use isopod_spec::{OomKill, Resources};
 use proptest::prelude::*;

@@ -3,17 +3,10 @@
 //! The reader trusts nothing: a length over the limit, a truncated or overlong encoding and an unknown variant are
 //! errors, and no length makes it reserve memory beyond [`MAX_MESSAGE_BYTES`].
 
+use isopod_contract::message::MAX_MESSAGE_BYTES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
-use crate::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES};
-
-/// The longest message, in bytes: a failure with all its log lines is the largest (20 KiB), with room for longer
-/// lists.
-pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-
-const _: () = assert!(MAX_LOG_LINES * (MAX_LOG_LINE_BYTES + 8) + 8 * 1024 < MAX_MESSAGE_BYTES);
 
 /// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]

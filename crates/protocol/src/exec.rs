@@ -1,101 +1,13 @@
-//! A command in a running app: the messages of an exec stream, and the client's side of it ([`client`]).
-//!
-//! ```text
-//!   client ── HostStream::Exec(Request) ────────> agent
-//!   client ── ToCommand: Stdin, StdinEnd, Resize, Signal ──> agent      at any time
-//!   client <─ FromCommand: Stdout, Stderr, StdinTaken ────── agent      at any time
-//!   client <─ FromCommand: Exited or Failed ──────────────── agent      once, the last; then the stream ends
-//! ```
-//!
-//! The client keeps its direction open until the last message: where it ends before, the client is gone, and the agent
-//! kills the command. Input has a window of its own ([`STDIN_WINDOW_BYTES`]), so that a command which does not read
-//! holds up neither a signal nor a resize behind it. Output has none: a client that does not read holds up the
-//! command's standard output and error together.
+//! The client's side of an exec stream ([`isopod_contract::exec`]).
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use isopod_contract::exec::{FromCommand, MAX_PIECE_BYTES, STDIN_WINDOW_BYTES, ToCommand, WindowSize};
+use isopod_contract::message::ExitStatus;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
-use crate::message::{AppIndex, ExitStatus};
-
-/// The most bytes of input or output in one message: two frames of yamux, and well below
-/// [`crate::codec::MAX_MESSAGE_BYTES`].
-pub const MAX_PIECE_BYTES: usize = 32 * 1024;
-
-/// The most bytes of input that the agent has not yet given to the command: what it holds in memory for one exec.
-pub const STDIN_WINDOW_BYTES: usize = 128 * 1024;
-
-/// What to execute, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// The app in whose world it runs: mounts, cgroup, capabilities.
-    pub app: AppIndex,
-    /// The program, looked up in the app's `PATH` where it holds no `/`, and its arguments.
-    pub argv: Vec<String>,
-    /// Variables on top of the app's own.
-    pub env: Vec<(String, String)>,
-    /// `USER[:GROUP]`, each a number or a name of the app's own database; `None`: as the app.
-    pub user: Option<String>,
-    /// Where it starts; `None`: as the app.
-    pub working_dir: Option<String>,
-    /// The size of its terminal; `None`: no terminal, but a pipe for each standard stream.
-    pub terminal: Option<WindowSize>,
-    /// Whether it has a standard input; otherwise it reads nothing from the beginning.
-    pub stdin: bool,
-}
-
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowSize {
-    /// Its lines.
-    pub rows: u16,
-    /// Its columns.
-    pub cols: u16,
-}
-
-/// What the client says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ToCommand {
-    /// 0: input; at most [`MAX_PIECE_BYTES`], and at most [`STDIN_WINDOW_BYTES`] that were not [`FromCommand::StdinTaken`].
-    Stdin(#[serde(with = "crate::bytes")] Vec<u8>),
-    /// 1: the end of the input. Of a terminal's there is none: send the character that its user would type.
-    StdinEnd,
-    /// 2: the terminal's new size.
-    Resize(WindowSize),
-    /// 3: a signal for the command (signal(7)).
-    Signal(u8),
-}
-
-/// What the agent says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromCommand {
-    /// 0: what it wrote to its standard output, or to its terminal; at most [`MAX_PIECE_BYTES`].
-    Stdout(#[serde(with = "crate::bytes")] Vec<u8>),
-    /// 1: what it wrote to its standard error.
-    Stderr(#[serde(with = "crate::bytes")] Vec<u8>),
-    /// 2: so many more bytes of input went to the command, or to nobody where it no longer reads.
-    StdinTaken(u32),
-    /// 3: it has ended. The last message.
-    Exited(ExitStatus),
-    /// 4: it was not executed. The last message.
-    Failed {
-        /// What a shell would exit with: 127 where the program does not exist, 126 where it cannot be executed, or
-        /// not as that user or there, 125 where it did not come to that.
-        status: u8,
-        /// Why, in one line.
-        text: String,
-    },
-}
-
-/// The exit status of an exec that did not come to executing anything (docker's).
-pub const STATUS_FAILED: u8 = 125;
-/// The exit status of a program that cannot be executed.
-pub const STATUS_NOT_EXECUTABLE: u8 = 126;
-/// The exit status of a program that does not exist.
-pub const STATUS_NOT_FOUND: u8 = 127;
 
 /// Why the client hears no more.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::PROTOCOL_VERSION;
+use isopod_contract::PROTOCOL_VERSION;
 
 /// The length of a nonce: a stale greeting must not match by chance.
 pub const NONCE_BYTES: usize = 16;

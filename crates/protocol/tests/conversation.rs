@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
-use isopod_protocol::PROTOCOL_VERSION;
-use isopod_protocol::codec::{
-    MAX_MESSAGE_BYTES, ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
-};
-use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
-use isopod_protocol::message::{
+use isopod_contract::PROTOCOL_VERSION;
+use isopod_contract::message::MAX_MESSAGE_BYTES;
+use isopod_contract::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage, HostStream,
     MemoryBound, StreamAnswer, SyncFailure,
 };
+use isopod_protocol::codec::{
+    ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
+};
+use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

@@ -5,14 +5,16 @@
 
 use std::time::Duration;
 
+use isopod_contract::copy::Frame;
+use isopod_contract::exec::{FromCommand, ToCommand, WindowSize};
+use isopod_contract::hotplug::{HotplugVolume, UnitText, User, VolumeAnswer};
+use isopod_contract::message::{ExitStatus, GuestMessage, GuestStream, HostMessage, HostStream};
+use isopod_contract::stats::{AppStats, Stats};
 use isopod_protocol::codec::{decode, encode, read_message};
-use isopod_protocol::copy::{self, Frame};
-use isopod_protocol::exec::{self, FromCommand, ToCommand, WindowSize};
+use isopod_protocol::copy;
+use isopod_protocol::exec;
 use isopod_protocol::handshake::{self, NONCE_BYTES};
-use isopod_protocol::message::{ExitStatus, GuestMessage, GuestStream, HostMessage, HostStream};
 use isopod_protocol::mux::{self, Accept, Limits, Side};
-use isopod_protocol::stats::{AppStats, Stats};
-use isopod_protocol::volumes::{Answer, Attachment, UnitText, User};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -25,7 +27,7 @@ fn honest() -> Vec<Vec<u8>> {
             path: "/etc".into(),
         })
         .unwrap(),
-        encode(&HostStream::Attach(Attachment {
+        encode(&HostStream::AddVolume(HotplugVolume {
             volume: "data".into(),
             files: vec![
                 UnitText {
@@ -34,10 +36,10 @@ fn honest() -> Vec<Vec<u8>> {
                 };
                 3
             ],
-            ..Attachment::default()
+            ..HotplugVolume::default()
         }))
         .unwrap(),
-        encode(&Answer::Busy {
+        encode(&VolumeAnswer::Busy {
             users: vec![
                 User {
                     app: 1,
@@ -107,7 +109,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode::<FromCommand>(bytes);
     let _ = decode::<Frame>(bytes);
     let _ = decode::<Stats>(bytes);
-    let _ = decode::<Answer>(bytes);
+    let _ = decode::<VolumeAnswer>(bytes);
 }
 
 /// Everything that reads from the other side, with `bytes` as all that it ever says.

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
+use isopod_contract::copy::Frame;
+use isopod_contract::exec::{FromCommand, MAX_PIECE_BYTES, Request, STDIN_WINDOW_BYTES, ToCommand};
+use isopod_contract::hotplug::{HotplugVolume, VolumeAnswer};
+use isopod_contract::message::{ExitStatus, HostStream};
+use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{encode, read_message, write_message};
-use isopod_protocol::copy::{self, CopyError, Frame};
-use isopod_protocol::exec::{self, Answer, FromCommand, HearError, Request, STDIN_WINDOW_BYTES, ToCommand};
-use isopod_protocol::message::{ExitStatus, HostStream};
+use isopod_protocol::copy::{self, CopyError};
+use isopod_protocol::exec::{self, Answer, HearError};
 use isopod_protocol::mux::{self, Accept, Limits, OpenError, Side};
-use isopod_protocol::stats::Stats;
-use isopod_protocol::volumes::{self, Attachment};
 use tokio::io::AsyncReadExt;
 
 /// The bytes on the wire, pinned: another build reads these or has another version.
@@ -36,17 +38,17 @@ fn the_encoding_is_pinned() {
         [3, 0, 2]
     );
     assert_eq!(encode(&Frame::End).unwrap()[4..], [1]);
-    let detach = HostStream::Detach {
-        attachment: Attachment::default(),
+    let detach = HostStream::RemoveVolume {
+        volume: HotplugVolume::default(),
         force: true,
     };
     assert_eq!(
-        encode(&HostStream::Attach(Attachment::default())).unwrap()[4..],
+        encode(&HostStream::AddVolume(HotplugVolume::default())).unwrap()[4..],
         [5, 0, 0, 0, 0]
     );
     assert_eq!(encode(&detach).unwrap()[4..], [6, 0, 0, 0, 0, 1]);
     assert_eq!(
-        encode(&volumes::Answer::Busy { users: Vec::new() }).unwrap()[4..],
+        encode(&VolumeAnswer::Busy { users: Vec::new() }).unwrap()[4..],
         [2, 0]
     );
     assert_eq!(encode(&Stats::default()).unwrap()[4..], [0, 0, 0, 0, 0, 0, 0, 0]);
@@ -99,7 +101,7 @@ async fn input_waits_for_the_command_and_a_signal_does_not() {
 async fn an_agent_that_cheats_is_found_out() {
     for (message, why) in [
         (FromCommand::StdinTaken(1), "input"),
-        (FromCommand::Stdout(vec![0; exec::MAX_PIECE_BYTES + 1]), "output"),
+        (FromCommand::Stdout(vec![0; MAX_PIECE_BYTES + 1]), "output"),
     ] {
         let (host, mut guest) = tokio::io::duplex(1 << 20);
         let (_client, mut answers) = exec::client(host);

@@ -31,7 +31,8 @@ use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use isopod_plan::explain;
-use isopod_plan::guest::tree::{EntryKind, GuestTree};
+use isopod_plan::guest::entry::EntryKind;
+use isopod_plan::guest::tree::GuestTree;
 use isopod_plan::{Document, dot, plan, plan_rkt, svg};
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::{Mount, PodSpec, RunConfig};

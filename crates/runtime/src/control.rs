@@ -23,10 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isopod_contract::hotplug::HotplugVolume;
+use isopod_contract::message::HostStream;
+use isopod_plan::layout;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
-use isopod_protocol::message::HostStream;
 use isopod_protocol::mux::MuxStream;
-use isopod_protocol::volumes::Attachment;
 use isopod_spec::VolumeName;
 use isopod_vm::agent::Agent;
 use serde::{Deserialize, Serialize};
@@ -37,10 +38,6 @@ use tokio::task::AbortHandle;
 
 use crate::pods::volumes::AttachedRecord;
 use crate::process::number_is_stopped;
-use crate::run::Wanted;
-
-/// The socket's name in the pod's directory.
-pub const SOCKET: &str = "control.sock";
 
 /// How long a supervisor may take until it listens.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -94,7 +91,7 @@ pub struct Attach {
     /// What is recorded of it.
     pub record: AttachedRecord,
     /// What the guest is told.
-    pub guest: Attachment,
+    pub guest: HotplugVolume,
 }
 
 /// What the supervisor answers.
@@ -261,7 +258,7 @@ fn peer(stream: &UnixStream) -> Option<i32> {
 }
 
 async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
-    let path = dir.join(SOCKET);
+    let path = dir.join(layout::CONTROL_SOCKET);
     let failed = |source| ControlError::Connect {
         path: path.clone(),
         source,
@@ -288,7 +285,7 @@ async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
 fn through(dir: &std::fs::File) -> PathBuf {
     Path::new("/proc/self/fd")
         .join(dir.as_raw_fd().to_string())
-        .join(SOCKET)
+        .join(layout::CONTROL_SOCKET)
 }
 
 /// Something for the supervisor to do.
@@ -305,13 +302,20 @@ pub(crate) enum Order {
     },
     /// A volume comes or goes.
     Volume {
-        change: Wanted,
+        change: VolumeChange,
         done: Done,
     },
     /// Somebody wants to speak with the agent.
     Agent(oneshot::Sender<Agent>),
     /// Somebody wants to write what the app reads.
     Stdin(oneshot::Sender<Option<SharedInput>>),
+}
+
+/// A change of the volumes of a pod that runs.
+#[derive(Debug)]
+pub(crate) enum VolumeChange {
+    Attach(Box<Attach>),
+    Detach { name: VolumeName, force: bool },
 }
 
 /// The standard input of an app, for one writer at a time.
@@ -434,11 +438,11 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             done: done_sender,
         },
         Request::Attach(attach) => Order::Volume {
-            change: Wanted::Attach(attach),
+            change: VolumeChange::Attach(attach),
             done: done_sender,
         },
         Request::Detach { name, force } => Order::Volume {
-            change: Wanted::Detach { name, force },
+            change: VolumeChange::Detach { name, force },
             done: done_sender,
         },
         Request::Agent(header) => return splice(stream, &header, &orders).await,
@@ -469,7 +473,7 @@ async fn splice(
 ) -> Result<(), ControlError> {
     let opened = match header {
         HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
-        HostStream::Attach(_) | HostStream::Detach { .. } => {
+        HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } => {
             Err("volumes are brought and taken by the supervisor".to_owned())
         }
         _ => open_stream(header, orders).await,

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use isopod_plan::vm::hardware::DiskVolume;
+use isopod_plan::vm::disks::DiskVolume;
 use isopod_vm::launch;
 
 use crate::private;

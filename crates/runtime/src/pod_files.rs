@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cpio::newc::{Builder, ModeFileType, trailer};
-use isopod_plan::guest::tree::{EntryKind, GuestTree};
+use isopod_plan::guest::entry::EntryKind;
+use isopod_plan::guest::tree::GuestTree;
 
 /// The size of the disk is a multiple of this, in bytes: as much as the kernel reads in its search for partitions.
 const SIZE_UNIT: u64 = 8192;

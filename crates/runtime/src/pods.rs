@@ -25,9 +25,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use isopod_plan::layout;
 use isopod_spec::PodName;
 
-use files::{ASKED, Asked, PodRecord, RECORD, STATUS, Status};
+use files::{Asked, PodRecord, Status};
 use state::{Lock, Phase, Place, PodState, Verb, observe};
 
 use crate::events::{Event, EventKind, EventLog};
@@ -201,7 +202,8 @@ impl PodEntry {
     /// # Errors
     /// [`PodsError`].
     pub fn asked(&self) -> Result<Option<Asked>, PodsError> {
-        let asked = files::read(&self.path, ASKED).map_err(failed("read", &self.path.join(ASKED)))?;
+        let asked =
+            files::read(&self.path, layout::SPEC).map_err(failed("read", &self.path.join(layout::SPEC)))?;
         Ok(asked.filter(|asked: &Asked| asked.version == files::VERSION))
     }
 }
@@ -353,12 +355,12 @@ impl Pods {
         // Read by way of the directory's handle, which stays the pod's when it moves.
         let at = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
         let status: Option<Status> = match place {
-            Place::Started => files::read(&at, STATUS).ok().flatten(),
+            Place::Started => files::read(&at, layout::STATUS).ok().flatten(),
             _ => None,
         };
         let state = observe(place, lock, status.as_ref().map(|status| status.phase));
         let record = match place {
-            Place::Prepared | Place::Started => files::read(&at, RECORD).ok().flatten(),
+            Place::Prepared | Place::Started => files::read(&at, layout::RECORD).ok().flatten(),
             Place::Preparing | Place::Garbage => None,
         };
         Some(PodEntry {
@@ -602,8 +604,9 @@ impl Claim {
     /// # Errors
     /// [`PodsError`], also for a pod of another version of isopod.
     pub fn record(&self) -> Result<PodRecord, PodsError> {
-        let path = self.path.join(RECORD);
-        let record: Option<PodRecord> = files::read(&self.path, RECORD).map_err(failed("read", &path))?;
+        let path = self.path.join(layout::RECORD);
+        let record: Option<PodRecord> =
+            files::read(&self.path, layout::RECORD).map_err(failed("read", &path))?;
         match record {
             Some(record) if record.version == files::VERSION => Ok(record),
             Some(_) => Err(failed("read", &path)(io::Error::other(
@@ -637,7 +640,7 @@ impl Claim {
 
     /// Tells of the pod's end, where its supervisor was killed before it could.
     fn tell_lost_end(&self) {
-        let status: Option<Status> = files::read(&self.path, STATUS).ok().flatten();
+        let status: Option<Status> = files::read(&self.path, layout::STATUS).ok().flatten();
         if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
             self.tell(EventKind::Exited, |event| {
                 event.exit_status = Some(125);
@@ -655,7 +658,7 @@ impl Claim {
             return self.go_to(Place::Started);
         }
         self.tell_lost_end();
-        let path = self.path.join(STATUS);
+        let path = self.path.join(layout::STATUS);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),

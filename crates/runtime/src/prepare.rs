@@ -17,9 +17,7 @@ use isopod_vm::stage::root::Root;
 use isopod_vm::stage::{Capabilities, Stage};
 
 use crate::gather::Gathered;
-use crate::pods::files::{
-    self, ASKED, AppRecord, Asked, Durability, Keep, PodRecord, RECORD, Stdin, VERSION, Word, now_ms,
-};
+use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, Stdin, VERSION, Word, now_ms};
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
@@ -135,7 +133,7 @@ fn write(
     wishes: &Wishes,
 ) -> Result<(), PrepareError> {
     let dir = claim.path();
-    for name in [layout::HOST_SHARE_DIR, "images", "disks"] {
+    for name in [layout::HOST_SHARE_DIR, layout::IMAGE_LINKS, layout::DISKS] {
         let path = dir.join(name);
         private::dir(&path).map_err(failed("create", &path))?;
     }
@@ -163,8 +161,9 @@ fn write(
         gathered,
         wishes,
     );
-    let path = dir.join(RECORD);
-    files::write(dir, RECORD, &record, Durability::from(wishes.keep)).map_err(failed("write", &path))?;
+    let path = dir.join(layout::RECORD);
+    files::write(dir, layout::RECORD, &record, Durability::from(wishes.keep))
+        .map_err(failed("write", &path))?;
     if let Some(name) = &wishes.name {
         pods.name(claim.uuid(), name).map_err(PrepareError::Name)?;
     }
@@ -180,8 +179,8 @@ fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), Prepare
     if !asked.is_text() {
         return Ok(());
     }
-    let path = dir.join(ASKED);
-    let written = files::write(dir, ASKED, &asked, Durability::from(wishes.keep));
+    let path = dir.join(layout::SPEC);
+    let written = files::write(dir, layout::SPEC, &asked, Durability::from(wishes.keep));
     Ok(written.map_err(failed("write", &path))?)
 }
 

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::Settings;
-use crate::gather::GatherFault;
+use crate::gather::fault::GatherFault;
 
 /// A host volume's source.
 pub(crate) struct FoundSource {

@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use isopod_plan::guest::tree::{Entry, EntryKind, GuestTree};
+use isopod_plan::guest::entry::{Entry, EntryKind};
+use isopod_plan::guest::tree::GuestTree;
 use isopod_plan::path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
@@ -231,7 +232,7 @@ mod tests {
     /// A text of `0` bytes in pieces of `1`.
     struct Long(usize, usize);
 
-    impl isopod_plan::guest::tree::Text for Long {
+    impl isopod_plan::guest::entry::WriteText for Long {
         fn write(&self, out: &mut dyn Write) -> io::Result<()> {
             let bytes: Vec<u8> = (0..self.0).map(|i| b'a' + (i % 23) as u8).collect();
             bytes.chunks(self.1).try_for_each(|piece| out.write_all(piece))

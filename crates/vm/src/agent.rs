@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use isopod_contract::message::{GuestMessage, HostMessage, HostStream, StreamAnswer};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
-use isopod_protocol::message::{GuestMessage, HostMessage, HostStream, StreamAnswer};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
 use isopod_spec::RestartPolicy;
 use tokio::io::{ReadHalf, WriteHalf};
@@ -38,8 +38,8 @@ mod tests;
 use hearing::Hearing;
 pub use stdio::{Input, Output};
 
-pub use isopod_protocol::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
-pub use isopod_protocol::{MAX_APPS, MAX_HOST_STREAMS};
+pub use isopod_contract::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+pub use isopod_contract::{MAX_APPS, MAX_HOST_STREAMS};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
 const QUEUE: usize = 32;

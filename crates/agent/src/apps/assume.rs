@@ -12,7 +12,7 @@
 
 use std::io;
 
-use isopod_protocol::launch::{GuestIdentity, GuestProcess, SyscallProgram};
+use isopod_contract::launch::{GuestIdentity, GuestProcess, SyscallProgram};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,

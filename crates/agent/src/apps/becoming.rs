@@ -1,7 +1,7 @@
 //! `become`: what an app's unit executes. It is in the app's world already, as root; it becomes who the app is, bound by all
 //! that the app is, finds the program and becomes it, under the same process number.
 //!
-//! What it needs for that is mounted at [`DIRECTORY`], within its own namespace; it takes that away before anything of the
+//! What it needs for that is mounted at [`LAUNCH_DIR`], within its own namespace; it takes that away before anything of the
 //! app's executes.
 
 use std::fs::File;
@@ -10,13 +10,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use isopod_protocol::launch::{DIRECTORY, FAILURE, GuestLaunch, LAUNCH, Part};
+use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_contract::in_one_line;
+use isopod_contract::launch::{GuestLaunch, Part};
+use isopod_contract::layout::{LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE};
 use rustix::mount::UnmountFlags;
 
 use crate::apps::assume::{self, AssumeError};
 use crate::apps::format;
-use crate::{chain, say};
+use crate::report::say;
 
 /// Why the program could not be executed.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +60,18 @@ impl LaunchError {
 
 /// Becomes a program of the app's; comes back only when that failed, with what a shell would exit with.
 pub(crate) fn run(part: Part) -> ExitCode {
-    let directory = Path::new(DIRECTORY);
+    let directory = Path::new(LAUNCH_DIR);
     // Closed by the execution. What runs around the program tells of itself by its exit status.
     let open = || {
         File::options()
             .write(true)
             .truncate(true)
-            .open(directory.join(FAILURE))
+            .open(directory.join(LAUNCH_FAILURE))
             .ok()
     };
     let failure = (part == Part::Main).then(open).flatten();
     let Err(error) = become_program(directory, part);
-    let (status, text) = (error.status(), chain(&error));
+    let (status, text) = (error.status(), in_one_line(&error));
     let tell = |mut file: File| file.write_all(&[&[status], text.as_bytes()].concat());
     if failure.is_none_or(|file| tell(file).is_err()) {
         say(&format!("isopod-agent: {text}"));
@@ -78,7 +80,7 @@ pub(crate) fn run(part: Part) -> ExitCode {
 }
 
 fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallible, LaunchError> {
-    let text = std::fs::read(directory.join(LAUNCH)).map_err(LaunchError::Read)?;
+    let text = std::fs::read(directory.join(LAUNCH_FILE)).map_err(LaunchError::Read)?;
     let launch: GuestLaunch = serde_json::from_slice(&text).map_err(LaunchError::Parse)?;
     rustix::mount::unmount(directory, UnmountFlags::DETACH)
         .map_err(|errno| LaunchError::Hide(errno.into()))?;

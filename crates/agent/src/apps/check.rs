@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use isopod_protocol::config::GuestCheck;
-use isopod_protocol::message::MAX_HEALTH_BYTES;
+use isopod_contract::config::GuestCheck;
+use isopod_contract::in_one_line;
+use isopod_contract::message::MAX_HEALTH_BYTES;
 use tokio::net::TcpStream;
 
-use crate::chain;
 use crate::exec::enter::Job;
 
 mod command;
@@ -129,7 +129,7 @@ fn one_line(text: &str) -> String {
 
 /// What an error says, with its causes.
 fn said(error: &dyn std::error::Error) -> Done {
-    Done::failed(chain(error))
+    Done::failed(in_one_line(error))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use isopod_protocol::message::MAX_LAST_WORDS_BYTES;
+use isopod_contract::message::MAX_LAST_WORDS_BYTES;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 /// Reads the end of the file, as much as counts, and empties it for the next life. `None`: nothing is there.

@@ -4,8 +4,9 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use isopod_protocol::config::GuestApp;
-use isopod_protocol::launch::{FAILURE, GuestLaunch, LAUNCH};
+use isopod_contract::config::GuestApp;
+use isopod_contract::launch::GuestLaunch;
+use isopod_contract::layout::{LAUNCH_FAILURE, LAUNCH_FILE};
 
 use crate::exec::enter::Report;
 
@@ -14,14 +15,14 @@ const MAX_FAILURE_BYTES: u64 = 8 * 1024;
 
 /// What is executed of the app.
 pub(crate) fn read(app: &GuestApp) -> Result<GuestLaunch, String> {
-    let path = Path::new(&app.launch).join(LAUNCH);
+    let path = Path::new(&app.launch).join(LAUNCH_FILE);
     let read = || -> io::Result<GuestLaunch> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
     read().map_err(|error| format!("cannot read what the app executes, `{}`: {error}", path.display()))
 }
 
 /// Why the app's program could not be executed when it was last to be.
 pub(crate) fn failure(app: &GuestApp) -> Option<Report> {
-    let path = Path::new(&app.launch).parent()?.join(FAILURE);
+    let path = Path::new(&app.launch).parent()?.join(LAUNCH_FAILURE);
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(MAX_FAILURE_BYTES).read_to_end(&mut bytes).ok()?;
@@ -46,12 +47,12 @@ mod tests {
             main: vec!["/bin/a".to_owned(), "\u{1}".to_owned()],
             ..GuestLaunch::default()
         };
-        std::fs::write(launch.join(LAUNCH), serde_json::to_vec(&written).unwrap()).unwrap();
+        std::fs::write(launch.join(LAUNCH_FILE), serde_json::to_vec(&written).unwrap()).unwrap();
         assert_eq!(read(&app), Ok(written));
         assert_eq!(failure(&app), None);
-        std::fs::write(dir.path().join(FAILURE), b"").unwrap();
+        std::fs::write(dir.path().join(LAUNCH_FAILURE), b"").unwrap();
         assert_eq!(failure(&app), None);
-        std::fs::write(dir.path().join(FAILURE), b"\x7fcannot").unwrap();
+        std::fs::write(dir.path().join(LAUNCH_FAILURE), b"\x7fcannot").unwrap();
         let text = "cannot".to_owned();
         assert_eq!(failure(&app), Some(Report { status: 127, text }));
     }

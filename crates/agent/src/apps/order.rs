@@ -1,7 +1,7 @@
 //! The order of apps: whether one may start yet, and in which order they are asked to stop. Pure functions of what the
 //! planner wrote (`dependsOn`) and of how far each app is.
 
-use isopod_protocol::config::{DependencyCondition, GuestApp, GuestDependency};
+use isopod_contract::config::{DependencyCondition, GuestApp, GuestDependency};
 
 /// How far an app is, as far as it matters for those that wait for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::config::GuestApp;
+use isopod_contract::config::GuestApp;
 use isopod_protocol::mux::MuxStream;
 use rustix::fs::Mode;
 use rustix::io::Errno;

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use isopod_protocol::config::{GuestEnding, GuestProbe};
-use isopod_protocol::message::Health;
+use isopod_contract::config::{GuestEnding, GuestProbe};
+use isopod_contract::message::Health;
 
 /// What a probe's results have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Checkup {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use isopod_protocol::config::GuestCheck;
+    use isopod_contract::config::GuestCheck;
     use proptest::prelude::*;
 
     const ENDS: GuestEnding = GuestEnding {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use isopod_protocol::config::{GuestRestart, RestartAfter};
+use isopod_contract::config::{GuestRestart, RestartAfter};
 
 /// A restart that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

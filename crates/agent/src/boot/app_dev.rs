@@ -1,4 +1,4 @@
-//! Every app's own `/dev`: a copy of the guest image's ([`TEMPLATE`]), which the app may change as it likes, with terminals
+//! Every app's own `/dev`: a copy of the guest image's ([`DEV`]), which the app may change as it likes, with terminals
 //! of its own and the pod's shared memory.
 
 use std::fs::{self, Metadata, Permissions};
@@ -6,14 +6,12 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use isopod_protocol::config::{GuestApp, GuestDevice};
+use isopod_contract::config::{GuestApp, GuestDevice};
+use isopod_contract::layout::DEV;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, mount};
 
 use crate::boot::memory;
-
-/// What apps find as `/dev`: nodes, links, and directories to mount on.
-pub(crate) const TEMPLATE: &str = "/isopod/dev";
 
 /// The guest's own devices, as the kernel makes them.
 const GUEST: &str = "/dev";
@@ -24,7 +22,7 @@ const OWN: [&str; 3] = ["mqueue", "pts", "shm"];
 /// Fills an app's `/dev`, and mounts what belongs there.
 pub(crate) fn fill(app: &GuestApp) -> io::Result<()> {
     let dev = Path::new(&app.dev);
-    copy(Path::new(TEMPLATE), dev)?;
+    copy(Path::new(DEV), dev)?;
     for device in &app.devices {
         make(dev, device)?;
     }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 
-use isopod_protocol::config::EarlyMount;
+use isopod_contract::config::EarlyMount;
 use rustix::mount::{MountFlags, mount};
 
 /// How the log says that one of these failed.

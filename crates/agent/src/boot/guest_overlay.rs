@@ -11,7 +11,7 @@ use std::os::unix::fs::{self as unix, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use cpio::newc;
-use isopod_protocol::config::POD_DISK;
+use isopod_contract::layout::OVERLAY_DISK;
 use rustix::fs::{Advice, FileType, Mode, fadvise};
 
 /// How much is read at a time.
@@ -66,7 +66,7 @@ pub(crate) fn unpack(disk: &Path, root: &Path) -> Result<(), UnpackError> {
 /// Takes the pod's disk from its driver: its secrets are in it as they are in the guest's files, and nobody needs it
 /// again.
 pub(crate) fn remove_disk() -> io::Result<()> {
-    let disk = Path::new(POD_DISK).file_name().unwrap_or_default();
+    let disk = Path::new(OVERLAY_DISK).file_name().unwrap_or_default();
     let device = fs::read_link(Path::new("/sys/block").join(disk).join("device"))?;
     let name = device.file_name().unwrap_or_default();
     fs::write("/sys/bus/virtio/drivers/virtio_blk/unbind", name.as_bytes())

@@ -12,21 +12,20 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use isopod_protocol::config::{POD_DISK, POD_DISK_MODULES};
+use isopod_contract::in_one_line;
+use isopod_contract::layout::{
+    BOOT_TIMES, MODULES, OVERLAY_DISK, OVERLAY_DISK_MODULES, POD_CONFIG, SYSTEMD, UNIT_DIR,
+};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::boot::guest_overlay::UnpackError;
 use crate::boot::kernel_fs::KernelFsError;
 use crate::boot::memory::MemoryError;
 use crate::boot::{app_dev, early, guest_overlay, kernel_fs, memory, modules, network, setup};
+use crate::config;
 use crate::config::ConfigError;
 use crate::mounts::mount;
-use crate::{chain, config, fail, log};
-
-const SYSTEMD: &str = "/usr/lib/systemd/systemd";
-
-/// Where units are: a search through the dozen directories of systemd's own path takes tens of milliseconds.
-pub(crate) const UNIT_PATH: &str = "/usr/lib/systemd/system";
+use crate::report::{fail, log};
 
 /// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
 /// machine needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
@@ -35,9 +34,6 @@ const CONTAINER: &str = "isopod";
 
 /// The word on the kernel's command line that asks for a sign of life and nothing else.
 const PROBE: &str = "isopod.probe";
-
-/// Where the agent finds when its first life began and ended, in milliseconds of uptime.
-const TIMES: &str = "/isopod/boot-times";
 
 /// The sign of life.
 const PROBE_ANSWER: &str = "isopod-probe ok\n";
@@ -74,7 +70,7 @@ pub(crate) fn run() -> ExitCode {
 fn become_systemd() -> Result<Infallible, InitError> {
     let begun_ms = setup::uptime_ms();
     for error in early::mount_api() {
-        log(&chain(&error));
+        log(&in_one_line(&error));
     }
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
@@ -82,13 +78,13 @@ fn become_systemd() -> Result<Infallible, InitError> {
     }
     let mut loaded = BTreeSet::new();
     let mut load = |wanted: &mut dyn Iterator<Item = &str>| {
-        for error in modules::load(Path::new(modules::MODULES_DIR), wanted, &mut loaded) {
-            log(&chain(&error));
+        for error in modules::load(Path::new(MODULES), wanted, &mut loaded) {
+            log(&in_one_line(&error));
         }
     };
-    load(&mut POD_DISK_MODULES.into_iter());
-    guest_overlay::unpack(Path::new(POD_DISK), Path::new("/"))?;
-    let config = config::read(Path::new(config::POD_CONFIG))?;
+    load(&mut OVERLAY_DISK_MODULES.into_iter());
+    guest_overlay::unpack(Path::new(OVERLAY_DISK), Path::new("/"))?;
+    let config = config::read(Path::new(POD_CONFIG))?;
     load(&mut config.modules.iter().map(String::as_str));
     memory::bound(&config.memory)?;
     kernel_fs::prepare()?;
@@ -102,22 +98,22 @@ fn become_systemd() -> Result<Infallible, InitError> {
     }
     match early::mount_all(&config.early_mounts) {
         Ok(()) => mount::ahead(&config.mounts_ahead),
-        Err(error) => log(&chain(&error)),
+        Err(error) => log(&in_one_line(&error)),
     }
     for error in setup::write_sysctls(&config.sysctls) {
         log(&error);
     }
     if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
-        log(&chain(&error));
+        log(&in_one_line(&error));
     }
-    let _ = std::fs::write(TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
+    let _ = std::fs::write(BOOT_TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| SYSTEMD.into());
     Err(InitError::Exec(
         Command::new(SYSTEMD)
             .arg0(name)
             .args(args)
-            .env("SYSTEMD_UNIT_PATH", UNIT_PATH)
+            .env("SYSTEMD_UNIT_PATH", UNIT_DIR)
             .env("container", CONTAINER)
             .exec(),
     ))
@@ -125,7 +121,7 @@ fn become_systemd() -> Result<Infallible, InitError> {
 
 /// When process 1 began and became systemd, in milliseconds of uptime.
 pub(crate) fn times() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string(TIMES).ok()?;
+    let text = std::fs::read_to_string(BOOT_TIMES).ok()?;
     let (begun, ended) = text.split_once(' ')?;
     Some((begun.parse().ok()?, ended.parse().ok()?))
 }

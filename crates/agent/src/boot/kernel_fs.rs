@@ -12,7 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::config::{APP_PROC, APP_SYS};
+use isopod_contract::layout::{APP_PROC, APP_SYS};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
 
 /// What is empty in an app's `/proc`, where the kernel has it.

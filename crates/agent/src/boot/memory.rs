@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use isopod_protocol::config::GuestMemory;
+use isopod_contract::config::GuestMemory;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 /// The pod's shared memory (shm_overview(7)).

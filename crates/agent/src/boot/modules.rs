@@ -14,10 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use isopod_contract::layout::MODULES;
 use rustix::io::Errno;
-
-/// Where the guest image keeps its modules.
-pub(crate) const MODULES_DIR: &str = "/isopod/modules";
 
 /// Why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,7 @@ pub(crate) fn load<'n>(
 /// `modprobe`, as the kernel calls it: loads the modules of a name or an alias that it asks for. What is not there is not
 /// told: the kernel asks for much.
 pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {
-    let dir = Path::new(MODULES_DIR);
+    let dir = Path::new(MODULES);
     let wanted = args.iter().rfind(|arg| !arg.starts_with('-'));
     let Some(alias) = wanted.map(|alias| alias.replace('-', "_")) else {
         return Vec::new();

@@ -7,13 +7,11 @@
 use std::io;
 use std::path::Path;
 
-use isopod_protocol::config::GuestNetwork;
+use isopod_contract::config::GuestNetwork;
+use isopod_contract::in_one_line;
+use isopod_contract::layout::NETWORK_FAILURE;
 
 use crate::boot::netlink::Netlink;
-use crate::chain;
-
-/// Where it says why there is no network.
-const FAILURE: &str = "/isopod/network-failure";
 
 /// Why the guest has no network.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +26,14 @@ pub(crate) struct NetworkError {
 pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
     let result = configure(network);
     if let Err(error) = &result {
-        let _ = std::fs::write(FAILURE, chain(error));
+        let _ = std::fs::write(NETWORK_FAILURE, in_one_line(error));
     }
     result
 }
 
 /// What kept the guest from having its network, if something did.
 pub(crate) fn failure() -> Option<String> {
-    std::fs::read_to_string(Path::new(FAILURE)).ok()
+    std::fs::read_to_string(Path::new(NETWORK_FAILURE)).ok()
 }
 
 fn configure(network: &GuestNetwork) -> Result<(), NetworkError> {

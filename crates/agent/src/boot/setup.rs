@@ -3,10 +3,8 @@
 
 use std::path::Path;
 
-use isopod_protocol::config::Sysctl;
-
-/// Which sysctls of the pod's could not be set.
-pub(crate) const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
+use isopod_contract::config::Sysctl;
+use isopod_contract::layout::SYSCTL_ERRORS;
 
 /// How long the kernel has been running, in milliseconds.
 pub(crate) fn uptime_ms() -> u64 {
@@ -15,7 +13,7 @@ pub(crate) fn uptime_ms() -> u64 {
 }
 
 /// Sets the kernel's parameters; returns what could not be set. What of that no app may start without is put where the
-/// apps' units look (the planner's `SYSCTL_ERRORS`).
+/// apps' units look.
 pub(crate) fn write_sysctls(sysctls: &[Sysctl]) -> Vec<String> {
     let (mut failures, mut required) = (Vec::new(), String::new());
     for sysctl in sysctls {

@@ -5,14 +5,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use isopod_contract::copy::Frame;
+use isopod_contract::in_one_line;
 use isopod_protocol::codec::write_message;
-use isopod_protocol::copy::{self, CopyError, Frame};
+use isopod_protocol::copy::{self, CopyError};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-use crate::chain;
 use crate::exec::enter::Job;
 use crate::exec::{StartError, spawn};
 
@@ -65,7 +66,7 @@ async fn tell<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<Option<String
             let _ = write_message(&mut stream, &Frame::End).await;
             let _ = stream.shutdown().await;
         }
-        Err(error) => fail(stream, chain(&error)).await,
+        Err(error) => fail(stream, in_one_line(&error)).await,
     }
 }
 

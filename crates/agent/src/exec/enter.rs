@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use isopod_archive::{Keep, PackError, UnpackError};
-use isopod_protocol::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use isopod_protocol::launch::GuestProcess;
+use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_contract::in_one_line;
+use isopod_contract::launch::GuestProcess;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -37,7 +38,6 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
 use crate::apps::assume::{self, AssumeError};
-use crate::chain;
 
 mod mount;
 mod user;
@@ -219,7 +219,7 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tell(error.status(), chain(&error));
+            tell(error.status(), in_one_line(&error));
             ExitCode::FAILURE
         }
     }

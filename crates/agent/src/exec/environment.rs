@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use isopod_protocol::environment::is_name;
+use isopod_contract::environment::is_name;
 
 /// What a terminal is called where neither the app nor the caller say (docker's).
 const DEFAULT_TERM: &str = "xterm";

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::Stdio as StdStdio;
 use std::time::Instant;
 
-use isopod_protocol::config::GuestRlimit;
+use isopod_contract::config::GuestRlimit;
+use isopod_contract::copy::Frame;
+use isopod_contract::exec::{STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use isopod_contract::launch::{GuestIdentity, GuestProcess, SyscallProgram};
 use isopod_protocol::copy;
-use isopod_protocol::exec::{self, Answer, Answers, Client, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use isopod_protocol::launch::{GuestIdentity, GuestProcess, SyscallProgram};
+use isopod_protocol::exec::{self, Answer, Answers, Client};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::sleep;
 
@@ -502,7 +504,7 @@ async fn copy_in(job: Job, archive: &[u8]) -> Result<Option<String>, copy::CopyE
     let sending = async {
         // It may fail when the other side has found something wrong.
         if copy::send(&mut &archive[..], &mut writer).await.is_ok() {
-            let _ = write_message(&mut writer, &copy::Frame::End).await;
+            let _ = write_message(&mut writer, &Frame::End).await;
         }
     };
     let mut nothing = Vec::new();
@@ -573,7 +575,7 @@ fn what_a_whole_archive_does_not_have_is_told_behind_it() {
         let (mut host, guest) = tokio::io::duplex(10_000);
         let job = pack();
         tokio::spawn(async move { crate::exec::copy::out(guest, &agent(), &job).await });
-        let Ok(Some(copy::Frame::Data(mut archive))) = read_message(&mut host).await else {
+        let Ok(Some(Frame::Data(mut archive))) = read_message(&mut host).await else {
             panic!("nothing came");
         };
         std::fs::File::create(at("tmp/dir/big")).unwrap();

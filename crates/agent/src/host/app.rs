@@ -1,8 +1,8 @@
 //! What a session keeps of an app: how far the host was told, and the tasks that move its standard streams.
 
 use futures::future::LocalBoxFuture;
-use isopod_protocol::config::GuestApp;
-use isopod_protocol::message::{AppIndex, ExitStatus, GuestMessage, GuestStream};
+use isopod_contract::config::GuestApp;
+use isopod_contract::message::{AppIndex, ExitStatus, GuestMessage, GuestStream};
 use isopod_protocol::mux::{OpenError, Opener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;

@@ -13,15 +13,17 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use isopod_contract::hotplug::{HotplugMount, HotplugVolume, MAX_TEXT_BYTES, MAX_USERS, User, VolumeAnswer};
+use isopod_contract::in_one_line;
+use isopod_contract::layout::UNIT_DIR;
 use isopod_protocol::codec::write_message;
-use isopod_protocol::volumes::{Answer, AttachedMount, Attachment, MAX_TEXT_BYTES, MAX_USERS, User};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::streams::Session;
-use crate::boot::init::UNIT_PATH;
+use crate::exec;
 use crate::exec::StartError;
 use crate::exec::enter;
 use crate::exec::enter::{Action, STATUS_BUSY, STATUS_GONE};
@@ -31,7 +33,6 @@ use crate::mounts::mountinfo::{self, Mount};
 use crate::mounts::{mount_check, users};
 use crate::systemd::appstate::Activity;
 use crate::systemd::diagnosis;
-use crate::{chain, exec};
 use isopod_protocol::mux::MuxStream;
 
 /// How long a mount, or an app on its way up or down, may take to come to rest.
@@ -98,14 +99,17 @@ impl std::fmt::Display for Said<'_> {
 }
 
 /// Brings the volume, and says how it went.
-pub(super) async fn attach(stream: MuxStream, session: &Session, attachment: &Attachment) {
+pub(super) async fn attach(stream: MuxStream, session: &Session, attachment: &HotplugVolume) {
     let answer = match bring(session, attachment).await {
-        Ok(()) => Answer::Done,
+        Ok(()) => VolumeAnswer::Done,
         Err(error) => {
-            let text = chain(&error);
+            let text = in_one_line(&error);
             match take(session, attachment, Force::Yes).await {
                 Ok(()) => failed(text),
-                Err(undoing) => failed(format!("{text}; and it could not be undone: {}", chain(&undoing))),
+                Err(undoing) => failed(format!(
+                    "{text}; and it could not be undone: {}",
+                    in_one_line(&undoing)
+                )),
             }
         }
     };
@@ -113,24 +117,24 @@ pub(super) async fn attach(stream: MuxStream, session: &Session, attachment: &At
 }
 
 /// Takes the volume away, and says how it went.
-pub(super) async fn detach(stream: MuxStream, session: &Session, attachment: &Attachment, force: bool) {
+pub(super) async fn detach(stream: MuxStream, session: &Session, attachment: &HotplugVolume, force: bool) {
     let force = if force { Force::Yes } else { Force::No };
     let answer = match go(session, attachment, force).await {
-        Ok(()) => Answer::Done,
-        Err(VolumeError::Busy) => Answer::Busy {
+        Ok(()) => VolumeAnswer::Done,
+        Err(VolumeError::Busy) => VolumeAnswer::Busy {
             users: users_of(session, attachment).await,
         },
-        Err(error) => failed(chain(&error)),
+        Err(error) => failed(in_one_line(&error)),
     };
     tell(stream, answer).await;
 }
 
-fn failed(mut text: String) -> Answer {
+fn failed(mut text: String) -> VolumeAnswer {
     text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-    Answer::Failed { text }
+    VolumeAnswer::Failed { text }
 }
 
-async fn tell(mut stream: MuxStream, answer: Answer) {
+async fn tell(mut stream: MuxStream, answer: VolumeAnswer) {
     let _ = write_message(&mut stream, &answer).await;
     let _ = stream.shutdown().await;
 }
@@ -142,7 +146,7 @@ enum Force {
     No,
 }
 
-async fn bring(session: &Session, attachment: &Attachment) -> Result<(), VolumeError> {
+async fn bring(session: &Session, attachment: &HotplugVolume) -> Result<(), VolumeError> {
     let places = attachment.clone();
     blocking(move || {
         for mount in &places.mounts {
@@ -166,7 +170,7 @@ async fn bring(session: &Session, attachment: &Attachment) -> Result<(), VolumeE
     Ok(())
 }
 
-async fn go(session: &Session, attachment: &Attachment, force: Force) -> Result<(), VolumeError> {
+async fn go(session: &Session, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
     if force == Force::No && !users_of(session, attachment).await.is_empty() {
         return Err(VolumeError::Busy);
     }
@@ -192,7 +196,7 @@ async fn go(session: &Session, attachment: &Attachment, force: Force) -> Result<
 }
 
 /// Unmounts it everywhere and removes its units. What is not there is as it should be.
-async fn take(session: &Session, attachment: &Attachment, force: Force) -> Result<(), VolumeError> {
+async fn take(session: &Session, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
     session
         .expect(attachment, false)
         .await
@@ -253,19 +257,19 @@ fn unit_path(path: &str) -> Result<PathBuf, VolumeError> {
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     match plain && !path.is_empty() {
-        true => Ok(Path::new(UNIT_PATH).join(path)),
+        true => Ok(Path::new(UNIT_DIR).join(path)),
         false => Err(VolumeError::UnitPath(path.to_owned())),
     }
 }
 
-fn write_unit(file: &isopod_protocol::volumes::UnitText) -> Result<(), VolumeError> {
+fn write_unit(file: &isopod_contract::hotplug::UnitText) -> Result<(), VolumeError> {
     let path = unit_path(&file.path)?;
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(&path, &file.text))
         .map_err(|source| VolumeError::Write { path, source })
 }
 
-fn remove_unit(file: &isopod_protocol::volumes::UnitText) -> Result<(), VolumeError> {
+fn remove_unit(file: &isopod_contract::hotplug::UnitText) -> Result<(), VolumeError> {
     let path = unit_path(&file.path)?;
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(VolumeError::Write { path, source }),
@@ -274,7 +278,7 @@ fn remove_unit(file: &isopod_protocol::volumes::UnitText) -> Result<(), VolumeEr
 }
 
 /// Lets systemd mount it where apps are started from, and looks whether it did.
-async fn start(session: &Session, mount: &AttachedMount) -> Result<(), VolumeError> {
+async fn start(session: &Session, mount: &HotplugMount) -> Result<(), VolumeError> {
     let unit = &mount.mount.unit;
     session.start(unit).await.map_err(VolumeError::Systemd)?;
     let begun = Instant::now();
@@ -298,7 +302,7 @@ async fn start(session: &Session, mount: &AttachedMount) -> Result<(), VolumeErr
 }
 
 /// An app's process, once its unit is not on its way up or down; none where the app does not run.
-async fn process(session: &Session, mount: &AttachedMount) -> Result<Option<enter::Target>, VolumeError> {
+async fn process(session: &Session, mount: &HotplugMount) -> Result<Option<enter::Target>, VolumeError> {
     let begun = Instant::now();
     loop {
         let process = session
@@ -322,7 +326,7 @@ async fn process(session: &Session, mount: &AttachedMount) -> Result<Option<ente
 }
 
 /// Carries a mount into its app, where that runs, and looks whether it is there as it must be.
-async fn carry(session: &Session, mount: &AttachedMount) -> Result<(), VolumeError> {
+async fn carry(session: &Session, mount: &HotplugMount) -> Result<(), VolumeError> {
     let refused = |reason| VolumeError::Enter {
         app: session.app_name(mount.app),
         place: mount.place.clone(),
@@ -362,7 +366,7 @@ async fn carry(session: &Session, mount: &AttachedMount) -> Result<(), VolumeErr
 }
 
 /// Unmounts it in its app, where that runs and has it.
-async fn leave(session: &Session, mount: &AttachedMount, lazy: bool) -> Result<(), VolumeError> {
+async fn leave(session: &Session, mount: &HotplugMount, lazy: bool) -> Result<(), VolumeError> {
     let begun = Instant::now();
     while let Some(target) = process(session, mount).await? {
         let Some(mounts) = seen_by(target.pid) else {
@@ -450,7 +454,7 @@ fn unmount(place: &Path, lazy: bool) -> Result<(), VolumeError> {
 }
 
 /// Who uses the volume, as far as that can be seen.
-async fn users_of(session: &Session, attachment: &Attachment) -> Vec<User> {
+async fn users_of(session: &Session, attachment: &HotplugVolume) -> Vec<User> {
     let cgroups = session.cgroups().await.unwrap_or_default();
     let mounts = attachment.mounts.clone();
     let found = tokio::task::spawn_blocking(move || {

@@ -12,9 +12,11 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use isopod_protocol::config::GuestConfig;
+use isopod_contract::config::GuestConfig;
+use isopod_contract::in_one_line;
+use isopod_contract::layout::POD_CONFIG;
+use isopod_contract::message::BootTimes;
 use isopod_protocol::handshake::{self, HandshakeError, HostTime, Nonce};
-use isopod_protocol::message::BootTimes;
 
 use crate::apps::pipes;
 use crate::apps::pipes::AppPipes;
@@ -23,8 +25,8 @@ use crate::config::{self, ConfigError};
 use crate::host::clock::Clock;
 use crate::host::port::{self, Port, PortError};
 use crate::host::session::{Session, SessionError};
+use crate::report::log;
 use crate::systemd::{ManagerError, Systemd};
-use crate::{chain, log};
 
 /// Why the agent does not serve any more.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +49,7 @@ pub(crate) enum ServeError {
 
 /// Serves until the host is gone. `agent_started_ms` is when `main` began.
 pub(crate) fn run(agent_started_ms: u64) -> Result<(), ServeError> {
-    let config = config::read(Path::new(config::POD_CONFIG)).map_err(ServeError::Config)?;
+    let config = config::read(Path::new(POD_CONFIG)).map_err(ServeError::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -71,7 +73,7 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
     for app in &config.apps {
         let (opened, errors) = pipes::open(app);
         pipes.push(opened);
-        warnings.extend(errors.iter().map(|error| chain(error)));
+        warnings.extend(errors.iter().map(|error| in_one_line(error)));
     }
     times.pipes_open_ms = setup::uptime_ms();
 

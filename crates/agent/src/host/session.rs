@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use isopod_protocol::MAX_HOST_STREAMS;
-use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
-use isopod_protocol::config::GuestConfig;
-use isopod_protocol::message::{
+use isopod_contract::MAX_HOST_STREAMS;
+use isopod_contract::config::GuestConfig;
+use isopod_contract::in_one_line;
+use isopod_contract::message::{
     AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
 };
+use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -23,7 +24,6 @@ use super::streams::{self, Question};
 use crate::apps::launch;
 use crate::apps::notify::Word;
 use crate::apps::pipes::AppPipes;
-use crate::chain;
 use crate::exec::enter::Report;
 use crate::host::clock::Clock;
 use crate::mounts::{mount_check, mountinfo};
@@ -410,7 +410,12 @@ impl<M: Manager> Session<M> {
     async fn warn(&mut self, done: Result<(), ManagerError>) -> Result<(), SessionError> {
         match done {
             Ok(()) => Ok(()),
-            Err(error) => self.say(&GuestMessage::Warning { text: chain(&error) }).await,
+            Err(error) => {
+                self.say(&GuestMessage::Warning {
+                    text: in_one_line(&error),
+                })
+                .await
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use isopod_protocol::stats::{AppStats, GuestStats};
+use isopod_contract::stats::{AppStats, GuestStats};
 
 use crate::boot::setup;
 

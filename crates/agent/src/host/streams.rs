@@ -5,22 +5,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::MAX_HOST_STREAMS;
+use isopod_contract::MAX_HOST_STREAMS;
+use isopod_contract::config::GuestApp;
+use isopod_contract::exec::{Request, STATUS_FAILED};
+use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
+use isopod_contract::in_one_line;
+use isopod_contract::launch::GuestLaunch;
+use isopod_contract::message::{AppIndex, HostStream, StreamAnswer};
+use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{read_message, write_message};
-use isopod_protocol::config::GuestApp;
-use isopod_protocol::exec::{Request, STATUS_FAILED};
-use isopod_protocol::launch::GuestLaunch;
-use isopod_protocol::message::{AppIndex, HostStream, StreamAnswer};
 use isopod_protocol::mux::{Incoming, MuxStream};
-use isopod_protocol::stats::Stats;
-use isopod_protocol::volumes::{AttachedMount, Attachment};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::hotplug;
 use crate::apps::launch;
-use crate::chain;
 use crate::exec::enter::{Action, Execute, Job};
 use crate::exec::{self, Wanted};
 use crate::exec::{copy, environment};
@@ -48,7 +48,7 @@ pub(super) enum Question {
     Rest(String, oneshot::Sender<Result<Option<Activity>, String>>),
     /// That apps must have these mounts when they start from now on, or need not any more.
     Expect {
-        mounts: Vec<AttachedMount>,
+        mounts: Vec<HotplugMount>,
         expected: bool,
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -97,7 +97,7 @@ pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp]) -> mpsc::Receiv
 
 /// Answers a task's question.
 pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], question: Question) {
-    let words = |error: ManagerError| chain(&error);
+    let words = |error: ManagerError| in_one_line(&error);
     match question {
         Question::Process(app, reply) => {
             let process = match apps.get(usize::from(app)) {
@@ -136,7 +136,10 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
 
 /// How the unit of an app that runs does so.
 pub(super) async fn process(manager: &impl Manager, app: &GuestApp) -> Result<UnitProcess, String> {
-    let process = manager.process(&app.unit).await.map_err(|error| chain(&error))?;
+    let process = manager
+        .process(&app.unit)
+        .await
+        .map_err(|error| in_one_line(&error))?;
     that_runs(&process)?;
     Ok(process)
 }
@@ -182,13 +185,13 @@ async fn visit(mut stream: MuxStream, session: Session) {
             Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,
             Err(text) => copy::fail(stream, text).await,
         },
-        Ok(Some(HostStream::Attach(attachment))) => {
+        Ok(Some(HostStream::AddVolume(volume))) => {
             let _one_at_a_time = session.volumes.lock().await;
-            hotplug::attach(stream, &session, &attachment).await;
+            hotplug::attach(stream, &session, &volume).await;
         }
-        Ok(Some(HostStream::Detach { attachment, force })) => {
+        Ok(Some(HostStream::RemoveVolume { volume, force })) => {
             let _one_at_a_time = session.volumes.lock().await;
-            hotplug::detach(stream, &session, &attachment, force).await;
+            hotplug::detach(stream, &session, &volume, force).await;
         }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
@@ -296,7 +299,7 @@ impl Session {
     }
 
     /// Says whether apps must have these mounts when they start.
-    pub(super) async fn expect(&self, attachment: &Attachment, expected: bool) -> Result<(), String> {
+    pub(super) async fn expect(&self, attachment: &HotplugVolume, expected: bool) -> Result<(), String> {
         let mounts = attachment.mounts.clone();
         self.ask(|reply| Question::Expect {
             mounts,

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use isopod_protocol::config::{GuestApp, GuestMount};
+use isopod_contract::config::{GuestApp, GuestMount};
 
 use crate::mounts::mountinfo::{self, Mount};
 

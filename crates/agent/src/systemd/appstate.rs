@@ -11,7 +11,7 @@
 //! the program at once or says why not ([`launch::failure`](crate::apps::launch::failure)); the unit has no
 //! `Restart=` and no `RemainAfterExit=`, so that its end is an end.
 
-use isopod_protocol::message::ExitStatus;
+use isopod_contract::message::ExitStatus;
 
 /// `ActiveState` of a unit, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 
-use isopod_protocol::config::{GuestApp, GuestMount};
-use isopod_protocol::message::{FailureCause, MAX_LOG_LINES};
+use isopod_contract::config::{GuestApp, GuestMount};
+use isopod_contract::layout::{ERROR_DIR, SYSCTL_ERRORS};
+use isopod_contract::message::{FailureCause, MAX_LOG_LINES};
 
-use crate::boot::{early, setup};
+use crate::boot::early;
 use crate::mounts::mount_check;
 use crate::mounts::mountinfo::Mount;
 use crate::systemd::appstate::{Activity, step_name};
@@ -16,9 +17,6 @@ use crate::systemd::{Manager, ManagerError, UnitState};
 
 /// The most units that are asked about: a pod has some hundred, and more need not be gone through for one message.
 const MAX_UNITS: usize = 256;
-
-/// Where the planner has systemd put what mount(8) writes to standard error, by unit.
-const ERROR_DIR: &str = "/isopod/errors";
 
 /// Finds why `app` never ran: `step` is systemd's exit code, where a process was forked, `mounts` what is mounted.
 pub(crate) async fn cause<M: Manager>(
@@ -55,7 +53,7 @@ pub(crate) async fn cause<M: Manager>(
     }
     let state = manager.unit(&app.unit).await?;
     if state.assert_failed
-        && let Ok(failures) = std::fs::read_to_string(setup::SYSCTL_ERRORS)
+        && let Ok(failures) = std::fs::read_to_string(SYSCTL_ERRORS)
     {
         return Ok(FailureCause::Unit {
             unit: app.unit.clone(),

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use isopod_protocol::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES, MemoryBound};
+use isopod_contract::message::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES, MemoryBound};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 

@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use isopod_protocol::launch::SyscallProgram;
+use isopod_contract::launch::SyscallProgram;
 use isopod_spec::seccomp::{Answer, Comparison, Operator, SyscallRules, i386_syscall_number, syscall_number};
 
 /// `linux/audit.h`: the kinds of program that the guest's kernel executes.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use isopod_protocol::config::{GuestCheck, GuestEnding, GuestHandler, GuestProbe};
+use isopod_contract::config::{GuestCheck, GuestEnding, GuestHandler, GuestProbe};
 use isopod_spec::{
     App, Handler, HealthCheck, HealthTest, HttpGet, Lifecycle, OnUnhealthy, Probe, ProbeAction, ProbeKind,
     Probes,
@@ -244,7 +244,7 @@ fn http_check(get: &HttpGet) -> GuestCheck {
 fn check_words(check: &GuestCheck) -> String {
     let host = |host: &Option<std::net::IpAddr>| host.map_or("localhost".to_owned(), |host| host.to_string());
     match check {
-        GuestCheck::Exec { argv } => format!("runs {}", crate::output::explain::command(argv)),
+        GuestCheck::Exec { argv } => format!("runs {}", crate::quoted::command(argv)),
         GuestCheck::HttpGet {
             tls,
             host: at,

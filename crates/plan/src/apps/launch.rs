@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use isopod_protocol::launch::{GuestIdentity, GuestLaunch, GuestProcess};
+use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestProcess};
 use isopod_spec::Readiness;
 
 use crate::apps::lifecycle::Life;

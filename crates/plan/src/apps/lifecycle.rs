@@ -1,11 +1,12 @@
 //! How an app lives, decided: what the agent in the guest is told of restarts. The agent counts and waits, and decides
 //! nothing: every number is from here.
 
-use isopod_protocol::config::{self, GuestDependency, GuestRestart, RestartAfter};
-use isopod_spec::{App, AppRole, Dependency, DependencyCondition, LastWords, Readiness, RestartPolicy};
+use isopod_contract::config::{self, GuestDependency, GuestRestart, RestartAfter};
+use isopod_spec::{
+    App, AppName, AppRole, Dependency, DependencyCondition, LastWords, Readiness, RestartPolicy,
+};
 
 use crate::apps::health::Care;
-use crate::plan::AppPlan;
 
 /// The first delay before a restart, in milliseconds (docker's).
 const FIRST_DELAY_MS: u64 = 100;
@@ -59,10 +60,10 @@ impl Life {
         self.care.has_probes()
     }
 
-    /// What the agent is told of the apps that come before this one, of a pod of `apps`.
-    pub(crate) fn guest_dependencies(&self, apps: &[AppPlan]) -> Vec<GuestDependency> {
+    /// What the agent is told of the apps that come before this one, of a pod of these `apps`.
+    pub(crate) fn guest_dependencies(&self, apps: &[&AppName]) -> Vec<GuestDependency> {
         let told = |dependency: &Dependency| {
-            let app = apps.iter().position(|app| app.name == dependency.app)?;
+            let app = apps.iter().position(|app| **app == dependency.app)?;
             let condition = match dependency.condition {
                 DependencyCondition::Started => config::DependencyCondition::Started,
                 DependencyCondition::Succeeded => config::DependencyCondition::Succeeded,

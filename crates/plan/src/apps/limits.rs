@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use isopod_protocol::config::GuestRlimit;
-use isopod_protocol::launch::SyscallProgram;
+use isopod_contract::config::GuestRlimit;
+use isopod_contract::launch::SyscallProgram;
 use isopod_spec::seccomp::{
     Answer, SeccompProfile, Surroundings, SyscallRules, errno_number, is_syscall, nearest_syscall,
 };
@@ -16,7 +16,7 @@ use isopod_spec::{
 };
 
 use crate::apps::filter;
-use crate::apps::process::Pod;
+use crate::apps::pod::{MAX_OPEN_FILES, Pod, max_open_files};
 use crate::fault::Fault;
 
 /// The least memory that an app can be given, in bytes: docker's. With less not even its program is executed.
@@ -30,16 +30,6 @@ const DEFAULT_CPU_WEIGHT: u32 = 100;
 
 /// The largest `CPUWeight=`.
 const MAX_CPU_WEIGHT: u32 = 10_000;
-
-/// The most open files that the kernel lets a process be allowed (`fs.nr_open`, where no sysctl changes it).
-const MAX_OPEN_FILES: u64 = 1 << 20;
-
-/// The most files that a process of the pod can be allowed to have open.
-pub(crate) fn max_open_files(spec: &PodSpec) -> u64 {
-    let set = spec.sysctls.iter().rfind(|sysctl| sysctl.name == "fs.nr_open");
-    set.and_then(|sysctl| sysctl.value.trim().parse().ok())
-        .unwrap_or(MAX_OPEN_FILES)
-}
 
 /// What an app gets that asks for no limit of a kind: docker's, where the kernel's own are smaller. It counts processes by
 /// its memory, of which a guest has little; the guest's own share is kept by the cgroup (`TasksMax=`), not by users.

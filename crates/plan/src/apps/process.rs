@@ -4,18 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::environment::is_name;
+use isopod_contract::environment::is_name;
 use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
-use isopod_spec::{App, AppName, Capabilities, Device, PodSpec, RunConfig};
+use isopod_spec::{App, AppName, Capabilities, Device, RunConfig};
 
 use crate::apps::limits::{self, Limits};
+use crate::apps::pod::Pod;
 use crate::apps::users::{Identity, UserDatabase};
 use crate::facts::AppFacts;
 use crate::fault::Fault;
 use crate::guest::unit;
 use crate::path::{self, NodeKind};
-use crate::vm::network;
 use crate::volumes::View;
 
 /// The search path of an image that names none (docker's).
@@ -71,29 +71,6 @@ pub struct Process {
     pub post_stop: Option<Vec<String>>,
     /// Whether these two run as root whoever the app is, so that they can prepare a volume for it (as with rkt).
     pub handlers_as_root: bool,
-}
-
-/// What all apps of a pod have in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    /// Its host name.
-    pub hostname: String,
-    /// The most files that the guest's kernel lets a process have open (`fs.nr_open`).
-    pub max_open_files: u64,
-    /// The release of the guest's kernel, as uname(1) prints it.
-    pub kernel: String,
-}
-
-impl Pod {
-    /// What the apps of `spec` have in common in a guest whose kernel has the release `kernel`.
-    #[must_use]
-    pub fn of(spec: &PodSpec, kernel: &str) -> Self {
-        Self {
-            hostname: network::hostname(spec),
-            max_open_files: limits::max_open_files(spec),
-            kernel: kernel.to_owned(),
-        }
-    }
 }
 
 /// Decides what `app` executes in the root that `view` shows, in that pod. Notices are added to `notices`.

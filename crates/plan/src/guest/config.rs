@@ -5,17 +5,22 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_protocol::config::{
-    EarlyMount, GuestApp, GuestConfig, GuestMemory, GuestNetwork, MountAhead, Sysctl,
+use isopod_contract::config::{
+    CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, GuestNetwork,
+    MountAhead, Sysctl,
 };
-use isopod_spec::VolumeName;
+use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
 
-use crate::guest::files;
-use crate::guest::tree::Text;
-use crate::guest::units::{Mounts, Selected};
-use crate::plan::AppPlan;
-use crate::vm::hardware::Sharing;
+use crate::app_plan::AppPlan;
+use crate::apps::health::POST_STOP_MS;
+use crate::apps::last_words;
+use crate::guest::entry::WriteText;
+use crate::guest::unit_name;
+use crate::guest::units::{MountUnit, Mounts, Selected, Sys, World};
+use crate::layout;
+use crate::vm::network::{self, UserNetwork};
+use crate::vm::sharing::{Sharing, Transport};
 
 /// The agent's configuration.
 pub(crate) struct PodConfig {
@@ -57,13 +62,13 @@ impl PodConfig {
     /// An app with all of its mounts.
     fn app(&self, app: &GuestApp, of_app: &Selected) -> GuestApp {
         let mut app = app.clone();
-        let mount = |mount| files::guest_mount(mount, self.share_type, &self.shared);
+        let mount = |mount| guest_mount(mount, self.share_type, &self.shared);
         app.mounts.extend(of_app.iter().map(mount));
         app
     }
 }
 
-impl Text for PodConfig {
+impl WriteText for PodConfig {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         out.write_all(b"\n")
@@ -117,14 +122,13 @@ struct Whole<'a> {
     apps: Apps<'a>,
 }
 
-/// The mounts for the agent to make before systemd begins, in the units' order, parents first. None under a profile
-/// whose mounts are finished by other units.
+/// The mounts for the agent to make before systemd begins, in the units' order, parents first.
 struct Ahead<'a>(&'a Mounts);
 
 impl Serialize for Ahead<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let whole = self.0.iter().filter(|mount| self.0.are_whole() && !mount.late);
+        let whole = self.0.iter().filter(|mount| !mount.late);
         serializer.collect_seq(whole.map(|mount| MountAhead {
             source: text(&mount.what),
             mount_point: text(&mount.place),
@@ -144,11 +148,133 @@ impl Serialize for Apps<'_> {
     }
 }
 
+/// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the configuration, and nothing else has them together"
+)]
+pub(crate) fn guest_config(
+    hostname: &str,
+    network: Option<&UserNetwork>,
+    apps: &[AppPlan],
+    early_mounts: &[EarlyMount],
+    mounts: &Mounts,
+    sharing: Option<&Sharing>,
+    sysctls: &[Sysctl],
+    memory: GuestMemory,
+) -> GuestConfig {
+    let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
+    match sharing.map(|sharing| &sharing.transport) {
+        Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
+        Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
+        None => {}
+    }
+    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
+        modules.push("ext4".into());
+    }
+    modules.extend(network.map(|_| network::MODULE.to_owned()));
+    let devices = apps.iter().flat_map(|app| &app.process.devices);
+    modules.extend(devices.map(|device| device.module().to_owned()));
+    let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
+    let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let names: Vec<&AppName> = apps.iter().map(|app| &app.name).collect();
+    let app = |app: &AppPlan| {
+        let own = layout::app_dir(&app.name);
+        GuestApp {
+            name: app.name.to_string(),
+            unit: app.unit.clone(),
+            stdin: app.stdin.then(|| text(&own.join("stdin"))),
+            stdout: text(&own.join("stdout")),
+            stderr: text(&own.join("stderr")),
+            launch: text(&layout::app_launch(&app.name)),
+            mounts: early_mounts
+                .iter()
+                .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
+                .map(guest_root)
+                .collect(),
+            restart: app.life.guest_restart(),
+            depends_on: app.life.guest_dependencies(&names),
+            notify: (app.life.readiness == Readiness::Notify)
+                .then(|| text(&layout::app_notify_socket(&app.name))),
+            last_words: text(&last_words::file(&app.name, &app.life.last_words)),
+            dev: text(&layout::app_dev(&app.name)),
+            own_shm: app
+                .mounts
+                .iter()
+                .any(|mount| &*mount.place == Path::new("/dev/shm")),
+            devices: app.process.devices.iter().map(guest_device).collect(),
+            privileged: app.process.privileged,
+            sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
+            oom_score_adj: app.process.limits.resources.oom_score_adj,
+            probes: app.life.care.guest_probes(),
+            post_start: app.life.care.guest_post_start(),
+            pre_stop: app.life.care.guest_pre_stop(),
+            pre_start: app.process.pre_start.is_some(),
+            post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
+        }
+    };
+    GuestConfig {
+        version: CONFIG_VERSION,
+        hostname: hostname.to_owned(),
+        modules,
+        memory,
+        early_mounts: early_mounts.to_vec(),
+        mounts_ahead: Vec::new(),
+        sysctls: sysctls.to_vec(),
+        network: network.map(UserNetwork::guest),
+        shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
+        apps: apps.iter().map(app).collect(),
+    }
+}
+
+fn guest_device(device: &Device) -> GuestDevice {
+    let (major, minor) = device.number();
+    GuestDevice {
+        path: device.path().trim_start_matches("/dev/").to_owned(),
+        major,
+        minor,
+    }
+}
+
+fn guest_root(mount: &EarlyMount) -> GuestMount {
+    GuestMount {
+        unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
+        mount_point: mount.mount_point.clone(),
+        volume: None,
+        fs_type: Some(mount.fs_type.clone()),
+        read_only: mount.read_only,
+    }
+}
+
+pub(crate) fn guest_mount(
+    mount: &MountUnit,
+    share_type: Option<&str>,
+    shared: &HashSet<VolumeName>,
+) -> GuestMount {
+    let bind = mount.options.first().is_some_and(|o| o == "bind");
+    let on_host = mount
+        .volume
+        .as_ref()
+        .is_some_and(|volume| shared.contains(volume));
+    let fs_type = match (bind, on_host) {
+        (false, _) => Some(mount.fs_type.to_owned()),
+        (true, true) => share_type.map(str::to_owned),
+        (true, false) => None,
+    };
+    GuestMount {
+        unit: mount.name(),
+        mount_point: mount.place.to_string_lossy().into_owned(),
+        volume: mount.volume.as_ref().map(ToString::to_string),
+        fs_type,
+        read_only: mount.read_only,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::guest::units::MountUnit;
-    use crate::profile::Profile;
 
     /// The agent reads what is written, and in it every app's mounts behind its root.
     #[test]
@@ -171,7 +297,7 @@ mod tests {
             apps: vec![app("a"), app("b")],
         };
         let mount = |place| MountUnit::new(Path::new("x"), Path::new(place), "ext4");
-        let mounts = Arc::new(Mounts::new(Profile::DEFAULT, vec![mount("/1"), mount("/2")]));
+        let mounts = Arc::new(Mounts::new(vec![mount("/1"), mount("/2")]));
         let config = PodConfig {
             pod: pod.clone(),
             all: Arc::clone(&mounts),

@@ -1,30 +1,24 @@
 //! The pod's part of the guest, from what is decided: units, mount points, empty volumes, users, and the agent's
 //! configuration.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::config::{
-    CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, Sysctl,
-};
-use isopod_spec::{Device, FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
+use isopod_spec::{FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
 
-use crate::apps::health::POST_STOP_MS;
-use crate::apps::{last_words, limits};
+use crate::app_plan::AppPlan;
+use crate::apps::limits;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::guest::config::PodConfig;
-use crate::guest::tree::{Content, Entry, EntryKind, GuestTree};
-use crate::guest::units::{self, AppUnit, MountUnit, Mounts, Sys, World};
-use crate::guest::{unit, unit_name};
+use crate::guest::entry::{Content, Entry, EntryKind};
+use crate::guest::tree::GuestTree;
+use crate::guest::unit;
+use crate::guest::units::{self, AppUnit, MountUnit, Mounts, World};
 use crate::layout;
-use crate::path::{self, Lookup, Node, NodeKind};
-use crate::plan::{AppPlan, ROOT_DIRECTORIES};
-use crate::vm::hardware::{Sharing, Transport};
-use crate::vm::network::{self, UserNetwork};
-use crate::volumes::kernel_places;
-use crate::volumes::{VolumeMount, VolumeTable};
+use crate::path::{self, Lookup};
+use crate::volumes::{VolumeMount, VolumeTable, kernel_places};
 
 /// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
 const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
@@ -107,9 +101,9 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
     tree.directory(&layout::app_dir(&app.name).join("work"), 0o700);
     tree.directory(&upper, 0o755);
     if let Some(image) = image {
-        copy_attributes(tree, &upper, Path::new("/"), image);
+        tree.copy_attributes(&upper, Path::new("/"), image);
     }
-    let fixed = ROOT_DIRECTORIES
+    let fixed = layout::ROOT_DIRECTORIES
         .iter()
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
     let notify = (app.life.readiness == Readiness::Notify)
@@ -210,32 +204,12 @@ fn add_place(tree: &mut GuestTree, root: &Path, place: &Path, kind: SourceKind, 
         if image.is_some_and(|image| image.node(dir).is_some()) {
             image
                 .into_iter()
-                .for_each(|image| copy_attributes(tree, root, dir, image));
+                .for_each(|image| tree.copy_attributes(root, dir, image));
         } else if dir == place && kind == SourceKind::File {
             tree.file(&at, "", 0o644);
         } else {
             tree.directory(&at, 0o755);
         }
-    }
-}
-
-pub(crate) fn copy_attributes(tree: &mut GuestTree, root: &Path, dir: &Path, image: &dyn Lookup) {
-    if let Some(Node {
-        kind: NodeKind::Directory,
-        mode,
-        uid,
-        gid,
-    }) = image.node(dir)
-    {
-        tree.insert(
-            &path::below(root, dir),
-            Entry {
-                kind: EntryKind::Directory,
-                mode,
-                uid,
-                gid,
-            },
-        );
     }
 }
 
@@ -245,126 +219,4 @@ fn unwritable(mount: &MountUnit, reason: &unit::Unwritable) -> Vec<Fault> {
         reason: reason.to_string(),
         hint: "name another path".into(),
     }]
-}
-
-/// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a part of the configuration, and nothing else has them together"
-)]
-pub(crate) fn guest_config(
-    hostname: &str,
-    network: Option<&UserNetwork>,
-    apps: &[AppPlan],
-    early_mounts: &[EarlyMount],
-    mounts: &Mounts,
-    sharing: Option<&Sharing>,
-    sysctls: &[Sysctl],
-    memory: GuestMemory,
-) -> GuestConfig {
-    let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
-    match sharing.map(|sharing| &sharing.transport) {
-        Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
-        Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
-        None => {}
-    }
-    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
-        modules.push("ext4".into());
-    }
-    modules.extend(network.map(|_| network::MODULE.to_owned()));
-    let devices = apps.iter().flat_map(|app| &app.process.devices);
-    modules.extend(devices.map(|device| device.module().to_owned()));
-    let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
-    let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let app = |app: &AppPlan| {
-        let own = layout::app_dir(&app.name);
-        GuestApp {
-            name: app.name.to_string(),
-            unit: app.unit.clone(),
-            stdin: app.stdin.then(|| text(&own.join("stdin"))),
-            stdout: text(&own.join("stdout")),
-            stderr: text(&own.join("stderr")),
-            launch: text(&layout::app_launch(&app.name)),
-            mounts: early_mounts
-                .iter()
-                .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
-                .map(guest_root)
-                .collect(),
-            restart: app.life.guest_restart(),
-            depends_on: app.life.guest_dependencies(apps),
-            notify: (app.life.readiness == Readiness::Notify)
-                .then(|| text(&layout::app_notify_socket(&app.name))),
-            last_words: text(&last_words::file(&app.name, &app.life.last_words)),
-            dev: text(&layout::app_dev(&app.name)),
-            own_shm: app
-                .mounts
-                .iter()
-                .any(|mount| &*mount.place == Path::new("/dev/shm")),
-            devices: app.process.devices.iter().map(guest_device).collect(),
-            privileged: app.process.privileged,
-            sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
-            oom_score_adj: app.process.limits.resources.oom_score_adj,
-            probes: app.life.care.guest_probes(),
-            post_start: app.life.care.guest_post_start(),
-            pre_stop: app.life.care.guest_pre_stop(),
-            pre_start: app.process.pre_start.is_some(),
-            post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
-        }
-    };
-    GuestConfig {
-        version: CONFIG_VERSION,
-        hostname: hostname.to_owned(),
-        modules,
-        memory,
-        early_mounts: early_mounts.to_vec(),
-        mounts_ahead: Vec::new(),
-        sysctls: sysctls.to_vec(),
-        network: network.map(UserNetwork::guest),
-        shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
-        apps: apps.iter().map(app).collect(),
-    }
-}
-
-fn guest_device(device: &Device) -> GuestDevice {
-    let (major, minor) = device.number();
-    GuestDevice {
-        path: device.path().trim_start_matches("/dev/").to_owned(),
-        major,
-        minor,
-    }
-}
-
-fn guest_root(mount: &EarlyMount) -> GuestMount {
-    GuestMount {
-        unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
-        mount_point: mount.mount_point.clone(),
-        volume: None,
-        fs_type: Some(mount.fs_type.clone()),
-        read_only: mount.read_only,
-    }
-}
-
-pub(crate) fn guest_mount(
-    mount: &MountUnit,
-    share_type: Option<&str>,
-    shared: &HashSet<VolumeName>,
-) -> GuestMount {
-    let bind = mount.options.first().is_some_and(|o| o == "bind");
-    let on_host = mount
-        .volume
-        .as_ref()
-        .is_some_and(|volume| shared.contains(volume));
-    let fs_type = match (bind, on_host) {
-        (false, _) => Some(mount.fs_type.to_owned()),
-        (true, true) => share_type.map(str::to_owned),
-        (true, false) => None,
-    };
-    GuestMount {
-        unit: mount.name(),
-        mount_point: mount.place.to_string_lossy().into_owned(),
-        volume: mount.volume.as_ref().map(ToString::to_string),
-        fs_type,
-        read_only: mount.read_only,
-    }
 }

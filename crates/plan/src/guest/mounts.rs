@@ -5,24 +5,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::config::EarlyMount;
+use isopod_contract::config::EarlyMount;
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
+use crate::app_plan::AppPlan;
 use crate::facts::SourceKind;
 use crate::guest::unit_name;
 use crate::guest::units::{Binds, MountUnit, Mounts};
 use crate::layout;
-use crate::plan::AppPlan;
-use crate::profile::{Profile, ShareLayout};
-use crate::vm::hardware::{self, DiskVolume, SharedVolume, Sharing};
+use crate::vm::disks::DiskVolume;
 use crate::vm::memory::Shares;
+use crate::vm::sharing::{self, ShareLayout, SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
 
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
 /// that volumes are; those are mounted before systemd.
 pub(crate) fn mounts(
     table: &VolumeTable,
-    profile: &Profile,
     apps: &[AppPlan],
     sharing: Option<&Sharing>,
     disks: &[DiskVolume],
@@ -57,7 +56,7 @@ pub(crate) fn mounts(
     };
     // What all mounts of a volume have in common, kept once.
     let mut brought: HashMap<VolumeName, Brought> = HashMap::new();
-    let mut binds = Binds::new(*profile);
+    let mut binds = Binds::default();
     for app in apps {
         let service = Arc::from([Arc::from(app.unit.as_str())]);
         // Places are unique in the guest, and a mount's parent is the nearest place above it.
@@ -93,7 +92,7 @@ pub(crate) fn mounts(
             mounts.push(bind);
         }
     }
-    Mounts::new(*profile, mounts)
+    Mounts::new(mounts)
 }
 
 /// Whether what is mounted may be made, or become something else, by the apps that come before.
@@ -140,7 +139,7 @@ fn nearest<'a>(units: &'a HashMap<Arc<Path>, Arc<str>>, path: &Path) -> Option<&
 /// The mounts of the shares themselves.
 fn share_mounts(sharing: &Sharing, apps: &[AppPlan], users: &Users) -> Vec<MountUnit> {
     let users = |volume: &VolumeName| users.get(volume).cloned().unwrap_or_default();
-    let options = hardware::share_options(&sharing.transport, false);
+    let options = sharing::share_options(&sharing.transport);
     let words = |more: &[&str]| -> Arc<[String]> {
         let more = more.iter().map(|word| (*word).to_owned());
         options.iter().cloned().chain(more).collect()

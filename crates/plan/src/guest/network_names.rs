@@ -9,12 +9,11 @@ use std::path::Path;
 
 use isopod_spec::{HostAlias, Resolver};
 
+use crate::app_plan::AppPlan;
 use crate::facts::ImageFacts;
-use crate::guest::files::copy_attributes;
 use crate::guest::tree::GuestTree;
 use crate::layout;
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
-use crate::plan::AppPlan;
 use crate::vm::network;
 
 /// The directory of the files.
@@ -158,7 +157,7 @@ fn make_directory(tree: &mut GuestTree, upper: &Path, image: &Tree, dir: &Path) 
         let at = path::below(upper, parent);
         if tree.entries.contains_key(&at) {
         } else if image.node(parent).is_some() {
-            copy_attributes(tree, upper, parent, image);
+            tree.copy_attributes(upper, parent, image);
         } else {
             tree.directory(&at, 0o755);
         }

@@ -1,6 +1,6 @@
 //! The parameters of the guest's kernel: our own, and on top those that the pod sets.
 
-use isopod_protocol::config::Sysctl;
+use isopod_contract::config::Sysctl;
 use isopod_spec::PodSpec;
 use isopod_spec::words::shown;
 

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, btree_map};
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::io::{self, Write};
 use std::ops::Index;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::guest::entry::{Content, Entry, EntryKind, WriteText};
 use crate::guest::units::Mounts;
+use crate::path::{self, Lookup, Node, NodeKind};
 
 /// A tree of files, by absolute path. Parents come before children.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,113 +97,6 @@ fn key(path: &Path) -> Cow<'_, OsStr> {
     Cow::Borrowed(path.as_os_str())
 }
 
-/// A file of the tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// What it is.
-    pub kind: EntryKind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-impl Entry {
-    /// A file of root's, with the mode that its kind mostly has.
-    fn of_root(kind: EntryKind) -> Self {
-        let mode = match &kind {
-            EntryKind::Directory => 0o755,
-            EntryKind::File(_) => 0o644,
-            EntryKind::Symlink(_) => 0o777,
-            EntryKind::Fifo => 0o666,
-        };
-        Self {
-            kind,
-            mode,
-            uid: 0,
-            gid: 0,
-        }
-    }
-}
-
-/// The kinds of file in a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file with its content.
-    File(Content),
-    /// A symbolic link to that path.
-    Symlink(PathBuf),
-    /// A named pipe.
-    Fifo,
-}
-
-/// What a regular file holds.
-#[derive(Clone)]
-pub enum Content {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// A text that is made when it is written.
-    Deferred(Arc<dyn Text>),
-}
-
-/// A text that is made when it is written. Whether it can be made is found out while planning.
-pub trait Text: Send + Sync {
-    /// Writes it.
-    ///
-    /// # Errors
-    /// `out`'s, and [`io::ErrorKind::InvalidData`] for what should have been refused.
-    fn write(&self, out: &mut dyn Write) -> io::Result<()>;
-}
-
-impl Content {
-    /// Writes it.
-    ///
-    /// # Errors
-    /// As [`Text::write`].
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        match self {
-            Self::Bytes(bytes) => out.write_all(bytes),
-            Self::Deferred(text) => text.write(out),
-        }
-    }
-
-    /// The whole of it.
-    ///
-    /// # Errors
-    /// As [`Text::write`].
-    pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
-        match self {
-            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
-            Self::Deferred(text) => {
-                let mut bytes = Vec::new();
-                text.write(&mut bytes).map(|()| Cow::Owned(bytes))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bytes() {
-            Ok(bytes) => write!(f, "{:?}", String::from_utf8_lossy(&bytes)),
-            Err(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl PartialEq for Content {
-    /// Whether the files would be equal.
-    fn eq(&self, other: &Self) -> bool {
-        matches!((self.bytes(), other.bytes()), (Ok(one), Ok(other)) if one == other)
-    }
-}
-
-impl Eq for Content {}
-
 impl GuestTree {
     /// Adds the files of mount units, and the directories that they are in.
     pub fn add_mounts(&mut self, mounts: &Arc<Mounts>) {
@@ -232,7 +125,7 @@ impl GuestTree {
     }
 
     /// Adds a file of root's whose text is made when it is written.
-    pub fn deferred(&mut self, path: &Path, text: impl Text + 'static, mode: u32) {
+    pub fn deferred(&mut self, path: &Path, text: impl WriteText + 'static, mode: u32) {
         self.add(path, EntryKind::File(Content::Deferred(Arc::new(text))), mode);
     }
 
@@ -269,6 +162,20 @@ impl GuestTree {
             self.entries.insert(parent, directory);
         }
         self.entries.insert(path, entry);
+    }
+
+    /// Gives `dir` below `root` the mode and owner that it has in `image`, where it is a directory there.
+    pub(crate) fn copy_attributes(&mut self, root: &Path, dir: &Path, image: &dyn Lookup) {
+        if let Some(Node {
+            kind: NodeKind::Directory,
+            mode,
+            uid,
+            gid,
+        }) = image.node(dir)
+        {
+            let kind = EntryKind::Directory;
+            self.insert(&path::below(root, dir), Entry { kind, mode, uid, gid });
+        }
     }
 
     /// The text of a file, for tests and for people.

@@ -15,19 +15,20 @@ mod world;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use isopod_protocol::launch::{AGENT, DIRECTORY as LAUNCH_DIR, FAILURE, LAUNCH, Part};
+use isopod_contract::launch::Part;
 use isopod_spec::{AppName, Readiness, RestartPolicy};
 
-pub(crate) use mount::Selected;
 pub use mount::{Binds, MountUnit, Mounts, Work};
+pub(crate) use mount::{Selected, flag_options, words};
 pub(crate) use world::{Sys, World};
 
 use crate::apps::lifecycle::Life;
 use crate::apps::process::Process;
 use crate::apps::{last_words, launch};
-use crate::guest::tree::{EntryKind, GuestTree, Text};
+use crate::guest::entry::{EntryKind, WriteText};
+use crate::guest::tree::GuestTree;
 use crate::guest::unit::{self, UnitFile, Unwritable};
-use crate::layout;
+use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE};
 
 /// The agent's unit.
 const AGENT_UNIT: &str = "isopod-agent.service";
@@ -120,7 +121,7 @@ impl AppUnit {
             (
                 "BindReadOnlyPaths",
                 format!(
-                    "{}:{LAUNCH_DIR} {}:{LAUNCH_DIR}/{AGENT}",
+                    "{}:{LAUNCH_DIR} {}:{LAUNCH_DIR}/{LAUNCH_AGENT}",
                     layout::app_launch(&self.name).display(),
                     layout::AGENT
                 ),
@@ -128,7 +129,7 @@ impl AppUnit {
             (
                 "BindPaths",
                 format!(
-                    "{}:{LAUNCH_DIR}/{FAILURE}",
+                    "{}:{LAUNCH_DIR}/{LAUNCH_FAILURE}",
                     layout::app_failure(&self.name).display()
                 ),
             ),
@@ -193,9 +194,9 @@ impl AppUnit {
         tree.file(&last_words::file(&self.name, &self.life.last_words), "", 0o666);
         let launch = layout::app_launch(&self.name);
         let text = serde_json::to_string(&launch::launch(&self.process, &self.life));
-        tree.file(&launch.join(LAUNCH), text.unwrap_or_default(), 0o600);
+        tree.file(&launch.join(LAUNCH_FILE), text.unwrap_or_default(), 0o600);
         // What is mounted on them.
-        for name in [AGENT, FAILURE] {
+        for name in [LAUNCH_AGENT, LAUNCH_FAILURE] {
             tree.file(&launch.join(name), "", 0o600);
         }
         tree.file(&layout::app_failure(&self.name), "", 0o600);
@@ -208,7 +209,7 @@ impl AppUnit {
     }
 }
 
-impl Text for AppUnit {
+impl WriteText for AppUnit {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let file = self
             .file()
@@ -240,7 +241,10 @@ pub(crate) fn app_unit(app: &AppName) -> String {
 
 /// `ExecStart=` and its kin. What is executed is no word of theirs: systemd would refuse some paths.
 fn exec_line(part: Part) -> String {
-    format!("@{LAUNCH_DIR}/{AGENT} isopod-agent become {}", part.as_str())
+    format!(
+        "@{LAUNCH_DIR}/{LAUNCH_AGENT} isopod-agent become {}",
+        part.as_str()
+    )
 }
 
 /// Links `unit` so that the guest starts it when it boots.

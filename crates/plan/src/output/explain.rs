@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::output::document::{
-    App, AppMount, Document, Mount, MountOrigin, Network, ReadOnly, Text, Volume, VolumeMedium, VolumeType,
+    App, AppMount, Document, Mount, MountOrigin, Network, ReadOnly, TextOrHex, Volume, VolumeMedium,
+    VolumeType,
 };
+use crate::quoted::{command, quoted};
 
 /// The text of a plan.
 #[must_use]
@@ -243,26 +245,11 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// A command line as a shell would want it.
-pub(crate) fn command(argv: &[String]) -> String {
-    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
 /// A path, in quotes where it could be misread.
-pub(crate) fn path(path: &Text) -> String {
+pub(crate) fn path(path: &TextOrHex) -> String {
     match path {
-        Text::String(text) => quoted(text),
-        Text::Bytes { .. } => format!("b\"{}\"", path.shown()),
-    }
-}
-
-/// A word as a shell would want it, so that blanks can be seen.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/-_.:=+@,%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("{word:?}")
+        TextOrHex::String(text) => quoted(text),
+        TextOrHex::Bytes { .. } => format!("b\"{}\"", path.shown()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use crate::output::document::{Document, Mount, Volume};
 use crate::output::explain;
+use crate::quoted;
 
 /// A node: what it is called, what it says besides, what it is.
 struct Node {
@@ -93,7 +94,7 @@ impl Graph {
             let detail = app
                 .process
                 .as_ref()
-                .map(|process| explain::command(&process.argv))
+                .map(|process| quoted::command(&process.argv))
                 .unwrap_or_default();
             let node = self.add(Node {
                 title: app.unit.clone(),

@@ -16,8 +16,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::output::document::{App, Document, ReadOnly, Text, Volume};
+use crate::output::document::{App, Document, ReadOnly, TextOrHex, Volume};
 use crate::output::explain::{self, Index};
+use crate::quoted;
 
 const MARGIN: usize = 20;
 const VOLUME_WIDTH: usize = 290;
@@ -172,7 +173,7 @@ fn app_frame(app: &App, index: &Index<'_>) -> Frame {
     let mut boxes = Vec::with_capacity(app.mounts.len());
     for mount in &app.mounts {
         // A place is text: systemd is told of it.
-        let Text::String(place) = &mount.place else {
+        let TextOrHex::String(place) = &mount.place else {
             continue;
         };
         let above = Path::new(place)
@@ -204,7 +205,7 @@ fn app_frame(app: &App, index: &Index<'_>) -> Frame {
     let detail = app
         .process
         .as_ref()
-        .map(|process| explain::command(&process.argv))
+        .map(|process| quoted::command(&process.argv))
         .unwrap_or_default();
     Frame {
         title: app.unit.clone(),
@@ -303,7 +304,7 @@ fn short(text: &str, most: usize) -> String {
     format!("{head}…{}", tail.into_iter().rev().collect::<String>())
 }
 
-/// Text for XML: what its markup takes is escaped, and what it cannot hold at all (XML 1.0, `Char`) replaced.
+/// TextOrHex for XML: what its markup takes is escaped, and what it cannot hold at all (XML 1.0, `Char`) replaced.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::facts::{HostFacts, HostUser, MountNames, Virtiofsd, VirtiofsdFlavour};
-use crate::vm::hardware::{Sharing, Transport};
+use crate::vm::sharing::{Sharing, Transport};
 
 /// Whose files the guest's users see in the host volumes of an ordinary user's pod, who is one user to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! together is less than the memory that the guest has, so that an app which fills whatever it can write to finds no space
 //! left, and the others still have memory to run in.
 
-use isopod_protocol::config::GuestMemory;
+use isopod_contract::config::GuestMemory;
 
 /// What the kernel, the guest's own programs and files, and small apps take, in bytes: a guest of 512 MiB with one shell
 /// in it has used 95 MiB.

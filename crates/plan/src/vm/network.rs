@@ -10,7 +10,7 @@
 
 use std::net::Ipv4Addr;
 
-use isopod_protocol::config::{GuestNetwork, Sysctl};
+use isopod_contract::config::{GuestNetwork, Sysctl};
 use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
 use isopod_spec::{Network, PodSpec, PortForward};
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_protocol::volumes::{AttachedMount, Attachment, UnitText};
+use isopod_contract::hotplug::{HotplugMount, HotplugVolume, UnitText};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, Mount, RootfsAccess, Volume, VolumeKind, VolumeName};
 
@@ -18,13 +18,12 @@ use crate::facts::{FileId, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
 use crate::guest::unit::UnitFile;
 use crate::guest::units::{self, Binds, MountUnit};
-use crate::guest::{files, unit_name};
+use crate::guest::{config, unit_name};
 use crate::path::{self, Lookup};
-use crate::profile::Profile;
 use crate::vm::file_server::Ownership;
-use crate::vm::hardware::SharedVolume;
+use crate::vm::sharing::SharedVolume;
 use crate::volumes::kernel_places;
-use crate::volumes::{Origin, Placing, Roots, Source, VolumeMount, VolumeTable, Wanted};
+use crate::volumes::{Origin, Placing, Roots, Rules, Source, VolumeMount, VolumeTable, Wanted};
 use crate::{layout, notices};
 
 /// The most bytes of units that go to the guest in one message, which has room for as much again.
@@ -97,7 +96,7 @@ pub struct AttachPlan {
     /// What is mounted in which app, parents first; apps by their position.
     pub mounts: Vec<(usize, VolumeMount)>,
     /// What the guest is told.
-    pub guest: Attachment,
+    pub guest: HotplugVolume,
     /// What the user should know.
     pub notices: Vec<String>,
 }
@@ -277,7 +276,7 @@ fn place(
         roots: Roots {
             image: Some(app.image),
             sources: &sources,
-            profile: &Profile::DEFAULT,
+            rules: Rules::Isopod,
             systemd_version: running.systemd_version,
         },
     };
@@ -357,11 +356,10 @@ fn guest(
     name: &VolumeName,
     serial: u32,
     mounts: &[(usize, VolumeMount)],
-) -> Result<Attachment, Fault> {
+) -> Result<HotplugVolume, Fault> {
     let Share::Bound(share_type) = running.share else {
-        return Ok(Attachment::default());
+        return Ok(HotplugVolume::default());
     };
-    let profile = Profile::DEFAULT;
     let root: Arc<Path> = layout::attached_volume(serial).into();
     let shared = HashSet::from([name.clone()]);
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -377,11 +375,11 @@ fn guest(
         };
         files.push(UnitText {
             path: unit.name(),
-            text: unit.file(&profile).map_err(unwritable)?.text(),
+            text: unit.file().map_err(unwritable)?.text(),
         });
-        told.push(AttachedMount {
+        told.push(HotplugMount {
             app: u16::try_from(number).unwrap_or(u16::MAX),
-            mount: files::guest_mount(&unit, Some(share_type), &shared),
+            mount: config::guest_mount(&unit, Some(share_type), &shared),
             root: text(&layout::app_root(app)),
             place: text(&mount.place),
             file: mount.kind == SourceKind::File,
@@ -408,7 +406,7 @@ fn guest(
             ),
         });
     }
-    Ok(Attachment {
+    Ok(HotplugVolume {
         volume: name.to_string(),
         shared: text(&root),
         files,
@@ -423,7 +421,7 @@ fn mount_units<'a>(
     mounts: &'a [(usize, VolumeMount)],
 ) -> Vec<(usize, &'a VolumeMount, MountUnit)> {
     let share: Arc<str> = unit_name::for_path(Path::new(layout::SHARE_DIR), ".mount").into();
-    let mut binds = Binds::new(Profile::DEFAULT);
+    let mut binds = Binds::default();
     let mut unit = |(number, mount): &'a (usize, VolumeMount)| {
         let app = &running.apps[*number];
         let in_guest = |place: &Path| layout::app_place(&app.name, place);

@@ -92,9 +92,7 @@ pub(crate) fn reserved(place: &Path) -> Option<&'static str> {
     let is = |path: &str| place == Path::new(path);
     match place {
         _ if is("/dev") => Some(OWN),
-        _ if place.starts_with("/dev/pts") || place.starts_with(isopod_protocol::launch::DIRECTORY) => {
-            Some(IN_DEV)
-        }
+        _ if place.starts_with("/dev/pts") || place.starts_with(layout::LAUNCH_DIR) => Some(IN_DEV),
         _ if place.starts_with("/proc") => Some(OWN),
         _ if place.starts_with("/sys") && node(place).is_none() => Some(IN_SYS),
         _ => None,

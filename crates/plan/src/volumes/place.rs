@@ -7,69 +7,18 @@ use std::sync::Arc;
 
 use isopod_spec::{App, AppName, VolumeName};
 
-use super::{Roots, VolumeMount, VolumeTable, Wanted};
 use crate::facts::SourceKind;
 use crate::fault::{Fault, TargetFault};
 use crate::guest::{unit, unit_name};
 use crate::layout;
-use crate::path::{self, Lookup, Node, NodeKind, Resolved};
-use crate::profile::Nesting;
+use crate::path::{self, Node, NodeKind, Resolved};
 use crate::volumes::kernel_places;
+use crate::volumes::roots::{Roots, Rules, View};
+use crate::volumes::table::VolumeTable;
+use crate::volumes::volume_mount::{VolumeMount, Wanted};
 
 /// How often mounts may change each other's order before the search for a stable one ends.
 const MAX_ROUNDS: usize = 8;
-
-/// An app's root with some of its mounts in place.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    /// What the root is made of.
-    pub roots: Roots<'a>,
-    /// The mounts in place, by their place.
-    pub mounts: &'a HashMap<Arc<Path>, VolumeMount>,
-}
-
-impl<'a> View<'a> {
-    /// The innermost mount that `path` is on.
-    #[must_use]
-    pub fn mount_at(&self, path: &Path) -> Option<&'a VolumeMount> {
-        if self.mounts.is_empty() {
-            return None;
-        }
-        path.ancestors().find_map(|p| self.mounts.get(p))
-    }
-}
-
-impl Lookup for View<'_> {
-    fn node(&self, path: &Path) -> Option<Node> {
-        let Some(mount) = self.mount_at(path) else {
-            if self.roots.profile.has_kernel_places && kernel_places::contains(path) {
-                return kernel_places::node(path);
-            }
-            return self.roots.image?.node(path);
-        };
-        if *mount.place == *path {
-            return Some(mount_root(mount.kind));
-        }
-        let source = self.roots.sources.get(&mount.volume)?;
-        let inner = Path::new("/")
-            .join(&mount.sub_path)
-            .join(path.strip_prefix(&mount.place).ok()?);
-        source.tree.node(&inner)
-    }
-}
-
-fn mount_root(kind: SourceKind) -> Node {
-    let kind = match kind {
-        SourceKind::Directory => NodeKind::Directory,
-        SourceKind::File => NodeKind::File,
-    };
-    Node {
-        kind,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-    }
-}
 
 /// Finds every mount's place, parents first.
 ///
@@ -255,7 +204,7 @@ fn resolve_one(
     view: &View<'_>,
 ) -> Result<Resolved, TargetFault> {
     let found = place_of(app, mount, view)?;
-    if found.node.is_none() && view.roots.profile.nesting == Nesting::Stated {
+    if found.node.is_none() && view.roots.rules == Rules::Isopod {
         check_creatable(&found, table, view)?;
     }
     Ok(found)
@@ -273,11 +222,11 @@ fn place_of(app: &AppName, mount: &VolumeMount, view: &View<'_>) -> Result<Resol
         path::resolve(view, &mount.target)?
     };
     let place = &found.path;
-    let profile = view.roots.profile;
-    if profile.has_kernel_places && place == Path::new("/") {
+    let rules = view.roots.rules;
+    if rules == Rules::Isopod && place == Path::new("/") {
         return Err(TargetFault::Reserved("the app's root filesystem"));
     }
-    let guest_path = if profile.has_kernel_places {
+    let guest_path = if rules == Rules::Isopod {
         if view.mount_at(place).is_none()
             && let Some(reason) = kernel_places::reserved(place)
         {

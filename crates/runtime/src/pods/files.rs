@@ -27,13 +27,6 @@ use crate::process::Process;
 /// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
-/// A file of this name holds the record.
-pub(crate) const RECORD: &str = "pod.json";
-/// A file of this name holds what was asked for.
-pub(crate) const ASKED: &str = "spec.json";
-/// A file of this name holds the status.
-pub(crate) const STATUS: &str = "status.json";
-
 /// Records and statuses are smaller than this.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -538,6 +531,8 @@ pub(crate) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Op
 
 #[cfg(test)]
 mod tests {
+    use isopod_plan::layout;
+
     use super::*;
 
     #[test]
@@ -561,19 +556,19 @@ mod tests {
         let mut status = Status::starting(std::iter::once(AppName::new("web").unwrap()));
         for durability in [Durability::Durable, Durability::Fleeting] {
             status.exit_status = Some(u8::from(durability == Durability::Durable));
-            write(dir.path(), STATUS, &status, durability).unwrap();
+            write(dir.path(), layout::STATUS, &status, durability).unwrap();
             assert_eq!(
-                read::<Status>(dir.path(), STATUS).unwrap().as_ref(),
+                read::<Status>(dir.path(), layout::STATUS).unwrap().as_ref(),
                 Some(&status)
             );
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         // A write that fails half-way leaves what was there.
-        fs::create_dir(dir.path().join(format!(".{STATUS}.new"))).unwrap();
+        fs::create_dir(dir.path().join(format!(".{}.new", layout::STATUS))).unwrap();
         let mut other = status.clone();
         other.exit_status = None;
-        write(dir.path(), STATUS, &other, Durability::Durable).unwrap_err();
-        assert_eq!(read::<Status>(dir.path(), STATUS).unwrap(), Some(status));
+        write(dir.path(), layout::STATUS, &other, Durability::Durable).unwrap_err();
+        assert_eq!(read::<Status>(dir.path(), layout::STATUS).unwrap(), Some(status));
         assert_eq!(read::<Status>(dir.path(), "none").unwrap(), None);
     }
 
@@ -583,18 +578,18 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let dir = tempfile::tempdir().unwrap();
         let mut status = Status::starting(std::iter::once(AppName::new("web").unwrap()));
-        let reserve = temporary(dir.path(), STATUS);
+        let reserve = temporary(dir.path(), layout::STATUS);
         for _ in 0..2 {
-            write_reserved(dir.path(), STATUS, &status, Durability::Durable).unwrap();
+            write_reserved(dir.path(), layout::STATUS, &status, Durability::Durable).unwrap();
             assert_eq!(
-                read::<Status>(dir.path(), STATUS).unwrap().as_ref(),
+                read::<Status>(dir.path(), layout::STATUS).unwrap().as_ref(),
                 Some(&status)
             );
             let kept = fs::metadata(&reserve).unwrap();
             assert!(kept.blocks() * 512 >= RESERVE_BYTES, "{} blocks", kept.blocks());
             status.reason = Some("for a reason that is longer than before".repeat(20));
         }
-        release(dir.path(), STATUS);
+        release(dir.path(), layout::STATUS);
         assert!(!reserve.exists());
     }
 

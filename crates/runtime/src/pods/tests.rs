@@ -36,7 +36,7 @@ fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
     let uuid = claim.uuid().to_owned();
     files::write(
         claim.path(),
-        RECORD,
+        layout::RECORD,
         &record(&uuid, name, keep),
         Durability::Fleeting,
     )
@@ -131,10 +131,10 @@ fn a_pod_of_another_version_is_refused() {
     let (_dir, pods) = fixture();
     let claim = pods.create().unwrap();
     let mut other = record(claim.uuid(), None, Keep::UntilRemoved);
-    files::write(claim.path(), RECORD, &other, Durability::Fleeting).unwrap();
+    files::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
     assert_eq!(claim.record().unwrap(), other);
     other.version += 1;
-    files::write(claim.path(), RECORD, &other, Durability::Fleeting).unwrap();
+    files::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
     assert!(claim.record().is_err());
 }
 
@@ -169,7 +169,7 @@ fn another_start_forgets_what_was() {
     claim.begin().unwrap();
     let mut status = Status::starting(std::iter::empty());
     (status.phase, status.ready_ms) = (state::Phase::Exited, Some(1));
-    files::write(claim.path(), STATUS, &status, Durability::Fleeting).unwrap();
+    files::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
     drop(claim);
     assert_eq!(pods.entry(&uuid).unwrap().state, PodState::Exited);
     let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
@@ -224,7 +224,7 @@ fn every_end_is_told() {
     let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
     claim.begin().unwrap();
     let status = Status::starting(std::iter::empty());
-    files::write(claim.path(), STATUS, &status, Durability::Fleeting).unwrap();
+    files::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
     drop(claim);
     pods.claim(&uuid, Verb::Remove).unwrap().remove().unwrap();
     // One that was half-written is nobody's business.

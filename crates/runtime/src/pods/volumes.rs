@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use isopod_plan::facts::{FileId, SourceKind};
 use isopod_plan::vm::file_server::{Owner, Ownership};
-use isopod_plan::vm::hardware::{SharedVolume, Sharing, Transport};
+use isopod_plan::vm::sharing::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{Origin, VolumeMount};
 use isopod_spec::{
     AppName, EmptyVolume, HostVolume, MountFlags, Propagation, SourceRule, Volume, VolumeKind, VolumeName,

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use isopod_plan::layout;
 use isopod_spec::PodName;
 use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 
 use super::allowance::Allowance;
-use super::{AppEnd, AppFailure, Outcome, RunError, Told};
+use super::error::RunError;
+use super::outcome::{AppEnd, Outcome};
+use super::report::{AppFailure, Told};
+use super::supervision::Note;
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
-use crate::pods::files::{
-    self, AppState, AppStatus, Durability, HealthState, PodRecord, STATUS, Status, now_ms,
-};
+use crate::pods::files::{self, AppState, AppStatus, Durability, HealthState, PodRecord, Status, now_ms};
 use crate::pods::state::Phase;
 use crate::pods::volumes::AttachedRecord;
 
@@ -75,7 +77,7 @@ impl Journal {
     }
 
     /// Tells of something that happens to the pod.
-    pub(super) fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let mut event = Event::now(kind, &self.uuid, self.name.as_ref());
         more(&mut event);
         self.events.tell(&event);
@@ -83,7 +85,7 @@ impl Journal {
 
     /// Tells of something that happens to an app, where that does not happen too often. What happens to an app once, its end
     /// for good, is always told.
-    pub(super) fn tell_of(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    fn tell_of(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let once = matches!(kind, EventKind::AppExited | EventKind::AppFailed);
         let left_out = match self.events_allowed.take(Instant::now()) {
             Some(left_out) => left_out,
@@ -97,6 +99,34 @@ impl Journal {
         });
     }
 
+    /// Writes down what has become of the pod.
+    pub(super) fn record(&mut self, note: Note) {
+        match note {
+            Note::Running => {
+                self.status.phase = Phase::Running;
+                self.write();
+            }
+            Note::StoppingBecause(why) => {
+                self.why.get_or_insert(why);
+                self.stopping();
+            }
+            Note::Stopping => self.stopping(),
+            Note::Silent(unheard) => self.silent(unheard),
+            Note::Heard => self.heard(),
+            Note::AppReady { app, all } => self.app_ready(app, all),
+            Note::AppUnready(app) => self.app_unready(app),
+            Note::AppOutOfMemory(app, within) => {
+                self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
+            }
+            Note::AppStarted { app, probed } => self.app_started(app, probed),
+            Note::AppHealth(app, health, text) => self.app_health(app, health, text),
+            Note::AppEnding(app, reason) => self.app_ending(app, reason),
+            Note::AppFailed(app, cause) => self.app_failed(app, &cause),
+            Note::AppRestarting { app, status, count } => self.app_restarting(app, status, count),
+            Note::AppExited(app, status) => self.app_exited(app, status),
+        }
+    }
+
     fn write(&mut self) {
         let durability = match self.syncs_allowed.take(Instant::now()) {
             Some(_) => self.durability,
@@ -107,7 +137,7 @@ impl Journal {
 
     fn write_as(&mut self, durability: Durability) {
         self.status.boot_ms = files::boot_ms();
-        match files::write_reserved(&self.dir, STATUS, &self.status, durability) {
+        match files::write_reserved(&self.dir, layout::STATUS, &self.status, durability) {
             Ok(()) => self.silent = false,
             // The pod runs on: what it does matters more than what is written of it.
             Err(error) if !self.silent => {
@@ -118,20 +148,7 @@ impl Journal {
         }
     }
 
-    pub(super) fn running(&mut self) {
-        self.status.phase = Phase::Running;
-        self.write();
-    }
-
-    /// Whether this is the first time that it stops.
-    pub(super) fn stopping_because(&mut self, why: &'static str) -> bool {
-        let first = self.why.is_none();
-        self.why.get_or_insert(why);
-        self.stopping();
-        first
-    }
-
-    pub(super) fn stopping(&mut self) {
+    fn stopping(&mut self) {
         if self.status.phase != Phase::Stopping {
             self.status.phase = Phase::Stopping;
             self.write();
@@ -142,7 +159,7 @@ impl Journal {
     }
 
     /// The guest has not been heard for so long.
-    pub(super) fn silent(&mut self, unheard: Duration) {
+    fn silent(&mut self, unheard: Duration) {
         let unheard = u64::try_from(unheard.as_millis()).unwrap_or(u64::MAX);
         self.status.silent_since_ms = Some(files::boot_ms().saturating_sub(unheard));
         self.write();
@@ -150,7 +167,7 @@ impl Journal {
     }
 
     /// It is heard again.
-    pub(super) fn heard(&mut self) {
+    fn heard(&mut self) {
         self.status.silent_since_ms = None;
         self.write();
         self.tell(EventKind::Heard, |_| {});
@@ -189,7 +206,7 @@ impl Journal {
     }
 
     /// An app is ready, and perhaps every one has been.
-    pub(super) fn app_ready(&mut self, app: usize, all: bool) {
+    fn app_ready(&mut self, app: usize, all: bool) {
         let first = all && self.status.ready_ms.is_none();
         if all {
             self.status.ready_ms.get_or_insert_with(now_ms);
@@ -201,18 +218,13 @@ impl Journal {
         }
     }
 
-    pub(super) fn app_unready(&mut self, app: usize) {
+    fn app_unready(&mut self, app: usize) {
         self.app(app, |app| app.ready = false);
         self.tell_of(app, EventKind::AppUnready, |_| {});
     }
 
-    /// The guest's kernel killed an app; its end follows.
-    pub(super) fn app_out_of_memory(&mut self, app: usize, within: MemoryBound) {
-        self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
-    }
-
     /// An app has started; whether it is healthy is not known yet, where that is asked.
-    pub(super) fn app_started(&mut self, app: usize, probed: bool) {
+    fn app_started(&mut self, app: usize, probed: bool) {
         self.app(app, |app| {
             app.state = AppState::Running;
             app.error = None;
@@ -223,7 +235,7 @@ impl Journal {
         self.tell_of(app, EventKind::AppStarted, |_| {});
     }
 
-    pub(super) fn app_health(&mut self, app: usize, health: Health, text: String) {
+    fn app_health(&mut self, app: usize, health: Health, text: String) {
         let (state, kind) = match health {
             Health::Starting => (HealthState::Starting, None),
             Health::Healthy => (HealthState::Healthy, Some(EventKind::AppHealthy)),
@@ -239,12 +251,12 @@ impl Journal {
     }
 
     /// Isopod ends an app's life, which has not ended yet.
-    pub(super) fn app_ending(&mut self, app: usize, reason: String) {
+    fn app_ending(&mut self, app: usize, reason: String) {
         self.app(app, |app| app.ended_because = Some(reason.clone()));
         self.tell_of(app, EventKind::AppEnding, |event| event.reason = Some(reason));
     }
 
-    pub(super) fn app_failed(&mut self, app: usize, cause: &FailureCause) {
+    fn app_failed(&mut self, app: usize, cause: &FailureCause) {
         if let Some(status) = self.status.apps.get(app) {
             self.failures.push(AppFailure {
                 app: status.name.clone(),
@@ -262,13 +274,13 @@ impl Journal {
         self.tell_of(app, EventKind::AppFailed, |event| event.reason = Some(reason));
     }
 
-    pub(super) fn app_restarting(&mut self, app: usize, status: ExitStatus, count: u32) {
+    fn app_restarting(&mut self, app: usize, status: ExitStatus, count: u32) {
         self.ended(app, AppState::Restarting, status);
         self.app(app, |app| app.restarts = count);
         self.tell_of_end(app, EventKind::AppRestarting, status, Some(count));
     }
 
-    pub(super) fn app_exited(&mut self, app: usize, status: ExitStatus) {
+    fn app_exited(&mut self, app: usize, status: ExitStatus) {
         self.ended(app, AppState::Exited, status);
         self.tell_of_end(app, EventKind::AppExited, status, None);
     }
@@ -324,12 +336,12 @@ impl Journal {
                     why.to_owned() + &self.first_killed(outcome),
                 )
             }
-            Err(error) => (125, chain(error)),
+            Err(error) => (125, isopod_contract::in_one_line(error)),
         };
         self.status.exit_status = Some(exit_status);
         self.status.reason = Some(reason.clone());
         self.write_as(self.durability);
-        files::release(&self.dir, STATUS);
+        files::release(&self.dir, layout::STATUS);
         self.tell(EventKind::Exited, |event| {
             event.exit_status = Some(exit_status);
             event.reason = Some(reason);
@@ -372,15 +384,4 @@ fn describe(cause: &FailureCause) -> String {
         }
         FailureCause::Stopped => "the pod was stopped while it waited for others".to_owned(),
     }
-}
-
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

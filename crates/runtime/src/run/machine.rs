@@ -14,22 +14,12 @@ use isopod_vm::stage::{self, Stage};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 
-use super::RunError;
+use super::error::RunError;
 use crate::pods::files::{PodRecord, Word};
 use crate::{Settings, ports};
 
 use super::capture::Capture;
 use super::host_memory::Kills;
-
-const QEMU_LOG: &str = "qemu.log";
-
-const VIRTIOFSD_LOG: &str = "virtiofsd.log";
-
-/// Locked as long as QEMU lives.
-const QEMU_LOCK: &str = "qemu.lock";
-
-/// Locked as long as virtiofsd lives.
-const VIRTIOFSD_LOCK: &str = "virtiofsd.lock";
 
 /// The processes, as messages name them.
 const QEMU: &str = "QEMU";
@@ -62,7 +52,7 @@ impl<'a> Machine<'a> {
         let ports = &record.ports;
         ports::look(ports).map_err(RunError::Port)?;
         let failed = |action| move |source| RunError::Start { action, source };
-        let life = match dir.join(super::LOGS).exists() {
+        let life = match dir.join(layout::LOGS).exists() {
             false => Life::First,
             true => Life::Later,
         };
@@ -76,26 +66,26 @@ impl<'a> Machine<'a> {
             let socket =
                 listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
             let stage = stage(words, life).map_err(failed("start virtiofsd"))?;
-            let log = Capture::begin(dir, VIRTIOFSD_LOG);
+            let log = Capture::begin(dir, layout::VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
                 stdin: Some(OwnedFd::from(socket)),
                 stdout: None,
                 stderr,
-                lock: VIRTIOFSD_LOCK,
+                lock: layout::VIRTIOFSD_LOCK,
             };
             let child = launch::spawn(&settings.isopod, &stage, dir, streams);
             virtiofsd = Some((child.map_err(failed("start virtiofsd"))?, log));
         }
         let console = Capture::begin(dir, layout::CONSOLE_LOG);
         let (console, stdout) = console.map_err(failed("make the console's log"))?;
-        let qemu_log = Capture::begin(dir, QEMU_LOG);
+        let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
             stdin: None,
             stdout: Some(stdout),
             stderr,
-            lock: QEMU_LOCK,
+            lock: layout::QEMU_LOCK,
         };
         let qemu = launch::spawn(&settings.isopod, &of_qemu, dir, streams).map_err(failed("start QEMU"))?;
         let machine = Self {
@@ -219,8 +209,8 @@ impl<'a> Machine<'a> {
         let virtiofsd = self
             .virtiofsd
             .iter_mut()
-            .map(|(child, _)| (child, VIRTIOFSD_LOCK));
-        for (child, lock) in std::iter::once((&mut self.qemu, QEMU_LOCK)).chain(virtiofsd) {
+            .map(|(child, _)| (child, layout::VIRTIOFSD_LOCK));
+        for (child, lock) in std::iter::once((&mut self.qemu, layout::QEMU_LOCK)).chain(virtiofsd) {
             if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the machine: {error}");
             }

@@ -11,11 +11,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isopod_contract::hotplug::{HotplugVolume, User, VolumeAnswer};
+use isopod_contract::message::HostStream;
 use isopod_plan::layout;
 use isopod_plan::volumes::hotplug as planner;
 use isopod_protocol::codec::read_message;
-use isopod_protocol::message::HostStream;
-use isopod_protocol::volumes::{Answer, Attachment, User};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 use isopod_vm::agent::Agent;
@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::Settings;
-use crate::control::{Attach, Done, Refusal};
+use crate::control::{Attach, Done, Refusal, VolumeChange};
 use crate::pods::files::PodRecord;
 use crate::pods::volumes::AttachedRecord;
 
@@ -36,13 +36,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Changes that wait for those before them.
 const QUEUE: usize = 16;
-
-/// A change that is asked for.
-#[derive(Debug)]
-pub(crate) enum Wanted {
-    Attach(Box<Attach>),
-    Detach { name: VolumeName, force: bool },
-}
 
 /// A change that was tried: what the pod has then, and the answer.
 pub(super) struct Changed {
@@ -55,7 +48,7 @@ pub(super) struct Changed {
 
 /// Where changes go to and come from. Ends with this.
 pub(super) struct Volumes {
-    wanted: mpsc::Sender<(Wanted, Done)>,
+    wanted: mpsc::Sender<(VolumeChange, Done)>,
     changed: mpsc::Receiver<Changed>,
     task: AbortHandle,
 }
@@ -84,8 +77,8 @@ impl Volumes {
         let task = tokio::spawn(async move {
             while let Some((change, done)) = to_do.recv().await {
                 let result = match change {
-                    Wanted::Attach(attach) => keeper.attach(*attach).await,
-                    Wanted::Detach { name, force } => keeper.detach(&name, force).await,
+                    VolumeChange::Attach(attach) => keeper.attach(*attach).await,
+                    VolumeChange::Detach { name, force } => keeper.detach(&name, force).await,
                 };
                 let changed = Changed {
                     attached: keeper.attached.iter().map(|one| one.record.clone()).collect(),
@@ -106,7 +99,7 @@ impl Volumes {
     }
 
     /// Queues a change; its answer comes by way of [`Volumes::changed`].
-    pub(super) fn want(&self, change: Wanted, done: Done) {
+    pub(super) fn want(&self, change: VolumeChange, done: Done) {
         if let Err(error) = self.wanted.try_send((change, done)) {
             let (_, done) = error.into_inner();
             done.answer(Err("too many changes of its volumes are waiting"
@@ -150,7 +143,7 @@ impl Keeper {
         };
         self.count = serial;
         self.change(serial, Action::Attach(volume)).await?;
-        let header = HostStream::Attach(attach.guest.clone());
+        let header = HostStream::AddVolume(attach.guest.clone());
         if let Err(refusal) = self.tell(&header, &attach.guest).await {
             if let Err(Refusal::Reason(error)) = self.change(serial, Action::Detach).await {
                 tracing::warn!("cannot take back volume `{}`: {error}", attach.record.volume.name);
@@ -182,8 +175,8 @@ impl Keeper {
             return Err("the pod has no such volume".to_owned().into());
         };
         let attachment = self.attached[at].guest.clone();
-        let header = HostStream::Detach {
-            attachment: attachment.clone(),
+        let header = HostStream::RemoveVolume {
+            volume: attachment.clone(),
             force,
         };
         self.tell(&header, &attachment).await?;
@@ -215,7 +208,7 @@ impl Keeper {
     }
 
     /// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
-    async fn tell(&self, header: &HostStream, attachment: &Attachment) -> Result<(), Refusal> {
+    async fn tell(&self, header: &HostStream, attachment: &HotplugVolume) -> Result<(), Refusal> {
         let stream = self.agent.open(header).await;
         let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
         let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;
@@ -226,15 +219,15 @@ impl Keeper {
             )
         })?;
         match answer {
-            Ok(Some(Answer::Done)) => Ok(()),
-            Ok(Some(Answer::Failed { text })) => Err(shown(text).into()),
-            Ok(Some(Answer::Busy { users })) => Err(Refusal::Busy(self.busy(&users, attachment))),
+            Ok(Some(VolumeAnswer::Done)) => Ok(()),
+            Ok(Some(VolumeAnswer::Failed { text })) => Err(shown(text).into()),
+            Ok(Some(VolumeAnswer::Busy { users })) => Err(Refusal::Busy(self.busy(&users, attachment))),
             Ok(None) => Err("the agent in the guest did not answer".to_owned().into()),
             Err(error) => Err(format!("cannot understand the agent in the guest: {error}").into()),
         }
     }
 
-    fn busy(&self, users: &[User], attachment: &Attachment) -> String {
+    fn busy(&self, users: &[User], attachment: &HotplugVolume) -> String {
         let app = |user: &User| match self.apps.get(usize::from(user.app)) {
             Some(app) => format!("app `{app}`"),
             None => "an app".to_owned(),

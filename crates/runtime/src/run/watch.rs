@@ -1,4 +1,4 @@
-//! Whether the guest is heard: the agent beats every few seconds ([`isopod_protocol::BEAT_EVERY`]), and a guest of which
+//! Whether the guest is heard: the agent beats every few seconds ([`isopod_contract::BEAT_EVERY`]), and a guest of which
 //! nothing comes for some time has fallen silent. It may be heard again: an emulated one on a busy host stands still at times.
 //!
 //! ```text

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use isopod_protocol::codec::{ReadMessageError, read_message};
-use isopod_protocol::message::{
+use isopod_contract::message::{
     AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, MAX_HEALTH_BYTES,
     MAX_LOG_LINES, SyncFailure,
 };
+use isopod_protocol::codec::{ReadMessageError, read_message};
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_spec::RestartPolicy;
 use isopod_spec::words::is_obeyed;

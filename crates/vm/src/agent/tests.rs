@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use isopod_protocol::codec::MAX_MESSAGE_BYTES;
-use isopod_protocol::message::{GuestStream, MAX_HEALTH_BYTES};
+use isopod_contract::message::MAX_MESSAGE_BYTES;
+use isopod_contract::message::{GuestStream, MAX_HEALTH_BYTES};
 use isopod_protocol::mux::{Incoming, Opener};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -1,6 +1,6 @@
 //! Limits of setrlimit(2), which the planner decided; nothing is looked up here but constants.
 
-use isopod_protocol::config::GuestRlimit;
+use isopod_contract::config::GuestRlimit;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Sets a limit of this process.

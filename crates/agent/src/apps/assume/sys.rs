@@ -6,7 +6,7 @@
 
 use std::io;
 
-use isopod_protocol::launch::SyscallProgram;
+use isopod_contract::launch::SyscallProgram;
 
 /// Installs the filter for this thread and what it executes.
 ///

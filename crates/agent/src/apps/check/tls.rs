@@ -108,7 +108,7 @@ mod tests {
 
     use super::super::run;
     use super::*;
-    use isopod_protocol::config::GuestCheck;
+    use isopod_contract::config::GuestCheck;
 
     /// Another host's certificate, which nobody signed.
     const CERTIFICATE: &[u8] = include_bytes!("../../../tests/tls/certificate.der");

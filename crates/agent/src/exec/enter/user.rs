@@ -1,7 +1,7 @@
 //! Who `--user` means in an app: docker's rules against the app's own `/etc/passwd` and `/etc/group`, read when the
 //! root is the app's already. The planner has the same rules for the app itself; this is without its cases of appc.
 
-use isopod_protocol::launch::GuestIdentity;
+use isopod_contract::launch::GuestIdentity;
 
 use crate::apps::assume::is_id;
 

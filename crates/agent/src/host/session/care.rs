@@ -14,8 +14,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isopod_protocol::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe};
-use isopod_protocol::message::{ExitStatus, GuestMessage, Health};
+use isopod_contract::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe};
+use isopod_contract::message::{ExitStatus, GuestMessage, Health};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};

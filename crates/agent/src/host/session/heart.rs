@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use isopod_protocol::BEAT_EVERY;
+use isopod_contract::BEAT_EVERY;
 use isopod_protocol::handshake::HostTime;
 
 use crate::host::clock::Clock;

@@ -11,14 +11,14 @@
 
 use std::path::Path;
 
-use isopod_protocol::message::{ExitStatus, FailureCause, GuestMessage};
+use isopod_contract::in_one_line;
+use isopod_contract::message::{ExitStatus, FailureCause, GuestMessage};
 use tokio::time::Instant;
 
 use super::{Session, SessionError, wire_index};
 use crate::apps::last_words;
 use crate::apps::notify::Word;
 use crate::apps::order::{self, Gate};
-use crate::chain;
 use crate::host::app::Told;
 use crate::systemd::Manager;
 use crate::systemd::appstate::ServiceState;
@@ -48,7 +48,7 @@ impl<M: Manager> Session<M> {
     async fn start_first(&mut self, app: usize) {
         self.apps[app].told = Told::Nothing;
         if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
-            self.never_started(app, chain(&error));
+            self.never_started(app, in_one_line(&error));
         }
     }
 
@@ -102,7 +102,7 @@ impl<M: Manager> Session<M> {
             }
             self.apps[app].told = Told::Nothing;
             if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
-                let text = chain(&error);
+                let text = in_one_line(&error);
                 self.say(&GuestMessage::Warning { text }).await?;
                 self.end_as(app, status);
             }

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use isopod_protocol::config::{
+use isopod_contract::config::{
     CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestMemory, GuestRestart, RestartAfter,
 };
-use isopod_protocol::message::GuestStream;
+use isopod_contract::message::GuestStream;
 use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -341,7 +341,7 @@ fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
         for _ in 0..6 {
             heard.push(stage.hear().await);
         }
-        let cause = isopod_protocol::message::FailureCause::Unit {
+        let cause = isopod_contract::message::FailureCause::Unit {
             unit: "b.service".to_owned(),
             result: "not-found".to_owned(),
             log: Vec::new(),
@@ -625,7 +625,7 @@ fn an_app_whose_dependency_failed_never_starts() {
         while heard.last() != Some(&GuestMessage::AllEnded) {
             heard.push(stage.hear().await);
         }
-        let cause = isopod_protocol::message::FailureCause::Dependency {
+        let cause = isopod_contract::message::FailureCause::Dependency {
             unit: "a.service".to_owned(),
             result: "it exited with status 3".to_owned(),
             log: Vec::new(),
@@ -676,7 +676,7 @@ fn a_stop_starts_nothing_more() {
         while heard.last() != Some(&GuestMessage::AllEnded) {
             heard.push(stage.hear().await);
         }
-        let cause = isopod_protocol::message::FailureCause::Stopped;
+        let cause = isopod_contract::message::FailureCause::Stopped;
         assert!(
             heard.contains(&GuestMessage::Failed { app: 1, cause }),
             "{heard:?}"

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use isopod_protocol::config::GuestMount;
-use isopod_protocol::message::ExitStatus;
+use isopod_contract::config::GuestMount;
+use isopod_contract::message::ExitStatus;
 
 use super::*;
 use crate::systemd::appstate::ServiceState;

@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use isopod_spec::{MountFlags, VolumeName};
 
-use crate::guest::tree::{Content, EntryKind, Text};
+use crate::guest::entry::{Content, EntryKind, WriteText};
 use crate::guest::unit::{self, UnitFile, Unwritable};
 use crate::guest::unit_name;
 use crate::layout;
-use crate::profile::{Nesting, Profile, Propagation, ReadOnlyStrategy, Requirements};
 use crate::volumes::VolumeMount;
 
 /// A mount in the guest, as systemd will make it.
@@ -141,22 +140,17 @@ impl MountUnit {
     ///
     /// # Errors
     /// [`Unwritable`], as [`MountUnit::check`].
-    pub fn file(&self, profile: &Profile) -> Result<UnitFile, Unwritable> {
+    pub fn file(&self) -> Result<UnitFile, Unwritable> {
         let place = unit::path_value(&self.place)?;
         let description = unit::description(&format!("Mount unit for {}", self.place.display()));
-        let no = if profile.requirements == Requirements::Links {
-            "no"
-        } else {
-            "false"
-        };
         let mut section = vec![
             ("Description", description),
-            ("DefaultDependencies", no.to_owned()),
+            ("DefaultDependencies", "no".to_owned()),
         ];
         if !self.required_by.is_empty() {
             section.push(("Before", words(&self.required_by)));
         }
-        if profile.nesting == Nesting::Stated && !self.after.is_empty() {
+        if !self.after.is_empty() {
             section.push(("Requires", words(&self.after)));
             section.push(("After", words(&self.after)));
         }
@@ -169,81 +163,28 @@ impl MountUnit {
         if !options.is_empty() {
             mount.push(("Options", unit::specifiers(&options)));
         }
-        if profile.requirements == Requirements::Links {
-            // There is no journal, without which all that systemd would do with these words is to drop them.
-            mount.push(("StandardOutput", "null".into()));
-            mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
-        }
-        let file = UnitFile::default()
-            .section("Unit", section)
-            .section("Mount", mount);
-        Ok(match profile.requirements {
-            Requirements::Links => file,
-            Requirements::InstallSection => {
-                file.section("Install", vec![("RequiredBy", words(&self.required_by))])
-            }
-        })
-    }
-
-    /// The name of the service that makes it read-only, in rkt's way.
-    fn remount_name(&self) -> String {
-        let mut remounted = self.place.as_os_str().to_owned();
-        remounted.push("-remount");
-        unit_name::for_path(Path::new(&remounted), ".service")
-    }
-
-    /// rkt's way to a read-only mount: a service that remounts it. Where rkt wrote the path as it was, this quotes it
-    /// when it holds anything that systemd would take apart.
-    fn remount_service(&self) -> Result<UnitFile, Unwritable> {
-        let text = unit::path_text(&self.place)?;
-        let special = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '%');
-        let expanded = text.contains("${") || text.contains("$$");
-        let word = if expanded || text.contains(special) {
-            unit::exec_word(text)
-        } else {
-            text.to_owned()
-        };
-        let description = unit::description(&format!("Remount read-only unit for {}", self.place.display()));
+        // There is no journal, without which all that systemd would do with these words is to drop them.
+        mount.push(("StandardOutput", "null".into()));
+        mount.push(("StandardError", format!("file:{}/%n", layout::ERROR_DIR)));
         Ok(UnitFile::default()
-            .section(
-                "Unit",
-                vec![
-                    ("Description", description),
-                    ("DefaultDependencies", "false".into()),
-                    ("After", self.name()),
-                    ("Wants", self.name()),
-                ],
-            )
-            .section(
-                "Service",
-                vec![("ExecStart", format!("/usr/bin/mount -o remount,ro {word}"))],
-            )
-            .section("Install", vec![("RequiredBy", self.name())]))
+            .section("Unit", section)
+            .section("Mount", mount))
     }
 }
 
 /// Words with blanks between them.
-fn words(words: &[Arc<str>]) -> String {
+pub(crate) fn words(words: &[Arc<str>]) -> String {
     words.join(" ")
 }
 
 /// Makes the bind mounts of a pod's apps.
+#[derive(Default)]
 pub struct Binds {
-    profile: Profile,
     /// Options by what they depend on.
     options: HashMap<(bool, MountFlags), Arc<[String]>>,
 }
 
 impl Binds {
-    /// Those of `profile`.
-    #[must_use]
-    pub fn new(profile: Profile) -> Self {
-        Self {
-            profile,
-            options: HashMap::new(),
-        }
-    }
-
     /// The bind mount of the volume at `what`, or of a part of it, that `mount` asks for in the app of `service`.
     #[must_use]
     pub fn mount(
@@ -253,11 +194,10 @@ impl Binds {
         mount: &VolumeMount,
         service: &Arc<[Arc<str>]>,
     ) -> MountUnit {
-        let profile = &self.profile;
         let options = self
             .options
             .entry((mount.read_only, mount.flags))
-            .or_insert_with(|| bind_options(profile, mount.read_only, mount.flags).into());
+            .or_insert_with(|| bind_options(mount.read_only, mount.flags).into());
         MountUnit {
             options: Arc::clone(options),
             required_by: Arc::clone(service),
@@ -267,43 +207,35 @@ impl Binds {
                 part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
                 ..Work::default()
             },
-            ..MountUnit::new(what, place, profile.bind_type)
+            ..MountUnit::new(what, place, "none")
         }
     }
 }
 
 /// The options of a bind mount.
-fn bind_options(profile: &Profile, read_only: bool, flags: MountFlags) -> Vec<String> {
-    let mut options = vec!["bind".to_owned()];
-    if profile.propagation == Propagation::Private {
-        options.push("private".to_owned());
-    }
-    if read_only && profile.read_only == ReadOnlyStrategy::HostAndMount {
-        options.push("ro".to_owned());
-    }
-    for (set, option) in [
-        (flags.nosuid, "nosuid"),
-        (flags.nodev, "nodev"),
-        (flags.noexec, "noexec"),
-    ] {
-        if set {
-            options.push(option.to_owned());
-        }
-    }
+fn bind_options(read_only: bool, flags: MountFlags) -> Vec<String> {
+    // An app's nested volume is that app's alone.
+    let mut options = vec!["bind".to_owned(), "private".to_owned()];
+    options.extend(read_only.then(|| "ro".to_owned()));
+    options.extend(flag_options(flags));
     options
 }
 
-/// The mounts of a plan, in the order in which they can be made, as a profile writes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mounts {
-    profile: Profile,
-    units: Vec<MountUnit>,
+/// A mount's restrictions as options.
+pub(crate) fn flag_options(flags: MountFlags) -> impl Iterator<Item = String> {
+    let all = [
+        (flags.nosuid, "nosuid"),
+        (flags.nodev, "nodev"),
+        (flags.noexec, "noexec"),
+    ];
+    all.into_iter()
+        .filter_map(|(set, option)| set.then(|| option.to_owned()))
 }
 
-impl Default for Mounts {
-    fn default() -> Self {
-        Self::new(Profile::DEFAULT, Vec::new())
-    }
+/// The mounts of a plan, in the order in which they can be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mounts {
+    units: Vec<MountUnit>,
 }
 
 impl Deref for Mounts {
@@ -315,15 +247,10 @@ impl Deref for Mounts {
 }
 
 impl Mounts {
-    /// Those of `profile`.
+    /// Those mounts.
     #[must_use]
-    pub fn new(profile: Profile, units: Vec<MountUnit>) -> Self {
-        Self { profile, units }
-    }
-
-    /// Whether a unit alone says all of its mount: not where other units finish it.
-    pub(crate) fn are_whole(&self) -> bool {
-        self.profile.read_only != ReadOnlyStrategy::RemountService
+    pub fn new(units: Vec<MountUnit>) -> Self {
+        Self { units }
     }
 
     /// By service, the numbers of the mounts that it needs.
@@ -340,20 +267,14 @@ impl Mounts {
 
     /// The directories that the mounts' files are in.
     pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
-        let links = self.profile.requirements == Requirements::Links;
-        let services: BTreeSet<&str> = self
-            .units
-            .iter()
-            .filter(|_| links)
-            .flat_map(|mount| mount.required_by.iter().map(AsRef::as_ref))
-            .collect();
+        let services = self.units.iter().flat_map(|mount| mount.required_by.iter());
+        let services: BTreeSet<&str> = services.map(AsRef::as_ref).collect();
         let units = (!self.units.is_empty()).then(|| PathBuf::from(layout::UNIT_DIR));
         let requirements: Vec<PathBuf> = services.into_iter().map(requirements_dir).collect();
         units.into_iter().chain(requirements)
     }
 
-    /// The mounts' files: units, links from the services that need them, and under rkt's strategy the services that
-    /// make them read-only.
+    /// The mounts' files: units, and links from the services that need them.
     pub(crate) fn files(this: &Arc<Self>) -> impl Iterator<Item = (PathBuf, EntryKind)> {
         (0..this.units.len()).flat_map(|i| Self::files_of(this, i))
     }
@@ -363,22 +284,14 @@ impl Mounts {
             return Vec::new();
         };
         let dir = Path::new(layout::UNIT_DIR);
-        let file = |part| {
-            let mounts = Arc::clone(this);
-            EntryKind::File(Content::Deferred(Arc::new(MountFile { mounts, number, part })))
-        };
+        let mounts = Arc::clone(this);
+        let file = EntryKind::File(Content::Deferred(Arc::new(MountFile { mounts, number })));
         let name = mount.name();
-        let mut files = vec![(dir.join(&name), file(Part::Unit))];
-        if this.profile.requirements == Requirements::Links {
-            let target = Path::new("..").join(&name);
-            let links = mount.required_by.iter();
-            let links = links.map(|service| requirements_dir(service).join(&name));
-            files.extend(links.map(|link| (link, EntryKind::Symlink(target.clone()))));
-        }
-        if mount.read_only && this.profile.read_only == ReadOnlyStrategy::RemountService {
-            files.push((dir.join(mount.remount_name()), file(Part::Remount)));
-        }
-        files
+        let target = Path::new("..").join(&name);
+        let links = mount.required_by.iter();
+        let links = links.map(|service| requirements_dir(service).join(&name));
+        let links = links.map(|link| (link, EntryKind::Symlink(target.clone())));
+        std::iter::once((dir.join(&name), file)).chain(links).collect()
     }
 }
 
@@ -387,29 +300,20 @@ fn requirements_dir(service: &str) -> PathBuf {
     Path::new(layout::UNIT_DIR).join(format!("{service}.requires"))
 }
 
-/// A file of a mount.
+/// The unit file of a mount.
 struct MountFile {
     mounts: Arc<Mounts>,
     number: usize,
-    part: Part,
 }
 
-#[derive(Clone, Copy)]
-enum Part {
-    Unit,
-    Remount,
-}
-
-impl Text for MountFile {
+impl WriteText for MountFile {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Some(mount) = self.mounts.units.get(self.number) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let file = match self.part {
-            Part::Unit => mount.file(&self.mounts.profile),
-            Part::Remount => mount.remount_service(),
-        };
-        let file = file.map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+        let file = mount
+            .file()
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
         out.write_all(file.text().as_bytes())
     }
 }

@@ -5,11 +5,10 @@
 
 use std::path::PathBuf;
 
-use isopod_protocol::config::{APP_PROC, APP_SYS};
 use isopod_spec::{AppName, Device};
 
-use crate::layout;
-use crate::plan::AppPlan;
+use crate::app_plan::AppPlan;
+use crate::layout::{self, APP_PROC, APP_SYS};
 
 /// The devices that an app may open, by the guest's names, and what it may do with them: read, write, make a node. They
 /// are docker's (moby, `oci/defaults.go`) but for nodes of other devices, which nobody can make, as with rkt. A node of

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use isopod_protocol::config::{GuestCheck, GuestEnding, GuestHandler, GuestProbe};
-use isopod_protocol::message::Health;
+use isopod_contract::config::{GuestCheck, GuestEnding, GuestHandler, GuestProbe};
+use isopod_contract::message::Health;
 
 use super::*;
 use crate::apps::probe_schedule::tests::probe;
@@ -271,9 +271,9 @@ fn what_was_not_asked_to_stop_is_asked_before_it_is_killed() {
         ] {
             let change = |app: &mut GuestApp| {
                 if app.name == "b" {
-                    app.depends_on = vec![isopod_protocol::config::GuestDependency {
+                    app.depends_on = vec![isopod_contract::config::GuestDependency {
                         app: 0,
-                        condition: isopod_protocol::config::DependencyCondition::Started,
+                        condition: isopod_contract::config::DependencyCondition::Started,
                     }];
                 }
             };

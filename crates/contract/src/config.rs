@@ -10,20 +10,6 @@ use serde::{Deserialize, Serialize};
 /// The version this crate writes and the only one it reads.
 pub const CONFIG_VERSION: u32 = 3;
 
-/// The disk that is the pod's part of the guest's tree: a cpio archive, with no file system around it, which the agent unpacks
-/// before anything else.
-pub const POD_DISK: &str = "/dev/vda";
-
-/// The kernel modules without which there is no [`POD_DISK`].
-pub const POD_DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
-
-/// The guest's directory with the `/proc` of its apps: as a container has it, which hides and keeps from being written
-/// what concerns the kernel and not one app.
-pub const APP_PROC: &str = "/isopod/proc";
-
-/// Likewise their `/sys`.
-pub const APP_SYS: &str = "/isopod/sys";
-
 /// All that the agent knows of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -32,7 +18,7 @@ pub struct GuestConfig {
     pub version: u32,
     /// The guest's host name.
     pub hostname: String,
-    /// The kernel modules that the pod needs beside [`POD_DISK_MODULES`], by name; what they depend on is loaded before them.
+    /// The kernel modules that the pod needs beside [`OVERLAY_DISK_MODULES`](crate::layout::OVERLAY_DISK_MODULES), by name; what they depend on is loaded before them.
     pub modules: Vec<String>,
     /// How much of the memory files may take.
     #[serde(default)]
@@ -135,7 +121,7 @@ pub struct GuestApp {
     pub stdout: String,
     /// The named pipe that the unit's standard error is.
     pub stderr: String,
-    /// The directory that its processes find as [`DIRECTORY`](crate::launch::DIRECTORY).
+    /// The directory that its processes find as [`LAUNCH_DIR`](crate::layout::LAUNCH_DIR).
     pub launch: String,
     /// The mounts without which the app must not start.
     pub mounts: Vec<GuestMount>,
@@ -164,7 +150,7 @@ pub struct GuestApp {
     /// Whether a volume is its `/dev/shm`, in place of the pod's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_shm: bool,
-    /// The directory that it finds as `/sys`, where that is not [`APP_SYS`] itself: a volume is mounted in it.
+    /// The directory that it finds as `/sys`, where that is not [`APP_SYS`](crate::layout::APP_SYS) itself: a volume is mounted in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sys: Option<String>,
     /// How gladly the kernel kills what is executed in it when memory runs out (proc_pid_oom_score_adj(5)); its own

@@ -1,11 +1,11 @@
-//! Volumes that come to a pod while it runs, and go: the answers on an attach or detach stream.
+//! Volumes that come to a pod while it runs, and go: the answers on their streams.
 //!
 //! ```text
-//!   host ── HostStream::Attach(Attachment) ─────────> agent
-//!   host <─ Answer ─────────────────────────────────── agent      once, the last; then the stream ends
+//!   host ── HostStream::AddVolume(HotplugVolume) ─────────> agent
+//!   host <─ VolumeAnswer ───────────────────────────── agent      once, the last; then the stream ends
 //!
-//!   host ── HostStream::Detach { attachment, force } > agent
-//!   host <─ Answer ─────────────────────────────────── agent
+//!   host ── HostStream::RemoveVolume { volume, force } ─> agent
+//!   host <─ VolumeAnswer ───────────────────────────── agent
 //! ```
 //!
 //! The agent remembers nothing of them: the host says at the detaching what it said at the attaching. What comes is the
@@ -13,8 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::AppIndex;
 use crate::config::GuestMount;
-use crate::message::AppIndex;
 
 /// The most users of a volume that an answer names.
 pub const MAX_USERS: usize = 8;
@@ -25,7 +25,7 @@ pub const MAX_TEXT_BYTES: usize = 8 * 1024;
 /// A volume that comes to apps which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Attachment {
+pub struct HotplugVolume {
     /// The volume's name.
     pub volume: String,
     /// Where the volume itself appears in the guest.
@@ -33,7 +33,7 @@ pub struct Attachment {
     /// The files that systemd reads, relative to its directory of units.
     pub files: Vec<UnitText>,
     /// The mounts, parents first.
-    pub mounts: Vec<AttachedMount>,
+    pub mounts: Vec<HotplugMount>,
 }
 
 /// A file that systemd reads.
@@ -49,7 +49,7 @@ pub struct UnitText {
 /// A mount of it in an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct AttachedMount {
+pub struct HotplugMount {
     /// The app.
     pub app: AppIndex,
     /// The mount, as the app's other mounts are told.
@@ -64,7 +64,7 @@ pub struct AttachedMount {
 
 /// What the agent answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum VolumeAnswer {
     /// 0: it is done.
     Done,
     /// 1: it cannot be done, and everything is as it was.

@@ -1,5 +1,5 @@
 //! What an app's unit executes: a file that the planner writes for each app and the agent reads twice, when the unit
-//! starts it in order to become a program of the app's ([`DIRECTORY`]), and for every command that joins the app.
+//! starts it in order to become a program of the app's ([`LAUNCH_DIR`](crate::layout::LAUNCH_DIR)), and for every command that joins the app.
 //!
 //! ```text
 //!   systemd ── namespaces, root, cgroup, standard streams ──> isopod-agent become PART
@@ -14,15 +14,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::GuestRlimit;
-
-/// Where an app's processes find what they need to become its programs, until they are one.
-pub const DIRECTORY: &str = "/dev/.isopod";
-/// In that directory: the agent's program.
-pub const AGENT: &str = "agent";
-/// In that directory: the [`GuestLaunch`] as JSON.
-pub const LAUNCH: &str = "launch.json";
-/// In that directory: why the app's own program could not be executed, empty where it could.
-pub const FAILURE: &str = "failure";
 
 /// What an app's unit executes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,15 +7,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An app's position in the configuration.
-pub type AppIndex = u16;
+pub use crate::app::{AppIndex, ExitStatus};
 
 /// The most lines of the guest's log that travel with one failure: the cause is in the last few, and a message has
-/// to stay within [`crate::codec::MAX_MESSAGE_BYTES`].
+/// to stay within [`MAX_MESSAGE_BYTES`].
 pub const MAX_LOG_LINES: usize = 20;
 
 /// The most bytes of one line of log: a kernel record is below 1 KiB, and a path of an error message may take half.
 pub const MAX_LOG_LINE_BYTES: usize = 1024;
+
+/// The longest message, in bytes: a failure with all its log lines is the largest (20 KiB), with room for longer
+/// lists.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+const _: () = assert!(MAX_LOG_LINES * (MAX_LOG_LINE_BYTES + 8) + 8 * 1024 < MAX_MESSAGE_BYTES);
 
 /// The first message on a stream that the host opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +45,12 @@ pub enum HostStream {
         /// The target, as the app sees it.
         path: String,
     },
-    /// 5: brings a volume to apps that run ([`crate::volumes`]).
-    Attach(crate::volumes::Attachment),
-    /// 6: takes a volume away that was brought so ([`crate::volumes`]).
-    Detach {
+    /// 5: brings a volume to apps that run ([`crate::hotplug`]).
+    AddVolume(crate::hotplug::HotplugVolume),
+    /// 6: takes a volume away that was brought so ([`crate::hotplug`]).
+    RemoveVolume {
         /// What was said when it came.
-        attachment: crate::volumes::Attachment,
+        volume: crate::hotplug::HotplugVolume,
         /// Whether also from apps that use it: they keep what they have open.
         force: bool,
     },
@@ -246,20 +251,6 @@ pub struct BootTimes {
     pub init_ms: u64,
     /// The modules were loaded, the apps' roots mounted, and the first process became systemd; 0 where not known.
     pub systemd_begun_ms: u64,
-}
-
-/// How an app ended (wait(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ExitStatus {
-    /// 0: it exited with this status. 127: its program does not exist; 126: it exists and is not executable.
-    Code(i32),
-    /// 1: a signal killed it.
-    Signal {
-        /// The signal's number.
-        signal: i32,
-        /// Whether it left a core dump.
-        core: bool,
-    },
 }
 
 /// Why an app will never run.

@@ -1,0 +1,77 @@
+//! The guest's kernel: its command line, with a reason for each parameter.
+
+use crate::vm::qemu::Accelerator;
+
+/// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
+const PARAMETERS: [(When, &str, &str); 11] = [
+    (
+        When::Always,
+        "console=ttyS0",
+        "what the kernel and systemd say goes to the console's log",
+    ),
+    (
+        When::Always,
+        "quiet",
+        "each line costs milliseconds at the emulated serial port",
+    ),
+    (
+        When::Always,
+        "panic=-1",
+        "a panic reboots at once, and -no-reboot ends QEMU",
+    ),
+    (When::Always, "cryptomgr.notests", "250 ms of self-tests"),
+    (When::Always, "random.trust_cpu=on", "no wait for entropy"),
+    (
+        When::Always,
+        "8250.nr_uarts=1",
+        "no probing for serial ports that are not there",
+    ),
+    (
+        When::Always,
+        "systemd.unified_cgroup_hierarchy=1",
+        "cgroup v2, whatever the distribution's default",
+    ),
+    (
+        When::Always,
+        "no_timer_check",
+        "the check fails on a busy host, and the clock is QEMU's",
+    ),
+    (
+        When::Always,
+        "TERM=dumb",
+        "systemd waits twice 330 ms for the serial port's terminal to tell its size otherwise, from version 257 on",
+    ),
+    (
+        When::OneCpu,
+        "noreplace-smp",
+        "150 ms of patching lock prefixes, which one CPU does not need",
+    ),
+    (
+        When::OneEmulatedCpu,
+        "nolapic_timer",
+        "110 ms of calibration; the HPET drives the clock then",
+    ),
+];
+
+/// The machines that a kernel parameter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    OneCpu,
+    OneEmulatedCpu,
+}
+
+/// The kernel's command line on that machine.
+#[must_use]
+pub fn parameters(cpus: u32, accel: Accelerator) -> String {
+    let applies = |when: When| match when {
+        When::Always => true,
+        When::OneCpu => cpus == 1,
+        When::OneEmulatedCpu => cpus == 1 && matches!(accel, Accelerator::Tcg { .. }),
+    };
+    let parameters = PARAMETERS.iter().filter(|(when, ..)| applies(*when));
+    parameters
+        .map(|(_, parameter, _)| *parameter)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,177 @@
+//! What stands against running a pod before it is planned.
+
+use std::io;
+use std::path::PathBuf;
+
+use isopod_spec::AppName;
+use isopod_spec::VolumeName;
+use isopod_spec::appc::Part;
+use isopod_spec::seccomp::InvalidProfile;
+use isopod_spec::words::shown;
+
+/// What stands against running a pod, all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot gather what the pod needs")]
+pub struct GatherError {
+    /// Every fault found, at least one.
+    pub faults: Vec<GatherFault>,
+}
+
+/// One thing that stands against running a pod.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherFault {
+    /// The store cannot be opened.
+    #[error("cannot open the image store")]
+    Store(#[source] isopod_image::StoreError),
+    /// An image cannot be had.
+    #[error("{}: cannot get its image `{reference}`", shown_part(part))]
+    Import {
+        /// The app or volume.
+        part: Part,
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Box<isopod_image::ImportError>,
+    },
+    /// An image of the lock cannot be had.
+    #[error(
+        "{}: cannot get its image `{reference}`, which the lock names",
+        shown_part(part)
+    )]
+    Locked {
+        /// The app or volume.
+        part: Part,
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Box<isopod_image::ImportError>,
+    },
+    /// An image is another one than the lock says.
+    #[error(
+        "{}: image `{reference}` is `{found}`, and the lock says `{locked}`",
+        shown_part(part)
+    )]
+    Unlocked {
+        /// The app or volume.
+        part: Part,
+        /// The image.
+        reference: String,
+        /// The ID in the lock.
+        locked: String,
+        /// The ID that it has.
+        found: String,
+    },
+    /// An image is not in the store.
+    #[error("{}: cannot find its image in the store", shown_part(part))]
+    Find {
+        /// The app or volume.
+        part: Part,
+        /// Why.
+        source: Box<isopod_image::FindError>,
+    },
+    /// An image in the store cannot be read.
+    #[error("{}: cannot read its image's root filesystem `{}`", shown_part(part), path.display())]
+    Rootfs {
+        /// The app or volume.
+        part: Part,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<isopod_image::erofs::ReadError>,
+    },
+    /// A volume's source cannot be shared.
+    #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
+    Source {
+        /// The volume.
+        volume: VolumeName,
+        /// Its source.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A profile of system calls cannot be used.
+    #[error("app `{app}`: cannot use the seccomp profile `{}`", shown(path))]
+    Profile {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ProfileError,
+    },
+    /// QEMU is missing.
+    #[error("QEMU (`qemu-system-x86_64`) was not found in the search path")]
+    NoQemu,
+    /// The parts of the guest image are missing.
+    #[error("cannot find what the guest image is made of")]
+    GuestSources(#[source] isopod_guest::FindError),
+    /// The guest image cannot be built.
+    #[error("cannot build the guest image")]
+    Guest(#[source] isopod_guest::BuildError),
+}
+
+/// What an image is for, as messages begin.
+fn shown_part(part: &Part) -> String {
+    match part {
+        Part::App(app) | Part::Target(app, _) => format!("app `{app}`"),
+        Part::Volume(volume) => format!("volume `{volume}`"),
+    }
+}
+
+/// Why a profile of system calls cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// It says nothing that can be kept.
+    #[error(transparent)]
+    Invalid(#[from] InvalidProfile),
+}
+
+impl GatherFault {
+    /// The part of the pod that it is about, where there is one: a manifest can say where that stands.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Self::Import { part, .. }
+            | Self::Locked { part, .. }
+            | Self::Unlocked { part, .. }
+            | Self::Find { part, .. }
+            | Self::Rootfs { part, .. } => Some(part.clone()),
+            Self::Profile { app, .. } => Some(Part::App(app.clone())),
+            Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
+            Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Import { source, .. } => source.hint(),
+            Self::Find { source, .. } => source.hint(),
+            Self::Source { hint, .. } => hint.clone(),
+            Self::Profile {
+                source: ProfileError::Invalid(invalid),
+                ..
+            } => Some(invalid.hint().to_owned()),
+            Self::Profile { .. } => Some(
+                "`seccomp=builtin`, in a pod file `type: RuntimeDefault`, is docker's own profile".to_owned(),
+            ),
+            Self::Locked { source, .. } => source.hint().or_else(lock_anew),
+            Self::Unlocked { .. } => lock_anew(),
+            Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
+            Self::GuestSources(source) => source.hint(),
+            Self::Guest(source) => source.hint(),
+            Self::Store(_) | Self::Rootfs { .. } => None,
+        }
+    }
+}
+
+/// What to do where a lock's image is gone.
+fn lock_anew() -> Option<String> {
+    Some("`isopod pod lock FILE` locks the image that is there now".into())
+}

@@ -1,0 +1,199 @@
+//! The facts about the host: KVM, virtiofsd, namespaces, each only where the pod needs it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use isopod_guest::GuestImage;
+use isopod_plan::facts::{GuestFacts, HostFacts, HostUser, Kvm, Namespaces, OwnUsers};
+use isopod_plan::vm::confinement::{self, Isolation};
+use isopod_plan::vm::file_server::Owner;
+use isopod_plan::vm::sharing::SharedVolume;
+use isopod_spec::{Accel, Network, PodSpec, ShareTransport, VolumeKind};
+use isopod_vm::kvm;
+use isopod_vm::launch;
+use isopod_vm::stage::root::Root;
+use isopod_vm::stage::{Capabilities, Stage};
+use isopod_vm::virtiofsd;
+use rustix::thread::CapabilitySet;
+
+use crate::{Settings, resolver};
+
+/// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
+pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
+
+/// Where programs for root are, which an ordinary user's search path leaves out.
+const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// The first executable of that name in `search`.
+pub(super) fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    search
+        .iter()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file() && executable(path))
+}
+
+pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) -> HostFacts {
+    let uid = rustix::process::geteuid();
+    let user = if uid.is_root() {
+        HostUser::Root
+    } else {
+        HostUser::Ordinary { uid: uid.as_raw() }
+    };
+    let shares = spec.machine.transport == ShareTransport::Virtiofs
+        || spec
+            .volumes
+            .iter()
+            .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
+    let kvm = match spec.machine.accel {
+        Accel::Tcg => Kvm::NotAsked,
+        Accel::Auto | Accel::Kvm => {
+            let probe = kvm::Guest {
+                kernel: &guest.kernel,
+                initrd: &guest.initrd,
+                digest: &guest.digest,
+            };
+            kvm::works(&settings.isopod, qemu, &probe, &settings.state_dir.join("kvm"))
+        }
+    };
+    HostFacts {
+        user,
+        own_users: own_users(),
+        kvm,
+        namespaces: namespaces(settings),
+        mkfs: find_program(
+            &[
+                settings.search_path.clone(),
+                SYSTEM_PROGRAMS.map(PathBuf::from).to_vec(),
+            ]
+            .concat(),
+            "mkfs.ext4",
+        ),
+        virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
+            .then(|| virtiofsd::find(&settings.search_path, user))
+            .flatten(),
+        open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+        search_domains: match &spec.network {
+            Network::User { .. } => search_domains(),
+            Network::None => Vec::new(),
+        },
+        guest: GuestFacts {
+            kernel: guest.kernel.clone(),
+            initrd: guest.initrd.clone(),
+            more_modules: guest.more_modules.clone(),
+            release: guest.release.clone(),
+            modules: guest.modules.clone(),
+            systemd_version: guest.systemd_version,
+        },
+    }
+}
+
+/// The host's search domains; none where they cannot be read.
+fn search_domains() -> Vec<String> {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(resolver::RESOLV_CONF)
+        .and_then(|file| file.take(MAX_DATABASE_BYTES).read_to_end(&mut text));
+    if let Err(error) = read {
+        tracing::debug!("cannot read `{}`: {error}", resolver::RESOLV_CONF);
+    }
+    resolver::search_domains(&String::from_utf8_lossy(&text))
+}
+
+/// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.
+fn namespaces(settings: &Settings) -> Namespaces {
+    let root = || {
+        Some(Root {
+            dir: "/proc".into(),
+            files: Vec::new(),
+        })
+    };
+    let Err(network) = try_stage(settings, root(), Isolation::Network) else {
+        return Namespaces::Available;
+    };
+    let Err(reason) = try_stage(settings, root(), Isolation::Processes) else {
+        return Namespaces::WithoutNetwork(network);
+    };
+    match try_stage(settings, None, Isolation::Mounts) {
+        Ok(()) => Namespaces::WithoutRoot(reason),
+        Err(reason) => Namespaces::Unavailable(reason),
+    }
+}
+
+/// What it takes to run a process as another user and to end it, and to give it its files.
+const FOR_OWN_USERS: [(CapabilitySet, &str); 6] = [
+    (CapabilitySet::CHOWN, "CAP_CHOWN"),
+    (CapabilitySet::FOWNER, "CAP_FOWNER"),
+    (CapabilitySet::KILL, "CAP_KILL"),
+    (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::SETPCAP, "CAP_SETPCAP"),
+    (CapabilitySet::SETUID, "CAP_SETUID"),
+];
+
+/// Whether this process can make another user of a process, which root in a container may not.
+fn own_users() -> OwnUsers {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    if let Some((_, name)) = FOR_OWN_USERS.iter().find(|(needed, _)| !held.contains(*needed)) {
+        return OwnUsers::Unavailable(format!("{name} is missing"));
+    }
+    for map in ["/proc/self/uid_map", "/proc/self/gid_map"] {
+        let text = std::fs::read_to_string(map).unwrap_or_default();
+        if !maps(&text, &confinement::OWN_USERS) {
+            return OwnUsers::Unavailable(format!("`{map}` leaves it out"));
+        }
+    }
+    OwnUsers::Available
+}
+
+/// Whether a map of user_namespaces(7) has all of these.
+fn maps(map: &str, wanted: &std::ops::Range<u32>) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(Ok(first)), Some(Ok(count))) => {
+                first <= wanted.start.into() && u64::from(wanted.end) <= first.saturating_add(count)
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Tries a stage that mounts, with a root of its own if `root` is one; gives its words when it fails.
+fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> Result<(), String> {
+    let share = match &root {
+        Some(_) => None,
+        None => Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
+    };
+    let stage = Stage {
+        parent: std::process::id(),
+        share,
+        root,
+        owner: Owner { uid: 0, gid: 0 },
+        isolation,
+        user: None,
+        capabilities: Capabilities::Kept,
+        command: vec!["/bin/true".into()],
+    };
+    let output = launch::command(&settings.isopod).args(stage.argv()).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            Err(words.trim().lines().collect::<Vec<_>>().join("; "))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_of_its_own_must_be_mapped() {
+        let wanted = confinement::OWN_USERS;
+        // The host's own map, a container's of subordinate users, and unshare(1)'s of one user.
+        assert!(maps("         0          0 4294967295\n", &wanted));
+        assert!(!maps("0 1000 1\n1 100000 65536\n", &wanted));
+        assert!(!maps("0 1000 1\n", &wanted) && !maps("", &wanted));
+    }
+}

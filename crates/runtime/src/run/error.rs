@@ -1,0 +1,156 @@
+//! Why a pod could not be run to its end, with what its guest's console says of it.
+
+use std::process::ExitStatus as ProcessStatus;
+use std::time::Duration;
+use std::{fmt, io};
+
+use isopod_vm::agent::AgentError;
+
+use crate::ports::PortError;
+
+/// Why a pod could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A socket or process could not be made.
+    #[error("cannot {action}")]
+    Start {
+        /// What was to be done.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A port of the host's cannot be had.
+    #[error(transparent)]
+    Port(PortError),
+    /// A process of the machine's ended before the pod did.
+    #[error("{process} ended with {status}{}", IndentedLines(.log))]
+    Process {
+        /// Which.
+        process: &'static str,
+        /// How.
+        status: ProcessStatus,
+        /// The last lines that it said.
+        log: Vec<String>,
+    },
+    /// The host's kernel killed a process of the machine's for want of memory.
+    #[error(
+        "the host's kernel killed {process}: the host, or the cgroup that the pod runs in, had no memory left"
+    )]
+    HostMemory {
+        /// Which.
+        process: &'static str,
+    },
+    /// The machine ended by itself.
+    #[error("the guest ended before its apps did{}{}", cause(.console), IndentedLines(.console))]
+    GuestEnded {
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The guest did not come up in time.
+    #[error("the guest did not come up within {} s{}", .after.as_secs_f32(), IndentedLines(.console))]
+    NoGuest {
+        /// The deadline.
+        after: Duration,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The conversation with the agent broke.
+    #[error("lost the agent in the guest{}", IndentedLines(.console))]
+    Agent {
+        /// Why.
+        source: AgentError,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The apps did not end although they were killed.
+    #[error("the guest did not stop its apps within {} s", .0.as_secs())]
+    NotStopped(Duration),
+    /// It did not say that it had heard of its stop.
+    #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
+    StopUnheard(Duration),
+    /// It was silent for longer than it may.
+    #[error("the guest was not heard for {} s, and was killed as `--on-silent kill` asks for", .0.as_secs())]
+    Silent(Duration),
+    /// A stop before there was anything to stop.
+    #[error("the pod was stopped before its guest had come up")]
+    StoppedEarly,
+    /// The third signal.
+    #[error("the machine was killed on request; what its apps had not written yet is lost")]
+    Killed,
+}
+
+impl RunError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoGuest { console, .. } if lacks_memory(console) => Some(MORE_MEMORY.into()),
+            Self::NoGuest { .. } => {
+                Some("give it more time with `--boot-timeout`; `--accel tcg` avoids KVM".into())
+            }
+            Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
+            Self::HostMemory { .. } => Some(
+                "let the pods of the host have less (`--vm-memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
+                 memory"
+                    .into(),
+            ),
+            Self::Agent { source, .. } => source.hint(),
+            Self::Port(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about a guest that has too little of it.
+const MORE_MEMORY: &str = "give the VM more memory: `--vm-memory`";
+
+/// Whether the console says that the guest had too little memory.
+fn lacks_memory(console: &[String]) -> bool {
+    const SIGNS: [&str; 7] = [
+        // mm/oom_kill.c, mm/page_alloc.c, init/initramfs.c: an image that does not fit into memory.
+        "Out of memory",
+        "out of memory",
+        "System is deadlocked on memory",
+        "page allocation failure",
+        "Initramfs unpacking failed: write error",
+        // What the first process says then.
+        "Cannot allocate memory",
+        "No space left on device",
+    ];
+    console
+        .iter()
+        .any(|line| SIGNS.iter().any(|sign| line.contains(sign)))
+}
+
+/// What the console says that ended a guest, in words.
+fn cause(console: &[String]) -> &'static str {
+    const CAUSES: [(&str, &str); 4] = [
+        // mm/oom_kill.c, kernel/panic.c, kernel/reboot.c
+        (
+            "Kernel panic - not syncing: System is deadlocked on memory",
+            ": it ran out of memory",
+        ),
+        ("Kernel panic", ": its kernel panicked"),
+        (
+            "reboot: Restarting system",
+            ": it restarted, as it does when its agent has ended",
+        ),
+        ("reboot: Power down", ": it powered itself off"),
+    ];
+    let said = |words: &str| console.iter().any(|line| line.contains(words));
+    let cause = CAUSES.iter().find(|(words, _)| said(words));
+    cause.map_or("", |(_, cause)| cause)
+}
+
+/// Log lines behind an error, indented; nothing where there are none.
+struct IndentedLines<'a>(&'a [String]);
+
+impl fmt::Display for IndentedLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        f.write_str("; its last lines:")?;
+        self.0.iter().try_for_each(|line| write!(f, "\n    {line}"))
+    }
+}

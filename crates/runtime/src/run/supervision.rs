@@ -1,0 +1,584 @@
+//! The supervision of a pod whose agent has answered: what is done about whatever happens to it. It performs nothing and
+//! reads no clock; [`super`] feeds it with what happens and performs what it says.
+//!
+//! ```text
+//!             a stop is asked for; an app failed, the main apps ended, the time is up, nobody reads
+//!            ┌───┐
+//!   running ─┴───┴── all apps have ended ──> draining ── output written ──> syncing ── synced ──> over
+//!     │                                                                       │
+//!     ├── asked to stop, and the grace and KILL_SLACK are over ───────────────┼── SYNC_DEADLINE is over ──> over
+//!     └── the guest is silent for too long, or does not answer to its stop; the third request of the caller ──> over
+//! ```
+//!
+//! A deadline moves to earlier times only, until all apps have ended. The pod stops for a reason of its own only as long
+//! as neither it nor the caller has done so before, and only when nothing else has happened that it does not know yet:
+//! such a reason is due at once ([`Supervision::due`]), behind whatever waits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use isopod_spec::{AppName, AppRole, FailurePolicy};
+use isopod_vm::agent::{Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+
+use super::outcome::{AppEnd, Outcome, Timings};
+use super::report::Milestone;
+use super::watch::{Found, SILENT_AFTER, Watch};
+use crate::pods::files::PodRecord;
+
+/// Longer than any pod is asked to run.
+const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// How long the guest may take to write its shares back. The data of a share over a slow disk may be that slow.
+const SYNC_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the agent may take beyond the grace to report apps that it killed.
+const KILL_SLACK: Duration = Duration::from_secs(30);
+
+/// Why a pod ended that was asked to.
+const STOPPED: &str = "it was stopped";
+
+/// What is known of a pod before it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) apps: Vec<AppTerms>,
+    /// How long the apps have to stop.
+    pub(super) grace: Duration,
+    /// How long the pod may run.
+    pub(super) allowed: Option<Duration>,
+    /// How long the guest may be silent.
+    pub(super) silence: Option<Duration>,
+    pub(super) on_failure: FailurePolicy,
+}
+
+/// What is known of an app before it runs.
+#[derive(Clone, Debug)]
+pub(super) struct AppTerms {
+    pub(super) name: AppName,
+    pub(super) role: AppRole,
+    /// Whether it has probes.
+    pub(super) probed: bool,
+    /// Whether it is reported when it is ready, which otherwise it is once it has started.
+    pub(super) tells_readiness: bool,
+    /// Whether the end of its log may be its last words.
+    pub(super) words_from_log: bool,
+}
+
+impl From<&PodRecord> for Terms {
+    fn from(record: &PodRecord) -> Self {
+        let apps = record.apps.iter().map(|app| AppTerms {
+            name: app.name.clone(),
+            role: app.role,
+            probed: app.probed,
+            tells_readiness: app.tells_readiness,
+            words_from_log: app.words_from_log,
+        });
+        Self {
+            apps: apps.collect(),
+            grace: Duration::from_millis(record.stop_timeout_ms),
+            allowed: record.deadline_ms.map(Duration::from_millis),
+            silence: record.silent_kill_ms.map(Duration::from_millis),
+            on_failure: record.on_failure,
+        }
+    }
+}
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// The agent reports. Streams are for whoever performs the actions.
+    Guest(Event),
+    /// All that the apps wrote is where it is to go, after [`Action::AwaitOutput`].
+    OutputWritten,
+    /// What the apps write can be written no more.
+    OutputBroken(io::Error),
+    /// The caller asks for a stop: the first time in order, then at once, then it kills the VM.
+    CallerStop,
+    /// A command asks for a stop, within this time or the pod's own.
+    Stop(Option<Duration>),
+    /// A signal for an app, or for all.
+    Signal { app: Option<usize>, signal: u8 },
+    /// The moment has come that [`Supervision::due`] named.
+    Due,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Ask the agent to stop the apps within this time.
+    Stop(Duration),
+    /// Send a signal to an app.
+    Signal { app: usize, signal: u8 },
+    /// Wait until all that the apps wrote is where it is to go; then comes [`Input::OutputWritten`].
+    AwaitOutput,
+    /// Let the agent write the shares back.
+    Finish,
+    /// Report how far the pod is.
+    Reach(Milestone),
+    /// Write down what has become of the pod.
+    Record(Note),
+    /// Write down the last words of an app that has ended: these, or the end of its log where `from_log` says so. That
+    /// belongs to this life alone and is forgotten in any case.
+    LastWords {
+        app: usize,
+        words: Option<String>,
+        from_log: bool,
+    },
+    /// Log a line that the guest brought about, where there is room for it.
+    Log(Line),
+    /// Kill the VM: this is over. The last action.
+    End(End),
+}
+
+/// What has become of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    Running,
+    /// It is to stop for this reason.
+    StoppingBecause(&'static str),
+    Stopping,
+    /// The guest was not heard for so long.
+    Silent(Duration),
+    Heard,
+    /// An app is ready, and perhaps every one has been.
+    AppReady {
+        app: usize,
+        all: bool,
+    },
+    AppUnready(usize),
+    AppOutOfMemory(usize, MemoryBound),
+    /// An app has started; whether it has probes.
+    AppStarted {
+        app: usize,
+        probed: bool,
+    },
+    AppHealth(usize, Health, String),
+    AppEnding(usize, String),
+    AppFailed(usize, FailureCause),
+    AppRestarting {
+        app: usize,
+        status: ExitStatus,
+        count: u32,
+    },
+    AppExited(usize, ExitStatus),
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Info(String),
+    Warning(String),
+}
+
+/// How the supervision ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything was written back, but for these.
+    Synced(Vec<SyncFailure>),
+    /// The apps did not end within this time.
+    NotStopped(Duration),
+    /// The guest was not heard for so long, which is longer than it may be silent.
+    Silent(Duration),
+    /// The guest did not answer to its stop within this time.
+    StopUnheard(Duration),
+    /// The caller killed it.
+    Killed,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// All apps have ended; what they wrote has not come to its place.
+    Draining,
+    /// The guest writes the shares back.
+    Syncing,
+    Over,
+}
+
+/// The supervision of a pod.
+#[derive(Debug)]
+pub(super) struct Supervision {
+    terms: Terms,
+    /// When the pod's processes were started.
+    started: Instant,
+    phase: Phase,
+    ends: Vec<Option<AppEnd>>,
+    first_failed: Option<usize>,
+    restarts: Vec<u32>,
+    out_of_memory: Vec<Option<MemoryBound>>,
+    /// What apps said of their ends, which have not come yet.
+    last_words: BTreeMap<usize, String>,
+    /// Which apps have been ready.
+    ready: Vec<bool>,
+    timings: Timings,
+    /// How often the caller, or the pod itself, has asked for a stop.
+    stops: u32,
+    /// Whether anybody has.
+    stopping: bool,
+    /// When the apps must have ended, and after what time that is.
+    deadline: Option<(Instant, Duration)>,
+    /// When it has run as long as it may.
+    expiry: Option<Instant>,
+    past_deadline: bool,
+    unwritten: Option<io::Error>,
+    watch: Watch,
+    actions: Vec<Action>,
+}
+
+impl Supervision {
+    /// Of a pod whose processes were started at `started` and whose agent has answered now.
+    pub(super) fn new(terms: Terms, started: Instant, now: Instant) -> Self {
+        let count = terms.apps.len();
+        let timings = Timings {
+            ready: now.saturating_duration_since(started),
+            ..Timings::default()
+        };
+        Self {
+            started,
+            phase: Phase::Running,
+            ends: (0..count).map(|_| None).collect(),
+            first_failed: None,
+            restarts: vec![0; count],
+            out_of_memory: vec![None; count],
+            last_words: BTreeMap::new(),
+            ready: vec![false; count],
+            timings,
+            stops: 0,
+            stopping: false,
+            deadline: None,
+            // Nothing that a clock cannot hold.
+            expiry: terms.allowed.map(|allowed| now + allowed.min(YEAR)),
+            past_deadline: false,
+            unwritten: None,
+            watch: Watch::new(now, terms.silence),
+            actions: vec![Action::Record(Note::Running)],
+            terms,
+        }
+    }
+
+    /// What is to be done at first.
+    pub(super) fn begin(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Input::Due`] is to come at the latest; `None`: only something else is waited for. A time that has passed means
+    /// at once, but behind everything else that has happened.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let own = self.own_reason().map(|_| self.started);
+        let expiry = self.expiry.filter(|_| self.may_expire());
+        let deadline = self.deadline.map(|(at, _)| at);
+        [own, expiry, deadline, self.watch.due()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What is to be done about `input`, which happens now.
+    pub(super) fn on(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        if self.phase == Phase::Over {
+            return Vec::new();
+        }
+        match input {
+            Input::Guest(event) => self.hear(event, now),
+            Input::OutputWritten => self.output_written(now),
+            Input::OutputBroken(error) => self.output_broken(error, now),
+            Input::CallerStop => {
+                self.stops = self.stops.saturating_add(1);
+                match self.stops {
+                    1 => self.stop(self.terms.grace, STOPPED, now),
+                    2 => self.stop(Duration::ZERO, STOPPED, now),
+                    _ => self.end(End::Killed),
+                }
+            }
+            Input::Stop(grace) => self.stop(grace.unwrap_or(self.terms.grace), STOPPED, now),
+            Input::Signal { app, signal } => self.signal(app, signal),
+            Input::Due => self.on_due(now),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// What became of the pod, whose shares were written back but for those in `failed`.
+    pub(super) fn outcome(self, failed: Vec<SyncFailure>) -> Outcome {
+        let unknown = || AppEnd::Exited(ExitStatus::Code(125));
+        let ends = self.ends.into_iter().map(|end| end.unwrap_or_else(unknown));
+        let names = self.terms.apps.into_iter().map(|app| app.name);
+        let unsynced = failed
+            .into_iter()
+            .map(|f| format!("{}: {}", f.mount_point, f.error));
+        Outcome {
+            apps: names.zip(ends).collect(),
+            first_failed: self.first_failed,
+            past_deadline: self.past_deadline,
+            unwritten: self.unwritten,
+            restarts: self.restarts,
+            out_of_memory: self.out_of_memory,
+            unsynced: unsynced.collect(),
+            timings: self.timings,
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn record(&mut self, note: Note) {
+        self.act(Action::Record(note));
+    }
+
+    fn end(&mut self, end: End) {
+        self.phase = Phase::Over;
+        self.act(Action::End(end));
+    }
+
+    fn on_due(&mut self, now: Instant) {
+        if let Some((_, after)) = self.deadline.filter(|(at, _)| *at <= now) {
+            return self.end(End::NotStopped(after));
+        }
+        match self.watch.look(now) {
+            None => {}
+            Some(Found::Silent) => {
+                let seconds = SILENT_AFTER.as_secs();
+                self.warn(format!("the guest has not been heard for {seconds} s"));
+                let unheard = now.saturating_duration_since(self.watch.heard());
+                self.record(Note::Silent(unheard));
+            }
+            Some(Found::TooLong(after)) => return self.end(End::Silent(after)),
+            Some(Found::StopUnheard(within)) => return self.end(End::StopUnheard(within)),
+        }
+        if let Some(reason) = self.own_reason() {
+            self.stop_by_itself(reason, now);
+        } else if self.may_expire() && self.expiry.is_some_and(|at| at <= now) {
+            self.past_deadline = true;
+            self.stop_by_itself("it ran as long as it may", now);
+        }
+    }
+
+    /// Whether the pod may still stop for a reason of its own.
+    fn may_stop_by_itself(&self) -> bool {
+        self.stops == 0 && self.phase == Phase::Running
+    }
+
+    fn may_expire(&self) -> bool {
+        self.may_stop_by_itself()
+    }
+
+    /// Why the pod is to stop, whatever the time.
+    fn own_reason(&self) -> Option<&'static str> {
+        if !self.may_stop_by_itself() {
+            return None;
+        }
+        let fails = self.terms.on_failure == FailurePolicy::Stop
+            && self.first_failed.is_some()
+            && self.ends.iter().any(Option::is_none);
+        let left = |role| {
+            let mut apps = self.terms.apps.iter().zip(&self.ends);
+            apps.any(|(app, end)| app.role == role && end.is_none())
+        };
+        if fails {
+            Some("an app has failed, and the others were stopped")
+        } else if left(AppRole::Sidecar) && !left(AppRole::Main) {
+            Some("its main apps have ended")
+        } else {
+            None
+        }
+    }
+
+    fn stop_by_itself(&mut self, reason: &'static str, now: Instant) {
+        self.stops = self.stops.saturating_add(1);
+        self.stop(self.terms.grace, reason, now);
+    }
+
+    /// Asks the apps to stop within `grace`; an earlier deadline stays.
+    fn stop(&mut self, grace: Duration, reason: &'static str, now: Instant) {
+        self.record(Note::StoppingBecause(reason));
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.act(Action::Reach(Milestone::Stopping));
+        }
+        self.act(Action::Stop(grace));
+        self.watch.stopping(now, grace);
+        let after = grace.saturating_add(KILL_SLACK);
+        let at = now + after.min(YEAR);
+        // What its apps wrote is waited for as long as it takes.
+        if self.phase != Phase::Draining && self.deadline.is_none_or(|(earlier, _)| at < earlier) {
+            self.deadline = Some((at, after));
+        }
+    }
+
+    /// Sends a signal to an app, or to all, where they have not ended.
+    fn signal(&mut self, app: Option<usize>, signal: u8) {
+        let apps = match app {
+            Some(app) => app..app.saturating_add(1),
+            None => 0..self.ends.len(),
+        };
+        for app in apps {
+            if self.ends.get(app).is_some_and(Option::is_none) {
+                self.act(Action::Signal { app, signal });
+            }
+        }
+    }
+
+    /// Nobody takes what the apps write (`| head`): as if they had been asked to stop.
+    fn output_broken(&mut self, error: io::Error, now: Instant) {
+        if self.stops > 0 {
+            return;
+        }
+        let reason = match error.kind() {
+            io::ErrorKind::BrokenPipe => "nobody read what its apps wrote any more",
+            _ => {
+                self.unwritten = Some(error);
+                "what its apps wrote could not be written"
+            }
+        };
+        self.stop_by_itself(reason, now);
+    }
+
+    fn output_written(&mut self, now: Instant) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        self.phase = Phase::Syncing;
+        self.record(Note::Stopping);
+        self.deadline = Some((now + SYNC_DEADLINE, SYNC_DEADLINE));
+        self.act(Action::Finish);
+    }
+
+    fn hear(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Ready(boot) => self.timings.boot = boot,
+            Event::Started { app, uptime_ms } => self.app_started(app, uptime_ms),
+            Event::AppReady { app } => self.app_ready(app),
+            Event::AppUnready { app } => self.record(Note::AppUnready(app)),
+            Event::OutOfMemory { app, within } => {
+                if let Some(app) = self.out_of_memory.get_mut(app) {
+                    *app = Some(within);
+                }
+                self.record(Note::AppOutOfMemory(app, within));
+            }
+            Event::Health { app, health, text } => self.app_health(app, health, text),
+            Event::Ending { app, reason } => {
+                if let Some(terms) = self.terms.apps.get(app) {
+                    self.warn(format!("app `{}` is ended: {reason}", terms.name));
+                }
+                self.record(Note::AppEnding(app, reason));
+            }
+            Event::LastWords { app, text } => drop(self.last_words.insert(app, text)),
+            Event::Restarting {
+                app,
+                status,
+                after,
+                count,
+            } => self.app_restarting(app, status, after, count),
+            Event::Failed { app, cause } => {
+                self.record(Note::AppFailed(app, cause.clone()));
+                self.app_ended(app, AppEnd::Failed(cause));
+            }
+            Event::Exited { app, status } => {
+                self.last_words(app, status);
+                self.record(Note::AppExited(app, status));
+                self.app_ended(app, AppEnd::Exited(status));
+            }
+            Event::Warning(text) => self.warn(format!("the agent in the guest: {text}")),
+            Event::Beat => {
+                if self.watch.beat(now) {
+                    self.warn("the guest is heard again".to_owned());
+                    self.record(Note::Heard);
+                }
+            }
+            Event::AllEnded if self.phase == Phase::Running => {
+                self.timings.ended = now.saturating_duration_since(self.started);
+                self.phase = Phase::Draining;
+                self.deadline = None;
+                self.act(Action::AwaitOutput);
+            }
+            Event::Synced { failed } => {
+                self.timings.synced = now.saturating_duration_since(self.started);
+                self.end(End::Synced(failed));
+            }
+            Event::AllEnded | Event::Stdin { .. } | Event::Stdout { .. } | Event::Stderr { .. } => {}
+        }
+    }
+
+    fn warn(&mut self, text: String) {
+        self.act(Action::Log(Line::Warning(text)));
+    }
+
+    fn app_started(&mut self, app: usize, uptime_ms: u64) {
+        if self.timings.first_app_ms == 0 {
+            self.timings.first_app_ms = uptime_ms;
+        }
+        let terms = self.terms.apps.get(app);
+        let probed = terms.is_some_and(|app| app.probed);
+        let is_ready = terms.is_some_and(|app| !app.tells_readiness);
+        self.record(Note::AppStarted { app, probed });
+        if is_ready {
+            self.app_ready(app);
+        }
+    }
+
+    /// An app is ready; when it was the last, the pod is.
+    fn app_ready(&mut self, app: usize) {
+        let Some(ready) = self.ready.get_mut(app) else {
+            return;
+        };
+        let before = std::mem::replace(ready, true);
+        let all = self.ready.iter().all(|ready| *ready);
+        self.record(Note::AppReady { app, all });
+        if !before && all && !self.stopping {
+            self.act(Action::Reach(Milestone::Ready));
+        }
+    }
+
+    fn app_health(&mut self, app: usize, health: Health, text: String) {
+        let Some(terms) = self.terms.apps.get(app) else {
+            return;
+        };
+        let name = &terms.name;
+        let line = match health {
+            Health::Unhealthy => Line::Warning(format!("app `{name}` is unhealthy: {text}")),
+            Health::Healthy => Line::Info(format!("app `{name}` is healthy")),
+            Health::Starting => Line::Info(format!("app `{name}` is not known to be healthy yet")),
+        };
+        self.act(Action::Log(line));
+        self.record(Note::AppHealth(app, health, text));
+    }
+
+    fn app_restarting(&mut self, app: usize, status: ExitStatus, after: Duration, count: u32) {
+        self.last_words(app, status);
+        let (Some(terms), Some(slot)) = (self.terms.apps.get(app), self.restarts.get_mut(app)) else {
+            return;
+        };
+        *slot = count;
+        let line = format!(
+            "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
+            terms.name,
+            after.as_millis()
+        );
+        self.act(Action::Log(Line::Info(line)));
+        self.record(Note::AppRestarting { app, status, count });
+    }
+
+    /// What an app said of its end; where it failed and said nothing, the end of its log, where that is asked.
+    fn last_words(&mut self, app: usize, status: ExitStatus) {
+        let words = self.last_words.remove(&app);
+        let asked = self.terms.apps.get(app).is_some_and(|app| app.words_from_log);
+        let from_log = asked && status != ExitStatus::Code(0);
+        self.act(Action::LastWords { app, words, from_log });
+    }
+
+    fn app_ended(&mut self, app: usize, end: AppEnd) {
+        let role = self.terms.apps.get(app).map(|app| app.role);
+        if end.exit_status() != 0 && self.first_failed.is_none() && role == Some(AppRole::Main) {
+            self.first_failed = Some(app);
+        }
+        if let Some(slot) = self.ends.get_mut(app) {
+            *slot = Some(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
