@@ -1,4 +1,5 @@
-//! An app's life, but for the conversation about it: how it is executed, its streams, its health, when it is started again.
+//! The apps: how each is executed, its streams, its health, and when it is started and stopped. What happens in its lives is
+//! decided by [`lifecycle`].
 //!
 //! | what | modules |
 //! |---|---|
@@ -13,6 +14,7 @@ pub(crate) mod check;
 pub(crate) mod format;
 pub(crate) mod last_words;
 pub(crate) mod launch;
+pub(crate) mod lifecycle;
 pub(crate) mod notify;
 pub(crate) mod order;
 pub(crate) mod pipes;

@@ -39,7 +39,7 @@ struct Progress {
 
 /// The probes of an app in one of its lives.
 #[derive(Clone, Debug)]
-pub(crate) struct Checkup {
+pub(crate) struct ProbeSchedule {
     probes: Vec<(GuestProbe, Progress)>,
 }
 
@@ -47,7 +47,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-impl Checkup {
+impl ProbeSchedule {
     pub(crate) fn new(probes: &[GuestProbe]) -> Self {
         let begin = |probe: &GuestProbe| {
             let progress = Progress {
@@ -184,7 +184,7 @@ pub(crate) mod tests {
 
     /// Does every probe that is due until `end`, each instantly.
     fn play(
-        checkup: &mut Checkup,
+        schedule: &mut ProbeSchedule,
         from: u64,
         end: u64,
         result: impl Fn(usize, u64) -> bool,
@@ -192,26 +192,26 @@ pub(crate) mod tests {
         let mut done = Vec::new();
         let mut now = ms(from);
         while now < ms(end) {
-            for probe in checkup.begin_due(now) {
+            for probe in schedule.begin_due(now) {
                 let at = u64::try_from(now.as_millis()).unwrap();
                 done.push((at, probe));
-                checkup.ended(probe, now, result(probe, at));
+                schedule.ended(probe, now, result(probe, at));
             }
-            now = checkup.next().unwrap().max(now + ms(1));
+            now = schedule.next().unwrap().max(now + ms(1));
         }
         done
     }
 
     #[test]
     fn thresholds_count_results_in_a_row() {
-        let mut checkup = Checkup::new(&[GuestProbe {
+        let mut schedule = ProbeSchedule::new(&[GuestProbe {
             success_threshold: 2,
             ..probe("liveness")
         }]);
         let mut feed = |success| {
-            checkup.begin_due(ms(60_000));
-            let end = checkup.ended(0, Duration::ZERO, success);
-            (checkup.health(), end.is_some())
+            schedule.begin_due(ms(60_000));
+            let end = schedule.ended(0, Duration::ZERO, success);
+            (schedule.health(), end.is_some())
         };
         assert_eq!(feed(true), (Health::Starting, false));
         assert_eq!(feed(true), (Health::Healthy, false));
@@ -227,7 +227,7 @@ pub(crate) mod tests {
 
     #[test]
     fn startup_holds_the_others_and_is_done_then() {
-        let mut checkup = Checkup::new(&[
+        let mut schedule = ProbeSchedule::new(&[
             GuestProbe {
                 failure_threshold: 10,
                 ..probe("startup")
@@ -238,25 +238,28 @@ pub(crate) mod tests {
             },
             probe("readiness"),
         ]);
-        let done = play(&mut checkup, 0, 3000, |_, at| at >= 2000);
+        let done = play(&mut schedule, 0, 3000, |_, at| at >= 2000);
         assert_eq!(done[..3], [(0, 0), (1000, 0), (2000, 0)]);
         assert_eq!(done[3].1, 2, "readiness right behind");
-        assert_eq!((checkup.health(), checkup.is_ready()), (Health::Starting, true));
-        let done = play(&mut checkup, 3000, 5500, |_, _| true);
+        assert_eq!((schedule.health(), schedule.is_ready()), (Health::Starting, true));
+        let done = play(&mut schedule, 3000, 5500, |_, _| true);
         assert!(done.contains(&(5000, 1)) && done.iter().all(|(_, probe)| *probe != 0));
-        assert_eq!(checkup.health(), Health::Healthy);
+        assert_eq!(schedule.health(), Health::Healthy);
     }
 
     #[test]
     fn readiness_comes_and_goes_and_ends_nothing() {
-        let mut checkup = Checkup::new(&[probe("readiness"), probe("liveness")]);
-        assert!(!checkup.is_ready());
-        play(&mut checkup, 0, 500, |_, _| true);
-        assert!(checkup.is_ready());
-        play(&mut checkup, 500, 4500, |probe, _| probe != 0);
-        assert_eq!((checkup.is_ready(), checkup.health()), (false, Health::Unhealthy));
-        play(&mut checkup, 4500, 5500, |_, _| true);
-        assert!(checkup.is_ready());
+        let mut schedule = ProbeSchedule::new(&[probe("readiness"), probe("liveness")]);
+        assert!(!schedule.is_ready());
+        play(&mut schedule, 0, 500, |_, _| true);
+        assert!(schedule.is_ready());
+        play(&mut schedule, 500, 4500, |probe, _| probe != 0);
+        assert_eq!(
+            (schedule.is_ready(), schedule.health()),
+            (false, Health::Unhealthy)
+        );
+        play(&mut schedule, 4500, 5500, |_, _| true);
+        assert!(schedule.is_ready());
     }
 
     #[test]
@@ -269,12 +272,12 @@ pub(crate) mod tests {
             on_failure: None,
             ..probe("health")
         };
-        let mut never = Checkup::new(std::slice::from_ref(&check));
+        let mut never = ProbeSchedule::new(std::slice::from_ref(&check));
         let done = play(&mut never, 0, 2000, |_, _| false);
         assert_eq!((done.len(), never.health()), (19, Health::Starting));
         play(&mut never, 2000, 4200, |_, _| false);
         assert_eq!(never.health(), Health::Unhealthy);
-        let mut once = Checkup::new(&[check]);
+        let mut once = ProbeSchedule::new(&[check]);
         play(&mut once, 0, 200, |_, _| true);
         assert_eq!(once.health(), Health::Healthy);
         play(&mut once, 200, 2300, |_, _| false);
@@ -283,11 +286,11 @@ pub(crate) mod tests {
 
     #[test]
     fn what_runs_is_not_due_and_what_is_late_is_due_at_once() {
-        let mut checkup = Checkup::new(&[probe("liveness")]);
-        assert_eq!(checkup.begin_due(ms(0)), [0]);
-        assert_eq!((checkup.next(), checkup.begin_due(ms(5000)).len()), (None, 0));
-        checkup.ended(0, ms(2500), true);
-        assert_eq!(checkup.next(), Some(ms(2500)));
+        let mut schedule = ProbeSchedule::new(&[probe("liveness")]);
+        assert_eq!(schedule.begin_due(ms(0)), [0]);
+        assert_eq!((schedule.next(), schedule.begin_due(ms(5000)).len()), (None, 0));
+        schedule.ended(0, ms(2500), true);
+        assert_eq!(schedule.next(), Some(ms(2500)));
     }
 
     proptest! {
@@ -297,19 +300,19 @@ pub(crate) mod tests {
             success_threshold in 1..4u32,
             failure_threshold in 1..4u32,
         ) {
-            let mut checkup = Checkup::new(&[GuestProbe { success_threshold, failure_threshold, ..probe("readiness") }]);
+            let mut schedule = ProbeSchedule::new(&[GuestProbe { success_threshold, failure_threshold, ..probe("readiness") }]);
             let mut now = Duration::ZERO;
             let mut ready = false;
             for (i, success) in results.iter().enumerate() {
-                prop_assert_eq!(checkup.next(), Some(now));
-                prop_assert_eq!(checkup.begin_due(now), [0]);
-                prop_assert_eq!(checkup.ended(0, now, *success), None);
+                prop_assert_eq!(schedule.next(), Some(now));
+                prop_assert_eq!(schedule.begin_due(now), [0]);
+                prop_assert_eq!(schedule.ended(0, now, *success), None);
                 let run = results[..=i].iter().rev().take_while(|other| *other == success).count();
                 let threshold = if *success { success_threshold } else { failure_threshold };
                 if run >= threshold as usize {
                     ready = *success;
                 }
-                prop_assert_eq!(checkup.is_ready(), ready);
+                prop_assert_eq!(schedule.is_ready(), ready);
                 now += ms(1000);
             }
         }
@@ -328,7 +331,7 @@ pub(crate) mod tests {
                     ..probe(if i == 0 && startup { "startup" } else { "liveness" })
                 })
                 .collect();
-            let mut checkup = Checkup::new(&probes);
+            let mut schedule = ProbeSchedule::new(&probes);
             let mut running: Vec<Option<Duration>> = vec![None; probes.len()];
             let mut last: Vec<Option<Duration>> = vec![None; probes.len()];
             let mut started = !startup;
@@ -337,11 +340,11 @@ pub(crate) mod tests {
                 for (probe, running) in running.iter_mut().enumerate() {
                     if running.is_some_and(|end| end <= now) {
                         *running = None;
-                        checkup.ended(probe, now, true);
+                        schedule.ended(probe, now, true);
                         started |= probe == 0 && startup;
                     }
                 }
-                for begun in checkup.begin_due(now) {
+                for begun in schedule.begin_due(now) {
                     prop_assert!(running[begun].is_none());
                     prop_assert!(now >= ms(probes[begun].initial_delay_ms));
                     prop_assert!(last[begun].is_none_or(|last| now >= last + ms(probes[begun].period_ms)));

@@ -1,8 +1,9 @@
-//! The conversation with one host: reports what systemd says of the apps, moves their standard streams, obeys.
+//! The conversation with one host: what systemd says of the apps goes to their [`Lifecycle`], and what that says is done.
 //!
 //! An app's end goes out in this order: its unit is at rest, its pipes are empty, its streams have ended, its message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -10,7 +11,7 @@ use isopod_contract::MAX_HOST_STREAMS;
 use isopod_contract::config::GuestConfig;
 use isopod_contract::in_one_line;
 use isopod_contract::message::{
-    AppIndex, BootTimes, ExitStatus, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
+    BootTimes, ExitStatus, FailureCause, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
 };
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
@@ -19,25 +20,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::app::{App, Later, Told};
+use super::app::{AppStreams, Later};
 use super::streams::{self, Question};
-use crate::apps::launch;
+use crate::apps::lifecycle::{Action, AppExit, Input, Lifecycle, failure};
 use crate::apps::notify::Word;
 use crate::apps::pipes::AppPipes;
+use crate::apps::{last_words, launch};
 use crate::exec::enter::Report;
 use crate::host::clock::Clock;
 use crate::mounts::{mount_check, mountinfo};
-use crate::systemd::appstate::{Activity, AppState, judge};
+use crate::systemd::appstate::{Activity, AppState, ServiceState, judge};
 use crate::systemd::{Manager, ManagerError, Whom};
 use crate::systemd::{diagnosis, kmsg};
-pub(super) use care::Care;
-use care::Checks;
+use checks::{Checks, Undertaking};
 use heart::Heart;
-use life::present;
 
-mod care;
+mod checks;
 mod heart;
-mod life;
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -73,7 +72,8 @@ pub(crate) enum SessionError {
 pub(crate) struct Session<M> {
     config: GuestConfig,
     manager: M,
-    apps: Vec<App>,
+    lifecycle: Lifecycle,
+    apps: Vec<AppStreams>,
     orders: mpsc::Receiver<Order>,
     heart: Heart,
     /// What the streams that the host opened have to know.
@@ -82,12 +82,6 @@ pub(crate) struct Session<M> {
     driver: JoinHandle<Result<(), MuxError>>,
     /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
     later: FuturesUnordered<Later>,
-    all_ended: bool,
-    /// Whether the apps were asked to stop: none is started any more.
-    stopping: bool,
-    kill_at: Option<Instant>,
-    /// Whether there is no time at all: nothing is asked any more, and all is killed.
-    at_once: bool,
     /// What apps say of their readiness.
     words: mpsc::Receiver<(usize, Word)>,
     /// What the agent does for apps of its own accord.
@@ -122,13 +116,15 @@ impl<M: Manager> Session<M> {
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
         let (tell, words) = mpsc::channel(1);
-        for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
-            let app = App::begin(&opener, app, config, pipes, &tell).await;
+        for (app, pipes) in (0..).zip(pipes) {
+            let app = AppStreams::begin(&opener, app, pipes, &tell).await;
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
         let questions = streams::receive(incoming, &config.apps);
         Ok(Self {
+            lifecycle: Lifecycle::new(&config.apps),
+            checks: Checks::new(apps.len()),
             questions,
             config,
             manager,
@@ -138,12 +134,7 @@ impl<M: Manager> Session<M> {
             control,
             driver,
             later,
-            all_ended: false,
-            stopping: false,
-            kill_at: None,
-            at_once: false,
             words,
-            checks: Checks::new(),
             _tell: tell,
         })
     }
@@ -163,13 +154,10 @@ impl<M: Manager> Session<M> {
         for app in 0..self.apps.len() {
             self.look_at(app).await?;
         }
-        self.tell_all_ended().await?;
+        let actions = self.lifecycle.begin(Instant::now());
+        self.perform(actions).await?;
         loop {
-            self.start_held().await;
-            self.stop_due().await?;
-            let (kill_at, restart_at) = (self.kill_at, self.next_restart());
-            let care_at = self.next_care();
-            let beat_at = self.heart.next_beat();
+            let (due, beat_at) = (self.lifecycle.due(), self.heart.next_beat());
             tokio::select! {
                 unit = changes.recv() => match unit {
                     Some(unit) => self.changed(unit, &mut changes).await?,
@@ -184,25 +172,72 @@ impl<M: Manager> Session<M> {
                 }
                 Some(message) = self.later.next() => {
                     self.say(&message).await?;
-                    self.tell_all_ended().await?;
+                    if !matches!(message, GuestMessage::Synced { .. }) {
+                        self.feed(Input::LastSent).await?;
+                    }
                 }
-                Some((app, word)) = self.words.recv() => {
-                    self.apps[app].word = Some(word);
-                    self.tell_readiness(app).await?;
-                }
+                Some((app, word)) = self.words.recv() => self.feed(Input::Word { app, word }).await?,
                 () = sleep_until(beat_at.into()) => self.beat().await?,
-                Some(finished) = self.checks.ended.recv() => self.finished(finished).await?,
-                () = sleep_until(care_at.unwrap_or_else(Instant::now)), if care_at.is_some() => {
-                    self.care().await?;
-                }
-                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
-                    self.kill_all().await?;
-                }
-                () = sleep_until(restart_at.unwrap_or_else(Instant::now)), if restart_at.is_some() => {
-                    self.restart_due().await?;
+                Some(done) = self.checks.next() => self.feed(done).await?,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.feed(Input::Due).await?;
                 }
             }
         }
+    }
+
+    /// Lets the apps' lifecycle know of something, and does what it says.
+    async fn feed(&mut self, input: Input) -> Result<(), SessionError> {
+        let actions = self.lifecycle.on(input, Instant::now());
+        self.perform(actions).await
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>) -> Result<(), SessionError> {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Say(message) => self.say(&message).await?,
+                Action::End { app, last } => self.later.push(self.apps[app].end(last)),
+                Action::Start(app) => {
+                    if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
+                        let text = in_one_line(&error);
+                        let input = Input::NotStarted { app, text };
+                        actions.extend(self.lifecycle.on(input, Instant::now()));
+                    }
+                }
+                Action::Stop(app) => {
+                    let asked = self.manager.stop(&self.config.apps[app].unit).await;
+                    self.warn(asked).await?;
+                }
+                Action::Kill(app) => {
+                    let unit = &self.config.apps[app].unit;
+                    let killed = self.manager.kill(unit, Whom::All, SIGKILL).await;
+                    self.warn(killed).await?;
+                }
+                Action::LeaveStdin(app) => self.apps[app].leave_stdin(),
+                Action::Abandon(app) => self.checks.abandon(app),
+                Action::Check {
+                    app,
+                    life,
+                    what,
+                    check,
+                    limit,
+                } => {
+                    let undertaking = Undertaking {
+                        app,
+                        life,
+                        what,
+                        check,
+                        limit,
+                    };
+                    let (config, network) = (&self.config.apps[app], self.config.network.as_ref());
+                    self.checks
+                        .undertake(&self.manager, config, network, undertaking)
+                        .await;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn say(&mut self, message: &GuestMessage) -> Result<(), SessionError> {
@@ -234,98 +269,79 @@ impl<M: Manager> Session<M> {
         Ok(())
     }
 
-    /// Reports what is new about an app.
+    /// Looks what is new about an app.
     async fn look_at(&mut self, app: usize) -> Result<(), SessionError> {
-        if matches!(
-            self.apps[app].told,
-            Told::Held | Told::Ended | Told::Waiting { .. }
-        ) {
+        if !self.lifecycle.is_watched(app) {
             return Ok(());
         }
         let config = &self.config.apps[app];
         let state = self.manager.service(&config.unit).await;
-        let state = present(state.map_err(SessionError::Systemd)?, self.apps[app].seen);
-        let index = wire_index(app);
+        let state = state
+            .map_err(SessionError::Systemd)?
+            .since(self.lifecycle.seen(app));
         let now = judge(&state);
         if config.post_stop_ms.is_some() && !matches!(now, AppState::Pending | AppState::Running { .. }) {
             self.tell_post_stop(app).await?;
         }
-        let config = &self.config.apps[app];
-        let last = match now {
+        let input = match now {
             AppState::Pending => return Ok(()),
-            AppState::Running { uptime_ms } => {
-                if state.active == Activity::Changing {
-                    self.leave_alone(app);
-                }
-                return self.started(app, uptime_ms).await;
-            }
-            AppState::Exited { uptime_ms, status } => {
-                if let Some(Report { status, text }) = launch::failure(config) {
-                    let text = format!("app `{}` {text}", config.name);
-                    self.say(&GuestMessage::Warning { text }).await?;
-                    self.end_as(app, ExitStatus::Code(status.into()));
-                    return Ok(());
-                }
-                if state.active_enter_us > 0 {
-                    self.started(app, uptime_ms).await?;
-                }
-                if self.apps[app].told == Told::Ended {
-                    return Ok(());
-                }
-                return self.ended(app, status, &state).await;
-            }
+            AppState::Running { uptime_ms } => Input::Running {
+                app,
+                uptime_ms,
+                leaves: state.active == Activity::Changing,
+                fault: self.mount_fault(app),
+            },
+            AppState::Exited { uptime_ms, status } => match launch::failure(&self.config.apps[app]) {
+                Some(Report { status, text }) => Input::NotExecuted { app, status, text },
+                None => Input::Exited(self.exit(app, uptime_ms, status, &state).await?),
+            },
+            AppState::NeverRan { step: None } if self.lifecycle.was_stopped(app) => Input::Cancelled { app },
             AppState::NeverRan { step } => {
-                // Stopped before its next life began.
-                if let (true, None, Some(status)) = (self.stopping, step, self.apps[app].last_end) {
-                    self.end_as(app, status);
-                    return Ok(());
-                }
-                let cause = diagnosis::cause(
-                    &self.manager,
-                    config,
-                    step,
-                    &mountinfo::read().unwrap_or_default(),
-                )
-                .await;
-                GuestMessage::Failed {
-                    app: index,
-                    cause: cause.map_err(SessionError::Systemd)?,
-                }
+                let mounts = mountinfo::read().unwrap_or_default();
+                let cause = diagnosis::cause(&self.manager, &self.config.apps[app], step, &mounts).await;
+                let cause = cause.map_err(SessionError::Systemd)?;
+                Input::NeverRan { app, cause }
             }
         };
-        self.later.push(self.apps[app].end(last));
-        Ok(())
+        self.feed(input).await
     }
 
-    async fn started(&mut self, app: usize, uptime_ms: u64) -> Result<(), SessionError> {
-        if self.apps[app].told != Told::Nothing {
-            return Ok(());
+    /// What about the mounts of an app that starts is not as it must be.
+    fn mount_fault(&self, app: usize) -> Option<FailureCause> {
+        if !self.lifecycle.is_starting(app) {
+            return None;
         }
-        // An app whose mounts are not as they must be does not count as started, and does not go on.
-        let config = &self.config.apps[app];
         let mounts = mountinfo::read().unwrap_or_default();
-        let cause = mount_check::faults(config, &mounts)
+        let mut faults = mount_check::faults(&self.config.apps[app], &mounts);
+        faults
             .next()
-            .map(|(mount, fault)| diagnosis::not_mounted(mount, fault));
-        if let Some(cause) = cause {
-            let killed = self.manager.kill(&config.unit, Whom::All, SIGKILL).await;
-            self.warn(killed).await?;
-            let last = GuestMessage::Failed {
-                app: wire_index(app),
-                cause,
-            };
-            self.later.push(self.apps[app].end(last));
-            return Ok(());
+            .map(|(mount, fault)| diagnosis::not_mounted(mount, fault))
+    }
+
+    /// What can be found out of an app's end.
+    async fn exit(
+        &self,
+        app: usize,
+        uptime_ms: u64,
+        status: ExitStatus,
+        state: &ServiceState,
+    ) -> Result<AppExit, SessionError> {
+        let uptime_ms = (state.active_enter_us > 0).then_some(uptime_ms);
+        let fault = uptime_ms.and_then(|_| self.mount_fault(app));
+        let (mut words, mut out_of_memory) = (None, None);
+        if fault.is_none() {
+            words = last_words::take(Path::new(&self.config.apps[app].last_words));
+            out_of_memory = self.out_of_memory(app, status, state.killed_pid).await?;
         }
-        self.apps[app].started();
-        self.say(&GuestMessage::Started {
-            app: wire_index(app),
+        Ok(AppExit {
+            app,
+            status,
             uptime_ms,
+            fault,
+            last_words: words,
+            out_of_memory,
+            times: (state.active_enter_us, state.exec_main_start_us),
         })
-        .await?;
-        self.begin_care(app).await;
-        // It may have said so before systemd said that it runs.
-        self.tell_readiness(app).await
     }
 
     /// What the memory has run out in that the kernel killed an app for, if it did. When another process of the app's was
@@ -346,14 +362,17 @@ impl<M: Manager> Session<M> {
         Ok((unit.result == OUT_OF_MEMORY).then_some(MemoryBound::App))
     }
 
-    /// Says that all have ended, once, when the last app's message is out.
-    async fn tell_all_ended(&mut self) -> Result<(), SessionError> {
-        let ended = self.apps.iter().all(|app| app.told == Told::Ended);
-        if self.all_ended || !ended || !self.later.is_empty() {
-            return Ok(());
-        }
-        self.all_ended = true;
-        self.say(&GuestMessage::AllEnded).await
+    /// Warns when what the unit of an app has run after its program has failed.
+    async fn tell_post_stop(&mut self, app: usize) -> Result<(), SessionError> {
+        let config = &self.config.apps[app];
+        let end = self.manager.post_stop(&config.unit).await;
+        let why = match end.map_err(SessionError::Systemd)? {
+            None | Some(ExitStatus::Code(0)) => return Ok(()),
+            Some(ExitStatus::Code(code)) => format!("exit status {code}"),
+            Some(ExitStatus::Signal { signal, .. }) => format!("killed by signal {signal}"),
+        };
+        let text = format!("app `{}`: {}", config.name, failure("post-stop handler", &why));
+        self.say(&GuestMessage::Warning { text }).await
     }
 
     /// Shows the host that the agent lives.
@@ -371,12 +390,8 @@ impl<M: Manager> Session<M> {
             HostMessage::Stop { grace_ms } => {
                 // The host waits longer for a guest that has heard it.
                 self.beat().await?;
-                let grace = Duration::from_millis(grace_ms.into());
-                let kill_at = Instant::now() + grace;
-                self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
-                self.at_once |= grace.is_zero();
-                self.stop_restarts();
-                self.stop_due().await
+                self.feed(Input::Stop(Duration::from_millis(grace_ms.into())))
+                    .await
             }
             HostMessage::Signal { app, signal } => {
                 let Some(config) = self.config.apps.get(usize::from(app)) else {
@@ -393,37 +408,15 @@ impl<M: Manager> Session<M> {
         }
     }
 
-    /// Kills what is left of the apps; what their units run behind the programs has its time, too.
-    async fn kill_all(&mut self) -> Result<(), SessionError> {
-        let mut longest = None;
-        for app in 0..self.apps.len() {
-            if !self.is_up(app) || (!self.at_once && self.ask_at_last(app).await?) {
-                continue;
-            }
-            longest = longest.max(self.config.apps[app].post_stop_ms);
-            self.kill_app(app).await?;
-        }
-        self.kill_at = longest.map(|ms| Instant::now() + Duration::from_millis(ms));
-        Ok(())
-    }
-
     async fn warn(&mut self, done: Result<(), ManagerError>) -> Result<(), SessionError> {
         match done {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.say(&GuestMessage::Warning {
-                    text: in_one_line(&error),
-                })
-                .await
+                let text = in_one_line(&error);
+                self.say(&GuestMessage::Warning { text }).await
             }
         }
     }
-}
-
-/// An app's number as the wire has it; the host, which made the configuration, allows fewer apps than there are
-/// numbers.
-fn wire_index(app: usize) -> AppIndex {
-    AppIndex::try_from(app).unwrap_or(AppIndex::MAX)
 }
 
 /// A message of the host's, and when it was heard.

@@ -56,6 +56,18 @@ pub(crate) struct ServiceState {
     pub(crate) killed_pid: u32,
 }
 
+impl ServiceState {
+    /// What systemd says of the unit's present life: times of an earlier one, `seen`, count as none.
+    pub(crate) fn since(self, seen: (u64, u64)) -> Self {
+        let new = |time, seen| if time == seen { 0 } else { time };
+        Self {
+            active_enter_us: new(self.active_enter_us, seen.0),
+            exec_main_start_us: new(self.exec_main_start_us, seen.1),
+            ..self
+        }
+    }
+}
+
 /// Where an app is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AppState {

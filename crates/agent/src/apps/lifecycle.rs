@@ -1,0 +1,800 @@
+//! The lives of a pod's apps, decided: when each is started, probed, asked to stop, killed and started again, and what the
+//! host is told of it. It performs nothing and reads no clock; the session with the host feeds it with what happens and
+//! performs what it says.
+//!
+//! ```text
+//!   held ── the others have come so far ──> starting ──> running ── ended for good ──> ended
+//!     └── one of them never will ──> ended      ^           └─ by the policy ─> waiting ── a stop ──> ended
+//!                                               └── the delay has passed ──────────┘
+//!
+//!   running:  postStart ──> probes ──> ill, and that ends it ──┐
+//!                └───────── failed ────────────────────────────┤
+//!   a stop, and what depends on the app has ended ─────────────┴──> preStop ──> asked to stop ──> (the grace) killed
+//!                                                                      └─ the grace is over: 2 s more ─┘
+//! ```
+//!
+//! What the results of probes mean is [`ProbeSchedule`]'s, restarts are [`Restarts`]', whether an app may start is
+//! [`order`](super::order)'s.
+
+use std::time::Duration;
+
+use isopod_contract::config::{GuestApp, GuestCheck, GuestDependency, GuestEnding, GuestHandler, GuestProbe};
+use isopod_contract::message::{AppIndex, ExitStatus, FailureCause, GuestMessage, Health, MemoryBound};
+use tokio::time::Instant;
+
+use super::check::Done;
+use super::notify::Word;
+use super::order::{self, Gate, Standing, Success, dependents_first};
+use super::probe_schedule::ProbeSchedule;
+use super::restart::Restarts;
+
+/// What an app has between its stop signal and its kill at least, where others used its grace up
+/// (Kubernetes, `pkg/kubelet/kuberuntime/kuberuntime_container.go`: `minimumGracePeriodInSeconds`).
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// What happens. Apps are named by their position.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// systemd says that an app's program executes.
+    Running {
+        app: usize,
+        uptime_ms: u64,
+        /// Whether the program has ended, though its unit has not.
+        leaves: bool,
+        /// What about its mounts is not as it must be; looked at where the app [starts](Lifecycle::is_starting).
+        fault: Option<FailureCause>,
+    },
+    /// The app's program could not be executed.
+    NotExecuted { app: usize, status: u8, text: String },
+    /// An app has ended.
+    Exited(AppExit),
+    /// An app never ran, and why.
+    NeverRan { app: usize, cause: FailureCause },
+    /// An app [was stopped](Lifecycle::was_stopped) before its next life began.
+    Cancelled { app: usize },
+    /// systemd did not take an app's start.
+    NotStarted { app: usize, text: String },
+    /// An app says how ready it is.
+    Word { app: usize, word: Word },
+    /// What [`Action::Check`] asked for is done.
+    Done {
+        app: usize,
+        life: u32,
+        what: What,
+        done: Done,
+    },
+    /// The last message of an app was sent.
+    LastSent,
+    /// All apps are to stop within this time.
+    Stop(Duration),
+    /// The moment has come that [`Lifecycle::due`] named.
+    Due,
+}
+
+/// The end of an app's life, as far as it can be looked at.
+#[derive(Debug)]
+pub(crate) struct AppExit {
+    pub(crate) app: usize,
+    pub(crate) status: ExitStatus,
+    /// When its process was started, where it was not yet known that it ran.
+    pub(crate) uptime_ms: Option<u64>,
+    /// As in [`Input::Running`].
+    pub(crate) fault: Option<FailureCause>,
+    /// What it left to be known of its end.
+    pub(crate) last_words: Option<String>,
+    /// What memory has run out in, where the kernel killed it for that.
+    pub(crate) out_of_memory: Option<MemoryBound>,
+    /// When its life was active and when its process was started, as systemd counts.
+    pub(crate) times: (u64, u64),
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send the host a message.
+    Say(GuestMessage),
+    /// An app has ended: end its streams, and when its output is out send this and report [`Input::LastSent`].
+    End { app: usize, last: GuestMessage },
+    /// Start the app's unit; where systemd does not take it, [`Input::NotStarted`] follows.
+    Start(usize),
+    /// Stop the app's unit.
+    Stop(usize),
+    /// Kill all processes of the app's unit.
+    Kill(usize),
+    /// Nobody holds the app's standard input open for a further life.
+    LeaveStdin(usize),
+    /// Do this for an app, within `limit` where there is one; [`Input::Done`] follows.
+    Check {
+        app: usize,
+        life: u32,
+        what: What,
+        check: GuestCheck,
+        limit: Option<Duration>,
+    },
+    /// End whatever is being done for an app.
+    Abandon(usize),
+}
+
+/// Something that is done for an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    PostStart,
+    Probe(usize),
+    PreStop,
+}
+
+/// What the planner wrote of an app's lives.
+#[derive(Debug)]
+struct Terms {
+    name: String,
+    unit: String,
+    depends_on: Vec<GuestDependency>,
+    /// Whether it says itself how ready it is.
+    notifies: bool,
+    tells_readiness: bool,
+    probes: Vec<GuestProbe>,
+    post_start: Option<GuestHandler>,
+    pre_stop: Option<GuestHandler>,
+    post_stop: Option<Duration>,
+}
+
+impl Terms {
+    fn of(app: &GuestApp) -> Self {
+        Self {
+            name: app.name.clone(),
+            unit: app.unit.clone(),
+            depends_on: app.depends_on.clone(),
+            notifies: app.notify.is_some(),
+            tells_readiness: app.tells_readiness(),
+            probes: app.probes.clone(),
+            post_start: app.post_start.clone(),
+            pre_stop: app.pre_stop.clone(),
+            post_stop: app.post_stop_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+/// How far an app is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Others must come before it: its unit was not started yet.
+    Held,
+    Starting,
+    Running,
+    /// It has ended like this and is started again.
+    Waiting {
+        until: Instant,
+        status: ExitStatus,
+    },
+    Ended,
+}
+
+/// How far an app's stop is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stop {
+    #[default]
+    No,
+    /// Its `preStop` handler runs.
+    Before,
+    Asked,
+}
+
+/// One life of an app.
+#[derive(Debug, Default)]
+struct Life {
+    number: u32,
+    /// Since when it runs.
+    since: Option<Instant>,
+    /// Whether its `postStart` handler is done.
+    begun: bool,
+    schedule: Option<ProbeSchedule>,
+    /// The health that the host knows of.
+    health: Option<Health>,
+    /// How the agent ends it, where it does.
+    ending: Option<GuestEnding>,
+    kill_at: Option<Instant>,
+    stop: Stop,
+    /// What it last said of its readiness.
+    word: Option<Word>,
+    /// Whether the host knows that it is ready.
+    ready: bool,
+}
+
+impl Life {
+    /// Whether all that the app's readiness depends on says so.
+    fn is_ready(&self, terms: &Terms) -> bool {
+        let said = !terms.notifies || self.word == Some(Word::Ready);
+        let well = self.schedule.as_ref().is_some_and(ProbeSchedule::is_ready);
+        let begun = terms.post_start.is_none() || self.begun;
+        said && begun && self.ending.is_none() && (terms.probes.is_empty() || well)
+    }
+
+    /// When something is due.
+    fn due(&self) -> Option<Instant> {
+        let probe = self.schedule.as_ref().and_then(ProbeSchedule::next);
+        let probe = probe.and_then(|due| self.since?.checked_add(due));
+        probe.into_iter().chain(self.kill_at).min()
+    }
+}
+
+#[derive(Debug)]
+struct App {
+    terms: Terms,
+    state: State,
+    /// How far it is, for those that wait for it.
+    standing: Standing,
+    /// How it ended for good, in words.
+    end: Option<String>,
+    /// Its restarts, where its policy has any.
+    restarts: Option<Restarts>,
+    /// How its last life ended, where it has another.
+    last_end: Option<ExitStatus>,
+    /// The times of that life.
+    seen: (u64, u64),
+    life: Life,
+}
+
+/// The lives of a pod's apps.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    apps: Vec<App>,
+    /// The order in which they are asked to stop.
+    stop_order: Vec<usize>,
+    /// Whether they are to stop: none is started any more.
+    stopping: bool,
+    kill_at: Option<Instant>,
+    /// Whether there is no time at all: nothing is asked any more, and all is killed.
+    at_once: bool,
+    /// How many last messages were not sent yet.
+    unsent: usize,
+    all_ended: bool,
+    actions: Vec<Action>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(apps: &[GuestApp]) -> Self {
+        let app = |app: &GuestApp| App {
+            state: match app.depends_on.is_empty() {
+                true => State::Starting,
+                false => State::Held,
+            },
+            standing: Standing::default(),
+            end: None,
+            restarts: app.restart.clone().map(Restarts::new),
+            last_end: None,
+            seen: (0, 0),
+            life: Life::default(),
+            terms: Terms::of(app),
+        };
+        Self {
+            stop_order: dependents_first(apps),
+            apps: apps.iter().map(app).collect(),
+            stopping: false,
+            kill_at: None,
+            at_once: false,
+            unsent: 0,
+            all_ended: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What is to be done at first.
+    pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
+        self.settle(now)
+    }
+
+    /// Whether it matters what systemd says of an app.
+    pub(crate) fn is_watched(&self, app: usize) -> bool {
+        matches!(self.apps[app].state, State::Starting | State::Running)
+    }
+
+    /// Whether it is not known yet that an app runs.
+    pub(crate) fn is_starting(&self, app: usize) -> bool {
+        self.apps[app].state == State::Starting
+    }
+
+    /// Whether an app that is not there was stopped before its next life began.
+    pub(crate) fn was_stopped(&self, app: usize) -> bool {
+        self.stopping && self.apps[app].last_end.is_some()
+    }
+
+    /// When an app's last life was active and when its process was started, as systemd counts.
+    pub(crate) fn seen(&self, app: usize) -> (u64, u64) {
+        self.apps[app].seen
+    }
+
+    /// When [`Input::Due`] is to come at the latest.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let of_app = |app: &App| match app.state {
+            State::Waiting { until, .. } => Some(until),
+            State::Ended => None,
+            _ => app.life.due(),
+        };
+        self.apps.iter().filter_map(of_app).chain(self.kill_at).min()
+    }
+
+    /// What is to be done about `input`, which happens now.
+    pub(crate) fn on(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        match input {
+            Input::Running {
+                app,
+                uptime_ms,
+                leaves,
+                fault,
+            } => {
+                if leaves && self.is_watched(app) {
+                    self.quiet(app);
+                }
+                self.started(app, uptime_ms, fault, now);
+            }
+            Input::NotExecuted { app, status, text } if self.is_watched(app) => {
+                let text = format!("app `{}` {text}", self.apps[app].terms.name);
+                self.warn(text);
+                self.end_as(app, ExitStatus::Code(status.into()));
+            }
+            Input::Exited(exit) if self.is_watched(exit.app) => self.exited(exit, now),
+            Input::NeverRan { app, cause } if self.is_watched(app) => self.fail(app, cause),
+            Input::Cancelled { app } => match self.apps[app].last_end {
+                Some(status) if self.is_watched(app) => self.end_as(app, status),
+                _ => {}
+            },
+            Input::NotStarted { app, text } if self.is_starting(app) => self.not_started(app, text),
+            Input::Word { app, word } => {
+                self.apps[app].life.word = Some(word);
+                self.tell_readiness(app);
+            }
+            Input::Done {
+                app,
+                life,
+                what,
+                done,
+            } => {
+                if self.apps[app].life.number == life && self.apps[app].state == State::Running {
+                    self.done(app, what, &done, now);
+                }
+            }
+            Input::LastSent => self.unsent = self.unsent.saturating_sub(1),
+            Input::Stop(grace) => self.stop(grace, now),
+            Input::Due => self.on_due(now),
+            Input::NotExecuted { .. }
+            | Input::Exited(_)
+            | Input::NeverRan { .. }
+            | Input::NotStarted { .. } => {}
+        }
+        self.settle(now)
+    }
+
+    /// What follows from how far the apps are.
+    fn settle(&mut self, now: Instant) -> Vec<Action> {
+        self.start_held();
+        self.stop_due(now);
+        let ended = self.apps.iter().all(|app| app.state == State::Ended);
+        if ended && self.unsent == 0 && !std::mem::replace(&mut self.all_ended, ended) {
+            self.say(GuestMessage::AllEnded);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn say(&mut self, message: GuestMessage) {
+        self.actions.push(Action::Say(message));
+    }
+
+    fn warn(&mut self, text: String) {
+        self.say(GuestMessage::Warning { text });
+    }
+
+    /// Starts the apps that waited for others and need not any more, and ends those that would wait for ever.
+    fn start_held(&mut self) {
+        let mut changed = true;
+        while std::mem::take(&mut changed) {
+            for app in 0..self.apps.len() {
+                if self.apps[app].state != State::Held {
+                    continue;
+                }
+                let standings: Vec<_> = self.apps.iter().map(|app| app.standing).collect();
+                let gate = order::gate(&self.apps[app].terms.depends_on, &standings);
+                changed |= gate != Gate::Closed;
+                match gate {
+                    Gate::Closed => {}
+                    Gate::Open | Gate::Shut(_) if self.stopping => self.fail(app, FailureCause::Stopped),
+                    Gate::Open => self.start(app),
+                    Gate::Shut(other) => {
+                        let other = self.apps.get(other);
+                        let unit = other.map(|other| other.terms.unit.clone());
+                        let cause = FailureCause::Dependency {
+                            unit: unit.unwrap_or_default(),
+                            result: other.and_then(|other| other.end.clone()).unwrap_or_default(),
+                            log: Vec::new(),
+                        };
+                        self.fail(app, cause);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, app: usize) {
+        self.apps[app].state = State::Starting;
+        self.actions.push(Action::Start(app));
+    }
+
+    fn not_started(&mut self, app: usize, text: String) {
+        match self.apps[app].last_end {
+            Some(status) => {
+                self.warn(text);
+                self.end_as(app, status);
+            }
+            None => {
+                let unit = self.apps[app].terms.unit.clone();
+                let (result, log) = (text, Vec::new());
+                self.fail(app, FailureCause::Unit { unit, result, log });
+            }
+        }
+    }
+
+    /// An app's program executes.
+    fn started(&mut self, app: usize, uptime_ms: u64, fault: Option<FailureCause>, now: Instant) {
+        if self.apps[app].state != State::Starting {
+            return;
+        }
+        // An app whose mounts are not as they must be does not count as started, and does not go on.
+        if let Some(cause) = fault {
+            self.actions.push(Action::Kill(app));
+            return self.fail(app, cause);
+        }
+        let record = &mut self.apps[app];
+        record.state = State::Running;
+        record.standing.started |= !record.terms.tells_readiness;
+        record.life.since = Some(now);
+        // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
+        // started again opens it once more.
+        if record.restarts.is_none() {
+            self.actions.push(Action::LeaveStdin(app));
+        }
+        self.say(GuestMessage::Started {
+            app: wire_index(app),
+            uptime_ms,
+        });
+        match self.apps[app].terms.post_start.clone() {
+            Some(handler) => self.check(app, What::PostStart, handler.check, None),
+            None => self.begin_probes(app),
+        }
+        // It may have said so before systemd said that it runs.
+        self.tell_readiness(app);
+    }
+
+    fn check(&mut self, app: usize, what: What, check: GuestCheck, limit: Option<Duration>) {
+        let life = self.apps[app].life.number;
+        self.actions.push(Action::Check {
+            app,
+            life,
+            what,
+            check,
+            limit,
+        });
+    }
+
+    fn begin_probes(&mut self, app: usize) {
+        let App { terms, life, .. } = &mut self.apps[app];
+        life.begun = true;
+        life.schedule = (!terms.probes.is_empty()).then(|| ProbeSchedule::new(&terms.probes));
+    }
+
+    /// No probe is done any more in this life.
+    fn quiet(&mut self, app: usize) {
+        self.apps[app].life.schedule = None;
+        self.actions.push(Action::Abandon(app));
+    }
+
+    /// An app has ended: the end for good, unless it is started again.
+    fn exited(&mut self, exit: AppExit, now: Instant) {
+        let AppExit { app, status, .. } = exit;
+        if let Some(uptime_ms) = exit.uptime_ms {
+            self.started(app, uptime_ms, exit.fault, now);
+        }
+        if self.apps[app].state == State::Ended {
+            return;
+        }
+        let index = wire_index(app);
+        if let Some(text) = exit.last_words {
+            self.say(GuestMessage::LastWords { app: index, text });
+        }
+        if let Some(within) = exit.out_of_memory {
+            self.say(GuestMessage::OutOfMemory { app: index, within });
+        }
+        let stopping = self.stopping;
+        let App { restarts, life, .. } = &mut self.apps[app];
+        let restart = match restarts {
+            Some(restarts) if !stopping && life.ending.is_none_or(|ending| ending.restarts) => {
+                let ran = life.since.map(|since| now.saturating_duration_since(since));
+                let failed = life.ending.is_some() || status != ExitStatus::Code(0);
+                restarts.ended(failed, ran.unwrap_or_default())
+            }
+            _ => None,
+        };
+        let Some(restart) = restart else {
+            return self.end_as(app, status);
+        };
+        let record = &mut self.apps[app];
+        let until = now + restart.after;
+        record.state = State::Waiting { until, status };
+        record.last_end = Some(status);
+        record.seen = exit.times;
+        self.end_life(app);
+        self.say(GuestMessage::Restarting {
+            app: index,
+            status,
+            in_ms: u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX),
+            count: restart.count,
+        });
+    }
+
+    /// Another life begins, or none does any more.
+    fn end_life(&mut self, app: usize) {
+        let life = &mut self.apps[app].life;
+        *life = Life {
+            number: life.number.wrapping_add(1),
+            ..Life::default()
+        };
+        self.actions.push(Action::Abandon(app));
+    }
+
+    fn fail(&mut self, app: usize, cause: FailureCause) {
+        let last = GuestMessage::Failed {
+            app: wire_index(app),
+            cause,
+        };
+        self.end(app, last, (Success::No, "it did not start".to_owned()));
+    }
+
+    /// Ends an app for good.
+    fn end_as(&mut self, app: usize, status: ExitStatus) {
+        let last = GuestMessage::Exited {
+            app: wire_index(app),
+            status,
+        };
+        self.end(app, last, in_words(status));
+    }
+
+    fn end(&mut self, app: usize, last: GuestMessage, (success, words): (Success, String)) {
+        self.end_life(app);
+        let record = &mut self.apps[app];
+        record.state = State::Ended;
+        (record.standing.ended, record.end) = (Some(success), Some(words));
+        self.unsent = self.unsent.saturating_add(1);
+        self.actions.push(Action::End { app, last });
+    }
+
+    /// Tells the host whether an app that runs is ready, by its own word and by what is found of it, where that is new.
+    fn tell_readiness(&mut self, app: usize) {
+        let record = &mut self.apps[app];
+        if record.state != State::Running || !record.terms.tells_readiness {
+            return;
+        }
+        let ready = record.life.is_ready(&record.terms);
+        if std::mem::replace(&mut record.life.ready, ready) == ready {
+            return;
+        }
+        record.standing.started |= ready;
+        let app = wire_index(app);
+        self.say(match ready {
+            true => GuestMessage::AppReady { app },
+            false => GuestMessage::AppUnready { app },
+        });
+    }
+
+    /// Something was done for an app that runs.
+    fn done(&mut self, app: usize, what: What, done: &Done, now: Instant) {
+        match what {
+            What::Probe(probe) => self.probed(app, probe, done, now),
+            What::PostStart if done.success => {
+                self.begin_probes(app);
+                self.tell_readiness(app);
+            }
+            What::PostStart => {
+                if let Some(handler) = self.apps[app].terms.post_start.clone() {
+                    let reason = failure(&handler.name, &done.text);
+                    self.end_because(app, reason, handler.on_failure, now);
+                }
+            }
+            What::PreStop => {
+                let Terms { name, pre_stop, .. } = &self.apps[app].terms;
+                if let (false, Some(handler)) = (done.success, pre_stop) {
+                    let text = format!("app `{name}`: {}", failure(&handler.name, &done.text));
+                    self.warn(text);
+                }
+                self.ask_to_stop(app);
+            }
+        }
+    }
+
+    fn probed(&mut self, app: usize, probe: usize, done: &Done, now: Instant) {
+        let App { life, standing, .. } = &mut self.apps[app];
+        let ran = life.since.map(|since| now.saturating_duration_since(since));
+        let Some(schedule) = &mut life.schedule else {
+            return;
+        };
+        let ending = schedule.ended(probe, ran.unwrap_or_default(), done.success);
+        let health = schedule.health();
+        let name = schedule
+            .probe(probe)
+            .map(|probe| probe.name.clone())
+            .unwrap_or_default();
+        standing.healthy |= health == Health::Healthy;
+        if health != life.health.unwrap_or(Health::Starting) {
+            life.health = Some(health);
+            let text = match done.success {
+                true if done.text.is_empty() => format!("{name} succeeded"),
+                true => format!("{name} succeeded: {}", done.text),
+                false => failure(&name, &done.text),
+            };
+            let app = wire_index(app);
+            self.say(GuestMessage::Health { app, health, text });
+        }
+        self.tell_readiness(app);
+        if ending.is_some() {
+            self.end_because(app, failure(&name, &done.text), ending, now);
+        }
+    }
+
+    /// Ends an app's life because of what was found.
+    fn end_because(&mut self, app: usize, reason: String, ending: Option<GuestEnding>, now: Instant) {
+        let is_ending = self.stopping || self.apps[app].life.ending.is_some();
+        let Some(ending) = ending.filter(|_| !is_ending) else {
+            return;
+        };
+        self.quiet(app);
+        self.apps[app].life.ending = Some(ending);
+        self.say(GuestMessage::Ending {
+            app: wire_index(app),
+            reason,
+        });
+        self.tell_readiness(app);
+        if ending.grace_ms == 0 {
+            self.actions.push(Action::Kill(app));
+            return;
+        }
+        self.apps[app].life.kill_at = Some(now + Duration::from_millis(ending.grace_ms));
+        self.begin_stop(app, now);
+    }
+
+    /// All apps are to stop: none is started any more, and those that wait for it have ended.
+    fn stop(&mut self, grace: Duration, now: Instant) {
+        let kill_at = now + grace;
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+        self.at_once |= grace.is_zero();
+        self.stopping = true;
+        for app in 0..self.apps.len() {
+            if let State::Waiting { status, .. } = self.apps[app].state {
+                self.end_as(app, status);
+            }
+        }
+    }
+
+    /// Begins to stop the apps whose turn it is, where all are to stop: each when those that depend on it have ended.
+    fn stop_due(&mut self, now: Instant) {
+        if !self.stopping {
+            return;
+        }
+        for at in 0..self.stop_order.len() {
+            let app = self.stop_order[at];
+            let depends = |other: &App| {
+                let others = &other.terms.depends_on;
+                is_up(other) && others.iter().any(|other| usize::from(other.app) == app)
+            };
+            let is_due = is_up(&self.apps[app]) && self.apps[app].life.stop == Stop::No;
+            if is_due && !self.apps.iter().any(depends) {
+                self.begin_stop(app, now);
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, app: usize, now: Instant) {
+        if self.apps[app].life.stop != Stop::No {
+            return;
+        }
+        self.quiet(app);
+        let runs = self.apps[app].state == State::Running;
+        let in_time = self.kill_at.is_none_or(|at| at > now);
+        match self.apps[app].terms.pre_stop.clone() {
+            Some(handler) if runs && in_time => {
+                self.apps[app].life.stop = Stop::Before;
+                self.check(app, What::PreStop, handler.check, None);
+            }
+            _ => self.ask_to_stop(app),
+        }
+    }
+
+    /// The time is up for an app that could not be asked to stop, since its `preStop` handler, or what depends on it, took
+    /// all of it: asks it now, with a last moment before it is killed. Whether it was so.
+    fn ask_at_last(&mut self, app: usize, now: Instant) -> bool {
+        if self.apps[app].life.stop == Stop::Asked || self.apps[app].state != State::Running {
+            return false;
+        }
+        self.quiet(app);
+        self.apps[app].life.kill_at = Some(now + LAST_MOMENT);
+        self.ask_to_stop(app);
+        true
+    }
+
+    fn ask_to_stop(&mut self, app: usize) {
+        self.apps[app].life.stop = Stop::Asked;
+        self.actions.push(Action::Stop(app));
+    }
+
+    fn on_due(&mut self, now: Instant) {
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_all(now);
+        }
+        for app in 0..self.apps.len() {
+            match self.apps[app].state {
+                State::Waiting { until, .. } if until <= now => self.start(app),
+                State::Waiting { .. } | State::Ended => {}
+                _ => self.app_due(app, now),
+            }
+        }
+    }
+
+    /// Kills what is left of the apps; what their units run behind the programs has its time, too.
+    fn kill_all(&mut self, now: Instant) {
+        let mut longest = None;
+        for app in 0..self.apps.len() {
+            if !is_up(&self.apps[app]) || (!self.at_once && self.ask_at_last(app, now)) {
+                continue;
+            }
+            longest = longest.max(self.apps[app].terms.post_stop);
+            self.actions.push(Action::Kill(app));
+        }
+        self.kill_at = longest.map(|time| now + time);
+    }
+
+    /// Does what is due in an app's life.
+    fn app_due(&mut self, app: usize, now: Instant) {
+        let time_is_up = self.apps[app].life.kill_at.is_some_and(|at| at <= now);
+        if time_is_up && !self.ask_at_last(app, now) {
+            // What its unit runs behind the program has its time, too.
+            let App { terms, life, .. } = &mut self.apps[app];
+            life.kill_at = terms.post_stop.map(|time| now + time);
+            self.actions.push(Action::Kill(app));
+        }
+        let life = &mut self.apps[app].life;
+        let (Some(since), Some(schedule)) = (life.since, &mut life.schedule) else {
+            return;
+        };
+        for probe in schedule.begin_due(now.saturating_duration_since(since)) {
+            let GuestProbe {
+                check, timeout_ms, ..
+            } = self.apps[app].terms.probes[probe].clone();
+            let limit = Duration::from_millis(timeout_ms);
+            self.check(app, What::Probe(probe), check, Some(limit));
+        }
+    }
+}
+
+/// Whether an app has begun and not ended.
+fn is_up(app: &App) -> bool {
+    !matches!(app.state, State::Held | State::Ended)
+}
+
+/// Whether an end is a success, and what is said of it.
+fn in_words(status: ExitStatus) -> (Success, String) {
+    match status {
+        ExitStatus::Code(0) => (Success::Yes, "it exited with status 0".to_owned()),
+        ExitStatus::Code(code) => (Success::No, format!("it exited with status {code}")),
+        ExitStatus::Signal { signal, .. } => (Success::No, format!("it was killed by signal {signal}")),
+    }
+}
+
+/// What a failure is called: "liveness probe failed: exit status 1".
+pub(crate) fn failure(name: &str, text: &str) -> String {
+    format!("{name} failed: {text}")
+}
+
+/// An app's number as the wire has it; the host, which made the configuration, allows fewer apps than there are
+/// numbers.
+pub(crate) fn wire_index(app: usize) -> AppIndex {
+    AppIndex::try_from(app).unwrap_or(AppIndex::MAX)
+}
+
+#[cfg(test)]
+mod tests;
