@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Image, Output, Pod, Running, leftovers};
+use crate::{Image, Output, Pod, Running, Typist, leftovers};
 
 /// The ordinary user that tests run `isopod` as, when they run as root themselves: nobody's number.
 pub const ORDINARY_UID: u32 = 12345;
@@ -224,6 +224,13 @@ impl Bench {
     pub fn isopod_start<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Running {
         self.pod()
             .start_other(words.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts another subcommand of `isopod` on a terminal.
+    #[must_use]
+    pub fn isopod_on_terminal<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Typist {
+        self.pod()
+            .other_on_terminal(words.into_iter().map(Into::into).collect())
     }
 
     /// The image of most tests: busybox with its applets.

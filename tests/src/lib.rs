@@ -5,6 +5,7 @@
 //! Image      an OCI image layout, made without any tool              target/vm-tests/images/HEX
 //! Pod        a command line, built flag by flag
 //! Running    a command that runs, and Output, one that ended
+//! Typist     a command on a terminal of its own
 //! leftovers  what a command must not leave behind
 //! faults     broken guests and programs, for the tests of errors
 //! Page       a page of the manual, and whether its examples are true
@@ -40,6 +41,7 @@ pub mod registry;
 mod running;
 mod small_disk;
 pub mod soak;
+mod terminal;
 
 pub use bench::{Bench, ORDINARY_UID};
 pub use image::Image;
@@ -49,3 +51,4 @@ pub use pod::Pod;
 pub use random::Random;
 pub use running::{Output, Running};
 pub use small_disk::SmallDisk;
+pub use terminal::Typist;

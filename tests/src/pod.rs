@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::Bench;
 use crate::bench::MARK;
 use crate::running::{Output, Running};
+use crate::terminal::{OWN_SESSION, Typist};
 
 /// How long a command may take: some ten boots on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -205,6 +206,20 @@ impl<'a> Pod<'a> {
         let mut command = self.command(self.subcommand, &[]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::new(&mut command, self.stdin, self.deadline)
+    }
+
+    /// Starts the pod on a terminal.
+    #[must_use]
+    pub fn start_on_terminal(self) -> Typist {
+        let pod = self.within(OWN_SESSION.map(str::to_owned).into());
+        Typist::new(&mut pod.command(pod.subcommand, &[]), pod.deadline)
+    }
+
+    /// Starts another subcommand in the pod's state and environment on a terminal.
+    #[must_use]
+    pub fn other_on_terminal(self, words: Vec<OsString>) -> Typist {
+        let pod = self.within(OWN_SESSION.map(str::to_owned).into());
+        Typist::new(&mut pod.process(words), pod.deadline)
     }
 
     /// Starts the pod with streams that nobody reads until they are asked for.

@@ -4,7 +4,7 @@
 //! | what | modules |
 //! |---|---|
 //! | its program is executed | [`becoming`], which becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
-//! | its streams and what it says of itself | [`pipes`], [`notify`], [`last_words`] |
+//! | its streams and what it says of itself | [`pipes`], [`terminal`], [`notify`], [`last_words`] |
 //! | its health | [`probe_schedule`] decides when to probe, [`check`] does it |
 //! | its turn | [`order`] decides whether it may start and stop, [`restart`] whether it is started again |
 
@@ -20,3 +20,4 @@ pub(crate) mod order;
 pub(crate) mod pipes;
 pub(crate) mod probe_schedule;
 pub(crate) mod restart;
+pub(crate) mod terminal;

@@ -7,6 +7,8 @@
 //!               └ the end: kill                  pipe or terminal ── Stdout... ──┴──> tell ──> client
 //! ```
 //!
+//! A client that detaches leaves the command to itself, and what it writes then is read and dropped.
+//!
 //! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind goes on
 //! in the app's cgroup, and nobody hears it.
 
@@ -37,6 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::apps::terminal;
 use crate::exec::enter::{Job, Report};
 use crate::host::device::Device;
 use streams::{Sink, Source, Streams};
@@ -225,8 +228,8 @@ where
     let Started { mut child, streams } = started;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let hangup = streams.master.is_some();
-    let (tell, told) = mpsc::channel(QUEUE);
-    let (ended, end) = watch::channel(false);
+    let (tell, mut told) = mpsc::channel(QUEUE);
+    let (ended_by, end) = watch::channel(false);
     let (queue, queued) = mpsc::unbounded_channel();
     let unread = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
@@ -240,8 +243,7 @@ where
     };
     let (gone, client_gone) = oneshot::channel();
     tasks.spawn(async move {
-        hear.run(reader).await;
-        let _ = gone.send(());
+        let _ = gone.send(hear.run(reader).await);
     });
     let mut outputs = JoinSet::new();
     if let Some(stderr) = streams.stderr {
@@ -251,31 +253,62 @@ where
 
     let life = async {
         let status = child.wait().await;
-        ended.send_replace(true);
+        ended_by.send_replace(true);
         while outputs.join_next().await.is_some() {}
         // It holds the last way to tell.
         feeding.abort();
         status
     };
     let ended = tokio::select! {
-        ended = async { tokio::join!(life, say(writer, told)) } => Some(ended),
-        _ = client_gone => None,
+        ended = async { tokio::join!(life, say(writer, &mut told)) } => Ok(ended),
+        left = client_gone => Err(left.unwrap_or(Left::Gone)),
     };
+    if ended.as_ref().is_err_and(|left| *left == Left::Detached) {
+        // Not among the host's streams any more.
+        tokio::spawn(go_on(child, ended_by, told, (tasks, outputs)));
+        return;
+    }
     // Closes the terminal and the pipes.
     drop((tasks, outputs));
     match ended {
-        Some((status, Some(mut writer))) => {
+        Ok((status, Some(mut writer))) => {
             let status = status.map_or(ExitStatus::Code(STATUS_FAILED.into()), exit_status);
             let _ = write_message(&mut writer, &FromCommand::Exited(status)).await;
             let _ = writer.shutdown().await;
         }
-        Some((_, None)) => {}
-        None => end_command(&mut child, group, hangup).await,
+        Ok((_, None)) => {}
+        Err(_) => end_command(&mut child, group, hangup).await,
     }
 }
 
+/// How a client left before the command's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Its stream has ended, or it said what it must not.
+    Gone,
+    /// It said that the command is to go on without it.
+    Detached,
+}
+
+/// Lets a command go on whose client detached: what it writes is read, so that it can, and goes nowhere.
+async fn go_on(
+    mut child: Child,
+    ended: watch::Sender<bool>,
+    mut told: mpsc::Receiver<FromCommand>,
+    tasks: (JoinSet<()>, JoinSet<()>),
+) {
+    let unheard = async { while told.recv().await.is_some() {} };
+    tokio::select! {
+        _ = child.wait() => {}
+        // All of its streams have ended, and it may not have.
+        () = unheard => drop(child.wait().await),
+    }
+    ended.send_replace(true);
+    drop(tasks);
+}
+
 /// Writes messages until nobody has one; gives the stream back where it still works.
-async fn say<W: AsyncWrite + Unpin>(mut writer: W, mut told: mpsc::Receiver<FromCommand>) -> Option<W> {
+async fn say<W: AsyncWrite + Unpin>(mut writer: W, told: &mut mpsc::Receiver<FromCommand>) -> Option<W> {
     while let Some(message) = told.recv().await {
         // A stream that does not work ends for the hearing side, too.
         write_message(&mut writer, &message).await.ok()?;
@@ -295,14 +328,14 @@ struct Hear {
 }
 
 impl Hear {
-    /// Hears the client until it is gone, or says what it must not.
-    async fn run<R: AsyncRead + Unpin>(mut self, mut reader: R) {
+    /// Hears the client until it leaves.
+    async fn run<R: AsyncRead + Unpin>(mut self, mut reader: R) -> Left {
         while let Ok(Some(message)) = read_message(&mut reader).await {
             match message {
                 ToCommand::Stdin(bytes) => {
                     let unread = self.unread.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                     if unread > STDIN_WINDOW_BYTES {
-                        return;
+                        return Left::Gone;
                     }
                     if let Some(queue) = &self.queue {
                         let _ = queue.send(bytes);
@@ -311,14 +344,16 @@ impl Hear {
                 ToCommand::StdinEnd => self.queue = None,
                 ToCommand::Resize(size) => {
                     if let Some(master) = &self.master {
-                        let _ = streams::resize(master, size);
+                        let _ = terminal::resize(master.file(), size);
                     }
                 }
                 // After its end the number may be another's.
                 ToCommand::Signal(signal) if !*self.end.borrow() => send_signal(self.group, signal),
                 ToCommand::Signal(_) => {}
+                ToCommand::Detach => return Left::Detached,
             }
         }
+        Left::Gone
     }
 }
 

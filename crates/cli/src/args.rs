@@ -47,6 +47,8 @@ use isopod_spec::{
     Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PortForward, PullPolicy, ShareTransport,
 };
 
+use crate::detach_keys::DetachKeys;
+
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cli {
@@ -119,6 +121,8 @@ pub(crate) struct RunArgs {
     pub(crate) stdin: Stdin,
     /// Where its output goes in the foreground.
     pub(crate) outputs: Outputs,
+    /// `--detach-keys`: what is typed to end this command alone.
+    pub(crate) detach_keys: DetachKeys,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
     /// `--replace`: stop and remove the pod of its name before.

@@ -2,16 +2,16 @@
 //!
 //! The output is read from the pod's logs: so whoever attaches and does not read holds up neither the app nor another
 //! reader, and what is lost to a slow one, because the log was rotated meanwhile, is said by the log's reader. Input and
-//! signals go to the supervisor. No app of a pod has a terminal, so there are no keys to detach with: without
-//! `--sig-proxy`, Ctrl-C ends this command alone.
+//! signals go to the supervisor. Where the app has a terminal and this command does, the two are one: every key goes to the
+//! app but those to detach with. Elsewhere, without `--sig-proxy`, Ctrl-C ends this command alone.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use isopod_plan::layout::LOGS;
 use isopod_runtime::Settings;
@@ -26,10 +26,12 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::detach_keys::DetachKeys;
 use crate::life::{app_number, not_heard, not_live};
 use crate::output::{self, Report};
 use crate::patience::Patience;
 use crate::show::{exit_reason, exit_status, find, pods};
+use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
 
 /// The signals that are passed on (signal(7)).
 const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
@@ -37,12 +39,20 @@ const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
 /// Those of them that ask for an end.
 const ENDS: [u8; 3] = [1, 2, 15];
 
+/// How often the log and the pod's status are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the log of an app with a terminal is.
+const ECHO_WITHIN: Duration = Duration::from_millis(10);
+
 /// What is attached to, and how.
 pub(crate) struct Wanted<'a> {
     pub(crate) pod: &'a str,
     pub(crate) app: Option<&'a AppName>,
     pub(crate) no_stdin: bool,
     pub(crate) sig_proxy: bool,
+    /// What is typed to end this command alone, where the app has a terminal.
+    pub(crate) detach_keys: &'a DetachKeys,
 }
 
 /// Attaches, up to the end of the app or of the pod; the exit status is that one's.
@@ -56,17 +66,31 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
         return Err(report);
     }
     let number = wanted.app.map(|app| app_number(&pod, app)).transpose()?;
-    let mut log = at_its_end(&pod, wanted.app)?;
+    let has_terminal = terminal_of(&pod, number).is_some();
+    let mut log = at_its_end(&pod, wanted.app, has_terminal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
-    let given_up = Arc::new(AtomicU8::new(0));
-    if wanted.sig_proxy {
-        let forwarded = runtime.block_on(async { forward_signals(&pod.path, number, &given_up) });
+    let (given_up, detached) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
+    let has_input = pod
+        .record
+        .as_ref()
+        .is_some_and(|record| record.stdin == Stdin::Attached);
+    let terminal =
+        terminal_of(&pod, number).filter(|_| io::stdin().is_terminal() || io::stdout().is_terminal());
+    let types = terminal.filter(|_| has_input && !wanted.no_stdin && io::stdin().is_terminal());
+    // As it was before when this function returns, whatever ends it.
+    let raw = types.map(|_| Raw::enter()).transpose()?;
+    if wanted.sig_proxy || raw.is_some() {
+        let whom = wanted.sig_proxy.then_some((pod.path.as_path(), number));
+        let forwarded = runtime.block_on(async { forward_signals(whom, &given_up) });
         forwarded.map_err(|e| Report::new(&e))?;
     }
-    let stdin = pod.record.as_ref().map(|record| record.stdin);
-    if stdin == Some(Stdin::Attached) && !wanted.no_stdin {
-        feed(&runtime, &pod).map_err(|e| not_heard(&e))?;
+    if let Some(app) = terminal {
+        runtime.spawn(follow_size(pod.path.clone(), app));
+    }
+    if has_input && !wanted.no_stdin {
+        let keys = types.map(|_| (wanted.detach_keys.clone(), detached.clone()));
+        feed(&runtime, &pod, keys).map_err(|e| not_heard(&e))?;
     }
     // It ends with the process: a read of standard input cannot be cancelled.
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -77,8 +101,16 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
         app: number.map(usize::from),
     };
     let mut failed = None;
+    let mut looked: Option<Instant> = None;
     log.follow(
-        || given_up.load(Ordering::Relaxed) != 0 || target.has_ended(),
+        || {
+            let left = given_up.load(Ordering::Relaxed) != 0 || detached.load(Ordering::Relaxed);
+            // It reads files, and a terminal's log is looked at often.
+            left || (looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) && {
+                looked = Some(Instant::now());
+                target.has_ended()
+            })
+        },
         |record| match print(&record) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -88,6 +120,10 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
         },
     )
     .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    drop(raw);
+    if detached.load(Ordering::Relaxed) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let signal = given_up.load(Ordering::Relaxed);
     if signal != 0 && !target.has_ended() {
         return Err(Report::text("given up waiting for the pod, which goes on").exit_status(128 + signal));
@@ -101,7 +137,7 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
 }
 
 /// The log of an app, or of all, behind all that is there.
-fn at_its_end(pod: &PodEntry, app: Option<&AppName>) -> Result<LogReader, Report> {
+fn at_its_end(pod: &PodEntry, app: Option<&AppName>, has_terminal: bool) -> Result<LogReader, Report> {
     let all = pod.record.iter().flat_map(|record| &record.apps);
     let apps: Vec<AppName> = match app {
         Some(app) => vec![app.clone()],
@@ -110,6 +146,8 @@ fn at_its_end(pod: &PodEntry, app: Option<&AppName>) -> Result<LogReader, Report
     let failed = |e: isopod_runtime::logs::LogError| Report::new(&e).hint(e.hint());
     let options = Options {
         follow: true,
+        // Somebody waits for each key that he types to be shown.
+        look_every: if has_terminal { ECHO_WITHIN } else { LOOK_EVERY },
         ..Options::default()
     };
     let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options).map_err(failed)?;
@@ -137,19 +175,30 @@ fn print(record: &Record<'_>) -> io::Result<()> {
     }
 }
 
-/// Passes the signals that this command gets on to the app, or to all; `given_up` becomes the number of the one that ends
-/// this command whatever the app does.
-fn forward_signals(dir: &Path, app: Option<u16>, given_up: &Arc<AtomicU8>) -> io::Result<()> {
+/// The number of the app whose terminal is connected: the one that is named, or the pod's only one.
+fn terminal_of(pod: &PodEntry, app: Option<u16>) -> Option<u16> {
+    let apps = &pod.record.as_ref()?.apps;
+    let app = app.or((apps.len() == 1).then_some(0))?;
+    apps.get(usize::from(app))?.tty.then_some(app)
+}
+
+/// Passes the signals that this command gets on to the app or to all of the pod in that directory, or to nobody; `given_up`
+/// becomes the number of the one that ends this command whatever the app does.
+fn forward_signals(whom: Option<(&Path, Option<u16>)>, given_up: &Arc<AtomicU8>) -> io::Result<()> {
     let (ends, mut asked) = mpsc::unbounded_channel();
     for number in SIGNALS {
         let mut signals = signal(SignalKind::from_raw(number.into()))?;
-        let (dir, ends) = (PathBuf::from(dir), ends.clone());
+        let (whom, ends) = (whom.map(|(dir, app)| (PathBuf::from(dir), app)), ends.clone());
+        let alone = given_up.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
+                let Some((dir, app)) = whom.clone() else {
+                    alone.store(number, Ordering::Relaxed);
+                    continue;
+                };
                 if ENDS.contains(&number) {
                     let _ = ends.send(number);
                 }
-                let dir = dir.clone();
                 // Not waited for: the next one may be the last.
                 tokio::spawn(async move {
                     let request = Request::Signal { app, signal: number };
@@ -174,12 +223,24 @@ fn forward_signals(dir: &Path, app: Option<u16>, given_up: &Arc<AtomicU8>) -> io
     Ok(())
 }
 
-/// Gives the app this command's standard input; when that ends, the app waits for the next who attaches.
-fn feed(runtime: &Runtime, pod: &PodEntry) -> Result<(), ControlError> {
+/// Gives the app this command's standard input; when that ends, the app waits for the next who attaches. With keys to detach
+/// with, says when they were typed.
+fn feed(
+    runtime: &Runtime,
+    pod: &PodEntry,
+    keys: Option<(DetachKeys, Arc<AtomicBool>)>,
+) -> Result<(), ControlError> {
     let mut input = runtime.block_on(control::open_stdin(&pod.path))?;
     runtime.spawn(async move {
+        let mut stdin = tokio::io::stdin();
         // It ends early when the app reads no more, which is no fault.
-        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
+        match keys {
+            None => drop(tokio::io::copy(&mut stdin, &mut input).await),
+            Some((keys, detached)) => {
+                let end = type_to(stdin, input, keys).await;
+                detached.store(end == TypingEnd::Detached, Ordering::Relaxed);
+            }
+        }
     });
     Ok(())
 }

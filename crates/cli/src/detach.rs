@@ -11,8 +11,9 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
 use isopod_plan::layout;
@@ -20,10 +21,11 @@ use isopod_runtime::Settings;
 use isopod_runtime::bounded_log::BoundedLog;
 use isopod_runtime::pods::files::PodRecord;
 use isopod_runtime::pods::{Claim, Pods};
-use isopod_runtime::run::{AppFailure, Caller};
+use isopod_runtime::run::{AppFailure, Caller, Outcome};
 use isopod_vm::launch;
 
 use crate::output::{self, Report};
+use crate::relay::{self, Said};
 use crate::run;
 
 /// Said when every app has started.
@@ -34,29 +36,7 @@ const STARTED: &str = "started\n";
 /// # Errors
 /// A [`Report`] when there is no supervisor. What the supervisor could not do is printed, and the exit status given.
 pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, Report> {
-    let failed = |what: &str, error: &dyn std::error::Error| {
-        Report::text(format!(
-            "cannot start the pod's supervisor: cannot {what}: {error}"
-        ))
-    };
-    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let log = claim.path().join(layout::SUPERVISOR_LOG);
-    let mut options = File::options();
-    // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
-    let options = options.append(true).create(true).mode(0o600);
-    let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
-    let log = log.map_err(|e| failed("create its log", &e))?;
-    let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
-    let spawned = launch::command(&settings.isopod)
-        .arg("--dir")
-        .arg(&settings.state_dir)
-        .args(["internal-supervise", claim.uuid()])
-        .current_dir("/")
-        .stdin(Stdio::from(lock))
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .process_group(0)
-        .spawn();
+    let spawned = supervisor(&mut claim, settings, Stdio::piped())?.spawn();
     let mut child = spawned.map_err(|e| failed("execute it", &e))?;
     // From here on the lock is the supervisor's alone.
     drop(claim);
@@ -72,6 +52,38 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
             Ok(ExitCode::from(crate::FAILURE))
         }
     }
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Report {
+    Report::text(format!(
+        "cannot start the pod's supervisor: cannot {what}: {error}"
+    ))
+}
+
+/// The supervisor of a pod, to be executed: it takes the lock over, and says to `stdout` how the pod began.
+///
+/// # Errors
+/// A [`Report`] when there can be none.
+pub(crate) fn supervisor(claim: &mut Claim, settings: &Settings, stdout: Stdio) -> Result<Command, Report> {
+    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let log = claim.path().join(layout::SUPERVISOR_LOG);
+    let mut options = File::options();
+    // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
+    let options = options.append(true).create(true).mode(0o600);
+    let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
+    let log = log.map_err(|e| failed("create its log", &e))?;
+    let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
+    let mut command = launch::command(&settings.isopod);
+    command
+        .arg("--dir")
+        .arg(&settings.state_dir)
+        .args(["internal-supervise", claim.uuid()])
+        .current_dir("/")
+        .stdin(Stdio::from(lock))
+        .stdout(stdout)
+        .stderr(log)
+        .process_group(0);
+    Ok(command)
 }
 
 /// Is the supervisor.
@@ -98,6 +110,9 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
     let claim = Claim::inherited(&pods, uuid, lock).map_err(|e| Report::new(&e))?;
     output::log_to(BoundedLog::new(claim.path(), layout::SUPERVISOR_LOG).map_err(own)?);
+    if let Some(connected) = relay::end_of(&caller) {
+        return Ok(supervise_connected(claim, &connected, settings));
+    }
     // Closed by whoever speaks first: the apps' start, or the end before that.
     let caller = Arc::new(Mutex::new(Some(File::from(caller))));
     let take = |caller: &Mutex<Option<File>>| caller.lock().ok().and_then(|mut caller| caller.take());
@@ -126,11 +141,45 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     Ok(output::fail(&report))
 }
 
-fn tell(mut caller: File, failures: &[AppFailure]) {
-    let mut text = STARTED.to_owned();
-    for failure in failures {
-        text += &run::failure(failure.app.as_str(), &failure.cause).render();
-        text.push('\n');
+/// Supervises a pod whose app is connected with a command's terminal; the exit status is the pod's.
+fn supervise_connected(claim: Claim, connected: &UnixDatagram, settings: &Settings) -> ExitCode {
+    let ended = run::supervise(vec![claim], settings, || {
+        |_: &PodRecord, stop, signals| {
+            let told = connected.try_clone();
+            let sink = || relay::Sink::of(connected);
+            Caller {
+                stdin: None,
+                output: Some([Box::new(sink()), Box::new(sink())]),
+                stop,
+                signals,
+                milestones: None,
+                started: Some(Box::new(move |failures: &[AppFailure]| {
+                    let _ = told.map(|socket| Said::Started.to(&socket, &words(failures)));
+                })),
+            }
+        }
+    });
+    match ended.and_then(|results| results.into_iter().collect::<Result<Vec<_>, _>>()) {
+        Ok(outcomes) => {
+            let remarks = outcomes.iter().flat_map(run::remarks);
+            remarks.for_each(|remark| Said::Remark.to(connected, &output::note_text(&remark)));
+            ExitCode::from(outcomes.first().map_or(crate::FAILURE, Outcome::exit_status))
+        }
+        Err(report) => {
+            Said::Remark.to(connected, &report.render());
+            output::fail(&report)
+        }
     }
+}
+
+/// Why apps did not start, as it is printed.
+fn words(failures: &[AppFailure]) -> String {
+    let failures = failures.iter();
+    let render = |failure: &AppFailure| run::failure(failure.app.as_str(), &failure.cause).render() + "\n";
+    failures.map(render).collect()
+}
+
+fn tell(mut caller: File, failures: &[AppFailure]) {
+    let text = STARTED.to_owned() + &words(failures);
     let _ = caller.write_all(text.as_bytes());
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use isopod_contract::exec::{Request, WindowSize};
+use isopod_contract::exec::Request;
 use isopod_contract::message::{ExitStatus, HostStream};
 use isopod_protocol::codec::WriteMessageError;
 use isopod_protocol::exec::{self, Answer, Client};
@@ -14,14 +14,16 @@ use isopod_runtime::control;
 use isopod_runtime::pods::PodEntry;
 use isopod_spec::AppName;
 use isopod_spec::words::shown;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
+use crate::detach_keys::{DetachKeys, Passed, Typed};
 use crate::life::{meant_app, not_heard, not_live};
 use crate::output::{NOT_READ, Report};
 use crate::patience::Patience;
 use crate::show::{find, pods};
+use crate::terminal::{Raw, window_size};
 
 /// What is read of standard input at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -32,6 +34,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) app: Option<&'a AppName>,
     pub(crate) interactive: bool,
     pub(crate) tty: bool,
+    /// What is typed to let the command go on without this one, where it has both a terminal and input.
+    pub(crate) detach_keys: &'a DetachKeys,
     /// Variables; those without a value have the caller's own.
     pub(crate) env: &'a [(String, Option<String>)],
     pub(crate) user: Option<&'a str>,
@@ -83,44 +87,15 @@ fn variables(wanted: &[(String, Option<String>)], own: &BTreeMap<String, String>
     wanted.iter().filter_map(value).collect()
 }
 
-/// The terminal's size; the usual one where there is no terminal to ask.
-fn window_size() -> WindowSize {
-    let asked = [tcgetwinsize(std::io::stdout()), tcgetwinsize(std::io::stdin())];
-    let known = asked
-        .into_iter()
-        .flatten()
-        .find(|size| size.ws_row > 0 && size.ws_col > 0);
-    known.map_or(WindowSize { rows: 24, cols: 80 }, |size| WindowSize {
-        rows: size.ws_row,
-        cols: size.ws_col,
-    })
-}
-
-/// A terminal that gives every byte as it is typed; as it was before when this is dropped.
-struct Raw(Termios);
-
-impl Raw {
-    fn enter() -> Result<Self, Report> {
-        let failed = |e| Report::text(format!("cannot change the terminal: {e}"));
-        let before = tcgetattr(std::io::stdin()).map_err(failed)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).map_err(failed)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
-    }
-}
-
 async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Result<ExitCode, Report> {
     let stream = control::open(&pod.path, HostStream::Exec(request)).await;
     let stream = stream.map_err(|e| not_heard(&e))?;
     let (client, mut answers) = exec::client(stream);
-    if wanted.interactive {
+    let (detached, mut detaching) = oneshot::channel();
+    let mut may_detach = wanted.interactive && wanted.tty;
+    if may_detach {
+        tokio::spawn(type_to(client.clone(), wanted.detach_keys.clone(), detached));
+    } else if wanted.interactive {
         tokio::spawn(feed(client.clone()));
     }
     let mut given_up = tokio::spawn(forward_signals(client, wanted.tty));
@@ -129,6 +104,18 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
     loop {
         let answer = tokio::select! {
             answer = answers.next() => answer,
+            left = &mut detaching, if may_detach => match left {
+                Ok(()) => {
+                    // The agent ends the stream when it knows; before that, nobody may have read what was said.
+                    let end = async { while answers.next().await.is_ok() {} };
+                    let _ = tokio::time::timeout(Patience::AFTER_TERM, end).await;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Err(_) => {
+                    may_detach = false;
+                    continue;
+                }
+            },
             signal = &mut given_up, if heeds => {
                 heeds = false;
                 let Ok(Some(signal)) = signal else { continue };
@@ -164,6 +151,32 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
 async fn write(out: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes).await?;
     out.flush().await
+}
+
+/// Types on the command's terminal, until the keys to detach with: then the command is left to itself, and `detached` is
+/// told when the agent knows.
+async fn type_to<W: AsyncWrite + Unpin>(
+    client: Client<W>,
+    keys: DetachKeys,
+    detached: oneshot::Sender<()>,
+) -> Result<(), WriteMessageError> {
+    let (mut stdin, mut search) = (tokio::io::stdin(), Typed::new(keys));
+    let mut buffer = vec![0; PIECE_BYTES];
+    loop {
+        let bytes = match stdin.read(&mut buffer).await {
+            Ok(0) | Err(_) => return client.end_stdin().await,
+            Ok(n) => search.push(&buffer[..n]),
+        };
+        match bytes {
+            Passed::On(bytes) => client.stdin(&bytes).await?,
+            Passed::Detach(bytes) => {
+                client.stdin(&bytes).await?;
+                client.detach().await?;
+                let _ = detached.send(());
+                return Ok(());
+            }
+        }
+    }
 }
 
 async fn feed<W: AsyncWrite + Unpin>(client: Client<W>) -> Result<(), WriteMessageError> {

@@ -12,6 +12,7 @@ use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::AppName;
 
 use crate::args::{LifeCommand, Outputs};
+use crate::detach_keys::DetachKeys;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
 use crate::{attach, cp, detach, events, exec, logs, run, stats, volume};
@@ -82,6 +83,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             app,
             interactive,
             tty,
+            detach_keys,
             env,
             user,
             workdir,
@@ -92,6 +94,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
                 app: app.as_ref(),
                 interactive: *interactive,
                 tty: *tty,
+                detach_keys,
                 env,
                 user: user.as_deref(),
                 working_dir: workdir.as_deref(),
@@ -103,6 +106,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
             pod,
             app,
             no_stdin,
+            detach_keys,
             sig_proxy,
         } => attach::attach(
             &attach::Wanted {
@@ -110,6 +114,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
                 app: app.as_ref(),
                 no_stdin: *no_stdin,
                 sig_proxy: *sig_proxy,
+                detach_keys,
             },
             settings,
         ),
@@ -155,7 +160,13 @@ fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCo
         let claim = pods
             .claim(&find(&pods, query)?.uuid, Verb::Start)
             .map_err(|e| Report::new(&e))?;
-        return run::foreground(vec![claim], Outputs::default(), begun.elapsed(), settings);
+        return run::foreground(
+            vec![claim],
+            Outputs::default(),
+            &DetachKeys::default(),
+            begun.elapsed(),
+            settings,
+        );
     }
     if attach {
         return Err(Report::text("`--attach` is for one pod"));

@@ -180,7 +180,12 @@ pub(crate) fn notice(text: &str) {
 
 /// Prints something that does not keep the pod from running.
 pub(crate) fn note(text: &str) {
-    eprintln!("\x1b[1;33mnote\x1b[0m: {}", message_for_terminal(text));
+    eprintln!("{}", note_text(text));
+}
+
+/// It as it is printed, with colours.
+pub(crate) fn note_text(text: &str) -> String {
+    format!("\x1b[1;33mnote\x1b[0m: {}", message_for_terminal(text))
 }
 
 /// Prints something that the user asked for and will not have.

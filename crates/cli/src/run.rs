@@ -1,6 +1,7 @@
 //! `isopod run` and `isopod prepare`: from arguments to pods that are there, and on to their ends. A pod file may have
 //! several; each has a machine of its own, and in the foreground all of them one supervisor.
 
+use std::io::IsTerminal as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,14 +13,16 @@ use isopod_runtime::pods::files::{Keep, PodRecord, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
 use isopod_runtime::run::{self, AppEnd, Caller, Outcome, Timings};
+use isopod_spec::AppName;
 use isopod_vm::agent::{ExitStatus, FailureCause, MemoryBound};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::args::{Ground, Outputs, RunArgs};
+use crate::args::{Ground, Outputs, PodSource, RunArgs};
+use crate::detach_keys::DetachKeys;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::{cidfile, detach, kube, life, supervisor};
+use crate::{cidfile, detach, kube, life, relay, supervisor};
 
 /// Runs the pods; in the foreground, the exit status is that of the first app to fail.
 ///
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Repor
         Err(status) => return Ok(status),
     };
     match args.ground {
-        Ground::Fore => foreground(claims, args.outputs, begun.elapsed(), settings),
+        Ground::Fore => foreground(claims, args.outputs, &args.detach_keys, begun.elapsed(), settings),
         Ground::Back => background(claims, settings),
     }
 }
@@ -99,6 +102,7 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
             )
             .hint(Some("leave it out, or run that app in a pod of its own".into())));
         }
+        refuse_without_terminal(args, &plan)?;
         if args.replace && pod.spec.name.is_none() {
             return Err(
                 Report::text("`--replace` is for a pod with a name").hint(Some("give it `--name`".into()))
@@ -116,7 +120,7 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
                 uuid: pod.uuid.clone(),
                 name: pod.spec.name.clone(),
                 keep,
-                stdin: args.stdin,
+                stdin: stdin_of(args, &plan),
                 boot_timeout: args.boot_timeout,
                 silent_kill: args.silent_kill,
             };
@@ -142,6 +146,27 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
         return Err(report);
     }
     Ok(Ok(claims))
+}
+
+/// What the app reads. A pod file says whether an app has a terminal, and not whether this command's is connected with it: it is.
+fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
+    match (&args.source, args.ground, &plan.apps[..]) {
+        (PodSource::Files(_), Ground::Fore, [app]) if app.process.tty && std::io::stdin().is_terminal() => {
+            Stdin::Attached
+        }
+        _ => args.stdin,
+    }
+}
+
+/// docker's rule: where both are asked for, the one terminal needs the other.
+fn refuse_without_terminal(args: &RunArgs, plan: &PodPlan) -> Result<(), Report> {
+    let asked = args.ground == Ground::Fore && args.stdin == Stdin::Attached;
+    let has_terminal = plan.apps.iter().any(|app| app.process.tty);
+    match asked && has_terminal && !std::io::stdin().is_terminal() {
+        false => Ok(()),
+        true => Err(Report::text("standard input is no terminal")
+            .hint(Some("leave `--tty` out, or `--interactive`".into()))),
+    }
 }
 
 /// Stops and removes the pod that has the name of `pod`, where that is wished.
@@ -178,11 +203,20 @@ fn absolute(path: &Path, settings: &Settings) -> PathBuf {
 /// # Errors
 /// A [`Report`] when none could be run to its end.
 pub(crate) fn foreground(
-    claims: Vec<Claim>,
+    mut claims: Vec<Claim>,
     outputs: Outputs,
+    keys: &DetachKeys,
     prepared: std::time::Duration,
     settings: &Settings,
 ) -> Result<ExitCode, Report> {
+    if let [claim] = &mut claims[..] {
+        let record = claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?;
+        if relay::is_for(&record)
+            && let Some(claim) = claims.pop()
+        {
+            return relay::run(claim, keys, settings);
+        }
+    }
     let count = claims.len();
     let mut results = supervise(claims, settings, || {
         let milestones = supervisor::milestones(count);
@@ -346,25 +380,27 @@ fn report(outcome: &Outcome) -> ExitCode {
             AppEnd::Exited(ExitStatus::Code(code)) => tracing::info!("app `{app}` exited with status {code}"),
         }
     }
-    for ((app, _), within) in outcome.apps.iter().zip(&outcome.out_of_memory) {
-        let Some(within) = within else { continue };
-        let why = match within {
-            MemoryBound::Guest => "there was no memory left for it; `--vm-memory` gives the VM more",
-            MemoryBound::App => "it needed more memory than it may have; `--memory` gives it more",
-        };
-        output::note(&format!("app `{app}` was killed: {why}"));
-    }
     if let Some(error) = &outcome.unwritten {
         output::fail(
             &Report::text("cannot write what the apps wrote; the pod was stopped").because(error.to_string()),
         );
     }
-    for share in &outcome.unsynced {
-        output::note(&format!(
-            "the guest could not write a share back to the host: {share}"
-        ));
-    }
+    remarks(outcome).iter().for_each(|remark| output::note(remark));
     ExitCode::from(outcome.exit_status())
+}
+
+/// What the user should know of how the pod ended.
+pub(crate) fn remarks(outcome: &Outcome) -> Vec<String> {
+    let killed = |((app, _), within): (&(AppName, AppEnd), &Option<MemoryBound>)| {
+        let why = match within.as_ref()? {
+            MemoryBound::Guest => "there was no memory left for it; `--vm-memory` gives the VM more",
+            MemoryBound::App => "it needed more memory than it may have; `--memory` gives it more",
+        };
+        Some(format!("app `{app}` was killed: {why}"))
+    };
+    let unsynced = |share: &String| format!("the guest could not write a share back to the host: {share}");
+    let killed = outcome.apps.iter().zip(&outcome.out_of_memory).filter_map(killed);
+    killed.chain(outcome.unsynced.iter().map(unsynced)).collect()
 }
 
 /// Why an app did not start.

@@ -121,6 +121,10 @@ pub struct GuestApp {
     pub stdout: String,
     /// The named pipe that the unit's standard error is.
     pub stderr: String,
+    /// Where the agent makes a link to the terminal that is all three of the unit's standard streams; `None`: the pipes are.
+    /// What the host sends as standard input is typed on it, and its output is the standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
     /// The directory that its processes find as [`LAUNCH_DIR`](crate::layout::LAUNCH_DIR).
     pub launch: String,
     /// The mounts without which the app must not start.

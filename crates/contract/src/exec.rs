@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   client ── HostStream::Exec(Request) ────────> agent
-//!   client ── ToCommand: Stdin, StdinEnd, Resize, Signal ──> agent      at any time
+//!   client ── ToCommand: Stdin, StdinEnd, Resize, Signal, Detach ──> agent      at any time
 //!   client <─ FromCommand: Stdout, Stderr, StdinTaken ────── agent      at any time
 //!   client <─ FromCommand: Exited or Failed ──────────────── agent      once, the last; then the stream ends
 //! ```
 //!
 //! The client keeps its direction open until the last message: where it ends before, the client is gone, and the agent
-//! kills the command. Input has a window of its own ([`STDIN_WINDOW_BYTES`]), so that a command which does not read
+//! kills the command, unless the client detached. Input has a window of its own ([`STDIN_WINDOW_BYTES`]), so that a command which does not read
 //! holds up neither a signal nor a resize behind it. Output has none: a client that does not read holds up the
 //! command's standard output and error together.
 
@@ -62,6 +62,8 @@ pub enum ToCommand {
     Resize(WindowSize),
     /// 3: a signal for the command (signal(7)).
     Signal(u8),
+    /// 4: the client goes, and the command goes on without one. The last message; the agent ends the stream then.
+    Detach,
 }
 
 /// What the agent says.

@@ -34,6 +34,9 @@ pub struct GuestLaunch {
     pub env: BTreeMap<String, String>,
     /// Who the program is and what it may do.
     pub process: GuestProcess,
+    /// Whether its standard input is a terminal, to be that of its session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
 }
 
 /// Which program of an app's.

@@ -102,6 +102,13 @@ pub enum HostMessage {
         /// The host's time, in nanoseconds since 1970.
         unix_ns: u64,
     },
+    /// 4: the size of the terminal that is connected with an app's. Of an app without a terminal it says nothing.
+    Resize {
+        /// The app.
+        app: AppIndex,
+        /// The size.
+        size: crate::exec::WindowSize,
+    },
 }
 
 /// The first message of the agent's on a stream that the host has opened, the control stream left out. It comes at once,

@@ -10,8 +10,8 @@ use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
 use isopod_plan::output::document::Document;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
-    AppName, Dependency, DependencyCondition, EventHandlers, FailurePolicy, Handler, HealthCheck, HealthTest,
-    PodSpec, Probe, ProbeAction, Readiness, RestartPolicy,
+    AppName, Dependency, DependencyCondition, EnvVar, EventHandlers, FailurePolicy, Handler, HealthCheck,
+    HealthTest, PodSpec, Probe, ProbeAction, Readiness, RestartPolicy,
 };
 
 /// `first` says that it is ready, `second` comes after it and is started anew.
@@ -78,6 +78,36 @@ fn units_and_roots_are_made_for_it() {
     assert!(plan.guest.entries.contains_key(place));
     assert!(!first.contains("StartLimit"));
     assert!(unit(&plan, "second.service").contains("\nStartLimitIntervalSec=0\n"));
+}
+
+/// A terminal is one file for all three, which the agent links to; the session and `TERM` are the launch's.
+#[test]
+fn a_terminal_is_all_three_streams() {
+    let mut pod = two();
+    pod.apps[0].overrides.tty = true;
+    let plan = planned(&pod);
+    let first = unit(&plan, "first.service");
+    for stream in ["StandardInput", "StandardOutput", "StandardError"] {
+        let line = format!("\n{stream}=file:/isopod/apps/first/terminal\n");
+        assert!(first.contains(&line), "{first}");
+    }
+    assert!(unit(&plan, "second.service").contains("\nStandardOutput=file:/isopod/apps/second/stdout\n"));
+    let made = |path: &str| plan.guest.entries.contains_key(Path::new(path));
+    assert!(!made("/isopod/apps/first/stdout") && made("/isopod/apps/second/stdout"));
+    let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+    assert_eq!(config["apps"][0]["terminal"], "/isopod/apps/first/terminal");
+    assert_eq!(config["apps"][1].get("terminal"), None);
+    let (with, without) = (launch(&plan, "first"), launch(&plan, "second"));
+    assert!(with.terminal && !without.terminal);
+    assert_eq!((&*with.env["TERM"], without.env.get("TERM")), ("xterm", None));
+    pod.apps[0].overrides.env = vec![EnvVar {
+        name: "TERM".into(),
+        value: Some("dumb".into()),
+        secret: false,
+    }];
+    assert_eq!(launch(&planned(&pod), "first").env["TERM"], "dumb");
+    let shown = explain(&Document::from(&plan));
+    assert!(shown.contains(", with a terminal\n"), "{shown}");
 }
 
 #[test]

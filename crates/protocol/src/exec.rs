@@ -133,6 +133,14 @@ impl<W: AsyncWrite + Unpin> Client<W> {
         self.say(&ToCommand::Signal(signal)).await
     }
 
+    /// Leaves the command to itself. The stream ends when the agent knows.
+    ///
+    /// # Errors
+    /// As [`Client::stdin`].
+    pub async fn detach(&self) -> Result<(), WriteMessageError> {
+        self.say(&ToCommand::Detach).await
+    }
+
     async fn say(&self, message: &ToCommand) -> Result<(), WriteMessageError> {
         write_message(&mut *self.stream.lock().await, message).await
     }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isopod_contract::exec::WindowSize;
 use isopod_contract::hotplug::HotplugVolume;
 use isopod_contract::message::HostStream;
 use isopod_plan::layout;
@@ -82,6 +83,13 @@ pub enum Request {
         name: VolumeName,
         /// Also where it is in use.
         force: bool,
+    },
+    /// 6: the size of the client's terminal, for an app's.
+    Resize {
+        /// The app's number.
+        app: u16,
+        /// The size.
+        size: WindowSize,
     },
 }
 
@@ -300,6 +308,12 @@ pub(crate) enum Order {
         signal: u8,
         done: Done,
     },
+    /// An app's terminal has another size.
+    Resize {
+        app: usize,
+        size: WindowSize,
+        done: Done,
+    },
     /// A volume comes or goes.
     Volume {
         change: VolumeChange,
@@ -435,6 +449,11 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         Request::Signal { app, signal } => Order::Signal {
             app: app.map(usize::from),
             signal,
+            done: done_sender,
+        },
+        Request::Resize { app, size } => Order::Resize {
+            app: app.into(),
+            size,
             done: done_sender,
         },
         Request::Attach(attach) => Order::Volume {

@@ -327,6 +327,7 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
             .map(|image| image.id.clone())
             .unwrap_or_default(),
         image_number: app.image,
+        tty: app.process.tty,
         rootfs: app.rootfs,
         uid: app.process.identity.uid,
         executable: app.process.executable.display().to_string(),

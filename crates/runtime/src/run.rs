@@ -238,6 +238,10 @@ impl Pod<'_> {
                 Order::Stop { grace, done } => {
                     return Ok((Input::Stop(grace), Some(done)));
                 }
+                Order::Resize { app, size, done } => {
+                    let _ = self.agent.resize(app, size).await;
+                    done.answer(Ok(()));
+                }
                 Order::Signal { app, signal, done } => {
                     return Ok((Input::Signal { app, signal }, Some(done)));
                 }

@@ -359,6 +359,9 @@ pub struct Overrides {
     /// `--privileged`: every capability, every device of the guest, and the guest's own `/proc` and `/sys`.
     #[serde(default)]
     pub privileged: bool,
+    /// `--tty`: a terminal of its own is its standard input, output and error (Kubernetes' `tty`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// `--device`: devices of the guest's beyond those that every app has.
     #[serde(default)]
     pub devices: Vec<Device>,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use isopod_contract::exec::WindowSize;
 use isopod_contract::message::{GuestMessage, HostMessage, HostStream, StreamAnswer};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
@@ -432,6 +433,15 @@ impl Agent {
     pub async fn signal(&self, app: usize, signal: u8) -> Result<(), AgentError> {
         let app = u16::try_from(app).unwrap_or(u16::MAX);
         self.say(HostMessage::Signal { app, signal }).await
+    }
+
+    /// Gives an app's terminal the size of the one that is connected with it.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`].
+    pub async fn resize(&self, app: usize, size: WindowSize) -> Result<(), AgentError> {
+        let app = u16::try_from(app).unwrap_or(u16::MAX);
+        self.say(HostMessage::Resize { app, size }).await
     }
 
     /// Asks the guest to write everything back; [`Event::Synced`] is the answer.

@@ -14,7 +14,10 @@ use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOU
 use isopod_contract::in_one_line;
 use isopod_contract::launch::{GuestLaunch, Part};
 use isopod_contract::layout::{LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE};
+use rustix::fs::fchown;
 use rustix::mount::UnmountFlags;
+use rustix::process::{Uid, ioctl_tiocsctty};
+use rustix::stdio;
 
 use crate::apps::assume::{self, AssumeError};
 use crate::apps::format;
@@ -29,6 +32,8 @@ enum LaunchError {
     Parse(#[source] serde_json::Error),
     #[error("cannot hide the agent from the app")]
     Hide(#[source] io::Error),
+    #[error("cannot take the terminal")]
+    Terminal(#[source] io::Error),
     #[error("there is no program to execute")]
     NoProgram,
     #[error("cannot start in `{}`", .dir.escape_debug())]
@@ -93,6 +98,9 @@ fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallib
         Part::PreStart => (&launch.pre_start, &launch.handlers),
         Part::PostStop => (&launch.post_stop, &launch.handlers),
     };
+    if launch.terminal && part == Part::Main {
+        take_terminal(identity.uid).map_err(LaunchError::Terminal)?;
+    }
     let dir = Path::new(&process.working_dir);
     // As with runc: made where it is missing, and entered by root, who may enter more. Where root may not (a volume of the
     // host's), the user perhaps may.
@@ -126,4 +134,14 @@ fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallib
     }
     let error = command.exec();
     Err(refused(&program, (STATUS_NOT_EXECUTABLE, error.to_string())))
+}
+
+/// Makes standard input, which is a terminal, that of the session, and its user's. systemd has begun the session.
+fn take_terminal(uid: u32) -> io::Result<()> {
+    ioctl_tiocsctty(stdio::stdin())?;
+    if assume::is_id(uid) {
+        // So that the program may open it once more by its name, whoever it is.
+        fchown(stdio::stdin(), Some(Uid::from_raw(uid)), None)?;
+    }
+    Ok(())
 }

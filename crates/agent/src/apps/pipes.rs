@@ -8,6 +8,9 @@
 //!   would not do: once the input has ended, an app that opens `/dev/stdin` would wait there for another writer.
 //!   Once the app has it, the path leads to nothing to read, which is what its `post-stop` handler gets.
 //!
+//!
+//! An app with a [`terminal`](crate::apps::terminal) has that in place of all three.
+//!
 //! A pipe that its reader on the host leaves full blocks just the app that writes into it.
 
 use std::io;
@@ -25,6 +28,7 @@ use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 use tokio::sync::watch;
 
 use crate::apps::notify;
+use crate::apps::terminal::Terminal;
 
 /// What goes from a pipe to a stream in one piece: a yamux frame.
 const COPY_BYTES: usize = 16 * 1024;
@@ -46,6 +50,8 @@ pub(crate) struct AppPipes {
     pub(crate) stdin: Option<Stdin>,
     pub(crate) stdout: Option<Receiver>,
     pub(crate) stderr: Option<Receiver>,
+    /// What it has in place of these three.
+    pub(crate) terminal: Option<Terminal>,
     /// Where it says that it is ready.
     pub(crate) notify: Option<UnixDatagram>,
 }
@@ -85,31 +91,31 @@ pub(crate) fn open(app: &GuestApp) -> (AppPipes, Vec<PipeError>) {
             source,
         });
     };
+    let mut pipes = AppPipes {
+        notify: app.notify.as_deref().and_then(|path| {
+            notify::open(Path::new(path))
+                .map_err(|source| note("notification socket", path, source))
+                .ok()
+        }),
+        ..AppPipes::default()
+    };
+    if let Some(path) = &app.terminal {
+        let terminal = Terminal::make(app, Path::new(path));
+        pipes.terminal = terminal.map_err(|source| note("terminal", path, source)).ok();
+        return (pipes, errors);
+    }
     let mut output = |stream, path: &str| {
         let pipe = OpenOptions::new().read_write(true).open_receiver(path);
         pipe.map_err(|source| note(stream, path, source)).ok()
     };
-    let stdout = output("standard output", &app.stdout);
-    let stderr = output("standard error", &app.stderr);
-    let stdin = app.stdin.as_deref().and_then(|path| {
+    pipes.stdout = output("standard output", &app.stdout);
+    pipes.stderr = output("standard error", &app.stderr);
+    pipes.stdin = app.stdin.as_deref().and_then(|path| {
         Stdin::create(Path::new(path))
             .map_err(|source| note("standard input", path, source))
             .ok()
     });
-    let notify = app.notify.as_deref().and_then(|path| {
-        notify::open(Path::new(path))
-            .map_err(|source| note("notification socket", path, source))
-            .ok()
-    });
-    (
-        AppPipes {
-            stdin,
-            stdout,
-            stderr,
-            notify,
-        },
-        errors,
-    )
+    (pipes, errors)
 }
 
 impl Stdin {
@@ -131,7 +137,7 @@ impl Stdin {
 }
 
 /// Makes `path` a symlink to `target`, whatever it was.
-fn link(path: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn link(path: &Path, target: &Path) -> io::Result<()> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
     std::os::unix::fs::symlink(target, &new)?;
@@ -179,7 +185,7 @@ async fn drain(pipe: &Receiver, host: &mut Option<&mut MuxStream>, buffer: &mut 
 }
 
 /// Sends to the host, or to nobody once the host has hung up.
-async fn send(host: &mut Option<&mut MuxStream>, bytes: &[u8]) {
+pub(crate) async fn send(host: &mut Option<&mut MuxStream>, bytes: &[u8]) {
     if let Some(stream) = host
         && stream.write_all(bytes).await.is_err()
     {

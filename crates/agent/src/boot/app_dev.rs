@@ -26,6 +26,10 @@ pub(crate) fn fill(app: &GuestApp) -> io::Result<()> {
     for device in &app.devices {
         make(dev, device)?;
     }
+    if app.terminal.is_some() {
+        // As with a container's terminal: the first of its own.
+        std::os::unix::fs::symlink("pts/0", dev.join("console"))?;
+    }
     if app.privileged {
         copy_devices(Path::new(GUEST), dev)?;
     }

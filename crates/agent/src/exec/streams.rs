@@ -1,29 +1,23 @@
 //! A command's standard streams, as the agent holds their other ends: a terminal, or a pipe each.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use isopod_contract::exec::WindowSize;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::Wanted;
+use crate::apps::terminal;
 use crate::host::device::Device;
-
-/// How long a terminal may be silent, when the command has ended, before it counts as read: what a process wrote last
-/// comes through a queue of the kernel's.
-const TERMINAL_SILENCE: Duration = Duration::from_millis(200);
 
 /// The agent's ends.
 pub(super) struct Streams {
@@ -44,13 +38,10 @@ impl Streams {
     }
 
     fn terminal(size: WindowSize, ptmx: &Path) -> io::Result<(Self, [OwnedFd; 3])> {
+        let master = terminal::master(ptmx, size)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = open(ptmx, flags.into(), Mode::empty())?;
-        unlockpt(&master)?;
         let terminal = ioctl_tiocgptpeer(&master, flags)?;
-        rustix::io::ioctl_fionbio(&master, true)?;
-        let master = Device::new(File::from(master))?;
-        resize(&master, size)?;
+        let master = Device::new(master)?;
         let theirs = [terminal.try_clone()?, terminal.try_clone()?, terminal];
         let ours = Self {
             stdin: Some(Sink::Terminal(master.clone())),
@@ -81,17 +72,6 @@ impl Streams {
         };
         Ok((ours, [input, output, errors]))
     }
-}
-
-/// Gives a terminal another size; the kernel tells whoever has it in the foreground (`SIGWINCH`).
-pub(super) fn resize(master: &Device, size: WindowSize) -> io::Result<()> {
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.cols,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    Ok(tcsetwinsize(master.file(), size)?)
 }
 
 /// Where a command's input goes.
@@ -140,7 +120,7 @@ impl Source {
                     read => break read.ok(),
                 }
             },
-            Self::Terminal(master) => timeout(TERMINAL_SILENCE, master.read(buffer)).await.ok()?.ok(),
+            Self::Terminal(master) => timeout(terminal::SILENCE, master.read(buffer)).await.ok()?.ok(),
         };
         read.filter(|n| *n > 0)
     }

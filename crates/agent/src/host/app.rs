@@ -2,6 +2,8 @@
 //! readiness.
 
 use futures::future::LocalBoxFuture;
+use isopod_contract::config::GuestApp;
+use isopod_contract::exec::WindowSize;
 use isopod_contract::message::{AppIndex, GuestMessage, GuestStream};
 use isopod_protocol::mux::{OpenError, Opener};
 use tokio::sync::{mpsc, watch};
@@ -9,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::apps::notify::{self, Word};
 use crate::apps::pipes::{AppPipes, StdinReader, forward_input, forward_output};
+use crate::apps::terminal::Sizer;
 
 /// The streams of an app.
 pub(super) struct AppStreams {
@@ -16,6 +19,8 @@ pub(super) struct AppStreams {
     ended: watch::Sender<bool>,
     /// The end of the input's pipe that systemd opens for the app.
     stdin_reader: Option<StdinReader>,
+    /// What sets the size of its terminal, where it has one.
+    sizer: Option<Sizer>,
     /// Hears what it says, where it does.
     notify: Option<JoinHandle<()>>,
     input: Option<JoinHandle<()>>,
@@ -30,19 +35,34 @@ impl AppStreams {
     pub(super) async fn begin(
         opener: &Opener,
         app: AppIndex,
+        config: &GuestApp,
         pipes: AppPipes,
         words: &mpsc::Sender<(usize, Word)>,
     ) -> Result<Self, OpenError> {
         let (ended, _) = watch::channel(false);
         let mut outputs = Vec::with_capacity(2);
-        for (header, pipe) in [
-            (GuestStream::Stdout { app }, pipes.stdout),
-            (GuestStream::Stderr { app }, pipes.stderr),
-        ] {
-            let stream = opener.open(&header).await?;
-            outputs.push(tokio::spawn(forward_output(pipe, stream, ended.subscribe())));
+        let stdout = opener.open(&GuestStream::Stdout { app }).await?;
+        let stderr = opener.open(&GuestStream::Stderr { app }).await?;
+        outputs.push(tokio::spawn(forward_output(
+            pipes.stderr,
+            stderr,
+            ended.subscribe(),
+        )));
+        let (mut input, mut stdin_reader, mut sizer) = (None, None, None);
+        if let Some(terminal) = pipes.terminal {
+            let typed = match config.stdin {
+                Some(_) => Some(opener.open(&GuestStream::Stdin { app }).await?),
+                None => None,
+            };
+            sizer = terminal.sizer().ok();
+            outputs.push(tokio::spawn(terminal.serve(stdout, typed, ended.subscribe())));
+        } else {
+            outputs.push(tokio::spawn(forward_output(
+                pipes.stdout,
+                stdout,
+                ended.subscribe(),
+            )));
         }
-        let (mut input, mut stdin_reader) = (None, None);
         if let Some(stdin) = pipes.stdin {
             let stream = opener.open(&GuestStream::Stdin { app }).await?;
             input = Some(tokio::spawn(forward_input(stream, stdin.writer)));
@@ -54,10 +74,17 @@ impl AppStreams {
         Ok(Self {
             ended,
             stdin_reader,
+            sizer,
             notify,
             input,
             outputs,
         })
+    }
+
+    /// Gives the app's terminal another size, where it has one.
+    pub(super) fn resize(&self, size: WindowSize) {
+        // Where it cannot be, the terminal is gone.
+        let _ = self.sizer.as_ref().map(|sizer| sizer.resize(size));
     }
 
     /// Nobody but the app holds its input open any more.

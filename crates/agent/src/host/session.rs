@@ -116,8 +116,8 @@ impl<M: Manager> Session<M> {
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
         let (tell, words) = mpsc::channel(1);
-        for (app, pipes) in (0..).zip(pipes) {
-            let app = AppStreams::begin(&opener, app, pipes, &tell).await;
+        for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
+            let app = AppStreams::begin(&opener, app, config, pipes, &tell).await;
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
@@ -400,6 +400,13 @@ impl<M: Manager> Session<M> {
                 };
                 let sent = self.manager.kill(&config.unit, Whom::Main, signal).await;
                 self.warn(sent).await
+            }
+            HostMessage::Resize { app, size } => {
+                self.apps
+                    .get(usize::from(app))
+                    .into_iter()
+                    .for_each(|app| app.resize(size));
+                Ok(())
             }
             HostMessage::Finish => {
                 self.later.push(Box::pin(sync(self.config.shares.clone())));

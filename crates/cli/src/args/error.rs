@@ -7,6 +7,7 @@ use isopod_spec::flags::InvalidFlag;
 use isopod_spec::{AppName, InvalidReference, VolumeName};
 
 use super::{commands, group, unknown};
+use crate::detach_keys::KeyError;
 
 /// Why a command line gives no command.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ impl ArgsError {
 /// A fault of the pod that a command line describes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ArgFault {
+    /// Keys to detach with that are none.
+    #[error(transparent)]
+    DetachKeys(KeyError),
     /// There is no image where one must be.
     #[error("there is no image {place}")]
     NoImage {
@@ -144,6 +148,9 @@ impl ArgFault {
     /// What would be right.
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::DetachKeys(_) => {
+                "write `ctrl-p,ctrl-q`, with commas between the keys; nothing, where none is to detach"
+            }
             Self::NoImage { .. } => {
                 "write `isopod run IMAGE`, such as `isopod run oci:DIR`; `isopod run --help` shows more"
             }

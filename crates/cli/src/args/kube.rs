@@ -7,6 +7,7 @@ use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use isopod_runtime::pods::files::Stdin;
 
 use super::{FileArgs, Ground, Outputs, PodSource, RunArgs};
+use crate::detach_keys::DetachKeys;
 
 const PLAY_NOTES: &str = "\
 This is `isopod run --detach -f FILE`, which takes the flags of a pod.
@@ -83,6 +84,7 @@ pub(crate) fn run_args(files: &Files, replace: bool, ignore_unsupported: bool) -
         ground: Ground::Back,
         stdin: Stdin::Empty,
         outputs: Outputs::default(),
+        detach_keys: DetachKeys::default(),
         remove: false,
         replace,
         cidfile: None,

@@ -9,10 +9,12 @@ use isopod_spec::AppName;
 
 use super::VolumeCommand;
 use super::copy_place::CopyPlace;
+use crate::detach_keys::DetachKeys;
 
 const ATTACH_NOTES: &str = "\
-Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The apps have \
-no terminal, so there are no keys to detach: `--sig-proxy=false` lets Ctrl-C end this command alone.
+Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The \
+terminal of an app that has one is connected with this command's, and Ctrl-P Ctrl-Q ends this command alone. Elsewhere \
+`--sig-proxy=false` lets Ctrl-C do so.
 ";
 
 const CP_NOTES: &str = "\
@@ -152,6 +154,9 @@ pub(crate) enum LifeCommand {
         /// Give it a terminal
         #[arg(short, long)]
         tty: bool,
+        /// Let the command continue without this one by these keys, where it has a terminal and input
+        #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
+        detach_keys: DetachKeys,
         /// Set a variable; without a value, to the caller's own
         #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
         env: Vec<(String, Option<String>)>,
@@ -177,6 +182,9 @@ pub(crate) enum LifeCommand {
         /// Give the pod no input
         #[arg(long)]
         no_stdin: bool,
+        /// End this command alone by these keys, where the app has a terminal
+        #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
+        detach_keys: DetachKeys,
         /// Pass signals on to the apps
         #[arg(
             long,

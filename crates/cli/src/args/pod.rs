@@ -128,6 +128,7 @@ fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
             stdout: pod.attach.is_empty() || pod.attach.contains(&Stream::Stdout),
             stderr: pod.attach.is_empty() || pod.attach.contains(&Stream::Stderr),
         },
+        detach_keys: pod.detach_keys.clone(),
         remove: pod.remove,
         replace: pod.replace,
         cidfile: pod.cidfile.clone(),

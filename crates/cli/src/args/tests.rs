@@ -323,9 +323,9 @@ fn flags_that_are_out_of_place() {
         ),
         ("run oci:a --- -x oci:b", "unknown flag `-x`"),
         (
-            "run -t oci:a",
-            "`--tty` is not supported (the apps of `run` have no terminal: start the pod with `-d`, then `isopod exec \
-             -it POD -- sh`)",
+            "run --detach-keys ctrl-1 oci:a",
+            "`ctrl-1` is no key to detach with: they are characters, or `ctrl-` and a letter or one of `@[\\]^_` (write \
+             `ctrl-p,ctrl-q`, with commas between the keys; nothing, where none is to detach)",
         ),
         (
             "run --network host oci:a",
@@ -503,6 +503,7 @@ fn pod_manifests() {
             ground: Ground::Fore,
             stdin: Stdin::Empty,
             outputs: Outputs::default(),
+            detach_keys: DetachKeys::default(),
             remove: false,
             replace: false,
             cidfile: None,

@@ -28,6 +28,7 @@ pub(crate) fn launch(process: &Process, life: &Life) -> GuestLaunch {
         },
         env,
         process: guest_process(&process.working_dir, identity, process, &process.limits),
+        terminal: process.tty,
     }
 }
 

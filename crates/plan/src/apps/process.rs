@@ -61,6 +61,8 @@ pub struct Process {
     pub devices: Vec<Device>,
     /// Whether it finds the guest's devices, `/proc` and `/sys` as they are.
     pub privileged: bool,
+    /// Whether its standard streams are a terminal of its own.
+    pub tty: bool,
     /// The signal that asks it to stop, as systemd.kill(5) names it.
     pub stop_signal: String,
     /// What it may take of the machine, and which system calls it may make.
@@ -152,6 +154,7 @@ pub fn process_of(
             capabilities,
             devices: app.overrides.devices.clone(),
             privileged: app.overrides.privileged,
+            tty: app.overrides.tty,
             stop_signal,
             limits,
             pre_start,
@@ -259,6 +262,9 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     }
 }
 
+/// What an app's terminal is called where neither its image nor the user say (docker's, containerd's).
+const DEFAULT_TERM: &str = "xterm";
+
 /// The variables that every app has where neither its image nor the user say otherwise.
 pub(crate) fn given<'a>(
     app: &'a App,
@@ -310,6 +316,10 @@ fn environment(
             Some(value) => drop(env.insert(var.name.clone(), value.clone())),
             None => {}
         }
+    }
+    if app.overrides.tty {
+        env.entry("TERM".to_owned())
+            .or_insert_with(|| DEFAULT_TERM.to_owned());
     }
     Ok(env)
 }

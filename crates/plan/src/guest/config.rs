@@ -187,6 +187,7 @@ pub(crate) fn guest_config(
             stdin: app.stdin.then(|| text(&own.join("stdin"))),
             stdout: text(&own.join("stdout")),
             stderr: text(&own.join("stderr")),
+            terminal: app.process.tty.then(|| text(&own.join("terminal"))),
             launch: text(&layout::app_launch(&app.name)),
             mounts: early_mounts
                 .iter()

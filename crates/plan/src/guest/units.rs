@@ -109,10 +109,11 @@ impl AppUnit {
         let own = layout::app_dir(&self.name);
         let pipe = |name: &str| format!("file:{}", own.join(name).display());
         let process = &self.process;
-        let stdin = if self.stdin {
-            pipe("stdin")
-        } else {
-            "null".to_owned()
+        let [stdin, stdout, stderr] = match (process.tty, self.stdin) {
+            // Opened once for reading and writing, since it is the same file (systemd.exec(5), `StandardOutput=`).
+            (true, _) => ["terminal"; 3].map(pipe),
+            (false, true) => ["stdin", "stdout", "stderr"].map(pipe),
+            (false, false) => ["null".to_owned(), pipe("stdout"), pipe("stderr")],
         };
         let mut service: Vec<(&'static str, String)> = vec![
             ("Type", "exec".into()),
@@ -135,8 +136,8 @@ impl AppUnit {
             ),
             ("ExecStart", exec_line(Part::Main)),
             ("StandardInput", stdin),
-            ("StandardOutput", pipe("stdout")),
-            ("StandardError", pipe("stderr")),
+            ("StandardOutput", stdout),
+            ("StandardError", stderr),
             ("KillSignal", process.stop_signal.clone()),
             // The agent counts the grace: it may be longer than systemd's default.
             ("TimeoutStopSec", "infinity".into()),
@@ -200,8 +201,8 @@ impl AppUnit {
             tree.file(&launch.join(name), "", 0o600);
         }
         tree.file(&layout::app_failure(&self.name), "", 0o600);
-        // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more.
-        for name in ["stdout", "stderr"] {
+        // Standard input is the agent's to make: a named pipe has no end for whoever opens it once more. So is a terminal.
+        for name in ["stdout", "stderr"].into_iter().filter(|_| !self.process.tty) {
             tree.add(&own.join(name), EntryKind::Fifo, 0o666);
         }
         tree.deferred(&Path::new(layout::UNIT_DIR).join(&unit), self, 0o644);

@@ -116,6 +116,7 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
             uid: process.identity.uid,
             gid: process.identity.gid,
             working_dir: TextOrHex::new(&process.working_dir),
+            tty: process.tty,
             limits: process
                 .limits
                 .words()

@@ -143,6 +143,9 @@ pub struct ProcessDocument {
     pub gid: u32,
     /// Where it starts.
     pub working_dir: TextOrHex,
+    /// Whether its standard streams are a terminal of its own; left out where they are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// What it may take of the machine and which system calls it may make: the settings of its service
     /// (systemd.resource-control(5), systemd.exec(5)), in the form `SETTING=VALUE`.
     pub limits: Vec<String>,

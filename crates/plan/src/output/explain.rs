@@ -113,7 +113,8 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
     if let Some(process) = &app.process {
         let _ = writeln!(out, "  runs   {}", command(&process.argv));
         let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));
-        let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}");
+        let terminal = if process.tty { ", with a terminal" } else { "" };
+        let _ = writeln!(out, "  as     user {uid}, group {gid}, in {dir}{terminal}");
         if !process.limits.is_empty() {
             let limits: Vec<String> = process.limits.iter().map(|limit| shortened(limit)).collect();
             let _ = writeln!(out, "  within {}", limits.join(", "));

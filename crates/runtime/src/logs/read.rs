@@ -18,7 +18,7 @@ use super::files::{Line, Lines};
 use super::record::{self, Kind, Parsed, Record};
 use super::{LogError, Stream};
 
-/// How often [`LogReader::follow`] looks for more.
+/// How often [`LogReader::follow`] looks for more where nothing else is said.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a [`Kind::Gap`] says.
@@ -37,6 +37,8 @@ pub struct Options {
     pub streams: Vec<Stream>,
     /// Whether records are read that are written, and files that are begun, after the reader was opened.
     pub follow: bool,
+    /// How often [`LogReader::follow`] looks for more.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             tail: None,
             streams: Stream::ALL.to_vec(),
             follow: false,
+            look_every: LOOK_EVERY,
         }
     }
 }
@@ -156,7 +159,7 @@ impl LogReader {
             if last {
                 return Ok(());
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(self.options.look_every);
         }
     }
 

@@ -124,6 +124,9 @@ pub struct AppRecord {
     pub name: AppName,
     /// The ID of its image.
     pub image: String,
+    /// Whether its standard streams are a terminal of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// The number of its image's file.
     pub image_number: usize,
     /// Whether it may write to its root filesystem.

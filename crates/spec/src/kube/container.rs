@@ -75,6 +75,7 @@ pub(super) fn read<'a>(
     variables.add_missing(&pod.template.env);
     let mut overrides = Overrides {
         resources: resources(node, Say::Nothing).for_app(),
+        tty: node.boolean("tty").unwrap_or(false),
         ..security::overrides(node.get("securityContext").as_ref(), pod.security.as_ref())
     };
     command(node, &variables, &mut overrides);

@@ -30,15 +30,6 @@ const ADDRESS: &str =
     "a pod has one address, behind QEMU's user network: leave it out, and forward ports with `-p`";
 
 pub(super) const REFUSED: &[Flag] = &[
-    refused_switch(
-        "tty",
-        "the apps of `run` have no terminal: start the pod with `-d`, then `isopod exec -it POD -- sh`",
-    )
-    .short('t'),
-    refused(
-        "detach-keys",
-        "the apps of `run` have no terminal, so there are no keys to detach: start the pod with `-d`",
-    ),
     refused("blkio-weight", IO),
     refused("blkio-weight-device", IO),
     refused("device-read-bps", IO),

@@ -10,6 +10,7 @@ use isopod_spec::{FailurePolicy, HostAlias, ImplicitVolumes, PodName, PullPolicy
 
 use super::{Flag, PlanDraft, extend, keep, push};
 use crate::args::{ArgFault, Net, PodFlags};
+use crate::detach_keys::DetachKeys;
 
 /// What the flags of a pod say.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub(in crate::args) struct PodDraft {
     pub(in crate::args) interactive: bool,
     pub(in crate::args) replace: bool,
     pub(in crate::args) attach: Vec<Stream>,
+    pub(in crate::args) detach_keys: DetachKeys,
     /// `--sig-proxy=false`.
     pub(in crate::args) keeps_signals: bool,
     pub(in crate::args) cidfile: Option<PathBuf>,

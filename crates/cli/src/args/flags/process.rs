@@ -75,6 +75,12 @@ pub(super) const FLAGS: &[Flag] = &[
         |app, text| push(&mut app.overrides.devices, flags::read_device(text)),
     ),
     Flag::app_switch(
+        "tty",
+        "Give the app a terminal; in the foreground, with `-i`, this command's is connected with it",
+        |app, on| app.overrides.tty = on,
+    )
+    .short('t'),
+    Flag::app_switch(
         "privileged",
         "Give the app every capability and every device of the guest, and its /proc and /sys unmasked",
         |app, on| app.overrides.privileged = on,

@@ -3,7 +3,9 @@
 
 use isopod_spec::flags;
 
-use super::{Flag, push};
+use super::{ArgFault, Flag, push};
+use crate::detach_keys::DetachKeys;
+
 pub(super) const FLAGS: &[Flag] = &[
     Flag::pod_switch(
         "detach",
@@ -23,6 +25,16 @@ pub(super) const FLAGS: &[Flag] = &[
         |pod, text| push(&mut pod.attach, flags::read_attach(text)),
     )
     .short('a'),
+    Flag::pod(
+        "detach-keys",
+        "KEYS",
+        "End this command alone by these keys, where the app's terminal is connected [default: ctrl-p,ctrl-q]",
+        |pod, text| {
+            let keys = flags::read_text("--detach-keys", text)?;
+            pod.detach_keys = DetachKeys::parse(&keys).map_err(ArgFault::DetachKeys)?;
+            Ok(())
+        },
+    ),
     Flag::pod_switch(
         "sig-proxy",
         "Pass signals on to the apps, as the command in the foreground always does",

@@ -82,6 +82,7 @@ pub(super) fn write(
             "terminationMessagePolicy",
             app.last_words.from_log.then_some("FallbackToLogsOnError"),
         )
+        .with_some("tty", overrides.tty.then_some(true))
 }
 
 /// What no field of a container says.

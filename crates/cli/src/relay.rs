@@ -1,0 +1,307 @@
+//! A pod in the foreground whose app has a terminal, connected with the caller's. Its supervisor is a process of its own, as in
+//! the background, so that the keys to detach with end this command alone.
+//!
+//! ```text
+//! isopod run -it ── spawns ──> isopod internal-supervise UUID
+//!      │ <── [`Said`]: datagrams ──  standard output: a socket for as long as somebody reads it
+//!      │ ── what is typed, sizes ──> control.sock
+//!      └ ends with the supervisor, and its exit status, or before it
+//! ```
+//!
+//! What the app writes goes from datagram to datagram, as fast as it is printed; when this command has gone, to the log alone.
+
+use std::io::{self, IsTerminal as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram as Socket;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::{ExitCode, Stdio};
+use std::task::{Context, Poll, ready};
+
+use isopod_runtime::Settings;
+use isopod_runtime::control;
+use isopod_runtime::pods::files::{PodRecord, Stdin};
+use isopod_runtime::pods::{Claim, Pods};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_type;
+use rustix::process::{Pid, kill_process};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixDatagram;
+use tokio::process::Child;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::detach;
+use crate::detach_keys::DetachKeys;
+use crate::output::{self, Report};
+use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
+
+/// The most bytes of output in one datagram.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// How many seconds something to be said waits for room.
+const TRIES: u32 = 5;
+
+/// What a supervisor says to the command that is connected with it: the first byte of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Said {
+    /// What the app wrote follows.
+    Output = b'o',
+    /// The app has started, or a text says why not.
+    Started = b's',
+    /// A text for the user follows, as it is printed.
+    Remark = b'r',
+}
+
+impl Said {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Output, Self::Started, Self::Remark]
+            .into_iter()
+            .find(|said| *said as u8 == byte)
+    }
+
+    /// Says it, whoever listens.
+    pub(crate) fn to(self, socket: &Socket, text: &str) {
+        let mut message = vec![self as u8];
+        message.extend(text.bytes().take(PIECE_BYTES));
+        for _ in 0..TRIES {
+            match socket.send(&message) {
+                // There is no room for it, which whoever reads makes at once.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let second = Timespec {
+                        tv_sec: 1,
+                        tv_nsec: 0,
+                    };
+                    let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&second));
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The supervisor's end, where its standard output is one.
+pub(crate) fn end_of(stdout: &OwnedFd) -> Option<Socket> {
+    socket_type(stdout).ok()?;
+    stdout.try_clone().ok().map(Socket::from)
+}
+
+/// Where an app's output goes: to the command that is connected, and nowhere when it has gone.
+pub(crate) struct Sink(Option<UnixDatagram>);
+
+impl Sink {
+    /// To whoever holds the other end of `socket`.
+    pub(crate) fn of(socket: &Socket) -> Self {
+        let ours = socket.try_clone().and_then(|ours| {
+            ours.set_nonblocking(true)?;
+            UnixDatagram::from_std(ours)
+        });
+        Self(ours.ok())
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        if let Some(socket) = &self.0 {
+            let message = [&[Said::Output as u8], piece].concat();
+            if ready!(socket.poll_send(cx, &message)).is_err() {
+                self.0 = None;
+            }
+        }
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether that pod's app is to be connected with the caller's terminal.
+pub(crate) fn is_for(record: &PodRecord) -> bool {
+    let [app] = &record.apps[..] else { return false };
+    app.tty && record.stdin == Stdin::Attached && io::stdin().is_terminal()
+}
+
+/// Runs the pod to its end, or until the caller detaches; the exit status is its own.
+///
+/// # Errors
+/// A [`Report`] when there is no supervisor.
+pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Result<ExitCode, Report> {
+    let uuid = claim.uuid().to_owned();
+    let failed = |e: io::Error| Report::text(format!("cannot start the pod's supervisor: {e}"));
+    let (ours, theirs) = Socket::pair().map_err(failed)?;
+    ours.set_nonblocking(true).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let result = runtime.block_on(async {
+        let mut claim = claim;
+        let command = detach::supervisor(&mut claim, settings, Stdio::from(OwnedFd::from(theirs)))?;
+        let child = tokio::process::Command::from(command).spawn().map_err(failed)?;
+        // From here on the lock is the supervisor's alone.
+        drop(claim);
+        let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let path = pods.entry(&uuid).map(|pod| pod.path).unwrap_or_default();
+        let connected = Connected {
+            path,
+            socket: UnixDatagram::from_std(ours).map_err(failed)?,
+            child,
+            raw: None,
+            detached: None,
+            keys: keys.clone(),
+            unread: false,
+        };
+        connected.follow().await
+    });
+    // A read of the terminal cannot be cancelled, and must not be waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// This command, connected with a supervisor.
+struct Connected {
+    /// The pod's directory.
+    path: PathBuf,
+    socket: UnixDatagram,
+    child: Child,
+    /// The terminal, once the app has started.
+    raw: Option<Raw>,
+    /// Told when the user detaches.
+    detached: Option<oneshot::Receiver<()>>,
+    keys: DetachKeys,
+    /// Whether nobody reads what this command prints any more.
+    unread: bool,
+}
+
+impl Connected {
+    async fn follow(mut self) -> Result<ExitCode, Report> {
+        let mut ends = Ends::new().map_err(|e| Report::new(&e))?;
+        let mut message = vec![0; 1 + PIECE_BYTES];
+        let status = loop {
+            let detached = async {
+                match &mut self.detached {
+                    Some(detached) => detached.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = self.socket.recv(&mut message) => match received {
+                    Ok(n) => self.hear(&message[..n]).await?,
+                    Err(error) => return Err(Report::text(format!("cannot hear the pod's supervisor: {error}"))),
+                },
+                left = detached => match left {
+                    Ok(()) => return Ok(ExitCode::SUCCESS),
+                    Err(_) => self.detached = None,
+                },
+                () = ends.asked() => self.stop(),
+                status = self.child.wait() => break status,
+            }
+        };
+        while let Ok(n) = self.socket.try_recv(&mut message) {
+            self.hear(&message[..n]).await?;
+        }
+        let code = status.ok().and_then(|status| status.code());
+        let code = code.and_then(|code| u8::try_from(code).ok());
+        code.map(ExitCode::from)
+            .ok_or_else(|| Report::text("the pod's supervisor was killed"))
+    }
+
+    async fn hear(&mut self, message: &[u8]) -> Result<(), Report> {
+        let Some((kind, text)) = message.split_first() else {
+            return Ok(());
+        };
+        match Said::of(*kind) {
+            // Nobody reads it, and the pod is about to end.
+            Some(Said::Output) if self.unread => {}
+            Some(Said::Output) => {
+                let mut stdout = tokio::io::stdout();
+                let written = async {
+                    stdout.write_all(text).await?;
+                    stdout.flush().await
+                };
+                if let Err(error) = written.await {
+                    self.unread = true;
+                    self.stop();
+                    return match error.kind() {
+                        io::ErrorKind::BrokenPipe => Ok(()),
+                        _ => Err(Report::text(format!("cannot write what the app wrote: {error}"))),
+                    };
+                }
+            }
+            Some(Said::Remark) => {
+                // At the beginning of a line, whatever the terminal makes of one's end.
+                let raw = self.raw.take().is_some();
+                output::notice(&String::from_utf8_lossy(text));
+                self.raw = if raw { Some(Raw::enter()?) } else { None };
+            }
+            Some(Said::Started) => self.connect(&String::from_utf8_lossy(text)).await?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The app has started: connects the terminal with it.
+    async fn connect(&mut self, failures: &str) -> Result<(), Report> {
+        if !failures.is_empty() {
+            output::notice(failures.trim_end());
+            return Ok(());
+        }
+        // An app that has ended already takes nothing.
+        let Ok(input) = control::open_stdin(&self.path).await else {
+            return Ok(());
+        };
+        self.raw = Some(Raw::enter()?);
+        let (detach, detached) = oneshot::channel();
+        self.detached = Some(detached);
+        let keys = self.keys.clone();
+        tokio::spawn(follow_size(self.path.clone(), 0));
+        tokio::spawn(async move {
+            if type_to(tokio::io::stdin(), input, keys).await == TypingEnd::Detached {
+                let _ = detach.send(());
+            }
+        });
+        Ok(())
+    }
+
+    /// Asks the supervisor to stop the pod: the first time in order, the second at once, the third whatever the guest does.
+    fn stop(&self) {
+        // It has no number any more when it was waited for.
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let _ = pid.map(|pid| kill_process(pid, rustix::process::Signal::TERM));
+    }
+}
+
+/// The signals that ask for a stop.
+struct Ends {
+    signals: [Signal; 3],
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self {
+            signals: [interrupt?, terminate?, hangup?],
+        })
+    }
+
+    /// Waits for the next one.
+    async fn asked(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
