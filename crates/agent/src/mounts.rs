@@ -1,5 +1,6 @@
-//! Mounts: made for systemd ([`mount`]), looked at ([`mountinfo`], [`mount_check`]), their mount points and their users.
+//! Mounts: made for systemd ([`mount`]), made anew for an app's next life ([`fresh_root`]), looked at ([`mountinfo`], [`mount_check`]), their mount points and their users.
 
+pub(crate) mod fresh_root;
 pub(crate) mod mount;
 pub(crate) mod mount_check;
 pub(crate) mod mount_point;

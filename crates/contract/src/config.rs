@@ -132,6 +132,9 @@ pub struct GuestApp {
     /// When it is started anew; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<GuestRestart>,
+    /// How its root is made anew before each life but the first; `None`: it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_root: Option<FreshRoot>,
     /// What must come before it: the agent starts it then. Without any, systemd starts it when the guest boots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<GuestDependency>,
@@ -177,6 +180,20 @@ pub struct GuestApp {
     /// milliseconds; `None`: the unit runs nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_stop_ms: Option<u64>,
+}
+
+/// An app's root of which nothing stays but what its image and the pod have in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FreshRoot {
+    /// Where it is mounted; one of [`GuestConfig::early_mounts`].
+    pub mount_point: String,
+    /// What the pod has in it: the layer above the image, whose own mode and owner are the root's.
+    pub seed: String,
+    /// What the app wrote: the layer above that.
+    pub upper: String,
+    /// overlayfs's own directory for it.
+    pub work: String,
 }
 
 /// A character device that everybody in an app may open.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use isopod_spec::{AppName, RootfsAccess};
+use isopod_spec::{AppName, RestartPolicy, RootOnRestart, RootfsAccess};
 
 use crate::apps::lifecycle::Life;
 use crate::apps::process::Process;
+use crate::layout;
 use crate::volumes::VolumeMount;
 
 /// An app, decided.
@@ -30,6 +31,24 @@ pub struct AppPlan {
     pub life: Life,
     /// Where its file for last words is bound; `None`: it is in its `/dev`.
     pub last_words: Option<PathBuf>,
+}
+
+impl AppPlan {
+    /// Whether it may write to its root, and each life of it begins without what an earlier one wrote.
+    #[must_use]
+    pub fn has_fresh_roots(&self) -> bool {
+        self.life.root_on_restart == RootOnRestart::Fresh
+            && self.life.restart != RestartPolicy::No
+            && self.rootfs == RootfsAccess::Writable
+    }
+
+    /// What the pod has in its root: in a layer of its own where the one that takes the writes goes.
+    pub(crate) fn seed(&self) -> PathBuf {
+        match self.has_fresh_roots() {
+            true => layout::app_seed(&self.name),
+            false => layout::app_upper(&self.name),
+        }
+    }
 }
 
 /// An image, attached as a disk.

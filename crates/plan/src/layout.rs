@@ -19,7 +19,8 @@
 //!                                              status.json       what has become of it
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
 //! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
-//! /isopod/apps/APP/upper   what it wrote (overlayfs)
+//! /isopod/apps/APP/upper   what it wrote (overlayfs), and what the pod has in its root
+//! /isopod/apps/APP/seed    the latter, where each life begins without the former
 //! /isopod/apps/APP/work    overlayfs's own
 //! /isopod/apps/APP/launch/ what it executes, for the agent
 //! /isopod/apps/APP/failure why that could not be done
@@ -116,6 +117,24 @@ pub fn app_root(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn app_dir(app: &AppName) -> PathBuf {
     Path::new(APPS).join(app.as_str())
+}
+
+/// What takes an app's writes.
+#[must_use]
+pub fn app_upper(app: &AppName) -> PathBuf {
+    app_dir(app).join("upper")
+}
+
+/// The directory that overlayfs needs for that.
+#[must_use]
+pub fn app_work(app: &AppName) -> PathBuf {
+    app_dir(app).join("work")
+}
+
+/// What the pod has in an app's root, where that is a layer of its own.
+#[must_use]
+pub fn app_seed(app: &AppName) -> PathBuf {
+    app_dir(app).join("seed")
 }
 
 /// What an app's processes find, before they are its programs, at [`LAUNCH_DIR`].

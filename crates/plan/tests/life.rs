@@ -5,13 +5,14 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, host, launch, mount};
+use isopod_contract::config::EarlyMount;
 use isopod_plan::explain;
 use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
 use isopod_plan::output::document::Document;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
     AppName, Dependency, DependencyCondition, EnvVar, EventHandlers, FailurePolicy, Handler, HealthCheck,
-    HealthTest, PodSpec, Probe, ProbeAction, Readiness, RestartPolicy,
+    HealthTest, PodSpec, Probe, ProbeAction, Readiness, RestartPolicy, RootOnRestart, RootfsAccess,
 };
 
 /// `first` says that it is ready, `second` comes after it and is started anew.
@@ -108,6 +109,46 @@ fn a_terminal_is_all_three_streams() {
     assert_eq!(launch(&planned(&pod), "first").env["TERM"], "dumb");
     let shown = explain(&Document::from(&plan));
     assert!(shown.contains(", with a terminal\n"), "{shown}");
+}
+
+/// What the pod has in a root of which each life has a fresh one is a layer below what the app writes.
+#[test]
+fn a_fresh_root_has_its_seed_in_a_layer_of_its_own() {
+    let roots = |pod: &PodSpec| {
+        let plan = planned(pod);
+        let of_second = |mount: &&EarlyMount| mount.mount_point == "/opt/stage2/second/rootfs";
+        let options = plan
+            .early_mounts
+            .iter()
+            .find(of_second)
+            .map(|mount| mount.options.clone());
+        let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+        let hosts = ["seed", "upper"].map(|layer| {
+            let path = format!("/isopod/apps/second/{layer}/etc/hosts");
+            plan.guest.entries.contains_key(Path::new(&path))
+        });
+        (options.unwrap(), config["apps"][1]["freshRoot"].clone(), hosts)
+    };
+    let mut pod = two();
+    let kept =
+        "lowerdir=/isopod/images/0,upperdir=/isopod/apps/second/upper,workdir=/isopod/apps/second/work";
+    assert_eq!(
+        roots(&pod),
+        (kept.to_owned(), serde_json::Value::Null, [false, true])
+    );
+    pod.apps[1].root_on_restart = RootOnRestart::Fresh;
+    let fresh = serde_json::json!({
+        "mountPoint": "/opt/stage2/second/rootfs", "seed": "/isopod/apps/second/seed",
+        "upper": "/isopod/apps/second/upper", "work": "/isopod/apps/second/work"
+    });
+    let seeded = kept.replace("lowerdir=", "lowerdir=/isopod/apps/second/seed:");
+    assert_eq!(roots(&pod), (seeded, fresh, [true, false]));
+    // Without another life, or without writes, there is nothing to make anew.
+    pod.apps[1].rootfs = RootfsAccess::ReadOnly;
+    assert_eq!(roots(&pod).1, serde_json::Value::Null);
+    pod.apps[1].rootfs = RootfsAccess::Writable;
+    pod.apps[1].restart = RestartPolicy::No;
+    assert_eq!(roots(&pod).1, serde_json::Value::Null);
 }
 
 #[test]

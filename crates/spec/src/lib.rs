@@ -33,7 +33,7 @@ mod unsaid;
 pub mod words;
 
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
-pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy};
+pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};
 pub use network::{HostAlias, Network, PortForward, PortProtocol, Resolver};
 pub use pod::*;

@@ -20,6 +20,17 @@ pub enum RestartPolicy {
     Always,
 }
 
+/// What an app that is started anew finds of what it wrote to its root filesystem. Its volumes stay in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootOnRestart {
+    /// All of it (docker, podman).
+    #[default]
+    Kept,
+    /// Nothing: the root is as its image has it (Kubernetes, where a restart is a new container).
+    Fresh,
+}
+
 /// What the pod does when an app has failed for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{FilesVolume, ImageVolume};
-use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy};
+use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 use crate::network::{HostAlias, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{PodLimits, Resources, Rlimit, Sysctl};
@@ -150,6 +150,9 @@ pub struct App {
     pub rootfs: RootfsAccess,
     /// What happens when it has ended.
     pub restart: RestartPolicy,
+    /// What is left of what it wrote when it is started anew.
+    #[serde(default)]
+    pub root_on_restart: RootOnRestart,
     /// When it counts as ready.
     pub readiness: Readiness,
     /// What must come before it.
@@ -194,6 +197,7 @@ impl App {
             mounts: Vec::new(),
             rootfs: RootfsAccess::default(),
             restart: RestartPolicy::default(),
+            root_on_restart: RootOnRestart::default(),
             readiness: Readiness::default(),
             depends_on: Vec::new(),
             role: AppRole::default(),

@@ -101,6 +101,8 @@ pub(crate) enum Action {
     Stop(usize),
     /// Kill all processes of the app's unit.
     Kill(usize),
+    /// Make the app's root anew for its next life, before [`Action::Start`].
+    RenewRoot(usize),
     /// Nobody holds the app's standard input open for a further life.
     LeaveStdin(usize),
     /// Do this for an app, within `limit` where there is one; [`Input::Done`] follows.
@@ -136,6 +138,8 @@ struct Terms {
     post_start: Option<GuestHandler>,
     pre_stop: Option<GuestHandler>,
     post_stop: Option<Duration>,
+    /// Whether each life begins with a fresh root.
+    fresh_root: bool,
 }
 
 impl Terms {
@@ -150,6 +154,7 @@ impl Terms {
             post_start: app.post_start.clone(),
             pre_stop: app.pre_stop.clone(),
             post_stop: app.post_stop_ms.map(Duration::from_millis),
+            fresh_root: app.fresh_root.is_some(),
         }
     }
 }
@@ -520,6 +525,9 @@ impl Lifecycle {
         record.state = State::Waiting { until, status };
         record.last_end = Some(status);
         record.seen = exit.times;
+        if record.terms.fresh_root {
+            self.actions.push(Action::RenewRoot(app));
+        }
         self.end_life(app);
         self.say(GuestMessage::Restarting {
             app: index,

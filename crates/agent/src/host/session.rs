@@ -2,7 +2,7 @@
 //!
 //! An app's end goes out in this order: its unit is at rest, its pipes are empty, its streams have ended, its message.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::apps::pipes::AppPipes;
 use crate::apps::{last_words, launch};
 use crate::exec::enter::Report;
 use crate::host::clock::Clock;
+use crate::mounts::fresh_root::{FreshRootError, Renewal};
 use crate::mounts::{mount_check, mountinfo};
 use crate::systemd::appstate::{Activity, AppState, ServiceState, judge};
 use crate::systemd::{Manager, ManagerError, Whom};
@@ -82,6 +83,8 @@ pub(crate) struct Session<M> {
     driver: JoinHandle<Result<(), MuxError>>,
     /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
     later: FuturesUnordered<Later>,
+    /// The apps' roots that are being made anew.
+    renewals: BTreeMap<usize, JoinHandle<Result<(), FreshRootError>>>,
     /// What apps say of their readiness.
     words: mpsc::Receiver<(usize, Word)>,
     /// What the agent does for apps of its own accord.
@@ -134,6 +137,7 @@ impl<M: Manager> Session<M> {
             control,
             driver,
             later,
+            renewals: BTreeMap::new(),
             words,
             _tell: tell,
         })
@@ -198,7 +202,9 @@ impl<M: Manager> Session<M> {
             match action {
                 Action::Say(message) => self.say(&message).await?,
                 Action::End { app, last } => self.later.push(self.apps[app].end(last)),
+                Action::RenewRoot(app) => self.renew_root(app),
                 Action::Start(app) => {
+                    self.await_renewal(app).await?;
                     if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
                         let text = in_one_line(&error);
                         let input = Input::NotStarted { app, text };
@@ -238,6 +244,29 @@ impl<M: Manager> Session<M> {
             }
         }
         Ok(())
+    }
+
+    /// Begins to make an app's root anew.
+    fn renew_root(&mut self, app: usize) {
+        if let Some(root) = &self.config.apps[app].fresh_root {
+            let renewal = Renewal::of(root, &self.config.early_mounts, &self.config.mounts_ahead);
+            self.renewals
+                .insert(app, tokio::task::spawn_blocking(move || renewal.make()));
+        }
+    }
+
+    /// Waits until that is done, which the delay before a restart is long enough for but where the app wrote very many files.
+    /// The next life begins all the same.
+    async fn await_renewal(&mut self, app: usize) -> Result<(), SessionError> {
+        let text = match self.renewals.remove(&app) {
+            None => return Ok(()),
+            Some(renewal) => match renewal.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => in_one_line(&error),
+                Err(panic) => panic.to_string(),
+            },
+        };
+        self.say(&GuestMessage::Warning { text }).await
     }
 
     async fn say(&mut self, message: &GuestMessage) -> Result<(), SessionError> {

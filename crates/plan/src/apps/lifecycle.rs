@@ -4,6 +4,7 @@
 use isopod_contract::config::{self, GuestDependency, GuestRestart, RestartAfter};
 use isopod_spec::{
     App, AppName, AppRole, Dependency, DependencyCondition, LastWords, Readiness, RestartPolicy,
+    RootOnRestart,
 };
 
 use crate::apps::health::Care;
@@ -22,6 +23,8 @@ const RESET_AFTER_MS: u64 = 10 * 1000;
 pub struct Life {
     /// What happens when it has ended.
     pub restart: RestartPolicy,
+    /// What is left then of what it wrote.
+    pub root_on_restart: RootOnRestart,
     /// When it counts as ready.
     pub readiness: Readiness,
     /// What must come before it.
@@ -40,6 +43,7 @@ impl Life {
     pub(crate) fn of(app: &App, care: Care) -> Self {
         Self {
             restart: app.restart,
+            root_on_restart: app.root_on_restart,
             readiness: app.readiness,
             depends_on: app.depends_on.clone(),
             care,

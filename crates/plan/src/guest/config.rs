@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{
-    CONFIG_VERSION, EarlyMount, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount, GuestNetwork,
-    MountAhead, Sysctl,
+    CONFIG_VERSION, EarlyMount, FreshRoot, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount,
+    GuestNetwork, MountAhead, Sysctl,
 };
 use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
@@ -195,6 +195,12 @@ pub(crate) fn guest_config(
                 .map(guest_root)
                 .collect(),
             restart: app.life.guest_restart(),
+            fresh_root: app.has_fresh_roots().then(|| FreshRoot {
+                mount_point: text(&layout::app_root(&app.name)),
+                seed: text(&layout::app_seed(&app.name)),
+                upper: text(&layout::app_upper(&app.name)),
+                work: text(&layout::app_work(&app.name)),
+            }),
             depends_on: app.life.guest_dependencies(&names),
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),

@@ -97,11 +97,13 @@ pub(crate) fn guest_tree(
 /// Makes the mount points, the root directories and the working directory that `app`'s image lacks: in the layer
 /// that takes the app's writes, or in the volume of files that they lie in.
 fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, image: Option<&dyn Lookup>) {
-    let upper = layout::app_dir(&app.name).join("upper");
-    tree.directory(&layout::app_dir(&app.name).join("work"), 0o700);
-    tree.directory(&upper, 0o755);
-    if let Some(image) = image {
-        tree.copy_attributes(&upper, Path::new("/"), image);
+    let seed = app.seed();
+    tree.directory(&layout::app_work(&app.name), 0o700);
+    for layer in [&layout::app_upper(&app.name), &seed] {
+        tree.directory(layer, 0o755);
+        if let Some(image) = image {
+            tree.copy_attributes(layer, Path::new("/"), image);
+        }
     }
     let fixed = layout::ROOT_DIRECTORIES
         .iter()
@@ -121,7 +123,7 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
             .find_map(|above| by_place.get(above).copied());
         match parent {
             None if kernel_places::contains(&place) && at_kernel(&place, tree, app, kind) => {}
-            None => add_place(tree, &upper, &place, kind, image),
+            None => add_place(tree, &seed, &place, kind, image),
             Some(parent) if table.is_seeded(&parent.volume) => {
                 let root = layout::empty_volume(&parent.volume).join(&parent.sub_path);
                 let inner = place

@@ -258,21 +258,19 @@ pub(crate) fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
         read_only: true,
     };
     let root = |app: &AppPlan| {
-        let own = layout::app_dir(&app.name);
-        let (lower, upper, work) = (
-            layout::image_mount(app.image),
-            own.join("upper"),
-            own.join("work"),
-        );
+        let image = text(layout::image_mount(app.image));
+        let lower = match app.has_fresh_roots() {
+            true => format!("{}:{image}", text(layout::app_seed(&app.name))),
+            false => image,
+        };
         EarlyMount {
             source: "overlay".into(),
             mount_point: text(layout::app_root(&app.name)),
             fs_type: "overlay".into(),
             options: format!(
-                "lowerdir={},upperdir={},workdir={}",
-                text(lower),
-                text(upper),
-                text(work)
+                "lowerdir={lower},upperdir={},workdir={}",
+                text(layout::app_upper(&app.name)),
+                text(layout::app_work(&app.name))
             ),
             read_only: app.rootfs == RootfsAccess::ReadOnly,
         }

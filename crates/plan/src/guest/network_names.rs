@@ -12,7 +12,6 @@ use isopod_spec::{HostAlias, Resolver};
 use crate::app_plan::AppPlan;
 use crate::facts::ImageFacts;
 use crate::guest::tree::GuestTree;
-use crate::layout;
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::vm::network;
 
@@ -51,14 +50,14 @@ impl Names<'_> {
                 ));
             }
         };
-        let upper = layout::app_dir(&app.name).join("upper");
+        let seed = app.seed();
         for (name, content) in self.files() {
             let place = dir.join(name);
             if !is_free(app, &place) {
                 continue;
             }
-            make_directory(tree, &upper, image, &dir);
-            tree.file(&path::below(&upper, &place), content, 0o644);
+            make_directory(tree, &seed, image, &dir);
+            tree.file(&path::below(&seed, &place), content, 0o644);
         }
         write_mtab(tree, app, image, &dir);
         None
@@ -139,9 +138,9 @@ impl Names<'_> {
 fn write_mtab(tree: &mut GuestTree, app: &AppPlan, image: &Tree, dir: &Path) {
     let place = dir.join(MTAB);
     if image.node(&place).is_none() && is_free(app, &place) {
-        let upper = layout::app_dir(&app.name).join("upper");
-        make_directory(tree, &upper, image, dir);
-        tree.symlink(&path::below(&upper, &place), "/proc/self/mounts");
+        let seed = app.seed();
+        make_directory(tree, &seed, image, dir);
+        tree.symlink(&path::below(&seed, &place), "/proc/self/mounts");
     }
 }
 
@@ -151,13 +150,13 @@ fn is_free(app: &AppPlan, place: &Path) -> bool {
     !app.mounts.iter().any(|mount| mounted(&mount.place))
 }
 
-/// Has `dir` in the layer `upper`, as the image has it.
-fn make_directory(tree: &mut GuestTree, upper: &Path, image: &Tree, dir: &Path) {
+/// Has `dir` in the layer `seed`, as the image has it.
+fn make_directory(tree: &mut GuestTree, seed: &Path, image: &Tree, dir: &Path) {
     for parent in path::ancestors_down(dir) {
-        let at = path::below(upper, parent);
+        let at = path::below(seed, parent);
         if tree.entries.contains_key(&at) {
         } else if image.node(parent).is_some() {
-            tree.copy_attributes(upper, parent, image);
+            tree.copy_attributes(seed, parent, image);
         } else {
             tree.directory(&at, 0o755);
         }

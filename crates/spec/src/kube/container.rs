@@ -20,7 +20,7 @@ use crate::check::{MAX_PORTS, clean};
 use crate::size::Need;
 use crate::{
     App, AppName, AppRole, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
-    PortProtocol, PullPolicy, RestartPolicy, VolumeName,
+    PortProtocol, PullPolicy, RestartPolicy, RootOnRestart, VolumeName,
 };
 
 /// What the containers of a pod share while they are read.
@@ -108,6 +108,7 @@ pub(super) fn read<'a>(
         mounts,
         rootfs: security::rootfs(node),
         restart,
+        root_on_restart: RootOnRestart::Fresh,
         role,
         probes,
         lifecycle,

@@ -215,7 +215,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
         option::of(word()),
         option::of(Just("SIGUSR1")),
     );
-    (command, env(), identity, rest, resources(), any::<bool>())
+    (command, env(), identity, rest, resources(), any::<[bool; 2]>())
         .prop_map(
             |(
                 (exec, args),
@@ -223,7 +223,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
                 (user, group, must_not_be_root, no_new_privileges),
                 rest,
                 resources,
-                secret,
+                [secret, tty],
             )| {
                 let (cap_add, cap_drop, seccomp, working_dir, stop_signal) = rest;
                 let mut overrides = Overrides {
@@ -242,6 +242,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     seccomp,
                     resources,
                     working_dir: working_dir.map(PathBuf::from),
+                    tty,
                     stop_signal: stop_signal.map(str::to_owned),
                     ..Overrides::default()
                 };
@@ -302,6 +303,8 @@ fn app(name: &'static str, volumes: Vec<&'static str>) -> BoxedStrategy<App> {
                     1 => RestartPolicy::Always,
                     _ => RestartPolicy::OnFailure { max_retries: None },
                 },
+                // What every pod file has.
+                root_on_restart: RootOnRestart::Fresh,
                 probes,
                 lifecycle,
                 ..App::new(AppName::new(name).unwrap(), image)
