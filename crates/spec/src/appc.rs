@@ -28,14 +28,17 @@ pub use fault::{Fault, FaultKind, PodManifestErrors};
 pub use image::{ImageManifest, read_image_manifest};
 pub use locate::{Location, Part, locate};
 
+use std::iter;
 use std::path::PathBuf;
 
+use crate::size::Need;
 use crate::words::shown;
 use crate::{
-    App, AppName, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
+    App, AppName, ImageReference, ImageSource, InvalidName, Machine, Mount, MountFlags, Network, PodSpec,
     RootfsAccess, Volume, VolumeName,
 };
 use crate::{check, check::PodFault};
+use isolators::PodIsolators;
 use json::{Document, Fields, Node, Place};
 use ports::AppPort;
 
@@ -161,10 +164,22 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     Some(PodSpec {
         volumes,
         network: Network::User { ports },
-        machine: isolators.machine,
+        machine: machine(&isolators, &apps),
         sysctls: isolators.sysctls,
         ..PodSpec::new(apps)
     })
+}
+
+/// The VM: as large as the pod's isolators say, or as those of its apps do, and never smaller than the default.
+fn machine(isolators: &PodIsolators, apps: &[App]) -> Machine {
+    let of_apps = apps.iter().filter_map(|app| app.run_config.as_ref());
+    let of_apps = of_apps.map(|config| Need::of(&config.resources));
+    let (memory_mib, cpus) = Need::of_pod(iter::empty(), of_apps).machine();
+    Machine {
+        memory_mib: isolators.memory_mib.unwrap_or(memory_mib),
+        cpus: isolators.cpus.unwrap_or(cpus),
+        ..Machine::default()
+    }
 }
 
 fn read_kind_and_version(fields: &Fields<'_>, kind: &str, expected: &'static str) {

@@ -1,9 +1,9 @@
-//! How large a VM the apps of a pod need: for flags, and for the reader and the writer of pod files.
+//! How large a VM the apps of a pod need: for flags, for the readers of pod files and appc manifests, and for the writer.
 //!
 //! Of a container (an app) its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
 //! and the other init containers one after the other before them, each beside the sidecars that come before it.
 
-use crate::{App, Machine};
+use crate::{App, Machine, Resources};
 
 /// What the guest itself takes of the machine's memory beside the containers, in MiB.
 pub(crate) const GUEST_MIB: u64 = 128;
@@ -17,6 +17,16 @@ pub(crate) struct Need {
 }
 
 impl Need {
+    /// What an app needs that may take so much.
+    pub(crate) fn of(resources: &Resources) -> Self {
+        let memory = resources.memory_limit_bytes.or(resources.memory_request_bytes);
+        let cpu = resources.cpu_limit_millis.or(resources.cpu_request_millis);
+        Self {
+            memory_bytes: memory.unwrap_or_default(),
+            cpu_millis: cpu.unwrap_or_default().into(),
+        }
+    }
+
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),

@@ -10,7 +10,7 @@ use super::quantity;
 use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_set};
 use crate::words::shown;
-use crate::{Capabilities, Machine, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
+use crate::{Capabilities, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 
 /// Reads an app's `isolators` into `config`.
 pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
@@ -67,8 +67,10 @@ pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
 /// What a pod's `isolators` say.
 #[derive(Default)]
 pub(super) struct PodIsolators {
-    /// What bounds all of the pod's apps is the size of its machine.
-    pub(super) machine: Machine,
+    /// What bounds all of the pod's apps is the size of its VM: its memory, in MiB, where they say it.
+    pub(super) memory_mib: Option<u32>,
+    /// Its CPUs.
+    pub(super) cpus: Option<u32>,
     pub(super) sysctls: Vec<Sysctl>,
 }
 
@@ -84,14 +86,14 @@ pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
                     let mib = u32::try_from(bytes.div_ceil(1 << 20)).ok();
                     mib.filter(|mib| *mib >= MIN_MEMORY_MIB)
                 });
-                read.machine.memory_mib = mib.unwrap_or(read.machine.memory_mib);
+                read.memory_mib = mib.or(read.memory_mib);
             }
             "resource/cpu" => {
                 let amounts = isolator.request_and_limit(quantity::millis, "a number of cores, such as `2`");
                 let cpus = isolator.of_machine(amounts, |millis| {
                     Some(millis.div_ceil(1000)).filter(|cpus| (1..=MAX_CPUS).contains(cpus))
                 });
-                read.machine.cpus = cpus.unwrap_or(read.machine.cpus);
+                read.cpus = cpus.or(read.cpus);
             }
             "os/unix/sysctl" => {
                 let texts = isolator.value.and_then(|value| value.texts()).unwrap_or_default();

@@ -259,15 +259,7 @@ fn in_memory_mib(pod: &PodSpec) -> u32 {
 
 /// What the reader finds that the containers need.
 fn need(order: &Order<'_>) -> Need {
-    let of = |app: &&App| {
-        let resources = &app.overrides.resources;
-        let memory = resources.memory_limit_bytes.or(resources.memory_request_bytes);
-        let cpu = resources.cpu_limit_millis.or(resources.cpu_request_millis);
-        Need {
-            memory_bytes: memory.unwrap_or_default(),
-            cpu_millis: cpu.unwrap_or_default().into(),
-        }
-    };
+    let of = |app: &&App| Need::of(&app.overrides.resources);
     let init = order.init.iter();
     let init = init.map(|app| (app.role == AppRole::Sidecar, of(app)));
     Need::of_pod(init, order.main.iter().map(of))
