@@ -44,7 +44,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, Machine, PodName, PodSpec, PortForward, PullPolicy, ShareTransport,
+    Accel, FailurePolicy, ImplicitVolumes, Machine, NamedPort, PodName, PodSpec, PortForward, PullPolicy,
+    ShareTransport,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -213,8 +214,17 @@ pub(crate) struct PodFlags {
     pub(crate) net: Net,
     /// `--publish`, beside the ports of the files.
     pub(crate) ports: Vec<PortForward>,
+    /// Those that are published by the names of images.
+    pub(crate) named_ports: Vec<NamedPort>,
     /// `--hostname`.
     pub(crate) hostname: Option<String>,
+}
+
+impl PodFlags {
+    /// Whether they publish a port.
+    pub(crate) fn publishes(&self) -> bool {
+        !(self.ports.is_empty() && self.named_ports.is_empty())
+    }
 }
 
 /// What the flags say of the VM.

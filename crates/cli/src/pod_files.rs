@@ -99,7 +99,7 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
     let flags = [
         ("--name", name.is_some()),
         ("--hostname", args.flags.hostname.is_some()),
-        ("--publish", !args.flags.ports.is_empty()),
+        ("--publish", args.flags.publishes()),
     ];
     let given = flags.into_iter().filter(|(_, given)| *given);
     let report = |(flag, _)| {
@@ -137,6 +137,7 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
         }
         Network::User { ports } => {
             ports.extend(args.flags.ports.iter().cloned());
+            pod.named_ports.extend(args.flags.named_ports.iter().cloned());
             check_ports(pod)?;
         }
         Network::None => {}

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isopod_spec::appc::{PodManifestErrors, read_image_manifest};
-use isopod_spec::{HealthCheck, HealthTest, MountPoint, RunConfig, VolumeName};
+use isopod_spec::{HealthCheck, HealthTest, ImagePort, MountPoint, RunConfig, VolumeName};
 use serde::Deserialize;
 
 use crate::digest::Digest;
@@ -100,6 +100,7 @@ struct Execution {
     stop_signal: Option<String>,
     healthcheck: Option<Healthcheck>,
     shell: Option<Vec<String>>,
+    exposed_ports: Option<BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
 /// Docker's `HealthConfig` (Docker Image Specification 1.2): times are in nanoseconds, and 0 is the default.
@@ -177,7 +178,10 @@ impl ImageConfig {
 /// How an ACI's manifest says that it is to be run.
 fn aci_run_config(manifest: &str) -> Result<RunConfig, ConfigError> {
     let manifest = read_image_manifest(manifest, "manifest").map_err(ConfigError::Manifest)?;
-    Ok(manifest.run.unwrap_or_default())
+    Ok(RunConfig {
+        image_name: Some(manifest.name),
+        ..manifest.run.unwrap_or_default()
+    })
 }
 
 /// Refuses a NUL: no argument, variable or path can hold one.
@@ -209,6 +213,20 @@ fn check_nul(config: &Execution) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// A port of `ExposedPorts`: `80`, `80/tcp` or a range, `8000-8009/udp`. They inform, so one that is none is left out.
+fn exposed_port((text, _): (&String, &serde::de::IgnoredAny)) -> Option<ImagePort> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number > 0);
+    let (first, last) = (number(first)?, number(last)?);
+    Some(ImagePort {
+        name: format!("{numbers}-{protocol}"),
+        protocol: protocol.to_owned(),
+        first,
+        count: last.checked_sub(first)?.checked_add(1)?,
+    })
+}
+
 fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
     check_nul(&config)?;
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -221,6 +239,12 @@ fn run_config(config: Execution) -> Result<RunConfig, ConfigError> {
         Some((user, group)) => (text(Some(user.to_owned())), text(Some(group.to_owned()))),
     };
     Ok(RunConfig {
+        ports: config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .filter_map(exposed_port)
+            .collect(),
         entrypoint: config.entrypoint.unwrap_or_default(),
         cmd: config.cmd.unwrap_or_default(),
         env: config
@@ -359,10 +383,15 @@ mod tests {
         let config = read(
             r#""config":{"User":"www:data","Env":["PATH=/bin","A=b=c","E="],"Entrypoint":["/init"],"Cmd":["a","b"],
                 "WorkingDir":"srv/","StopSignal":"SIGQUIT","Volumes":{"/var/lib/x":{},"/a/b":{},"/a-b":{},"/a/b/":{}},
-                "Labels":{"x":"y"},"ExposedPorts":{"80/tcp":{}}}"#,
+                "Labels":{"x":"y"},"ExposedPorts":{"80-81/tcp":{},"53/udp":{},"odd":{},"0/tcp":{},"9-8/tcp":{}}}"#,
         );
         let run = config.unwrap().run;
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let ports = run.ports.iter().map(|port| (&*port.name, port.first, port.count));
+        assert_eq!(
+            ports.collect::<Vec<_>>(),
+            [("53-udp", 53, 1), ("80-81-tcp", 80, 2)]
+        );
         assert_eq!(run.env, [pair("PATH", "/bin"), pair("A", "b=c"), pair("E", "")]);
         assert_eq!(
             (run.user.as_deref(), run.group.as_deref()),

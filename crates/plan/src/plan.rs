@@ -217,7 +217,7 @@ impl Planner<'_> {
             volumes.note_foreign_users(sharing, ownership, notices);
             ownership
         });
-        let network = network::network(self.spec, host)
+        let network = network::network(self.spec, self.facts)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         match accelerator::accelerator(machine, &host.kvm, notices) {

@@ -10,9 +10,11 @@ use isopod_plan::guest::entry::{Content, EntryKind};
 use isopod_plan::output::document::{Document, ReadOnly};
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
+use isopod_spec::flags::Published;
 use isopod_spec::{
-    Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImplicitVolumes, Medium, MountFlags,
-    MountPoint, Network, PodSpec, RootfsAccess, ShareTransport, VolumeKind,
+    Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImagePort, ImageReference,
+    ImageSource, ImplicitVolumes, Medium, MountFlags, MountPoint, Network, PodSpec, RootfsAccess,
+    ShareTransport, VolumeKind,
 };
 
 fn planned(pod: &PodSpec, image: &[&str]) -> PodPlan {
@@ -1112,4 +1114,89 @@ fn a_network_needs_what_the_host_has() {
         "user,id=net0,ipv6=off,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,\
          hostfwd=udp:127.0.0.1:8080-10.0.2.15:80,hostfwd=udp:127.0.0.1:8081-10.0.2.15:81"
     );
+}
+
+/// By the first app whose image has a port of that name.
+#[test]
+fn ports_are_published_by_their_names() {
+    let port = |name: &str, protocol: &str, first, count| ImagePort {
+        name: name.into(),
+        protocol: protocol.into(),
+        first,
+        count,
+    };
+    let mut spec = PodSpec::new(vec![app("web"), app("dns")]);
+    let mut facts = fixture::facts(&spec, &[]);
+    for (facts, ports) in facts.apps.iter_mut().zip([
+        vec![port("80-tcp", "tcp", 80, 1), port("odd", "sctp", 7, 1)],
+        vec![port("dns", "udp", 53, 2), port("80-tcp", "tcp", 8000, 1)],
+    ]) {
+        facts.image.as_mut().unwrap().config.ports = ports;
+    }
+    let mut planned = |flags: &[&str]| {
+        spec.named_ports.clear();
+        spec.network = Network::User {
+            ports: isopod_spec::flags::read_publish("9000:1".as_ref()).unwrap(),
+        };
+        for flag in flags {
+            match isopod_spec::flags::read_published(flag.as_ref()).unwrap() {
+                Published::Named(port) => spec.named_ports.push(port),
+                Published::Forwards(_) => panic!("{flag}"),
+            }
+        }
+        plan(&spec, &facts).map(|plan| plan.ports().iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let ports = planned(&["80-tcp:8080", "dns:127.0.0.1:5300"]).unwrap();
+    let expected = [
+        "9000:1/tcp",
+        "8080:80/tcp",
+        "127.0.0.1:5300:53/udp",
+        "127.0.0.1:5301:54/udp",
+    ];
+    assert_eq!(ports, expected);
+    for (flag, what, hint) in [
+        (
+            "http:80",
+            "cannot publish port `http:80`: no image of the pod has a port named `http`",
+            "they have `80-tcp`, `odd`, `dns`, `80-tcp`; or write its number, `HOST:POD`",
+        ),
+        (
+            "odd:80",
+            "cannot publish port `odd:80`: its protocol is `sctp`, and only `tcp` and `udp` can be published",
+            "publish another port",
+        ),
+        (
+            "80-tcp:9000",
+            "cannot publish port `9000:80/tcp`: port `9000:1/tcp` is the same of the host's",
+            "give one of them another port of the host's",
+        ),
+        (
+            "dns:65535",
+            "cannot publish port `dns:65535`: its range must end at 65535 or before, on the host as well",
+            "publish another port",
+        ),
+    ] {
+        let faults = planned(&[flag]).unwrap_err().faults;
+        assert_eq!((faults.len(), faults[0].to_string()), (1, what.to_owned()));
+        assert_eq!(faults[0].hint().as_deref(), Some(hint));
+    }
+}
+
+/// An app that nobody named has the name of its image's manifest, and not of the file.
+#[test]
+fn an_aci_is_called_by_its_manifest() {
+    let image = |name: &str| ImageSource::Reference(ImageReference::parse(name.as_ref()).unwrap());
+    let mut spec = PodSpec::new(vec![app("file"), app("mine")]);
+    spec.apps[0].image = image("aci:/images/file.aci");
+    spec.apps[1].image = image("aci:/images/file.aci");
+    let mut facts = fixture::facts(&spec, &[]);
+    for facts in &mut facts.apps {
+        facts.image.as_mut().unwrap().config.image_name = Some("example.com/worker".into());
+    }
+    let plan = plan(&spec, &facts).unwrap();
+    let names = plan
+        .apps
+        .iter()
+        .map(|app| app.process.env["AC_APP_NAME"].as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["worker", "mine"]);
 }

@@ -34,13 +34,12 @@ use std::path::PathBuf;
 use crate::size::Need;
 use crate::words::shown;
 use crate::{
-    App, AppName, ImageReference, ImageSource, InvalidName, Machine, Mount, MountFlags, Network, PodSpec,
-    RootfsAccess, Volume, VolumeName,
+    App, AppName, ImagePort, ImageReference, ImageSource, InvalidName, Machine, Mount, MountFlags, Network,
+    PodSpec, RootfsAccess, Volume, VolumeName,
 };
 use crate::{check, check::PodFault};
 use isolators::PodIsolators;
 use json::{Document, Fields, Node, Place};
-use ports::AppPort;
 
 /// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one. Whether a mount
 /// point without a volume gets an empty one is the caller's to say; here it does.
@@ -147,10 +146,9 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
             expected: "a list of at least one app",
         });
     }
-    let mut app_ports = Vec::new();
     for node in nodes {
         let mut own = Vec::new();
-        if let Some((app, place)) = read_app(&node, &mut app_ports, &mut own) {
+        if let Some((app, place)) = read_app(&node, &mut own) {
             apps.push(app);
             places.apps.push(place);
         }
@@ -159,11 +157,16 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
             places.volumes.push(place);
         }
     }
-    let (ports, port_places) = ports::read_pod_ports(&fields, &app_ports).into_iter().unzip();
+    let of_apps = apps.iter().filter_map(|app| app.run_config.as_ref());
+    let app_ports: Vec<ImagePort> = of_apps.flat_map(|config| config.ports.clone()).collect();
+    let images_tell = apps.iter().any(|app| app.run_config.is_none());
+    let (ports, named_ports) = ports::read_pod_ports(&fields, &app_ports, images_tell);
+    let (ports, port_places) = ports.into_iter().unzip();
     places.ports = port_places;
     Some(PodSpec {
         volumes,
         network: Network::User { ports },
+        named_ports,
         machine: machine(&isolators, &apps),
         sysctls: isolators.sysctls,
         ..PodSpec::new(apps)
@@ -210,12 +213,8 @@ fn is_supported_version(text: &str) -> bool {
     parsed.is_some_and(|version| version.len() == 3 && version <= vec![0, 8, 11])
 }
 
-/// An app. The ports that it listens on are put to `ports`, the volumes of its own to `volumes`.
-fn read_app(
-    node: &Node<'_>,
-    ports: &mut Vec<AppPort>,
-    volumes: &mut Vec<(Volume, Place)>,
-) -> Option<(App, AppPlaces)> {
+/// An app. The volumes of its own are put to `volumes`.
+fn read_app(node: &Node<'_>, volumes: &mut Vec<(Volume, Place)>) -> Option<(App, AppPlaces)> {
     let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
     let name = fields
         .required("name")
@@ -223,7 +222,7 @@ fn read_app(
     let image = fields.required("image").and_then(|node| read_image(&node));
     let run_config = fields
         .optional("app")
-        .and_then(|node| run_config::read_run_config(&node, ports));
+        .and_then(|node| run_config::read_run_config(&node));
     let read_only = fields
         .optional("readOnlyRootFS")
         .and_then(|node| node.boolean())

@@ -36,7 +36,9 @@ pub use limits::{
     read_security_opt, read_sysctl, read_ulimit,
 };
 pub use mount::{read_app_mount, read_mount};
-pub use network::{HostAddress, read_add_host, read_dns, read_hostname, read_publish};
+pub use network::{
+    HostAddress, Published, read_add_host, read_dns, read_hostname, read_publish, read_published,
+};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
     read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,

@@ -35,7 +35,7 @@ pub mod words;
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};
-pub use network::{HostAlias, Network, PortForward, PortProtocol, Resolver};
+pub use network::{HostAlias, ImagePort, NamedPort, Network, PortForward, PortProtocol, Resolver};
 pub use pod::*;
 pub use pod_name::{InvalidPodName, PodName};
 pub use probe::{

@@ -89,6 +89,73 @@ impl fmt::Display for PortForward {
     }
 }
 
+/// A port of the host's that leads to one which an app's image, or its manifest, has a name for (rkt's `--port`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPort {
+    /// The name.
+    pub name: String,
+    /// The host's address; `None`: every IPv4 address.
+    pub host_ip: Option<IpAddr>,
+    /// The host's port; the first of them, where the name is that of a range.
+    pub host_port: u16,
+}
+
+/// As `--publish` takes it: `http:127.0.0.1:8080`.
+impl fmt::Display for NamedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.name)?;
+        match self.host_ip {
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            None => {}
+        }
+        write!(f, "{}", self.host_port)
+    }
+}
+
+/// A port, or a range of them, that an image says it listens on (appc `ports`, OCI `ExposedPorts`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePort {
+    /// Its name; of OCI's nameless ports the number and the protocol, `80-tcp`, as docker2aci named them.
+    pub name: String,
+    /// The protocol, `tcp` or `udp` or another.
+    pub protocol: String,
+    /// The first of them.
+    pub first: u16,
+    /// How many there are, at least 1.
+    pub count: u16,
+}
+
+impl ImagePort {
+    /// The forwards that lead to it from the host's port `host_port` and those that follow.
+    ///
+    /// # Errors
+    /// Why there are none, in words.
+    pub fn forwards(&self, host_ip: Option<IpAddr>, host_port: u16) -> Result<Vec<PortForward>, String> {
+        let protocol = match self.protocol.as_str() {
+            "tcp" => PortProtocol::Tcp,
+            "udp" => PortProtocol::Udp,
+            other => {
+                return Err(format!(
+                    "its protocol is `{}`, and only `tcp` and `udp` can be published",
+                    crate::words::shown(other)
+                ));
+            }
+        };
+        let more = self.count - 1;
+        if self.first.checked_add(more).is_none() || host_port.checked_add(more).is_none() {
+            return Err("its range must end at 65535 or before, on the host as well".to_owned());
+        }
+        let forward = |n| PortForward {
+            host_ip,
+            host_port: host_port + n,
+            pod_port: self.first + n,
+            protocol,
+        };
+        Ok((0..self.count).map(forward).collect())
+    }
+}
+
 /// The longest host name, in bytes (`HOST_NAME_MAX`, gethostname(2)).
 pub const MAX_HOSTNAME_BYTES: usize = 64;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{FilesVolume, ImageVolume};
 use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
-use crate::network::{HostAlias, Network, Resolver};
+use crate::network::{HostAlias, ImagePort, NamedPort, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{PodLimits, Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
@@ -35,6 +35,9 @@ pub struct PodSpec {
     pub limits: PodLimits,
     /// How it is reached, and what it reaches.
     pub network: Network,
+    /// Ports of the host's that lead to ports of its apps by their names, beside those of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_ports: Vec<NamedPort>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
     /// The parameters of the guest's kernel that differ from its own, in the order of declaration; a later one of a name
@@ -64,6 +67,7 @@ impl PodSpec {
             machine: Machine::default(),
             limits: PodLimits::default(),
             network: Network::default(),
+            named_ports: Vec::new(),
             on_failure: FailurePolicy::default(),
             sysctls: Vec::new(),
             stop_timeout: STOP_TIMEOUT,
@@ -293,6 +297,12 @@ pub struct RunConfig {
     pub working_dir: Option<PathBuf>,
     /// Where the image wants a volume.
     pub mount_points: Vec<MountPoint>,
+    /// The ports that it says it listens on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ImagePort>,
+    /// The name of an appc image, from its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_name: Option<String>,
     /// The signal that asks the app to stop, as OCI's `StopSignal` has it (`SIGQUIT`, `3`). `None`: SIGTERM.
     pub stop_signal: Option<String>,
     /// The capabilities the app may have; `None`: the default set.

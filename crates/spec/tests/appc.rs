@@ -236,7 +236,7 @@ fn what_cannot_be_honoured_is_named() {
         (
             app(r#""ports": [{"name": "p", "protocol": "sctp", "port": 1}]"#).as_str(),
             r#", "ports": [{"name": "p", "hostPort": 80}]"#,
-            "5: `ports[0].name`: publishing a port of protocol `sctp` is not supported",
+            "5: `ports[0].name`: cannot publish port `p`: its protocol is `sctp`, and only `tcp` and `udp` can be published",
         ),
         (
             "",
@@ -355,7 +355,7 @@ fn ports_lead_to_the_apps_port_of_that_name() {
         ),
         (
             r#"{"name": "dns", "hostPort": 65535}"#,
-            "`ports[0].name`: `dns` must be a range of ports that ends at 65535 or before, on the host as well",
+            "`ports[0].name`: cannot publish port `dns`: its range must end at 65535 or before, on the host as well",
         ),
         (
             r#"{"name": "http", "hostPort": 1}, {"name": "http", "hostPort": 1}"#,
@@ -896,4 +896,29 @@ fn a_manifest_with_very_many_of_a_kind_is_read_in_time() {
         (4 * MANY + 1, &*format!("app.isolators[{}]", MANY - 1))
     );
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+/// Where an app is as its image says, so are the names of its ports; what the apps may take sizes the VM.
+#[test]
+fn images_name_ports_and_isolators_size_the_vm() {
+    let pod = read(&manifest(
+        "",
+        r#", "ports": [{"name": "80-tcp", "hostPort": 8080, "hostIP": "127.0.0.1"}]"#,
+    ));
+    let names: Vec<String> = pod.named_ports.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (names, pod.network),
+        (vec!["80-tcp:127.0.0.1:8080".to_owned()], Network::default())
+    );
+
+    let app = r#", "app": {"exec": ["/a"], "user": "0", "group": "0", "isolators": [
+        {"name": "resource/memory", "value": {"request": "100Mi", "limit": "900Mi"}},
+        {"name": "resource/cpu", "value": {"request": "2500m"}}]}"#;
+    let size = |pod: &str| {
+        let machine = read(&manifest(app, pod)).machine;
+        (machine.memory_mib, machine.cpus)
+    };
+    assert_eq!(size(""), (900 + 128, 3));
+    let own = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "256Mi"}}]"#;
+    assert_eq!(size(own), (256, 3));
 }

@@ -375,9 +375,3 @@ fn push<T>(list: &mut Vec<T>, read: Result<T, InvalidFlag>) -> Done {
     list.push(read?);
     Ok(())
 }
-
-/// Adds the values that were read.
-fn extend<T>(list: &mut Vec<T>, read: Result<Vec<T>, InvalidFlag>) -> Done {
-    list.extend(read?);
-    Ok(())
-}

@@ -80,7 +80,7 @@ pub(super) fn read_run(
         }
         match pod.manifest.take() {
             Some(path) => {
-                refuse_beside("--pod-manifest", beside, !pod.flags.ports.is_empty(), &mut faults);
+                refuse_beside("--pod-manifest", beside, pod.flags.publishes(), &mut faults);
                 let flags = pod.flags.clone();
                 PodSource::Manifest { path, flags }
             }
@@ -102,7 +102,7 @@ pub(super) fn read_run(
             hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
         });
     }
-    if pod.flags.net == Net::None && !pod.flags.ports.is_empty() {
+    if pod.flags.net == Net::None && pod.flags.publishes() {
         faults.push(ArgFault::PublishWithoutNetwork);
     }
     match faults.is_empty() {
@@ -325,6 +325,7 @@ impl<'a> Reader<'a> {
                     ports: draft.flags.ports.clone(),
                 },
             },
+            named_ports: draft.flags.named_ports.clone(),
             implicit_volumes: draft.flags.implicit_volumes,
             on_failure: draft.flags.on_failure,
             sysctls: draft.sysctls.clone(),

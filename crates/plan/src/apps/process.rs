@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use isopod_contract::environment::is_name;
 use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
-use isopod_spec::{App, AppName, Capabilities, Device, RunConfig};
+use isopod_spec::{App, AppName, Capabilities, Device, ImageSource, RunConfig};
 
 use crate::apps::limits::{self, Limits};
 use crate::apps::pod::Pod;
@@ -101,7 +101,8 @@ pub fn process_of(
     }));
     let identity = identity(app, facts, config, view);
     let identity = identity.map_err(|e| note(Err(e))).unwrap_or_default();
-    let given = given(app, &pod.hostname, &identity);
+    let appc_name = appc_name(app, config);
+    let given = given(&appc_name, &pod.hostname, &identity);
     let env = environment(app, facts, config, given, notices);
     let env = env.map_err(|e| note(Err(e))).unwrap_or_default();
     let capabilities = capabilities(app, config)
@@ -262,17 +263,29 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
     }
 }
 
+/// The app's name as appc has it: an app that nobody named is named after its image, as the image's own manifest calls it
+/// and not the file that it came in.
+fn appc_name(app: &App, config: &RunConfig) -> String {
+    let unnamed = match &app.image {
+        ImageSource::Reference(reference) => reference.default_app_name().as_ref() == Some(&app.name),
+        _ => false,
+    };
+    let name = config.image_name.as_deref().filter(|_| unnamed);
+    let name = name.and_then(|name| AppName::nearest(name.rsplit('/').next()?));
+    name.unwrap_or_else(|| app.name.clone()).to_string()
+}
+
 /// What an app's terminal is called where neither its image nor the user say (docker's, containerd's).
 const DEFAULT_TERM: &str = "xterm";
 
 /// The variables that every app has where neither its image nor the user say otherwise.
 pub(crate) fn given<'a>(
-    app: &'a App,
+    appc_name: &'a str,
     hostname: &'a str,
     identity: &'a Identity,
 ) -> [(&'static str, &'a str); 4] {
     [
-        ("AC_APP_NAME", app.name.as_str()),
+        ("AC_APP_NAME", appc_name),
         ("HOME", &identity.home),
         // As docker, podman, containerd and CRI-O have it.
         ("HOSTNAME", hostname),

@@ -12,9 +12,11 @@ use std::net::Ipv4Addr;
 
 use isopod_contract::config::{GuestNetwork, Sysctl};
 use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
-use isopod_spec::{Network, PodSpec, PortForward};
+use isopod_spec::words::shown;
+use isopod_spec::{ImagePort, NamedPort, Network, PodSpec, PortForward};
 
-use crate::facts::HostFacts;
+use crate::decide::run_config;
+use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::vm::qemu::{Device, Forward, Netdev};
 
@@ -51,11 +53,21 @@ pub struct UserNetwork {
 ///
 /// # Errors
 /// Every [`Fault`] that stands against it on this host.
-pub fn network(spec: &PodSpec, host: &HostFacts) -> Result<Option<UserNetwork>, Vec<Fault>> {
+pub fn network(spec: &PodSpec, facts: &Facts) -> Result<Option<UserNetwork>, Vec<Fault>> {
     let Network::User { ports } = &spec.network else {
         return Ok(None);
     };
-    let mut faults: Vec<Fault> = ports.iter().filter_map(unforwardable).collect();
+    let (mut ports, host) = (ports.clone(), &facts.host);
+    let mut faults = Vec::new();
+    for port in &spec.named_ports {
+        match named(port, spec, facts) {
+            Ok(forwards) => ports.extend(forwards),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    faults.extend(ports.iter().filter_map(unforwardable));
+    // Those with numbers alone are looked at before.
+    faults.extend(doubled(&ports).filter(|_| !spec.named_ports.is_empty()));
     if !host.guest.modules.contains(MODULE) {
         faults.push(Fault::Host {
             what: "cannot give the pod a network".into(),
@@ -64,10 +76,51 @@ pub fn network(spec: &PodSpec, host: &HostFacts) -> Result<Option<UserNetwork>, 
         });
     }
     if faults.is_empty() {
-        Ok(Some(UserNetwork { ports: ports.clone() }))
+        Ok(Some(UserNetwork { ports }))
     } else {
         Err(faults)
     }
+}
+
+/// The forwards to a port that is known by its name: that of the first app which has one of that name, as with rkt.
+fn named(port: &NamedPort, spec: &PodSpec, facts: &Facts) -> Result<Vec<PortForward>, Fault> {
+    let apps = spec.apps.iter().zip(&facts.apps);
+    let known: Vec<ImagePort> = apps
+        .flat_map(|(app, facts)| run_config(app, facts).ports)
+        .collect();
+    let fault = |reason, hint| Fault::Host {
+        what: format!("cannot publish port `{port}`"),
+        reason,
+        hint,
+    };
+    let Some(found) = known.iter().find(|known| known.name == port.name) else {
+        let names: Vec<String> = known
+            .iter()
+            .map(|port| format!("`{}`", shown(&port.name)))
+            .collect();
+        let hint = match names.is_empty() {
+            true => "they name no port; write its number, `HOST:POD`".to_owned(),
+            false => format!("they have {}; or write its number, `HOST:POD`", names.join(", ")),
+        };
+        let reason = format!("no image of the pod has a port named `{}`", shown(&port.name));
+        return Err(fault(reason, hint));
+    };
+    found
+        .forwards(port.host_ip, port.host_port)
+        .map_err(|reason| fault(reason, "publish another port".to_owned()))
+}
+
+/// Two of them that no two programs could have both.
+fn doubled(ports: &[PortForward]) -> Option<Fault> {
+    let later = |(i, port): (usize, &PortForward)| {
+        let other = ports[..i].iter().find(|other| other.overlaps(port))?;
+        Some(Fault::Host {
+            what: format!("cannot publish port `{port}`"),
+            reason: format!("port `{other}` is the same of the host's"),
+            hint: "give one of them another port of the host's".into(),
+        })
+    };
+    ports.iter().enumerate().find_map(later)
 }
 
 fn unforwardable(port: &PortForward) -> Option<Fault> {

@@ -99,6 +99,14 @@ pub enum FaultKind {
         /// What to do instead.
         hint: &'static str,
     },
+    /// A port cannot be published.
+    #[error("cannot publish port `{name}`: {reason}")]
+    Port {
+        /// Its name, control characters escaped.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A rule between the parts of the pod is broken.
     #[error(transparent)]
     Pod(PodFault),
@@ -117,6 +125,7 @@ impl Fault {
             FaultKind::Name(name) => name.hint(),
             FaultKind::Reference(reference) => reference.hint(),
             FaultKind::Unsupported { hint, .. } => Some((*hint).to_owned()),
+            FaultKind::Port { .. } => Some("publish another port, or fewer of them".to_owned()),
             FaultKind::Pod(fault) => fault.hint(),
             _ => None,
         }

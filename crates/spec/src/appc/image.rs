@@ -99,7 +99,7 @@ fn read(root: Node<'_>) -> Option<ImageManifest> {
         created: created.map(|(_, value)| value),
         run: fields
             .optional("app")
-            .and_then(|node| run_config::read_run_config(&node, &mut Vec::new())),
+            .and_then(|node| run_config::read_run_config(&node)),
         path_whitelist: paths.map(|path| clean(&path)).collect(),
         name: name?.1,
     })

@@ -7,18 +7,11 @@ use std::net::IpAddr;
 use super::FaultKind;
 use super::json::{Fields, Node, Place};
 use crate::check::MAX_PORTS;
-use crate::network::{PortForward, PortProtocol};
-
-/// A port that an app listens on, or a range of them.
-pub(super) struct AppPort {
-    name: String,
-    protocol: String,
-    first: u16,
-    count: u16,
-}
+use crate::network::{ImagePort, NamedPort, PortForward};
+use crate::words::shown;
 
 /// Reads an item of an app's `ports`. It is information; only socket activation asks for something.
-pub(super) fn read_app_port(node: &Node<'_>) -> Option<AppPort> {
+pub(super) fn read_app_port(node: &Node<'_>) -> Option<ImagePort> {
     let fields = node.object(&["name", "protocol", "port", "count", "socketActivated"])?;
     let name = fields.required_text("name");
     let protocol = fields.required_text("protocol");
@@ -34,7 +27,7 @@ pub(super) fn read_app_port(node: &Node<'_>) -> Option<AppPort> {
     {
         activated.refuse("socket activation is", "let the app open its port itself");
     }
-    Some(AppPort {
+    Some(ImagePort {
         name: name?.1,
         protocol: protocol?.1,
         first: first?,
@@ -42,18 +35,38 @@ pub(super) fn read_app_port(node: &Node<'_>) -> Option<AppPort> {
     })
 }
 
-/// Reads the pod's `ports`, each with its place: `hostPort` leads to the port of that name that an app listens on, or
-/// to `podPort`. They are no more than a pod may have and one.
-pub(super) fn read_pod_ports(pod: &Fields<'_>, apps: &[AppPort]) -> Vec<(PortForward, Place)> {
-    let read = |node: Node<'_>| Some((read_pod_port(&node, apps)?, node.place()));
-    let ports = pod.items("ports").into_iter().filter_map(read);
-    ports
-        .flat_map(|(forwards, place)| forwards.into_iter().map(move |forward| (forward, place.clone())))
-        .take(MAX_PORTS + 1)
-        .collect()
+/// What an item of the pod's `ports` leads to.
+pub(super) enum PodPort {
+    /// These ports of the pod's.
+    Forwards(Vec<PortForward>),
+    /// One that only an image knows.
+    Named(NamedPort),
 }
 
-fn read_pod_port(node: &Node<'_>, apps: &[AppPort]) -> Option<Vec<PortForward>> {
+/// Reads the pod's `ports`, each with its place: `hostPort` leads to the port of that name that an app listens on, or
+/// to `podPort`. Where the manifest does not say of every app which ports it has (`images_tell`), its image may. They are no
+/// more than a pod may have and one.
+pub(super) fn read_pod_ports(
+    pod: &Fields<'_>,
+    apps: &[ImagePort],
+    images_tell: bool,
+) -> (Vec<(PortForward, Place)>, Vec<NamedPort>) {
+    let (mut forwards, mut named) = (Vec::new(), Vec::new());
+    for node in pod.items("ports") {
+        match read_pod_port(&node, apps, images_tell) {
+            Some(PodPort::Forwards(ports)) => {
+                forwards.extend(ports.into_iter().map(|port| (port, node.place())));
+            }
+            Some(PodPort::Named(port)) => named.push(port),
+            None => {}
+        }
+        forwards.truncate(MAX_PORTS + 1);
+        named.truncate(MAX_PORTS + 1);
+    }
+    (forwards, named)
+}
+
+fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
     let fields = node.object(&["name", "hostPort", "hostIP", "podPort"])?;
     let name = fields.required_text("name");
     let host_port = fields.required("hostPort").and_then(|node| read_number(&node));
@@ -65,42 +78,31 @@ fn read_pod_port(node: &Node<'_>, apps: &[AppPort]) -> Option<Vec<PortForward>> 
         Some(node) => Some(read_app_port(&node)?),
         None => None,
     };
-    let (name_node, name) = name?;
+    let ((name_node, name), host_port) = (name?, host_port?);
     let port = own
         .as_ref()
         .or_else(|| apps.iter().find(|port| port.name == name));
-    let Some(port) = port else {
-        name_node.reject(&name, "the name of a port that an app's own `app.ports` has");
-        return None;
-    };
-    let protocol = match port.protocol.as_str() {
-        "tcp" => PortProtocol::Tcp,
-        "udp" => PortProtocol::Udp,
-        other => {
-            let what = format!(
-                "publishing a port of protocol `{}` is",
-                crate::words::shown(other)
-            );
-            name_node.refuse(&what, "only `tcp` and `udp` can be published");
-            return None;
+    match port {
+        Some(port) => match port.forwards(host_ip, host_port) {
+            Ok(forwards) => Some(PodPort::Forwards(forwards)),
+            Err(reason) => {
+                name_node.fault(FaultKind::Port {
+                    name: shown(&name),
+                    reason,
+                });
+                None
+            }
+        },
+        None if images_tell => Some(PodPort::Named(NamedPort {
+            name,
+            host_ip,
+            host_port,
+        })),
+        None => {
+            name_node.reject(&name, "the name of a port that an app's own `app.ports` has");
+            None
         }
-    };
-    let host_port = host_port?;
-    let more = port.count - 1;
-    if port.first.checked_add(more).is_none() || host_port.checked_add(more).is_none() {
-        name_node.fault(FaultKind::Value {
-            value: name,
-            expected: "a range of ports that ends at 65535 or before, on the host as well",
-        });
-        return None;
     }
-    let forward = |n| PortForward {
-        host_ip,
-        host_port: host_port + n,
-        pod_port: port.first + n,
-        protocol,
-    };
-    Some((0..port.count).map(forward).collect())
 }
 
 fn read_address(node: &Node<'_>, text: &str) -> Option<IpAddr> {

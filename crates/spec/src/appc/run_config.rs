@@ -2,7 +2,7 @@
 
 use super::isolators::read_app_isolators;
 use super::json::{Fields, Node};
-use super::ports::{AppPort, read_app_port};
+use super::ports::read_app_port;
 use crate::probe::EventHandlers;
 use crate::{MountPoint, RunConfig, VolumeName};
 use std::collections::BTreeSet;
@@ -22,13 +22,12 @@ const FIELDS: [&str; 12] = [
     "userLabels",
 ];
 
-/// Reads an `app` section; it replaces all that the image says. The ports that it names are put to `ports`.
-pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Option<RunConfig> {
+/// Reads an `app` section; it replaces all that the image says.
+pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
     let fields = node.object(&FIELDS)?;
     for name in ["userAnnotations", "userLabels"] {
         fields.optional(name).inspect(Node::check_texts);
     }
-    ports.extend(fields.items("ports").iter().filter_map(read_app_port));
     let working_dir = fields
         .optional("workingDirectory")
         .filter(|node| node.string().is_some_and(|s| !s.is_empty()));
@@ -50,6 +49,7 @@ pub(super) fn read_run_config(node: &Node<'_>, ports: &mut Vec<AppPort>) -> Opti
             .iter()
             .filter_map(read_mount_point)
             .collect(),
+        ports: fields.items("ports").iter().filter_map(read_app_port).collect(),
         event_handlers: read_event_handlers(&fields),
         ..RunConfig::default()
     };

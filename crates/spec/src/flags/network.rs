@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::scalar::utf8;
 use super::{FlagFault, InvalidFlag};
-use crate::network::{self, PortForward, PortProtocol};
+use crate::network::{self, NamedPort, PortForward, PortProtocol};
 use crate::words::shown;
 
 /// Reads `--publish [IP:]HOST:POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
@@ -19,6 +19,31 @@ pub fn read_publish(text: &OsStr) -> Result<Vec<PortForward>, InvalidFlag> {
     utf8(text)
         .and_then(publish)
         .map_err(|fault| InvalidFlag::new("--publish", text, fault))
+}
+
+/// What `--publish` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Ports of the pod's, by their numbers.
+    Forwards(Vec<PortForward>),
+    /// A port of an image's, by its name.
+    Named(NamedPort),
+}
+
+/// Reads `--publish`, as [`read_publish`] or, as rkt wrote it, `NAME:[IP:]HOST`, where `NAME` has a letter.
+///
+/// # Errors
+/// [`InvalidFlag`].
+pub fn read_published(text: &OsStr) -> Result<Published, InvalidFlag> {
+    let first = text.as_encoded_bytes().split(|byte| *byte == b':').next();
+    let is_named = first.is_some_and(|name| {
+        !name.starts_with(b"[") && name.iter().any(u8::is_ascii_alphabetic) && !name.contains(&b'/')
+    });
+    if !is_named {
+        return read_publish(text).map(Published::Forwards);
+    }
+    let read = utf8(text).and_then(named_port).map(Published::Named);
+    read.map_err(|fault| InvalidFlag::new("--publish", text, fault))
 }
 
 /// Reads `--hostname`, a name as RFC 1123 has it.
@@ -103,6 +128,33 @@ fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
     Ok(host.zip(pod).map(forward).collect())
 }
 
+fn named_port(text: &str) -> Result<NamedPort, FlagFault> {
+    let form = || FlagFault::Form {
+        fault: "it does not have the form `NAME:[IP:]HOST`",
+        hint: Some(
+            "write `http:8080`, by the name that the image has for its port, or `8080:80`, by numbers",
+        ),
+    };
+    let (name, rest) = text.split_once(':').ok_or_else(form)?;
+    let (address, host) = match rest.rsplit_once(':') {
+        None => (None, rest),
+        Some((address, host)) => (Some(address.trim_start_matches('[').trim_end_matches(']')), host),
+    };
+    let read = |text: &str| {
+        let address = text.parse::<IpAddr>();
+        address.map_err(|_| FlagFault::value("IP", text, "an IP address of the host's"))
+    };
+    let host = read_ports(host)?;
+    if host.start() != host.end() {
+        return Err(form());
+    }
+    Ok(NamedPort {
+        name: name.to_owned(),
+        host_ip: address.map(read).transpose()?,
+        host_port: *host.start(),
+    })
+}
+
 /// The address, the host's ports and the pod's.
 fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
     let form = || FlagFault::Form {
@@ -170,6 +222,32 @@ fn read_ports(text: &str) -> Result<RangeInclusive<u16>, FlagFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_named_as_rkt_wrote_them() {
+        let read = |text: &str| match read_published(OsStr::new(text)) {
+            Ok(Published::Named(port)) => port.to_string(),
+            other => format!("{other:?}"),
+        };
+        for text in ["http:8080", "http:127.0.0.1:8080", "80-tcp:1", "a:[::1]:80"] {
+            assert_eq!(read(text), text);
+        }
+        for text in [
+            "http",
+            "http:",
+            "http:0",
+            "http:80-81",
+            "http:localhost:80",
+            "http:8080:80",
+        ] {
+            assert!(read(text).contains("InvalidFlag"), "{text}: {}", read(text));
+        }
+        let forwards = read_published(OsStr::new("8080:80")).unwrap();
+        assert_eq!(
+            forwards,
+            Published::Forwards(read_publish(OsStr::new("8080:80")).unwrap())
+        );
+    }
 
     fn shown_forwards(text: &str) -> Vec<String> {
         let forwards = read_publish(OsStr::new(text)).unwrap_or_else(|error| panic!("{text}: {:?}", error));

@@ -1,6 +1,6 @@
 //! What holds of the lives of apps whatever happens in whatever order. Whole conversations are in the session's tests.
 
-use isopod_contract::config::{DependencyCondition, GuestRestart, RestartAfter};
+use isopod_contract::config::{DependencyCondition, FreshRoot, GuestRestart, RestartAfter};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,6 +45,12 @@ fn app(number: usize, [depends, restarts, probes, notifies, handlers]: [bool; 5]
             .into_iter()
             .collect(),
         restart: restarts.then_some(restart),
+        fresh_root: restarts.then(|| FreshRoot {
+            mount_point: "/root".to_owned(),
+            seed: "/seed".to_owned(),
+            upper: "/upper".to_owned(),
+            work: "/work".to_owned(),
+        }),
         probes: probes.then_some(liveness).into_iter().collect(),
         notify: notifies.then(|| "/notify".to_owned()),
         post_start: handlers.then(|| handler("postStart")),
@@ -93,6 +99,7 @@ struct Known {
     ended: bool,
     starts: u32,
     ends: u32,
+    fresh_roots: u32,
 }
 
 struct Run {
@@ -193,8 +200,11 @@ impl Run {
                     (known.ended, known.runs) = (true, false);
                 }
                 Action::Start(app) => {
-                    prop_assert!(!self.stopping && !self.known[app].ended);
-                    self.known[app].starts += 1;
+                    let known = &mut self.known[app];
+                    prop_assert!(!self.stopping && !known.ended);
+                    // One for each life but the first.
+                    prop_assert_eq!(known.fresh_roots, known.restarts);
+                    known.starts += 1;
                 }
                 Action::Stop(app) => {
                     prop_assert!(!self.known[app].ended);
@@ -206,6 +216,7 @@ impl Run {
                     self.checks.push((app, life, what));
                 }
                 Action::Abandon(app) => self.checks.retain(|(of, ..)| *of != app),
+                Action::RenewRoot(app) => self.known[app].fresh_roots += 1,
                 Action::LeaveStdin(_) => {}
             }
         }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isopod_plan::vm::network::GATEWAY;
-use isopod_spec::flags::{self, HostAddress, Stream};
+use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{FailurePolicy, HostAlias, ImplicitVolumes, PodName, PullPolicy, Resolver, Sysctl};
 
-use super::{Flag, PlanDraft, extend, keep, push};
+use super::{Flag, PlanDraft, keep, push};
 use crate::args::{ArgFault, Net, PodFlags};
 use crate::detach_keys::DetachKeys;
 
@@ -69,8 +69,15 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "publish",
         "[IP:]HOST:POD[/PROTOCOL]",
-        "Forward a port of the host to the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]",
-        |pod, text| extend(&mut pod.flags.ports, flags::read_publish(text)),
+        "Forward a port of the host to the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]; NAME:[IP:]HOST: to \
+         the port of that name of an image",
+        |pod, text| {
+            match flags::read_published(text)? {
+                Published::Forwards(ports) => pod.flags.ports.extend(ports),
+                Published::Named(port) => pod.flags.named_ports.push(port),
+            }
+            Ok(())
+        },
     )
     .short('p'),
     Flag::pod(
