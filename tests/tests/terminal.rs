@@ -128,6 +128,23 @@ fn the_terminal_is_given_back() {
     assert!(run.is_as_before());
     eventually("its supervisor has ended", || bench.processes().is_empty());
 
+    // By flags, docker's: `-i` connects, and keys of one's own detach.
+    let pod = || {
+        bench
+            .pod()
+            .flags(["-i", "--name", "f", "--detach-keys", "ctrl-a,d"])
+    };
+    let pod = || pod().app(&bench.busybox()).with(["-t"]).args(["sh"]);
+    let out = pod().stdin("").run();
+    let words = "error: standard input is no terminal\nhint: leave `--tty` out, or `--interactive`";
+    out.assert_refused(125, words);
+    let mut run = pod().start_on_terminal();
+    ask(&mut run, "echo \"<$(stty size)>\"", "<30 100>");
+    run.type_keys("\x01d");
+    assert_eq!(run.wait(), 0, "{}", run.shown());
+    let _ = bench.isopod_command(["stop", "-t", "0", "f"]).expect(0);
+    eventually("its supervisor has ended", || bench.processes().is_empty());
+
     // Without a terminal there is none to connect: what is written is as the app's terminal has it.
     let file = pod_file(
         &bench,
