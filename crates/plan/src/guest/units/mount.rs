@@ -228,8 +228,8 @@ pub(crate) fn flag_options(flags: MountFlags) -> impl Iterator<Item = String> {
         (flags.nodev, "nodev"),
         (flags.noexec, "noexec"),
     ];
-    all.into_iter()
-        .filter_map(|(set, option)| set.then(|| option.to_owned()))
+    let set = all.into_iter().filter(|(set, _)| *set);
+    set.map(|(_, option)| option.to_owned())
 }
 
 /// The mounts of a plan, in the order in which they can be made.
