@@ -8,8 +8,11 @@
 //! Kept are names, modes, modification times, symbolic and hard links, and with [`Keep::Everything`] owners, set-ID
 //! bits and devices. Not kept: extended attributes, holes, sockets, which [`Packed`] tells of. The archive is not trusted: nothing is written
 //! outside of the target, no link is followed below it, and memory is bounded.
+//!
+//! [`reader`] reads the entries, those of image layers too.
 
 mod pack;
+pub mod reader;
 mod unpack;
 
 pub use pack::{PackError, Packed, pack, tree_name};

@@ -14,10 +14,11 @@ use rustix::fs::{
     chownat, linkat, mkdirat, mknodat, open, openat2, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
-use tar::{Archive, Entry, EntryType};
+
+use crate::reader::{Entry, EntryKind, Skip, TarError, TarReader, Time};
 
 /// The longest name or link target: what Linux takes, and room for an archive's own frills.
-const MAX_NAME_BYTES: u64 = 16 * 1024;
+const MAX_NAME_BYTES: usize = 16 * 1024;
 
 /// The bytes by which a compressed file is known.
 const MAGIC_BYTES: u64 = 10;
@@ -36,7 +37,7 @@ pub enum Keep {
 pub enum UnpackError {
     /// The archive ended early, or is none.
     #[error("cannot read the archive")]
-    Archive(#[source] io::Error),
+    Archive(#[source] TarError),
     /// It is compressed.
     #[error("the archive is compressed with {0}: give what `{0} -dc` makes of it")]
     Compressed(&'static str),
@@ -88,44 +89,37 @@ pub fn unpack(
     place.tree = tree.map(|tree| tree.as_bytes().to_vec());
     let mut beginning = Vec::new();
     let read = Read::take(&mut *archive, MAGIC_BYTES).read_to_end(&mut beginning);
-    read.map_err(UnpackError::Archive)?;
+    let offset = 0;
+    read.map_err(|source| UnpackError::Archive(TarError::Read { offset, source }))?;
     if let Some(program) = compressed_with(&beginning) {
         return Err(UnpackError::Compressed(program));
     }
-    let mut archive = beginning.chain(archive);
-    let archive: &mut dyn Read = &mut archive;
-    let mut archive = Archive::new(archive);
-    // Long names come as entries of their own, whose length is ours to bound.
-    let entries = archive.entries().map_err(UnpackError::Archive)?.raw(true);
-    let (mut long_name, mut long_link) = (None, None);
-    for entry in entries {
-        let mut entry = entry.map_err(UnpackError::Archive)?;
-        match entry.header().entry_type() {
-            EntryType::GNULongName => long_name = Some(text(&mut entry)?),
-            EntryType::GNULongLink => long_link = Some(text(&mut entry)?),
-            EntryType::XGlobalHeader => {}
-            EntryType::XHeader => {
-                let bytes = text(&mut entry)?;
-                for extension in tar::PaxExtensions::new(&bytes) {
-                    let extension = extension.map_err(UnpackError::Archive)?;
-                    match extension.key_bytes() {
-                        b"path" => long_name = Some(extension.value_bytes().to_vec()),
-                        b"linkpath" => long_link = Some(extension.value_bytes().to_vec()),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {
-                let name = long_name
-                    .take()
-                    .unwrap_or_else(|| entry.path_bytes().into_owned());
-                let own_link = || entry.link_name_bytes().map(|link| link.into_owned());
-                let link = long_link.take().or_else(own_link).unwrap_or_default();
-                place.write(&mut entry, &name, &link)?;
-            }
+    let mut archive = TarReader::new(Stream(beginning.chain(archive)));
+    while let Some(entry) = archive.next_entry().map_err(unreadable)? {
+        if entry.name.len().max(entry.link.len()) > MAX_NAME_BYTES {
+            return Err(UnpackError::LongName);
         }
+        place.write(&entry, &mut archive)?;
     }
     place.finish()
+}
+
+/// A stream whose bytes are passed over by being read.
+struct Stream<R>(R);
+
+impl<R: Read> Read for Stream<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl<R: Read> Skip for Stream<R> {}
+
+fn unreadable(error: TarError) -> UnpackError {
+    match error {
+        TarError::Type { name, .. } => UnpackError::Kind(PathBuf::from(name)),
+        error => UnpackError::Archive(error),
+    }
 }
 
 /// What compressed the file that begins so.
@@ -138,19 +132,6 @@ fn compressed_with(beginning: &[u8]) -> Option<&'static str> {
         [b'B', b'Z', b'h', _, 0x31, 0x41, 0x59, 0x26, 0x53, 0x59] => Some("bzip2"),
         _ => None,
     }
-}
-
-/// The content of an entry that stands for a name.
-fn text(entry: &mut Entry<'_, &mut dyn Read>) -> Result<Vec<u8>, UnpackError> {
-    if entry.size() > MAX_NAME_BYTES {
-        return Err(UnpackError::LongName);
-    }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(UnpackError::Archive)?;
-    if entry.header().entry_type() != EntryType::XHeader && bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    Ok(bytes)
 }
 
 /// Where a tree goes.
@@ -166,7 +147,7 @@ struct Place {
     top: Option<Vec<u8>>,
     keep: Keep,
     /// Directories with their modes and times, which are set when nothing is written into them any more.
-    directories: Vec<(PathBuf, Mode, i64)>,
+    directories: Vec<(PathBuf, Mode, Time)>,
 }
 
 impl Place {
@@ -267,64 +248,48 @@ impl Place {
         Ok((dir, path.file_name().ok_or(Errno::INVAL)?.into()))
     }
 
-    fn write(
-        &mut self,
-        entry: &mut Entry<'_, &mut dyn Read>,
-        name: &[u8],
-        link: &[u8],
-    ) -> Result<(), UnpackError> {
-        let path = self.path_of(name)?;
-        let kind = entry.header().entry_type();
+    fn write(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), UnpackError> {
+        let path = self.path_of(&entry.name)?;
         if path.as_os_str().is_empty() {
             // The target itself, which stays as it is.
-            return match kind {
-                EntryType::Directory => Ok(()),
-                _ => Err(UnpackError::Name(PathBuf::from(OsStr::from_bytes(name)))),
+            return match entry.kind {
+                EntryKind::Directory => Ok(()),
+                _ => Err(UnpackError::Name(PathBuf::from(OsStr::from_bytes(&entry.name)))),
             };
         }
+        let is_directory = entry.kind == EntryKind::Directory;
         let is_target = self.name.as_ref() == Some(&path);
-        if is_target && kind != EntryType::Directory && self.target.as_os_str().as_bytes().ends_with(b"/") {
+        if is_target && !is_directory && self.target.as_os_str().as_bytes().ends_with(b"/") {
             return Err(UnpackError::Target {
                 path: self.target.clone(),
                 source: io::ErrorKind::NotADirectory.into(),
             });
         }
-        let source = match kind {
-            EntryType::Link => Some(self.path_of(link)?),
+        let source = match entry.kind {
+            EntryKind::HardLink => Some(self.path_of(&entry.link)?),
             _ => None,
         };
-        let device = matches!(kind, EntryType::Char | EntryType::Block);
-        let known = matches!(
-            kind,
-            EntryType::Regular
-                | EntryType::Continuous
-                | EntryType::Directory
-                | EntryType::Symlink
-                | EntryType::Link
-                | EntryType::Fifo
-        );
-        if !(known || device && self.keep == Keep::Everything) {
+        let device = matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+        // Of holes a few bytes of an archive may claim more than any disk has.
+        if (device && self.keep == Keep::Plain) || entry.holes > 0 {
             return Err(UnpackError::Kind(path));
         }
-        self.make(entry, &path, link, source.as_deref())
+        self.make(entry, content, &path, source.as_deref())
             .map_err(|source| UnpackError::Write { path, source })
     }
 
     fn make(
         &mut self,
-        entry: &mut Entry<'_, &mut dyn Read>,
+        entry: &Entry,
+        content: &mut dyn Read,
         path: &Path,
-        link: &[u8],
         source: Option<&Path>,
     ) -> io::Result<()> {
         let (dir, name) = self.made_parent(path)?;
-        let header = entry.header().clone();
-        let mode = self.mode(header.mode()?);
-        let kind = header.entry_type();
-        let modified = i64::try_from(header.mtime()?).unwrap_or(0);
-        if kind == EntryType::Directory {
+        let (mode, modified) = (self.mode(entry.mode), entry.mtime);
+        if entry.kind == EntryKind::Directory {
             make_directory(&dir, &name)?;
-            self.own(&dir, &name, &header)?;
+            self.own(&dir, &name, entry)?;
             self.directories.push((path.to_owned(), mode, modified));
             return Ok(());
         }
@@ -337,13 +302,13 @@ impl Place {
             return Ok(linkat(&from, from_name, &dir, &name, AtFlags::empty())?);
         }
         let private = Mode::from_raw_mode(0o600);
-        match kind {
-            EntryType::Symlink => symlinkat(OsStr::from_bytes(link), &dir, &name)?,
-            EntryType::Fifo => mknodat(&dir, &name, FileType::Fifo, private, 0)?,
-            EntryType::Char | EntryType::Block => {
-                let (major, minor) = (header.device_major()?, header.device_minor()?);
-                let device = rustix::fs::makedev(major.unwrap_or(0), minor.unwrap_or(0));
-                let kind = if kind == EntryType::Char {
+        match entry.kind {
+            EntryKind::Symlink => symlinkat(OsStr::from_bytes(&entry.link), &dir, &name)?,
+            EntryKind::Fifo => mknodat(&dir, &name, FileType::Fifo, private, 0)?,
+            EntryKind::CharDevice | EntryKind::BlockDevice => {
+                let (major, minor) = entry.device;
+                let device = rustix::fs::makedev(major, minor);
+                let kind = if entry.kind == EntryKind::CharDevice {
                     FileType::CharacterDevice
                 } else {
                     FileType::BlockDevice
@@ -354,14 +319,11 @@ impl Place {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file = File::from(rustix::fs::openat(&dir, &name, flags, private)?);
-                let copied = io::copy(entry, &mut file)?;
-                if copied != header.entry_size()? {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                io::copy(content, &mut file)?;
             }
         }
-        self.own(&dir, &name, &header)?;
-        if kind != EntryType::Symlink {
+        self.own(&dir, &name, entry)?;
+        if entry.kind != EntryKind::Symlink {
             // Behind the change of owner, which takes set-ID bits away.
             chmodat(&dir, &name, mode, AtFlags::empty())?;
         }
@@ -373,24 +335,23 @@ impl Place {
         )?)
     }
 
-    fn mode(&self, mode: u32) -> Mode {
+    fn mode(&self, mode: u16) -> Mode {
         let kept = if self.keep == Keep::Everything {
             0o7777
         } else {
             0o777
         };
-        Mode::from_raw_mode(mode & kept)
+        Mode::from_raw_mode(u32::from(mode) & kept)
     }
 
-    fn own(&self, dir: &OwnedFd, name: &Path, header: &tar::Header) -> io::Result<()> {
+    fn own(&self, dir: &OwnedFd, name: &Path, entry: &Entry) -> io::Result<()> {
         if self.keep == Keep::Plain {
             return Ok(());
         }
-        let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-        let (Some(uid), Some(gid)) = (number(header.uid()?), number(header.gid()?)) else {
+        if entry.uid == u32::MAX || entry.gid == u32::MAX {
             return Err(io::ErrorKind::InvalidData.into());
-        };
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        }
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         Ok(chownat(
             dir,
             name,
@@ -438,15 +399,15 @@ fn make_directory(dir: &OwnedFd, name: &Path) -> io::Result<()> {
     }
 }
 
-fn modified_at(seconds: i64) -> Timestamps {
+fn modified_at(time: Time) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_OMIT,
         },
         last_modification: Timespec {
-            tv_sec: seconds,
-            tv_nsec: 0,
+            tv_sec: time.seconds,
+            tv_nsec: time.nanoseconds.into(),
         },
     }
 }

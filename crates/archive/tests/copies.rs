@@ -204,6 +204,9 @@ fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
         header.set_gid(0);
         header.set_mtime(1);
         header.set_size(0);
+        if *kind == EntryType::GNUSparse {
+            header.as_gnu_mut().unwrap().set_real_size(1 << 40);
+        }
         header.set_cksum();
         builder.append(&header, std::io::empty()).unwrap();
     }
@@ -329,6 +332,15 @@ fn broken_archives_are_refused() {
     long.set_cksum();
     assert!(matches!(
         unpacked(long.as_bytes(), dir.path()),
+        Err(UnpackError::Archive(_))
+    ));
+    let deep = "a/".repeat(10_000);
+    let mut long = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(0);
+    long.append_data(&mut header, deep, std::io::empty()).unwrap();
+    assert!(matches!(
+        unpacked(&long.into_inner().unwrap(), dir.path()),
         Err(UnpackError::LongName)
     ));
 }

@@ -25,16 +25,14 @@ mod null;
 pub mod registry;
 pub mod source;
 pub mod store;
-mod tar;
 mod tree;
 
 pub use digest::Digest;
 pub use erofs::{DirEntry, Node, NodeKind, ReadError, Reader};
 pub use import::ImportError;
+pub use isopod_archive::reader::{TarError, Time};
 pub use limits::Limits;
 pub use store::{
     Collected, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError, RemoveError,
     SetNameError, Store, StoreError, Unreadable,
 };
-pub use tar::TarError;
-pub use tree::Time;

@@ -5,16 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::erofs::Content;
+use isopod_archive::reader::Time;
 
-/// A time since the epoch; `nanoseconds` count forward, also before the epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// 0 to 999,999,999.
-    pub nanoseconds: u32,
-}
+use crate::erofs::Content;
 
 /// The number of an inode: its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::format::InodeRecord;
-use crate::tree::Time;
+use isopod_archive::reader::Time;
 
 /// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::node::{DirEntry, Node, NodeKind, ReadError};
 use super::xattr;
-use crate::tree::Time;
+use isopod_archive::reader::Time;
 
 /// The longest target of a symbolic link, in bytes (`PATH_MAX` with its NUL).
 const MAX_TARGET_BYTES: u64 = 4095;

@@ -11,7 +11,8 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tree::{Directory, Inode, InodeId, Kind, Link, Metadata, Time, Tree};
+use crate::tree::{Directory, Inode, InodeId, Kind, Link, Metadata, Tree};
+use isopod_archive::reader::Time;
 
 /// A tree as a value.
 #[derive(Clone, Debug, PartialEq)]

@@ -52,7 +52,7 @@ pub(crate) fn encode(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Box<[u8]>, XattrEr
     sorted.sort();
     let mut out = vec![0; HEADER_BYTES];
     for (name, value) in sorted {
-        let show = || crate::tar::show(name);
+        let show = || isopod_archive::reader::show(name);
         let (index, rest) = split_name(name).ok_or_else(|| XattrError::Namespace(show()))?;
         let name_length = u8::try_from(rest.len()).map_err(|_| XattrError::TooLong(show()))?;
         let value_length = u16::try_from(value.len()).map_err(|_| XattrError::TooLong(show()))?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::tar::{Entry, Kind};
 use crate::tree::Tree;
+use isopod_archive::reader::{Entry, EntryKind};
 
 /// Which entries of a layer are the image's.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Entries {
         let name = below_rootfs(&entry.name)?;
         // A hard link's target is a name of the archive's; a symbolic link's is the image's own.
         let link = match entry.kind {
-            Kind::HardLink => below_rootfs(&entry.link).unwrap_or_default(),
+            EntryKind::HardLink => below_rootfs(&entry.link).unwrap_or_default(),
             _ => entry.link.clone(),
         };
         Some(Entry { name, link, ..entry })

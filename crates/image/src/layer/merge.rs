@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use crate::erofs::{self, CopyError, Writer, XattrError};
 use crate::limits::Limits;
-use crate::tar::{Entry, Kind as EntryKind, show};
 use crate::tree::{Directory, Inode, InodeId, Kind, Link, Metadata, Tree};
+use isopod_archive::reader::{Entry, EntryKind, show};
 
 /// The prefix of a whiteout's name (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";

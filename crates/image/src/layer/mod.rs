@@ -28,8 +28,8 @@ pub(crate) use stream::{LayerBlob, decoder};
 use crate::digest::Digest;
 use crate::erofs::Writer;
 use crate::limits::Limits;
-use crate::tar::{self, TarError};
 use crate::tree::Tree;
+use isopod_archive::reader::{self, TarError, TarReader};
 
 /// Why a layer cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ pub(crate) fn apply(
         limit,
     };
     let ((), bytes) = with_stream(layer, budget, |entries, stream| {
-        let mut reader = tar::Reader::new(stream);
+        let mut reader = TarReader::new(stream);
         let mut merger = Merger {
             tree,
             writer,
@@ -94,7 +94,7 @@ pub(crate) fn apply(
             layer: number,
         };
         while let Some(entry) = reader.next_entry()? {
-            let name = tar::show(&entry.name);
+            let name = reader::show(&entry.name);
             let Some(entry) = entries.admit(entry) else {
                 continue;
             };

@@ -14,7 +14,7 @@ use std::thread;
 use crate::digest::{Digest, Hasher, HashingReader};
 use crate::layer::{Entries, LayerError};
 use crate::source::Section;
-use crate::tar::Skip;
+use isopod_archive::reader::Skip;
 
 /// The size of a chunk, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;

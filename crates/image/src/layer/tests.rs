@@ -1,5 +1,8 @@
 //! Tests of the rules that merge layers, each with small archives of its own.
 
+#[path = "../../../archive/src/reader/build.rs"]
+mod build;
+
 use std::error::Error as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::erofs::{Node, NodeKind, Reader};
 use crate::source::Section;
-use crate::tar::build::{Head, Tar};
+use build::{Head, Tar};
 
 struct Merged {
     reader: Reader,
@@ -647,7 +650,7 @@ fn a_wrong_digest_is_the_error_whatever_it_led_to() {
                 limit: u64::MAX,
             },
             |_, stream| {
-                let mut reader = tar::Reader::new(stream);
+                let mut reader = TarReader::new(stream);
                 while reader.next_entry()?.is_some() {}
                 Ok(())
             },

@@ -18,7 +18,7 @@ use crate::config::{ConfigError, ImageConfig, host_architecture};
 use crate::digest::{Digest, HashingReader};
 use crate::layer::{Entries, LayerBlob, decoder};
 use crate::limits::Limits;
-use crate::tar::{self, Kind, Skip};
+use isopod_archive::reader::{self, EntryKind, Skip, TarReader};
 
 const MANIFEST: &str = "manifest";
 const ROOTFS: &str = "rootfs";
@@ -124,7 +124,7 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
         inner: plain,
         left: limits.uncompressed_bytes,
     });
-    let mut reader = tar::Reader::new(Stream(&mut hashing));
+    let mut reader = TarReader::new(Stream(&mut hashing));
     let (mut manifest, mut rootfs, mut count) = (None, false, 0);
     while let Some(entry) = reader.next_entry().map_err(|source| SourceError::Archive {
         path: path.to_owned(),
@@ -137,14 +137,14 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
                 max: limits.entries,
             });
         }
-        let name = tar::show(&entry.name);
+        let name = reader::show(&entry.name);
         let parts: Vec<&[u8]> = parts(&entry.name).collect();
         if parts.contains(&&b".."[..]) {
             return Err(invalid(format!("the name of its entry `{name}` contains `..`")));
         }
         match (parts.as_slice(), entry.kind) {
-            ([], Kind::Directory) => {}
-            ([b"manifest"], Kind::File) if manifest.is_none() => {
+            ([], EntryKind::Directory) => {}
+            ([b"manifest"], EntryKind::File) if manifest.is_none() => {
                 if entry.size > limits.document_bytes {
                     return Err(SourceError::DocumentSize {
                         path: path.to_owned(),
@@ -156,7 +156,7 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
                 reader.read_to_end(&mut text).map_err(failed)?;
                 manifest = Some(text);
             }
-            ([b"rootfs"], Kind::Directory) => rootfs = true,
+            ([b"rootfs"], EntryKind::Directory) => rootfs = true,
             ([b"rootfs", rest @ ..], _) if !rest.is_empty() => {
                 rootfs = true;
                 if rest.iter().any(|part| part.starts_with(WHITEOUT)) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::{Bounded, Section, SourceError};
 use crate::layer::decoder;
 use crate::limits::Limits;
-use crate::tar::{self, Kind, TarError};
+use isopod_archive::reader::{self, EntryKind, TarError, TarReader};
 
 /// How many links may lead from one member to another; `docker save` of old needs one.
 const MAX_LINKS: u32 = 8;
@@ -44,7 +44,7 @@ impl Archive {
             source,
         };
         let mut members = BTreeMap::new();
-        let mut reader = tar::Reader::new(file.clone());
+        let mut reader = TarReader::new(file.clone());
         let mut count = 0;
         while let Some(entry) = reader.next_entry().map_err(invalid)? {
             count += 1;
@@ -56,19 +56,19 @@ impl Archive {
             }
             let name = clean(&entry.name);
             let member = match entry.kind {
-                Kind::File if entry.holes > 0 => {
+                EntryKind::File if entry.holes > 0 => {
                     return Err(invalid(TarError::Entry {
-                        name: tar::show(&entry.name),
+                        name: reader::show(&entry.name),
                         reason: "sparse files are not supported in an archive that holds an image",
                     }));
                 }
-                Kind::File => Member::File {
+                EntryKind::File => Member::File {
                     offset: entry.offset,
                     size: entry.size,
                 },
-                Kind::HardLink => Member::Link(clean(&entry.link)),
-                Kind::Symlink if entry.link.starts_with(b"/") => continue,
-                Kind::Symlink => Member::Link(clean(&[&name, &b"/../"[..], &entry.link].concat())),
+                EntryKind::HardLink => Member::Link(clean(&entry.link)),
+                EntryKind::Symlink if entry.link.starts_with(b"/") => continue,
+                EntryKind::Symlink => Member::Link(clean(&[&name, &b"/../"[..], &entry.link].concat())),
                 _ => continue,
             };
             members.insert(name, member);

@@ -64,7 +64,7 @@ pub enum SourceError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: crate::tar::TarError,
+        source: isopod_archive::reader::TarError,
     },
     /// A compressed tar file cannot be read, or what is in it not be written.
     #[error("cannot decompress archive `{path}` into the image store")]

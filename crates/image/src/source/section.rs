@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::tar::Skip;
+use isopod_archive::reader::Skip;
 
 /// Reads `file` between two offsets. Clones read for themselves.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Makes images for the tests: OCI layouts and docker archives byte by byte, so that they can be wrong too.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../../src/tar/build.rs"]
+#[path = "../../../archive/src/reader/build.rs"]
 mod build;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! A tar reader for streams: ustar, PAX, GNU long names, star and V7, headers and contents in one pass.
 //!
-//! The `tar` crate is not used for this, since it splits PAX records at newlines, which binary extended attributes
-//! hold, and bounds neither long names nor extended headers. Multi-volume archives and everything else that no image has
+//! Image layers and copies are read by it. The `tar` crate is not used for this, since it splits PAX records at newlines,
+//! which binary extended attributes hold, and bounds neither long names nor extended headers. Multi-volume archives and everything else that no image has
 //! are refused by name. Names are passed on as they stand: what they may not be is the
 //! caller's business.
 
@@ -15,44 +15,65 @@ use header::{BLOCK, Header, until_nul};
 use pax::Records;
 use sparse::{BlockMap, Expansion, LineMap, Next, SparseRecords};
 
-use crate::tree::Time;
-
 /// The longest extended header or long name, in bytes: what Go's archive/tar, which container tools use, allows
 /// (`maxSpecialFileSize`).
 const MAX_EXTENSION_BYTES: i64 = 1 << 20;
 
+/// A time since the epoch; `nanoseconds` count forward, also before the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum EntryKind {
+    /// A regular file.
     File,
+    /// Another name of a file that came before.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     CharDevice,
+    /// A block device.
     BlockDevice,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
 /// One entry, without its contents.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: Vec<u8>,
-    pub(crate) kind: Kind,
-    pub(crate) link: Vec<u8>,
+pub struct Entry {
+    /// Its name, as it stands.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// What a link leads to, as it stands.
+    pub link: Vec<u8>,
     /// The permission bits alone (`07777`).
-    pub(crate) mode: u16,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Time,
+    pub mode: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// When it was modified.
+    pub mtime: Time,
     /// The size of the contents in bytes, 0 but for files.
-    pub(crate) size: u64,
+    pub size: u64,
     /// How much of them the archive leaves out, in bytes: the holes of a sparse file.
-    pub(crate) holes: u64,
+    pub holes: u64,
     /// Major and minor number.
-    pub(crate) device: (u32, u32),
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub device: (u32, u32),
+    /// The extended attributes, names and values.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the contents begin in the stream.
-    pub(crate) offset: u64,
+    pub offset: u64,
 }
 
 /// Why a stream is not a tar archive that can be read.
@@ -94,8 +115,11 @@ pub enum TarError {
 }
 
 /// A stream that can pass over bytes.
-pub(crate) trait Skip: Read {
+pub trait Skip: Read {
     /// Passes over `count` bytes.
+    ///
+    /// # Errors
+    /// The stream's own, and [`io::ErrorKind::UnexpectedEof`] where it is too short.
     fn skip(&mut self, count: u64) -> io::Result<()> {
         let passed = io::copy(&mut self.take(count), &mut io::sink())?;
         if passed == count {
@@ -108,9 +132,10 @@ pub(crate) trait Skip: Read {
 
 impl Skip for &[u8] {}
 
-/// Reads entries one after the other; between two calls of [`Reader::next_entry`] it reads as the contents of the
+/// Reads entries one after the other; between two calls of [`TarReader::next_entry`] it reads as the contents of the
 /// last one.
-pub(crate) struct Reader<R> {
+#[derive(Debug)]
+pub struct TarReader<R> {
     inner: R,
     offset: u64,
     /// Contents of the current entry that were not read yet.
@@ -121,8 +146,9 @@ pub(crate) struct Reader<R> {
     expansion: Option<Expansion>,
 }
 
-impl<R: Skip> Reader<R> {
-    pub(crate) fn new(inner: R) -> Self {
+impl<R: Skip> TarReader<R> {
+    /// Reads the archive that `inner` is.
+    pub fn new(inner: R) -> Self {
         Self {
             inner,
             offset: 0,
@@ -134,7 +160,10 @@ impl<R: Skip> Reader<R> {
 
     /// The next entry; `None` at the end of the archive, two blocks of zeros or (as Go's reader has it) the end of
     /// the stream between two entries, or within what fills up the last one's block (`umoci insert` writes such).
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
+    ///
+    /// # Errors
+    /// [`TarError`]; the reader is of no further use then.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             let start = self.skip_contents()?;
@@ -274,7 +303,7 @@ impl<R: Skip> Reader<R> {
                 .ok_or_else(|| invalid(reason))
         };
         let size = match kind {
-            Kind::File => pax
+            EntryKind::File => pax
                 .size
                 .or(header.size())
                 .and_then(|size| u64::try_from(size).ok()),
@@ -285,7 +314,7 @@ impl<R: Skip> Reader<R> {
             .ok_or_else(|| invalid("the size is not a number"))?;
         self.set_size(stored);
         let expansion = match kind {
-            Kind::File => self.expansion(header, pax.sparse, &name)?,
+            EntryKind::File => self.expansion(header, pax.sparse, &name)?,
             _ => None,
         };
         let size = expansion.as_ref().map_or(stored, |whole| whole.size);
@@ -373,7 +402,7 @@ impl<R: Skip> Reader<R> {
     }
 }
 
-impl<R: Skip> Read for Reader<R> {
+impl<R: Skip> Read for TarReader<R> {
     /// Reads contents of the current entry, holes as zeros.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = match self.expansion.as_ref().map(Expansion::next) {
@@ -413,24 +442,24 @@ impl Extensions {
     }
 }
 
-fn kind(type_flag: u8, name: &[u8]) -> Option<Kind> {
+fn kind(type_flag: u8, name: &[u8]) -> Option<EntryKind> {
     Some(match type_flag {
         // V7 archives have no type for directories.
-        0 if name.ends_with(b"/") => Kind::Directory,
-        0 | b'0' | b'7' | b'S' => Kind::File,
-        b'1' => Kind::HardLink,
-        b'2' => Kind::Symlink,
-        b'3' => Kind::CharDevice,
-        b'4' => Kind::BlockDevice,
-        b'5' => Kind::Directory,
-        b'6' => Kind::Fifo,
+        0 if name.ends_with(b"/") => EntryKind::Directory,
+        0 | b'0' | b'7' | b'S' => EntryKind::File,
+        b'1' => EntryKind::HardLink,
+        b'2' => EntryKind::Symlink,
+        b'3' => EntryKind::CharDevice,
+        b'4' => EntryKind::BlockDevice,
+        b'5' => EntryKind::Directory,
+        b'6' => EntryKind::Fifo,
         _ => return None,
     })
 }
 
 /// The device number, within the 12 and 20 bits that Linux has for it.
-fn device(kind: Kind, header: &Header) -> Option<(u32, u32)> {
-    if !matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
+fn device(kind: EntryKind, header: &Header) -> Option<(u32, u32)> {
+    if !matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
         return Some((0, 0));
     }
     let (major, minor) = header.device()?;
@@ -439,11 +468,12 @@ fn device(kind: Kind, header: &Header) -> Option<(u32, u32)> {
 }
 
 /// A name of any bytes, for a message.
-pub(crate) fn show(name: &[u8]) -> String {
+#[must_use]
+pub fn show(name: &[u8]) -> String {
     String::from_utf8_lossy(name).escape_debug().to_string()
 }
 
 #[cfg(test)]
-pub(crate) mod build;
+mod build;
 #[cfg(test)]
 mod tests;

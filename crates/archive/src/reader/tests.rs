@@ -6,7 +6,7 @@ use super::build::{Head, Tar};
 use super::*;
 
 fn read_all(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = TarReader::new(bytes);
     let mut all = Vec::new();
     while let Some(entry) = reader.next_entry()? {
         let mut data = Vec::new();
@@ -298,7 +298,7 @@ proptest! {
         let mut tar = Tar::new().pax(&records).file("x", &contents).finish();
         let at = at % tar.len();
         tar[at] = byte;
-        let mut reader = Reader::new(&tar[..]);
+        let mut reader = TarReader::new(&tar[..]);
         while let Ok(Some(_)) = reader.next_entry() {
             let _ = std::io::copy(&mut (&mut reader).take(1 << 16), &mut std::io::sink());
         }

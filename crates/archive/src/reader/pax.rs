@@ -3,8 +3,8 @@
 //! Read are the records that say something about an inode. Names of users and groups, access times, comments and
 //! bsdtar's `LIBARCHIVE.*` (a second copy of the extended attributes) are not: no container tool applies them.
 
+use super::Time;
 use super::sparse::SparseRecords;
-use crate::tree::Time;
 
 /// The prefix of what GNU tar says about sparse files.
 const SPARSE: &[u8] = b"GNU.sparse.";
