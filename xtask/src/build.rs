@@ -25,8 +25,9 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
         Profile::Release => (&["--release"], "release/isopod", "dist"),
     };
     command::run(command("cargo", ["build", "-p", "isopod-cli", "--bin", "isopod"]).args(flags))?;
-    // Static, since the guest image has no libraries when it runs first; without `--target`, so that one directory of
-    // build products serves both.
+    // Static, since the guest image has no libraries when it runs first; at a fixed address, since it is executed several
+    // times in each start, and moving it took a thirtieth of all that is translated there; without `--target`, so that one
+    // directory of build products serves both.
     let agent = [
         "rustc",
         "--profile",
@@ -36,7 +37,14 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
         "--bin",
         "isopod-agent",
     ];
-    command::run(command("cargo", agent).args(["--", "-C", "target-feature=+crt-static"]))?;
+    let code = [
+        "--",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "relocation-model=static",
+    ];
+    command::run(command("cargo", agent).args(code))?;
     let target = place::target();
     let dist = target.join(dist);
     fs::create_dir_all(&dist)

@@ -20,6 +20,17 @@ const PARAMETERS: [(When, &str, &str); 11] = [
         "a panic reboots at once, and -no-reboot ends QEMU",
     ),
     (When::Always, "cryptomgr.notests", "250 ms of self-tests"),
+    (
+        When::Always,
+        "initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init",
+        "a sixth of the instructions of a start: 45,000 look-ups of symbols that only lists of the function tracer need, and \
+         the names of constants in the formats of trace events; a kernel without these functions passes over them",
+    ),
+    (
+        When::Always,
+        "lsm=landlock,yama",
+        "no profile of another security module is ever loaded in the guest, and each is asked at every open file",
+    ),
     (When::Always, "random.trust_cpu=on", "no wait for entropy"),
     (
         When::Always,
