@@ -127,7 +127,7 @@ fn what_a_pod_file_cannot_say_is_told_all_at_once_or_left_out() {
     assert_eq!(refused.text(), "");
     for line in [
         "error: a pod without a network cannot be said in a Kubernetes Pod: every Pod has one",
-        "hint: give `--net none` beside what `--ignore-unsupported` prints",
+        "hint: give `--network none` beside what `--ignore-unsupported` prints",
         "error: app `web`: a limit of processes cannot be said in a Kubernetes Pod: a node has one, not a container",
         "error: app `web`: the user `www` cannot be said in a Kubernetes Pod: `runAsUser` takes a number up to 2147483647",
         "error: app `web`: the caller's own variable `HOME` cannot be said in a Kubernetes Pod: a container's variables have values",

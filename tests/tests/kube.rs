@@ -638,7 +638,7 @@ fn a_claim_outlives_its_pod_which_a_deadline_ends() {
     assert_eq!(pod.plan(&[]).expect(0).status, 0);
     assert!(!made.exists(), "planning makes nothing");
     let out = pod.run().expect(124);
-    let claim = bench.state().join("claims/data/file");
+    let claim = bench.state().join("volumes/data/file");
     assert_eq!(fs::read_to_string(claim).unwrap(), "kept\n", "{}", out.stderr);
     assert_eq!(fs::read_to_string(made.join("file")).unwrap(), "made\n");
     bench.assert_nothing_left();

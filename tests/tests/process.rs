@@ -103,7 +103,7 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
             .assert_refused(status, words);
     };
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let hint = "hint: name the program with `--exec`, or correct the image";
+    let hint = "hint: name the program with `--entrypoint`, or correct the image";
     let missing =
         format!("error: app `app`: its image has no program `nowhere` in its PATH, `{path}`\n{hint}");
     refused(&["nowhere"], 127, &missing);

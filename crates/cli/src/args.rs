@@ -44,8 +44,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, Machine, NamedPort, PodName, PodSpec, PortForward, PullPolicy,
-    ShareTransport,
+    Accel, FailurePolicy, ImplicitVolumes, Machine, NamedPort, PodName, PodSpec, PortForward, PortProtocol,
+    PullPolicy, ShareTransport,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -130,12 +130,25 @@ pub(crate) struct RunArgs {
     pub(crate) replace: bool,
     /// `--cidfile`: where its UUID is written.
     pub(crate) cidfile: Option<PathBuf>,
+    /// `--publish-all` and `--expose`.
+    pub(crate) publish: Publish,
+    /// `--quiet`: without the progress of downloads.
+    pub(crate) quiet: bool,
     /// `--stop-timeout`: how long the apps have to stop, where it is given.
     pub(crate) stop_timeout: Option<Duration>,
     /// `--boot-timeout`: how long the guest may take to come up.
     pub(crate) boot_timeout: Duration,
     /// `--on-silent`: how long the guest may be silent before it is killed.
     pub(crate) silent_kill: Option<Duration>,
+}
+
+/// Which ports are published without being named one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Publish {
+    /// `--publish-all`: those that the images expose, and `exposed`.
+    pub(crate) all: bool,
+    /// `--expose`.
+    pub(crate) exposed: Vec<(u16, PortProtocol)>,
 }
 
 /// Which of its standard outputs a command in the foreground connects the apps to (`--attach`).
@@ -176,6 +189,8 @@ pub(crate) enum PodSource {
         spec: Box<PodSpec>,
         /// `--env-file` of each app: files that the caller reads.
         env_files: Vec<Vec<PathBuf>>,
+        /// `--label-file`, which the caller reads.
+        label_files: Vec<PathBuf>,
     },
     /// `--file`: pod files that the caller reads.
     Files(FileArgs),

@@ -1,4 +1,4 @@
-//! `--env-file`: variables of apps, from files. Here they are read from disk.
+//! `--env-file` and `--label-file`: variables of apps and labels of pods, from files. Here they are read from disk.
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,34 @@ pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings
         }
         variables.append(&mut app.overrides.env);
         app.overrides.env = variables;
+    }
+    match reports.is_empty() {
+        true => Ok(()),
+        false => Err(reports),
+    }
+}
+
+/// Gives the pod the labels of `files`, below those that its flags give.
+///
+/// # Errors
+/// A [`Report`] for each file that cannot be read.
+pub(crate) fn add_labels(
+    pod: &mut PodSpec,
+    files: &[PathBuf],
+    settings: &Settings,
+) -> Result<(), Vec<Report>> {
+    let mut reports = Vec::new();
+    for file in files.iter().rev() {
+        match read(file, settings) {
+            Ok(found) => {
+                for label in found.into_iter().rev() {
+                    pod.labels
+                        .entry(label.name)
+                        .or_insert(label.value.unwrap_or_default());
+                }
+            }
+            Err(report) => reports.push(report),
+        }
     }
     match reports.is_empty() {
         true => Ok(()),

@@ -23,6 +23,7 @@ mod patience;
 mod plan;
 mod pod_files;
 mod progress;
+mod publish;
 mod registries;
 mod relay;
 mod run;

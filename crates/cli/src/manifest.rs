@@ -81,10 +81,15 @@ pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Res
 
 fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
     match &run.source {
-        PodSource::Apps { spec, env_files } => {
+        PodSource::Apps {
+            spec,
+            env_files,
+            label_files,
+        } => {
             let mut spec = PodSpec::clone(spec);
-            let read = env_files::add(&mut spec, env_files, settings);
-            read.map_err(|reports| output::fail_all(&reports))?;
+            env_files::add(&mut spec, env_files, settings)
+                .and_then(|()| env_files::add_labels(&mut spec, label_files, settings))
+                .map_err(|reports| output::fail_all(&reports))?;
             Ok(vec![Asked::plain(spec)])
         }
         PodSource::Files(args) => {

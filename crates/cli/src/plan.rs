@@ -23,7 +23,7 @@ use crate::{manifest, run};
 /// # Errors
 /// A [`Report`] with the reason.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let pods = match manifest::pods(&args.run, &manifest::Purpose::Show, settings) {
+    let mut pods = match manifest::pods(&args.run, &manifest::Purpose::Show, settings) {
         Ok(pods) => pods,
         Err(status) => return Ok(status),
     };
@@ -35,9 +35,10 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Rep
         .hint(Some("put the one that is meant into a file of its own".into())));
     }
     let mut texts = Vec::new();
-    for pod in &pods {
+    let count = pods.len();
+    for pod in &mut pods {
         match plan_one(pod, args, settings)? {
-            Ok(text) => texts.push(heading(pod, pods.len(), args.format) + &text),
+            Ok(text) => texts.push(heading(pod, count, args.format) + &text),
             Err(status) => return Ok(status),
         }
     }
@@ -67,14 +68,18 @@ fn of_one_pod(args: &PlanArgs) -> Option<&'static str> {
 
 /// A pod's plan in the form that is asked for, written and verified where that was asked; the exit status when everything
 /// that is wrong was told.
-fn plan_one(pod: &Asked, args: &PlanArgs, settings: &Settings) -> Result<Result<String, ExitCode>, Report> {
+fn plan_one(
+    pod: &mut Asked,
+    args: &PlanArgs,
+    settings: &Settings,
+) -> Result<Result<String, ExitCode>, Report> {
     let planned = match args.profile {
         Profile::Default => {
             if args.hypervisor == Hypervisor::Lkvm {
                 return Err(Report::text("the default profile has no plan for lkvm")
                     .hint(Some("`--profile rkt` has".into())));
             }
-            run::gather_and_plan(pod, settings).map(|(gathered, plan)| {
+            run::gather_and_plan(pod, &args.run, settings).map(|(gathered, plan)| {
                 run::tell_what_is_made(&gathered);
                 (Document::from(&plan), plan.guest)
             })

@@ -17,9 +17,6 @@ use crate::output::{self, Report};
 /// More than any pod file: the most that the values of a thousand ConfigMaps hold.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The directory of claims without a volume, below the state directory.
-pub(crate) const CLAIMS: &str = "claims";
-
 /// A UUID that no pod has, for what is only shown.
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -63,7 +60,7 @@ pub(crate) fn of_texts(
         node_name: node_name(),
         pod_ip: has_network.then_some(network::ADDRESS.into()),
         host_ip: has_network.then_some(network::GATEWAY.into()),
-        claims_dir: settings.state_dir.join(CLAIMS),
+        claims_dir: isopod_runtime::named_volume::dir(&settings.state_dir),
         memory_mib: args.flags.machine.memory_mib,
         cpus: args.flags.machine.cpus,
     };

@@ -22,7 +22,7 @@ use crate::args::{Ground, Outputs, PodSource, RunArgs};
 use crate::detach_keys::DetachKeys;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::{cidfile, detach, kube, life, relay, supervisor};
+use crate::{cidfile, detach, kube, life, publish, relay, supervisor};
 
 /// Runs the pods; in the foreground, the exit status is that of the first app to fail.
 ///
@@ -91,8 +91,8 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
         pod.spec.name = Some(name.clone());
     }
     let mut planned = Vec::new();
-    for pod in asked {
-        let (gathered, plan) = match gather_and_plan(&pod, settings) {
+    for mut pod in asked {
+        let (gathered, plan) = match gather_and_plan(&mut pod, args, settings) {
             Ok(both) => both,
             Err(status) => return Ok(Err(status)),
         };
@@ -310,8 +310,22 @@ type Signals = mpsc::UnboundedReceiver<u8>;
 ///
 /// # Errors
 /// The exit status, when everything was told already.
-pub(crate) fn gather_and_plan(pod: &Asked, settings: &Settings) -> Result<(Gathered, PodPlan), ExitCode> {
+pub(crate) fn gather_and_plan(
+    pod: &mut Asked,
+    args: &RunArgs,
+    settings: &Settings,
+) -> Result<(Gathered, PodPlan), ExitCode> {
+    let mut quiet = settings.clone();
+    let settings = match args.quiet {
+        true => {
+            quiet.registries = quiet.registries.without_progress();
+            &quiet
+        }
+        false => settings,
+    };
     let gathered = gather::gather(&pod.spec, settings).map_err(|error| report_faults(pod, &error))?;
+    publish::complete(&mut pod.spec, &args.publish, &gathered)
+        .map_err(|error| output::fail(&Report::new(&error).hint(error.hint())))?;
     let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| refuse(pod, &error))?;
     Ok((gathered, plan))
 }

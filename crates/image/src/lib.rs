@@ -17,6 +17,7 @@
 pub mod config;
 pub mod digest;
 pub mod erofs;
+pub mod extract;
 mod fetch;
 pub mod import;
 pub mod layer;

@@ -293,7 +293,12 @@ impl Planner<'_> {
             VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
             _ => None,
         });
-        Shares::new(self.spec.machine.memory_mib, sizes, self.table.unbounded())
+        Shares::new(
+            self.spec.machine.memory_mib,
+            self.spec.shm_bytes,
+            sizes,
+            self.table.unbounded(),
+        )
     }
 
     /// The numbers of the images that volumes are; those that no app runs are added to `images`.

@@ -113,6 +113,7 @@ pub fn mounts_of(
         .map(|point| (path::clean(&point.path), point))
         .collect();
     let mut wanted = explicit(app, &points, table, &mut faults);
+    anonymous(app, table, roots, &mut wanted);
     from_image(
         app,
         mount_points,
@@ -175,6 +176,31 @@ fn explicit(
     wanted
 }
 
+/// The volumes of its own that the user asked for.
+fn anonymous(app: &App, table: &mut VolumeTable, roots: &Roots<'_>, wanted: &mut Vec<Wanted>) {
+    for path in &app.anonymous {
+        let target = path::clean(path);
+        let Some(name) = VolumeName::nearest(&format!("volume-{}", path.display())) else {
+            continue;
+        };
+        let point = MountPoint {
+            name,
+            path: target.clone(),
+            read_only: false,
+        };
+        let found = roots.image.and_then(|image| path::resolve(image, &target).ok());
+        wanted.push(Wanted {
+            volume: table.add_implicit(&app.name, &point, found),
+            target: target.into(),
+            read_only: false,
+            sub_path: None,
+            flags: MountFlags::default(),
+            origin: Origin::Mount,
+            late: !app.depends_on.is_empty(),
+        });
+    }
+}
+
 /// The mounts that the image's mount points bring, where no explicit mount has their path.
 fn from_image(
     app: &App,
@@ -185,7 +211,11 @@ fn from_image(
     wanted: &mut Vec<Wanted>,
     faults: &mut Vec<Fault>,
 ) {
-    let mut taken: HashSet<PathBuf> = app.mounts.iter().map(|m| path::clean(&m.target)).collect();
+    let explicit = app.mounts.iter().map(|mount| &mount.target);
+    let mut taken: HashSet<PathBuf> = explicit
+        .chain(&app.anonymous)
+        .map(|path| path::clean(path))
+        .collect();
     for point in mount_points {
         let target = path::clean(&point.path);
         if !taken.insert(target.clone()) {

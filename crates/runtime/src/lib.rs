@@ -14,6 +14,7 @@ mod disk;
 pub mod events;
 pub mod gather;
 pub mod logs;
+pub mod named_volume;
 mod pod_files;
 pub mod pods;
 pub mod ports;

@@ -60,18 +60,53 @@ impl PortError {
 /// [`PortError`] for the first that cannot be had.
 pub fn look(ports: &[PortForward]) -> Result<(), PortError> {
     ports.iter().try_for_each(|port| {
-        bind(port).map_err(|cause| PortError {
+        bind(port).map(drop).map_err(|cause| PortError {
             port: port.clone(),
             cause,
         })
     })
 }
 
-fn bind(port: &PortForward) -> io::Result<()> {
+/// Chooses a free port of the host for each forward without one. They are let go again: QEMU binds them when the pod starts.
+///
+/// # Errors
+/// [`PortError`] for the first for which there is none.
+pub fn choose(ports: &mut [PortForward]) -> Result<(), PortError> {
+    // Held until all are chosen, so that none is chosen twice.
+    let mut held = Vec::new();
+    for port in ports.iter_mut().filter(|port| port.host_port == 0) {
+        let bound = bind(port).and_then(|bound| Ok((bound.port()?, bound)));
+        let (number, bound) = bound.map_err(|cause| PortError {
+            port: port.clone(),
+            cause,
+        })?;
+        port.host_port = number;
+        held.push(bound);
+    }
+    Ok(())
+}
+
+/// A port that is bound.
+enum Bound {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Bound {
+    fn port(&self) -> io::Result<u16> {
+        let address = match self {
+            Self::Tcp(socket) => socket.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        };
+        address.map(|address| address.port())
+    }
+}
+
+fn bind(port: &PortForward) -> io::Result<Bound> {
     let address = (port.address(), port.host_port);
     match port.protocol {
-        PortProtocol::Tcp => TcpListener::bind(address).map(drop),
-        PortProtocol::Udp => UdpSocket::bind(address).map(drop),
+        PortProtocol::Tcp => TcpListener::bind(address).map(Bound::Tcp),
+        PortProtocol::Udp => UdpSocket::bind(address).map(Bound::Udp),
     }
 }
 

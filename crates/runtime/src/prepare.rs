@@ -21,7 +21,7 @@ use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, St
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
-use crate::{disk, pod_files, private};
+use crate::{disk, named_volume, pod_files, private};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
@@ -54,6 +54,9 @@ pub enum PrepareError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A named volume could not be filled.
+    #[error("cannot fill a named volume")]
+    Fill(#[from] named_volume::FillError),
     /// It could not have its name.
     #[error("cannot prepare the pod")]
     Name(#[source] NameError),
@@ -66,7 +69,7 @@ impl PrepareError {
         match self {
             Self::Write(error) => error.hint(),
             Self::Name(error) => error.hint(),
-            Self::Source { .. } => None,
+            Self::Source { .. } | Self::Fill(_) => None,
         }
     }
 }
@@ -85,6 +88,7 @@ pub fn prepare(
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
     }
+    named_volume::fill(spec, plan, gathered)?;
     let plan = &*with_made_sources(plan, &gathered.missing)?;
     let mut claim = match &wishes.uuid {
         Some(uuid) => pods.create_as(uuid.clone())?,

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::Settings;
 use crate::gather::fault::GatherFault;
+use crate::named_volume;
 
 /// A host volume's source.
 pub(crate) struct FoundSource {
@@ -232,13 +233,19 @@ type Why = (String, Option<String>);
 type Looked = (PathBuf, SourceKind, Result<FileId, MissingSource>);
 
 fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
-    let asked = settings.working_dir.join(&host.source);
+    let asked = match host.must_be {
+        SourceRule::Named { .. } => named_volume::dir(&settings.state_dir).join(&host.source),
+        _ => settings.working_dir.join(&host.source),
+    };
     let path = match asked.canonicalize() {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(host.must_be, &asked),
         Err(error) => return Err((error.to_string(), None)),
     };
     let failed = |error: io::Error| (error.to_string(), None);
+    if host.must_be == (SourceRule::Named { copies: true }) && named_volume::is_empty(&path) {
+        return Ok((path.clone(), SourceKind::Directory, Err(to_be_filled(path))));
+    }
     // One descriptor says what it is and which file.
     let file = open_any(&path).map_err(failed)?;
     let id = id(&file).map_err(failed)?;
@@ -265,7 +272,10 @@ fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
     };
     let wanted = match host.must_be {
         SourceRule::Any | SourceRule::AnyOrCreate => kind,
-        SourceRule::Directory | SourceRule::DirectoryOrCreate | SourceRule::Kept => SourceKind::Directory,
+        SourceRule::Directory
+        | SourceRule::DirectoryOrCreate
+        | SourceRule::Kept
+        | SourceRule::Named { .. } => SourceKind::Directory,
         SourceRule::File | SourceRule::FileOrCreate => SourceKind::File,
     };
     if kind != wanted {
@@ -278,11 +288,22 @@ fn look(host: &HostVolume, settings: &Settings) -> Result<Looked, Why> {
     Ok((path, kind, Ok(id)))
 }
 
+/// A named volume that is there and empty: one that was filled comes in its place.
+fn to_be_filled(path: PathBuf) -> MissingSource {
+    MissingSource {
+        there: path.parent().unwrap_or(&path).to_owned(),
+        path,
+        kind: SourceKind::Directory,
+        mode: 0o777,
+        parent_mode: KEPT_PARENT_MODE,
+    }
+}
+
 /// A source that is not there: where the pod says so it will be.
 fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
     let (kind, mode) = match must_be {
         SourceRule::AnyOrCreate | SourceRule::DirectoryOrCreate => (SourceKind::Directory, 0o755),
-        SourceRule::Kept => (SourceKind::Directory, 0o777),
+        SourceRule::Kept | SourceRule::Named { .. } => (SourceKind::Directory, 0o777),
         SourceRule::FileOrCreate => (SourceKind::File, 0o644),
         SourceRule::Any | SourceRule::Directory | SourceRule::File => {
             let hint = match must_be {
@@ -325,7 +346,7 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
         mode,
         // What every user of a pod may write to is no other user of the host's to reach.
         parent_mode: match must_be {
-            SourceRule::Kept => KEPT_PARENT_MODE,
+            SourceRule::Kept | SourceRule::Named { .. } => KEPT_PARENT_MODE,
             _ => 0o755,
         },
     };

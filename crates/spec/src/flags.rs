@@ -3,7 +3,7 @@
 //! ```text
 //! --volume data,kind=host,source=/srv/data     -> volume.rs   records are read by record.rs
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
-//! --volume ./src:/src:ro                       -> bind.rs     a volume and a mount in one
+//! --volume ./src:/src:ro                       -> brought.rs  a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
 //! --health-cmd --health-interval ...          -> health.rs
 //! --publish --hostname --add-host ...          -> network.rs
@@ -14,7 +14,7 @@
 //! Which flags there are, in which order they stand and which app they belong to is the command's business. Nothing here
 //! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
 
-mod bind;
+mod brought;
 mod device;
 mod env_file;
 mod health;
@@ -26,7 +26,7 @@ mod record;
 mod scalar;
 mod volume;
 
-pub use bind::{Bind, VolumeFlag, read_bind, read_volume_flag};
+pub use brought::{Brought, VolumeFlag, read_tmpfs, read_volume_flag};
 pub use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};
 pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};
@@ -37,11 +37,12 @@ pub use limits::{
 };
 pub use mount::{read_app_mount, read_mount};
 pub use network::{
-    HostAddress, Published, read_add_host, read_dns, read_hostname, read_publish, read_published,
+    HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_publish, read_published,
 };
 pub use scalar::{
-    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_memory_mib,
-    read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,
+    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_label,
+    read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word,
+    read_workdir,
 };
 pub use volume::read_volume;
 pub(crate) use volume::{read_id, read_mode};

@@ -51,7 +51,7 @@ pub struct Resolver {
 pub struct PortForward {
     /// The host's address; `None`: every IPv4 address, as with docker.
     pub host_ip: Option<IpAddr>,
-    /// The host's port.
+    /// The host's port; 0: one that is free, chosen when the pod is prepared.
     pub host_port: u16,
     /// The pod's port.
     pub pod_port: u16,
@@ -73,7 +73,8 @@ impl PortForward {
         let (one, two) = (self.address(), other.address());
         let addresses =
             one == two || one.is_ipv4() == two.is_ipv4() && (one.is_unspecified() || two.is_unspecified());
-        self.protocol == other.protocol && self.host_port == other.host_port && addresses
+        let one_port = self.host_port == other.host_port && self.host_port != 0;
+        self.protocol == other.protocol && one_port && addresses
     }
 }
 
@@ -85,7 +86,12 @@ impl fmt::Display for PortForward {
             Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
             None => {}
         }
-        write!(f, "{}:{}/{}", self.host_port, self.pod_port, self.protocol)
+        match (self.host_port, self.host_ip) {
+            (0, None) => {}
+            (0, Some(_)) => f.write_str(":")?,
+            (port, _) => write!(f, "{port}:")?,
+        }
+        write!(f, "{}/{}", self.pod_port, self.protocol)
     }
 }
 

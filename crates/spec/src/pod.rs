@@ -1,6 +1,6 @@
 //! A pod as the user asked for it: the types that every reader produces and the planner takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +51,15 @@ pub struct PodSpec {
     pub host_aliases: Vec<HostAlias>,
     /// How its apps find names; `None`: as the host does.
     pub resolver: Option<Resolver>,
+    /// The most that its apps may keep in `/dev/shm`, which they share, in bytes (`--shm-size`); `None`: 64 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_bytes: Option<u64>,
+    /// What the user notes about it, to find it by (`--label`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What the user notes about it besides (`--annotation`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
 }
@@ -74,6 +83,9 @@ impl PodSpec {
             deadline: None,
             host_aliases: Vec::new(),
             resolver: None,
+            shm_bytes: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             implicit_volumes: ImplicitVolumes::default(),
         }
     }
@@ -112,7 +124,9 @@ impl PodSpec {
             }
         }
         for volume in &mut self.volumes {
-            if let VolumeKind::Host(host) = &mut volume.kind {
+            if let VolumeKind::Host(host) = &mut volume.kind
+                && !matches!(host.must_be, SourceRule::Named { .. })
+            {
                 host.source = map(&host.source);
             }
         }
@@ -150,6 +164,10 @@ pub struct App {
     pub overrides: Overrides,
     /// Explicit mounts, in the order of declaration.
     pub mounts: Vec<Mount>,
+    /// Where it has a volume of its own that begins as the image has the directory, and ends with the pod
+    /// (`-v TARGET`, docker's anonymous volume).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anonymous: Vec<PathBuf>,
     /// Whether the app may write to its root filesystem.
     pub rootfs: RootfsAccess,
     /// What happens when it has ended.
@@ -199,6 +217,7 @@ impl App {
             run_config: None,
             overrides: Overrides::default(),
             mounts: Vec::new(),
+            anonymous: Vec::new(),
             rootfs: RootfsAccess::default(),
             restart: RestartPolicy::default(),
             root_on_restart: RootOnRestart::default(),
@@ -532,7 +551,7 @@ pub enum VolumeKind {
 /// A volume that is a directory or file of the host's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostVolume {
-    /// The path on the host. Relative ones (`-v ./src:/src`) are relative to the caller's working directory.
+    /// The path on the host, or a volume's name ([`SourceRule::Named`]). Relative ones (`-v ./src:/src`) are relative to the caller's working directory.
     pub source: PathBuf,
     /// Whether file systems mounted below the source are part of it (appc `recursive`; `true` where not said).
     pub recursive: bool,
@@ -561,6 +580,20 @@ pub enum SourceRule {
     FileOrCreate,
     /// A directory of isopod's own that outlives its pods; one that is missing is made, with mode `0777`.
     Kept,
+    /// The same, of which the source is the name (`-v NAME:TARGET`, docker's named volume). An empty one begins as the image of the
+    /// first app that mounts it has the directory, as with docker, unless `nocopy` is asked for.
+    Named {
+        /// Whether it does.
+        copies: bool,
+    },
+}
+
+impl SourceRule {
+    /// Whether it is a directory of isopod's own that outlives its pods.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Kept | Self::Named { .. })
+    }
 }
 
 /// Bind propagation of a host volume (mount_namespaces(7)).

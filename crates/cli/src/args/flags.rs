@@ -21,9 +21,12 @@ mod process;
 mod run;
 mod vm;
 
-pub(super) use app::{AppDraft, MountFlag};
+pub(super) use app::AppDraft;
 pub(super) use plan::PlanDraft;
 pub(super) use pod::PodDraft;
+
+#[cfg(test)]
+mod table;
 
 use std::ffi::{OsStr, OsString};
 
@@ -367,6 +370,12 @@ pub(super) fn apply(
 /// Keeps the value that was read.
 fn keep<T>(slot: &mut Option<T>, read: Result<T, InvalidFlag>) -> Done {
     *slot = Some(read?);
+    Ok(())
+}
+
+/// Adds the values that were read.
+fn extend<T>(list: &mut Vec<T>, read: Result<Vec<T>, InvalidFlag>) -> Done {
+    list.extend(read?);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use isopod_runtime::pods::files::Stdin;
 
-use super::{FileArgs, Ground, Outputs, PodSource, RunArgs};
+use super::{FileArgs, Ground, Outputs, PodSource, Publish, RunArgs};
 use crate::detach_keys::DetachKeys;
 
 const PLAY_NOTES: &str = "\
@@ -88,6 +88,8 @@ pub(crate) fn run_args(files: &Files, replace: bool, ignore_unsupported: bool) -
         remove: false,
         replace,
         cidfile: None,
+        publish: Publish::default(),
+        quiet: false,
         stop_timeout: None,
         boot_timeout: super::pod::BOOT_TIMEOUT,
         silent_kill: None,

@@ -8,14 +8,16 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
-use isopod_spec::flags::{self as values, Stream};
+use isopod_spec::flags::{self as values, Stream, VolumeFlag};
 use isopod_spec::words::shown;
 use isopod_spec::{
     App, AppName, HealthTest, ImageReference, ImageSource, Machine, Mount, Network, PodSpec, Resolver, Volume,
 };
 
-use super::flags::{self, AppDraft, Flag, For, MountFlag, PlanDraft, PodDraft};
-use super::{ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, RunArgs, commands, unknown};
+use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
+use super::{
+    ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, Publish, RunArgs, commands, unknown,
+};
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy host takes half a minute at worst.
 pub(super) const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -92,7 +94,12 @@ pub(super) fn read_run(
                 }
                 let env_files = std::mem::take(&mut reader.env_files);
                 let spec = Box::new(reader.finish(&pod));
-                PodSource::Apps { spec, env_files }
+                let label_files = pod.label_files.clone();
+                PodSource::Apps {
+                    spec,
+                    env_files,
+                    label_files,
+                }
             }
         }
     };
@@ -102,7 +109,7 @@ pub(super) fn read_run(
             hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
         });
     }
-    if pod.flags.net == Net::None && pod.flags.publishes() {
+    if pod.flags.net == Net::None && (pod.publish_all || pod.flags.publishes()) {
         faults.push(ArgFault::PublishWithoutNetwork);
     }
     match faults.is_empty() {
@@ -132,6 +139,11 @@ fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
         remove: pod.remove,
         replace: pod.replace,
         cidfile: pod.cidfile.clone(),
+        publish: Publish {
+            all: pod.publish_all,
+            exposed: pod.exposed.clone(),
+        },
+        quiet: pod.quiet,
         stop_timeout: pod.stop_timeout,
         boot_timeout: pod.boot_timeout.unwrap_or(BOOT_TIMEOUT),
         silent_kill: pod.silent_kill,
@@ -188,7 +200,7 @@ impl<'a> Reader<'a> {
     }
 
     fn first(&mut self, mut draft: AppDraft, group: &Group) {
-        self.volumes = std::mem::take(&mut draft.declared);
+        self.volumes = declared(&mut draft);
         self.declared = self.volumes.len();
         self.all_volumes_read = !draft.has_unread_volume;
         self.app(draft, group, "to run");
@@ -213,10 +225,9 @@ impl<'a> Reader<'a> {
         let late = |flag: &Flag| ArgFault::PodFlagOfLaterApp { flag: flag.name() };
         self.faults.extend(pods.iter().map(|(flag, _)| late(flag)));
         flags::apply(&own, &mut pod, &mut draft, self.faults);
-        for volume in &draft.declared {
-            self.faults.push(ArgFault::VolumeOfLaterApp {
-                volume: volume.name.clone(),
-            });
+        for volume in declared(&mut draft) {
+            self.faults
+                .push(ArgFault::VolumeOfLaterApp { volume: volume.name });
             self.all_volumes_read = false;
         }
         self.app(draft, &group, "after `---`");
@@ -256,7 +267,7 @@ impl<'a> Reader<'a> {
             }
             overrides.health_check.test = Some(HealthTest::Nothing);
         }
-        let mounts = self.mounts(draft.mounts);
+        let (mounts, anonymous) = self.mounts(draft.mounts);
         let name = match draft.name {
             Some(name) => Some(name),
             None => reference
@@ -271,6 +282,7 @@ impl<'a> Reader<'a> {
             depends_on: draft.depends_on,
             overrides,
             mounts,
+            anonymous,
             rootfs: draft.rootfs,
             ..App::new(name, ImageSource::Reference(reference))
         })
@@ -294,18 +306,29 @@ impl<'a> Reader<'a> {
         name
     }
 
-    /// The mounts of an app, in their order. Of two at one target the later one is mounted, as with rkt.
-    fn mounts(&mut self, flags: Vec<MountFlag>) -> Vec<Mount> {
+    /// The mounts of an app, in their order, and its anonymous volumes. Of two at one target the later one is mounted, as
+    /// with rkt.
+    fn mounts(&mut self, flags: Vec<VolumeFlag>) -> (Vec<Mount>, Vec<PathBuf>) {
         let mut mounts: Vec<Mount> = Vec::new();
+        let mut anonymous: Vec<PathBuf> = Vec::new();
         for flag in flags {
-            let mount = match flag {
-                MountFlag::Bind(bind) => bind.add_to(&mut self.volumes, self.declared),
-                MountFlag::Declared(mount) => mount,
+            let (target, mount) = match flag {
+                VolumeFlag::Brought(brought) => {
+                    let mount = brought.add_to(&mut self.volumes, self.declared);
+                    (mount.target.clone(), Some(mount))
+                }
+                VolumeFlag::Mount(mount) => (mount.target.clone(), Some(mount)),
+                VolumeFlag::Anonymous(target) => (target, None),
+                VolumeFlag::Declared(_) => continue,
             };
-            mounts.retain(|earlier| check::clean(&earlier.target) != check::clean(&mount.target));
-            mounts.push(mount);
+            mounts.retain(|earlier| check::clean(&earlier.target) != check::clean(&target));
+            anonymous.retain(|earlier| check::clean(earlier) != check::clean(&target));
+            match mount {
+                Some(mount) => mounts.push(mount),
+                None => anonymous.push(target),
+            }
         }
-        mounts
+        (mounts, anonymous)
     }
 
     /// The pod of these apps; what is wrong between its parts is a fault.
@@ -331,6 +354,9 @@ impl<'a> Reader<'a> {
             sysctls: draft.sysctls.clone(),
             host_aliases: draft.host_aliases.clone(),
             resolver,
+            shm_bytes: draft.shm_bytes,
+            labels: draft.labels.clone(),
+            annotations: draft.annotations.clone(),
             ..PodSpec::new(self.apps)
         };
         for fault in check::check(&pod) {
@@ -344,6 +370,20 @@ impl<'a> Reader<'a> {
         }
         pod
     }
+}
+
+/// Takes the volumes that an app's flags declare for the pod.
+fn declared(draft: &mut AppDraft) -> Vec<Volume> {
+    let (declared, others) = std::mem::take(&mut draft.mounts)
+        .into_iter()
+        .partition(|flag| matches!(flag, VolumeFlag::Declared(_)));
+    draft.mounts = others;
+    let declared: Vec<VolumeFlag> = declared;
+    let volume = |flag| match flag {
+        VolumeFlag::Declared(volume) => Some(volume),
+        _ => None,
+    };
+    declared.into_iter().filter_map(volume).collect()
 }
 
 /// A flag of `word`, without its value.

@@ -298,6 +298,50 @@ fn mounts_of_apps() {
 }
 
 #[test]
+fn volumes_in_dockers_words() {
+    let pod = pod(
+        "run -v data:/data -v /own --mount type=volume,target=/more --tmpfs /run:size=1m -v /own --mount \
+         type=bind,source=/src,target=/more oci:a --- -v data:/data:ro oci:b",
+    );
+    assert_eq!(
+        targets(&pod, 0),
+        [("data", "/data"), ("v1", "/run"), ("v2", "/more")]
+    );
+    assert_eq!(pod.apps[0].anonymous, [std::path::PathBuf::from("/own")]);
+    assert_eq!(targets(&pod, 1), [("data", "/data")]);
+    let VolumeKind::Host(data) = &pod.volumes[0].kind else {
+        panic!()
+    };
+    assert_eq!(data.must_be, isopod_spec::SourceRule::Named { copies: true });
+}
+
+#[test]
+fn labels_ports_and_what_is_published() {
+    let cli = parse_line(
+        "run -l a=b -l a=c --label d --annotation e=f -P --expose 80-81 -p 90 --shm-size 1m oci:a",
+    )
+    .unwrap();
+    let Command::Run(run) = &cli.command else { panic!() };
+    assert!(run.publish.all);
+    assert_eq!(
+        run.publish.exposed,
+        [80, 81].map(|port| (port, PortProtocol::Tcp))
+    );
+    let pod = pod_of(cli);
+    let labels: Vec<(&str, &str)> = pod
+        .labels
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(labels, [("a", "c"), ("d", "")]);
+    assert_eq!((pod.annotations.len(), pod.shm_bytes), (1, Some(1 << 20)));
+    assert!(matches!(&pod.network, Network::User { ports } if ports[0].host_port == 0));
+    assert!(
+        faults("run --platform linux/s390x oci:a")[0].contains("`--platform=linux/s390x` is not supported")
+    );
+}
+
+#[test]
 fn flags_that_are_out_of_place() {
     for (line, fault) in [
         (
@@ -423,20 +467,19 @@ fn missing_images() {
 #[test]
 fn all_faults_at_once() {
     let line = "run --vm-memory 5 --vm-cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a --env =x ./alpine \
-                --- --cap-add FOO -v data:/d --user a:b --group c oci:b --- --mount volume=gone,target=/g oci:c --- oci:c";
+                --- --cap-add FOO -v ~/data:/d --user a:b --group c oci:b --- --mount volume=gone,target=/g oci:c --- oci:c";
     let expected = [
         "invalid value `5` of `--vm-memory`: it is less than 128 MiB, with which no guest starts (a number without a unit \
          is bytes; write `512m` for 512 MiB)",
         "invalid value `1.5` of `--vm-cpus`: it is a fraction (a virtual CPU is whole: the guest has it or has it not)",
         "invalid value `D,kind=empty` of `--volume`: invalid name `D`: only lower-case letters, digits and `-` are \
          allowed (`d` would be valid)",
-        "invalid value `type=bind,target=/a` of `--mount`: `type` is not supported (declare the source with `--volume \
-         NAME,kind=host,source=PATH` and mount it with `volume=NAME`)",
+        "invalid value `type=bind,target=/a` of `--mount`: key `source` is missing",
         "invalid value `=x` of `--env`: the variable has no name",
         "invalid image reference `./alpine`: it names no transport (`oci:./alpine` reads that directory)",
         "invalid value `FOO` of `--cap-add`: unknown capability `FOO` (capabilities(7) lists them)",
-        "invalid value `data:/d` of `--volume`: `data` is not supported (there are no named volumes; a source begins with \
-         `/`, or with `./` where it is relative)",
+        "invalid value `~/data:/d` of `--volume`: its source begins with `~`, which no shell has replaced (write `$HOME` in its \
+         place)",
         "image `oci:b` has a group both in `--user` and in `--group` (give it once)",
         "two apps are named `c` (name one of them differently with `--app-name NAME`)",
     ];
@@ -507,6 +550,8 @@ fn pod_manifests() {
             remove: false,
             replace: false,
             cidfile: None,
+            publish: Publish::default(),
+            quiet: false,
             stop_timeout: Some(Duration::ZERO),
             boot_timeout: Duration::from_secs(120),
             silent_kill: None,
@@ -713,11 +758,6 @@ fn a_network_that_cannot_be() {
         (
             "run --network none -p 80:80 oci:a",
             "`--publish` needs a network, and `--network none` leaves the pod without (leave one of them out)",
-        ),
-        (
-            "run -p 80 oci:a",
-            "invalid value `80` of `--publish`: it names no port of the host's, and none is chosen for you \
-             (write both ports, such as `8080:80`)",
         ),
         (
             "run -p 80:80 -p 127.0.0.1:80:81 oci:a",

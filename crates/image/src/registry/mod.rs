@@ -119,6 +119,15 @@ impl Registries {
         }
     }
 
+    /// With nobody who is told about downloads.
+    #[must_use]
+    pub fn without_progress(self) -> Self {
+        Self {
+            progress: None,
+            ..self
+        }
+    }
+
     /// With somebody who is told about downloads.
     #[must_use]
     pub fn with_progress(self, progress: Arc<dyn Progress>) -> Self {

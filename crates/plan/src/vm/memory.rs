@@ -28,15 +28,23 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Shares out the memory of a VM of `memory_mib` MiB, in which volumes of the sizes `sizes`, in bytes, are too, and so
-    /// many without one.
-    pub(crate) fn new(memory_mib: u32, sizes: impl IntoIterator<Item = u64>, without: usize) -> Self {
+    /// Shares out the memory of a VM of `memory_mib` MiB, in which volumes of the sizes `sizes`, in bytes, are too, so
+    /// many without one, and a `/dev/shm` of that size where one is asked for.
+    pub(crate) fn new(
+        memory_mib: u32,
+        shm_bytes: Option<u64>,
+        sizes: impl IntoIterator<Item = u64>,
+        without: usize,
+    ) -> Self {
         let memory = u64::from(memory_mib) << 20;
         let asked_bytes = sizes.into_iter().fold(0, u64::saturating_add);
         // Volumes add to the memory of a pod of Kubernetes: what they hold needs nothing kept beside it.
         let kept = KEPT_BYTES + memory.saturating_sub(asked_bytes) / KEPT_PART;
         let files = memory.saturating_sub(kept).max(memory / KEPT_PART);
-        let shm_bytes = SHM_BYTES.min(files / 2);
+        let shm_bytes = match shm_bytes {
+            Some(asked) => asked.min(files / 4 * 3),
+            None => SHM_BYTES.min(files / 2),
+        };
         let rest = files - shm_bytes;
         let least = rest.min(memory / KEPT_PART) / 2;
         let room_bytes = rest - least;
@@ -71,7 +79,7 @@ mod tests {
     #[test]
     fn files_leave_memory_for_programs() {
         let mib = |memory_mib, sizes: &[u64], without| {
-            let shares = Shares::new(memory_mib, sizes.iter().map(|mib| mib << 20), without);
+            let shares = Shares::new(memory_mib, None, sizes.iter().map(|mib| mib << 20), without);
             let GuestMemory {
                 root_bytes,
                 shm_bytes,

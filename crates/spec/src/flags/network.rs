@@ -9,12 +9,12 @@ use super::{FlagFault, InvalidFlag};
 use crate::network::{self, NamedPort, PortForward, PortProtocol};
 use crate::words::shown;
 
-/// Reads `--publish [IP:]HOST:POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
-/// (`8000-8009:80-89`), each a forward for every port. An IPv6 address stands in brackets.
+/// Reads `--publish [[IP:][HOST]:]POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
+/// (`8000-8009:80-89`), each a forward for every port. Without `HOST` a free port is chosen when the pod is prepared. An IPv6
+/// address stands in brackets.
 ///
 /// # Errors
-/// [`InvalidFlag`] for everything else, and where the host's port is left out: there would be no way to learn which
-/// one was chosen.
+/// [`InvalidFlag`] for everything else.
 pub fn read_publish(text: &OsStr) -> Result<Vec<PortForward>, InvalidFlag> {
     utf8(text)
         .and_then(publish)
@@ -112,11 +112,12 @@ fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
         Some((ports, protocol)) => (ports, read_protocol(protocol)?),
     };
     let (host_ip, host, pod) = split(ports)?;
-    if host.is_empty() {
-        return Err(no_host_port());
-    }
-    let (host, pod) = (read_ports(host)?, read_ports(pod)?);
-    if host.clone().count() != pod.clone().count() {
+    let pod = read_ports(pod)?;
+    let host: Vec<u16> = match host {
+        "" => vec![0; pod.len()],
+        host => read_ports(host)?.collect(),
+    };
+    if host.len() != pod.len() {
         return Err(FlagFault::form("its two ranges have different lengths"));
     }
     let forward = |(host_port, pod_port)| PortForward {
@@ -125,7 +126,7 @@ fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
         pod_port,
         protocol,
     };
-    Ok(host.zip(pod).map(forward).collect())
+    Ok(host.into_iter().zip(pod).map(forward).collect())
 }
 
 fn named_port(text: &str) -> Result<NamedPort, FlagFault> {
@@ -158,7 +159,7 @@ fn named_port(text: &str) -> Result<NamedPort, FlagFault> {
 /// The address, the host's ports and the pod's.
 fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
     let form = || FlagFault::Form {
-        fault: "it does not have the form `[IP:]HOST:POD[/PROTOCOL]`",
+        fault: "it does not have the form `[[IP:][HOST]:]POD[/PROTOCOL]`",
         hint: Some(
             "write `8080:80`, `127.0.0.1:8080:80` or `8053:53/udp`; an IPv6 address stands in brackets",
         ),
@@ -173,7 +174,7 @@ fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
         return Ok((Some(address.into()), host, pod));
     }
     match text.split(':').collect::<Vec<_>>()[..] {
-        [_] => Err(no_host_port()),
+        [pod] => Ok((None, "", pod)),
         [host, pod] => Ok((None, host, pod)),
         [address, host, pod] => {
             let address = address
@@ -185,11 +186,21 @@ fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
     }
 }
 
-fn no_host_port() -> FlagFault {
-    FlagFault::Form {
-        fault: "it names no port of the host's, and none is chosen for you",
-        hint: Some("write both ports, such as `8080:80`"),
-    }
+/// Reads `--expose PORT[-PORT][/tcp|/udp]`.
+///
+/// # Errors
+/// [`InvalidFlag`] for everything else.
+pub fn read_expose(text: &OsStr) -> Result<Vec<(u16, PortProtocol)>, InvalidFlag> {
+    let read = |text: &str| {
+        let (ports, protocol) = match text.rsplit_once('/') {
+            None => (text, PortProtocol::Tcp),
+            Some((ports, protocol)) => (ports, read_protocol(protocol)?),
+        };
+        Ok(read_ports(ports)?.map(|port| (port, protocol)).collect())
+    };
+    utf8(text)
+        .and_then(read)
+        .map_err(|fault| InvalidFlag::new("--expose", text, fault))
 }
 
 fn read_protocol(text: &str) -> Result<PortProtocol, FlagFault> {
@@ -268,6 +279,11 @@ mod tests {
                 vec!["8000:80/tcp", "8001:81/tcp", "8002:82/tcp"],
             ),
             ("9-9:7", vec!["9:7/tcp"]),
+            ("80", vec!["80/tcp"]),
+            (":80/udp", vec!["80/udp"]),
+            ("80-81", vec!["80/tcp", "81/tcp"]),
+            ("127.0.0.1::80", vec!["127.0.0.1::80/tcp"]),
+            ("[::1]::80", vec!["[::1]::80/tcp"]),
         ] {
             assert_eq!(shown_forwards(text), expected, "{text}");
         }
@@ -293,15 +309,12 @@ mod tests {
 
     #[test]
     fn what_is_no_forward_is_refused_with_the_reason() {
-        const FORM: &str = "it does not have the form `[IP:]HOST:POD[/PROTOCOL]`";
-        const NO_HOST: &str = "it names no port of the host's, and none is chosen for you";
+        const FORM: &str = "it does not have the form `[[IP:][HOST]:]POD[/PROTOCOL]`";
         let port =
             |text: &str| format!("`{text}` is no value of `port`: it must be a whole number from 1 to 65535");
         for (text, message) in [
-            ("", NO_HOST.to_owned()),
-            ("80", NO_HOST.to_owned()),
-            (":80", NO_HOST.to_owned()),
-            ("127.0.0.1::80", NO_HOST.to_owned()),
+            ("", port("")),
+            (":", port("")),
             ("0:80", port("0")),
             ("80:0", port("0")),
             ("65536:80", port("65536")),
@@ -332,9 +345,9 @@ mod tests {
             let error = read_publish(OsStr::new(text)).expect_err(text);
             assert_eq!(error.fault.to_string(), message, "{text}");
         }
-        let error = read_publish(OsStr::new("80")).unwrap_err();
-        assert_eq!(error.to_string(), "invalid value `80` of `--publish`");
-        assert_eq!(error.hint().unwrap(), "write both ports, such as `8080:80`");
+        let error = read_publish(OsStr::new("::1:80:80")).unwrap_err();
+        assert_eq!(error.to_string(), "invalid value `::1:80:80` of `--publish`");
+        assert!(error.hint().unwrap().starts_with("write `8080:80`"));
     }
 
     #[test]

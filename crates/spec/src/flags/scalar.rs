@@ -201,6 +201,19 @@ pub fn read_capability(flag: &'static str, text: &OsStr) -> Result<String, Inval
     })
 }
 
+/// Reads `--label` or `--annotation`: `NAME=VALUE`, or a name alone, whose value is empty then.
+///
+/// # Errors
+/// [`InvalidFlag`] when it has no name.
+pub fn read_label(flag: &'static str, text: &OsStr) -> Result<(String, String), InvalidFlag> {
+    let word = read_word(flag, text)?;
+    let (name, value) = word.split_once('=').unwrap_or((&word, ""));
+    match name.trim().is_empty() {
+        true => Err(InvalidFlag::new(flag, text, FlagFault::form("it has no name"))),
+        false => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
 /// Reads a whole number of seconds, `least` or more.
 ///
 /// # Errors

@@ -20,6 +20,8 @@ mod run_config;
 mod security;
 mod volumes;
 
+use std::collections::BTreeMap;
+
 use super::Unsupported;
 use super::names;
 use super::pod::GRACE_SECONDS;
@@ -44,7 +46,15 @@ const FORM: &str = "a Kubernetes Pod";
 pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
     let unsaids = Unsaids::of(FORM);
     let mut objects = Objects::new(pod.name.as_ref());
-    let metadata = Fields::new().with_some("name", name(pod, &unsaids));
+    let notes = |notes: &BTreeMap<String, String>| {
+        notes.iter().fold(Fields::new(), |fields, (name, value)| {
+            fields.with(name, value.as_str())
+        })
+    };
+    let metadata = Fields::new()
+        .with_some("name", name(pod, &unsaids))
+        .with_fields("labels", notes(&pod.labels))
+        .with_fields("annotations", notes(&pod.annotations));
     let spec = spec(&run_config::as_overrides(pod, &unsaids), &mut objects, &unsaids);
     let document = Fields::new()
         .with("apiVersion", "v1")
@@ -155,6 +165,14 @@ fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
 fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
         unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
+    }
+    if let Some(bytes) = pod.shm_bytes {
+        let flag = format!("--shm-size {bytes}");
+        unsaids.add_flag(
+            format!("a `/dev/shm` of {bytes} bytes"),
+            "every Pod's has 64 MiB",
+            &flag,
+        );
     }
     if pod.on_failure == FailurePolicy::Stop {
         let what = "that one app's failure stops the others";

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use isopod_spec::flags::{self, Bind};
-use isopod_spec::{
-    AppName, Dependency, Mount, OnUnhealthy, Overrides, Readiness, RestartPolicy, RootfsAccess, Volume,
-};
+use isopod_spec::flags::{self, VolumeFlag};
+use isopod_spec::{AppName, Dependency, OnUnhealthy, Overrides, Readiness, RestartPolicy, RootfsAccess};
 
 use super::{Flag, keep, push};
 
@@ -23,20 +21,10 @@ pub(in crate::args) struct AppDraft {
     pub(in crate::args) on_unhealthy: OnUnhealthy,
     pub(in crate::args) no_health_check: bool,
     pub(in crate::args) env_files: Vec<PathBuf>,
-    /// The volumes that it declares for its pod.
-    pub(in crate::args) declared: Vec<Volume>,
-    pub(in crate::args) mounts: Vec<MountFlag>,
+    /// `--volume`, `--mount` and `--tmpfs`, in order.
+    pub(in crate::args) mounts: Vec<VolumeFlag>,
     /// Whether a volume could not be read, which may be the one that is missing elsewhere.
     pub(in crate::args) has_unread_volume: bool,
-}
-
-/// One `--volume` or `--mount`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::args) enum MountFlag {
-    /// A directory or file of the host.
-    Bind(Bind),
-    /// A volume that the pod declares.
-    Declared(Mount),
 }
 
 pub(super) const FLAGS: &[Flag] = &[

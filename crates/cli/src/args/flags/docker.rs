@@ -93,6 +93,14 @@ pub(super) const REFUSED: &[Flag] = &[
         "oom-kill-disable",
         "say how gladly the kernel kills it: `--oom-score-adj -1000` is never",
     ),
+    refused(
+        "log-opt",
+        "the logs of an app are bounded as they are: leave it out",
+    ),
+    refused(
+        "storage-opt",
+        "an app writes to the VM's memory outside of volumes: give it more with `--vm-memory`, or a volume with a size",
+    ),
     refused("runtime", "a pod's VM is what runs it: leave it out"),
     refused(
         "volume-driver",

@@ -1,37 +1,36 @@
 //! Flags that say which files an app sees.
 
 use isopod_spec::RootfsAccess;
-use isopod_spec::flags::{self, VolumeFlag};
+use isopod_spec::flags::{self, InvalidFlag, VolumeFlag};
 
-use super::app::MountFlag;
-use super::{Flag, push};
+use super::{AppDraft, Done, Flag};
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "volume",
-        "SOURCE:TARGET[:OPTIONS]",
-        "Mount a host path; OPTIONS are ro, rw, nosuid, nodev, noexec, private, rslave. Or declare a volume of the pod for \
-         `--mount volume=NAME`, before the first image: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL]\
-         [,propagation=private|rslave] or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES]\
-         [,medium=memory|disk] or NAME,kind=image,image=IMAGE, read-only",
-        |app, text| {
-            match flags::read_volume_flag(text) {
-                Ok(VolumeFlag::Declared(volume)) => app.declared.push(volume),
-                Ok(VolumeFlag::Bind(bind)) => app.mounts.push(MountFlag::Bind(bind)),
-                Err(error) => {
-                    app.has_unread_volume = true;
-                    return Err(error.into());
-                }
-            }
-            Ok(())
-        },
+        "[SOURCE:]TARGET[:OPTIONS]",
+        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume \
+         of the app's own (/data); OPTIONS are ro, rw, nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
+         the pod for `--mount volume=NAME`, before the first image: \
+         NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|rslave] or \
+         NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES][,medium=memory|disk] or \
+         NAME,kind=image,image=IMAGE, read-only",
+        |app, text| mounted(app, flags::read_volume_flag(text)),
     )
     .short('v'),
     Flag::app(
         "mount",
-        "volume=NAME,target=PATH",
-        "Mount a volume of the pod: volume=NAME,target=PATH[,readOnly][,subPath=PATH][,nosuid][,nodev][,noexec]",
-        |app, text| push(&mut app.mounts, flags::read_mount(text).map(MountFlag::Declared)),
+        "type=TYPE,...",
+        "Mount a volume: type=bind,source=PATH,target=PATH or type=volume,source=NAME,target=PATH or \
+         type=image,source=IMAGE,target=PATH or type=tmpfs,target=PATH[,tmpfs-size=SIZE][,tmpfs-mode=OCTAL], or one that \
+         the pod declares: volume=NAME,target=PATH[,subPath=PATH]; each with [,readonly][,nosuid][,nodev][,noexec]",
+        |app, text| mounted(app, flags::read_mount(text)),
+    ),
+    Flag::app(
+        "tmpfs",
+        "TARGET[:OPTIONS]",
+        "Mount an empty volume in memory; OPTIONS are size, mode, uid, gid, ro, exec, suid, dev",
+        |app, text| mounted(app, flags::read_tmpfs(text).map(VolumeFlag::Brought)),
     ),
     Flag::app_switch("read-only", "Let the app write to volumes only", |app, on| {
         app.rootfs = match on {
@@ -40,3 +39,9 @@ pub(super) const FLAGS: &[Flag] = &[
         };
     }),
 ];
+
+fn mounted(app: &mut AppDraft, read: Result<VolumeFlag, InvalidFlag>) -> Done {
+    app.has_unread_volume |= read.is_err();
+    app.mounts.push(read?);
+    Ok(())
+}

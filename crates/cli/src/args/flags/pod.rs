@@ -1,14 +1,18 @@
 //! Flags of a whole pod.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use isopod_plan::vm::network::GATEWAY;
 use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
-use isopod_spec::{FailurePolicy, HostAlias, ImplicitVolumes, PodName, PullPolicy, Resolver, Sysctl};
+use isopod_spec::{
+    FailurePolicy, HostAlias, ImplicitVolumes, PodName, PortProtocol, PullPolicy, Resolver, Sysctl,
+};
 
-use super::{Flag, PlanDraft, keep, push};
+use super::{Done, Flag, PlanDraft, extend, keep, push};
 use crate::args::{ArgFault, Net, PodFlags};
 use crate::detach_keys::DetachKeys;
 
@@ -32,6 +36,13 @@ pub(in crate::args) struct PodDraft {
     /// What also holds beside a file that describes the pod.
     pub(in crate::args) flags: PodFlags,
     pub(in crate::args) sysctls: Vec<Sysctl>,
+    pub(in crate::args) publish_all: bool,
+    pub(in crate::args) exposed: Vec<(u16, PortProtocol)>,
+    pub(in crate::args) shm_bytes: Option<u64>,
+    pub(in crate::args) labels: BTreeMap<String, String>,
+    pub(in crate::args) label_files: Vec<PathBuf>,
+    pub(in crate::args) annotations: BTreeMap<String, String>,
+    pub(in crate::args) quiet: bool,
     pub(in crate::args) host_aliases: Vec<HostAlias>,
     pub(in crate::args) resolver: Option<Resolver>,
     pub(in crate::args) files: Vec<PathBuf>,
@@ -42,7 +53,17 @@ pub(in crate::args) struct PodDraft {
 }
 
 /// Those that have no meaning where a file describes the pod.
-pub(super) const NOT_BESIDE_FILES: [&str; 5] = ["sysctl", "add-host", "dns", "dns-search", "dns-option"];
+pub(super) const NOT_BESIDE_FILES: [&str; 9] = [
+    "sysctl",
+    "add-host",
+    "dns",
+    "dns-search",
+    "dns-option",
+    "shm-size",
+    "label",
+    "label-file",
+    "annotation",
+];
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
@@ -68,9 +89,9 @@ pub(super) const FLAGS: &[Flag] = &[
     }),
     Flag::pod(
         "publish",
-        "[IP:]HOST:POD[/PROTOCOL]",
-        "Forward a port of the host to the pod, or a range of them; PROTOCOL is tcp or udp [default: tcp]; NAME:[IP:]HOST: to \
-         the port of that name of an image",
+        "[[IP:][HOST]:]POD[/PROTOCOL]",
+        "Forward a port of the host to the pod, or a range of them; a free one where HOST is not given. PROTOCOL is tcp or udp \
+         [default: tcp]; NAME:[IP:]HOST: to the port of that name of an image",
         |pod, text| {
             match flags::read_published(text)? {
                 Published::Forwards(ports) => pod.flags.ports.extend(ports),
@@ -80,6 +101,18 @@ pub(super) const FLAGS: &[Flag] = &[
         },
     )
     .short('p'),
+    Flag::pod_switch(
+        "publish-all",
+        "Forward free ports of the host to those that the images expose, and to those of `--expose`",
+        |pod, on| pod.publish_all = on,
+    )
+    .short('P'),
+    Flag::pod(
+        "expose",
+        "PORT[/PROTOCOL]",
+        "A port, or a range of them, that `--publish-all` forwards to; without that it changes nothing",
+        |pod, text| extend(&mut pod.exposed, flags::read_expose(text)),
+    ),
     Flag::pod(
         "network",
         "NETWORK",
@@ -146,6 +179,49 @@ pub(super) const FLAGS: &[Flag] = &[
         "NAME=VALUE",
         "Set a parameter of the pod's kernel",
         |pod, text| push(&mut pod.sysctls, flags::read_sysctl(text)),
+    ),
+    Flag::pod(
+        "shm-size",
+        "SIZE",
+        "The most that the apps may keep in /dev/shm, which they share [default: 64m]",
+        |pod, text| keep(&mut pod.shm_bytes, flags::read_memory_bytes("--shm-size", text)),
+    ),
+    Flag::pod(
+        "label",
+        "NAME[=VALUE]",
+        "Note something about the pod, to find it by: `isopod list --filter label=NAME`",
+        |pod, text| {
+            pod.labels.extend([flags::read_label("--label", text)?]);
+            Ok(())
+        },
+    )
+    .short('l'),
+    Flag::pod("label-file", "FILE", "The labels of FILE, one a line; `--label` wins over it", |pod, text| {
+        pod.label_files.push(text.into());
+        Ok(())
+    }),
+    Flag::pod("annotation", "NAME[=VALUE]", "Note something else about the pod", |pod, text| {
+        pod.annotations.extend([flags::read_label("--annotation", text)?]);
+        Ok(())
+    }),
+    Flag::pod_switch("quiet", "Do not show the progress of downloads", |pod, on| pod.quiet = on).short('q'),
+    Flag::pod(
+        "platform",
+        "OS/ARCH",
+        "The platform of the images: only the host's own, whose processor the VM has",
+        |_, text| platform(text),
+    ),
+    Flag::pod(
+        "log-driver",
+        "DRIVER",
+        "json-file, local or k8s-file: the pod's own logs, which `isopod logs` shows",
+        |_, text| match text.to_str() {
+            Some("json-file" | "local" | "k8s-file") => Ok(()),
+            _ => Err(ArgFault::Refused {
+                flag: format!("--log-driver={}", shown(text)),
+                hint: "a pod keeps its own logs, which `isopod logs` shows: leave it out, and send them on with `isopod logs -f`",
+            }),
+        },
     ),
     Flag::pod(
         "pull",
@@ -222,6 +298,30 @@ pub(super) const FLAGS: &[Flag] = &[
         },
     ),
 ];
+
+/// Whether images of that platform run here.
+fn platform(text: &OsStr) -> Done {
+    let own = isopod_image::config::host_architecture();
+    let word = text.to_string_lossy();
+    let mut parts = word.split('/');
+    let architecture = match (parts.next(), parts.next()) {
+        (Some("linux"), Some(architecture)) => architecture,
+        (Some(architecture), None) => architecture,
+        _ => "",
+    };
+    let known = match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    match known == own {
+        true => Ok(()),
+        false => Err(ArgFault::Refused {
+            flag: format!("--platform={}", shown(text)),
+            hint: "a VM has the host's processor, and runs images for it alone: leave it out",
+        }),
+    }
+}
 
 /// How the pod finds names, for a flag to change.
 fn resolver(pod: &mut PodDraft) -> &mut Resolver {

@@ -11,7 +11,7 @@ use crate::unsaid::Unsaids;
 use crate::words::{bytes, cpus};
 use crate::{
     App, AppRole, EnvVar, HealthCheck, ImageReference, ImageSource, Mount, MountFlags, PodSpec, PortForward,
-    Propagation, PullPolicy, Readiness, Resources, RestartPolicy, SourceRule, VolumeKind,
+    Propagation, PullPolicy, Readiness, Resources, RestartPolicy, VolumeKind,
 };
 
 /// What the containers of a pod share while they are written.
@@ -91,6 +91,13 @@ fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
     let overrides = &app.overrides;
     let resources = &overrides.resources;
     let on_node = "a node has one, not a container";
+    for path in &app.anonymous {
+        let what = format!("its own volume at `{}`", crate::words::shown(path));
+        add(
+            &what,
+            "an `emptyDir` begins empty, and this one as the image has the directory",
+        );
+    }
     if app.readiness == Readiness::Notify {
         add("saying itself when it is ready", "probes ask for it");
     }
@@ -227,6 +234,7 @@ fn command(app: &App, unsaids: &Unsaids) -> (Vec<String>, Vec<String>) {
     };
     let words: Vec<String> = args.iter().enumerate().map(word).collect();
     match &overrides.exec {
+        Some(exec) if exec.is_empty() => (words, Vec::new()),
         Some(exec) => ([vec![escape(exec)], words].concat(), Vec::new()),
         None => {
             if overrides.args.is_some() && words.is_empty() {
@@ -390,7 +398,7 @@ fn access(mount: &Mount, pod: &PodSpec) -> (bool, Propagation) {
     let said = volume.read_only.or(mount.read_only) == Some(true);
     match &volume.kind {
         VolumeKind::Host(host) => {
-            let by_claim = host.must_be == SourceRule::Kept && volume.read_only == Some(true);
+            let by_claim = host.must_be.is_kept() && volume.read_only == Some(true);
             (said && !by_claim, host.propagation)
         }
         VolumeKind::Empty(_) => (said, Propagation::Private),

@@ -23,7 +23,7 @@ pub(super) fn write(pod: &PodSpec, groups: &Groups, objects: &mut Objects, unsai
         let named = Fields::new().with("name", volume.name.as_str());
         let subject = format!("volume `{}`", volume.name);
         Some(match &volume.kind {
-            VolumeKind::Host(host) if host.must_be == SourceRule::Kept => {
+            VolumeKind::Host(host) if host.must_be.is_kept() => {
                 let read_only = (volume.read_only == Some(true)).then_some(true);
                 let claim = claim_name(&subject, host, unsaids)?;
                 let claim = Fields::new()
@@ -77,7 +77,7 @@ fn host_path(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<Fiel
     }
     let kind = match host.must_be {
         // What is to be there is looked at when the pod is prepared, and would be made then.
-        SourceRule::Any | SourceRule::AnyOrCreate | SourceRule::Kept => None,
+        SourceRule::Any | SourceRule::AnyOrCreate | SourceRule::Kept | SourceRule::Named { .. } => None,
         SourceRule::Directory => Some("Directory"),
         SourceRule::DirectoryOrCreate => Some("DirectoryOrCreate"),
         SourceRule::File => Some("File"),

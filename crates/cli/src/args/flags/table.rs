@@ -1,0 +1,131 @@
+//! docs/docker.md against docker's own list of flags: each has a verdict, which the parser gives.
+//!
+//! `UPDATE=1 cargo test -p isopod-cli docker` writes the table.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Flag, For, Read, Value, rows};
+use crate::args::{ArgFault, ArgsError, parse};
+
+const LIST: &str = include_str!("docker-run.txt");
+const BEGIN: &str = "<!-- The table is written by a test. -->\n";
+const END: &str = "<!-- end of the table -->\n";
+
+/// A flag of docker's.
+struct Theirs {
+    long: &'static str,
+    short: Option<char>,
+    kind: &'static str,
+    example: Option<&'static str>,
+    note: Option<&'static str>,
+}
+
+fn theirs() -> Vec<Theirs> {
+    let lines = LIST
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| {
+            let (words, note) = match line.split_once(" ; ") {
+                Some((words, note)) => (words, Some(note)),
+                None => (line, None),
+            };
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let [long, short, kind, example] = words[..] else {
+                panic!("{line}")
+            };
+            Theirs {
+                long,
+                short: short.chars().next().filter(|letter| *letter != '-'),
+                kind,
+                example: Some(example).filter(|example| *example != "-"),
+                note,
+            }
+        })
+        .collect()
+}
+
+fn ours(theirs: &Theirs) -> &'static Flag {
+    let mut found = rows(For::Run).map(|(_, flag)| flag);
+    let flag = found.find(|flag| flag.long == theirs.long || flag.alias == Some(theirs.long));
+    flag.unwrap_or_else(|| {
+        panic!(
+            "`--{}` has no row: honour it, or refuse it with what to do instead",
+            theirs.long
+        )
+    })
+}
+
+fn line(theirs: &Theirs) -> Result<(), ArgsError> {
+    let flag = match theirs.example {
+        Some(example) => format!("--{}={example}", theirs.long),
+        None => format!("--{}", theirs.long),
+    };
+    let words = ["isopod", "run", &flag, "oci:image"].map(OsString::from);
+    parse(words).map(drop)
+}
+
+/// The parser says of each what its row says, and takes it in docker's form.
+#[test]
+fn each_flag_of_docker_has_its_verdict() {
+    for theirs in theirs() {
+        let flag = ours(&theirs);
+        assert_eq!(flag.short, theirs.short, "--{}", theirs.long);
+        let is_switch = matches!(flag.value, Value::Switch);
+        assert_eq!(is_switch, theirs.kind == "bool", "--{}", theirs.long);
+        match (&flag.read, line(&theirs)) {
+            (Read::Refused(hint), Err(ArgsError::Faults(faults))) => {
+                let says = |fault: &ArgFault| fault.hint().as_deref() == Some(*hint);
+                assert!(faults.iter().any(says), "--{}: {faults:?}", theirs.long);
+            }
+            (Read::Refused(_), other) => panic!("--{}: {other:?}", theirs.long),
+            (_, result) => assert!(result.is_ok(), "--{}: {result:?}", theirs.long),
+        }
+    }
+}
+
+/// Nothing is refused as docker's that docker does not have.
+#[test]
+fn no_flag_is_refused_that_docker_does_not_have() {
+    let known: Vec<&str> = theirs().iter().map(|theirs| theirs.long).collect();
+    for (_, flag) in rows(For::Run).filter(|(_, flag)| matches!(flag.read, Read::Refused(_))) {
+        assert!(known.contains(&flag.long), "--{}", flag.long);
+    }
+}
+
+#[test]
+fn the_page_about_docker_has_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/docker.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once(BEGIN).unwrap();
+    let (_, tail) = rest.split_once(END).unwrap();
+    let new = format!("{head}{BEGIN}{}{END}{tail}", table());
+    if std::env::var_os("UPDATE").is_some() {
+        return std::fs::write(&path, &new).unwrap();
+    }
+    assert!(
+        page == new,
+        "docs/docker.md is stale: `UPDATE=1 cargo test -p isopod-cli docker`, and commit it"
+    );
+}
+
+fn table() -> String {
+    let mut text = String::from("| flag of `docker run` | here | |\n|---|---|---|\n");
+    for theirs in theirs() {
+        let flag = ours(&theirs);
+        let short = theirs
+            .short
+            .map(|letter| format!("`-{letter}`, "))
+            .unwrap_or_default();
+        let (verdict, about) = match &flag.read {
+            Read::Refused(hint) => ("refused", *hint),
+            Read::Already => ("always so", flag.help),
+            _ => ("honoured", theirs.note.unwrap_or_default()),
+        };
+        let about = about.replace('|', "\\|");
+        let _ = writeln!(text, "| {short}`--{}` | {verdict} | {about} |", theirs.long);
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! What users of docker type, in a VM: volumes with names, limits and names of hosts.
+
+use isopod_tests::{Bench, Image};
+use serde_json::json;
+
+/// One pod writes to a named volume, which begins as its image has the directory, and another finds it.
+#[test]
+fn flags_have_dockers_meaning() {
+    let bench = Bench::new();
+    let image = Image::busybox()
+        .file("srv/data/seed", 0o640, "of the image\n")
+        .file("srv/data/sub/deep", 0o644, "deep\n")
+        .file("own/seed", 0o644, "of the image\n")
+        .symlink("srv/data/link", "seed")
+        .config("ExposedPorts", json!({ "8080/tcp": {} }));
+    let image = bench.image(&image);
+    let dir = bench.source(
+        "flags",
+        &[
+            ("env", "# a comment\nA=of the file\nB=of the file\n"),
+            ("labels", "x=y\n"),
+        ],
+    );
+    let file = |name: &str| dir.join(name).display().to_string();
+    let script = "echo $A, $B; cat /srv/data/link /srv/data/sub/deep /own/seed; echo more >/srv/data/more; echo >/own/x; \
+                  stat -f -c %T /run; df -m /dev/shm | tail -n 1 | awk '{print $2}'; grep -w db /etc/hosts; ulimit -n; pwd";
+    let pod = bench.pod().flags([
+        "--name",
+        "first",
+        "--cidfile",
+        &file("cid"),
+        "--label-file",
+        &file("labels"),
+    ]);
+    let pod = pod.flags([
+        "-l",
+        "a=b",
+        "-P",
+        "--shm-size",
+        "8m",
+        "--add-host",
+        "db:192.0.2.7",
+        "--init",
+    ]);
+    // The state is that of other tests too.
+    let name = format!("data-{}", std::process::id());
+    let volume = format!("{name}:/srv/data");
+    let pod = pod
+        .app(&image)
+        .with(["-v", &volume, "-v/own", "--tmpfs", "/run:size=1m,mode=0700"]);
+    let pod = pod.with([
+        "--env-file",
+        &file("env"),
+        "-eB=of the flag",
+        "--ulimit",
+        "nofile=77",
+        "-w/srv/data",
+    ]);
+    let out = pod.sh(script).run().expect(0);
+    let expected = "of the file, of the flag\nof the image\ndeep\nof the image\ntmpfs\n8\n192.0.2.7\tdb\n77\n/srv/data\n";
+    assert_eq!(out.text(), expected);
+    let uuid = std::fs::read_to_string(file("cid")).expect("a file with the UUID");
+    assert_eq!(uuid.len(), 36, "{uuid}");
+
+    let again = bench
+        .pod()
+        .app(&image)
+        .with(["--mount", &format!("source={name},target=/other,readonly")]);
+    let again = again.sh("cat /other/more /other/seed; touch /other/x").run();
+    assert_eq!((again.status, again.text()), (1, "more\nof the image\n"));
+    let kept = bench.state().join("volumes").join(&name);
+    assert!(kept.join("sub/deep").is_file());
+    std::fs::remove_dir_all(kept).expect("a directory");
+    let refused = bench
+        .pod()
+        .flags(["--cidfile", &file("cid")])
+        .app(&image)
+        .sh("true")
+        .run();
+    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+}
