@@ -13,7 +13,6 @@ use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, EM_X86_64, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 
 use crate::inputs::{Inputs, ReadError};
-use crate::slim;
 
 /// Where the dynamic linkers of Debian (multiarch) and of Fedora, SUSE and Arch look by themselves.
 const LINKER_DIRS: &[&str] = &[
@@ -50,7 +49,7 @@ pub enum ElfError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; `None` if it is for another machine.
+        /// What is wrong with it; `None` if it is for another architecture.
         #[source]
         source: Option<object::read::Error>,
     },
@@ -152,7 +151,7 @@ pub(crate) struct Object {
     pub(crate) needed: Vec<String>,
 }
 
-/// Programs and all that they need but what the guest never calls ([`slim`]), by path in the guest (without the leading slash).
+/// Programs and all that they need, by path in the guest (without the leading slash).
 pub(crate) fn closure(
     root: &Path,
     programs: &[PathBuf],
@@ -162,7 +161,6 @@ pub(crate) fn closure(
     for program in programs {
         load(root, program, &mut objects, inputs)?;
     }
-    slim::leave_out(&mut objects);
     Ok(objects)
 }
 
@@ -194,7 +192,7 @@ fn load(
             .map(|name| (name, true))
             .chain(offered.map(|name| (name, false)))
         {
-            if names.contains(library) || slim::is_never_called(library) {
+            if names.contains(library) {
                 continue;
             }
             match find_library(root, &path, &dynamic.run_path, library) {

@@ -31,7 +31,7 @@ use crate::modules::ModulesError;
 use crate::sources::Sources;
 
 /// Changes whenever the same inputs would give another image.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const KERNEL_FILE: &str = "vmlinux";
 const INITRD_FILE: &str = "initrd.cpio";
 const MODULES_FILE: &str = "modules.cpio";
@@ -192,7 +192,7 @@ pub fn ensure(sources: &Sources, dir: &Path) -> Result<GuestImage, BuildError> {
 
 /// Removes every image whose key is not among `keep`, and what unfinished builds left; returns how many images went.
 ///
-/// A machine that has started does not need its image any more; one that is about to start does.
+/// A VM that has started does not need its image any more; one that is about to start does.
 ///
 /// # Errors
 /// A directory that cannot be removed.

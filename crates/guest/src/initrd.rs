@@ -7,7 +7,7 @@
 //! /isopod/errors/             for the units' `StandardError=file:/isopod/errors/%n`: what mount(8) had to say
 //! /isopod/dev/                what an app sees as /dev: nodes, links, and the mount points pts, shm, mqueue
 //! /isopod/proc /isopod/sys    where the agent mounts what apps see as /proc and /sys
-//! /usr/lib/systemd/           systemd, what it runs to end the machine, and their private libraries
+//! /usr/lib/systemd/           systemd, what it runs to end the VM, and their private libraries
 //! /usr/bin/                   mount and umount, which systemd runs for every mount unit
 //! /usr/lib/..., /usr/lib64/   the libraries of all these
 //! /bin /sbin /lib /lib64      links into /usr
@@ -123,14 +123,14 @@ const FILES: &[(&str, &str)] = &[
 const SYSTEM_CONF: &str = "\
 [Manager]
 # There is no journal, and without one systemd turns the outputs `journal` and `kmsg` into /dev/null. A unit that has no
-# output of its own complains on the machine's console.
+# output of its own complains on the VM's console.
 LogTarget=kmsg
 LogLevel=warning
 LogColor=no
 ShowStatus=no
 DefaultStandardOutput=null
 DefaultStandardError=tty
-# If systemd crashes, end the machine (it is started with -no-reboot) instead of standing still.
+# If systemd crashes, end the VM (it is started with -no-reboot) instead of standing still.
 CrashReboot=yes
 CrashShell=no
 CtrlAltDelBurstAction=reboot-force
@@ -140,7 +140,7 @@ DefaultIOAccounting=no
 DefaultIPAccounting=no
 DefaultMemoryAccounting=no
 DefaultTasksAccounting=no
-# The pod has the machine for itself.
+# The pod has the VM for itself.
 DefaultTasksMax=infinity
 DefaultTimeoutStartSec=30s
 DefaultTimeoutStopSec=10s

@@ -1,4 +1,4 @@
-//! Builds the guest image: the machine's kernel and the part of its root file system that is the same for every pod.
+//! Builds the guest image: the host's kernel and the part of its root file system that is the same for every pod.
 //!
 //! Everything comes from the packages of the host's own distribution (kernel, modules, systemd, mount and the libraries
 //! that they need) and from the agent; nothing is downloaded, and no command is run.
@@ -9,7 +9,6 @@
 //!    |         modules   the modules a guest may need, and in which order they load
 //!    |         more_modules   ... those that only some pods get, in an archive of their own
 //!    |         elf       the shared libraries of systemd and mount
-//!    |         slim      ... without those that are never called
 //!    v         initrd    all of it as one list of files, and the few that are written here
 //! image     that list -> archive -> DIR/guest/KEY/{vmlinux,initrd.cpio,modules.cpio,guest.json}, cached by its inputs
 //! ```
@@ -25,7 +24,6 @@ mod inputs;
 mod kernel;
 mod modules;
 mod more_modules;
-mod slim;
 mod sources;
 
 pub use archive::{Archive, ArchiveError, Node};

@@ -41,7 +41,7 @@ pub const WANTED: &[WantedModule] = &[
     wanted("virtio_blk", "the apps' root file systems are block devices"),
     wanted("virtio_console", "the port on which the agent talks to the host"),
     wanted("virtio_net", "the pod's network"),
-    wanted("virtio_rng", "entropy, where the machine's CPU has no RDRAND"),
+    wanted("virtio_rng", "entropy, where the VM's CPU has no RDRAND"),
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),
     wanted("ext4", "empty volumes that are kept on disk"),
