@@ -3,7 +3,7 @@
 use crate::vm::qemu::Accelerator;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const PARAMETERS: [(When, &str, &str); 11] = [
+const PARAMETERS: [(When, &str, &str); 13] = [
     (
         When::Always,
         "console=ttyS0",
