@@ -29,7 +29,7 @@ use crate::size::{GUEST_MIB, Need};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PodSpec, PortForward,
+    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Medium, Network, PodSpec, PortForward,
     PortProtocol, Resolver, RestartPolicy, Volume, VolumeKind,
 };
 use objects::Objects;
@@ -174,6 +174,14 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
             &flag,
         );
     }
+    for port in &pod.named_ports {
+        let flag = format!("-p {port}");
+        unsaids.add_flag(
+            format!("its port `{port}`"),
+            "a `hostPort` leads to a number",
+            &flag,
+        );
+    }
     if pod.on_failure == FailurePolicy::Stop {
         let what = "that one app's failure stops the others";
         unsaids.add_flag(what, "containers end each for itself", "--on-app-failure stop");
@@ -233,7 +241,9 @@ fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
     let asked_memory = own_mib != memory_mib;
     let memory = (asked_memory && limits.memory_bytes.is_none() && own_mib > memory_mib)
         .then(|| crate::words::bytes((u64::from(own_mib) - GUEST_MIB) << 20));
-    if asked_memory && memory.is_none() {
+    // Nobody asked for the default: what the file comes to has room for as much, and for the volumes besides.
+    let is_default = machine.memory_mib == Machine::default().memory_mib && limits.memory_bytes.is_none();
+    if asked_memory && memory.is_none() && !is_default {
         let mib = machine.memory_mib;
         let limited = limits.memory_bytes.is_some();
         not_said(

@@ -192,8 +192,42 @@ fn files_that_are_more_than_an_object_holds_are_in_several() {
     assert_eq!(read(&written).volumes, pod.volumes);
 }
 
+/// The size that nobody asked for is none that a file would have to say; a volume in memory is added to what it comes to.
+#[test]
+fn the_default_size_is_not_said() {
+    let app = App::new(
+        AppName::new("a").unwrap(),
+        ImageSource::Reference(ImageReference::parse("oci:/a".as_ref()).unwrap()),
+    );
+    let mut pod = PodSpec {
+        name: Some(PodName::new("web").unwrap()),
+        ..PodSpec::new(vec![app])
+    };
+    pod.volumes.push(Volume {
+        name: VolumeName::new("cache").unwrap(),
+        kind: VolumeKind::Empty(EmptyVolume {
+            size_bytes: Some(200 << 20),
+            ..EmptyVolume::default()
+        }),
+        read_only: None,
+    });
+    assert_eq!(pod.machine.memory_mib, 512);
+    assert_eq!(read(&write(&pod)).machine.memory_mib, 712);
+    pod.machine.memory_mib = 600;
+    assert!(kube::write(&pod, Unsupported::Refuse).is_err());
+    pod.machine.memory_mib = 900;
+    assert_eq!(read(&write(&pod)).machine.memory_mib, 900);
+}
+
 /// Something that a pod file has no words for.
-const UNSAYABLE: [fn(&mut PodSpec); 18] = [
+const UNSAYABLE: [fn(&mut PodSpec); 19] = [
+    |pod| {
+        pod.named_ports.push(NamedPort {
+            name: "http".into(),
+            host_ip: None,
+            host_port: 8080,
+        });
+    },
     |pod| pod.network = Network::None,
     |pod| pod.on_failure = FailurePolicy::Stop,
     |pod| pod.implicit_volumes = ImplicitVolumes::Refuse,
