@@ -19,7 +19,7 @@ use crate::appc::Part;
 use crate::check::{MAX_PORTS, clean};
 use crate::size::Need;
 use crate::{
-    App, AppName, AppRole, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
+    App, AppName, AppRole, Device, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
     PortProtocol, PullPolicy, RestartPolicy, RootOnRestart, VolumeName,
 };
 
@@ -81,6 +81,7 @@ pub(super) fn read<'a>(
     command(node, &variables, &mut overrides);
     overrides.working_dir = node.text("workingDir").map(|(_, dir)| PathBuf::from(dir));
     let (mounts, mount_places) = mounts(node, &variables, volumes);
+    overrides.devices = devices(node, volumes);
     overrides.env = variables.into_env();
     let (role, restart) = restart(node, order, pod.restart, pod.template.max_retries);
     let probes = probes::probes(node);
@@ -266,6 +267,19 @@ fn refuse_around_init(node: &Node<'_>) {
     }
 }
 
+/// The devices of the guest's that the container mounts, each once.
+fn devices(node: &Node<'_>, volumes: &Volumes) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for mount in node.items("volumeMounts") {
+        let name = mount
+            .text("name")
+            .and_then(|(_, name)| VolumeName::new(name).ok());
+        let device = name.and_then(|name| volumes.device(&name));
+        devices.extend(device.filter(|device| !devices.contains(device)));
+    }
+    devices
+}
+
 fn mounts<'a>(node: &Node<'a>, variables: &Variables, volumes: &Volumes) -> (Vec<Mount>, Vec<Node<'a>>) {
     let read = |node: Node<'a>| Some((mount(&node, variables, volumes)?, node));
     node.items("volumeMounts").into_iter().filter_map(read).unzip()
@@ -280,6 +294,12 @@ fn mount(node: &Node<'_>, variables: &Variables, volumes: &Volumes) -> Option<Mo
     let volume = VolumeName::new(name)
         .map_err(|error| name_node.fault(FaultKind::Name(error)))
         .ok()?;
+    if let Some(device) = volumes.device(&volume) {
+        if clean(Path::new(path)) != Path::new(device.path()) || node.get("subPath").is_some() {
+            path_node.reject(path, "the device's own path: it is the guest's");
+        }
+        return None;
+    }
     match node.text("mountPropagation") {
         None | Some((_, "None" | "HostToContainer")) => {}
         Some((node, "Bidirectional")) => {

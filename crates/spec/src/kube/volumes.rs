@@ -1,6 +1,6 @@
 //! Volumes: what a pod's `volumes` are on a single host.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::claims;
@@ -13,21 +13,31 @@ use super::objects::Secrecy;
 use super::quantity::Quantity;
 use super::{Places, Surroundings};
 use crate::appc::Part;
+use crate::check::clean;
 use crate::{
-    EmptyVolume, FileContent, FilesVolume, HostVolume, ImageVolume, Medium, Propagation, SourceRule, Volume,
-    VolumeFile, VolumeKind, VolumeName,
+    Device, EmptyVolume, FileContent, FilesVolume, HostVolume, ImageVolume, Medium, Propagation, SourceRule,
+    Volume, VolumeFile, VolumeKind, VolumeName,
 };
 
 /// The mode of a file of a ConfigMap, Secret or downward API volume where none is said.
 pub(super) const FILE_MODE: u32 = 0o644;
 
 /// The volumes of a pod.
-pub(super) struct Volumes(Vec<Volume>);
+pub(super) struct Volumes {
+    volumes: Vec<Volume>,
+    /// Those that are no volumes, but devices of the guest's.
+    devices: BTreeMap<VolumeName, Device>,
+}
 
 impl Volumes {
+    /// The device that a volume of that name is.
+    pub(super) fn device(&self, name: &VolumeName) -> Option<Device> {
+        self.devices.get(name).copied()
+    }
+
     /// Whether nothing can be written to it, whatever a mount says.
     pub(super) fn is_always_read_only(&self, name: &VolumeName) -> bool {
-        let volume = self.0.iter().find(|volume| volume.name == *name);
+        let volume = self.volumes.iter().find(|volume| volume.name == *name);
         volume.is_some_and(|volume| {
             let literal = matches!(volume.kind, VolumeKind::Files(_) | VolumeKind::Image(_));
             literal || volume.read_only == Some(true)
@@ -35,7 +45,7 @@ impl Volumes {
     }
 
     pub(super) fn into_volumes(self) -> Vec<Volume> {
-        self.0
+        self.volumes
     }
 }
 
@@ -57,7 +67,7 @@ pub(super) fn read<'a>(
         group,
         propagating: propagating(spec),
     };
-    let mut volumes = Vec::new();
+    let (mut volumes, mut devices) = (Vec::new(), BTreeMap::new());
     for (name, claim) in &pod.template.claims {
         let read = reader.claim_of_template(name, claim);
         volumes.extend(read.map(|(volume, node)| {
@@ -80,7 +90,11 @@ pub(super) fn read<'a>(
         {
             fs_group.fault(FaultKind::InPart(unchanged(name, group)));
         }
-        let kind = reader.kind(&node);
+        let device = device(&node);
+        let kind = match device {
+            Some(_) => None,
+            None => reader.kind(&node),
+        };
         let Some((name_node, name)) = node.text("name") else {
             continue;
         };
@@ -88,6 +102,7 @@ pub(super) fn read<'a>(
             continue;
         }
         match VolumeName::new(name) {
+            Ok(name) if let Some(device) = device => drop(devices.insert(name, device)),
             Ok(name) => {
                 places
                     .parts
@@ -105,7 +120,19 @@ pub(super) fn read<'a>(
             Err(error) => name_node.fault(FaultKind::Name(error)),
         }
     }
-    Volumes(volumes)
+    Volumes { volumes, devices }
+}
+
+/// The device of the guest's that a `hostPath` means: as with `--device`, those that an app can have are the guest's own, for
+/// the host's work on the host's kernel only.
+fn device(node: &Node<'_>) -> Option<Device> {
+    let source = node.get("hostPath")?;
+    let (_, path) = source.text("path")?;
+    let is_device = matches!(source.text("type"), None | Some((_, "" | "CharDevice")));
+    let named = Device::ALL
+        .into_iter()
+        .find(|device| Path::new(device.path()) == clean(Path::new(path)));
+    named.filter(|_| is_device)
 }
 
 /// What `fsGroup` does not do: a claim's files outlive the pod, and may be others' too.
@@ -234,7 +261,8 @@ impl<'a> Reader<'a, '_> {
             Some((_, "File")) => SourceRule::File,
             Some((_, "FileOrCreate")) => SourceRule::FileOrCreate,
             Some((node, "Socket" | "CharDevice" | "BlockDevice")) => {
-                let why = "sockets and devices work on one kernel only; directories and regular files can be shared";
+                let why = "sockets and devices work on one kernel only; directories and regular files can be shared, and of devices \
+                           `/dev/net/tun` and `/dev/fuse` are the guest's own";
                 node.refuse("sharing it is", why);
                 return None;
             }

@@ -215,7 +215,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
         option::of(word()),
         option::of(Just("SIGUSR1")),
     );
-    (command, env(), identity, rest, resources(), any::<[bool; 2]>())
+    (command, env(), identity, rest, resources(), any::<[bool; 4]>())
         .prop_map(
             |(
                 (exec, args),
@@ -223,7 +223,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
                 (user, group, must_not_be_root, no_new_privileges),
                 rest,
                 resources,
-                [secret, tty],
+                [secret, tty, tun, fuse],
             )| {
                 let (cap_add, cap_drop, seccomp, working_dir, stop_signal) = rest;
                 let mut overrides = Overrides {
@@ -243,6 +243,10 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     resources,
                     working_dir: working_dir.map(PathBuf::from),
                     tty,
+                    devices: [(tun, Device::Tun), (fuse, Device::Fuse)]
+                        .into_iter()
+                        .filter_map(|(has, device)| has.then_some(device))
+                        .collect(),
                     stop_signal: stop_signal.map(str::to_owned),
                     ..Overrides::default()
                 };

@@ -10,8 +10,8 @@ use crate::tree::Fields;
 use crate::unsaid::Unsaids;
 use crate::words::{bytes, cpus};
 use crate::{
-    App, AppRole, EnvVar, HealthCheck, ImageReference, ImageSource, Mount, MountFlags, PodSpec, PortForward,
-    Propagation, PullPolicy, Readiness, Resources, RestartPolicy, VolumeKind,
+    App, AppRole, Device, EnvVar, HealthCheck, ImageReference, ImageSource, Mount, MountFlags, PodSpec,
+    PortForward, Propagation, PullPolicy, Readiness, Resources, RestartPolicy, VolumeKind,
 };
 
 /// What the containers of a pod share while they are written.
@@ -106,9 +106,6 @@ fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
             "its health check",
             "probes act on what they find; a `livenessProbe` in the file comes near",
         );
-    }
-    if !overrides.devices.is_empty() {
-        add("its devices", "they are the node's there, as `hostPath` volumes");
     }
     if resources.pids_limit.is_some() {
         add("a limit of processes", on_node);
@@ -386,7 +383,13 @@ fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
                 ),
         )
     };
-    app.mounts.iter().filter_map(write).collect()
+    let device = |device: &Device| {
+        Fields::new()
+            .with("name", super::volumes::device_name(*device, context.pod))
+            .with("mountPath", device.path())
+    };
+    let devices = app.overrides.devices.iter().map(device);
+    app.mounts.iter().filter_map(write).chain(devices).collect()
 }
 
 /// Whether a mount must say that it is read-only, and how mounts of the host come to it.

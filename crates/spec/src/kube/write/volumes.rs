@@ -10,8 +10,8 @@ use super::security::Groups;
 use crate::tree::{Fields, Tree};
 use crate::unsaid::Unsaids;
 use crate::{
-    EmptyVolume, FilesVolume, HostVolume, Medium, PodSpec, Propagation, SourceRule, Volume, VolumeFile,
-    VolumeKind,
+    Device, EmptyVolume, FilesVolume, HostVolume, Medium, PodSpec, Propagation, SourceRule, Volume,
+    VolumeFile, VolumeKind,
 };
 
 /// The mode of an `emptyDir` where none is said.
@@ -49,7 +49,26 @@ pub(super) fn write(pod: &PodSpec, groups: &Groups, objects: &mut Objects, unsai
             }
         })
     };
-    pod.volumes.iter().filter_map(one).collect()
+    let used = |device: &&Device| pod.apps.iter().any(|app| app.overrides.devices.contains(device));
+    let device = |device: &Device| {
+        let source = Fields::new()
+            .with("path", device.path())
+            .with("type", "CharDevice");
+        Fields::new()
+            .with("name", device_name(*device, pod))
+            .with("hostPath", source)
+    };
+    let devices = Device::ALL.iter().filter(used).map(device);
+    pod.volumes.iter().filter_map(one).chain(devices).collect()
+}
+
+/// The name of the volume that is that device, which no other of the pod has.
+pub(super) fn device_name(device: Device, pod: &PodSpec) -> String {
+    let mut name = device.path().trim_start_matches('/').replace('/', "-");
+    while pod.volumes.iter().any(|volume| volume.name.as_str() == name) {
+        name.push_str("-1");
+    }
+    name
 }
 
 fn unsaid_of_host(pod: &PodSpec, volume: &Volume, host: &HostVolume, unsaids: &Unsaids) {
