@@ -32,7 +32,7 @@ use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
 use machine::Machine;
 use streams::{Outputs, feed};
-use supervision::{Action, End, Input, Line, Supervision, Terms};
+use supervision::{Action, GuestLine, Input, Supervision, SupervisionEnd, Terms};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -276,7 +276,7 @@ impl Pod<'_> {
     }
 
     /// Performs an action; how the supervision ends, where it does.
-    async fn perform(&mut self, action: Action) -> Option<End> {
+    async fn perform(&mut self, action: Action) -> Option<SupervisionEnd> {
         // An agent that is gone is reported by its events.
         match action {
             Action::Stop(grace) => {
@@ -303,7 +303,7 @@ impl Pod<'_> {
     }
 
     /// Logs a line, where there is room for one that the guest brings about.
-    fn log(&mut self, line: Line) {
+    fn log(&mut self, line: GuestLine) {
         let Some(left_out) = self.lines.take(Instant::now()) else {
             return;
         };
@@ -311,19 +311,19 @@ impl Pod<'_> {
             tracing::warn!("{left_out} lines about the guest were left out: there were too many");
         }
         match line {
-            Line::Info(text) => tracing::info!("{text}"),
-            Line::Warning(text) => tracing::warn!("{text}"),
+            GuestLine::Info(text) => tracing::info!("{text}"),
+            GuestLine::Warning(text) => tracing::warn!("{text}"),
         }
     }
 }
 
-fn outcome(end: End, supervision: Supervision) -> Result<Outcome, RunError> {
+fn outcome(end: SupervisionEnd, supervision: Supervision) -> Result<Outcome, RunError> {
     Err(match end {
-        End::Synced(failed) => return Ok(supervision.outcome(failed)),
-        End::NotStopped(after) => RunError::NotStopped(after),
-        End::Silent(after) => RunError::Silent(after),
-        End::StopUnheard(within) => RunError::StopUnheard(within),
-        End::Killed => RunError::Killed,
+        SupervisionEnd::Synced(failed) => return Ok(supervision.outcome(failed)),
+        SupervisionEnd::NotStopped(after) => RunError::NotStopped(after),
+        SupervisionEnd::Silent(after) => RunError::Silent(after),
+        SupervisionEnd::StopUnheard(within) => RunError::StopUnheard(within),
+        SupervisionEnd::Killed => RunError::Killed,
     })
 }
 

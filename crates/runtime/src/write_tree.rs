@@ -63,7 +63,7 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
         return Err(WriteTreeError::NotEmpty(dir.to_owned()));
     }
     let given = Given::by(dir);
-    let mut place = Place::at(dir).map_err(failed(dir))?;
+    let mut place = OpenDirectory::at(dir).map_err(failed(dir))?;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     for (inner, entry) in tree.iter() {
         let written = place
@@ -75,14 +75,14 @@ pub fn write_tree(tree: &GuestTree, dir: &Path) -> Result<(), WriteTreeError> {
 }
 
 /// The directory that was written to last, held open: neighbours in a tree are mostly in one.
-struct Place {
+struct OpenDirectory {
     /// The directory of the whole tree.
     root: OwnedFd,
     /// The last entry's directory, by its path in the tree.
     last: Option<(PathBuf, OwnedFd)>,
 }
 
-impl Place {
+impl OpenDirectory {
     fn at(dir: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(dir, DIRECTORY, Mode::empty())?;
         Ok(Self { root, last: None })

@@ -1,54 +1,28 @@
 //! Does what a probe or a handler says, once: executes a command in the app, asks an HTTP server, connects, waits. Whoever
 //! drops it ends it, the command too. What is done, and for how long, is the planner's to say.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use isopod_contract::config::GuestCheck;
-use isopod_contract::in_one_line;
-use isopod_contract::message::MAX_HEALTH_BYTES;
 use tokio::net::TcpStream;
 
 use crate::exec::enter::Job;
 
 mod command;
+mod connect;
+mod done;
 mod grpc;
 mod http;
 mod tls;
 
 pub(crate) use command::run as command;
+use connect::connect;
+pub(crate) use done::Done;
 
 /// The agent's own program.
 const SELF: &str = "/proc/self/exe";
-
-/// How it went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) success: bool,
-    /// What is to be said of it, in one line.
-    pub(crate) text: String,
-}
-
-impl Done {
-    fn new(success: bool, text: impl Into<String>) -> Self {
-        Self {
-            success,
-            text: one_line(&text.into()),
-        }
-    }
-
-    /// What took longer than `limit`.
-    pub(crate) fn too_long(limit: Duration) -> Self {
-        Self::new(false, format!("it took longer than {} s", limit.as_secs_f32()))
-    }
-
-    /// What could not be tried.
-    pub(crate) fn failed(text: impl Into<String>) -> Self {
-        Self::new(false, text)
-    }
-}
 
 /// Does it; `job` is what `enter` is to do for a command, `own` the guest's address.
 pub(crate) async fn run(check: GuestCheck, job: Option<Job>, own: Option<Ipv4Addr>) -> Done {
@@ -91,49 +65,13 @@ async fn grpc(stream: TcpStream, at: SocketAddr, with_tls: bool, service: &str) 
     }
 }
 
-/// Connects to the host, or to the guest itself: at its own address, as the kubelet does, or else at the loopback interface's by
-/// either protocol. What is told is the first error.
-async fn connect(
-    host: Option<IpAddr>,
-    own: Option<Ipv4Addr>,
-    port: u16,
-) -> io::Result<(TcpStream, SocketAddr)> {
-    let itself = [
-        own.map(IpAddr::from),
-        Some(Ipv4Addr::LOCALHOST.into()),
-        Some(Ipv6Addr::LOCALHOST.into()),
-    ];
-    let addresses = match host {
-        Some(_) => vec![host],
-        None => itself.to_vec(),
-    };
-    let mut first = None;
-    for ip in addresses.into_iter().flatten() {
-        let at = SocketAddr::new(ip, port);
-        match TcpStream::connect(at).await {
-            Ok(stream) => return Ok((stream, at)),
-            Err(error) => drop(first.get_or_insert(error)),
-        }
-    }
-    Err(first.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
-}
-
-/// Text as one line that is not too long: what comes last is kept.
-fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join(" | ");
-    let excess = line.len().saturating_sub(MAX_HEALTH_BYTES / 2);
-    let from = (excess..).find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-    line[from..].to_owned()
-}
-
-/// What an error says, with its causes.
-fn said(error: &dyn std::error::Error) -> Done {
-    Done::failed(in_one_line(error))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use isopod_contract::message::MAX_HEALTH_BYTES;
+
+    use super::done::one_line;
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;

@@ -34,7 +34,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// What happens. Apps are named by their position.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum LifecycleInput {
     /// systemd says that an app's program executes.
     Running {
         app: usize,
@@ -56,7 +56,7 @@ pub(crate) enum Input {
     NotStarted { app: usize, text: String },
     /// An app says how ready it is.
     Word { app: usize, word: Word },
-    /// What [`Action::Check`] asked for is done.
+    /// What [`LifecycleAction::Check`] asked for is done.
     Done {
         app: usize,
         life: u32,
@@ -78,7 +78,7 @@ pub(crate) struct AppExit {
     pub(crate) status: ExitStatus,
     /// When its process was started, where it was not yet known that it ran.
     pub(crate) uptime_ms: Option<u64>,
-    /// As in [`Input::Running`].
+    /// As in [`LifecycleInput::Running`].
     pub(crate) fault: Option<FailureCause>,
     /// What it left to be known of its end.
     pub(crate) last_words: Option<String>,
@@ -90,22 +90,22 @@ pub(crate) struct AppExit {
 
 /// What is to be done, in this order.
 #[derive(Debug)]
-pub(crate) enum Action {
+pub(crate) enum LifecycleAction {
     /// Send the host a message.
     Say(GuestMessage),
-    /// An app has ended: end its streams, and when its output is out send this and report [`Input::LastSent`].
+    /// An app has ended: end its streams, and when its output is out send this and report [`LifecycleInput::LastSent`].
     End { app: usize, last: GuestMessage },
-    /// Start the app's unit; where systemd does not take it, [`Input::NotStarted`] follows.
+    /// Start the app's unit; where systemd does not take it, [`LifecycleInput::NotStarted`] follows.
     Start(usize),
     /// Stop the app's unit.
     Stop(usize),
     /// Kill all processes of the app's unit.
     Kill(usize),
-    /// Make the app's root anew for its next life, before [`Action::Start`].
+    /// Make the app's root anew for its next life, before [`LifecycleAction::Start`].
     RenewRoot(usize),
     /// Nobody holds the app's standard input open for a further life.
     LeaveStdin(usize),
-    /// Do this for an app, within `limit` where there is one; [`Input::Done`] follows.
+    /// Do this for an app, within `limit` where there is one; [`LifecycleInput::Done`] follows.
     Check {
         app: usize,
         life: u32,
@@ -253,7 +253,7 @@ pub(crate) struct Lifecycle {
     /// How many last messages were not sent yet.
     unsent: usize,
     all_ended: bool,
-    actions: Vec<Action>,
+    actions: Vec<LifecycleAction>,
 }
 
 impl Lifecycle {
@@ -284,7 +284,7 @@ impl Lifecycle {
     }
 
     /// What is to be done at first.
-    pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
+    pub(crate) fn begin(&mut self, now: Instant) -> Vec<LifecycleAction> {
         self.settle(now)
     }
 
@@ -308,7 +308,7 @@ impl Lifecycle {
         self.apps[app].seen
     }
 
-    /// When [`Input::Due`] is to come at the latest.
+    /// When [`LifecycleInput::Due`] is to come at the latest.
     pub(crate) fn due(&self) -> Option<Instant> {
         let of_app = |app: &App| match app.state {
             State::Waiting { until, .. } => Some(until),
@@ -319,9 +319,9 @@ impl Lifecycle {
     }
 
     /// What is to be done about `input`, which happens now.
-    pub(crate) fn on(&mut self, input: Input, now: Instant) -> Vec<Action> {
+    pub(crate) fn on(&mut self, input: LifecycleInput, now: Instant) -> Vec<LifecycleAction> {
         match input {
-            Input::Running {
+            LifecycleInput::Running {
                 app,
                 uptime_ms,
                 leaves,
@@ -332,23 +332,23 @@ impl Lifecycle {
                 }
                 self.started(app, uptime_ms, fault, now);
             }
-            Input::NotExecuted { app, status, text } if self.is_watched(app) => {
+            LifecycleInput::NotExecuted { app, status, text } if self.is_watched(app) => {
                 let text = format!("app `{}` {text}", self.apps[app].terms.name);
                 self.warn(text);
                 self.end_as(app, ExitStatus::Code(status.into()));
             }
-            Input::Exited(exit) if self.is_watched(exit.app) => self.exited(exit, now),
-            Input::NeverRan { app, cause } if self.is_watched(app) => self.fail(app, cause),
-            Input::Cancelled { app } => match self.apps[app].last_end {
+            LifecycleInput::Exited(exit) if self.is_watched(exit.app) => self.exited(exit, now),
+            LifecycleInput::NeverRan { app, cause } if self.is_watched(app) => self.fail(app, cause),
+            LifecycleInput::Cancelled { app } => match self.apps[app].last_end {
                 Some(status) if self.is_watched(app) => self.end_as(app, status),
                 _ => {}
             },
-            Input::NotStarted { app, text } if self.is_starting(app) => self.not_started(app, text),
-            Input::Word { app, word } => {
+            LifecycleInput::NotStarted { app, text } if self.is_starting(app) => self.not_started(app, text),
+            LifecycleInput::Word { app, word } => {
                 self.apps[app].life.word = Some(word);
                 self.tell_readiness(app);
             }
-            Input::Done {
+            LifecycleInput::Done {
                 app,
                 life,
                 what,
@@ -358,19 +358,19 @@ impl Lifecycle {
                     self.done(app, what, &done, now);
                 }
             }
-            Input::LastSent => self.unsent = self.unsent.saturating_sub(1),
-            Input::Stop(grace) => self.stop(grace, now),
-            Input::Due => self.on_due(now),
-            Input::NotExecuted { .. }
-            | Input::Exited(_)
-            | Input::NeverRan { .. }
-            | Input::NotStarted { .. } => {}
+            LifecycleInput::LastSent => self.unsent = self.unsent.saturating_sub(1),
+            LifecycleInput::Stop(grace) => self.stop(grace, now),
+            LifecycleInput::Due => self.on_due(now),
+            LifecycleInput::NotExecuted { .. }
+            | LifecycleInput::Exited(_)
+            | LifecycleInput::NeverRan { .. }
+            | LifecycleInput::NotStarted { .. } => {}
         }
         self.settle(now)
     }
 
     /// What follows from how far the apps are.
-    fn settle(&mut self, now: Instant) -> Vec<Action> {
+    fn settle(&mut self, now: Instant) -> Vec<LifecycleAction> {
         self.start_held();
         self.stop_due(now);
         let ended = self.apps.iter().all(|app| app.state == State::Ended);
@@ -381,7 +381,7 @@ impl Lifecycle {
     }
 
     fn say(&mut self, message: GuestMessage) {
-        self.actions.push(Action::Say(message));
+        self.actions.push(LifecycleAction::Say(message));
     }
 
     fn warn(&mut self, text: String) {
@@ -420,7 +420,7 @@ impl Lifecycle {
 
     fn start(&mut self, app: usize) {
         self.apps[app].state = State::Starting;
-        self.actions.push(Action::Start(app));
+        self.actions.push(LifecycleAction::Start(app));
     }
 
     fn not_started(&mut self, app: usize, text: String) {
@@ -444,7 +444,7 @@ impl Lifecycle {
         }
         // An app whose mounts are not as they must be does not count as started, and does not go on.
         if let Some(cause) = fault {
-            self.actions.push(Action::Kill(app));
+            self.actions.push(LifecycleAction::Kill(app));
             return self.fail(app, cause);
         }
         let record = &mut self.apps[app];
@@ -454,7 +454,7 @@ impl Lifecycle {
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started again opens it once more.
         if record.restarts.is_none() {
-            self.actions.push(Action::LeaveStdin(app));
+            self.actions.push(LifecycleAction::LeaveStdin(app));
         }
         self.say(GuestMessage::Started {
             app: wire_index(app),
@@ -470,7 +470,7 @@ impl Lifecycle {
 
     fn check(&mut self, app: usize, what: What, check: GuestCheck, limit: Option<Duration>) {
         let life = self.apps[app].life.number;
-        self.actions.push(Action::Check {
+        self.actions.push(LifecycleAction::Check {
             app,
             life,
             what,
@@ -488,7 +488,7 @@ impl Lifecycle {
     /// No probe is done any more in this life.
     fn quiet(&mut self, app: usize) {
         self.apps[app].life.schedule = None;
-        self.actions.push(Action::Abandon(app));
+        self.actions.push(LifecycleAction::Abandon(app));
     }
 
     /// An app has ended: the end for good, unless it is started again.
@@ -526,7 +526,7 @@ impl Lifecycle {
         record.last_end = Some(status);
         record.seen = exit.times;
         if record.terms.fresh_root {
-            self.actions.push(Action::RenewRoot(app));
+            self.actions.push(LifecycleAction::RenewRoot(app));
         }
         self.end_life(app);
         self.say(GuestMessage::Restarting {
@@ -544,7 +544,7 @@ impl Lifecycle {
             number: life.number.wrapping_add(1),
             ..Life::default()
         };
-        self.actions.push(Action::Abandon(app));
+        self.actions.push(LifecycleAction::Abandon(app));
     }
 
     fn fail(&mut self, app: usize, cause: FailureCause) {
@@ -570,7 +570,7 @@ impl Lifecycle {
         record.state = State::Ended;
         (record.standing.ended, record.end) = (Some(success), Some(words));
         self.unsent = self.unsent.saturating_add(1);
-        self.actions.push(Action::End { app, last });
+        self.actions.push(LifecycleAction::End { app, last });
     }
 
     /// Tells the host whether an app that runs is ready, by its own word and by what is found of it, where that is new.
@@ -659,7 +659,7 @@ impl Lifecycle {
         });
         self.tell_readiness(app);
         if ending.grace_ms == 0 {
-            self.actions.push(Action::Kill(app));
+            self.actions.push(LifecycleAction::Kill(app));
             return;
         }
         self.apps[app].life.kill_at = Some(now + Duration::from_millis(ending.grace_ms));
@@ -727,7 +727,7 @@ impl Lifecycle {
 
     fn ask_to_stop(&mut self, app: usize) {
         self.apps[app].life.stop = Stop::Asked;
-        self.actions.push(Action::Stop(app));
+        self.actions.push(LifecycleAction::Stop(app));
     }
 
     fn on_due(&mut self, now: Instant) {
@@ -751,7 +751,7 @@ impl Lifecycle {
                 continue;
             }
             longest = longest.max(self.apps[app].terms.post_stop);
-            self.actions.push(Action::Kill(app));
+            self.actions.push(LifecycleAction::Kill(app));
         }
         self.kill_at = longest.map(|time| now + time);
     }
@@ -763,7 +763,7 @@ impl Lifecycle {
             // What its unit runs behind the program has its time, too.
             let App { terms, life, .. } = &mut self.apps[app];
             life.kill_at = terms.post_stop.map(|time| now + time);
-            self.actions.push(Action::Kill(app));
+            self.actions.push(LifecycleAction::Kill(app));
         }
         let life = &mut self.apps[app].life;
         let (Some(since), Some(schedule)) = (life.since, &mut life.schedule) else {

@@ -38,9 +38,9 @@ pub(crate) enum ModuleError {
 
 /// The file `order`: which modules there are and what they need.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Order<'t>(HashMap<&'t str, Vec<&'t str>>);
+pub(crate) struct LoadOrder<'t>(HashMap<&'t str, Vec<&'t str>>);
 
-impl<'t> Order<'t> {
+impl<'t> LoadOrder<'t> {
     pub(crate) fn parse(text: &'t str) -> Self {
         let lines = text.lines().filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
@@ -85,7 +85,7 @@ pub(crate) fn load<'n>(
         Ok(text) => text,
         Err(source) => return vec![ModuleError::Order { path, source }],
     };
-    let order = Order::parse(&text);
+    let order = LoadOrder::parse(&text);
     let (load, absent) = order.resolve(wanted);
     let absent = absent.into_iter().map(|name| ModuleError::Absent {
         name: name.to_owned(),
@@ -113,12 +113,12 @@ pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {
     };
     let order = std::fs::read_to_string(dir.join("order")).unwrap_or_default();
     let aliases = std::fs::read_to_string(dir.join("aliases")).unwrap_or_default();
-    let names = named(&Order::parse(&order), &aliases, &alias);
+    let names = named(&LoadOrder::parse(&order), &aliases, &alias);
     load(dir, names.iter().map(String::as_str), &mut BTreeSet::new())
 }
 
 /// The modules that `alias` stands for, with `_` for `-`.
-fn named(order: &Order<'_>, aliases: &str, alias: &str) -> Vec<String> {
+fn named(order: &LoadOrder<'_>, aliases: &str, alias: &str) -> Vec<String> {
     if order.0.contains_key(alias) {
         return vec![alias.to_owned()];
     }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn loads_each_once_and_after_its_needs() {
-        let order = Order::parse(ORDER);
+        let order = LoadOrder::parse(ORDER);
         let (load, absent) = order.resolve(["virtio", "9p", "virtiofs", "9pnet_virtio", "9pnet"]);
         assert_eq!(load, ["9pnet", "netfs", "9p", "9pnet_virtio"]);
         assert_eq!(absent, ["virtiofs"]);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_kernel_asks_by_names_and_aliases() {
-        let order = Order::parse("tun\nnf_tables nfnetlink\nvirtio builtin\n");
+        let order = LoadOrder::parse("tun\nnf_tables nfnetlink\nvirtio builtin\n");
         let aliases = "char_major_10_200 tun\nfs_x 9p\ndevname:net/tun tun\n";
         for (alias, names) in [
             ("tun", &["tun"][..]),

@@ -22,7 +22,7 @@ use rustix::mount::UnmountFlags;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::streams::Session;
+use super::questions::{SELF, SessionHandle};
 use crate::exec;
 use crate::exec::StartError;
 use crate::exec::enter;
@@ -99,7 +99,7 @@ impl std::fmt::Display for Said<'_> {
 }
 
 /// Brings the volume, and says how it went.
-pub(super) async fn attach(stream: MuxStream, session: &Session, attachment: &HotplugVolume) {
+pub(super) async fn attach(stream: MuxStream, session: &SessionHandle, attachment: &HotplugVolume) {
     let answer = match bring(session, attachment).await {
         Ok(()) => VolumeAnswer::Done,
         Err(error) => {
@@ -117,7 +117,12 @@ pub(super) async fn attach(stream: MuxStream, session: &Session, attachment: &Ho
 }
 
 /// Takes the volume away, and says how it went.
-pub(super) async fn detach(stream: MuxStream, session: &Session, attachment: &HotplugVolume, force: bool) {
+pub(super) async fn detach(
+    stream: MuxStream,
+    session: &SessionHandle,
+    attachment: &HotplugVolume,
+    force: bool,
+) {
     let force = if force { Force::Yes } else { Force::No };
     let answer = match go(session, attachment, force).await {
         Ok(()) => VolumeAnswer::Done,
@@ -146,7 +151,7 @@ enum Force {
     No,
 }
 
-async fn bring(session: &Session, attachment: &HotplugVolume) -> Result<(), VolumeError> {
+async fn bring(session: &SessionHandle, attachment: &HotplugVolume) -> Result<(), VolumeError> {
     let places = attachment.clone();
     blocking(move || {
         for mount in &places.mounts {
@@ -170,7 +175,7 @@ async fn bring(session: &Session, attachment: &HotplugVolume) -> Result<(), Volu
     Ok(())
 }
 
-async fn go(session: &Session, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
+async fn go(session: &SessionHandle, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
     if force == Force::No && !users_of(session, attachment).await.is_empty() {
         return Err(VolumeError::Busy);
     }
@@ -196,7 +201,7 @@ async fn go(session: &Session, attachment: &HotplugVolume, force: Force) -> Resu
 }
 
 /// Unmounts it everywhere and removes its units. What is not there is as it should be.
-async fn take(session: &Session, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
+async fn take(session: &SessionHandle, attachment: &HotplugVolume, force: Force) -> Result<(), VolumeError> {
     session
         .expect(attachment, false)
         .await
@@ -278,7 +283,7 @@ fn remove_unit(file: &isopod_contract::hotplug::UnitText) -> Result<(), VolumeEr
 }
 
 /// Lets systemd mount it where apps are started from, and looks whether it did.
-async fn start(session: &Session, mount: &HotplugMount) -> Result<(), VolumeError> {
+async fn start(session: &SessionHandle, mount: &HotplugMount) -> Result<(), VolumeError> {
     let unit = &mount.mount.unit;
     session.start(unit).await.map_err(VolumeError::Systemd)?;
     let begun = Instant::now();
@@ -302,7 +307,10 @@ async fn start(session: &Session, mount: &HotplugMount) -> Result<(), VolumeErro
 }
 
 /// An app's process, once its unit is not on its way up or down; none where the app does not run.
-async fn process(session: &Session, mount: &HotplugMount) -> Result<Option<enter::Target>, VolumeError> {
+async fn process(
+    session: &SessionHandle,
+    mount: &HotplugMount,
+) -> Result<Option<enter::Target>, VolumeError> {
     let begun = Instant::now();
     loop {
         let process = session
@@ -326,7 +334,7 @@ async fn process(session: &Session, mount: &HotplugMount) -> Result<Option<enter
 }
 
 /// Carries a mount into its app, where that runs, and looks whether it is there as it must be.
-async fn carry(session: &Session, mount: &HotplugMount) -> Result<(), VolumeError> {
+async fn carry(session: &SessionHandle, mount: &HotplugMount) -> Result<(), VolumeError> {
     let refused = |reason| VolumeError::Enter {
         app: session.app_name(mount.app),
         place: mount.place.clone(),
@@ -366,7 +374,7 @@ async fn carry(session: &Session, mount: &HotplugMount) -> Result<(), VolumeErro
 }
 
 /// Unmounts it in its app, where that runs and has it.
-async fn leave(session: &Session, mount: &HotplugMount, lazy: bool) -> Result<(), VolumeError> {
+async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Result<(), VolumeError> {
     let begun = Instant::now();
     while let Some(target) = process(session, mount).await? {
         let Some(mounts) = seen_by(target.pid) else {
@@ -403,7 +411,7 @@ async fn enter(target: enter::Target, action: Action) -> Result<Result<(), (u8, 
         oom_score_adj: 0,
         action,
     };
-    let entering = exec::spawn(Path::new(super::streams::SELF), &job, []).await;
+    let entering = exec::spawn(Path::new(SELF), &job, []).await;
     let report = entering.map_err(VolumeError::Start)?.done().await;
     Ok(report.map_err(|report| (report.status, report.text)))
 }
@@ -454,7 +462,7 @@ fn unmount(place: &Path, lazy: bool) -> Result<(), VolumeError> {
 }
 
 /// Who uses the volume, as far as that can be seen.
-async fn users_of(session: &Session, attachment: &HotplugVolume) -> Vec<User> {
+async fn users_of(session: &SessionHandle, attachment: &HotplugVolume) -> Vec<User> {
     let cgroups = session.cgroups().await.unwrap_or_default();
     let mounts = attachment.mounts.clone();
     let found = tokio::task::spawn_blocking(move || {

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::app::{AppStreams, Later};
-use super::streams::{self, Question};
-use crate::apps::lifecycle::{Action, AppExit, Input, Lifecycle, failure};
+use super::questions::{self, Question};
+use super::streams;
+use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure};
 use crate::apps::notify::Word;
 use crate::apps::pipes::AppPipes;
 use crate::apps::{last_words, launch};
@@ -75,7 +76,7 @@ pub(crate) struct Session<M> {
     manager: M,
     lifecycle: Lifecycle,
     apps: Vec<AppStreams>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<HostOrder>,
     heart: Heart,
     /// What the streams that the host opened have to know.
     questions: mpsc::Receiver<Question>,
@@ -172,57 +173,57 @@ impl<M: Manager> Session<M> {
                     None => return self.host_gone().await,
                 },
                 Some(question) = self.questions.recv() => {
-                    streams::answer(&self.manager, &mut self.config.apps, question).await;
+                    questions::answer(&self.manager, &mut self.config.apps, question).await;
                 }
                 Some(message) = self.later.next() => {
                     self.say(&message).await?;
                     if !matches!(message, GuestMessage::Synced { .. }) {
-                        self.feed(Input::LastSent).await?;
+                        self.feed(LifecycleInput::LastSent).await?;
                     }
                 }
-                Some((app, word)) = self.words.recv() => self.feed(Input::Word { app, word }).await?,
+                Some((app, word)) = self.words.recv() => self.feed(LifecycleInput::Word { app, word }).await?,
                 () = sleep_until(beat_at.into()) => self.beat().await?,
                 Some(done) = self.checks.next() => self.feed(done).await?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.feed(Input::Due).await?;
+                    self.feed(LifecycleInput::Due).await?;
                 }
             }
         }
     }
 
     /// Lets the apps' lifecycle know of something, and does what it says.
-    async fn feed(&mut self, input: Input) -> Result<(), SessionError> {
+    async fn feed(&mut self, input: LifecycleInput) -> Result<(), SessionError> {
         let actions = self.lifecycle.on(input, Instant::now());
         self.perform(actions).await
     }
 
-    async fn perform(&mut self, actions: Vec<Action>) -> Result<(), SessionError> {
+    async fn perform(&mut self, actions: Vec<LifecycleAction>) -> Result<(), SessionError> {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Say(message) => self.say(&message).await?,
-                Action::End { app, last } => self.later.push(self.apps[app].end(last)),
-                Action::RenewRoot(app) => self.renew_root(app),
-                Action::Start(app) => {
+                LifecycleAction::Say(message) => self.say(&message).await?,
+                LifecycleAction::End { app, last } => self.later.push(self.apps[app].end(last)),
+                LifecycleAction::RenewRoot(app) => self.renew_root(app),
+                LifecycleAction::Start(app) => {
                     self.await_renewal(app).await?;
                     if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
                         let text = in_one_line(&error);
-                        let input = Input::NotStarted { app, text };
+                        let input = LifecycleInput::NotStarted { app, text };
                         actions.extend(self.lifecycle.on(input, Instant::now()));
                     }
                 }
-                Action::Stop(app) => {
+                LifecycleAction::Stop(app) => {
                     let asked = self.manager.stop(&self.config.apps[app].unit).await;
                     self.warn(asked).await?;
                 }
-                Action::Kill(app) => {
+                LifecycleAction::Kill(app) => {
                     let unit = &self.config.apps[app].unit;
                     let killed = self.manager.kill(unit, Whom::All, SIGKILL).await;
                     self.warn(killed).await?;
                 }
-                Action::LeaveStdin(app) => self.apps[app].leave_stdin(),
-                Action::Abandon(app) => self.checks.abandon(app),
-                Action::Check {
+                LifecycleAction::LeaveStdin(app) => self.apps[app].leave_stdin(),
+                LifecycleAction::Abandon(app) => self.checks.abandon(app),
+                LifecycleAction::Check {
                     app,
                     life,
                     what,
@@ -314,22 +315,24 @@ impl<M: Manager> Session<M> {
         }
         let input = match now {
             AppState::Pending => return Ok(()),
-            AppState::Running { uptime_ms } => Input::Running {
+            AppState::Running { uptime_ms } => LifecycleInput::Running {
                 app,
                 uptime_ms,
                 leaves: state.active == Activity::Changing,
                 fault: self.mount_fault(app),
             },
             AppState::Exited { uptime_ms, status } => match launch::failure(&self.config.apps[app]) {
-                Some(Report { status, text }) => Input::NotExecuted { app, status, text },
-                None => Input::Exited(self.exit(app, uptime_ms, status, &state).await?),
+                Some(Report { status, text }) => LifecycleInput::NotExecuted { app, status, text },
+                None => LifecycleInput::Exited(self.exit(app, uptime_ms, status, &state).await?),
             },
-            AppState::NeverRan { step: None } if self.lifecycle.was_stopped(app) => Input::Cancelled { app },
+            AppState::NeverRan { step: None } if self.lifecycle.was_stopped(app) => {
+                LifecycleInput::Cancelled { app }
+            }
             AppState::NeverRan { step } => {
                 let mounts = mountinfo::read().unwrap_or_default();
                 let cause = diagnosis::cause(&self.manager, &self.config.apps[app], step, &mounts).await;
                 let cause = cause.map_err(SessionError::Systemd)?;
-                Input::NeverRan { app, cause }
+                LifecycleInput::NeverRan { app, cause }
             }
         };
         self.feed(input).await
@@ -419,7 +422,7 @@ impl<M: Manager> Session<M> {
             HostMessage::Stop { grace_ms } => {
                 // The host waits longer for a guest that has heard it.
                 self.beat().await?;
-                self.feed(Input::Stop(Duration::from_millis(grace_ms.into())))
+                self.feed(LifecycleInput::Stop(Duration::from_millis(grace_ms.into())))
                     .await
             }
             HostMessage::Signal { app, signal } => {
@@ -456,10 +459,10 @@ impl<M: Manager> Session<M> {
 }
 
 /// A message of the host's, and when it was heard.
-type Order = (Result<HostMessage, ReadMessageError>, std::time::Instant);
+type HostOrder = (Result<HostMessage, ReadMessageError>, std::time::Instant);
 
 /// Reads the host's messages as a task, because reading one cannot be cancelled.
-fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<Order> {
+fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<HostOrder> {
     let (orders, received) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(order) = read_message(&mut control).await.transpose() {

@@ -7,7 +7,6 @@
 //! beyond what [`FromWire`] lists, no server.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,11 +15,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
+mod error;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub(crate) use wire::{Args, CommandEnd, Decoder, FromWire, Job, variant};
+pub(crate) use error::DbusError;
+pub(crate) use wire::{Args, CommandEnd, Decoder, FromWire, SystemdJob, variant};
 use wire::{Encoder, length};
 
 /// More than any message of systemd's (all properties of a unit are some 30 KiB), and far below the format's own
@@ -43,21 +44,6 @@ const MEMBER: u8 = 3;
 const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const SIGNATURE: u8 = 8;
-
-/// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DbusError {
-    #[error("cannot connect")]
-    Connect(#[source] io::Error),
-    #[error("the authentication was refused: `{0}`")]
-    Refused(String),
-    #[error("the connection has ended")]
-    Ended,
-    #[error("`{name}`: {text}")]
-    Answer { name: String, text: String },
-    #[error("the answer is not of type `{0}`")]
-    Type(&'static str),
-}
 
 /// A signal.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! thread:  blob ─ SHA-256 (digest) ─ gzip | zstd | xz | plain ─> chunks ─┐
-//! caller:  SHA-256 (diff_id) <─ Stream <────────────────────────────┘ at most 4 waiting
+//! caller:  SHA-256 (diff_id) <─ LayerStream <───────────────────────┘ at most 4 waiting
 //! ```
 //!
 //! The compression is told by the first bytes, not by the media type, as containers/image does.
@@ -46,7 +46,7 @@ pub(crate) struct Budget {
 }
 
 /// The tar stream of a layer.
-pub(crate) struct Stream {
+pub(crate) struct LayerStream {
     chunks: Receiver<io::Result<Vec<u8>>>,
     chunk: Vec<u8>,
     at: usize,
@@ -55,7 +55,7 @@ pub(crate) struct Stream {
     budget: Budget,
 }
 
-impl Stream {
+impl LayerStream {
     /// Receives the next chunk when the last one is used up. `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
         while self.at == self.chunk.len() {
@@ -85,7 +85,7 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
+impl Read for LayerStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if !self.fill()? {
             return Ok(0);
@@ -97,7 +97,7 @@ impl Read for Stream {
     }
 }
 
-impl Skip for &mut Stream {
+impl Skip for &mut LayerStream {
     fn skip(&mut self, mut count: u64) -> io::Result<()> {
         while count > 0 {
             if !self.fill()? {
@@ -124,7 +124,7 @@ struct TooLarge {
 pub(crate) fn with_stream<T>(
     layer: LayerBlob,
     budget: Budget,
-    apply: impl FnOnce(&Entries, &mut Stream) -> Result<T, LayerError>,
+    apply: impl FnOnce(&Entries, &mut LayerStream) -> Result<T, LayerError>,
 ) -> Result<(T, u64), LayerError> {
     let LayerBlob {
         blob,
@@ -136,7 +136,7 @@ pub(crate) fn with_stream<T>(
         let (sender, chunks) = sync_channel(CHUNKS);
         let producer = scope.spawn(move || produce(blob, &sender));
         let (chunk, hasher) = (Vec::new(), Hasher::default());
-        let mut stream = Stream {
+        let mut stream = LayerStream {
             chunks,
             chunk,
             at: 0,

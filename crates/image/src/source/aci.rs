@@ -28,18 +28,18 @@ const WHITEOUT: &[u8] = b".wh.";
 
 /// The document that stands for an ACI in the store.
 #[derive(Serialize)]
-struct Document<'a> {
+struct AciConfig<'a> {
     architecture: &'a str,
     os: &'a str,
     created: Option<&'a str>,
-    rootfs: Rootfs,
+    rootfs: AciRootfs,
     /// The manifest, as it stands.
     #[serde(rename = "aciManifest")]
     manifest: &'a str,
 }
 
 #[derive(Serialize)]
-struct Rootfs {
+struct AciRootfs {
     r#type: &'static str,
     diff_ids: [Digest; 1],
 }
@@ -54,11 +54,11 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
     };
     let text = String::from_utf8(text).map_err(|_| invalid("its manifest is not UTF-8".to_owned()))?;
     let manifest = appc::read_image_manifest(&text, MANIFEST).map_err(|errors| invalid(errors.all()))?;
-    let document = Document {
+    let document = AciConfig {
         architecture: architecture(&manifest),
         os: manifest.os.as_deref().unwrap_or("linux"),
         created: manifest.created.as_deref(),
-        rootfs: Rootfs {
+        rootfs: AciRootfs {
             r#type: "layers",
             diff_ids: [diff_id],
         },
@@ -124,7 +124,7 @@ fn scan(blob: Section, path: &Path, limits: &Limits) -> Result<(Digest, Vec<u8>)
         inner: plain,
         left: limits.uncompressed_bytes,
     });
-    let mut reader = TarReader::new(Stream(&mut hashing));
+    let mut reader = TarReader::new(ReadOnlyStream(&mut hashing));
     let (mut manifest, mut rootfs, mut count) = (None, false, 0);
     while let Some(entry) = reader.next_entry().map_err(|source| SourceError::Archive {
         path: path.to_owned(),
@@ -188,15 +188,15 @@ fn parts(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A stream that can only be read.
-struct Stream<R>(R);
+struct ReadOnlyStream<R>(R);
 
-impl<R: Read> Read for Stream<R> {
+impl<R: Read> Read for ReadOnlyStream<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read(buf)
     }
 }
 
-impl<R: Read> Skip for Stream<R> {}
+impl<R: Read> Skip for ReadOnlyStream<R> {}
 
 /// All of the faults, for a message of one line.
 trait All {

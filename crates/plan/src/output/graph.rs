@@ -9,7 +9,7 @@ use crate::output::explain;
 use crate::quoted;
 
 /// A node: what it is called, what it says besides, what it is.
-struct Node {
+struct GraphNode {
     title: String,
     detail: String,
     kind: Kind,
@@ -24,7 +24,7 @@ enum Kind {
 }
 
 struct Graph {
-    nodes: Vec<Node>,
+    nodes: Vec<GraphNode>,
     /// From, to: the second needs the first.
     edges: Vec<(usize, usize)>,
 }
@@ -47,7 +47,7 @@ impl Graph {
             let source = source(mount, &volumes, before.is_empty());
             let from = source.map(|(title, detail)| {
                 *sources.entry(title.clone()).or_insert_with(|| {
-                    graph.add(Node {
+                    graph.add(GraphNode {
                         title,
                         detail,
                         kind: Kind::Source,
@@ -62,7 +62,7 @@ impl Graph {
             let access = if mount.read_only { ", read-only" } else { "" };
             let type_ = if is_bind(mount) { "bind" } else { &mount.fs_type };
             let detail = format!("{type_}{access}");
-            let node = graph.add(Node {
+            let node = graph.add(GraphNode {
                 title: explain::path(&mount.place),
                 detail,
                 kind,
@@ -76,7 +76,7 @@ impl Graph {
         graph
     }
 
-    fn add(&mut self, node: Node) -> usize {
+    fn add(&mut self, node: GraphNode) -> usize {
         self.nodes.push(node);
         self.nodes.len() - 1
     }
@@ -96,7 +96,7 @@ impl Graph {
                 .as_ref()
                 .map(|process| quoted::command(&process.argv))
                 .unwrap_or_default();
-            let node = self.add(Node {
+            let node = self.add(GraphNode {
                 title: app.unit.clone(),
                 detail,
                 kind: Kind::App,

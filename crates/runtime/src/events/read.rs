@@ -18,7 +18,7 @@ pub struct EventReader {
     log: EventLog,
     /// The files that are there, the oldest first, the one that is read among them.
     files: VecDeque<(Identity, File)>,
-    lines: Lines,
+    lines: LineSplitter,
     skipped: u64,
 }
 
@@ -27,7 +27,7 @@ impl EventReader {
         let mut reader = Self {
             log: log.clone(),
             files: VecDeque::new(),
-            lines: Lines::default(),
+            lines: LineSplitter::default(),
             skipped: 0,
         };
         reader.look(None).map_err(|source| log.error("read", source))?;
@@ -125,7 +125,7 @@ impl EventReader {
 
 /// Bytes in, whole lines out.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct LineSplitter {
     buffer: Vec<u8>,
     /// How much of the buffer holds no line's end.
     searched: usize,
@@ -133,7 +133,7 @@ pub(super) struct Lines {
     too_long: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }

@@ -167,7 +167,7 @@ proptest! {
             bytes.extend(line);
             whole += 1;
         }
-        let mut lines = read::Lines::default();
+        let mut lines = read::LineSplitter::default();
         let mut found = Vec::new();
         let mut rest = &bytes[..];
         for cut in cuts.iter().cycle() {

@@ -46,7 +46,7 @@ struct Open {
 
 /// One app's log as a row of lines. A clone reads the same files from the same place.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(super) struct LogLines {
     dir: PathBuf,
     app: AppName,
     current: Option<Open>,
@@ -63,7 +63,7 @@ pub(super) struct Lines {
     long_line: Option<u64>,
 }
 
-impl Lines {
+impl LogLines {
     /// Opens all files that are there; a log that has not begun has none.
     pub(super) fn open(dir: &Path, app: &AppName) -> Result<Self, LogError> {
         let mut lines = Self {

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use isopod_spec::AppName;
 
-use super::files::{Line, Lines};
+use super::files::{Line, LogLines};
 use super::record::{self, Kind, Parsed, Record};
 use super::{LogError, Stream};
 
@@ -75,7 +75,7 @@ pub struct LogReader {
 /// One app's records.
 #[derive(Clone, Debug)]
 struct Source {
-    lines: Lines,
+    lines: LogLines,
     head: Option<Head>,
     /// The time of the record before.
     time: SystemTime,
@@ -174,7 +174,7 @@ impl LogReader {
 impl Source {
     fn open(dir: &Path, app: &AppName) -> Result<Self, LogError> {
         Ok(Self {
-            lines: Lines::open(dir, app)?,
+            lines: LogLines::open(dir, app)?,
             head: None,
             time: SystemTime::UNIX_EPOCH,
             begun: [None; 2],

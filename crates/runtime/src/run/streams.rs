@@ -45,11 +45,11 @@ impl Sink {
 pub(super) struct Outputs {
     caller: Option<[Sink; 2]>,
     logs: Vec<Option<Log>>,
-    ends: Vec<End>,
+    ends: Vec<LogEnd>,
 }
 
 /// The end of what an app wrote, as much as may be its last words.
-type End = Arc<std::sync::Mutex<Vec<u8>>>;
+type LogEnd = Arc<std::sync::Mutex<Vec<u8>>>;
 
 /// The most bytes and lines of an app's log that are its last words (the kubelet's `FallbackToLogsOnError`).
 const MAX_END_BYTES: usize = 2048;
@@ -74,7 +74,7 @@ impl Outputs {
         Self {
             caller: caller.map(|streams| streams.map(sink)),
             logs: record.apps.iter().map(|app| open_log(dir, &app.name)).collect(),
-            ends: record.apps.iter().map(|_| End::default()).collect(),
+            ends: record.apps.iter().map(|_| LogEnd::default()).collect(),
         }
     }
 
@@ -115,7 +115,7 @@ fn open_log(dir: &Path, app: &AppName) -> Option<Log> {
 }
 
 /// Adds to the end of what an app wrote, of which the rest is forgotten.
-fn keep_end(end: &End, bytes: &[u8]) {
+fn keep_end(end: &LogEnd, bytes: &[u8]) {
     if let Ok(mut end) = end.lock() {
         end.extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_END_BYTES)..]);
         let surplus = end.len().saturating_sub(MAX_END_BYTES);
@@ -123,7 +123,13 @@ fn keep_end(end: &End, bytes: &[u8]) {
     }
 }
 
-async fn copy(mut output: agent::Output, stream: Stream, log: Option<Log>, mut sink: Option<Sink>, end: End) {
+async fn copy(
+    mut output: agent::Output,
+    stream: Stream,
+    log: Option<Log>,
+    mut sink: Option<Sink>,
+    end: LogEnd,
+) {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         let n = match output.read(&mut buffer).await {

@@ -125,9 +125,9 @@ pub(super) enum Action {
         from_log: bool,
     },
     /// Log a line that the guest brought about, where there is room for it.
-    Log(Line),
+    Log(GuestLine),
     /// Kill the VM: this is over. The last action.
-    End(End),
+    End(SupervisionEnd),
 }
 
 /// What has become of a pod.
@@ -165,14 +165,14 @@ pub(super) enum Note {
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum GuestLine {
     Info(String),
     Warning(String),
 }
 
 /// How the supervision ends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum SupervisionEnd {
     /// Everything was written back, but for these.
     Synced(Vec<SyncFailure>),
     /// The apps did not end within this time.
@@ -187,7 +187,7 @@ pub(super) enum End {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Progress {
     Running,
     /// All apps have ended; what they wrote has not come to its place.
     Draining,
@@ -202,7 +202,7 @@ pub(super) struct Supervision {
     terms: Terms,
     /// When the pod's processes were started.
     started: Instant,
-    phase: Phase,
+    phase: Progress,
     ends: Vec<Option<AppEnd>>,
     first_failed: Option<usize>,
     restarts: Vec<u32>,
@@ -236,7 +236,7 @@ impl Supervision {
         };
         Self {
             started,
-            phase: Phase::Running,
+            phase: Progress::Running,
             ends: (0..count).map(|_| None).collect(),
             first_failed: None,
             restarts: vec![0; count],
@@ -265,7 +265,7 @@ impl Supervision {
     /// When [`Input::Due`] is to come at the latest; `None`: only something else is waited for. A time that has passed means
     /// at once, but behind everything else that has happened.
     pub(super) fn due(&self) -> Option<Instant> {
-        if self.phase == Phase::Over {
+        if self.phase == Progress::Over {
             return None;
         }
         let own = self.own_reason().map(|_| self.started);
@@ -279,7 +279,7 @@ impl Supervision {
 
     /// What is to be done about `input`, which happens now.
     pub(super) fn on(&mut self, input: Input, now: Instant) -> Vec<Action> {
-        if self.phase == Phase::Over {
+        if self.phase == Progress::Over {
             return Vec::new();
         }
         match input {
@@ -291,7 +291,7 @@ impl Supervision {
                 match self.stops {
                     1 => self.stop(self.terms.grace, STOPPED, now),
                     2 => self.stop(Duration::ZERO, STOPPED, now),
-                    _ => self.end(End::Killed),
+                    _ => self.end(SupervisionEnd::Killed),
                 }
             }
             Input::Stop(grace) => self.stop(grace.unwrap_or(self.terms.grace), STOPPED, now),
@@ -329,14 +329,14 @@ impl Supervision {
         self.act(Action::Record(note));
     }
 
-    fn end(&mut self, end: End) {
-        self.phase = Phase::Over;
+    fn end(&mut self, end: SupervisionEnd) {
+        self.phase = Progress::Over;
         self.act(Action::End(end));
     }
 
     fn on_due(&mut self, now: Instant) {
         if let Some((_, after)) = self.deadline.filter(|(at, _)| *at <= now) {
-            return self.end(End::NotStopped(after));
+            return self.end(SupervisionEnd::NotStopped(after));
         }
         match self.watch.look(now) {
             None => {}
@@ -346,8 +346,8 @@ impl Supervision {
                 let unheard = now.saturating_duration_since(self.watch.heard());
                 self.record(Note::Silent(unheard));
             }
-            Some(Found::TooLong(after)) => return self.end(End::Silent(after)),
-            Some(Found::StopUnheard(within)) => return self.end(End::StopUnheard(within)),
+            Some(Found::TooLong(after)) => return self.end(SupervisionEnd::Silent(after)),
+            Some(Found::StopUnheard(within)) => return self.end(SupervisionEnd::StopUnheard(within)),
         }
         if let Some(reason) = self.own_reason() {
             self.stop_by_itself(reason, now);
@@ -359,7 +359,7 @@ impl Supervision {
 
     /// Whether the pod may still stop for a reason of its own.
     fn may_stop_by_itself(&self) -> bool {
-        self.stops == 0 && self.phase == Phase::Running
+        self.stops == 0 && self.phase == Progress::Running
     }
 
     fn may_expire(&self) -> bool {
@@ -403,7 +403,7 @@ impl Supervision {
         let after = grace.saturating_add(KILL_SLACK);
         let at = now + after.min(YEAR);
         // What its apps wrote is waited for as long as it takes.
-        if self.phase != Phase::Draining && self.deadline.is_none_or(|(earlier, _)| at < earlier) {
+        if self.phase != Progress::Draining && self.deadline.is_none_or(|(earlier, _)| at < earlier) {
             self.deadline = Some((at, after));
         }
     }
@@ -437,10 +437,10 @@ impl Supervision {
     }
 
     fn output_written(&mut self, now: Instant) {
-        if self.phase != Phase::Draining {
+        if self.phase != Progress::Draining {
             return;
         }
-        self.phase = Phase::Syncing;
+        self.phase = Progress::Syncing;
         self.record(Note::Stopping);
         self.deadline = Some((now + SYNC_DEADLINE, SYNC_DEADLINE));
         self.act(Action::Finish);
@@ -488,22 +488,22 @@ impl Supervision {
                     self.record(Note::Heard);
                 }
             }
-            Event::AllEnded if self.phase == Phase::Running => {
+            Event::AllEnded if self.phase == Progress::Running => {
                 self.timings.ended = now.saturating_duration_since(self.started);
-                self.phase = Phase::Draining;
+                self.phase = Progress::Draining;
                 self.deadline = None;
                 self.act(Action::AwaitOutput);
             }
             Event::Synced { failed } => {
                 self.timings.synced = now.saturating_duration_since(self.started);
-                self.end(End::Synced(failed));
+                self.end(SupervisionEnd::Synced(failed));
             }
             Event::AllEnded | Event::Stdin { .. } | Event::Stdout { .. } | Event::Stderr { .. } => {}
         }
     }
 
     fn warn(&mut self, text: String) {
-        self.act(Action::Log(Line::Warning(text)));
+        self.act(Action::Log(GuestLine::Warning(text)));
     }
 
     fn app_started(&mut self, app: usize, uptime_ms: u64) {
@@ -538,9 +538,9 @@ impl Supervision {
         };
         let name = &terms.name;
         let line = match health {
-            Health::Unhealthy => Line::Warning(format!("app `{name}` is unhealthy: {text}")),
-            Health::Healthy => Line::Info(format!("app `{name}` is healthy")),
-            Health::Starting => Line::Info(format!("app `{name}` is not known to be healthy yet")),
+            Health::Unhealthy => GuestLine::Warning(format!("app `{name}` is unhealthy: {text}")),
+            Health::Healthy => GuestLine::Info(format!("app `{name}` is healthy")),
+            Health::Starting => GuestLine::Info(format!("app `{name}` is not known to be healthy yet")),
         };
         self.act(Action::Log(line));
         self.record(Note::AppHealth(app, health, text));
@@ -557,7 +557,7 @@ impl Supervision {
             terms.name,
             after.as_millis()
         );
-        self.act(Action::Log(Line::Info(line)));
+        self.act(Action::Log(GuestLine::Info(line)));
         self.record(Note::AppRestarting { app, status, count });
     }
 

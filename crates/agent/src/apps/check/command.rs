@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
 
-use super::{Done, said};
+use super::done::{Done, said};
 use crate::exec;
 use crate::exec::enter::Job;
 

@@ -5,7 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Done, said};
+use super::done::{Done, said};
 
 /// How much of an answer is read.
 const MAX_ANSWER_BYTES: usize = 10 * 1024;

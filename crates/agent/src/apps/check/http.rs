@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{Done, connect, tls};
+use super::connect::connect;
+use super::done::Done;
+use super::tls;
 
 /// How much of an answer is read: Kubernetes reads as much of a body.
 const MAX_ANSWER_BYTES: u64 = 10 * 1024;

@@ -133,13 +133,13 @@ impl Run {
     fn happens(&mut self, what: Happens) -> Result<(), TestCaseError> {
         let watched = |app: usize| self.lifecycle.is_watched(app);
         let input = match what {
-            Happens::Runs(app) => Input::Running {
+            Happens::Runs(app) => LifecycleInput::Running {
                 app,
                 uptime_ms: 1,
                 leaves: false,
                 fault: None,
             },
-            Happens::Ends(app, code) => Input::Exited(AppExit {
+            Happens::Ends(app, code) => LifecycleInput::Exited(AppExit {
                 app,
                 status: ExitStatus::Code(code),
                 uptime_ms: Some(1),
@@ -148,15 +148,15 @@ impl Run {
                 out_of_memory: None,
                 times: (1, 1),
             }),
-            Happens::NeverRuns(app) if watched(app) && !self.known[app].runs => Input::NeverRan {
+            Happens::NeverRuns(app) if watched(app) && !self.known[app].runs => LifecycleInput::NeverRan {
                 app,
                 cause: FailureCause::Stopped,
             },
-            Happens::IsNotTaken(app) => Input::NotStarted {
+            Happens::IsNotTaken(app) => LifecycleInput::NotStarted {
                 app,
                 text: "no".to_owned(),
             },
-            Happens::Says(app, ready) => Input::Word {
+            Happens::Says(app, ready) => LifecycleInput::Word {
                 app,
                 word: if ready { Word::Ready } else { Word::NotReady },
             },
@@ -169,55 +169,55 @@ impl Run {
                     },
                     false => Done::failed("no"),
                 };
-                Input::Done {
+                LifecycleInput::Done {
                     app,
                     life,
                     what,
                     done,
                 }
             }
-            Happens::IsSent => Input::LastSent,
+            Happens::IsSent => LifecycleInput::LastSent,
             Happens::Stop(ms) => {
                 self.stopping = true;
-                Input::Stop(Duration::from_millis(ms))
+                LifecycleInput::Stop(Duration::from_millis(ms))
             }
-            Happens::Due | Happens::NeverRuns(_) | Happens::IsDone(_) => Input::Due,
+            Happens::Due | Happens::NeverRuns(_) | Happens::IsDone(_) => LifecycleInput::Due,
         };
         let actions = self.lifecycle.on(input, self.now);
         self.take(actions)
     }
 
     /// Does what is said, and holds it against what the host takes.
-    fn take(&mut self, actions: Vec<Action>) -> Result<(), TestCaseError> {
+    fn take(&mut self, actions: Vec<LifecycleAction>) -> Result<(), TestCaseError> {
         for action in actions {
             match action {
-                Action::Say(message) => self.hear(&message)?,
-                Action::End { app, last } => {
+                LifecycleAction::Say(message) => self.hear(&message)?,
+                LifecycleAction::End { app, last } => {
                     let known = &mut self.known[app];
                     prop_assert!(!known.ended, "{last:?}");
                     let exited = matches!(last, GuestMessage::Exited { .. });
                     prop_assert!(!known.runs || exited);
                     (known.ended, known.runs) = (true, false);
                 }
-                Action::Start(app) => {
+                LifecycleAction::Start(app) => {
                     let known = &mut self.known[app];
                     prop_assert!(!self.stopping && !known.ended);
                     // One for each life but the first.
                     prop_assert_eq!(known.fresh_roots, known.restarts);
                     known.starts += 1;
                 }
-                Action::Stop(app) => {
+                LifecycleAction::Stop(app) => {
                     prop_assert!(!self.known[app].ended);
                     self.asked.push(app);
                 }
-                Action::Kill(app) => self.killed.push(app),
-                Action::Check { app, life, what, .. } => {
+                LifecycleAction::Kill(app) => self.killed.push(app),
+                LifecycleAction::Check { app, life, what, .. } => {
                     prop_assert!(!self.known[app].ended);
                     self.checks.push((app, life, what));
                 }
-                Action::Abandon(app) => self.checks.retain(|(of, ..)| *of != app),
-                Action::RenewRoot(app) => self.known[app].fresh_roots += 1,
-                Action::LeaveStdin(_) => {}
+                LifecycleAction::Abandon(app) => self.checks.retain(|(of, ..)| *of != app),
+                LifecycleAction::RenewRoot(app) => self.known[app].fresh_roots += 1,
+                LifecycleAction::LeaveStdin(_) => {}
             }
         }
         Ok(())

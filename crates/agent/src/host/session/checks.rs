@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::apps::check::{self, Done};
-use crate::apps::lifecycle::{Input, What};
+use crate::apps::lifecycle::{LifecycleInput, What};
 use crate::exec::enter::Job;
-use crate::host::streams;
+use crate::host::questions;
 use crate::systemd::{Manager, UnitProcess};
 
 /// The most probes that run at a time.
@@ -20,8 +20,8 @@ const MAX_AT_ONCE: usize = 8;
 
 /// What is done for all apps.
 pub(super) struct Checks {
-    done: mpsc::UnboundedSender<Input>,
-    ended: mpsc::UnboundedReceiver<Input>,
+    done: mpsc::UnboundedSender<LifecycleInput>,
+    ended: mpsc::UnboundedReceiver<LifecycleInput>,
     permits: Arc<Semaphore>,
     apps: Vec<OfApp>,
 }
@@ -55,10 +55,10 @@ impl Checks {
         }
     }
 
-    /// The next that is done: an [`Input::Done`]. May be cancelled.
-    pub(super) async fn next(&mut self) -> Option<Input> {
+    /// The next that is done: an [`LifecycleInput::Done`]. May be cancelled.
+    pub(super) async fn next(&mut self) -> Option<LifecycleInput> {
         let done = self.ended.recv().await?;
-        if let Input::Done { app, .. } = done {
+        if let LifecycleInput::Done { app, .. } = done {
             while self.apps[app].tasks.try_join_next().is_some() {}
         }
         Some(done)
@@ -104,7 +104,7 @@ impl Checks {
                     .await
                     .unwrap_or_else(|_| Done::too_long(limit)),
             };
-            let _ = report.send(Input::Done {
+            let _ = report.send(LifecycleInput::Done {
                 app,
                 life,
                 what,
@@ -124,9 +124,9 @@ impl Checks {
         let known = self.apps[app].process.take().filter(|(of, _)| *of == life);
         let process = match known {
             Some((_, process)) => process,
-            None => streams::process(manager, config).await?,
+            None => questions::process(manager, config).await?,
         };
         self.apps[app].process = Some((life, process.clone()));
-        streams::job_for(config, process, argv.to_vec())
+        questions::job_for(config, process, argv.to_vec())
     }
 }

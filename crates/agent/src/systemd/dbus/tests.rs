@@ -30,7 +30,7 @@ fn variants_are_read_by_their_signature() {
     assert_eq!(variant::<i32>(b"\x01i\0\0\xff\xff\xff\xff").unwrap(), -1);
     assert_eq!(variant::<u64>(b"\x01t\0\0\0\0\0\0\x05\0\0\0\0\0\0\0").unwrap(), 5);
     assert_eq!(
-        variant::<Job>(b"\x04(uo)\0\0\0\x09\0\0\0\x01\0\0\0/\0")
+        variant::<SystemdJob>(b"\x04(uo)\0\0\0\x09\0\0\0\x01\0\0\0/\0")
             .unwrap()
             .0,
         9

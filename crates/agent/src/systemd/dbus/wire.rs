@@ -1,7 +1,7 @@
 //! Values in D-Bus's wire format, little endian ("Marshaling"): what a call carries, and what an answer does. Only the
 //! types that the agent has a use for.
 
-use super::DbusError;
+use super::error::DbusError;
 
 /// A call's arguments, in the wire's form.
 #[derive(Debug, Default)]
@@ -81,11 +81,11 @@ impl FromWire for Vec<String> {
     }
 }
 
-/// A number and an object path: a unit's `Job`.
+/// A number and an object path: a unit's `SystemdJob`.
 #[derive(Debug)]
-pub(crate) struct Job(pub(crate) u32);
+pub(crate) struct SystemdJob(pub(crate) u32);
 
-impl FromWire for Job {
+impl FromWire for SystemdJob {
     const SIGNATURE: &'static str = "(uo)";
     fn read(from: &mut Decoder<'_>) -> Option<Self> {
         from.align(8)?;

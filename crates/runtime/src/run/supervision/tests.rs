@@ -8,7 +8,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 fn terms(roles: &[AppRole], on_failure: FailurePolicy, allowed: Option<u64>, silence: Option<u64>) -> Terms {
     let app = |(i, role): (usize, &AppRole)| AppTerms {
-        name: AppName::new(&format!("app{i}")).unwrap(),
+        name: AppName::new(format!("app{i}")).unwrap(),
         role: *role,
         probed: false,
         tells_readiness: i == 1,
@@ -76,7 +76,7 @@ impl Run {
         }
     }
 
-    fn end(&self) -> Option<&End> {
+    fn end(&self) -> Option<&SupervisionEnd> {
         self.actions.iter().find_map(|action| match action {
             Action::End(end) => Some(end),
             _ => None,
@@ -129,7 +129,7 @@ fn a_pod_ends_with_its_apps() {
     run.pass(100, true);
     assert_eq!(run.end(), None);
     run.finish();
-    assert_eq!(run.end(), Some(&End::Synced(Vec::new())));
+    assert_eq!(run.end(), Some(&SupervisionEnd::Synced(Vec::new())));
     assert!(run.stops().is_empty());
     let outcome = run.supervision.outcome(Vec::new());
     assert_eq!((outcome.exit_status(), outcome.first_failed), (3, Some(0)));
@@ -175,7 +175,7 @@ fn a_caller_stops_in_order_then_at_once_then_kills() {
     assert_eq!((run.stops(), run.end()), (vec![10, 0], None));
     assert_eq!(run.milestones(), [Milestone::Stopping]);
     run.on(Input::CallerStop);
-    assert_eq!(run.end(), Some(&End::Killed));
+    assert_eq!(run.end(), Some(&SupervisionEnd::Killed));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_guest_that_does_not_stop_its_apps_is_given_up() {
     run.pass(39, true);
     assert_eq!(run.end(), None);
     run.pass(2, true);
-    assert_eq!(run.end(), Some(&End::NotStopped(GRACE + KILL_SLACK)));
+    assert_eq!(run.end(), Some(&SupervisionEnd::NotStopped(GRACE + KILL_SLACK)));
 }
 
 #[test]
@@ -328,7 +328,7 @@ proptest! {
     fn a_guest_that_is_not_heard(silence in proptest::option::of(16..100u64)) {
         let mut run = Run::new(terms(&[MAIN], FailurePolicy::Continue, None, silence));
         run.pass(1000, false);
-        let expected = silence.map(|seconds| End::Silent(Duration::from_secs(seconds)));
+        let expected = silence.map(|seconds| SupervisionEnd::Silent(Duration::from_secs(seconds)));
         prop_assert_eq!(run.end(), expected.as_ref());
         let silent = run.actions.iter().filter(|a| matches!(a, Action::Record(Note::Silent(_))));
         prop_assert_eq!(silent.count(), 1);

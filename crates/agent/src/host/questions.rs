@@ -1,0 +1,252 @@
+//! What the tasks that serve the host's streams have to know of apps' units, and what they have systemd do: they ask the
+//! session, which alone speaks to systemd.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isopod_contract::config::GuestApp;
+use isopod_contract::exec::Request;
+use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
+use isopod_contract::in_one_line;
+use isopod_contract::launch::GuestLaunch;
+use isopod_contract::message::AppIndex;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::apps::launch;
+use crate::exec::enter::{Action, Execute, Job};
+use crate::exec::environment;
+use crate::systemd::appstate::Activity;
+use crate::systemd::{Manager, ManagerError, UnitProcess};
+
+/// The agent's own program.
+pub(super) const SELF: &str = "/proc/self/exe";
+
+/// What a task asks the session.
+pub(super) enum Question {
+    /// How an app runs.
+    Process(AppIndex, oneshot::Sender<Result<Running, String>>),
+    /// The cgroup of each app, empty where it has none.
+    Cgroups(oneshot::Sender<Vec<String>>),
+    /// That systemd reads its units anew.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// That a unit is started.
+    Start(String, oneshot::Sender<Result<(), String>>),
+    /// What a unit is at rest.
+    Rest(String, oneshot::Sender<Result<Option<Activity>, String>>),
+    /// That apps must have these mounts when they start from now on, or need not any more.
+    Expect {
+        mounts: Vec<HotplugMount>,
+        expected: bool,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// How an app runs: its unit, and what it was planned to execute.
+pub(super) struct Running {
+    pub(super) unit: UnitProcess,
+    /// What makes a terminal of the app's.
+    pub(super) ptmx: PathBuf,
+    launch: Result<GuestLaunch, String>,
+    oom_score_adj: i16,
+}
+
+impl Running {
+    fn new(app: &GuestApp, unit: UnitProcess) -> Self {
+        Self {
+            unit,
+            ptmx: Path::new(&app.dev).join("pts/ptmx"),
+            launch: launch::read(app),
+            oom_score_adj: app.oom_score_adj.unwrap_or(0),
+        }
+    }
+}
+
+/// Answers a task's question.
+pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], question: Question) {
+    let words = |error: ManagerError| in_one_line(&error);
+    match question {
+        Question::Process(app, reply) => {
+            let process = match apps.get(usize::from(app)) {
+                Some(app) => match manager.process(&app.unit).await {
+                    Ok(unit) => Ok(Running::new(app, unit)),
+                    Err(error) => Err(words(error)),
+                },
+                None => Err(format!("there is no app {app}")),
+            };
+            let _ = reply.send(process);
+        }
+        Question::Cgroups(reply) => {
+            let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
+            let cgroups = futures::future::join_all(cgroups).await;
+            let _ = reply.send(cgroups.into_iter().map(Result::unwrap_or_default).collect());
+        }
+        Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
+        Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
+        Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
+        Question::Expect {
+            mounts,
+            expected,
+            reply,
+        } => {
+            for mount in mounts {
+                let Some(app) = apps.get_mut(usize::from(mount.app)) else {
+                    continue;
+                };
+                app.mounts.retain(|known| known.unit != mount.mount.unit);
+                app.mounts.extend(expected.then_some(mount.mount));
+            }
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+/// How the unit of an app that runs does so.
+pub(super) async fn process(manager: &impl Manager, app: &GuestApp) -> Result<UnitProcess, String> {
+    let process = manager
+        .process(&app.unit)
+        .await
+        .map_err(|error| in_one_line(&error))?;
+    that_runs(&process)?;
+    Ok(process)
+}
+
+fn that_runs(process: &UnitProcess) -> Result<(), String> {
+    // One that is on its way up may be there already: what is not will be found out.
+    let up = matches!(process.active, Activity::Active | Activity::Changing);
+    if !up || process.main_pid == 0 {
+        return Err("the app is not running".to_owned());
+    }
+    Ok(())
+}
+
+/// What `enter` is to do for a command of the agent's own in an app.
+pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -> Result<Job, String> {
+    let request = Request {
+        app: 0,
+        argv,
+        env: Vec::new(),
+        user: None,
+        working_dir: None,
+        terminal: None,
+        stdin: false,
+    };
+    command_of(Running::new(app, process), request)
+}
+
+/// What `enter` is to do for a command.
+pub(super) fn command_of(running: Running, request: Request) -> Result<Job, String> {
+    let (unit, launch) = (running.unit, running.launch?);
+    let own_home = request.env.iter().any(|(name, _)| name == "HOME");
+    let env = environment::of_command(launch.env, request.env, request.terminal.is_some());
+    let env = env.map_err(|name| format!("`{}` is no name of a variable", name.escape_debug()))?;
+    let mut process = launch.process;
+    if let Some(dir) = request.working_dir {
+        process.working_dir = dir;
+    }
+    let execute = Execute {
+        argv: request.argv,
+        env,
+        process,
+        user: request.user.filter(|user| !user.is_empty()),
+        own_home,
+        terminal: request.terminal.is_some(),
+    };
+    Ok(Job {
+        pid: unit.main_pid.cast_signed(),
+        cgroup: unit.cgroup,
+        oom_score_adj: running.oom_score_adj,
+        action: Action::Execute(execute),
+    })
+}
+
+/// Asks the session.
+#[derive(Clone)]
+pub(super) struct SessionHandle {
+    ask: mpsc::Sender<Question>,
+    /// The apps' names.
+    apps: Arc<[String]>,
+    /// Held while volumes come or go.
+    pub(super) volumes: Arc<Mutex<()>>,
+}
+
+impl SessionHandle {
+    /// Of a session of those apps, which answers what comes by `ask`.
+    pub(super) fn new(ask: mpsc::Sender<Question>, apps: &[GuestApp]) -> Self {
+        Self {
+            ask,
+            apps: apps.iter().map(|app| app.name.clone()).collect(),
+            volumes: Arc::default(),
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Question,
+    ) -> Result<T, String> {
+        let ended = || "the session has ended".to_owned();
+        let (reply, answer) = oneshot::channel();
+        self.ask.send(question(reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// An app's name.
+    pub(super) fn app_name(&self, app: AppIndex) -> String {
+        self.apps.get(usize::from(app)).cloned().unwrap_or_default()
+    }
+
+    /// Lets systemd read its units anew.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        self.ask(Question::Reload).await
+    }
+
+    /// Queues a unit's start.
+    pub(super) async fn start(&self, unit: &str) -> Result<(), String> {
+        self.ask(|reply| Question::Start(unit.to_owned(), reply)).await
+    }
+
+    /// What a unit is at rest; `None` while something is to be done with it.
+    pub(super) async fn rest(&self, unit: &str) -> Result<Option<Activity>, String> {
+        self.ask(|reply| Question::Rest(unit.to_owned(), reply)).await
+    }
+
+    /// Says whether apps must have these mounts when they start.
+    pub(super) async fn expect(&self, attachment: &HotplugVolume, expected: bool) -> Result<(), String> {
+        let mounts = attachment.mounts.clone();
+        self.ask(|reply| Question::Expect {
+            mounts,
+            expected,
+            reply,
+        })
+        .await
+    }
+
+    /// How the unit of an app stands, whether or not it runs.
+    pub(super) async fn unit_process(&self, app: AppIndex) -> Result<UnitProcess, String> {
+        let running = self.ask(|reply| Question::Process(app, reply)).await?;
+        Ok(running.unit)
+    }
+
+    /// How the unit of an app that runs does so.
+    pub(super) async fn process(&self, app: AppIndex) -> Result<Running, String> {
+        let running = self.ask(|reply| Question::Process(app, reply)).await?;
+        that_runs(&running.unit)?;
+        Ok(running)
+    }
+
+    /// What `enter` is to do in an app that runs.
+    pub(super) async fn job(&self, app: AppIndex, action: Action) -> Result<Job, String> {
+        let running = self.process(app).await?;
+        Ok(Job {
+            pid: running.unit.main_pid.cast_signed(),
+            cgroup: running.unit.cgroup,
+            oom_score_adj: running.oom_score_adj,
+            action,
+        })
+    }
+
+    pub(super) async fn cgroups(&self) -> Option<Vec<String>> {
+        let (reply, cgroups) = oneshot::channel();
+        self.ask.send(Question::Cgroups(reply)).await.ok()?;
+        cgroups.await.ok()
+    }
+}
