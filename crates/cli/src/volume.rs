@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use isopod_runtime::attach_volume::{self as attach, AttachError};
 use isopod_runtime::control::{ControlError, Request};
+use isopod_runtime::hotplug::{self as attach, AttachError};
 use isopod_runtime::pods::files::PodRecord;
 use isopod_runtime::pods::volumes::{AttachedRecord, MountRecord, VolumeRecord};
 use isopod_runtime::pods::{PodEntry, Pods};

@@ -55,8 +55,8 @@ pub const SHARE_TAG: &str = "isopod";
 pub const AGENT_SOCKET: &str = "agent.sock";
 /// In the pod directory: virtiofsd's socket.
 pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
-/// In the pod directory: the pod's part of the guest's tree, as the agent unpacks it over the guest image.
-pub const POD_FILES: &str = "pod.cpio";
+/// In the pod directory: the guest overlay.
+pub const GUEST_OVERLAY: &str = "pod.cpio";
 /// In the pod directory: where the volumes are bound.
 pub const HOST_SHARE_DIR: &str = "share";
 /// In the pod directory: what the guest's kernel and systemd said.

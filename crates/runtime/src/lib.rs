@@ -7,15 +7,15 @@
 //! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
-pub mod attach_volume;
 pub mod bounded_log;
 pub mod control;
 mod disk;
 pub mod events;
 pub mod gather;
+mod guest_overlay;
+pub mod hotplug;
 pub mod logs;
 pub mod named_volume;
-mod pod_files;
 pub mod pods;
 pub mod ports;
 pub mod prepare;

@@ -21,7 +21,7 @@ use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, St
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
-use crate::{disk, named_volume, pod_files, private};
+use crate::{disk, guest_overlay, named_volume, private};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
@@ -152,9 +152,9 @@ fn write(
         let path = dir.join(layout::host_disk(&disk.name));
         disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
-    let path = dir.join(layout::POD_FILES);
+    let path = dir.join(layout::GUEST_OVERLAY);
     let more = plan.more_modules.as_deref();
-    pod_files::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
+    guest_overlay::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
     if let Some(user) = user(plan, claim.uuid()) {
         give_files(dir, plan, user)?;
     }
@@ -225,7 +225,7 @@ fn user(plan: &PodPlan, uuid: &str) -> Option<u32> {
 /// Lets QEMU, as that user, read and write what it is to: the pod's own files become its, and the images and the guest, which all
 /// pods have and are no secret, can be read by all.
 fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError> {
-    let own = std::iter::once(layout::POD_FILES.into())
+    let own = std::iter::once(layout::GUEST_OVERLAY.into())
         .chain(plan.disk_volumes.iter().map(|disk| layout::host_disk(&disk.name)));
     for path in own.map(|file: PathBuf| dir.join(file)) {
         chown(&path, Some(user), Some(user)).map_err(failed("give QEMU", &path))?;

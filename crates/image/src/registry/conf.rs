@@ -25,14 +25,14 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 pub(super) struct Conf {
     unqualified_search_registries: Option<Vec<String>>,
     #[serde(default, rename = "registry")]
-    registries: Vec<Registry>,
+    registries: Vec<RegistryEntry>,
     #[serde(default)]
     aliases: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct Registry {
+struct RegistryEntry {
     prefix: String,
     location: String,
     insecure: bool,
@@ -191,9 +191,9 @@ impl Conf {
     }
 
     /// The registry with the longest prefix that fits, and how much of the name that prefix is, in bytes.
-    fn find(&self, reference: &RegistryReference) -> Option<(&Registry, usize)> {
+    fn find(&self, reference: &RegistryReference) -> Option<(&RegistryEntry, usize)> {
         let name = format!("{}:{}", reference.name(), reference.version());
-        let fits = |registry: &Registry| -> Option<usize> {
+        let fits = |registry: &RegistryEntry| -> Option<usize> {
             let prefix = registry.prefix.as_str();
             if let Some(domain) = prefix.strip_prefix('*') {
                 let host = name.split('/').next()?;

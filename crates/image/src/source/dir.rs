@@ -10,20 +10,20 @@ use crate::limits::Limits;
 /// What the manifest is taken for when it does not say: OCI's, where it may leave that out.
 const DEFAULT_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-struct Directory<'a> {
+struct DirSource<'a> {
     path: &'a Path,
     /// The digest of `manifest.json`.
     top: Digest,
 }
 
-impl Directory<'_> {
+impl DirSource<'_> {
     fn file(&self, name: &str) -> Result<Section, SourceError> {
         let path = self.path.join(name);
         Section::open(&path).map_err(|source| SourceError::file(&path, source))
     }
 }
 
-impl Documents for Directory<'_> {
+impl Documents for DirSource<'_> {
     fn place(&self) -> &Path {
         self.path
     }
@@ -49,7 +49,7 @@ impl Documents for Directory<'_> {
 
 /// The image in the directory `path`; of an index (`skopeo copy --all`), the one for this machine.
 pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> {
-    let mut directory = Directory {
+    let mut directory = DirSource {
         path,
         top: Digest::of(b""),
     };

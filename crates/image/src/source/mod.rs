@@ -256,10 +256,12 @@ impl Source {
         let (path, name) = (reference.path.as_path(), reference.name.as_deref());
         let archive = || archive::Archive::open(path, limits, scratch);
         match reference.transport {
-            Transport::Oci => oci::open(&oci::Layout::Directory(path.to_owned()), name, limits),
-            Transport::OciArchive => {
-                oci::open(&oci::Layout::Archive(archive()?, path.to_owned()), name, limits)
-            }
+            Transport::Oci => oci::open(&oci::LayoutFiles::Directory(path.to_owned()), name, limits),
+            Transport::OciArchive => oci::open(
+                &oci::LayoutFiles::Archive(archive()?, path.to_owned()),
+                name,
+                limits,
+            ),
             Transport::DockerArchive => docker::open(&archive()?, path, name, limits),
             Transport::Aci => aci::open(path, limits),
             Transport::Dir => dir::open(path, limits),

@@ -104,15 +104,15 @@ pub(crate) struct Found {
 }
 
 /// Where the files of a layout are.
-pub(super) enum Layout {
+pub(super) enum LayoutFiles {
     Directory(PathBuf),
     Archive(Archive, PathBuf),
 }
 
-impl Documents for Layout {
+impl Documents for LayoutFiles {
     fn place(&self) -> &Path {
         match self {
-            Layout::Directory(path) | Layout::Archive(_, path) => path,
+            LayoutFiles::Directory(path) | LayoutFiles::Archive(_, path) => path,
         }
     }
 
@@ -130,17 +130,19 @@ impl Documents for Layout {
     }
 }
 
-impl Layout {
+impl LayoutFiles {
     fn file(&self, name: &str) -> Result<Section, SourceError> {
         match self {
-            Layout::Directory(dir) => {
+            LayoutFiles::Directory(dir) => {
                 let path = dir.join(name);
                 Section::open(&path).map_err(|source| SourceError::file(&path, source))
             }
-            Layout::Archive(archive, path) => archive.member(name).ok_or_else(|| SourceError::NoMember {
-                path: path.clone(),
-                member: name.to_owned(),
-            }),
+            LayoutFiles::Archive(archive, path) => {
+                archive.member(name).ok_or_else(|| SourceError::NoMember {
+                    path: path.clone(),
+                    member: name.to_owned(),
+                })
+            }
         }
     }
 
@@ -187,7 +189,7 @@ fn parse<T: DeserializeOwned>(place: &Path, document: &[u8], name: &str) -> Resu
 }
 
 /// The image `name` of a layout, or the only one for this machine.
-pub(super) fn open(layout: &Layout, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
+pub(super) fn open(layout: &LayoutFiles, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
     let index = read_document(layout.file("index.json")?, "index.json", layout.place(), limits)?;
     let index: Index = parse(layout.place(), &index, "index.json")?;
     let top = choose_named(layout.place(), index.manifests, name)?;

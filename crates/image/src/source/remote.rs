@@ -10,13 +10,13 @@ use crate::limits::Limits;
 use crate::registry::{PullError, Registries, Remote};
 
 /// A registry's documents about one image.
-struct Registry {
+struct RegistrySource {
     remote: Remote,
     /// The image's name, for messages.
     place: PathBuf,
 }
 
-impl Documents for Registry {
+impl Documents for RegistrySource {
     fn place(&self) -> &Path {
         &self.place
     }
@@ -52,7 +52,7 @@ pub(crate) fn find(
     let remote = Remote::open(registries, reference, limits.document_bytes)?;
     let (document, media_type) = (remote.document.clone(), remote.media_type.clone());
     let place = PathBuf::from(reference.to_string());
-    let registry = Registry { remote, place };
+    let registry = RegistrySource { remote, place };
     let found = find_one(&registry, &document, &media_type, limits)?;
     Ok((found, registry.remote))
 }

@@ -41,7 +41,7 @@ pub(crate) fn disks(images: usize, volumes: &[DiskVolume]) -> Vec<Disk> {
         file,
         read_only: true,
     };
-    let overlay = std::iter::once(read_only(layout::POD_FILES.into()));
+    let overlay = std::iter::once(read_only(layout::GUEST_OVERLAY.into()));
     let images = (0..images).map(|image| read_only(layout::host_image(image)));
     let volumes = volumes.iter().map(|volume| Disk {
         file: layout::host_disk(&volume.name),
