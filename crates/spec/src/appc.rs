@@ -39,7 +39,7 @@ use crate::{
 };
 use crate::{check, check::PodFault};
 use isolators::PodIsolators;
-use json::{Document, Fields, Node, Place};
+use json::{Document, JsonNode, JsonPlace, ReadFields};
 
 /// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one. Whether a mount
 /// point without a volume gets an empty one is the caller's to say; here it does.
@@ -54,7 +54,7 @@ pub fn read_pod_manifest(text: &str, file: &str) -> Result<PodSpec, PodManifestE
     let document = Document::new(text, file);
     let root = document.parse().map_err(|fault| fail(vec![*fault]))?;
     let mut places = Places::default();
-    let pod = read_pod(Node::root(&document, &root), &mut places);
+    let pod = read_pod(JsonNode::root(&document, &root), &mut places);
     for fault in pod.iter().flat_map(check::check) {
         let place = places.of(&fault);
         document.report(place, FaultKind::Pod(fault));
@@ -69,23 +69,23 @@ pub fn read_pod_manifest(text: &str, file: &str) -> Result<PodSpec, PodManifestE
 /// Where the parts of a pod stand, in the order of its lists.
 #[derive(Default)]
 struct Places {
-    volumes: Vec<Place>,
+    volumes: Vec<JsonPlace>,
     apps: Vec<AppPlaces>,
-    ports: Vec<Place>,
+    ports: Vec<JsonPlace>,
 }
 
 struct AppPlaces {
-    name: Place,
+    name: JsonPlace,
     mounts: Vec<MountPlaces>,
 }
 
 struct MountPlaces {
-    volume: Place,
-    path: Place,
+    volume: JsonPlace,
+    path: JsonPlace,
 }
 
 impl Places {
-    fn of(&self, fault: &PodFault) -> Place {
+    fn of(&self, fault: &PodFault) -> JsonPlace {
         match fault {
             PodFault::DoubledApp { app_index, .. }
             | PodFault::UnknownDependency { app_index, .. }
@@ -122,13 +122,13 @@ const POD_FIELDS: [&str; 9] = [
     "userLabels",
 ];
 
-fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
+fn read_pod(root: JsonNode<'_>, places: &mut Places) -> Option<PodSpec> {
     let fields = root.object(&POD_FIELDS)?;
     read_kind_and_version(&fields, "PodManifest", "`PodManifest`");
     for name in ["userAnnotations", "userLabels"] {
-        fields.optional(name).inspect(Node::check_texts);
+        fields.optional(name).inspect(JsonNode::check_texts);
     }
-    fields.optional("annotations").inspect(Node::check_pairs);
+    fields.optional("annotations").inspect(JsonNode::check_pairs);
     let isolators = isolators::read_pod_isolators(&fields);
     let mut volumes = Vec::new();
     for node in fields.items("volumes") {
@@ -139,7 +139,7 @@ fn read_pod(root: Node<'_>, places: &mut Places) -> Option<PodSpec> {
     }
     let mut apps = Vec::new();
     let list = fields.required("apps");
-    let nodes = list.as_ref().and_then(Node::list).unwrap_or_default();
+    let nodes = list.as_ref().and_then(JsonNode::list).unwrap_or_default();
     if let Some(list) = list.filter(|list| list.is_empty_list()) {
         list.fault(FaultKind::Value {
             value: "[]".to_owned(),
@@ -185,7 +185,7 @@ fn machine(isolators: &PodIsolators, apps: &[App]) -> Machine {
     }
 }
 
-fn read_kind_and_version(fields: &Fields<'_>, kind: &str, expected: &'static str) {
+fn read_kind_and_version(fields: &ReadFields<'_>, kind: &str, expected: &'static str) {
     if let Some((node, found)) = fields.required_text("acKind")
         && found != kind
     {
@@ -214,7 +214,7 @@ fn is_supported_version(text: &str) -> bool {
 }
 
 /// An app. The volumes of its own are put to `volumes`.
-fn read_app(node: &Node<'_>, volumes: &mut Vec<(Volume, Place)>) -> Option<(App, AppPlaces)> {
+fn read_app(node: &JsonNode<'_>, volumes: &mut Vec<(Volume, JsonPlace)>) -> Option<(App, AppPlaces)> {
     let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
     let name = fields
         .required("name")
@@ -228,9 +228,9 @@ fn read_app(node: &Node<'_>, volumes: &mut Vec<(Volume, Place)>) -> Option<(App,
         .and_then(|node| node.boolean())
         .unwrap_or_default();
     let app_name = name.as_ref().map_or("", |(_, name)| name.as_str()).to_owned();
-    let read_mount = |node: &Node<'_>| read_mount(node, &app_name, volumes);
+    let read_mount = |node: &JsonNode<'_>| read_mount(node, &app_name, volumes);
     let (mounts, mount_places) = fields.items("mounts").iter().filter_map(read_mount).unzip();
-    fields.optional("annotations").inspect(Node::check_pairs);
+    fields.optional("annotations").inspect(JsonNode::check_pairs);
     let (place, name) = name?;
     // Without an image there is a fault already; the app stays for the checks of its names.
     let image = image.unwrap_or(ImageSource::Stored { id: None, name: None });
@@ -254,7 +254,7 @@ fn read_app(node: &Node<'_>, volumes: &mut Vec<(Volume, Place)>) -> Option<(App,
 }
 
 /// An image by its id or name in the store; a name that begins with a transport is a reference.
-fn read_image(node: &Node<'_>) -> Option<ImageSource> {
+fn read_image(node: &JsonNode<'_>) -> Option<ImageSource> {
     let fields = node.object(&["name", "id", "labels"])?;
     let labels = image::read_pairs(&fields, "labels");
     for (label, guests) in [("os", "linux"), ("arch", "amd64")] {
@@ -324,9 +324,9 @@ fn is_image_id(id: &str) -> bool {
 /// A mount. A volume that it brings for this app alone (`appVolume`, of the specification's schema) takes the place of
 /// the pod's, by a name of its own.
 fn read_mount(
-    node: &Node<'_>,
+    node: &JsonNode<'_>,
     app: &str,
-    volumes: &mut Vec<(Volume, Place)>,
+    volumes: &mut Vec<(Volume, JsonPlace)>,
 ) -> Option<(Mount, MountPlaces)> {
     let fields = node.object(&["volume", "path", "appVolume"])?;
     let named = fields
@@ -368,7 +368,7 @@ fn read_mount(
     ))
 }
 
-impl Node<'_> {
+impl JsonNode<'_> {
     /// An AC Name.
     fn name<N>(&self, read: impl FnOnce(String) -> Result<N, InvalidName>) -> Option<N> {
         read(self.string()?)

@@ -87,7 +87,7 @@ pub struct FileContent(pub Vec<u8>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written<'a> {
+enum TextOrBytes<'a> {
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
 }
@@ -95,8 +95,8 @@ enum Written<'a> {
 impl Serialize for FileContent {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
-            Ok(text) => Written::Text(text.into()),
-            Err(_) => Written::Bytes(self.0.as_slice().into()),
+            Ok(text) => TextOrBytes::Text(text.into()),
+            Err(_) => TextOrBytes::Bytes(self.0.as_slice().into()),
         }
         .serialize(serializer)
     }
@@ -104,9 +104,9 @@ impl Serialize for FileContent {
 
 impl<'de> Deserialize<'de> for FileContent {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match Written::deserialize(deserializer)? {
-            Written::Text(text) => text.into_owned().into_bytes(),
-            Written::Bytes(bytes) => bytes.into_owned(),
+        Ok(Self(match TextOrBytes::deserialize(deserializer)? {
+            TextOrBytes::Text(text) => text.into_owned().into_bytes(),
+            TextOrBytes::Bytes(bytes) => bytes.into_owned(),
         }))
     }
 }

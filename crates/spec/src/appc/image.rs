@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::json::{Document, Fields, Node};
+use super::json::{Document, JsonNode, ReadFields};
 use super::{FaultKind, PodManifestErrors, read_kind_and_version, run_config};
 use crate::{RunConfig, check::clean};
 
@@ -51,7 +51,7 @@ pub fn read_image_manifest(text: &str, file: &str) -> Result<ImageManifest, PodM
     };
     let document = Document::new(text, file);
     let root = document.parse().map_err(|fault| fail(vec![*fault]))?;
-    let manifest = read(Node::root(&document, &root));
+    let manifest = read(JsonNode::root(&document, &root));
     let faults = document.into_faults();
     match manifest {
         Some(manifest) if faults.is_empty() => Ok(manifest),
@@ -59,7 +59,7 @@ pub fn read_image_manifest(text: &str, file: &str) -> Result<ImageManifest, PodM
     }
 }
 
-fn read(root: Node<'_>) -> Option<ImageManifest> {
+fn read(root: JsonNode<'_>) -> Option<ImageManifest> {
     let fields = root.object(&FIELDS)?;
     read_kind_and_version(&fields, "ImageManifest", "`ImageManifest`");
     let name = fields.required_text("name");
@@ -91,7 +91,7 @@ fn read(root: Node<'_>) -> Option<ImageManifest> {
         );
     }
     let path_whitelist = fields.items("pathWhitelist");
-    let paths = path_whitelist.iter().filter_map(Node::absolute_path);
+    let paths = path_whitelist.iter().filter_map(JsonNode::absolute_path);
     Some(ImageManifest {
         version: label("version"),
         os: label("os"),
@@ -113,7 +113,7 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// A list of names and values; a name twice is a fault.
-pub(super) fn read_pairs(fields: &Fields<'_>, list: &str) -> Vec<(String, String)> {
+pub(super) fn read_pairs(fields: &ReadFields<'_>, list: &str) -> Vec<(String, String)> {
     let (mut pairs, mut seen) = (Vec::new(), BTreeSet::new());
     for item in fields.items(list) {
         let Some(pair) = item.object(&["name", "value"]) else {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::json::{Fields, Node};
+use super::json::{JsonNode, ReadFields};
 use super::quantity;
 use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_set};
@@ -13,7 +13,7 @@ use crate::words::shown;
 use crate::{Capabilities, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 
 /// Reads an app's `isolators` into `config`.
-pub(super) fn read_app_isolators(app: &Fields<'_>, config: &mut RunConfig) {
+pub(super) fn read_app_isolators(app: &ReadFields<'_>, config: &mut RunConfig) {
     for (node, isolator) in Isolator::last_of_each(app.items("isolators")) {
         let name = isolator.name.as_str();
         match name {
@@ -75,7 +75,7 @@ pub(super) struct PodIsolators {
 }
 
 /// Reads a pod's `isolators`.
-pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
+pub(super) fn read_pod_isolators(pod: &ReadFields<'_>) -> PodIsolators {
     let mut read = PodIsolators::default();
     for (node, isolator) in Isolator::last_of_each(pod.items("isolators")) {
         match isolator.name.as_str() {
@@ -107,7 +107,7 @@ pub(super) fn read_pod_isolators(pod: &Fields<'_>) -> PodIsolators {
 }
 
 /// Reports an isolator as one that cannot be honoured.
-fn refuse(node: &Node<'_>, name: &str) {
+fn refuse(node: &JsonNode<'_>, name: &str) {
     let hint = match name {
         "resource/network-bandwidth" => "leave it out; traffic is not shaped",
         "resource/block-bandwidth" | "resource/block-iops" => {
@@ -122,12 +122,12 @@ fn refuse(node: &Node<'_>, name: &str) {
 /// An isolator: its name and its value.
 struct Isolator<'a> {
     name: String,
-    value: Option<Node<'a>>,
+    value: Option<JsonNode<'a>>,
 }
 
 impl<'a> Isolator<'a> {
     /// The isolators that `nodes` are: of several of one name the last, as with rkt.
-    fn last_of_each(nodes: Vec<Node<'a>>) -> Vec<(Node<'a>, Self)> {
+    fn last_of_each(nodes: Vec<JsonNode<'a>>) -> Vec<(JsonNode<'a>, Self)> {
         let mut names = HashSet::new();
         let mut last: Vec<_> = nodes
             .into_iter()
@@ -154,7 +154,7 @@ impl<'a> Isolator<'a> {
         alone.collect()
     }
 
-    fn read(node: &Node<'a>) -> Option<(Node<'a>, Self)> {
+    fn read(node: &JsonNode<'a>) -> Option<(JsonNode<'a>, Self)> {
         let fields = node.object(&["name", "value"])?;
         let value = fields.required("value");
         let (name_node, name) = fields.required_text("name")?;
@@ -168,7 +168,7 @@ impl<'a> Isolator<'a> {
     }
 
     /// The `set` of the value, of which `read` reads an item.
-    fn set(&self, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+    fn set(&self, read: impl Fn(&JsonNode<'_>) -> Option<String>) -> Vec<String> {
         let fields = self.value.as_ref().and_then(|value| value.object(&["set"]));
         fields.map(|fields| read_set(&fields, read)).unwrap_or_default()
     }
@@ -254,11 +254,11 @@ impl<'a> Isolator<'a> {
     }
 }
 
-fn read_set(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+fn read_set(fields: &ReadFields<'_>, read: impl Fn(&JsonNode<'_>) -> Option<String>) -> Vec<String> {
     read_items(fields, read)
 }
 
-fn read_items<T>(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Vec<T> {
+fn read_items<T>(fields: &ReadFields<'_>, read: impl Fn(&JsonNode<'_>) -> Option<T>) -> Vec<T> {
     let Some(list) = fields.required("set") else {
         return Vec::new();
     };
@@ -268,7 +268,7 @@ fn read_items<T>(fields: &Fields<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> 
     list.list().unwrap_or_default().iter().filter_map(read).collect()
 }
 
-fn read_capability(node: &Node<'_>) -> Option<String> {
+fn read_capability(node: &JsonNode<'_>) -> Option<String> {
     let name = node.string()?;
     let known = capability::CAPABILITIES.into_iter().find(|known| *known == name);
     if known.is_none() {
@@ -287,7 +287,7 @@ enum Listed {
 }
 
 /// A system call, a set that has a name, or the wildcard that the set can have.
-fn read_syscalls(node: &Node<'_>, retain: bool) -> Option<Listed> {
+fn read_syscalls(node: &JsonNode<'_>, retain: bool) -> Option<Listed> {
     let name = node.string()?;
     if name.starts_with('@') {
         return read_named_set(node, &name, retain);
@@ -302,7 +302,7 @@ fn read_syscalls(node: &Node<'_>, retain: bool) -> Option<Listed> {
     Some(Listed::Syscalls(BTreeSet::from([name])))
 }
 
-fn read_named_set(node: &Node<'_>, name: &str, retain: bool) -> Option<Listed> {
+fn read_named_set(node: &JsonNode<'_>, name: &str, retain: bool) -> Option<Listed> {
     match (name, retain) {
         ("@appc.io/all", true) | ("@appc.io/empty", false) => return Some(Listed::Unconfined),
         ("@appc.io/all", false) | ("@appc.io/empty", true) => {

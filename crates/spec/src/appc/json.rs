@@ -17,7 +17,7 @@ use crate::words::{nearest, shown};
 pub(super) struct Document<'a> {
     text: &'a str,
     file: &'a str,
-    faults: RefCell<Vec<(Place, FaultKind)>>,
+    faults: RefCell<Vec<(JsonPlace, FaultKind)>>,
 }
 
 /// A place in a text as people count: lines and columns. It goes on from one place to the next.
@@ -53,7 +53,7 @@ impl<'a> Cursor<'a> {
 
 /// A field and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct JsonPlace {
     field: String,
     /// The offset in the file, in bytes.
     offset: usize,
@@ -96,12 +96,12 @@ impl<'a> Document<'a> {
         }
     }
 
-    pub(super) fn report(&self, place: Place, kind: FaultKind) {
+    pub(super) fn report(&self, place: JsonPlace, kind: FaultKind) {
         self.faults.borrow_mut().push((place, kind));
     }
 
     /// A place as people count: lines and columns.
-    pub(super) fn location(&self, place: Place) -> Location {
+    pub(super) fn location(&self, place: JsonPlace) -> Location {
         let mut cursor = Cursor::new(self.text);
         cursor.go_to(place.offset);
         Location {
@@ -117,7 +117,7 @@ impl<'a> Document<'a> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|(place, _)| place.offset);
         let mut cursor = Cursor::new(self.text);
-        let fault = |(place, kind): (Place, FaultKind)| {
+        let fault = |(place, kind): (JsonPlace, FaultKind)| {
             cursor.go_to(place.offset);
             Fault {
                 file: self.file.to_owned(),
@@ -145,13 +145,13 @@ const STRICT: ParseOptions = ParseOptions {
 };
 
 /// A value and the field that it is the value of.
-pub(super) struct Node<'a> {
+pub(super) struct JsonNode<'a> {
     document: &'a Document<'a>,
     value: &'a Value<'a>,
     field: String,
 }
 
-impl<'a> Node<'a> {
+impl<'a> JsonNode<'a> {
     pub(super) fn root(document: &'a Document<'a>, value: &'a Value<'a>) -> Self {
         Self {
             document,
@@ -160,8 +160,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place {
+    pub(super) fn place(&self) -> JsonPlace {
+        JsonPlace {
             field: self.field.clone(),
             offset: self.value.start(),
         }
@@ -239,11 +239,11 @@ impl<'a> Node<'a> {
         Some(texts)
     }
 
-    pub(super) fn list(&self) -> Option<Vec<Node<'a>>> {
+    pub(super) fn list(&self) -> Option<Vec<JsonNode<'a>>> {
         let Value::Array(array) = self.value else {
             return self.type_fault("a list");
         };
-        let item = |(index, value)| Node {
+        let item = |(index, value)| JsonNode {
             document: self.document,
             value,
             field: format!("{}[{index}]", self.field),
@@ -256,12 +256,12 @@ impl<'a> Node<'a> {
     }
 
     /// The value as an object whose fields are `known`; others are faults, and so are doubled ones.
-    pub(super) fn object(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
+    pub(super) fn object(&self, known: &'static [&'static str]) -> Option<ReadFields<'a>> {
         let fields = self.any_object()?;
         let mut seen = BTreeSet::new();
         for property in fields.properties {
             let name = property.name.as_str();
-            let place = Place {
+            let place = JsonPlace {
                 field: fields.path(&shown(name)),
                 offset: property.start(),
             };
@@ -275,11 +275,11 @@ impl<'a> Node<'a> {
         Some(fields)
     }
 
-    pub(super) fn any_object(&self) -> Option<Fields<'a>> {
+    pub(super) fn any_object(&self) -> Option<ReadFields<'a>> {
         let Value::Object(object) = self.value else {
             return self.type_fault("an object");
         };
-        Some(Fields {
+        Some(ReadFields {
             document: self.document,
             properties: &object.properties,
             place: self.place(),
@@ -296,13 +296,13 @@ impl<'a> Node<'a> {
 }
 
 /// The fields of an object.
-pub(super) struct Fields<'a> {
+pub(super) struct ReadFields<'a> {
     document: &'a Document<'a>,
     properties: &'a [ObjectProp<'a>],
-    place: Place,
+    place: JsonPlace,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ReadFields<'a> {
     fn path(&self, name: &str) -> String {
         if self.place.field.is_empty() {
             name.to_owned()
@@ -311,9 +311,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn node(&self, property: &'a ObjectProp<'a>) -> Node<'a> {
+    fn node(&self, property: &'a ObjectProp<'a>) -> JsonNode<'a> {
         let name = shown(property.name.as_str());
-        Node {
+        JsonNode {
             document: self.document,
             value: &property.value,
             field: self.path(&name),
@@ -321,7 +321,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name`, where it is there and not null.
-    pub(super) fn optional(&self, name: &str) -> Option<Node<'a>> {
+    pub(super) fn optional(&self, name: &str) -> Option<JsonNode<'a>> {
         let property = self
             .properties
             .iter()
@@ -330,7 +330,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name`, which must be there.
-    pub(super) fn required(&self, name: &str) -> Option<Node<'a>> {
+    pub(super) fn required(&self, name: &str) -> Option<JsonNode<'a>> {
         let node = self.optional(name);
         if node.is_none() {
             self.missing(name);
@@ -341,7 +341,7 @@ impl<'a> Fields<'a> {
     /// Reports that the field `name` is not there, at the object it is missing from.
     pub(super) fn missing(&self, name: &str) {
         self.document.report(
-            Place {
+            JsonPlace {
                 field: self.path(name),
                 offset: self.place.offset,
             },
@@ -350,24 +350,24 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name` as text that is not empty, where it is there.
-    pub(super) fn optional_text(&self, name: &str) -> Option<(Node<'a>, String)> {
+    pub(super) fn optional_text(&self, name: &str) -> Option<(JsonNode<'a>, String)> {
         self.optional(name).and_then(text)
     }
 
     /// The field `name` as text that is not empty, which must be there.
-    pub(super) fn required_text(&self, name: &str) -> Option<(Node<'a>, String)> {
+    pub(super) fn required_text(&self, name: &str) -> Option<(JsonNode<'a>, String)> {
         self.required(name).and_then(text)
     }
 
     /// The items of the list `name`; none where it is not there.
-    pub(super) fn items(&self, name: &str) -> Vec<Node<'a>> {
+    pub(super) fn items(&self, name: &str) -> Vec<JsonNode<'a>> {
         self.optional(name)
             .and_then(|node| node.list())
             .unwrap_or_default()
     }
 }
 
-fn text(node: Node<'_>) -> Option<(Node<'_>, String)> {
+fn text(node: JsonNode<'_>) -> Option<(JsonNode<'_>, String)> {
     let text = node.string()?;
     if text.is_empty() {
         node.reject("", "text that is not empty");

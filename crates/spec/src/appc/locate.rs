@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::json::{Document, Fields, Node};
+use super::json::{Document, JsonNode, ReadFields};
 use crate::check::clean;
 use crate::{AppName, VolumeName};
 
@@ -43,7 +43,7 @@ impl fmt::Display for Location {
 pub fn locate(text: &str, file: &str, part: &Part) -> Option<Location> {
     let document = Document::new(text, file);
     let root = document.parse().ok()?;
-    let root = Node::root(&document, &root).any_object()?;
+    let root = JsonNode::root(&document, &root).any_object()?;
     let place = match part {
         Part::Volume(name) => named(&root, "volumes", name.as_str())?.place(),
         Part::App(name) => named(&root, "apps", name.as_str())?.place(),
@@ -56,14 +56,14 @@ pub fn locate(text: &str, file: &str, part: &Part) -> Option<Location> {
 }
 
 /// The item of the list `list` that has that name.
-fn named<'a>(fields: &Fields<'a>, list: &str, name: &str) -> Option<Node<'a>> {
+fn named<'a>(fields: &ReadFields<'a>, list: &str, name: &str) -> Option<JsonNode<'a>> {
     fields.items(list).into_iter().find(|item| {
         let text = item.any_object().and_then(|item| item.optional_text("name"));
         text.is_some_and(|(_, text)| text == name)
     })
 }
 
-fn target_of(app: &Node<'_>, target: &Path) -> Option<super::json::Place> {
+fn target_of(app: &JsonNode<'_>, target: &Path) -> Option<super::json::JsonPlace> {
     let app = app.any_object()?;
     let mounts = app.items("mounts");
     let points = app

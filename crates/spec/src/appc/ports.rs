@@ -5,13 +5,13 @@
 use std::net::IpAddr;
 
 use super::FaultKind;
-use super::json::{Fields, Node, Place};
+use super::json::{JsonNode, JsonPlace, ReadFields};
 use crate::check::MAX_PORTS;
 use crate::network::{ImagePort, NamedPort, PortForward};
 use crate::words::shown;
 
 /// Reads an item of an app's `ports`. It is information; only socket activation asks for something.
-pub(super) fn read_app_port(node: &Node<'_>) -> Option<ImagePort> {
+pub(super) fn read_app_port(node: &JsonNode<'_>) -> Option<ImagePort> {
     let fields = node.object(&["name", "protocol", "port", "count", "socketActivated"])?;
     let name = fields.required_text("name");
     let protocol = fields.required_text("protocol");
@@ -47,10 +47,10 @@ pub(super) enum PodPort {
 /// to `podPort`. Where the manifest does not say of every app which ports it has (`images_tell`), its image may. They are no
 /// more than a pod may have and one.
 pub(super) fn read_pod_ports(
-    pod: &Fields<'_>,
+    pod: &ReadFields<'_>,
     apps: &[ImagePort],
     images_tell: bool,
-) -> (Vec<(PortForward, Place)>, Vec<NamedPort>) {
+) -> (Vec<(PortForward, JsonPlace)>, Vec<NamedPort>) {
     let (mut forwards, mut named) = (Vec::new(), Vec::new());
     for node in pod.items("ports") {
         match read_pod_port(&node, apps, images_tell) {
@@ -66,7 +66,7 @@ pub(super) fn read_pod_ports(
     (forwards, named)
 }
 
-fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
+fn read_pod_port(node: &JsonNode<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
     let fields = node.object(&["name", "hostPort", "hostIP", "podPort"])?;
     let name = fields.required_text("name");
     let host_port = fields.required("hostPort").and_then(|node| read_number(&node));
@@ -105,7 +105,7 @@ fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Opti
     }
 }
 
-fn read_address(node: &Node<'_>, text: &str) -> Option<IpAddr> {
+fn read_address(node: &JsonNode<'_>, text: &str) -> Option<IpAddr> {
     let address = text.parse().ok();
     if address.is_none() {
         node.reject(text, "an IP address of the host's");
@@ -113,7 +113,7 @@ fn read_address(node: &Node<'_>, text: &str) -> Option<IpAddr> {
     address
 }
 
-fn read_number(node: &Node<'_>) -> Option<u16> {
+fn read_number(node: &JsonNode<'_>) -> Option<u16> {
     let text = node.number()?;
     let number = text.parse::<u16>().ok().filter(|number| *number > 0);
     if number.is_none() {

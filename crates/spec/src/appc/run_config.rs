@@ -1,7 +1,7 @@
 //! The `app` section of an app: how to run it (appc specification, "Image Manifest Schema", `app`).
 
 use super::isolators::read_app_isolators;
-use super::json::{Fields, Node};
+use super::json::{JsonNode, ReadFields};
 use super::ports::read_app_port;
 use crate::probe::EventHandlers;
 use crate::{MountPoint, RunConfig, VolumeName};
@@ -23,10 +23,10 @@ const FIELDS: [&str; 12] = [
 ];
 
 /// Reads an `app` section; it replaces all that the image says.
-pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
+pub(super) fn read_run_config(node: &JsonNode<'_>) -> Option<RunConfig> {
     let fields = node.object(&FIELDS)?;
     for name in ["userAnnotations", "userLabels"] {
-        fields.optional(name).inspect(Node::check_texts);
+        fields.optional(name).inspect(JsonNode::check_texts);
     }
     let working_dir = fields
         .optional("workingDirectory")
@@ -41,7 +41,7 @@ pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
         supplementary_gids: fields
             .items("supplementaryGIDs")
             .iter()
-            .filter_map(Node::id)
+            .filter_map(JsonNode::id)
             .collect(),
         working_dir: working_dir.and_then(|node| node.absolute_path()),
         mount_points: fields
@@ -57,7 +57,7 @@ pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
     Some(config)
 }
 
-fn read_event_handlers(fields: &Fields<'_>) -> EventHandlers {
+fn read_event_handlers(fields: &ReadFields<'_>) -> EventHandlers {
     let mut handlers = EventHandlers::default();
     for item in fields.items("eventHandlers") {
         let Some(handler) = item.object(&["name", "exec"]) else {
@@ -82,14 +82,14 @@ fn read_event_handlers(fields: &Fields<'_>) -> EventHandlers {
     handlers
 }
 
-fn read_exec(fields: &Fields<'_>) -> Vec<String> {
+fn read_exec(fields: &ReadFields<'_>) -> Vec<String> {
     let Some(node) = fields.required("exec") else {
         return Vec::new();
     };
     let Some(items) = node.list() else {
         return Vec::new();
     };
-    let exec: Vec<String> = items.iter().filter_map(Node::string).collect();
+    let exec: Vec<String> = items.iter().filter_map(JsonNode::string).collect();
     match exec.first() {
         None if items.is_empty() => node.reject("[]", "a list that begins with the program"),
         Some(program) if !program.starts_with('/') => items[0].reject(program, "an absolute path"),
@@ -98,7 +98,7 @@ fn read_exec(fields: &Fields<'_>) -> Vec<String> {
     exec
 }
 
-fn read_environment(fields: &Fields<'_>) -> Vec<(String, String)> {
+fn read_environment(fields: &ReadFields<'_>) -> Vec<(String, String)> {
     let (mut env, mut seen) = (Vec::new(), BTreeSet::new());
     for item in fields.items("environment") {
         let Some(variable) = item.object(&["name", "value"]) else {
@@ -119,7 +119,7 @@ fn read_environment(fields: &Fields<'_>) -> Vec<(String, String)> {
     env
 }
 
-fn read_mount_point(node: &Node<'_>) -> Option<MountPoint> {
+fn read_mount_point(node: &JsonNode<'_>) -> Option<MountPoint> {
     let fields = node.object(&["name", "path", "readOnly"])?;
     let name = fields
         .required("name")

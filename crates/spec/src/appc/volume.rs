@@ -1,7 +1,7 @@
 //! The `volumes` of a pod manifest.
 
 use super::FaultKind;
-use super::json::{Fields, Node, Place};
+use super::json::{JsonNode, JsonPlace, ReadFields};
 use crate::flags::{read_id, read_mode};
 use crate::{EmptyVolume, HostVolume, Medium, Propagation, Volume, VolumeKind, VolumeName};
 
@@ -18,7 +18,7 @@ const FIELDS: [&str; 8] = [
 
 /// A volume and the place of its name. With a valid name it is given even where the rest has faults, so that its mounts
 /// are checked.
-pub(super) fn read_volume(node: &Node<'_>) -> Option<(Volume, Place)> {
+pub(super) fn read_volume(node: &JsonNode<'_>) -> Option<(Volume, JsonPlace)> {
     let fields = node.object(&FIELDS)?;
     let name = fields
         .required("name")
@@ -46,13 +46,13 @@ pub(super) fn read_volume(node: &Node<'_>) -> Option<(Volume, Place)> {
     ))
 }
 
-fn refuse_misplaced(fields: &Fields<'_>, names: &[&str], kind: &'static str) {
+fn refuse_misplaced(fields: &ReadFields<'_>, names: &[&str], kind: &'static str) {
     for node in names.iter().filter_map(|name| fields.optional(name)) {
         node.fault(FaultKind::MisplacedField { kind });
     }
 }
 
-fn read_host(fields: &Fields<'_>) -> Option<HostVolume> {
+fn read_host(fields: &ReadFields<'_>) -> Option<HostVolume> {
     refuse_misplaced(fields, &["mode", "uid", "gid"], "host");
     let recursive = fields
         .optional("recursive")
@@ -67,7 +67,7 @@ fn read_host(fields: &Fields<'_>) -> Option<HostVolume> {
     })
 }
 
-fn read_empty(fields: &Fields<'_>) -> EmptyVolume {
+fn read_empty(fields: &ReadFields<'_>) -> EmptyVolume {
     refuse_misplaced(fields, &["source", "recursive"], "empty");
     let mode = fields.optional_text("mode").and_then(|(node, text)| {
         let mode = read_mode(&text);
@@ -86,7 +86,7 @@ fn read_empty(fields: &Fields<'_>) -> EmptyVolume {
     }
 }
 
-impl Node<'_> {
+impl JsonNode<'_> {
     /// A user or group id.
     pub(super) fn id(&self) -> Option<u32> {
         let number = self.number()?;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, PathBuf};
 
 use super::brought::{Brought, VolumeFlag, read_source, wrong_mode, wrong_size};
-use super::record::{Key, Record, split};
+use super::record::{Record, RecordKey, split};
 use super::scalar::read_bytes;
 use super::volume::{absolute, read_mode};
 use super::{FlagFault, InvalidFlag};
@@ -16,7 +16,7 @@ use crate::{
     Propagation, PullPolicy, SourceRule, VolumeKind, VolumeName,
 };
 
-const KEYS: [Key; 8] = [
+const KEYS: [RecordKey; 8] = [
     // For a pod that runs, which a flag does not stand behind an app of; it comes first and is left out elsewhere.
     &["app"],
     &["volume"],
@@ -29,7 +29,7 @@ const KEYS: [Key; 8] = [
 ];
 
 /// docker's and podman's keys. Which of them a type takes is looked at when it has taken its own.
-const DOCKER_KEYS: [Key; 25] = [
+const DOCKER_KEYS: [RecordKey; 25] = [
     &["type"],
     &["source", "src"],
     &["target", "destination", "dst"],

@@ -11,7 +11,7 @@ use super::FlagFault;
 use crate::words::{either, nearest, shown};
 
 /// A key of a record: its name first, then the other spellings that are accepted.
-pub(super) type Key = &'static [&'static str];
+pub(super) type RecordKey = &'static [&'static str];
 
 /// Splits a record into its fields.
 pub(super) fn split(text: &OsStr) -> Result<Vec<Vec<u8>>, FlagFault> {
@@ -89,7 +89,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Reads `fields` as `key=value` or `key`. A key that is not in `known` and a key given twice are faults.
-    pub(super) fn read(fields: Vec<Vec<u8>>, known: &[Key]) -> Result<Self, FlagFault> {
+    pub(super) fn read(fields: Vec<Vec<u8>>, known: &[RecordKey]) -> Result<Self, FlagFault> {
         let mut record = Self { fields: Vec::new() };
         for field in fields {
             let (key, value) = match field.iter().position(|b| *b == b'=') {
@@ -166,7 +166,7 @@ impl Record {
     }
 }
 
-fn canonical(key: &OsStr, known: &[Key]) -> Result<&'static str, FlagFault> {
+fn canonical(key: &OsStr, known: &[RecordKey]) -> Result<&'static str, FlagFault> {
     let text = shown(key);
     if let Some(names) = known.iter().find(|names| names.iter().any(|name| key == *name)) {
         return Ok(names[0]);

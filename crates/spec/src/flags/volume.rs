@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::record::{Key, Record, split};
+use super::record::{Record, RecordKey, split};
 use super::scalar::read_bytes;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
@@ -13,7 +13,7 @@ use crate::{
     Volume, VolumeKind, VolumeName,
 };
 
-const KEYS: [Key; 11] = [
+const KEYS: [RecordKey; 11] = [
     &["kind"],
     &["source", "src"],
     &["readOnly", "readonly", "ro"],

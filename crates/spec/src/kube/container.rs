@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::claims::Bindings;
-use super::downward::{Downward, Resources};
+use super::downward::{ContainerResources, Downward};
 use super::env::Variables;
 use super::fault::FaultKind;
 use super::names;
@@ -449,8 +449,8 @@ pub(super) enum Say {
 }
 
 /// The `resources` of a container or pod.
-pub(super) fn resources(node: &Node<'_>, say: Say) -> Resources {
-    let mut resources = Resources::default();
+pub(super) fn resources(node: &Node<'_>, say: Say) -> ContainerResources {
+    let mut resources = ContainerResources::default();
     let Some(node) = node.get("resources") else {
         return resources;
     };
@@ -519,7 +519,7 @@ fn check_resource(value: &Node<'_>, list: &str, name: &str) {
     // A request beyond these only chooses a node.
 }
 
-impl Resources {
+impl ContainerResources {
     /// What the machine must have for it: its limit, or else what it asks for.
     pub(super) fn need(self) -> Need {
         let memory = self.memory_limit.or(self.memory_request);

@@ -17,14 +17,14 @@ pub(super) struct Downward<'a, 'o> {
     pub(super) labels: Vec<(&'a str, &'o str)>,
     pub(super) annotations: Vec<(&'a str, &'o str)>,
     /// The pod's own limits, or else the machine's memory, in bytes, and CPUs: what a container without limits may use.
-    pub(super) all: Resources,
+    pub(super) all: ContainerResources,
     /// The containers' names and resources.
-    pub(super) containers: Vec<(&'a str, Resources)>,
+    pub(super) containers: Vec<(&'a str, ContainerResources)>,
 }
 
 /// The resources that a container asks for, or a machine has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Resources {
+pub(super) struct ContainerResources {
     pub(super) cpu_limit: Option<Quantity>,
     pub(super) cpu_request: Option<Quantity>,
     pub(super) memory_limit: Option<Quantity>,

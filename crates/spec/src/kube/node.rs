@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::fault::{Fault, FaultKind};
 use super::table::{self, Field, FieldType, Shape, Status};
-use super::yaml::{At, Key, Kind, Value};
+use super::yaml::{At, Kind, Value, YamlKey};
 use crate::appc::Location;
 use crate::words::{nearest, shown};
 
@@ -139,7 +139,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn map(&self) -> &'a [(Key, Value)] {
+    fn map(&self) -> &'a [(YamlKey, Value)] {
         match &self.value.kind {
             Kind::Map(entries) => entries,
             _ => &[],
@@ -165,7 +165,7 @@ impl<'a> Node<'a> {
         let Some(map) = self.get(name) else {
             return Vec::new();
         };
-        let entry = |(key, value): &'a (Key, Value)| (key.text.as_str(), map.child(&key.text, value));
+        let entry = |(key, value): &'a (YamlKey, Value)| (key.text.as_str(), map.child(&key.text, value));
         map.map().iter().map(entry).collect()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::claims::Bindings;
 use super::container::{self, Pod};
-use super::downward::{Downward, Resources};
+use super::downward::{ContainerResources, Downward};
 use super::fault::FaultKind;
 use super::node::Node;
 use super::objects::Objects;
@@ -126,8 +126,8 @@ fn tell_of_host_network(node: &Node<'_>, ports: &[PortForward]) {
 }
 
 /// What the API refuses of the pod's own resources beside those of its containers, and what is not kept of both.
-fn check_resources(spec: &Node<'_>, own: Resources, containers: &[Node<'_>]) {
-    let each: Vec<(&Node<'_>, Resources)> = containers
+fn check_resources(spec: &Node<'_>, own: ContainerResources, containers: &[Node<'_>]) {
+    let each: Vec<(&Node<'_>, ContainerResources)> = containers
         .iter()
         .map(|node| (node, container::resources(node, container::Say::Nothing)))
         .collect();
@@ -229,7 +229,7 @@ fn check_os(spec: &Node<'_>) {
 /// than the default.
 fn machine(
     spec: &Node<'_>,
-    own: Resources,
+    own: ContainerResources,
     (init, main): (&[Node<'_>], &[Node<'_>]),
     surroundings: &Surroundings,
 ) -> Machine {
@@ -266,7 +266,7 @@ struct About<'a, 'o> {
 
 fn downward<'a, 'o>(
     about: &About<'a, 'o>,
-    own: Resources,
+    own: ContainerResources,
     machine: &Machine,
     containers: &[Node<'a>],
     surroundings: &'a Surroundings,
@@ -303,12 +303,12 @@ fn downward<'a, 'o>(
         service_account: text(Some(about.spec), "serviceAccountName"),
         labels: texts("labels", &about.template.labels),
         annotations: texts("annotations", &about.template.annotations),
-        all: Resources {
+        all: ContainerResources {
             cpu_limit: own.cpu_limit.or(Some(Quantity::whole(machine.cpus.into()))),
             memory_limit: own.memory_limit.or(Some(memory)),
             // Where it is until it is on a disk.
             storage_limit: Some(memory),
-            ..Resources::default()
+            ..ContainerResources::default()
         },
         containers: containers.iter().filter_map(named).collect(),
     }

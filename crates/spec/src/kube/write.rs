@@ -32,8 +32,8 @@ use crate::{
     App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Medium, Network, PodSpec, PortForward,
     PortProtocol, Resolver, RestartPolicy, Volume, VolumeKind,
 };
-use objects::Objects;
-use order::Order;
+use objects::WrittenObjects;
+use order::AppsByList;
 use security::Groups;
 
 /// How messages call the form.
@@ -45,7 +45,7 @@ const FORM: &str = "a Kubernetes Pod";
 /// Everything that the form cannot say, unless that is to be left out.
 pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
     let unsaids = Unsaids::of(FORM);
-    let mut objects = Objects::new(pod.name.as_ref());
+    let mut objects = WrittenObjects::new(pod.name.as_ref());
     let notes = |notes: &BTreeMap<String, String>| {
         notes.iter().fold(Fields::new(), |fields, (name, value)| {
             fields.with(name, value.as_str())
@@ -95,8 +95,8 @@ fn yaml(document: &Fields, unsaids: &Unsaids) -> String {
     written.unwrap_or_else(|error| unsaids.not_written(&error))
 }
 
-fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
-    let order = Order::of(pod, unsaids);
+fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Fields {
+    let order = AppsByList::of(pod, unsaids);
     let groups = Groups::of(pod, unsaids);
     let restart = order.main.first().map(|app| app.restart).unwrap_or_default();
     let context = container::Context {
@@ -119,12 +119,12 @@ fn spec(pod: &PodSpec, objects: &mut Objects, unsaids: &Unsaids) -> Fields {
     let init: Vec<Fields> = order
         .init
         .iter()
-        .map(|app| container::write(app, container::Place::Init, &[], &context, objects))
+        .map(|app| container::write(app, container::ContainerList::Init, &[], &context, objects))
         .collect();
     let main = order.main.iter().enumerate().map(|(index, app)| {
         // A port is the pod's: that it stands at one of its containers says nothing.
         let ports = if index == 0 { ports } else { &[] };
-        container::write(app, container::Place::Main, ports, &context, objects)
+        container::write(app, container::ContainerList::Main, ports, &context, objects)
     });
     let main: Vec<Fields> = main.collect();
     let (host_name, any_host_name) = match pod.hostname.as_deref() {
@@ -221,7 +221,7 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
 
 /// The pod's own `resources`: what binds its containers together, and as `requests` what its machine has where that does
 /// not follow from the rest.
-fn resources(pod: &PodSpec, order: &Order<'_>, unsaids: &Unsaids) -> Fields {
+fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields {
     let limits = pod.limits;
     let of_containers = need(order);
     let need = Need {
@@ -286,7 +286,7 @@ fn in_memory_mib(pod: &PodSpec) -> u32 {
 }
 
 /// What the reader finds that the containers need.
-fn need(order: &Order<'_>) -> Need {
+fn need(order: &AppsByList<'_>) -> Need {
     let of = |app: &&App| Need::of(&app.overrides.resources);
     let init = order.init.iter();
     let init = init.map(|app| (app.role == AppRole::Sidecar, of(app)));

@@ -45,12 +45,12 @@ pub(super) enum Kind {
     Text(String),
     List(Vec<Value>),
     /// In the order of the file; a key may be there twice.
-    Map(Vec<(Key, Value)>),
+    Map(Vec<(YamlKey, Value)>),
 }
 
 /// A mapping's key and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Key {
+pub(super) struct YamlKey {
     pub(super) at: At,
     pub(super) text: String,
 }
@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let key = Key {
+            let key = YamlKey {
                 at: key.referenced.into(),
                 text: key.value,
             };

@@ -74,7 +74,7 @@ pub struct Surroundings<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct ProfileDocument {
     default_action: String,
     default_errno_ret: Option<u16>,
     #[serde(default)]
@@ -84,7 +84,7 @@ struct Document {
     flags: Option<Vec<String>>,
     architectures: Option<Vec<String>>,
     arch_map: Option<Vec<ArchMap>>,
-    syscalls: Option<Vec<Rule>>,
+    syscalls: Option<Vec<ProfileRule>>,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +96,7 @@ struct ArchMap {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rule {
+struct ProfileRule {
     #[serde(default)]
     name: String,
     names: Option<Vec<String>>,
@@ -140,7 +140,7 @@ struct Conditions {
 /// # Errors
 /// [`InvalidProfile`] for what is none, and for one that asks for what the guest cannot give.
 pub fn read_profile(text: &str) -> Result<SeccompProfile, InvalidProfile> {
-    let document: Document = serde_json::from_str(text)?;
+    let document: ProfileDocument = serde_json::from_str(text)?;
     if !document.listener_path.is_empty() {
         return Err(InvalidProfile::Unsupported {
             what: "a listener".into(),
@@ -225,7 +225,7 @@ fn answer(action: &str, errno: u16) -> Result<Answer, InvalidProfile> {
     })
 }
 
-impl Rule {
+impl ProfileRule {
     /// The rule with its conditions, or several where it compares an argument twice.
     fn read(self) -> Result<Vec<(Conditions, SyscallRule)>, InvalidProfile> {
         let mut names = self.names.unwrap_or_default();

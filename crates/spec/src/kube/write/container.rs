@@ -3,7 +3,7 @@
 use super::super::container::default_pull_policy;
 use super::super::expand::escape;
 use super::super::objects::Secrecy;
-use super::objects::Objects;
+use super::objects::WrittenObjects;
 use super::{is_plain, probes, security};
 use crate::check::clean;
 use crate::tree::Fields;
@@ -24,7 +24,7 @@ pub(super) struct Context<'a> {
 
 /// Which of the pod's lists a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ContainerList {
     Init,
     Main,
 }
@@ -32,10 +32,10 @@ pub(super) enum Place {
 /// Writes the container of `app`; its secrets are added to `objects`.
 pub(super) fn write(
     app: &App,
-    place: Place,
+    place: ContainerList,
     ports: &[PortForward],
     context: &Context<'_>,
-    objects: &mut Objects,
+    objects: &mut WrittenObjects,
 ) -> Fields {
     let subject = format!("app `{}`", app.name);
     let unsaids = context.unsaids;
@@ -45,7 +45,7 @@ pub(super) fn write(
     let env = env(app, objects, unsaids);
     let probe = |probe: &Option<crate::Probe>| probe.as_ref().map(probes::probe);
     // Said already to be none of an init container's.
-    let has_probes = place == Place::Main || app.role == AppRole::Sidecar;
+    let has_probes = place == ContainerList::Main || app.role == AppRole::Sidecar;
     let probes = app.probes.clone();
     let probes = if has_probes {
         probes
@@ -86,7 +86,7 @@ pub(super) fn write(
 }
 
 /// What no field of a container says.
-fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
+fn unsaid_of_app(app: &App, place: ContainerList, unsaids: &Unsaids) {
     let add = |what: &str, why: &str| unsaids.add(format!("app `{}`: {what}", app.name), why);
     let overrides = &app.overrides;
     let resources = &overrides.resources;
@@ -128,7 +128,7 @@ fn unsaid_of_app(app: &App, place: Place, unsaids: &Unsaids) {
             "a restart policy has no limit",
         );
     }
-    if place == Place::Init && app.role == AppRole::Main {
+    if place == ContainerList::Init && app.role == AppRole::Main {
         let handlers = app.lifecycle.post_start.is_some() || app.lifecycle.pre_stop.is_some();
         if app.probes != crate::Probes::default() || handlers {
             add(
@@ -202,13 +202,13 @@ pub(super) fn restart_policy(policy: RestartPolicy) -> &'static str {
 }
 
 /// The container's own `restartPolicy`, where it is not the one that follows from the pod's.
-fn own_restart(app: &App, place: Place, context: &Context<'_>) -> Option<&'static str> {
+fn own_restart(app: &App, place: ContainerList, context: &Context<'_>) -> Option<&'static str> {
     let own = restart_policy(app.restart);
     if app.role == AppRole::Sidecar {
         return Some("Always");
     }
     let followed = match (place, restart_policy(context.restart)) {
-        (Place::Init, "Always") => "OnFailure",
+        (ContainerList::Init, "Always") => "OnFailure",
         (_, word) => word,
     };
     (own != followed).then_some(own)
@@ -267,7 +267,7 @@ fn variables(app: &App) -> Vec<&EnvVar> {
 }
 
 /// The variables: those that hold a secret refer to a Secret.
-fn env(app: &App, objects: &mut Objects, unsaids: &Unsaids) -> Vec<Fields> {
+fn env(app: &App, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Vec<Fields> {
     let variables = variables(app);
     let secrets = variables.iter().filter(|variable| variable.secret);
     let secrets = secrets.filter_map(|variable| {

@@ -8,7 +8,7 @@ use crate::tree::{Fields, Tree};
 use crate::{PodName, VolumeName};
 
 /// The objects so far.
-pub(super) struct Objects {
+pub(super) struct WrittenObjects {
     /// What stands before each name, so that two pods of a cluster do not share them.
     prefix: String,
     all: Vec<Object>,
@@ -20,7 +20,7 @@ struct Object {
     entries: Vec<(String, Vec<u8>)>,
 }
 
-impl Objects {
+impl WrittenObjects {
     /// None yet, of the pod of that name.
     pub(super) fn new(pod: Option<&PodName>) -> Self {
         let name = pod.and_then(|name| VolumeName::nearest(name.as_str()));

@@ -4,14 +4,14 @@ use crate::unsaid::Unsaids;
 use crate::{App, AppRole, Dependency, DependencyCondition, PodSpec};
 
 /// The apps by their lists.
-pub(super) struct Order<'a> {
+pub(super) struct AppsByList<'a> {
     /// Sidecars, and those that others wait for to succeed.
     pub(super) init: Vec<&'a App>,
     /// The others.
     pub(super) main: Vec<&'a App>,
 }
 
-impl<'a> Order<'a> {
+impl<'a> AppsByList<'a> {
     /// Sorts the apps of `pod`.
     pub(super) fn of(pod: &'a PodSpec, unsaids: &Unsaids) -> Self {
         let is_waited_for = |app: &App| {

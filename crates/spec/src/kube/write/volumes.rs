@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::objects::{MAX_BYTES, Secrecy};
 use super::super::volumes::FILE_MODE;
 use super::container;
-use super::objects::Objects;
+use super::objects::WrittenObjects;
 use super::security::Groups;
 use crate::tree::{Fields, Tree};
 use crate::unsaid::Unsaids;
@@ -18,7 +18,12 @@ use crate::{
 const EMPTY_MODE: u32 = 0o777;
 
 /// The volumes of `pod`; what they hold is added to `objects`.
-pub(super) fn write(pod: &PodSpec, groups: &Groups, objects: &mut Objects, unsaids: &Unsaids) -> Vec<Fields> {
+pub(super) fn write(
+    pod: &PodSpec,
+    groups: &Groups,
+    objects: &mut WrittenObjects,
+    unsaids: &Unsaids,
+) -> Vec<Fields> {
     let one = |volume: &Volume| {
         let named = Fields::new().with("name", volume.name.as_str());
         let subject = format!("volume `{}`", volume.name);
@@ -164,7 +169,7 @@ fn files_source(
     volume: &Volume,
     files: &FilesVolume,
     groups: &Groups,
-    objects: &mut Objects,
+    objects: &mut WrittenObjects,
     unsaids: &Unsaids,
 ) -> (&'static str, Fields) {
     let subject = format!("volume `{}`", volume.name);
