@@ -167,7 +167,7 @@ impl Manager for Systemd {
         // All questions go out before the first answer is awaited: under emulation each wake-up counts.
         let (active, job, active_enter_us, exec_main_start_us, exec_main_code, exec_main_status) = futures::try_join!(
             self.get::<String>(unit, UNIT, "ActiveState"),
-            self.get::<SystemdJob>(unit, UNIT, "SystemdJob"),
+            self.get::<SystemdJob>(unit, UNIT, "Job"),
             self.get::<u64>(unit, UNIT, "ActiveEnterTimestampMonotonic"),
             self.get::<u64>(unit, SERVICE, "ExecMainStartTimestampMonotonic"),
             self.get::<i32>(unit, SERVICE, "ExecMainCode"),
@@ -226,7 +226,7 @@ impl Manager for Systemd {
     async fn rest(&self, unit: &str) -> Result<Option<Activity>, ManagerError> {
         let (active, job) = futures::try_join!(
             self.get::<String>(unit, UNIT, "ActiveState"),
-            self.get::<SystemdJob>(unit, UNIT, "SystemdJob"),
+            self.get::<SystemdJob>(unit, UNIT, "Job"),
         )?;
         let active = Activity::parse(&active);
         Ok(Some(active).filter(|active| job.0 == 0 && *active != Activity::Changing))

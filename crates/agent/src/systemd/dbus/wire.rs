@@ -81,7 +81,7 @@ impl FromWire for Vec<String> {
     }
 }
 
-/// A number and an object path: a unit's `SystemdJob`.
+/// A number and an object path: a unit's `Job`.
 #[derive(Debug)]
 pub(crate) struct SystemdJob(pub(crate) u32);
 
