@@ -81,7 +81,7 @@ fn apps_reach_what_a_container_reaches() {
 
     // Nor what is executed in the app later, which has a terminal of the app's where it asks for one.
     let exec = |flags: &[&str], script: &str| {
-        let command = ["p", "a", "--", "sh", "-c", script];
+        let command = ["--app", "a", "p", "--", "sh", "-c", script];
         let words = ["exec"].iter().chain(flags).chain(&command);
         bench.isopod_command(words.map(OsString::from))
     };

@@ -79,3 +79,53 @@ fn flags_have_dockers_meaning() {
         .run();
     assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
 }
+
+/// What a pod in the background is asked with docker's commands.
+#[test]
+fn commands_are_dockers() {
+    let bench = Bench::new();
+    let image = Image::busybox().config("ExposedPorts", json!({ "8080/tcp": {}, "9/sctp": {} }));
+    let image = bench.image(&image);
+    let isopod = |words: &str| bench.isopod_command(words.split(' '));
+    let pod = bench.pod().flags([
+        "-d",
+        "--name",
+        "docked",
+        "-P",
+        "-p",
+        "127.0.0.1::81",
+        "-l",
+        "tier=front",
+    ]);
+    let pod = pod.app(&image).args(["httpd", "-f", "-p", "8080", "-h", "/bin"]);
+    let uuid = pod.start().wait().expect(0).text().trim().to_owned();
+
+    let published = isopod("port docked 8080").expect(0).text().trim().to_owned();
+    let host = published.replace("0.0.0.0", "127.0.0.1");
+    assert!(std::net::TcpStream::connect(&host).is_ok(), "{published}");
+    let all = isopod("port docked").expect(0);
+    assert!(
+        all.text().contains("81/tcp -> 127.0.0.1:")
+            && all.text().contains(&format!("8080/tcp -> {published}"))
+    );
+    assert_eq!(isopod("port docked 53/udp").status, 125);
+
+    for (words, found) in [
+        ("ps -q --filter label=tier=front", true),
+        ("ps -q -f label=tier -f name=ock", true),
+        ("ps -q -f status=exited -f name=docked", false),
+        ("ps -q -f label=tier=back", false),
+    ] {
+        let out = isopod(words).expect(0);
+        assert_eq!(out.text().contains(&uuid), found, "{words}: {}", out.text());
+    }
+    assert_eq!(isopod("exec docked echo -n hi").expect(0).text(), "hi");
+    let waiting = bench.isopod_start(["wait", "docked"]);
+    let _ = isopod("stop docked").expect(0);
+    assert_eq!(waiting.wait().expect(0).text(), "143\n");
+    assert!(!isopod("ps -q").expect(0).text().contains(&uuid));
+    assert!(isopod("ps -aq").expect(0).text().contains(&uuid));
+    assert!(isopod("images -q").expect(0).text().starts_with("sha256:"));
+    let _ = isopod("rm docked").expect(0);
+    bench.assert_nothing_left();
+}

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 fn exec(bench: &Bench, flags: &[&str], script: &str) -> Output {
-    let command = ["p", "a", "--", "sh", "-c", script];
+    let command = ["--app", "a", "p", "--", "sh", "-c", script];
     let words = ["exec"].iter().chain(flags).chain(&command);
     bench.isopod_command(words.map(OsString::from))
 }
@@ -35,7 +35,7 @@ fn commands_run_in_a_running_app() {
         "7\n8\n/tmp\n"
     );
     assert_eq!(exec(&bench, &[], "kill -9 $$").status, 137);
-    let missing = bench.isopod_command(["exec", "p", "a", "--", "/no/such"]);
+    let missing = bench.isopod_command(["exec", "--app", "a", "p", "--", "/no/such"]);
     let no_such = "error: cannot execute `/no/such`: No such file or directory (os error 2)\n";
     assert_eq!((missing.status, &*missing.stderr), (127, no_such));
     let stranger = exec(&bench, &["-u", "nosuch"], "id");
@@ -49,8 +49,9 @@ fn commands_run_in_a_running_app() {
         "OWN",
         "-e",
         "NONE",
-        "p",
+        "--app",
         "a",
+        "p",
         "--",
         "sh",
         "-c",
@@ -64,7 +65,7 @@ fn commands_run_in_a_running_app() {
         .pod()
         .within(["sh", "-c", unread, "sh"].map(str::to_owned).into());
     for words in [
-        &["exec", "p", "a", "--", "yes"][..],
+        &["exec", "--app", "a", "p", "--", "yes"][..],
         &["cp", "p:a:/bin/busybox", "-"],
     ] {
         let out = unread.other(words.iter().map(OsString::from).collect());
@@ -82,7 +83,7 @@ fn commands_run_in_a_running_app() {
 
     // More input than any window holds, and its end.
     let input: Vec<u8> = (0..1_000_000_u32).flat_map(|i| [b'a' + (i % 26) as u8]).collect();
-    let words = ["exec", "-i", "p", "a", "--", "cat"].map(OsString::from);
+    let words = ["exec", "-i", "--app", "a", "p", "--", "cat"].map(OsString::from);
     let out = bench.isopod_with_input(words, input.clone()).expect(0);
     assert!(
         out.text().as_bytes() == input,
@@ -91,7 +92,16 @@ fn commands_run_in_a_running_app() {
     );
 
     // Whoever is gone takes the command along.
-    let mut running = bench.isopod_start(["exec", "p", "a", "--", "sh", "-c", "echo begun; exec sleep 4321"]);
+    let mut running = bench.isopod_start([
+        "exec",
+        "--app",
+        "a",
+        "p",
+        "--",
+        "sh",
+        "-c",
+        "echo begun; exec sleep 4321",
+    ]);
     running.wait_for("begun\n");
     running.signal(Signal::KILL);
     let _ = running.wait();
@@ -101,8 +111,9 @@ fn commands_run_in_a_running_app() {
     // A signal is the command's.
     let mut running = bench.isopod_start([
         "exec",
-        "p",
+        "--app",
         "a",
+        "p",
         "--",
         "sh",
         "-c",
@@ -116,8 +127,9 @@ fn commands_run_in_a_running_app() {
         .map(|i| {
             bench.isopod_start([
                 "exec".to_owned(),
-                "p".into(),
+                "--app".into(),
                 "a".into(),
+                "p".into(),
                 "--".into(),
                 "echo".into(),
                 i.to_string(),
@@ -150,7 +162,16 @@ fn commands_run_in_a_running_app() {
 
     // A guest that has fallen silent: one SIGTERM ends the command whatever it does.
     let qemu = bench.process(QEMU);
-    let mut silent = bench.isopod_start(["exec", "p", "a", "--", "sh", "-c", "echo begun; sleep 1000"]);
+    let mut silent = bench.isopod_start([
+        "exec",
+        "--app",
+        "a",
+        "p",
+        "--",
+        "sh",
+        "-c",
+        "echo begun; sleep 1000",
+    ]);
     silent.wait_for("begun\n");
     kill(qemu, Signal::STOP);
     silent.signal(Signal::TERM);

@@ -80,7 +80,7 @@ fn an_app_that_eats_all_the_memory_is_told() {
         (&seen["state"], &seen["apps"][1]["state"]),
         (&"running".into(), &"running".into())
     );
-    assert_eq!(text(&bench, "exec m calm -- echo here"), "here\n");
+    assert_eq!(text(&bench, "exec --app calm m -- echo here"), "here\n");
     text(&bench, "stop m --time 0");
     assert_eq!(
         status(&bench, "m")["exitReason"],

@@ -93,7 +93,7 @@ fn images_are_volumes_and_acis_are_apps() {
 }
 
 fn exec(bench: &Bench, script: &str) -> Output {
-    let words = ["exec", "p", "a", "--", "sh", "-c", script];
+    let words = ["exec", "--app", "a", "p", "--", "sh", "-c", script];
     bench.isopod_command(words.map(OsString::from))
 }
 

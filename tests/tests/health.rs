@@ -79,7 +79,7 @@ fn health_checks_are_shown_and_end_apps_where_they_are_asked_to() {
     );
     assert!(text(&bench, "list").contains("running (unhealthy)"));
     assert_eq!(app(&bench, "web", 1)["state"], "waiting");
-    text(&bench, "exec web checked -- touch /tmp/well");
+    text(&bench, "exec --app checked web -- touch /tmp/well");
     eventually("the check has succeeded", || {
         app(&bench, "web", 0)["health"] == "healthy"
     });

@@ -84,7 +84,7 @@ fn a_command_is_who_its_app_is() {
         .sh("exec sleep 1000");
     let _ = pod.start().wait().expect(0);
     let exec = |flags: &[&str], script: &str| {
-        let words = [&["exec"], flags, &["p", "a", "--", "sh", "-c", script]].concat();
+        let words = [&["exec"], flags, &["--app", "a", "p", "--", "sh", "-c", script]].concat();
         bench.isopod_command(words)
     };
     let status =

@@ -29,7 +29,7 @@ fn text(bench: &Bench, line: &str) -> String {
 /// What a shell script in an app of the pod `p` says.
 #[track_caller]
 fn sh(bench: &Bench, app: &str, script: &str) -> String {
-    let out = bench.isopod_command(["exec", "p", app, "--", "sh", "-c", script]);
+    let out = bench.isopod_command(["exec", "--app", app, "p", "--", "sh", "-c", script]);
     out.expect(0).text().to_owned()
 }
 
@@ -234,7 +234,16 @@ fn leaves(bench: &Bench, server: &str, data: &Path) {
          caused by: volume `data`: volume `inner` is mounted in it, at `/real/new/data/inner`: detach that one before",
     );
     text(bench, "volume detach p inner");
-    let user = ["exec", "p", "b", "--", "sh", "-c", "cd /in && exec sleep 1000"];
+    let user = [
+        "exec",
+        "--app",
+        "b",
+        "p",
+        "--",
+        "sh",
+        "-c",
+        "cd /in && exec sleep 1000",
+    ];
     let user = bench.isopod_start(user);
     let busy = || isopod(bench, "volume detach p data");
     eventually("it is in use", || sh(bench, "b", "ps").contains("sleep 1000"));
@@ -515,7 +524,7 @@ fn an_app_that_starts_anew_has_it_or_fails() {
     attached(&bench, "data", &data, &["target=/data"]);
     let in_guest = |script: &str| {
         let words = [
-            "exec", "p", "a", "--", "nsenter", "-t", "1", "-m", "sh", "-c", script,
+            "exec", "--app", "a", "p", "--", "nsenter", "-t", "1", "-m", "sh", "-c", script,
         ];
         let _ = bench.isopod_command(words).expect(0);
     };

@@ -33,7 +33,7 @@ pub(crate) use generate::{GenerateArgs, GenerateCommand, Subject};
 pub(crate) use group::pod_command;
 pub(crate) use image::ImageCommand;
 pub(crate) use kube::{KubeCommand, run_args};
-pub(crate) use life::{Filter, Format, LifeCommand, duration};
+pub(crate) use life::{Filter, Format, LifeCommand, PodFilter, duration};
 pub(crate) use tool::{Shell, ToolCommand};
 pub(crate) use volume::VolumeCommand;
 
@@ -333,7 +333,7 @@ pub(crate) enum PlanFormat {
 /// # Errors
 /// [`ArgsError::Asked`] where help or the version is asked for, otherwise what is wrong with it.
 pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, ArgsError> {
-    let argv: Vec<OsString> = argv.into_iter().collect();
+    let argv: Vec<OsString> = in_own_words(argv.into_iter().collect());
     let (head, others) = match group::pod_command(&argv) {
         Some(_) => group::split(&argv),
         None => (argv.as_slice(), Vec::new()),
@@ -367,6 +367,25 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         global: read_global(&matches),
         command,
     })
+}
+
+/// docker's and podman's words for what `isopod image` does.
+pub(crate) const IMAGE_WORDS: [(&str, &str); 4] = [
+    ("pull", "fetch"),
+    ("images", "list"),
+    ("rmi", "rm"),
+    ("tag", "tag"),
+];
+
+/// `argv` with such a word replaced.
+fn in_own_words(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let Some(at) = group::command_at(&argv) else {
+        return argv;
+    };
+    if let Some((_, ours)) = IMAGE_WORDS.iter().find(|(theirs, _)| argv[at] == *theirs) {
+        argv.splice(at..=at, ["image".into(), OsString::from(ours)]);
+    }
+    argv
 }
 
 fn read_global(matches: &ArgMatches) -> Global {

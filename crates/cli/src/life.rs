@@ -15,7 +15,7 @@ use crate::args::{LifeCommand, Outputs};
 use crate::detach_keys::DetachKeys;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
-use crate::{attach, cp, detach, events, exec, logs, run, stats, volume};
+use crate::{attach, cp, detach, events, exec, list, logs, run, stats, volume};
 
 /// How long a supervisor that was told to kill its pod may take before it is killed itself.
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -28,7 +28,35 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
     use LifeCommand as C;
     match command {
         C::Start { pods, attach } => start(pods, *attach, settings),
-        C::List { quiet, format } => show::list(*quiet, *format, settings),
+        C::List {
+            quiet,
+            filters,
+            format,
+        } => list::list(
+            &list::Wanted {
+                all: true,
+                quiet: *quiet,
+                filters,
+                format: *format,
+            },
+            settings,
+        ),
+        C::Ps {
+            all,
+            quiet,
+            filters,
+            format,
+        } => list::list(
+            &list::Wanted {
+                all: *all,
+                quiet: *quiet,
+                filters,
+                format: *format,
+            },
+            settings,
+        ),
+        C::Port { pod, port } => list::port(pod, *port, settings),
+        C::Wait { pods } => list::wait(pods, settings),
         C::Status {
             pod,
             wait,

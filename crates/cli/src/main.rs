@@ -15,6 +15,7 @@ mod generate;
 mod image;
 mod kube;
 mod life;
+mod list;
 mod lock;
 mod logs;
 mod manifest;

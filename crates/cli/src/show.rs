@@ -39,26 +39,6 @@ pub(crate) fn find(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
     pods.find(query).map_err(|e| Report::new(&e).hint(e.hint()))
 }
 
-/// Prints the pods.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn list(quiet: bool, format: Format, settings: &Settings) -> Result<ExitCode, Report> {
-    let found = pods(settings)?
-        .list()
-        .map_err(|e| Report::new(&e).hint(e.hint()))?;
-    let text = match format {
-        _ if quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
-        Format::Text => pods_table(&found),
-        Format::Json => {
-            let found: Vec<Value> = found.iter().map(summary).collect();
-            pretty(&json!({ "version": JSON_VERSION, "pods": found }))
-        }
-    };
-    output::data(&text);
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Prints a pod and its apps, at once or when it has come so far.
 ///
 /// # Errors
@@ -233,7 +213,7 @@ pub(crate) fn exit_status(pod: &PodEntry) -> Option<u8> {
     Some(told.and_then(|status| status.exit_status).unwrap_or(125))
 }
 
-fn summary(pod: &PodEntry) -> Value {
+pub(crate) fn summary(pod: &PodEntry) -> Value {
     let record = pod.record.as_ref();
     let status = pod.status.as_ref();
     let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
@@ -320,7 +300,7 @@ fn pod_health(pod: &PodEntry) -> Option<HealthState> {
         .find(|state| found.contains(state))
 }
 
-fn pods_table(found: &[PodEntry]) -> String {
+pub(crate) fn pods_table(found: &[PodEntry]) -> String {
     let row = |pod: &PodEntry| {
         let record = pod.record.as_ref();
         let apps = record.map(|record| &record.apps[..]).unwrap_or_default();

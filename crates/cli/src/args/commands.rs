@@ -132,6 +132,7 @@ fn root_with(pod_command: impl Fn(For) -> Command) -> Command {
         .subcommand(super::generate::command())
         .subcommand(super::kube::command())
         .subcommand(super::image::command())
+        .after_help("`pull`, `images`, `rmi` and `tag` are `image fetch`, `list`, `rm` and `tag`.")
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }
 

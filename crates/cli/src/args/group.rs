@@ -16,19 +16,25 @@ pub(super) const NEXT_APP: &str = "---";
 
 /// The command of `argv` if it is one that takes apps, and which word it is.
 pub(crate) fn pod_command(argv: &[OsString]) -> Option<(usize, For)> {
+    let at = command_at(argv)?;
+    let command = match argv[at].to_str()? {
+        "run" => For::Run,
+        "prepare" | "create" => For::Prepare,
+        "plan" => For::Plan,
+        _ => return None,
+    };
+    Some((at, command))
+}
+
+/// Which word of `argv` is the command.
+pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
     let mut words = argv.iter().enumerate().skip(1);
     loop {
         let (at, word) = words.next()?;
         if word == "--dir" || word == "--log-level" {
             words.next();
         } else if !is_flag(word) {
-            let command = match word.to_str()? {
-                "run" => For::Run,
-                "prepare" | "create" => For::Prepare,
-                "plan" => For::Plan,
-                _ => return None,
-            };
-            return Some((at, command));
+            return Some(at);
         }
     }
 }

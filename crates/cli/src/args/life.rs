@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgAction, ArgMatches, Command, FromArgMatches, Subcommand, ValueEnum};
 use isopod_runtime::events::EventKind;
-use isopod_spec::AppName;
+use isopod_spec::{AppName, PortProtocol};
 
 use super::VolumeCommand;
 use super::copy_place::CopyPlace;
@@ -40,12 +40,44 @@ pub(crate) enum LifeCommand {
         #[arg(short, long)]
         attach: bool,
     },
-    /// Show the pods
-    #[command(visible_alias = "ps")]
+    /// Show the pods that run, as docker's `ps` does
+    Ps {
+        /// And those that do not run
+        #[arg(short, long)]
+        all: bool,
+        /// Print UUIDs only
+        #[arg(short, long, conflicts_with = "format")]
+        quiet: bool,
+        /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
+        #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
+        filters: Vec<PodFilter>,
+        /// How to print them
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+    },
+    /// Print which ports of the host lead to a pod
+    Port {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Only those to this port of the pod, such as 80 or 53/udp
+        #[arg(value_name = "PORT[/PROTOCOL]", value_parser = pod_port)]
+        port: Option<(u16, PortProtocol)>,
+    },
+    /// Wait until pods have exited, and print their exit statuses
+    Wait {
+        /// The pods
+        #[arg(required = true, value_name = "POD")]
+        pods: Vec<String>,
+    },
+    /// Show all pods
     List {
         /// Print UUIDs only
         #[arg(short, long, conflicts_with = "format")]
         quiet: bool,
+        /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
+        #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
+        filters: Vec<PodFilter>,
         /// How to print them
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
@@ -146,7 +178,7 @@ pub(crate) enum LifeCommand {
         #[arg(value_name = "POD")]
         pod: String,
         /// The app; the pod's only one needs no name
-        #[arg(value_name = "APP", value_parser = app_name)]
+        #[arg(long, value_name = "APP", value_parser = app_name)]
         app: Option<AppName>,
         /// Give it this command's standard input
         #[arg(short, long)]
@@ -167,7 +199,7 @@ pub(crate) enum LifeCommand {
         #[arg(short, long, value_name = "PATH")]
         workdir: Option<String>,
         /// The command and its arguments
-        #[arg(last = true, required = true, value_name = "COMMAND")]
+        #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
     /// Show what a running pod writes from now on, and give it input and signals, up to its end
@@ -275,6 +307,19 @@ pub(crate) enum Filter {
     Type(EventKind),
 }
 
+/// Which pods are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PodFilter {
+    /// Those whose names have this text in them.
+    Name(String),
+    /// Those whose UUIDs begin so.
+    Id(String),
+    /// Those in this state.
+    Status(String),
+    /// Those with this label, and of that value where it is given.
+    Label(String, Option<String>),
+}
+
 /// `root` with these commands.
 pub(super) fn augment(root: Command) -> Command {
     LifeCommand::augment_subcommands(root)
@@ -287,6 +332,44 @@ pub(super) fn read(matches: &ArgMatches) -> Result<LifeCommand, clap::Error> {
 
 fn app_name(text: &str) -> Result<AppName, String> {
     AppName::new(text).map_err(|error| error.reason.to_owned())
+}
+
+fn pod_filter(text: &str) -> Result<PodFilter, String> {
+    const STATES: [&str; 6] = [
+        "preparing",
+        "prepared",
+        "starting",
+        "running",
+        "stopping",
+        "exited",
+    ];
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
+    match key {
+        "name" => Ok(PodFilter::Name(value.trim_start_matches('/').to_owned())),
+        "id" => Ok(PodFilter::Id(value.to_owned())),
+        "label" => Ok(match value.split_once('=') {
+            Some((name, value)) => PodFilter::Label(name.to_owned(), Some(value.to_owned())),
+            None => PodFilter::Label(value.to_owned(), None),
+        }),
+        // docker's word for it.
+        "status" if value == "created" => Ok(PodFilter::Status("prepared".to_owned())),
+        "status" if STATES.contains(&value) => Ok(PodFilter::Status(value.to_owned())),
+        "status" => Err(format!("the states are {}", STATES.join(", "))),
+        _ => Err("the keys are name, id, status and label".to_owned()),
+    }
+}
+
+fn pod_port(text: &str) -> Result<(u16, PortProtocol), String> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => Ok(PortProtocol::Tcp),
+        "udp" => Ok(PortProtocol::Udp),
+        _ => Err("the protocols are tcp and udp".to_owned()),
+    };
+    let port = port.parse().map_err(|_| "it is not a port".to_owned());
+    Ok((port?, protocol?))
 }
 
 fn filter(text: &str) -> Result<Filter, String> {

@@ -790,7 +790,7 @@ fn commands_on_pods_that_are_there() {
         env,
         command,
         ..
-    } = life("exec -it -e A=b=c -e B web a -- sh -c true")
+    } = life("exec -it -e A=b=c -e B --app a web sh -c true")
     else {
         panic!()
     };
@@ -806,11 +806,34 @@ fn commands_on_pods_that_are_there() {
         life("gc --grace 2h"),
         LifeCommand::Gc { grace } if grace == Duration::from_secs(7200)
     ));
-    assert_eq!(life("ps -q"), life("list -q"));
+    let LifeCommand::Exec {
+        app: None, command, ..
+    } = life("exec web -- sh --version")
+    else {
+        panic!()
+    };
+    assert_eq!(command, ["sh", "--version"]);
+    let LifeCommand::Ps { all, filters, .. } = life("ps -aq --filter label=a=b -f status=created") else {
+        panic!()
+    };
+    let expected = [
+        PodFilter::Label("a".into(), Some("b".into())),
+        PodFilter::Status("prepared".into()),
+    ];
+    assert_eq!((all, &filters[..]), (true, &expected[..]));
+    assert_eq!(
+        parse_line("--dir /d images -q").unwrap().command,
+        parse_line("image list -q").unwrap().command
+    );
+    assert_eq!(
+        parse_line("pull alpine").unwrap(),
+        parse_line("image fetch alpine").unwrap()
+    );
     for (line, words) in [
         ("kill -s NONE web", "no such signal"),
         ("exec web", "required"),
         ("exec -e =A web -- true", "it has no name"),
+        ("ps --filter a=b", "the keys are"),
         ("stop --force --time 3 web", "cannot be used with"),
         ("rm", "required"),
     ] {

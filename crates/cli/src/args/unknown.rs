@@ -146,10 +146,11 @@ mod tests {
     #[test]
     fn the_nearest_flag_is_named() {
         for (line, meant) in [
-            ("isopod exec p --workdirr", "--workdir"),
-            ("isopod exec p --working-dir", "--workdir"),
-            ("isopod exec p -T", "-t"),
-            ("isopod exec p --interactiv", "--interactive"),
+            ("isopod exec --workdirr", "--workdir"),
+            ("isopod exec --working-dir", "--workdir"),
+            ("isopod exec -T", "-t"),
+            ("isopod exec -c", "--app"),
+            ("isopod exec --interactiv", "--interactive"),
             ("isopod stop --timeout=3", "--time"),
             ("isopod stop --tim", "--time"),
             ("isopod logs p --folow", "--follow"),
@@ -164,8 +165,6 @@ mod tests {
             assert_eq!(tip, Some(format!("did you mean '{meant}'?")), "{line}");
         }
         for (line, value) in [
-            ("isopod exec --app", "APP"),
-            ("isopod exec -c", "APP"),
             ("isopod exec --pod=p", "POD"),
             ("isopod exec --cmd", "COMMAND"),
             ("isopod kill --app", "APP"),
@@ -188,14 +187,11 @@ mod tests {
     /// As clap prints it, and without a guess that leads astray.
     #[test]
     fn the_error_says_it() {
-        let argv: Vec<OsString> = "isopod exec --app a p -- true"
-            .split(' ')
-            .map(Into::into)
-            .collect();
+        let argv: Vec<OsString> = "isopod attach --app a p".split(' ').map(Into::into).collect();
         let error = commands::root().try_get_matches_from(&argv).unwrap_err();
         let text = explain(error, &argv).render().to_string();
         assert!(text.contains("tip: APP is a positional argument"), "{text}");
         assert!(!text.contains("as a value"), "{text}");
-        assert!(text.contains("Usage: isopod exec"), "{text}");
+        assert!(text.contains("Usage: isopod attach"), "{text}");
     }
 }
