@@ -23,7 +23,7 @@
 //! assert_eq!((out.status, out.text()), (7, "hello\n"));
 //! ```
 //!
-//! Every command has an environment of its own (`PATH` and little else), a deadline, and an emulated machine
+//! Every command has an environment of its own (`PATH` and little else), a deadline, and an emulated VM
 //! (`--accel tcg`), so that the answer is the same wherever the tests run. Nothing here knows the crates of `isopod`:
 //! what is tested is the program.
 //!

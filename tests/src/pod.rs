@@ -11,7 +11,7 @@ use crate::bench::MARK;
 use crate::running::{Output, Running};
 use crate::terminal::{OWN_SESSION, Typist};
 
-/// How long a command may take: some ten boots on a busy machine.
+/// How long a command may take: some ten boots on a busy host.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A pod, as words.
@@ -64,7 +64,7 @@ impl<'a> Pod<'a> {
         self
     }
 
-    /// With flags of the pod's.
+    /// With flags of the pod.
     #[must_use]
     pub fn flags<I: IntoIterator<Item: Into<OsString>>>(mut self, flags: I) -> Self {
         self.flags.extend(flags.into_iter().map(Into::into));
@@ -107,14 +107,14 @@ impl<'a> Pod<'a> {
         self
     }
 
-    /// With flags of the app's.
+    /// With flags of the app.
     #[must_use]
     pub fn with<I: IntoIterator<Item: Into<OsString>>>(mut self, flags: I) -> Self {
         self.last().flags.extend(flags.into_iter().map(Into::into));
         self
     }
 
-    /// With a mount of the app's; `more` are further keys, such as `readOnly`.
+    /// With a mount of the app; `more` are further keys, such as `readOnly`.
     #[must_use]
     pub fn mount(self, volume: &str, target: impl AsRef<OsStr>, more: &str) -> Self {
         let mut value = OsString::from(format!("volume={volume},"));
@@ -157,7 +157,7 @@ impl<'a> Pod<'a> {
         self
     }
 
-    /// Behind a shell script of the host's, in a mount namespace that the command shares with it. Root only.
+    /// Behind a shell script of the host, in a mount namespace that the command shares with it. Root only.
     #[must_use]
     pub fn behind(mut self, script: &str) -> Self {
         self.before = Some(format!("set -e\n{script}\nexec \"$@\""));

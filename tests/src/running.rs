@@ -215,7 +215,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
-            // The processes of its machine die with it.
+            // The processes of its VM die with it.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -27,7 +27,7 @@ use lives::Place;
 /// Marks the processes of one life.
 const LIFE: &str = "ISOPOD_TEST_LIFE";
 
-/// How long what was killed may take to be gone, on a machine with other things to do.
+/// How long what was killed may take to be gone, on a VM with other things to do.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What an app does all its life: something with its volume and something with its streams.
@@ -206,7 +206,7 @@ impl Soak {
             bench: &bench,
             image: bench.busybox(),
             uuids: std::sync::Mutex::default(),
-            // Two processors start two machines in the time of one.
+            // Two processors start two VMs in the time of one.
             start: neighbours
                 .start
                 .mul_f64((self.side_by_side as f64 / 2.0).max(1.0)),

@@ -178,7 +178,7 @@ fn a_large_file_comes_whole(bench: &Bench) {
     let there = cp(bench, "large", "one:/large").expect(0).duration;
     let back = cp(bench, "one:/large", "larger").expect(0).duration;
     assert!(fs::read(at("larger")).unwrap() == bytes, "it is another");
-    // Some 20 MiB/s under emulation on a busy machine: a minute would be another algorithm.
+    // Some 20 MiB/s under emulation on a busy host: a minute would be another algorithm.
     assert!(
         (there + back).as_secs() < 60,
         "64 MiB: {there:?} in, {back:?} out"

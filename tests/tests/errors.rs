@@ -367,13 +367,13 @@ fn no_kvm() {
         "{}",
         refused.stderr
     );
-    let hint = "\nhint: leave `--accel` away, or say `--accel tcg`: the machine is emulated then\n";
+    let hint = "\nhint: leave `--accel` away, or say `--accel tcg`: the VM is emulated then\n";
     assert!(refused.stderr.ends_with(hint), "{}", refused.stderr);
     let emulated = pod("auto").run().expect(0);
     assert!(
         emulated
             .stderr
-            .starts_with("note: the machine is emulated, which is slow: "),
+            .starts_with("note: the VM is emulated, which is slow: "),
         "{}",
         emulated.stderr
     );

@@ -283,7 +283,7 @@ fn what_happens_to_one_pod_is_not_the_others() {
     bench.assert_nothing_left();
 }
 
-/// The clock that libfaketime(1) shows of the host's: what is in `file`, added to the time; the clocks that nobody sets go on.
+/// The clock that libfaketime(1) shows of the host: what is in `file`, added to the time; the clocks that nobody sets continue.
 fn with_clock<'a>(pod: Pod<'a>, file: &Path) -> Pod<'a> {
     pod.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1")
         .env("FAKETIME_TIMESTAMP_FILE", file)
@@ -291,7 +291,7 @@ fn with_clock<'a>(pod: Pod<'a>, file: &Path) -> Pod<'a> {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
-/// The host's clock is set forth and back by years while a pod runs: all that is timed goes on, and every line is kept and
+/// The host's clock is set forth and back by years while a pod runs: all that is timed continues, and every line is kept and
 /// found in the order in which it was written.
 #[test]
 fn the_hosts_clock_jumps() {

@@ -1,4 +1,4 @@
-//! Volumes that are images, and App Container Images, in a machine.
+//! Volumes that are images, and App Container Images, in a VM.
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 

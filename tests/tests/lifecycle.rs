@@ -140,7 +140,7 @@ fn what_an_app_leaves_running_ends_with_it() {
     assert!(out.duration < Duration::from_secs(50), "{:?}", out.duration);
 }
 
-/// The processes of the machine die with their supervisor, and the next pod removes what it left on disk.
+/// The processes of the VM die with their supervisor, and the next pod removes what it left on disk.
 #[test]
 fn a_killed_supervisor_leaves_no_process() {
     let bench = Bench::new();

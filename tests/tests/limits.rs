@@ -1,4 +1,4 @@
-//! What apps may take of their machine, and what they may do, in a machine.
+//! What apps may take of their VM, and what they may do, in a VM.
 
 use isopod_tests::Bench;
 

@@ -1,4 +1,4 @@
-//! A pod from an appc pod manifest: the same machine, described in a file.
+//! A pod from an appc pod manifest: the same VM, described in a file.
 
 use isopod_tests::Bench;
 use serde_json::json;

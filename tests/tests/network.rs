@@ -14,7 +14,7 @@ const UDP_SERVER: &str = r#"exec /host/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
         $s = IO::Socket::INET->new(Proto => "udp", LocalPort => 53) or die; $| = 1; print "udp is up\n";
         while (defined $s->recv($b, 1500)) { $s->send("pod says $b") }'"#;
 
-/// A port of the host's that nobody has at the moment.
+/// A port of the host that nobody has at the moment.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -88,14 +88,14 @@ fn host_and_apps_reach_each_other() {
     assert!(answer.ends_with("\r\n\r\nthe pod says hi\n"), "{answer:?}");
     assert_eq!(ask_udp(udp, "hello"), "pod says hello");
 
-    // While it runs, its port is nobody else's, and that is told before a machine begins.
+    // While it runs, its port is nobody else's, and that is told before a VM begins.
     let second = bench.pod().flags(["-p".to_owned(), format!("{tcp}:8080")]);
     let refused = second.app(&busybox).sh("true").start().wait();
     refused.assert_refused(
         125,
         &format!(
             "error: cannot publish port `{tcp}:8080/tcp`: it is taken\n\
-             hint: name another port of the host's, or see who has it: `ss -ltnp 'sport = :{tcp}'`"
+             hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :{tcp}'`"
         ),
     );
 

@@ -73,7 +73,7 @@ fn ahead_ms(dir: &Path) -> (f64, f64) {
     (least, most)
 }
 
-/// Fails unless the guest's clock may be within ten milliseconds of the host's.
+/// Fails unless the guest's clock may be within ten milliseconds of the host.
 #[track_caller]
 fn assert_clock(dir: &Path, when: &str) {
     let (least, most) = ahead_ms(dir);
@@ -159,7 +159,10 @@ fn a_guest_is_heard_or_it_is_told() {
         let out = attach.wait();
         let number = signals[0].as_raw();
         assert!(
-            out.status == 128 + number && out.stderr.contains("given up waiting for the pod, which goes on"),
+            out.status == 128 + number
+                && out
+                    .stderr
+                    .contains("given up waiting for the pod, which continues"),
             "{out:?}"
         );
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());

@@ -67,7 +67,7 @@ fn a_shell_has_the_callers_terminal() {
     run.wait_for("# ");
     ask(&mut run, "echo \"fg $? <$(jobs)>\"", "fg 130 <>");
 
-    // The pod goes on without this command, and is found again.
+    // The pod continues without this command, and is found again.
     ask(&mut run, "x=remembered; echo $x.", "remembered.");
     run.type_keys(DETACH);
     assert_eq!(run.wait(), 0, "{}", run.shown());

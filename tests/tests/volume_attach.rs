@@ -33,7 +33,7 @@ fn sh(bench: &Bench, app: &str, script: &str) -> String {
     out.expect(0).text().to_owned()
 }
 
-/// Waits until the first app was started anew.
+/// Waits until the first app was restarted.
 fn runs_again(bench: &Bench) {
     eventually("it runs again", || {
         let status: Value = serde_json::from_str(&text(bench, "status --format json p")).unwrap();

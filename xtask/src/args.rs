@@ -36,7 +36,7 @@ const DEFAULT_LIVES: u64 = 200;
 pub(crate) enum Task {
     /// Print the usage.
     Help,
-    /// From a fresh machine to a pod that ran.
+    /// From a fresh VM to a pod that ran.
     Quickstart {
         /// Whether packages may be installed unasked.
         consent: Consent,

@@ -1,8 +1,8 @@
-//! `cargo xtask bench boot`: how much longer a pod takes than the least that its machine can.
+//! `cargo xtask bench boot`: how much longer a pod takes than the least that its VM can.
 //!
 //! ```text
 //! A  isopod run --transport virtiofs ... -- true     one virtiofs volume, an app that ends at once
-//! B  the floor: A's own QEMU command line, devices left out, with an initrd whose /init restarts the machine at once
+//! B  the floor: A's own QEMU command line, devices left out, with an initrd whose /init restarts the VM at once
 //! C  B with A's guest image
 //! ```
 //!

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use crate::failure::Failure;
 use crate::out;
 
-/// A shown command goes on in the next line where it would be wider than this, in columns.
+/// A shown command continues in the next line where it would be wider than this, in columns.
 const WIDTH: usize = 100;
 
 /// A command.

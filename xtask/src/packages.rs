@@ -7,7 +7,7 @@ use crate::command::{self, command};
 use crate::failure::Failure;
 use crate::out;
 
-/// What running a pod needs: the machine, its kernel, its init and mount(8), and something to run.
+/// What running a pod needs: the VM, its kernel, its init and mount(8), and something to run.
 const RUN: [&str; 5] = [
     "qemu-system-x86",
     "linux-image-amd64",
@@ -81,7 +81,7 @@ pub(crate) fn ensure(purpose: Purpose, consent: Consent) -> Result<(), Failure> 
     if !command::exists("dpkg-query") || !command::exists("apt-get") {
         let names = RUN.join(", ");
         return Err(
-            Failure::new("this machine has no `dpkg-query` and `apt-get`: it is no Debian").hint(format!(
+            Failure::new("this VM has no `dpkg-query` and `apt-get`: it is no Debian").hint(format!(
                 "build with `cargo build` and install what Debian calls {names} in your distribution's way"
             )),
         );

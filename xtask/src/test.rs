@@ -1,7 +1,7 @@
-//! `cargo xtask test`: everything that must hold, from formatting to pods in machines.
+//! `cargo xtask test`: everything that must hold, from formatting to pods in VMs.
 //!
 //! Runs Cargo's and nextest's own commands and shows them; which tests there are is no business of this file. The tests
-//! that boot machines are the package `isopod-tests`; `ISOPOD_BIN` says which `isopod` they run.
+//! that boot VMs are the package `isopod-tests`; `ISOPOD_BIN` says which `isopod` they run.
 
 use std::fs;
 

@@ -9,7 +9,7 @@
 //!
 //! A client that detaches leaves the command to itself, and what it writes then is read and dropped.
 //!
-//! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind goes on
+//! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind continues
 //! in the app's cgroup, and nobody hears it.
 
 pub(crate) mod copy;
@@ -286,11 +286,11 @@ where
 enum Left {
     /// Its stream has ended, or it said what it must not.
     Gone,
-    /// It said that the command is to go on without it.
+    /// It said that the command is to continue without it.
     Detached,
 }
 
-/// Lets a command go on whose client detached: what it writes is read, so that it can, and goes nowhere.
+/// Lets a command continue whose client detached: what it writes is read, so that it can, and goes nowhere.
 async fn go_on(
     mut child: Child,
     ended: watch::Sender<bool>,

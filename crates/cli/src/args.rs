@@ -44,8 +44,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, Machine, NamedPort, PodName, PodSpec, PortForward, PortProtocol,
-    PullPolicy, ShareTransport,
+    Accel, FailurePolicy, ImplicitVolumes, NamedPort, PodName, PodSpec, PortForward, PortProtocol,
+    PullPolicy, ShareTransport, Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -220,7 +220,7 @@ pub(crate) struct FileArgs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PodFlags {
     /// What the flags say of the VM.
-    pub(crate) machine: MachineFlags,
+    pub(crate) vm: VmFlags,
     /// `--no-implicit-volumes`.
     pub(crate) implicit_volumes: ImplicitVolumes,
     /// `--on-app-failure`.
@@ -244,7 +244,7 @@ impl PodFlags {
 
 /// What the flags say of the VM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MachineFlags {
+pub(crate) struct VmFlags {
     /// `--vm-memory`.
     pub(crate) memory_mib: Option<u32>,
     /// `--vm-cpus`.
@@ -255,10 +255,10 @@ pub(crate) struct MachineFlags {
     pub(crate) transport: ShareTransport,
 }
 
-impl MachineFlags {
+impl VmFlags {
     /// The VM of these flags, and of `base` where they say nothing.
-    pub(crate) fn over(&self, base: &Machine) -> Machine {
-        Machine {
+    pub(crate) fn over(&self, base: &Vm) -> Vm {
+        Vm {
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
             cpus: self.cpus.unwrap_or(base.cpus),
             accel: self.accel,

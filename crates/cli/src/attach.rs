@@ -126,7 +126,7 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
     }
     let signal = given_up.load(Ordering::Relaxed);
     if signal != 0 && !target.has_ended() {
-        return Err(Report::text("given up waiting for the pod, which goes on").exit_status(128 + signal));
+        return Err(Report::text("given up waiting for the pod, which continues").exit_status(128 + signal));
     }
     match failed {
         // Who reads no more wants no more.
@@ -151,7 +151,7 @@ fn at_its_end(pod: &PodEntry, app: Option<&AppName>, has_terminal: bool) -> Resu
         ..Options::default()
     };
     let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options).map_err(failed)?;
-    // Read rather than skipped: a line that has begun, such as a prompt, goes on as one.
+    // Read rather than skipped: a line that has begun, such as a prompt, continues as one.
     while log.read().map_err(failed)?.is_some() {}
     Ok(log)
 }

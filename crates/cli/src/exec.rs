@@ -34,7 +34,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) app: Option<&'a AppName>,
     pub(crate) interactive: bool,
     pub(crate) tty: bool,
-    /// What is typed to let the command go on without this one, where it has both a terminal and input.
+    /// What is typed to let the command continue without this one, where it has both a terminal and input.
     pub(crate) detach_keys: &'a DetachKeys,
     /// Variables; those without a value have the caller's own.
     pub(crate) env: &'a [(String, Option<String>)],

@@ -263,7 +263,7 @@ pub(crate) fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result
     show::wait(pods, pod, Until::Exited).map(drop)
 }
 
-/// Kills a pod's apps, and its supervisor where that does not end; its machine ends with it.
+/// Kills a pod's apps, and its supervisor where that does not end; its VM ends with it.
 fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
     if pod.state == PodState::Exited {
         return Ok(());
@@ -352,7 +352,7 @@ pub(crate) fn meant_app(pod: &PodEntry, app: Option<&AppName>, how: &str) -> Res
     }
 }
 
-/// The number of an app of the pod's.
+/// The number of an app of the pod.
 ///
 /// # Errors
 /// A [`Report`] when it has none of this name.

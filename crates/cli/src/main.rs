@@ -98,7 +98,7 @@ fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Report> {
     }
 }
 
-/// Becomes a process of a pod's machine.
+/// Becomes a process of a pod's VM.
 fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     match Stage::read(argv).and_then(Stage::run) {
         Ok(status) => status,

@@ -105,7 +105,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             let text = read(path).map_err(|report| output::fail(&report))?;
             let file = path.display().to_string();
             let mut spec = read_text(&text, &file)?;
-            spec.machine = flags.machine.over(&spec.machine);
+            spec.vm = flags.vm.over(&spec.vm);
             spec.implicit_volumes = flags.implicit_volumes;
             spec.on_failure = flags.on_failure;
             spec.hostname.clone_from(&flags.hostname);

@@ -61,8 +61,8 @@ pub(crate) fn of_texts(
         pod_ip: has_network.then_some(network::ADDRESS.into()),
         host_ip: has_network.then_some(network::GATEWAY.into()),
         claims_dir: isopod_runtime::named_volume::dir(&settings.state_dir),
-        memory_mib: args.flags.machine.memory_mib,
-        cpus: args.flags.machine.cpus,
+        memory_mib: args.flags.vm.memory_mib,
+        cpus: args.flags.vm.cpus,
     };
     let unsupported = match args.ignore_unsupported {
         true => Unsupported::Ignore,
@@ -112,7 +112,7 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
 
 /// What the flags say of a pod beside its file.
 fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
-    pod.machine = args.flags.machine.over(&pod.machine);
+    pod.vm = args.flags.vm.over(&pod.vm);
     pod.implicit_volumes = args.flags.implicit_volumes;
     pod.on_failure = args.flags.on_failure;
     if args.flags.hostname.is_some() {

@@ -1,5 +1,5 @@
 //! `isopod run` and `isopod prepare`: from arguments to pods that are there, and on to their ends. A pod file may have
-//! several; each has a machine of its own, and in the foreground all of them one supervisor.
+//! several; each has a VM of its own, and in the foreground all of them one supervisor.
 
 use std::io::IsTerminal as _;
 use std::path::{Component, Path, PathBuf};
@@ -272,7 +272,7 @@ pub(crate) fn supervise<C: FnMut(&PodRecord, Stops, Signals) -> Caller>(
         records.push(claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?);
         claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
     }
-    // One thread: the machine's processes die with the thread that started them.
+    // One thread: the VM's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Report::new(&e))?;
     let results: Result<Vec<Result<Outcome, Report>>, Report> = runtime.block_on(async {

@@ -32,7 +32,7 @@ pub struct GuestConfig {
     pub sysctls: Vec<Sysctl>,
     /// The network interface; `None`: there is the loopback interface alone.
     pub network: Option<GuestNetwork>,
-    /// Mount points of file systems whose data lives on the host: written back before the machine ends.
+    /// Mount points of file systems whose data lives on the host: written back before the VM ends.
     pub shares: Vec<String>,
     /// The apps, in the order of declaration.
     pub apps: Vec<GuestApp>,
@@ -129,7 +129,7 @@ pub struct GuestApp {
     pub launch: String,
     /// The mounts without which the app must not start.
     pub mounts: Vec<GuestMount>,
-    /// When it is started anew; `None`: never.
+    /// When it is restarted; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<GuestRestart>,
     /// How its root is made anew before each life but the first; `None`: it stays.
@@ -266,7 +266,7 @@ pub struct GuestProbe {
 pub struct GuestEnding {
     /// How long the app has to stop before it is killed, in milliseconds; 0: it is killed at once.
     pub grace_ms: u64,
-    /// Whether its end counts as a failure for [`GuestApp::restart`]; otherwise it is not started anew.
+    /// Whether its end counts as a failure for [`GuestApp::restart`]; otherwise it is not restarted.
     pub restarts: bool,
 }
 
@@ -349,7 +349,7 @@ pub enum DependencyCondition {
     Healthy,
 }
 
-/// When an app that has ended is started anew. The delay doubles from one restart to the next.
+/// When an app that has ended is restarted. The delay doubles from one restart to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestRestart {
@@ -365,7 +365,7 @@ pub struct GuestRestart {
     pub reset_after_ms: u64,
 }
 
-/// After which end of an app it is started anew.
+/// After which end of an app it is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RestartAfter {

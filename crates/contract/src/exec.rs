@@ -62,7 +62,7 @@ pub enum ToCommand {
     Resize(WindowSize),
     /// 3: a signal for the command (signal(7)).
     Signal(u8),
-    /// 4: the client goes, and the command goes on without one. The last message; the agent ends the stream then.
+    /// 4: the client goes, and the command continues without one. The last message; the agent ends the stream then.
     Detach,
 }
 

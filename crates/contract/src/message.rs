@@ -166,7 +166,7 @@ pub enum GuestMessage {
         /// What, in one line.
         text: String,
     },
-    /// 7: an app has ended and will be started anew. Only for an app with a restart policy. Its streams live on.
+    /// 7: an app has ended and will be restarted. Only for an app with a restart policy. Its streams live on.
     Restarting {
         /// The app.
         app: AppIndex,
@@ -174,7 +174,7 @@ pub enum GuestMessage {
         status: ExitStatus,
         /// When it will be started, in milliseconds from now.
         in_ms: u32,
-        /// How often it will have been started anew then: one more than the last time.
+        /// How often it will have been restarted then: one more than the last time.
         count: u32,
     },
     /// 8: an app that runs is ready now, as it says itself. An app whose readiness nobody tells is ready once it has

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// What the guest and its apps use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// The machine as a whole.
+    /// The VM as a whole.
     pub guest: GuestStats,
     /// Each app, in the order of the configuration.
     pub apps: Vec<AppStats>,
 }
 
-/// What the machine as a whole uses (proc(5)).
+/// What the VM as a whole uses (proc(5)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestStats {
     /// When this was read, in milliseconds since the kernel started.
@@ -40,7 +40,7 @@ pub struct AppStats {
     pub memory_bytes: Option<u64>,
     /// The most memory that it used, in bytes.
     pub memory_peak_bytes: Option<u64>,
-    /// What it read from the machine's disks, in bytes. Shares are no disks.
+    /// What it read from the VM's disks, in bytes. Shares are no disks.
     pub io_read_bytes: Option<u64>,
     /// What it wrote to them, in bytes.
     pub io_write_bytes: Option<u64>,

@@ -1,4 +1,4 @@
-//! Builds an image from the kernel and the packages of the machine that the tests run on, and takes it apart again.
+//! Builds an image from the kernel and the packages of the host that the tests run on, and takes it apart again.
 //!
 //! Skipped, with a word on stderr, where no kernel is installed. Nothing is booted here.
 

@@ -51,17 +51,17 @@ pub enum ConfigError {
     /// The manifest of an ACI cannot be used.
     #[error("its appc manifest cannot be used")]
     Manifest(#[source] PodManifestErrors),
-    /// It does not say for which machine the image is.
-    #[error("it does not say `{0}`, so for which machine the image is is not known")]
+    /// It does not say for which platform the image is.
+    #[error("it does not say `{0}`, so for which platform the image is is not known")]
     NoPlatform(&'static str),
-    /// The image is for another machine.
-    #[error("the image is for `{os}/{architecture}`, this machine is `linux/{host}`")]
+    /// The image is for another platform.
+    #[error("the image is for `{os}/{architecture}`, this host is `linux/{host}`")]
     Platform {
         /// The image's operating system.
         os: String,
         /// The image's architecture.
         architecture: String,
-        /// This machine's architecture.
+        /// This host's architecture.
         host: &'static str,
     },
 }
@@ -115,7 +115,7 @@ struct Healthcheck {
     retries: Option<i64>,
 }
 
-/// This machine's architecture as Go names it, which is how images name it.
+/// This host's architecture as Go names it, which is how images name it.
 #[must_use]
 pub fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
@@ -154,7 +154,7 @@ impl ImageConfig {
         })
     }
 
-    /// Checks that the image is for this machine.
+    /// Checks that the image is for this host.
     ///
     /// # Errors
     /// [`ConfigError::Platform`] when it is not, [`ConfigError::NoPlatform`] when it does not say.
@@ -354,7 +354,7 @@ fn mount_points(paths: impl Iterator<Item = String>) -> Result<Vec<MountPoint>, 
     Ok(paths.into_iter().map(point).collect())
 }
 
-/// An absolute path without `.`, `..` and doubled slashes, as Docker makes it (`filepath.Clean`).
+/// An absolute path without `.`, `..` and duplicate slashes, as Docker makes it (`filepath.Clean`).
 fn normalize(path: &str) -> PathBuf {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -444,7 +444,7 @@ mod tests {
             config.check_platform().unwrap_err().to_string()
         };
         let unsaid = |field: &str| {
-            format!("it does not say `{field}`, so for which machine the image is is not known")
+            format!("it does not say `{field}`, so for which platform the image is is not known")
         };
         assert_eq!(message(""), unsaid("architecture"));
         assert_eq!(message(r#""architecture":"","os":"","#), unsaid("architecture"));

@@ -29,7 +29,7 @@ use crate::tree::Tree;
 /// Why an image cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It cannot be found or is not an image for this machine.
+    /// It cannot be found or is not an image for this host.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A layer cannot be applied.

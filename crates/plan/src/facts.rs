@@ -17,7 +17,7 @@ pub struct Facts {
     pub sources: BTreeMap<VolumeName, SourceFacts>,
     /// One for each volume of the pod that is an image.
     pub volume_images: BTreeMap<VolumeName, VolumeImageFacts>,
-    /// The machine that the pod is planned for.
+    /// The VM that the pod is planned for.
     pub host: HostFacts,
 }
 

@@ -44,7 +44,7 @@ pub enum Fault {
     DoubledApp(AppName),
     /// Two volumes of one name.
     #[error("two volumes are named `{0}`")]
-    DoubledVolume(VolumeName),
+    DuplicateVolume(VolumeName),
     /// A mount of a volume that the pod does not have.
     #[error(
         "app `{app}` mounts volume `{volume}` at `{}`, and the pod has no such volume",
@@ -233,7 +233,7 @@ impl Fault {
             Fault::TooManyApps(_) => Some("split the pod".into()),
             Fault::NoApps => Some("name an image".into()),
             Fault::DoubledApp(_) => Some("name one of them differently with `--app-name`".into()),
-            Fault::DoubledVolume(_) => Some("name one of them otherwise".into()),
+            Fault::DuplicateVolume(_) => Some("name one of them otherwise".into()),
             Fault::MissingVolume { volume, .. }
             | Fault::UnboundMountPoint {
                 mount_point: volume, ..
@@ -292,7 +292,7 @@ impl Fault {
             Fault::NoApps
             | Fault::TooManyApps(_)
             | Fault::DoubledApp(_)
-            | Fault::DoubledVolume(_)
+            | Fault::DuplicateVolume(_)
             | Fault::Host { .. } => None,
         }
     }

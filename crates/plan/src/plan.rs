@@ -106,7 +106,7 @@ impl Planner<'_> {
         let mut faults = disks::disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
         let sysctls = self.check_apps(&mut faults, &mut notices);
         let shares = self.shares();
-        notices.extend(notices::beyond_memory(&shares, self.spec.machine.memory_mib));
+        notices.extend(notices::beyond_memory(&shares, self.spec.vm.memory_mib));
         let joined = self.join(faults, &mut notices)?;
         let sharing = joined.sharing.as_ref();
 
@@ -116,7 +116,7 @@ impl Planner<'_> {
         let mounts = Arc::new(mounts);
         let early_mounts = mounts::early_mounts(&apps, images.len());
         let qemu = hardware::qemu(
-            &self.spec.machine,
+            &self.spec.vm,
             joined.accel,
             &self.facts.host,
             &Attached {
@@ -185,7 +185,7 @@ impl Planner<'_> {
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
             let limits = &decided.process.limits;
             faults.extend(limits::machine_fault(self.spec, app, limits));
-            notices.extend(limits::beyond(&self.spec.machine, app, limits));
+            notices.extend(limits::beyond(&self.spec.vm, app, limits));
         }
         faults.extend(faults::health(self.spec, self.decided));
         faults.extend(faults::devices(self.spec, &self.facts.host.guest));
@@ -206,10 +206,10 @@ impl Planner<'_> {
     /// # Errors
     /// `faults`, and every [`Fault`] that stands against it on this host.
     fn join(&self, mut faults: Vec<Fault>, notices: &mut Vec<String>) -> Result<Joined, Vec<Fault>> {
-        let (machine, host) = (&self.spec.machine, &self.facts.host);
+        let (vm, host) = (&self.spec.vm, &self.facts.host);
         let volumes = self.host_volumes();
         let shared = volumes.shared(notices);
-        let sharing = sharing::sharing(machine, host, shared, notices)
+        let sharing = sharing::sharing(vm, host, shared, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
@@ -220,7 +220,7 @@ impl Planner<'_> {
         let network = network::network(self.spec, self.facts)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
-        match accelerator::accelerator(machine, &host.kvm, notices) {
+        match accelerator::accelerator(vm, &host.kvm, notices) {
             Ok(accel) if faults.is_empty() => Ok(Joined {
                 sharing,
                 ownership,
@@ -294,7 +294,7 @@ impl Planner<'_> {
             _ => None,
         });
         Shares::new(
-            self.spec.machine.memory_mib,
+            self.spec.vm.memory_mib,
             self.spec.shm_bytes,
             sizes,
             self.table.unbounded(),

@@ -45,7 +45,7 @@ pub struct PodPlan {
     pub guest: GuestTree,
     /// The kernel modules that follow the pod's files: an archive, where an app may ask for them.
     pub more_modules: Option<PathBuf>,
-    /// The machine.
+    /// The VM.
     pub qemu: Qemu,
     /// virtiofsd, where it is needed.
     pub virtiofsd: Option<VirtiofsdCommand>,

@@ -123,7 +123,7 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         VolumeKind::Host(host) => Some((tag(volume), host.source.clone())),
         VolumeKind::Empty(_) | VolumeKind::Files(_) | VolumeKind::Image(_) => None,
     });
-    let (cpus, memory_mib) = (spec.machine.cpus, spec.machine.memory_mib);
+    let (cpus, memory_mib) = (spec.vm.cpus, spec.vm.memory_mib);
     Ok(RktPlan {
         guest,
         mounts,

@@ -46,7 +46,7 @@ pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
     );
     let mut volumes = BTreeSet::new();
     let doubled = spec.volumes.iter().filter(|v| !volumes.insert(&v.name));
-    faults.extend(doubled.map(|v| Fault::DoubledVolume(v.name.clone())));
+    faults.extend(doubled.map(|v| Fault::DuplicateVolume(v.name.clone())));
     let files = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Files(files) => Some((&volume.name, files.fault()?)),
         _ => None,

@@ -344,7 +344,7 @@ fn a_pod_must_have_a_share() {
     );
     // Who names a transport gets the share without a volume, too.
     let mut spec = pod();
-    spec.machine.transport = isopod_spec::ShareTransport::NineP;
+    spec.vm.transport = isopod_spec::ShareTransport::NineP;
     let plan = plan(&spec, &facts(&spec, &[])).unwrap();
     assert!(plan.sharing.is_some_and(|sharing| sharing.volumes.is_empty()));
     assert_eq!(plan.qemu.fsdevs.len(), 1);

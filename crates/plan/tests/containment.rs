@@ -234,7 +234,7 @@ proptest! {
                 }
                 (Err(Errno::LOOP), Err(ResolveError::Loop(_))) => {}
                 (Err(Errno::NOTDIR), Err(ResolveError::NotADirectory(_))) => {}
-                // What is missing is made, so for planning the path goes on there, as far as it goes.
+                // What is missing is made, so for planning the path continues there, as far as it goes.
                 (Err(Errno::NOENT), _) => {}
                 (found, ours) => prop_assert!(false, "{path:?}: the kernel {found:?}, here {ours:?}"),
             }

@@ -100,13 +100,13 @@ fn an_ordinary_users_files_are_the_apps_own() {
     assert!(told(&pod, &known)[0].contains("user 33, and your files in volume `data` are user 0's"));
     // The same over 9p; where virtiofsd is too old, as it was.
     pod.apps.truncate(1);
-    pod.machine.transport = ShareTransport::NineP;
+    pod.vm.transport = ShareTransport::NineP;
     let owner = |pod: &PodSpec, facts: &Facts| plan(pod, facts).unwrap().ownership;
     assert_eq!(
         owner(&pod, &known),
         Ownership::AllAsCaller(Owner { uid: 33, gid: 34 })
     );
-    pod.machine.transport = ShareTransport::Virtiofs;
+    pod.vm.transport = ShareTransport::Virtiofs;
     known.host.virtiofsd.as_mut().unwrap().version = (1, 12);
     assert!(translation(&pod, &known).is_empty());
     assert!(told(&pod, &known)[0].contains("virtiofsd 1.13 or newer lets others write too"));
@@ -122,6 +122,6 @@ fn files_that_do_not_tell_their_sizes_are_told_of() {
     assert_eq!(told(&pod, &known), "");
     known.sources.get_mut(&volume_name("proc")).unwrap().sizes = Sizes::Untold;
     assert!(told(&pod, &known).contains("over virtiofs most read as empty (`--transport 9p` reads them)"));
-    pod.machine.transport = ShareTransport::NineP;
+    pod.vm.transport = ShareTransport::NineP;
     assert_eq!(told(&pod, &known), "");
 }

@@ -15,7 +15,7 @@ use isopod_spec::{
     HealthTest, PodSpec, Probe, ProbeAction, Readiness, RestartPolicy, RootOnRestart, RootfsAccess,
 };
 
-/// `first` says that it is ready, `second` comes after it and is started anew.
+/// `first` says that it is ready, `second` comes after it and is restarted.
 fn two() -> PodSpec {
     let mut apps = vec![app("first"), app("second")];
     apps[0].readiness = Readiness::Notify;

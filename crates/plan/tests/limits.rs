@@ -313,7 +313,7 @@ fn rlimit(pod: &PodSpec, name: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((found.soft, found.hard))
 }
 
-/// The kernel's own are for a machine with the guest's memory, and systemd's for services.
+/// The kernel's own are for a VM with the guest's memory, and systemd's for services.
 #[test]
 fn an_app_has_dockers_limits_where_it_asks_for_none() {
     let mut pod = PodSpec::new(vec![app("web")]);

@@ -919,7 +919,7 @@ fn transports_are_chosen_by_what_the_host_has() {
     );
     known.host.guest.modules.retain(|m| m == "virtiofs");
     assert!(refused(&pod, &known).contains("has no 9p (Debian's cloud kernels leave it out)"));
-    pod.machine.transport = ShareTransport::Virtiofs;
+    pod.vm.transport = ShareTransport::Virtiofs;
     assert!(refused(&pod, &known).contains("no virtiofsd was found"));
     known.host.user = HostUser::Ordinary { uid: 1000 };
     assert!(refused(&pod, &known).contains("no virtiofsd that works without root was found"));
@@ -1168,7 +1168,7 @@ fn ports_are_published_by_their_names() {
         (
             "80-tcp:9000",
             "cannot publish port `9000:80/tcp`: port `9000:1/tcp` is the same of the host's",
-            "give one of them another port of the host's",
+            "give one of them another port of the host",
         ),
         (
             "dns:65535",

@@ -222,7 +222,7 @@ impl Search {
         }
     }
 
-    /// Skips the first byte of the frame that was found, to go on behind it.
+    /// Skips the first byte of the frame that was found, to continue behind it.
     fn skip_byte(&mut self) {
         self.window.remove(0);
         self.skipped += 1;

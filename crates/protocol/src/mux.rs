@@ -23,7 +23,7 @@ use crate::codec::{WriteMessageError, write_message};
 pub const STREAM_WINDOW_BYTES: usize = yamux::DEFAULT_CREDIT as usize;
 
 /// One read or write of the port: a full yamux frame (16 KiB) with its header goes in one piece, which on a
-/// virtio-serial port is one exit of the machine in place of two.
+/// virtio-serial port is one exit of the VM in place of two.
 const PORT_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Requests for new streams that wait for the driver; more wait in their callers.
@@ -263,7 +263,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if self.waiting.is_none() {
                 match self.requests.poll_recv(cx) {
                     Poll::Ready(Some(reply)) => self.waiting = Some(reply),
-                    // Without an opener the streams that exist go on.
+                    // Without an opener the streams that exist continue.
                     Poll::Ready(None) | Poll::Pending => return,
                 }
             }

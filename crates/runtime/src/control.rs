@@ -178,7 +178,7 @@ impl ControlError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Stopped(pid) => Some(format!(
-                "`kill -CONT {pid}` lets it go on; `isopod stop --force` ends the pod"
+                "`kill -CONT {pid}` lets it continue; `isopod stop --force` ends the pod"
             )),
             Self::Silent(_) => Some("`isopod stop --force` ends the pod whatever its supervisor does".into()),
             _ => None,

@@ -75,7 +75,7 @@ pub struct Event {
     /// The signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// How often the app will have been started anew.
+    /// How often the app will have been restarted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// Why, in words.
@@ -114,7 +114,7 @@ pub enum EventKind {
     AppUnhealthy,
     /// An app is ended because of its probes.
     AppEnding,
-    /// An app has ended, and will be started anew.
+    /// An app has ended, and will be restarted.
     AppRestarting,
     /// An app has ended for good.
     AppExited,
@@ -275,7 +275,7 @@ impl EventLog {
         let mut file = self.locked()?;
         let mut length = file.metadata()?.len();
         if length > 0 && length + line.len() as u64 > self.file_bytes {
-            // What cannot be kept is lost, and no reason not to go on.
+            // What cannot be kept is lost, and no reason not to continue.
             let kept = keep::merge(&self.oldest(), &self.older(), self.file_bytes);
             kept.or_else(|_| fs::remove_file(self.oldest())).ok();
             fs::rename(&self.path, self.older())?;

@@ -1,5 +1,5 @@
 //! Writes the pod's part of the guest's tree, as the agent unpacks it: a cpio archive in the `newc` format (the kernel's
-//! Documentation/driver-api/early-userspace/buffer-format.rst) with zeros behind, since it is a disk of the machine.
+//! Documentation/driver-api/early-userspace/buffer-format.rst) with zeros behind, since it is a disk of the VM.
 
 use std::borrow::Cow;
 use std::fs::File;

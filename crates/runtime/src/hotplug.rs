@@ -31,7 +31,7 @@ pub enum AttachError {
     /// The source cannot be shared.
     #[error(transparent)]
     Source(#[from] GatherFault),
-    /// An image of the pod's cannot be read.
+    /// An image of the pod cannot be read.
     #[error("cannot read the pod's image `{}`", path.display())]
     Image {
         /// The file.
@@ -125,7 +125,7 @@ fn volumes<'a>(record: &'a PodRecord, status: &'a Status) -> impl Iterator<Item 
 /// A volume that can be looked into.
 type Held = (VolumeName, SourceKind, Box<dyn Lookup>);
 
-/// What a volume holds, of the host's or of an image; a volume of the pod's own is the guest's to know.
+/// What a volume holds, of the host or of an image; a volume of the pod's own is the guest's to know.
 fn held(pod: &PodEntry, volume: &VolumeRecord) -> Result<Option<Held>, AttachError> {
     let name = volume.name.clone();
     Ok(match (&volume.host, volume.image_number) {
@@ -135,7 +135,7 @@ fn held(pod: &PodEntry, volume: &VolumeRecord) -> Result<Option<Held>, AttachErr
     })
 }
 
-/// An image of the pod's.
+/// An image of the pod.
 fn open(pod: &PodEntry, number: usize) -> Result<ImageRoot, AttachError> {
     let path = pod.path.join(layout::host_image(number));
     match Reader::open(&path) {

@@ -4,7 +4,7 @@
 //! logs/APP.log      what is written now; logs/APP.log.1 is older, logs/APP.log.2 older still
 //!
 //! 2026-11-23T20:08:36.123456789Z stdout F a whole line, or the end of one
-//! 2026-11-23T20:08:36.123456789Z stderr P a piece of a line that goes on in this stream's next record
+//! 2026-11-23T20:08:36.123456789Z stderr P a piece of a line that continues in this stream's next record
 //! 2026-11-23T20:08:37.000000000Z stderr F:lost 4096 bytes are missing here: No space left on device (os error 28)
 //! ```
 //!

@@ -1,12 +1,12 @@
-//! The host's ports that a pod publishes: looked at before its machine begins, so that one that cannot be had is an
-//! error in a moment and not a machine that ends. What comes between the look and QEMU's own is told by [`refused`].
+//! The host's ports that a pod publishes: looked at before its VM begins, so that one that cannot be had is an
+//! error in a moment and not a VM that ends. What comes between the look and QEMU's own is told by [`refused`].
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 
 use isopod_spec::{PortForward, PortProtocol};
 
-/// Why a port of the host's cannot be had.
+/// Why a port of the host cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot publish port `{port}`: {}", reason(.cause))]
 pub struct PortError {
@@ -41,7 +41,7 @@ impl PortError {
                     "-lunp"
                 };
                 Some(format!(
-                    "name another port of the host's, or see who has it: `ss {kind} 'sport = :{host_port}'`"
+                    "name another port of the host, or see who has it: `ss {kind} 'sport = :{host_port}'`"
                 ))
             }
             io::ErrorKind::AddrNotAvailable => Some("`ip address` shows those that it has".into()),

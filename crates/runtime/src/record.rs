@@ -65,7 +65,7 @@ impl Lookup for ImageRoot {
     }
 }
 
-/// A directory of the host's.
+/// A directory of the host.
 pub(crate) struct HostRoot(pub(crate) PathBuf);
 
 impl Lookup for HostRoot {

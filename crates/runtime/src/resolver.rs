@@ -1,5 +1,5 @@
 //! The host's search domains, which a pod's names are completed with too (resolv.conf(5)). Its name servers are no concern
-//! of the pod's: QEMU asks them.
+//! of the pod: QEMU asks them.
 
 use isopod_spec::network::check_hostname;
 

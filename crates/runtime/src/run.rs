@@ -17,11 +17,11 @@ mod capture;
 mod error;
 mod host_memory;
 mod journal;
-mod machine;
 mod outcome;
 mod report;
 mod streams;
 mod supervision;
+mod vm;
 mod volumes;
 mod watch;
 
@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 use allowance::Allowance;
 use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
-use machine::Machine;
 use streams::{Outputs, feed};
 use supervision::{Action, GuestLine, Input, Supervision, SupervisionEnd, Terms};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use vm::Vm;
 use volumes::{Changed, Volumes};
 
 pub use error::RunError;
@@ -60,7 +60,7 @@ pub struct Caller {
     pub stdin: Option<Box<dyn AsyncRead + Unpin + Send>>,
     /// Where standard output and standard error go; `None`: to the logs alone.
     pub output: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
-    /// Each message asks for a stop: the first in order, the second at once, the third kills the machine.
+    /// Each message asks for a stop: the first in order, the second at once, the third kills the VM.
     pub stop: mpsc::UnboundedReceiver<()>,
     /// Signals for every app that runs, by their numbers (signal(7)).
     pub signals: mpsc::UnboundedReceiver<u8>,
@@ -73,7 +73,7 @@ pub struct Caller {
 /// Runs a pod that was begun ([`Claim::begin`]) to its end. Its directory stays.
 ///
 /// # Errors
-/// [`RunError`]; the machine is gone then, too.
+/// [`RunError`]; the VM is gone then, too.
 pub async fn run(
     claim: &Claim,
     record: &PodRecord,
@@ -104,11 +104,11 @@ async fn supervise(
     journal: &mut Journal,
 ) -> Result<Outcome, RunError> {
     let dir = claim.path();
-    let (mut machine, port) = Machine::start(record, dir, settings)?;
+    let (mut vm, port) = Vm::start(record, dir, settings)?;
     let deadline = Duration::from_millis(record.boot_timeout_ms);
     let connected = tokio::select! {
         biased;
-        connected = machine.connect(record, port, deadline) => connected,
+        connected = vm.connect(record, port, deadline) => connected,
         // There is nothing in order yet that could end in order.
         Some(()) = caller.stop.recv() => Err(RunError::StoppedEarly),
         done = orders.stop() => {
@@ -118,7 +118,7 @@ async fn supervise(
     };
     let result = match connected {
         Ok((agent, events)) => {
-            let volumes = Volumes::begin(record, dir, settings, agent.clone(), machine.file_server());
+            let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
             journal.told = caller.started;
             let mut pod = Pod {
@@ -139,11 +139,11 @@ async fn supervise(
                 lines: Allowance::new(LINES_AT_ONCE, LINE_EVERY),
                 journal,
             };
-            pod.supervise(&mut machine, started).await
+            pod.supervise(&mut vm, started).await
         }
         Err(error) => Err(error),
     };
-    machine.kill().await;
+    vm.kill().await;
     result.map(|mut outcome| {
         outcome.timings.gone = started.elapsed();
         outcome
@@ -176,7 +176,7 @@ struct Pod<'a> {
 }
 
 impl Pod<'_> {
-    async fn supervise(&mut self, machine: &mut Machine<'_>, started: Instant) -> Result<Outcome, RunError> {
+    async fn supervise(&mut self, vm: &mut Vm<'_>, started: Instant) -> Result<Outcome, RunError> {
         let mut supervision = Supervision::new(Terms::from(self.record), started, Instant::now());
         let (mut actions, mut done) = (supervision.begin(), None::<Done>);
         loop {
@@ -190,7 +190,7 @@ impl Pod<'_> {
                 done.answer(Ok(()));
             }
             let input;
-            (input, done) = self.next(machine, supervision.due()).await?;
+            (input, done) = self.next(vm, supervision.due()).await?;
             actions = supervision.on(input, Instant::now());
         }
     }
@@ -199,7 +199,7 @@ impl Pod<'_> {
     /// already.
     async fn next(
         &mut self,
-        machine: &mut Machine<'_>,
+        vm: &mut Vm<'_>,
         due: Option<Instant>,
     ) -> Result<(Input, Option<Done>), RunError> {
         loop {
@@ -210,9 +210,9 @@ impl Pod<'_> {
                         Some(event) => return Ok((Input::Guest(event), None)),
                         None => continue,
                     },
-                    Err(source) => return Err(machine.lost(source).await),
+                    Err(source) => return Err(vm.lost(source).await),
                 },
-                error = machine.ended() => return Err(error),
+                error = vm.ended() => return Err(error),
                 () = drained(&mut self.copies), if self.draining => {
                     self.draining = false;
                     return Ok((Input::OutputWritten, None));

@@ -344,7 +344,7 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
         there: parent,
         kind,
         mode,
-        // What every user of a pod may write to is no other user of the host's to reach.
+        // What every user of a pod may write to is no other user of the host to reach.
         parent_mode: match must_be {
             SourceRule::Kept | SourceRule::Named { .. } => KEPT_PARENT_MODE,
             _ => 0o755,

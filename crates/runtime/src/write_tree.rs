@@ -1,4 +1,4 @@
-//! Writes a guest tree to a directory of the host's, for `isopod plan --write`.
+//! Writes a guest tree to a directory of the host, for `isopod plan --write`.
 //!
 //! Each file costs what the kernel takes to make it and next to nothing else: names are looked up in a directory that is
 //! held open, and mode and owner are set only where the kernel gave others. One thread writes: two were not faster on

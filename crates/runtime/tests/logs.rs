@@ -149,7 +149,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut written: BTreeMap<Stream, Vec<u8>> = BTreeMap::new();
         for (i, (stderr, bytes)) in chunks.iter().enumerate() {
-            // A supervisor may end between any two; the next goes on.
+            // A supervisor may end between any two; the next continues.
             let mut writer = LogWriter::open(dir.path(), &name("a"), Limits::default()).unwrap();
             writer.write(stream(*stderr), bytes, second(i as u64));
             if !bytes.is_empty() {
@@ -251,7 +251,7 @@ proptest! {
             bytes += record.content.len();
         }
         prop_assert!(bytes + reader.unfinished_bytes() <= pieces.concat().len());
-        // And a writer goes on behind it.
+        // And a writer continues behind it.
         LogWriter::open(dir.path(), &name("a"), Limits::default()).unwrap().write(Stream::Stdout, b"more\n", second(0));
         prop_assert_eq!(drain(&mut reader), ["a out more"]);
     }
@@ -459,7 +459,7 @@ fn a_follower_that_is_too_slow_is_told() {
     assert_eq!(drain(&mut reader), [""; 0]);
 }
 
-/// Whatever a crash has left of the last record, the whole ones are read, and the next writer goes on behind them.
+/// Whatever a crash has left of the last record, the whole ones are read, and the next writer continues behind them.
 #[test]
 fn half_a_record_is_never_in_front_of_a_good_one() {
     let dir = tempfile::tempdir().unwrap();

@@ -34,14 +34,14 @@ use std::path::PathBuf;
 use crate::size::Need;
 use crate::words::shown;
 use crate::{
-    App, AppName, ImagePort, ImageReference, ImageSource, InvalidName, Machine, Mount, MountFlags, Network,
-    PodSpec, RootfsAccess, Volume, VolumeName,
+    App, AppName, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
+    RootfsAccess, Vm, Volume, VolumeName,
 };
 use crate::{check, check::PodFault};
 use isolators::PodIsolators;
 use json::{Document, JsonNode, JsonPlace, ReadFields};
 
-/// Reads the pod manifest `text`; `file` is its name in messages. The machine is the default one. Whether a mount
+/// Reads the pod manifest `text`; `file` is its name in messages. The VM is the default one. Whether a mount
 /// point without a volume gets an empty one is the caller's to say; here it does.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ impl Places {
             | PodFault::EndlessDependency { app_index, .. }
             | PodFault::Probe { app_index, .. }
             | PodFault::Handler { app_index, .. } => self.apps[*app_index].name.clone(),
-            PodFault::DoubledVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
+            PodFault::DuplicateVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
             PodFault::UnknownVolume {
                 app_index,
                 mount_index,
@@ -167,21 +167,21 @@ fn read_pod(root: JsonNode<'_>, places: &mut Places) -> Option<PodSpec> {
         volumes,
         network: Network::User { ports },
         named_ports,
-        machine: machine(&isolators, &apps),
+        vm: vm(&isolators, &apps),
         sysctls: isolators.sysctls,
         ..PodSpec::new(apps)
     })
 }
 
 /// The VM: as large as the pod's isolators say, or as those of its apps do, and never smaller than the default.
-fn machine(isolators: &PodIsolators, apps: &[App]) -> Machine {
+fn vm(isolators: &PodIsolators, apps: &[App]) -> Vm {
     let of_apps = apps.iter().filter_map(|app| app.run_config.as_ref());
     let of_apps = of_apps.map(|config| Need::of(&config.resources));
-    let (memory_mib, cpus) = Need::of_pod(iter::empty(), of_apps).machine();
-    Machine {
+    let (memory_mib, cpus) = Need::of_pod(iter::empty(), of_apps).vm();
+    Vm {
         memory_mib: isolators.memory_mib.unwrap_or(memory_mib),
         cpus: isolators.cpus.unwrap_or(cpus),
-        ..Machine::default()
+        ..Vm::default()
     }
 }
 

@@ -27,7 +27,7 @@ pub enum PodFault {
     },
     /// Two volumes have one name.
     #[error("two volumes are named `{name}`")]
-    DoubledVolume {
+    DuplicateVolume {
         /// The name.
         name: VolumeName,
         /// The second volume that has it.
@@ -71,8 +71,8 @@ pub enum PodFault {
         /// The second mount.
         mount_index: usize,
     },
-    /// Two ports of the pod's want one of the host's.
-    #[error("ports `{first}` and `{second}` are one port of the host's")]
+    /// Two ports of the pod's want one of the host.
+    #[error("ports `{first}` and `{second}` are one port of the host")]
     DoubledPort {
         /// The port declared first.
         first: PortForward,
@@ -105,7 +105,7 @@ pub enum PodFault {
         app_index: usize,
     },
     /// An app waits for the success of one that never ends.
-    #[error("app `{app}` waits for the success of app `{dependency}`, which is always started anew")]
+    #[error("app `{app}` waits for the success of app `{dependency}`, which is always restarted")]
     EndlessDependency {
         /// The app.
         app: AppName,
@@ -174,7 +174,7 @@ impl PodFault {
             Self::DoubledTarget { .. } => {
                 Some("mount one of them at another path, or leave it out".to_owned())
             }
-            Self::DoubledPort { .. } => Some("give one of them another port of the host's".to_owned()),
+            Self::DoubledPort { .. } => Some("give one of them another port of the host".to_owned()),
             Self::TooManyPorts => Some("publish fewer".to_owned()),
             _ => None,
         }
@@ -188,7 +188,7 @@ pub fn check(pod: &PodSpec) -> Vec<PodFault> {
     let mut seen = HashSet::new();
     for (volume_index, volume) in pod.volumes.iter().enumerate() {
         if !seen.insert(&volume.name) {
-            faults.push(PodFault::DoubledVolume {
+            faults.push(PodFault::DuplicateVolume {
                 name: volume.name.clone(),
                 volume_index,
             });
@@ -360,7 +360,7 @@ fn check_mounts(pod: &PodSpec, app_index: usize, app: &App, faults: &mut Vec<Pod
     }
 }
 
-/// Cleans `path` as seen from a root: absolute, no `.`, no `..`, no doubled or trailing slash; `..` at the root stays
+/// Cleans `path` as seen from a root: absolute, no `.`, no `..`, no duplicate or trailing slash; `..` at the root stays
 /// there, as in a chroot. Links are not looked at, as in Go's `path.Clean`, which docker and rkt apply to targets.
 #[must_use]
 pub fn clean(path: &Path) -> PathBuf {
@@ -437,7 +437,7 @@ mod tests {
         assert!(doubled(&["127.0.0.1:80:1", "127.0.0.2:80:1", "[::]:80:1"]).is_empty());
         assert_eq!(
             doubled(&["127.0.0.1:80:1", "80:2"]),
-            ["ports `127.0.0.1:80:1/tcp` and `80:2/tcp` are one port of the host's"]
+            ["ports `127.0.0.1:80:1/tcp` and `80:2/tcp` are one port of the host"]
         );
         assert_eq!(
             doubled(&["1-1025:1-1025"]),

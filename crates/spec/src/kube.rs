@@ -77,9 +77,9 @@ pub struct Surroundings {
     pub host_ip: Option<IpAddr>,
     /// The directory in which claims without a volume are kept.
     pub claims_dir: PathBuf,
-    /// The machine's memory in MiB, where the caller says it; otherwise it follows from the containers' limits.
+    /// The VM's memory in MiB, where the caller says it; otherwise it follows from the containers' limits.
     pub memory_mib: Option<u32>,
-    /// The machine's CPUs, where the caller says so; otherwise they follow from the containers' limits.
+    /// The VM's CPUs, where the caller says so; otherwise they follow from the containers' limits.
     pub cpus: Option<u32>,
 }
 
@@ -130,7 +130,7 @@ impl PodFile {
     }
 }
 
-/// Reads the pods that `files` describe together. The machine's accelerator and transport are the default ones, its size
+/// Reads the pods that `files` describe together. The VM's accelerator and transport are the default ones, its size
 /// follows from limits and requests where [`Surroundings`] do not say it.
 ///
 /// # Errors
@@ -300,7 +300,7 @@ impl Read<'_> {
             | PodFault::UnknownDependency { app_index, .. }
             | PodFault::DependencyCycle { app_index, .. }
             | PodFault::EndlessDependency { app_index, .. } => field(*app_index, "name"),
-            PodFault::DoubledVolume { volume_index, .. } => self
+            PodFault::DuplicateVolume { volume_index, .. } => self
                 .places
                 .volumes
                 .get(*volume_index)

@@ -1,4 +1,4 @@
-//! What the user asked for: a pod, its apps, volumes and machine, as data with the rules that make it valid.
+//! What the user asked for: a pod, its apps, volumes and VM, as data with the rules that make it valid.
 //!
 //! ```text
 //! command line flags ── flags ──┐

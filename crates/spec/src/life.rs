@@ -11,16 +11,16 @@ pub enum RestartPolicy {
     /// Nothing: its end is an end.
     #[default]
     No,
-    /// It is started anew after a failure: an exit status other than 0, a signal.
+    /// It is restarted after a failure: an exit status other than 0, a signal.
     OnFailure {
         /// How often at most; `None`: without limit.
         max_retries: Option<u32>,
     },
-    /// It is started anew, however it ended.
+    /// It is restarted, however it ended.
     Always,
 }
 
-/// What an app that is started anew finds of what it wrote to its root filesystem. Its volumes stay in any case.
+/// What an app that is restarted finds of what it wrote to its root filesystem. Its volumes stay in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootOnRestart {

@@ -13,7 +13,7 @@ pub enum Network {
     None,
     /// QEMU's user mode: outgoing connections as the host's user, incoming ones through forwarded ports.
     User {
-        /// The ports of the host's that lead into the pod.
+        /// The ports of the host that lead into the pod.
         ports: Vec<PortForward>,
     },
 }
@@ -46,7 +46,7 @@ pub struct Resolver {
     pub options: Vec<String>,
 }
 
-/// A port of the host's that leads into the pod (`-p`).
+/// A port of the host that leads into the pod (`-p`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortForward {
     /// The host's address; `None`: every IPv4 address, as with docker.
@@ -95,7 +95,7 @@ impl fmt::Display for PortForward {
     }
 }
 
-/// A port of the host's that leads to one which an app's image, or its manifest, has a name for (rkt's `--port`).
+/// A port of the host that leads to one which an app's image, or its manifest, has a name for (rkt's `--port`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedPort {
     /// The name.

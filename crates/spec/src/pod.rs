@@ -17,7 +17,7 @@ use crate::{AppName, ImageReference, PodName, VolumeName};
 /// How long a pod's apps have to stop where nothing else is said, as with docker.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A pod: its apps, the volumes they share and the machine that they run in.
+/// A pod: its apps, the volumes they share and the VM that they run in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSpec {
     /// The pod's name; `None`: it is called by its UUID alone.
@@ -28,14 +28,14 @@ pub struct PodSpec {
     pub apps: Vec<App>,
     /// The volumes, in the order of declaration. Names are unique.
     pub volumes: Vec<Volume>,
-    /// The machine.
-    pub machine: Machine,
+    /// The VM.
+    pub vm: Vm,
     /// What its apps may take of that together.
     #[serde(default)]
     pub limits: PodLimits,
     /// How it is reached, and what it reaches.
     pub network: Network,
-    /// Ports of the host's that lead to ports of its apps by their names, beside those of the network.
+    /// Ports of the host that lead to ports of its apps by their names, beside those of the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named_ports: Vec<NamedPort>,
     /// What one app's failure means for the others.
@@ -73,7 +73,7 @@ impl PodSpec {
             hostname: None,
             apps,
             volumes: Vec::new(),
-            machine: Machine::default(),
+            vm: Vm::default(),
             limits: PodLimits::default(),
             network: Network::default(),
             named_ports: Vec::new(),
@@ -102,7 +102,7 @@ impl PodSpec {
         }
     }
 
-    /// Replaces every path of the host's: sources of volumes, images in directories
+    /// Replaces every path of the host: sources of volumes, images in directories
     /// and files, profiles of system calls.
     pub fn map_host_paths(&mut self, mut map: impl FnMut(&Path) -> PathBuf) {
         let mut of_image = |image: &mut ImageSource| {
@@ -172,7 +172,7 @@ pub struct App {
     pub rootfs: RootfsAccess,
     /// What happens when it has ended.
     pub restart: RestartPolicy,
-    /// What is left of what it wrote when it is started anew.
+    /// What is left of what it wrote when it is restarted.
     #[serde(default)]
     pub root_on_restart: RootOnRestart,
     /// When it counts as ready.
@@ -326,7 +326,7 @@ pub struct RunConfig {
     pub stop_signal: Option<String>,
     /// The capabilities the app may have; `None`: the default set.
     pub capabilities: Option<Capabilities>,
-    /// What it may take of the machine.
+    /// What it may take of the VM.
     pub resources: Resources,
     /// Whether neither it nor what it executes ever gains privileges (`PR_SET_NO_NEW_PRIVS` in prctl(2)).
     pub no_new_privileges: bool,
@@ -400,7 +400,7 @@ pub struct Overrides {
     pub devices: Vec<Device>,
     /// `--group-add`: further groups, numbers or names of the image's, on top of those that its user is in.
     pub group_add: Vec<String>,
-    /// What it may take of the machine; it wins over what the image says, each for itself.
+    /// What it may take of the VM; it wins over what the image says, each for itself.
     pub resources: Resources,
     /// `--ulimit`, in order; a later one of a kind wins.
     pub rlimits: Vec<Rlimit>,
@@ -414,7 +414,7 @@ pub struct Overrides {
     pub health_check: HealthCheck,
 }
 
-/// A device of the guest's that an app has only where it asks for it.
+/// A device of the guest that an app has only where it asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
@@ -538,7 +538,7 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VolumeKind {
-    /// A directory or file of the host's.
+    /// A directory or file of the host.
     Host(HostVolume),
     /// A directory in the guest that begins empty and ends with the pod.
     Empty(EmptyVolume),
@@ -548,7 +548,7 @@ pub enum VolumeKind {
     Image(ImageVolume),
 }
 
-/// A volume that is a directory or file of the host's.
+/// A volume that is a directory or file of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostVolume {
     /// The path on the host, or a volume's name ([`SourceRule::Named`]). Relative ones (`-v ./src:/src`) are relative to the caller's working directory.
@@ -630,13 +630,13 @@ pub enum Medium {
     /// In the guest's memory.
     #[default]
     Memory,
-    /// In a file of the host's that is removed with the pod.
+    /// In a file of the host that is removed with the pod.
     Disk,
 }
 
-/// The machine the pod runs in.
+/// The VM the pod runs in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Vm {
     /// Guest memory, in MiB.
     pub memory_mib: u32,
     /// Virtual CPUs.
@@ -647,7 +647,7 @@ pub struct Machine {
     pub transport: ShareTransport,
 }
 
-impl Default for Machine {
+impl Default for Vm {
     fn default() -> Self {
         Self {
             memory_mib: 512,

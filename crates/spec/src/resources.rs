@@ -1,11 +1,11 @@
-//! What an app may take of the machine: memory, processor time, processes, and the limits of setrlimit(2).
+//! What an app may take of the VM: memory, processor time, processes, and the limits of setrlimit(2).
 //!
-//! They hold within the pod's machine, whose own size is [`Machine`](crate::Machine)'s. Nothing here says how they are
+//! They hold within the pod's VM, whose own size is [`Vm`](crate::Vm)'s. Nothing here says how they are
 //! enforced.
 
 use serde::{Deserialize, Serialize};
 
-/// What an app may take of its machine. `None`: what the machine has.
+/// What an app may take of its VM. `None`: what the VM has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// The most memory, in bytes; an app that needs more is killed (`--memory`, Kubernetes' `limits.memory`).
@@ -19,7 +19,7 @@ pub struct Resources {
     pub cpu_request_millis: Option<u32>,
     /// The most processes and threads (`--pids-limit`).
     pub pids_limit: Option<u64>,
-    /// How gladly the kernel kills it when the machine's memory runs out, -1000 to 1000 (`--oom-score-adj`,
+    /// How gladly the kernel kills it when the VM's memory runs out, -1000 to 1000 (`--oom-score-adj`,
     /// proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i16>,
 }
@@ -39,7 +39,7 @@ impl Resources {
     }
 }
 
-/// What the apps of a pod may take together. `None`: what the machine has.
+/// What the apps of a pod may take together. `None`: what the VM has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodLimits {
     /// The most memory, in bytes; an app is killed when they need more (a Pod's `resources.limits.memory`).

@@ -26,7 +26,7 @@ use crate::words;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seccomp {
-    /// All of them: the machine is what confines the app.
+    /// All of them: the VM is what confines the app.
     #[default]
     Unconfined,
     /// Those that the runtime allows by default (Kubernetes' `RuntimeDefault`): what docker's own profile says.
@@ -35,7 +35,7 @@ pub enum Seccomp {
     Retain(SyscallFilter),
     /// All but those of the filter (appc `os/linux/seccomp-remove-set`).
     Remove(SyscallFilter),
-    /// What a file of the host's says, in docker's form ([`read_profile`]).
+    /// What a file of the host says, in docker's form ([`read_profile`]).
     Profile(PathBuf),
 }
 

@@ -3,9 +3,9 @@
 //! Of a container (an app) its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
 //! and the other init containers one after the other before them, each beside the sidecars that come before it.
 
-use crate::{App, Machine, Resources};
+use crate::{App, Resources, Vm};
 
-/// What the guest itself takes of the machine's memory beside the containers, in MiB.
+/// What the guest itself takes of the VM's memory beside the containers, in MiB.
 pub(crate) const GUEST_MIB: u64 = 128;
 
 /// What containers need.
@@ -53,9 +53,9 @@ impl Need {
         main.fold(sidecars, Self::plus).max(most)
     }
 
-    /// The memory, in MiB, and the CPUs of a machine for it, never less than the default one has.
-    pub(crate) fn machine(self) -> (u32, u32) {
-        let default = Machine::default();
+    /// The memory, in MiB, and the CPUs of a VM for it, never less than the default one has.
+    pub(crate) fn vm(self) -> (u32, u32) {
+        let default = Vm::default();
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = self.memory_bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
         let cpus = whole(self.cpu_millis.div_ceil(1000)).min(crate::flags::MAX_CPUS);
@@ -63,7 +63,7 @@ impl Need {
     }
 }
 
-impl Machine {
+impl Vm {
     /// The VM that these apps of flags need side by side: by their limits, and by the memory that is reserved for those
     /// without one. It is never less than the default one.
     #[must_use]
@@ -75,7 +75,7 @@ impl Machine {
                 cpu_millis: own.cpu_limit_millis.unwrap_or(0).into(),
             }
         };
-        let (memory_mib, cpus) = Need::of_pod(std::iter::empty(), apps.iter().map(need)).machine();
+        let (memory_mib, cpus) = Need::of_pod(std::iter::empty(), apps.iter().map(need)).vm();
         Self {
             memory_mib,
             cpus,
@@ -99,8 +99,8 @@ mod tests {
     fn init_containers_count_one_by_one_beside_the_sidecars_before_them() {
         let all =
             |init: &[(bool, Need)], main: &[Need]| Need::of_pod(init.iter().copied(), main.iter().copied());
-        assert_eq!(all(&[], &[]).machine(), (512, 1));
-        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).machine(), (728, 2));
+        assert_eq!(all(&[], &[]).vm(), (512, 1));
+        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).vm(), (728, 2));
         assert_eq!(all(&[(false, need(900, 0))], &[need(600, 0)]), need(900, 0));
         let init = [(true, need(200, 0)), (false, need(900, 0)), (true, need(100, 0))];
         assert_eq!(all(&init, &[need(600, 0)]), need(1100, 0));

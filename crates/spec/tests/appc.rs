@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use isopod_spec::appc::{Fault, FaultKind, read_pod_manifest};
 use isopod_spec::check::PodFault;
 use isopod_spec::{
-    Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Machine, Network,
-    PodSpec, Propagation, Refusal, Resources, RootfsAccess, Seccomp, SyscallFilter, Transport, VolumeKind,
+    Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Network, PodSpec,
+    Propagation, Refusal, Resources, RootfsAccess, Seccomp, SyscallFilter, Transport, Vm, VolumeKind,
 };
 
 fn read(text: &str) -> PodSpec {
@@ -46,8 +46,8 @@ fn reads_a_whole_manifest() {
         &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/whole.json")).unwrap(),
     );
     assert_eq!(
-        (pod.machine, pod.implicit_volumes),
-        (Machine::default(), ImplicitVolumes::Create)
+        (pod.vm, pod.implicit_volumes),
+        (Vm::default(), ImplicitVolumes::Create)
     );
 
     let [work, scratch] = &pod.volumes[..] else {
@@ -351,7 +351,7 @@ fn ports_lead_to_the_apps_port_of_that_name() {
         ),
         (
             r#"{"name": "http", "hostPort": 1, "hostIP": "here"}"#,
-            "`ports[0].hostIP`: `here` must be an IP address of the host's",
+            "`ports[0].hostIP`: `here` must be an IP address of the host",
         ),
         (
             r#"{"name": "dns", "hostPort": 65535}"#,
@@ -359,7 +359,7 @@ fn ports_lead_to_the_apps_port_of_that_name() {
         ),
         (
             r#"{"name": "http", "hostPort": 1}, {"name": "http", "hostPort": 1}"#,
-            "`ports[1]`: ports `1:80/tcp` and `1:80/tcp` are one port of the host's",
+            "`ports[1]`: ports `1:80/tcp` and `1:80/tcp` are one port of the host",
         ),
     ] {
         let found = messages(&with(ports));
@@ -511,7 +511,7 @@ fn of_several_isolators_of_one_name_the_last_counts() {
     );
     let pod = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "1Gi"}},
                                  {"name": "resource/memory", "value": {"limit": "512Mi"}}]"#;
-    assert_eq!(read(&manifest("", pod)).machine.memory_mib, 512);
+    assert_eq!(read(&manifest("", pod)).vm.memory_mib, 512);
 }
 
 #[test]
@@ -614,7 +614,7 @@ fn isolators_of_the_pod_are_its_machines() {
            {"name": "resource/cpu", "value": {"limit": "1500m"}},
            {"name": "os/unix/sysctl", "value": {"net.core.somaxconn": "9", "kernel.pid_max": "1000"}}"#,
     );
-    assert_eq!((all.machine.memory_mib, all.machine.cpus), (1024, 2));
+    assert_eq!((all.vm.memory_mib, all.vm.cpus), (1024, 2));
     let sysctls: Vec<(&str, &str)> = all
         .sysctls
         .iter()
@@ -624,11 +624,11 @@ fn isolators_of_the_pod_are_its_machines() {
     for (isolator, fault) in [
         (
             r#"{"name": "resource/memory", "value": {"limit": "64Mi"}}"#,
-            "must be an amount that a machine can have",
+            "must be an amount that a VM can have",
         ),
         (
             r#"{"name": "resource/cpu", "value": {"limit": "256"}}"#,
-            "must be an amount that a machine can have",
+            "must be an amount that a VM can have",
         ),
         (
             r#"{"name": "os/unix/sysctl", "value": {"a.b": 1}}"#,
@@ -915,8 +915,8 @@ fn images_name_ports_and_isolators_size_the_vm() {
         {"name": "resource/memory", "value": {"request": "100Mi", "limit": "900Mi"}},
         {"name": "resource/cpu", "value": {"request": "2500m"}}]}"#;
     let size = |pod: &str| {
-        let machine = read(&manifest(app, pod)).machine;
-        (machine.memory_mib, machine.cpus)
+        let vm = read(&manifest(app, pod)).vm;
+        (vm.memory_mib, vm.cpus)
     };
     assert_eq!(size(""), (900 + 128, 3));
     let own = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "256Mi"}}]"#;

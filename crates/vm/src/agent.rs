@@ -2,7 +2,7 @@
 //! then [`Events`] to hear and [`Agent`] to speak.
 //!
 //! Every byte that the guest sends is hostile. What is checked here, so that no caller need think of it: a frame's
-//! and a message's length; the number of streams (three per app at most); that an app's number is one of the pod's;
+//! and a message's length; the number of streams (three per app at most); that an app's number is one of the pod;
 //! that nothing is said twice or after an app's end, and no app
 //! restarted but as its policy has it. Texts arrive with their control characters escaped. The first
 //! breach ends the conversation with [`AgentError::Breach`].
@@ -12,8 +12,8 @@
 //! holds back the end of its app, and nothing else.
 //!
 //! The guest's beats are answered here with the time ([`Event::Beat`] tells of each). Not done here: no deadline after
-//! [`connect`] but for the first answer on a stream (a paused machine is silent, and not lost), no restart of a lost
-//! conversation (it ends with the machine), and no interpretation of what the apps write.
+//! [`connect`] but for the first answer on a stream (a paused VM is silent, and not lost), no restart of a lost
+//! conversation (it ends with the VM), and no interpretation of what the apps write.
 
 use std::io;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub enum AgentError {
     /// The control stream could not be opened.
     #[error("cannot open the control stream")]
     Control(#[source] OpenError),
-    /// The agent, or the machine, is gone.
+    /// The agent, or the VM, is gone.
     #[error("the connection to the agent has ended")]
     Ended,
     /// The port failed, or the guest broke the rules of the multiplexer.
@@ -99,7 +99,7 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Silent { .. } | Self::Ended | Self::Lost(_) => {
-                Some("the guest's console log says how far the machine came".to_owned())
+                Some("the guest's console log says how far the VM came".to_owned())
             }
             Self::Handshake(HandshakeError::Version { .. }) => {
                 Some("the guest image holds an agent of another build: build the image anew".to_owned())
@@ -193,7 +193,7 @@ pub enum Event {
         /// Why.
         cause: FailureCause,
     },
-    /// An app has ended and will be started anew, as its policy has it; its streams live on.
+    /// An app has ended and will be restarted, as its policy has it; its streams live on.
     Restarting {
         /// The app.
         app: usize,
@@ -201,7 +201,7 @@ pub enum Event {
         status: ExitStatus,
         /// When it will be started.
         after: Duration,
-        /// How often it will have been started anew then; at most what its policy allows.
+        /// How often it will have been restarted then; at most what its policy allows.
         count: u32,
     },
     /// An app that runs is ready, as it says itself.
@@ -253,7 +253,7 @@ pub enum Event {
     },
     /// Every app has ended or failed.
     AllEnded,
-    /// The guest has written everything back, but for what is listed: the machine may be ended.
+    /// The guest has written everything back, but for what is listed: the VM may be ended.
     Synced {
         /// The shares that could not be written back.
         failed: Vec<SyncFailure>,
@@ -491,7 +491,7 @@ impl Events {
     /// The next event. May be cancelled.
     ///
     /// # Errors
-    /// Why the conversation ended, once; then [`AgentError::Ended`] for ever. A machine that was told to end does so
+    /// Why the conversation ended, once; then [`AgentError::Ended`] for ever. A VM that was told to end does so
     /// with [`AgentError::Ended`] too.
     pub async fn next(&mut self) -> Result<Event, AgentError> {
         self.received.recv().await.unwrap_or(Err(AgentError::Ended))

@@ -1,6 +1,6 @@
 //! Whether KVM works: decided by a guest that ran with it.
 //!
-//! On some hosts (nested ones above all) /dev/kvm opens, a machine can be made, and a standard guest then hangs. So a
+//! On some hosts (nested ones above all) /dev/kvm opens, a VM can be made, and a standard guest then hangs. So a
 //! guest is booted that ends at once, with a deadline, and the answer is kept for this boot of the host and this
 //! kernel of the guest.
 

@@ -21,7 +21,7 @@ use tokio::process::Child;
 
 use crate::stage::{Stage, sys};
 
-/// How long a process of an earlier run may take to end after its supervisor was killed: the kernel frees a machine's
+/// How long a process of an earlier run may take to end after its supervisor was killed: the kernel frees a VM's
 /// memory before the process is gone.
 const ENDING: Duration = Duration::from_secs(30);
 
@@ -41,7 +41,7 @@ pub struct Streams<'a> {
 }
 
 /// Keeps every descriptor above standard error that is open now from the programs that this process executes: whoever called
-/// `isopod` may have left some open, a directory of the host's or another pod's socket, which no process of a pod's is to have.
+/// `isopod` may have left some open, a directory of the host or another pod's socket, which no process of a pod's is to have.
 /// They stay open here: `/dev/fd/63` may be a file that an argument names.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The processes of a pod's machine: how each begins ([`stage`]), which programs this host has for it ([`virtiofsd`],
+//! The processes of a pod's VM: how each begins ([`stage`]), which programs this host has for it ([`virtiofsd`],
 //! [`kvm`]), and the conversation with the agent inside ([`agent`]).
 //!
 //! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.

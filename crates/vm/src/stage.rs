@@ -1,4 +1,4 @@
-//! The stage: a short-lived process that every process of a pod's machine begins as.
+//! The stage: a short-lived process that every process of a pod's VM begins as.
 //!
 //! ```text
 //! isopod ── spawns ──> isopod STAGE ... -- PROGRAM ARGS

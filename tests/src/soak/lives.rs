@@ -259,7 +259,7 @@ impl Place<'_> {
         }
     }
 
-    /// Started while its machine of before is perhaps still ending: it runs, with one machine and on its own files.
+    /// Started while its VM of before is perhaps still ending: it runs, with one VM and on its own files.
     fn start_again(&self, life: &Life, state: String) -> Seen {
         let words = ["start", &life.name()].map(OsString::from);
         let again = self
@@ -271,9 +271,9 @@ impl Place<'_> {
         assert_eq!(again.stderr, "");
         let seen = status(self.bench, &self.bench.state(), &life.name()).expect("a pod");
         assert_eq!(seen["state"], "running", "{seen}");
-        let machines = self.processes(life);
-        let machines = machines.iter().filter(|(_, line)| is_qemu(line));
-        assert_eq!(machines.count(), 1);
+        let vms = self.processes(life);
+        let vms = vms.iter().filter(|(_, line)| is_qemu(line));
+        assert_eq!(vms.count(), 1);
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
         let told = "started again at once, it runs".to_owned();

@@ -1,6 +1,6 @@
-//! The floor: the least time in which a machine like the pod's can come up and end.
+//! The floor: the least time in which a VM like the pod's can come up and end.
 //!
-//! The pod's own QEMU arguments, with no devices and another initrd, whose `/init` is the agent: it restarts the machine
+//! The pod's own QEMU arguments, with no devices and another initrd, whose `/init` is the agent: it restarts the VM
 //! at once when the kernel's command line says `isopod.probe`, and QEMU ends at a restart. There are two initrds: one
 //! with nothing but the agent, and the guest image, which shows what it costs to unpack.
 
@@ -23,11 +23,11 @@ const LEFT_OUT: [&str; 6] = ["-name", "-chardev", "-blockdev", "-fsdev", "-netde
 /// Switches of QEMU that `isopod` uses and that take no value.
 const WITHOUT_VALUE: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
 
-/// The kernel parameter that makes the agent end the machine at once, and what it says before.
+/// The kernel parameter that makes the agent end the VM at once, and what it says before.
 const PROBE: &str = "isopod.probe";
 const ANSWER: &str = "isopod-probe ok";
 
-/// A machine that ends at once.
+/// A VM that ends at once.
 pub(super) struct Floor {
     program: OsString,
     args: Vec<OsString>,
@@ -35,7 +35,7 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    /// The floor of the machine that `qemu` starts, the program first, with an initrd that is made of `agent`. The files
+    /// The floor of the VM that `qemu` starts, the program first, with an initrd that is made of `agent`. The files
     /// go to `dir`, an absolute path.
     pub(super) fn new(qemu: &[OsString], agent: &Path, dir: &Path) -> Result<Self, Failure> {
         let initrd = dir.join("floor.cpio");
@@ -61,7 +61,7 @@ impl Floor {
         floor.file("-initrd").map(|_| floor)
     }
 
-    /// The same as one would write it by hand: without what `isopod` tells machine, CPU and kernel to be faster.
+    /// The same as one would write it by hand: without what `isopod` tells VM, CPU and kernel to be faster.
     pub(super) fn untuned(&self) -> Self {
         self.with(&[
             ("-machine", "q35,memory-backend=memory".into()),

@@ -212,7 +212,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// The same machines with KVM, as many at once, each in the directory of a prepared pod: what their QEMU takes does not
+/// The same VMs with KVM, as many at once, each in the directory of a prepared pod: what their QEMU takes does not
 /// depend on whether the guest comes up, which it may not where KVM is only half there.
 fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
     let what = "`qemu-system-x86_64` with KVM, beside its guest's memory, MiB".to_owned();
@@ -224,8 +224,8 @@ fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
     {
         return Ok((what, "no KVM here | |".into(), "< 40"));
     }
-    out::part(&format!("{AT_ONCE} machines with KVM"));
-    let mut machines = Vec::new();
+    out::part(&format!("{AT_ONCE} VMs with KVM"));
+    let mut vms = Vec::new();
     for _ in 0..AT_ONCE {
         let (uuid, _) = bench.run(bench.pod("prepare", &["--vm-memory", "128m"], "true"))?;
         let dir = bench.state.join("pods/prepared").join(uuid);
@@ -236,28 +236,22 @@ fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        let machine = command.spawn();
-        machines.push((
-            machine.map_err(|error| command::not_started(&command, error))?,
-            agent,
-        ));
+        let vm = command.spawn();
+        vms.push((vm.map_err(|error| command::not_started(&command, error))?, agent));
     }
     std::thread::sleep(KVM_TIME);
-    let sizes: Result<Vec<f64>, Failure> = machines
-        .iter()
-        .map(|(machine, _)| memory::of_process(machine.id()))
-        .collect();
-    for (machine, _) in &mut machines {
-        let _ = machine.kill();
-        let _ = machine.wait();
+    let sizes: Result<Vec<f64>, Failure> = vms.iter().map(|(vm, _)| memory::of_process(vm.id())).collect();
+    for (vm, _) in &mut vms {
+        let _ = vm.kill();
+        let _ = vm.wait();
     }
     Ok((what, Summary::of(sizes?).cells(1), "< 40"))
 }
 
-/// How long machines with KVM have to get as far as they get.
+/// How long VMs with KVM have to get as far as they get.
 const KVM_TIME: Duration = Duration::from_secs(10);
 
-/// The arguments of an emulated machine, for one with KVM.
+/// The arguments of an emulated VM, for one with KVM.
 fn with_kvm(args: &[OsString]) -> Vec<OsString> {
     let mut args = args.to_vec();
     for (switch, value) in [("-accel", "kvm"), ("-cpu", "host")] {

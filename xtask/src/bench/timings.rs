@@ -64,7 +64,7 @@ pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
             ended - boot - app,
         ),
         ("guest: shares written back", synced - ended),
-        ("guest: end of the machine", gone - synced),
+        ("guest: end of the VM", gone - synced),
         ("host: the rest", wall - prepare - gone),
     ];
     Some(phases.map(|(name, value)| (name.to_owned(), value)).into())

@@ -22,7 +22,7 @@ use rustix::thread::{
 pub(crate) mod limits;
 mod sys;
 
-/// What could not be done, in words that go on after "cannot".
+/// What could not be done, in words that continue after "cannot".
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step}")]
 pub(crate) struct AssumeError {

@@ -63,7 +63,7 @@ impl LaunchError {
     }
 }
 
-/// Becomes a program of the app's; comes back only when that failed, with what a shell would exit with.
+/// Becomes a program of the app; comes back only when that failed, with what a shell would exit with.
 pub(crate) fn run(part: Part) -> ExitCode {
     let directory = Path::new(LAUNCH_DIR);
     // Closed by the execution. What runs around the program tells of itself by its exit status.

@@ -111,19 +111,19 @@ fn of_script(line: &[u8]) -> Option<&[u8]> {
     words.find(|word| !word.is_empty())
 }
 
-/// Whether an ELF file is of 32 bits, for a machine whose programs are executed here.
+/// Whether an ELF file is of 32 bits, for an architecture whose programs are executed here.
 fn is_i386(head: &[u8]) -> bool {
     cfg!(target_arch = "x86_64") && head.get(CLASS) == Some(&I386.0) && head.get(MACHINE) == Some(&I386.1)
 }
 
-/// Whether an ELF file is for another machine than this program.
+/// Whether an ELF file is for another architecture than this program.
 fn is_foreign(head: &[u8]) -> bool {
     let mut own = vec![0; MACHINE.end];
     let read = File::open("/proc/self/exe").and_then(|mut file| file.read_exact(&mut own));
     read.is_ok() && (head.get(CLASS) != own.get(CLASS) || head.get(MACHINE) != own.get(MACHINE))
 }
 
-/// The interpreter of a dynamic 64-bit ELF file of this machine's byte order.
+/// The interpreter of a dynamic 64-bit ELF file of this architecture's byte order.
 fn of_elf(head: &[u8]) -> Option<&[u8]> {
     let (table, size, count) = (number(head, 32, 8)?, number(head, 54, 2)?, number(head, 56, 2)?);
     let header = (0..count)

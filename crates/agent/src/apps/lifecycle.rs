@@ -442,7 +442,7 @@ impl Lifecycle {
         if self.apps[app].state != State::Starting {
             return;
         }
-        // An app whose mounts are not as they must be does not count as started, and does not go on.
+        // An app whose mounts are not as they must be does not count as started, and does not continue.
         if let Some(cause) = fault {
             self.actions.push(LifecycleAction::Kill(app));
             return self.fail(app, cause);

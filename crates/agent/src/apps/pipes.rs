@@ -145,7 +145,7 @@ pub(crate) fn link(path: &Path, target: &Path) -> io::Result<()> {
 }
 
 /// Moves what the app writes to the host, until the app has ended and the pipe is empty; then ends the stream. When
-/// the host has no use for it any more, the rest is read and dropped, so that the app goes on.
+/// the host has no use for it any more, the rest is read and dropped, so that the app continues.
 pub(crate) async fn forward_output(
     pipe: Option<Receiver>,
     mut stream: MuxStream,

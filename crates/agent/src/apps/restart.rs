@@ -1,4 +1,4 @@
-//! Whether and when an app that has ended is started anew: a pure state machine, by the numbers of the planner. It
+//! Whether and when an app that has ended is restarted: a pure state machine, by the numbers of the planner. It
 //! starts nothing and reads no clock.
 //!
 //! As with docker, an app that ran for long gets the first delay again, and the count of restarts never goes back.
@@ -12,7 +12,7 @@ use isopod_contract::config::{GuestRestart, RestartAfter};
 pub(crate) struct Restart {
     /// When, counted from the app's end.
     pub(crate) after: Duration,
-    /// How often the app will have been started anew then.
+    /// How often the app will have been restarted then.
     pub(crate) count: u32,
 }
 

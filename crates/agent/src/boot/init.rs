@@ -2,7 +2,7 @@
 //! which nothing of the pod could be mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
 //! executes systemd in its own place with the arguments and environment that the kernel gave.
 //!
-//! With `isopod.probe` on the kernel's command line it says that the machine works and restarts it, which ends a
+//! With `isopod.probe` on the kernel's command line it says that the VM works and restarts it, which ends a
 //! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ use crate::mounts::mount;
 use crate::report::{fail, log};
 
 /// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
-/// machine needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
+/// VM needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
 /// and the mounts as private as they are.
 const CONTAINER: &str = "isopod";
 
@@ -51,11 +51,11 @@ pub(crate) enum InitError {
     KernelFs(#[from] KernelFsError),
     #[error("cannot execute `{SYSTEMD}`")]
     Exec(#[source] io::Error),
-    #[error("cannot restart the machine")]
+    #[error("cannot restart the VM")]
     Restart(#[source] io::Error),
 }
 
-/// Does process 1's work. What keeps it from that is the last that the console shows: the machine restarts, which ends
+/// Does process 1's work. What keeps it from that is the last that the console shows: the VM restarts, which ends
 /// QEMU. Where even that fails, the kernel panics.
 pub(crate) fn run() -> ExitCode {
     let error = match become_systemd() {

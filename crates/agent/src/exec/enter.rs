@@ -69,7 +69,7 @@ pub(crate) enum Action {
     Pack { path: String },
     /// Reads an archive from the first file descriptor and unpacks it at a path.
     Unpack { path: String },
-    /// Mounts what is mounted at a place of the guest's, as it is there, at a place of the app's.
+    /// Mounts what is mounted at a place of the guest, as it is there, at a place of the app.
     Mount { from: String, at: String },
     /// Unmounts what is at these places of the app's (bytes of paths), in this order.
     Unmount { places: Vec<Vec<u8>>, lazy: bool },
@@ -264,7 +264,7 @@ fn enter(socket: &mut UnixStream) -> Result<Option<String>, EnterError> {
     Ok(None)
 }
 
-/// A path of the app's, from its root.
+/// A path of the app, from its root.
 fn in_root(path: &str) -> PathBuf {
     Path::new("/").join(path)
 }

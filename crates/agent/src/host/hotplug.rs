@@ -222,11 +222,11 @@ async fn take(session: &SessionHandle, attachment: &HotplugVolume, force: Force)
     for mount in attachment.mounts.iter().rev() {
         leave(session, mount, lazy).await?;
     }
-    // A file system of the host's on the way has been mounted here by itself.
+    // A file system of the host on the way has been mounted here by itself.
     let shared = PathBuf::from(&attachment.shared);
     blocking(move || {
         unmount(&shared, true)?;
-        // The server keeps a file of the host's open as long as the guest remembers its name.
+        // The server keeps a file of the host open as long as the guest remembers its name.
         let _ = std::fs::write("/proc/sys/vm/drop_caches", "2");
         Ok(())
     })

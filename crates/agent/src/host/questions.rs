@@ -44,7 +44,7 @@ pub(super) enum Question {
 /// How an app runs: its unit, and what it was planned to execute.
 pub(super) struct Running {
     pub(super) unit: UnitProcess,
-    /// What makes a terminal of the app's.
+    /// What makes a terminal of the app.
     pub(super) ptmx: PathBuf,
     launch: Result<GuestLaunch, String>,
     oom_score_adj: i16,

@@ -6,7 +6,7 @@
 //!    (`READY=1`); beside it, the connection to systemd;
 //! 4. a [`Session`], until the host is gone.
 //!
-//! The machine ends when the host ends it: when the host is lost, the agent reports that and exits, and the apps run on.
+//! The VM ends when the host ends it: when the host is lost, the agent reports that and exits, and the apps run on.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

@@ -376,7 +376,7 @@ impl<M: Manager> Session<M> {
         })
     }
 
-    /// What the memory has run out in that the kernel killed an app for, if it did. When another process of the app's was
+    /// What the memory has run out in that the kernel killed an app for, if it did. When another process of the app was
     /// the one to be killed and all went with it, only systemd knows.
     async fn out_of_memory(
         &self,
@@ -458,7 +458,7 @@ impl<M: Manager> Session<M> {
     }
 }
 
-/// A message of the host's, and when it was heard.
+/// A message of the host, and when it was heard.
 type HostOrder = (Result<HostMessage, ReadMessageError>, std::time::Instant);
 
 /// Reads the host's messages as a task, because reading one cannot be cancelled.

@@ -10,7 +10,7 @@ use crate::boot::setup;
 /// Where systemd mounts cgroup v2.
 pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What the machine uses; `proc` is `/proc`.
+/// What the VM uses; `proc` is `/proc`.
 pub(crate) fn guest(proc: &Path) -> GuestStats {
     let memory = std::fs::read_to_string(proc.join("meminfo")).unwrap_or_default();
     let load = std::fs::read_to_string(proc.join("loadavg")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The streams that the host opens while a session goes on: commands, statistics, copies. Each is a task of its own, so
+//! The streams that the host opens while a session continues: commands, statistics, copies. Each is a task of its own, so
 //! that one which stalls holds up no other and not the session; what a task has to know of an app's unit it asks the
 //! session, which alone speaks to systemd.
 

@@ -54,7 +54,7 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// That of the root `root` of the pod's.
+    /// That of the root `root` of the pod.
     pub(crate) fn of(root: &FreshRoot, early: &[EarlyMount], ahead: &[MountAhead]) -> Self {
         let at = Path::new(&root.mount_point);
         let overlay = early.iter().filter(|mount| Path::new(&mount.mount_point) == at);

@@ -90,7 +90,7 @@ fn read(path: &Path) -> io::Result<Vec<Record>> {
         match rustix::io::read(&kmsg, &mut buffer[..]) {
             Ok(0) | Err(Errno::AGAIN) => return Ok(records),
             Ok(n) => records.extend(parse(&String::from_utf8_lossy(&buffer[..n]))),
-            // Records were overwritten before they were read; the next read goes on behind them.
+            // Records were overwritten before they were read; the next read continues behind them.
             Err(Errno::PIPE | Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

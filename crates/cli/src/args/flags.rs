@@ -95,12 +95,12 @@ impl Flag {
         }
     }
 
-    /// A switch of the pod's.
+    /// A switch of the pod.
     const fn pod_switch(long: &'static str, help: &'static str, read: fn(&mut PodDraft, bool)) -> Self {
         Self::new(long, Value::Switch, help, Read::PodSwitch(read))
     }
 
-    /// A flag of the pod's with a value.
+    /// A flag of the pod with a value.
     const fn pod(
         long: &'static str,
         value: &'static str,

@@ -12,7 +12,7 @@ use super::copy_place::CopyPlace;
 use crate::detach_keys::DetachKeys;
 
 const ATTACH_NOTES: &str = "\
-Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next goes on. The \
+Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next continues. The \
 terminal of an app that has one is connected with this command's, and Ctrl-P Ctrl-Q ends this command alone. Elsewhere \
 `--sig-proxy=false` lets Ctrl-C do so.
 ";
@@ -156,7 +156,7 @@ pub(crate) enum LifeCommand {
         /// How long the apps have to stop [default: what the pod was started with]
         #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
         time: Option<Duration>,
-        /// Kill them at once, and the machine where its supervisor does not answer
+        /// Kill them at once, and the VM where its supervisor does not answer
         #[arg(short, long, conflicts_with = "time")]
         force: bool,
     },

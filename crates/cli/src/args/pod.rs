@@ -11,7 +11,7 @@ use isopod_spec::check::{self, PodFault};
 use isopod_spec::flags::{self as values, Stream, VolumeFlag};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, AppName, HealthTest, ImageReference, ImageSource, Machine, Mount, Network, PodSpec, Resolver, Volume,
+    App, AppName, HealthTest, ImageReference, ImageSource, Mount, Network, PodSpec, Resolver, Vm, Volume,
 };
 
 use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
@@ -333,14 +333,14 @@ impl<'a> Reader<'a> {
 
     /// The pod of these apps; what is wrong between its parts is a fault.
     fn finish(self, draft: &PodDraft) -> PodSpec {
-        let machine = draft.flags.machine.over(&Machine::holding(&self.apps));
+        let vm = draft.flags.vm.over(&Vm::holding(&self.apps));
         let resolver = draft.resolver.clone().map(|resolver| Resolver {
             with_host: resolver.nameservers.is_empty(),
             ..resolver
         });
         let pod = PodSpec {
             volumes: self.volumes,
-            machine,
+            vm,
             hostname: draft.flags.hostname.clone(),
             network: match draft.flags.net {
                 Net::None => Network::None,

@@ -88,16 +88,13 @@ fn one_app_with_everything() {
     let Command::Run(run) = &cli.command else { panic!() };
     assert_eq!(run.stop_timeout, Some(Duration::from_secs(3)));
     let pod = pod_of(cli);
-    let machine = Machine {
+    let vm = Vm {
         memory_mib: 1024,
         cpus: 2,
         accel: Accel::Tcg,
         transport: ShareTransport::NineP,
     };
-    assert_eq!(
-        (&pod.machine, pod.implicit_volumes),
-        (&machine, ImplicitVolumes::Refuse)
-    );
+    assert_eq!((&pod.vm, pod.implicit_volumes), (&vm, ImplicitVolumes::Refuse));
     let app = &pod.apps[0];
     assert_eq!(app.name.as_str(), "web");
     assert_eq!(app.rootfs, RootfsAccess::ReadOnly);
@@ -144,8 +141,8 @@ fn defaults() {
     assert_eq!(run.stop_timeout, None);
     let pod = pod_of(cli);
     assert_eq!(
-        (&pod.machine, pod.implicit_volumes),
-        (&Machine::default(), ImplicitVolumes::Create)
+        (&pod.vm, pod.implicit_volumes),
+        (&Vm::default(), ImplicitVolumes::Create)
     );
     assert_eq!(pod.apps[0].name.as_str(), "alpine");
     assert_eq!(pod.apps[0].overrides.args, None);
@@ -394,7 +391,7 @@ fn limits_are_an_apps_and_its_vm_is_large_enough() {
          --cpu-shares 512 --pids-limit 9 --oom-score-adj -7 --ulimit nofile=1:2 --group-add audio --group-add 7 \
          --security-opt no-new-privileges --security-opt seccomp=builtin oci:a --- --pids-limit -1 oci:b",
     );
-    assert_eq!((pod.machine.memory_mib, pod.machine.cpus), (1024, 2));
+    assert_eq!((pod.vm.memory_mib, pod.vm.cpus), (1024, 2));
     assert_eq!(pod.sysctls[0].name, "kernel.pid_max");
     let own = &pod.apps[0].overrides;
     let resources = Resources {
@@ -419,8 +416,8 @@ fn limits_are_an_apps_and_its_vm_is_large_enough() {
         ("run -m 1g --cpus 1.5 oci:a --- --cpus 2 -m 1g oci:b", 2176, 4),
         ("run -m 1g --cpus 2 --vm-memory 256m oci:a", 256, 2),
     ] {
-        let machine = self::pod(line).machine;
-        assert_eq!((machine.memory_mib, machine.cpus), (memory_mib, cpus), "{line}");
+        let vm = self::pod(line).vm;
+        assert_eq!((vm.memory_mib, vm.cpus), (memory_mib, cpus), "{line}");
     }
 }
 
@@ -526,14 +523,14 @@ fn flags_that_clap_refuses() {
 #[test]
 fn pod_manifests() {
     let cli = parse_line("run --vm-memory 1g --pod-manifest pod.json --stop-timeout 0").unwrap();
-    let machine = MachineFlags {
+    let vm = VmFlags {
         memory_mib: Some(1024),
-        ..MachineFlags::default()
+        ..VmFlags::default()
     };
     let source = PodSource::Manifest {
         path: "pod.json".into(),
         flags: PodFlags {
-            machine,
+            vm,
             ..PodFlags::default()
         },
     };
@@ -761,8 +758,8 @@ fn a_network_that_cannot_be() {
         ),
         (
             "run -p 80:80 -p 127.0.0.1:80:81 oci:a",
-            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are one port of the host's \
-             (give one of them another port of the host's)",
+            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are one port of the host \
+             (give one of them another port of the host)",
         ),
         (
             "run --hostname a_b oci:a",

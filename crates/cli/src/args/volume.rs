@@ -21,7 +21,7 @@ Examples:
 /// A command on the volumes of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum VolumeCommand {
-    /// Bring a directory or file of the host's to a pod that runs, until it stops or it is detached
+    /// Bring a directory or file of the host to a pod that runs, until it stops or it is detached
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach {
         /// The pod

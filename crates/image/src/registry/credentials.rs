@@ -163,7 +163,7 @@ pub(super) fn basic(user: &str, password: &str) -> String {
 }
 
 /// Asks `docker-credential-HELPER`, whose protocol is docker-credential-helpers'. One that is not there knows nothing, as
-/// for docker: a `config.json` of another machine stops no public image.
+/// for docker: a `config.json` of another host stops no public image.
 fn ask_helper(helper: &str, server: &str, search_path: &[PathBuf]) -> Result<Option<Credentials>, PullError> {
     let failed = |reason: String| PullError::Helper {
         helper: helper.escape_debug().to_string(),

@@ -256,7 +256,7 @@ impl PullError {
         )
     }
 
-    /// Whether a download that meets it can go on: the registry may be starting anew.
+    /// Whether a download that meets it can continue: the registry may be starting anew.
     pub(super) fn is_interruption(&self) -> bool {
         match self {
             Self::Body { .. } => true,

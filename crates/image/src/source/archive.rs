@@ -125,7 +125,7 @@ fn decompress(file: Section, limits: &Limits, scratch: &Path) -> io::Result<Sect
     Section::of(out)
 }
 
-/// A name without `.`, `..` and doubled slashes.
+/// A name without `.`, `..` and duplicate slashes.
 fn clean(name: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in name.split(|&b| b == b'/') {

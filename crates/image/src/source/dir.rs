@@ -47,7 +47,7 @@ impl Documents for DirSource<'_> {
     }
 }
 
-/// The image in the directory `path`; of an index (`skopeo copy --all`), the one for this machine.
+/// The image in the directory `path`; of an index (`skopeo copy --all`), the one for this host.
 pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> {
     let mut directory = DirSource {
         path,

@@ -168,12 +168,12 @@ pub enum SourceError {
         /// The names that are there.
         names: Vec<String>,
     },
-    /// There is no image for this machine.
+    /// There is no image for this host.
     #[error("`{path}` holds no image for `linux/{host}`, only for {}", list(.platforms))]
     NoPlatform {
         /// The directory or file.
         path: PathBuf,
-        /// This machine's architecture.
+        /// This host's architecture.
         host: &'static str,
         /// The platforms that are there.
         platforms: Vec<String>,

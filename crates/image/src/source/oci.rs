@@ -64,7 +64,7 @@ impl Descriptor {
         self.annotations.as_ref()?.get(REF_NAME).map(String::as_str)
     }
 
-    /// Whether it may be for this machine.
+    /// Whether it may be for this host.
     fn fits(&self) -> bool {
         self.platform.as_ref().is_none_or(Platform::fits)
     }
@@ -188,7 +188,7 @@ fn parse<T: DeserializeOwned>(place: &Path, document: &[u8], name: &str) -> Resu
     })
 }
 
-/// The image `name` of a layout, or the only one for this machine.
+/// The image `name` of a layout, or the only one for this host.
 pub(super) fn open(layout: &LayoutFiles, name: Option<&str>, limits: &Limits) -> Result<Source, SourceError> {
     let index = read_document(layout.file("index.json")?, "index.json", layout.place(), limits)?;
     let index: Index = parse(layout.place(), &index, "index.json")?;
@@ -201,7 +201,7 @@ pub(super) fn open(layout: &LayoutFiles, name: Option<&str>, limits: &Limits) ->
     Source::of(found, layers, name.into_iter().collect())
 }
 
-/// The image for this machine that `document`, a manifest or an index of type `media_type`, leads to.
+/// The image for this host that `document`, a manifest or an index of type `media_type`, leads to.
 pub(super) fn find_one(
     documents: &impl Documents,
     document: &[u8],
@@ -226,7 +226,7 @@ pub(super) fn find_one(
     find(documents, vec![top], limits)
 }
 
-/// The image for this machine that `top` leads to.
+/// The image for this host that `top` leads to.
 fn find(documents: &impl Documents, top: Vec<Descriptor>, limits: &Limits) -> Result<Found, SourceError> {
     let descriptor = choose(documents, list(documents, top, limits)?, limits)?;
     let text = descriptor.digest.to_string();
@@ -286,7 +286,7 @@ fn choose_named(
 /// The manifests that an index leads to, and what else it has.
 #[derive(Default)]
 struct Listed {
-    /// Those that may be for this machine, in the index's order.
+    /// Those that may be for this host, in the index's order.
     manifests: Vec<Descriptor>,
     /// The platforms of those that are not.
     platforms: Vec<String>,
@@ -331,7 +331,7 @@ fn list(
     Ok(listed)
 }
 
-/// The one manifest for this machine: the best of those that say their platform, the first of equals; else the only one
+/// The one manifest for this host: the best of those that say their platform, the first of equals; else the only one
 /// whose config says it.
 fn choose(
     documents: &impl Documents,

@@ -1,4 +1,4 @@
-//! Platforms, as indexes and configs name them (image-spec, image-index.md), and which of them this machine runs.
+//! Platforms, as indexes and configs name them (image-spec, image-index.md), and which of them this host runs.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// Whether this machine runs what is for it.
+    /// Whether this host runs what is for it.
     pub(super) fn fits(&self) -> bool {
         let level = |variant: &str| self.level(variant).is_some_and(|level| level <= host_level());
         self.os == "linux" && self.architecture == host_architecture() && self.variant().is_none_or(level)
     }
 
-    /// Of several that fit, the lowest is taken: the one for every machine, then what asks for the most.
+    /// Of several that fit, the lowest is taken: the one for every processor, then what asks for the most.
     pub(super) fn rank(&self) -> u32 {
         let level = self.variant().and_then(|variant| self.level(variant));
         level.map_or(0, |level| u32::MAX - level)
@@ -56,7 +56,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The highest variant that this machine's processor has (x86-64 psABI, "Micro-Architecture Levels").
+/// The highest variant that this host's processor has (x86-64 psABI, "Micro-Architecture Levels").
 #[cfg(target_arch = "x86_64")]
 fn host_level() -> u32 {
     use std::is_x86_feature_detected as has;

@@ -65,7 +65,7 @@ impl Layout {
     }
 }
 
-/// An image's config for this machine.
+/// An image's config for this host.
 pub(crate) fn config(layers: &[Vec<u8>]) -> Value {
     let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
     json!({

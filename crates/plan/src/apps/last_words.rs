@@ -1,4 +1,4 @@
-//! Where an app says why it ended: Kubernetes' file in its `/dev`, or one of the guest's that is bound where the pod asks for
+//! Where an app says why it ended: Kubernetes' file in its `/dev`, or one of the guest that is bound where the pod asks for
 //! it, with which neither the image nor a volume has anything to do.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What an app may take of the machine and which system calls it may make, decided: checked, and in the words of its
+//! What an app may take of the VM and which system calls it may make, decided: checked, and in the words of its
 //! unit (systemd.resource-control(5), systemd.exec(5)) and of the agent, which binds by it what is executed in the app
 //! later.
 
@@ -11,8 +11,8 @@ use isopod_spec::seccomp::{
 };
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, Machine, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
-    SyscallFilter,
+    App, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
+    SyscallFilter, Vm,
 };
 
 use crate::apps::filter;
@@ -54,7 +54,7 @@ fn default_rlimits(pod: &Pod, asked: &[Rlimit]) -> Vec<Rlimit> {
 /// What an app may take and do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Of the machine.
+    /// Of the VM.
     pub resources: Resources,
     /// The limit of memory that was asked for, in bytes, where it is raised to the least that a program starts with.
     raised_from: Option<u64>,
@@ -185,7 +185,7 @@ fn rlimit_fault(rlimit: &Rlimit) -> Option<String> {
     (soft > hard).then(|| format!("its soft limit `{name}` is above the hard one"))
 }
 
-/// What stands against an app's limits in the machine that `spec` asks for.
+/// What stands against an app's limits in the VM that `spec` asks for.
 pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Option<Fault> {
     let nofile = limits
         .rlimits
@@ -223,8 +223,8 @@ pub(crate) fn slice_settings(limits: PodLimits) -> Vec<(&'static str, String)> {
     memory.into_iter().chain(cpu).collect()
 }
 
-/// What an app's limits are beyond that machine, for a notice.
-pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<String> {
+/// What an app's limits are beyond that VM, for a notice.
+pub(crate) fn beyond(vm: &Vm, app: &App, limits: &Limits) -> Vec<String> {
     let mut notices = Vec::new();
     if let Some(asked) = limits.raised_from {
         notices.push(format!(
@@ -233,7 +233,7 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
             MIN_MEMORY_BYTES >> 20
         ));
     }
-    let memory = u64::from(machine.memory_mib) << 20;
+    let memory = u64::from(vm.memory_mib) << 20;
     let more = |what: &str, flag: &str| {
         format!(
             "app `{}` may take more {what} than its VM has (`{flag}`)",
@@ -250,7 +250,7 @@ pub(crate) fn beyond(machine: &Machine, app: &App, limits: &Limits) -> Vec<Strin
     if limits
         .resources
         .cpu_limit_millis
-        .is_some_and(|limit| limit > machine.cpus * 1000)
+        .is_some_and(|limit| limit > vm.cpus * 1000)
     {
         notices.push(more("processor time", "--vm-cpus"));
     }

@@ -57,7 +57,7 @@ pub struct Process {
     pub working_dir: PathBuf,
     /// The capabilities it may have.
     pub capabilities: BTreeSet<String>,
-    /// The devices of the guest's that it has beyond a container's.
+    /// The devices of the guest that it has beyond a container's.
     pub devices: Vec<Device>,
     /// Whether it finds the guest's devices, `/proc` and `/sys` as they are.
     pub privileged: bool,
@@ -65,7 +65,7 @@ pub struct Process {
     pub tty: bool,
     /// The signal that asks it to stop, as systemd.kill(5) names it.
     pub stop_signal: String,
-    /// What it may take of the machine, and which system calls it may make.
+    /// What it may take of the VM, and which system calls it may make.
     pub limits: Limits,
     /// What must succeed before it: program and arguments.
     pub pre_start: Option<Vec<String>>,

@@ -81,7 +81,7 @@ impl AppUnit {
         // The agent starts it when they have come so far; systemd stops them only when it has stopped.
         let others = self.life.depends_on.iter();
         let others = others.map(|dependency| ("After", app_unit(&dependency.app)));
-        // The agent starts it anew, with delays of its own: systemd must not find that too often.
+        // The agent restarts it, with delays of its own: systemd must not find that too often.
         let limit =
             (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
         // What the pod sets of the kernel's parameters is as much asked for as its volumes are.
@@ -305,7 +305,7 @@ pub fn write_common<'a>(tree: &mut GuestTree, held: impl Iterator<Item = &'a str
             vec![
                 ("Description", "Isopod agent".into()),
                 ("DefaultDependencies", "no".into()),
-                // A guest without its agent is lost to the host, which sees the machine end (QEMU's -no-reboot).
+                // A guest without its agent is lost to the host, which sees the VM end (QEMU's -no-reboot).
                 ("FailureAction", "reboot-immediate".into()),
                 ("SuccessAction", "reboot-immediate".into()),
             ],

@@ -43,7 +43,7 @@ pub struct Document {
     /// Whether the other apps are stopped when one has failed for good; left out where they are not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops_on_app_failure: bool,
-    /// What all apps together may take of the machine: the settings of their slice (systemd.resource-control(5)); left out
+    /// What all apps together may take of the VM: the settings of their slice (systemd.resource-control(5)); left out
     /// where nothing binds them together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
@@ -71,7 +71,7 @@ pub enum Network {
     },
 }
 
-/// A port of the host's that leads into the pod.
+/// A port of the host that leads into the pod.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
@@ -101,7 +101,7 @@ pub struct App {
     pub process: Option<ProcessDocument>,
     /// Whether it may write to its root filesystem.
     pub readonly_rootfs: bool,
-    /// When it is started anew, as `--restart` takes it; left out where it never is.
+    /// When it is restarted, as `--restart` takes it; left out where it never is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
     /// Whether it says itself when it is ready; left out where it is ready once it has started.
@@ -146,7 +146,7 @@ pub struct ProcessDocument {
     /// Whether its standard streams are a terminal of its own; left out where they are not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
-    /// What it may take of the machine and which system calls it may make: the settings of its service
+    /// What it may take of the VM and which system calls it may make: the settings of its service
     /// (systemd.resource-control(5), systemd.exec(5)), in the form `SETTING=VALUE`.
     pub limits: Vec<String>,
 }
@@ -225,11 +225,11 @@ pub struct Volume {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VolumeType {
-    /// A directory of the host's.
+    /// A directory of the host.
     HostDirectory,
-    /// A file of the host's.
+    /// A file of the host.
     HostFile,
-    /// A directory of the guest's.
+    /// A directory of the guest.
     Empty,
     /// Files that came with the pod.
     Files,
@@ -243,7 +243,7 @@ pub enum VolumeType {
 pub enum VolumeMedium {
     /// In the guest's memory.
     Memory,
-    /// In a file of the pod's on the host.
+    /// In a file of the pod on the host.
     Disk,
 }
 
@@ -322,7 +322,7 @@ pub struct GuestFile {
     pub mode: String,
 }
 
-/// A text of the host's: a string, or where it is no UTF-8 its bytes in hexadecimal.
+/// A text of the host: a string, or where it is no UTF-8 its bytes in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TextOrHex {

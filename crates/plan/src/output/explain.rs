@@ -13,11 +13,11 @@ use crate::quoted::{command, quoted};
 #[must_use]
 pub fn explain(plan: &Document) -> String {
     let mut out = String::new();
-    let machine = &plan.hypervisor;
+    let vm = &plan.hypervisor;
     let _ = writeln!(
         out,
-        "machine  {}, {} MiB, {} CPU, {} of {} PCI devices",
-        machine.kind, machine.memory_mib, machine.cpus, machine.devices_used, machine.devices_available
+        "VM       {}, {} MiB, {} CPU, {} of {} PCI devices",
+        vm.kind, vm.memory_mib, vm.cpus, vm.devices_used, vm.devices_available
     );
     if !plan.limits.is_empty() {
         let _ = writeln!(out, "         all apps together: {}", plan.limits.join(", "));
@@ -228,7 +228,7 @@ pub(crate) fn contents(volume: &Volume) -> String {
         (VolumeType::HostFile, _) => format!("file {source}"),
         (VolumeType::Empty, Some(bytes)) => format!("{medium}, at most {}", size(bytes)),
         (VolumeType::Empty, None) => medium.to_owned(),
-        (VolumeType::Files, _) => "files of the pod's".to_owned(),
+        (VolumeType::Files, _) => "files of the pod".to_owned(),
         (VolumeType::Image, _) => match &volume.image {
             Some(id) => format!("image {id}"),
             None => "an image".to_owned(),

@@ -14,7 +14,7 @@ use crate::guest::unit::{self, UnitFile, Unwritable};
 /// The exit status of a pod that its deadline has stopped.
 const DEADLINE_STATUS: u8 = 124;
 
-/// How long a machine takes to end when its apps have, at the most.
+/// How long a VM takes to end when its apps have, at the most.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// Whose service manager it is.
@@ -77,7 +77,7 @@ fn service(unit: &HostUnit<'_>) -> Result<Vec<(&'static str, String)>, Unwritabl
     }
     settings.push(("ExecStart", command_line(&unit.command)));
     settings.push(("KillMode", "mixed".to_owned()));
-    // An app may take as long as it likes to be ready; how long the machine may, isopod knows.
+    // An app may take as long as it likes to be ready; how long the VM may, isopod knows.
     settings.push(("TimeoutStartSec", "infinity".to_owned()));
     let stop = unit.pod.stop_timeout + MARGIN;
     settings.push(("TimeoutStopSec", stop.as_secs().to_string()));
@@ -96,7 +96,7 @@ fn service(unit: &HostUnit<'_>) -> Result<Vec<(&'static str, String)>, Unwritabl
     Ok(settings)
 }
 
-/// The pod is started anew where one of its apps would be: the machine may have failed, which no app can mend.
+/// The pod is restarted where one of its apps would be: the VM may have failed, which no app can mend.
 fn restart(pod: &PodSpec) -> Option<&'static str> {
     let any = |of: fn(&RestartPolicy) -> bool| pod.apps.iter().any(|app| of(&app.restart));
     if any(|policy| matches!(policy, RestartPolicy::Always)) {

@@ -1,6 +1,6 @@
 //! KVM or emulation.
 
-use isopod_spec::{Accel, Machine};
+use isopod_spec::{Accel, Vm};
 
 use crate::facts::Kvm;
 use crate::fault::Fault;
@@ -10,15 +10,15 @@ use crate::vm::qemu::Accelerator;
 ///
 /// # Errors
 /// [`Fault::Host`] where KVM was demanded and does not work.
-pub fn accelerator(machine: &Machine, kvm: &Kvm, notices: &mut Vec<String>) -> Result<Accelerator, Fault> {
-    match (machine.accel, kvm) {
-        (Accel::Tcg, _) => Ok(emulation(machine.memory_mib)),
+pub fn accelerator(vm: &Vm, kvm: &Kvm, notices: &mut Vec<String>) -> Result<Accelerator, Fault> {
+    match (vm.accel, kvm) {
+        (Accel::Tcg, _) => Ok(emulation(vm.memory_mib)),
         (Accel::Auto | Accel::Kvm, Kvm::Works) => Ok(Accelerator::Kvm),
         (Accel::Auto, Kvm::Unusable(reason)) => {
-            notices.push(format!("the machine is emulated, which is slow: {reason}"));
-            Ok(emulation(machine.memory_mib))
+            notices.push(format!("the VM is emulated, which is slow: {reason}"));
+            Ok(emulation(vm.memory_mib))
         }
-        (Accel::Auto, Kvm::NotAsked) => Ok(emulation(machine.memory_mib)),
+        (Accel::Auto, Kvm::NotAsked) => Ok(emulation(vm.memory_mib)),
         (Accel::Kvm, Kvm::Unusable(reason)) => Err(no_kvm(reason)),
         (Accel::Kvm, Kvm::NotAsked) => Err(no_kvm("it was not tried")),
     }
@@ -41,7 +41,7 @@ fn no_kvm(reason: &str) -> Fault {
     Fault::Host {
         what: "cannot run with KVM".into(),
         reason: reason.to_owned(),
-        hint: "leave `--accel` away, or say `--accel tcg`: the machine is emulated then".into(),
+        hint: "leave `--accel` away, or say `--accel tcg`: the VM is emulated then".into(),
     }
 }
 
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn an_emulated_machine_keeps_translated_code_by_the_measure_of_its_memory() {
         let accel = |memory_mib, kvm| {
-            let machine = Machine {
+            let vm = Vm {
                 memory_mib,
-                ..Machine::default()
+                ..Vm::default()
             };
-            let accel = accelerator(&machine, &kvm, &mut Vec::new());
+            let accel = accelerator(&vm, &kvm, &mut Vec::new());
             accel.map(|accel| accel.to_string())
         };
         for (memory_mib, tb_size) in [(64, 48), (128, 48), (512, 128), (4096, 1024), (65536, 1024)] {

@@ -37,7 +37,7 @@ impl Confinement {
     }
 }
 
-/// The users that QEMU may be where root runs a pod: no user of the host's is one of these (systemd's `UIDS-GIDS.md` has them as
+/// The users that QEMU may be where root runs a pod: no user of the host is one of these (systemd's `UIDS-GIDS.md` has them as
 /// unused), and a pod has one for itself.
 pub const OWN_USERS: std::ops::Range<u32> = 0x7000_0000..0x7800_0000;
 
@@ -82,7 +82,7 @@ pub fn qemu_user(
     }
 }
 
-/// Decides how far the machine's processes are confined. A notice says why no further.
+/// Decides how far the VM's processes are confined. A notice says why no further.
 #[must_use]
 pub fn confinement(namespaces: &Namespaces, notices: &mut Vec<String>) -> Confinement {
     let reason = match namespaces {

@@ -8,7 +8,7 @@ use isopod_spec::{Medium, Volume, VolumeKind, VolumeName};
 use crate::fault::Fault;
 use crate::layout;
 
-/// An empty volume that is kept in a file of the host's: a sparse one with a file system of its own.
+/// An empty volume that is kept in a file of the host: a sparse one with a file system of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskVolume {
     /// Its name.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isopod_spec::Machine;
+use isopod_spec::Vm;
 
 use crate::facts::{HostFacts, HostUser};
 use crate::fault::Fault;
@@ -46,7 +46,7 @@ pub fn cpu(accel: Accelerator) -> &'static str {
     }
 }
 
-/// What the machine is given besides memory and CPUs.
+/// What the VM is given besides memory and CPUs.
 pub struct Attached<'a> {
     /// How host volumes reach it.
     pub sharing: Option<&'a Sharing>,
@@ -60,12 +60,7 @@ pub struct Attached<'a> {
 ///
 /// # Errors
 /// [`Fault::Host`] when there are more devices than slots.
-pub fn qemu(
-    machine: &Machine,
-    accel: Accelerator,
-    host: &HostFacts,
-    attached: &Attached<'_>,
-) -> Result<Qemu, Fault> {
+pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'_>) -> Result<Qemu, Fault> {
     let Attached {
         sharing,
         disks,
@@ -138,11 +133,11 @@ pub fn qemu(
         program: PathBuf::from("qemu-system-x86_64"),
         machine: board(accel),
         cpu: cpu(accel).to_owned(),
-        smp: machine.cpus,
-        memory_mib: machine.memory_mib,
+        smp: vm.cpus,
+        memory_mib: vm.memory_mib,
         kernel: host.guest.kernel.clone(),
         initrd: Some(host.guest.initrd.clone()),
-        append: kernel::parameters(machine.cpus, accel),
+        append: kernel::parameters(vm.cpus, accel),
         serial: Serial::Stdout,
         chardevs,
         blockdevs: blockdevs.collect(),
@@ -213,7 +208,7 @@ fn check_devices(devices: &[Device]) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::Host {
-        what: "cannot give the machine all its devices".into(),
+        what: "cannot give the VM all its devices".into(),
         reason: format!(
             "the pod needs {used}, among them one for each image, each share of its own and each volume on disk, and \
              {PCI_DEVICES} fit"

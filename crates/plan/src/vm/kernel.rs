@@ -64,7 +64,7 @@ const PARAMETERS: [(When, &str, &str); 13] = [
     ),
 ];
 
-/// The machines that a kernel parameter is for.
+/// The VMs that a kernel parameter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     Always,
@@ -72,7 +72,7 @@ enum When {
     OneEmulatedCpu,
 }
 
-/// The kernel's command line on that machine.
+/// The kernel's command line on that VM.
 #[must_use]
 pub fn parameters(cpus: u32, accel: Accelerator) -> String {
     let applies = |when: When| match when {

@@ -117,7 +117,7 @@ fn doubled(ports: &[PortForward]) -> Option<Fault> {
         Some(Fault::Host {
             what: format!("cannot publish port `{port}`"),
             reason: format!("port `{other}` is the same of the host's"),
-            hint: "give one of them another port of the host's".into(),
+            hint: "give one of them another port of the host".into(),
         })
     };
     ports.iter().enumerate().find_map(later)

@@ -150,7 +150,7 @@ pub struct Netdev {
     pub forwards: Vec<Forward>,
 }
 
-/// `hostfwd=`: a port of the host's that leads into the guest.
+/// `hostfwd=`: a port of the host that leads into the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The protocol.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isopod_spec::{HostVolume, Machine, Propagation, ShareTransport, VolumeName};
+use isopod_spec::{HostVolume, Propagation, ShareTransport, Vm, VolumeName};
 
 use crate::facts::{FileId, HostFacts, HostUser, Namespaces, SourceKind, Virtiofsd};
 use crate::fault::Fault;
@@ -125,14 +125,14 @@ pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {
 /// # Errors
 /// Every [`Fault`] that stands against it on this host.
 pub fn sharing(
-    machine: &Machine,
+    vm: &Vm,
     host: &HostFacts,
     volumes: Vec<SharedVolume>,
     notices: &mut Vec<String>,
 ) -> Result<Option<Sharing>, Vec<Fault>> {
     // Without volumes only who names a transport gets a share: for those that come later.
     let bindable = !matches!(host.namespaces, Namespaces::Unavailable(_));
-    let wanted = machine.transport != ShareTransport::Auto;
+    let wanted = vm.transport != ShareTransport::Auto;
     if volumes.is_empty() && !(wanted && bindable) {
         return Ok(None);
     }
@@ -140,8 +140,8 @@ pub fn sharing(
         true => ShareLayout::OnePerPod,
         false => ShareLayout::OnePerVolume,
     };
-    let transport = transport(machine.transport, host, layout).map_err(|fault| vec![fault])?;
-    if machine.transport == ShareTransport::Auto && layout == ShareLayout::OnePerPod {
+    let transport = transport(vm.transport, host, layout).map_err(|fault| vec![fault])?;
+    if vm.transport == ShareTransport::Auto && layout == ShareLayout::OnePerPod {
         notices.extend(second_choice(&transport, host));
     }
     if let Namespaces::Unavailable(reason) = &host.namespaces {

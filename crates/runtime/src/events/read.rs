@@ -129,7 +129,7 @@ pub(super) struct LineSplitter {
     buffer: Vec<u8>,
     /// How much of the buffer holds no line's end.
     searched: usize,
-    /// Whether the line that goes on is too long, and its beginning was thrown away.
+    /// Whether the line that continues is too long, and its beginning was thrown away.
     too_long: bool,
 }
 

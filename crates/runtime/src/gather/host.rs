@@ -40,12 +40,12 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
     } else {
         HostUser::Ordinary { uid: uid.as_raw() }
     };
-    let shares = spec.machine.transport == ShareTransport::Virtiofs
+    let shares = spec.vm.transport == ShareTransport::Virtiofs
         || spec
             .volumes
             .iter()
             .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
-    let kvm = match spec.machine.accel {
+    let kvm = match spec.vm.accel {
         Accel::Tcg => Kvm::NotAsked,
         Accel::Auto | Accel::Kvm => {
             let probe = kvm::Guest {
@@ -69,7 +69,7 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             .concat(),
             "mkfs.ext4",
         ),
-        virtiofsd: (shares && spec.machine.transport != ShareTransport::NineP)
+        virtiofsd: (shares && spec.vm.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
         open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,

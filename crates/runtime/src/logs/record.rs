@@ -43,7 +43,7 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Whether these are bytes of the app's, and not a word about them.
+    /// Whether these are bytes of the app, and not a word about them.
     #[must_use]
     pub fn is_output(&self) -> bool {
         matches!(self.kind, Kind::Line | Kind::Piece)

@@ -4,7 +4,7 @@
 //! write ─> batch of records ─> [rotate] ─> append ─> done
 //!                                 │          │
 //!                                 └── fails ─┴─> cut back to the last whole record, count what is lost
-//!                                                 next write: cut, rotate, say how much is missing, go on
+//!                                                 next write: cut, rotate, say how much is missing, continue
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -65,12 +65,14 @@ impl Outage {
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
-        .then(|| "make room on the disk that holds the pods (`--dir`); the log goes on by itself then".into())
+        .then(|| {
+            "make room on the disk that holds the pods (`--dir`); the log continues by itself then".into()
+        })
     }
 }
 
 impl LogWriter {
-    /// Opens the log of `app` in `dir`, which is made (mode 0700) where it is not there; goes on behind the last whole
+    /// Opens the log of `app` in `dir`, which is made (mode 0700) where it is not there; continues behind the last whole
     /// record that is there.
     ///
     /// # Errors
@@ -132,7 +134,7 @@ impl LogWriter {
         Some(outage)
     }
 
-    /// How many bytes of the app's were lost since this was opened.
+    /// How many bytes of the app were lost since this was opened.
     #[must_use]
     pub fn lost_bytes(&self) -> u64 {
         self.lost_bytes

@@ -201,7 +201,7 @@ pub struct AppStatus {
     pub signal: Option<i32>,
     /// Whether it is ready.
     pub ready: bool,
-    /// How often it was started anew.
+    /// How often it was restarted.
     pub restarts: u32,
     /// When its program was started last, in milliseconds since 1970.
     pub started_ms: Option<u64>,
@@ -252,7 +252,7 @@ pub enum AppState {
     Waiting,
     /// It runs.
     Running,
-    /// It has ended, and will be started anew.
+    /// It has ended, and will be restarted.
     Restarting,
     /// It has ended.
     Exited,

@@ -60,13 +60,13 @@ pub enum Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// The machine is on its way.
+    /// The VM is on its way.
     Starting,
     /// The agent has answered.
     Running,
     /// It was asked to stop, or every app has ended.
     Stopping,
-    /// The machine is gone.
+    /// The VM is gone.
     Exited,
 }
 
@@ -78,7 +78,7 @@ pub enum PodState {
     Preparing,
     /// It can be started.
     Prepared,
-    /// Its machine is on its way.
+    /// Its VM is on its way.
     Starting,
     /// It runs.
     Running,

@@ -93,7 +93,7 @@ pub struct VolumeRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VolumeType {
-    /// A directory or file of the host's.
+    /// A directory or file of the host.
     Host,
     /// A directory of the pod's own, empty at the start.
     Empty,

@@ -1,4 +1,4 @@
-//! What the processes of a machine say, the guest's kernel and systemd among them: from their standard streams into files
+//! What the processes of a VM say, the guest's kernel and systemd among them: from their standard streams into files
 //! of a bounded size.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!
 //! A guest may write to its console without end, and may make QEMU and virtiofsd complain without end: what was said last is
 //! kept. QEMU waits for no room in the console's pipe: while nobody reads, the guest's serial port is slow and then loses
-//! what is written to it, and the guest goes on.
+//! what is written to it, and the guest continues.
 
 use std::io;
 use std::os::fd::OwnedFd;

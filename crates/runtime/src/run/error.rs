@@ -19,10 +19,10 @@ pub enum RunError {
         /// Why it failed.
         source: io::Error,
     },
-    /// A port of the host's cannot be had.
+    /// A port of the host cannot be had.
     #[error(transparent)]
     Port(PortError),
-    /// A process of the machine's ended before the pod did.
+    /// A process of the VM's ended before the pod did.
     #[error("{process} ended with {status}{}", IndentedLines(.log))]
     Process {
         /// Which.
@@ -32,7 +32,7 @@ pub enum RunError {
         /// The last lines that it said.
         log: Vec<String>,
     },
-    /// The host's kernel killed a process of the machine's for want of memory.
+    /// The host's kernel killed a process of the VM's for want of memory.
     #[error(
         "the host's kernel killed {process}: the host, or the cgroup that the pod runs in, had no memory left"
     )]
@@ -40,7 +40,7 @@ pub enum RunError {
         /// Which.
         process: &'static str,
     },
-    /// The machine ended by itself.
+    /// The VM ended by itself.
     #[error("the guest ended before its apps did{}{}", cause(.console), IndentedLines(.console))]
     GuestEnded {
         /// The console's last lines.
@@ -75,7 +75,7 @@ pub enum RunError {
     #[error("the pod was stopped before its guest had come up")]
     StoppedEarly,
     /// The third signal.
-    #[error("the machine was killed on request; what its apps had not written yet is lost")]
+    #[error("the VM was killed on request; what its apps had not written yet is lost")]
     Killed,
 }
 

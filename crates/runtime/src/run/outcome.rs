@@ -13,7 +13,7 @@ pub struct Outcome {
     pub apps: Vec<(AppName, AppEnd)>,
     /// Which app failed first, if one did.
     pub first_failed: Option<usize>,
-    /// How often each app was started anew.
+    /// How often each app was restarted.
     pub restarts: Vec<u32>,
     /// Which apps the guest's kernel killed because there was no memory left, and what it had run out in the last time.
     pub out_of_memory: Vec<Option<MemoryBound>>,
@@ -88,6 +88,6 @@ pub struct Timings {
     pub ended: Duration,
     /// Host: the shares were written back.
     pub synced: Duration,
-    /// Host: the machine was gone.
+    /// Host: the VM was gone.
     pub gone: Duration,
 }

@@ -1,6 +1,6 @@
 //! The apps' standard streams: into the logs, and to and from the caller where it wants them.
 //!
-//! The logs are files of the host's, so writing them waits for nobody: a caller that does not read holds up its own
+//! The logs are files of the host, so writing them waits for nobody: a caller that does not read holds up its own
 //! pod, and somebody who reads the logs holds up none.
 
 use std::io;

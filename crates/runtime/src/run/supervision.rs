@@ -553,7 +553,7 @@ impl Supervision {
         };
         *slot = count;
         let line = format!(
-            "app `{}` has ended ({status:?}); it is started anew in {} ms, for the {count}. time",
+            "app `{}` has ended ({status:?}); it is restarted in {} ms, for the {count}. time",
             terms.name,
             after.as_millis()
         );

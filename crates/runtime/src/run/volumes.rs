@@ -139,7 +139,7 @@ impl Keeper {
             return Err(Refusal::Outdated);
         }
         let Some(volume) = attach.record.volume.shared() else {
-            return Err("it is no volume of the host's".to_owned().into());
+            return Err("it is no volume of the host".to_owned().into());
         };
         self.count = serial;
         self.change(serial, Action::Attach(volume)).await?;

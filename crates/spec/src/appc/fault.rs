@@ -77,7 +77,7 @@ pub enum FaultKind {
         /// What it must be.
         expected: &'static str,
     },
-    /// There is no such system call on this machine.
+    /// There is no such system call on this VM.
     #[error("`{name}` is no system call")]
     UnknownSyscall {
         /// The name, control characters escaped.

@@ -111,7 +111,7 @@ fn refuse(node: &JsonNode<'_>, name: &str) {
     let hint = match name {
         "resource/network-bandwidth" => "leave it out; traffic is not shaped",
         "resource/block-bandwidth" | "resource/block-iops" => {
-            "leave it out; volumes are the host's file systems, or in the machine's memory"
+            "leave it out; volumes are the host's file systems, or in the VM's memory"
         }
         "os/linux/selinux-context" => "leave it out; the guest's kernel runs without SELinux",
         _ => "leave it out; docs/pod-files.md lists the isolators that are honoured",
@@ -229,7 +229,7 @@ impl<'a> Isolator<'a> {
         (request.or(limit), limit)
     }
 
-    /// What a machine has by the pod's `request` and `limit`: as much as the limit says, where there is one.
+    /// What a VM has by the pod's `request` and `limit`: as much as the limit says, where there is one.
     fn of_machine<T: Copy>(
         &self,
         (request, limit): (Option<T>, Option<T>),
@@ -237,7 +237,7 @@ impl<'a> Isolator<'a> {
     ) -> Option<u32> {
         let size = size(limit.or(request)?);
         if let (None, Some(value)) = (size, &self.value) {
-            let expected = "an amount that a machine can have: at least 128 MiB of memory, at most 255 CPUs";
+            let expected = "an amount that a VM can have: at least 128 MiB of memory, at most 255 CPUs";
             value.reject(&self.name, expected);
         }
         size

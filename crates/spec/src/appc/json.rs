@@ -20,7 +20,7 @@ pub(super) struct Document<'a> {
     faults: RefCell<Vec<(JsonPlace, FaultKind)>>,
 }
 
-/// A place in a text as people count: lines and columns. It goes on from one place to the next.
+/// A place in a text as people count: lines and columns. It continues from one place to the next.
 struct Cursor<'a> {
     text: &'a str,
     offset: usize,
@@ -255,7 +255,7 @@ impl<'a> JsonNode<'a> {
         matches!(self.value, Value::Array(array) if array.elements.is_empty())
     }
 
-    /// The value as an object whose fields are `known`; others are faults, and so are doubled ones.
+    /// The value as an object whose fields are `known`; others are faults, and so are duplicate ones.
     pub(super) fn object(&self, known: &'static [&'static str]) -> Option<ReadFields<'a>> {
         let fields = self.any_object()?;
         let mut seen = BTreeSet::new();

@@ -37,7 +37,7 @@ pub(super) fn read_app_port(node: &JsonNode<'_>) -> Option<ImagePort> {
 
 /// What an item of the pod's `ports` leads to.
 pub(super) enum PodPort {
-    /// These ports of the pod's.
+    /// These ports of the pod.
     Forwards(Vec<PortForward>),
     /// One that only an image knows.
     Named(NamedPort),
@@ -108,7 +108,7 @@ fn read_pod_port(node: &JsonNode<'_>, apps: &[ImagePort], images_tell: bool) -> 
 fn read_address(node: &JsonNode<'_>, text: &str) -> Option<IpAddr> {
     let address = text.parse().ok();
     if address.is_none() {
-        node.reject(text, "an IP address of the host's");
+        node.reject(text, "an IP address of the host");
     }
     address
 }

@@ -104,7 +104,7 @@ fn read(text: &OsStr) -> Result<VolumeFlag, FlagFault> {
     Ok(VolumeFlag::Brought(brought))
 }
 
-/// A path of the host's, or the name of a volume.
+/// A path of the host, or the name of a volume.
 pub(super) fn read_source(source: &OsStr) -> Result<HostVolume, FlagFault> {
     let bytes = source.as_bytes();
     if bytes.contains(&0) {

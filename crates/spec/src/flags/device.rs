@@ -1,4 +1,4 @@
-//! `--device PATH[:PATH][:rwm]`: a device of the guest's, in docker's words.
+//! `--device PATH[:PATH][:rwm]`: a device of the guest, in docker's words.
 
 use std::ffi::OsStr;
 

@@ -1,4 +1,4 @@
-//! Flags that say what an app may take of the machine and do, in docker's words, and `--sysctl` of the pod.
+//! Flags that say what an app may take of the VM and do, in docker's words, and `--sysctl` of the pod.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -148,7 +148,7 @@ pub enum SecurityOption {
     Seccomp(Seccomp),
 }
 
-/// Reads `--security-opt`: docker's options, as far as they mean something in a machine of the pod's own.
+/// Reads `--security-opt`: docker's options, as far as they mean something in a VM of the pod's own.
 ///
 /// # Errors
 /// [`InvalidFlag`] for others.
@@ -169,7 +169,7 @@ pub fn read_security_opt(text: &OsStr) -> Result<SecurityOption, InvalidFlag> {
             ("apparmor" | "label" | "systempaths" | "writable-cgroups" | "credentialspec", _) => {
                 Err(FlagFault::Unsupported {
                     what: name.to_owned(),
-                    hint: "the pod's machine is what confines it; leave the option out",
+                    hint: "the pod's VM is what confines it; leave the option out",
                 })
             }
             _ => Err(form(

@@ -176,7 +176,7 @@ fn named(source: &OsStr, record: &mut Record) -> Result<HostVolume, FlagFault> {
     let SourceRule::Named { copies } = &mut host.must_be else {
         return Err(FlagFault::Form {
             fault: "a volume has a name, and this is a path",
-            hint: Some("write `type=bind` for a path of the host's"),
+            hint: Some("write `type=bind` for a path of the host"),
         });
     };
     *copies = !record.boolean("volume-nocopy")?.unwrap_or(false);

@@ -24,7 +24,7 @@ pub fn read_publish(text: &OsStr) -> Result<Vec<PortForward>, InvalidFlag> {
 /// What `--publish` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// Ports of the pod's, by their numbers.
+    /// Ports of the pod, by their numbers.
     Forwards(Vec<PortForward>),
     /// A port of an image's, by its name.
     Named(NamedPort),
@@ -143,7 +143,7 @@ fn named_port(text: &str) -> Result<NamedPort, FlagFault> {
     };
     let read = |text: &str| {
         let address = text.parse::<IpAddr>();
-        address.map_err(|_| FlagFault::value("IP", text, "an IP address of the host's"))
+        address.map_err(|_| FlagFault::value("IP", text, "an IP address of the host"))
     };
     let host = read_ports(host)?;
     if host.start() != host.end() {
@@ -179,7 +179,7 @@ fn split(text: &str) -> Result<(Option<IpAddr>, &str, &str), FlagFault> {
         [address, host, pod] => {
             let address = address
                 .parse::<Ipv4Addr>()
-                .map_err(|_| FlagFault::value("IP", address, "an IP address of the host's"))?;
+                .map_err(|_| FlagFault::value("IP", address, "an IP address of the host"))?;
             Ok((Some(address.into()), host, pod))
         }
         _ => Err(form()),
@@ -331,7 +331,7 @@ mod tests {
             ("[::1", FORM.to_owned()),
             (
                 "localhost:80:80",
-                "`localhost` is no value of `IP`: it must be an IP address of the host's".to_owned(),
+                "`localhost` is no value of `IP`: it must be an IP address of the host".to_owned(),
             ),
             (
                 "[127.0.0.1]:80:80",

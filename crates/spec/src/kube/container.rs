@@ -243,7 +243,7 @@ fn restart(
     match (order, policy) {
         (Order::Main, policy) => (AppRole::Main, policy),
         (Order::Init, RestartPolicy::Always) if own.is_some() => (AppRole::Sidecar, RestartPolicy::Always),
-        // It must end before the others begin, so one that succeeds is not started anew.
+        // It must end before the others begin, so one that succeeds is not restarted.
         (Order::Init, RestartPolicy::Always) => {
             (AppRole::Main, RestartPolicy::OnFailure { max_retries: None })
         }
@@ -267,7 +267,7 @@ fn refuse_around_init(node: &Node<'_>) {
     }
 }
 
-/// The devices of the guest's that the container mounts, each once.
+/// The devices of the guest that the container mounts, each once.
 fn devices(node: &Node<'_>, volumes: &Volumes) -> Vec<Device> {
     let mut devices = Vec::new();
     for mount in node.items("volumeMounts") {
@@ -375,7 +375,7 @@ fn check_port_names(ports: &[Node<'_>]) {
     }
 }
 
-/// The ports of the host's that lead into the containers: those with a `hostPort`, and all of a pod that would be in the
+/// The ports of the host that lead into the containers: those with a `hostPort`, and all of a pod that would be in the
 /// host's own network.
 pub(super) fn ports<'a>(
     containers: &[Node<'a>],
@@ -520,7 +520,7 @@ fn check_resource(value: &Node<'_>, list: &str, name: &str) {
 }
 
 impl ContainerResources {
-    /// What the machine must have for it: its limit, or else what it asks for.
+    /// What the VM must have for it: its limit, or else what it asks for.
     pub(super) fn need(self) -> Need {
         let memory = self.memory_limit.or(self.memory_request);
         let cpu = self.cpu_limit.or(self.cpu_request);

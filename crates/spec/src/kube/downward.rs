@@ -16,13 +16,13 @@ pub(super) struct Downward<'a, 'o> {
     pub(super) service_account: &'a str,
     pub(super) labels: Vec<(&'a str, &'o str)>,
     pub(super) annotations: Vec<(&'a str, &'o str)>,
-    /// The pod's own limits, or else the machine's memory, in bytes, and CPUs: what a container without limits may use.
+    /// The pod's own limits, or else the VM's memory, in bytes, and CPUs: what a container without limits may use.
     pub(super) all: ContainerResources,
     /// The containers' names and resources.
     pub(super) containers: Vec<(&'a str, ContainerResources)>,
 }
 
-/// The resources that a container asks for, or a machine has.
+/// The resources that a container asks for, or a VM has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ContainerResources {
     pub(super) cpu_limit: Option<Quantity>,

@@ -1,6 +1,6 @@
 //! Values of a pod file with the field that they stand in, and the faults that are found there.
 //!
-//! [`Node::check`] holds a whole object against the table of the API: unknown and doubled fields, types, fields that must
+//! [`Node::check`] holds a whole object against the table of the API: unknown and duplicate fields, types, fields that must
 //! be there, fields that cannot be honoured. What reads the values afterwards takes them where they are right and leaves
 //! out silently what was reported already.
 

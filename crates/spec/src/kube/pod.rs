@@ -15,8 +15,8 @@ use super::{Places, Read, Surroundings, annotations, names, volumes};
 use crate::network::check_hostname;
 use crate::size::Need;
 use crate::{
-    AppName, AppRole, Dependency, DependencyCondition, HostAlias, Machine, Network, PodName, PodSpec,
-    PortForward, Resolver, RestartPolicy, Sysctl,
+    AppName, AppRole, Dependency, DependencyCondition, HostAlias, Network, PodName, PodSpec, PortForward,
+    Resolver, RestartPolicy, Sysctl, Vm,
 };
 
 /// `terminationGracePeriodSeconds` where it is not said.
@@ -49,14 +49,14 @@ pub(super) fn read<'a, 'o>(
     let containers = [&init[..], &main].concat();
     let own = container::resources(&spec, container::Say::Faults);
     check_resources(&spec, own, &containers);
-    let machine = machine(&spec, own, (&init, &main), surroundings);
+    let vm = vm(&spec, own, (&init, &main), surroundings);
     let about = About {
         template,
         spec: &spec,
         name: name.as_ref(),
         uuid,
     };
-    let downward = downward(&about, own, &machine, &containers, surroundings);
+    let downward = downward(&about, own, &vm, &containers, surroundings);
     let security = spec.get("securityContext");
     let mut places = Places::default();
     let host_network = spec.is_true("hostNetwork");
@@ -96,7 +96,7 @@ pub(super) fn read<'a, 'o>(
         name,
         hostname: hostname(&spec).or_else(|| template.name.clone()),
         volumes: volumes.into_volumes(),
-        machine,
+        vm,
         limits: own.for_pod(),
         network: Network::User { ports },
         sysctls: security.as_ref().map(sysctls).unwrap_or_default(),
@@ -225,14 +225,14 @@ fn check_os(spec: &Node<'_>) {
     }
 }
 
-/// The machine: as large as the caller says, or as the pod's own limits do, or as its containers need, and never smaller
+/// The VM: as large as the caller says, or as the pod's own limits do, or as its containers need, and never smaller
 /// than the default.
-fn machine(
+fn vm(
     spec: &Node<'_>,
     own: ContainerResources,
     (init, main): (&[Node<'_>], &[Node<'_>]),
     surroundings: &Surroundings,
-) -> Machine {
+) -> Vm {
     let need = |node: &Node<'_>| container::resources(node, container::Say::Nothing).need();
     let all = Need::of_pod(
         init.iter().map(|node| (container::is_sidecar(node), need(node))),
@@ -244,15 +244,15 @@ fn machine(
         memory_bytes: memory.map_or(asked.memory_bytes, Quantity::units),
         cpu_millis: cpu.map_or(asked.cpu_millis, Quantity::millis),
     };
-    let (memory_mib, cpus) = need.machine();
+    let (memory_mib, cpus) = need.vm();
     // What lies in memory is there beside what the containers may use.
     let in_memory = u32::try_from(super::volumes::in_memory(spec).div_ceil(1 << 20)).unwrap_or(u32::MAX);
-    Machine {
+    Vm {
         memory_mib: surroundings
             .memory_mib
             .unwrap_or(memory_mib.saturating_add(in_memory)),
         cpus: surroundings.cpus.unwrap_or(cpus),
-        ..Machine::default()
+        ..Vm::default()
     }
 }
 
@@ -267,7 +267,7 @@ struct About<'a, 'o> {
 fn downward<'a, 'o>(
     about: &About<'a, 'o>,
     own: ContainerResources,
-    machine: &Machine,
+    vm: &Vm,
     containers: &[Node<'a>],
     surroundings: &'a Surroundings,
 ) -> Downward<'a, 'o> {
@@ -292,7 +292,7 @@ fn downward<'a, 'o>(
         let (_, name) = node.text("name")?;
         Some((name, container::resources(node, container::Say::Faults)))
     };
-    let memory = Quantity::whole(u64::from(machine.memory_mib) << 20);
+    let memory = Quantity::whole(u64::from(vm.memory_mib) << 20);
     Downward {
         surroundings,
         uuid: about.uuid,
@@ -304,7 +304,7 @@ fn downward<'a, 'o>(
         labels: texts("labels", &about.template.labels),
         annotations: texts("annotations", &about.template.annotations),
         all: ContainerResources {
-            cpu_limit: own.cpu_limit.or(Some(Quantity::whole(machine.cpus.into()))),
+            cpu_limit: own.cpu_limit.or(Some(Quantity::whole(vm.cpus.into()))),
             memory_limit: own.memory_limit.or(Some(memory)),
             // Where it is until it is on a disk.
             storage_limit: Some(memory),

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use super::node::Node;
 use crate::{ImageGroups, OomKill, Overrides, RootfsAccess, Seccomp, capability};
 
-/// Where the kubelet, and podman after it, look for the profiles of the host's.
+/// Where the kubelet, and podman after it, look for the profiles of the host.
 pub(super) const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
 
 /// The largest user or group id of the API (`IsValidUserID`).

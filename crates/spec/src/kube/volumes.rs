@@ -25,7 +25,7 @@ pub(super) const FILE_MODE: u32 = 0o644;
 /// The volumes of a pod.
 pub(super) struct Volumes {
     volumes: Vec<Volume>,
-    /// Those that are no volumes, but devices of the guest's.
+    /// Those that are no volumes, but devices of the guest.
     devices: BTreeMap<VolumeName, Device>,
 }
 
@@ -123,7 +123,7 @@ pub(super) fn read<'a>(
     Volumes { volumes, devices }
 }
 
-/// The device of the guest's that a `hostPath` means: as with `--device`, those that an app can have are the guest's own, for
+/// The device of the guest that a `hostPath` means: as with `--device`, those that an app can have are the guest's own, for
 /// the host's work on the host's kernel only.
 fn device(node: &Node<'_>) -> Option<Device> {
     let source = node.get("hostPath")?;

@@ -29,8 +29,8 @@ use crate::size::{GUEST_MIB, Need};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Machine, Medium, Network, PodSpec, PortForward,
-    PortProtocol, Resolver, RestartPolicy, Volume, VolumeKind,
+    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PodSpec, PortForward,
+    PortProtocol, Resolver, RestartPolicy, Vm, Volume, VolumeKind,
 };
 use objects::WrittenObjects;
 use order::AppsByList;
@@ -219,7 +219,7 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
     ((!resolver.with_host).then_some("None"), config)
 }
 
-/// The pod's own `resources`: what binds its containers together, and as `requests` what its machine has where that does
+/// The pod's own `resources`: what binds its containers together, and as `requests` what its VM has where that does
 /// not follow from the rest.
 fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields {
     let limits = pod.limits;
@@ -228,8 +228,8 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
         memory_bytes: limits.memory_bytes.unwrap_or(of_containers.memory_bytes),
         cpu_millis: limits.cpu_millis.map_or(of_containers.cpu_millis, u64::from),
     };
-    let (memory_mib, cpus) = need.machine();
-    let machine = &pod.machine;
+    let (memory_mib, cpus) = need.vm();
+    let vm = &pod.vm;
     let not_said = |what: String, limited: bool, flag: String| {
         let why = match limited {
             true => "its size follows from the pod's limits",
@@ -237,29 +237,29 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
         };
         unsaids.add_flag(what, why, &flag);
     };
-    let own_mib = machine.memory_mib.saturating_sub(in_memory_mib(pod));
+    let own_mib = vm.memory_mib.saturating_sub(in_memory_mib(pod));
     let asked_memory = own_mib != memory_mib;
     let memory = (asked_memory && limits.memory_bytes.is_none() && own_mib > memory_mib)
         .then(|| crate::words::bytes((u64::from(own_mib) - GUEST_MIB) << 20));
     // Nobody asked for the default: what the file comes to has room for as much, and for the volumes besides.
-    let is_default = machine.memory_mib == Machine::default().memory_mib && limits.memory_bytes.is_none();
+    let is_default = vm.memory_mib == Vm::default().memory_mib && limits.memory_bytes.is_none();
     if asked_memory && memory.is_none() && !is_default {
-        let mib = machine.memory_mib;
+        let mib = vm.memory_mib;
         let limited = limits.memory_bytes.is_some();
         not_said(
-            format!("a machine of {mib} MiB"),
+            format!("a VM of {mib} MiB"),
             limited,
             format!("--vm-memory {mib}m"),
         );
     }
-    let asked_cpus = machine.cpus != cpus;
+    let asked_cpus = vm.cpus != cpus;
     let requested =
-        (asked_cpus && limits.cpu_millis.is_none() && machine.cpus > cpus).then(|| machine.cpus.to_string());
+        (asked_cpus && limits.cpu_millis.is_none() && vm.cpus > cpus).then(|| vm.cpus.to_string());
     if asked_cpus && requested.is_none() {
-        let cpus = machine.cpus;
+        let cpus = vm.cpus;
         let limited = limits.cpu_millis.is_some();
         not_said(
-            format!("a machine of {cpus} CPUs"),
+            format!("a VM of {cpus} CPUs"),
             limited,
             format!("--vm-cpus {cpus}"),
         );

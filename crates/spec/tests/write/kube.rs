@@ -211,12 +211,12 @@ fn the_default_size_is_not_said() {
         }),
         read_only: None,
     });
-    assert_eq!(pod.machine.memory_mib, 512);
-    assert_eq!(read(&write(&pod)).machine.memory_mib, 712);
-    pod.machine.memory_mib = 600;
+    assert_eq!(pod.vm.memory_mib, 512);
+    assert_eq!(read(&write(&pod)).vm.memory_mib, 712);
+    pod.vm.memory_mib = 600;
     assert!(kube::write(&pod, Unsupported::Refuse).is_err());
-    pod.machine.memory_mib = 900;
-    assert_eq!(read(&write(&pod)).machine.memory_mib, 900);
+    pod.vm.memory_mib = 900;
+    assert_eq!(read(&write(&pod)).vm.memory_mib, 900);
 }
 
 /// Something that a pod file has no words for.
@@ -231,7 +231,7 @@ const UNSAYABLE: [fn(&mut PodSpec); 19] = [
     |pod| pod.network = Network::None,
     |pod| pod.on_failure = FailurePolicy::Stop,
     |pod| pod.implicit_volumes = ImplicitVolumes::Refuse,
-    |pod| pod.machine.memory_mib = 200,
+    |pod| pod.vm.memory_mib = 200,
     |pod| pod.name = Some(PodName::new("Web_1").unwrap()),
     |pod| pod.apps[0].overrides.group = Some("4000000000".into()),
     |pod| pod.apps[0].overrides.resources.pids_limit = Some(9),

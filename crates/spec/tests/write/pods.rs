@@ -526,16 +526,16 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
         vec(("[a-z]{1,5}\\.[a-z]{1,5}", text()), 0..2),
     );
     // Three apps need no more.
-    let machine = (13_000_u32..20_000, 12_u32..20);
+    let vm = (13_000_u32..20_000, 12_u32..20);
     let shape = (
         0_usize..3,
         [any::<bool>(), any::<bool>()],
         vec(id(), 0..3),
         any::<bool>(),
     );
-    (apps, volumes(), host, life, machine, shape)
+    (apps, volumes(), host, life, vm, shape)
         .prop_map(
-            |(apps, volumes, (name, hostname, ports, resolver, aliases), life, machine, shape)| {
+            |(apps, volumes, (name, hostname, ports, resolver, aliases), life, vm, shape)| {
                 let (stop, deadline, sysctls) = life;
                 let (init, sidecars, groups, of_volumes) = shape;
                 let init = init.min(apps.len() - 1);
@@ -556,10 +556,10 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                     name: name.map(|name| PodName::new(name).unwrap()),
                     hostname,
                     volumes,
-                    machine: Machine {
-                        memory_mib: machine.0 + u32::try_from(in_memory).unwrap(),
-                        cpus: machine.1,
-                        ..Machine::default()
+                    vm: Vm {
+                        memory_mib: vm.0 + u32::try_from(in_memory).unwrap(),
+                        cpus: vm.1,
+                        ..Vm::default()
                     },
                     network: Network::User { ports },
                     sysctls: sysctls

@@ -38,7 +38,7 @@ enum Progress {
 #[derive(Debug, Default)]
 struct Record {
     policy: RestartPolicy,
-    /// How often it was started anew.
+    /// How often it was restarted.
     restarts: u32,
     stdin: bool,
     stdout: Progress,
@@ -61,7 +61,7 @@ impl Record {
         }
     }
 
-    /// Notes that the app is started anew, which it is only as its policy has it.
+    /// Notes that the app is restarted, which it is only as its policy has it.
     fn restart(&mut self, status: ExitStatus, count: u32, breach: Breach) -> Result<(), Breach> {
         let allowed = match self.policy {
             RestartPolicy::No => false,
@@ -464,7 +464,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A text of the guest's that a terminal can show: what it would obey is escaped.
+/// A text of the guest that a terminal can show: what it would obey is escaped.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -9,7 +9,7 @@
 //! └── POD                    the pod directory: of its files those that are named, at the same place
 //! ```
 //!
-//! So whoever breaks out of the guest into the process finds no other file of the host's, no other pod's and no other
+//! So whoever breaks out of the guest into the process finds no other file of the host, no other pod's and no other
 //! process. It decides nothing: which files these are, the plan says.
 
 use std::fs;

@@ -7,7 +7,7 @@ use isopod_protocol::handshake::HostTime;
 
 use crate::host::clock::Clock;
 
-/// How long an answer is waited for before another beat: a host that is stopped finds few of them when it goes on.
+/// How long an answer is waited for before another beat: a host that is stopped finds few of them when it continues.
 const ANSWER_WITHIN: Duration = Duration::from_secs(9);
 
 /// The beats of a session.

@@ -385,7 +385,7 @@ fn a_stalled_reader_stalls_its_own_pipe_only() {
             !stalled.is_finished(),
             "10 MB do not fit into the windows of a stream"
         );
-        // Hanging up lets the app go on, into nothing.
+        // Hanging up lets the app continue, into nothing.
         drop(stdout);
         while !stalled.is_finished() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -441,7 +441,7 @@ fn input_that_nobody_reads_ends_the_hosts_stream() {
     });
 }
 
-/// An app that is started anew after a failure, soon and `max` times.
+/// An app that is restarted after a failure, soon and `max` times.
 fn restarts(max: u32) -> impl Fn(&mut GuestApp) {
     move |app| {
         app.restart = Some(GuestRestart {

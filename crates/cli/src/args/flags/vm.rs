@@ -10,20 +10,20 @@ pub(super) const FLAGS: &[Flag] = &[
         "vm-memory",
         "SIZE",
         "The VM's memory, such as 2g [default: 512m, or 128m more than the memory limits of the apps together]",
-        |pod, text| keep(&mut pod.flags.machine.memory_mib, flags::read_memory_mib(text)),
+        |pod, text| keep(&mut pod.flags.vm.memory_mib, flags::read_memory_mib(text)),
     ),
     Flag::pod(
         "vm-cpus",
         "N",
         "The VM's virtual CPUs [default: 1, or what the apps may take together]",
-        |pod, text| keep(&mut pod.flags.machine.cpus, flags::read_cpus(text)),
+        |pod, text| keep(&mut pod.flags.vm.cpus, flags::read_cpus(text)),
     ),
     Flag::pod(
         "accel",
         "ACCEL",
         "KVM or emulation [default: auto]",
         |pod, text| {
-            pod.flags.machine.accel = match text.to_str() {
+            pod.flags.vm.accel = match text.to_str() {
                 Some("kvm") => Accel::Kvm,
                 Some("tcg") => Accel::Tcg,
                 _ => Accel::Auto,
@@ -37,7 +37,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "TRANSPORT",
         "How host volumes are shared [default: auto]",
         |pod, text| {
-            pod.flags.machine.transport = match text.to_str() {
+            pod.flags.vm.transport = match text.to_str() {
                 Some("virtiofs") => ShareTransport::Virtiofs,
                 Some("9p") => ShareTransport::NineP,
                 _ => ShareTransport::Auto,

@@ -311,7 +311,7 @@ proptest! {
         prop_assert!(in_order.iter().filter(|m| milestones.contains(m)).eq(&milestones), "{milestones:?}");
     }
 
-    /// However a stop was asked for, a guest that goes on to beat and does nothing else is given up in time.
+    /// However a stop was asked for, a guest that continues to beat and does nothing else is given up in time.
     #[test]
     fn a_stop_always_ends(terms in any_terms(), graces in proptest::collection::vec(0..100u64, 1..4)) {
         let shortest = graces.iter().min().copied().unwrap_or_default();

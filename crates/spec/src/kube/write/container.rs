@@ -320,7 +320,7 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
     {
         let why = "a request is no more than its limit";
         unsaids.add_needed(
-            format!("{subject}: what it takes of the machine"),
+            format!("{subject}: what it takes of the VM"),
             why,
             "raise its limit",
         );

@@ -1,4 +1,4 @@
-//! The processes of a pod's machine: started, waited for, killed.
+//! The processes of a pod's VM: started, waited for, killed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -31,8 +31,8 @@ const LOG_LINES: usize = 12;
 /// How long after virtiofsd QEMU may end for it to be QEMU's end that ended both.
 const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
 
-/// The processes of a machine.
-pub(super) struct Machine<'a> {
+/// The processes of a VM.
+pub(super) struct Vm<'a> {
     dir: &'a Path,
     ports: &'a [PortForward],
     qemu: Child,
@@ -43,7 +43,7 @@ pub(super) struct Machine<'a> {
     kills: Kills,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Vm<'a> {
     pub(super) fn start(
         record: &'a PodRecord,
         dir: &'a Path,
@@ -88,7 +88,7 @@ impl<'a> Machine<'a> {
             lock: layout::QEMU_LOCK,
         };
         let qemu = launch::spawn(&settings.isopod, &of_qemu, dir, streams).map_err(failed("start QEMU"))?;
-        let machine = Self {
+        let vm = Self {
             dir,
             ports,
             qemu,
@@ -97,7 +97,7 @@ impl<'a> Machine<'a> {
             console,
             kills: Kills::now(),
         };
-        Ok((machine, port))
+        Ok((vm, port))
     }
 
     /// Waits for QEMU to connect and for the agent behind it to answer.
@@ -133,7 +133,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a machine's.
+    /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a VM's.
     pub(super) fn file_server(&self) -> Option<u32> {
         let virtiofsd = self.virtiofsd.as_ref().map(|(child, _)| child);
         virtiofsd.unwrap_or(&self.qemu).id()
@@ -193,7 +193,7 @@ impl<'a> Machine<'a> {
         RunError::Process { process, status, log }
     }
 
-    /// Why the agent was lost: because the machine ended, if it did.
+    /// Why the agent was lost: because the VM ended, if it did.
     pub(super) async fn lost(&mut self, source: AgentError) -> RunError {
         match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
             Ok(error) => error,
@@ -212,13 +212,13 @@ impl<'a> Machine<'a> {
             .map(|(child, _)| (child, layout::VIRTIOFSD_LOCK));
         for (child, lock) in std::iter::once((&mut self.qemu, layout::QEMU_LOCK)).chain(virtiofsd) {
             if let Err(error) = launch::end(child).await {
-                tracing::debug!("cannot kill a process of the machine: {error}");
+                tracing::debug!("cannot kill a process of the VM: {error}");
             }
             // Where a stage was killed its program ends right after it.
             let lock = self.dir.join(lock);
             let gone = tokio::task::spawn_blocking(move || launch::await_end(&lock));
             if let Ok(Err(error)) = gone.await {
-                tracing::debug!("cannot wait for a process of the machine: {error}");
+                tracing::debug!("cannot wait for a process of the VM: {error}");
             }
         }
     }
@@ -234,7 +234,7 @@ enum Life {
 }
 
 /// The stage that was prepared, as a child of this process. A pod that has run before takes the file or directory that is at a
-/// source's path by now: a configuration that an editor replaced is what it is started anew for.
+/// source's path by now: a configuration that an editor replaced is what it is restarted for.
 fn stage(words: &[Word], life: Life) -> io::Result<Stage> {
     let parent = std::process::id().to_string().into();
     let words = words.iter().cloned().map(Into::into);
