@@ -70,7 +70,29 @@ fn flags_have_dockers_meaning() {
     assert_eq!((again.status, again.text()), (1, "more\nof the image\n"));
     let kept = bench.state().join("volumes").join(&name);
     assert!(kept.join("sub/deep").is_file());
-    std::fs::remove_dir_all(kept).expect("a directory");
+
+    // A volume that a pod has is kept; one that no pod has goes.
+    let prepared =
+        bench.isopod_command(["prepare", "-v", &volume, image.as_str(), "true"].map(str::to_owned));
+    let uuid = prepared.expect(0).text().trim().to_owned();
+    let refused = bench.isopod_command(["volume", "rm", &name]);
+    assert_eq!(refused.status, 125);
+    let why = format!(
+        "error: cannot remove volume `{name}`: pod `{}` has it\n",
+        &uuid[..8]
+    );
+    assert!(refused.stderr.starts_with(&why), "{}", refused.stderr);
+    assert!(kept.join("sub/deep").is_file());
+    let _ = bench.isopod_command(["rm", &uuid]).expect(0);
+    let listed = bench.isopod_command(["volume", "ls", "-q"]).expect(0);
+    assert!(
+        listed.text().lines().any(|line| line == name),
+        "{}",
+        listed.text()
+    );
+    let _ = bench.isopod_command(["volume", "rm", &name]).expect(0);
+    assert!(!kept.exists());
+    assert_eq!(bench.isopod_command(["volume", "inspect", &name]).status, 125);
     let refused = bench
         .pod()
         .flags(["--cidfile", &file("cid")])

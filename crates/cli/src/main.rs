@@ -19,6 +19,7 @@ mod list;
 mod lock;
 mod logs;
 mod manifest;
+mod named_volume;
 mod output;
 mod patience;
 mod plan;

@@ -1,4 +1,4 @@
-//! `isopod volume`: a volume comes to a pod that runs, goes, and is shown.
+//! `isopod volume`, on the volumes of a pod: one comes to a pod that runs, goes, and is shown.
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Format, VolumeCommand};
 use crate::life::{ask, not_live};
+use crate::named_volume;
 use crate::output::{self, Report};
 use crate::show::{JSON_VERSION, find, pods, pretty};
 use crate::table::table;
@@ -34,7 +35,20 @@ pub(crate) fn volume(command: &VolumeCommand, settings: &Settings) -> Result<Exi
             Err(reports) => Ok(output::fail_all(&reports)),
         },
         VolumeCommand::Detach { pod, name, force } => take(pod, name, *force, settings),
-        VolumeCommand::List { pod, format } => list(pod, *format, settings),
+        VolumeCommand::List {
+            pod: Some(pod),
+            format,
+            ..
+        } => list(pod, *format, settings),
+        VolumeCommand::List {
+            pod: None,
+            quiet,
+            format,
+        } => named_volume::list(*quiet, *format, settings),
+        VolumeCommand::Create { name } => named_volume::create(name.as_deref(), settings),
+        VolumeCommand::Inspect { names } => named_volume::inspect(names, settings),
+        VolumeCommand::Rm { names, force } => named_volume::remove(names, *force, settings),
+        VolumeCommand::Prune { .. } => named_volume::prune(settings),
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! STATE/volumes/NAME       a volume: its files, as apps see them
-//! STATE/volumes/.new-...   one that is being filled; what a killed process left of it is nobody's
+//! STATE/volumes/.new-...   one that is being filled or removed; what a killed process left of it is nobody's
 //! ```
 //!
 //! An empty one begins as an image has the directory at which it is mounted, as with docker. It is filled beside its place
 //! and comes there by one rename, so that no pod ever finds half of it.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use isopod_image::extract::{ExtractError, Owners, extract};
@@ -20,6 +20,7 @@ use isopod_spec::{PodSpec, SourceRule, VolumeKind};
 use rustix::io::Errno;
 
 use crate::gather::Gathered;
+use crate::pods::PodsError;
 
 /// The directory of all of them.
 #[must_use]
@@ -44,6 +45,74 @@ pub fn names(state_dir: &Path) -> io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The mode of a volume that begins empty: whoever an app runs as may write to it.
+const MODE: u32 = 0o777;
+
+/// Makes the volume `name`; one that is there stays as it is.
+///
+/// # Errors
+/// The error of the file system.
+pub fn create(state_dir: &Path, name: &str) -> io::Result<()> {
+    let parent = dir(state_dir);
+    DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+    let path = parent.join(name);
+    match DirBuilder::new().mode(MODE).create(&path) {
+        // The mode of a new directory is cut by the umask.
+        Ok(()) => fs::set_permissions(&path, Permissions::from_mode(MODE)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the volume `name` with all that is in it, unless `is_used` says that a pod has it. It is asked when no pod
+/// can find the volume any more, and where it says yes the volume is back as it was.
+///
+/// # Errors
+/// [`RemoveError`]
+pub fn remove(
+    state_dir: &Path,
+    name: &str,
+    is_used: impl FnOnce() -> Result<Vec<String>, PodsError>,
+) -> Result<(), RemoveError> {
+    let parent = dir(state_dir);
+    let path = parent.join(name);
+    let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent);
+    let aside = match aside {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RemoveError::Missing),
+        aside => aside?,
+    };
+    let gone = aside.path().join("gone");
+    match rustix::fs::rename(&path, &gone) {
+        Err(Errno::NOENT) => return Err(RemoveError::Missing),
+        renamed => renamed.map_err(io::Error::from)?,
+    }
+    let back = || rustix::fs::rename(&gone, &path).map_err(io::Error::from);
+    match is_used() {
+        Ok(pods) if pods.is_empty() => Ok(aside.close()?),
+        Ok(pods) => back()
+            .map_err(RemoveError::from)
+            .and(Err(RemoveError::Used(pods))),
+        Err(error) => back().map_err(RemoveError::from).and(Err(error.into())),
+    }
+}
+
+/// Why a volume was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// It is not there.
+    #[error("there is no such volume")]
+    Missing,
+    /// Pods have it.
+    #[error("{} has it", .0.join(", "))]
+    Used(Vec<String>),
+    /// Whether a pod has it is not known.
+    #[error(transparent)]
+    Pods(#[from] PodsError),
+    /// A file cannot be removed.
+    #[error("cannot remove its files")]
+    Files(#[from] io::Error),
 }
 
 /// Why a volume could not be filled.
@@ -136,5 +205,28 @@ mod tests {
             fs::create_dir_all(dir(state.path()).join(name)).unwrap();
         }
         assert_eq!(names(state.path()).unwrap(), ["Cache_1", "data"]);
+    }
+
+    #[test]
+    fn a_volume_that_a_pod_has_is_not_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path();
+        let missing = remove(state, "data", || Ok(Vec::new()));
+        assert!(matches!(missing, Err(RemoveError::Missing)), "{missing:?}");
+        create(state, "data").unwrap();
+        create(state, "data").unwrap();
+        let path = dir(state).join("data");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
+        fs::write(path.join("file"), "kept").unwrap();
+        let used = remove(state, "data", || {
+            assert!(!path.exists(), "a new pod would find it");
+            Ok(vec!["pod `web`".to_owned()])
+        });
+        assert_eq!(used.unwrap_err().to_string(), "pod `web` has it");
+        assert_eq!(fs::read(path.join("file")).unwrap(), b"kept");
+        remove(state, "data", || Ok(Vec::new())).unwrap();
+        assert_eq!(fs::read_dir(dir(state)).unwrap().count(), 0);
+        let missing = remove(state, "data", || Ok(Vec::new()));
+        assert!(matches!(missing, Err(RemoveError::Missing)), "{missing:?}");
     }
 }

@@ -26,7 +26,7 @@ mod record;
 mod scalar;
 mod volume;
 
-pub use brought::{Brought, VolumeFlag, read_tmpfs, read_volume_flag};
+pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volume_flag};
 pub use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};
 pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};

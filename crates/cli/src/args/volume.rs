@@ -1,9 +1,12 @@
-//! `isopod volume`: its commands, for reading and for help.
+//! `isopod volume`: its commands, for reading and for help. Some are about named volumes, which outlive pods, others about
+//! the volumes of one pod.
 
 use std::ffi::OsString;
 
 use clap::Subcommand;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use isopod_spec::VolumeName;
+use isopod_spec::flags::read_named_volume;
 
 use super::Format;
 
@@ -18,9 +21,40 @@ Examples:
       --mount app=reader,volume=data,target=/in,readOnly --mount app=writer,volume=data,target=/out
 ";
 
-/// A command on the volumes of a pod.
+/// A command on volumes.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum VolumeCommand {
+    /// Make a named volume, and print its name; one that is there stays as it is
+    Create {
+        /// Its name [default: one that nobody has]
+        #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(named_volume))]
+        name: Option<String>,
+    },
+    /// Show named volumes and the pods that have them, as JSON
+    Inspect {
+        /// The named volumes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove named volumes with all that is in them; one that a pod has is kept
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The named volumes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// A volume that is not there is not an error
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Remove the named volumes that no pod has, with all that is in them
+    Prune {
+        /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
+        #[arg(short, long, required = true)]
+        all: bool,
+        /// Do not ask; without it nothing is asked either
+        #[arg(short, long)]
+        force: bool,
+    },
     /// Bring a directory or file of the host to a pod that runs, until it stops or it is detached
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach {
@@ -52,12 +86,15 @@ pub(crate) enum VolumeCommand {
         #[arg(short, long)]
         force: bool,
     },
-    /// Show the volumes of a pod
+    /// List the named volumes, or show the volumes of a pod
     #[command(visible_alias = "ls")]
     List {
         /// The pod
         #[arg(value_name = "POD")]
-        pod: String,
+        pod: Option<String>,
+        /// Print names only
+        #[arg(short, long, conflicts_with_all = ["format", "pod"])]
+        quiet: bool,
         /// How to print them
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
@@ -66,4 +103,11 @@ pub(crate) enum VolumeCommand {
 
 fn volume_name(text: &str) -> Result<VolumeName, String> {
     VolumeName::new(text).map_err(|error| error.reason.to_owned())
+}
+
+fn named_volume(text: OsString) -> Result<String, String> {
+    read_named_volume(&text).map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    })
 }

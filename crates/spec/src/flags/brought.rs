@@ -132,6 +132,15 @@ pub(super) fn read_source(source: &OsStr) -> Result<HostVolume, FlagFault> {
     })
 }
 
+/// Reads the name of a named volume, as `isopod volume create` takes it.
+///
+/// # Errors
+/// [`InvalidFlag`] where docker's rule for such names is broken.
+pub fn read_named_volume(text: &OsStr) -> Result<String, InvalidFlag> {
+    let checked = check_name(text.as_bytes()).and_then(|()| super::scalar::utf8(text).map(str::to_owned));
+    checked.map_err(|fault| InvalidFlag::new("NAME", text, fault))
+}
+
 /// docker's rule for the names of volumes.
 fn check_name(name: &[u8]) -> Result<(), FlagFault> {
     const MAX_BYTES: usize = 200;
