@@ -78,7 +78,7 @@ fn flags_have_dockers_meaning() {
     let refused = bench.isopod_command(["volume", "rm", &name]);
     assert_eq!(refused.status, 125);
     let why = format!(
-        "error: cannot remove volume `{name}`: pod `{}` has it\n",
+        "error: cannot remove volume `{name}`\n  caused by: pod `{}` has it\n",
         &uuid[..8]
     );
     assert!(refused.stderr.starts_with(&why), "{}", refused.stderr);

@@ -13,6 +13,21 @@ fn plan(pod: &Pod<'_>) -> Value {
     serde_json::from_str(out.text()).expect("JSON")
 }
 
+/// A plan but for where the first app's root begins: a container of a pod file that restarts has a fresh one, from a seed, and an
+/// app by flags keeps its own.
+fn but_for_its_root(mut plan: Value) -> Value {
+    if let Some(files) = plan["guestFiles"].as_array_mut() {
+        let of_its_root = |file: &Value| {
+            let path = file["path"].as_str().unwrap_or_default();
+            ["seed", "upper"]
+                .iter()
+                .any(|part| path.starts_with(&format!("/isopod/apps/first/{part}")))
+        };
+        files.retain(|file| !of_its_root(file));
+    }
+    plan
+}
+
 /// A pod by flags that a Kubernetes Pod can say, with a host directory named from the working directory.
 fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
     let image = bench.busybox();
@@ -75,7 +90,8 @@ fn a_pod_by_flags_is_the_same_pod_as_a_kubernetes_pod_file() {
     let file = bench.dir().join("web.yaml");
     fs::write(&file, written.text()).expect("a file");
     let from_file = bench.pod().flags(["-f".as_ref(), file.as_os_str()]);
-    assert_eq!(plan(&from_file), plan(&pod()), "{}", written.text());
+    let plans = [&from_file, &pod()].map(|pod| but_for_its_root(plan(pod)));
+    assert_eq!(plans[0], plans[1], "{}", written.text());
     // Of a file it is the same once more.
     let file = file.display().to_string();
     let again = bench.isopod_command(["generate", "kube", &file]).expect(0);

@@ -310,7 +310,7 @@ fn too_little_memory_is_said_to_be_that() {
     let pod = bench.pod().flags(["--vm-memory", "100m"]).app(&bench.busybox());
     let told = pod.sh("true").run().expect(125).stderr;
     assert!(
-        told.starts_with("error: invalid value `100m` of `--memory`\n"),
+        told.starts_with("error: invalid value `100m` of `--vm-memory`\n"),
         "{told}"
     );
     // The least that is taken is enough.

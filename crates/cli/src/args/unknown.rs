@@ -32,13 +32,14 @@ pub(super) fn explain(mut error: clap::Error, argv: &[OsString]) -> clap::Error 
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
-    let Some(tip) = tip(&command_of(argv), word) else {
+    let tip = tip(&command_of(argv), word);
+    // clap's own guess at a value that begins like a flag: what stands behind `--` is an image or its command here.
+    error.remove(ContextKind::Suggested);
+    error.remove(ContextKind::TrailingArg);
+    let Some(tip) = tip else {
         return error;
     };
     error.remove(ContextKind::SuggestedArg);
-    // clap's own guess at a value that begins like a flag.
-    error.remove(ContextKind::Suggested);
-    error.remove(ContextKind::TrailingArg);
     error.insert(
         ContextKind::Suggested,
         ContextValue::StyledStrs(vec![StyledStr::from(tip)]),
