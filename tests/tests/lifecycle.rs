@@ -314,7 +314,7 @@ fn too_little_memory_is_said_to_be_that() {
         "{told}"
     );
     // The least that is taken is enough.
-    let pod = bench.pod().flags(["--vm-memory", "128m"]).app(&bench.busybox());
+    let pod = bench.pod().flags(["--vm-memory", "160m"]).app(&bench.busybox());
     let _ = pod.sh("true").run().expect(0);
 }
 

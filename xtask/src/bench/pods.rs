@@ -3,7 +3,7 @@
 //! ```text
 //! exec    `isopod exec POD -- true` in a pod that runs, and `isopod list` beside it: the floor of a command
 //! list    `isopod list` with 1,000 prepared pods
-//! many    20 pods at once, 128 MiB each: when the last has started, and what each takes beside its guest's memory
+//! many    20 pods at once, 160 MiB each: when the last has started, and what each takes beside its guest's memory
 //! logs    an app writes as fast as it can, `isopod logs -f` reads
 //! ```
 //!
@@ -174,7 +174,7 @@ fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
 
 fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     out::part(&format!("{AT_ONCE} pods at once"));
-    let flags = ["-d", "--vm-memory", "128m", "--boot-timeout", "900"];
+    let flags = ["-d", "--vm-memory", "160m", "--boot-timeout", "900"];
     let alone = bench.run(bench.pod("run", &flags, "exec sleep 100000"))?.1;
     bench.clean()?;
     let begun = Instant::now();
@@ -193,7 +193,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let starts = starts.into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut rows = vec![
         (
-            "a pod of 128 MiB alone, started, s".into(),
+            "a pod of 160 MiB alone, started, s".into(),
             format!("{:.1} | |", alone.as_secs_f64()),
             "",
         ),
@@ -227,7 +227,7 @@ fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
     out::part(&format!("{AT_ONCE} VMs with KVM"));
     let mut vms = Vec::new();
     for _ in 0..AT_ONCE {
-        let (uuid, _) = bench.run(bench.pod("prepare", &["--vm-memory", "128m"], "true"))?;
+        let (uuid, _) = bench.run(bench.pod("prepare", &["--vm-memory", "160m"], "true"))?;
         let dir = bench.state.join("pods/prepared").join(uuid);
         let socket = dir.join("agent.sock");
         let agent = UnixListener::bind(&socket).map_err(|error| failed("listen at", &socket, error))?;

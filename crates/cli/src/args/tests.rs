@@ -466,7 +466,7 @@ fn all_faults_at_once() {
     let line = "run --vm-memory 5 --vm-cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a --env =x ./alpine \
                 --- --cap-add FOO -v ~/data:/d --user a:b --group c oci:b --- --mount volume=gone,target=/g oci:c --- oci:c";
     let expected = [
-        "invalid value `5` of `--vm-memory`: it is less than 128 MiB, with which no guest starts (a number without a unit \
+        "invalid value `5` of `--vm-memory`: it is less than 160 MiB, with which no guest starts (a number without a unit \
          is bytes; write `512m` for 512 MiB)",
         "invalid value `1.5` of `--vm-cpus`: it is a fraction (a virtual CPU is whole: the guest has it or has it not)",
         "invalid value `D,kind=empty` of `--volume`: invalid name `D`: only lower-case letters, digits and `-` are \

@@ -237,7 +237,7 @@ impl<'a> Isolator<'a> {
     ) -> Option<u32> {
         let size = size(limit.or(request)?);
         if let (None, Some(value)) = (size, &self.value) {
-            let expected = "an amount that a VM can have: at least 128 MiB of memory, at most 255 CPUs";
+            let expected = "an amount that a VM can have: at least 160 MiB of memory, at most 255 CPUs";
             value.reject(&self.name, expected);
         }
         size
