@@ -1,5 +1,6 @@
 //! The client's side of an exec stream ([`isopod_contract::exec`]).
 
+use std::io;
 use std::sync::Arc;
 
 use isopod_contract::exec::{FromCommand, MAX_PIECE_BYTES, STDIN_WINDOW_BYTES, ToCommand, WindowSize};
@@ -93,10 +94,11 @@ where
 }
 
 impl<W: AsyncWrite + Unpin> Client<W> {
-    /// Gives the command input, as fast as it reads it. Not to be cancelled half-way.
+    /// Gives the command input, as fast as it reads it. Not to be cancelled half-way. What a command that has ended does not
+    /// read is no error.
     ///
     /// # Errors
-    /// [`WriteMessageError`], where the stream has ended; [`Answers::next`] says why.
+    /// [`WriteMessageError`], where the stream has failed; [`Answers::next`] says why.
     pub async fn stdin(&self, bytes: &[u8]) -> Result<(), WriteMessageError> {
         for piece in bytes.chunks(MAX_PIECE_BYTES) {
             let room = u32::try_from(piece.len()).unwrap_or(u32::MAX);
@@ -104,7 +106,13 @@ impl<W: AsyncWrite + Unpin> Client<W> {
                 Ok(taken) => taken.forget(),
                 Err(_) => return Ok(()), // The command has ended.
             }
-            self.say(&ToCommand::Stdin(piece.to_vec())).await?;
+            match self.say(&ToCommand::Stdin(piece.to_vec())).await {
+                // The command has ended, and its stream did before that was read.
+                Err(WriteMessageError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(());
+                }
+                said => said?,
+            }
         }
         Ok(())
     }
