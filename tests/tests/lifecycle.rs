@@ -161,7 +161,7 @@ fn a_killed_supervisor_leaves_no_process() {
 }
 
 #[test]
-fn a_killed_machine_is_an_error_that_names_it() {
+fn a_killed_vm_is_an_error_that_names_it() {
     let bench = Bench::new();
     let running = started(bench.pod(), &bench, POLITE);
     kill(bench.process(QEMU), Signal::KILL);
@@ -428,7 +428,7 @@ impl Drop for Bounded {
 
 /// The host's kernel kills QEMU where there is no memory left for it: that is what is told, not that QEMU ended with a signal.
 #[test]
-fn a_machine_that_the_hosts_kernel_killed_for_memory() {
+fn a_vm_that_the_hosts_kernel_killed_for_memory() {
     let Some(bench) = Bench::of_root() else { return };
     let image = bench.busybox();
     // Its guest image and its image are made outside of the bound.

@@ -91,7 +91,7 @@ fn nextest_runs(filters: &[String]) -> Vec<Vec<String>> {
     ]
 }
 
-/// `cargo test` takes one filter. Machines that boot side by side on few processors run into deadlines, so the tests
+/// `cargo test` takes one filter. VMs that boot side by side on few processors run into deadlines, so the tests
 /// that boot them come alone, one after the other.
 fn test_runs(filters: &[String]) -> Vec<Vec<String>> {
     let everything = [String::new()];

@@ -81,7 +81,7 @@ pub(crate) enum StartError {
     Encode(#[source] serde_json::Error),
     #[error("cannot start a process for the command")]
     Spawn(#[source] io::Error),
-    #[error("cannot tell the new process what to do")]
+    #[error("cannot send the new process its task")]
     Tell(#[source] io::Error),
 }
 

@@ -29,14 +29,14 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 pub(crate) enum ManagerError {
     #[error("cannot speak to systemd at `{PRIVATE_SOCKET}`")]
     Connect(#[source] DbusError),
-    #[error("systemd does not tell `{property}` of `{unit}`")]
+    #[error("systemd does not report `{property}` of `{unit}`")]
     Property {
         unit: String,
         property: &'static str,
         #[source]
         source: DbusError,
     },
-    #[error("systemd cannot read its units anew")]
+    #[error("systemd cannot reload its units")]
     Reload(#[source] DbusError),
     #[error("systemd cannot {action} `{unit}`")]
     Action {
@@ -88,7 +88,7 @@ pub(crate) trait Manager {
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError>;
     /// The state of any unit, for a diagnosis.
     async fn unit(&self, unit: &str) -> Result<UnitState, ManagerError>;
-    /// Reads all units anew.
+    /// Reloads all units.
     async fn reload(&self) -> Result<(), ManagerError>;
     /// What a unit is at rest; `None` while something is to be done with it.
     async fn rest(&self, unit: &str) -> Result<Option<Activity>, ManagerError>;

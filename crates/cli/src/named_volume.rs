@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use isopod_runtime::named_volume::{self, RemoveError};
+use isopod_runtime::Settings;
+use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError, new_uuid};
-use isopod_runtime::{Settings, named_volume::dir};
 use serde_json::json;
 
 use crate::args::Format;

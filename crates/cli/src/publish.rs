@@ -1,8 +1,9 @@
 //! `--publish-all`, and `--publish` without a port of the host: which ports those are is known when the images are there.
 
+use isopod_plan::vm::network;
 use isopod_runtime::gather::Gathered;
 use isopod_runtime::ports::{self, PortError};
-use isopod_spec::{ImagePort, Network, PodSpec, PortForward, PortProtocol};
+use isopod_spec::{Network, PodSpec, PortForward};
 
 use crate::args::Publish;
 
@@ -12,7 +13,7 @@ use crate::args::Publish;
 /// [`PortError`] when there is none.
 pub(crate) fn complete(pod: &mut PodSpec, publish: &Publish, gathered: &Gathered) -> Result<(), PortError> {
     let exposed = match publish.all {
-        true => exposed(pod, gathered),
+        true => network::exposed(pod, &gathered.facts),
         false => Vec::new(),
     };
     let Network::User { ports } = &mut pod.network else {
@@ -32,23 +33,4 @@ pub(crate) fn complete(pod: &mut PodSpec, publish: &Publish, gathered: &Gathered
         }
     }
     ports::choose(ports)
-}
-
-/// The ports that the images of the apps expose.
-fn exposed(pod: &PodSpec, gathered: &Gathered) -> Vec<(u16, PortProtocol)> {
-    let apps = pod.apps.iter().zip(&gathered.facts.apps);
-    let configs = apps.filter_map(|(app, facts)| {
-        let image = facts.image.as_ref().map(|image| &image.config);
-        app.run_config.as_ref().or(image)
-    });
-    let of_port = |port: &ImagePort| {
-        // What is neither TCP nor UDP only describes the image.
-        let forwards = port.forwards(None, port.first).unwrap_or_default();
-        forwards
-            .into_iter()
-            .map(|forward| (forward.pod_port, forward.protocol))
-    };
-    configs
-        .flat_map(|config| config.ports.iter().flat_map(of_port))
-        .collect()
 }

@@ -193,7 +193,7 @@ impl Connected {
                 biased;
                 received = self.socket.recv(&mut message) => match received {
                     Ok(n) => self.hear(&message[..n]).await?,
-                    Err(error) => return Err(Report::text(format!("cannot hear the pod's supervisor: {error}"))),
+                    Err(error) => return Err(Report::text(format!("cannot receive from the pod's supervisor: {error}"))),
                 },
                 left = detached => match left {
                     Ok(()) => return Ok(ExitCode::SUCCESS),

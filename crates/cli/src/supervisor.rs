@@ -26,7 +26,7 @@ pub(crate) fn milestones(count: usize) -> mpsc::UnboundedSender<Milestone> {
                 continue;
             }
             if let Err(error) = tell(&socket, words(milestone)) {
-                tracing::warn!("cannot tell the service manager at NOTIFY_SOCKET: {error}");
+                tracing::warn!("cannot report to the service manager at NOTIFY_SOCKET: {error}");
             }
         }
     });

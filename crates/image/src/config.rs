@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_null_are_empty_and_a_machine_must_be_said() {
+    fn lists_that_are_null_are_empty_and_a_platform_must_be_said() {
         let message = |platform: &str| {
             let text = format!(r#"{{{platform}"rootfs":{{"type":"layers","diff_ids":null}}}}"#);
             let config = ImageConfig::read(text.as_bytes()).unwrap();

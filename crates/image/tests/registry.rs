@@ -660,7 +660,7 @@ fn short_names_are_looked_for_where_registries_conf_says() {
 }
 
 #[test]
-fn of_several_platforms_this_machines_is_taken() {
+fn of_several_platforms_this_hosts_is_taken() {
     let world = World::new();
     let layout = Layout::new(&world.path("oci"));
     let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});

@@ -454,8 +454,8 @@ fn archives_of_skopeo_give_the_same_image() {
 }
 
 #[test]
-fn a_tree_of_this_machine_is_kept_as_it_is() {
-    if !is_root("a_tree_of_this_machine_is_kept_as_it_is") {
+fn a_tree_of_this_host_is_kept_as_it_is() {
+    if !is_root("a_tree_of_this_host_is_kept_as_it_is") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -184,7 +184,7 @@ impl Planner<'_> {
             .unwrap_or_default();
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
             let limits = &decided.process.limits;
-            faults.extend(limits::machine_fault(self.spec, app, limits));
+            faults.extend(limits::vm_fault(self.spec, app, limits));
             notices.extend(limits::beyond(&self.spec.vm, app, limits));
         }
         faults.extend(faults::health(self.spec, self.decided));

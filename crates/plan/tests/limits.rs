@@ -255,7 +255,7 @@ fn a_limit_below_what_a_program_starts_with_is_raised_with_a_notice() {
 }
 
 #[test]
-fn what_no_machine_could_keep_is_refused() {
+fn what_no_vm_could_keep_is_refused() {
     let mut pod = PodSpec::new(vec![app("web")]);
     pod.apps[0].overrides.resources = Resources {
         memory_limit_bytes: Some(8 << 20),

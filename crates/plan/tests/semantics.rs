@@ -1133,6 +1133,12 @@ fn ports_are_published_by_their_names() {
     ]) {
         facts.image.as_mut().unwrap().config.ports = ports;
     }
+    let exposed = isopod_plan::vm::network::exposed(&spec, &facts);
+    let exposed = exposed
+        .iter()
+        .map(|(port, protocol)| format!("{port}/{protocol}"));
+    let expected = ["80/tcp", "53/udp", "54/udp", "8000/tcp"];
+    assert_eq!(exposed.collect::<Vec<_>>(), expected);
     let mut planned = |flags: &[&str]| {
         spec.named_ports.clear();
         spec.network = Network::User {

@@ -70,7 +70,7 @@ pub fn create(state_dir: &Path, name: &str) -> io::Result<()> {
 /// can find the volume any more, and where it says yes the volume is back as it was.
 ///
 /// # Errors
-/// [`RemoveError`]
+/// [`RemoveError`]; the volume is as it was then, but where its files could not all be removed.
 pub fn remove(
     state_dir: &Path,
     name: &str,

@@ -606,7 +606,7 @@ fn isolators_of_system_calls() {
 }
 
 #[test]
-fn isolators_of_the_pod_are_its_machines() {
+fn isolators_of_the_pod_size_its_vm() {
     let pod = |isolators: &str| manifest("", &format!(r#", "isolators": [{isolators}]"#));
     let read = |isolators: &str| read(&pod(isolators));
     let all = read(

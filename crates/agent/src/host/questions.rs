@@ -27,7 +27,7 @@ pub(super) enum Question {
     Process(AppIndex, oneshot::Sender<Result<Running, String>>),
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<String>>),
-    /// That systemd reads its units anew.
+    /// That systemd reloads its units.
     Reload(oneshot::Sender<Result<(), String>>),
     /// That a unit is started.
     Start(String, oneshot::Sender<Result<(), String>>),
@@ -194,7 +194,7 @@ impl SessionHandle {
         self.apps.get(usize::from(app)).cloned().unwrap_or_default()
     }
 
-    /// Lets systemd read its units anew.
+    /// Lets systemd reload its units.
     pub(super) async fn reload(&self) -> Result<(), String> {
         self.ask(Question::Reload).await
     }

@@ -94,7 +94,7 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
         let told = notify_ready();
         warnings.extend(
             told.err()
-                .map(|error| format!("cannot tell systemd that the apps may start: {error}")),
+                .map(|error| format!("cannot report to systemd that the apps may start: {error}")),
         );
         Ok::<_, ServeError>((port, setup::uptime_ms()))
     };

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_this_machines_log_or_says_why_not() {
+    fn reads_this_hosts_log_or_says_why_not() {
         if let Ok(records) = read(Path::new("/dev/kmsg")) {
             assert!(records.iter().all(|record| record.level < 8));
         }

@@ -51,9 +51,6 @@ pub(crate) enum VolumeCommand {
         /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
         #[arg(short, long, required = true)]
         all: bool,
-        /// Do not ask; without it nothing is asked either
-        #[arg(short, long)]
-        force: bool,
     },
     /// Bring a directory or file of the host to a pod that runs, until it stops or it is detached
     #[command(after_help = ATTACH_EXAMPLES)]

@@ -186,7 +186,7 @@ fn rlimit_fault(rlimit: &Rlimit) -> Option<String> {
 }
 
 /// What stands against an app's limits in the VM that `spec` asks for.
-pub(crate) fn machine_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Option<Fault> {
+pub(crate) fn vm_fault(spec: &PodSpec, app: &App, limits: &Limits) -> Option<Fault> {
     let nofile = limits
         .rlimits
         .iter()

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_emulated_machine_keeps_translated_code_by_the_measure_of_its_memory() {
+    fn an_emulated_vm_keeps_translated_code_by_the_measure_of_its_memory() {
         let accel = |memory_mib, kvm| {
             let vm = Vm {
                 memory_mib,

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use isopod_contract::config::{GuestNetwork, Sysctl};
 use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
 use isopod_spec::words::shown;
-use isopod_spec::{ImagePort, NamedPort, Network, PodSpec, PortForward};
+use isopod_spec::{ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol};
 
 use crate::decide::run_config;
 use crate::facts::Facts;
@@ -84,10 +84,7 @@ pub fn network(spec: &PodSpec, facts: &Facts) -> Result<Option<UserNetwork>, Vec
 
 /// The forwards to a port that is known by its name: that of the first app which has one of that name, as with rkt.
 fn named(port: &NamedPort, spec: &PodSpec, facts: &Facts) -> Result<Vec<PortForward>, Fault> {
-    let apps = spec.apps.iter().zip(&facts.apps);
-    let known: Vec<ImagePort> = apps
-        .flat_map(|(app, facts)| run_config(app, facts).ports)
-        .collect();
+    let known: Vec<ImagePort> = image_ports(spec, facts).collect();
     let fault = |reason, hint| Fault::Host {
         what: format!("cannot publish port `{port}`"),
         reason,
@@ -108,6 +105,22 @@ fn named(port: &NamedPort, spec: &PodSpec, facts: &Facts) -> Result<Vec<PortForw
     found
         .forwards(port.host_ip, port.host_port)
         .map_err(|reason| fault(reason, "publish another port".to_owned()))
+}
+
+/// The ports that the apps expose, by their images or by what stands in the images' place: what `--publish-all` publishes. One
+/// that is neither TCP nor UDP only describes its image.
+#[must_use]
+pub fn exposed(spec: &PodSpec, facts: &Facts) -> Vec<(u16, PortProtocol)> {
+    let forwards = |port: ImagePort| port.forwards(None, port.first).unwrap_or_default();
+    let forwards = image_ports(spec, facts).flat_map(forwards);
+    forwards
+        .map(|forward| (forward.pod_port, forward.protocol))
+        .collect()
+}
+
+fn image_ports(spec: &PodSpec, facts: &Facts) -> impl Iterator<Item = ImagePort> {
+    let apps = spec.apps.iter().zip(&facts.apps);
+    apps.flat_map(|(app, facts)| run_config(app, facts).ports)
 }
 
 /// Two of them that no two programs could have both.

@@ -305,7 +305,7 @@ async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
 }
 
 #[tokio::test]
-async fn a_lost_machine_ends_the_events_after_what_was_heard() {
+async fn a_lost_vm_ends_the_events_after_what_was_heard() {
     let (host, port) = UnixStream::pair().unwrap();
     let (relay_end, guest_port) = UnixStream::pair().unwrap();
     // A relay stands for QEMU, so that it can die with everything in flight.

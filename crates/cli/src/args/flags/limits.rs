@@ -1,4 +1,5 @@
-//! Flags that limit what an app may take. They hold within its pod's VM, whose size is that of `--vm-memory` and `--vm-cpus`.
+//! Flags that limit what an app may take. They hold within its pod's VM, which is as large as they
+//! ask for together unless `--vm-memory` and `--vm-cpus` say otherwise.
 
 use isopod_spec::flags;
 
