@@ -27,7 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::detach_keys::DetachKeys;
-use crate::life::{app_number, not_heard, not_live};
+use crate::failure::Failure;
+use crate::life::{app_number, check_live};
 use crate::output::{self, Report};
 use crate::patience::Patience;
 use crate::show::{exit_reason, exit_status, find, pods};
@@ -59,17 +60,16 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// A [`Report`] when that cannot be, or the pod was lost.
-pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let pod = find(&pods, wanted.pod)?;
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let number = wanted.app.map(|app| app_number(&pod, app)).transpose()?;
     let has_terminal = terminal_of(&pod, number).is_some();
     let mut log = at_its_end(&pod, wanted.app, has_terminal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (given_up, detached) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
     let has_input = pod
         .record
@@ -83,14 +83,14 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
     if wanted.sig_proxy || raw.is_some() {
         let whom = wanted.sig_proxy.then_some((pod.path.as_path(), number));
         let forwarded = runtime.block_on(async { forward_signals(whom, &given_up) });
-        forwarded.map_err(|e| Report::new(&e))?;
+        forwarded?;
     }
     if let Some(app) = terminal {
         runtime.spawn(follow_size(pod.path.clone(), app));
     }
     if has_input && !wanted.no_stdin {
         let keys = types.map(|_| (wanted.detach_keys.clone(), detached.clone()));
-        feed(&runtime, &pod, keys).map_err(|e| not_heard(&e))?;
+        feed(&runtime, &pod, keys)?;
     }
     // It ends with the process: a read of standard input cannot be cancelled.
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -118,20 +118,21 @@ pub(crate) fn attach(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
                 ControlFlow::Break(())
             }
         },
-    )
-    .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    )?;
     drop(raw);
     if detached.load(Ordering::Relaxed) {
         return Ok(ExitCode::SUCCESS);
     }
     let signal = given_up.load(Ordering::Relaxed);
     if signal != 0 && !target.has_ended() {
-        return Err(Report::text("given up waiting for the pod, which continues").exit_status(128 + signal));
+        return Err(Report::text("given up waiting for the pod, which continues")
+            .exit_status(128 + signal)
+            .into());
     }
     match failed {
         // Who reads no more wants no more.
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Some(error) => Err(Report::text(format!("cannot write what the apps wrote: {error}"))),
+        Some(error) => Err(Report::text(format!("cannot write what the apps wrote: {error}")).into()),
         None => target.exit_code(),
     }
 }
@@ -143,16 +144,15 @@ fn at_its_end(pod: &PodEntry, app: Option<&AppName>, has_terminal: bool) -> Resu
         Some(app) => vec![app.clone()],
         None => all.map(|app| app.name.clone()).collect(),
     };
-    let failed = |e: isopod_runtime::logs::LogError| Report::new(&e).hint(e.hint());
     let options = Options {
         follow: true,
         // Somebody waits for each key that he types to be shown.
         look_every: if has_terminal { ECHO_WITHIN } else { LOOK_EVERY },
         ..Options::default()
     };
-    let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options).map_err(failed)?;
+    let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options)?;
     // Read rather than skipped: a line that has begun, such as a prompt, continues as one.
-    while log.read().map_err(failed)?.is_some() {}
+    while log.read()?.is_some() {}
     Ok(log)
 }
 
@@ -265,7 +265,7 @@ impl Target<'_> {
         ended || !self.pod.state.is_live()
     }
 
-    fn exit_code(&self) -> Result<ExitCode, Report> {
+    fn exit_code(&self) -> Result<ExitCode, Failure> {
         let status = match self.pods.entry(&self.pod.uuid) {
             Some(pod) => self.status_of(&pod),
             None => self.status_told(),
@@ -277,7 +277,8 @@ impl Target<'_> {
                 "pod `{}` has ended{}",
                 self.pod.label(),
                 reason.map(|reason| format!(": {reason}")).unwrap_or_default()
-            ))),
+            ))
+            .into()),
         }
     }
 

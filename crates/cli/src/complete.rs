@@ -21,6 +21,7 @@ use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::Transport;
 
 use crate::args::{PodPart, Shell, part_of, pod_command, root_to_complete};
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::settings::default_dir;
 
@@ -31,7 +32,7 @@ const VARIABLE: &str = "ISOPOD_COMPLETE";
 ///
 /// # Errors
 /// A [`Report`] when it cannot be made.
-pub(crate) fn print_script(shell: Shell) -> Result<ExitCode, Report> {
+pub(crate) fn print_script(shell: Shell) -> Result<ExitCode, Failure> {
     output::document(&script(shell)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -46,9 +47,7 @@ pub(crate) fn script(shell: Shell) -> Result<String, Report> {
     let completer = shells
         .completer(shell.as_str())
         .ok_or_else(|| Report::text("this build completes in no such shell"))?;
-    completer
-        .write_registration(VARIABLE, "isopod", "isopod", "isopod", &mut script)
-        .map_err(|e| Report::new(&e))?;
+    completer.write_registration(VARIABLE, "isopod", "isopod", "isopod", &mut script)?;
     Ok(String::from_utf8_lossy(&script).into_owned())
 }
 

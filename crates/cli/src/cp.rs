@@ -28,7 +28,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::args::CopyPlace;
-use crate::life::{meant_app, not_live};
+use crate::failure::Failure;
+use crate::life::{check_live, meant_app};
 use crate::output::{self, NOT_READ, Report};
 use crate::show::{find, pods};
 
@@ -76,34 +77,38 @@ enum Way<'a> {
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn cp(source: &CopyPlace, target: &CopyPlace, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn cp(source: &CopyPlace, target: &CopyPlace, settings: &Settings) -> Result<ExitCode, Failure> {
     use CopyPlace as P;
     let (way, pod, app, path) = match (source, target) {
         (P::App { .. }, P::App { .. }) => {
             let hint = "from app to app: `isopod cp POD:PATH - | isopod cp - POD:PATH`";
-            return Err(Report::text("one side of a copy is this host").hint(Some(hint.into())));
+            return Err(Report::text("one side of a copy is this host")
+                .hint(Some(hint.into()))
+                .into());
         }
         (P::App { pod, app, path }, here) => (Way::Out(here), pod, app, path),
         (here, P::App { pod, app, path }) => (Way::In(here), pod, app, path),
         _ => {
             let hint = "write it as POD:PATH, or as POD:APP:PATH where the pod has several apps";
-            return Err(Report::text("one side of a copy is in a pod").hint(Some(hint.into())));
+            return Err(Report::text("one side of a copy is in a pod")
+                .hint(Some(hint.into()))
+                .into());
         }
     };
     if *target == P::Stream && io::stdout().is_terminal() {
         let hint = "give it to tar, `| tar x`, or to a file, `> FILE`";
         return Err(
             Report::text("standard output is a terminal, which an archive is not for")
-                .hint(Some(hint.into())),
+                .hint(Some(hint.into()))
+                .into(),
         );
     }
     let pod = find(&pods(settings)?, pod)?;
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let app = meant_app(&pod, app.as_ref(), "name one between pod and path, POD:APP:PATH")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let copied = runtime.block_on(copy(&pod.path, app, path, &way));
     // A read of standard input cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();

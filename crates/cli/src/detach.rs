@@ -24,6 +24,7 @@ use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::run::{AppFailure, Caller, Outcome};
 use isopod_vm::launch;
 
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::relay::{self, Said};
 use crate::run;
@@ -31,11 +32,12 @@ use crate::run;
 /// Said when every app has started.
 const STARTED: &str = "started\n";
 
-/// Starts a pod in the background, and waits until its apps have started.
+/// Starts a pod in the background, and waits until its apps have started. What the supervisor reports of those that did not
+/// is given, as it is printed.
 ///
 /// # Errors
-/// A [`Report`] when there is no supervisor. What the supervisor could not do is printed, and the exit status given.
-pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, Report> {
+/// A [`Report`] when there is no supervisor.
+pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<Option<String>, Report> {
     let spawned = supervisor(&mut claim, settings, Stdio::piped())?.spawn();
     let mut child = spawned.map_err(|e| failed("execute it", &e))?;
     // From here on the lock is the supervisor's alone.
@@ -45,12 +47,9 @@ pub(crate) fn start(mut claim: Claim, settings: &Settings) -> Result<ExitCode, R
         let _ = stdout.read_to_string(&mut said);
     }
     match said.strip_prefix(STARTED) {
-        Some("") => Ok(ExitCode::SUCCESS),
+        Some("") => Ok(None),
         _ if said.is_empty() => Err(Report::text("the pod's supervisor ended before the pod ran")),
-        failures => {
-            output::notice(failures.unwrap_or(&said).trim_end());
-            Ok(ExitCode::from(crate::FAILURE))
-        }
+        failures => Ok(Some(failures.unwrap_or(&said).trim_end().to_owned())),
     }
 }
 
@@ -65,7 +64,7 @@ fn failed(what: &str, error: &dyn std::error::Error) -> Report {
 /// # Errors
 /// A [`Report`] when there can be none.
 pub(crate) fn supervisor(claim: &mut Claim, settings: &Settings, stdout: Stdio) -> Result<Command, Report> {
-    claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    claim.begin()?;
     let log = claim.path().join(layout::SUPERVISOR_LOG);
     let mut options = File::options();
     // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
@@ -90,7 +89,7 @@ pub(crate) fn supervisor(claim: &mut Claim, settings: &Settings, stdout: Stdio) 
 ///
 /// # Errors
 /// A [`Report`] when it was not started by [`start`].
-pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Failure> {
     let own = |error: std::io::Error| {
         Report::text(format!(
             "`isopod internal-supervise` is started by isopod: {error}"
@@ -107,8 +106,8 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     rustix::stdio::dup2_stdout(&null).map_err(|e| own(e.into()))?;
     // A terminal that is closed is nothing to this process any more.
     let _ = rustix::process::setsid();
-    let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e))?;
-    let claim = Claim::inherited(&pods, uuid, lock).map_err(|e| Report::new(&e))?;
+    let pods = Pods::open(&settings.state_dir)?;
+    let claim = Claim::inherited(&pods, uuid, lock)?;
     output::log_to(BoundedLog::new(claim.path(), layout::SUPERVISOR_LOG).map_err(own)?);
     if let Some(connected) = relay::end_of(&caller) {
         return Ok(supervise_connected(claim, &connected, settings));
@@ -138,7 +137,7 @@ pub(crate) fn supervise(uuid: &str, settings: &Settings) -> Result<ExitCode, Rep
     if let Some(mut caller) = take(&caller) {
         let _ = writeln!(caller, "{}", report.render());
     }
-    Ok(output::fail(&report))
+    Err(report.into())
 }
 
 /// Supervises a pod whose app is connected with a command's terminal; the exit status is the pod's.

@@ -15,6 +15,7 @@ use clap_mangen::Man;
 
 use crate::args::{Described, Shell, manual};
 use crate::complete;
+use crate::failure::Failure;
 use crate::output::Report;
 
 const HEAD: &str = "\
@@ -27,7 +28,7 @@ Every command with its flags, as `--help` prints them. Made by `cargo xtask docs
 ///
 /// # Errors
 /// A [`Report`] when a file cannot be written.
-pub(crate) fn write(dir: &Path) -> Result<ExitCode, Report> {
+pub(crate) fn write(dir: &Path) -> Result<ExitCode, Failure> {
     let failed =
         |error: io::Error| Report::text(format!("cannot write the manual to `{}`: {error}", dir.display()));
     let commands = manual();

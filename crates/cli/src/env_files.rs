@@ -6,6 +6,7 @@ use isopod_runtime::Settings;
 use isopod_spec::flags::read_env_file;
 use isopod_spec::{EnvVar, PodSpec};
 
+use crate::failure::Failure;
 use crate::output::Report;
 use crate::pod_files;
 
@@ -13,7 +14,7 @@ use crate::pod_files;
 ///
 /// # Errors
 /// A [`Report`] for each file that cannot be read.
-pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings) -> Result<(), Vec<Report>> {
+pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for (app, files) in pod.apps.iter_mut().zip(files) {
         let mut variables = Vec::new();
@@ -26,21 +27,14 @@ pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings
         variables.append(&mut app.overrides.env);
         app.overrides.env = variables;
     }
-    match reports.is_empty() {
-        true => Ok(()),
-        false => Err(reports),
-    }
+    Failure::unless_empty(reports)
 }
 
 /// Gives the pod the labels of `files`, below those that its flags give.
 ///
 /// # Errors
 /// A [`Report`] for each file that cannot be read.
-pub(crate) fn add_labels(
-    pod: &mut PodSpec,
-    files: &[PathBuf],
-    settings: &Settings,
-) -> Result<(), Vec<Report>> {
+pub(crate) fn add_labels(pod: &mut PodSpec, files: &[PathBuf], settings: &Settings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for file in files.iter().rev() {
         match read(file, settings) {
@@ -54,10 +48,7 @@ pub(crate) fn add_labels(
             Err(report) => reports.push(report),
         }
     }
-    match reports.is_empty() {
-        true => Ok(()),
-        false => Err(reports),
-    }
+    Failure::unless_empty(reports)
 }
 
 fn read(file: &Path, settings: &Settings) -> Result<Vec<EnvVar>, Report> {

@@ -10,6 +10,7 @@ use isopod_runtime::logs::stamp;
 use isopod_spec::words::shown;
 
 use crate::args::{Filter, Format};
+use crate::failure::Failure;
 use crate::logs::time;
 use crate::output::{self, Report};
 use crate::show::pods;
@@ -30,15 +31,15 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn events(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn events(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Failure> {
     let since = wanted.since.map(|text| time("since", text)).transpose()?;
     let until = wanted.until.map(|text| time("until", text)).transpose()?;
     let log = pods(settings)?.events();
-    let mut reader = log.read().map_err(|e| Report::new(&e))?;
+    let mut reader = log.read()?;
     loop {
         // Asked before the last look: what came before that is shown.
         let over = until.is_some_and(|until| SystemTime::now() >= until);
-        while let Some(event) = reader.next_event().map_err(|e| Report::new(&e))? {
+        while let Some(event) = reader.next_event()? {
             let at = UNIX_EPOCH + Duration::from_millis(event.time_ms);
             let in_time = since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until);
             if !in_time || !matches(wanted.filters, &event) {
@@ -48,7 +49,7 @@ pub(crate) fn events(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCod
                 Ok(()) => {}
                 // Who reads no more wants no more.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-                Err(error) => return Err(Report::text(format!("cannot print the events: {error}"))),
+                Err(error) => return Err(Report::text(format!("cannot print the events: {error}")).into()),
             }
         }
         if over || !wanted.follow {

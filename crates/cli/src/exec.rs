@@ -19,7 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::detach_keys::{DetachKeys, Passed, Typed};
-use crate::life::{meant_app, not_heard, not_live};
+use crate::failure::Failure;
+use crate::life::{check_live, meant_app};
 use crate::output::{NOT_READ, Report};
 use crate::patience::Patience;
 use crate::show::{find, pods};
@@ -47,14 +48,14 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// A [`Report`] when it could not be executed, or was lost.
-pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, wanted.pod)?;
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let stdin = std::io::stdin();
     if wanted.tty && wanted.interactive && !stdin.is_terminal() {
-        return Err(Report::text("standard input is no terminal").hint(Some("leave `--tty` out".into())));
+        return Err(Report::text("standard input is no terminal")
+            .hint(Some("leave `--tty` out".into()))
+            .into());
     }
     let request = Request {
         app: meant_app(&pod, wanted.app, "name one behind the pod")?,
@@ -69,8 +70,9 @@ pub(crate) fn exec(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
         true => Some(Raw::enter()?),
         false => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(converse(&pod, request, wanted));
     // A read of standard input cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();
@@ -87,9 +89,8 @@ fn variables(wanted: &[(String, Option<String>)], own: &BTreeMap<String, String>
     wanted.iter().filter_map(value).collect()
 }
 
-async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Result<ExitCode, Report> {
-    let stream = control::open(&pod.path, HostStream::Exec(request)).await;
-    let stream = stream.map_err(|e| not_heard(&e))?;
+async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Result<ExitCode, Failure> {
+    let stream = control::open(&pod.path, HostStream::Exec(request)).await?;
     let (client, mut answers) = exec::client(stream);
     let (detached, mut detaching) = oneshot::channel();
     let mut may_detach = wanted.interactive && wanted.tty;
@@ -119,11 +120,11 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
             signal = &mut given_up, if heeds => {
                 heeds = false;
                 let Ok(Some(signal)) = signal else { continue };
-                return Err(Report::text("given up waiting for the command, which is killed with this one")
-                    .exit_status(128 + signal));
+                let report = Report::text("given up waiting for the command, which is killed with this one");
+                return Err(report.exit_status(128 + signal).into());
             }
         };
-        let written = match answer.map_err(|e| Report::new(&e))? {
+        let written = match answer? {
             Answer::Stdout(bytes) => write(&mut stdout, &bytes).await,
             Answer::Stderr(bytes) => write(&mut stderr, &bytes).await,
             Answer::Exited(ExitStatus::Code(code)) => {
@@ -132,16 +133,16 @@ async fn converse(pod: &PodEntry, request: Request, wanted: &Wanted<'_>) -> Resu
             Answer::Exited(ExitStatus::Signal { signal, .. }) => {
                 return Ok(ExitCode::from(u8::try_from((signal + 128) & 0xff).unwrap_or(125)));
             }
-            Answer::Failed { status, text } => return Err(Report::text(shown(text)).exit_status(status)),
+            Answer::Failed { status, text } => {
+                return Err(Report::text(shown(text)).exit_status(status).into());
+            }
         };
         match written {
             Ok(()) => {}
             // Who reads no more ends the command with this process.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::from(NOT_READ)),
             Err(error) => {
-                return Err(Report::text(format!(
-                    "cannot write what the command wrote: {error}"
-                )));
+                return Err(Report::text(format!("cannot write what the command wrote: {error}")).into());
             }
         }
     }

@@ -9,9 +9,10 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Keep;
 use isopod_runtime::{Settings, signals};
 use isopod_spec::kube::{self, Unsupported};
-use isopod_spec::{PodSpec, Unsaid, Written};
+use isopod_spec::{PodSpec, Written};
 
 use crate::args::{FileArgs, GenerateArgs, GenerateCommand, Subject};
+use crate::failure::Failure;
 use crate::manifest::{self, Purpose};
 use crate::output::{self, Report};
 use crate::{pod_files, settings, show};
@@ -23,26 +24,28 @@ const TERM: u8 = 15;
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn generate(command: &GenerateCommand, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn generate(command: &GenerateCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     use GenerateCommand::{Kube, Systemd};
     let (Kube(args) | Systemd(args)) = command;
     let is_unit = matches!(command, Systemd(_));
     if is_unit && args.subject == Subject::File("-".into()) {
         return Err(
             Report::text("a unit needs a file that stays, and standard input is none")
-                .hint(Some("write it to a file, and name that".into())),
+                .hint(Some("write it to a file, and name that".into()))
+                .into(),
         );
     }
-    let found = match find(args, settings)? {
-        Ok(found) => found,
-        Err(status) => return Ok(status),
-    };
+    let found = find(args, settings)?;
     let unsupported = match args.ignore_unsupported {
         true => Unsupported::Ignore,
         false => Unsupported::Refuse,
     };
     match command {
-        Kube(_) => Ok(print(kube::write(&found.spec, unsupported))),
+        Kube(_) => {
+            let written = kube::write(&found.spec, unsupported);
+            print(&written.map_err(|unsaid| Failure::of(&unsaid))?);
+            Ok(ExitCode::SUCCESS)
+        }
         Systemd(_) => systemd(&found, args, settings),
     }
 }
@@ -59,15 +62,14 @@ enum Origin {
     File(PathBuf, &'static str),
 }
 
-/// The pod, or the exit status when everything was told already.
-fn find(args: &GenerateArgs, settings: &Settings) -> Result<Result<Found, ExitCode>, Report> {
+fn find(args: &GenerateArgs, settings: &Settings) -> Result<Found, Failure> {
     match &args.subject {
         Subject::Pod(query) => {
             let pod = show::find(&show::pods(settings)?, query)?;
             let spec = show::kept(&pod)?.spec;
             note_attached(&pod);
             let origin = Origin::Pod(Box::new(pod));
-            Ok(Ok(Found { spec, origin }))
+            Ok(Found { spec, origin })
         }
         Subject::File(path) => read(path, args.ignore_unsupported, settings),
     }
@@ -84,11 +86,7 @@ fn note_attached(pod: &PodEntry) {
     }
 }
 
-fn read(
-    path: &Path,
-    ignore_unsupported: bool,
-    settings: &Settings,
-) -> Result<Result<Found, ExitCode>, Report> {
+fn read(path: &Path, ignore_unsupported: bool, settings: &Settings) -> Result<Found, Failure> {
     let is_stdin = path == Path::new("-");
     let name = match is_stdin {
         true => "<stdin>".to_owned(),
@@ -103,52 +101,38 @@ fn read(
     let text = read.map_err(|why| Report::text(format!("cannot read the pod file `{name}`: {why}")))?;
     let is_manifest = text.trim_start().starts_with('{') && text.contains("\"acKind\"");
     let (spec, flag) = if is_manifest {
-        (manifest::read_text(&text, &name), "--pod-manifest")
+        (manifest::read_text(&text, &name)?, "--pod-manifest")
     } else {
         let args = FileArgs {
             ignore_unsupported,
             ..FileArgs::default()
         };
-        let file = pod_files::of_texts(&[(name, text)], &args, None, &Purpose::Show, settings);
-        let pods = match file {
-            Ok(pods) => pods,
-            Err(status) => return Ok(Err(status)),
-        };
+        let pods = pod_files::of_texts(&[(name, text)], &args, None, &Purpose::Show, settings)?;
         let count = pods.len();
         let mut pods = pods.into_iter();
         let (Some(file), None) = (pods.next(), pods.next()) else {
-            return Err(
-                Report::text(format!("the file has {count} pods, and one is printed at a time"))
-                    .hint(Some("put the one that is meant into a file of its own".into())),
-            );
+            let report = Report::text(format!("the file has {count} pods, and one is printed at a time"));
+            let hint = "put the one that is meant into a file of its own";
+            return Err(report.hint(Some(hint.into())).into());
         };
-        (Ok(file.pod), "--file")
+        (file.pod, "--file")
     };
-    Ok(spec.map(|spec| Found {
+    Ok(Found {
         spec,
         origin: Origin::File(path.to_owned(), flag),
-    }))
+    })
 }
 
-/// Prints what was written, and on standard error what was left out or stands against it.
-fn print(written: Result<Written, Vec<Unsaid>>) -> ExitCode {
-    match written {
-        Ok(written) => {
-            for unsaid in &written.left_out {
-                output::warning(&unsaid.to_string());
-            }
-            output::document(&written.text);
-            ExitCode::SUCCESS
-        }
-        Err(unsaid) => {
-            let report = |unsaid: &Unsaid| Report::new(unsaid).hint(unsaid.hint());
-            output::fail_all(&unsaid.iter().map(report).collect::<Vec<_>>())
-        }
+/// Prints what was written, and on standard error what was left out.
+fn print(written: &Written) {
+    for unsaid in &written.left_out {
+        output::warning(&unsaid.to_string());
     }
+    output::document(&written.text);
 }
 
 /// Prints a unit that runs the pod.
-fn systemd(found: &Found, args: &GenerateArgs, settings: &Settings) -> Result<ExitCode, Report> {
+fn systemd(found: &Found, args: &GenerateArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let mut command = vec![text(&settings.isopod)?];
     // A user's manager may know nothing of the shell's own directories.
     let is_moved = settings.env.contains_key("XDG_DATA_HOME") && !rustix::process::geteuid().is_root();
@@ -159,7 +143,8 @@ fn systemd(found: &Found, args: &GenerateArgs, settings: &Settings) -> Result<Ex
     if args.ignore_unsupported && !is_pod_file {
         return Err(Report::text(
             "a unit says all that there is to say of the pod, and `--ignore-unsupported` leaves out nothing",
-        ));
+        )
+        .into());
     }
     let mut working_dir = None;
     let description = match &found.origin {

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use isopod_image::{Digest, FindError, Image, Store};
 use isopod_runtime::Settings;
-use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_runtime::pods::PodEntry;
 use isopod_spec::{ImageReference, PullPolicy};
 use serde_json::{Value, json};
 
 use crate::args::{Format, ImageCommand};
+use crate::failure::Failure;
 use crate::output::{self, Report};
-use crate::show::pretty;
+use crate::show::{self, pretty};
 use crate::table::table;
 
 /// The exit status of `verify` when something is damaged.
@@ -24,9 +25,8 @@ const DAMAGED: u8 = 1;
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn image(command: &ImageCommand, settings: &Settings) -> Result<ExitCode, Report> {
-    let store = Store::open(&settings.state_dir)
-        .map_err(|e| Report::new(&e).hint(Some("keep the state elsewhere: `--dir DIR`".into())))?;
+pub(crate) fn image(command: &ImageCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+    let store = Store::open(&settings.state_dir)?;
     let images = Images { store, settings };
     match command {
         ImageCommand::Fetch { references, pull } => images.fetch(references, (*pull).into()),
@@ -49,14 +49,11 @@ struct Images<'a> {
 
 impl Images<'_> {
     fn obtain(&self, reference: &ImageReference, pull: PullPolicy) -> Result<Image, Report> {
-        let (image, _) = self
-            .store
-            .obtain(reference, pull, &self.settings.registries)
-            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let (image, _) = self.store.obtain(reference, pull, &self.settings.registries)?;
         Ok(image)
     }
 
-    fn fetch(&self, references: &[ImageReference], pull: PullPolicy) -> Result<ExitCode, Report> {
+    fn fetch(&self, references: &[ImageReference], pull: PullPolicy) -> Result<ExitCode, Failure> {
         let mut reports = Vec::new();
         for reference in references {
             match self.obtain(reference, pull) {
@@ -64,13 +61,14 @@ impl Images<'_> {
                 Err(report) => reports.push(report),
             }
         }
-        Ok(all(&reports))
+        Failure::unless_empty(reports)?;
+        Ok(ExitCode::SUCCESS)
     }
 
-    fn import(&self, reference: &ImageReference, name: Option<&str>) -> Result<ExitCode, Report> {
+    fn import(&self, reference: &ImageReference, name: Option<&str>) -> Result<ExitCode, Failure> {
         let image = self.obtain(reference, PullPolicy::Always)?;
         if let Some(name) = name {
-            self.store.set_name(name, &image).map_err(|e| Report::new(&e))?;
+            self.store.set_name(name, &image)?;
         }
         output::data(&format!("{}\n", image.id));
         Ok(ExitCode::SUCCESS)
@@ -78,17 +76,15 @@ impl Images<'_> {
 
     /// The image that the user calls `word`: by a name in the store, by what it would be pulled by, or by its ID.
     fn find(&self, word: &str) -> Result<Image, Report> {
-        let failed = |e: &FindError| Report::new(e).hint(e.hint());
         let error = match self.store.find(None, Some(word)) {
             Ok(image) => return Ok(image),
             Err(error) => error,
         };
         match (&error, ImageReference::parse(word.as_ref())) {
-            (FindError::NoName(_), Ok(ImageReference::Registry(reference))) => self
-                .store
-                .find_named(&reference, &self.settings.registries)
-                .map_err(|e| failed(&e)),
-            _ => Err(failed(&error)),
+            (FindError::NoName(_), Ok(ImageReference::Registry(reference))) => {
+                Ok(self.store.find_named(&reference, &self.settings.registries)?)
+            }
+            _ => Err(error.into()),
         }
     }
 
@@ -96,21 +92,18 @@ impl Images<'_> {
     fn name_of(&self, image: &Image, word: &str) -> Result<Option<String>, Report> {
         let mut names = vec![word.to_owned(), format!("{word}:latest")];
         if let Ok(ImageReference::Registry(reference)) = ImageReference::parse(word.as_ref()) {
-            let candidates = self.settings.registries.candidates(&reference);
-            let candidates = candidates.map_err(|e| Report::new(&e).hint(e.hint()))?;
+            let candidates = self.settings.registries.candidates(&reference)?;
             names.extend(candidates.iter().map(|name| name.stored_name()));
         }
         Ok(names.into_iter().find(|name| image.names.contains(name)))
     }
 
     fn pods(&self) -> Result<Vec<PodEntry>, Report> {
-        Pods::open(&self.settings.state_dir)
-            .and_then(|pods| pods.list())
-            .map_err(|e| Report::new(&e).hint(e.hint()))
+        Ok(show::pods(self.settings)?.list()?)
     }
 
-    fn list(&self, quiet: bool, format: Format) -> Result<ExitCode, Report> {
-        let images = self.store.list().map_err(|e| Report::new(&e))?;
+    fn list(&self, quiet: bool, format: Format) -> Result<ExitCode, Failure> {
+        let images = self.store.list()?;
         output::data(&match (quiet, format) {
             (true, _) => images.iter().map(|image| format!("{}\n", image.id)).collect(),
             (false, Format::Text) => lines(&images),
@@ -122,15 +115,12 @@ impl Images<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn inspect(&self, words: &[String]) -> Result<ExitCode, Report> {
+    fn inspect(&self, words: &[String]) -> Result<ExitCode, Failure> {
         let pods = self.pods()?;
         let mut documents = Vec::new();
         for word in words {
             let image = self.find(word)?;
-            let config = self
-                .store
-                .config(&image)
-                .map_err(|e| Report::new(&e).hint(e.hint()))?;
+            let config = self.store.config(&image)?;
             let layer = |layer: &Digest| {
                 let size = self.store.layer_bytes(*layer);
                 json!({ "digest": layer.to_string(), "sizeBytes": size })
@@ -144,21 +134,21 @@ impl Images<'_> {
             document["pods"] = users(&pods, image.id)
                 .map(|pod| Value::from(pod.uuid.clone()))
                 .collect();
-            document["config"] = serde_json::from_slice(&config).map_err(|e| Report::new(&e))?;
+            document["config"] = serde_json::from_slice(&config)?;
             documents.push(document);
         }
         output::data(&pretty(&json!({ "version": 1, "images": documents })));
         Ok(ExitCode::SUCCESS)
     }
 
-    fn tag(&self, word: &str, name: &str) -> Result<ExitCode, Report> {
+    fn tag(&self, word: &str, name: &str) -> Result<ExitCode, Failure> {
         let image = self.find(word)?;
-        self.store.set_name(name, &image).map_err(|e| Report::new(&e))?;
+        self.store.set_name(name, &image)?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// What each word means is settled before anything goes: names and the ID of one image may come in one call.
-    fn rm(&self, words: &[String], force: bool) -> Result<ExitCode, Report> {
+    fn rm(&self, words: &[String], force: bool) -> Result<ExitCode, Failure> {
         let mut reports = Vec::new();
         let mut meant: Vec<Meant> = Vec::new();
         for word in words {
@@ -181,14 +171,15 @@ impl Images<'_> {
                 Err(report) => reports.push(report),
             }
         }
-        Ok(all(&reports))
+        Failure::unless_empty(reports)?;
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Removes the image that `word` means where it cannot be read; `None` where there is none such.
     fn remove_unreadable(&self, word: &str) -> Option<Result<String, Report>> {
         let id = self.store.identify(word).ok()?;
         let removed = self.store.remove(id);
-        let removed = removed.map_err(|e| Report::new(&e).hint(e.hint()));
+        let removed = removed.map_err(Report::from);
         Some(removed.map(|()| format!("removed {id}\n")))
     }
 
@@ -197,7 +188,7 @@ impl Images<'_> {
         match meant.removal(force) {
             Removal::Names => {
                 for name in &meant.names {
-                    self.store.remove_name(name).map_err(|e| Report::new(&e))?;
+                    self.store.remove_name(name)?;
                 }
                 return Ok(meant
                     .names
@@ -222,20 +213,15 @@ impl Images<'_> {
             return Err(Report::text(format!("image `{word}` is used by pod {}", used.join(", ")))
                 .hint(Some("remove the pod first: `isopod rm POD`, or use `--force`: the pod keeps a link of its own".into())));
         }
-        self.store
-            .remove(image.id)
-            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        self.store.remove(image.id)?;
         let untagged = image.names.iter().map(|name| format!("untagged {name}\n"));
         Ok(untagged.chain([format!("removed {}\n", image.id)]).collect())
     }
 
-    fn gc(&self, all: bool) -> Result<ExitCode, Report> {
+    fn gc(&self, all: bool) -> Result<ExitCode, Failure> {
         let pods = self.pods()?;
         let is_used = |id| users(&pods, id).next().is_some();
-        let collected = self
-            .store
-            .collect(all, is_used)
-            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let collected = self.store.collect(all, is_used)?;
         output::data(
             &collected
                 .images
@@ -249,11 +235,11 @@ impl Images<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn export(&self, word: &str, file: &Path) -> Result<ExitCode, Report> {
+    fn export(&self, word: &str, file: &Path) -> Result<ExitCode, Failure> {
         let image = self.find(word)?;
         let export = |out: &mut dyn Write| -> Result<(), Report> {
             let result = self.store.export(&image, out);
-            let id = result.map_err(|e| Report::new(&e).hint(e.hint()))?;
+            let id = result?;
             if id != image.id {
                 output::notice(&format!(
                     "the layers of image `{word}` are not kept, since it came from a file, or was there already when it was fetched by this name: \
@@ -266,7 +252,8 @@ impl Images<'_> {
             let mut out = io::stdout().lock();
             if out.is_terminal() {
                 return Err(Report::text("an archive is not for a terminal")
-                    .hint(Some("name a file, or send standard output to one".into())));
+                    .hint(Some("name a file, or send standard output to one".into()))
+                    .into());
             }
             export(&mut out)?;
             return Ok(ExitCode::SUCCESS);
@@ -280,9 +267,9 @@ impl Images<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn verify(&self, words: &[String]) -> Result<ExitCode, Report> {
+    fn verify(&self, words: &[String]) -> Result<ExitCode, Failure> {
         let (images, unreadable) = match words {
-            [] => self.store.list_all().map_err(|e| Report::new(&e))?,
+            [] => self.store.list_all()?,
             words => {
                 let found = words.iter().map(|word| self.find(word));
                 (found.collect::<Result<_, _>>()?, Vec::new())
@@ -297,12 +284,7 @@ impl Images<'_> {
         for image in images {
             let mut damage = self.store.verify(&image);
             let mut word = "ok";
-            if damage.iter().any(|damage| damage.path == image.rootfs)
-                && self
-                    .store
-                    .repair(&image)
-                    .map_err(|e| Report::new(&e).hint(e.hint()))?
-            {
+            if damage.iter().any(|damage| damage.path == image.rootfs) && self.store.repair(&image)? {
                 let image = self.find(&image.id.to_string())?;
                 (word, damage) = ("repaired", self.store.verify(&image));
             }
@@ -320,12 +302,9 @@ impl Images<'_> {
         Ok(status)
     }
 
-    fn cat_manifest(&self, word: &str) -> Result<ExitCode, Report> {
+    fn cat_manifest(&self, word: &str) -> Result<ExitCode, Failure> {
         let image = self.find(word)?;
-        let manifest = self
-            .store
-            .manifest(&image)
-            .map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let manifest = self.store.manifest(&image)?;
         let manifest = manifest.ok_or_else(|| {
             Report::text(format!("image `{word}` came without a manifest")).hint(Some(
                 "`isopod image inspect` shows its config; `isopod image export` makes a manifest".into(),
@@ -404,14 +383,6 @@ impl Meant {
             (true, _) if force || self.image.names.len() == 1 => Removal::Image,
             (true, _) => Removal::Refused,
         }
-    }
-}
-
-/// The exit status after `reports`, which are printed.
-fn all(reports: &[Report]) -> ExitCode {
-    match reports.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => output::fail_all(reports),
     }
 }
 

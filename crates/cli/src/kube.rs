@@ -7,9 +7,10 @@ use std::time::Duration;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::PodName;
-use isopod_spec::kube::{self, PodFileErrors};
+use isopod_spec::kube;
 
 use crate::args::{KubeCommand, run_args};
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::{life, pod_files, run, show};
 
@@ -17,7 +18,7 @@ use crate::{life, pod_files, run, show};
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn kube(command: &KubeCommand, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn kube(command: &KubeCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     match command {
         KubeCommand::Play {
             files,
@@ -29,22 +30,13 @@ pub(crate) fn kube(command: &KubeCommand, settings: &Settings) -> Result<ExitCod
 }
 
 /// Stops and removes the pods of `files`, and prints the name of each.
-fn down(files: &[PathBuf], time: Option<Duration>, settings: &Settings) -> Result<ExitCode, Report> {
-    let texts = match pod_files::texts(files, settings) {
-        Ok(texts) => texts,
-        Err(reports) => return Ok(output::fail_all(&reports)),
-    };
+fn down(files: &[PathBuf], time: Option<Duration>, settings: &Settings) -> Result<ExitCode, Failure> {
+    let texts = pod_files::texts(files, settings)?;
     let texts: Vec<kube::File<'_>> = texts
         .iter()
         .map(|(name, text)| kube::File { name, text })
         .collect();
-    let names = match kube::names(&texts) {
-        Ok(names) => names,
-        Err(PodFileErrors { faults }) => {
-            let reports: Vec<Report> = faults.iter().map(|fault| Report::new(fault)).collect();
-            return Ok(output::fail_all(&reports));
-        }
-    };
+    let names = kube::names(&texts).map_err(|errors| Failure::of(&errors.faults))?;
     if names.is_empty() {
         output::note("the files name no pod");
     }
@@ -60,10 +52,8 @@ fn down(files: &[PathBuf], time: Option<Duration>, settings: &Settings) -> Resul
             Err(report) => reports.push(report),
         }
     }
-    Ok(match reports.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => output::fail_all(&reports),
-    })
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The pod of just that name.
@@ -71,7 +61,7 @@ fn down(files: &[PathBuf], time: Option<Duration>, settings: &Settings) -> Resul
 /// # Errors
 /// A [`Report`] when the pods cannot be read.
 pub(crate) fn named(pods: &Pods, name: &PodName) -> Result<Option<PodEntry>, Report> {
-    let all = pods.list().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let all = pods.list()?;
     let is_named = |pod: &PodEntry| {
         let record = pod.record.as_ref();
         record.and_then(|record| record.name.as_ref()) == Some(name)

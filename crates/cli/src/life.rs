@@ -8,11 +8,12 @@ use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
 use isopod_runtime::pods::files::{AppState, Now};
 use isopod_runtime::pods::state::{PodState, Verb};
-use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_runtime::pods::{ClaimError, PodEntry, Pods};
 use isopod_spec::AppName;
 
 use crate::args::{LifeCommand, Outputs};
 use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::show::{self, Until, find, pods};
 use crate::{attach, cp, detach, events, exec, list, logs, run, stats, volume};
@@ -24,7 +25,7 @@ const FORCE_AFTER: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     use LifeCommand as C;
     match command {
         C::Start { pods, attach } => start(pods, *attach, settings),
@@ -166,7 +167,7 @@ fn each(
     queries: &[String],
     settings: &Settings,
     action: impl Fn(&Pods, PodEntry) -> Result<(), Report>,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let mut reports = Vec::new();
     for query in queries {
@@ -175,19 +176,15 @@ fn each(
             Err(report) => reports.push(report),
         }
     }
-    Ok(match reports.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => output::fail_all(&reports),
-    })
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCode, Report> {
+fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCode, Failure> {
     if let (true, [query]) = (attach, queries) {
         let begun = Instant::now();
         let pods = pods(settings)?;
-        let claim = pods
-            .claim(&find(&pods, query)?.uuid, Verb::Start)
-            .map_err(|e| Report::new(&e))?;
+        let claim = pods.claim(&find(&pods, query)?.uuid, Verb::Start)?;
         return run::foreground(
             vec![claim],
             Outputs::default(),
@@ -197,28 +194,34 @@ fn start(queries: &[String], attach: bool, settings: &Settings) -> Result<ExitCo
         );
     }
     if attach {
-        return Err(Report::text("`--attach` is for one pod"));
+        return Err(Report::text("`--attach` is for one pod").into());
     }
     each(queries, settings, |pods, pod| start_one(pods, &pod, settings))
 }
 
 fn start_one(pods: &Pods, pod: &PodEntry, settings: &Settings) -> Result<(), Report> {
-    let claim = pods.claim(&pod.uuid, Verb::Start).map_err(|e| Report::new(&e))?;
-    match detach::start(claim, settings)? {
-        ExitCode::SUCCESS => Ok(()),
-        _ => Err(
-            Report::text(format!("pod `{}` did not start as it should", pod.label())).hint(Some(format!(
-                "`isopod status {}` and `isopod logs` tell more",
-                pod.label()
-            ))),
-        ),
-    }
+    let claim = pods.claim(&pod.uuid, Verb::Start)?;
+    let Some(failures) = detach::start(claim, settings)? else {
+        return Ok(());
+    };
+    output::notice(&failures);
+    Err(
+        Report::text(format!("pod `{}` did not start as it should", pod.label())).hint(Some(format!(
+            "`isopod status {}` and `isopod logs` tell more",
+            pod.label()
+        ))),
+    )
 }
 
-/// Why a pod cannot be spoken with.
-pub(crate) fn not_live(pod: &PodEntry) -> Option<Report> {
-    let reason = pod.state.refusal(Verb::Speak)?;
-    Some(Report::text(format!("pod `{}`: {reason}", pod.label())))
+/// Whether requests can be sent to a pod.
+///
+/// # Errors
+/// A [`Report`] when it does not run.
+pub(crate) fn check_live(pod: &PodEntry) -> Result<(), Report> {
+    match pod.state.refusal(Verb::Speak) {
+        Some(reason) => Err(Report::text(format!("pod `{}`: {reason}", pod.label()))),
+        None => Ok(()),
+    }
 }
 
 /// Asks a pod's supervisor.
@@ -238,11 +241,6 @@ fn speak(pod: &PodEntry, asked: impl Future<Output = Result<(), ControlError>>) 
     runtime.block_on(asked)
 }
 
-/// Why a supervisor was not heard, and what helps.
-pub(crate) fn not_heard(error: &ControlError) -> Report {
-    Report::new(error).hint(error.hint())
-}
-
 /// Stops a pod in order and waits for its end. One that does not run is stopped already.
 ///
 /// # Errors
@@ -251,14 +249,12 @@ pub(crate) fn stop(pods: &Pods, pod: PodEntry, time: Option<Duration>) -> Result
     if pod.state == PodState::Exited {
         return Ok(());
     }
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let grace_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     if let Err(error) = ask(&pod, &Request::Stop { grace_ms }) {
         // It may have ended meanwhile.
         let live = pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
-        return if live { Err(not_heard(&error)) } else { Ok(()) };
+        return if live { Err(error.into()) } else { Ok(()) };
     }
     show::wait(pods, pod, Until::Exited).map(drop)
 }
@@ -268,9 +264,7 @@ fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
     if pod.state == PodState::Exited {
         return Ok(());
     }
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let begun = Instant::now();
     let order = Request::Stop { grace_ms: Some(0) };
     let heard = speak(&pod, control::ask_within(&pod.path, &order, FORCE_AFTER)).is_ok();
@@ -287,10 +281,11 @@ fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
 
 /// Kills the process that listens on the pod's socket.
 fn kill_supervisor(pod: &PodEntry) -> Result<(), Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let found = runtime.block_on(control::supervisor(&pod.path));
-    let pid = found.map_err(|e| Report::new(&e))?;
+    let pid = found?;
     let pid = pid.and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| Report::text(format!("cannot tell who supervises pod `{}`", pod.label())))?;
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
@@ -304,11 +299,9 @@ fn kill_supervisor(pod: &PodEntry) -> Result<(), Report> {
         })
 }
 
-fn kill(query: &str, name: Option<&AppName>, signal: u8, settings: &Settings) -> Result<ExitCode, Report> {
+fn kill(query: &str, name: Option<&AppName>, signal: u8, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, query)?;
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
+    check_live(&pod)?;
     let app = name.map(|app| app_number(&pod, app)).transpose()?;
     let apps = pod
         .status
@@ -324,9 +317,9 @@ fn kill(query: &str, name: Option<&AppName>, signal: u8, settings: &Settings) ->
             Some(name) => format!("app `{name}` does not run"),
             None => "none of its apps runs".to_owned(),
         };
-        return Err(Report::text(format!("pod `{}`: {what}", pod.label())));
+        return Err(Report::text(format!("pod `{}`: {what}", pod.label())).into());
     }
-    ask(&pod, &Request::Signal { app, signal }).map_err(|e| not_heard(&e))?;
+    ask(&pod, &Request::Signal { app, signal })?;
     output::data(&format!("{query}\n"));
     Ok(ExitCode::SUCCESS)
 }
@@ -370,7 +363,7 @@ pub(crate) fn app_number(pod: &PodEntry, app: &AppName) -> Result<u16, Report> {
     })
 }
 
-fn restart(queries: &[String], time: Option<Duration>, settings: &Settings) -> Result<ExitCode, Report> {
+fn restart(queries: &[String], time: Option<Duration>, settings: &Settings) -> Result<ExitCode, Failure> {
     each(queries, settings, |pods, pod| {
         if pod.state.is_live() {
             stop(pods, pod.clone(), time)?;
@@ -404,19 +397,21 @@ fn remove(pods: &Pods, pod: PodEntry, force: bool) -> Result<(), Report> {
             return Ok(());
         }
     }
-    let claim = pods.claim(&uuid, Verb::Remove).map_err(|e| {
-        let hint = matches!(e, isopod_runtime::pods::ClaimError::State { .. });
-        Report::new(&e).hint(hint.then(|| "stop it before, or remove it with `--force`".to_owned()))
+    let claim = pods.claim(&uuid, Verb::Remove).map_err(|error| match error {
+        ClaimError::State { .. } => {
+            Report::of(&error).hint(Some("stop it before, or remove it with `--force`".into()))
+        }
+        error => error.into(),
     })?;
-    claim.remove().map_err(|e| Report::new(&e))
+    Ok(claim.remove()?)
 }
 
-fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
+fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     for uuid in pods.sweep() {
         output::data(&format!("{uuid}\n"));
     }
-    let found = pods.list().map_err(|e| Report::new(&e))?;
+    let found = pods.list()?;
     let now = Now::read();
     let mut guests: BTreeSet<String> = BTreeSet::new();
     let mut reports = Vec::new();
@@ -437,12 +432,10 @@ fn gc(grace: Duration, settings: &Settings) -> Result<ExitCode, Report> {
         store.remove_leftovers();
     }
     if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
-        reports.push(Report::new(&error));
+        reports.push(error.into());
     }
-    Ok(match reports.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => output::fail_all(&reports),
-    })
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How long ago a pod exited, or was last heard of. One that never said anything is as old as it can be.

@@ -9,6 +9,7 @@ use isopod_spec::{PortForward, PortProtocol};
 use serde_json::{Value, json};
 
 use crate::args::{Format, PodFilter};
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::show::{self, JSON_VERSION, Until, find, pods, pods_table, pretty, summary};
 
@@ -28,10 +29,8 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn list(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
-    let mut found = pods(settings)?
-        .list()
-        .map_err(|e| Report::new(&e).hint(e.hint()))?;
+pub(crate) fn list(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Failure> {
+    let mut found = pods(settings)?.list()?;
     found.retain(|pod| (wanted.all || pod.state.is_live()) && passes(pod, wanted.filters));
     let text = match wanted.format {
         _ if wanted.quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
@@ -85,7 +84,7 @@ pub(crate) fn port(
     query: &str,
     port: Option<(u16, PortProtocol)>,
     settings: &Settings,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, query)?;
     let ports = pod
         .record
@@ -117,7 +116,9 @@ pub(crate) fn port(
                     "no port of the host leads to port {number}/{protocol} of pod `{}`",
                     pod.label()
                 );
-                return Err(Report::text(what).hint(Some("`-p` forwards one when the pod is made".into())));
+                return Err(Report::text(what)
+                    .hint(Some("`-p` forwards one when the pod is made".into()))
+                    .into());
             }
             lines
         }
@@ -130,13 +131,14 @@ pub(crate) fn port(
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn wait(queries: &[String], settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn wait(queries: &[String], settings: &Settings) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     for query in queries {
         let pod = find(&pods, query)?;
         if pod.state == PodState::Prepared {
             return Err(Report::text(format!("pod `{}` was never started", pod.label()))
-                .hint(Some(format!("start it: `isopod start {}`", pod.label()))));
+                .hint(Some(format!("start it: `isopod start {}`", pod.label())))
+                .into());
         }
         let pod = show::wait(&pods, pod, Until::Exited)?;
         let status = show::exit_status(&pod);

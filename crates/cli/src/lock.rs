@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
-use isopod_runtime::gather::{self, GatherFault};
+use isopod_runtime::gather;
 use isopod_spec::lock::{Lock, LockedImage, VERSION, sources};
 use isopod_spec::{ImageSource, PodSpec};
 
 use crate::args::FileArgs;
+use crate::failure::Failure;
 use crate::manifest::Purpose;
 use crate::output::{self, Report};
 use crate::pod_files;
@@ -18,7 +19,7 @@ use crate::pod_files;
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, Failure> {
     let path = path(files).ok_or_else(no_place)?;
     let args = FileArgs {
         files: files.to_vec(),
@@ -26,21 +27,10 @@ pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, 
         ignore_unsupported: true,
         ..FileArgs::default()
     };
-    let pods = match pod_files::pods(&args, None, &Purpose::Show, settings) {
-        Ok(pods) => pods,
-        Err(status) => return Ok(status),
-    };
+    let pods = pod_files::pods(&args, None, &Purpose::Show, settings)?;
     let mut images = BTreeMap::new();
     for pod in pods.iter().map(|file| &file.pod) {
-        let found = match gather::all_images(pod, settings) {
-            Ok(found) => found,
-            Err(error) => {
-                let report = |fault: &GatherFault| Report::new(fault).hint(fault.hint());
-                return Ok(output::fail_all(
-                    &error.faults.iter().map(report).collect::<Vec<_>>(),
-                ));
-            }
-        };
+        let found = gather::all_images(pod, settings).map_err(|error| Failure::of(&error.faults))?;
         for (source, image) in sources(pod).into_iter().zip(found) {
             let ImageSource::Reference(reference) = source else {
                 continue;
@@ -56,7 +46,7 @@ pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, 
         version: VERSION,
         images,
     };
-    let text = lock.write().map_err(|error| Report::new(&error))?;
+    let text = lock.write()?;
     let place = settings.working_dir.join(&path);
     std::fs::write(&place, text)
         .map_err(|error| Report::text(format!("cannot write the lock `{}`: {error}", path.display())))?;
@@ -72,8 +62,8 @@ pub(crate) fn apply<'p>(
     files: &[PathBuf],
     pods: impl IntoIterator<Item = &'p mut PodSpec>,
     settings: &Settings,
-) -> Result<(), Vec<Report>> {
-    let path = path(files).ok_or_else(|| vec![no_place()])?;
+) -> Result<(), Failure> {
+    let path = path(files).ok_or_else(no_place)?;
     let failed = |why: String| {
         let report = Report::text(format!("cannot run by the lock `{}`: {why}", path.display()));
         report.hint(Some(
@@ -81,10 +71,12 @@ pub(crate) fn apply<'p>(
         ))
     };
     let open = std::fs::File::open(settings.working_dir.join(&path)).map_err(|error| error.to_string());
-    let text = open.and_then(pod_files::read).map_err(|why| vec![failed(why)])?;
-    let lock = Lock::read(&text).map_err(|fault| vec![failed(fault.to_string())])?;
-    lock.apply(pods)
-        .map_err(|faults| faults.iter().map(|fault| failed(fault.to_string())).collect())
+    let text = open.and_then(pod_files::read).map_err(&failed)?;
+    let lock = Lock::read(&text).map_err(|fault| failed(fault.to_string()))?;
+    lock.apply(pods).map_err(|faults| {
+        let reports: Vec<Report> = faults.iter().map(|fault| failed(fault.to_string())).collect();
+        reports.into()
+    })
 }
 
 /// Where the lock of pod files is: beside the first of them.

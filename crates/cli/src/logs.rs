@@ -11,6 +11,7 @@ use isopod_runtime::logs::{LogReader, Options, Record, Stream, parse_stamp, stam
 use isopod_spec::AppName;
 
 use crate::args::duration;
+use crate::failure::Failure;
 use crate::life::app_number;
 use crate::output::Report;
 use crate::show::{find, pods};
@@ -29,7 +30,7 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let pod = find(&pods, wanted.pod)?;
     for app in wanted.apps {
@@ -52,8 +53,7 @@ pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
         follow: wanted.follow,
         ..Options::default()
     };
-    let mut reader =
-        LogReader::open(&pod.path.join(LOGS), apps, options).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let mut reader = LogReader::open(&pod.path.join(LOGS), apps, options)?;
     let mut printer = Printer {
         names: apps.len() > 1,
         timestamps: wanted.timestamps,
@@ -61,13 +61,11 @@ pub(crate) fn logs(wanted: &Wanted<'_>, settings: &Settings) -> Result<ExitCode,
         error: None,
     };
     let ended = || !pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
-    reader
-        .follow(ended, |record| printer.print(&record))
-        .map_err(|e| Report::new(&e).hint(e.hint()))?;
+    reader.follow(ended, |record| printer.print(&record))?;
     match printer.error {
         // Who reads no more wants no more.
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::text(format!("cannot print the log: {error}")))
+            Err(Report::text(format!("cannot print the log: {error}")).into())
         }
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -11,6 +11,7 @@ mod docs;
 mod env_files;
 mod events;
 mod exec;
+mod failure;
 mod generate;
 mod image;
 mod kube;
@@ -45,6 +46,7 @@ use isopod_vm::stage::change::{self, Change};
 use isopod_vm::stage::{self, Stage};
 
 use crate::args::{ArgsError, Command, ToolCommand};
+use crate::failure::Failure;
 use crate::output::Report;
 
 /// The exit status of a failure of isopod's own (docker's and podman's).
@@ -71,13 +73,15 @@ fn main() -> ExitCode {
     output::log(cli.global.log_level);
     let result = match &cli.command {
         Command::Tool(tool) => act_on_nothing(tool),
-        command => settings::from_environment(&cli.global).and_then(|settings| act(command, &settings)),
+        command => settings::from_environment(&cli.global)
+            .map_err(Failure::from)
+            .and_then(|settings| act(command, &settings)),
     };
-    output::end(result.unwrap_or_else(|report| output::fail(&report)))
+    output::end(result.unwrap_or_else(|failure| failure.print()))
 }
 
 /// Does what a command on pods and images says.
-fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
+fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(args, settings),
         Command::Prepare(args) => run::prepare(args, settings),
@@ -92,7 +96,7 @@ fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Report> {
 }
 
 /// Does what needs no state.
-fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Report> {
+fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Failure> {
     match tool {
         ToolCommand::Completion { shell } => complete::print_script(*shell),
         ToolCommand::Docs { dir } => docs::write(dir),
@@ -132,7 +136,7 @@ fn refuse(error: &ArgsError) -> ExitCode {
         }
         ArgsError::Faults(faults) => {
             let reports = faults.iter().map(|fault| Report::new(fault).hint(fault.hint()));
-            output::fail_all(&reports.collect::<Vec<_>>())
+            Failure::from(reports.collect::<Vec<_>>()).print()
         }
     }
 }

@@ -1,15 +1,17 @@
 //! From the arguments of `run` and `plan` to a pod: a manifest is read here.
 
 use std::path::Path;
-use std::process::ExitCode;
 
+use isopod_plan::{Fault, PlanError};
 use isopod_runtime::Settings;
+use isopod_runtime::gather::{GatherError, GatherFault};
 use isopod_spec::appc::{self, Part};
 use isopod_spec::kube::PodFile;
 use isopod_spec::{Network, PodSpec};
 
 use crate::args::{Net, PodSource, RunArgs};
-use crate::output::{self, Report};
+use crate::failure::Failure;
+use crate::output::Report;
 use crate::{env_files, pod_files};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
@@ -53,8 +55,20 @@ impl Asked {
         }
     }
 
+    /// All that stands against running it, each with its place.
+    pub(crate) fn not_gathered(&self, GatherError { faults }: &GatherError) -> Failure {
+        let report = |fault: &GatherFault| self.locate(Report::of(fault), fault.part().as_ref());
+        faults.iter().map(report).collect::<Vec<_>>().into()
+    }
+
+    /// Every fault of one that cannot be planned, each with its place.
+    pub(crate) fn not_planned(&self, PlanError { faults }: &PlanError) -> Failure {
+        let report = |fault: &Fault| self.locate(Report::of(fault), fault.part().as_ref());
+        faults.iter().map(report).collect::<Vec<_>>().into()
+    }
+
     /// `report`, with the place of the manifest that it is about, where there is one.
-    pub(crate) fn locate(&self, report: Report, part: Option<&Part>) -> Report {
+    fn locate(&self, report: Report, part: Option<&Part>) -> Report {
         report.at(part.and_then(|part| match &self.origin {
             Origin::Flags => None,
             Origin::Manifest(text, file) => appc::locate(text, file, part),
@@ -63,12 +77,11 @@ impl Asked {
     }
 }
 
-/// The pods that the arguments describe: one, or as many as pod files have. What is wrong with a manifest is printed, all of
-/// it, and the exit status given.
+/// The pods that the arguments describe: one, or as many as pod files have.
 ///
 /// # Errors
-/// The exit status, when everything was told already.
-pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
+/// All that is wrong with a manifest.
+pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, Failure> {
     let mut all = read_source(run, purpose, settings)?;
     for asked in &mut all {
         asked.spec.stop_timeout = run.stop_timeout.unwrap_or(asked.spec.stop_timeout);
@@ -79,7 +92,7 @@ pub(crate) fn pods(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Res
     Ok(all)
 }
 
-fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, ExitCode> {
+fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<Vec<Asked>, Failure> {
     match &run.source {
         PodSource::Apps {
             spec,
@@ -87,9 +100,8 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             label_files,
         } => {
             let mut spec = PodSpec::clone(spec);
-            env_files::add(&mut spec, env_files, settings)
-                .and_then(|()| env_files::add_labels(&mut spec, label_files, settings))
-                .map_err(|reports| output::fail_all(&reports))?;
+            env_files::add(&mut spec, env_files, settings)?;
+            env_files::add_labels(&mut spec, label_files, settings)?;
             Ok(vec![Asked::plain(spec)])
         }
         PodSource::Files(args) => {
@@ -102,7 +114,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             Ok(found.into_iter().map(asked).collect())
         }
         PodSource::Manifest { path, flags } => {
-            let text = read(path).map_err(|report| output::fail(&report))?;
+            let text = read(path)?;
             let file = path.display().to_string();
             let mut spec = read_text(&text, &file)?;
             spec.vm = flags.vm.over(&spec.vm);
@@ -110,7 +122,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             spec.on_failure = flags.on_failure;
             spec.hostname.clone_from(&flags.hostname);
             if flags.net == Net::None {
-                spec.network = without_network(&spec).map_err(|report| output::fail(&report))?;
+                spec.network = without_network(&spec)?;
             }
             Ok(vec![Asked {
                 spec,
@@ -121,15 +133,12 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
     }
 }
 
-/// The pod of a manifest of that text and name. What is wrong with it is printed, all of it, and the exit status given.
+/// The pod of a manifest of that text and name.
 ///
 /// # Errors
-/// The exit status, when everything was told already.
-pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, ExitCode> {
-    appc::read_pod_manifest(text, file).map_err(|errors| {
-        let report = |fault: &appc::Fault| Report::new(fault).hint(fault.hint());
-        output::fail_all(&errors.faults.iter().map(report).collect::<Vec<_>>())
-    })
+/// All that is wrong with it.
+pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, Failure> {
+    appc::read_pod_manifest(text, file).map_err(|errors| Failure::of(&errors.faults))
 }
 
 /// The network that `--network none` asks for; the manifest must publish nothing then.

@@ -9,12 +9,13 @@ use isopod_runtime::pods::{Pods, PodsError, new_uuid};
 use serde_json::json;
 
 use crate::args::Format;
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::show::{JSON_VERSION, pods, pretty};
 use crate::table::table;
 
 /// `volume create`.
-pub(crate) fn create(name: Option<&str>, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn create(name: Option<&str>, settings: &Settings) -> Result<ExitCode, Failure> {
     let name = name.map_or_else(new_uuid, str::to_owned);
     let failed = |error: std::io::Error| {
         Report::text(format!("cannot make volume `{name}`")).because(error.to_string())
@@ -25,7 +26,7 @@ pub(crate) fn create(name: Option<&str>, settings: &Settings) -> Result<ExitCode
 }
 
 /// `volume list` without a pod.
-pub(crate) fn list(quiet: bool, format: Format, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn list(quiet: bool, format: Format, settings: &Settings) -> Result<ExitCode, Failure> {
     let names = names(settings)?;
     if quiet {
         output::data(&names.iter().map(|name| format!("{name}\n")).collect::<String>());
@@ -36,17 +37,17 @@ pub(crate) fn list(quiet: bool, format: Format, settings: &Settings) -> Result<E
 }
 
 /// `volume inspect`.
-pub(crate) fn inspect(asked: &[String], settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn inspect(asked: &[String], settings: &Settings) -> Result<ExitCode, Failure> {
     let names = names(settings)?;
     if let Some(missing) = asked.iter().find(|name| !names.contains(name)) {
-        return Err(no_such_volume(missing));
+        return Err(no_such_volume(missing).into());
     }
     output::data(&shown(asked, Format::Json, settings)?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// `volume rm`.
-pub(crate) fn remove(names: &[String], force: bool, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn remove(names: &[String], force: bool, settings: &Settings) -> Result<ExitCode, Failure> {
     let known = self::names(settings)?;
     let pods = pods(settings)?;
     let mut reports = Vec::new();
@@ -62,11 +63,12 @@ pub(crate) fn remove(names: &[String], force: bool, settings: &Settings) -> Resu
             Err(error) => reports.push(refused(name, &error)),
         }
     }
-    Ok(end(&reports))
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `volume prune --all`.
-pub(crate) fn prune(settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn prune(settings: &Settings) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let mut reports = Vec::new();
     for name in names(settings)? {
@@ -76,14 +78,8 @@ pub(crate) fn prune(settings: &Settings) -> Result<ExitCode, Report> {
             Err(error) => reports.push(refused(&name, &error)),
         }
     }
-    Ok(end(&reports))
-}
-
-fn end(reports: &[Report]) -> ExitCode {
-    match reports {
-        [] => ExitCode::SUCCESS,
-        reports => output::fail_all(reports),
-    }
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn names(settings: &Settings) -> Result<Vec<String>, Report> {
@@ -125,7 +121,7 @@ fn users(pods: &Pods, settings: &Settings) -> Result<BTreeMap<String, Vec<String
 }
 
 fn shown(names: &[String], format: Format, settings: &Settings) -> Result<String, Report> {
-    let users = users(&pods(settings)?, settings).map_err(|error| Report::new(&error))?;
+    let users = users(&pods(settings)?, settings)?;
     let of = |name: &String| users.get(name).cloned().unwrap_or_default();
     let path = |name: &String| dir(&settings.state_dir).join(name).display().to_string();
     Ok(match format {

@@ -19,6 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
 use crate::args::LogLevel;
+use crate::failure::Explained;
 
 /// The exit status of a command whose output nobody reads any more, as that of a pipe is: 128 and SIGPIPE's number.
 pub(crate) const NOT_READ: u8 = 128 + 13;
@@ -33,7 +34,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The report of `error` and its sources.
+    /// What a user reads of `error`: it and its sources, with its hint.
+    pub(crate) fn of(error: &impl Explained) -> Self {
+        Self::new(error)
+            .hint(error.hint())
+            .exit_status(error.exit_status())
+    }
+
+    /// The report of `error` and its sources, without what to do about it.
     pub(crate) fn new(error: &dyn Error) -> Self {
         let causes = std::iter::successors(error.source(), |e: &&dyn Error| (*e).source())
             .map(ToString::to_string)
@@ -86,6 +94,11 @@ impl Report {
         self
     }
 
+    /// The exit status that the command ends with.
+    pub(crate) fn status(&self) -> u8 {
+        self.exit_status
+    }
+
     /// It in one line, for a log.
     pub(crate) fn line(&self) -> String {
         let causes = self.causes.iter().map(|cause| format!(": {cause}"));
@@ -113,18 +126,6 @@ impl Report {
 pub(crate) fn fail(report: &Report) -> ExitCode {
     eprintln!("{}", report.render());
     ExitCode::from(report.exit_status)
-}
-
-/// Prints several failures; the exit status is the first one's that is not 125, or else 125.
-pub(crate) fn fail_all(reports: &[Report]) -> ExitCode {
-    for report in reports {
-        eprintln!("{}", report.render());
-    }
-    let special = reports
-        .iter()
-        .map(|r| r.exit_status)
-        .find(|status| *status != FAILURE);
-    ExitCode::from(special.unwrap_or(FAILURE))
 }
 
 /// Prints what was asked for, as a terminal may see it.

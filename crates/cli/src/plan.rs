@@ -14,6 +14,7 @@ use isopod_spec::RunConfig;
 use isopod_spec::words::for_terminal;
 
 use crate::args::{Hypervisor, PlanArgs, PlanFormat, Profile};
+use crate::failure::Failure;
 use crate::manifest::Asked;
 use crate::output::{self, Report};
 use crate::{manifest, run};
@@ -22,25 +23,21 @@ use crate::{manifest, run};
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    let mut pods = match manifest::pods(&args.run, &manifest::Purpose::Show, settings) {
-        Ok(pods) => pods,
-        Err(status) => return Ok(status),
-    };
+pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    let mut pods = manifest::pods(&args.run, &manifest::Purpose::Show, settings)?;
     if let Some(what) = of_one_pod(args).filter(|_| pods.len() > 1) {
         return Err(Report::text(format!(
             "`{what}` is for one pod, and the files have {}",
             pods.len()
         ))
-        .hint(Some("put the one that is meant into a file of its own".into())));
+        .hint(Some("put the one that is meant into a file of its own".into()))
+        .into());
     }
     let mut texts = Vec::new();
     let count = pods.len();
     for pod in &mut pods {
-        match plan_one(pod, args, settings)? {
-            Ok(text) => texts.push(heading(pod, count, args.format) + &text),
-            Err(status) => return Ok(status),
-        }
+        let text = plan_one(pod, args, settings)?;
+        texts.push(heading(pod, count, args.format) + &text);
     }
     let between = match args.format {
         PlanFormat::Text => "\n",
@@ -66,44 +63,34 @@ fn of_one_pod(args: &PlanArgs) -> Option<&'static str> {
     }
 }
 
-/// A pod's plan in the form that is asked for, written and verified where that was asked; the exit status when everything
-/// that is wrong was told.
-fn plan_one(
-    pod: &mut Asked,
-    args: &PlanArgs,
-    settings: &Settings,
-) -> Result<Result<String, ExitCode>, Report> {
-    let planned = match args.profile {
+/// A pod's plan in the form that is asked for, written and verified where that was asked.
+fn plan_one(pod: &mut Asked, args: &PlanArgs, settings: &Settings) -> Result<String, Failure> {
+    let (document, tree) = match args.profile {
         Profile::Default => {
             if args.hypervisor == Hypervisor::Lkvm {
-                return Err(Report::text("the default profile has no plan for lkvm")
-                    .hint(Some("`--profile rkt` has".into())));
+                let report = Report::text("the default profile has no plan for lkvm");
+                return Err(report.hint(Some("`--profile rkt` has".into())).into());
             }
-            run::gather_and_plan(pod, &args.run, settings).map(|(gathered, plan)| {
-                run::tell_what_is_made(&gathered);
-                (Document::from(&plan), plan.guest)
-            })
+            let (gathered, plan) = run::gather_and_plan(pod, &args.run, settings)?;
+            run::tell_what_is_made(&gathered);
+            (Document::from(&plan), plan.guest)
         }
         Profile::Rkt => as_rkt(pod, args.hypervisor, settings)?,
     };
-    let (document, tree) = match planned {
-        Ok(planned) => planned,
-        Err(status) => return Ok(Err(status)),
-    };
     if let Some(dir) = &args.write {
-        write_tree(&tree, &settings.working_dir.join(dir)).map_err(|e| Report::new(&e).hint(e.hint()))?;
+        write_tree(&tree, &settings.working_dir.join(dir))?;
     }
     if args.verify {
         verify(&document, &tree)?;
     }
-    render(&document, args.format).map(Ok)
+    Ok(render(&document, args.format)?)
 }
 
 fn render(document: &Document, format: PlanFormat) -> Result<String, Report> {
     Ok(match format {
         PlanFormat::Text => for_terminal(&explain(document)),
         PlanFormat::Json => {
-            let mut text = serde_json::to_string_pretty(document).map_err(|e| Report::new(&e))?;
+            let mut text = serde_json::to_string_pretty(document)?;
             text.push('\n');
             output::json_text(&text)
         }
@@ -112,32 +99,30 @@ fn render(document: &Document, format: PlanFormat) -> Result<String, Report> {
     })
 }
 
-type Planned = Result<(Document, GuestTree), ExitCode>;
-
 /// Plans as rkt did. Images are looked at only where an app's manifest does not say how to run it.
-fn as_rkt(pod: &Asked, hypervisor: Hypervisor, settings: &Settings) -> Result<Planned, Report> {
+fn as_rkt(
+    pod: &Asked,
+    hypervisor: Hypervisor,
+    settings: &Settings,
+) -> Result<(Document, GuestTree), Failure> {
     let known: Option<Vec<RunConfig>> = pod.spec.apps.iter().map(|app| app.run_config.clone()).collect();
     let configs = match known {
         Some(configs) => configs,
-        None => match isopod_runtime::gather::run_configs(&pod.spec, settings) {
-            Ok(configs) => configs,
-            Err(error) => return Ok(Err(run::report_faults(pod, &error))),
-        },
+        None => isopod_runtime::gather::run_configs(&pod.spec, settings)
+            .map_err(|error| pod.not_gathered(&error))?,
     };
     let hypervisor = match hypervisor {
         Hypervisor::Lkvm => RktHypervisor::Lkvm,
         Hypervisor::Qemu => RktHypervisor::Qemu,
     };
-    Ok(match plan_rkt(&pod.spec, &configs) {
-        Ok(plan) => Ok((plan.document(&pod.spec, hypervisor), plan.guest)),
-        Err(error) => Err(run::refuse(pod, &error)),
-    })
+    let plan = plan_rkt(&pod.spec, &configs).map_err(|error| pod.not_planned(&error))?;
+    Ok((plan.document(&pod.spec, hypervisor), plan.guest))
 }
 
 /// Lets systemd's own verifier read the units.
 fn verify(document: &Document, tree: &GuestTree) -> Result<(), Report> {
     let dir = Temporary::new()?;
-    write_tree(tree, &dir.0).map_err(|e| Report::new(&e))?;
+    write_tree(tree, &dir.0)?;
     let units = dir.0.join(layout::UNIT_DIR.trim_start_matches('/'));
     let exists = |unit: &&String| units.join(unit).exists();
     let names: Vec<&String> = document
@@ -159,7 +144,7 @@ fn verify(document: &Document, tree: &GuestTree) -> Result<(), Report> {
         .env("SYSTEMD_COLORS", "0")
         .output()
         .map_err(|e| {
-            Report::new(&e).hint(Some("`--verify` needs systemd-analyze, a part of systemd".into()))
+            Report::of(&e).hint(Some("`--verify` needs systemd-analyze, a part of systemd".into()))
         })?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     // The programs are in the guest and in the images, where this verifier does not look.
@@ -190,7 +175,7 @@ impl Temporary {
         let name = format!("isopod-verify-{}", std::process::id());
         let dir: &Path = &std::env::temp_dir();
         let path = dir.join(name);
-        std::fs::create_dir(&path).map_err(|e| Report::new(&e))?;
+        std::fs::create_dir(&path)?;
         Ok(Self(path))
     }
 }

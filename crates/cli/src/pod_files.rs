@@ -2,14 +2,14 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use isopod_plan::vm::network;
 use isopod_runtime::{Settings, pods};
-use isopod_spec::kube::{self, FaultKind, PodFile, PodFileErrors, Surroundings, Unsupported};
+use isopod_spec::kube::{self, FaultKind, PodFile, Surroundings, Unsupported};
 use isopod_spec::{Network, PodName, PodSpec};
 
 use crate::args::{FileArgs, Net};
+use crate::failure::Failure;
 use crate::lock;
 use crate::manifest::Purpose;
 use crate::output::{self, Report};
@@ -20,32 +20,31 @@ const MAX_BYTES: u64 = 64 << 20;
 /// A UUID that no pod has, for what is only shown.
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Reads the pods of `args`; `name` is the one that the only one is given in place of the file's. What is wrong with them is
-/// printed, all of it, and the exit status given.
+/// Reads the pods of `args`; `name` is the one that the only one is given in place of the file's.
 ///
 /// # Errors
-/// The exit status, when everything was told already.
+/// All that is wrong with them.
 pub(crate) fn pods(
     args: &FileArgs,
     name: Option<&PodName>,
     purpose: &Purpose,
     settings: &Settings,
-) -> Result<Vec<PodFile>, ExitCode> {
-    let texts = texts(&args.files, settings).map_err(|reports| output::fail_all(&reports))?;
+) -> Result<Vec<PodFile>, Failure> {
+    let texts = texts(&args.files, settings)?;
     of_texts(&texts, args, name, purpose, settings)
 }
 
 /// As [`pods`], of files that were read, each with its name in messages.
 ///
 /// # Errors
-/// The exit status, when everything was told already.
+/// All that is wrong with them.
 pub(crate) fn of_texts(
     texts: &[(String, String)],
     args: &FileArgs,
     name: Option<&PodName>,
     purpose: &Purpose,
     settings: &Settings,
-) -> Result<Vec<PodFile>, ExitCode> {
+) -> Result<Vec<PodFile>, Failure> {
     let files: Vec<kube::File<'_>> = texts
         .iter()
         .map(|(name, text)| kube::File { name, text })
@@ -68,7 +67,8 @@ pub(crate) fn of_texts(
         true => Unsupported::Ignore,
         false => Unsupported::Refuse,
     };
-    let mut read = kube::read(&files, &surroundings, unsupported).map_err(|errors| refuse(&errors))?;
+    let mut read =
+        kube::read(&files, &surroundings, unsupported).map_err(|errors| Failure::of(&errors.faults))?;
     for fault in &read.left_out {
         match fault.kind {
             FaultKind::Notice(_) => output::note(&fault.to_string()),
@@ -79,20 +79,20 @@ pub(crate) fn of_texts(
         output::warning(&format!("the pod is without volume `{volume}` and its mounts"));
     }
     if read.pods.len() > 1 {
-        check_flags(args, name, read.pods.len()).map_err(|reports| output::fail_all(&reports))?;
+        check_flags(args, name, read.pods.len())?;
     }
     for file in &mut read.pods {
         change(&mut file.pod, args)?;
     }
     if args.locked {
         let pods = read.pods.iter_mut().map(|file| &mut file.pod);
-        lock::apply(&args.files, pods, settings).map_err(|reports| output::fail_all(&reports))?;
+        lock::apply(&args.files, pods, settings)?;
     }
     Ok(read.pods)
 }
 
 /// The flags that are one pod's are for files of one.
-fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<(), Vec<Report>> {
+fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<(), Failure> {
     let flags = [
         ("--name", name.is_some()),
         ("--hostname", args.flags.hostname.is_some()),
@@ -103,15 +103,11 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
         Report::text(format!("`{flag}` is for one pod, and the files have {count}"))
             .hint(Some("say it in the file of the pod that is meant".into()))
     };
-    let reports: Vec<Report> = given.map(report).collect();
-    match reports.is_empty() {
-        true => Ok(()),
-        false => Err(reports),
-    }
+    Failure::unless_empty(given.map(report).collect())
 }
 
 /// What the flags say of a pod beside its file.
-fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
+fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
     pod.vm = args.flags.vm.over(&pod.vm);
     pod.implicit_volumes = args.flags.implicit_volumes;
     pod.on_failure = args.flags.on_failure;
@@ -126,9 +122,8 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
                 let report = Report::text(
                     "the pod file publishes ports, and `--network none` leaves the pod without a network",
                 );
-                return Err(output::fail(
-                    &report.hint(Some("leave `--network` out, or the file's `hostPort`s".into())),
-                ));
+                let hint = "leave `--network` out, or the file's `hostPort`s";
+                return Err(report.hint(Some(hint.into())).into());
             }
             *network = Network::None;
         }
@@ -143,21 +138,9 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), ExitCode> {
 }
 
 /// The ports of flags beside those of the files.
-fn check_ports(pod: &PodSpec) -> Result<(), ExitCode> {
+fn check_ports(pod: &PodSpec) -> Result<(), Failure> {
     let faults = isopod_spec::check::check(pod);
-    let reports: Vec<Report> = faults
-        .iter()
-        .map(|fault| Report::new(fault).hint(fault.hint()))
-        .collect();
-    match reports.is_empty() {
-        true => Ok(()),
-        false => Err(output::fail_all(&reports)),
-    }
-}
-
-fn refuse(PodFileErrors { faults }: &PodFileErrors) -> ExitCode {
-    let report = |fault: &kube::Fault| Report::new(fault).hint(fault.hint());
-    output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
+    Failure::unless_empty(faults.iter().map(Report::of).collect())
 }
 
 /// The host's name, as the kernel has it.
@@ -169,14 +152,12 @@ fn node_name() -> String {
 ///
 /// # Errors
 /// A [`Report`] for each that cannot be read.
-pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>, Vec<Report>> {
+pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let mut reports = Vec::new();
     let mut texts = Vec::new();
     let stdin = Path::new("-");
     if files.iter().filter(|file| *file == stdin).count() > 1 {
-        return Err(vec![Report::text(
-            "standard input (`-f -`) can be read once only",
-        )]);
+        return Err(Report::text("standard input (`-f -`) can be read once only").into());
     }
     for file in files {
         let is_stdin = file == stdin;
@@ -192,10 +173,8 @@ pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(Strin
             Err(why) => reports.push(Report::text(format!("cannot read the pod file `{name}`: {why}"))),
         }
     }
-    match reports.is_empty() {
-        true => Ok(texts),
-        false => Err(reports),
-    }
+    Failure::unless_empty(reports)?;
+    Ok(texts)
 }
 
 /// The text of a file of a bounded size.

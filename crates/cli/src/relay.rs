@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 
 use crate::detach;
 use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
 
@@ -132,20 +133,21 @@ pub(crate) fn is_for(record: &PodRecord) -> bool {
 ///
 /// # Errors
 /// A [`Report`] when there is no supervisor.
-pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Result<ExitCode, Failure> {
     let uuid = claim.uuid().to_owned();
     let failed = |e: io::Error| Report::text(format!("cannot start the pod's supervisor: {e}"));
     let (ours, theirs) = Socket::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(async {
         let mut claim = claim;
         let command = detach::supervisor(&mut claim, settings, Stdio::from(OwnedFd::from(theirs)))?;
         let child = tokio::process::Command::from(command).spawn().map_err(failed)?;
         // From here on the lock is the supervisor's alone.
         drop(claim);
-        let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let pods = Pods::open(&settings.state_dir)?;
         let path = pods.entry(&uuid).map(|pod| pod.path).unwrap_or_default();
         let connected = Connected {
             path,
@@ -179,8 +181,8 @@ struct Connected {
 }
 
 impl Connected {
-    async fn follow(mut self) -> Result<ExitCode, Report> {
-        let mut ends = Ends::new().map_err(|e| Report::new(&e))?;
+    async fn follow(mut self) -> Result<ExitCode, Failure> {
+        let mut ends = Ends::new()?;
         let mut message = vec![0; 1 + PIECE_BYTES];
         let status = loop {
             let detached = async {
@@ -193,7 +195,7 @@ impl Connected {
                 biased;
                 received = self.socket.recv(&mut message) => match received {
                     Ok(n) => self.hear(&message[..n]).await?,
-                    Err(error) => return Err(Report::text(format!("cannot receive from the pod's supervisor: {error}"))),
+                    Err(error) => return Err(Report::text(format!("cannot receive from the pod's supervisor: {error}")).into()),
                 },
                 left = detached => match left {
                     Ok(()) => return Ok(ExitCode::SUCCESS),
@@ -208,8 +210,8 @@ impl Connected {
         }
         let code = status.ok().and_then(|status| status.code());
         let code = code.and_then(|code| u8::try_from(code).ok());
-        code.map(ExitCode::from)
-            .ok_or_else(|| Report::text("the pod's supervisor was killed"))
+        let code = code.ok_or_else(|| Report::text("the pod's supervisor was killed"))?;
+        Ok(ExitCode::from(code))
     }
 
     async fn hear(&mut self, message: &[u8]) -> Result<(), Report> {

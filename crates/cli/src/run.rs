@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use futures::future::join_all;
-use isopod_plan::{Fault, PlanError, PodPlan};
+use isopod_plan::PodPlan;
 use isopod_runtime::Settings;
-use isopod_runtime::gather::{self, GatherError, GatherFault, Gathered};
+use isopod_runtime::gather::{self, Gathered};
 use isopod_runtime::pods::files::{Keep, PodRecord, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Ground, Outputs, PodSource, RunArgs};
 use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
 use crate::{cidfile, detach, kube, life, publish, relay, supervisor};
@@ -28,91 +29,78 @@ use crate::{cidfile, detach, kube, life, publish, relay, supervisor};
 ///
 /// # Errors
 /// A [`Report`] when they could not be run to their end.
-pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let begun = std::time::Instant::now();
     let keep = match (args.ground, args.remove) {
         (Ground::Back, false) => Keep::UntilRemoved,
         _ => Keep::UntilEnded,
     };
-    let claims = match make(args, keep, settings)? {
-        Ok(claims) => claims,
-        Err(status) => return Ok(status),
-    };
+    let claims = make(args, keep, settings)?;
     match args.ground {
         Ground::Fore => foreground(claims, args.outputs, &args.detach_keys, begun.elapsed(), settings),
-        Ground::Back => background(claims, settings),
+        Ground::Back => Ok(background(claims, settings)),
     }
 }
 
 /// Starts each pod in the background, also when another did not start, and prints its UUID.
-fn background(claims: Vec<Claim>, settings: &Settings) -> Result<ExitCode, Report> {
+fn background(claims: Vec<Claim>, settings: &Settings) -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for claim in claims {
         let uuid = claim.uuid().to_owned();
-        match detach::start(claim, settings) {
-            Ok(ExitCode::SUCCESS) => output::data(&format!("{uuid}\n")),
-            Ok(failed) => {
-                output::data(&format!("{uuid}\n"));
-                status = failed;
+        let failures = match detach::start(claim, settings) {
+            Ok(failures) => failures,
+            Err(report) => {
+                status = output::fail(&report);
+                continue;
             }
-            Err(report) => status = output::fail(&report),
+        };
+        if let Some(failures) = failures {
+            output::notice(&failures);
+            status = ExitCode::from(crate::FAILURE);
         }
+        output::data(&format!("{uuid}\n"));
     }
-    Ok(status)
+    status
 }
 
 /// Prepares the pods and prints their UUIDs.
 ///
 /// # Errors
 /// A [`Report`] when it could not be.
-pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Report> {
-    Ok(match make(args, Keep::UntilRemoved, settings)? {
-        Ok(claims) => {
-            for claim in claims {
-                output::data(&format!("{}\n", claim.uuid()));
-            }
-            ExitCode::SUCCESS
-        }
-        Err(status) => status,
-    })
+pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    for claim in make(args, Keep::UntilRemoved, settings)? {
+        output::data(&format!("{}\n", claim.uuid()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Prepared pods, or the exit status when everything was told already. All of them are planned before the first is
-/// prepared, and where one cannot be none is left.
-fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Claim>, ExitCode>, Report> {
+/// Prepared pods. All of them are planned before the first is prepared, and where one cannot be none is left.
+fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Vec<Claim>, Failure> {
     if let Some(file) = &args.cidfile {
         cidfile::check(file, settings)?;
     }
-    let mut asked = match manifest::pods(args, &manifest::Purpose::Preparation, settings) {
-        Ok(asked) => asked,
-        Err(status) => return Ok(Err(status)),
-    };
+    let mut asked = manifest::pods(args, &manifest::Purpose::Preparation, settings)?;
     if let (Some(name), [pod]) = (&args.name, &mut asked[..]) {
         pod.spec.name = Some(name.clone());
     }
     let mut planned = Vec::new();
     for mut pod in asked {
-        let (gathered, plan) = match gather_and_plan(&mut pod, args, settings) {
-            Ok(both) => both,
-            Err(status) => return Ok(Err(status)),
-        };
+        let (gathered, plan) = gather_and_plan(&mut pod, args, settings)?;
         if args.stdin == Stdin::Attached && plan.apps.len() != 1 {
-            return Err(Report::text(
-                "`--interactive` is for a pod of one app: several would read the same input",
-            )
-            .hint(Some("leave it out, or run that app in a pod of its own".into())));
+            let what = "`--interactive` is for a pod of one app: several would read the same input";
+            let hint = "leave it out, or run that app in a pod of its own";
+            return Err(Report::text(what).hint(Some(hint.into())).into());
         }
         refuse_without_terminal(args, &plan)?;
         if args.replace && pod.spec.name.is_none() {
-            return Err(
-                Report::text("`--replace` is for a pod with a name").hint(Some("give it `--name`".into()))
-            );
+            let report = Report::text("`--replace` is for a pod with a name");
+            return Err(report.hint(Some("give it `--name`".into())).into());
         }
         tell_what_is_made(&gathered);
         plan.notices.iter().for_each(|notice| output::note(notice));
         planned.push((pod, gathered, plan));
     }
-    let pods = Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let pods = Pods::open(&settings.state_dir)?;
     let mut claims: Vec<Claim> = Vec::new();
     for (pod, gathered, plan) in planned {
         let prepared = replaced(&pod, args.replace, &pods).and_then(|()| {
@@ -127,15 +115,14 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
             // It is read from elsewhere, later.
             let mut asked = pod.spec.clone();
             asked.map_host_paths(|path| absolute(path, settings));
-            let claim = prepare::prepare(&pods, &asked, &plan, &gathered, &wishes);
-            claim.map_err(|e| Report::new(&e).hint(e.hint()))
+            Ok(prepare::prepare(&pods, &asked, &plan, &gathered, &wishes)?)
         });
         match prepared {
             Ok(claim) => claims.push(claim),
             Err(report) => {
                 // Nothing is left of a start that was none.
                 claims.into_iter().for_each(|claim| drop(claim.remove()));
-                return Err(report);
+                return Err(report.into());
             }
         }
     }
@@ -143,9 +130,9 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Result<Vec<Cl
         && let Err(report) = cidfile::write(file, &claims, settings)
     {
         claims.into_iter().for_each(|claim| drop(claim.remove()));
-        return Err(report);
+        return Err(report.into());
     }
-    Ok(Ok(claims))
+    Ok(claims)
 }
 
 /// What the app reads. A pod file says whether an app has a terminal, and not whether this command's is connected with it: it is.
@@ -208,9 +195,9 @@ pub(crate) fn foreground(
     keys: &DetachKeys,
     prepared: std::time::Duration,
     settings: &Settings,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Failure> {
     if let [claim] = &mut claims[..] {
-        let record = claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?;
+        let record = claim.record()?;
         if relay::is_for(&record)
             && let Some(claim) = claims.pop()
         {
@@ -269,22 +256,19 @@ pub(crate) fn supervise<C: FnMut(&PodRecord, Stops, Signals) -> Caller>(
 ) -> Result<Vec<Result<Outcome, Report>>, Report> {
     let mut records = Vec::new();
     for claim in &mut claims {
-        records.push(claim.record().map_err(|e| Report::new(&e).hint(e.hint()))?);
-        claim.begin().map_err(|e| Report::new(&e).hint(e.hint()))?;
+        records.push(claim.record()?);
+        claim.begin()?;
     }
     // One thread: the VM's processes die with the thread that started them.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let results: Result<Vec<Result<Outcome, Report>>, Report> = runtime.block_on(async {
-        let failed = |e: std::io::Error| Report::new(&e);
         let mut next = callers();
         let mut runs = Vec::new();
         for (claim, record) in claims.iter().zip(&records) {
-            let caller = next(record, stops().map_err(failed)?, forwarded().map_err(failed)?);
-            runs.push(async move {
-                let result = run::run(claim, record, settings, caller).await;
-                result.map_err(|e| Report::new(&e).hint(e.hint()))
-            });
+            let caller = next(record, stops()?, forwarded()?);
+            runs.push(async move { Ok(run::run(claim, record, settings, caller).await?) });
         }
         Ok(join_all(runs).await)
     });
@@ -294,7 +278,7 @@ pub(crate) fn supervise<C: FnMut(&PodRecord, Stops, Signals) -> Caller>(
         if record.keep == Keep::UntilEnded
             && let Err(error) = claim.remove()
         {
-            tracing::warn!("{}", Report::new(&error).line());
+            tracing::warn!("{}", Report::of(&error).line());
         }
     }
     results
@@ -306,15 +290,15 @@ type Stops = mpsc::UnboundedReceiver<()>;
 /// The signals that the apps get.
 type Signals = mpsc::UnboundedReceiver<u8>;
 
-/// Gathers the facts and plans; what stands against it is printed, all of it.
+/// Gathers the facts and plans.
 ///
 /// # Errors
-/// The exit status, when everything was told already.
+/// All that stands against it.
 pub(crate) fn gather_and_plan(
     pod: &mut Asked,
     args: &RunArgs,
     settings: &Settings,
-) -> Result<(Gathered, PodPlan), ExitCode> {
+) -> Result<(Gathered, PodPlan), Failure> {
     let mut quiet = settings.clone();
     let settings = match args.quiet {
         true => {
@@ -323,29 +307,10 @@ pub(crate) fn gather_and_plan(
         }
         false => settings,
     };
-    let gathered = gather::gather(&pod.spec, settings).map_err(|error| report_faults(pod, &error))?;
-    publish::complete(&mut pod.spec, &args.publish, &gathered)
-        .map_err(|error| output::fail(&Report::new(&error).hint(error.hint())))?;
-    let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| refuse(pod, &error))?;
+    let gathered = gather::gather(&pod.spec, settings).map_err(|error| pod.not_gathered(&error))?;
+    publish::complete(&mut pod.spec, &args.publish, &gathered)?;
+    let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| pod.not_planned(&error))?;
     Ok((gathered, plan))
-}
-
-/// Prints everything that stands against running a pod.
-pub(crate) fn report_faults(pod: &Asked, GatherError { faults }: &GatherError) -> ExitCode {
-    let report =
-        |fault: &GatherFault| pod.locate(Report::new(fault).hint(fault.hint()), fault.part().as_ref());
-    output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
-}
-
-/// Prints every fault of a pod that cannot be planned.
-pub(crate) fn refuse(pod: &Asked, PlanError { faults }: &PlanError) -> ExitCode {
-    let report = |fault: &Fault| {
-        let report = Report::new(fault)
-            .hint(fault.hint())
-            .exit_status(fault.exit_status());
-        pod.locate(report, fault.part().as_ref())
-    };
-    output::fail_all(&faults.iter().map(report).collect::<Vec<_>>())
 }
 
 /// A message for each signal that asks for a stop.

@@ -15,13 +15,13 @@ use crate::registries;
 /// A [`Report`] where it does not say what is needed.
 pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
     let working_dir = env::current_dir()
-        .map_err(|e| Report::new(&e).hint(Some("the working directory is gone: go to another".into())))?;
-    let isopod = env::current_exe().map_err(|e| Report::new(&e))?;
+        .map_err(|e| Report::of(&e).hint(Some("the working directory is gone: go to another".into())))?;
+    let isopod = env::current_exe()?;
     let state_dir = match &global.dir {
         Some(dir) => working_dir.join(dir),
         None => default_dir()?,
     };
-    state_dir::check(&state_dir).map_err(|e| Report::new(&e).hint(e.hint()))?;
+    state_dir::check(&state_dir)?;
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     Ok(Settings {

@@ -14,6 +14,7 @@ use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
 use crate::args::Format;
+use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::table::{age, table};
 
@@ -28,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// A [`Report`] when they cannot be had.
 pub(crate) fn pods(settings: &Settings) -> Result<Pods, Report> {
-    Pods::open(&settings.state_dir).map_err(|e| Report::new(&e).hint(e.hint()))
+    Ok(Pods::open(&settings.state_dir)?)
 }
 
 /// The pod that `query` names.
@@ -36,7 +37,7 @@ pub(crate) fn pods(settings: &Settings) -> Result<Pods, Report> {
 /// # Errors
 /// A [`Report`] when it is none, or not one.
 pub(crate) fn find(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
-    pods.find(query).map_err(|e| Report::new(&e).hint(e.hint()))
+    Ok(pods.find(query)?)
 }
 
 /// Prints a pod and its apps, at once or when it has come so far.
@@ -48,13 +49,14 @@ pub(crate) fn status(
     until: Option<Until>,
     format: Format,
     settings: &Settings,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let mut pod = find(&pods, query)?;
     if let Some(until) = until {
         if pod.state == PodState::Prepared {
             return Err(Report::text(format!("pod `{}` was never started", pod.label()))
-                .hint(Some(format!("start it: `isopod start {}`", pod.label()))));
+                .hint(Some(format!("start it: `isopod start {}`", pod.label())))
+                .into());
         }
         pod = wait(&pods, pod, until)?;
     }
@@ -146,7 +148,7 @@ fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, query)?;
     let value = json!({
         "version": JSON_VERSION,
@@ -165,10 +167,10 @@ pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Repo
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Failure> {
     let mut asked = kept(&find(&pods(settings)?, query)?)?;
     asked.spec = without_secrets(&asked.spec);
-    let value = serde_json::to_value(asked).map_err(|e| Report::new(&e))?;
+    let value = serde_json::to_value(asked)?;
     output::data(&pretty(&value));
     Ok(ExitCode::SUCCESS)
 }
@@ -178,7 +180,7 @@ pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Report
 /// # Errors
 /// A [`Report`] where it was not kept.
 pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
-    let asked = pod.asked().map_err(|e| Report::new(&e).hint(e.hint()))?;
+    let asked = pod.asked()?;
     asked.ok_or_else(|| {
         Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
             "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \

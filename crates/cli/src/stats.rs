@@ -12,7 +12,8 @@ use isopod_runtime::pods::PodEntry;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::life::{not_heard, not_live};
+use crate::failure::Failure;
+use crate::life::check_live;
 use crate::output::{self, Report};
 use crate::show::{find, pods, pretty};
 use crate::table::table;
@@ -24,13 +25,12 @@ const WATCH: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn stats(query: &str, format: Format, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn stats(query: &str, format: Format, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, query)?;
-    if let Some(report) = not_live(&pod) {
-        return Err(report);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Report::new(&e))?;
+    check_live(&pod)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (before, now) = runtime.block_on(async {
         let before = ask(&pod).await?;
         tokio::time::sleep(WATCH).await;
@@ -45,11 +45,11 @@ pub(crate) fn stats(query: &str, format: Format, settings: &Settings) -> Result<
 
 async fn ask(pod: &PodEntry) -> Result<Stats, Report> {
     let stream = control::open(&pod.path, HostStream::Stats).await;
-    let mut stream = stream.map_err(|e| not_heard(&e))?;
+    let mut stream = stream?;
     // systemd in the guest is asked, which may hang where the agent does not.
     let answer = tokio::time::timeout(ANSWER_WITHIN, read_message(&mut stream)).await;
-    let answer = answer.map_err(|_| not_heard(&ControlError::Silent(ANSWER_WITHIN)))?;
-    let stats: Option<Stats> = answer.map_err(|e| Report::new(&e))?;
+    let answer = answer.map_err(|_| ControlError::Silent(ANSWER_WITHIN))?;
+    let stats: Option<Stats> = answer?;
     stats.ok_or_else(|| Report::text("the pod ended before its agent answered"))
 }
 

@@ -3,19 +3,20 @@
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use isopod_runtime::Settings;
 use isopod_runtime::control::{ControlError, Request};
-use isopod_runtime::hotplug::{self as attach, AttachError};
+use isopod_runtime::hotplug as attach;
 use isopod_runtime::pods::files::PodRecord;
 use isopod_runtime::pods::volumes::{AttachedRecord, MountRecord, VolumeRecord};
 use isopod_runtime::pods::{PodEntry, Pods};
-use isopod_runtime::{Settings, gather};
 use isopod_spec::flags::{read_app_mount, read_volume};
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, Mount, Volume, VolumeName};
 use serde_json::{Value, json};
 
 use crate::args::{Format, VolumeCommand};
-use crate::life::{ask, not_live};
+use crate::failure::Failure;
+use crate::life::{ask, check_live};
 use crate::named_volume;
 use crate::output::{self, Report};
 use crate::show::{JSON_VERSION, find, pods, pretty};
@@ -28,12 +29,12 @@ const ATTEMPTS: usize = 16;
 ///
 /// # Errors
 /// A [`Report`] with the reason.
-pub(crate) fn volume(command: &VolumeCommand, settings: &Settings) -> Result<ExitCode, Report> {
+pub(crate) fn volume(command: &VolumeCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     match command {
-        VolumeCommand::Attach { pod, volume, mounts } => match read(volume, mounts) {
-            Ok((volume, mounts)) => bring(pod, &volume, &mounts, settings),
-            Err(reports) => Ok(output::fail_all(&reports)),
-        },
+        VolumeCommand::Attach { pod, volume, mounts } => {
+            let (volume, mounts) = read(volume, mounts)?;
+            bring(pod, &volume, &mounts, settings)
+        }
         VolumeCommand::Detach { pod, name, force } => take(pod, name, *force, settings),
         VolumeCommand::List {
             pod: Some(pod),
@@ -54,11 +55,9 @@ pub(crate) fn volume(command: &VolumeCommand, settings: &Settings) -> Result<Exi
 
 type Wanted = (Volume, Vec<(Option<AppName>, Mount)>);
 
-fn read(volume: &OsStr, mounts: &[std::ffi::OsString]) -> Result<Wanted, Vec<Report>> {
+fn read(volume: &OsStr, mounts: &[std::ffi::OsString]) -> Result<Wanted, Failure> {
     let mut reports = Vec::new();
-    let mut fault = |error: isopod_spec::flags::InvalidFlag| {
-        reports.push(Report::new(&error).hint(error.hint()));
-    };
+    let mut fault = |error: isopod_spec::flags::InvalidFlag| reports.push(error.into());
     let volume = read_volume(volume).map_err(&mut fault).ok();
     let mounts: Vec<_> = mounts
         .iter()
@@ -66,7 +65,7 @@ fn read(volume: &OsStr, mounts: &[std::ffi::OsString]) -> Result<Wanted, Vec<Rep
         .collect();
     match volume {
         Some(volume) if reports.is_empty() => Ok((volume, mounts)),
-        _ => Err(reports),
+        _ => Err(reports.into()),
     }
 }
 
@@ -75,19 +74,11 @@ fn bring(
     volume: &Volume,
     mounts: &[(Option<AppName>, Mount)],
     settings: &Settings,
-) -> Result<ExitCode, Report> {
+) -> Result<ExitCode, Failure> {
     let pods = pods(settings)?;
     let mut pod = live(&pods, query)?;
     for attempt in 1.. {
-        let planned = match attach::plan(&pod, volume, mounts, settings) {
-            Ok(planned) => planned,
-            Err(AttachError::Plan(error)) => {
-                let reports = error.faults.iter();
-                let reports = reports.map(|fault| Report::new(fault).hint(fault.hint()));
-                return Ok(output::fail_all(&reports.collect::<Vec<_>>()));
-            }
-            Err(error) => return Err(Report::new(&error).hint(hint(&error))),
-        };
+        let planned = attach::plan(&pod, volume, mounts, settings)?;
         match ask(&pod, &Request::Attach(Box::new(planned.attach))) {
             Ok(()) => {
                 planned.notices.iter().for_each(|notice| output::note(notice));
@@ -96,20 +87,13 @@ fn bring(
             }
             // Another came or went at the same time: planned anew, on what is now.
             Err(ControlError::Outdated) if attempt < ATTEMPTS => pod = live(&pods, query)?,
-            Err(error) => return Err(failed("attach", "to", &volume.name, &pod, &error)),
+            Err(error) => return Err(failed("attach", "to", &volume.name, &pod, &error).into()),
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn hint(error: &AttachError) -> Option<String> {
-    match error {
-        AttachError::Source(fault) => gather::GatherFault::hint(fault),
-        _ => None,
-    }
-}
-
-fn take(query: &str, name: &VolumeName, force: bool, settings: &Settings) -> Result<ExitCode, Report> {
+fn take(query: &str, name: &VolumeName, force: bool, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = live(&pods(settings)?, query)?;
     let request = Request::Detach {
         name: name.clone(),
@@ -120,16 +104,14 @@ fn take(query: &str, name: &VolumeName, force: bool, settings: &Settings) -> Res
             output::data(&format!("{name}\n"));
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => Err(failed("detach", "from", name, &pod, &error)),
+        Err(error) => Err(failed("detach", "from", name, &pod, &error).into()),
     }
 }
 
 fn live(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
     let pod = find(pods, query)?;
-    match not_live(&pod) {
-        Some(report) => Err(report),
-        None => Ok(pod),
-    }
+    check_live(&pod)?;
+    Ok(pod)
 }
 
 fn failed(verb: &str, way: &str, name: &VolumeName, pod: &PodEntry, error: &ControlError) -> Report {
@@ -147,7 +129,7 @@ fn failed(verb: &str, way: &str, name: &VolumeName, pod: &PodEntry, error: &Cont
     .hint(hint)
 }
 
-fn list(query: &str, format: Format, settings: &Settings) -> Result<ExitCode, Report> {
+fn list(query: &str, format: Format, settings: &Settings) -> Result<ExitCode, Failure> {
     let pod = find(&pods(settings)?, query)?;
     let record = pod.record.as_ref();
     let declared = record.map(|record| &record.volumes[..]).unwrap_or_default();

@@ -119,6 +119,17 @@ pub enum ClaimError {
     },
 }
 
+impl ClaimError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::Held(_) | Self::Gone(_) | Self::State { .. } => None,
+        }
+    }
+}
+
 /// The name of a pod is another's.
 #[derive(Debug, thiserror::Error)]
 pub enum NameError {
