@@ -21,6 +21,7 @@ mod image;
 mod kube;
 mod life;
 mod pod;
+mod theirs;
 mod tool;
 mod unknown;
 mod volume;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
+use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
     Accel, FailurePolicy, ImplicitVolumes, NamedPort, PodName, PodSpec, PortForward, PortProtocol,
     PullPolicy, ShareTransport, Vm,
@@ -130,6 +132,8 @@ pub(crate) struct RunArgs {
     pub(crate) replace: bool,
     /// `--cidfile`: where its UUID is written.
     pub(crate) cidfile: Option<PathBuf>,
+    /// `--pidfile`: where the number of its supervisor's process is written.
+    pub(crate) pidfile: Option<PathBuf>,
     /// `--publish-all` and `--expose`.
     pub(crate) publish: Publish,
     /// `--quiet`: without the progress of downloads.
@@ -189,6 +193,8 @@ pub(crate) enum PodSource {
         spec: Box<PodSpec>,
         /// `--env-file` of each app: files that the caller reads.
         env_files: Vec<Vec<PathBuf>>,
+        /// `--volumes-from` of each app: other pods, which the caller looks at.
+        volumes_from: Vec<Vec<VolumesFrom>>,
         /// `--label-file`, which the caller reads.
         label_files: Vec<PathBuf>,
     },
@@ -333,7 +339,7 @@ pub(crate) enum PlanFormat {
 /// # Errors
 /// [`ArgsError::Asked`] where help or the version is asked for, otherwise what is wrong with it.
 pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, ArgsError> {
-    let argv: Vec<OsString> = in_own_words(argv.into_iter().collect());
+    let argv = theirs::in_own_words(argv.into_iter().collect())?;
     let (head, others) = match group::pod_command(&argv) {
         Some(_) => group::split(&argv),
         None => (argv.as_slice(), Vec::new()),
@@ -367,25 +373,6 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         global: read_global(&matches),
         command,
     })
-}
-
-/// docker's and podman's words for what `isopod image` does.
-pub(crate) const IMAGE_WORDS: [(&str, &str); 4] = [
-    ("pull", "fetch"),
-    ("images", "list"),
-    ("rmi", "rm"),
-    ("tag", "tag"),
-];
-
-/// `argv` with such a word replaced.
-fn in_own_words(mut argv: Vec<OsString>) -> Vec<OsString> {
-    let Some(at) = group::command_at(&argv) else {
-        return argv;
-    };
-    if let Some((_, ours)) = IMAGE_WORDS.iter().find(|(theirs, _)| argv[at] == *theirs) {
-        argv.splice(at..=at, ["image".into(), OsString::from(ours)]);
-    }
-    argv
 }
 
 fn read_global(matches: &ArgMatches) -> Global {

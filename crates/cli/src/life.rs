@@ -155,7 +155,7 @@ pub(crate) fn life(command: &LifeCommand, settings: &Settings) -> Result<ExitCod
         }),
         C::Kill { pod, app, signal } => kill(pod, app.as_ref(), *signal, settings),
         C::Restart { pods, time } => restart(pods, *time, settings),
-        C::Rm { pods, force } => each(pods, settings, |all, pod| remove(all, pod, *force)),
+        C::Rm { pods, force, .. } => each(pods, settings, |all, pod| remove(all, pod, *force)),
         C::Gc { grace } => gc(*grace, settings),
         C::Volume { command } => volume::volume(command, settings),
         C::Supervise { uuid } => detach::supervise(uuid, settings),

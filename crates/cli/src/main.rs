@@ -2,7 +2,6 @@
 
 mod args;
 mod attach;
-mod cidfile;
 mod complete;
 mod cp;
 mod detach;
@@ -13,6 +12,7 @@ mod events;
 mod exec;
 mod failure;
 mod generate;
+mod id_files;
 mod image;
 mod kube;
 mod life;
@@ -37,6 +37,7 @@ mod supervisor;
 mod table;
 mod terminal;
 mod volume;
+mod volumes_from;
 
 use std::process::ExitCode;
 

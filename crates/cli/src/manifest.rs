@@ -12,7 +12,7 @@ use isopod_spec::{Network, PodSpec};
 use crate::args::{Net, PodSource, RunArgs};
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::{env_files, pod_files};
+use crate::{env_files, pod_files, volumes_from};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -97,11 +97,13 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
         PodSource::Apps {
             spec,
             env_files,
+            volumes_from,
             label_files,
         } => {
             let mut spec = PodSpec::clone(spec);
             env_files::add(&mut spec, env_files, settings)?;
             env_files::add_labels(&mut spec, label_files, settings)?;
+            volumes_from::add(&mut spec, volumes_from, settings)?;
             Ok(vec![Asked::plain(spec)])
         }
         PodSource::Files(args) => {

@@ -26,6 +26,7 @@ pub(crate) fn complete(pod: &mut PodSpec, publish: &Publish, gathered: &Gathered
                 ports.push(PortForward {
                     host_ip: None,
                     host_port: 0,
+                    host_last: None,
                     pod_port,
                     protocol,
                 });

@@ -23,7 +23,7 @@ use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::{cidfile, detach, kube, life, publish, relay, supervisor};
+use crate::{detach, id_files, kube, life, publish, relay, supervisor};
 
 /// Runs the pods; in the foreground, the exit status is that of the first app to fail.
 ///
@@ -37,13 +37,19 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failu
     };
     let claims = make(args, keep, settings)?;
     match args.ground {
-        Ground::Fore => foreground(claims, args.outputs, &args.detach_keys, begun.elapsed(), settings),
-        Ground::Back => Ok(background(claims, settings)),
+        Ground::Fore => {
+            if let Some(file) = &args.pidfile {
+                id_files::write_pid(file, std::process::id(), settings)?;
+            }
+            foreground(claims, args.outputs, &args.detach_keys, begun.elapsed(), settings)
+        }
+        Ground::Back => background(claims, args.pidfile.as_deref(), settings),
     }
 }
 
 /// Starts each pod in the background, also when another did not start, and prints its UUID.
-fn background(claims: Vec<Claim>, settings: &Settings) -> ExitCode {
+fn background(claims: Vec<Claim>, pidfile: Option<&Path>, settings: &Settings) -> Result<ExitCode, Failure> {
+    let pods = Pods::open(&settings.state_dir)?;
     let mut status = ExitCode::SUCCESS;
     for claim in claims {
         let uuid = claim.uuid().to_owned();
@@ -59,8 +65,12 @@ fn background(claims: Vec<Claim>, settings: &Settings) -> ExitCode {
             status = ExitCode::from(crate::FAILURE);
         }
         output::data(&format!("{uuid}\n"));
+        let supervisor = || pods.entry(&uuid)?.status?.supervisor;
+        if let (Some(file), Some(supervisor)) = (pidfile, supervisor()) {
+            id_files::write_pid(file, supervisor.pid, settings)?;
+        }
     }
-    status
+    Ok(status)
 }
 
 /// Prepares the pods and prints their UUIDs.
@@ -77,11 +87,16 @@ pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, F
 /// Prepared pods. All of them are planned before the first is prepared, and where one cannot be none is left.
 fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Vec<Claim>, Failure> {
     if let Some(file) = &args.cidfile {
-        cidfile::check(file, settings)?;
+        id_files::check(file, settings)?;
     }
     let mut asked = manifest::pods(args, &manifest::Purpose::Preparation, settings)?;
     if let (Some(name), [pod]) = (&args.name, &mut asked[..]) {
         pod.spec.name = Some(name.clone());
+    }
+    if args.pidfile.is_some() && asked.len() != 1 {
+        let what = format!("`--pidfile` is for one pod, and the files have {}", asked.len());
+        let hint = "leave it out: `isopod inspect` has the numbers";
+        return Err(Report::text(what).hint(Some(hint.into())).into());
     }
     let mut planned = Vec::new();
     for mut pod in asked {
@@ -127,7 +142,7 @@ fn make(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Vec<Claim>, F
         }
     }
     if let Some(file) = &args.cidfile
-        && let Err(report) = cidfile::write(file, &claims, settings)
+        && let Err(report) = id_files::write(file, &claims, settings)
     {
         claims.into_iter().for_each(|claim| drop(claim.remove()));
         return Err(report.into());
@@ -145,13 +160,21 @@ fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
     }
 }
 
-/// docker's rule: where both are asked for, the one terminal needs the other.
+/// docker's rule: where both are asked for, the one terminal needs the other. Whoever is connected with one is not the
+/// supervisor.
 fn refuse_without_terminal(args: &RunArgs, plan: &PodPlan) -> Result<(), Report> {
     let asked = args.ground == Ground::Fore && args.stdin == Stdin::Attached;
     let has_terminal = plan.apps.iter().any(|app| app.process.tty);
-    match asked && has_terminal && !std::io::stdin().is_terminal() {
-        false => Ok(()),
-        true => Err(Report::text("standard input is no terminal")
+    if !(asked && has_terminal) {
+        return Ok(());
+    }
+    if args.pidfile.is_some() {
+        let what = "`--pidfile` is for a pod whose terminal is not connected with this command";
+        return Err(Report::text(what).hint(Some("add `-d`, then `isopod attach`".into())));
+    }
+    match std::io::stdin().is_terminal() {
+        true => Ok(()),
+        false => Err(Report::text("standard input is no terminal")
             .hint(Some("leave `--tty` out, or `--interactive`".into()))),
     }
 }

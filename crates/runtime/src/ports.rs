@@ -34,6 +34,9 @@ impl PortError {
             host_port, protocol, ..
         } = self.port;
         match self.cause.kind() {
+            io::ErrorKind::AddrInUse if self.port.host_last.is_some() => {
+                Some("name other ports of the host".into())
+            }
             io::ErrorKind::AddrInUse => {
                 let kind = if protocol == PortProtocol::Tcp {
                     "-ltnp"
@@ -67,23 +70,47 @@ pub fn look(ports: &[PortForward]) -> Result<(), PortError> {
     })
 }
 
-/// Chooses a free port of the host for each forward without one. They are let go again: QEMU binds them when the pod starts.
+/// Chooses a free port of the host for each forward without one, or with several to choose from. They are let go again: QEMU
+/// binds them when the pod starts.
 ///
 /// # Errors
 /// [`PortError`] for the first for which there is none.
 pub fn choose(ports: &mut [PortForward]) -> Result<(), PortError> {
-    // Held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
-    for port in ports.iter_mut().filter(|port| port.host_port == 0) {
-        let bound = bind(port).and_then(|bound| Ok((bound.port()?, bound)));
+    // Held until all are chosen, so that none is chosen twice, nor one that another forward names.
+    let mut held: Vec<Bound> = match ports.iter().any(PortForward::is_open) {
+        true => ports
+            .iter()
+            .filter(|port| !port.is_open())
+            .filter_map(|port| bind(port).ok())
+            .collect(),
+        false => Vec::new(),
+    };
+    for port in ports.iter_mut().filter(|port| port.is_open()) {
+        let bound = first_free(port).and_then(|bound| Ok((bound.port()?, bound)));
         let (number, bound) = bound.map_err(|cause| PortError {
             port: port.clone(),
             cause,
         })?;
-        port.host_port = number;
+        (port.host_port, port.host_last) = (number, None);
         held.push(bound);
     }
     Ok(())
+}
+
+/// The first port that can be had of those that the forward leaves open.
+fn first_free(port: &PortForward) -> io::Result<Bound> {
+    let last = port.host_last.unwrap_or(port.host_port);
+    let mut failed = io::ErrorKind::AddrInUse.into();
+    for host_port in port.host_port..=last {
+        match bind(&PortForward {
+            host_port,
+            ..port.clone()
+        }) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A port that is bound.
@@ -134,9 +161,38 @@ mod tests {
         PortForward {
             host_ip: Some([127, 0, 0, 1].into()),
             host_port,
+            host_last: None,
             pod_port: 80,
             protocol,
         }
+    }
+
+    /// Neither one that another program has, nor one that another forward of the pod names or was given.
+    #[test]
+    fn of_a_range_the_first_free_port_is_chosen() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let first = taken.local_addr().unwrap().port().min(u16::MAX - 8);
+        let range = PortForward {
+            host_last: Some(first + 8),
+            ..port(first, PortProtocol::Tcp)
+        };
+        let mut ports = [range.clone(), range.clone(), port(first + 1, PortProtocol::Tcp)];
+        choose(&mut ports).unwrap();
+        let chosen: Vec<u16> = ports.iter().map(|port| port.host_port).collect();
+        assert!(chosen[0] > first + 1 && chosen[1] > chosen[0], "{chosen:?}");
+        assert!(ports.iter().all(|port| !port.is_open()), "{ports:?}");
+        let mut none = [PortForward {
+            host_last: Some(first),
+            ..range
+        }];
+        let error = choose(&mut none).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("{first}-{first}:80/tcp`: it is taken")),
+            "{error}"
+        );
+        drop(taken);
     }
 
     #[test]

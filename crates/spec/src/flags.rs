@@ -25,6 +25,7 @@ mod network;
 mod record;
 mod scalar;
 mod volume;
+mod volumes_from;
 
 pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volume_flag};
 pub use device::read_device;
@@ -40,12 +41,13 @@ pub use network::{
     HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_publish, read_published,
 };
 pub use scalar::{
-    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_env, read_label,
-    read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word,
-    read_workdir,
+    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_entrypoint, read_env,
+    read_label, read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user,
+    read_word, read_workdir,
 };
 pub use volume::read_volume;
 pub(crate) use volume::{read_id, read_mode};
+pub use volumes_from::{VolumesFrom, read_volumes_from, take_over};
 
 use std::ffi::OsStr;
 

@@ -53,6 +53,9 @@ pub struct PortForward {
     pub host_ip: Option<IpAddr>,
     /// The host's port; 0: one that is free, chosen when the pod is prepared.
     pub host_port: u16,
+    /// Where the port is chosen from `host_port` and those that follow: the last of them (`-p 8000-8010:80`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_last: Option<u16>,
     /// The pod's port.
     pub pod_port: u16,
     /// The protocol.
@@ -60,6 +63,12 @@ pub struct PortForward {
 }
 
 impl PortForward {
+    /// Whether a free port of the host is still to be chosen.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.host_port == 0 || self.host_last.is_some()
+    }
+
     /// The host's address that it is bound to.
     #[must_use]
     pub fn address(&self) -> IpAddr {
@@ -73,7 +82,7 @@ impl PortForward {
         let (one, two) = (self.address(), other.address());
         let addresses =
             one == two || one.is_ipv4() == two.is_ipv4() && (one.is_unspecified() || two.is_unspecified());
-        let one_port = self.host_port == other.host_port && self.host_port != 0;
+        let one_port = self.host_port == other.host_port && !self.is_open() && !other.is_open();
         self.protocol == other.protocol && one_port && addresses
     }
 }
@@ -89,7 +98,10 @@ impl fmt::Display for PortForward {
         match (self.host_port, self.host_ip) {
             (0, None) => {}
             (0, Some(_)) => f.write_str(":")?,
-            (port, _) => write!(f, "{port}:")?,
+            (port, _) => match self.host_last {
+                Some(last) => write!(f, "{port}-{last}:")?,
+                None => write!(f, "{port}:")?,
+            },
         }
         write!(f, "{}/{}", self.pod_port, self.protocol)
     }
@@ -155,6 +167,7 @@ impl ImagePort {
         let forward = |n| PortForward {
             host_ip,
             host_port: host_port + n,
+            host_last: None,
             pod_port: self.first + n,
             protocol,
         };

@@ -3,7 +3,7 @@
 //! ```text
 //! vm.rs pod.rs run.rs plan.rs                      a pod's: rows that fill a PodDraft
 //! app.rs process.rs files.rs limits.rs health.rs   an app's: rows that fill an AppDraft
-//! docker.rs                                        docker's that mean nothing here, each with what to do instead
+//! docker.rs podman.rs                              theirs that mean nothing here, each with what to do instead
 //! ```
 //!
 //! A new flag is a row here and a reader of its value in `isopod_spec::flags`. Forms are docker's (Go's pflag): `--name x`,
@@ -17,6 +17,7 @@ mod health;
 mod limits;
 mod plan;
 mod pod;
+mod podman;
 mod process;
 mod run;
 mod vm;
@@ -292,7 +293,7 @@ impl For {
 }
 
 /// All flags, in the order of the help.
-const TABLE: [(Section, &[Flag]); 11] = [
+const TABLE: [(Section, &[Flag]); 12] = [
     (Section::Plan, plan::FLAGS),
     (Section::Run, run::FLAGS),
     (Section::Pod, pod::FLAGS),
@@ -304,6 +305,7 @@ const TABLE: [(Section, &[Flag]); 11] = [
     (Section::Health, health::FLAGS),
     (Section::App, docker::ALREADY),
     (Section::App, docker::REFUSED),
+    (Section::App, podman::REFUSED),
 ];
 
 fn rows(command: For) -> impl Iterator<Item = (Section, &'static Flag)> {

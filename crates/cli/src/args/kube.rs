@@ -88,6 +88,7 @@ pub(crate) fn run_args(files: &Files, replace: bool, ignore_unsupported: bool) -
         remove: false,
         replace,
         cidfile: None,
+        pidfile: None,
         publish: Publish::default(),
         quiet: false,
         stop_timeout: None,

@@ -266,6 +266,9 @@ pub(crate) enum LifeCommand {
         /// Also pods that run: they are killed
         #[arg(short, long)]
         force: bool,
+        /// And the volumes of their own, which are always removed with a pod; named ones are kept
+        #[arg(short, long)]
+        volumes: bool,
     },
     /// Remove exited pods, what killed processes left, and guest images that no pod uses
     Gc {

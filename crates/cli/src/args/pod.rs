@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::check::{self, PodFault};
-use isopod_spec::flags::{self as values, Stream, VolumeFlag};
+use isopod_spec::flags::{self as values, Stream, VolumeFlag, VolumesFrom};
 use isopod_spec::words::shown;
 use isopod_spec::{
     App, AppName, HealthTest, ImageReference, ImageSource, Mount, Network, PodSpec, Resolver, Vm, Volume,
@@ -93,11 +93,13 @@ pub(super) fn read_run(
                     reader.other(words)?;
                 }
                 let env_files = std::mem::take(&mut reader.env_files);
+                let volumes_from = std::mem::take(&mut reader.volumes_from);
                 let spec = Box::new(reader.finish(&pod));
                 let label_files = pod.label_files.clone();
                 PodSource::Apps {
                     spec,
                     env_files,
+                    volumes_from,
                     label_files,
                 }
             }
@@ -139,6 +141,7 @@ fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
         remove: pod.remove,
         replace: pod.replace,
         cidfile: pod.cidfile.clone(),
+        pidfile: pod.pidfile.clone(),
         publish: Publish {
             all: pod.publish_all,
             exposed: pod.exposed.clone(),
@@ -180,6 +183,8 @@ struct Reader<'a> {
     apps: Vec<App>,
     /// The files of variables of each app.
     env_files: Vec<Vec<PathBuf>>,
+    /// The other pods whose volumes each app takes over.
+    volumes_from: Vec<Vec<VolumesFrom>>,
     /// Whether everything could be read that other parts may refer to.
     all_volumes_read: bool,
     all_apps_read: bool,
@@ -194,6 +199,7 @@ impl<'a> Reader<'a> {
             declared: 0,
             apps: Vec::new(),
             env_files: Vec::new(),
+            volumes_from: Vec::new(),
             all_volumes_read: true,
             all_apps_read: true,
         }
@@ -243,12 +249,27 @@ impl<'a> Reader<'a> {
             return;
         };
         let env_files = std::mem::take(&mut draft.env_files);
+        let volumes_from = std::mem::take(&mut draft.volumes_from);
         let app = self.read_app(draft, image, command);
         self.all_apps_read &= self.faults.len() == before;
-        if let Some(app) = app {
+        if let Some(mut app) = app {
+            let others = self.take_over(&mut app, volumes_from);
             self.apps.push(app);
             self.env_files.push(env_files);
+            self.volumes_from.push(others);
         }
+    }
+
+    /// Gives `app` the volumes of earlier apps; the names that are none of theirs are those of other pods.
+    fn take_over(&self, app: &mut App, from: Vec<VolumesFrom>) -> Vec<VolumesFrom> {
+        let mut others = Vec::new();
+        for from in from {
+            match self.apps.iter().find(|other| other.name.as_str() == from.name) {
+                Some(other) => values::take_over(app, other.mounts.iter().cloned(), from.read_only),
+                None => others.push(from),
+            }
+        }
+        others
     }
 
     fn read_app(&mut self, draft: AppDraft, image: &OsStr, command: Option<&[OsString]>) -> Option<App> {
@@ -261,6 +282,10 @@ impl<'a> Reader<'a> {
         }
         overrides.group = draft.group.or(overrides.group);
         overrides.args = command.map(|words| self.read_command(words));
+        if !draft.entrypoint_args.is_empty() {
+            let first = draft.entrypoint_args.into_iter();
+            overrides.args = Some(first.chain(overrides.args.unwrap_or_default()).collect());
+        }
         if draft.no_health_check {
             if overrides.health_check != isopod_spec::HealthCheck::default() {
                 self.faults.push(ArgFault::HealthCheckAndNone);
@@ -355,6 +380,7 @@ impl<'a> Reader<'a> {
             host_aliases: draft.host_aliases.clone(),
             resolver,
             shm_bytes: draft.shm_bytes,
+            deadline: draft.deadline,
             labels: draft.labels.clone(),
             annotations: draft.annotations.clone(),
             ..PodSpec::new(self.apps)

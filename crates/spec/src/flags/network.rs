@@ -10,8 +10,8 @@ use crate::network::{self, NamedPort, PortForward, PortProtocol};
 use crate::words::shown;
 
 /// Reads `--publish [[IP:][HOST]:]POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
-/// (`8000-8009:80-89`), each a forward for every port. Without `HOST` a free port is chosen when the pod is prepared. An IPv6
-/// address stands in brackets.
+/// (`8000-8009:80-89`), each a forward for every port. Without `HOST` a free port is chosen when the pod is prepared, and of
+/// a range before a single `POD` one that is free (`8000-8009:80`). An IPv6 address stands in brackets.
 ///
 /// # Errors
 /// [`InvalidFlag`] for everything else.
@@ -113,20 +113,26 @@ fn publish(text: &str) -> Result<Vec<PortForward>, FlagFault> {
     };
     let (host_ip, host, pod) = split(ports)?;
     let pod = read_ports(pod)?;
-    let host: Vec<u16> = match host {
-        "" => vec![0; pod.len()],
-        host => read_ports(host)?.collect(),
-    };
-    if host.len() != pod.len() {
-        return Err(FlagFault::form("its two ranges have different lengths"));
-    }
-    let forward = |(host_port, pod_port)| PortForward {
+    let forward = |host_port, host_last, pod_port| PortForward {
         host_ip,
         host_port,
+        host_last,
         pod_port,
         protocol,
     };
-    Ok(host.into_iter().zip(pod).map(forward).collect())
+    if host.is_empty() {
+        return Ok(pod.map(|port| forward(0, None, port)).collect());
+    }
+    let host = read_ports(host)?;
+    match (host.len(), pod.len()) {
+        (1, 1) => Ok(vec![forward(*host.start(), None, *pod.start())]),
+        (_, 1) => Ok(vec![forward(*host.start(), Some(*host.end()), *pod.start())]),
+        (hosts, pods) if hosts == pods => Ok(host
+            .zip(pod)
+            .map(|(host, pod)| forward(host, None, pod))
+            .collect()),
+        _ => Err(FlagFault::form("its two ranges have different lengths")),
+    }
 }
 
 fn named_port(text: &str) -> Result<NamedPort, FlagFault> {
@@ -338,7 +344,10 @@ mod tests {
                 "`127.0.0.1` is no value of `IP`: it must be an IPv6 address, which stands in brackets"
                     .to_owned(),
             ),
-            ("8000-8001:80", "its two ranges have different lengths".to_owned()),
+            (
+                "8000-8001:80-82",
+                "its two ranges have different lengths".to_owned(),
+            ),
             ("8001-8000:80-81", "a range ends before it begins".to_owned()),
             ("80-:80", port("")),
         ] {

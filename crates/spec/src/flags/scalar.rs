@@ -36,6 +36,38 @@ pub(super) fn utf8(text: &OsStr) -> Result<&str, FlagFault> {
     }
 }
 
+/// Reads `--entrypoint`: a program, or as with podman a JSON list of it and of its first arguments, which are given apart.
+///
+/// # Errors
+/// [`InvalidFlag`] when it is not UTF-8, holds a NUL byte, or begins like a list of texts and is none.
+pub fn read_entrypoint(text: &OsStr) -> Result<(String, Vec<String>), InvalidFlag> {
+    const FLAG: &str = "--entrypoint";
+    let word = read_text(FLAG, text)?;
+    if !word.starts_with('[') {
+        return Ok((word, Vec::new()));
+    }
+    let list: Result<Vec<String>, _> = serde_json::from_str(&word);
+    let mut list = list.map_err(|_| {
+        let fault = "it begins like a JSON list, and is not one of texts";
+        let hint = Some(r#"write `["sh", "-c"]`"#);
+        InvalidFlag::new(FLAG, text, FlagFault::Form { fault, hint })
+    })?;
+    if list.iter().any(|word| word.contains('\0')) {
+        return Err(InvalidFlag::new(
+            FLAG,
+            text,
+            FlagFault::form("it holds a NUL byte"),
+        ));
+    }
+    // An empty list is docker's empty text: the program is what follows the image.
+    let program = if list.is_empty() {
+        String::new()
+    } else {
+        list.remove(0)
+    };
+    Ok((program, list))
+}
+
 /// Reads text that must be UTF-8 and not empty: `--group`.
 ///
 /// # Errors

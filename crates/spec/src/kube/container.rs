@@ -432,6 +432,7 @@ pub(super) fn ports<'a>(
             ports.push(PortForward {
                 host_ip,
                 host_port,
+                host_last: None,
                 pod_port,
                 protocol,
             });

@@ -433,6 +433,7 @@ fn ports() -> BoxedStrategy<Vec<PortForward>> {
             let port = |(index, (host_ip, pod_port, udp)): (u16, (Option<IpAddr>, u16, bool))| PortForward {
                 host_ip,
                 host_port: 1000 + index,
+                host_last: None,
                 pod_port,
                 protocol: if udp { PortProtocol::Udp } else { PortProtocol::Tcp },
             };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isopod_spec::flags::{self, VolumeFlag};
+use isopod_spec::flags::{self, VolumeFlag, VolumesFrom};
 use isopod_spec::{AppName, Dependency, OnUnhealthy, Overrides, Readiness, RestartPolicy, RootfsAccess};
 
 use super::{Flag, keep, push};
@@ -12,6 +12,8 @@ use super::{Flag, keep, push};
 pub(in crate::args) struct AppDraft {
     pub(in crate::args) name: Option<AppName>,
     pub(in crate::args) overrides: Overrides,
+    /// The first arguments, where `--entrypoint` is a list.
+    pub(in crate::args) entrypoint_args: Vec<String>,
     /// `--group`, beside the group of `--user`.
     pub(in crate::args) group: Option<String>,
     pub(in crate::args) rootfs: RootfsAccess,
@@ -23,6 +25,7 @@ pub(in crate::args) struct AppDraft {
     pub(in crate::args) env_files: Vec<PathBuf>,
     /// `--volume`, `--mount` and `--tmpfs`, in order.
     pub(in crate::args) mounts: Vec<VolumeFlag>,
+    pub(in crate::args) volumes_from: Vec<VolumesFrom>,
     /// Whether a volume could not be read, which may be the one that is missing elsewhere.
     pub(in crate::args) has_unread_volume: bool,
 }

@@ -79,7 +79,6 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("mac-address", ADDRESS),
     refused("network-alias", OTHER_POD),
     refused("link", OTHER_POD),
-    refused("volumes-from", OTHER_POD),
     refused("ipc", OTHER_POD),
     refused("pid", OTHER_POD),
     refused("userns", OWN_KERNEL),

@@ -3,7 +3,7 @@
 use isopod_spec::RootfsAccess;
 use isopod_spec::flags::{self, InvalidFlag, VolumeFlag};
 
-use super::{AppDraft, Done, Flag};
+use super::{AppDraft, Done, Flag, push};
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
@@ -31,6 +31,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "TARGET[:OPTIONS]",
         "Mount an empty volume in memory; OPTIONS are size, mode, uid, gid, ro, exec, suid, dev",
         |app, text| mounted(app, flags::read_tmpfs(text).map(VolumeFlag::Brought)),
+    ),
+    Flag::app(
+        "volumes-from",
+        "POD[:ro]",
+        "Mount what another pod, or an earlier app of this one, has mounted of the host's and of named volumes",
+        |app, text| push(&mut app.volumes_from, flags::read_volumes_from(text)),
     ),
     Flag::app_switch("read-only", "Let the app write to volumes only", |app, on| {
         app.rootfs = match on {

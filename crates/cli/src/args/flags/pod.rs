@@ -29,8 +29,10 @@ pub(in crate::args) struct PodDraft {
     /// `--sig-proxy=false`.
     pub(in crate::args) keeps_signals: bool,
     pub(in crate::args) cidfile: Option<PathBuf>,
+    pub(in crate::args) pidfile: Option<PathBuf>,
     pub(in crate::args) pull: Option<PullPolicy>,
     pub(in crate::args) stop_timeout: Option<Duration>,
+    pub(in crate::args) deadline: Option<Duration>,
     pub(in crate::args) boot_timeout: Option<Duration>,
     pub(in crate::args) silent_kill: Option<Duration>,
     /// What also holds beside a file that describes the pod.
@@ -53,7 +55,8 @@ pub(in crate::args) struct PodDraft {
 }
 
 /// Those that have no meaning where a file describes the pod.
-pub(super) const NOT_BESIDE_FILES: [&str; 9] = [
+pub(super) const NOT_BESIDE_FILES: [&str; 10] = [
+    "timeout",
     "sysctl",
     "add-host",
     "dns",
@@ -209,8 +212,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "platform",
         "OS/ARCH",
         "The platform of the images: only the host's own, whose processor the VM has",
-        |_, text| platform(text),
+        |_, text| platform("--platform", text),
     ),
+    Flag::pod("arch", "ARCH", "The processor of the images: only the host's own", |_, text| {
+        platform("--arch", text)
+    }),
+    Flag::pod("os", "OS", "The system of the images: linux", |_, text| platform("--os", text)),
     Flag::pod(
         "log-driver",
         "DRIVER",
@@ -269,6 +276,12 @@ pub(super) const FLAGS: &[Flag] = &[
         |pod, text| keep(&mut pod.stop_timeout, flags::read_seconds("--stop-timeout", 0, text)),
     ),
     Flag::pod(
+        "timeout",
+        "SECONDS",
+        "Stop the pod when it has run for so long",
+        |pod, text| keep(&mut pod.deadline, flags::read_seconds("--timeout", 1, text)),
+    ),
+    Flag::pod(
         "file",
         "FILE",
         "Read the pod from a Kubernetes pod file, or several that belong together; `-` is standard input",
@@ -300,12 +313,13 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 /// Whether images of that platform run here.
-fn platform(text: &OsStr) -> Done {
+fn platform(flag: &str, text: &OsStr) -> Done {
     let own = isopod_image::config::host_architecture();
     let word = text.to_string_lossy();
     let mut parts = word.split('/');
     let architecture = match (parts.next(), parts.next()) {
         (Some("linux"), Some(architecture)) => architecture,
+        (Some("linux"), None) => own,
         (Some(architecture), None) => architecture,
         _ => "",
     };
@@ -317,7 +331,7 @@ fn platform(text: &OsStr) -> Done {
     match known == own {
         true => Ok(()),
         false => Err(ArgFault::Refused {
-            flag: format!("--platform={}", shown(text)),
+            flag: format!("{flag}={}", shown(text)),
             hint: "a VM has the host's processor, and runs images for it alone: leave it out",
         }),
     }

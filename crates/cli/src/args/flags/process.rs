@@ -8,8 +8,12 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "entrypoint",
         "PROGRAM",
-        "Run PROGRAM in place of the image's entry point and command",
-        |app, text| keep(&mut app.overrides.exec, flags::read_text("--entrypoint", text)),
+        "Run PROGRAM in place of the image's entry point and command; a JSON list is a program with its first arguments",
+        |app, text| {
+            let (program, arguments) = flags::read_entrypoint(text)?;
+            (app.overrides.exec, app.entrypoint_args) = (Some(program), arguments);
+            Ok(())
+        },
     ),
     Flag::app(
         "user",

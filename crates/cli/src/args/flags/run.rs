@@ -35,6 +35,16 @@ pub(super) const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
+    Flag::pod(
+        "pidfile",
+        "FILE",
+        "Write the number of the process that supervises the pod to FILE, with which the pod ends",
+        |pod, text| {
+            pod.pidfile = Some(text.into());
+            Ok(())
+        },
+    )
+    .alias("conmon-pidfile"),
     Flag::pod_switch(
         "sig-proxy",
         "Pass signals on to the apps, as the command in the foreground always does",

@@ -1,6 +1,6 @@
-//! docs/docker.md against docker's own list of flags: each has a verdict, which the parser gives.
+//! docs/docker.md against docker's and podman's own lists of flags: each has a verdict, which the parser gives.
 //!
-//! `UPDATE=1 cargo test -p isopod-cli docker` writes the table.
+//! `UPDATE=1 cargo test -p isopod-cli page_about_docker` writes the tables.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -9,11 +9,24 @@ use std::path::Path;
 use super::{Flag, For, Read, Value, rows};
 use crate::args::{ArgFault, ArgsError, parse};
 
-const LIST: &str = include_str!("docker-run.txt");
-const BEGIN: &str = "<!-- The table is written by a test. -->\n";
-const END: &str = "<!-- end of the table -->\n";
+/// A program whose flags are known here.
+struct Program {
+    name: &'static str,
+    list: &'static str,
+}
 
-/// A flag of docker's.
+const PROGRAMS: [Program; 2] = [
+    Program {
+        name: "docker",
+        list: include_str!("docker-run.txt"),
+    },
+    Program {
+        name: "podman",
+        list: include_str!("podman-run.txt"),
+    },
+];
+
+/// A flag of theirs.
 struct Theirs {
     long: &'static str,
     short: Option<char>,
@@ -23,7 +36,12 @@ struct Theirs {
 }
 
 fn theirs() -> Vec<Theirs> {
-    let lines = LIST
+    PROGRAMS.iter().flat_map(of).collect()
+}
+
+fn of(program: &Program) -> Vec<Theirs> {
+    let lines = program
+        .list
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty());
     lines
@@ -86,9 +104,9 @@ fn each_flag_of_docker_has_its_verdict() {
     }
 }
 
-/// Nothing is refused as docker's that docker does not have.
+/// Nothing is refused as theirs that they do not have.
 #[test]
-fn no_flag_is_refused_that_docker_does_not_have() {
+fn no_flag_is_refused_that_nobody_has() {
     let known: Vec<&str> = theirs().iter().map(|theirs| theirs.long).collect();
     for (_, flag) in rows(For::Run).filter(|(_, flag)| matches!(flag.read, Read::Refused(_))) {
         assert!(known.contains(&flag.long), "--{}", flag.long);
@@ -99,21 +117,26 @@ fn no_flag_is_refused_that_docker_does_not_have() {
 fn the_page_about_docker_has_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/docker.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let (head, rest) = page.split_once(BEGIN).unwrap();
-    let (_, tail) = rest.split_once(END).unwrap();
-    let new = format!("{head}{BEGIN}{}{END}{tail}", table());
+    let mut new = page.clone();
+    for program in &PROGRAMS {
+        let begin = format!("<!-- The table of {} is written by a test. -->\n", program.name);
+        let end = format!("<!-- end of the table of {} -->\n", program.name);
+        let (head, rest) = new.split_once(&begin).unwrap();
+        let (_, tail) = rest.split_once(&end).unwrap();
+        new = format!("{head}{begin}{}{end}{tail}", table(program));
+    }
     if std::env::var_os("UPDATE").is_some() {
         return std::fs::write(&path, &new).unwrap();
     }
     assert!(
         page == new,
-        "docs/docker.md is stale: `UPDATE=1 cargo test -p isopod-cli docker`, and commit it"
+        "docs/docker.md is stale: `UPDATE=1 cargo test -p isopod-cli page_about_docker`, and commit it"
     );
 }
 
-fn table() -> String {
-    let mut text = String::from("| flag of `docker run` | here | |\n|---|---|---|\n");
-    for theirs in theirs() {
+fn table(program: &Program) -> String {
+    let mut text = format!("| flag of `{} run` | here | |\n|---|---|---|\n", program.name);
+    for theirs in of(program) {
         let flag = ours(&theirs);
         let short = theirs
             .short

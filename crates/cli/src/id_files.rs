@@ -1,4 +1,5 @@
-//! `--cidfile`: a file that has the UUID of the pod that was made, for scripts.
+//! `--cidfile` and `--pidfile`: files that have the UUID of the pod that was made, and the number of the process that supervises
+//! it, for scripts and for service managers.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -37,6 +38,17 @@ pub(crate) fn write(file: &Path, claims: &[Claim], settings: &Settings) -> Resul
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => is_there(file),
         _ => Report::text(format!("cannot write `{}`", file.display())).because(error.to_string()),
+    })
+}
+
+/// Writes the number of the process that supervises the pod; what the file had before is replaced, as with podman.
+///
+/// # Errors
+/// A [`Report`] when it cannot be written.
+pub(crate) fn write_pid(file: &Path, pid: u32, settings: &Settings) -> Result<(), Report> {
+    let written = std::fs::write(settings.working_dir.join(file), format!("{pid}\n"));
+    written.map_err(|error| {
+        Report::text(format!("cannot write `{}`", file.display())).because(error.to_string())
     })
 }
 
