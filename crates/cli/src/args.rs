@@ -1,4 +1,4 @@
-//! The command line: from arguments to values, without a look at the environment, the terminal or any file.
+//! The arguments of the commands that make a pod, and values that several commands read.
 //!
 //! ```text
 //! isopod [GLOBAL] run [FLAGS] IMAGE [COMMAND [ARG...]] [--- [APP FLAGS] IMAGE [COMMAND [ARG...]]]...
@@ -11,32 +11,26 @@
 //! those of another group its app's. What is wrong with the flags of a pod is reported all at once; only what clap finds
 //! (a missing value, a word that is none of the choices) ends the reading at the first fault.
 
-mod commands;
 mod copy_place;
 mod error;
 mod flags;
-mod generate;
 mod group;
-mod image;
-mod kube;
-mod life;
+mod nearest;
 mod pod;
+mod pod_command;
 mod theirs;
-mod tool;
-mod unknown;
-mod volume;
+mod values;
 
-pub(crate) use commands::{Described, PodPart, manual, part_of, root_to_complete};
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use flags::For;
-pub(crate) use generate::{GenerateArgs, GenerateCommand, Subject};
-pub(crate) use group::pod_command;
-pub(crate) use image::ImageCommand;
-pub(crate) use kube::{KubeCommand, run_args};
-pub(crate) use life::{Filter, Format, LifeCommand, PodFilter, duration};
-pub(crate) use tool::{Shell, ToolCommand};
-pub(crate) use volume::VolumeCommand;
+pub(crate) use group::{is_flag, pod_command, split};
+pub(crate) use nearest::nearest;
+pub(crate) use pod_command::{
+    HELP_WIDTH, PodPart, described, global_flags, group, pod_help, to_complete, to_read, usage,
+};
+pub(crate) use theirs::in_own_words;
+pub(crate) use values::{Format, app_name, duration, seconds};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,24 +45,6 @@ use isopod_spec::{
 };
 
 use crate::detach_keys::DetachKeys;
-
-/// A command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cli {
-    /// What applies to every command.
-    pub(crate) global: Global,
-    /// What to do.
-    pub(crate) command: Command,
-}
-
-/// What applies to every command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Global {
-    /// `--dir`: where images and pods are kept; `None`: the default place.
-    pub(crate) dir: Option<PathBuf>,
-    /// `--log-level`.
-    pub(crate) log_level: LogLevel,
-}
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,27 +62,16 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// `run`: run a pod.
-    Run(RunArgs),
-    /// `plan`: show what `run` would do.
-    Plan(PlanArgs),
-    /// `prepare`: make a pod that can be started.
-    Prepare(RunArgs),
-    /// Something about isopod itself.
-    Tool(ToolCommand),
-    /// Something about pods that are there.
-    Life(LifeCommand),
-    /// `pod lock`: write down which images a pod file has, these being its files.
-    PodLock(Vec<PathBuf>),
-    /// Something about images.
-    Image(ImageCommand),
-    /// `generate`: print a pod in another form.
-    Generate(GenerateCommand),
-    /// `kube`: something about all pods of pod files.
-    Kube(KubeCommand),
+/// Reads the pod that `run` or `prepare` is given: its own matches, and the words of the groups behind `---`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_run(
+    command: For,
+    matches: &ArgMatches,
+    others: &[&[OsString]],
+) -> Result<RunArgs, ArgsError> {
+    Ok(pod::read_run(command, matches, others)?.0)
 }
 
 /// The arguments of `run`.
@@ -144,6 +109,30 @@ pub(crate) struct RunArgs {
     pub(crate) boot_timeout: Duration,
     /// `--on-silent`: how long the guest may be silent before it is killed.
     pub(crate) silent_kill: Option<Duration>,
+}
+
+impl RunArgs {
+    /// Those of pods of these files, in the background.
+    pub(crate) fn in_background(files: FileArgs) -> Self {
+        Self {
+            source: PodSource::Files(files),
+            pull: None,
+            name: None,
+            ground: Ground::Back,
+            stdin: Stdin::Empty,
+            outputs: Outputs::default(),
+            detach_keys: DetachKeys::default(),
+            remove: false,
+            replace: false,
+            cidfile: None,
+            pidfile: None,
+            publish: Publish::default(),
+            quiet: false,
+            stop_timeout: None,
+            boot_timeout: pod::BOOT_TIMEOUT,
+            silent_kill: None,
+        }
+    }
 }
 
 /// Which ports are published without being named one by one.
@@ -334,55 +323,11 @@ pub(crate) enum PlanFormat {
     Svg,
 }
 
-/// Reads a command line, the program's name first.
+/// Reads what `plan` is given.
 ///
 /// # Errors
-/// [`ArgsError::Asked`] where help or the version is asked for, otherwise what is wrong with it.
-pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, ArgsError> {
-    let argv = theirs::in_own_words(argv.into_iter().collect())?;
-    let (head, others) = match group::pod_command(&argv) {
-        Some(_) => group::split(&argv),
-        None => (argv.as_slice(), Vec::new()),
-    };
-    let matches = commands::root()
-        .try_get_matches_from(head)
-        .map_err(|error| ArgsError::from_clap(error, &argv))?;
-    let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
-    let command = match name {
-        "run" => Command::Run(pod::read_run(For::Run, sub, &others)?.0),
-        "prepare" => Command::Prepare(pod::read_run(For::Prepare, sub, &others)?.0),
-        "plan" => Command::Plan(read_plan(sub, &others)?),
-        "image" => Command::Image(image::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
-        "generate" => {
-            Command::Generate(generate::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?)
-        }
-        "kube" => Command::Kube(kube::read(sub).map_err(|error| ArgsError::from_clap(error, &argv))?),
-        "pod" => {
-            let (_, lock) = sub.subcommand().expect("clap requires a subcommand");
-            Command::PodLock(lock.get_many("files").unwrap_or_default().cloned().collect())
-        }
-        _ if let Some(read) = tool::read(&matches) => {
-            Command::Tool(read.map_err(|error| ArgsError::from_clap(error, &argv))?)
-        }
-        _ => {
-            let command = life::read(&matches).map_err(|error| ArgsError::from_clap(error, &argv))?;
-            Command::Life(command)
-        }
-    };
-    Ok(Cli {
-        global: read_global(&matches),
-        command,
-    })
-}
-
-fn read_global(matches: &ArgMatches) -> Global {
-    Global {
-        dir: matches.get_one("dir").cloned(),
-        log_level: matches.get_one("log-level").copied().unwrap_or_default(),
-    }
-}
-
-fn read_plan(matches: &ArgMatches, others: &[&[OsString]]) -> Result<PlanArgs, ArgsError> {
+/// What is wrong with it.
+pub(crate) fn read_plan(matches: &ArgMatches, others: &[&[OsString]]) -> Result<PlanArgs, ArgsError> {
     let (run, plan) = pod::read_run(For::Plan, matches, others)?;
     Ok(PlanArgs {
         run,
@@ -393,6 +338,3 @@ fn read_plan(matches: &ArgMatches, others: &[&[OsString]]) -> Result<PlanArgs, A
         verify: plan.verify,
     })
 }
-
-#[cfg(test)]
-mod tests;

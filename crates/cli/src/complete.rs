@@ -15,41 +15,14 @@ use std::process::ExitCode;
 use clap::Arg;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
-use clap_complete::env::Shells;
 use isopod_image::store::Store;
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::Transport;
 
-use crate::args::{PodPart, Shell, part_of, pod_command, root_to_complete};
-use crate::failure::Failure;
-use crate::output::{self, Report};
+use crate::args::{PodPart, pod_command};
+use crate::command_line::{part_of, root_to_complete};
+use crate::commands::completion::VARIABLE;
 use crate::settings::default_dir;
-
-/// Set by the scripts, to the shell's name.
-const VARIABLE: &str = "ISOPOD_COMPLETE";
-
-/// Prints the shell's script.
-///
-/// # Errors
-/// A [`Report`] when it cannot be made.
-pub(crate) fn print_script(shell: Shell) -> Result<ExitCode, Failure> {
-    output::document(&script(shell)?);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The shell's script.
-///
-/// # Errors
-/// A [`Report`] when it cannot be made.
-pub(crate) fn script(shell: Shell) -> Result<String, Report> {
-    let mut script = Vec::new();
-    let shells = Shells::builtins();
-    let completer = shells
-        .completer(shell.as_str())
-        .ok_or_else(|| Report::text("this build completes in no such shell"))?;
-    completer.write_registration(VARIABLE, "isopod", "isopod", "isopod", &mut script)?;
-    Ok(String::from_utf8_lossy(&script).into_owned())
-}
 
 /// Answers a shell's question, if that is what this process was started for.
 pub(crate) fn answer() -> Option<ExitCode> {
@@ -280,14 +253,6 @@ mod tests {
             ("isopod list", PodPart::First),
         ] {
             assert_eq!(part_of(&words(line)), part, "{line}");
-        }
-    }
-
-    #[test]
-    fn every_shell_has_a_script() {
-        for shell in Shell::ALL {
-            let script = script(shell).unwrap();
-            assert!(script.contains("ISOPOD_COMPLETE"), "{script}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::pod_files;
 /// Sets the variables of `files`, which has those of each app, below the ones that its flags set.
 ///
 /// # Errors
-/// A [`Report`] for each file that cannot be read.
+/// A [`Failure`] for each file that cannot be read.
 pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for (app, files) in pod.apps.iter_mut().zip(files) {
@@ -33,7 +33,7 @@ pub(crate) fn add(pod: &mut PodSpec, files: &[Vec<PathBuf>], settings: &Settings
 /// Gives the pod the labels of `files`, below those that its flags give.
 ///
 /// # Errors
-/// A [`Report`] for each file that cannot be read.
+/// A [`Failure`] for each file that cannot be read.
 pub(crate) fn add_labels(pod: &mut PodSpec, files: &[PathBuf], settings: &Settings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for file in files.iter().rev() {

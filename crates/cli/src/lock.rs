@@ -1,58 +1,14 @@
-//! `isopod pod lock`, and the locks that `--locked` goes by: files beside pod files.
+//! The locks that `--locked` goes by: files beside pod files, which `isopod pod lock` writes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use isopod_runtime::Settings;
-use isopod_runtime::gather;
-use isopod_spec::lock::{Lock, LockedImage, VERSION, sources};
-use isopod_spec::{ImageSource, PodSpec};
+use isopod_spec::PodSpec;
+use isopod_spec::lock::Lock;
 
-use crate::args::FileArgs;
 use crate::failure::Failure;
-use crate::manifest::Purpose;
-use crate::output::{self, Report};
+use crate::output::Report;
 use crate::pod_files;
-
-/// Brings the images of the pods in `files` into the store and writes down which they are.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn write(files: &[PathBuf], settings: &Settings) -> Result<ExitCode, Failure> {
-    let path = path(files).ok_or_else(no_place)?;
-    let args = FileArgs {
-        files: files.to_vec(),
-        // What cannot be honoured is told when the pod is run.
-        ignore_unsupported: true,
-        ..FileArgs::default()
-    };
-    let pods = pod_files::pods(&args, None, &Purpose::Show, settings)?;
-    let mut images = BTreeMap::new();
-    for pod in pods.iter().map(|file| &file.pod) {
-        let found = gather::all_images(pod, settings).map_err(|error| Failure::of(&error.faults))?;
-        for (source, image) in sources(pod).into_iter().zip(found) {
-            let ImageSource::Reference(reference) = source else {
-                continue;
-            };
-            let locked = LockedImage {
-                id: image.id.to_string(),
-                manifest: image.manifest.map(|digest| digest.to_string()),
-            };
-            images.insert(reference.to_string(), locked);
-        }
-    }
-    let lock = Lock {
-        version: VERSION,
-        images,
-    };
-    let text = lock.write()?;
-    let place = settings.working_dir.join(&path);
-    std::fs::write(&place, text)
-        .map_err(|error| Report::text(format!("cannot write the lock `{}`: {error}", path.display())))?;
-    output::data(&format!("{}\n", path.display()));
-    Ok(ExitCode::SUCCESS)
-}
 
 /// Makes `pods`, which `files` describe, run just the images of their lock.
 ///
@@ -63,7 +19,7 @@ pub(crate) fn apply<'p>(
     pods: impl IntoIterator<Item = &'p mut PodSpec>,
     settings: &Settings,
 ) -> Result<(), Failure> {
-    let path = path(files).ok_or_else(no_place)?;
+    let path = place(files)?;
     let failed = |why: String| {
         let report = Report::text(format!("cannot run by the lock `{}`: {why}", path.display()));
         report.hint(Some(
@@ -80,13 +36,14 @@ pub(crate) fn apply<'p>(
 }
 
 /// Where the lock of pod files is: beside the first of them.
-fn path(files: &[PathBuf]) -> Option<PathBuf> {
-    let first = files.first().filter(|file| *file != Path::new("-"))?;
+///
+/// # Errors
+/// A [`Report`] where that is standard input.
+pub(crate) fn place(files: &[PathBuf]) -> Result<PathBuf, Report> {
+    let Some(first) = files.first().filter(|file| *file != Path::new("-")) else {
+        return Err(Report::text("standard input has no lock beside it").hint(Some("name a file".into())));
+    };
     let mut path = first.clone().into_os_string();
     path.push(".lock");
-    Some(path.into())
-}
-
-fn no_place() -> Report {
-    Report::text("standard input has no lock beside it").hint(Some("name a file".into()))
+    Ok(path.into())
 }

@@ -1,52 +1,47 @@
-//! The command `isopod`: reads its arguments, asks the libraries, prints. A module for each command, one for output.
+//! The command `isopod`: reads its arguments, asks the libraries, prints. A file for each command is in
+//! [`commands`], what they print goes through [`output`].
 
 mod args;
-mod attach;
+mod background;
+mod command_line;
+mod commands;
 mod complete;
-mod cp;
-mod detach;
 mod detach_keys;
-mod docs;
+mod ending;
 mod env_files;
-mod events;
-mod exec;
 mod failure;
-mod generate;
+mod foreground;
 mod id_files;
-mod image;
-mod kube;
-mod life;
-mod list;
 mod lock;
-mod logs;
 mod manifest;
-mod named_volume;
+mod manual;
 mod output;
 mod patience;
-mod plan;
 mod pod_files;
+mod pods;
+mod preparation;
 mod progress;
 mod publish;
 mod registries;
 mod relay;
-mod run;
+mod service_manager;
 mod settings;
 mod show;
-mod stats;
+mod supervision;
 mod supervisor;
 mod table;
 mod terminal;
-mod volume;
+mod time;
 mod volumes_from;
 
 use std::process::ExitCode;
 
-use isopod_runtime::Settings;
 use isopod_vm::launch;
 use isopod_vm::stage::change::{self, Change};
 use isopod_vm::stage::{self, Stage};
 
-use crate::args::{ArgsError, Command, ToolCommand};
+use crate::args::ArgsError;
+use crate::command_line::{Cli, Command};
 use crate::failure::Failure;
 use crate::output::Report;
 
@@ -67,40 +62,52 @@ fn main() -> ExitCode {
     if let Some(status) = complete::answer() {
         return status;
     }
-    let cli = match args::parse(std::env::args_os()) {
+    let cli = match command_line::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     output::log(cli.global.log_level);
-    let result = match &cli.command {
-        Command::Tool(tool) => act_on_nothing(tool),
-        command => settings::from_environment(&cli.global)
-            .map_err(Failure::from)
-            .and_then(|settings| act(command, &settings)),
-    };
+    let result = dispatch(&cli);
     output::end(result.unwrap_or_else(|failure| failure.print()))
 }
 
-/// Does what a command on pods and images says.
-fn act(command: &Command, settings: &Settings) -> Result<ExitCode, Failure> {
-    match command {
-        Command::Run(args) => run::run(args, settings),
-        Command::Prepare(args) => run::prepare(args, settings),
-        Command::Life(command) => life::life(command, settings),
-        Command::Plan(args) => plan::plan(args, settings),
-        Command::PodLock(files) => lock::write(files, settings),
-        Command::Image(command) => image::image(command, settings),
-        Command::Generate(command) => generate::generate(command, settings),
-        Command::Kube(command) => kube::kube(command, settings),
-        Command::Tool(tool) => act_on_nothing(tool),
-    }
-}
-
-/// Does what needs no state.
-fn act_on_nothing(tool: &ToolCommand) -> Result<ExitCode, Failure> {
-    match tool {
-        ToolCommand::Completion { shell } => complete::print_script(*shell),
-        ToolCommand::Docs { dir } => docs::write(dir),
+/// Executes the command, with what it needs to know of the environment.
+fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
+    use commands::Command as C;
+    let settings = || settings::from_environment(&cli.global);
+    match &cli.command {
+        Command::Run(args) => commands::run::run(args, &settings()?),
+        Command::Prepare(args) => commands::prepare::prepare(args, &settings()?),
+        Command::Plan(args) => commands::plan::plan(args, &settings()?),
+        Command::Other(command) => match command {
+            C::Start(command) => command.execute(&settings()?),
+            C::Ps(command) => command.execute(&settings()?),
+            C::Port(command) => command.execute(&settings()?),
+            C::Wait(command) => command.execute(&settings()?),
+            C::List(command) => command.execute(&settings()?),
+            C::Status(command) => command.execute(&settings()?),
+            C::Inspect(command) => command.execute(&settings()?),
+            C::CatManifest(command) => command.execute(&settings()?),
+            C::Events(command) => command.execute(&settings()?),
+            C::Logs(command) => command.execute(&settings()?),
+            C::Stop(command) => command.execute(&settings()?),
+            C::Kill(command) => command.execute(&settings()?),
+            C::Exec(command) => command.execute(&settings()?),
+            C::Attach(command) => command.execute(&settings()?),
+            C::Cp(command) => command.execute(&settings()?),
+            C::Stats(command) => command.execute(&settings()?),
+            C::Restart(command) => command.execute(&settings()?),
+            C::Rm(command) => command.execute(&settings()?),
+            C::Gc(command) => command.execute(&settings()?),
+            C::Volume(command) => command.execute(&settings()?),
+            C::Supervise(command) => command.execute(&settings()?),
+            C::Completion(command) => command.execute(),
+            C::Docs(command) => command.execute(command_line::root()),
+            C::Pod(command) => command.execute(&settings()?),
+            C::Generate(command) => command.execute(&settings()?),
+            C::Kube(command) => command.execute(&settings()?),
+            C::Image(command) => command.execute(&settings()?),
+        },
     }
 }
 

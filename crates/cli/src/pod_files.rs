@@ -151,7 +151,7 @@ fn node_name() -> String {
 /// The files, each with its name in messages.
 ///
 /// # Errors
-/// A [`Report`] for each that cannot be read.
+/// A [`Failure`] for each that cannot be read.
 pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let mut reports = Vec::new();
     let mut texts = Vec::new();

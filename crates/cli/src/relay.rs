@@ -31,22 +31,22 @@ use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::detach;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::output::{self, Report};
+use crate::supervisor;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
 
 /// The most bytes of output in one datagram.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// How many seconds something to be said waits for room.
+/// How many seconds a message waits for room.
 const TRIES: u32 = 5;
 
-/// What a supervisor says to the command that is connected with it: the first byte of a datagram.
+/// What a supervisor sends to the command that is connected with it: the first byte of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Said {
+pub(crate) enum MessageKind {
     /// What the app wrote follows.
     Output = b'o',
     /// The app has started, or a text says why not.
@@ -55,15 +55,15 @@ pub(crate) enum Said {
     Remark = b'r',
 }
 
-impl Said {
+impl MessageKind {
     fn of(byte: u8) -> Option<Self> {
         [Self::Output, Self::Started, Self::Remark]
             .into_iter()
-            .find(|said| *said as u8 == byte)
+            .find(|kind| *kind as u8 == byte)
     }
 
-    /// Says it, whoever listens.
-    pub(crate) fn to(self, socket: &Socket, text: &str) {
+    /// Sends such a message, whoever receives it.
+    pub(crate) fn send(self, socket: &Socket, text: &str) {
         let mut message = vec![self as u8];
         message.extend(text.bytes().take(PIECE_BYTES));
         for _ in 0..TRIES {
@@ -106,7 +106,7 @@ impl AsyncWrite for Sink {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
         if let Some(socket) = &self.0 {
-            let message = [&[Said::Output as u8], piece].concat();
+            let message = [&[MessageKind::Output as u8], piece].concat();
             if ready!(socket.poll_send(cx, &message)).is_err() {
                 self.0 = None;
             }
@@ -132,7 +132,7 @@ pub(crate) fn is_for(record: &PodRecord) -> bool {
 /// Runs the pod to its end, or until the caller detaches; the exit status is its own.
 ///
 /// # Errors
-/// A [`Report`] when there is no supervisor.
+/// A [`Failure`] when there is no supervisor.
 pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Result<ExitCode, Failure> {
     let uuid = claim.uuid().to_owned();
     let failed = |e: io::Error| Report::text(format!("cannot start the pod's supervisor: {e}"));
@@ -143,7 +143,7 @@ pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Resul
         .build()?;
     let result = runtime.block_on(async {
         let mut claim = claim;
-        let command = detach::supervisor(&mut claim, settings, Stdio::from(OwnedFd::from(theirs)))?;
+        let command = supervisor::command(&mut claim, settings, Stdio::from(OwnedFd::from(theirs)))?;
         let child = tokio::process::Command::from(command).spawn().map_err(failed)?;
         // From here on the lock is the supervisor's alone.
         drop(claim);
@@ -173,7 +173,7 @@ struct Connected {
     child: Child,
     /// The terminal, once the app has started.
     raw: Option<Raw>,
-    /// Told when the user detaches.
+    /// Completed when the user detaches.
     detached: Option<oneshot::Receiver<()>>,
     keys: DetachKeys,
     /// Whether nobody reads what this command prints any more.
@@ -194,7 +194,7 @@ impl Connected {
             tokio::select! {
                 biased;
                 received = self.socket.recv(&mut message) => match received {
-                    Ok(n) => self.hear(&message[..n]).await?,
+                    Ok(n) => self.receive(&message[..n]).await?,
                     Err(error) => return Err(Report::text(format!("cannot receive from the pod's supervisor: {error}")).into()),
                 },
                 left = detached => match left {
@@ -206,7 +206,7 @@ impl Connected {
             }
         };
         while let Ok(n) = self.socket.try_recv(&mut message) {
-            self.hear(&message[..n]).await?;
+            self.receive(&message[..n]).await?;
         }
         let code = status.ok().and_then(|status| status.code());
         let code = code.and_then(|code| u8::try_from(code).ok());
@@ -214,14 +214,14 @@ impl Connected {
         Ok(ExitCode::from(code))
     }
 
-    async fn hear(&mut self, message: &[u8]) -> Result<(), Report> {
+    async fn receive(&mut self, message: &[u8]) -> Result<(), Report> {
         let Some((kind, text)) = message.split_first() else {
             return Ok(());
         };
-        match Said::of(*kind) {
+        match MessageKind::of(*kind) {
             // Nobody reads it, and the pod is about to end.
-            Some(Said::Output) if self.unread => {}
-            Some(Said::Output) => {
+            Some(MessageKind::Output) if self.unread => {}
+            Some(MessageKind::Output) => {
                 let mut stdout = tokio::io::stdout();
                 let written = async {
                     stdout.write_all(text).await?;
@@ -236,13 +236,13 @@ impl Connected {
                     };
                 }
             }
-            Some(Said::Remark) => {
+            Some(MessageKind::Remark) => {
                 // At the beginning of a line, whatever the terminal makes of one's end.
                 let raw = self.raw.take().is_some();
                 output::notice(&String::from_utf8_lossy(text));
                 self.raw = if raw { Some(Raw::enter()?) } else { None };
             }
-            Some(Said::Started) => self.connect(&String::from_utf8_lossy(text)).await?,
+            Some(MessageKind::Started) => self.connect(&String::from_utf8_lossy(text)).await?,
             None => {}
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use isopod_runtime::{Settings, state_dir};
 
-use crate::args::Global;
+use crate::command_line::Global;
 use crate::output::Report;
 use crate::registries;
 

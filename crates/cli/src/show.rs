@@ -1,194 +1,19 @@
-//! `isopod list`, `status`, `inspect` and `cat-manifest`: what is known of pods. Read from their directories; no supervisor is asked.
+//! What is known of pods, for people and as JSON. It comes from their directories; no supervisor is asked.
 
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_runtime::Settings;
-use isopod_runtime::events::EventKind;
-use isopod_runtime::pods::files::{AppRecord, AppStatus, Asked, HealthState, Status};
+use isopod_runtime::pods::files::{AppRecord, AppStatus, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
-use isopod_runtime::pods::{PodEntry, Pods, Silence};
-use isopod_spec::secrets::without_secrets;
+use isopod_runtime::pods::{PodEntry, Silence};
 use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
-use crate::args::Format;
-use crate::failure::Failure;
-use crate::output::{self, Report};
+use crate::output::{self};
 use crate::table::{age, table};
 
 /// The version of what is printed as JSON.
 pub(crate) const JSON_VERSION: u32 = 1;
-
-/// How often a pod is looked at that is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// The pods of the state directory.
-///
-/// # Errors
-/// A [`Report`] when they cannot be had.
-pub(crate) fn pods(settings: &Settings) -> Result<Pods, Report> {
-    Ok(Pods::open(&settings.state_dir)?)
-}
-
-/// The pod that `query` names.
-///
-/// # Errors
-/// A [`Report`] when it is none, or not one.
-pub(crate) fn find(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
-    Ok(pods.find(query)?)
-}
-
-/// Prints a pod and its apps, at once or when it has come so far.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn status(
-    query: &str,
-    until: Option<Until>,
-    format: Format,
-    settings: &Settings,
-) -> Result<ExitCode, Failure> {
-    let pods = pods(settings)?;
-    let mut pod = find(&pods, query)?;
-    if let Some(until) = until {
-        if pod.state == PodState::Prepared {
-            return Err(Report::text(format!("pod `{}` was never started", pod.label()))
-                .hint(Some(format!("start it: `isopod start {}`", pod.label())))
-                .into());
-        }
-        pod = wait(&pods, pod, until)?;
-    }
-    let text = match format {
-        Format::Text => pod_text(&pod),
-        Format::Json => {
-            let mut value = summary(&pod);
-            value["version"] = JSON_VERSION.into();
-            pretty(&value)
-        }
-    };
-    output::data(&text);
-    let ready = pod
-        .status
-        .as_ref()
-        .is_some_and(|status| status.ready_ms.is_some());
-    Ok(match until == Some(Until::Ready) && !ready {
-        true => ExitCode::from(NEVER_READY),
-        false => ExitCode::SUCCESS,
-    })
-}
-
-/// The exit status of `status --wait-ready` for a pod that ended before it was ready.
-const NEVER_READY: u8 = 1;
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// It has exited.
-    Exited,
-    /// Every app has been ready, or it has exited.
-    Ready,
-}
-
-/// Waits until a pod has come so far; as it was last when it was removed meanwhile.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn wait(pods: &Pods, mut pod: PodEntry, until: Until) -> Result<PodEntry, Report> {
-    loop {
-        let ready = pod
-            .status
-            .as_ref()
-            .is_some_and(|status| status.ready_ms.is_some());
-        let done = match until {
-            Until::Exited => !pod.state.is_live(),
-            Until::Ready => !pod.state.is_live() || ready,
-        };
-        if done {
-            return Ok(pod);
-        }
-        std::thread::sleep(LOOK_EVERY);
-        match pods.entry(&pod.uuid) {
-            Some(seen) => pod = seen,
-            None => {
-                pod.state = PodState::Exited;
-                // One that is not kept goes as soon as it has ended, which may be between two looks.
-                if let Some(status) = pod.status.as_mut().filter(|status| status.phase != Phase::Exited) {
-                    end_by_events(pods, &pod.uuid, status);
-                }
-                return Ok(pod);
-            }
-        }
-    }
-}
-
-/// Completes the status of a pod that is gone by what its events tell of its end.
-fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
-    let mut last = None;
-    if let Ok(mut events) = pods.events().read() {
-        while let Ok(Some(event)) = events.next_event() {
-            if event.uuid == uuid && event.kind == EventKind::Exited {
-                last = Some(event);
-            }
-        }
-    }
-    match last {
-        Some(event) => {
-            status.phase = Phase::Exited;
-            status.exit_status = event.exit_status;
-            status.ended_ms = Some(event.time_ms);
-            status.reason = event.reason;
-        }
-        None => status.reason = Some("it has ended and was removed, and how it ended with it".into()),
-    }
-}
-
-/// Prints all that is known of a pod.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn inspect(query: &str, settings: &Settings) -> Result<ExitCode, Failure> {
-    let pod = find(&pods(settings)?, query)?;
-    let value = json!({
-        "version": JSON_VERSION,
-        "uuid": pod.uuid,
-        "state": pod.state.as_str(),
-        "directory": pod.path.display().to_string(),
-        "record": pod.record,
-        "status": pod.status,
-        "exitReason": exit_reason(&pod),
-    });
-    output::data(&pretty(&value));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints a pod as it was asked for.
-///
-/// # Errors
-/// A [`Report`] with the reason.
-pub(crate) fn asked(query: &str, settings: &Settings) -> Result<ExitCode, Failure> {
-    let mut asked = kept(&find(&pods(settings)?, query)?)?;
-    asked.spec = without_secrets(&asked.spec);
-    let value = serde_json::to_value(asked)?;
-    output::data(&pretty(&value));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What was asked for, with the values of secrets.
-///
-/// # Errors
-/// A [`Report`] where it was not kept.
-pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
-    let asked = pod.asked()?;
-    asked.ok_or_else(|| {
-        Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
-            "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \
-             `isopod inspect` shows what it became"
-                .into(),
-        ))
-    })
-}
 
 /// JSON as it is printed.
 pub(crate) fn pretty(value: &Value) -> String {
@@ -349,7 +174,7 @@ fn since(ms: u64) -> String {
     age(SystemTime::now().duration_since(then).unwrap_or_default())
 }
 
-fn pod_text(pod: &PodEntry) -> String {
+pub(crate) fn pod_text(pod: &PodEntry) -> String {
     let mut text = format!("uuid    {}\n", pod.uuid);
     if let Some(name) = pod.record.as_ref().and_then(|record| record.name.as_ref()) {
         text += &format!("name    {name}\n");

@@ -1,75 +1,58 @@
-//! Tells the host's service manager how far the pod is (sd_notify(3)), where `isopod run` is a unit of `Type=notify`.
+//! The supervisor of a pod as a process of its own, which takes the pod's lock over.
 //!
-//! It is told and never asked: a manager that cannot be told keeps no pod from running.
+//! ```text
+//! isopod run -d ── spawns ──> isopod internal-supervise UUID
+//!      │                        standard input: the pod's directory, whose lock came along
+//!      │ <── how it began ────  standard output: a pipe, closed when that is reported
+//!      └ ends                   standard error: supervisor.log in the pod's directory, of a bounded size
+//! ```
+//!
+//! Where standard output is a socket, the command is connected with the app's terminal ([`relay`](crate::relay)).
 
-use std::ffi::OsStr;
-use std::io;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
-use isopod_runtime::run::Milestone;
-use tokio::sync::mpsc;
+use isopod_plan::layout;
+use isopod_runtime::Settings;
+use isopod_runtime::pods::Claim;
+use isopod_vm::launch;
 
-/// Where the milestones of `count` pods go: to the service manager that the environment names, where it names one. All are
-/// ready when the last one is.
-pub(crate) fn milestones(count: usize) -> mpsc::UnboundedSender<Milestone> {
-    let (sender, mut milestones) = mpsc::unbounded_channel();
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
-        return sender;
-    };
-    tokio::spawn(async move {
-        let mut ready = 0;
-        while let Some(milestone) = milestones.recv().await {
-            ready += usize::from(milestone == Milestone::Ready);
-            if milestone == Milestone::Ready && ready != count {
-                continue;
-            }
-            if let Err(error) = tell(&socket, words(milestone)) {
-                tracing::warn!("cannot report to the service manager at NOTIFY_SOCKET: {error}");
-            }
-        }
-    });
-    sender
+use crate::output::Report;
+
+/// Reported when every app has started.
+pub(crate) const STARTED: &str = "started\n";
+
+/// The supervisor of a pod, to be executed: it takes the lock over, and reports to `stdout` how the pod began.
+///
+/// # Errors
+/// A [`Report`] when there can be none.
+pub(crate) fn command(claim: &mut Claim, settings: &Settings, stdout: Stdio) -> Result<Command, Report> {
+    claim.begin()?;
+    let log = claim.path().join(layout::SUPERVISOR_LOG);
+    let mut options = File::options();
+    // Its bound is the supervisor's to keep, which writes to the same file by another descriptor.
+    let options = options.append(true).create(true).mode(0o600);
+    let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
+    let log = log.map_err(|e| failed("create its log", &e))?;
+    let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
+    let mut command = launch::command(&settings.isopod);
+    command
+        .arg("--dir")
+        .arg(&settings.state_dir)
+        .args(["internal-supervise", claim.uuid()])
+        .current_dir("/")
+        .stdin(Stdio::from(lock))
+        .stdout(stdout)
+        .stderr(log)
+        .process_group(0);
+    Ok(command)
 }
 
-fn words(milestone: Milestone) -> &'static str {
-    match milestone {
-        Milestone::Ready => "READY=1\nSTATUS=every app is ready",
-        Milestone::Stopping => "STOPPING=1\nSTATUS=stopping the apps",
-    }
-}
-
-/// Sends to a socket that is named by its path, or by `@` and its abstract name.
-fn tell(socket: &OsStr, words: &str) -> io::Result<()> {
-    let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(socket)?,
-    };
-    let sender = UnixDatagram::unbound()?;
-    sender.set_nonblocking(true)?;
-    sender.send_to_addr(words.as_bytes(), &address).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_sockets_with_paths_and_with_abstract_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let abstract_name = format!("isopod-test-{}", std::process::id());
-        let by_path = UnixDatagram::bind(&path).unwrap();
-        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
-        let by_name = UnixDatagram::bind_addr(&address).unwrap();
-        tell(path.as_os_str(), "READY=1").unwrap();
-        tell(OsStr::new(&format!("@{abstract_name}")), "READY=1").unwrap();
-        for socket in [by_path, by_name] {
-            let mut datagram = [0; 64];
-            let length = socket.recv(&mut datagram).unwrap();
-            assert_eq!(&datagram[..length], b"READY=1");
-        }
-        assert!(tell(OsStr::new("/nonexistent/socket"), "READY=1").is_err());
-    }
+/// Why there is no supervisor.
+pub(crate) fn failed(what: &str, error: &dyn std::error::Error) -> Report {
+    Report::text(format!(
+        "cannot start the pod's supervisor: cannot {what}: {error}"
+    ))
 }

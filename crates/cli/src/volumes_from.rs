@@ -10,7 +10,7 @@ use isopod_spec::{HostVolume, MountFlags, PodSpec, SourceRule, VolumeKind};
 
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::show::{find, pods};
+use crate::pods::{find, pods};
 
 /// Gives each app the volumes of the pods that it names in `from`, which has a list for each app.
 ///

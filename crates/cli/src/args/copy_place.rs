@@ -31,7 +31,7 @@ impl CopyPlace {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(text: &OsStr) -> Result<Self, String> {
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, String> {
         let bytes = text.as_bytes();
         let is_path = |bytes: &[u8]| matches!(bytes.first(), Some(b'/' | b'.') | None);
         if bytes == b"-" {

@@ -1,12 +1,10 @@
 //! What can be wrong with a command line.
 
 use clap::builder::StyledStr;
-use clap::error::ErrorKind;
 use isopod_spec::check::PodFault;
 use isopod_spec::flags::InvalidFlag;
 use isopod_spec::{AppName, InvalidReference, VolumeName};
 
-use super::{commands, group, unknown};
 use crate::detach_keys::KeyError;
 
 /// Why a command line gives no command.
@@ -26,18 +24,6 @@ pub(crate) enum ArgsError {
 impl From<ArgFault> for ArgsError {
     fn from(fault: ArgFault) -> Self {
         Self::Faults(vec![fault])
-    }
-}
-
-impl ArgsError {
-    /// What clap says about `argv`.
-    pub(super) fn from_clap(error: clap::Error, argv: &[std::ffi::OsString]) -> Self {
-        match (error.kind(), group::pod_command(argv)) {
-            (ErrorKind::DisplayHelp, Some((_, command))) => Self::Asked(commands::pod_help(command)),
-            (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => Self::Asked(error.render()),
-            (ErrorKind::UnknownArgument, _) => Self::Usage(unknown::explain(error, argv).render()),
-            _ => Self::Usage(error.render()),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use super::flags::For;
 
 /// What ends an app, and begins the next one.
-pub(super) const NEXT_APP: &str = "---";
+const NEXT_APP: &str = "---";
 
 /// The command of `argv` if it is one that takes apps, and which word it is.
 pub(crate) fn pod_command(argv: &[OsString]) -> Option<(usize, For)> {
@@ -27,7 +27,7 @@ pub(crate) fn pod_command(argv: &[OsString]) -> Option<(usize, For)> {
 }
 
 /// Which word of `argv` is the command.
-pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
+pub(crate) fn command_at(argv: &[OsString]) -> Option<usize> {
     let mut words = argv.iter().enumerate().skip(1);
     loop {
         let (at, word) = words.next()?;
@@ -40,12 +40,12 @@ pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
 }
 
 /// Whether `word` has the form of a flag.
-pub(super) fn is_flag(word: &OsStr) -> bool {
+pub(crate) fn is_flag(word: &OsStr) -> bool {
     word.as_encoded_bytes().starts_with(b"-")
 }
 
 /// The words before the first `---`, and those of each further group.
-pub(super) fn split(argv: &[OsString]) -> (&[OsString], Vec<&[OsString]>) {
+pub(crate) fn split(argv: &[OsString]) -> (&[OsString], Vec<&[OsString]>) {
     let mut parts = argv.split(|word| word == NEXT_APP);
     let head = parts.next().unwrap_or_default();
     (head, parts.collect())

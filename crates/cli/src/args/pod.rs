@@ -16,7 +16,7 @@ use isopod_spec::{
 
 use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
 use super::{
-    ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, Publish, RunArgs, commands, unknown,
+    ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, Publish, RunArgs, nearest, pod_command,
 };
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy host takes half a minute at worst.
@@ -214,10 +214,10 @@ impl<'a> Reader<'a> {
 
     /// An app behind `---`.
     fn other(&mut self, words: &[OsString]) -> Result<(), ArgsError> {
-        let matches = match commands::group(self.command).try_get_matches_from(words) {
+        let matches = match pod_command::group(self.command).try_get_matches_from(words) {
             Ok(matches) => matches,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-                return Err(ArgsError::Asked(commands::pod_help(self.command)));
+                return Err(ArgsError::Asked(pod_command::pod_help(self.command)));
             }
             Err(error) => {
                 self.faults.push(usage_fault(&error));
@@ -429,7 +429,7 @@ fn usage_fault(error: &clap::Error) -> ArgFault {
             let flag = flag_name(OsStr::new(word));
             let nearest = flag.strip_prefix("--").and_then(|name| {
                 let names: Vec<&str> = flags::names().collect();
-                unknown::nearest(name, &names).map(|name| format!("--{name}"))
+                nearest(name, &names).map(|name| format!("--{name}"))
             });
             ArgFault::UnknownFlag { flag, nearest }
         }

@@ -149,7 +149,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
 ///
 /// # Errors
 /// [`ArgFault::Refused`] where docker or podman have that command, and Isopod has not.
-pub(super) fn in_own_words(mut argv: Vec<OsString>) -> Result<Vec<OsString>, ArgFault> {
+pub(crate) fn in_own_words(mut argv: Vec<OsString>) -> Result<Vec<OsString>, ArgFault> {
     let Some(at) = group::command_at(&argv) else {
         return Ok(argv);
     };
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_table_is_in_order_and_names_commands_that_are_there() {
         assert!(COMMANDS.is_sorted_by(|one, two| one.0 < two.0));
-        let root = super::super::commands::root();
+        let root = crate::command_line::root();
         for (theirs, meaning) in COMMANDS {
             let ours: Vec<&str> = match meaning {
                 Same => theirs.split(' ').collect(),

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Flag, For, Read, Value, rows};
-use crate::args::{ArgFault, ArgsError, parse};
+use crate::args::{ArgFault, ArgsError};
+use crate::command_line::parse;
 
 /// A program whose flags are known here.
 struct Program {

@@ -1,0 +1,814 @@
+//! Command lines and what is made of them.
+
+use std::time::Duration;
+
+use isopod_runtime::pods::files::Stdin;
+use isopod_spec::{
+    Accel, EnvVar, ImplicitVolumes, Network, PodName, PodSpec, PortProtocol, Resources, RootfsAccess,
+    Seccomp, ShareTransport, Vm, VolumeKind,
+};
+
+use super::*;
+use crate::args::*;
+use crate::detach_keys::DetachKeys;
+
+fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Cli, ArgsError> {
+    parse(std::iter::once("isopod").chain(words).map(OsString::from))
+}
+
+/// The command of a line that makes no pod.
+pub(crate) fn command(line: &str) -> commands::Command {
+    match parse_line(line).map(|cli| cli.command) {
+        Ok(Command::Other(command)) => command,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// Parses a line whose words have no blanks.
+fn parse_line(line: &str) -> Result<Cli, ArgsError> {
+    parse_words(line.split_whitespace())
+}
+
+fn pod_of(cli: Cli) -> PodSpec {
+    *match cli.command {
+        Command::Run(RunArgs {
+            source: PodSource::Apps { spec, .. },
+            ..
+        }) => spec,
+        Command::Plan(PlanArgs {
+            run:
+                RunArgs {
+                    source: PodSource::Apps { spec, .. },
+                    ..
+                },
+            ..
+        }) => spec,
+        other => panic!("no pod: {other:?}"),
+    }
+}
+
+fn pod(line: &str) -> PodSpec {
+    pod_of(parse_line(line).unwrap_or_else(|error| panic!("{line}: {error:?}")))
+}
+
+/// The faults of a line, each with its causes and its hint.
+fn faults(line: &str) -> Vec<String> {
+    let Err(ArgsError::Faults(faults)) = parse_line(line) else {
+        panic!("{line}: no faults")
+    };
+    let show = |fault: &ArgFault| {
+        let mut text = fault.to_string();
+        let mut cause = std::error::Error::source(fault);
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        fault
+            .hint()
+            .map_or(text.clone(), |hint| format!("{text} ({hint})"))
+    };
+    faults.iter().map(show).collect()
+}
+
+fn usage(line: &str) -> String {
+    match parse_line(line) {
+        Err(ArgsError::Usage(text)) => text.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn help(line: &str) -> String {
+    match parse_line(line) {
+        Err(ArgsError::Asked(text)) => text.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn targets(pod: &PodSpec, app: usize) -> Vec<(&str, &str)> {
+    pod.apps[app]
+        .mounts
+        .iter()
+        .map(|mount| (mount.volume.as_str(), mount.target.to_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn one_app_with_everything() {
+    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --transport 9p --no-implicit-volumes \
+                --stop-timeout 3 --app-name web --entrypoint /bin/sh --user 1:2 -w /srv -e A=b --env C \
+                --mount volume=d,target=/d -v ./x:/x:ro --read-only --cap-add net_admin --cap-drop ALL --stop-signal quit \
+                oci:/images/a:1 -c env";
+    let cli = parse_line(line).unwrap();
+    let Command::Run(run) = &cli.command else { panic!() };
+    assert_eq!(run.stop_timeout, Some(Duration::from_secs(3)));
+    let pod = pod_of(cli);
+    let vm = Vm {
+        memory_mib: 1024,
+        cpus: 2,
+        accel: Accel::Tcg,
+        transport: ShareTransport::NineP,
+    };
+    assert_eq!((&pod.vm, pod.implicit_volumes), (&vm, ImplicitVolumes::Refuse));
+    let app = &pod.apps[0];
+    assert_eq!(app.name.as_str(), "web");
+    assert_eq!(app.rootfs, RootfsAccess::ReadOnly);
+    let overrides = &app.overrides;
+    assert_eq!(overrides.exec.as_deref(), Some("/bin/sh"));
+    assert_eq!(overrides.stop_signal.as_deref(), Some("QUIT"));
+    assert_eq!(
+        overrides.args.as_deref(),
+        Some(&["-c".to_owned(), "env".to_owned()][..])
+    );
+    assert_eq!(
+        (overrides.user.as_deref(), overrides.group.as_deref()),
+        (Some("1"), Some("2"))
+    );
+    assert_eq!(
+        overrides.working_dir.as_deref(),
+        Some(std::path::Path::new("/srv"))
+    );
+    let env = |name: &str, value: Option<&str>| EnvVar {
+        name: name.into(),
+        value: value.map(str::to_owned),
+        secret: false,
+    };
+    assert_eq!(overrides.env, [env("A", Some("b")), env("C", None)]);
+    assert_eq!(
+        (&overrides.cap_add[..], &overrides.cap_drop[..]),
+        (&["CAP_NET_ADMIN".into()][..], &["ALL".into()][..])
+    );
+    assert_eq!(targets(&pod, 0), [("d", "/d"), ("v1", "/x")]);
+    assert_eq!(app.mounts[1].read_only, Some(true));
+}
+
+#[test]
+fn defaults() {
+    let cli = parse_line("run oci:/images/alpine:3.20").unwrap();
+    assert_eq!(
+        cli.global,
+        Global {
+            dir: None,
+            log_level: LogLevel::Warn
+        }
+    );
+    let Command::Run(run) = &cli.command else { panic!() };
+    assert_eq!(run.stop_timeout, None);
+    let pod = pod_of(cli);
+    assert_eq!(
+        (&pod.vm, pod.implicit_volumes),
+        (&Vm::default(), ImplicitVolumes::Create)
+    );
+    assert_eq!(pod.apps[0].name.as_str(), "alpine");
+    assert_eq!(pod.apps[0].overrides.args, None);
+}
+
+#[test]
+fn groups_of_apps() {
+    let pod = pod("run --env A=1 oci:a -- x --env B=2 -- y --- oci:b -- --- --app-name last oci:c");
+    let names: Vec<_> = pod.apps.iter().map(|app| app.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "last"]);
+    assert_eq!(
+        pod.apps[0].overrides.args.as_ref().unwrap().join(" "),
+        "x --env B=2 -- y"
+    );
+    assert_eq!(pod.apps[0].overrides.env.len(), 1);
+    assert_eq!(pod.apps[1].overrides.args, Some(vec![]));
+    assert_eq!(pod.apps[2].overrides.args, None);
+}
+
+/// docker's grammar, and one `--` that may end the flags.
+#[test]
+fn what_follows_an_image_is_its_command() {
+    let args = |line: &str| {
+        pod(line).apps[0]
+            .overrides
+            .args
+            .clone()
+            .unwrap_or_default()
+            .join(" ")
+    };
+    for (line, command) in [
+        ("run oci:a echo hi", "echo hi"),
+        ("run oci:a -- echo hi", "echo hi"),
+        ("run oci:a -- -- x", "-- x"),
+        ("run oci:a sh -c -- x", "sh -c -- x"),
+        ("run -- oci:a echo", "echo"),
+        ("run -- oci:a -- echo", "echo"),
+        ("run oci:a --name x --help -v /a:/b", "--name x --help -v /a:/b"),
+        ("run oci:a -it", "-it"),
+        ("run oci:a", ""),
+    ] {
+        assert_eq!(args(line), command, "{line}");
+    }
+}
+
+/// Every form that docker's parser takes.
+#[test]
+fn flags_in_every_form() {
+    for line in [
+        "run -i -p 80:80 --name x -e A=b -w /x oci:a",
+        "run -ip80:80 --name=x -eA=b -w=/x oci:a",
+        "run --interactive=true -p=80:80 --name y --name x --env=A=b --workdir /x oci:a",
+        "run --interactive=1 --rm=false --publish 80:80 --name x -e=A=b -iw/x oci:a",
+    ] {
+        let cli = parse_line(line).unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        let Command::Run(run) = &cli.command else { panic!() };
+        assert_eq!(run.name.as_ref().map(PodName::as_str), Some("x"), "{line}");
+        assert_eq!((run.stdin, run.remove), (Stdin::Attached, false), "{line}");
+        let pod = pod_of(cli);
+        assert_eq!(pod.apps[0].overrides.env[0].value.as_deref(), Some("b"), "{line}");
+        assert_eq!(pod.apps[0].overrides.working_dir, Some("/x".into()), "{line}");
+        assert!(
+            matches!(&pod.network, Network::User { ports } if ports.len() == 1),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        faults("run --rm=yes oci:a"),
+        ["`yes` is not a value of `--rm`: it must be `true` or `false`"]
+    );
+}
+
+#[test]
+fn an_apps_arguments_are_its_own() {
+    for word in [
+        "--help",
+        "-h",
+        "--version",
+        "--dir",
+        "--volume",
+        "--name=x",
+        "-",
+        "run",
+    ] {
+        let pod = pod_of(parse_words(["run", "oci:a", "--", word]).unwrap());
+        assert_eq!(pod.apps[0].overrides.args, Some(vec![word.to_owned()]), "{word}");
+    }
+    let pod = pod_of(parse_words(["run", "-e", "A=b c --- d", "oci:a", "", "x y"]).unwrap());
+    assert_eq!(
+        pod.apps[0].overrides.args,
+        Some(vec![String::new(), "x y".to_owned()])
+    );
+}
+
+#[test]
+fn global_flags_stand_anywhere_before_the_image() {
+    for line in [
+        "--dir /d --log-level debug run oci:a",
+        "--dir=/d run --log-level=debug oci:a",
+        "run --vm-memory 1g --dir /d --log-level debug oci:a",
+        "plan --dir /d --format json --log-level debug oci:a",
+        "image --dir /d list --log-level debug",
+        "image import --log-level debug oci:a --dir /d",
+    ] {
+        let global = parse_line(line)
+            .unwrap_or_else(|error| panic!("{line}: {error:?}"))
+            .global;
+        assert_eq!(
+            global,
+            Global {
+                dir: Some("/d".into()),
+                log_level: LogLevel::Debug
+            },
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_named_run_is_no_command() {
+    let cli = parse_line("--dir run image list").unwrap();
+    assert_eq!(cli.global.dir, Some("run".into()));
+    assert_eq!(cli.command, Command::Other(command("image list")));
+}
+
+#[test]
+fn mounts_of_apps() {
+    let pod = pod(
+        "run --volume a,kind=empty --volume b,kind=empty --mount volume=a,target=/a -v /src:/y \
+         --mount volume=b,target=/x/. oci:one --- -v /src:/y oci:two",
+    );
+    assert_eq!(targets(&pod, 0), [("a", "/a"), ("v1", "/y"), ("b", "/x/.")]);
+    assert_eq!(targets(&pod, 1), [("v1", "/y")]);
+    let names: Vec<_> = pod.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "v1"]);
+    // Of two at one target, however it is written, the later one wins.
+    let again = "run --volume a,kind=empty --volume b,kind=empty --mount volume=a,target=/all --mount volume=b,target=/all/ \
+                 --mount volume=a,target=/g -v /x:/h --mount volume=b,target=/../g/. -v /y:/h/ oci:one";
+    assert_eq!(
+        targets(&self::pod(again), 0),
+        [("b", "/all/"), ("b", "/../g/."), ("v2", "/h/")]
+    );
+    assert!(matches!(&pod.volumes[2].kind, VolumeKind::Host(host) if host.source.as_os_str() == "/src"));
+}
+
+#[test]
+fn volumes_in_dockers_words() {
+    let pod = pod(
+        "run -v data:/data -v /own --mount type=volume,target=/more --tmpfs /run:size=1m -v /own --mount \
+         type=bind,source=/src,target=/more oci:a --- -v data:/data:ro oci:b",
+    );
+    assert_eq!(
+        targets(&pod, 0),
+        [("data", "/data"), ("v1", "/run"), ("v2", "/more")]
+    );
+    assert_eq!(pod.apps[0].anonymous, [std::path::PathBuf::from("/own")]);
+    assert_eq!(targets(&pod, 1), [("data", "/data")]);
+    let VolumeKind::Host(data) = &pod.volumes[0].kind else {
+        panic!()
+    };
+    assert_eq!(data.must_be, isopod_spec::SourceRule::Named { copies: true });
+}
+
+#[test]
+fn labels_ports_and_what_is_published() {
+    let cli = parse_line(
+        "run -l a=b -l a=c --label d --annotation e=f -P --expose 80-81 -p 90 --shm-size 1m oci:a",
+    )
+    .unwrap();
+    let Command::Run(run) = &cli.command else { panic!() };
+    assert!(run.publish.all);
+    assert_eq!(
+        run.publish.exposed,
+        [80, 81].map(|port| (port, PortProtocol::Tcp))
+    );
+    let pod = pod_of(cli);
+    let labels: Vec<(&str, &str)> = pod
+        .labels
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(labels, [("a", "c"), ("d", "")]);
+    assert_eq!((pod.annotations.len(), pod.shm_bytes), (1, Some(1 << 20)));
+    assert!(matches!(&pod.network, Network::User { ports } if ports[0].host_port == 0));
+    assert!(
+        faults("run --platform linux/s390x oci:a")[0].contains("`--platform=linux/s390x` is not supported")
+    );
+}
+
+#[test]
+fn flags_that_are_out_of_place() {
+    for (line, fault) in [
+        (
+            "run oci:a --- --accel tcg oci:b",
+            "`--accel` belongs to the whole pod and stands behind `---` (write it before the first image)",
+        ),
+        (
+            "run oci:a --- -p 80:80 oci:b",
+            "`--publish` belongs to the whole pod and stands behind `---` (write it before the first image)",
+        ),
+        (
+            "run oci:a --- --name b oci:b",
+            "`--name` belongs to the whole pod and stands behind `---` (name the pod before the first image; an app's \
+             name is `--app-name`)",
+        ),
+        (
+            "run oci:a --- --volume d,kind=empty --mount volume=d,target=/d oci:b",
+            "volume `d` belongs to the whole pod and is declared behind `---` (write it before the first image)",
+        ),
+        (
+            "run oci:a --- --mont x oci:b",
+            "unknown flag `--mont` (did you mean `--mount`?)",
+        ),
+        ("run oci:a --- -x oci:b", "unknown flag `-x`"),
+        (
+            "run --detach-keys ctrl-1 oci:a",
+            "`ctrl-1` is no key to detach with: they are characters, or `ctrl-` and a letter or one of `@[\\]^_` (write \
+             `ctrl-p,ctrl-q`, with commas between the keys; nothing, where none is to detach)",
+        ),
+        (
+            "run --network host oci:a",
+            "`--network=host` is not supported (a pod has QEMU's user network (`user`) or none (`none`): forward the \
+             host's ports to it with `-p`, and put apps that reach each other into one pod)",
+        ),
+        (
+            "run --no-healthcheck --health-cmd x oci:a",
+            "`--no-healthcheck` stands beside another flag of the health check (leave one of them out)",
+        ),
+    ] {
+        assert_eq!(faults(line), [fault], "{line}");
+    }
+    let text = usage("run --memry 1g oci:a");
+    assert!(text.contains("--memory"), "{text}");
+}
+
+#[test]
+fn limits_are_an_apps_and_its_vm_is_large_enough() {
+    let pod = pod(
+        "run --vm-memory 1g --vm-cpus 2 --sysctl kernel.pid_max=99999 --memory 64m --memory-reservation 32m --cpus 0.5 \
+         --cpu-shares 512 --pids-limit 9 --oom-score-adj -7 --ulimit nofile=1:2 --group-add audio --group-add 7 \
+         --security-opt no-new-privileges --security-opt seccomp=builtin oci:a --- --pids-limit -1 oci:b",
+    );
+    assert_eq!((pod.vm.memory_mib, pod.vm.cpus), (1024, 2));
+    assert_eq!(pod.sysctls[0].name, "kernel.pid_max");
+    let own = &pod.apps[0].overrides;
+    let resources = Resources {
+        memory_limit_bytes: Some(64 << 20),
+        memory_request_bytes: Some(32 << 20),
+        cpu_limit_millis: Some(500),
+        cpu_request_millis: Some(500),
+        pids_limit: Some(9),
+        oom_score_adj: Some(-7),
+    };
+    assert_eq!(own.resources, resources);
+    assert_eq!((own.rlimits.len(), own.rlimits[0].hard), (1, Some(2)));
+    assert_eq!(own.group_add, ["audio", "7"]);
+    assert_eq!(
+        (own.no_new_privileges, &own.seccomp),
+        (Some(true), &Some(Seccomp::RuntimeDefault))
+    );
+    assert_eq!(pod.apps[1].overrides.resources, Resources::default());
+    for (line, memory_mib, cpus) in [
+        ("run oci:a", 512, 1),
+        ("run -m 64m --cpus 0.5 oci:a", 512, 1),
+        ("run -m 1g --cpus 1.5 oci:a --- --cpus 2 -m 1g oci:b", 2176, 4),
+        ("run -m 1g --cpus 2 --vm-memory 256m oci:a", 256, 2),
+    ] {
+        let vm = self::pod(line).vm;
+        assert_eq!((vm.memory_mib, vm.cpus), (memory_mib, cpus), "{line}");
+    }
+}
+
+#[test]
+fn what_becomes_of_a_silent_guest() {
+    let silent_kill = |words: &str| match parse_line(&format!("run {words} oci:a")) {
+        Ok(Cli {
+            command: Command::Run(args),
+            ..
+        }) => args.silent_kill.map(|time| time.as_secs()),
+        other => panic!("{other:?}"),
+    };
+    for (words, seconds) in [
+        ("", None),
+        ("--on-silent report", None),
+        ("--on-silent kill", Some(60)),
+        ("--on-silent kill:10", Some(10)),
+    ] {
+        assert_eq!(silent_kill(words), seconds, "{words}");
+    }
+    for word in ["kill:9", "kill:", "kill:-1", "report:20", "restart", ""] {
+        let found = faults(&format!("run --on-silent={word} oci:a"));
+        assert!(found[0].contains("kill:SECONDS"), "{word}: {found:?}");
+    }
+}
+
+#[test]
+fn missing_images() {
+    for (line, place) in [
+        ("run", "to run"),
+        ("run --memory 1g", "to run"),
+        ("run --", "to run"),
+        ("run --- oci:a", "to run"),
+        ("run oci:a ---", "after `---`"),
+        ("run oci:a --- --env A=b", "after `---`"),
+    ] {
+        assert!(
+            faults(line)[0].starts_with(&format!("there is no image {place}")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn all_faults_at_once() {
+    let line = "run --vm-memory 5 --vm-cpus 1.5 --volume D,kind=empty --mount type=bind,target=/a --env =x ./alpine \
+                --- --cap-add FOO -v ~/data:/d --user a:b --group c oci:b --- --mount volume=gone,target=/g oci:c --- oci:c";
+    let expected = [
+        "invalid value `5` of `--vm-memory`: it is less than 160 MiB, with which no guest starts (a number without a unit \
+         is bytes; write `512m` for 512 MiB)",
+        "invalid value `1.5` of `--vm-cpus`: it is a fraction (a virtual CPU is whole: the guest has it or has it not)",
+        "invalid value `D,kind=empty` of `--volume`: invalid name `D`: only lower-case letters, digits and `-` are \
+         allowed (`d` would be valid)",
+        "invalid value `type=bind,target=/a` of `--mount`: key `source` is missing",
+        "invalid value `=x` of `--env`: the variable has no name",
+        "invalid image reference `./alpine`: it names no transport (`oci:./alpine` reads that directory)",
+        "invalid value `FOO` of `--cap-add`: unknown capability `FOO` (capabilities(7) lists them)",
+        "invalid value `~/data:/d` of `--volume`: its source begins with `~`, which no shell has replaced (write `$HOME` in its \
+         place)",
+        "image `oci:b` has a group both in `--user` and in `--group` (give it once)",
+        "two apps are named `c` (name one of them differently with `--app-name NAME`)",
+    ];
+    assert_eq!(faults(line), expected);
+}
+
+#[test]
+fn rules_between_the_parts() {
+    for (line, fault) in [
+        (
+            "run --mount volume=gone,target=/g oci:a",
+            "app `a` mounts volume `gone` at `/g`, but the pod has no volume of that name (declare it before the \
+             first image: `--volume gone,kind=...`)",
+        ),
+        (
+            "run --volume data,kind=empty --mount volume=dta,target=/g oci:a",
+            "app `a` mounts volume `dta` at `/g`, but the pod has no volume of that name (did you mean `data`?)",
+        ),
+        (
+            "run --volume d,kind=empty --volume d,kind=empty oci:a",
+            "two volumes are named `d`",
+        ),
+        (
+            "run oci:.",
+            "no app name can be made of image `oci:.` (name the app with `--app-name NAME`)",
+        ),
+    ] {
+        assert_eq!(faults(line), [fault], "{line}");
+    }
+    assert_eq!(pod("run --app-name a oci:.").apps[0].name.as_str(), "a");
+}
+
+#[test]
+fn flags_that_clap_refuses() {
+    assert_eq!(
+        faults("run oci:a --- --app-name"),
+        ["flags behind `---`: a value is required for `--app-name <NAME>` but none was supplied"]
+    );
+    assert!(usage("run --accel hvf oci:a").contains("[possible values: auto, kvm, tcg]"));
+    assert!(faults("run --stop-timeout -1 oci:a")[0].contains("--stop-timeout"));
+    assert!(usage("rum oci:a").contains("run"));
+}
+
+#[test]
+fn pod_manifests() {
+    let cli = parse_line("run --vm-memory 1g --pod-manifest pod.json --stop-timeout 0").unwrap();
+    let vm = VmFlags {
+        memory_mib: Some(1024),
+        ..VmFlags::default()
+    };
+    let source = PodSource::Manifest {
+        path: "pod.json".into(),
+        flags: PodFlags {
+            vm,
+            ..PodFlags::default()
+        },
+    };
+    assert_eq!(
+        cli.command,
+        Command::Run(RunArgs {
+            source,
+            pull: None,
+            name: None,
+            ground: Ground::Fore,
+            stdin: Stdin::Empty,
+            outputs: Outputs::default(),
+            detach_keys: DetachKeys::default(),
+            remove: false,
+            replace: false,
+            cidfile: None,
+            pidfile: None,
+            publish: Publish::default(),
+            quiet: false,
+            stop_timeout: Some(Duration::ZERO),
+            boot_timeout: Duration::from_secs(120),
+            silent_kill: None,
+        })
+    );
+    for (line, word) in [
+        ("run --pod-manifest pod.json oci:a", "oci:a"),
+        ("run --pod-manifest pod.json -- x", "x"),
+        ("run --pod-manifest pod.json --- oci:a", "---"),
+        ("run --pod-manifest pod.json --volume d,kind=empty", "--volume"),
+        ("run --pod-manifest pod.json -e A=b", "--env"),
+        ("run --pod-manifest pod.json --sysctl a=b", "--sysctl"),
+        ("run --pod-manifest pod.json -p 80:80", "--publish"),
+    ] {
+        let expected = format!("`{word}` stands beside `--pod-manifest`, which describes the whole pod");
+        assert!(faults(line)[0].starts_with(&expected), "{line}");
+    }
+    assert!(
+        faults("run -f pod.yaml --mount volume=a,target=/a")[0].starts_with("`--mount` stands beside `-f`")
+    );
+    assert!(faults("run -f pod.yaml --pod-manifest a")[0].starts_with("`--pod-manifest` stands beside `-f`"));
+}
+
+#[test]
+fn plans() {
+    let line =
+        "plan --profile rkt --hypervisor lkvm --format svg --write out --verify --cpus 2 -d --rm oci:a x";
+    let Command::Plan(plan) = parse_line(line).unwrap().command else {
+        panic!()
+    };
+    assert_eq!(
+        (plan.profile, plan.hypervisor, plan.format),
+        (Profile::Rkt, Hypervisor::Lkvm, PlanFormat::Svg)
+    );
+    assert_eq!((plan.write, plan.verify), (Some("out".into()), true));
+    let Command::Plan(plan) = parse_line("plan --pod-manifest p").unwrap().command else {
+        panic!()
+    };
+    assert_eq!(
+        (plan.profile, plan.hypervisor, plan.format),
+        (Profile::Default, Hypervisor::Qemu, PlanFormat::Text)
+    );
+    assert_eq!((plan.write, plan.verify), (None, false));
+    assert!(usage("run --format json oci:a").contains("--format"));
+}
+
+#[test]
+fn references_of_images_are_explained() {
+    assert!(usage("image import ./a").contains("it names no transport (`oci:./a` reads that directory)"));
+    assert!(usage("image import").contains("REFERENCE"));
+}
+
+#[test]
+fn paths_keep_their_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let argv = [
+        os(b"isopod"),
+        os(b"--dir"),
+        os(b"/d\xff"),
+        os(b"run"),
+        os(b"--volume"),
+        os(b"d,kind=host,\"source=/s\xff,\""),
+        os(b"--app-name"),
+        os(b"a"),
+        os(b"-v"),
+        os(b"/b\xff:/t\xff"),
+        os(b"oci:/i\xff"),
+    ];
+    let cli = parse(argv).unwrap();
+    assert_eq!(cli.global.dir, Some(os(b"/d\xff").into()));
+    let pod = pod_of(cli);
+    let sources: Vec<_> = pod.volumes.iter().map(|volume| &volume.kind).collect();
+    assert!(matches!(sources[0], VolumeKind::Host(host) if host.source.as_os_str() == os(b"/s\xff,")));
+    assert!(matches!(sources[1], VolumeKind::Host(host) if host.source.as_os_str() == os(b"/b\xff")));
+    assert_eq!(pod.apps[0].mounts[0].target.as_os_str(), os(b"/t\xff"));
+}
+
+#[test]
+fn help_shows_pod_flags_app_flags_and_examples() {
+    let run = help("run --help");
+    for text in [
+        "Usage: isopod run [FLAGS] IMAGE [COMMAND [ARG...]]",
+        "Pod flags (before the first image):",
+        "VM flags (before the first image):",
+        "--no-implicit-volumes",
+        "App flags (each before the image that it is for):",
+        "--cap-drop <CAPABILITY>",
+        "Global flags:",
+        "Images:",
+        "Examples:",
+    ] {
+        assert!(run.contains(text), "{text}:\n{run}");
+    }
+    assert!(!run.contains("--blkio-weight"), "{run}");
+    for line in ["run oci:a x --- --help", "run --memory 1g --help"] {
+        assert_eq!(help(line), run, "{line}");
+    }
+    let plan = help("plan --help");
+    let mut lines = run.lines().chain(plan.lines());
+    assert!(lines.all(|line| line.chars().count() <= 100), "{run}{plan}");
+    assert!(plan.contains("Plan flags:") && plan.contains("isopod plan --profile rkt"));
+    assert!(help("--help").contains("run"));
+    assert!(help("--version").starts_with("isopod "));
+    assert!(usage("").contains("Usage: isopod"));
+}
+
+#[test]
+fn the_tables_of_flags_are_sound() {
+    root().debug_assert();
+    for command in [For::Run, For::Prepare, For::Plan] {
+        group(command).debug_assert();
+    }
+    for part in [PodPart::First, PodPart::Later, PodPart::Command] {
+        root_to_complete(part).debug_assert();
+    }
+}
+
+/// The examples of the help are read as they stand there.
+#[test]
+fn the_examples_of_the_help_are_right() {
+    let mut examples = 0;
+    for help in [help("run --help"), help("plan --help")] {
+        let joined = help.replace("\\\n", " ");
+        for line in joined
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("isopod "))
+        {
+            if line.contains("[FLAGS]") {
+                continue;
+            }
+            let words: Vec<String> = line
+                .replace('\'', "")
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect();
+            parse_words(words.iter().map(String::as_str)).unwrap_or_else(|error| panic!("{line}: {error:?}"));
+            examples += 1;
+        }
+    }
+    assert_eq!(examples, 9);
+}
+
+#[test]
+fn a_network_and_its_ports() {
+    let network = |line: &str| pod(line).network;
+    assert_eq!(network("run oci:a"), Network::User { ports: Vec::new() });
+    assert_eq!(network("run --network none oci:a"), Network::None);
+    let Network::User { ports } =
+        network("run --net user -p 8080:80 --publish 127.0.0.1:53:53/udp -p 1-2:3-4 oci:a")
+    else {
+        panic!("no network")
+    };
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        ports,
+        ["8080:80/tcp", "127.0.0.1:53:53/udp", "1:3/tcp", "2:4/tcp"]
+    );
+    let named = pod("plan --hostname web.example oci:a");
+    assert_eq!(named.hostname.as_deref(), Some("web.example"));
+    let cli = parse_line("run --pod-manifest pod.json --network none --hostname h").unwrap();
+    let Command::Run(RunArgs {
+        source: PodSource::Manifest { flags, .. },
+        ..
+    }) = cli.command
+    else {
+        panic!("{cli:?}")
+    };
+    assert_eq!((flags.net, flags.hostname.as_deref()), (Net::None, Some("h")));
+}
+
+#[test]
+fn a_network_that_cannot_be() {
+    for (line, expected) in [
+        (
+            "run --network none -p 80:80 oci:a",
+            "`--publish` needs a network, and `--network none` leaves the pod without (leave one of them out)",
+        ),
+        (
+            "run -p 80:80 -p 127.0.0.1:80:81 oci:a",
+            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are one port of the host \
+             (give one of them another port of the host)",
+        ),
+        (
+            "run --hostname a_b oci:a",
+            "invalid value `a_b` of `--hostname`: \
+             it may have letters, digits, dashes and dots only (RFC 1123)",
+        ),
+    ] {
+        assert_eq!(faults(line), [expected], "{line}");
+    }
+}
+
+#[test]
+fn commands_on_pods_that_are_there() {
+    assert_eq!(
+        parse_line("--dir /d images -q").unwrap().command,
+        parse_line("image list -q").unwrap().command
+    );
+    assert_eq!(
+        parse_line("pull alpine").unwrap(),
+        parse_line("image fetch alpine").unwrap()
+    );
+    for (line, words) in [
+        ("kill -s NONE web", "no such signal"),
+        ("exec web", "required"),
+        ("exec -e =A web -- true", "it has no name"),
+        ("ps --filter a=b", "the keys are"),
+        ("stop --force --time 3 web", "cannot be used with"),
+        ("rm", "required"),
+    ] {
+        assert!(usage(line).contains(words), "{line}: {}", usage(line));
+    }
+    let text = help("--help");
+    assert!(text.starts_with("Runs pods of container images"), "{text}");
+    assert!(!text.contains("internal"), "{text}");
+}
+
+/// An entry point with arguments, volumes of an earlier app, and podman's flags.
+#[test]
+fn flags_of_docker_and_podman() {
+    let overrides = |line: &str| pod(line).apps[0].overrides.clone();
+    let words = parse_words(["run", "--entrypoint", r#"["sh", "-c"]"#, "oci:a", "echo hi"]);
+    let app = &pod_of(words.unwrap()).apps[0].overrides;
+    assert_eq!(app.exec.as_deref(), Some("sh"));
+    assert_eq!(
+        app.args.as_deref(),
+        Some(&["-c".to_owned(), "echo hi".to_owned()][..])
+    );
+    assert_eq!(overrides(r#"run --entrypoint ["sh"] oci:a"#).args, None);
+    assert_eq!(
+        overrides("run --entrypoint [] oci:a ls").exec.as_deref(),
+        Some("")
+    );
+    assert!(faults("run --entrypoint [sh oci:a")[0].contains("it begins like a JSON list"));
+
+    let pod = pod("run -v data:/d -v ./x:/x oci:a --- --volumes-from a:ro -v ./y:/x oci:b");
+    assert_eq!(targets(&pod, 1), [("v2", "/x"), ("data", "/d")]);
+    assert_eq!(pod.apps[1].mounts[1].read_only, Some(true));
+
+    let cli = parse_line("run -d --timeout 60 --pidfile ./pid --arch amd64 --os linux -p 8000-8010:80 oci:a");
+    let Command::Run(run) = &cli.as_ref().unwrap().command else {
+        panic!()
+    };
+    assert_eq!(run.pidfile, Some("./pid".into()));
+    let pod = pod_of(cli.unwrap());
+    assert_eq!(pod.deadline, Some(Duration::from_secs(60)));
+    let Network::User { ports } = &pod.network else {
+        panic!()
+    };
+    assert_eq!(ports[0].to_string(), "8000-8010:80/tcp");
+    assert!(faults("run -p 8000-8010:80-81 oci:a")[0].contains("different lengths"));
+    assert!(faults("run --pod x oci:a")[0].contains("apps of one pod come in one command line"));
+}

@@ -1,0 +1,74 @@
+//! The commands, a file for each: its arguments with their help, and what it does. Those of `run`, `prepare` and `plan` are
+//! read by [`args`](crate::args).
+
+pub(crate) mod attach;
+pub(crate) mod cat_manifest;
+pub(crate) mod completion;
+pub(crate) mod cp;
+pub(crate) mod docs;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod gc;
+pub(crate) mod generate;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod kube;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod pod;
+pub(crate) mod port;
+pub(crate) mod prepare;
+pub(crate) mod ps;
+pub(crate) mod restart;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod start;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod supervise;
+pub(crate) mod volume;
+pub(crate) mod wait;
+
+use clap::Subcommand;
+
+/// A command that makes no pod. Their order is that of the help.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    Start(start::Start),
+    Ps(ps::Ps),
+    Port(port::Port),
+    Wait(wait::Wait),
+    List(list::List),
+    Status(status::Status),
+    Inspect(inspect::Inspect),
+    CatManifest(cat_manifest::CatManifest),
+    Events(events::Events),
+    Logs(logs::Logs),
+    Stop(stop::Stop),
+    Kill(kill::Kill),
+    Exec(exec::Exec),
+    Attach(attach::Attach),
+    Cp(cp::Cp),
+    Stats(stats::Stats),
+    Restart(restart::Restart),
+    Rm(rm::Rm),
+    Gc(gc::Gc),
+    #[command(subcommand)]
+    Volume(volume::Volume),
+    #[command(name = "internal-supervise", hide = true)]
+    Supervise(supervise::Supervise),
+    Completion(completion::Completion),
+    #[command(name = "internal-docs", hide = true)]
+    Docs(docs::Docs),
+    #[command(subcommand)]
+    Pod(pod::Pod),
+    #[command(subcommand)]
+    Generate(generate::Generate),
+    #[command(subcommand)]
+    Kube(kube::Kube),
+    #[command(subcommand)]
+    Image(image::Command),
+}

@@ -1,0 +1,351 @@
+//! `isopod attach`: a running pod's output from now on, its input and its signals, and its exit status at the end.
+//!
+//! The output is read from the pod's logs: so whoever attaches and does not read holds up neither the app nor another
+//! reader, and what is lost to a slow one, because the log was rotated meanwhile, is said by the log's reader. Input and
+//! signals go to the supervisor. Where the app has a terminal and this command does, the two are one: every key goes to the
+//! app but those to detach with. Elsewhere, without `--sig-proxy`, Ctrl-C ends this command alone.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::ArgAction;
+use isopod_plan::layout::LOGS;
+use isopod_runtime::Settings;
+use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::events::EventKind;
+use isopod_runtime::logs::{LogReader, Options, Record, Stream};
+use isopod_runtime::pods::files::{AppState, Stdin};
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::AppName;
+use isopod_spec::words::shown;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::args::app_name;
+use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
+use crate::output::{self, Report};
+use crate::patience::Patience;
+use crate::pods::{app_number, check_live, find, pods};
+use crate::show::{exit_reason, exit_status};
+use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
+
+/// The signals that are passed on (signal(7)).
+const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
+
+/// Those of them that ask for an end.
+const ENDS: [u8; 3] = [1, 2, 15];
+
+/// How often the log and the pod's status are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the log of an app with a terminal is.
+const ECHO_WITHIN: Duration = Duration::from_millis(10);
+
+const ATTACH_NOTES: &str = "\
+Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next continues. The \
+terminal of an app that has one is connected with this command's, and Ctrl-P Ctrl-Q ends this command alone. Elsewhere \
+`--sig-proxy=false` lets Ctrl-C do so.
+";
+
+/// Show what a running pod writes from now on, and give it input and signals, up to its end
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = ATTACH_NOTES)]
+pub(crate) struct Attach {
+    /// The pod
+    #[arg(value_name = "POD")]
+    pod: String,
+    /// Only this app; the exit status is its own then
+    #[arg(value_name = "APP", value_parser = app_name)]
+    app: Option<AppName>,
+    /// Give the pod no input
+    #[arg(long)]
+    no_stdin: bool,
+    /// End this command alone by these keys, where the app has a terminal
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
+    detach_keys: DetachKeys,
+    /// Pass signals on to the apps
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    sig_proxy: bool,
+}
+
+impl Attach {
+    /// Attaches, up to the end of the app or of the pod; the exit status is that one's.
+    ///
+    /// # Errors
+    /// A [`Failure`] when that cannot be, or the pod was lost.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let pods = pods(settings)?;
+        let pod = find(&pods, &self.pod)?;
+        check_live(&pod)?;
+        let number = self.app.as_ref().map(|app| app_number(&pod, app)).transpose()?;
+        let has_terminal = terminal_of(&pod, number).is_some();
+        let mut log = at_its_end(&pod, self.app.as_ref(), has_terminal)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (given_up, detached) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
+        let has_input = pod
+            .record
+            .as_ref()
+            .is_some_and(|record| record.stdin == Stdin::Attached);
+        let terminal =
+            terminal_of(&pod, number).filter(|_| io::stdin().is_terminal() || io::stdout().is_terminal());
+        let types = terminal.filter(|_| has_input && !self.no_stdin && io::stdin().is_terminal());
+        // As it was before when this function returns, whatever ends it.
+        let raw = types.map(|_| Raw::enter()).transpose()?;
+        if self.sig_proxy || raw.is_some() {
+            let whom = self.sig_proxy.then_some((pod.path.as_path(), number));
+            let forwarded = runtime.block_on(async { forward_signals(whom, &given_up) });
+            forwarded?;
+        }
+        if let Some(app) = terminal {
+            runtime.spawn(follow_size(pod.path.clone(), app));
+        }
+        if has_input && !self.no_stdin {
+            let keys = types.map(|_| (self.detach_keys.clone(), detached.clone()));
+            feed(&runtime, &pod, keys)?;
+        }
+        // It ends with the process: a read of standard input cannot be cancelled.
+        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+
+        let mut target = Target {
+            pods: &pods,
+            pod,
+            app: number.map(usize::from),
+        };
+        let mut failed = None;
+        let mut looked: Option<Instant> = None;
+        log.follow(
+            || {
+                let left = given_up.load(Ordering::Relaxed) != 0 || detached.load(Ordering::Relaxed);
+                // It reads files, and a terminal's log is looked at often.
+                left || (looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) && {
+                    looked = Some(Instant::now());
+                    target.has_ended()
+                })
+            },
+            |record| match print(&record) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        drop(raw);
+        if detached.load(Ordering::Relaxed) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let signal = given_up.load(Ordering::Relaxed);
+        if signal != 0 && !target.has_ended() {
+            return Err(Report::text("given up waiting for the pod, which continues")
+                .exit_status(128 + signal)
+                .into());
+        }
+        match failed {
+            // Who reads no more wants no more.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Some(error) => Err(Report::text(format!("cannot write what the apps wrote: {error}")).into()),
+            None => target.exit_code(),
+        }
+    }
+}
+
+/// The log of an app, or of all, behind all that is there.
+fn at_its_end(pod: &PodEntry, app: Option<&AppName>, has_terminal: bool) -> Result<LogReader, Report> {
+    let all = pod.record.iter().flat_map(|record| &record.apps);
+    let apps: Vec<AppName> = match app {
+        Some(app) => vec![app.clone()],
+        None => all.map(|app| app.name.clone()).collect(),
+    };
+    let options = Options {
+        follow: true,
+        // Somebody waits for each key that he types to be shown.
+        look_every: if has_terminal { ECHO_WITHIN } else { LOOK_EVERY },
+        ..Options::default()
+    };
+    let mut log = LogReader::open(&pod.path.join(LOGS), &apps, options)?;
+    // Read rather than skipped: a line that has begun, such as a prompt, continues as one.
+    while log.read()?.is_some() {}
+    Ok(log)
+}
+
+/// Prints what an app wrote, and nothing else on standard output.
+fn print(record: &Record<'_>) -> io::Result<()> {
+    if !record.is_output() {
+        let text = String::from_utf8_lossy(record.content);
+        output::note(&format!("app `{}`: {}", record.app, shown(&*text)));
+        return Ok(());
+    }
+    let to = |out: &mut dyn Write, record: &Record<'_>| {
+        let mut bytes = Vec::with_capacity(record.content.len() + 1);
+        record.write_content(&mut bytes)?;
+        out.write_all(&bytes)?;
+        out.flush()
+    };
+    match record.stream {
+        Stream::Stdout => to(&mut io::stdout().lock(), record),
+        Stream::Stderr => to(&mut io::stderr().lock(), record),
+    }
+}
+
+/// The number of the app whose terminal is connected: the one that is named, or the pod's only one.
+fn terminal_of(pod: &PodEntry, app: Option<u16>) -> Option<u16> {
+    let apps = &pod.record.as_ref()?.apps;
+    let app = app.or((apps.len() == 1).then_some(0))?;
+    apps.get(usize::from(app))?.tty.then_some(app)
+}
+
+/// Passes the signals that this command gets on to the app or to all of the pod in that directory, or to nobody; `given_up`
+/// becomes the number of the one that ends this command whatever the app does.
+fn forward_signals(whom: Option<(&Path, Option<u16>)>, given_up: &Arc<AtomicU8>) -> io::Result<()> {
+    let (ends, mut asked) = mpsc::unbounded_channel();
+    for number in SIGNALS {
+        let mut signals = signal(SignalKind::from_raw(number.into()))?;
+        let (whom, ends) = (whom.map(|(dir, app)| (PathBuf::from(dir), app)), ends.clone());
+        let alone = given_up.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let Some((dir, app)) = whom.clone() else {
+                    alone.store(number, Ordering::Relaxed);
+                    continue;
+                };
+                if ENDS.contains(&number) {
+                    let _ = ends.send(number);
+                }
+                // Not waited for: the next one may be the last.
+                tokio::spawn(async move {
+                    let request = Request::Signal { app, signal: number };
+                    if let Err(error) = control::ask(&dir, &request).await {
+                        tracing::warn!("cannot pass signal {number} on: {error}");
+                    }
+                });
+            }
+        });
+    }
+    let given_up = given_up.clone();
+    tokio::spawn(async move {
+        let mut patience = Patience::default();
+        loop {
+            let last = patience.last();
+            tokio::select! {
+                Some(number) = asked.recv() => patience.asked(number, Instant::now()),
+                number = last => return given_up.store(number, Ordering::Relaxed),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Gives the app this command's standard input; when that ends, the app waits for the next who attaches. With keys to detach
+/// with, says when they were typed.
+fn feed(
+    runtime: &Runtime,
+    pod: &PodEntry,
+    keys: Option<(DetachKeys, Arc<AtomicBool>)>,
+) -> Result<(), ControlError> {
+    let mut input = runtime.block_on(control::open_stdin(&pod.path))?;
+    runtime.spawn(async move {
+        let mut stdin = tokio::io::stdin();
+        // It ends early when the app reads no more, which is no fault.
+        match keys {
+            None => drop(tokio::io::copy(&mut stdin, &mut input).await),
+            Some((keys, detached)) => {
+                let end = type_to(stdin, input, keys).await;
+                detached.store(end == TypingEnd::Detached, Ordering::Relaxed);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// What is attached to.
+struct Target<'a> {
+    pods: &'a Pods,
+    /// As it was seen last.
+    pod: PodEntry,
+    app: Option<usize>,
+}
+
+impl Target<'_> {
+    fn has_ended(&mut self) -> bool {
+        let Some(pod) = self.pods.entry(&self.pod.uuid) else {
+            return true;
+        };
+        self.pod = pod;
+        let status = self.pod.status.as_ref();
+        let app = self.app.and_then(|app| status?.apps.get(app));
+        let ended = app.is_some_and(|app| matches!(app.state, AppState::Exited | AppState::Failed));
+        ended || !self.pod.state.is_live()
+    }
+
+    fn exit_code(&self) -> Result<ExitCode, Failure> {
+        let status = match self.pods.entry(&self.pod.uuid) {
+            Some(pod) => self.status_of(&pod),
+            None => self.status_told(),
+        };
+        let (status, reason) = status;
+        match (status, reason) {
+            (Some(status), None) => Ok(ExitCode::from(status)),
+            (_, reason) => Err(Report::text(format!(
+                "pod `{}` has ended{}",
+                self.pod.label(),
+                reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+            ))
+            .into()),
+        }
+    }
+
+    /// The exit status, or the reason why there is none.
+    fn status_of(&self, pod: &PodEntry) -> (Option<u8>, Option<String>) {
+        let app = self.app.and_then(|app| pod.status.as_ref()?.apps.get(app));
+        match (app.and_then(|app| app.exit_status), exit_status(pod)) {
+            (Some(status), _) => (Some(status), None),
+            (None, Some(crate::FAILURE) | None) => (None, exit_reason(pod)),
+            (None, status) => (status, None),
+        }
+    }
+
+    /// The same, of a pod that is gone.
+    fn status_told(&self) -> (Option<u8>, Option<String>) {
+        let name = self
+            .app
+            .and_then(|app| Some(&self.pod.record.as_ref()?.apps.get(app)?.name));
+        let mut told = (None, Some("it was removed".to_owned()));
+        let Ok(mut events) = self.pods.events().read() else {
+            return told;
+        };
+        while let Ok(Some(event)) = events.next_event() {
+            let is = match name {
+                Some(_) => {
+                    event.app.as_ref() == name
+                        && matches!(event.kind, EventKind::AppExited | EventKind::AppFailed)
+                }
+                None => event.kind == EventKind::Exited,
+            };
+            if !is || event.uuid != self.pod.uuid {
+                continue;
+            }
+            told = match event.exit_status {
+                Some(status) if status != crate::FAILURE => (Some(status), None),
+                _ => (None, event.reason),
+            };
+        }
+        told
+    }
+}

@@ -1,0 +1,279 @@
+//! `isopod cp`: files into and out of an app that runs, as one archive over a stream of the agent's.
+//!
+//! ```text
+//! out: agent ──frames──> here ──pipe──> unpack (a thread) ──> the target       in: the same, the other way
+//! ```
+//!
+//! Nothing that the guest sends is trusted: the archive's tree is named as what was asked for, and nothing is written
+//! outside of it ([`isopod_archive`]). What was written before a copy failed stays.
+
+use std::ffi::OsStr;
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, PipeReader, PipeWriter, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::thread;
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use isopod_archive::{Keep, PackError, Packed, UnpackError, pack, tree_name, unpack};
+use isopod_contract::copy::Frame;
+use isopod_contract::message::{AppIndex, HostStream};
+use isopod_protocol::codec::{WriteMessageError, write_message};
+use isopod_protocol::copy::{self, CopyError};
+use isopod_runtime::Settings;
+use isopod_runtime::control::{self, ControlError};
+use isopod_spec::words::shown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::{Receiver, Sender};
+
+use crate::args::CopyPlace;
+use crate::failure::Failure;
+use crate::output::{self, NOT_READ, Report};
+use crate::pods::{check_live, find, meant_app, pods};
+
+/// What goes between an archive and its pipe in one piece.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Why nothing, or not all, was copied.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot copy {what}")]
+struct CopyFailed {
+    what: String,
+    source: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Stream(#[from] CopyError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    #[error("cannot send the archive's end")]
+    End(#[source] WriteMessageError),
+    #[error("cannot make a pipe")]
+    Pipe(#[source] io::Error),
+    /// The agent's own words.
+    #[error("{0}")]
+    Told(String),
+    #[error("{0}")]
+    Incomplete(String),
+    #[error("the thread that packs the archive is gone")]
+    Thread,
+}
+
+/// Which way, and the side that is this host's.
+enum Way<'a> {
+    Out(&'a CopyPlace),
+    In(&'a CopyPlace),
+}
+
+const CP_NOTES: &str = "\
+A path with a colon in it is one of this host's when it begins with / or a dot. A directory that is there takes the tree \
+in, under its own name; otherwise the tree becomes the target, whose parent must be there. DIR/. is what is in a \
+directory. In the app, files are root's, on the host the caller's; of an archive from standard input owners are kept.
+
+Examples:
+  isopod cp web:/etc/nginx/nginx.conf .
+  isopod cp ./site/. web:nginx:/usr/share/nginx/html
+  isopod cp web:/var/log - | tar tv
+";
+
+/// Copy files into or out of an app that runs
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = CP_NOTES)]
+pub(crate) struct Cp {
+    /// What is copied: PATH, POD:[APP:]PATH, or - for a tar archive on standard input
+    #[arg(value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(|text| CopyPlace::parse(&text)))]
+    source: CopyPlace,
+    /// Where it goes: PATH, POD:[APP:]PATH, or - for a tar archive on standard output
+    #[arg(value_name = "TARGET", value_parser = OsStringValueParser::new().try_map(|text| CopyPlace::parse(&text)))]
+    target: CopyPlace,
+}
+
+impl Cp {
+    /// Copies.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        use CopyPlace as P;
+        let (way, pod, app, path) = match (&self.source, &self.target) {
+            (P::App { .. }, P::App { .. }) => {
+                let hint = "from app to app: `isopod cp POD:PATH - | isopod cp - POD:PATH`";
+                return Err(Report::text("one side of a copy is this host")
+                    .hint(Some(hint.into()))
+                    .into());
+            }
+            (P::App { pod, app, path }, here) => (Way::Out(here), pod, app, path),
+            (here, P::App { pod, app, path }) => (Way::In(here), pod, app, path),
+            _ => {
+                let hint = "write it as POD:PATH, or as POD:APP:PATH where the pod has several apps";
+                return Err(Report::text("one side of a copy is in a pod")
+                    .hint(Some(hint.into()))
+                    .into());
+            }
+        };
+        if self.target == P::Stream && io::stdout().is_terminal() {
+            let hint = "give it to tar, `| tar x`, or to a file, `> FILE`";
+            return Err(
+                Report::text("standard output is a terminal, which an archive is not for")
+                    .hint(Some(hint.into()))
+                    .into(),
+            );
+        }
+        let pod = find(&pods(settings)?, pod)?;
+        check_live(&pod)?;
+        let app = meant_app(&pod, app.as_ref(), "name one between pod and path, POD:APP:PATH")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let copied = runtime.block_on(copy(&pod.path, app, path, &way));
+        // A read of standard input cannot be cancelled, and must not be waited for.
+        runtime.shutdown_background();
+        if let Err(Cause::Stream(CopyError::Local(error))) = &copied
+            && (self.target == P::Stream && error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return Ok(ExitCode::from(NOT_READ));
+        }
+        let failed = |cause| CopyFailed {
+            what: format!("`{}` to `{}`", self.source, self.target),
+            source: cause,
+        };
+        copied.map_err(|cause| {
+            let hint = match &cause {
+                Cause::Control(error) => error.hint(),
+                _ => None,
+            };
+            Report::new(&failed(cause)).hint(hint)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn copy(pod: &Path, app: AppIndex, path: &str, way: &Way<'_>) -> Result<(), Cause> {
+    let at = path.to_owned();
+    match way {
+        Way::Out(target) => {
+            let stream = control::open(pod, HostStream::CopyOut { app, path: at }).await?;
+            match target {
+                CopyPlace::Host(target) => bring_out(stream, tree_name(Path::new(path)), target).await,
+                _ => receive(stream, &mut tokio::io::stdout()).await,
+            }
+        }
+        Way::In(source) => {
+            let stream = control::open(pod, HostStream::CopyIn { app, path: at }).await?;
+            match source {
+                CopyPlace::Host(source) => bring_in(stream, source).await,
+                _ => send(stream, tokio::io::stdin(), || Ok(Packed::default())).await,
+            }
+        }
+    }
+}
+
+/// Unpacks what the app sends, in a thread of its own.
+async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<(), Cause> {
+    let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
+    let (tree, target) = (tree.to_owned(), target.to_owned());
+    let unpacking = thread::spawn(move || {
+        let mut archive = BufReader::with_capacity(PIECE_BYTES, reader);
+        unpack(&target, &mut archive, Keep::Plain, Some(&tree))?;
+        // What pads an archive is not read, and whoever writes it is not to fail.
+        let _ = io::copy(&mut archive, &mut io::sink());
+        Ok::<_, UnpackError>(())
+    });
+    let mut writer = sender(writer).map_err(Cause::Pipe)?;
+    let received = receive(stream, &mut writer).await;
+    drop(writer);
+    let unpacked = unpacking.join().map_err(|_| Cause::Thread)?;
+    match received {
+        // The thread has ended before the archive did, and says why.
+        Err(Cause::Stream(CopyError::Local(_))) | Ok(()) => Ok(unpacked?),
+        // What came of the archive was unpacked, and the rest will not come.
+        Err(cause) => Err(cause),
+    }
+}
+
+async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)) -> Result<(), Cause> {
+    let warning = copy::receive(&mut stream, archive).await.map_err(told)?;
+    if let Some(text) = warning {
+        output::warning(&shown(text));
+    }
+    Ok(())
+}
+
+/// The agent's own words, as a terminal may see them.
+fn told(error: CopyError) -> Cause {
+    match error {
+        CopyError::Failed(text) => Cause::Told(shown(text)),
+        error => Cause::Stream(error),
+    }
+}
+
+/// Packs what the app is to have, in a thread of its own.
+async fn bring_in(stream: UnixStream, source: &Path) -> Result<(), Cause> {
+    let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
+    let source = source.to_owned();
+    let packing = thread::spawn(move || {
+        let mut archive = BufWriter::with_capacity(PIECE_BYTES, writer);
+        let packed = pack(&source, &mut archive, Keep::Plain)?;
+        archive.flush().map_err(PackError::Write)?;
+        Ok::<_, PackError>(packed)
+    });
+    let reader = receiver(reader).map_err(Cause::Pipe)?;
+    let packed = || Ok(packing.join().map_err(|_| Cause::Thread)??);
+    send(stream, reader, packed).await
+}
+
+/// Sends an archive, and its end when `packed` says that it is whole; then the agent says whether it was unpacked. It
+/// may say so at any time. What the archive does not have is told when the rest is there.
+async fn send(
+    mut stream: UnixStream,
+    mut archive: impl AsyncRead + Unpin,
+    packed: impl FnOnce() -> Result<Packed, Cause>,
+) -> Result<(), Cause> {
+    let (mut from, mut to) = stream.split();
+    let mut nothing = tokio::io::sink();
+    let mut verdict = pin!(copy::receive(&mut from, &mut nothing));
+    let sent = tokio::select! {
+        biased;
+        verdict = &mut verdict => return verdict.map(drop).map_err(told),
+        sent = copy::send(&mut archive, &mut to) => sent,
+    };
+    match sent {
+        Ok(()) => {
+            let packed = packed()?;
+            write_message(&mut to, &Frame::End).await.map_err(Cause::End)?;
+            let _ = verdict.await.map_err(told)?;
+            if let Some(text) = packed.warning() {
+                output::warning(&text);
+            }
+            packed
+                .fault()
+                .map_or(Ok(()), |fault| Err(Cause::Incomplete(fault)))
+        }
+        Err(CopyError::Local(error)) => Err(CopyError::Local(error).into()),
+        // It hung up, and may have said why.
+        Err(error) => match verdict.await {
+            Err(CopyError::Failed(text)) => Err(told(CopyError::Failed(text))),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn receiver(pipe: PipeReader) -> io::Result<Receiver> {
+    let pipe = OwnedFd::from(pipe);
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Receiver::from_owned_fd(pipe)
+}
+
+fn sender(pipe: PipeWriter) -> io::Result<Sender> {
+    let pipe = OwnedFd::from(pipe);
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Sender::from_owned_fd(pipe)
+}

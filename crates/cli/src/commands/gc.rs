@@ -1,0 +1,110 @@
+//! `isopod gc`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::PodEntry;
+use isopod_runtime::pods::files::Now;
+use isopod_runtime::pods::state::PodState;
+
+use crate::args::duration;
+use crate::ending::remove;
+use crate::failure::Failure;
+use crate::output::{self};
+use crate::pods::pods;
+
+/// A guest image that is younger is kept: a pod that is being prepared may have chosen it.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Remove exited pods, what killed processes left, and guest images that no pod uses
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Gc {
+    /// Keep pods that have exited within this time
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+    grace: Duration,
+}
+
+impl Gc {
+    /// Removes them, and prints the UUID of each pod.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let pods = pods(settings)?;
+        for uuid in pods.sweep() {
+            output::data(&format!("{uuid}\n"));
+        }
+        let found = pods.list()?;
+        let now = Now::read();
+        let mut guests: BTreeSet<String> = BTreeSet::new();
+        let mut reports = Vec::new();
+        for pod in found {
+            if pod.state == PodState::Exited && exited_for(&pod, &now) >= self.grace {
+                let label = pod.uuid.clone();
+                match remove(&pods, pod, false) {
+                    Ok(()) => output::data(&format!("{label}\n")),
+                    Err(report) => reports.push(report),
+                }
+            } else if let Some(record) = pod.record {
+                guests.insert(record.guest);
+            }
+        }
+        guests.extend(fresh_guests(settings));
+        // A store that is not there has nothing to remove.
+        if let Ok(store) = isopod_image::Store::open(&settings.state_dir) {
+            store.remove_leftovers();
+        }
+        if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
+            reports.push(error.into());
+        }
+        Failure::unless_empty(reports)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How long ago a pod exited, or was last heard of. One that never said anything is as old as it can be.
+fn exited_for(pod: &PodEntry, now: &Now) -> Duration {
+    pod.status
+        .as_ref()
+        .map_or(Duration::MAX, |status| status.age(now))
+}
+
+/// The keys of guest images that were built lately, and of the newest, which the next pod will most likely boot.
+fn fresh_guests(settings: &Settings) -> Vec<String> {
+    let entries = std::fs::read_dir(settings.state_dir.join("guest"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut guests: Vec<(SystemTime, String)> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| {
+            let modified = entry.metadata().and_then(|m| m.modified()).ok()?;
+            Some((modified, entry.file_name().into_string().ok()?))
+        })
+        .collect();
+    guests.sort();
+    let newest = guests.len().saturating_sub(1);
+    let is_fresh = |time: SystemTime| SystemTime::now().duration_since(time).unwrap_or_default() < FRESH;
+    let kept = guests
+        .into_iter()
+        .enumerate()
+        .filter(|(i, (time, _))| *i == newest || is_fresh(*time));
+    kept.map(|(_, (_, key))| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::tests::command;
+    use crate::commands::Command;
+
+    #[test]
+    fn the_grace_is_a_time() {
+        let Command::Gc(gc) = command("gc --grace 2h") else {
+            panic!()
+        };
+        assert_eq!(gc.grace, Duration::from_secs(7200));
+    }
+}

@@ -1,0 +1,78 @@
+//! `isopod image export`.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+
+use super::Images;
+use crate::failure::Failure;
+use crate::output::{self, Report};
+
+/// Write an image to a file, as an oci-archive: with its own digests, or as one layer where its layers are not kept
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Export {
+    /// The image: a name, an ID or its beginning
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// The file, which is replaced; `-` is standard output
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Export {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let images = Images::open(settings)?;
+        let image = images.find(&self.image)?;
+        let export = |out: &mut dyn Write| -> Result<(), Report> {
+            let result = images.store.export(&image, out);
+            let id = result?;
+            if id != image.id {
+                output::notice(&format!(
+                    "the layers of image `{}` are not kept, since it came from a file, or was there already when it was fetched by this name: \
+                     it is written as one layer, as image `{id}`",
+                    self.image
+                ));
+            }
+            Ok(())
+        };
+        if self.file == Path::new("-") {
+            let mut out = io::stdout().lock();
+            if out.is_terminal() {
+                return Err(Report::text("an archive is not for a terminal")
+                    .hint(Some("name a file, or send standard output to one".into()))
+                    .into());
+            }
+            export(&mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let failed = |e: io::Error| Report::text(format!("cannot write `{}`: {e}", self.file.display()));
+        let new = Unfinished(with_ending(&self.file, ".isopod-new"));
+        let mut out = File::create(&new.0).map_err(failed)?;
+        export(&mut out)?;
+        out.sync_all().map_err(failed)?;
+        fs::rename(&new.0, &self.file).map_err(failed)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// A file that goes unless it got its final name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

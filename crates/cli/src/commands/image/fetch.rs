@@ -1,0 +1,90 @@
+//! `isopod image fetch`.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use isopod_runtime::Settings;
+use isopod_spec::{ImageReference, PullPolicy};
+
+use super::{Images, REFERENCES, reference};
+use crate::failure::Failure;
+use crate::output::{self};
+
+/// Fetch images from registries, and print their IDs
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(visible_alias = "pull", after_help = REFERENCES)]
+pub(crate) struct Fetch {
+    /// The images
+    #[arg(required = true, value_name = "REFERENCE", value_parser = OsStringValueParser::new().try_map(reference))]
+    references: Vec<ImageReference>,
+    /// Ask the registry always, only for what the store lacks (missing), or unless it does not answer (newer)
+    /// [default: always]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "always",
+        hide_default_value = true
+    )]
+    pull: Pull,
+}
+
+impl Fetch {
+    /// Fetches them, also when another could not be fetched.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let images = Images::open(settings)?;
+        let mut reports = Vec::new();
+        for reference in &self.references {
+            match images.obtain(reference, self.pull.into()) {
+                Ok(image) => output::data(&format!("{}\n", image.id)),
+                Err(report) => reports.push(report),
+            }
+        }
+        Failure::unless_empty(reports)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// When `image fetch` asks a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pull {
+    /// For what the store lacks.
+    Missing,
+    /// Always.
+    Always,
+    /// Always, if it answers.
+    Newer,
+}
+
+impl From<Pull> for PullPolicy {
+    fn from(pull: Pull) -> Self {
+        match pull {
+            Pull::Missing => Self::Missing,
+            Pull::Always => Self::Always,
+            Pull::Newer => Self::Newer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::tests::command;
+    use crate::commands::{Command, image};
+
+    #[test]
+    fn names_of_registries_are_asked_always() {
+        let Command::Image(image::Command::Fetch(fetch)) = command("image pull alpine docker://quay.io/x:1")
+        else {
+            panic!()
+        };
+        let references: Vec<String> = fetch.references.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (references, fetch.pull.into()),
+            (vec!["alpine".into(), "quay.io/x:1".into()], PullPolicy::Always)
+        );
+    }
+}

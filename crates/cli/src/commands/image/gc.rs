@@ -1,0 +1,42 @@
+//! `isopod image gc`.
+
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+
+use super::{Images, size, users};
+use crate::failure::Failure;
+use crate::output::{self};
+
+/// Remove the images that have no name and no pod, and what is left of downloads
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(visible_alias = "prune")]
+pub(crate) struct Gc {
+    /// And those that have a name, but no pod
+    #[arg(short, long)]
+    all: bool,
+}
+
+impl Gc {
+    /// Removes them.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let images = Images::open(settings)?;
+        let pods = images.pods()?;
+        let is_used = |id| users(&pods, id).next().is_some();
+        let collected = images.store.collect(self.all, is_used)?;
+        output::data(
+            &collected
+                .images
+                .iter()
+                .map(|id| format!("removed {id}\n"))
+                .collect::<String>(),
+        );
+        if collected.bytes > 0 {
+            output::notice(&format!("{} freed", size(collected.bytes)));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

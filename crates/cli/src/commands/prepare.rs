@@ -1,0 +1,22 @@
+//! `isopod prepare`.
+
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::files::Keep;
+
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::output::{self};
+use crate::preparation;
+
+/// Prepares the pods and prints their UUIDs.
+///
+/// # Errors
+/// A [`Failure`] when it could not be.
+pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    for claim in preparation::pods(args, Keep::UntilRemoved, settings)? {
+        output::data(&format!("{}\n", claim.uuid()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

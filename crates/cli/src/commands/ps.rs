@@ -1,0 +1,159 @@
+//! `isopod ps`, and what it has in common with `isopod list`.
+
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::PodEntry;
+use serde_json::{Value, json};
+
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::output::{self};
+use crate::pods::pods;
+use crate::show::{JSON_VERSION, pods_table, pretty, summary};
+
+/// Show the pods that run, as docker's `ps` does
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Ps {
+    /// And those that do not run
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+impl Ps {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        self.listing.print(self.all, settings)
+    }
+}
+
+/// Which of the pods are shown, and how.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Listing {
+    /// Print UUIDs only
+    #[arg(short, long, conflicts_with = "format")]
+    quiet: bool,
+    /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
+    #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
+    filters: Vec<PodFilter>,
+    /// How to print them
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+impl Listing {
+    /// Prints the pods that run, or all.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(super) fn print(&self, all: bool, settings: &Settings) -> Result<ExitCode, Failure> {
+        let mut found = pods(settings)?.list()?;
+        found.retain(|pod| (all || pod.state.is_live()) && passes(pod, &self.filters));
+        let text = match self.format {
+            _ if self.quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
+            Format::Text => pods_table(&found),
+            Format::Json => {
+                let found: Vec<Value> = found.iter().map(summary).collect();
+                pretty(&json!({ "version": JSON_VERSION, "pods": found }))
+            }
+        };
+        output::data(&text);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Which pods are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PodFilter {
+    /// Those whose names have this text in them.
+    Name(String),
+    /// Those whose UUIDs begin so.
+    Id(String),
+    /// Those in this state.
+    Status(String),
+    /// Those with this label, and of that value where it is given.
+    Label(String, Option<String>),
+}
+
+fn pod_filter(text: &str) -> Result<PodFilter, String> {
+    const STATES: [&str; 6] = [
+        "preparing",
+        "prepared",
+        "starting",
+        "running",
+        "stopping",
+        "exited",
+    ];
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
+    match key {
+        "name" => Ok(PodFilter::Name(value.trim_start_matches('/').to_owned())),
+        "id" => Ok(PodFilter::Id(value.to_owned())),
+        "label" => Ok(match value.split_once('=') {
+            Some((name, value)) => PodFilter::Label(name.to_owned(), Some(value.to_owned())),
+            None => PodFilter::Label(value.to_owned(), None),
+        }),
+        // docker's word for it.
+        "status" if value == "created" => Ok(PodFilter::Status("prepared".to_owned())),
+        "status" if STATES.contains(&value) => Ok(PodFilter::Status(value.to_owned())),
+        "status" => Err(format!("the states are {}", STATES.join(", "))),
+        _ => Err("the keys are name, id, status and label".to_owned()),
+    }
+}
+
+/// Whether a pod passes one filter of each key that is among them.
+fn passes(pod: &PodEntry, filters: &[PodFilter]) -> bool {
+    let of_key = |filter: &PodFilter| {
+        filters
+            .iter()
+            .any(|other| same_key(filter, other) && passes_one(pod, other))
+    };
+    filters.iter().all(of_key)
+}
+
+/// Labels are each a key of their own, as with docker.
+fn same_key(one: &PodFilter, other: &PodFilter) -> bool {
+    match (one, other) {
+        (PodFilter::Label(..), PodFilter::Label(..)) => one == other,
+        _ => std::mem::discriminant(one) == std::mem::discriminant(other),
+    }
+}
+
+fn passes_one(pod: &PodEntry, filter: &PodFilter) -> bool {
+    let name = pod.record.as_ref().and_then(|record| record.name.as_ref());
+    match filter {
+        PodFilter::Name(text) => name.is_some_and(|name| name.as_str().contains(text)),
+        PodFilter::Id(begin) => pod.uuid.starts_with(begin),
+        PodFilter::Status(state) => pod.state.as_str() == state,
+        PodFilter::Label(label, value) => {
+            let asked = pod.asked().ok().flatten();
+            let found = asked.and_then(|asked| asked.spec.labels.get(label).cloned());
+            found.is_some_and(|found| value.as_ref().is_none_or(|value| *value == found))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::tests::command;
+    use crate::commands::Command;
+
+    #[test]
+    fn filters_are_read() {
+        let Command::Ps(ps) = command("ps -aq --filter label=a=b -f status=created") else {
+            panic!()
+        };
+        let expected = [
+            PodFilter::Label("a".into(), Some("b".into())),
+            PodFilter::Status("prepared".into()),
+        ];
+        assert_eq!((ps.all, &ps.listing.filters[..]), (true, &expected[..]));
+    }
+}

@@ -1,0 +1,63 @@
+//! `isopod run`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::Claim;
+use isopod_runtime::pods::files::Keep;
+
+use crate::args::{Ground, RunArgs};
+use crate::failure::Failure;
+use crate::output::{self};
+use crate::pods::pods;
+use crate::{background, foreground, id_files, preparation};
+
+/// Runs the pods; in the foreground, the exit status is that of the first app to fail.
+///
+/// # Errors
+/// A [`Failure`] when they could not be run to their end.
+pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    let begun = std::time::Instant::now();
+    let keep = match (args.ground, args.remove) {
+        (Ground::Back, false) => Keep::UntilRemoved,
+        _ => Keep::UntilEnded,
+    };
+    let claims = preparation::pods(args, keep, settings)?;
+    match args.ground {
+        Ground::Fore => {
+            if let Some(file) = &args.pidfile {
+                id_files::write_pid(file, std::process::id(), settings)?;
+            }
+            let (outputs, keys) = (args.outputs, &args.detach_keys);
+            foreground::run(claims, outputs, keys, begun.elapsed(), settings)
+        }
+        Ground::Back => start(claims, args.pidfile.as_deref(), settings),
+    }
+}
+
+/// Starts each pod in the background, also when another did not start, and prints its UUID.
+fn start(claims: Vec<Claim>, pidfile: Option<&Path>, settings: &Settings) -> Result<ExitCode, Failure> {
+    let pods = pods(settings)?;
+    let mut status = ExitCode::SUCCESS;
+    for claim in claims {
+        let uuid = claim.uuid().to_owned();
+        let failures = match background::start(claim, settings) {
+            Ok(failures) => failures,
+            Err(report) => {
+                status = output::fail(&report);
+                continue;
+            }
+        };
+        if let Some(failures) = failures {
+            output::notice(&failures);
+            status = ExitCode::from(crate::FAILURE);
+        }
+        output::data(&format!("{uuid}\n"));
+        let supervisor = || pods.entry(&uuid)?.status?.supervisor;
+        if let (Some(file), Some(supervisor)) = (pidfile, supervisor()) {
+            id_files::write_pid(file, supervisor.pid, settings)?;
+        }
+    }
+    Ok(status)
+}

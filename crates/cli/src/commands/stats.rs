@@ -1,0 +1,147 @@
+//! `isopod stats`: what the apps of a pod use, as the guest's kernel counts it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use isopod_contract::message::HostStream;
+use isopod_contract::stats::{AppStats, Stats as Used};
+use isopod_protocol::codec::read_message;
+use isopod_runtime::Settings;
+use isopod_runtime::control::{self, ANSWER_WITHIN, ControlError};
+use isopod_runtime::pods::PodEntry;
+use serde_json::{Value, json};
+
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::output::{self, Report};
+use crate::pods::{check_live, find, pods};
+use crate::show::pretty;
+use crate::table::table;
+
+/// How long the processors' use is watched.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// Show what the apps of a pod use
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(visible_alias = "top")]
+pub(crate) struct Stats {
+    /// The pod
+    #[arg(value_name = "POD")]
+    pod: String,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+impl Stats {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let pod = find(&pods(settings)?, &self.pod)?;
+        check_live(&pod)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (before, now) = runtime.block_on(async {
+            let before = ask(&pod).await?;
+            tokio::time::sleep(WATCH).await;
+            Ok::<_, Report>((before, ask(&pod).await?))
+        })?;
+        output::data(&match self.format {
+            Format::Text => text(&pod, &before, &now),
+            Format::Json => pretty(&json(&pod, &before, &now)),
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn ask(pod: &PodEntry) -> Result<Used, Report> {
+    let stream = control::open(&pod.path, HostStream::Stats).await;
+    let mut stream = stream?;
+    // systemd in the guest is asked, which may hang where the agent does not.
+    let answer = tokio::time::timeout(ANSWER_WITHIN, read_message(&mut stream)).await;
+    let answer = answer.map_err(|_| ControlError::Silent(ANSWER_WITHIN))?;
+    let stats: Option<Used> = answer?;
+    stats.ok_or_else(|| Report::text("the pod ended before its agent answered"))
+}
+
+fn names(pod: &PodEntry) -> Vec<String> {
+    let apps = pod.record.iter().flat_map(|record| &record.apps);
+    apps.map(|app| app.name.to_string()).collect()
+}
+
+/// The share of one processor that an app used between two looks, in percent.
+fn cpu_percent(before: &Used, now: &Used, app: usize) -> Option<f64> {
+    let usec = |stats: &Used| stats.apps.get(app)?.cpu_usec;
+    let passed_ms = now
+        .guest
+        .uptime_ms
+        .checked_sub(before.guest.uptime_ms)
+        .filter(|ms| *ms > 0)?;
+    let used = usec(now)?.checked_sub(usec(before)?)?;
+    Some(used as f64 / passed_ms as f64 / 10.0)
+}
+
+fn text(pod: &PodEntry, before: &Used, now: &Used) -> String {
+    let unknown = || "-".to_owned();
+    let size = |bytes: Option<u64>| bytes.map_or_else(unknown, mebibytes);
+    let row = |(i, name): (usize, String)| {
+        let app = now.apps.get(i).copied().unwrap_or_default();
+        [
+            name,
+            cpu_percent(before, now, i).map_or_else(unknown, |percent| format!("{percent:.1}%")),
+            size(app.memory_bytes),
+            size(app.memory_peak_bytes),
+            size(app.io_read_bytes),
+            size(app.io_write_bytes),
+            app.processes.to_string(),
+        ]
+    };
+    let rows: Vec<[String; 7]> = names(pod).into_iter().enumerate().map(row).collect();
+    let guest = &now.guest;
+    let used = guest
+        .memory_total_bytes
+        .saturating_sub(guest.memory_available_bytes);
+    format!(
+        "{}\nguest: {} of {} used, {} CPU, load {}.{:02}\n",
+        table(
+            ["APP", "CPU", "MEMORY", "PEAK", "READ", "WRITTEN", "PROCESSES"],
+            &rows
+        ),
+        mebibytes(used),
+        mebibytes(guest.memory_total_bytes),
+        guest.cpus,
+        guest.load_hundredths[0] / 100,
+        guest.load_hundredths[0] % 100,
+    )
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn json(pod: &PodEntry, before: &Used, now: &Used) -> Value {
+    let app = |(i, name): (usize, String)| {
+        let app: AppStats = now.apps.get(i).copied().unwrap_or_default();
+        json!({
+            "name": name,
+            "processes": app.processes,
+            "cpuPercent": cpu_percent(before, now, i),
+            "cpuUsec": app.cpu_usec,
+            "memoryBytes": app.memory_bytes,
+            "memoryPeakBytes": app.memory_peak_bytes,
+            "ioReadBytes": app.io_read_bytes,
+            "ioWriteBytes": app.io_write_bytes,
+        })
+    };
+    json!({
+        "version": 1,
+        "uptimeMs": now.guest.uptime_ms,
+        "memoryTotalBytes": now.guest.memory_total_bytes,
+        "memoryAvailableBytes": now.guest.memory_available_bytes,
+        "cpus": now.guest.cpus,
+        "apps": names(pod).into_iter().enumerate().map(app).collect::<Vec<Value>>(),
+    })
+}

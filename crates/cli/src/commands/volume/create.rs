@@ -1,0 +1,43 @@
+//! `isopod volume create`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use isopod_runtime::pods::new_uuid;
+use isopod_runtime::{Settings, named_volume as runtime};
+use isopod_spec::flags::read_named_volume;
+
+use crate::failure::Failure;
+use crate::output::{self, Report};
+
+/// Make a named volume, and print its name; one that is there stays as it is
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Create {
+    /// Its name [default: one that nobody has]
+    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(named_volume))]
+    name: Option<String>,
+}
+
+impl Create {
+    /// Makes it, and prints its name.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let name = self.name.clone().unwrap_or_else(new_uuid);
+        let failed = |error: std::io::Error| {
+            Report::text(format!("cannot make volume `{name}`")).because(error.to_string())
+        };
+        runtime::create(&settings.state_dir, &name).map_err(failed)?;
+        output::data(&format!("{name}\n"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn named_volume(text: OsString) -> Result<String, String> {
+    read_named_volume(&text).map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    })
+}

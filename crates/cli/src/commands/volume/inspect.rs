@@ -1,0 +1,33 @@
+//! `isopod volume inspect`.
+
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+
+use super::named::{names, no_such_volume, shown};
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::output::{self};
+
+/// Show named volumes and the pods that have them, as JSON
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Inspect {
+    /// The named volumes
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Inspect {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let known = names(settings)?;
+        if let Some(missing) = self.names.iter().find(|name| !known.contains(name)) {
+            return Err(no_such_volume(missing).into());
+        }
+        output::data(&shown(&self.names, Format::Json, settings)?);
+        Ok(ExitCode::SUCCESS)
+    }
+}

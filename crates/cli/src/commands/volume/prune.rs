@@ -1,0 +1,39 @@
+//! `isopod volume prune`.
+
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::named_volume::RemoveError;
+
+use super::named::{names, refused, remove};
+use crate::failure::Failure;
+use crate::output::{self};
+use crate::pods::pods;
+
+/// Remove the named volumes that no pod has, with all that is in them
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Prune {
+    /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
+    #[arg(short, long, required = true)]
+    all: bool,
+}
+
+impl Prune {
+    /// Removes them, and prints their names.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let pods = pods(settings)?;
+        let mut reports = Vec::new();
+        for name in names(settings)? {
+            match remove(&name, &pods, settings) {
+                Ok(()) => output::data(&format!("{name}\n")),
+                Err(RemoveError::Used(_) | RemoveError::Missing) => {}
+                Err(error) => reports.push(refused(&name, &error)),
+            }
+        }
+        Failure::unless_empty(reports)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
