@@ -142,6 +142,27 @@ fn commands_are_dockers() {
         assert_eq!(out.text().contains(&uuid), found, "{words}: {}", out.text());
     }
     assert_eq!(isopod("exec docked echo -n hi").expect(0).text(), "hi");
+    let ours = "-f name=docked --format {{.Names}}:{{.State}}:{{.Labels}}";
+    let listed = isopod(&format!("container ls {ours}")).expect(0);
+    assert_eq!(listed.text(), "docked:running:tier=front\n");
+    for (template, printed) in [
+        ("{{.State.Running}}{{.State.ExitCode}}", "true0\n"),
+        (
+            "{{(index (index .NetworkSettings.Ports \"8080/tcp\") 0).HostPort}}",
+            published.split(':').next_back().unwrap_or(""),
+        ),
+        ("{{.Config.Labels.tier}}", "front\n"),
+    ] {
+        let out = bench
+            .isopod_command(["inspect", "-f", template, "docked"])
+            .expect(0);
+        assert_eq!(out.text().trim_end(), printed.trim_end(), "{template}");
+    }
+    assert_eq!(isopod("inspect -f {{.Nope}} docked").status, 125);
+    let _ = isopod("rename docked other").expect(0);
+    assert_eq!(isopod("inspect -f {{.Name}} other").expect(0).text(), "/other\n");
+    assert_eq!(isopod("exec other echo -n hi").expect(0).text(), "hi");
+    let _ = isopod("rename other docked").expect(0);
     let waiting = bench.isopod_start(["wait", "docked"]);
     let _ = isopod("stop docked").expect(0);
     assert_eq!(waiting.wait().expect(0).text(), "143\n");

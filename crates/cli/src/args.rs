@@ -15,6 +15,7 @@ mod copy_place;
 mod error;
 mod flags;
 mod group;
+mod layout;
 mod nearest;
 mod pod;
 mod pod_command;
@@ -25,6 +26,7 @@ pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use flags::For;
 pub(crate) use group::{is_flag, pod_command, split};
+pub(crate) use layout::{Layout, document, layout};
 pub(crate) use nearest::nearest;
 pub(crate) use pod_command::{
     HELP_WIDTH, PodPart, described, global_flags, group, pod_help, to_complete, to_read, usage,

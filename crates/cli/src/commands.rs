@@ -11,6 +11,7 @@ pub(crate) mod exec;
 pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod kube;
@@ -21,6 +22,7 @@ pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod prepare;
 pub(crate) mod ps;
+pub(crate) mod rename;
 pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod run;
@@ -29,6 +31,7 @@ pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod supervise;
+pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
 
@@ -54,12 +57,15 @@ pub(crate) enum Command {
     Cp(cp::Cp),
     Stats(stats::Stats),
     Restart(restart::Restart),
+    Rename(rename::Rename),
     Rm(rm::Rm),
     Gc(gc::Gc),
     #[command(subcommand)]
     Volume(volume::Volume),
     #[command(name = "internal-supervise", hide = true)]
     Supervise(supervise::Supervise),
+    Version(version::Version),
+    Info(info::Info),
     Completion(completion::Completion),
     #[command(name = "internal-docs", hide = true)]
     Docs(docs::Docs),

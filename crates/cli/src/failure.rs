@@ -120,6 +120,7 @@ with_hints! {
     isopod_runtime::logs::LogError,
     isopod_runtime::pods::ClaimError,
     isopod_runtime::pods::FindError,
+    isopod_runtime::pods::NameError,
     isopod_runtime::pods::PodsError,
     isopod_runtime::ports::PortError,
     isopod_runtime::prepare::PrepareError,

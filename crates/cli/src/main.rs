@@ -2,6 +2,7 @@
 //! [`commands`], what they print goes through [`output`].
 
 mod args;
+mod as_docker;
 mod background;
 mod command_line;
 mod commands;
@@ -97,10 +98,13 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Cp(command) => command.execute(&settings()?),
             C::Stats(command) => command.execute(&settings()?),
             C::Restart(command) => command.execute(&settings()?),
+            C::Rename(command) => command.execute(&settings()?),
             C::Rm(command) => command.execute(&settings()?),
             C::Gc(command) => command.execute(&settings()?),
             C::Volume(command) => command.execute(&settings()?),
             C::Supervise(command) => command.execute(&settings()?),
+            C::Version(command) => command.execute(&settings()?),
+            C::Info(command) => command.execute(&settings()?),
             C::Completion(command) => command.execute(),
             C::Docs(command) => command.execute(command_line::root()),
             C::Pod(command) => command.execute(&settings()?),

@@ -4,6 +4,7 @@ pub(crate) mod cat_manifest;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod gc;
+pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Import(import::Import),
     List(list::List),
     Inspect(inspect::Inspect),
+    History(history::History),
     Tag(tag::Tag),
     Rm(rm::Rm),
     Gc(gc::Gc),
@@ -61,6 +63,7 @@ impl Command {
             Self::Import(command) => command.execute(settings),
             Self::List(command) => command.execute(settings),
             Self::Inspect(command) => command.execute(settings),
+            Self::History(command) => command.execute(settings),
             Self::Tag(command) => command.execute(settings),
             Self::Rm(command) => command.execute(settings),
             Self::Gc(command) => command.execute(settings),

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
+use isopod_runtime::pods::files::Now;
 use serde_json::{Value, json};
 
-use crate::args::Format;
+use crate::args::{Layout, layout};
+use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::pods;
@@ -41,9 +43,9 @@ pub(crate) struct Listing {
     /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
     #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
     filters: Vec<PodFilter>,
-    /// How to print them
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
+    format: Layout,
 }
 
 impl Listing {
@@ -54,17 +56,28 @@ impl Listing {
     pub(super) fn print(&self, all: bool, settings: &Settings) -> Result<ExitCode, Failure> {
         let mut found = pods(settings)?.list()?;
         found.retain(|pod| (all || pod.state.is_live()) && passes(pod, &self.filters));
-        let text = match self.format {
+        let text = match &self.format {
             _ if self.quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
-            Format::Text => pods_table(&found),
-            Format::Json => {
+            Layout::Text => pods_table(&found),
+            Layout::Json => {
                 let found: Vec<Value> = found.iter().map(summary).collect();
                 pretty(&json!({ "version": JSON_VERSION, "pods": found }))
             }
+            layout => as_docker::rows(layout, &rows(&found))?,
         };
         output::data(&text);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The pods with docker's fields.
+fn rows(found: &[PodEntry]) -> Vec<Value> {
+    let now_ms = Now::read().wall_ms;
+    let row = |pod: &PodEntry| {
+        let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
+        as_docker::pod_row(pod, spec.as_ref(), now_ms)
+    };
+    found.iter().map(row).collect()
 }
 
 /// Which pods are shown.

@@ -31,7 +31,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
     }
 }
 
-fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
+pub(super) fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
     let mut claim = pods.create().unwrap();
     let uuid = claim.uuid().to_owned();
     files::write(
@@ -48,7 +48,7 @@ fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
     uuid
 }
 
-fn fixture() -> (tempfile::TempDir, Pods) {
+pub(super) fn fixture() -> (tempfile::TempDir, Pods) {
     let dir = tempfile::tempdir().unwrap();
     let pods = Pods::open(dir.path()).unwrap();
     (dir, pods)

@@ -1,17 +1,20 @@
 //! `isopod image list`.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use isopod_image::Image;
 use isopod_runtime::Settings;
 use serde_json::{Value, json};
 
 use super::{Images, document, size};
-use crate::args::Format;
+use crate::args::{Layout, layout};
+use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::show::pretty;
 use crate::table::table;
+use crate::time::time;
 
 /// List the images in the store
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -20,9 +23,9 @@ pub(crate) struct List {
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// How to print them
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
+    format: Layout,
 }
 
 impl List {
@@ -33,16 +36,34 @@ impl List {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let images = Images::open(settings)?;
         let images = images.store.list()?;
-        output::data(&match (self.quiet, self.format) {
-            (true, _) => images.iter().map(|image| format!("{}\n", image.id)).collect(),
-            (false, Format::Text) => lines(&images),
-            (false, Format::Json) => {
+        output::data(&match &self.format {
+            _ if self.quiet => images.iter().map(|image| format!("{}\n", image.id)).collect(),
+            Layout::Text => lines(&images),
+            Layout::Json => {
                 let images: Vec<Value> = images.iter().map(document).collect();
                 pretty(&json!({ "version": 1, "images": images }))
             }
+            layout => as_docker::rows(layout, &rows(&images, SystemTime::now()))?,
         });
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The images with docker's fields, one row for each name.
+fn rows(images: &[Image], now: SystemTime) -> Vec<Value> {
+    let of = |image: &Image| {
+        let created = image
+            .created
+            .as_deref()
+            .and_then(|created| time("created", created).ok());
+        let names: Vec<Option<&str>> = match image.names.is_empty() {
+            true => vec![None],
+            false => image.names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        let row = |name| as_docker::image_row(image, name, created, now);
+        names.into_iter().map(row).collect::<Vec<_>>()
+    };
+    images.iter().flat_map(of).collect()
 }
 
 fn lines(images: &[Image]) -> String {
@@ -72,6 +93,6 @@ mod tests {
         let Command::Image(image::Command::List(list)) = command("image list --format json") else {
             panic!()
         };
-        assert_eq!((list.quiet, list.format), (false, Format::Json));
+        assert_eq!((list.quiet, list.format), (false, Layout::Json));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use isopod_runtime::Settings;
 
 use super::named::{names, no_such_volume, shown};
-use crate::args::Format;
+use crate::args::{Layout, document};
 use crate::failure::Failure;
 use crate::output::{self};
 
@@ -15,6 +15,9 @@ pub(crate) struct Inspect {
     /// The named volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    /// Print each by a Go template over docker's fields, or `json` for those
+    #[arg(short, long, value_name = "FORMAT", value_parser = document)]
+    format: Option<Layout>,
 }
 
 impl Inspect {
@@ -27,7 +30,11 @@ impl Inspect {
         if let Some(missing) = self.names.iter().find(|name| !known.contains(name)) {
             return Err(no_such_volume(missing).into());
         }
-        output::data(&shown(&self.names, Format::Json, settings)?);
+        output::data(&shown(
+            &self.names,
+            self.format.as_ref().unwrap_or(&Layout::Json),
+            settings,
+        )?);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,7 +10,7 @@ use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
 use super::named;
-use crate::args::Format;
+use crate::args::{Format, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{find, pods};
@@ -27,9 +27,9 @@ pub(crate) struct List {
     /// Print names only
     #[arg(short, long, conflicts_with_all = ["format", "pod"])]
     quiet: bool,
-    /// How to print them
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
+    format: Layout,
 }
 
 impl List {
@@ -39,13 +39,17 @@ impl List {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         if let Some(pod) = &self.pod {
-            output::data(&of_pod(pod, self.format, settings)?);
+            let format = self.format.plain().ok_or_else(|| {
+                Report::text("templates are for the named volumes")
+                    .hint(Some("leave the pod out, or write `--format json`".into()))
+            })?;
+            output::data(&of_pod(pod, format, settings)?);
             return Ok(ExitCode::SUCCESS);
         }
         let names = named::names(settings)?;
         output::data(&match self.quiet {
             true => names.iter().map(|name| format!("{name}\n")).collect::<String>(),
-            false => named::shown(&names, self.format, settings)?,
+            false => named::shown(&names, &self.format, settings)?,
         });
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,8 @@ use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError};
 use serde_json::json;
 
-use crate::args::Format;
+use crate::args::Layout;
+use crate::as_docker;
 use crate::output::Report;
 use crate::pods::pods;
 use crate::show::{JSON_VERSION, pretty};
@@ -54,22 +55,35 @@ fn users(pods: &Pods, settings: &Settings) -> Result<BTreeMap<String, Vec<String
 }
 
 /// These, with the pods that have them.
-pub(super) fn shown(names: &[String], format: Format, settings: &Settings) -> Result<String, Report> {
+pub(super) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> Result<String, Report> {
     let users = users(&pods(settings)?, settings)?;
     let of = |name: &String| users.get(name).cloned().unwrap_or_default();
     let path = |name: &String| dir(&settings.state_dir).join(name).display().to_string();
-    Ok(match format {
-        Format::Text => {
+    Ok(match layout {
+        Layout::Text => {
             let rows: Vec<[String; 3]> = names
                 .iter()
                 .map(|name| [name.clone(), path(name), of(name).join(", ")])
                 .collect();
             table(["VOLUME", "DIRECTORY", "USED BY"], &rows)
         }
-        Format::Json => {
+        Layout::Json => {
             let value = |name| json!({ "name": name, "directory": path(name), "usedBy": of(name) });
             let volumes: Vec<_> = names.iter().map(value).collect();
             pretty(&json!({ "version": JSON_VERSION, "volumes": volumes }))
+        }
+        layout => {
+            let row = |name: &String| {
+                json!({
+                    "Name": name,
+                    "Driver": "local",
+                    "Scope": "local",
+                    "Mountpoint": path(name),
+                    "Labels": "",
+                    "Links": of(name).len().to_string(),
+                })
+            };
+            as_docker::rows(layout, &names.iter().map(row).collect::<Vec<_>>())?
         }
     })
 }

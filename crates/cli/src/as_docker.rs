@@ -1,0 +1,17 @@
+//! Pods, images and volumes with the fields that docker has for them, for `--format` and `inspect -f`.
+//!
+//! ```text
+//! PodEntry ─ pod.rs ──> a row of `ps`, a document of `inspect` ─┐
+//! Image ──── image.rs ──────────────────────────────────────────┴─ template.rs ──> text
+//! ```
+//!
+//! All of it is pure: what is known of a pod comes in, JSON values go out.
+
+mod image;
+mod pod;
+mod template;
+mod time;
+
+pub(crate) use image::image_row;
+pub(crate) use pod::{inspected, pod_row};
+pub(crate) use template::{check, one, rows};

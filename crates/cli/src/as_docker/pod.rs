@@ -1,0 +1,366 @@
+//! A pod as docker shows a container: a row of `ps` and a document of `inspect`. Of a pod of several apps the fields of a
+//! container are those of the first, and `Apps` has all of them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isopod_runtime::logs::stamp;
+use isopod_runtime::pods::PodEntry;
+use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState};
+use isopod_runtime::pods::state::PodState;
+use isopod_runtime::pods::volumes::MountRecord;
+use isopod_spec::{
+    App, ImageReference, ImageSource, Network, PodSpec, PortForward, RestartPolicy, RootfsAccess, Sysctl,
+};
+use serde_json::{Map, Value, json};
+
+use super::time::human;
+
+/// A row of `ps`, with docker's fields and `Apps`, `UUID` and `Name`, at that time in milliseconds since 1970.
+pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Value {
+    let record = pod.record.as_ref();
+    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+    let created = record.map(|record| record.created_ms);
+    let images: Vec<String> = apps.iter().map(|app| image_name(app, spec)).collect();
+    let labels = spec.map(|spec| &spec.labels);
+    let labels = labels
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={value}"));
+    let mounts = apps.iter().flat_map(|app| &app.mounts);
+    json!({
+        "ID": pod.uuid,
+        "UUID": pod.uuid,
+        "Names": pod.label(),
+        "Name": record.and_then(|record| record.name.as_ref()),
+        "Image": images.join(","),
+        "Command": apps.first().map(|app| format!("\"{}\"", app.argv.join(" "))),
+        "CreatedAt": created.map(created_at),
+        "RunningFor": created.map(|created| ago(created, now_ms)),
+        "Ports": record.map(|record| record.ports.iter().map(published).collect::<Vec<_>>().join(", ")),
+        "State": state(pod.state),
+        "Status": status_words(pod, now_ms),
+        "Labels": labels.collect::<Vec<_>>().join(","),
+        "Mounts": mounts.map(|mount| mount.volume.to_string()).collect::<Vec<_>>().join(","),
+        "LocalVolumes": record.map_or(0, |record| record.volumes.len()).to_string(),
+        "Networks": spec.map_or("", network),
+        "Size": "0B",
+        "Apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(","),
+    })
+}
+
+/// docker's document of a container. What there is of it that a pod does not have is left out.
+pub(crate) fn inspected(pod: &PodEntry, spec: Option<&PodSpec>) -> Value {
+    let record = pod.record.as_ref();
+    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+    let documents: Vec<Value> = (0..apps.len()).map(|index| of_app(pod, spec, index)).collect();
+    let mut document = documents.first().cloned().unwrap_or_else(|| json!({}));
+    let fields = json!({
+        "Id": pod.uuid,
+        "Name": format!("/{}", pod.label()),
+        "Created": record.map(|record| time(record.created_ms)),
+        "Platform": "linux",
+        "Driver": "erofs",
+        "State": pod_state(pod),
+        "NetworkSettings": network_settings(record.map(|record| &record.ports[..]).unwrap_or_default(), spec),
+        "Apps": documents,
+    });
+    merge(&mut document, fields);
+    document
+}
+
+fn merge(document: &mut Value, fields: Value) {
+    if let (Value::Object(document), Value::Object(fields)) = (document, fields) {
+        document.extend(fields);
+    }
+}
+
+fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
+    let Some((record, app)) = pod
+        .record
+        .as_ref()
+        .and_then(|record| Some((record, record.apps.get(index)?)))
+    else {
+        return json!({});
+    };
+    let asked = spec.and_then(|spec| spec.apps.iter().find(|asked| asked.name == app.name));
+    let status = pod.status.as_ref().and_then(|status| status.apps.get(index));
+    let mounts: Vec<Value> = app.mounts.iter().map(|mount| mounted(mount, record)).collect();
+    json!({
+        "Name": app.name,
+        "Image": app.image,
+        "Path": app.executable,
+        "Args": app.argv.get(1..).unwrap_or_default(),
+        "RestartCount": status.map_or(0, |status| status.restarts),
+        "State": app_state(status),
+        "Mounts": mounts,
+        "Config": config(app, asked, spec),
+        "HostConfig": host_config(app, asked, spec, &record.ports),
+    })
+}
+
+fn config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>) -> Value {
+    let overrides = asked.map(|asked| &asked.overrides);
+    let env = overrides
+        .iter()
+        .flat_map(|overrides| &overrides.env)
+        .filter(|variable| !variable.secret);
+    let env = env.filter_map(|variable| Some(format!("{}={}", variable.name, variable.value.as_ref()?)));
+    json!({
+        "Hostname": spec.and_then(|spec| spec.hostname.as_ref()),
+        "User": overrides.and_then(|overrides| overrides.user.as_ref()),
+        "Tty": app.tty,
+        "Env": env.collect::<Vec<_>>(),
+        "Cmd": app.argv,
+        "Image": asked.map(name_of),
+        "WorkingDir": overrides.and_then(|overrides| overrides.working_dir.as_ref()),
+        "Entrypoint": overrides.and_then(|overrides| overrides.exec.as_ref()).map(|program| vec![program]),
+        "Labels": spec.map(|spec| &spec.labels),
+        "StopSignal": overrides.and_then(|overrides| overrides.stop_signal.as_ref()),
+        "StopTimeout": spec.map(|spec| spec.stop_timeout.as_secs()),
+    })
+}
+
+fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, ports: &[PortForward]) -> Value {
+    let overrides = asked.map(|asked| &asked.overrides);
+    let resources = overrides.map(|overrides| overrides.resources).unwrap_or_default();
+    let (policy, count) = match app.restart {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::OnFailure { max_retries } => ("on-failure", max_retries.unwrap_or(0)),
+    };
+    let sysctls = spec.iter().flat_map(|spec| &spec.sysctls);
+    let sysctls: Map<String, Value> = sysctls
+        .map(|Sysctl { name, value }| (name.clone(), value.clone().into()))
+        .collect();
+    json!({
+        "NetworkMode": spec.map(network),
+        "PortBindings": bindings(ports),
+        "RestartPolicy": { "Name": policy, "MaximumRetryCount": count },
+        "CapAdd": overrides.map(|overrides| &overrides.cap_add),
+        "CapDrop": overrides.map(|overrides| &overrides.cap_drop),
+        "Privileged": overrides.is_some_and(|overrides| overrides.privileged),
+        "ReadonlyRootfs": app.rootfs == RootfsAccess::ReadOnly,
+        "ShmSize": spec.and_then(|spec| spec.shm_bytes).unwrap_or(64 << 20),
+        "Memory": resources.memory_limit_bytes.unwrap_or(0),
+        "MemoryReservation": resources.memory_request_bytes.unwrap_or(0),
+        "NanoCpus": u64::from(resources.cpu_limit_millis.unwrap_or(0)) * 1_000_000,
+        "PidsLimit": resources.pids_limit,
+        "OomScoreAdj": resources.oom_score_adj.unwrap_or(0),
+        "Sysctls": sysctls,
+    })
+}
+
+/// A mount as docker has it: of the host's directory a `bind`, of one that is kept a `volume`.
+fn mounted(mount: &MountRecord, record: &isopod_runtime::pods::files::PodRecord) -> Value {
+    let volume = record.volumes.iter().find(|volume| volume.name == mount.volume);
+    let host = volume
+        .and_then(|volume| volume.host.as_ref())
+        .map(|host| host.path());
+    let named = host.as_ref().and_then(|path| {
+        let parent = path.parent()?.file_name()?;
+        (parent == "volumes").then(|| path.file_name())?
+    });
+    json!({
+        "Type": match (&host, named, volume.map(|volume| volume.kind.as_str())) {
+            (Some(_), None, _) => "bind",
+            (_, _, Some("image")) => "image",
+            _ => "volume",
+        },
+        "Name": named.map_or_else(|| mount.volume.to_string(), |name| name.to_string_lossy().into_owned()),
+        "Source": host.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+        "Destination": mount.target,
+        "Driver": "local",
+        "Mode": if mount.read_only { "ro" } else { "" },
+        "RW": !mount.read_only,
+        "Propagation": "rprivate",
+    })
+}
+
+fn network_settings(ports: &[PortForward], spec: Option<&PodSpec>) -> Value {
+    let address = match spec.map(|spec| &spec.network) {
+        Some(Network::None) => String::new(),
+        _ => isopod_plan::vm::network::ADDRESS.to_string(),
+    };
+    let gateway = match address.is_empty() {
+        true => String::new(),
+        false => isopod_plan::vm::network::GATEWAY.to_string(),
+    };
+    json!({ "IPAddress": address, "Gateway": gateway, "Ports": bindings(ports) })
+}
+
+/// docker's map from a port of the pod to those of the host.
+fn bindings(ports: &[PortForward]) -> Value {
+    let mut bindings: Map<String, Value> = Map::new();
+    for port in ports {
+        let name = format!("{}/{}", port.pod_port, port.protocol);
+        let host = json!({ "HostIp": port.address(), "HostPort": port.host_port.to_string() });
+        if let Value::Array(hosts) = bindings.entry(name).or_insert_with(|| json!([])) {
+            hosts.push(host);
+        }
+    }
+    bindings.into()
+}
+
+fn pod_state(pod: &PodEntry) -> Value {
+    let status = pod.status.as_ref();
+    let first = status.and_then(|status| status.apps.first());
+    let mut state = app_state(first);
+    let running = pod.state.is_live();
+    let exit_code = match running {
+        true => 0,
+        false => status.and_then(|status| status.exit_status).unwrap_or(0),
+    };
+    merge(
+        &mut state,
+        json!({
+            "Status": self::state(pod.state),
+            "Running": running,
+            "ExitCode": exit_code,
+            "Pid": status.filter(|_| running).and_then(|status| status.supervisor).map_or(0, |process| process.pid),
+            "StartedAt": time(status.map_or(0, |status| status.started_ms)),
+            "FinishedAt": time(status.and_then(|status| status.ended_ms).unwrap_or(0)),
+            "Error": status.and_then(|status| status.reason.clone()).unwrap_or_default(),
+        }),
+    );
+    state
+}
+
+fn app_state(status: Option<&AppStatus>) -> Value {
+    let running = status.is_some_and(|status| status.state == AppState::Running);
+    let mut state = json!({
+        "Status": status.map_or("created", |status| match status.state {
+            AppState::Waiting => "created",
+            AppState::Failed => "exited",
+            state => state.as_str(),
+        }),
+        "Running": running,
+        "Paused": false,
+        "Restarting": status.is_some_and(|status| status.state == AppState::Restarting),
+        "OOMKilled": false,
+        "Dead": false,
+        "ExitCode": status.and_then(|status| status.exit_status).unwrap_or(0),
+        "StartedAt": time(status.and_then(|status| status.started_ms).unwrap_or(0)),
+        "FinishedAt": time(status.and_then(|status| status.ended_ms).unwrap_or(0)),
+    });
+    if let Some(health) = status.and_then(|status| status.health) {
+        merge(&mut state, json!({ "Health": { "Status": health.as_str() } }));
+    }
+    state
+}
+
+/// docker's word for a pod's state.
+fn state(state: PodState) -> &'static str {
+    match state {
+        PodState::Preparing | PodState::Prepared | PodState::Starting => "created",
+        PodState::Running | PodState::Stopping => "running",
+        PodState::Exited => "exited",
+        PodState::Garbage => "removing",
+    }
+}
+
+fn status_words(pod: &PodEntry, now_ms: u64) -> String {
+    let status = pod.status.as_ref();
+    match (pod.state, status) {
+        (PodState::Exited, Some(status)) => {
+            let ended = status.ended_ms.unwrap_or(status.started_ms);
+            format!(
+                "Exited ({}) {}",
+                status.exit_status.unwrap_or(125),
+                ago(ended, now_ms)
+            )
+        }
+        (PodState::Exited, None) => "Exited (125)".into(),
+        (PodState::Running | PodState::Stopping, Some(status)) => {
+            let up = format!("Up {}", human(passed(status.started_ms, now_ms)));
+            let found: Vec<HealthState> = status.apps.iter().filter_map(|app| app.health).collect();
+            let worst = [
+                HealthState::Unhealthy,
+                HealthState::Starting,
+                HealthState::Healthy,
+            ];
+            match worst.into_iter().find(|health| found.contains(health)) {
+                Some(HealthState::Starting) => format!("{up} (health: starting)"),
+                Some(health) => format!("{up} ({})", health.as_str()),
+                None => up,
+            }
+        }
+        _ => "Created".into(),
+    }
+}
+
+fn network(spec: &PodSpec) -> &'static str {
+    match spec.network {
+        Network::None => "none",
+        Network::User { .. } => "bridge",
+    }
+}
+
+/// The image as it was asked for; its ID where that was not kept.
+fn image_name(app: &AppRecord, spec: Option<&PodSpec>) -> String {
+    let asked = spec.and_then(|spec| spec.apps.iter().find(|asked| asked.name == app.name));
+    asked.map_or_else(|| app.image.clone(), name_of)
+}
+
+fn name_of(app: &App) -> String {
+    let shown = |reference: &ImageReference| reference.to_string();
+    match &app.image {
+        ImageSource::Reference(reference) | ImageSource::Locked { reference, .. } => shown(reference),
+        ImageSource::Stored { id, name } => name.clone().or_else(|| id.clone()).unwrap_or_default(),
+    }
+}
+
+/// `0.0.0.0:8080->80/tcp`.
+fn published(port: &PortForward) -> String {
+    let host = std::net::SocketAddr::new(port.address(), port.host_port);
+    format!("{host}->{}/{}", port.pod_port, port.protocol)
+}
+
+fn at(ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(ms)
+}
+
+/// A time as docker's documents have it; year 1 is Go's for none.
+fn time(ms: u64) -> String {
+    match ms {
+        0 => "0001-01-01T00:00:00Z".into(),
+        ms => stamp(at(ms)),
+    }
+}
+
+/// `2026-11-23 20:08:36 +0000 UTC`.
+fn created_at(ms: u64) -> String {
+    let stamp = stamp(at(ms));
+    let (date, rest) = stamp.split_once('T').unwrap_or((&stamp, ""));
+    let (clock, _) = rest.split_once('.').unwrap_or((rest, ""));
+    format!("{date} {clock} +0000 UTC")
+}
+
+fn passed(from_ms: u64, now_ms: u64) -> Duration {
+    // A clock that went back makes everything new.
+    Duration::from_millis(now_ms.saturating_sub(from_ms))
+}
+
+fn ago(from_ms: u64, now_ms: u64) -> String {
+    format!("{} ago", human(passed(from_ms, now_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_ports_are_as_docker_writes_them() {
+        assert_eq!(created_at(1_700_000_000_123), "2023-11-14 22:13:20 +0000 UTC");
+        assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123000000Z");
+        assert_eq!(time(0), "0001-01-01T00:00:00Z");
+        assert_eq!(ago(2_000, 1_000), "Less than a second ago");
+        let ports = isopod_spec::flags::read_publish("127.0.0.1:8080-8081:80-81".as_ref()).unwrap();
+        let shown: Vec<String> = ports.iter().map(published).collect();
+        assert_eq!(shown, ["127.0.0.1:8080->80/tcp", "127.0.0.1:8081->81/tcp"]);
+        let expected = json!({
+            "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8080" }],
+            "81/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8081" }],
+        });
+        assert_eq!(bindings(&ports), expected);
+    }
+}

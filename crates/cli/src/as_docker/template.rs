@@ -1,0 +1,305 @@
+//! Go templates over JSON values, with the functions that docker adds to Go's own.
+
+use gtmpl_ng::{Context, FuncError, Template, Value};
+use serde_json::Value as Json;
+
+use crate::args::Layout;
+use crate::output::Report;
+
+/// The least width of a column of `table` and what is between two, as docker has them.
+const COLUMN: usize = 10;
+const GAP: usize = 3;
+
+/// Whether `text` is a template.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    parsed(text).map(drop)
+}
+
+/// Each of `rows` by a template: a line each, or with `table` in columns under the fields' names.
+///
+/// # Errors
+/// A [`Report`] where the template asks for what a row does not have.
+pub(crate) fn rows(layout: &Layout, rows: &[Json]) -> Result<String, Report> {
+    let (text, as_table) = match layout {
+        Layout::Template(text) => (text, false),
+        Layout::Table(text) => (text, true),
+        Layout::Text | Layout::Json => return Ok(String::new()),
+    };
+    let mut lines = Vec::new();
+    if as_table {
+        lines.push(one(text, &heads(rows.first().unwrap_or(&Json::Null), text))?);
+    }
+    for row in rows {
+        lines.push(one(text, row)?);
+    }
+    Ok(match as_table {
+        true => in_columns(&lines),
+        false => lines.iter().map(|line| format!("{line}\n")).collect(),
+    })
+}
+
+/// One value by a template.
+///
+/// # Errors
+/// A [`Report`] where the template asks for what the value does not have.
+pub(crate) fn one(text: &str, value: &Json) -> Result<String, Report> {
+    let failed = |why: String| Report::text(format!("cannot print by the template `{text}`")).because(why);
+    let template = parsed(text).map_err(failed)?;
+    let rendered = template.render(&Context::from(from_json(value)));
+    rendered.map_err(|error| {
+        let fields = value
+            .as_object()
+            .map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+        let error = error.to_string();
+        // The whole value, which the message ends with, says less than the names of its fields.
+        let why = error.lines().next().unwrap_or_default();
+        let why = why.rsplit_once(" in map[").map_or(why, |(why, _)| why);
+        failed(why.to_owned()).hint(fields.map(|fields| format!("the fields are {}", fields.join(", "))))
+    })
+}
+
+fn parsed(text: &str) -> Result<Template, String> {
+    let mut template = Template::default();
+    template.add_func("json", |args| json(args).map(Value::String));
+    template.add_func("join", |args| {
+        let [Value::Array(items), Value::String(between)] = args else {
+            return Err(FuncError::UnableToConvertFromValue);
+        };
+        let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+        Ok(Value::String(items.join(between)))
+    });
+    template.add_func("split", |args| {
+        let [Value::String(text), Value::String(between)] = args else {
+            return Err(FuncError::UnableToConvertFromValue);
+        };
+        Ok(Value::Array(
+            text.split(&**between)
+                .map(|part| Value::String(part.into()))
+                .collect(),
+        ))
+    });
+    template.add_func("lower", |args| text_of(args, str::to_lowercase));
+    template.add_func("upper", |args| text_of(args, str::to_uppercase));
+    template.add_func("title", |args| text_of(args, title));
+    template.add_func("truncate", |args| {
+        let [Value::String(text), Value::Number(length)] = args else {
+            return Err(FuncError::UnableToConvertFromValue);
+        };
+        let length = length.as_i64().and_then(|length| usize::try_from(length).ok());
+        Ok(Value::String(
+            text.chars().take(length.unwrap_or_default()).collect(),
+        ))
+    });
+    // docker's own: a shell leaves these two in double quotes as they are.
+    let text = text.replace("\\t", "\t").replace("\\n", "\n");
+    template.parse(text).map_err(|error| {
+        let error = error.to_string();
+        error
+            .rsplit_once(':')
+            .map_or(error.clone(), |(_, why)| why.trim().to_owned())
+    })?;
+    Ok(template)
+}
+
+fn text_of(args: &[Value], change: impl Fn(&str) -> String) -> Result<Value, FuncError> {
+    match args {
+        [Value::String(text)] => Ok(Value::String(change(text))),
+        _ => Err(FuncError::UnableToConvertFromValue),
+    }
+}
+
+fn title(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
+fn json(args: &[Value]) -> Result<String, FuncError> {
+    match args {
+        [value] => Ok(to_json(value).to_string()),
+        _ => Err(FuncError::ExactlyXArgs("json".to_owned(), 1)),
+    }
+}
+
+fn from_json(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::Nil,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Value::from(whole),
+            (None, Some(fraction)) => Value::from(fraction),
+            (None, None) => Value::Nil,
+        },
+        Json::String(text) => Value::String(text.clone()),
+        Json::Array(items) => Value::Array(items.iter().map(from_json).collect()),
+        // An object has just its fields, a map gives nothing for others: a field that is misspelt is an error.
+        Json::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), from_json(value)))
+                .collect(),
+        ),
+    }
+}
+
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Bool(value) => Json::Bool(*value),
+        Value::String(text) => Json::String(text.clone()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Json::from(whole),
+            (None, fraction) => Json::from(fraction),
+        },
+        Value::Array(items) => items.iter().map(to_json).collect(),
+        Value::Object(fields) | Value::Map(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), to_json(value)))
+            .collect(),
+        Value::NoValue | Value::Nil | Value::Function(_) => Json::Null,
+    }
+}
+
+/// The heads of a table: each field's name, `RunningFor` as `RUNNING FOR`. Fields of a row that is not there are those
+/// that the template names.
+fn heads(row: &Json, text: &str) -> Json {
+    let of_row = row
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.keys().cloned());
+    let named = text
+        .split(['{', '}', ' ', '|', '(', ')'])
+        .filter_map(|word| word.strip_prefix('.'));
+    let names = of_row.chain(named.map(str::to_owned));
+    let head = |name: String| {
+        let words = name.char_indices().map(|(at, letter)| {
+            let begins = at > 0 && letter.is_uppercase() && name[..at].ends_with(char::is_lowercase);
+            format!("{}{}", if begins { " " } else { "" }, letter.to_uppercase())
+        });
+        (name.clone(), Json::String(words.collect()))
+    };
+    names.map(head).collect()
+}
+
+/// Lines in columns, which tabs part.
+fn in_columns(lines: &[String]) -> String {
+    let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
+    let width = |column: usize| {
+        let widths = cells
+            .iter()
+            .filter_map(|line| line.get(column))
+            .map(|cell| cell.chars().count() + GAP);
+        widths.max().unwrap_or(0).max(COLUMN)
+    };
+    let mut text = String::new();
+    for line in &cells {
+        let last = line.len() - 1;
+        let padded = line
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| match column == last {
+                true => (*cell).to_owned(),
+                false => format!("{cell:<0$}", width(column)),
+            });
+        text += padded.collect::<String>().trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Json {
+        json!({
+            "State": { "Status": "running", "ExitCode": 0 }, "Labels": { "a.b": "c" }, "Names": "web",
+            "Mounts": [{ "Type": "bind", "Source": "/a" }, { "Type": "volume", "Source": "/b" }], "RunningFor": "2 hours ago",
+        })
+    }
+
+    #[test]
+    fn templates_are_gos_with_dockers_functions() {
+        for (text, printed) in [
+            ("{{.State.Status}}", "running"),
+            (
+                "{{range .Mounts}}{{.Type}}:{{.Source}} {{end}}",
+                "bind:/a volume:/b ",
+            ),
+            (
+                "{{range $i, $m := .Mounts}}{{if $i}}, {{end}}{{$m.Source}}{{end}}",
+                "/a, /b",
+            ),
+            ("{{index .Labels \"a.b\"}}", "c"),
+            ("{{(index .Mounts 1).Type}}", "volume"),
+            ("{{json .Labels}}", "{\"a.b\":\"c\"}"),
+            ("{{json .State.ExitCode}}", "0"),
+            ("{{if eq .State.Status \"running\"}}yes{{else}}no{{end}}", "yes"),
+            (
+                "{{upper .Names}} {{title .Names}} {{truncate .Names 2}}",
+                "WEB Web we",
+            ),
+            ("{{join (split \"a b\" \" \") \",\"}}", "a,b"),
+            ("{{.Names}}\\t{{len .Mounts}}", "web\t2"),
+            ("{{with .State}}{{.ExitCode}}{{end}}", "0"),
+        ] {
+            assert_eq!(one(text, &pod()).unwrap(), printed, "{text}");
+        }
+        for text in ["{{.Names", "{{nothing .}}", "{{end}}", "{{.A}} {{range}}"] {
+            assert!(check(text).is_err(), "{text}");
+        }
+        let report = one("{{.Nmaes}}", &pod()).unwrap_err();
+        let text = anstream::adapter::strip_str(&report.render()).to_string();
+        assert!(
+            text.contains("no field `Nmaes`") && text.contains("the fields are Labels"),
+            "{text}"
+        );
+        assert!(!text.contains("running"), "{text}");
+    }
+
+    #[test]
+    fn a_table_has_the_names_of_its_fields() {
+        let layout = Layout::Table("{{.Names}}\\t{{.RunningFor}}".into());
+        let table = rows(&layout, &[pod()]).unwrap();
+        assert_eq!(table, "NAMES     RUNNING FOR\nweb       2 hours ago\n");
+        assert_eq!(rows(&layout, &[]).unwrap(), "NAMES     RUNNING FOR\n");
+        let lines = rows(&Layout::Template("{{.Names}}".into()), &[pod(), pod()]).unwrap();
+        assert_eq!(lines, "web\nweb\n");
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            "[ -~]{0,12}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::hash_map("[A-Z][a-z]{0,5}", inner, 0..4)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever is printed as JSON is what came in.
+        #[test]
+        fn json_is_the_value(value in any_json()) {
+            let printed = one("{{json .}}", &value).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Json>(&printed).unwrap(), value);
+        }
+
+        /// No text that a user writes, and no value, ends the process.
+        #[test]
+        fn no_template_panics(text in "(\\{\\{|\\}\\}|[ -~]|range |if |end|\\.|\\$x|:=|\\|){0,20}", value in any_json()) {
+            let _ = one(&text, &value);
+        }
+    }
+}
