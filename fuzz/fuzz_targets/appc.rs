@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use isopod_spec::appc::{Part, locate, read_image_manifest, read_pod_manifest};
+use isopod_spec::appc::{locate, read_image_manifest, read_pod_manifest};
+use isopod_spec::located::Part;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

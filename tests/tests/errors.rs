@@ -185,9 +185,10 @@ fn pods_that_make_no_sense() {
     let bench = Bench::new();
     let dir = bench.source("dir", &[]);
     let pod = bench.pod().host("data", &dir, "").empty("data", "");
-    app(&bench, pod)
-        .run()
-        .assert_refused(125, "error: two volumes are named `data`");
+    app(&bench, pod).run().assert_refused(
+        125,
+        "error: two volumes are named `data`\nhint: name one of them differently",
+    );
 
     let pod = app(&bench, bench.pod().empty("cache", ""))
         .mount("cahce", "/x", "")
@@ -223,7 +224,7 @@ fn pods_that_make_no_sense() {
         .sh("true");
     pod.run().assert_refused(
         125,
-        "error: two apps are named `app`\nhint: name one of them differently with `--app-name NAME`",
+        "error: two apps are named `app`\nhint: name one of them differently: `--app-name NAME`, or `name` in a file",
     );
     app(&bench, bench.pod())
         .with(["--user", "nobody-here"])

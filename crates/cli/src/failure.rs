@@ -128,10 +128,9 @@ with_hints! {
     isopod_runtime::state_dir::StateDirError,
     isopod_runtime::write_tree::WriteTreeError,
     isopod_spec::Unsaid,
-    isopod_spec::appc::Fault,
     isopod_spec::check::PodFault,
     isopod_spec::flags::InvalidFlag,
-    isopod_spec::kube::Fault,
+    isopod_spec::located::Fault,
 }
 
 without_hints! {

@@ -5,8 +5,9 @@ use std::path::Path;
 use isopod_plan::{Fault, PlanError};
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{GatherError, GatherFault};
-use isopod_spec::appc::{self, Part};
+use isopod_spec::appc;
 use isopod_spec::kube::PodFile;
+use isopod_spec::located::Part;
 use isopod_spec::{Network, PodSpec};
 
 use crate::args::{Net, PodSource, RunArgs};

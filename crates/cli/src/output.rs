@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anstream::eprintln;
 use isopod_runtime::bounded_log::BoundedLog;
-use isopod_spec::appc::Location;
+use isopod_spec::located::Location;
 use isopod_spec::words::{for_terminal, is_obeyed, message_for_terminal};
 use tracing_subscriber::filter::LevelFilter;
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use isopod_plan::vm::network;
 use isopod_runtime::{Settings, pods};
-use isopod_spec::kube::{self, FaultKind, PodFile, Surroundings, Unsupported};
+use isopod_spec::kube::{self, PodFile, Surroundings, Unsupported};
+use isopod_spec::located::FaultKind;
 use isopod_spec::{Network, PodName, PodSpec};
 
 use crate::args::{FileArgs, Net};

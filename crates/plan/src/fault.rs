@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use isopod_contract::MAX_APPS;
-use isopod_spec::appc::Part;
+use isopod_spec::check::PodFault;
+use isopod_spec::located::Part;
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 
@@ -39,12 +40,9 @@ pub enum Fault {
     /// More apps than the agent's protocol carries.
     #[error("the pod has {0} apps, and {MAX_APPS} fit")]
     TooManyApps(usize),
-    /// Two apps of one name.
-    #[error("two apps are named `{0}`")]
-    DoubledApp(AppName),
-    /// Two volumes of one name.
-    #[error("two volumes are named `{0}`")]
-    DuplicateVolume(VolumeName),
+    /// A rule between the parts of the pod that is broken: two apps or two volumes of one name.
+    #[error(transparent)]
+    Pod(PodFault),
     /// A mount of a volume that the pod does not have.
     #[error(
         "app `{app}` mounts volume `{volume}` at `{}`, and the pod has no such volume",
@@ -232,8 +230,7 @@ impl Fault {
         match self {
             Fault::TooManyApps(_) => Some("split the pod".into()),
             Fault::NoApps => Some("name an image".into()),
-            Fault::DoubledApp(_) => Some("name one of them differently with `--app-name`".into()),
-            Fault::DuplicateVolume(_) => Some("name one of them otherwise".into()),
+            Fault::Pod(fault) => fault.hint(),
             Fault::MissingVolume { volume, .. }
             | Fault::UnboundMountPoint {
                 mount_point: volume, ..
@@ -289,11 +286,7 @@ impl Fault {
             | Fault::CommandNotFound { app, .. }
             | Fault::CommandNotExecutable { app, .. } => Some(Part::App(app.clone())),
             Fault::Source { volume, .. } | Fault::Volume { volume, .. } => Some(Part::Volume(volume.clone())),
-            Fault::NoApps
-            | Fault::TooManyApps(_)
-            | Fault::DoubledApp(_)
-            | Fault::DuplicateVolume(_)
-            | Fault::Host { .. } => None,
+            Fault::NoApps | Fault::TooManyApps(_) | Fault::Pod(_) | Fault::Host { .. } => None,
         }
     }
 

@@ -10,10 +10,11 @@ mod roots;
 mod table;
 mod volume_mount;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use isopod_contract::MAX_APPS;
+use isopod_spec::check;
 use isopod_spec::{
     App, FilesVolume, ImplicitVolumes, MountFlags, MountPoint, PodSpec, Volume, VolumeKind, VolumeName,
 };
@@ -37,16 +38,7 @@ pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
     if spec.apps.len() > MAX_APPS {
         faults.push(Fault::TooManyApps(spec.apps.len()));
     }
-    let mut apps = BTreeSet::new();
-    faults.extend(
-        spec.apps
-            .iter()
-            .filter(|a| !apps.insert(&a.name))
-            .map(|a| Fault::DoubledApp(a.name.clone())),
-    );
-    let mut volumes = BTreeSet::new();
-    let doubled = spec.volumes.iter().filter(|v| !volumes.insert(&v.name));
-    faults.extend(doubled.map(|v| Fault::DuplicateVolume(v.name.clone())));
+    faults.extend(check::names(spec).into_iter().map(Fault::Pod));
     let files = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Files(files) => Some((&volume.name, files.fault()?)),
         _ => None,

@@ -2,9 +2,9 @@
 //! manifest (image.rs).
 //!
 //! ```text
-//! text ─ json.rs: values with their places ─┬─ appc.rs: pod, apps, images, mounts ─┐
-//!                                           ├─ volume.rs, ports.rs                 ├─> PodSpec ─> crate::check
-//!                                           └─ run_config.rs, isolators.rs: `app`  ─┘
+//! text ─ crate::located, node.rs: values ─┬─ appc.rs: pod, apps, images, mounts ─┐
+//!                                         ├─ volume.rs, ports.rs                 ├─> PodSpec ─> crate::check
+//!                                         └─ run_config.rs, isolators.rs: `app`  ┘
 //! ```
 //!
 //! Every fault is reported, not the first one, each with its line and field. Nothing is dropped silently: what cannot be
@@ -17,29 +17,32 @@
 mod fault;
 mod image;
 mod isolators;
-mod json;
+
 mod locate;
+mod node;
 mod ports;
 mod quantity;
 mod run_config;
 mod volume;
 
-pub use fault::{Fault, FaultKind, PodManifestErrors};
+pub use fault::PodManifestErrors;
 pub use image::{ImageManifest, read_image_manifest};
-pub use locate::{Location, Part, locate};
+pub use locate::locate;
 
 use std::iter;
 use std::path::PathBuf;
 
+use crate::check;
+use crate::located::{
+    AppPlaces, At, Fault, FaultKind, Faults, MountFields, Node, Origin, PodPlaces, Value, read_json,
+};
 use crate::size::Need;
 use crate::words::shown;
 use crate::{
     App, AppName, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
     RootfsAccess, Vm, Volume, VolumeName,
 };
-use crate::{check, check::PodFault};
 use isolators::PodIsolators;
-use json::{Document, JsonNode, JsonPlace, ReadFields};
 
 /// Reads the pod manifest `text`; `file` is its name in messages. The VM is the default one. Whether a mount
 /// point without a volume gets an empty one is the caller's to say; here it does.
@@ -47,66 +50,56 @@ use json::{Document, JsonNode, JsonPlace, ReadFields};
 /// # Errors
 /// [`PodManifestErrors`] with every fault of the manifest.
 pub fn read_pod_manifest(text: &str, file: &str) -> Result<PodSpec, PodManifestErrors> {
-    let fail = |faults| PodManifestErrors {
-        file: file.to_owned(),
-        faults,
-    };
-    let document = Document::new(text, file);
-    let root = document.parse().map_err(|fault| fail(vec![*fault]))?;
-    let mut places = Places::default();
-    let pod = read_pod(JsonNode::root(&document, &root), &mut places);
+    let faults = Faults::default();
+    let root = parse(text, file, &faults);
+    let mut places = PodPlaces::default();
+    let root = root
+        .as_ref()
+        .map(|value| Node::root(origin(text, file, &faults), value));
+    let pod = root.and_then(|root| read_pod(&root, &mut places));
     for fault in pod.iter().flat_map(check::check) {
-        let place = places.of(&fault);
-        document.report(place, FaultKind::Pod(fault));
-    }
-    let faults = document.into_faults();
-    match pod {
-        Some(pod) if faults.is_empty() => Ok(pod),
-        _ => Err(fail(faults)),
-    }
-}
-
-/// Where the parts of a pod stand, in the order of its lists.
-#[derive(Default)]
-struct Places {
-    volumes: Vec<JsonPlace>,
-    apps: Vec<AppPlaces>,
-    ports: Vec<JsonPlace>,
-}
-
-struct AppPlaces {
-    name: JsonPlace,
-    mounts: Vec<MountPlaces>,
-}
-
-struct MountPlaces {
-    volume: JsonPlace,
-    path: JsonPlace,
-}
-
-impl Places {
-    fn of(&self, fault: &PodFault) -> JsonPlace {
-        match fault {
-            PodFault::DoubledApp { app_index, .. }
-            | PodFault::UnknownDependency { app_index, .. }
-            | PodFault::DependencyCycle { app_index, .. }
-            | PodFault::EndlessDependency { app_index, .. }
-            | PodFault::Probe { app_index, .. }
-            | PodFault::Handler { app_index, .. } => self.apps[*app_index].name.clone(),
-            PodFault::DuplicateVolume { volume_index, .. } => self.volumes[*volume_index].clone(),
-            PodFault::UnknownVolume {
-                app_index,
-                mount_index,
-                ..
-            } => self.apps[*app_index].mounts[*mount_index].volume.clone(),
-            PodFault::DoubledTarget {
-                app_index,
-                mount_index,
-                ..
-            } => self.apps[*app_index].mounts[*mount_index].path.clone(),
-            PodFault::DoubledPort { port_index, .. } => self.ports[*port_index].clone(),
-            PodFault::TooManyPorts => self.ports[check::MAX_PORTS].clone(),
+        if let Some(node) = places.of(&fault, &MOUNT_FIELDS) {
+            node.fault(FaultKind::Pod(fault));
         }
+    }
+    drop(places);
+    finish(file, pod, faults.into_sorted())
+}
+
+const MOUNT_FIELDS: MountFields = MountFields {
+    volume: "volume",
+    target: "path",
+};
+
+/// The manifest's value; what is wrong with its form is reported.
+fn parse(text: &str, file: &str, faults: &Faults) -> Option<Value> {
+    let report = |(at, message): (At, String)| {
+        let kind = FaultKind::Syntax {
+            language: "JSON",
+            message,
+        };
+        origin(text, file, faults).report(at, "", kind);
+    };
+    read_json(text).map_err(report).ok()
+}
+
+fn origin<'a>(text: &'a str, file: &'a str, faults: &'a Faults) -> Origin<'a> {
+    Origin {
+        file,
+        text,
+        index: 0,
+        faults,
+    }
+}
+
+/// What was read, unless there are faults.
+fn finish<T>(file: &str, read: Option<T>, faults: Vec<Fault>) -> Result<T, PodManifestErrors> {
+    match read {
+        Some(read) if faults.is_empty() => Ok(read),
+        _ => Err(PodManifestErrors {
+            file: file.to_owned(),
+            faults,
+        }),
     }
 }
 
@@ -122,24 +115,24 @@ const POD_FIELDS: [&str; 9] = [
     "userLabels",
 ];
 
-fn read_pod(root: JsonNode<'_>, places: &mut Places) -> Option<PodSpec> {
-    let fields = root.object(&POD_FIELDS)?;
+fn read_pod<'a>(root: &Node<'a>, places: &mut PodPlaces<'a>) -> Option<PodSpec> {
+    let fields = root.expect_object(&POD_FIELDS)?;
     read_kind_and_version(&fields, "PodManifest", "`PodManifest`");
     for name in ["userAnnotations", "userLabels"] {
-        fields.optional(name).inspect(JsonNode::check_texts);
+        fields.get(name).inspect(Node::check_texts);
     }
-    fields.optional("annotations").inspect(JsonNode::check_pairs);
+    fields.get("annotations").inspect(Node::check_pairs);
     let isolators = isolators::read_pod_isolators(&fields);
     let mut volumes = Vec::new();
-    for node in fields.items("volumes") {
-        if let Some((volume, place)) = volume::read_volume(&node) {
+    for node in fields.expect_items("volumes") {
+        if let Some(volume) = volume::read_volume(&node) {
             volumes.push(volume);
-            places.volumes.push(place);
+            places.volumes.push(node);
         }
     }
     let mut apps = Vec::new();
     let list = fields.required("apps");
-    let nodes = list.as_ref().and_then(JsonNode::list).unwrap_or_default();
+    let nodes = list.as_ref().and_then(Node::expect_list).unwrap_or_default();
     if let Some(list) = list.filter(|list| list.is_empty_list()) {
         list.fault(FaultKind::Value {
             value: "[]".to_owned(),
@@ -148,9 +141,9 @@ fn read_pod(root: JsonNode<'_>, places: &mut Places) -> Option<PodSpec> {
     }
     for node in nodes {
         let mut own = Vec::new();
-        if let Some((app, place)) = read_app(&node, &mut own) {
+        if let Some((app, mounts)) = read_app(&node, &mut own) {
             apps.push(app);
-            places.apps.push(place);
+            places.apps.push(AppPlaces { app: node, mounts });
         }
         for (volume, place) in own {
             volumes.push(volume);
@@ -185,7 +178,7 @@ fn vm(isolators: &PodIsolators, apps: &[App]) -> Vm {
     }
 }
 
-fn read_kind_and_version(fields: &ReadFields<'_>, kind: &str, expected: &'static str) {
+fn read_kind_and_version(fields: &Node<'_>, kind: &str, expected: &'static str) {
     if let Some((node, found)) = fields.required_text("acKind")
         && found != kind
     {
@@ -213,25 +206,24 @@ fn is_supported_version(text: &str) -> bool {
     parsed.is_some_and(|version| version.len() == 3 && version <= vec![0, 8, 11])
 }
 
-/// An app. The volumes of its own are put to `volumes`.
-fn read_app(node: &JsonNode<'_>, volumes: &mut Vec<(Volume, JsonPlace)>) -> Option<(App, AppPlaces)> {
-    let fields = node.object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
-    let name = fields
-        .required("name")
-        .and_then(|node| Some((node.place(), node.name(AppName::new)?)));
+/// An app, with the places of its mounts. The volumes of its own are put to `volumes`.
+fn read_app<'a>(node: &Node<'a>, volumes: &mut Vec<(Volume, Node<'a>)>) -> Option<(App, Vec<Node<'a>>)> {
+    let fields = node.expect_object(&["name", "image", "app", "readOnlyRootFS", "mounts", "annotations"])?;
+    let name = fields.required("name").and_then(|node| node.name(AppName::new));
     let image = fields.required("image").and_then(|node| read_image(&node));
     let run_config = fields
-        .optional("app")
+        .get("app")
         .and_then(|node| run_config::read_run_config(&node));
     let read_only = fields
-        .optional("readOnlyRootFS")
-        .and_then(|node| node.boolean())
+        .get("readOnlyRootFS")
+        .and_then(|node| node.expect_boolean())
         .unwrap_or_default();
-    let app_name = name.as_ref().map_or("", |(_, name)| name.as_str()).to_owned();
-    let read_mount = |node: &JsonNode<'_>| read_mount(node, &app_name, volumes);
-    let (mounts, mount_places) = fields.items("mounts").iter().filter_map(read_mount).unzip();
-    fields.optional("annotations").inspect(JsonNode::check_pairs);
-    let (place, name) = name?;
+    let app_name = name.as_ref().map_or("", AppName::as_str).to_owned();
+    let nodes = fields.expect_items("mounts").into_iter();
+    let read = nodes.filter_map(|node| Some((read_mount(&node, &app_name, volumes)?, node)));
+    let (mounts, mount_places) = read.unzip();
+    fields.get("annotations").inspect(Node::check_pairs);
+    let name = name?;
     // Without an image there is a fault already; the app stays for the checks of its names.
     let image = image.unwrap_or(ImageSource::Stored { id: None, name: None });
     let app = App {
@@ -244,26 +236,20 @@ fn read_app(node: &JsonNode<'_>, volumes: &mut Vec<(Volume, JsonPlace)>) -> Opti
         },
         ..App::new(name, image)
     };
-    Some((
-        app,
-        AppPlaces {
-            name: place,
-            mounts: mount_places,
-        },
-    ))
+    Some((app, mount_places))
 }
 
 /// An image by its id or name in the store; a name that begins with a transport is a reference.
-fn read_image(node: &JsonNode<'_>) -> Option<ImageSource> {
-    let fields = node.object(&["name", "id", "labels"])?;
+fn read_image(node: &Node<'_>) -> Option<ImageSource> {
+    let fields = node.expect_object(&["name", "id", "labels"])?;
     let labels = image::read_pairs(&fields, "labels");
     for (label, guests) in [("os", "linux"), ("arch", "amd64")] {
         let other = labels
             .iter()
             .find(|(name, value)| name == label && value != guests);
-        if let (Some((_, value)), Some(node)) = (other, fields.optional("labels")) {
+        if let (Some((_, value)), Some(node)) = (other, fields.get("labels")) {
             let what = format!("an image of {label} `{}` is", shown(value));
-            node.refuse(
+            node.refuse_it(
                 &what,
                 "the guest executes programs of os `linux` and arch `amd64`",
             );
@@ -281,7 +267,7 @@ fn read_image(node: &JsonNode<'_>) -> Option<ImageSource> {
         (Some((name_node, name)), id) if ImageReference::names_transport(&name) => {
             if let Some((id_node, _)) = id {
                 let hint = "leave `id` out, or import the image and name it without a transport";
-                id_node.refuse("an id beside a reference with a transport is", hint);
+                id_node.refuse_it("an id beside a reference with a transport is", hint);
             }
             match ImageReference::parse(name.as_ref()) {
                 Ok(reference) => Some(ImageSource::Reference(reference)),
@@ -323,62 +309,46 @@ fn is_image_id(id: &str) -> bool {
 
 /// A mount. A volume that it brings for this app alone (`appVolume`, of the specification's schema) takes the place of
 /// the pod's, by a name of its own.
-fn read_mount(
-    node: &JsonNode<'_>,
-    app: &str,
-    volumes: &mut Vec<(Volume, JsonPlace)>,
-) -> Option<(Mount, MountPlaces)> {
-    let fields = node.object(&["volume", "path", "appVolume"])?;
+fn read_mount<'a>(node: &Node<'a>, app: &str, volumes: &mut Vec<(Volume, Node<'a>)>) -> Option<Mount> {
+    let fields = node.expect_object(&["volume", "path", "appVolume"])?;
     let named = fields
         .required("volume")
-        .and_then(|node| Some((node.place(), node.name(VolumeName::new)?)));
-    let own = fields.optional("appVolume");
-    let own = own.and_then(|node| volume::read_volume(&node));
+        .and_then(|node| node.name(VolumeName::new));
+    let own = fields.get("appVolume");
+    let own = own.and_then(|node| Some((volume::read_volume(&node)?, node)));
     let volume = match own {
-        Some((volume, place)) => {
+        Some((volume, node)) => {
             let name = VolumeName::nearest(&format!("{app}-{}", volume.name))?;
-            volumes.push((
-                Volume {
-                    name: name.clone(),
-                    ..volume
-                },
-                place.clone(),
-            ));
-            Some((place, name))
+            let volume = Volume {
+                name: name.clone(),
+                ..volume
+            };
+            volumes.push((volume, node));
+            Some(name)
         }
         None => named,
     };
-    let path = fields
-        .required("path")
-        .and_then(|node| Some((node.place(), node.path_in_root()?)));
-    let ((volume_place, volume), (path_place, target)) = (volume?, path?);
-    let mount = Mount {
-        volume,
-        target,
+    let path = fields.required("path").and_then(|node| node.path_in_root());
+    Some(Mount {
+        volume: volume?,
+        target: path?,
         read_only: None,
         sub_path: None,
         flags: MountFlags::default(),
-    };
-    Some((
-        mount,
-        MountPlaces {
-            volume: volume_place,
-            path: path_place,
-        },
-    ))
+    })
 }
 
-impl JsonNode<'_> {
+impl Node<'_> {
     /// An AC Name.
     fn name<N>(&self, read: impl FnOnce(String) -> Result<N, InvalidName>) -> Option<N> {
-        read(self.string()?)
+        read(self.expect_text()?)
             .map_err(|error| self.fault(FaultKind::Name(error)))
             .ok()
     }
 
     /// A path from the root. A relative one is a fault, and given all the same for the checks that follow.
     fn absolute_path(&self) -> Option<PathBuf> {
-        let text = self.string()?;
+        let text = self.expect_text()?;
         if !text.starts_with('/') {
             self.reject(&text, "an absolute path");
         }
@@ -387,33 +357,22 @@ impl JsonNode<'_> {
 
     /// A path in an app's root: one without a slash in front begins there too, as rkt had it.
     fn path_in_root(&self) -> Option<PathBuf> {
-        let text = self.string()?;
+        let text = self.expect_text()?;
         if text.is_empty() {
             self.reject(&text, "a path");
         }
         Some(PathBuf::from("/").join(text))
     }
 
-    /// Reports that the value is none that the field can have.
-    fn reject(&self, value: &str, expected: &'static str) {
-        self.fault(FaultKind::Value {
-            value: shown(value),
-            expected,
-        });
-    }
-
     /// Reports that what the field asks for cannot be honoured.
-    fn refuse(&self, what: &str, hint: &'static str) {
-        self.fault(FaultKind::Unsupported {
-            what: what.to_owned(),
-            hint,
-        });
+    fn refuse_it(&self, what: &str, hint: &'static str) {
+        self.unsupported(what, None, hint);
     }
 
     /// Checks that this is a list of objects with a `name` and a `value`, both strings (labels, annotations).
     fn check_pairs(&self) {
-        for item in self.list().unwrap_or_default() {
-            if let Some(fields) = item.object(&["name", "value"]) {
+        for item in self.expect_list().unwrap_or_default() {
+            if let Some(fields) = item.expect_object(&["name", "value"]) {
                 fields.required_text("name");
                 fields.required_text("value");
             }

@@ -19,7 +19,7 @@ use crate::{
 pub enum PodFault {
     /// Two apps have one name.
     #[error("two apps are named `{name}`")]
-    DoubledApp {
+    DuplicateApp {
         /// The name.
         name: AppName,
         /// The second app that has it.
@@ -171,6 +171,10 @@ impl PodFault {
             Self::EndlessDependency { .. } => {
                 Some("let it depend on its start, or restart that app on failure only".to_owned())
             }
+            Self::DuplicateApp { .. } => {
+                Some("name one of them differently: `--app-name NAME`, or `name` in a file".to_owned())
+            }
+            Self::DuplicateVolume { .. } => Some("name one of them differently".to_owned()),
             Self::DoubledTarget { .. } => {
                 Some("mount one of them at another path, or leave it out".to_owned())
             }
@@ -184,6 +188,19 @@ impl PodFault {
 /// Applies the rules to `pod` and reports every fault, in the order of declaration.
 #[must_use]
 pub fn check(pod: &PodSpec) -> Vec<PodFault> {
+    let mut faults = names(pod);
+    for (app_index, app) in pod.apps.iter().enumerate() {
+        check_mounts(pod, app_index, app, &mut faults);
+        check_probes(app_index, app, &mut faults);
+    }
+    check_dependencies(pod, &mut faults);
+    check_ports(&pod.network, &mut faults);
+    faults
+}
+
+/// The rules for names alone: no two volumes and no two apps have one.
+#[must_use]
+pub fn names(pod: &PodSpec) -> Vec<PodFault> {
     let mut faults = Vec::new();
     let mut seen = HashSet::new();
     for (volume_index, volume) in pod.volumes.iter().enumerate() {
@@ -197,16 +214,12 @@ pub fn check(pod: &PodSpec) -> Vec<PodFault> {
     let mut names = HashSet::new();
     for (app_index, app) in pod.apps.iter().enumerate() {
         if !names.insert(&app.name) {
-            faults.push(PodFault::DoubledApp {
+            faults.push(PodFault::DuplicateApp {
                 name: app.name.clone(),
                 app_index,
             });
         }
-        check_mounts(pod, app_index, app, &mut faults);
-        check_probes(app_index, app, &mut faults);
     }
-    check_dependencies(pod, &mut faults);
-    check_ports(&pod.network, &mut faults);
     faults
 }
 

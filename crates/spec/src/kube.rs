@@ -2,8 +2,8 @@
 //! volumes that they use; writes a Pod, too (write.rs).
 //!
 //! ```text
-//! files ─ yaml.rs: values with their places ─ node.rs: held against table.rs, the API's fields ─┐
-//!   ┌───────────────────────────────────────────────────────────────────────────────────────────┘
+//! files ─ crate::located: values with their places ─ check.rs: held against table.rs, the API's fields ─┐
+//!   ┌────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   └─ kinds.rs: each object where it belongs
 //!        ├─ objects.rs: ConfigMaps, Secrets, claims, volumes ──┐
 //!        ├─ workloads.rs: Deployments, Jobs ... ─> templates ─┐│
@@ -17,6 +17,7 @@
 //! comes in as [`Surroundings`].
 
 mod annotations;
+mod check;
 mod claims;
 mod container;
 mod downward;
@@ -25,7 +26,6 @@ mod expand;
 mod fault;
 mod kinds;
 mod names;
-mod node;
 mod objects;
 mod pod;
 mod probes;
@@ -35,23 +35,22 @@ pub mod table;
 mod volumes;
 mod workloads;
 mod write;
-mod yaml;
 
-pub use fault::{Fault, FaultKind, PodFileErrors};
+pub use fault::PodFileErrors;
 pub use write::write;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::appc::{Location, Part};
-use crate::check::{self, PodFault};
+use crate::check::PodFault;
+use crate::located::{
+    At, Fault, FaultKind, Faults, Location, MountFields, Node, Origin, Part, PodPlaces, Value, read_yaml,
+};
 use crate::words::shown;
 use crate::{PodName, PodSpec, VolumeName};
 use claims::Bindings;
 use kinds::Sorted;
-use node::{Faults, Node, Origin};
-use yaml::{At, Value};
 
 /// A pod file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +159,7 @@ pub fn read(
         let uuid = (surroundings.new_uuid)();
         let read = pod::read(template, objects, &bindings, surroundings, &uuid);
         found.extend(read.map(|read| {
-            for fault in check::check(&read.pod) {
+            for fault in crate::check::check(&read.pod) {
                 read.report(fault);
             }
             read.finish(uuid.clone())
@@ -191,10 +190,17 @@ pub fn names(files: &[File<'_>]) -> Result<Vec<PodName>, PodFileErrors> {
 
 /// The documents of each file that is YAML; what is wrong with the others is reported.
 fn documents(files: &[File<'_>], faults: &Faults) -> Vec<Vec<Value>> {
-    let read = |(index, file): (usize, &File<'_>)| match yaml::read(file.text) {
+    let read = |(index, file): (usize, &File<'_>)| match read_yaml(file.text) {
         Ok(documents) => documents,
         Err((at, message)) => {
-            origin(files, index, faults).report(at, "", FaultKind::Syntax(message));
+            origin(files, index, faults).report(
+                at,
+                "",
+                FaultKind::Syntax {
+                    language: "YAML",
+                    message,
+                },
+            );
             Vec::new()
         }
     };
@@ -247,31 +253,28 @@ fn finish(
 }
 
 fn origin<'a>(files: &[File<'a>], index: usize, faults: &'a Faults) -> Origin<'a> {
-    let file = files.get(index).map_or("", |file| file.name);
-    Origin { file, index, faults }
+    let (file, text) = files.get(index).map_or(("", ""), |file| (file.name, file.text));
+    Origin {
+        file,
+        text,
+        index,
+        faults,
+    }
 }
 
 /// A pod that was read, whose parts know their places.
 struct Read<'a> {
     pod: PodSpec,
-    places: Places<'a>,
+    places: ReadPlaces<'a>,
 }
 
 /// Where the parts of a pod stand.
 #[derive(Default)]
-struct Places<'a> {
+struct ReadPlaces<'a> {
     parts: Vec<(Part, Location)>,
-    volumes: Vec<Node<'a>>,
-    apps: Vec<AppPlaces<'a>>,
-    ports: Vec<Node<'a>>,
+    of: PodPlaces<'a>,
     /// The volumes that a pod with [`Unsupported::Ignore`] does without, and without their mounts.
     left_out: Vec<VolumeName>,
-}
-
-/// Where the parts of an app stand.
-struct AppPlaces<'a> {
-    container: Node<'a>,
-    mounts: Vec<Node<'a>>,
 }
 
 impl Read<'_> {
@@ -292,38 +295,11 @@ impl Read<'_> {
     }
 
     fn report(&self, fault: PodFault) {
-        let app = |index: usize| self.places.apps.get(index);
-        let field = |index: usize, name: &str| app(index).and_then(|app| app.container.get(name));
-        let mount = |index: usize, mount: usize, name: &str| app(index)?.mounts.get(mount)?.get(name);
-        let node = match &fault {
-            PodFault::DoubledApp { app_index, .. }
-            | PodFault::UnknownDependency { app_index, .. }
-            | PodFault::DependencyCycle { app_index, .. }
-            | PodFault::EndlessDependency { app_index, .. } => field(*app_index, "name"),
-            PodFault::DuplicateVolume { volume_index, .. } => self
-                .places
-                .volumes
-                .get(*volume_index)
-                .and_then(|node| node.get("name")),
-            PodFault::UnknownVolume {
-                app_index,
-                mount_index,
-                ..
-            } => mount(*app_index, *mount_index, "name"),
-            PodFault::DoubledTarget {
-                app_index,
-                mount_index,
-                ..
-            } => mount(*app_index, *mount_index, "mountPath"),
-            PodFault::DoubledPort { port_index, .. } => self.places.ports.get(*port_index).cloned(),
-            PodFault::TooManyPorts => self.places.ports.get(check::MAX_PORTS).cloned(),
-            PodFault::Probe { app_index, kind, .. } => field(*app_index, &format!("{}Probe", kind.as_str())),
-            PodFault::Handler {
-                app_index, handler, ..
-            } => field(*app_index, "lifecycle").and_then(|lifecycle| lifecycle.get(handler)),
+        const FIELDS: MountFields = MountFields {
+            volume: "name",
+            target: "mountPath",
         };
-        let node = node.or_else(|| Some(self.places.apps.first()?.container.clone()));
-        if let Some(node) = node {
+        if let Some(node) = self.places.of.of(&fault, &FIELDS) {
             node.fault(FaultKind::Pod(fault));
         }
     }

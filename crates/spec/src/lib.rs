@@ -17,6 +17,7 @@ pub mod files;
 pub mod flags;
 pub mod kube;
 pub mod life;
+pub mod located;
 pub mod lock;
 pub mod name;
 pub mod network;

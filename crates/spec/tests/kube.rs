@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, Fault, File, PodFileErrors, PodFiles, Surroundings, Unsupported};
+use isopod_spec::kube::{self, File, PodFileErrors, PodFiles, Surroundings, Unsupported};
+use isopod_spec::located::Fault;
 use isopod_spec::secrets::without_secrets;
 use isopod_spec::{PodSpec, RestartPolicy, VolumeKind};
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use clap::builder::StyledStr;
 use isopod_spec::check::PodFault;
 use isopod_spec::flags::InvalidFlag;
-use isopod_spec::{AppName, InvalidReference, VolumeName};
+use isopod_spec::{InvalidReference, VolumeName};
 
 use crate::detach_keys::KeyError;
 
@@ -119,12 +119,6 @@ pub(crate) enum ArgFault {
     /// Ports are published of a pod that has no network.
     #[error("`--publish` needs a network, and `--network none` leaves the pod without")]
     PublishWithoutNetwork,
-    /// Two apps have one name.
-    #[error("two apps are named `{name}`")]
-    DoubledApp {
-        /// The name.
-        name: AppName,
-    },
     /// Another rule between the parts of the pod.
     #[error(transparent)]
     Pod(PodFault),
@@ -158,7 +152,6 @@ impl ArgFault {
             }
             Self::Refused { hint, .. } => *hint,
             Self::NoDefaultName { .. } => "name the app with `--app-name NAME`",
-            Self::DoubledApp { .. } => "name one of them differently with `--app-name NAME`",
             Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
             Self::HealthCheckAndNone | Self::PublishWithoutNetwork => "leave one of them out",

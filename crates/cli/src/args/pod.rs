@@ -390,7 +390,6 @@ impl<'a> Reader<'a> {
                 // The volume that is missing may be the one that could not be read.
                 PodFault::UnknownVolume { .. } if !self.all_volumes_read => {}
                 PodFault::UnknownDependency { .. } if !self.all_apps_read => {}
-                PodFault::DoubledApp { name, .. } => self.faults.push(ArgFault::DoubledApp { name }),
                 fault => self.faults.push(ArgFault::Pod(fault)),
             }
         }

@@ -486,7 +486,7 @@ fn all_faults_at_once() {
         "invalid value `~/data:/d` of `--volume`: its source begins with `~`, which no shell has replaced (write `$HOME` in its \
          place)",
         "image `oci:b` has a group both in `--user` and in `--group` (give it once)",
-        "two apps are named `c` (name one of them differently with `--app-name NAME`)",
+        "two apps are named `c` (name one of them differently: `--app-name NAME`, or `name` in a file)",
     ];
     assert_eq!(faults(line), expected);
 }
@@ -505,7 +505,7 @@ fn rules_between_the_parts() {
         ),
         (
             "run --volume d,kind=empty --volume d,kind=empty oci:a",
-            "two volumes are named `d`",
+            "two volumes are named `d` (name one of them differently)",
         ),
         (
             "run oci:.",

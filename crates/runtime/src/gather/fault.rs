@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use isopod_spec::AppName;
 use isopod_spec::VolumeName;
-use isopod_spec::appc::Part;
+use isopod_spec::located::Part;
 use isopod_spec::seccomp::InvalidProfile;
 use isopod_spec::words::shown;
 

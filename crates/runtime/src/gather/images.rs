@@ -2,7 +2,7 @@
 
 use isopod_image::erofs::Reader;
 use isopod_image::{Held, Image, Store};
-use isopod_spec::appc::Part;
+use isopod_spec::located::Part;
 use isopod_spec::{ImageReference, ImageSource, PodSpec, PullPolicy, VolumeKind, VolumeName};
 
 use super::fault::GatherFault;

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::json::{Document, JsonNode, ReadFields};
-use super::{FaultKind, PodManifestErrors, read_kind_and_version, run_config};
+use super::{PodManifestErrors, finish, origin, parse, read_kind_and_version, run_config};
+use crate::located::{FaultKind, Faults, Node};
 use crate::{RunConfig, check::clean};
 
 /// What an image manifest says.
@@ -45,22 +45,17 @@ const FIELDS: [&str; 8] = [
 /// # Errors
 /// [`PodManifestErrors`] with every fault of the manifest.
 pub fn read_image_manifest(text: &str, file: &str) -> Result<ImageManifest, PodManifestErrors> {
-    let fail = |faults| PodManifestErrors {
-        file: file.to_owned(),
-        faults,
-    };
-    let document = Document::new(text, file);
-    let root = document.parse().map_err(|fault| fail(vec![*fault]))?;
-    let manifest = read(JsonNode::root(&document, &root));
-    let faults = document.into_faults();
-    match manifest {
-        Some(manifest) if faults.is_empty() => Ok(manifest),
-        _ => Err(fail(faults)),
-    }
+    let faults = Faults::default();
+    let root = parse(text, file, &faults);
+    let root = root
+        .as_ref()
+        .map(|value| Node::root(origin(text, file, &faults), value));
+    let manifest = root.and_then(|root| read(&root));
+    finish(file, manifest, faults.into_sorted())
 }
 
-fn read(root: JsonNode<'_>) -> Option<ImageManifest> {
-    let fields = root.object(&FIELDS)?;
+fn read(root: &Node<'_>) -> Option<ImageManifest> {
+    let fields = root.expect_object(&FIELDS)?;
     read_kind_and_version(&fields, "ImageManifest", "`ImageManifest`");
     let name = fields.required_text("name");
     if let Some((node, name)) = &name
@@ -80,25 +75,22 @@ fn read(root: JsonNode<'_>) -> Option<ImageManifest> {
     };
     let annotations = read_pairs(&fields, "annotations");
     let created = annotations.into_iter().find(|(name, _)| name == "created");
-    if let Some(dependencies) = fields
-        .optional("dependencies")
-        .filter(|node| !node.is_empty_list())
-    {
-        dependencies.refuse(
+    if let Some(dependencies) = fields.get("dependencies").filter(|node| !node.is_empty_list()) {
+        dependencies.refuse_it(
             "an image that depends on others is",
             "make one image of them: unpack the `rootfs` of each dependency (`tar -xf DEPENDENCY.aci rootfs`), then its own over \
              them, take `dependencies` out of `manifest`, and `tar -cf NEW.aci manifest rootfs`; `docker2aci` squashes by default",
         );
     }
-    let path_whitelist = fields.items("pathWhitelist");
-    let paths = path_whitelist.iter().filter_map(JsonNode::absolute_path);
+    let path_whitelist = fields.expect_items("pathWhitelist");
+    let paths = path_whitelist.iter().filter_map(Node::absolute_path);
     Some(ImageManifest {
         version: label("version"),
         os: label("os"),
         arch: label("arch"),
         created: created.map(|(_, value)| value),
         run: fields
-            .optional("app")
+            .get("app")
             .and_then(|node| run_config::read_run_config(&node)),
         path_whitelist: paths.map(|path| clean(&path)).collect(),
         name: name?.1,
@@ -113,16 +105,16 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// A list of names and values; a name twice is a fault.
-pub(super) fn read_pairs(fields: &ReadFields<'_>, list: &str) -> Vec<(String, String)> {
+pub(super) fn read_pairs(fields: &Node<'_>, list: &str) -> Vec<(String, String)> {
     let (mut pairs, mut seen) = (Vec::new(), BTreeSet::new());
-    for item in fields.items(list) {
-        let Some(pair) = item.object(&["name", "value"]) else {
+    for item in fields.expect_items(list) {
+        let Some(pair) = item.expect_object(&["name", "value"]) else {
             continue;
         };
-        let value = pair.required("value").and_then(|node| node.string());
+        let value = pair.required("value").and_then(|node| node.expect_text());
         if let (Some((node, name)), Some(value)) = (pair.required_text("name"), value) {
             if !seen.insert(name.clone()) {
-                node.fault(FaultKind::DoubledField);
+                node.fault(FaultKind::DuplicateField);
             }
             pairs.push((name, value));
         }

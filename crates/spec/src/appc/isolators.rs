@@ -5,16 +5,16 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::json::{JsonNode, ReadFields};
 use super::quantity;
 use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
+use crate::located::{FaultKind, Node};
 use crate::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_set};
 use crate::words::shown;
 use crate::{Capabilities, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 
 /// Reads an app's `isolators` into `config`.
-pub(super) fn read_app_isolators(app: &ReadFields<'_>, config: &mut RunConfig) {
-    for (node, isolator) in Isolator::last_of_each(app.items("isolators")) {
+pub(super) fn read_app_isolators(app: &Node<'_>, config: &mut RunConfig) {
+    for (node, isolator) in Isolator::last_of_each(app.expect_items("isolators")) {
         let name = isolator.name.as_str();
         match name {
             "os/linux/capabilities-retain-set" | "os/linux/capabilities-remove-set" => {
@@ -28,7 +28,7 @@ pub(super) fn read_app_isolators(app: &ReadFields<'_>, config: &mut RunConfig) {
                 config.seccomp = isolator.seccomp(name.ends_with("retain-set"));
             }
             "os/linux/no-new-privileges" => {
-                let value = isolator.value.and_then(|value| value.boolean());
+                let value = isolator.value.and_then(|value| value.expect_boolean());
                 config.no_new_privileges = value.unwrap_or_default();
             }
             "resource/memory" => {
@@ -55,7 +55,7 @@ pub(super) fn read_app_isolators(app: &ReadFields<'_>, config: &mut RunConfig) {
                 });
                 config.resources.oom_score_adj = adj.and_then(|adj| adj.try_into().ok());
             }
-            "os/unix/sysctl" => node.refuse(
+            "os/unix/sysctl" => node.refuse_it(
                 "isolator `os/unix/sysctl` of an app is",
                 "put it into the pod's own `isolators`: the kernel is the pod's",
             ),
@@ -75,9 +75,9 @@ pub(super) struct PodIsolators {
 }
 
 /// Reads a pod's `isolators`.
-pub(super) fn read_pod_isolators(pod: &ReadFields<'_>) -> PodIsolators {
+pub(super) fn read_pod_isolators(pod: &Node<'_>) -> PodIsolators {
     let mut read = PodIsolators::default();
-    for (node, isolator) in Isolator::last_of_each(pod.items("isolators")) {
+    for (node, isolator) in Isolator::last_of_each(pod.expect_items("isolators")) {
         match isolator.name.as_str() {
             "resource/memory" => {
                 let amounts =
@@ -96,7 +96,10 @@ pub(super) fn read_pod_isolators(pod: &ReadFields<'_>) -> PodIsolators {
                 read.cpus = cpus.or(read.cpus);
             }
             "os/unix/sysctl" => {
-                let texts = isolator.value.and_then(|value| value.texts()).unwrap_or_default();
+                let texts = isolator
+                    .value
+                    .and_then(|value| value.expect_texts())
+                    .unwrap_or_default();
                 let sysctl = |(name, value)| Sysctl { name, value };
                 read.sysctls = texts.into_iter().map(sysctl).collect();
             }
@@ -107,7 +110,7 @@ pub(super) fn read_pod_isolators(pod: &ReadFields<'_>) -> PodIsolators {
 }
 
 /// Reports an isolator as one that cannot be honoured.
-fn refuse(node: &JsonNode<'_>, name: &str) {
+fn refuse(node: &Node<'_>, name: &str) {
     let hint = match name {
         "resource/network-bandwidth" => "leave it out; traffic is not shaped",
         "resource/block-bandwidth" | "resource/block-iops" => {
@@ -116,18 +119,18 @@ fn refuse(node: &JsonNode<'_>, name: &str) {
         "os/linux/selinux-context" => "leave it out; the guest's kernel runs without SELinux",
         _ => "leave it out; docs/pod-files.md lists the isolators that are honoured",
     };
-    node.refuse(&format!("isolator `{}` is", shown(name)), hint);
+    node.refuse_it(&format!("isolator `{}` is", shown(name)), hint);
 }
 
 /// An isolator: its name and its value.
 struct Isolator<'a> {
     name: String,
-    value: Option<JsonNode<'a>>,
+    value: Option<Node<'a>>,
 }
 
 impl<'a> Isolator<'a> {
     /// The isolators that `nodes` are: of several of one name the last, as with rkt.
-    fn last_of_each(nodes: Vec<JsonNode<'a>>) -> Vec<(JsonNode<'a>, Self)> {
+    fn last_of_each(nodes: Vec<Node<'a>>) -> Vec<(Node<'a>, Self)> {
         let mut names = HashSet::new();
         let mut last: Vec<_> = nodes
             .into_iter()
@@ -154,8 +157,8 @@ impl<'a> Isolator<'a> {
         alone.collect()
     }
 
-    fn read(node: &JsonNode<'a>) -> Option<(JsonNode<'a>, Self)> {
-        let fields = node.object(&["name", "value"])?;
+    fn read(node: &Node<'a>) -> Option<(Node<'a>, Self)> {
+        let fields = node.expect_object(&["name", "value"])?;
         let value = fields.required("value");
         let (name_node, name) = fields.required_text("name")?;
         Some((name_node, Self { name, value }))
@@ -168,16 +171,19 @@ impl<'a> Isolator<'a> {
     }
 
     /// The `set` of the value, of which `read` reads an item.
-    fn set(&self, read: impl Fn(&JsonNode<'_>) -> Option<String>) -> Vec<String> {
-        let fields = self.value.as_ref().and_then(|value| value.object(&["set"]));
+    fn set(&self, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
+        let fields = self
+            .value
+            .as_ref()
+            .and_then(|value| value.expect_object(&["set"]));
         fields.map(|fields| read_set(&fields, read)).unwrap_or_default()
     }
 
     fn seccomp(&self, retain: bool) -> Option<Seccomp> {
-        let fields = self.value.as_ref()?.object(&["set", "errno"])?;
+        let fields = self.value.as_ref()?.expect_object(&["set", "errno"])?;
         let sets: Vec<Listed> = read_items(&fields, |node| read_syscalls(node, retain));
-        let errno = fields.optional("errno").and_then(|node| {
-            let name = node.string().filter(|name| !name.is_empty())?;
+        let errno = fields.get("errno").and_then(|node| {
+            let name = node.expect_text().filter(|name| !name.is_empty())?;
             if errno_number(&name).is_none() {
                 node.reject(&name, "an error of errno(3), such as `EPERM`");
             }
@@ -209,13 +215,13 @@ impl<'a> Isolator<'a> {
         let Some(fields) = self
             .value
             .as_ref()
-            .and_then(|value| value.object(&["request", "limit"]))
+            .and_then(|value| value.expect_object(&["request", "limit"]))
         else {
             return (None, None);
         };
         let amount = |name| {
-            let node = fields.optional(name)?;
-            let text = node.string_or_number()?;
+            let node = fields.get(name)?;
+            let text = node.expect_text_or_number()?;
             let amount = read(&text);
             if amount.is_none() {
                 node.reject(&text, expected);
@@ -223,7 +229,7 @@ impl<'a> Isolator<'a> {
             amount
         };
         let (request, limit) = (amount("request"), amount("limit"));
-        if fields.optional("request").is_none() && fields.optional("limit").is_none() {
+        if fields.get("request").is_none() && fields.get("limit").is_none() {
             fields.missing("limit");
         }
         (request.or(limit), limit)
@@ -245,7 +251,7 @@ impl<'a> Isolator<'a> {
 
     fn number(&self, expected: &'static str, valid: impl Fn(i64) -> bool) -> Option<i64> {
         let node = self.value.as_ref()?;
-        let text = node.number()?;
+        let text = node.expect_number()?;
         let number = text.parse().ok().filter(|number| valid(*number));
         if number.is_none() {
             node.reject(text, expected);
@@ -254,22 +260,26 @@ impl<'a> Isolator<'a> {
     }
 }
 
-fn read_set(fields: &ReadFields<'_>, read: impl Fn(&JsonNode<'_>) -> Option<String>) -> Vec<String> {
+fn read_set(fields: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<String>) -> Vec<String> {
     read_items(fields, read)
 }
 
-fn read_items<T>(fields: &ReadFields<'_>, read: impl Fn(&JsonNode<'_>) -> Option<T>) -> Vec<T> {
+fn read_items<T>(fields: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Vec<T> {
     let Some(list) = fields.required("set") else {
         return Vec::new();
     };
     if list.is_empty_list() {
         list.reject("[]", "a list of at least one name");
     }
-    list.list().unwrap_or_default().iter().filter_map(read).collect()
+    list.expect_list()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(read)
+        .collect()
 }
 
-fn read_capability(node: &JsonNode<'_>) -> Option<String> {
-    let name = node.string()?;
+fn read_capability(node: &Node<'_>) -> Option<String> {
+    let name = node.expect_text()?;
     let known = capability::CAPABILITIES.into_iter().find(|known| *known == name);
     if known.is_none() {
         node.reject(&name, "a capability of capabilities(7), such as `CAP_NET_ADMIN`");
@@ -287,13 +297,13 @@ enum Listed {
 }
 
 /// A system call, a set that has a name, or the wildcard that the set can have.
-fn read_syscalls(node: &JsonNode<'_>, retain: bool) -> Option<Listed> {
-    let name = node.string()?;
+fn read_syscalls(node: &Node<'_>, retain: bool) -> Option<Listed> {
+    let name = node.expect_text()?;
     if name.starts_with('@') {
         return read_named_set(node, &name, retain);
     }
     if !is_syscall(&name) {
-        node.fault(super::FaultKind::UnknownSyscall {
+        node.fault(FaultKind::UnknownSyscall {
             nearest: nearest_syscall(&name),
             name: shown(name),
         });
@@ -302,12 +312,12 @@ fn read_syscalls(node: &JsonNode<'_>, retain: bool) -> Option<Listed> {
     Some(Listed::Syscalls(BTreeSet::from([name])))
 }
 
-fn read_named_set(node: &JsonNode<'_>, name: &str, retain: bool) -> Option<Listed> {
+fn read_named_set(node: &Node<'_>, name: &str, retain: bool) -> Option<Listed> {
     match (name, retain) {
         ("@appc.io/all", true) | ("@appc.io/empty", false) => return Some(Listed::Unconfined),
         ("@appc.io/all", false) | ("@appc.io/empty", true) => {
             let what = format!("an app without system calls (`{name}`) is");
-            node.refuse(
+            node.refuse_it(
                 &what,
                 "no program can be executed without; name those that the app needs",
             );
@@ -321,7 +331,7 @@ fn read_named_set(node: &JsonNode<'_>, name: &str, retain: bool) -> Option<Liste
             let what = format!("the set of system calls `{}` is", shown(name));
             let hint = "list the system calls by their names; sets are `@docker/default-whitelist`, `@docker/default-blacklist`, \
                         the same two of `@rkt`, `@appc.io/all` to retain and `@appc.io/empty` to remove";
-            node.refuse(&what, hint);
+            node.refuse_it(&what, hint);
             None
         }
     }

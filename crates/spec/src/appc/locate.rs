@@ -1,83 +1,55 @@
 //! Where a part of a pod stands in its manifest, for what later stages find wrong with it.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::json::{Document, JsonNode, ReadFields};
+use super::origin;
 use crate::check::clean;
-use crate::{AppName, VolumeName};
-
-/// A part of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// An app.
-    App(AppName),
-    /// What an app has at a path: a mount, or where it has none a mount point.
-    Target(AppName, PathBuf),
-    /// A volume.
-    Volume(VolumeName),
-}
-
-/// A place in a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, in characters, from 1.
-    pub column: usize,
-    /// The field, such as `apps[0].mounts[1].path`.
-    pub field: String,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: `{}`", self.file, self.line, self.column, self.field)
-    }
-}
+use crate::located::{Faults, Location, Node, Part, read_json};
 
 /// Where `part` stands in the manifest `text`, which is called `file`. `None` where it does not: an image may have
 /// brought it.
 #[must_use]
 pub fn locate(text: &str, file: &str, part: &Part) -> Option<Location> {
-    let document = Document::new(text, file);
-    let root = document.parse().ok()?;
-    let root = JsonNode::root(&document, &root).any_object()?;
-    let place = match part {
-        Part::Volume(name) => named(&root, "volumes", name.as_str())?.place(),
-        Part::App(name) => named(&root, "apps", name.as_str())?.place(),
+    let faults = Faults::default();
+    let root = read_json(text).ok()?;
+    let root = Node::root(origin(text, file, &faults), &root).expect_any_object()?;
+    let node = match part {
+        Part::Volume(name) => named(&root, "volumes", name.as_str())?,
+        Part::App(name) => named(&root, "apps", name.as_str())?,
         Part::Target(name, target) => {
             let app = named(&root, "apps", name.as_str())?;
-            target_of(&app, target).unwrap_or_else(|| app.place())
+            target_of(&app, target).unwrap_or(app)
         }
     };
-    Some(document.location(place))
+    Some(node.location())
 }
 
 /// The item of the list `list` that has that name.
-fn named<'a>(fields: &ReadFields<'a>, list: &str, name: &str) -> Option<JsonNode<'a>> {
-    fields.items(list).into_iter().find(|item| {
-        let text = item.any_object().and_then(|item| item.optional_text("name"));
+fn named<'a>(fields: &Node<'a>, list: &str, name: &str) -> Option<Node<'a>> {
+    fields.expect_items(list).into_iter().find(|item| {
+        let text = item
+            .expect_any_object()
+            .and_then(|item| item.optional_text("name"));
         text.is_some_and(|(_, text)| text == name)
     })
 }
 
-fn target_of(app: &JsonNode<'_>, target: &Path) -> Option<super::json::JsonPlace> {
-    let app = app.any_object()?;
-    let mounts = app.items("mounts");
+fn target_of<'a>(app: &Node<'a>, target: &Path) -> Option<Node<'a>> {
+    let app = app.expect_any_object()?;
+    let mounts = app.expect_items("mounts");
     let points = app
-        .optional("app")
-        .and_then(|app| Some(app.any_object()?.items("mountPoints")));
+        .get("app")
+        .and_then(|app| Some(app.expect_any_object()?.expect_items("mountPoints")));
     let paths = mounts.into_iter().chain(points.into_iter().flatten());
     paths
-        .filter_map(|item| item.any_object()?.optional_text("path"))
-        .find_map(|(node, path)| (clean(Path::new(&path)) == target).then(|| node.place()))
+        .filter_map(|item| item.expect_any_object()?.optional_text("path"))
+        .find_map(|(node, path)| (clean(Path::new(&path)) == target).then_some(node))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{AppName, VolumeName};
 
     const TEXT: &str = r#"{
   "volumes": [{"name": "a"}, {"name": "data", "kind": "empty"}],

@@ -4,28 +4,27 @@
 
 use std::net::IpAddr;
 
-use super::FaultKind;
-use super::json::{JsonNode, JsonPlace, ReadFields};
 use crate::check::MAX_PORTS;
+use crate::located::{FaultKind, Node};
 use crate::network::{ImagePort, NamedPort, PortForward};
 use crate::words::shown;
 
 /// Reads an item of an app's `ports`. It is information; only socket activation asks for something.
-pub(super) fn read_app_port(node: &JsonNode<'_>) -> Option<ImagePort> {
-    let fields = node.object(&["name", "protocol", "port", "count", "socketActivated"])?;
+pub(super) fn read_app_port(node: &Node<'_>) -> Option<ImagePort> {
+    let fields = node.expect_object(&["name", "protocol", "port", "count", "socketActivated"])?;
     let name = fields.required_text("name");
     let protocol = fields.required_text("protocol");
     let first = fields.required("port").and_then(|node| read_number(&node));
-    let count = match fields.optional("count") {
+    let count = match fields.get("count") {
         // Go's zero value: what a program writes that never set it.
-        Some(node) if node.number() == Some("0") => Some(1),
+        Some(node) if node.expect_number() == Some("0") => Some(1),
         Some(node) => read_number(&node),
         None => Some(1),
     };
-    if let Some(activated) = fields.optional("socketActivated")
-        && activated.boolean() == Some(true)
+    if let Some(activated) = fields.get("socketActivated")
+        && activated.expect_boolean() == Some(true)
     {
-        activated.refuse("socket activation is", "let the app open its port itself");
+        activated.refuse_it("socket activation is", "let the app open its port itself");
     }
     Some(ImagePort {
         name: name?.1,
@@ -46,16 +45,16 @@ pub(super) enum PodPort {
 /// Reads the pod's `ports`, each with its place: `hostPort` leads to the port of that name that an app listens on, or
 /// to `podPort`. Where the manifest does not say of every app which ports it has (`images_tell`), its image may. They are no
 /// more than a pod may have and one.
-pub(super) fn read_pod_ports(
-    pod: &ReadFields<'_>,
+pub(super) fn read_pod_ports<'a>(
+    pod: &Node<'a>,
     apps: &[ImagePort],
     images_tell: bool,
-) -> (Vec<(PortForward, JsonPlace)>, Vec<NamedPort>) {
+) -> (Vec<(PortForward, Node<'a>)>, Vec<NamedPort>) {
     let (mut forwards, mut named) = (Vec::new(), Vec::new());
-    for node in pod.items("ports") {
+    for node in pod.expect_items("ports") {
         match read_pod_port(&node, apps, images_tell) {
             Some(PodPort::Forwards(ports)) => {
-                forwards.extend(ports.into_iter().map(|port| (port, node.place())));
+                forwards.extend(ports.into_iter().map(|port| (port, node.clone())));
             }
             Some(PodPort::Named(port)) => named.push(port),
             None => {}
@@ -66,15 +65,15 @@ pub(super) fn read_pod_ports(
     (forwards, named)
 }
 
-fn read_pod_port(node: &JsonNode<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
-    let fields = node.object(&["name", "hostPort", "hostIP", "podPort"])?;
+fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
+    let fields = node.expect_object(&["name", "hostPort", "hostIP", "podPort"])?;
     let name = fields.required_text("name");
     let host_port = fields.required("hostPort").and_then(|node| read_number(&node));
     let host_ip = match fields.optional_text("hostIP") {
         Some((node, text)) => Some(read_address(&node, &text)?),
         None => None,
     };
-    let own = match fields.optional("podPort") {
+    let own = match fields.get("podPort") {
         Some(node) => Some(read_app_port(&node)?),
         None => None,
     };
@@ -105,7 +104,7 @@ fn read_pod_port(node: &JsonNode<'_>, apps: &[ImagePort], images_tell: bool) -> 
     }
 }
 
-fn read_address(node: &JsonNode<'_>, text: &str) -> Option<IpAddr> {
+fn read_address(node: &Node<'_>, text: &str) -> Option<IpAddr> {
     let address = text.parse().ok();
     if address.is_none() {
         node.reject(text, "an IP address of the host");
@@ -113,8 +112,8 @@ fn read_address(node: &JsonNode<'_>, text: &str) -> Option<IpAddr> {
     address
 }
 
-fn read_number(node: &JsonNode<'_>) -> Option<u16> {
-    let text = node.number()?;
+fn read_number(node: &Node<'_>) -> Option<u16> {
+    let text = node.expect_number()?;
     let number = text.parse::<u16>().ok().filter(|number| *number > 0);
     if number.is_none() {
         node.reject(text, "a whole number from 1 to 65535");

@@ -1,8 +1,8 @@
 //! The `app` section of an app: how to run it (appc specification, "Image Manifest Schema", `app`).
 
 use super::isolators::read_app_isolators;
-use super::json::{JsonNode, ReadFields};
 use super::ports::read_app_port;
+use crate::located::Node;
 use crate::probe::EventHandlers;
 use crate::{MountPoint, RunConfig, VolumeName};
 use std::collections::BTreeSet;
@@ -23,14 +23,14 @@ const FIELDS: [&str; 12] = [
 ];
 
 /// Reads an `app` section; it replaces all that the image says.
-pub(super) fn read_run_config(node: &JsonNode<'_>) -> Option<RunConfig> {
-    let fields = node.object(&FIELDS)?;
+pub(super) fn read_run_config(node: &Node<'_>) -> Option<RunConfig> {
+    let fields = node.expect_object(&FIELDS)?;
     for name in ["userAnnotations", "userLabels"] {
-        fields.optional(name).inspect(JsonNode::check_texts);
+        fields.get(name).inspect(Node::check_texts);
     }
     let working_dir = fields
-        .optional("workingDirectory")
-        .filter(|node| node.string().is_some_and(|s| !s.is_empty()));
+        .get("workingDirectory")
+        .filter(|node| node.expect_text().is_some_and(|s| !s.is_empty()));
     let mut config = RunConfig {
         entrypoint: read_exec(&fields),
         cmd: Vec::new(),
@@ -39,17 +39,21 @@ pub(super) fn read_run_config(node: &JsonNode<'_>) -> Option<RunConfig> {
         group: fields.required_text("group").map(|(_, group)| group),
         group_for_any_user: true,
         supplementary_gids: fields
-            .items("supplementaryGIDs")
+            .expect_items("supplementaryGIDs")
             .iter()
-            .filter_map(JsonNode::id)
+            .filter_map(Node::id)
             .collect(),
         working_dir: working_dir.and_then(|node| node.absolute_path()),
         mount_points: fields
-            .items("mountPoints")
+            .expect_items("mountPoints")
             .iter()
             .filter_map(read_mount_point)
             .collect(),
-        ports: fields.items("ports").iter().filter_map(read_app_port).collect(),
+        ports: fields
+            .expect_items("ports")
+            .iter()
+            .filter_map(read_app_port)
+            .collect(),
         event_handlers: read_event_handlers(&fields),
         ..RunConfig::default()
     };
@@ -57,10 +61,10 @@ pub(super) fn read_run_config(node: &JsonNode<'_>) -> Option<RunConfig> {
     Some(config)
 }
 
-fn read_event_handlers(fields: &ReadFields<'_>) -> EventHandlers {
+fn read_event_handlers(fields: &Node<'_>) -> EventHandlers {
     let mut handlers = EventHandlers::default();
-    for item in fields.items("eventHandlers") {
-        let Some(handler) = item.object(&["name", "exec"]) else {
+    for item in fields.expect_items("eventHandlers") {
+        let Some(handler) = item.expect_object(&["name", "exec"]) else {
             continue;
         };
         let exec = read_exec(&handler);
@@ -82,14 +86,14 @@ fn read_event_handlers(fields: &ReadFields<'_>) -> EventHandlers {
     handlers
 }
 
-fn read_exec(fields: &ReadFields<'_>) -> Vec<String> {
+fn read_exec(fields: &Node<'_>) -> Vec<String> {
     let Some(node) = fields.required("exec") else {
         return Vec::new();
     };
-    let Some(items) = node.list() else {
+    let Some(items) = node.expect_list() else {
         return Vec::new();
     };
-    let exec: Vec<String> = items.iter().filter_map(JsonNode::string).collect();
+    let exec: Vec<String> = items.iter().filter_map(Node::expect_text).collect();
     match exec.first() {
         None if items.is_empty() => node.reject("[]", "a list that begins with the program"),
         Some(program) if !program.starts_with('/') => items[0].reject(program, "an absolute path"),
@@ -98,14 +102,14 @@ fn read_exec(fields: &ReadFields<'_>) -> Vec<String> {
     exec
 }
 
-fn read_environment(fields: &ReadFields<'_>) -> Vec<(String, String)> {
+fn read_environment(fields: &Node<'_>) -> Vec<(String, String)> {
     let (mut env, mut seen) = (Vec::new(), BTreeSet::new());
-    for item in fields.items("environment") {
-        let Some(variable) = item.object(&["name", "value"]) else {
+    for item in fields.expect_items("environment") {
+        let Some(variable) = item.expect_object(&["name", "value"]) else {
             continue;
         };
         let name = variable.required_text("name");
-        let value = variable.required("value").and_then(|node| node.string());
+        let value = variable.required("value").and_then(|node| node.expect_text());
         let (Some((node, name)), Some(value)) = (name, value) else {
             continue;
         };
@@ -119,15 +123,15 @@ fn read_environment(fields: &ReadFields<'_>) -> Vec<(String, String)> {
     env
 }
 
-fn read_mount_point(node: &JsonNode<'_>) -> Option<MountPoint> {
-    let fields = node.object(&["name", "path", "readOnly"])?;
+fn read_mount_point(node: &Node<'_>) -> Option<MountPoint> {
+    let fields = node.expect_object(&["name", "path", "readOnly"])?;
     let name = fields
         .required("name")
         .and_then(|node| node.name(VolumeName::new));
     let path = fields.required("path").and_then(|node| node.path_in_root());
     let read_only = fields
-        .optional("readOnly")
-        .and_then(|node| node.boolean())
+        .get("readOnly")
+        .and_then(|node| node.expect_boolean())
         .unwrap_or_default();
     Some(MountPoint {
         name: name?,

@@ -1,8 +1,7 @@
 //! The `volumes` of a pod manifest.
 
-use super::FaultKind;
-use super::json::{JsonNode, JsonPlace, ReadFields};
 use crate::flags::{read_id, read_mode};
+use crate::located::{FaultKind, Node};
 use crate::{EmptyVolume, HostVolume, Medium, Propagation, Volume, VolumeKind, VolumeName};
 
 const FIELDS: [&str; 8] = [
@@ -16,17 +15,17 @@ const FIELDS: [&str; 8] = [
     "gid",
 ];
 
-/// A volume and the place of its name. With a valid name it is given even where the rest has faults, so that its mounts
+/// A volume. With a valid name it is given even where the rest has faults, so that its mounts
 /// are checked.
-pub(super) fn read_volume(node: &JsonNode<'_>) -> Option<(Volume, JsonPlace)> {
-    let fields = node.object(&FIELDS)?;
+pub(super) fn read_volume(node: &Node<'_>) -> Option<Volume> {
+    let fields = node.expect_object(&FIELDS)?;
     let name = fields
         .required("name")
-        .and_then(|node| Some((node.place(), node.name(VolumeName::new)?)));
-    let read_only = fields.optional("readOnly").and_then(|node| node.boolean());
+        .and_then(|node| node.name(VolumeName::new));
+    let read_only = fields.get("readOnly").and_then(|node| node.expect_boolean());
     let kind = fields
         .required("kind")
-        .and_then(|node| match node.string()?.as_str() {
+        .and_then(|node| match node.expect_text()?.as_str() {
             "host" => Some(VolumeKind::Host(read_host(&fields)?)),
             "empty" => Some(VolumeKind::Empty(read_empty(&fields))),
             other => {
@@ -34,29 +33,26 @@ pub(super) fn read_volume(node: &JsonNode<'_>) -> Option<(Volume, JsonPlace)> {
                 None
             }
         });
-    let (place, name) = name?;
+    let name = name?;
     let kind = kind.unwrap_or(VolumeKind::Empty(EmptyVolume::default()));
-    Some((
-        Volume {
-            name,
-            kind,
-            read_only,
-        },
-        place,
-    ))
+    Some(Volume {
+        name,
+        kind,
+        read_only,
+    })
 }
 
-fn refuse_misplaced(fields: &ReadFields<'_>, names: &[&str], kind: &'static str) {
-    for node in names.iter().filter_map(|name| fields.optional(name)) {
+fn refuse_misplaced(fields: &Node<'_>, names: &[&str], kind: &'static str) {
+    for node in names.iter().filter_map(|name| fields.get(name)) {
         node.fault(FaultKind::MisplacedField { kind });
     }
 }
 
-fn read_host(fields: &ReadFields<'_>) -> Option<HostVolume> {
+fn read_host(fields: &Node<'_>) -> Option<HostVolume> {
     refuse_misplaced(fields, &["mode", "uid", "gid"], "host");
     let recursive = fields
-        .optional("recursive")
-        .and_then(|node| node.boolean())
+        .get("recursive")
+        .and_then(|node| node.expect_boolean())
         .unwrap_or(true);
     let source = fields.required("source")?.absolute_path()?;
     Some(HostVolume {
@@ -67,7 +63,7 @@ fn read_host(fields: &ReadFields<'_>) -> Option<HostVolume> {
     })
 }
 
-fn read_empty(fields: &ReadFields<'_>) -> EmptyVolume {
+fn read_empty(fields: &Node<'_>) -> EmptyVolume {
     refuse_misplaced(fields, &["source", "recursive"], "empty");
     let mode = fields.optional_text("mode").and_then(|(node, text)| {
         let mode = read_mode(&text);
@@ -76,7 +72,7 @@ fn read_empty(fields: &ReadFields<'_>) -> EmptyVolume {
         }
         mode
     });
-    let id = |name| fields.optional(name).and_then(|node| node.id());
+    let id = |name| fields.get(name).and_then(|node| node.id());
     EmptyVolume {
         mode,
         uid: id("uid"),
@@ -86,10 +82,10 @@ fn read_empty(fields: &ReadFields<'_>) -> EmptyVolume {
     }
 }
 
-impl JsonNode<'_> {
+impl Node<'_> {
     /// A user or group id.
     pub(super) fn id(&self) -> Option<u32> {
-        let number = self.number()?;
+        let number = self.expect_number()?;
         let id = read_id(number);
         if id.is_none() {
             self.reject(number, "a whole number below 4294967295");

@@ -1,7 +1,7 @@
 //! Annotations that mean something: the profiles of AppArmor, which had no field before Kubernetes 1.30.
 
-use super::node::Node;
 use super::security::refuse_app_armor;
+use crate::located::Node;
 use crate::words::{nearest, shown};
 
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -16,7 +16,7 @@ pub(super) fn check(node: &Node<'_>, containers: &[Node<'_>]) {
         let names = || containers.iter().filter_map(|node| Some(node.text("name")?.1));
         if !names().any(|name| name == container) {
             let nearest = nearest(container, names()).map(str::to_owned);
-            value.fault(super::FaultKind::NotFound {
+            value.fault(crate::located::FaultKind::NotFound {
                 what: "container".to_owned(),
                 name: shown(container),
                 nearest,

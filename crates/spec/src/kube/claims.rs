@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::FaultKind;
-use super::node::Node;
 use super::objects::{Named, Objects};
 use super::quantity::Quantity;
+use crate::located::{FaultKind, Node};
 use crate::words::{nearest, shown};
 
 /// The volumes that claims are bound to.

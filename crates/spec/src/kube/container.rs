@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use super::claims::Bindings;
 use super::downward::{ContainerResources, Downward};
 use super::env::Variables;
-use super::fault::FaultKind;
 use super::names;
-use super::node::Node;
 use super::objects::{Objects, Secrecy};
 use super::quantity::Quantity;
 use super::volumes::Volumes;
 use super::workloads::Template;
-use super::{AppPlaces, Places, probes, security};
-use crate::appc::Part;
+use super::{ReadPlaces, probes, security};
 use crate::check::{MAX_PORTS, clean};
+use crate::located::Part;
+use crate::located::{AppPlaces, FaultKind, Node};
 use crate::size::Need;
 use crate::{
     App, AppName, AppRole, Device, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
@@ -59,7 +58,7 @@ pub(super) fn read<'a>(
     order: Order,
     pod: &Pod<'a, '_>,
     volumes: &Volumes,
-    places: &mut Places<'a>,
+    places: &mut ReadPlaces<'a>,
 ) -> Option<App> {
     let name = node.text("name").and_then(|(name_node, name)| {
         if !names::check(&name_node, name, "name of a container", names::dns_label) {
@@ -100,8 +99,8 @@ pub(super) fn read<'a>(
             places.parts.push((part, path.location()));
         }
     }
-    places.apps.push(AppPlaces {
-        container,
+    places.of.apps.push(AppPlaces {
+        app: container,
         mounts: mount_places,
     });
     Some(App {
@@ -380,7 +379,7 @@ fn check_port_names(ports: &[Node<'_>]) {
 pub(super) fn ports<'a>(
     containers: &[Node<'a>],
     host_network: bool,
-    places: &mut Places<'a>,
+    places: &mut ReadPlaces<'a>,
 ) -> Vec<PortForward> {
     let mut ports = Vec::new();
     let of_containers = containers.iter().flat_map(|node| {
@@ -436,7 +435,7 @@ pub(super) fn ports<'a>(
                 pod_port,
                 protocol,
             });
-            places.ports.push(port);
+            places.of.ports.push(port);
         }
     }
     ports

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::Surroundings;
-use super::node::Node;
 use super::quantity::Quantity;
+use crate::located::Node;
 use crate::words::shown;
 
 /// What the pod says about itself.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::downward::{Destination, Downward};
 use super::expand::expand;
-use super::node::Node;
 use super::objects::{Objects, Secrecy, Values};
 use crate::EnvVar;
+use crate::located::Node;
 use crate::words::shown;
 
 /// What a variable's name stands for.

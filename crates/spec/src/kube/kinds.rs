@@ -3,11 +3,10 @@
 
 use std::cell::RefCell;
 
-use super::fault::FaultKind;
 use super::names;
-use super::node::Node;
 use super::objects::{Objects, Secrecy};
 use super::workloads::{self, Template};
+use crate::located::{FaultKind, Node};
 use crate::words::{nearest, shown};
 
 /// What becomes of an object of a kind.

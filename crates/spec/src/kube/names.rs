@@ -2,7 +2,7 @@
 //!
 //! A rule gives what is wrong with a text, or nothing.
 
-use super::node::Node;
+use crate::located::Node;
 use crate::words::shown;
 
 /// The longest DNS label (RFC 1123), in bytes.

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::fault::FaultKind;
-use super::node::Node;
+use crate::located::{FaultKind, Node};
 use crate::words::{nearest, shown};
 
 /// The most bytes of all values of a ConfigMap or Secret.

@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::claims::Bindings;
 use super::container::{self, Pod};
 use super::downward::{ContainerResources, Downward};
-use super::fault::FaultKind;
-use super::node::Node;
 use super::objects::Objects;
 use super::quantity::Quantity;
 use super::workloads::Template;
-use super::{Places, Read, Surroundings, annotations, names, volumes};
+use super::{Read, ReadPlaces, Surroundings, annotations, names, volumes};
+use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::size::Need;
 use crate::{
@@ -58,7 +57,7 @@ pub(super) fn read<'a, 'o>(
     };
     let downward = downward(&about, own, &vm, &containers, surroundings);
     let security = spec.get("securityContext");
-    let mut places = Places::default();
+    let mut places = ReadPlaces::default();
     let host_network = spec.is_true("hostNetwork");
     let pod = Pod {
         objects,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::env::StaticVariables;
-use super::node::Node;
+use crate::located::Node;
 use crate::{Handler, HttpGet, Lifecycle, Overrides, Probe, ProbeAction, Probes};
 
 /// The probes of the container `node`.

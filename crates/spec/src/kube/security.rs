@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::node::Node;
+use crate::located::Node;
 use crate::{ImageGroups, OomKill, Overrides, RootfsAccess, Seccomp, capability};
 
 /// Where the kubelet, and podman after it, look for the profiles of the host.

@@ -6,14 +6,13 @@ use std::path::{Component, Path, PathBuf};
 use super::claims;
 use super::container::{self, Pod};
 use super::downward::Destination;
-use super::fault::FaultKind;
 use super::names;
-use super::node::Node;
 use super::objects::Secrecy;
 use super::quantity::Quantity;
-use super::{Places, Surroundings};
-use crate::appc::Part;
+use super::{ReadPlaces, Surroundings};
 use crate::check::clean;
+use crate::located::Part;
+use crate::located::{FaultKind, Node};
 use crate::{
     Device, EmptyVolume, FileContent, FilesVolume, HostVolume, ImageVolume, Medium, Propagation, SourceRule,
     Volume, VolumeFile, VolumeKind, VolumeName,
@@ -55,7 +54,7 @@ pub(super) fn read<'a>(
     spec: &Node<'a>,
     pod: &Pod<'a, '_>,
     surroundings: &Surroundings,
-    places: &mut Places<'a>,
+    places: &mut ReadPlaces<'a>,
 ) -> Volumes {
     let fs_group = pod.security.as_ref().and_then(|security| security.get("fsGroup"));
     let group = fs_group
@@ -71,7 +70,7 @@ pub(super) fn read<'a>(
     for (name, claim) in &pod.template.claims {
         let read = reader.claim_of_template(name, claim);
         volumes.extend(read.map(|(volume, node)| {
-            places.volumes.push(node);
+            places.of.volumes.push(node);
             volume
         }));
     }
@@ -115,7 +114,7 @@ pub(super) fn read<'a>(
                     kind: kind.unwrap_or(VolumeKind::Empty(EmptyVolume::default())),
                     read_only: read_only.then_some(true),
                 });
-                places.volumes.push(node);
+                places.of.volumes.push(node);
             }
             Err(error) => name_node.fault(FaultKind::Name(error)),
         }

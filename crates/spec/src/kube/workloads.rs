@@ -3,10 +3,9 @@
 //! Each is one pod on this host. There is no service that would share work among several, so more than one of
 //! `replicas` is one pod, and a notice; 0 is none.
 
-use super::fault::FaultKind;
 use super::names;
-use super::node::Node;
 use super::objects::Named;
+use crate::located::{FaultKind, Node};
 use crate::words::shown;
 
 /// The index of the one pod of an indexed job (`batch.kubernetes.io/job-completion-index`).

@@ -1,9 +1,11 @@
-//! YAML documents as values that know their place in the file.
+//! YAML and JSON documents as values that know their place in the file.
 //!
 //! Which field a value belongs to, and whether it may stand there, is not known here. Scalars are what YAML 1.1 makes of
-//! them (`yes` is a boolean, `0644` octal), for that is how `kubectl` reads a file; JSON is read alike.
+//! them (`yes` is a boolean, `0644` octal), for that is how `kubectl` reads a file. JSON is read alike; where a file must be
+//! JSON, serde_json says first whether it is: it is strict, and explains well.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -11,10 +13,10 @@ use serde_saphyr::{Location, Spanned};
 
 /// A line and a column, each from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct At {
-    pub(super) line: usize,
+pub(crate) struct At {
+    pub(crate) line: usize,
     /// In characters.
-    pub(super) column: usize,
+    pub(crate) column: usize,
 }
 
 impl From<Location> for At {
@@ -29,14 +31,16 @@ impl From<Location> for At {
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Value {
-    pub(super) at: At,
-    pub(super) kind: Kind,
+pub(crate) struct Value {
+    pub(crate) at: At,
+    /// The bytes of the file that it is, where it is a scalar.
+    pub(crate) bytes: Range<usize>,
+    pub(crate) kind: Kind,
 }
 
 /// What a value is.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -45,26 +49,40 @@ pub(super) enum Kind {
     Text(String),
     List(Vec<Value>),
     /// In the order of the file; a key may be there twice.
-    Map(Vec<(YamlKey, Value)>),
+    Map(Vec<(Key, Value)>),
 }
 
 /// A mapping's key and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct YamlKey {
-    pub(super) at: At,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) at: At,
+    pub(crate) text: String,
 }
 
-/// Reads every document of `text`; empty ones are left out.
+/// The most values of a YAML file, with what its aliases stand for.
+const MAX_YAML_VALUES: usize = 250_000;
+
+/// The most values of a JSON file, which says each of them itself.
+const MAX_JSON_VALUES: usize = 4_000_000;
+
+/// Reads every document of `text`, which is YAML or JSON; empty ones are left out.
 ///
 /// # Errors
-/// The first thing that is no YAML or beyond the limits (64 levels, 250,000 nodes, a bounded replay of aliases), and
+/// The first thing that is no YAML or beyond the limits (64 levels, 250,000 values, a bounded replay of aliases), and
 /// where it stands.
-pub(super) fn read(text: &str) -> Result<Vec<Value>, (At, String)> {
+pub(crate) fn read_yaml(text: &str) -> Result<Vec<Value>, (At, String)> {
+    read(text, MAX_YAML_VALUES)
+}
+
+fn read(text: &str, max_values: usize) -> Result<Vec<Value>, (At, String)> {
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_nodes = max_values;
+    budget.max_events = 4 * max_values;
     let mut options = serde_saphyr::Options::default();
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     options.legacy_octal_numbers = true;
     options.with_snippet = false;
+    options.budget = Some(budget);
     let documents: Result<Vec<Value>, _> = serde_saphyr::from_multiple_with_options(text, options);
     match documents {
         Ok(documents) => Ok(documents
@@ -73,9 +91,42 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, (At, String)> {
             .collect()),
         Err(error) => {
             let at = error.location().map_or(At { line: 1, column: 1 }, At::from);
-            Err((at, plain(&error.to_string())))
+            Err((at, limits(plain(&error.to_string()))))
         }
     }
+}
+
+/// What the reader says of its limits, in words.
+fn limits(message: String) -> String {
+    match message.strip_prefix("budget breached: ") {
+        Some(limit) if limit.starts_with("Depth") => "it has more than 64 levels".to_owned(),
+        Some(limit) if limit.starts_with("Nodes") => "it has too many values".to_owned(),
+        _ => message,
+    }
+}
+
+/// Reads `text`, which is JSON and one value.
+///
+/// # Errors
+/// The first thing that is no JSON or beyond the limits (64 levels, 4,000,000 values), and where it stands.
+pub(crate) fn read_json(text: &str) -> Result<Value, (At, String)> {
+    let begin = At { line: 1, column: 1 };
+    if let Err(error) = serde_json::from_str::<de::IgnoredAny>(text) {
+        let at = At {
+            line: error.line().max(1),
+            column: error.column().max(1),
+        };
+        return Err((at, plain(&error.to_string())));
+    }
+    let null = || Value {
+        at: begin,
+        bytes: 0..0,
+        kind: Kind::Null,
+    };
+    Ok(read(text, MAX_JSON_VALUES)?
+        .into_iter()
+        .next()
+        .unwrap_or_else(null))
 }
 
 /// The first line of a message, without the place that is told apart.
@@ -88,8 +139,16 @@ fn plain(message: &str) -> String {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let span = spanned.referenced.span();
+        let count = |number: Option<u64>| {
+            number
+                .and_then(|number| usize::try_from(number).ok())
+                .unwrap_or_default()
+        };
+        let begin = count(span.byte_offset());
         Ok(Self {
             at: spanned.referenced.into(),
+            bytes: begin..begin.saturating_add(count(span.byte_len())),
             kind: spanned.value,
         })
     }
@@ -163,7 +222,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let key = YamlKey {
+            let key = Key {
                 at: key.referenced.into(),
                 text: key.value,
             };
@@ -175,10 +234,12 @@ impl<'de> Visitor<'de> for KindVisitor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn one(text: &str) -> Kind {
-        let mut documents = read(text).unwrap();
+        let mut documents = read_yaml(text).unwrap();
         assert_eq!(documents.len(), 1, "{text}");
         documents.remove(0).kind
     }
@@ -230,21 +291,94 @@ mod tests {
 
     #[test]
     fn documents_are_read_apart_and_empty_ones_left_out() {
-        let documents = read("---\na: 1\n---\n# nothing\n---\n{\"b\": [1, 2]}\n").unwrap();
+        let documents = read_yaml("---\na: 1\n---\n# nothing\n---\n{\"b\": [1, 2]}\n").unwrap();
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[1].at.line, 6);
-        assert!(read("").unwrap().is_empty());
+        assert!(read_yaml("").unwrap().is_empty());
     }
 
     #[test]
     fn what_is_no_yaml_is_refused_with_its_line() {
-        let (at, message) = read("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
+        let (at, message) = read_yaml("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
         assert!(at.line >= 2, "{at:?} {message}");
         assert!(!message.is_empty() && !message.contains('\n'), "{message}");
         let bomb = (0..40).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
             format!("{text}a{}: &a{} [*a{n}, *a{n}, *a{n}]\n", n + 1, n + 1)
         });
-        assert!(read(&bomb).is_err());
-        assert!(read(&"[".repeat(10_000)).is_err());
+        assert!(read_yaml(&bomb).is_err());
+        assert!(read_yaml(&"[".repeat(10_000)).is_err());
+    }
+
+    fn as_json(value: &Value) -> serde_json::Value {
+        match &value.kind {
+            Kind::Null => serde_json::Value::Null,
+            Kind::Boolean(value) => (*value).into(),
+            Kind::Integer(value) => (*value).into(),
+            Kind::Number(value) => (*value).into(),
+            Kind::Text(text) => text.as_str().into(),
+            Kind::List(items) => items.iter().map(as_json).collect(),
+            Kind::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| (key.text.clone(), as_json(value)))
+                .collect(),
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let scalar = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            (-1e9..1e9f64).prop_map(Into::into),
+            "(true|no|~|null|0x1f|0644|1e3|-|<<|\\*a|&a|!b|---|k: v|# c)".prop_map(Into::into),
+            "\\PC{0,8}".prop_map(Into::into),
+            "[\\n\\t\\r\"\\\\/ é\u{1f600}\u{7}:#-]{0,8}".prop_map(Into::into),
+        ];
+        scalar.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                prop::collection::btree_map("[a-z\\n:é# -]{0,6}", inner, 0..5)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// JSON is read as what it is, whatever YAML would make of plain words; a scalar is where it is written.
+        #[test]
+        fn json_is_read_as_json(value in json(), pretty in any::<bool>()) {
+            let text = match pretty {
+                true => serde_json::to_string_pretty(&value),
+                false => serde_json::to_string(&value),
+            };
+            let text = text.unwrap();
+            let read = read_json(&text).unwrap();
+            prop_assert_eq!(as_json(&read), value, "{}", text);
+            if let Kind::Integer(number) = read.kind {
+                prop_assert_eq!(&text[read.bytes.clone()], number.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_known_as_they_are_written() {
+        let text = "{\"ä\": [1e3, -0.50,\n 12345678901234567890]}";
+        let Kind::Map(entries) = read_json(text).unwrap().kind else {
+            panic!()
+        };
+        let Kind::List(items) = &entries[0].1.kind else {
+            panic!()
+        };
+        let written: Vec<&str> = items.iter().map(|item| &text[item.bytes.clone()]).collect();
+        assert_eq!(written, ["1e3", "-0.50", "12345678901234567890"]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for text in [
+            "", "a: 1", "{'a': 1}", "[1, 2,]", "[0644]", "{} {}", "[yes]", "// x\n1",
+        ] {
+            assert!(read_json(text).is_err(), "{text}");
+        }
     }
 }
