@@ -154,6 +154,24 @@ pub fn kill(pid: i32, signal: rustix::process::Signal) {
     crate::running::kill(pid, signal);
 }
 
+/// A process that is stopped as long as this is there.
+pub struct Stopped(i32);
+
+impl Stopped {
+    /// Stops it.
+    #[must_use]
+    pub fn new(pid: i32) -> Self {
+        kill(pid, rustix::process::Signal::STOP);
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, rustix::process::Signal::CONT);
+    }
+}
+
 /// The command line of a process.
 ///
 /// # Panics

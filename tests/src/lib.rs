@@ -5,6 +5,7 @@
 //! Image      an OCI image layout, made without any tool              target/vm-tests/images/HEX
 //! Pod        a command line, built flag by flag
 //! Running    a command that runs, and Output, one that ended
+//! Scenarios  several of them over one pod
 //! Typist     a command on a terminal of its own
 //! leftovers  what a command must not leave behind
 //! faults     broken guests and programs, for the tests of errors
@@ -39,6 +40,7 @@ mod pod;
 mod random;
 pub mod registry;
 mod running;
+mod scenarios;
 mod small_disk;
 pub mod soak;
 mod terminal;
@@ -50,5 +52,6 @@ pub use page::Page;
 pub use pod::Pod;
 pub use random::Random;
 pub use running::{Output, Running};
+pub use scenarios::Scenarios;
 pub use small_disk::SmallDisk;
 pub use terminal::Typist;

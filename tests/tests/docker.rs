@@ -1,6 +1,6 @@
 //! What users of docker type, in a VM: volumes with names, limits and names of hosts.
 
-use isopod_tests::{Bench, Image};
+use isopod_tests::{Bench, Image, Scenarios};
 use serde_json::json;
 
 /// One pod writes to a named volume, which begins as its image has the directory, and another finds it.
@@ -62,37 +62,44 @@ fn flags_have_dockers_meaning() {
     let uuid = std::fs::read_to_string(file("cid")).expect("a file with the UUID");
     assert_eq!(uuid.len(), 36, "{uuid}");
 
-    let again = bench
-        .pod()
-        .app(&image)
-        .with(["--mount", &format!("source={name},target=/other,readonly")]);
-    let again = again.sh("cat /other/more /other/seed; touch /other/x").run();
-    assert_eq!((again.status, again.text()), (1, "more\nof the image\n"));
+    let mut scenarios = Scenarios::default();
+    scenarios.run("a second pod has the volume", || {
+        let again = bench
+            .pod()
+            .app(&image)
+            .with(["--mount", &format!("source={name},target=/other,readonly")]);
+        let again = again.sh("cat /other/more /other/seed; touch /other/x").run();
+        assert_eq!((again.status, again.text()), (1, "more\nof the image\n"));
+    });
     let kept = bench.state().join("volumes").join(&name);
     assert!(kept.join("sub/deep").is_file());
 
-    // A volume that a pod has is kept; one that no pod has goes.
-    let prepared =
-        bench.isopod_command(["prepare", "-v", &volume, image.as_str(), "true"].map(str::to_owned));
-    let uuid = prepared.expect(0).text().trim().to_owned();
-    let refused = bench.isopod_command(["volume", "rm", &name]);
-    assert_eq!(refused.status, 125);
-    let why = format!(
-        "error: cannot remove volume `{name}`\n  caused by: pod `{}` has it\n",
-        &uuid[..8]
-    );
-    assert!(refused.stderr.starts_with(&why), "{}", refused.stderr);
-    assert!(kept.join("sub/deep").is_file());
-    let _ = bench.isopod_command(["rm", &uuid]).expect(0);
-    let listed = bench.isopod_command(["volume", "ls", "-q"]).expect(0);
-    assert!(
-        listed.text().lines().any(|line| line == name),
-        "{}",
-        listed.text()
-    );
-    let _ = bench.isopod_command(["volume", "rm", &name]).expect(0);
-    assert!(!kept.exists());
-    assert_eq!(bench.isopod_command(["volume", "inspect", &name]).status, 125);
+    scenarios.run("a volume that a pod has is kept", || {
+        // A volume that a pod has is kept; one that no pod has goes.
+        let prepared =
+            bench.isopod_command(["prepare", "-v", &volume, image.as_str(), "true"].map(str::to_owned));
+        let uuid = prepared.expect(0).text().trim().to_owned();
+        let refused = bench.isopod_command(["volume", "rm", &name]);
+        assert_eq!(refused.status, 125);
+        let why = format!(
+            "error: cannot remove volume `{name}`\n  caused by: pod `{}` has it\n",
+            &uuid[..8]
+        );
+        assert!(refused.stderr.starts_with(&why), "{}", refused.stderr);
+        assert!(kept.join("sub/deep").is_file());
+        let _ = bench.isopod_command(["rm", &uuid]).expect(0);
+    });
+    scenarios.run("a volume that no pod has is removed", || {
+        let listed = bench.isopod_command(["volume", "ls", "-q"]).expect(0);
+        assert!(
+            listed.text().lines().any(|line| line == name),
+            "{}",
+            listed.text()
+        );
+        let _ = bench.isopod_command(["volume", "rm", &name]).expect(0);
+        assert!(!kept.exists());
+        assert_eq!(bench.isopod_command(["volume", "inspect", &name]).status, 125);
+    });
     let refused = bench
         .pod()
         .flags(["--cidfile", &file("cid")])

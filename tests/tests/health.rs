@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
 use isopod_tests::faults::eventually;
-use isopod_tests::{Bench, Image, Output};
+use isopod_tests::{Bench, Image, Output, Scenarios};
 use serde_json::{Value, json};
 
 fn isopod(bench: &Bench, line: &str) -> Output {
@@ -66,56 +66,63 @@ fn health_checks_are_shown_and_end_apps_where_they_are_asked_to() {
     // It returns when all have started, for which one waits.
     let started = pod.start();
     eventually("the pod is there", || isopod(&bench, "status web").status == 0);
-    eventually("the check has failed twice", || {
-        app(&bench, "web", 0)["health"] == "unhealthy"
+    let mut scenarios = Scenarios::default();
+    scenarios.run("an app that is unhealthy, and healthy again", || {
+        eventually("the check has failed twice", || {
+            app(&bench, "web", 0)["health"] == "unhealthy"
+        });
+        let words = "health check failed: exit status 3: out | not well";
+        assert_eq!(app(&bench, "web", 0)["healthText"], words);
+        assert_eq!(app(&bench, "web", 0)["ready"], true, "it is shown, and no more");
+        let status = text(&bench, "status web");
+        assert!(
+            status.contains("running (unhealthy)") && status.contains(words),
+            "{status}"
+        );
+        assert!(text(&bench, "list").contains("running (unhealthy)"));
+        assert_eq!(app(&bench, "web", 1)["state"], "waiting");
+        text(&bench, "exec --app checked web -- touch /tmp/well");
+        eventually("the check has succeeded", || {
+            app(&bench, "web", 0)["health"] == "healthy"
+        });
+        let _ = started.wait().expect(0);
+        eventually("who waited for it has started", || {
+            text(&bench, "logs --app after web") == "after\n"
+        });
     });
-    let words = "health check failed: exit status 3: out | not well";
-    assert_eq!(app(&bench, "web", 0)["healthText"], words);
-    assert_eq!(app(&bench, "web", 0)["ready"], true, "it is shown, and no more");
-    let status = text(&bench, "status web");
-    assert!(
-        status.contains("running (unhealthy)") && status.contains(words),
-        "{status}"
-    );
-    assert!(text(&bench, "list").contains("running (unhealthy)"));
-    assert_eq!(app(&bench, "web", 1)["state"], "waiting");
-    text(&bench, "exec --app checked web -- touch /tmp/well");
-    eventually("the check has succeeded", || {
-        app(&bench, "web", 0)["health"] == "healthy"
+    scenarios.run("an app that is killed by its check", || {
+        eventually("the unhealthy app is not started any more", || {
+            app(&bench, "web", 2)["state"] == "exited"
+        });
+        let killed = app(&bench, "web", 2);
+        assert_eq!(
+            (&killed["restarts"], &killed["exitStatus"]),
+            (&json!(1), &json!(137)),
+            "{killed}"
+        );
+        assert_eq!(killed["endedBecause"], "health check failed: exit status 7");
     });
-    let _ = started.wait().expect(0);
-    eventually("who waited for it has started", || {
-        text(&bench, "logs --app after web") == "after\n"
+    scenarios.run("a check that hangs", || {
+        eventually("the app whose check hangs is stopped", || {
+            app(&bench, "web", 3)["state"] == "exited"
+        });
+        let hangs = app(&bench, "web", 3);
+        assert_eq!(
+            (&hangs["restarts"], &hangs["exitStatus"]),
+            (&json!(0), &json!(0)),
+            "{hangs}"
+        );
+        assert_eq!(
+            hangs["endedBecause"],
+            "health check failed: it took longer than 0.5 s"
+        );
     });
-
-    eventually("the unhealthy app is not started any more", || {
-        app(&bench, "web", 2)["state"] == "exited"
+    scenarios.run("events", || {
+        let events = text(&bench, "events");
+        for word in ["app-unhealthy", "app-healthy", "app-ending"] {
+            assert!(events.contains(word), "{word}: {events}");
+        }
     });
-    let killed = app(&bench, "web", 2);
-    assert_eq!(
-        (&killed["restarts"], &killed["exitStatus"]),
-        (&json!(1), &json!(137)),
-        "{killed}"
-    );
-    assert_eq!(killed["endedBecause"], "health check failed: exit status 7");
-
-    eventually("the app whose check hangs is stopped", || {
-        app(&bench, "web", 3)["state"] == "exited"
-    });
-    let hangs = app(&bench, "web", 3);
-    assert_eq!(
-        (&hangs["restarts"], &hangs["exitStatus"]),
-        (&json!(0), &json!(0)),
-        "{hangs}"
-    );
-    assert_eq!(
-        hangs["endedBecause"],
-        "health check failed: it took longer than 0.5 s"
-    );
-    let events = text(&bench, "events");
-    for word in ["app-unhealthy", "app-healthy", "app-ending"] {
-        assert!(events.contains(word), "{word}: {events}");
-    }
     text(&bench, "stop web");
     text(&bench, "rm web");
     bench.assert_nothing_left();

@@ -78,12 +78,12 @@ fn runs_as_planned(transport: &str) {
 }
 
 #[test]
-fn the_machine_runs_as_planned_over_virtiofs() {
+fn the_vm_runs_as_planned_over_virtiofs() {
     runs_as_planned("virtiofs");
 }
 
 #[test]
-fn the_machine_runs_as_planned_over_9p() {
+fn the_vm_runs_as_planned_over_9p() {
     runs_as_planned("9p");
 }
 

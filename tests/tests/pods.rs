@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use isopod_tests::faults::{QEMU, eventually, kill};
-use isopod_tests::{Bench, Output};
+use isopod_tests::{Bench, Output, Scenarios};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -47,86 +47,97 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
     let uuid = pod.start().wait().expect(0).text().trim().to_owned();
     assert_eq!(uuid.len(), 36, "{uuid}");
 
-    let list = text(&bench, "list");
-    assert!(list.contains("web   running") && list.contains("a,b"), "{list}");
-    assert_eq!(text(&bench, "list -q"), format!("{uuid}\n"));
-    let seen = status(&bench, "web");
-    assert_eq!(seen["state"], "running");
-    assert_eq!(seen["apps"][0]["state"], "running");
-    assert_eq!(seen["apps"][0]["mounts"][0]["target"], "/data");
-    assert_eq!(seen["apps"][0]["mounts"][0]["readOnly"], true);
-    assert_eq!(seen, status(&bench, &uuid[..13]), "by the beginning of the UUID");
-
-    for (command, words) in [
-        ("start web", "error: cannot start pod `"),
-        ("rm web", "error: cannot remove pod `"),
-        (
-            "status nobody",
-            "error: no such pod: `nobody`\nhint: `isopod list`",
-        ),
-        (
-            "kill web nobody",
-            "error: pod `web` has no app `nobody`\nhint: its apps are `a`, `b`",
-        ),
-    ] {
-        refused(&isopod(&bench, command), words);
-    }
-    let again = bench
-        .pod()
-        .flags(["-d", "--name", "web"])
-        .app(&busybox)
-        .sh("true");
-    let taken = format!("error: cannot prepare the pod\n  caused by: the name `web` is pod `{uuid}`'s");
-    refused(&again.start().wait(), &taken);
-
-    let directory = bench.state().join("pods/started").join(&uuid);
-    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-
-    eventually("the apps have written", || {
-        text(&bench, "logs web").contains("second")
+    let mut scenarios = Scenarios::default();
+    scenarios.run("list and status", || {
+        let list = text(&bench, "list");
+        assert!(list.contains("web   running") && list.contains("a,b"), "{list}");
+        assert_eq!(text(&bench, "list -q"), format!("{uuid}\n"));
+        let seen = status(&bench, "web");
+        assert_eq!(seen["state"], "running");
+        assert_eq!(seen["apps"][0]["state"], "running");
+        assert_eq!(seen["apps"][0]["mounts"][0]["target"], "/data");
+        assert_eq!(seen["apps"][0]["mounts"][0]["readOnly"], true);
+        assert_eq!(seen, status(&bench, &uuid[..13]), "by the beginning of the UUID");
     });
-    let logs = isopod(&bench, "logs web").expect(0);
-    assert!(
-        logs.text().contains("a out\n") && logs.text().contains("b second\n"),
-        "{logs:?}"
-    );
-    assert_eq!(logs.stderr, "a err\n");
-    assert_eq!(text(&bench, "logs --app b --tail 1 web"), "second\n");
-
-    text(&bench, "kill -s TERM web b");
-    eventually("the signal has come", || {
-        status(&bench, "web")["apps"][1]["state"] == "exited"
+    scenarios.run("what a pod that runs refuses", || {
+        for (command, words) in [
+            ("start web", "error: cannot start pod `"),
+            ("rm web", "error: cannot remove pod `"),
+            (
+                "status nobody",
+                "error: no such pod: `nobody`\nhint: `isopod list`",
+            ),
+            (
+                "kill web nobody",
+                "error: pod `web` has no app `nobody`\nhint: its apps are `a`, `b`",
+            ),
+        ] {
+            refused(&isopod(&bench, command), words);
+        }
     });
-    assert_eq!(status(&bench, "web")["apps"][1]["exitStatus"], 143);
-    assert_eq!(status(&bench, "web")["state"], "running");
-    refused(
-        &isopod(&bench, "kill web b"),
-        "error: pod `web`: app `b` does not run",
-    );
-
-    // Who follows the log sees all of it, and the end.
-    let follower = bench.isopod_start(["logs", "-f", "--app", "a", "web"]);
-    assert_eq!(text(&bench, "stop web"), "web\n");
-    assert_eq!(follower.wait().expect(0).text(), "out\nbye\n");
-    let seen = status(&bench, "web");
-    assert_eq!(seen["state"], "exited");
-    assert_eq!(seen["exitReason"], "it was stopped");
-    assert_eq!(seen["exitStatus"], 143, "of the first app that failed");
-    assert_eq!(seen["apps"][0]["exitStatus"], 3);
-    assert_eq!(text(&bench, "logs --app a web"), "out\nbye\n", "kept");
-    assert!(bench.processes().is_empty());
-
-    text(&bench, "stop web");
-    refused(
-        &isopod(&bench, "kill web"),
-        "error: pod `web`: it does not run any more",
-    );
-    text(&bench, "gc");
-    assert_eq!(
-        text(&bench, "list -q"),
-        format!("{uuid}\n"),
-        "its grace is not over"
-    );
+    scenarios.run("a name that is taken", || {
+        let again = bench
+            .pod()
+            .flags(["-d", "--name", "web"])
+            .app(&busybox)
+            .sh("true");
+        let taken = format!("error: cannot prepare the pod\n  caused by: the name `web` is pod `{uuid}`'s");
+        refused(&again.start().wait(), &taken);
+    });
+    scenarios.run("the directory is its owner's", || {
+        let directory = bench.state().join("pods/started").join(&uuid);
+        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    });
+    scenarios.run("logs", || {
+        eventually("the apps have written", || {
+            text(&bench, "logs web").contains("second")
+        });
+        let logs = isopod(&bench, "logs web").expect(0);
+        assert!(
+            logs.text().contains("a out\n") && logs.text().contains("b second\n"),
+            "{logs:?}"
+        );
+        assert_eq!(logs.stderr, "a err\n");
+        assert_eq!(text(&bench, "logs --app b --tail 1 web"), "second\n");
+    });
+    scenarios.run("a signal to one app", || {
+        text(&bench, "kill -s TERM web b");
+        eventually("the signal has come", || {
+            status(&bench, "web")["apps"][1]["state"] == "exited"
+        });
+        assert_eq!(status(&bench, "web")["apps"][1]["exitStatus"], 143);
+        assert_eq!(status(&bench, "web")["state"], "running");
+        refused(
+            &isopod(&bench, "kill web b"),
+            "error: pod `web`: app `b` does not run",
+        );
+    });
+    scenarios.run("a stop, its exit status and the log that is followed", || {
+        // Who follows the log sees all of it, and the end.
+        let follower = bench.isopod_start(["logs", "-f", "--app", "a", "web"]);
+        assert_eq!(text(&bench, "stop web"), "web\n");
+        assert_eq!(follower.wait().expect(0).text(), "out\nbye\n");
+        let seen = status(&bench, "web");
+        assert_eq!(seen["state"], "exited");
+        assert_eq!(seen["exitReason"], "it was stopped");
+        assert_eq!(seen["exitStatus"], 143, "of the first app that failed");
+        assert_eq!(seen["apps"][0]["exitStatus"], 3);
+        assert_eq!(text(&bench, "logs --app a web"), "out\nbye\n", "kept");
+        assert!(bench.processes().is_empty());
+    });
+    scenarios.run("a pod that has exited", || {
+        text(&bench, "stop web");
+        refused(
+            &isopod(&bench, "kill web"),
+            "error: pod `web`: it does not run any more",
+        );
+        text(&bench, "gc");
+        assert_eq!(
+            text(&bench, "list -q"),
+            format!("{uuid}\n"),
+            "its grace is not over"
+        );
+    });
     text(&bench, "rm web");
     bench.assert_nothing_left();
 }

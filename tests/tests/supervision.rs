@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use isopod_tests::faults::{QEMU, eventually, kill};
-use isopod_tests::{Bench, Output};
+use isopod_tests::faults::{QEMU, Stopped, eventually, kill};
+use isopod_tests::{Bench, Output, Scenarios};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -89,7 +89,7 @@ fn assert_clock(dir: &Path, when: &str) {
 
 /// One boot for all that happens to a guest that is there: its clock, its silence, its supervisor's.
 #[test]
-fn a_guest_is_heard_or_it_is_told() {
+fn a_guest_that_is_there_and_silent() {
     let bench = Bench::new();
     let data = bench.source("data", &[]);
     let pod = bench.pod().flags(["-d", "--name", "p"]).host("data", &data, "");
@@ -99,101 +99,112 @@ fn a_guest_is_heard_or_it_is_told() {
     ));
     let _ = pod.start().wait().expect(0);
 
-    // Before the first app runs, and from then on.
-    eventually("it has begun", || data.join("b").exists());
-    let first: f64 = std::fs::read_to_string(data.join("first"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    let written = data.join("first").metadata().unwrap();
-    let late = written.mtime() as f64 + written.mtime_nsec() as f64 / 1e9 - first;
-    assert!(
-        (-0.02..0.5).contains(&late),
-        "the first app began {late} s behind the host"
-    );
-    assert_clock(&data, "at the beginning");
-    // What systemd's terminal is called is not the apps' to know.
-    let env = std::fs::read_to_string(data.join("env")).unwrap();
-    assert!(!env.contains("TERM="), "{env}");
-    // Who may set it sees it set back.
-    text(&bench, "exec p -- date -s 2035-01-01");
-    eventually("the clock is the host's again", || {
-        !text(&bench, "exec p -- date").contains("2035")
-    });
-    assert_clock(&data, "after it was set");
-
-    let qemu = bench.process(QEMU);
-    kill(qemu, Signal::STOP);
-    let stopped = Instant::now();
-    let exec = bench.isopod_start(["exec", "p", "--", "true"]);
-    let stats = bench.isopod_start(["stats", "p"]);
-    let copy = bench.isopod_start(["cp", "p:/etc/passwd", "-"]);
-    for out in [exec, stats, copy].map(isopod_tests::Running::wait) {
-        let said = "the agent in the guest has not answered for 10 s";
-        assert!(out.status == 125 && out.stderr.contains(said), "{out:?}");
-    }
-    assert!(
-        stopped.elapsed() < Duration::from_secs(25),
-        "{:?}",
-        stopped.elapsed()
-    );
-    eventually("it is silent", || {
-        text(&bench, "list").contains("running (silent for 1")
-    });
-    let seen = status(&bench, "p");
-    assert!(seen["silentMs"].as_u64().unwrap() >= 15_000, "{seen}");
-    assert_eq!(
-        (&seen["state"], &seen["supervisorStopped"]),
-        (&"running".into(), &false.into())
-    );
-    // Whoever waits for it need not.
-    for signals in [&[Signal::TERM][..], &[Signal::INT, Signal::INT, Signal::INT]] {
-        let attach = bench.isopod_start(["attach", "p"]);
-        std::thread::sleep(Duration::from_millis(500));
-        let begun = Instant::now();
-        for signal in signals {
-            attach.signal(*signal);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let out = attach.wait();
-        let number = signals[0].as_raw();
+    let mut scenarios = Scenarios::default();
+    scenarios.run("the clock of the first app", || {
+        // Before the first app runs, and from then on.
+        eventually("it has begun", || data.join("b").exists());
+        let first: f64 = std::fs::read_to_string(data.join("first"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let written = data.join("first").metadata().unwrap();
+        let late = written.mtime() as f64 + written.mtime_nsec() as f64 / 1e9 - first;
         assert!(
-            out.status == 128 + number
-                && out
-                    .stderr
-                    .contains("given up waiting for the pod, which continues"),
-            "{out:?}"
+            (-0.02..0.5).contains(&late),
+            "the first app began {late} s behind the host"
         );
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    }
-    kill(qemu, Signal::CONT);
-    eventually("it is heard", || text(&bench, "list").contains("p     running  "));
-    assert_eq!(status(&bench, "p")["silentMs"], Value::Null);
-    let events = text(&bench, "events --filter pod=p");
-    assert!(
-        events.contains(" silent\n") && events.contains(" heard\n"),
-        "{events}"
-    );
-    assert_eq!(text(&bench, "exec p -- echo here"), "here\n");
-
-    a_stopped_supervisor(&bench);
-    signals_end_exec(&bench);
-
-    kill(qemu, Signal::STOP);
-    let begun = Instant::now();
-    assert_eq!(text(&bench, "stop -t 2 p"), "p\n");
-    let took = begun.elapsed();
-    assert!(
-        took > Duration::from_secs(2) && took < Duration::from_secs(8),
-        "{took:?}"
-    );
-    let seen = status(&bench, "p");
-    let reason = seen["exitReason"].as_str().unwrap();
-    assert!(
-        reason.starts_with("the guest did not answer to its stop within"),
-        "{reason}"
-    );
+        assert_clock(&data, "at the beginning");
+        // What systemd's terminal is called is not the apps' to know.
+        let env = std::fs::read_to_string(data.join("env")).unwrap();
+        assert!(!env.contains("TERM="), "{env}");
+    });
+    scenarios.run("a clock that an app has set", || {
+        // Who may set it sees it set back.
+        text(&bench, "exec p -- date -s 2035-01-01");
+        eventually("the clock is the host's again", || {
+            !text(&bench, "exec p -- date").contains("2035")
+        });
+        assert_clock(&data, "after it was set");
+    });
+    scenarios.run("a guest that is silent", || {
+        let qemu = bench.process(QEMU);
+        let guest = Stopped::new(qemu);
+        let stopped = Instant::now();
+        let exec = bench.isopod_start(["exec", "p", "--", "true"]);
+        let stats = bench.isopod_start(["stats", "p"]);
+        let copy = bench.isopod_start(["cp", "p:/etc/passwd", "-"]);
+        for out in [exec, stats, copy].map(isopod_tests::Running::wait) {
+            let said = "the agent in the guest has not answered for 10 s";
+            assert!(out.status == 125 && out.stderr.contains(said), "{out:?}");
+        }
+        assert!(
+            stopped.elapsed() < Duration::from_secs(25),
+            "{:?}",
+            stopped.elapsed()
+        );
+        eventually("it is silent", || {
+            text(&bench, "list").contains("running (silent for 1")
+        });
+        let seen = status(&bench, "p");
+        assert!(seen["silentMs"].as_u64().unwrap() >= 15_000, "{seen}");
+        assert_eq!(
+            (&seen["state"], &seen["supervisorStopped"]),
+            (&"running".into(), &false.into())
+        );
+        // Whoever waits for it need not.
+        for signals in [&[Signal::TERM][..], &[Signal::INT, Signal::INT, Signal::INT]] {
+            let attach = bench.isopod_start(["attach", "p"]);
+            std::thread::sleep(Duration::from_millis(500));
+            let begun = Instant::now();
+            for signal in signals {
+                attach.signal(*signal);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let out = attach.wait();
+            let number = signals[0].as_raw();
+            assert!(
+                out.status == 128 + number
+                    && out
+                        .stderr
+                        .contains("given up waiting for the pod, which continues"),
+                "{out:?}"
+            );
+            assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        }
+        drop(guest);
+        eventually("it is heard", || text(&bench, "list").contains("p     running  "));
+        assert_eq!(status(&bench, "p")["silentMs"], Value::Null);
+        let events = text(&bench, "events --filter pod=p");
+        assert!(
+            events.contains(" silent\n") && events.contains(" heard\n"),
+            "{events}"
+        );
+        assert_eq!(text(&bench, "exec p -- echo here"), "here\n");
+    });
+    scenarios.run("a supervisor that is stopped", || {
+        a_stopped_supervisor(&bench);
+    });
+    scenarios.run("signals end exec", || {
+        signals_end_exec(&bench);
+    });
+    scenarios.run("a stop while the guest is silent", || {
+        // The guest that is stopped with its pod silent.
+        kill(bench.process(QEMU), Signal::STOP);
+        let begun = Instant::now();
+        assert_eq!(text(&bench, "stop -t 2 p"), "p\n");
+        let took = begun.elapsed();
+        assert!(
+            took > Duration::from_secs(2) && took < Duration::from_secs(8),
+            "{took:?}"
+        );
+        let seen = status(&bench, "p");
+        let reason = seen["exitReason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("the guest did not answer to its stop within"),
+            "{reason}"
+        );
+    });
     text(&bench, "rm p");
     bench.assert_nothing_left();
 }
