@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// `plan`: show what `run` would do.
     Plan(PlanArgs),
     /// One that makes no pod.
-    Other(commands::Command),
+    Other(commands::OtherCommand),
 }
 
 /// Reads a command line, the program's name first.
@@ -66,7 +66,7 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "prepare" => Command::Prepare(args::read_run(For::Prepare, sub, &others)?),
         "plan" => Command::Plan(args::read_plan(sub, &others)?),
         _ => {
-            let command = commands::Command::from_arg_matches(&matches);
+            let command = commands::OtherCommand::from_arg_matches(&matches);
             Command::Other(command.map_err(|error| refused(error, &argv))?)
         }
     };
@@ -113,7 +113,7 @@ fn root_with(pod_command: impl Fn(For) -> clap::Command) -> clap::Command {
         .disable_help_subcommand(true)
         .args(global_flags())
         .subcommands([For::Run, For::Prepare, For::Plan].map(pod_command));
-    commands::Command::augment_subcommands(root)
+    commands::OtherCommand::augment_subcommands(root)
         .after_help("`pull`, `images`, `rmi` and `tag` are `image fetch`, `list`, `rm` and `tag`.")
         .about("Runs pods of container images, each pod in a virtual machine of its own")
 }

@@ -39,7 +39,7 @@ use clap::Subcommand;
 
 /// A command that makes no pod. Their order is that of the help.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum OtherCommand {
     Start(start::Start),
     Ps(ps::Ps),
     Port(port::Port),
@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     Gc(gc::Gc),
     #[command(subcommand)]
-    Volume(volume::Volume),
+    Volume(volume::VolumeCommand),
     #[command(name = "internal-supervise", hide = true)]
     Supervise(supervise::Supervise),
     Version(version::Version),
@@ -70,11 +70,11 @@ pub(crate) enum Command {
     #[command(name = "internal-docs", hide = true)]
     Docs(docs::Docs),
     #[command(subcommand)]
-    Pod(pod::Pod),
+    Pod(pod::PodCommand),
     #[command(subcommand)]
-    Generate(generate::Generate),
+    Generate(generate::GenerateCommand),
     #[command(subcommand)]
-    Kube(kube::Kube),
+    Kube(kube::KubeCommand),
     #[command(subcommand)]
-    Image(image::Command),
+    Image(image::ImageCommand),
 }

@@ -41,8 +41,8 @@ pub(crate) fn force_stop(pods: &Pods, pod: PodEntry) -> Result<(), Report> {
     check_live(&pod)?;
     let begun = Instant::now();
     let order = Request::Stop { grace_ms: Some(0) };
-    let heard = ask_within(&pod, &order, FORCE_AFTER).is_ok();
-    let patience = if heard { FORCE_AFTER } else { Duration::ZERO };
+    let asked = ask_within(&pod, &order, FORCE_AFTER).is_ok();
+    let patience = if asked { FORCE_AFTER } else { Duration::ZERO };
     while pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live()) {
         if begun.elapsed() > patience {
             kill_supervisor(&pod)?;

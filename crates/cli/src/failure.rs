@@ -136,7 +136,7 @@ with_hints! {
 without_hints! {
     isopod_guest::GcError,
     isopod_protocol::codec::ReadMessageError,
-    isopod_protocol::exec::HearError,
+    isopod_protocol::exec::ReceiveError,
     isopod_image::ListError,
     isopod_image::SetNameError,
     isopod_runtime::events::EventError,

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 
 /// Executes the command, with what it needs to know of the environment.
 fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
-    use commands::Command as C;
+    use commands::OtherCommand as C;
     let settings = || settings::from_environment(&cli.global);
     match &cli.command {
         Command::Run(args) => commands::run::run(args, &settings()?),

@@ -24,11 +24,11 @@ pub(crate) struct Asked {
     pub(crate) spec: PodSpec,
     /// The UUID that it must have, where something of it depends on that.
     pub(crate) uuid: Option<String>,
-    origin: Origin,
+    origin: DescribedIn,
 }
 
 /// Where a pod was described, to say where a part of it stands.
-enum Origin {
+enum DescribedIn {
     /// On the command line.
     Flags,
     /// In a manifest of this text and name.
@@ -52,7 +52,7 @@ impl Asked {
         Self {
             spec,
             uuid: None,
-            origin: Origin::Flags,
+            origin: DescribedIn::Flags,
         }
     }
 
@@ -71,9 +71,9 @@ impl Asked {
     /// `report`, with the place of the manifest that it is about, where there is one.
     fn locate(&self, report: Report, part: Option<&Part>) -> Report {
         report.at(part.and_then(|part| match &self.origin {
-            Origin::Flags => None,
-            Origin::Manifest(text, file) => appc::locate(text, file, part),
-            Origin::Files(file) => file.locate(part),
+            DescribedIn::Flags => None,
+            DescribedIn::Manifest(text, file) => appc::locate(text, file, part),
+            DescribedIn::Files(file) => file.locate(part),
         }))
     }
 }
@@ -112,7 +112,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             let asked = |file: PodFile| Asked {
                 spec: file.pod.clone(),
                 uuid: Some(file.uuid.clone()),
-                origin: Origin::Files(Box::new(file)),
+                origin: DescribedIn::Files(Box::new(file)),
             };
             Ok(found.into_iter().map(asked).collect())
         }
@@ -130,7 +130,7 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             Ok(vec![Asked {
                 spec,
                 uuid: None,
-                origin: Origin::Manifest(text, file),
+                origin: DescribedIn::Manifest(text, file),
             }])
         }
     }

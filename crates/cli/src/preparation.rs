@@ -47,7 +47,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
             let report = Report::text("`--replace` is for a pod with a name");
             return Err(report.hint(Some("give it `--name`".into())).into());
         }
-        tell_what_is_made(&gathered);
+        note_what_is_made(&gathered);
         plan.notices.iter().for_each(|notice| output::note(notice));
         planned.push((pod, gathered, plan));
     }
@@ -110,7 +110,7 @@ pub(crate) fn gather_and_plan(
 }
 
 /// Says which sources of volumes are not there and are made when the pod is prepared.
-pub(crate) fn tell_what_is_made(gathered: &Gathered) {
+pub(crate) fn note_what_is_made(gathered: &Gathered) {
     for missing in gathered.missing.iter().filter(|missing| !missing.is_kept()) {
         output::note(&format!(
             "`{}` is not there, and is made: an empty {}",

@@ -25,7 +25,7 @@ pub(crate) fn milestones(count: usize) -> mpsc::UnboundedSender<Milestone> {
             if milestone == Milestone::Ready && ready != count {
                 continue;
             }
-            if let Err(error) = tell(&socket, words(milestone)) {
+            if let Err(error) = send(&socket, words(milestone)) {
                 tracing::warn!("cannot report to the service manager at NOTIFY_SOCKET: {error}");
             }
         }
@@ -41,7 +41,7 @@ fn words(milestone: Milestone) -> &'static str {
 }
 
 /// Sends to a socket that is named by its path, or by `@` and its abstract name.
-fn tell(socket: &OsStr, words: &str) -> io::Result<()> {
+fn send(socket: &OsStr, words: &str) -> io::Result<()> {
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
@@ -63,13 +63,13 @@ mod tests {
         let by_path = UnixDatagram::bind(&path).unwrap();
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let by_name = UnixDatagram::bind_addr(&address).unwrap();
-        tell(path.as_os_str(), "READY=1").unwrap();
-        tell(OsStr::new(&format!("@{abstract_name}")), "READY=1").unwrap();
+        send(path.as_os_str(), "READY=1").unwrap();
+        send(OsStr::new(&format!("@{abstract_name}")), "READY=1").unwrap();
         for socket in [by_path, by_name] {
             let mut datagram = [0; 64];
             let length = socket.recv(&mut datagram).unwrap();
             assert_eq!(&datagram[..length], b"READY=1");
         }
-        assert!(tell(OsStr::new("/nonexistent/socket"), "READY=1").is_err());
+        assert!(send(OsStr::new("/nonexistent/socket"), "READY=1").is_err());
     }
 }

@@ -36,8 +36,8 @@ pub(crate) fn exit_status(pod: &PodEntry) -> Option<u8> {
     if pod.state != PodState::Exited {
         return None;
     }
-    let told = pod.status.as_ref().filter(|status| status.phase == Phase::Exited);
-    Some(told.and_then(|status| status.exit_status).unwrap_or(125))
+    let ended = pod.status.as_ref().filter(|status| status.phase == Phase::Exited);
+    Some(ended.and_then(|status| status.exit_status).unwrap_or(125))
 }
 
 pub(crate) fn summary(pod: &PodEntry) -> Value {
@@ -217,9 +217,9 @@ pub(crate) fn pod_text(pod: &PodEntry) -> String {
         let found = app.health_text.as_ref().filter(|_| unhealthy);
         let found = found.map(|found| format!("unhealthy: {found}"));
         let ended = app.ended_because.as_ref().map(|why| format!("was ended: {why}"));
-        let said = app.last_words.as_deref().map(str::trim_end);
-        let said = said.map(|said| format!("said of its end: {}", shown(said)));
-        for words in app.error.iter().chain(&found).chain(&ended).chain(&said) {
+        let last = app.last_words.as_deref().map(str::trim_end);
+        let last = last.map(|last| format!("said of its end: {}", shown(last)));
+        for words in app.error.iter().chain(&found).chain(&ended).chain(&last) {
             text += &format!("\n{}: {words}\n", app.name);
         }
     }

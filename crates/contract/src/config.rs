@@ -223,9 +223,9 @@ pub struct GuestRlimit {
 impl GuestApp {
     /// Whether it tells when it is ready: otherwise it is as soon as it has started.
     #[must_use]
-    pub fn tells_readiness(&self) -> bool {
-        let told = |probe: &GuestProbe| probe.holds_others || probe.readies;
-        self.notify.is_some() || self.post_start.is_some() || self.probes.iter().any(told)
+    pub fn reports_readiness(&self) -> bool {
+        let reports = |probe: &GuestProbe| probe.holds_others || probe.readies;
+        self.notify.is_some() || self.post_start.is_some() || self.probes.iter().any(reports)
     }
 }
 

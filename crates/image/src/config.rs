@@ -159,8 +159,8 @@ impl ImageConfig {
     /// # Errors
     /// [`ConfigError::Platform`] when it is not, [`ConfigError::NoPlatform`] when it does not say.
     pub fn check_platform(&self) -> Result<(), ConfigError> {
-        let said = [("architecture", &self.architecture), ("os", &self.os)];
-        if let Some((field, _)) = said.into_iter().find(|(_, value)| value.is_empty()) {
+        let given = [("architecture", &self.architecture), ("os", &self.os)];
+        if let Some((field, _)) = given.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(ConfigError::NoPlatform(field));
         }
         let host = host_architecture();

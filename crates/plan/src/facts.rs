@@ -79,7 +79,7 @@ pub enum MountNames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
     /// They are.
-    Told,
+    Known,
     /// They are made when they are read, and are 0 or 4096 bytes long before (proc(5), sysfs(5)).
     Untold,
 }

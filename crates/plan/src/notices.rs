@@ -35,7 +35,7 @@ pub(crate) fn foreign_user(
 }
 
 /// Files that are made when they are read.
-pub(crate) fn untold_sizes(volume: &VolumeName) -> String {
+pub(crate) fn unknown_sizes(volume: &VolumeName) -> String {
     format!(
         "the files of volume `{volume}` do not tell their sizes, as those of /proc and /sys: over virtiofs most read as empty \
          (`--transport 9p` reads them)"

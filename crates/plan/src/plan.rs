@@ -144,7 +144,7 @@ impl Planner<'_> {
         let few_files = |virtiofsd| file_server::few_open_files(&self.facts.host, virtiofsd);
         let hints = virtiofsd.iter().filter_map(few_files).collect();
         if virtiofsd.is_some() {
-            notices.extend(self.host_volumes().untold_sizes(sharing));
+            notices.extend(self.host_volumes().unknown_sizes(sharing));
         }
         let confinement = confinement::confinement(&self.facts.host.namespaces, &mut notices);
         let qemu_user = confinement::qemu_user(&self.facts.host, confinement, &qemu, &mut notices);

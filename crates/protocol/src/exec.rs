@@ -12,7 +12,7 @@ use crate::codec::{ReadMessageError, WriteMessageError, read_message, write_mess
 
 /// Why the client hears no more.
 #[derive(Debug, thiserror::Error)]
-pub enum HearError {
+pub enum ReceiveError {
     /// A message could not be read.
     #[error("cannot read what the command says")]
     Read(#[source] ReadMessageError),
@@ -106,12 +106,12 @@ impl<W: AsyncWrite + Unpin> Client<W> {
                 Ok(taken) => taken.forget(),
                 Err(_) => return Ok(()), // The command has ended.
             }
-            match self.say(&ToCommand::Stdin(piece.to_vec())).await {
+            match self.send(&ToCommand::Stdin(piece.to_vec())).await {
                 // The command has ended, and its stream did before that was read.
                 Err(WriteMessageError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                     return Ok(());
                 }
-                said => said?,
+                sent => sent?,
             }
         }
         Ok(())
@@ -122,7 +122,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// # Errors
     /// As [`Client::stdin`].
     pub async fn end_stdin(&self) -> Result<(), WriteMessageError> {
-        self.say(&ToCommand::StdinEnd).await
+        self.send(&ToCommand::StdinEnd).await
     }
 
     /// Gives the command's terminal another size.
@@ -130,7 +130,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// # Errors
     /// As [`Client::stdin`].
     pub async fn resize(&self, size: WindowSize) -> Result<(), WriteMessageError> {
-        self.say(&ToCommand::Resize(size)).await
+        self.send(&ToCommand::Resize(size)).await
     }
 
     /// Sends the command a signal.
@@ -138,7 +138,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// # Errors
     /// As [`Client::stdin`].
     pub async fn signal(&self, signal: u8) -> Result<(), WriteMessageError> {
-        self.say(&ToCommand::Signal(signal)).await
+        self.send(&ToCommand::Signal(signal)).await
     }
 
     /// Leaves the command to itself. The stream ends when the agent knows.
@@ -146,10 +146,10 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// # Errors
     /// As [`Client::stdin`].
     pub async fn detach(&self) -> Result<(), WriteMessageError> {
-        self.say(&ToCommand::Detach).await
+        self.send(&ToCommand::Detach).await
     }
 
-    async fn say(&self, message: &ToCommand) -> Result<(), WriteMessageError> {
+    async fn send(&self, message: &ToCommand) -> Result<(), WriteMessageError> {
         write_message(&mut *self.stream.lock().await, message).await
     }
 }
@@ -158,9 +158,9 @@ impl<R: AsyncRead + Unpin> Answers<R> {
     /// The next answer; do not ask again after the last. Not to be cancelled half-way.
     ///
     /// # Errors
-    /// [`HearError`]; the stream is of no further use then.
-    pub async fn next(&mut self) -> Result<Answer, HearError> {
-        let answer = self.hear().await;
+    /// [`ReceiveError`]; the stream is of no further use then.
+    pub async fn next(&mut self) -> Result<Answer, ReceiveError> {
+        let answer = self.receive().await;
         if !matches!(answer, Ok(Answer::Stdout(_) | Answer::Stderr(_))) {
             // Whoever waits for room for more input waits for nobody.
             self.window.close();
@@ -168,10 +168,10 @@ impl<R: AsyncRead + Unpin> Answers<R> {
         answer
     }
 
-    async fn hear(&mut self) -> Result<Answer, HearError> {
+    async fn receive(&mut self) -> Result<Answer, ReceiveError> {
         loop {
-            let message = read_message(&mut self.stream).await.map_err(HearError::Read)?;
-            match message.ok_or(HearError::Ended)? {
+            let message = read_message(&mut self.stream).await.map_err(ReceiveError::Read)?;
+            match message.ok_or(ReceiveError::Ended)? {
                 FromCommand::Stdout(bytes) => return Ok(Answer::Stdout(piece(bytes)?)),
                 FromCommand::Stderr(bytes) => return Ok(Answer::Stderr(piece(bytes)?)),
                 FromCommand::Exited(status) => return Ok(Answer::Exited(status)),
@@ -181,19 +181,19 @@ impl<R: AsyncRead + Unpin> Answers<R> {
         }
     }
 
-    fn take(&self, claimed: u32) -> Result<(), HearError> {
+    fn take(&self, claimed: u32) -> Result<(), ReceiveError> {
         let sent = STDIN_WINDOW_BYTES - self.window.available_permits().min(STDIN_WINDOW_BYTES);
         match usize::try_from(claimed) {
             Ok(bytes) if bytes <= sent => self.window.add_permits(bytes),
-            _ => return Err(HearError::Credit { claimed }),
+            _ => return Err(ReceiveError::Credit { claimed }),
         }
         Ok(())
     }
 }
 
-fn piece(bytes: Vec<u8>) -> Result<Vec<u8>, HearError> {
+fn piece(bytes: Vec<u8>) -> Result<Vec<u8>, ReceiveError> {
     if bytes.len() > MAX_PIECE_BYTES {
-        return Err(HearError::TooLong { bytes: bytes.len() });
+        return Err(ReceiveError::TooLong { bytes: bytes.len() });
     }
     Ok(bytes)
 }

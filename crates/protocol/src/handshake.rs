@@ -1,7 +1,7 @@
 //! The greeting that comes before everything else on the port.
 //!
 //! A virtio-serial port has no notion of a connection: it may hold bytes of an earlier one, and either side may open
-//! it long before the other. So nothing is sent unasked, and each side proves that it heard *this* greeting:
+//! it long before the other. So nothing is sent unasked, and each side proves that it received *this* greeting:
 //!
 //! ```text
 //!   host ── HELLO  version, host nonce ──────────────> guest
@@ -52,14 +52,14 @@ const PROMPT: Duration = Duration::from_millis(8);
 /// How often the guest asks for a prompt answer.
 const MAX_ASKED: u32 = 6;
 
-/// What the host's clock says, as the guest heard it.
+/// What the host's clock says, as the guest received it.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTime {
     /// The host's time, in nanoseconds since 1970.
     pub unix_ns: u64,
-    /// When that was heard.
-    pub heard: Instant,
-    /// How long the answer took: the host said so somewhere within this time before it was heard.
+    /// When that was received.
+    pub received: Instant,
+    /// How long the answer took: the host said so somewhere within this time before it was received.
     pub round_trip: Duration,
 }
 
@@ -141,11 +141,11 @@ where
             host = search.nonce(12);
             search.skip_byte();
         } else if search.nonce(8) == nonce {
-            let heard = Instant::now();
+            let received = Instant::now();
             let time = HostTime {
                 unix_ns: search.unix_ns(),
-                heard,
-                round_trip: heard.duration_since(asked.1),
+                received,
+                round_trip: received.duration_since(asked.1),
             };
             let best = *best.insert(best.map_or(time, |best| {
                 if best.round_trip < time.round_trip {

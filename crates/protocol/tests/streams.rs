@@ -9,7 +9,7 @@ use isopod_contract::message::{ExitStatus, HostStream};
 use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{encode, read_message, write_message};
 use isopod_protocol::copy::{self, CopyError};
-use isopod_protocol::exec::{self, Answer, HearError};
+use isopod_protocol::exec::{self, Answer, ReceiveError};
 use isopod_protocol::mux::{self, Accept, Limits, OpenError, Side};
 use tokio::io::AsyncReadExt;
 
@@ -114,7 +114,7 @@ async fn an_agent_that_cheats_is_found_out() {
     let speaker = client.clone();
     let stuck = tokio::spawn(async move { speaker.stdin(&vec![0; 2 * STDIN_WINDOW_BYTES]).await });
     drop(guest);
-    assert!(matches!(answers.next().await, Err(HearError::Ended)));
+    assert!(matches!(answers.next().await, Err(ReceiveError::Ended)));
     // Whoever waits for room does not wait for ever, and what nobody reads any more is no error.
     stuck.await.unwrap().unwrap();
 }

@@ -239,7 +239,7 @@ impl EventLog {
     }
 
     /// Appends an event. What fails is logged, and keeps nobody from what happened.
-    pub fn tell(&self, event: &Event) {
+    pub fn add(&self, event: &Event) {
         if let Err(source) = self.append(event) {
             let error = self.error("write", source);
             tracing::warn!("{error}: {}", error.source);

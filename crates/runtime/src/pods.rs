@@ -634,7 +634,7 @@ impl Claim {
     /// [`PodsError`].
     pub fn publish(&mut self) -> Result<(), PodsError> {
         self.go_to(Place::Prepared)?;
-        self.tell(EventKind::Prepared, |_| {});
+        self.emit(EventKind::Prepared, |_| {});
         Ok(())
     }
 
@@ -643,18 +643,18 @@ impl Claim {
         EventLog::below(&self.root)
     }
 
-    fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    fn emit(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let name = self.record().ok().and_then(|record| record.name);
         let mut event = Event::now(kind, &self.uuid, name.as_ref());
         more(&mut event);
-        self.events().tell(&event);
+        self.events().add(&event);
     }
 
     /// Tells of the pod's end, where its supervisor was killed before it could.
-    fn tell_lost_end(&self) {
+    fn emit_lost_end(&self) {
         let status: Option<Status> = files::read(&self.path, layout::STATUS).ok().flatten();
         if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
-            self.tell(EventKind::Exited, |event| {
+            self.emit(EventKind::Exited, |event| {
                 event.exit_status = Some(125);
                 event.reason = Some(status.exit_reason());
             });
@@ -669,7 +669,7 @@ impl Claim {
         if self.place != Place::Started {
             return self.go_to(Place::Started);
         }
-        self.tell_lost_end();
+        self.emit_lost_end();
         let path = self.path.join(layout::STATUS);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
@@ -692,7 +692,7 @@ impl Claim {
         let name = self.record().ok().and_then(|record| record.name);
         let seen = matches!(self.place, Place::Prepared | Place::Started);
         if seen {
-            self.tell_lost_end();
+            self.emit_lost_end();
         }
         if self.place != Place::Garbage {
             self.go_to(Place::Garbage)?;
@@ -707,7 +707,7 @@ impl Claim {
         let removed = fs::remove_dir_all(&self.path).map_err(failed("remove", &self.path));
         if seen {
             let event = Event::now(EventKind::Removed, &self.uuid, name.as_ref());
-            self.events().tell(&event);
+            self.events().add(&event);
         }
         removed
     }

@@ -139,9 +139,9 @@ fn bind(port: &PortForward) -> io::Result<Bound> {
 
 /// The port that QEMU could not have, by what it said when it ended: it was taken after [`look`].
 #[must_use]
-pub fn refused(ports: &[PortForward], said: &[String]) -> Option<PortError> {
+pub fn refused(ports: &[PortForward], lines: &[String]) -> Option<PortError> {
     const WORDS: &str = "Could not set up host forwarding rule '";
-    let rule = said.iter().find_map(|line| line.split_once(WORDS))?.1;
+    let rule = lines.iter().find_map(|line| line.split_once(WORDS))?.1;
     let (rule, _) = rule.split_once('\'')?;
     let is_of = |port: &&PortForward| {
         let (protocol, address, host) = (port.protocol, port.address(), port.host_port);
@@ -233,13 +233,16 @@ mod tests {
     #[test]
     fn what_qemu_says_names_the_port() {
         let ports = [port(80, PortProtocol::Tcp), port(8080, PortProtocol::Tcp)];
-        let said = |rule: &str| {
+        let refused_by = |rule: &str| {
             let line = format!("qemu: -netdev user: Could not set up host forwarding rule '{rule}'");
             refused(&ports, &["noise".to_owned(), line]).map(|error| error.port)
         };
-        assert_eq!(said("tcp:127.0.0.1:8080-10.0.2.15:80"), Some(ports[1].clone()));
-        assert_eq!(said("tcp:127.0.0.1:808-10.0.2.15:80"), None);
-        assert_eq!(said("udp:127.0.0.1:80-10.0.2.15:80"), None);
+        assert_eq!(
+            refused_by("tcp:127.0.0.1:8080-10.0.2.15:80"),
+            Some(ports[1].clone())
+        );
+        assert_eq!(refused_by("tcp:127.0.0.1:808-10.0.2.15:80"), None);
+        assert_eq!(refused_by("udp:127.0.0.1:80-10.0.2.15:80"), None);
         assert!(refused(&ports, &["noise".to_owned()]).is_none());
     }
 }

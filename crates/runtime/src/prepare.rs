@@ -337,7 +337,7 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
         executable: app.process.executable.display().to_string(),
         argv: app.process.shown_argv(),
         restart: app.life.restart,
-        tells_readiness: app.life.tells_readiness(),
+        reports_readiness: app.life.reports_readiness(),
         probed: app.life.is_probed(),
         role: app.life.role,
         words_from_log: app.life.last_words.from_log,

@@ -40,7 +40,7 @@ use volumes::{Changed, Volumes};
 
 pub use error::RunError;
 pub use outcome::{AppEnd, Outcome, Timings};
-pub use report::{AppFailure, Milestone, Told};
+pub use report::{AppFailure, Milestone, OnStarted};
 
 use crate::Settings;
 use crate::control::{self, Done, Order, SharedInput};
@@ -66,8 +66,8 @@ pub struct Caller {
     pub signals: mpsc::UnboundedReceiver<u8>,
     /// Where it is told how far the pod is.
     pub milestones: Option<mpsc::UnboundedSender<Milestone>>,
-    /// Told once, when every app has started, or which ones could not.
-    pub started: Option<Told>,
+    /// OnStarted once, when every app has started, or which ones could not.
+    pub started: Option<OnStarted>,
 }
 
 /// Runs a pod that was begun ([`Claim::begin`]) to its end. Its directory stays.
@@ -120,7 +120,7 @@ async fn supervise(
         Ok((agent, events)) => {
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
-            journal.told = caller.started;
+            journal.on_started = caller.started;
             let mut pod = Pod {
                 record,
                 agent,
@@ -322,7 +322,7 @@ fn outcome(end: SupervisionEnd, supervision: Supervision) -> Result<Outcome, Run
         SupervisionEnd::Synced(failed) => return Ok(supervision.outcome(failed)),
         SupervisionEnd::NotStopped(after) => RunError::NotStopped(after),
         SupervisionEnd::Silent(after) => RunError::Silent(after),
-        SupervisionEnd::StopUnheard(within) => RunError::StopUnheard(within),
+        SupervisionEnd::StopUnanswered(within) => RunError::StopUnanswered(within),
         SupervisionEnd::Killed => RunError::Killed,
     })
 }

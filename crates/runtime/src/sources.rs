@@ -222,7 +222,7 @@ const UNTOLD: [i64; 8] = [
 fn sizes(path: &Path) -> Sizes {
     match rustix::fs::statfs(path) {
         Ok(found) if UNTOLD.contains(&found.f_type) => Sizes::Untold,
-        _ => Sizes::Told,
+        _ => Sizes::Known,
     }
 }
 
@@ -454,6 +454,6 @@ mod tests {
     #[test]
     fn file_systems_of_the_kernels_own_are_known() {
         assert_eq!(sizes(Path::new("/proc/sys")), Sizes::Untold);
-        assert_eq!(sizes(Path::new("/usr")), Sizes::Told);
+        assert_eq!(sizes(Path::new("/usr")), Sizes::Known);
     }
 }

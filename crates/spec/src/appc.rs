@@ -152,8 +152,8 @@ fn read_pod<'a>(root: &Node<'a>, places: &mut PodPlaces<'a>) -> Option<PodSpec> 
     }
     let of_apps = apps.iter().filter_map(|app| app.run_config.as_ref());
     let app_ports: Vec<ImagePort> = of_apps.flat_map(|config| config.ports.clone()).collect();
-    let images_tell = apps.iter().any(|app| app.run_config.is_none());
-    let (ports, named_ports) = ports::read_pod_ports(&fields, &app_ports, images_tell);
+    let images_may_name = apps.iter().any(|app| app.run_config.is_none());
+    let (ports, named_ports) = ports::read_pod_ports(&fields, &app_ports, images_may_name);
     let (ports, port_places) = ports.into_iter().unzip();
     places.ports = port_places;
     Some(PodSpec {

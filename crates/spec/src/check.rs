@@ -408,31 +408,31 @@ mod tests {
         PodSpec::new(apps.iter().map(app).collect())
     }
 
-    fn said(pod: &PodSpec) -> Vec<String> {
+    fn faults(pod: &PodSpec) -> Vec<String> {
         let with_hint = |fault: &PodFault| format!("{fault}; {}", fault.hint().unwrap_or_default());
         check(pod).iter().map(with_hint).collect()
     }
 
     #[test]
     fn dependencies_exist_end_and_do_not_run_in_circles() {
-        assert!(said(&pod(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])])).is_empty());
+        assert!(faults(&pod(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])])).is_empty());
         assert_eq!(
-            said(&pod(&[("web", &["dbb"]), ("db", &[])])),
+            faults(&pod(&[("web", &["dbb"]), ("db", &[])])),
             ["app `web` depends on app `dbb`, but the pod has no app of that name; did you mean `db`?"]
         );
         assert_eq!(
-            said(&pod(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])])),
+            faults(&pod(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])])),
             ["app `b`, by way of `c`, depends on itself; leave one of the dependencies out"]
         );
         assert_eq!(
-            said(&pod(&[("a", &["a"])])),
+            faults(&pod(&[("a", &["a"])])),
             ["app `a` depends on itself; leave one of the dependencies out"]
         );
         let mut endless = pod(&[("a", &["b"]), ("b", &[])]);
         endless.apps[1].restart = RestartPolicy::Always;
-        assert_eq!(said(&endless).len(), 1);
+        assert_eq!(faults(&endless).len(), 1);
         endless.apps[0].depends_on[0].condition = DependencyCondition::Started;
-        assert!(said(&endless).is_empty());
+        assert!(faults(&endless).is_empty());
     }
 
     #[test]

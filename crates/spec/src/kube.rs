@@ -142,7 +142,7 @@ pub fn read(
     let faults = Faults::default();
     let documents = documents(files, &faults);
     let sorted = sort(files, &documents, &faults);
-    sorted.tell();
+    sorted.report();
     check_names(&sorted);
     let (objects, pods) = (&sorted.objects, &sorted.pods);
     if pods.is_empty() && !sorted.has_none {
@@ -183,8 +183,8 @@ pub fn names(files: &[File<'_>]) -> Result<Vec<PodName>, PodFileErrors> {
         return Err(PodFileErrors { faults });
     }
     // What else is wrong is not asked for.
-    let unheard = Faults::default();
-    let sorted = sort(files, &documents, &unheard);
+    let ignored = Faults::default();
+    let sorted = sort(files, &documents, &ignored);
     Ok(sorted.pods.iter().filter_map(pod::pod_name).collect())
 }
 

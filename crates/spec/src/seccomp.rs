@@ -14,7 +14,7 @@ mod sets;
 
 use std::path::PathBuf;
 
-pub use profile::{InvalidProfile, SeccompProfile, Surroundings, read_profile};
+pub use profile::{InvalidProfile, ProfiledProcess, SeccompProfile, read_profile};
 pub use rules::{Answer, Comparison, Operator, SyscallRule, SyscallRules};
 use serde::{Deserialize, Serialize};
 pub use sets::syscall_set;

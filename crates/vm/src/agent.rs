@@ -31,12 +31,12 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
-mod hearing;
+mod receiving;
 mod stdio;
 #[cfg(test)]
 mod tests;
 
-use hearing::Hearing;
+use receiving::Receiving;
 pub use stdio::{Input, Output};
 
 pub use isopod_contract::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
@@ -309,7 +309,7 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     let (mut reader, writer) = tokio::io::split(control);
     let times = match next_message(&mut reader).await {
         Ok(Some(GuestMessage::Ready(times))) => times,
-        Ok(Some(other)) => return Err(AgentError::Breach(hearing::out_of_turn(&other))),
+        Ok(Some(other)) => return Err(AgentError::Breach(receiving::out_of_turn(&other))),
         Ok(None) => return Err(driver.why().await),
         Err(error) => return Err(error),
     };
@@ -320,8 +320,8 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     tasks.spawn(read_control(reader, messages));
     tasks.spawn(write_control(writer, to_write));
     let finishing = Arc::new(AtomicBool::new(false));
-    let hearing = Hearing::new(apps, events, commands.clone(), finishing.clone());
-    tasks.spawn(hearing.run(incoming, to_judge, driver, times));
+    let receiving = Receiving::new(apps, events, commands.clone(), finishing.clone());
+    tasks.spawn(receiving.run(incoming, to_judge, driver, times));
     Ok((
         Agent {
             commands,
@@ -422,7 +422,7 @@ impl Agent {
     /// [`AgentError::Ended`]; [`Events::next`] says why.
     pub async fn stop(&self, grace: Duration) -> Result<(), AgentError> {
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        self.say(HostMessage::Stop { grace_ms }).await
+        self.send(HostMessage::Stop { grace_ms }).await
     }
 
     /// Sends a signal to the main process of an app that runs; the agent answers with a [`Event::Warning`] when it
@@ -432,7 +432,7 @@ impl Agent {
     /// [`AgentError::Ended`].
     pub async fn signal(&self, app: usize, signal: u8) -> Result<(), AgentError> {
         let app = u16::try_from(app).unwrap_or(u16::MAX);
-        self.say(HostMessage::Signal { app, signal }).await
+        self.send(HostMessage::Signal { app, signal }).await
     }
 
     /// Gives an app's terminal the size of the one that is connected with it.
@@ -441,7 +441,7 @@ impl Agent {
     /// [`AgentError::Ended`].
     pub async fn resize(&self, app: usize, size: WindowSize) -> Result<(), AgentError> {
         let app = u16::try_from(app).unwrap_or(u16::MAX);
-        self.say(HostMessage::Resize { app, size }).await
+        self.send(HostMessage::Resize { app, size }).await
     }
 
     /// Asks the guest to write everything back; [`Event::Synced`] is the answer.
@@ -450,7 +450,7 @@ impl Agent {
     /// [`AgentError::Ended`].
     pub async fn finish(&self) -> Result<(), AgentError> {
         self.finishing.store(true, Ordering::Relaxed);
-        self.say(HostMessage::Finish).await
+        self.send(HostMessage::Finish).await
     }
 
     /// Opens a stream to the agent, a command, statistics or a copy, which the agent has taken then. What goes over it is
@@ -475,7 +475,7 @@ impl Agent {
             .unwrap_or(Err(StreamError::Silent(FIRST_ANSWER)))
     }
 
-    async fn say(&self, message: HostMessage) -> Result<(), AgentError> {
+    async fn send(&self, message: HostMessage) -> Result<(), AgentError> {
         self.commands.send(message).await.map_err(|_| AgentError::Ended)
     }
 }

@@ -141,7 +141,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
-        let told = asked.clone();
+        let seen = asked.clone();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -149,7 +149,7 @@ mod tests {
                 let length = stream.read(&mut request).await.unwrap();
                 let request = String::from_utf8_lossy(&request[..length]).into_owned();
                 let path = request.split(' ').nth(1).unwrap().to_owned();
-                told.lock().unwrap().push(request);
+                seen.lock().unwrap().push(request);
                 let answer = answer(&path).replace("PORT", &port.to_string());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }

@@ -92,7 +92,7 @@ pub(crate) struct AppExit {
 #[derive(Debug)]
 pub(crate) enum LifecycleAction {
     /// Send the host a message.
-    Say(GuestMessage),
+    Send(GuestMessage),
     /// An app has ended: end its streams, and when its output is out send this and report [`LifecycleInput::LastSent`].
     End { app: usize, last: GuestMessage },
     /// Start the app's unit; where systemd does not take it, [`LifecycleInput::NotStarted`] follows.
@@ -133,7 +133,7 @@ struct Terms {
     depends_on: Vec<GuestDependency>,
     /// Whether it says itself how ready it is.
     notifies: bool,
-    tells_readiness: bool,
+    reports_readiness: bool,
     probes: Vec<GuestProbe>,
     post_start: Option<GuestHandler>,
     pre_stop: Option<GuestHandler>,
@@ -149,7 +149,7 @@ impl Terms {
             unit: app.unit.clone(),
             depends_on: app.depends_on.clone(),
             notifies: app.notify.is_some(),
-            tells_readiness: app.tells_readiness(),
+            reports_readiness: app.reports_readiness(),
             probes: app.probes.clone(),
             post_start: app.post_start.clone(),
             pre_stop: app.pre_stop.clone(),
@@ -208,10 +208,10 @@ struct Life {
 impl Life {
     /// Whether all that the app's readiness depends on says so.
     fn is_ready(&self, terms: &Terms) -> bool {
-        let said = !terms.notifies || self.word == Some(Word::Ready);
+        let reported = !terms.notifies || self.word == Some(Word::Ready);
         let well = self.schedule.as_ref().is_some_and(ProbeSchedule::is_ready);
         let begun = terms.post_start.is_none() || self.begun;
-        said && begun && self.ending.is_none() && (terms.probes.is_empty() || well)
+        reported && begun && self.ending.is_none() && (terms.probes.is_empty() || well)
     }
 
     /// When something is due.
@@ -346,7 +346,7 @@ impl Lifecycle {
             LifecycleInput::NotStarted { app, text } if self.is_starting(app) => self.not_started(app, text),
             LifecycleInput::Word { app, word } => {
                 self.apps[app].life.word = Some(word);
-                self.tell_readiness(app);
+                self.report_readiness(app);
             }
             LifecycleInput::Done {
                 app,
@@ -375,17 +375,17 @@ impl Lifecycle {
         self.stop_due(now);
         let ended = self.apps.iter().all(|app| app.state == State::Ended);
         if ended && self.unsent == 0 && !std::mem::replace(&mut self.all_ended, ended) {
-            self.say(GuestMessage::AllEnded);
+            self.send(GuestMessage::AllEnded);
         }
         std::mem::take(&mut self.actions)
     }
 
-    fn say(&mut self, message: GuestMessage) {
-        self.actions.push(LifecycleAction::Say(message));
+    fn send(&mut self, message: GuestMessage) {
+        self.actions.push(LifecycleAction::Send(message));
     }
 
     fn warn(&mut self, text: String) {
-        self.say(GuestMessage::Warning { text });
+        self.send(GuestMessage::Warning { text });
     }
 
     /// Starts the apps that waited for others and need not any more, and ends those that would wait for ever.
@@ -449,14 +449,14 @@ impl Lifecycle {
         }
         let record = &mut self.apps[app];
         record.state = State::Running;
-        record.standing.started |= !record.terms.tells_readiness;
+        record.standing.started |= !record.terms.reports_readiness;
         record.life.since = Some(now);
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started again opens it once more.
         if record.restarts.is_none() {
             self.actions.push(LifecycleAction::LeaveStdin(app));
         }
-        self.say(GuestMessage::Started {
+        self.send(GuestMessage::Started {
             app: wire_index(app),
             uptime_ms,
         });
@@ -465,7 +465,7 @@ impl Lifecycle {
             None => self.begin_probes(app),
         }
         // It may have said so before systemd said that it runs.
-        self.tell_readiness(app);
+        self.report_readiness(app);
     }
 
     fn check(&mut self, app: usize, what: What, check: GuestCheck, limit: Option<Duration>) {
@@ -502,10 +502,10 @@ impl Lifecycle {
         }
         let index = wire_index(app);
         if let Some(text) = exit.last_words {
-            self.say(GuestMessage::LastWords { app: index, text });
+            self.send(GuestMessage::LastWords { app: index, text });
         }
         if let Some(within) = exit.out_of_memory {
-            self.say(GuestMessage::OutOfMemory { app: index, within });
+            self.send(GuestMessage::OutOfMemory { app: index, within });
         }
         let stopping = self.stopping;
         let App { restarts, life, .. } = &mut self.apps[app];
@@ -529,7 +529,7 @@ impl Lifecycle {
             self.actions.push(LifecycleAction::RenewRoot(app));
         }
         self.end_life(app);
-        self.say(GuestMessage::Restarting {
+        self.send(GuestMessage::Restarting {
             app: index,
             status,
             in_ms: u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX),
@@ -574,9 +574,9 @@ impl Lifecycle {
     }
 
     /// Tells the host whether an app that runs is ready, by its own word and by what is found of it, where that is new.
-    fn tell_readiness(&mut self, app: usize) {
+    fn report_readiness(&mut self, app: usize) {
         let record = &mut self.apps[app];
-        if record.state != State::Running || !record.terms.tells_readiness {
+        if record.state != State::Running || !record.terms.reports_readiness {
             return;
         }
         let ready = record.life.is_ready(&record.terms);
@@ -585,7 +585,7 @@ impl Lifecycle {
         }
         record.standing.started |= ready;
         let app = wire_index(app);
-        self.say(match ready {
+        self.send(match ready {
             true => GuestMessage::AppReady { app },
             false => GuestMessage::AppUnready { app },
         });
@@ -597,7 +597,7 @@ impl Lifecycle {
             What::Probe(probe) => self.probed(app, probe, done, now),
             What::PostStart if done.success => {
                 self.begin_probes(app);
-                self.tell_readiness(app);
+                self.report_readiness(app);
             }
             What::PostStart => {
                 if let Some(handler) = self.apps[app].terms.post_start.clone() {
@@ -637,9 +637,9 @@ impl Lifecycle {
                 false => failure(&name, &done.text),
             };
             let app = wire_index(app);
-            self.say(GuestMessage::Health { app, health, text });
+            self.send(GuestMessage::Health { app, health, text });
         }
-        self.tell_readiness(app);
+        self.report_readiness(app);
         if ending.is_some() {
             self.end_because(app, failure(&name, &done.text), ending, now);
         }
@@ -653,11 +653,11 @@ impl Lifecycle {
         };
         self.quiet(app);
         self.apps[app].life.ending = Some(ending);
-        self.say(GuestMessage::Ending {
+        self.send(GuestMessage::Ending {
             app: wire_index(app),
             reason,
         });
-        self.tell_readiness(app);
+        self.report_readiness(app);
         if ending.grace_ms == 0 {
             self.actions.push(LifecycleAction::Kill(app));
             return;

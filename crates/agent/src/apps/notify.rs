@@ -32,11 +32,11 @@ pub(crate) fn open(path: &Path) -> io::Result<UnixDatagram> {
 }
 
 /// Hands on what arrives, until nobody listens. An app that floods its socket waits for the agent, not the agent for it.
-pub(crate) async fn listen(socket: UnixDatagram, app: usize, told: mpsc::Sender<(usize, Word)>) {
+pub(crate) async fn listen(socket: UnixDatagram, app: usize, words: mpsc::Sender<(usize, Word)>) {
     let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
     while let Ok(length) = socket.recv(&mut datagram).await {
         if let Some(word) = read(&datagram[..length])
-            && told.send((app, word)).await.is_err()
+            && words.send((app, word)).await.is_err()
         {
             return;
         }

@@ -47,11 +47,11 @@ impl Clock {
     /// # Errors
     /// What the kernel refuses it with.
     pub(crate) fn follow(&mut self, time: &HostTime) -> std::io::Result<()> {
-        let passed = time.heard.elapsed() + time.round_trip / 2;
+        let passed = time.received.elapsed() + time.round_trip / 2;
         let now = clock_gettime(ClockId::Realtime);
         let own = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
         let hosts = i128::from(time.unix_ns) + i128::try_from(passed.as_nanos()).unwrap_or_default();
-        let change = self.judge(hosts - own, time.round_trip / 2, time.heard);
+        let change = self.judge(hosts - own, time.round_trip / 2, time.received);
         let clock = UnixClock::CLOCK_REALTIME;
         match change {
             Change::Step(0) => Ok(()),

@@ -58,7 +58,7 @@ enum VolumeError {
     },
     #[error("{0}")]
     Systemd(String),
-    #[error("app `{app}`: unit `{unit}` did not mount it{}", Said(.log))]
+    #[error("app `{app}`: unit `{unit}` did not mount it{}", UnitLog(.log))]
     Unit {
         app: String,
         unit: String,
@@ -90,9 +90,9 @@ enum VolumeError {
 }
 
 /// What a unit said, behind an error.
-struct Said<'a>(&'a [String]);
+struct UnitLog<'a>(&'a [String]);
 
-impl std::fmt::Display for Said<'_> {
+impl std::fmt::Display for UnitLog<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|line| write!(f, ": {line}"))
     }
@@ -113,7 +113,7 @@ pub(super) async fn attach(stream: MuxStream, session: &SessionHandle, attachmen
             }
         }
     };
-    tell(stream, answer).await;
+    send_answer(stream, answer).await;
 }
 
 /// Takes the volume away, and says how it went.
@@ -131,7 +131,7 @@ pub(super) async fn detach(
         },
         Err(error) => failed(in_one_line(&error)),
     };
-    tell(stream, answer).await;
+    send_answer(stream, answer).await;
 }
 
 fn failed(mut text: String) -> VolumeAnswer {
@@ -139,7 +139,7 @@ fn failed(mut text: String) -> VolumeAnswer {
     VolumeAnswer::Failed { text }
 }
 
-async fn tell(mut stream: MuxStream, answer: VolumeAnswer) {
+async fn send_answer(mut stream: MuxStream, answer: VolumeAnswer) {
     let _ = write_message(&mut stream, &answer).await;
     let _ = stream.shutdown().await;
 }
@@ -296,7 +296,7 @@ async fn start(session: &SessionHandle, mount: &HotplugMount) -> Result<(), Volu
     };
     let app = session.app_name(mount.app);
     if active != Activity::Active {
-        let (unit, log) = (unit.clone(), diagnosis::said(unit));
+        let (unit, log) = (unit.clone(), diagnosis::messages_of(unit));
         return Err(VolumeError::Unit { app, unit, log });
     }
     let mounts = mountinfo::read().unwrap_or_default();

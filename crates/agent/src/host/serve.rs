@@ -91,9 +91,10 @@ async fn serve(config: GuestConfig, mut times: BootTimes) -> Result<(), ServeErr
                 .map(|error| format!("cannot set the guest's clock: {error}")),
         );
         // No app runs with another clock, and none without a host that supervises it.
-        let told = notify_ready();
+        let notified = notify_ready();
         warnings.extend(
-            told.err()
+            notified
+                .err()
                 .map(|error| format!("cannot report to systemd that the apps may start: {error}")),
         );
         Ok::<_, ServeError>((port, setup::uptime_ms()))

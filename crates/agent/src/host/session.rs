@@ -91,7 +91,7 @@ pub(crate) struct Session<M> {
     /// What the agent does for apps of its own accord.
     checks: Checks,
     /// Keeps `words` open where no app says anything.
-    _tell: mpsc::Sender<(usize, Word)>,
+    _reports: mpsc::Sender<(usize, Word)>,
 }
 
 impl<M: Manager> Session<M> {
@@ -119,9 +119,9 @@ impl<M: Manager> Session<M> {
         };
         let (reader, control) = tokio::io::split(control);
         let mut apps = Vec::with_capacity(pipes.len());
-        let (tell, words) = mpsc::channel(1);
+        let (reports, words) = mpsc::channel(1);
         for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
-            let app = AppStreams::begin(&opener, app, config, pipes, &tell).await;
+            let app = AppStreams::begin(&opener, app, config, pipes, &reports).await;
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
@@ -140,7 +140,7 @@ impl<M: Manager> Session<M> {
             later,
             renewals: BTreeMap::new(),
             words,
-            _tell: tell,
+            _reports: reports,
         })
     }
 
@@ -151,9 +151,9 @@ impl<M: Manager> Session<M> {
         times: BootTimes,
         warnings: Vec<String>,
     ) -> Result<(), SessionError> {
-        self.say(&GuestMessage::Ready(times)).await?;
+        self.send(&GuestMessage::Ready(times)).await?;
         for text in warnings {
-            self.say(&GuestMessage::Warning { text }).await?;
+            self.send(&GuestMessage::Warning { text }).await?;
         }
         // The apps may have started, or even ended, before anyone watched.
         for app in 0..self.apps.len() {
@@ -169,14 +169,14 @@ impl<M: Manager> Session<M> {
                     None => return Err(SessionError::SystemdGone),
                 },
                 order = self.orders.recv() => match order {
-                    Some((order, heard)) => self.obey(order.map_err(SessionError::Read)?, heard).await?,
+                    Some((order, received)) => self.handle(order.map_err(SessionError::Read)?, received).await?,
                     None => return self.host_gone().await,
                 },
                 Some(question) = self.questions.recv() => {
                     questions::answer(&self.manager, &mut self.config.apps, question).await;
                 }
                 Some(message) = self.later.next() => {
-                    self.say(&message).await?;
+                    self.send(&message).await?;
                     if !matches!(message, GuestMessage::Synced { .. }) {
                         self.feed(LifecycleInput::LastSent).await?;
                     }
@@ -201,7 +201,7 @@ impl<M: Manager> Session<M> {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                LifecycleAction::Say(message) => self.say(&message).await?,
+                LifecycleAction::Send(message) => self.send(&message).await?,
                 LifecycleAction::End { app, last } => self.later.push(self.apps[app].end(last)),
                 LifecycleAction::RenewRoot(app) => self.renew_root(app),
                 LifecycleAction::Start(app) => {
@@ -267,10 +267,10 @@ impl<M: Manager> Session<M> {
                 Err(panic) => panic.to_string(),
             },
         };
-        self.say(&GuestMessage::Warning { text }).await
+        self.send(&GuestMessage::Warning { text }).await
     }
 
-    async fn say(&mut self, message: &GuestMessage) -> Result<(), SessionError> {
+    async fn send(&mut self, message: &GuestMessage) -> Result<(), SessionError> {
         write_message(&mut self.control, message)
             .await
             .map_err(SessionError::Write)
@@ -311,7 +311,7 @@ impl<M: Manager> Session<M> {
             .since(self.lifecycle.seen(app));
         let now = judge(&state);
         if config.post_stop_ms.is_some() && !matches!(now, AppState::Pending | AppState::Running { .. }) {
-            self.tell_post_stop(app).await?;
+            self.report_post_stop(app).await?;
         }
         let input = match now {
             AppState::Pending => return Ok(()),
@@ -395,7 +395,7 @@ impl<M: Manager> Session<M> {
     }
 
     /// Warns when what the unit of an app has run after its program has failed.
-    async fn tell_post_stop(&mut self, app: usize) -> Result<(), SessionError> {
+    async fn report_post_stop(&mut self, app: usize) -> Result<(), SessionError> {
         let config = &self.config.apps[app];
         let end = self.manager.post_stop(&config.unit).await;
         let why = match end.map_err(SessionError::Systemd)? {
@@ -404,19 +404,19 @@ impl<M: Manager> Session<M> {
             Some(ExitStatus::Signal { signal, .. }) => format!("killed by signal {signal}"),
         };
         let text = format!("app `{}`: {}", config.name, failure("post-stop handler", &why));
-        self.say(&GuestMessage::Warning { text }).await
+        self.send(&GuestMessage::Warning { text }).await
     }
 
     /// Shows the host that the agent lives.
     async fn beat(&mut self) -> Result<(), SessionError> {
         let number = self.heart.beat(std::time::Instant::now());
-        self.say(&GuestMessage::Beat { number }).await
+        self.send(&GuestMessage::Beat { number }).await
     }
 
-    async fn obey(&mut self, order: HostMessage, heard: std::time::Instant) -> Result<(), SessionError> {
+    async fn handle(&mut self, order: HostMessage, received: std::time::Instant) -> Result<(), SessionError> {
         match order {
-            HostMessage::Time { number, unix_ns } => match self.heart.told(number, unix_ns, heard) {
-                Some(text) => self.say(&GuestMessage::Warning { text }).await,
+            HostMessage::Time { number, unix_ns } => match self.heart.answered(number, unix_ns, received) {
+                Some(text) => self.send(&GuestMessage::Warning { text }).await,
                 None => Ok(()),
             },
             HostMessage::Stop { grace_ms } => {
@@ -428,7 +428,7 @@ impl<M: Manager> Session<M> {
             HostMessage::Signal { app, signal } => {
                 let Some(config) = self.config.apps.get(usize::from(app)) else {
                     let text = format!("no signal {signal} to app {app}: there is no such app");
-                    return self.say(&GuestMessage::Warning { text }).await;
+                    return self.send(&GuestMessage::Warning { text }).await;
                 };
                 let sent = self.manager.kill(&config.unit, Whom::Main, signal).await;
                 self.warn(sent).await
@@ -452,7 +452,7 @@ impl<M: Manager> Session<M> {
             Ok(()) => Ok(()),
             Err(error) => {
                 let text = in_one_line(&error);
-                self.say(&GuestMessage::Warning { text }).await
+                self.send(&GuestMessage::Warning { text }).await
             }
         }
     }

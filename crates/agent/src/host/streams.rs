@@ -50,7 +50,7 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
     }
     match header {
         Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
-        Ok(Some(HostStream::Stats)) => tell_stats(stream, &session).await,
+        Ok(Some(HostStream::Stats)) => send_stats(stream, &session).await,
         Ok(Some(HostStream::CopyOut { app, path })) => match session.job(app, Action::Pack { path }).await {
             Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
             Err(text) => copy::fail(stream, text).await,
@@ -88,7 +88,7 @@ async fn execute(mut stream: MuxStream, session: &SessionHandle, request: Reques
     }
 }
 
-async fn tell_stats(mut stream: MuxStream, session: &SessionHandle) {
+async fn send_stats(mut stream: MuxStream, session: &SessionHandle) {
     let Some(cgroups) = session.cgroups().await else {
         return;
     };

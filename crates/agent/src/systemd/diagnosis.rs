@@ -123,15 +123,15 @@ pub(crate) fn not_mounted(mount: &GuestMount, fault: String) -> FailureCause {
 }
 
 /// What mount(8) said about the unit.
-pub(crate) fn said(unit: &str) -> Vec<String> {
-    let said = std::fs::read(Path::new(ERROR_DIR).join(unit)).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    said.lines().filter_map(kmsg::line).collect()
+pub(crate) fn messages_of(unit: &str) -> Vec<String> {
+    let messages = std::fs::read(Path::new(ERROR_DIR).join(unit)).unwrap_or_default();
+    let messages = String::from_utf8_lossy(&messages);
+    messages.lines().filter_map(kmsg::line).collect()
 }
 
 /// What mount(8) said about the unit, and what the kernel's log does.
 fn log(unit: &str, mount_point: Option<&str>, state: &UnitState) -> Vec<String> {
-    let mut lines = said(unit);
+    let mut lines = messages_of(unit);
     lines.extend(kmsg::about(&Subject {
         unit,
         mount_point,

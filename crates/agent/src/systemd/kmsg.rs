@@ -115,9 +115,9 @@ fn parse(record: &str) -> Option<Record> {
 /// A line as it is reported: cut to its limit; `None` when it says nothing.
 pub(crate) fn line(text: &str) -> Option<String> {
     let text = text.trim();
-    let says_nothing = text.is_empty() || NOISE.iter().any(|noise| text.contains(noise));
+    let is_noise = text.is_empty() || NOISE.iter().any(|noise| text.contains(noise));
     let end = text.floor_char_boundary(MAX_LOG_LINE_BYTES);
-    (!says_nothing).then(|| text[..end].to_owned())
+    (!is_noise).then(|| text[..end].to_owned())
 }
 
 /// Picks the records of the unit's time that name it, come from a program, or are warnings of the kernel.

@@ -17,7 +17,7 @@ fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Cli, Args
 }
 
 /// The command of a line that makes no pod.
-pub(crate) fn command(line: &str) -> commands::Command {
+pub(crate) fn command(line: &str) -> commands::OtherCommand {
     match parse_line(line).map(|cli| cli.command) {
         Ok(Command::Other(command)) => command,
         other => panic!("{line}: {other:?}"),

@@ -297,7 +297,7 @@ impl Target<'_> {
     fn exit_code(&self) -> Result<ExitCode, Failure> {
         let status = match self.pods.entry(&self.pod.uuid) {
             Some(pod) => self.status_of(&pod),
-            None => self.status_told(),
+            None => self.status_by_events(),
         };
         let (status, reason) = status;
         match (status, reason) {
@@ -322,13 +322,13 @@ impl Target<'_> {
     }
 
     /// The same, of a pod that is gone.
-    fn status_told(&self) -> (Option<u8>, Option<String>) {
+    fn status_by_events(&self) -> (Option<u8>, Option<String>) {
         let name = self
             .app
             .and_then(|app| Some(&self.pod.record.as_ref()?.apps.get(app)?.name));
-        let mut told = (None, Some("it was removed".to_owned()));
+        let mut found = (None, Some("it was removed".to_owned()));
         let Ok(mut events) = self.pods.events().read() else {
-            return told;
+            return found;
         };
         while let Ok(Some(event)) = events.next_event() {
             let is = match name {
@@ -341,11 +341,11 @@ impl Target<'_> {
             if !is || event.uuid != self.pod.uuid {
                 continue;
             }
-            told = match event.exit_status {
+            found = match event.exit_status {
                 Some(status) if status != crate::FAILURE => (Some(status), None),
                 _ => (None, event.reason),
             };
         }
-        told
+        found
     }
 }

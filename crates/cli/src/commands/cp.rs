@@ -60,7 +60,7 @@ enum Cause {
     Pipe(#[source] io::Error),
     /// The agent's own words.
     #[error("{0}")]
-    Told(String),
+    Reported(String),
     #[error("{0}")]
     Incomplete(String),
     #[error("the thread that packs the archive is gone")]
@@ -200,7 +200,7 @@ async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<()
 }
 
 async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)) -> Result<(), Cause> {
-    let warning = copy::receive(&mut stream, archive).await.map_err(told)?;
+    let warning = copy::receive(&mut stream, archive).await.map_err(reported)?;
     if let Some(text) = warning {
         output::warning(&shown(text));
     }
@@ -208,9 +208,9 @@ async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)
 }
 
 /// The agent's own words, as a terminal may see them.
-fn told(error: CopyError) -> Cause {
+fn reported(error: CopyError) -> Cause {
     match error {
-        CopyError::Failed(text) => Cause::Told(shown(text)),
+        CopyError::Failed(text) => Cause::Reported(shown(text)),
         error => Cause::Stream(error),
     }
 }
@@ -242,14 +242,14 @@ async fn send(
     let mut verdict = pin!(copy::receive(&mut from, &mut nothing));
     let sent = tokio::select! {
         biased;
-        verdict = &mut verdict => return verdict.map(drop).map_err(told),
+        verdict = &mut verdict => return verdict.map(drop).map_err(reported),
         sent = copy::send(&mut archive, &mut to) => sent,
     };
     match sent {
         Ok(()) => {
             let packed = packed()?;
             write_message(&mut to, &Frame::End).await.map_err(Cause::End)?;
-            let _ = verdict.await.map_err(told)?;
+            let _ = verdict.await.map_err(reported)?;
             if let Some(text) = packed.warning() {
                 output::warning(&text);
             }
@@ -260,7 +260,7 @@ async fn send(
         Err(CopyError::Local(error)) => Err(CopyError::Local(error).into()),
         // It hung up, and may have said why.
         Err(error) => match verdict.await {
-            Err(CopyError::Failed(text)) => Err(told(CopyError::Failed(text))),
+            Err(CopyError::Failed(text)) => Err(reported(CopyError::Failed(text))),
             _ => Err(error.into()),
         },
     }

@@ -237,21 +237,21 @@ async fn forward_signals<W: AsyncWrite + Unpin>(client: Client<W>, tty: bool) ->
             _ = hangup.recv() => 1,
             number = last => return Some(number),
             _ = window.recv(), if tty => {
-                tell(client.resize(window_size())).await?;
+                send(client.resize(window_size())).await?;
                 continue;
             }
         };
         patience.asked(number, Instant::now());
         if !patience.is_over() {
-            tell(client.signal(number)).await?;
+            send(client.signal(number)).await?;
         }
     }
 }
 
 /// Says something to the command, for which a guest that reads nothing has no room.
-async fn tell(said: impl Future<Output = Result<(), WriteMessageError>>) -> Option<()> {
-    match tokio::time::timeout(Patience::AFTER_TERM, said).await {
-        Ok(said) => said.ok(),
+async fn send(sent: impl Future<Output = Result<(), WriteMessageError>>) -> Option<()> {
+    match tokio::time::timeout(Patience::AFTER_TERM, sent).await {
+        Ok(sent) => sent.ok(),
         // What is half said is not said at all.
         Err(_) => std::future::pending().await,
     }
@@ -261,11 +261,11 @@ async fn tell(said: impl Future<Output = Result<(), WriteMessageError>>) -> Opti
 mod tests {
     use super::*;
     use crate::command_line::tests::command;
-    use crate::commands::Command;
+    use crate::commands::OtherCommand;
 
     #[test]
     fn the_command_begins_behind_the_pod() {
-        let Command::Exec(exec) = command("exec -it -e A=b=c -e B --app a web sh -c true") else {
+        let OtherCommand::Exec(exec) = command("exec -it -e A=b=c -e B --app a web sh -c true") else {
             panic!()
         };
         let app = exec.app.as_ref().map(AppName::as_str);
@@ -273,7 +273,7 @@ mod tests {
         let expected = [("A".to_owned(), Some("b=c".to_owned())), ("B".to_owned(), None)];
         assert_eq!(exec.env, expected);
         assert_eq!(exec.command, ["sh", "-c", "true"]);
-        let Command::Exec(exec) = command("exec web -- sh --version") else {
+        let OtherCommand::Exec(exec) = command("exec web -- sh --version") else {
             panic!()
         };
         assert_eq!(exec.app, None);

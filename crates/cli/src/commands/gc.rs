@@ -98,11 +98,11 @@ fn fresh_guests(settings: &Settings) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::command_line::tests::command;
-    use crate::commands::Command;
+    use crate::commands::OtherCommand;
 
     #[test]
     fn the_grace_is_a_time() {
-        let Command::Gc(gc) = command("gc --grace 2h") else {
+        let OtherCommand::Gc(gc) = command("gc --grace 2h") else {
             panic!()
         };
         assert_eq!(gc.grace, Duration::from_secs(7200));

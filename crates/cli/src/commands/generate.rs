@@ -29,12 +29,12 @@ POD is a pod's name, its UUID or the beginning of it, in any state. What has a `
 /// Print a pod in another form
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Generate {
-    Kube(kube::Kube),
-    Systemd(systemd::Systemd),
+pub(crate) enum GenerateCommand {
+    Kube(kube::GenerateKube),
+    Systemd(systemd::GenerateSystemd),
 }
 
-impl Generate {
+impl GenerateCommand {
     /// Executes the command.
     ///
     /// # Errors

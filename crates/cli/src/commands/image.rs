@@ -38,21 +38,21 @@ References:
 /// Work with the images in the store
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Command {
-    Fetch(fetch::Fetch),
-    Import(import::Import),
-    List(list::List),
-    Inspect(inspect::Inspect),
-    History(history::History),
-    Tag(tag::Tag),
-    Rm(rm::Rm),
-    Gc(gc::Gc),
-    Export(export::Export),
-    Verify(verify::Verify),
-    CatManifest(cat_manifest::CatManifest),
+pub(crate) enum ImageCommand {
+    Fetch(fetch::ImageFetch),
+    Import(import::ImageImport),
+    List(list::ImageList),
+    Inspect(inspect::ImageInspect),
+    History(history::ImageHistory),
+    Tag(tag::ImageTag),
+    Rm(rm::ImageRm),
+    Gc(gc::ImageGc),
+    Export(export::ImageExport),
+    Verify(verify::ImageVerify),
+    CatManifest(cat_manifest::ImageCatManifest),
 }
 
-impl Command {
+impl ImageCommand {
     /// Executes the command.
     ///
     /// # Errors

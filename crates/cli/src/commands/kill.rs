@@ -66,11 +66,11 @@ impl Kill {
 #[cfg(test)]
 mod tests {
     use crate::command_line::tests::command;
-    use crate::commands::Command;
+    use crate::commands::OtherCommand;
 
     #[test]
     fn signals_have_names() {
-        let Command::Kill(kill) = command("kill -s usr1 web") else {
+        let OtherCommand::Kill(kill) = command("kill -s usr1 web") else {
             panic!()
         };
         assert_eq!(kill.signal, 10);

@@ -14,12 +14,12 @@ use crate::failure::Failure;
 /// Start and remove the pods of pod files all together
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Kube {
-    Play(play::Play),
-    Down(down::Down),
+pub(crate) enum KubeCommand {
+    Play(play::KubePlay),
+    Down(down::KubeDown),
 }
 
-impl Kube {
+impl KubeCommand {
     /// Executes the command.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ fn plan_one(pod: &mut Asked, args: &PlanArgs, settings: &Settings) -> Result<Str
                 return Err(report.hint(Some("`--profile rkt` has".into())).into());
             }
             let (gathered, plan) = preparation::gather_and_plan(pod, &args.run, settings)?;
-            preparation::tell_what_is_made(&gathered);
+            preparation::note_what_is_made(&gathered);
             (Document::from(&plan), plan.guest)
         }
         Profile::Rkt => as_rkt(pod, args.hypervisor, settings)?,

@@ -12,11 +12,11 @@ use crate::failure::Failure;
 /// Work with pod files
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Pod {
-    Lock(lock::Lock),
+pub(crate) enum PodCommand {
+    Lock(lock::PodLock),
 }
 
-impl Pod {
+impl PodCommand {
     /// Executes the command.
     ///
     /// # Errors

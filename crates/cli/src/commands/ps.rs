@@ -156,11 +156,11 @@ fn passes_one(pod: &PodEntry, filter: &PodFilter) -> bool {
 mod tests {
     use super::*;
     use crate::command_line::tests::command;
-    use crate::commands::Command;
+    use crate::commands::OtherCommand;
 
     #[test]
     fn filters_are_read() {
-        let Command::Ps(ps) = command("ps -aq --filter label=a=b -f status=created") else {
+        let OtherCommand::Ps(ps) = command("ps -aq --filter label=a=b -f status=created") else {
             panic!()
         };
         let expected = [

@@ -52,11 +52,11 @@ fn version_of(program: &str, settings: &Settings) -> String {
     let Some(found) = places.map(|dir| dir.join(program)).find(|path| path.is_file()) else {
         return String::new();
     };
-    let said = Command::new(found).arg("--version").output();
-    let said = said
-        .map(|said| String::from_utf8_lossy(&said.stdout).into_owned())
+    let output = Command::new(found).arg("--version").output();
+    let output = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();
-    let words = said.lines().next().unwrap_or_default().split_whitespace();
+    let words = output.lines().next().unwrap_or_default().split_whitespace();
     let number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
     words.into_iter().find(number).unwrap_or_default().to_owned()
 }

@@ -24,17 +24,17 @@ use crate::pods::{check_live, find};
 /// Bring volumes to a pod that runs, take them away, and show them
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Volume {
-    Create(create::Create),
-    Inspect(inspect::Inspect),
-    Rm(rm::Rm),
-    Prune(prune::Prune),
-    Attach(attach::Attach),
-    Detach(detach::Detach),
-    List(list::List),
+pub(crate) enum VolumeCommand {
+    Create(create::VolumeCreate),
+    Inspect(inspect::VolumeInspect),
+    Rm(rm::VolumeRm),
+    Prune(prune::VolumePrune),
+    Attach(attach::VolumeAttach),
+    Detach(detach::VolumeDetach),
+    List(list::VolumeList),
 }
 
-impl Volume {
+impl VolumeCommand {
     /// Executes the command.
     ///
     /// # Errors

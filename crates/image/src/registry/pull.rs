@@ -144,10 +144,10 @@ fn ask(client: Client, reference: &RegistryReference, max: u64) -> Result<Remote
     let media_type = header("content-type").unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
     let digest = Digest::of(&document);
-    let said = header("docker-content-digest").and_then(|text| Digest::new(text).ok());
+    let claimed = header("docker-content-digest").and_then(|text| Digest::new(text).ok());
     let expected = match &reference.digest {
         Some(asked) => Digest::new(asked).ok(),
-        None => said,
+        None => claimed,
     };
     match expected.filter(|expected| *expected != digest) {
         Some(expected) => Err(PullError::Digest {

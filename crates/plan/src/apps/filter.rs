@@ -275,7 +275,7 @@ fn multiplexed(rules: &SyscallRules) -> Vec<(u32, Comparison, Answer)> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use isopod_spec::seccomp::{SeccompProfile, Surroundings, SyscallRule, read_profile, syscall_names};
+    use isopod_spec::seccomp::{ProfiledProcess, SeccompProfile, SyscallRule, read_profile, syscall_names};
     use isopod_spec::{Refusal, SyscallFilter};
 
     use super::*;
@@ -316,7 +316,7 @@ mod tests {
     fn profile(text: &str, capabilities: &[&str]) -> SyscallProgram {
         let profile = read_profile(text).unwrap();
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
-        program(&profile.rules(&Surroundings {
+        program(&profile.rules(&ProfiledProcess {
             capabilities: &capabilities,
             kernel: "6.1",
         }))
@@ -505,7 +505,7 @@ mod tests {
     fn dockers_own_profile() {
         let rules = |capabilities: &[&str]| {
             let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
-            let around = Surroundings {
+            let around = ProfiledProcess {
                 capabilities: &capabilities,
                 kernel: "6.1.0-1-amd64",
             };

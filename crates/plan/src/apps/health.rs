@@ -54,8 +54,8 @@ impl Care {
     /// # Errors
     /// What about its health check cannot be done.
     pub(crate) fn of(app: &App, of_image: &HealthCheck, grace: Duration) -> Result<Self, String> {
-        let said = app.overrides.health_check.over(of_image);
-        let argv = match &said.test {
+        let check = app.overrides.health_check.over(of_image);
+        let argv = match &check.test {
             Some(HealthTest::Command(argv)) => Some(argv.clone()),
             Some(HealthTest::Nothing) | None => None,
         };
@@ -71,11 +71,11 @@ impl Care {
         };
         let health_check = argv.map(|argv| Check {
             argv,
-            interval: time(said.interval, INTERVAL),
-            timeout: time(said.timeout, TIMEOUT),
-            start_period: said.start_period.unwrap_or_default(),
-            start_interval: time(said.start_interval, START_INTERVAL),
-            retries: said.retries.filter(|retries| *retries > 0).unwrap_or(RETRIES),
+            interval: time(check.interval, INTERVAL),
+            timeout: time(check.timeout, TIMEOUT),
+            start_period: check.start_period.unwrap_or_default(),
+            start_interval: time(check.start_interval, START_INTERVAL),
+            retries: check.retries.filter(|retries| *retries > 0).unwrap_or(RETRIES),
             on_unhealthy: app.on_unhealthy,
         });
         Ok(Self {
@@ -92,7 +92,7 @@ impl Care {
     }
 
     /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
-    pub(crate) fn tells_readiness(&self) -> bool {
+    pub(crate) fn reports_readiness(&self) -> bool {
         let Probes {
             startup, readiness, ..
         } = &self.probes;

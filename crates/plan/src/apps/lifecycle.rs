@@ -54,8 +54,8 @@ impl Life {
 
     /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
     #[must_use]
-    pub fn tells_readiness(&self) -> bool {
-        self.readiness == Readiness::Notify || self.care.tells_readiness()
+    pub fn reports_readiness(&self) -> bool {
+        self.readiness == Readiness::Notify || self.care.reports_readiness()
     }
 
     /// Whether anything ever finds the app healthy.
@@ -66,7 +66,7 @@ impl Life {
 
     /// What the agent is told of the apps that come before this one, of a pod of these `apps`.
     pub(crate) fn guest_dependencies(&self, apps: &[&AppName]) -> Vec<GuestDependency> {
-        let told = |dependency: &Dependency| {
+        let guests = |dependency: &Dependency| {
             let app = apps.iter().position(|app| **app == dependency.app)?;
             let condition = match dependency.condition {
                 DependencyCondition::Started => config::DependencyCondition::Started,
@@ -76,7 +76,7 @@ impl Life {
             let app = u16::try_from(app).ok()?;
             Some(GuestDependency { app, condition })
         };
-        self.depends_on.iter().filter_map(told).collect()
+        self.depends_on.iter().filter_map(guests).collect()
     }
 
     /// What the agent is told of restarts; `None`: there are none.

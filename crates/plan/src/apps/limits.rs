@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use isopod_contract::config::GuestRlimit;
 use isopod_contract::launch::SyscallProgram;
 use isopod_spec::seccomp::{
-    Answer, SeccompProfile, Surroundings, SyscallRules, errno_number, is_syscall, nearest_syscall,
+    Answer, ProfiledProcess, SeccompProfile, SyscallRules, errno_number, is_syscall, nearest_syscall,
 };
 use isopod_spec::words::shown;
 use isopod_spec::{
@@ -108,7 +108,7 @@ pub(crate) fn limits(
         rlimits.push(*rlimit);
         faults.extend(rlimit_fault(rlimit));
     }
-    let around = Surroundings {
+    let around = ProfiledProcess {
         capabilities,
         kernel: &pod.kernel,
     };
@@ -294,7 +294,7 @@ fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<Strin
     confined(&SyscallRules::of_list(&filter, allowed), words)
 }
 
-fn of_profile(profile: &SeccompProfile, around: &Surroundings<'_>) -> Result<Syscalls, Vec<String>> {
+fn of_profile(profile: &SeccompProfile, around: &ProfiledProcess<'_>) -> Result<Syscalls, Vec<String>> {
     let rules = profile.rules(around);
     let allowed = !rules.default.allows();
     let mut names = BTreeSet::new();
@@ -400,12 +400,12 @@ impl Limits {
 
     /// What the agent binds by what is executed in the app.
     pub(crate) fn guest_rlimits(&self) -> Vec<GuestRlimit> {
-        let told = |rlimit: &Rlimit| GuestRlimit {
+        let of_guest = |rlimit: &Rlimit| GuestRlimit {
             name: rlimit.kind.name().to_owned(),
             soft: rlimit.soft,
             hard: rlimit.hard,
         };
-        self.rlimits.iter().chain(&self.defaults).map(told).collect()
+        self.rlimits.iter().chain(&self.defaults).map(of_guest).collect()
     }
 
     /// As [`Self::guest_rlimits`], the system calls: what the agent binds the app itself by, too.

@@ -110,12 +110,14 @@ impl HostVolumes<'_> {
     }
 
     /// The volumes whose files virtiofs shows as empty.
-    pub(super) fn untold_sizes(&self, sharing: Option<&Sharing>) -> Vec<String> {
+    pub(super) fn unknown_sizes(&self, sharing: Option<&Sharing>) -> Vec<String> {
         let shared = sharing.iter().flat_map(|sharing| &sharing.volumes);
-        let untold = shared.filter(|volume| {
+        let unknown = shared.filter(|volume| {
             let facts = self.facts.sources.get(&volume.name);
             facts.is_some_and(|facts| facts.sizes == Sizes::Untold)
         });
-        untold.map(|volume| notices::untold_sizes(&volume.name)).collect()
+        unknown
+            .map(|volume| notices::unknown_sizes(&volume.name))
+            .collect()
     }
 }

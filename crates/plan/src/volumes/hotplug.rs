@@ -132,7 +132,7 @@ pub fn attach(running: &Running<'_>, coming: &Coming<'_>) -> Result<AttachPlan, 
     let guest = guest(running, name, serial, &mounts).map_err(|fault| PlanError { faults: vec![fault] })?;
     Ok(AttachPlan {
         serial,
-        notices: told_of(running, name, &mounts),
+        notices: notices_of(running, name, &mounts),
         shared,
         mounts,
         guest,
@@ -363,7 +363,7 @@ fn guest(
     let root: Arc<Path> = layout::attached_volume(serial).into();
     let shared = HashSet::from([name.clone()]);
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let (mut files, mut told) = (Vec::new(), Vec::new());
+    let (mut files, mut of_guest) = (Vec::new(), Vec::new());
     let mut by_app: BTreeMap<usize, Vec<MountUnit>> = BTreeMap::new();
     for (number, mount, unit) in mount_units(running, &root, mounts) {
         let app = &running.apps[number].name;
@@ -377,7 +377,7 @@ fn guest(
             path: unit.name(),
             text: unit.file().map_err(unwritable)?.text(),
         });
-        told.push(HotplugMount {
+        of_guest.push(HotplugMount {
             app: u16::try_from(number).unwrap_or(u16::MAX),
             mount: config::guest_mount(&unit, Some(share_type), &shared),
             root: text(&layout::app_root(app)),
@@ -410,7 +410,7 @@ fn guest(
         volume: name.to_string(),
         shared: text(&root),
         files,
-        mounts: told,
+        mounts: of_guest,
     })
 }
 
@@ -448,7 +448,7 @@ fn drop_in(units: &[MountUnit]) -> Result<String, crate::guest::unit::Unwritable
     Ok(UnitFile::default().section("Unit", section).text())
 }
 
-fn told_of(running: &Running<'_>, name: &VolumeName, mounts: &[(usize, VolumeMount)]) -> Vec<String> {
+fn notices_of(running: &Running<'_>, name: &VolumeName, mounts: &[(usize, VolumeMount)]) -> Vec<String> {
     let written = mounts.iter().any(|(_, mount)| !mount.read_only);
     let app = |number: &usize| &running.apps[*number];
     let weak: BTreeSet<&AppName> = mounts

@@ -44,7 +44,7 @@ pub struct LogWriter {
     /// Why nothing can be written at present.
     outage: Option<Outage>,
     /// Whether the caller was told of the outage.
-    told: bool,
+    reported: bool,
 }
 
 /// Nothing could be written, and the app's output was lost since.
@@ -99,7 +99,7 @@ impl LogWriter {
             missing: [0; 2],
             lost_bytes: 0,
             outage: None,
-            told: false,
+            reported: false,
         };
         writer.cut().map_err(failed("shorten"))?;
         writer.remove_surplus();
@@ -129,8 +129,8 @@ impl LogWriter {
 
     /// Says once per outage that, and why, the log cannot be written.
     pub fn lost(&mut self) -> Option<&Outage> {
-        let outage = self.outage.as_ref().filter(|_| !self.told)?;
-        self.told = true;
+        let outage = self.outage.as_ref().filter(|_| !self.reported)?;
+        self.reported = true;
         Some(outage)
     }
 
@@ -170,7 +170,7 @@ impl LogWriter {
                     *missing += lost;
                     self.lost_bytes += lost;
                 }
-                self.told &= self.outage.is_some();
+                self.reported &= self.outage.is_some();
                 let app = self.app.clone();
                 self.outage = Some(Outage { app, source });
             }

@@ -140,7 +140,7 @@ pub struct AppRecord {
     /// What happens when it has ended.
     pub restart: RestartPolicy,
     /// Whether it is told when it is ready, which otherwise it is as soon as it has started.
-    pub tells_readiness: bool,
+    pub reports_readiness: bool,
     /// Whether it has probes or a health check.
     pub probed: bool,
     /// Whether the pod lives as long as it does.

@@ -63,11 +63,11 @@ mod tests {
         assert_eq!(taken.len(), 3 + 9, "{taken:?}");
         assert_eq!(taken[..3], [0, 0, 0]);
         assert_eq!(taken[4..].iter().sum::<u64>(), 8 * 9_999);
-        // After a rest it is as it was at the beginning, and what was refused is told.
+        // After a rest it is as it was at the beginning, and what was refused is taken.
         let later = begun + Duration::from_secs(1000);
-        let told: Vec<_> = (0..5).map(|_| allowance.take(later)).collect();
-        assert_eq!((told[1], told[2], told[3]), (Some(0), Some(0), None));
-        assert!(told[0] > Some(9_000), "{told:?}");
+        let taken: Vec<_> = (0..5).map(|_| allowance.take(later)).collect();
+        assert_eq!((taken[1], taken[2], taken[3]), (Some(0), Some(0), None));
+        assert!(taken[0] > Some(9_000), "{taken:?}");
         // A clock that went back is no reason for more.
         assert_eq!(allowance.take(begun), None);
     }

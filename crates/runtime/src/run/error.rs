@@ -67,7 +67,7 @@ pub enum RunError {
     NotStopped(Duration),
     /// It did not say that it had heard of its stop.
     #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
-    StopUnheard(Duration),
+    StopUnanswered(Duration),
     /// It was silent for longer than it may.
     #[error("the guest was not heard for {} s, and was killed as `--on-silent kill` asks for", .0.as_secs())]
     Silent(Duration),
@@ -137,8 +137,8 @@ fn cause(console: &[String]) -> &'static str {
         ),
         ("reboot: Power down", ": it powered itself off"),
     ];
-    let said = |words: &str| console.iter().any(|line| line.contains(words));
-    let cause = CAUSES.iter().find(|(words, _)| said(words));
+    let has = |words: &str| console.iter().any(|line| line.contains(words));
+    let cause = CAUSES.iter().find(|(words, _)| has(words));
     cause.map_or("", |(_, cause)| cause)
 }
 

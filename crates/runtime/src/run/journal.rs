@@ -10,7 +10,7 @@ use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 use super::allowance::Allowance;
 use super::error::RunError;
 use super::outcome::{AppEnd, Outcome};
-use super::report::{AppFailure, Told};
+use super::report::{AppFailure, OnStarted};
 use super::supervision::Note;
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
@@ -50,7 +50,7 @@ pub(super) struct Journal {
     silent: bool,
     events_allowed: Allowance,
     syncs_allowed: Allowance,
-    pub(super) told: Option<Told>,
+    pub(super) on_started: Option<OnStarted>,
 }
 
 impl Journal {
@@ -69,30 +69,30 @@ impl Journal {
             silent: false,
             events_allowed: Allowance::new(EVENTS_AT_ONCE, EVENT_EVERY),
             syncs_allowed: Allowance::new(SYNCS_AT_ONCE, SYNC_EVERY),
-            told: None,
+            on_started: None,
         };
         journal.write();
-        journal.tell(EventKind::Started, |_| {});
+        journal.emit(EventKind::Started, |_| {});
         journal
     }
 
     /// Tells of something that happens to the pod.
-    fn tell(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    fn emit(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let mut event = Event::now(kind, &self.uuid, self.name.as_ref());
         more(&mut event);
-        self.events.tell(&event);
+        self.events.add(&event);
     }
 
     /// Tells of something that happens to an app, where that does not happen too often. What happens to an app once, its end
     /// for good, is always told.
-    fn tell_of(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
+    fn emit_of_app(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let once = matches!(kind, EventKind::AppExited | EventKind::AppFailed);
         let left_out = match self.events_allowed.take(Instant::now()) {
             Some(left_out) => left_out,
             None if once => 0,
             None => return,
         };
-        self.tell(kind, |event| {
+        self.emit(kind, |event| {
             event.left_out = (left_out > 0).then_some(left_out);
             event.app = self.status.apps.get(app).map(|app| app.name.clone());
             more(event);
@@ -111,8 +111,8 @@ impl Journal {
                 self.stopping();
             }
             Note::Stopping => self.stopping(),
-            Note::Silent(unheard) => self.silent(unheard),
-            Note::Heard => self.heard(),
+            Note::Silent(silence) => self.silent(silence),
+            Note::Answers => self.answers(),
             Note::AppReady { app, all } => self.app_ready(app, all),
             Note::AppUnready(app) => self.app_unready(app),
             Note::AppOutOfMemory(app, within) => {
@@ -152,25 +152,25 @@ impl Journal {
         if self.status.phase != Phase::Stopping {
             self.status.phase = Phase::Stopping;
             self.write();
-            self.tell(EventKind::Stopping, |event| {
+            self.emit(EventKind::Stopping, |event| {
                 event.reason = self.why.map(str::to_owned)
             });
         }
     }
 
     /// The guest has not been heard for so long.
-    fn silent(&mut self, unheard: Duration) {
-        let unheard = u64::try_from(unheard.as_millis()).unwrap_or(u64::MAX);
-        self.status.silent_since_ms = Some(files::boot_ms().saturating_sub(unheard));
+    fn silent(&mut self, silence: Duration) {
+        let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        self.status.silent_since_ms = Some(files::boot_ms().saturating_sub(silence));
         self.write();
-        self.tell(EventKind::Silent, |_| {});
+        self.emit(EventKind::Silent, |_| {});
     }
 
     /// It is heard again.
-    fn heard(&mut self) {
+    fn answers(&mut self) {
         self.status.silent_since_ms = None;
         self.write();
-        self.tell(EventKind::Heard, |_| {});
+        self.emit(EventKind::Heard, |_| {});
     }
 
     fn app(&mut self, app: usize, change: impl FnOnce(&mut AppStatus)) {
@@ -180,9 +180,9 @@ impl Journal {
         self.write();
         let waiting = |app: &AppStatus| app.state == AppState::Waiting;
         if !self.status.apps.iter().any(waiting)
-            && let Some(told) = self.told.take()
+            && let Some(on_started) = self.on_started.take()
         {
-            told(&self.failures);
+            on_started(&self.failures);
         }
     }
 
@@ -192,15 +192,15 @@ impl Journal {
         self.status.volume_changes = count;
         self.write();
         let after = &self.status.attached;
-        self.tell_of_volumes(EventKind::VolumeDetached, &before, after);
-        self.tell_of_volumes(EventKind::VolumeAttached, after, &before);
+        self.emit_volumes(EventKind::VolumeDetached, &before, after);
+        self.emit_volumes(EventKind::VolumeAttached, after, &before);
     }
 
     /// Tells of those volumes that are not among the others.
-    fn tell_of_volumes(&self, kind: EventKind, these: &[AttachedRecord], others: &[AttachedRecord]) {
+    fn emit_volumes(&self, kind: EventKind, these: &[AttachedRecord], others: &[AttachedRecord]) {
         for one in these {
             if others.iter().all(|other| other.serial != one.serial) {
-                self.tell(kind, |event| event.volume = Some(one.volume.name.clone()));
+                self.emit(kind, |event| event.volume = Some(one.volume.name.clone()));
             }
         }
     }
@@ -212,15 +212,15 @@ impl Journal {
             self.status.ready_ms.get_or_insert_with(now_ms);
         }
         self.app(app, |app| app.ready = true);
-        self.tell_of(app, EventKind::AppReady, |_| {});
+        self.emit_of_app(app, EventKind::AppReady, |_| {});
         if first {
-            self.tell(EventKind::Ready, |_| {});
+            self.emit(EventKind::Ready, |_| {});
         }
     }
 
     fn app_unready(&mut self, app: usize) {
         self.app(app, |app| app.ready = false);
-        self.tell_of(app, EventKind::AppUnready, |_| {});
+        self.emit_of_app(app, EventKind::AppUnready, |_| {});
     }
 
     /// An app has started; whether it is healthy is not known yet, where that is asked.
@@ -232,7 +232,7 @@ impl Journal {
             app.health = probed.then_some(HealthState::Starting);
             app.health_text = None;
         });
-        self.tell_of(app, EventKind::AppStarted, |_| {});
+        self.emit_of_app(app, EventKind::AppStarted, |_| {});
     }
 
     fn app_health(&mut self, app: usize, health: Health, text: String) {
@@ -246,14 +246,14 @@ impl Journal {
             app.health_text = Some(text.clone());
         });
         if let Some(kind) = kind {
-            self.tell_of(app, kind, |event| event.reason = Some(text));
+            self.emit_of_app(app, kind, |event| event.reason = Some(text));
         }
     }
 
     /// Isopod ends an app's life, which has not ended yet.
     fn app_ending(&mut self, app: usize, reason: String) {
         self.app(app, |app| app.ended_because = Some(reason.clone()));
-        self.tell_of(app, EventKind::AppEnding, |event| event.reason = Some(reason));
+        self.emit_of_app(app, EventKind::AppEnding, |event| event.reason = Some(reason));
     }
 
     fn app_failed(&mut self, app: usize, cause: &FailureCause) {
@@ -271,18 +271,18 @@ impl Journal {
             app.ended_ms = Some(now_ms());
             app.error = Some(error);
         });
-        self.tell_of(app, EventKind::AppFailed, |event| event.reason = Some(reason));
+        self.emit_of_app(app, EventKind::AppFailed, |event| event.reason = Some(reason));
     }
 
     fn app_restarting(&mut self, app: usize, status: ExitStatus, count: u32) {
         self.ended(app, AppState::Restarting, status);
         self.app(app, |app| app.restarts = count);
-        self.tell_of_end(app, EventKind::AppRestarting, status, Some(count));
+        self.emit_end(app, EventKind::AppRestarting, status, Some(count));
     }
 
     fn app_exited(&mut self, app: usize, status: ExitStatus) {
         self.ended(app, AppState::Exited, status);
-        self.tell_of_end(app, EventKind::AppExited, status, None);
+        self.emit_end(app, EventKind::AppExited, status, None);
     }
 
     /// What an app said of its end, which has come.
@@ -303,8 +303,8 @@ impl Journal {
         });
     }
 
-    fn tell_of_end(&mut self, app: usize, kind: EventKind, status: ExitStatus, restarts: Option<u32>) {
-        self.tell_of(app, kind, |event| {
+    fn emit_end(&mut self, app: usize, kind: EventKind, status: ExitStatus, restarts: Option<u32>) {
+        self.emit_of_app(app, kind, |event| {
             event.exit_status = Some(AppEnd::Exited(status).exit_status());
             event.signal = signal(status);
             event.restarts = restarts;
@@ -342,7 +342,7 @@ impl Journal {
         self.status.reason = Some(reason.clone());
         self.write_as(self.durability);
         files::release(&self.dir, layout::STATUS);
-        self.tell(EventKind::Exited, |event| {
+        self.emit(EventKind::Exited, |event| {
             event.exit_status = Some(exit_status);
             event.reason = Some(reason);
         });

@@ -4,7 +4,7 @@ use isopod_spec::AppName;
 use isopod_vm::agent::FailureCause;
 
 /// What is told which apps could not be started, once all others have.
-pub type Told = Box<dyn FnOnce(&[AppFailure]) + Send>;
+pub type OnStarted = Box<dyn FnOnce(&[AppFailure]) + Send>;
 
 /// An app that could not be started.
 #[derive(Clone, Debug)]

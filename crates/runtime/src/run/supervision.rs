@@ -59,7 +59,7 @@ pub(super) struct AppTerms {
     /// Whether it has probes.
     pub(super) probed: bool,
     /// Whether it is reported when it is ready, which otherwise it is once it has started.
-    pub(super) tells_readiness: bool,
+    pub(super) reports_readiness: bool,
     /// Whether the end of its log may be its last words.
     pub(super) words_from_log: bool,
 }
@@ -70,7 +70,7 @@ impl From<&PodRecord> for Terms {
             name: app.name.clone(),
             role: app.role,
             probed: app.probed,
-            tells_readiness: app.tells_readiness,
+            reports_readiness: app.reports_readiness,
             words_from_log: app.words_from_log,
         });
         Self {
@@ -139,7 +139,7 @@ pub(super) enum Note {
     Stopping,
     /// The guest was not heard for so long.
     Silent(Duration),
-    Heard,
+    Answers,
     /// An app is ready, and perhaps every one has been.
     AppReady {
         app: usize,
@@ -180,7 +180,7 @@ pub(super) enum SupervisionEnd {
     /// The guest was not heard for so long, which is longer than it may be silent.
     Silent(Duration),
     /// The guest did not answer to its stop within this time.
-    StopUnheard(Duration),
+    StopUnanswered(Duration),
     /// The caller killed it.
     Killed,
 }
@@ -283,7 +283,7 @@ impl Supervision {
             return Vec::new();
         }
         match input {
-            Input::Guest(event) => self.hear(event, now),
+            Input::Guest(event) => self.receive(event, now),
             Input::OutputWritten => self.output_written(now),
             Input::OutputBroken(error) => self.output_broken(error, now),
             Input::CallerStop => {
@@ -343,11 +343,11 @@ impl Supervision {
             Some(Found::Silent) => {
                 let seconds = SILENT_AFTER.as_secs();
                 self.warn(format!("the guest has not been heard for {seconds} s"));
-                let unheard = now.saturating_duration_since(self.watch.heard());
-                self.record(Note::Silent(unheard));
+                let silence = now.saturating_duration_since(self.watch.last_answer());
+                self.record(Note::Silent(silence));
             }
             Some(Found::TooLong(after)) => return self.end(SupervisionEnd::Silent(after)),
-            Some(Found::StopUnheard(within)) => return self.end(SupervisionEnd::StopUnheard(within)),
+            Some(Found::StopUnanswered(within)) => return self.end(SupervisionEnd::StopUnanswered(within)),
         }
         if let Some(reason) = self.own_reason() {
             self.stop_by_itself(reason, now);
@@ -446,7 +446,7 @@ impl Supervision {
         self.act(Action::Finish);
     }
 
-    fn hear(&mut self, event: Event, now: Instant) {
+    fn receive(&mut self, event: Event, now: Instant) {
         match event {
             Event::Ready(boot) => self.timings.boot = boot,
             Event::Started { app, uptime_ms } => self.app_started(app, uptime_ms),
@@ -485,7 +485,7 @@ impl Supervision {
             Event::Beat => {
                 if self.watch.beat(now) {
                     self.warn("the guest is heard again".to_owned());
-                    self.record(Note::Heard);
+                    self.record(Note::Answers);
                 }
             }
             Event::AllEnded if self.phase == Progress::Running => {
@@ -512,7 +512,7 @@ impl Supervision {
         }
         let terms = self.terms.apps.get(app);
         let probed = terms.is_some_and(|app| app.probed);
-        let is_ready = terms.is_some_and(|app| !app.tells_readiness);
+        let is_ready = terms.is_some_and(|app| !app.reports_readiness);
         self.record(Note::AppStarted { app, probed });
         if is_ready {
             self.app_ready(app);

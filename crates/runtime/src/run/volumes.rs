@@ -63,7 +63,7 @@ impl Volumes {
         server: Option<u32>,
     ) -> Self {
         let (wanted, mut to_do) = mpsc::channel(QUEUE);
-        let (tell, changed) = mpsc::channel(QUEUE);
+        let (sender, changed) = mpsc::channel(QUEUE);
         let mut keeper = Keeper {
             share: dir.join(layout::HOST_SHARE_DIR),
             isopod: settings.isopod.clone(),
@@ -86,7 +86,7 @@ impl Volumes {
                     done,
                     result,
                 };
-                if tell.send(changed).await.is_err() {
+                if sender.send(changed).await.is_err() {
                     return;
                 }
             }
@@ -144,7 +144,7 @@ impl Keeper {
         self.count = serial;
         self.change(serial, Action::Attach(volume)).await?;
         let header = HostStream::AddVolume(attach.guest.clone());
-        if let Err(refusal) = self.tell(&header, &attach.guest).await {
+        if let Err(refusal) = self.send(&header, &attach.guest).await {
             if let Err(Refusal::Reason(error)) = self.change(serial, Action::Detach).await {
                 tracing::warn!("cannot take back volume `{}`: {error}", attach.record.volume.name);
             }
@@ -179,7 +179,7 @@ impl Keeper {
             volume: attachment.clone(),
             force,
         };
-        self.tell(&header, &attachment).await?;
+        self.send(&header, &attachment).await?;
         self.count = self.count.saturating_add(1);
         let gone = self.attached.remove(at);
         self.change(gone.record.serial, Action::Detach).await
@@ -208,7 +208,7 @@ impl Keeper {
     }
 
     /// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
-    async fn tell(&self, header: &HostStream, attachment: &HotplugVolume) -> Result<(), Refusal> {
+    async fn send(&self, header: &HostStream, attachment: &HotplugVolume) -> Result<(), Refusal> {
         let stream = self.agent.open(header).await;
         let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
         let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;

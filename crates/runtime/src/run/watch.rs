@@ -15,7 +15,7 @@ pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 const LATE: Duration = Duration::from_secs(2);
 
 /// How long a guest may take to say that it has heard of its stop, at least; an emulated one on a busy host takes a second.
-const STOP_HEARD: Duration = Duration::from_secs(4);
+const STOP_ANSWERED: Duration = Duration::from_secs(4);
 
 /// What it may take beyond the apps' grace.
 const STOP_SLACK: Duration = Duration::from_secs(1);
@@ -28,13 +28,13 @@ pub(super) enum Found {
     /// It has been silent for longer than it may, which is this.
     TooLong(Duration),
     /// It was to stop, and has not said within this time that it heard of it.
-    StopUnheard(Duration),
+    StopUnanswered(Duration),
 }
 
 /// Watches a guest.
 #[derive(Debug)]
 pub(super) struct Watch {
-    heard: Instant,
+    last_answer: Instant,
     silent: bool,
     kill_after: Option<Duration>,
     /// By when it must have said that it heard of its stop, and within what time.
@@ -45,7 +45,7 @@ impl Watch {
     /// A guest that was heard just now.
     pub(super) fn new(now: Instant, kill_after: Option<Duration>) -> Self {
         Self {
-            heard: now,
+            last_answer: now,
             silent: false,
             kill_after,
             stop: None,
@@ -54,7 +54,7 @@ impl Watch {
 
     /// It was heard; whether it was silent before.
     pub(super) fn beat(&mut self, now: Instant) -> bool {
-        self.heard = now;
+        self.last_answer = now;
         self.stop = None;
         std::mem::take(&mut self.silent)
     }
@@ -63,7 +63,7 @@ impl Watch {
     pub(super) fn stopping(&mut self, now: Instant, grace: Duration) {
         let within = match self.silent {
             true => grace + STOP_SLACK,
-            false => STOP_HEARD.max(grace + STOP_SLACK),
+            false => STOP_ANSWERED.max(grace + STOP_SLACK),
         };
         let by = now + within;
         if self.stop.is_none_or(|(earlier, _)| by < earlier) {
@@ -72,15 +72,15 @@ impl Watch {
     }
 
     /// When it was heard last.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
+    pub(super) fn last_answer(&self) -> Instant {
+        self.last_answer
     }
 
     /// When to look next; `None`: there is nothing to wait for.
     pub(super) fn due(&self) -> Option<Instant> {
         let silent = (!self.silent).then_some(SILENT_AFTER);
         let after = [silent, self.kill_after].into_iter().flatten().min();
-        let silence = after.map(|after| self.heard + after);
+        let silence = after.map(|after| self.last_answer + after);
         [silence, self.stop.map(|(by, _)| by)].into_iter().flatten().min()
     }
 
@@ -89,17 +89,17 @@ impl Watch {
         let due = self.due().filter(|due| *due <= now)?;
         if now > due + LATE {
             let by = now.saturating_duration_since(due);
-            self.heard = now;
+            self.last_answer = now;
             self.stop = self.stop.map(|(at, within)| (at + by, within));
             return None;
         }
         if let Some((by, within)) = self.stop
             && by <= now
         {
-            return Some(Found::StopUnheard(within));
+            return Some(Found::StopUnanswered(within));
         }
         match self.kill_after {
-            Some(after) if self.heard + after <= now => Some(Found::TooLong(after)),
+            Some(after) if self.last_answer + after <= now => Some(Found::TooLong(after)),
             _ => {
                 self.silent = true;
                 Some(Found::Silent)
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(watch.due(), Some(at(18)));
         assert_eq!(watch.look(at(17)), None);
         assert_eq!(watch.look(at(18)), Some(Found::Silent));
-        // Told once.
+        // OnStarted once.
         assert_eq!((watch.due(), watch.look(at(100))), (None, None));
         assert!(watch.beat(at(101)));
         assert_eq!(watch.due(), Some(at(116)));
@@ -155,7 +155,7 @@ mod tests {
         let (mut watch, at) = self::watch(None);
         watch.stopping(at(1), Duration::from_secs(2));
         assert_eq!(watch.due(), Some(at(5)));
-        assert_eq!(watch.look(at(5)), Some(Found::StopUnheard(STOP_HEARD)));
+        assert_eq!(watch.look(at(5)), Some(Found::StopUnanswered(STOP_ANSWERED)));
         // One that is known to be silent gets the grace alone.
         let (mut watch, at) = self::watch(None);
         assert_eq!(watch.look(at(15)), Some(Found::Silent));

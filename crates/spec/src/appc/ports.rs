@@ -43,16 +43,16 @@ pub(super) enum PodPort {
 }
 
 /// Reads the pod's `ports`, each with its place: `hostPort` leads to the port of that name that an app listens on, or
-/// to `podPort`. Where the manifest does not say of every app which ports it has (`images_tell`), its image may. They are no
+/// to `podPort`. Where the manifest does not say of every app which ports it has (`images_may_name`), its image may. They are no
 /// more than a pod may have and one.
 pub(super) fn read_pod_ports<'a>(
     pod: &Node<'a>,
     apps: &[ImagePort],
-    images_tell: bool,
+    images_may_name: bool,
 ) -> (Vec<(PortForward, Node<'a>)>, Vec<NamedPort>) {
     let (mut forwards, mut named) = (Vec::new(), Vec::new());
     for node in pod.expect_items("ports") {
-        match read_pod_port(&node, apps, images_tell) {
+        match read_pod_port(&node, apps, images_may_name) {
             Some(PodPort::Forwards(ports)) => {
                 forwards.extend(ports.into_iter().map(|port| (port, node.clone())));
             }
@@ -65,7 +65,7 @@ pub(super) fn read_pod_ports<'a>(
     (forwards, named)
 }
 
-fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Option<PodPort> {
+fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_may_name: bool) -> Option<PodPort> {
     let fields = node.expect_object(&["name", "hostPort", "hostIP", "podPort"])?;
     let name = fields.required_text("name");
     let host_port = fields.required("hostPort").and_then(|node| read_number(&node));
@@ -92,7 +92,7 @@ fn read_pod_port(node: &Node<'_>, apps: &[ImagePort], images_tell: bool) -> Opti
                 None
             }
         },
-        None if images_tell => Some(PodPort::Named(NamedPort {
+        None if images_may_name => Some(PodPort::Named(NamedPort {
             name,
             host_ip,
             host_port,

@@ -73,7 +73,7 @@ pub(super) fn read<'a>(
     let mut variables = Variables::read(node, own_name, pod.objects, pod.downward);
     variables.add_missing(&pod.template.env);
     let mut overrides = Overrides {
-        resources: resources(node, Say::Nothing).for_app(),
+        resources: resources(node, Report::Nothing).for_app(),
         tty: node.boolean("tty").unwrap_or(false),
         ..security::overrides(node.get("securityContext").as_ref(), pod.security.as_ref())
     };
@@ -443,13 +443,13 @@ pub(super) fn ports<'a>(
 
 /// Whether faults are reported: resources are read more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Say {
+pub(super) enum Report {
     Faults,
     Nothing,
 }
 
 /// The `resources` of a container or pod.
-pub(super) fn resources(node: &Node<'_>, say: Say) -> ContainerResources {
+pub(super) fn resources(node: &Node<'_>, report: Report) -> ContainerResources {
     let mut resources = ContainerResources::default();
     let Some(node) = node.get("resources") else {
         return resources;
@@ -461,7 +461,7 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> ContainerResources {
         for (name, value) in entries {
             let Some(word) = value.as_word() else { continue };
             let Some(quantity) = Quantity::read(&word) else {
-                if say == Say::Faults {
+                if report == Report::Faults {
                     value.reject(&word, "a quantity such as `500m`, `2` or `64Mi`");
                 }
                 continue;
@@ -474,7 +474,7 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> ContainerResources {
                 ("limits", STORAGE) => &mut resources.storage_limit,
                 ("requests", STORAGE) => &mut resources.storage_request,
                 (_, other) => {
-                    if say == Say::Faults {
+                    if report == Report::Faults {
                         check_resource(&value, list, other);
                     }
                     continue;
@@ -489,7 +489,7 @@ pub(super) fn resources(node: &Node<'_>, say: Say) -> ContainerResources {
         both(resources.memory_limit, resources.memory_request),
         both(resources.storage_limit, resources.storage_request),
     ];
-    if say == Say::Faults
+    if report == Report::Faults
         && pairs
             .into_iter()
             .flatten()

@@ -205,7 +205,7 @@ impl<'a> Sorted<'a> {
     }
 
     /// Tells of all that was passed over, once.
-    pub(super) fn tell(&self) {
+    pub(super) fn report(&self) {
         const MOST: usize = 8;
         let passed_over = self.passed_over.borrow();
         let Some((node, _)) = passed_over.first() else {

@@ -46,7 +46,7 @@ pub(super) fn read<'a, 'o>(
         }
     }
     let containers = [&init[..], &main].concat();
-    let own = container::resources(&spec, container::Say::Faults);
+    let own = container::resources(&spec, container::Report::Faults);
     check_resources(&spec, own, &containers);
     let vm = vm(&spec, own, (&init, &main), surroundings);
     let about = About {
@@ -89,7 +89,7 @@ pub(super) fn read<'a, 'o>(
     }
     let ports = container::ports(&containers, host_network, &mut places);
     if let Some(node) = spec.get("hostNetwork").filter(|_| host_network) {
-        tell_of_host_network(&node, &ports);
+        note_host_network(&node, &ports);
     }
     let pod = PodSpec {
         name,
@@ -110,7 +110,7 @@ pub(super) fn read<'a, 'o>(
 }
 
 /// What becomes of a pod that would be in the host's own network.
-fn tell_of_host_network(node: &Node<'_>, ports: &[PortForward]) {
+fn note_host_network(node: &Node<'_>, ports: &[PortForward]) {
     let named: Vec<String> = ports
         .iter()
         .map(|port| format!("{}/{}", port.host_port, port.protocol))
@@ -128,7 +128,7 @@ fn tell_of_host_network(node: &Node<'_>, ports: &[PortForward]) {
 fn check_resources(spec: &Node<'_>, own: ContainerResources, containers: &[Node<'_>]) {
     let each: Vec<(&Node<'_>, ContainerResources)> = containers
         .iter()
-        .map(|node| (node, container::resources(node, container::Say::Nothing)))
+        .map(|node| (node, container::resources(node, container::Report::Nothing)))
         .collect();
     let more =
         |limit: Option<Quantity>, all: Option<Quantity>| limit.zip(all).is_some_and(|(l, all)| l > all);
@@ -232,7 +232,7 @@ fn vm(
     (init, main): (&[Node<'_>], &[Node<'_>]),
     surroundings: &Surroundings,
 ) -> Vm {
-    let need = |node: &Node<'_>| container::resources(node, container::Say::Nothing).need();
+    let need = |node: &Node<'_>| container::resources(node, container::Report::Nothing).need();
     let all = Need::of_pod(
         init.iter().map(|node| (container::is_sidecar(node), need(node))),
         main.iter().map(need),
@@ -289,7 +289,7 @@ fn downward<'a, 'o>(
     };
     let named = |node: &Node<'a>| {
         let (_, name) = node.text("name")?;
-        Some((name, container::resources(node, container::Say::Faults)))
+        Some((name, container::resources(node, container::Report::Faults)))
     };
     let memory = Quantity::whole(u64::from(vm.memory_mib) << 20);
     Downward {

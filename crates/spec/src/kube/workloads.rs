@@ -124,7 +124,7 @@ fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
         true => &["parallelism", "completions"],
         false => &["replicas"],
     };
-    let mut told = false;
+    let mut noted = false;
     for field in fields {
         let Some(count) = spec.number::<u32>(field, COUNT) else {
             continue;
@@ -138,8 +138,8 @@ fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
                 return false;
             }
             1 => {}
-            _ if !told => {
-                told = true;
+            _ if !noted => {
+                noted = true;
                 node.fault(FaultKind::Notice(format!(
                     "one pod is run in place of {count}: nothing here shares work among several"
                 )));

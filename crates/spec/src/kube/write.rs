@@ -230,7 +230,7 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
     };
     let (memory_mib, cpus) = need.vm();
     let vm = &pod.vm;
-    let not_said = |what: String, limited: bool, flag: String| {
+    let refuse = |what: String, limited: bool, flag: String| {
         let why = match limited {
             true => "its size follows from the pod's limits",
             false => "it is as large as its containers need at least",
@@ -246,7 +246,7 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
     if asked_memory && memory.is_none() && !is_default {
         let mib = vm.memory_mib;
         let limited = limits.memory_bytes.is_some();
-        not_said(
+        refuse(
             format!("a VM of {mib} MiB"),
             limited,
             format!("--vm-memory {mib}m"),
@@ -258,7 +258,7 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
     if asked_cpus && requested.is_none() {
         let cpus = vm.cpus;
         let limited = limits.cpu_millis.is_some();
-        not_said(
+        refuse(
             format!("a VM of {cpus} CPUs"),
             limited,
             format!("--vm-cpus {cpus}"),

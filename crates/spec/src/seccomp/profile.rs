@@ -65,7 +65,7 @@ pub struct SeccompProfile {
 
 /// What is known of a process and of its kernel when a profile is applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct ProfiledProcess<'a> {
     /// The capabilities that it may have.
     pub capabilities: &'a BTreeSet<String>,
     /// The kernel's release, as uname(1) prints it.
@@ -308,7 +308,7 @@ fn release(text: &str) -> Option<(u32, u32)> {
 }
 
 impl Condition {
-    fn is_kernel(&self, around: &Surroundings<'_>) -> Option<bool> {
+    fn is_kernel(&self, around: &ProfiledProcess<'_>) -> Option<bool> {
         let least = release(self.min_kernel.as_deref()?)?;
         Some(release(around.kernel).is_some_and(|kernel| kernel >= least))
     }
@@ -317,7 +317,7 @@ impl Condition {
 impl Conditions {
     /// Whether a rule under them counts: each of `includes` must hold, with all its capabilities; none of `excludes` may,
     /// with any of them.
-    fn hold(&self, around: &Surroundings<'_>) -> bool {
+    fn hold(&self, around: &ProfiledProcess<'_>) -> bool {
         let given = |set: &Option<BTreeSet<String>>| set.clone().filter(|set| !set.is_empty());
         let (includes, excludes) = (&self.includes, &self.excludes);
         let included = given(&includes.arches).is_none_or(|arches| arches.contains(ARCH))
@@ -341,7 +341,7 @@ impl SeccompProfile {
 
     /// The rules for a process. Names that neither programs of 64 nor of 32 bits have are left out.
     #[must_use]
-    pub fn rules(&self, around: &Surroundings<'_>) -> SyscallRules {
+    pub fn rules(&self, around: &ProfiledProcess<'_>) -> SyscallRules {
         let held = self
             .rules
             .iter()
@@ -376,7 +376,7 @@ mod tests {
 
     fn rules(profile: &SeccompProfile, capabilities: &[&str], kernel: &str) -> Vec<SyscallRule> {
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
-        let around = Surroundings {
+        let around = ProfiledProcess {
             capabilities: &capabilities,
             kernel,
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::is_syscall;
-use super::profile::{InvalidProfile, SeccompProfile, Surroundings};
+use super::profile::{InvalidProfile, ProfiledProcess, SeccompProfile};
 
 /// What docker's documentation lists as blocked.
 const BLOCKED: &str = include_str!("../../data/seccomp/blocked.txt");
@@ -32,7 +32,7 @@ pub fn syscall_set(name: &str) -> Result<Option<BTreeSet<String>>, InvalidProfil
 /// What docker's profile allows a container with docker's capabilities, of which it asks for one.
 fn allowed() -> Result<BTreeSet<String>, InvalidProfile> {
     let capabilities = BTreeSet::from(["CAP_SYS_CHROOT".to_owned()]);
-    let around = Surroundings {
+    let around = ProfiledProcess {
         capabilities: &capabilities,
         kernel: "5.0",
     };

@@ -101,7 +101,7 @@ impl Record {
 }
 
 /// The conversation's events in the making.
-pub(super) struct Hearing {
+pub(super) struct Receiving {
     apps: Vec<Record>,
     all_ended: AllEnded,
     events: mpsc::Sender<Result<Event, AgentError>>,
@@ -109,7 +109,7 @@ pub(super) struct Hearing {
     commands: mpsc::Sender<HostMessage>,
     /// Whether the guest was asked to write everything back, and has not said yet that it did.
     finishing: Arc<AtomicBool>,
-    told: mpsc::UnboundedSender<(usize, OutputKind)>,
+    ended: mpsc::UnboundedSender<(usize, OutputKind)>,
     done: mpsc::UnboundedReceiver<(usize, OutputKind)>,
 }
 
@@ -118,13 +118,13 @@ pub(super) struct Hearing {
 enum AllEnded {
     Unsaid,
     Held,
-    Told,
+    Emitted,
 }
 
-/// Why [`Hearing`] stops.
+/// Why [`Receiving`] stops.
 enum Stop {
     /// Nobody listens any more.
-    Unheard,
+    NotReceived,
     /// The conversation is over.
     Over(AgentError),
 }
@@ -137,14 +137,14 @@ impl From<Breach> for Stop {
 
 type Header = Result<Option<GuestStream>, ReadMessageError>;
 
-impl Hearing {
+impl Receiving {
     pub(super) fn new(
         apps: &[RestartPolicy],
         events: mpsc::Sender<Result<Event, AgentError>>,
         commands: mpsc::Sender<HostMessage>,
         finishing: Arc<AtomicBool>,
     ) -> Self {
-        let (told, done) = mpsc::unbounded_channel();
+        let (ended, done) = mpsc::unbounded_channel();
         let record = |policy: &RestartPolicy| Record {
             policy: *policy,
             ..Record::default()
@@ -156,7 +156,7 @@ impl Hearing {
             events,
             commands,
             finishing,
-            told,
+            ended,
             done,
         }
     }
@@ -170,7 +170,7 @@ impl Hearing {
         times: BootTimes,
     ) {
         let stop = match self.emit(Event::Ready(times)).await {
-            Ok(()) => self.hear(&mut incoming, &mut messages, ending).await,
+            Ok(()) => self.receive(&mut incoming, &mut messages, ending).await,
             Err(stop) => stop,
         };
         if let Stop::Over(error) = stop {
@@ -182,7 +182,7 @@ impl Hearing {
         }
     }
 
-    async fn hear(
+    async fn receive(
         &mut self,
         incoming: &mut Incoming,
         messages: &mut mpsc::Receiver<Result<GuestMessage, AgentError>>,
@@ -191,7 +191,7 @@ impl Hearing {
         let mut headers = FuturesUnordered::new();
         let mut streams_left = true;
         loop {
-            let heard = tokio::select! {
+            let received = tokio::select! {
                 stream = incoming.next(), if streams_left => {
                     match stream {
                         Some(stream) => headers.push(read_header(stream)),
@@ -199,9 +199,9 @@ impl Hearing {
                     }
                     Ok(())
                 }
-                Some((header, stream)) = headers.next() => self.hear_stream(header, stream).await,
+                Some((header, stream)) = headers.next() => self.receive_stream(header, stream).await,
                 message = messages.recv() => match message {
-                    Some(Ok(message)) => self.hear_message(message).await,
+                    Some(Ok(message)) => self.receive_message(message).await,
                     Some(Err(error)) => Err(Stop::Over(error)),
                     None => return Stop::Over(ending.why().await),
                 },
@@ -210,14 +210,14 @@ impl Hearing {
                     self.release(app).await
                 }
             };
-            if let Err(stop) = heard {
+            if let Err(stop) = received {
                 return stop;
             }
         }
     }
 
     async fn emit(&self, event: Event) -> Result<(), Stop> {
-        self.events.send(Ok(event)).await.map_err(|_| Stop::Unheard)
+        self.events.send(Ok(event)).await.map_err(|_| Stop::NotReceived)
     }
 
     fn index(&self, app: AppIndex) -> Result<usize, Breach> {
@@ -229,7 +229,7 @@ impl Hearing {
         }
     }
 
-    async fn hear_stream(&mut self, header: Header, stream: MuxStream) -> Result<(), Stop> {
+    async fn receive_stream(&mut self, header: Header, stream: MuxStream) -> Result<(), Stop> {
         let header = match header {
             Ok(Some(header)) => header,
             // Lost or reset before it said what it is: whether that matters, the control stream tells.
@@ -283,13 +283,13 @@ impl Hearing {
                 Done {
                     app,
                     kind,
-                    told: self.told.clone(),
+                    ended: self.ended.clone(),
                 },
             ),
         ))
     }
 
-    async fn hear_message(&mut self, message: GuestMessage) -> Result<(), Stop> {
+    async fn receive_message(&mut self, message: GuestMessage) -> Result<(), Stop> {
         let breach = out_of_turn(&message);
         match message {
             GuestMessage::Ready(_) => Err(breach.into()),
@@ -325,7 +325,7 @@ impl Hearing {
                     return Err(breach.into());
                 }
                 self.all_ended = AllEnded::Held;
-                self.tell_all_ended().await
+                self.emit_all_ended().await
             }
             // Only what was asked for, which is asked when all have ended; and once.
             GuestMessage::Synced { .. } if !self.finishing.swap(false, Ordering::Relaxed) => {
@@ -419,12 +419,12 @@ impl Hearing {
         if let Some(event) = self.apps[app].release() {
             self.emit(event).await?;
         }
-        self.tell_all_ended().await
+        self.emit_all_ended().await
     }
 
-    async fn tell_all_ended(&mut self) -> Result<(), Stop> {
+    async fn emit_all_ended(&mut self) -> Result<(), Stop> {
         if self.all_ended == AllEnded::Held && self.apps.iter().all(|app| app.held.is_none()) {
-            self.all_ended = AllEnded::Told;
+            self.all_ended = AllEnded::Emitted;
             self.emit(Event::AllEnded).await?;
         }
         Ok(())

@@ -20,12 +20,12 @@ pub(super) enum OutputKind {
 pub(super) struct Done {
     pub(super) app: usize,
     pub(super) kind: OutputKind,
-    pub(super) told: mpsc::UnboundedSender<(usize, OutputKind)>,
+    pub(super) ended: mpsc::UnboundedSender<(usize, OutputKind)>,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let _ = self.told.send((self.app, self.kind));
+        let _ = self.ended.send((self.app, self.kind));
     }
 }
 

@@ -39,7 +39,7 @@ impl Guest {
         }
     }
 
-    async fn say(&mut self, message: GuestMessage) {
+    async fn send(&mut self, message: GuestMessage) {
         write_message(&mut self.control, &message).await.unwrap();
     }
 
@@ -47,7 +47,7 @@ impl Guest {
         self.opener.open(&header).await.unwrap()
     }
 
-    async fn hear(&mut self) -> HostMessage {
+    async fn receive(&mut self) -> HostMessage {
         read_message(&mut self.control).await.unwrap().unwrap()
     }
 }
@@ -62,7 +62,7 @@ async fn converse_of(apps: &[RestartPolicy]) -> (Guest, Agent, Events) {
     let (host, port) = UnixStream::pair().unwrap();
     let guest = async {
         let mut guest = Guest::greet(port).await;
-        guest.say(GuestMessage::Ready(BootTimes::default())).await;
+        guest.send(GuestMessage::Ready(BootTimes::default())).await;
         guest
     };
     let (connected, guest) = tokio::join!(connect(host, apps, SOON), guest);
@@ -103,7 +103,7 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     let Event::Stdin { app: 0, mut input } = events.next().await.unwrap() else {
         panic!()
     };
-    guest.say(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
+    guest.send(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
     assert!(matches!(
         events.next().await,
         Ok(Event::Started { app: 0, uptime_ms: 7 })
@@ -118,8 +118,8 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     stdout.write_all(b"answer").await.unwrap();
     stdout.shutdown().await.unwrap();
     stderr.shutdown().await.unwrap();
-    guest.say(GuestMessage::Exited { app: 0, status: DONE }).await;
-    guest.say(GuestMessage::AllEnded).await;
+    guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
+    guest.send(GuestMessage::AllEnded).await;
     // The end is there, but nobody has read the output; stderr is not wanted.
     drop(err);
     let early = tokio::time::timeout(Duration::from_millis(50), events.next()).await;
@@ -136,13 +136,13 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     agent.signal(0, 10).await.unwrap();
     agent.stop(Duration::from_millis(1500)).await.unwrap();
     agent.finish().await.unwrap();
-    assert_eq!(guest.hear().await, HostMessage::Signal { app: 0, signal: 10 });
-    assert_eq!(guest.hear().await, HostMessage::Stop { grace_ms: 1500 });
-    assert_eq!(guest.hear().await, HostMessage::Finish);
-    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    assert_eq!(guest.receive().await, HostMessage::Signal { app: 0, signal: 10 });
+    assert_eq!(guest.receive().await, HostMessage::Stop { grace_ms: 1500 });
+    assert_eq!(guest.receive().await, HostMessage::Finish);
+    guest.send(GuestMessage::Synced { failed: Vec::new() }).await;
     assert!(matches!(events.next().await, Ok(Event::Synced { failed }) if failed.is_empty()));
     // Once.
-    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    guest.send(GuestMessage::Synced { failed: Vec::new() }).await;
     assert!(matches!(end_of(events).await, AgentError::Breach(_)));
 }
 
@@ -150,7 +150,7 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
 #[tokio::test]
 async fn nothing_is_written_back_unasked() {
     let (mut guest, _agent, events) = converse(1).await;
-    guest.say(GuestMessage::Synced { failed: Vec::new() }).await;
+    guest.send(GuestMessage::Synced { failed: Vec::new() }).await;
     let error = end_of(events).await;
     assert!(
         matches!(error, AgentError::Breach(Breach::OutOfTurn { message: "synced" })),
@@ -162,15 +162,15 @@ async fn nothing_is_written_back_unasked() {
 async fn a_beat_is_answered_with_the_time() {
     let (mut guest, _agent, mut events) = converse(1).await;
     let before = unix_ns();
-    guest.say(GuestMessage::Beat { number: 7 }).await;
-    let HostMessage::Time { number: 7, unix_ns } = guest.hear().await else {
+    guest.send(GuestMessage::Beat { number: 7 }).await;
+    let HostMessage::Time { number: 7, unix_ns } = guest.receive().await else {
         panic!()
     };
     assert!((before..before + 20_000_000_000).contains(&unix_ns));
     assert!(matches!(events.next().await, Ok(Event::Beat)));
     // One that beats and does not read is heard as long as it likes, and holds nothing up.
     for number in 0..500 {
-        guest.say(GuestMessage::Beat { number }).await;
+        guest.send(GuestMessage::Beat { number }).await;
         assert!(matches!(events.next().await, Ok(Event::Beat)));
     }
 }
@@ -180,7 +180,7 @@ async fn a_beat_is_answered_with_the_time() {
 async fn long_words_are_cut() {
     let (mut guest, _agent, mut events) = converse(1).await;
     let text = "\u{202e}".repeat(20_000);
-    guest.say(GuestMessage::Warning { text }).await;
+    guest.send(GuestMessage::Warning { text }).await;
     let Ok(Event::Warning(text)) = events.next().await else {
         panic!()
     };
@@ -225,7 +225,7 @@ async fn a_stalled_output_holds_back_its_own_app_only() {
     }
     assert!(!writers[0].is_finished());
     for app in 0..2 {
-        guest.say(GuestMessage::Exited { app, status: DONE }).await;
+        guest.send(GuestMessage::Exited { app, status: DONE }).await;
     }
     assert!(matches!(events.next().await, Ok(Event::Exited { app: 1, .. })));
     drop(stalled);
@@ -236,7 +236,7 @@ async fn a_stalled_output_holds_back_its_own_app_only() {
 async fn texts_of_the_guest_are_safe_for_a_terminal() {
     let (mut guest, _agent, mut events) = converse(1).await;
     guest
-        .say(GuestMessage::Warning {
+        .send(GuestMessage::Warning {
             text: "\x1b]0;owned\x07 a\nb \u{202e}ä".into(),
         })
         .await;
@@ -254,7 +254,7 @@ async fn texts_of_the_guest_are_safe_for_a_terminal() {
         result: "exit-code".into(),
         log: vec!["c\x08".into()],
     };
-    guest.say(GuestMessage::Failed { app: 0, cause }).await;
+    guest.send(GuestMessage::Failed { app: 0, cause }).await;
     let Event::Failed { app: 0, cause } = events.next().await.unwrap() else {
         panic!()
     };
@@ -315,8 +315,8 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
     });
     let guest = async {
         let mut guest = Guest::greet(guest_port).await;
-        guest.say(GuestMessage::Ready(BootTimes::default())).await;
-        guest.say(GuestMessage::Exited { app: 0, status: DONE }).await;
+        guest.send(GuestMessage::Ready(BootTimes::default())).await;
+        guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
         guest
     };
     let (connected, _guest) = tokio::join!(connect(host, &ONE, SOON), guest);
@@ -346,7 +346,7 @@ async fn breach(messages: Vec<GuestMessage>, streams: &[GuestStream]) -> AgentEr
         open.push(guest.open(*stream).await);
     }
     for message in messages {
-        guest.say(message).await;
+        guest.send(message).await;
     }
     end_of(events).await
 }
@@ -475,7 +475,7 @@ async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
     let (mut guest, _agent, mut events) = converse_of(&[on_failure]).await;
     let failed = ExitStatus::Code(1);
     for count in 1..=2 {
-        guest.say(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
+        guest.send(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
         assert!(matches!(events.next().await, Ok(Event::Started { app: 0, .. })));
         let restarting = GuestMessage::Restarting {
             app: 0,
@@ -483,7 +483,7 @@ async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
             in_ms: 100,
             count,
         };
-        guest.say(restarting).await;
+        guest.send(restarting).await;
         let Ok(Event::Restarting {
             count: told, after, ..
         }) = events.next().await
@@ -492,9 +492,9 @@ async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
         };
         assert_eq!((told, after), (count, Duration::from_millis(100)));
     }
-    guest.say(GuestMessage::Started { app: 0, uptime_ms: 9 }).await;
+    guest.send(GuestMessage::Started { app: 0, uptime_ms: 9 }).await;
     guest
-        .say(GuestMessage::Exited {
+        .send(GuestMessage::Exited {
             app: 0,
             status: failed,
         })
@@ -527,7 +527,7 @@ async fn no_app_starts_anew_but_as_its_policy_has_it() {
     for (policy, messages) in cases {
         let (mut guest, _agent, events) = converse_of(&[policy]).await;
         for message in messages {
-            guest.say(message).await;
+            guest.send(message).await;
         }
         let error = end_of(events).await;
         assert!(
@@ -551,7 +551,7 @@ async fn only_an_app_that_runs_says_that_it_is_ready_and_says_it_once() {
         GuestMessage::AppReady { app: 0 },
         GuestMessage::AppUnready { app: 0 },
     ] {
-        guest.say(message).await;
+        guest.send(message).await;
     }
     assert!(matches!(events.next().await, Ok(Event::Started { .. })));
     assert!(matches!(events.next().await, Ok(Event::AppReady { app: 0 })));
@@ -570,7 +570,7 @@ async fn only_an_app_that_runs_says_that_it_is_ready_and_says_it_once() {
     ] {
         let (mut guest, _agent, events) = converse(1).await;
         for message in messages {
-            guest.say(message).await;
+            guest.send(message).await;
         }
         let error = end_of(events).await;
         assert!(
@@ -608,7 +608,7 @@ async fn an_end_that_the_agent_brings_about_is_a_failure_whatever_its_status() {
             count: 2,
         },
     ] {
-        guest.say(message).await;
+        guest.send(message).await;
     }
     assert!(matches!(events.next().await, Ok(Event::Started { .. })));
     let Ok(Event::Health {
@@ -655,7 +655,7 @@ async fn only_an_app_that_runs_has_health_and_is_ended_once() {
     ] {
         let (mut guest, _agent, events) = converse(1).await;
         for message in messages {
-            guest.say(message).await;
+            guest.send(message).await;
         }
         let error = end_of(events).await;
         assert!(

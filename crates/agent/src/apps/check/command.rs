@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
 
-use super::done::{Done, said};
+use super::done::{Done, failure};
 use crate::exec;
 use crate::exec::enter::Job;
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(agent: &Path, job: &Job) -> Done {
     };
     let mut process = match exec::spawn(agent, job, theirs).await {
         Ok(process) => process.in_group(),
-        Err(error) => return said(&error),
+        Err(error) => return failure(&error),
     };
     if let Some(why) = process.refused().await {
         return Done::failed(why);
@@ -63,7 +63,7 @@ fn judge(status: io::Result<ExitStatus>, output: &str) -> Done {
             (None, Some(signal)) => format!("killed by signal {signal}"),
             (None, None) => "it ended".to_owned(),
         })),
-        Err(error) => said(&error),
+        Err(error) => failure(&error),
     }
 }
 

@@ -42,6 +42,6 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// What an error says, with its causes.
-pub(super) fn said(error: &dyn std::error::Error) -> Done {
+pub(super) fn failure(error: &dyn std::error::Error) -> Done {
     Done::failed(in_one_line(error))
 }

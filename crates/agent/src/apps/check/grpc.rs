@@ -5,7 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::done::{Done, said};
+use super::done::{Done, failure};
 
 /// How much of an answer is read.
 const MAX_ANSWER_BYTES: usize = 10 * 1024;
@@ -21,14 +21,14 @@ pub(super) async fn check(
 ) -> Done {
     let (client, connection) = match h2::client::handshake(stream).await {
         Ok(both) => both,
-        Err(error) => return said(&error),
+        Err(error) => return failure(&error),
     };
     let call = call(client, authority, service);
     tokio::select! {
-        done = call => done.unwrap_or_else(|error| said(&error)),
+        done = call => done.unwrap_or_else(|error| failure(&error)),
         ended = connection => match ended {
             Ok(()) => Done::failed("the server hung up without an answer"),
-            Err(error) => said(&error),
+            Err(error) => failure(&error),
         },
     }
 }
@@ -46,7 +46,7 @@ async fn call(
         .body(());
     let request = match request {
         Ok(request) => request,
-        Err(error) => return Ok(said(&error)),
+        Err(error) => return Ok(failure(&error)),
     };
     let (answer, mut body) = client.send_request(request, false)?;
     body.send_data(question(service), true)?;

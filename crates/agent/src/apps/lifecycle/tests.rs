@@ -67,7 +67,7 @@ enum Happens {
     Ends(usize, i32),
     NeverRuns(usize),
     IsNotTaken(usize),
-    Says(usize, bool),
+    Reports(usize, bool),
     /// The oldest thing that was begun ends.
     IsDone(bool),
     IsSent,
@@ -82,7 +82,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (app(), 0..2i32).prop_map(|(app, code)| Happens::Ends(app, code)),
         1 => app().prop_map(Happens::NeverRuns),
         1 => app().prop_map(Happens::IsNotTaken),
-        2 => (app(), any::<bool>()).prop_map(|(app, ready)| Happens::Says(app, ready)),
+        2 => (app(), any::<bool>()).prop_map(|(app, ready)| Happens::Reports(app, ready)),
         4 => any::<bool>().prop_map(Happens::IsDone),
         2 => Just(Happens::IsSent),
         1 => (0..5000u64).prop_map(Happens::Stop),
@@ -156,7 +156,7 @@ impl Run {
                 app,
                 text: "no".to_owned(),
             },
-            Happens::Says(app, ready) => LifecycleInput::Word {
+            Happens::Reports(app, ready) => LifecycleInput::Word {
                 app,
                 word: if ready { Word::Ready } else { Word::NotReady },
             },
@@ -191,7 +191,7 @@ impl Run {
     fn take(&mut self, actions: Vec<LifecycleAction>) -> Result<(), TestCaseError> {
         for action in actions {
             match action {
-                LifecycleAction::Say(message) => self.hear(&message)?,
+                LifecycleAction::Send(message) => self.receive(&message)?,
                 LifecycleAction::End { app, last } => {
                     let known = &mut self.known[app];
                     prop_assert!(!known.ended, "{last:?}");
@@ -223,7 +223,7 @@ impl Run {
         Ok(())
     }
 
-    fn hear(&mut self, message: &GuestMessage) -> Result<(), TestCaseError> {
+    fn receive(&mut self, message: &GuestMessage) -> Result<(), TestCaseError> {
         let known = |app: &AppIndex| usize::from(*app);
         match message {
             GuestMessage::Started { app, .. } => {

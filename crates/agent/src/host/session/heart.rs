@@ -47,15 +47,15 @@ impl Heart {
     }
 
     /// The host has answered; gives what is to be said of it.
-    pub(super) fn told(&mut self, number: u32, unix_ns: u64, heard: Instant) -> Option<String> {
+    pub(super) fn answered(&mut self, number: u32, unix_ns: u64, received: Instant) -> Option<String> {
         // An answer to an earlier beat does not tell when it was asked.
         let asked = self.asked.filter(|_| number == self.number)?;
         self.asked = None;
         self.next = asked + BEAT_EVERY;
         let time = HostTime {
             unix_ns,
-            heard,
-            round_trip: heard.saturating_duration_since(asked),
+            received,
+            round_trip: received.saturating_duration_since(asked),
         };
         let error = self.clock.follow(&time).err();
         let before = std::mem::replace(&mut self.failed, error.is_some());
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(heart.beat(begun), 1);
         assert_eq!(heart.next_beat(), begun + ANSWER_WITHIN);
         // Out of turn, it says nothing.
-        assert_eq!(heart.told(7, 0, begun), None);
+        assert_eq!(heart.answered(7, 0, begun), None);
         assert_eq!(heart.next_beat(), begun + ANSWER_WITHIN);
     }
 }

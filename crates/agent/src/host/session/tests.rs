@@ -193,7 +193,7 @@ impl Stage {
     }
 
     /// What the agent says, its beats left out.
-    async fn hear(&mut self) -> GuestMessage {
+    async fn receive(&mut self) -> GuestMessage {
         loop {
             match read_message(&mut self.control).await.unwrap().unwrap() {
                 GuestMessage::Beat { .. } => {}
@@ -279,9 +279,9 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         assert_eq!(header, GuestStream::Stderr { app: 0 });
         let (header, mut stdin) = stage.stream().await;
         assert_eq!(header, GuestStream::Stdin { app: 0 });
-        assert_eq!(stage.hear().await, GuestMessage::Ready(BootTimes::default()));
+        assert_eq!(stage.receive().await, GuestMessage::Ready(BootTimes::default()));
         assert_eq!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Warning {
                 text: "a warning".to_owned()
             }
@@ -292,7 +292,7 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         let (mut out, err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
         stage.change("web", running());
         assert_eq!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Started {
                 app: 0,
                 uptime_ms: 1900
@@ -313,16 +313,16 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         assert_eq!(bytes.len(), 60_000);
         assert_eq!(stderr.read(&mut [0; 9]).await.unwrap(), 0);
         assert_eq!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Exited {
                 app: 0,
                 status: ExitStatus::Code(3)
             }
         );
-        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+        assert_eq!(stage.receive().await, GuestMessage::AllEnded);
 
         stage.order(HostMessage::Finish).await;
-        let GuestMessage::Synced { failed } = stage.hear().await else {
+        let GuestMessage::Synced { failed } = stage.receive().await else {
             panic!()
         };
         assert_eq!(failed.len(), 1);
@@ -337,9 +337,9 @@ fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
         let mut stage = Stage::set(&["a", "b"]).await;
         stage.change("a", exited(0));
         stage.change("b", ServiceState::default());
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for _ in 0..6 {
-            heard.push(stage.hear().await);
+            received.push(stage.receive().await);
         }
         let cause = isopod_contract::message::FailureCause::Unit {
             unit: "b.service".to_owned(),
@@ -347,7 +347,7 @@ fn an_app_that_ended_before_anyone_looked_is_reported_whole() {
             log: Vec::new(),
         };
         assert_eq!(
-            heard[2..],
+            received[2..],
             [
                 GuestMessage::Started {
                     app: 0,
@@ -418,9 +418,9 @@ fn stops_in_order_and_kills_after_the_grace() {
             ]
         );
         stage.order(HostMessage::Signal { app: 7, signal: 9 }).await;
-        let mut heard = stage.hear().await;
-        while !matches!(&heard, GuestMessage::Warning { text } if text.contains("no such app")) {
-            heard = stage.hear().await;
+        let mut received = stage.receive().await;
+        while !matches!(&received, GuestMessage::Warning { text } if text.contains("no such app")) {
+            received = stage.receive().await;
         }
     });
 }
@@ -433,7 +433,7 @@ fn input_that_nobody_reads_ends_the_hosts_stream() {
         let (_, mut stdin) = stage.stream().await;
         let input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
         stage.change("web", running());
-        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
         drop(input);
         while stdin.write_all(b"anyone?").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -464,9 +464,9 @@ fn living(life: u64, state: ServiceState) -> ServiceState {
 }
 
 impl Stage {
-    async fn hear_past_greeting(&mut self) -> GuestMessage {
+    async fn receive_past_greeting(&mut self) -> GuestMessage {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 GuestMessage::Ready(_) | GuestMessage::Warning { .. } => {}
                 message => return message,
             }
@@ -496,7 +496,7 @@ fn an_app_is_started_anew_and_its_streams_live_on() {
         let (_, mut stdout) = stage.stream().await;
         stage.change("web", living(1, running()));
         let started = |uptime_ms| GuestMessage::Started { app: 0, uptime_ms };
-        assert_eq!(stage.hear_past_greeting().await, started(1900));
+        assert_eq!(stage.receive_past_greeting().await, started(1900));
         let mut out = stage.writer("web.stdout");
         out.write_all(b"one ").unwrap();
         stage.change("web", living(1, exited(1)));
@@ -506,7 +506,7 @@ fn an_app_is_started_anew_and_its_streams_live_on() {
             in_ms: 10,
             count: 1,
         };
-        assert_eq!(stage.hear().await, restarting);
+        assert_eq!(stage.receive().await, restarting);
         stage.asked("start web.service").await;
         // What is known of the first life says nothing of the second.
         stage.change(
@@ -517,7 +517,7 @@ fn an_app_is_started_anew_and_its_streams_live_on() {
             },
         );
         stage.change("web", living(2, running()));
-        assert_eq!(stage.hear().await, started(3800));
+        assert_eq!(stage.receive().await, started(3800));
         let _input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
         out.write_all(b"two").unwrap();
         stage.change("web", living(2, exited(1)));
@@ -529,8 +529,8 @@ fn an_app_is_started_anew_and_its_streams_live_on() {
         let mut text = String::new();
         stdout.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "one two");
-        assert_eq!(stage.hear().await, exited, "once is all that the policy has");
-        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+        assert_eq!(stage.receive().await, exited, "once is all that the policy has");
+        assert_eq!(stage.receive().await, GuestMessage::AllEnded);
     });
 }
 
@@ -544,17 +544,17 @@ fn a_stop_ends_an_app_that_waits_for_its_restart() {
         let mut stage = Stage::set_with(&["web"], wait).await;
         stage.change("web", exited(1));
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        assert!(matches!(stage.receive().await, GuestMessage::Restarting { .. }));
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         let exited = GuestMessage::Exited {
             app: 0,
             status: FAILED,
         };
-        assert_eq!(stage.hear().await, exited);
-        assert_eq!(stage.hear().await, GuestMessage::AllEnded);
+        assert_eq!(stage.receive().await, exited);
+        assert_eq!(stage.receive().await, GuestMessage::AllEnded);
         assert!(stage.puppet.asked.lock().unwrap().is_empty());
     });
 }
@@ -565,10 +565,10 @@ fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
         let mut stage = Stage::set_with(&["web"], restarts(9)).await;
         stage.change("web", exited(1));
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        assert!(matches!(stage.receive().await, GuestMessage::Restarting { .. }));
         stage.asked("start web.service").await;
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop web.service").await;
@@ -577,7 +577,7 @@ fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
             app: 0,
             status: FAILED,
         };
-        assert_eq!(stage.hear().await, exited);
+        assert_eq!(stage.receive().await, exited);
     });
 }
 
@@ -596,12 +596,15 @@ fn an_app_starts_when_the_other_has_succeeded_and_stops_before_it() {
         let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Started)).await;
         stage.change("a", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { app: 0, .. }
         ));
         stage.asked("start b.service").await;
         stage.change("b", running());
-        assert!(matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }));
+        assert!(matches!(
+            stage.receive().await,
+            GuestMessage::Started { app: 1, .. }
+        ));
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop b.service").await;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -621,9 +624,9 @@ fn an_app_whose_dependency_failed_never_starts() {
     on_stage(async || {
         let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
         stage.change("a", exited(3));
-        let mut heard = vec![stage.hear_past_greeting().await];
-        while heard.last() != Some(&GuestMessage::AllEnded) {
-            heard.push(stage.hear().await);
+        let mut received = vec![stage.receive_past_greeting().await];
+        while received.last() != Some(&GuestMessage::AllEnded) {
+            received.push(stage.receive().await);
         }
         let cause = isopod_contract::message::FailureCause::Dependency {
             unit: "a.service".to_owned(),
@@ -631,8 +634,8 @@ fn an_app_whose_dependency_failed_never_starts() {
             log: Vec::new(),
         };
         assert!(
-            heard.contains(&GuestMessage::Failed { app: 1, cause }),
-            "{heard:?}"
+            received.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{received:?}"
         );
         assert!(stage.puppet.asked.lock().unwrap().is_empty());
     });
@@ -650,10 +653,10 @@ fn an_app_that_is_started_anew_has_not_failed_yet() {
         let mut stage = Stage::set_with(&["a", "b"], change).await;
         stage.change("a", living(1, exited(3)));
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        assert!(matches!(stage.hear().await, GuestMessage::Restarting { .. }));
+        assert!(matches!(stage.receive().await, GuestMessage::Restarting { .. }));
         stage.asked("start a.service").await;
         stage.change("a", living(2, exited(0)));
         stage.asked("start b.service").await;
@@ -666,20 +669,20 @@ fn a_stop_starts_nothing_more() {
         let mut stage = Stage::set_with(&["a", "b"], second_waits(DependencyCondition::Succeeded)).await;
         stage.change("a", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop a.service").await;
         stage.change("a", exited(0));
-        let mut heard = vec![stage.hear().await];
-        while heard.last() != Some(&GuestMessage::AllEnded) {
-            heard.push(stage.hear().await);
+        let mut received = vec![stage.receive().await];
+        while received.last() != Some(&GuestMessage::AllEnded) {
+            received.push(stage.receive().await);
         }
         let cause = isopod_contract::message::FailureCause::Stopped;
         assert!(
-            heard.contains(&GuestMessage::Failed { app: 1, cause }),
-            "{heard:?}"
+            received.contains(&GuestMessage::Failed { app: 1, cause }),
+            "{received:?}"
         );
         assert_eq!(*stage.puppet.asked.lock().unwrap(), ["stop a.service"]);
     });
@@ -704,15 +707,15 @@ fn an_app_says_itself_when_it_is_ready_and_others_wait_for_that() {
         assert!(stage.puppet.asked.lock().unwrap().is_empty());
         stage.change("a", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { app: 0, .. }
         ));
-        assert_eq!(stage.hear().await, GuestMessage::AppReady { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::AppReady { app: 0 });
         stage.asked("start b.service").await;
         for _ in 0..3 {
             sender.send_to(b"READY=1", &path).unwrap();
         }
         sender.send_to(b"STOPPING=1", &path).unwrap();
-        assert_eq!(stage.hear().await, GuestMessage::AppUnready { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::AppUnready { app: 0 });
     });
 }

@@ -20,12 +20,12 @@ Examples:
 /// Print a pod as a Kubernetes Pod, with the ConfigMaps and Secrets that it needs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = format!("{SUBJECTS}\n{KUBE_NOTES}"))]
-pub(crate) struct Kube {
+pub(crate) struct GenerateKube {
     #[command(flatten)]
     args: SubjectArgs,
 }
 
-impl Kube {
+impl GenerateKube {
     /// Prints it, and on standard error what was left out.
     ///
     /// # Errors

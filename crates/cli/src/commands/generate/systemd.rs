@@ -30,12 +30,12 @@ Examples:
 /// Print a unit of systemd's that runs a pod on this host
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = format!("{SUBJECTS}\n{SYSTEMD_NOTES}"))]
-pub(crate) struct Systemd {
+pub(crate) struct GenerateSystemd {
     #[command(flatten)]
     args: SubjectArgs,
 }
 
-impl Systemd {
+impl GenerateSystemd {
     /// Prints it.
     ///
     /// # Errors

@@ -11,13 +11,13 @@ use crate::output::{self, Report};
 
 /// Print an image's manifest as it came, or of an archive of `docker save` what its layers make
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct CatManifest {
+pub(crate) struct ImageCatManifest {
     /// The image: a name, an ID or its beginning
     #[arg(value_name = "IMAGE")]
     image: String,
 }
 
-impl CatManifest {
+impl ImageCatManifest {
     /// Prints it.
     ///
     /// # Errors

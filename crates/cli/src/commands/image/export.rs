@@ -13,7 +13,7 @@ use crate::output::{self, Report};
 
 /// Write an image to a file, as an oci-archive: with its own digests, or as one layer where its layers are not kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Export {
+pub(crate) struct ImageExport {
     /// The image: a name, an ID or its beginning
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -22,7 +22,7 @@ pub(crate) struct Export {
     file: PathBuf,
 }
 
-impl Export {
+impl ImageExport {
     /// Writes it.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::output::{self};
 /// Fetch images from registries, and print their IDs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "pull", after_help = REFERENCES)]
-pub(crate) struct Fetch {
+pub(crate) struct ImageFetch {
     /// The images
     #[arg(required = true, value_name = "REFERENCE", value_parser = OsStringValueParser::new().try_map(reference))]
     references: Vec<ImageReference>,
@@ -29,7 +29,7 @@ pub(crate) struct Fetch {
     pull: Pull,
 }
 
-impl Fetch {
+impl ImageFetch {
     /// Fetches them, also when another could not be fetched.
     ///
     /// # Errors
@@ -73,11 +73,12 @@ impl From<Pull> for PullPolicy {
 mod tests {
     use super::*;
     use crate::command_line::tests::command;
-    use crate::commands::{Command, image};
+    use crate::commands::{OtherCommand, image};
 
     #[test]
     fn names_of_registries_are_asked_always() {
-        let Command::Image(image::Command::Fetch(fetch)) = command("image pull alpine docker://quay.io/x:1")
+        let OtherCommand::Image(image::ImageCommand::Fetch(fetch)) =
+            command("image pull alpine docker://quay.io/x:1")
         else {
             panic!()
         };

@@ -11,13 +11,13 @@ use crate::output::{self};
 /// Remove the images that have no name and no pod, and what is left of downloads
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "prune")]
-pub(crate) struct Gc {
+pub(crate) struct ImageGc {
     /// And those that have a name, but no pod
     #[arg(short, long)]
     all: bool,
 }
 
-impl Gc {
+impl ImageGc {
     /// Removes them.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ const COMMAND: usize = 45;
 
 /// Show how an image was made, the newest step first
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct History {
+pub(crate) struct ImageHistory {
     /// The image: a name, an ID or its beginning
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -24,7 +24,7 @@ pub(crate) struct History {
     no_trunc: bool,
 }
 
-impl History {
+impl ImageHistory {
     /// Prints it, as the image's config tells it.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::output::{self};
 /// Read an image into the store, and print its ID
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = REFERENCES)]
-pub(crate) struct Import {
+pub(crate) struct ImageImport {
     /// Where it is
     #[arg(value_name = "REFERENCE", value_parser = OsStringValueParser::new().try_map(reference))]
     reference: ImageReference,
@@ -22,7 +22,7 @@ pub(crate) struct Import {
     name: Option<String>,
 }
 
-impl Import {
+impl ImageImport {
     /// Imports it.
     ///
     /// # Errors
@@ -41,11 +41,12 @@ impl Import {
 #[cfg(test)]
 mod tests {
     use crate::command_line::tests::command;
-    use crate::commands::{Command, image};
+    use crate::commands::{OtherCommand, image};
 
     #[test]
     fn a_reference_and_a_name() {
-        let Command::Image(image::Command::Import(import)) = command("image import oci:/a:1 --name web")
+        let OtherCommand::Image(image::ImageCommand::Import(import)) =
+            command("image import oci:/a:1 --name web")
         else {
             panic!()
         };
@@ -53,7 +54,8 @@ mod tests {
             (import.reference.to_string(), import.name.as_deref()),
             ("oci:/a:1".to_owned(), Some("web"))
         );
-        let Command::Image(image::Command::Import(import)) = command("image import -- oci:a") else {
+        let OtherCommand::Image(image::ImageCommand::Import(import)) = command("image import -- oci:a")
+        else {
             panic!()
         };
         assert_eq!(import.name, None);

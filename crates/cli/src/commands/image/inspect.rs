@@ -15,7 +15,7 @@ use crate::show::pretty;
 
 /// Print all that is known of images, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Inspect {
+pub(crate) struct ImageInspect {
     /// The images: names, IDs or their beginnings
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Inspect {
     format: Option<Layout>,
 }
 
-impl Inspect {
+impl ImageInspect {
     /// Prints it.
     ///
     /// # Errors

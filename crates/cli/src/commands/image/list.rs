@@ -19,7 +19,7 @@ use crate::time::time;
 /// List the images in the store
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "ls")]
-pub(crate) struct List {
+pub(crate) struct ImageList {
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
@@ -28,7 +28,7 @@ pub(crate) struct List {
     format: Layout,
 }
 
-impl List {
+impl ImageList {
     /// Prints them.
     ///
     /// # Errors
@@ -86,11 +86,11 @@ fn lines(images: &[Image]) -> String {
 mod tests {
     use super::*;
     use crate::command_line::tests::command;
-    use crate::commands::{Command, image};
+    use crate::commands::{OtherCommand, image};
 
     #[test]
     fn how_they_are_printed() {
-        let Command::Image(image::Command::List(list)) = command("image list --format json") else {
+        let OtherCommand::Image(image::ImageCommand::List(list)) = command("image list --format json") else {
             panic!()
         };
         assert_eq!((list.quiet, list.format), (false, Layout::Json));

@@ -13,7 +13,7 @@ use crate::output::{self, Report};
 /// Remove images, or of an image with several names the one that is given
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "remove")]
-pub(crate) struct Rm {
+pub(crate) struct ImageRm {
     /// The images: names, IDs or their beginnings
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Rm {
     force: bool,
 }
 
-impl Rm {
+impl ImageRm {
     /// Removes each. What each word means is settled before anything goes: names and the ID of one image may come in one call.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// Give an image a name
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Tag {
+pub(crate) struct ImageTag {
     /// The image: a name, an ID or its beginning
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -19,7 +19,7 @@ pub(crate) struct Tag {
     name: String,
 }
 
-impl Tag {
+impl ImageTag {
     /// Names it.
     ///
     /// # Errors

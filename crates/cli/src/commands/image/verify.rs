@@ -14,13 +14,13 @@ const DAMAGED: u8 = 1;
 
 /// Read all that is kept of images, compare it with its digests, and mend root filesystems of which the layers are kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Verify {
+pub(crate) struct ImageVerify {
     /// The images: names, IDs or their beginnings [default: all]
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 }
 
-impl Verify {
+impl ImageVerify {
     /// Verifies them.
     ///
     /// # Errors

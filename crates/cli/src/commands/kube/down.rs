@@ -25,7 +25,7 @@ Examples:
 /// Stop the pods of pod files, and remove them
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "rm", after_help = DOWN_NOTES)]
-pub(crate) struct Down {
+pub(crate) struct KubeDown {
     #[command(flatten)]
     files: Files,
     /// How long the apps have to stop [default: as the pod says]
@@ -33,7 +33,7 @@ pub(crate) struct Down {
     time: Option<Duration>,
 }
 
-impl Down {
+impl KubeDown {
     /// Stops and removes the pods, and prints the name of each.
     ///
     /// # Errors

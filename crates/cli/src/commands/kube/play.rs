@@ -20,7 +20,7 @@ Examples:
 /// Start the pods of pod files in the background, and print their UUIDs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = PLAY_NOTES)]
-pub(crate) struct Play {
+pub(crate) struct KubePlay {
     #[command(flatten)]
     files: Files,
     /// Stop and remove pods of the same names first
@@ -31,7 +31,7 @@ pub(crate) struct Play {
     ignore_unsupported: bool,
 }
 
-impl Play {
+impl KubePlay {
     /// Starts the pods, and prints their UUIDs.
     ///
     /// # Errors

@@ -17,13 +17,13 @@ use crate::pod_files;
 
 /// Write the digests of a pod file's images to FILE.lock, for `run --locked`
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Lock {
+pub(crate) struct PodLock {
     /// The pod file, or several that belong together; the lock is beside the first one
     #[arg(value_name = "FILE", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
 }
 
-impl Lock {
+impl PodLock {
     /// Brings the images of the pods into the store and writes down which they are.
     ///
     /// # Errors

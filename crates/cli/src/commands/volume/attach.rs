@@ -30,7 +30,7 @@ Examples:
 /// Bring a directory or file of the host to a pod that runs, until it stops or it is detached
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = ATTACH_EXAMPLES)]
-pub(crate) struct Attach {
+pub(crate) struct VolumeAttach {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
@@ -48,7 +48,7 @@ pub(crate) struct Attach {
     mounts: Vec<OsString>,
 }
 
-impl Attach {
+impl VolumeAttach {
     /// Attaches the volume, and prints its name.
     ///
     /// # Errors

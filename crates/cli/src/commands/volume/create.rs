@@ -13,13 +13,13 @@ use crate::output::{self, Report};
 
 /// Make a named volume, and print its name; one that is there stays as it is
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Create {
+pub(crate) struct VolumeCreate {
     /// Its name [default: one that nobody has]
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(named_volume))]
     name: Option<String>,
 }
 
-impl Create {
+impl VolumeCreate {
     /// Makes it, and prints its name.
     ///
     /// # Errors

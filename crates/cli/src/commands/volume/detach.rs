@@ -13,7 +13,7 @@ use crate::pods::{ask, pods};
 
 /// Take an attached volume away from a pod that runs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Detach {
+pub(crate) struct VolumeDetach {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
@@ -25,7 +25,7 @@ pub(crate) struct Detach {
     force: bool,
 }
 
-impl Detach {
+impl VolumeDetach {
     /// Detaches the volume, and prints its name.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::output::{self};
 
 /// Show named volumes and the pods that have them, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Inspect {
+pub(crate) struct VolumeInspect {
     /// The named volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -20,7 +20,7 @@ pub(crate) struct Inspect {
     format: Option<Layout>,
 }
 
-impl Inspect {
+impl VolumeInspect {
     /// Prints them.
     ///
     /// # Errors

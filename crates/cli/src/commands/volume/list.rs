@@ -20,7 +20,7 @@ use crate::table::table;
 /// List the named volumes, or show the volumes of a pod
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "ls")]
-pub(crate) struct List {
+pub(crate) struct VolumeList {
     /// The pod
     #[arg(value_name = "POD")]
     pod: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct List {
     format: Layout,
 }
 
-impl List {
+impl VolumeList {
     /// Prints them.
     ///
     /// # Errors

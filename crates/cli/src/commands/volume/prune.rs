@@ -12,13 +12,13 @@ use crate::pods::pods;
 
 /// Remove the named volumes that no pod has, with all that is in them
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct Prune {
+pub(crate) struct VolumePrune {
     /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
     #[arg(short, long, required = true)]
     all: bool,
 }
 
-impl Prune {
+impl VolumePrune {
     /// Removes them, and prints their names.
     ///
     /// # Errors

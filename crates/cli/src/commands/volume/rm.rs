@@ -13,7 +13,7 @@ use crate::pods::pods;
 /// Remove named volumes with all that is in them; one that a pod has is kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "remove")]
-pub(crate) struct Rm {
+pub(crate) struct VolumeRm {
     /// The named volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Rm {
     force: bool,
 }
 
-impl Rm {
+impl VolumeRm {
     /// Removes each, and prints its name.
     ///
     /// # Errors

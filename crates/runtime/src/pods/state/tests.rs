@@ -9,7 +9,7 @@ use super::*;
 enum Happening {
     Publish,
     Start,
-    Say(Phase),
+    Write(Phase),
     LetGo,
     Killed,
     Remove,
@@ -25,7 +25,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             Just(Phase::Stopping),
             Just(Phase::Exited)
         ]
-        .prop_map(Happening::Say),
+        .prop_map(Happening::Write),
         Just(Happening::LetGo),
         Just(Happening::Killed),
         Just(Happening::Remove),
@@ -55,7 +55,7 @@ impl Model {
             Happening::Start if self.state().refusal(Verb::Start).is_none() && self.lock == Lock::Free => {
                 (self.place, self.lock, self.phase) = (Place::Started, Lock::Held, Some(Phase::Starting));
             }
-            Happening::Say(phase) if self.state().is_live() && follows(self.phase, phase) => {
+            Happening::Write(phase) if self.state().is_live() && follows(self.phase, phase) => {
                 self.phase = Some(phase);
             }
             Happening::LetGo if self.state().is_live() && self.phase == Some(Phase::Exited) => {

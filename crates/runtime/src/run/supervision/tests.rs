@@ -11,7 +11,7 @@ fn terms(roles: &[AppRole], on_failure: FailurePolicy, allowed: Option<u64>, sil
         name: AppName::new(format!("app{i}")).unwrap(),
         role: *role,
         probed: false,
-        tells_readiness: i == 1,
+        reports_readiness: i == 1,
         words_from_log: i == 0,
     };
     Terms {

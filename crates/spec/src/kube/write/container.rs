@@ -360,9 +360,9 @@ fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
         let target = clean(&mount.target);
         let target = target.to_str().filter(|target| !target.contains(':'));
         let sub_path = mount.sub_path.as_deref();
-        let is_said =
+        let is_written =
             sub_path.is_none_or(|path| path.to_str().is_some() && path.is_relative() && is_plain(path));
-        let (Some(target), true) = (target, is_said) else {
+        let (Some(target), true) = (target, is_written) else {
             unsaids.add_needed(
                 subject,
                 "paths are UTF-8, `mountPath` without `:`, `subPath` relative and without `..`",
@@ -398,13 +398,13 @@ fn access(mount: &Mount, pod: &PodSpec) -> (bool, Propagation) {
     let Some(volume) = volume else {
         return (mount.read_only == Some(true), Propagation::Private);
     };
-    let said = volume.read_only.or(mount.read_only) == Some(true);
+    let read_only = volume.read_only.or(mount.read_only) == Some(true);
     match &volume.kind {
         VolumeKind::Host(host) => {
             let by_claim = host.must_be.is_kept() && volume.read_only == Some(true);
-            (said && !by_claim, host.propagation)
+            (read_only && !by_claim, host.propagation)
         }
-        VolumeKind::Empty(_) => (said, Propagation::Private),
+        VolumeKind::Empty(_) => (read_only, Propagation::Private),
         VolumeKind::Files(_) | VolumeKind::Image(_) => (false, Propagation::Private),
     }
 }

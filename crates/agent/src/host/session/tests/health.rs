@@ -57,10 +57,10 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
         let mut stage = Stage::set_with(&["web"], change).await;
         stage.change("web", living(1, running()));
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        let GuestMessage::Health { app: 0, health, text } = stage.hear().await else {
+        let GuestMessage::Health { app: 0, health, text } = stage.receive().await else {
             panic!("no health")
         };
         assert_eq!(health, Health::Unhealthy);
@@ -68,21 +68,21 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
             text.starts_with("liveness probe failed: cannot connect to port"),
             "{text}"
         );
-        let GuestMessage::Ending { app: 0, reason } = stage.hear().await else {
+        let GuestMessage::Ending { app: 0, reason } = stage.receive().await else {
             panic!("no ending")
         };
         assert_eq!(reason, text);
         stage.asked("stop web.service").await;
         stage.change("web", living(1, exited(0)));
         assert!(matches!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Restarting { count: 1, .. }
         ));
         stage.asked("start web.service").await;
         // The next life is probed anew.
         stage.change("web", living(2, running()));
-        assert!(matches!(stage.hear().await, GuestMessage::Started { .. }));
-        assert!(matches!(stage.hear().await, GuestMessage::Health { .. }));
+        assert!(matches!(stage.receive().await, GuestMessage::Started { .. }));
+        assert!(matches!(stage.receive().await, GuestMessage::Health { .. }));
     });
 }
 
@@ -106,7 +106,7 @@ fn without_a_grace_it_is_killed_and_one_that_does_not_stop_is_killed_after_it() 
                 "{asked:?}"
             );
             stage.change("web", exited(1));
-            while stage.hear().await != GuestMessage::AllEnded {}
+            while stage.receive().await != GuestMessage::AllEnded {}
         });
     }
 }
@@ -127,27 +127,27 @@ fn readiness_is_found_and_lost_and_those_that_wait_for_health_start() {
         let mut stage = Stage::set_with(&["a", "b"], change).await;
         stage.change("a", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { app: 0, .. }
         ));
         assert!(matches!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Health {
                 health: Health::Healthy,
                 ..
             }
         ));
-        assert_eq!(stage.hear().await, GuestMessage::AppReady { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::AppReady { app: 0 });
         stage.asked("start b.service").await;
         drop(listener);
         assert!(matches!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Health {
                 health: Health::Unhealthy,
                 ..
             }
         ));
-        assert_eq!(stage.hear().await, GuestMessage::AppUnready { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::AppUnready { app: 0 });
     });
 }
 
@@ -163,10 +163,10 @@ fn what_hangs_is_given_up() {
         let mut stage = Stage::set_with(&["web"], change).await;
         stage.change("web", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        let GuestMessage::Health { text, .. } = stage.hear().await else {
+        let GuestMessage::Health { text, .. } = stage.receive().await else {
             panic!("no health")
         };
         assert_eq!(text, "readiness probe failed: it took longer than 0.02 s");
@@ -188,14 +188,17 @@ fn an_app_is_ready_behind_its_post_start_handler_and_ended_where_that_fails() {
         let mut stage = Stage::set_with(&["a", "b"], change).await;
         stage.change("a", running());
         assert!(matches!(
-            stage.hear_past_greeting().await,
+            stage.receive_past_greeting().await,
             GuestMessage::Started { .. }
         ));
-        assert_eq!(stage.hear().await, GuestMessage::AppReady { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::AppReady { app: 0 });
         stage.change("b", running());
-        assert!(matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }));
+        assert!(matches!(
+            stage.receive().await,
+            GuestMessage::Started { app: 1, .. }
+        ));
         let reason = "postStart handler failed: the app is not running".to_owned();
-        assert_eq!(stage.hear().await, GuestMessage::Ending { app: 1, reason });
+        assert_eq!(stage.receive().await, GuestMessage::Ending { app: 1, reason });
         stage.asked("stop b.service").await;
     });
 }
@@ -215,7 +218,7 @@ fn apps_stop_one_after_the_other_each_behind_its_pre_stop_handler() {
         stage.change("a", running());
         stage.asked("start b.service").await;
         stage.change("b", running());
-        while !matches!(stage.hear().await, GuestMessage::Started { app: 1, .. }) {}
+        while !matches!(stage.receive().await, GuestMessage::Started { app: 1, .. }) {}
         let begun = Instant::now();
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop b.service").await;
@@ -225,7 +228,7 @@ fn apps_stop_one_after_the_other_each_behind_its_pre_stop_handler() {
         // One that fails is told, and stops nothing.
         let mut warned = false;
         while !warned {
-            warned = matches!(stage.hear().await, GuestMessage::Warning { text }
+            warned = matches!(stage.receive().await, GuestMessage::Warning { text }
                 if text.starts_with("app `a`: preStop handler failed: cannot connect"));
         }
     });
@@ -240,7 +243,7 @@ fn a_pre_stop_handler_has_no_longer_than_the_grace() {
         };
         let mut stage = Stage::set_with(&["web"], change).await;
         stage.change("web", running());
-        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
         stage.order(HostMessage::Stop { grace_ms: 30 }).await;
         // It was not asked to stop yet, and has a last moment for that.
         stage.asked("stop web.service").await;
@@ -280,7 +283,7 @@ fn what_was_not_asked_to_stop_is_asked_before_it_is_killed() {
             let mut stage = Stage::set_with(&["a", "b"], change).await;
             for app in ["a", "b"] {
                 stage.change(app, running());
-                while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+                while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
             }
             stage.order(HostMessage::Stop { grace_ms }).await;
             // The first is b's start.
@@ -299,7 +302,7 @@ fn what_runs_after_an_app_has_an_empty_input_and_is_told_of_when_it_fails() {
         let mut stage = Stage::set_with(&["web"], |app| app.post_stop_ms = Some(10)).await;
         let stdin = stage.dir.path().join("web.stdin");
         stage.change("web", running());
-        while !matches!(stage.hear().await, GuestMessage::Started { .. }) {}
+        while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
         assert_eq!(std::fs::read_link(&stdin).unwrap(), Path::new("/dev/null"));
         let ends = &stage.puppet.post_stops;
         ends.lock()
@@ -307,7 +310,7 @@ fn what_runs_after_an_app_has_an_empty_input_and_is_told_of_when_it_fails() {
             .insert("web.service".to_owned(), ExitStatus::Code(7));
         stage.change("web", exited(0));
         assert_eq!(
-            stage.hear().await,
+            stage.receive().await,
             GuestMessage::Warning {
                 text: "app `web`: post-stop handler failed: exit status 7".to_owned()
             }
