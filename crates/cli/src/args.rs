@@ -116,8 +116,13 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     /// Those of pods of these files, in the background.
     pub(crate) fn in_background(files: FileArgs) -> Self {
+        Self::of(PodSource::Files(files))
+    }
+
+    /// Those of these pods, in the background.
+    pub(crate) fn of(source: PodSource) -> Self {
         Self {
-            source: PodSource::Files(files),
+            source,
             pull: None,
             name: None,
             ground: Ground::Back,

@@ -4,6 +4,7 @@
 pub(crate) mod attach;
 pub(crate) mod cat_manifest;
 pub(crate) mod completion;
+pub(crate) mod compose;
 pub(crate) mod cp;
 pub(crate) mod docs;
 pub(crate) mod events;
@@ -73,6 +74,7 @@ pub(crate) enum OtherCommand {
     Pod(pod::PodCommand),
     #[command(subcommand)]
     Generate(generate::GenerateCommand),
+    Compose(compose::Compose),
     #[command(subcommand)]
     Kube(kube::KubeCommand),
     #[command(subcommand)]

@@ -7,6 +7,7 @@ mod background;
 mod command_line;
 mod commands;
 mod complete;
+mod compose_file;
 mod detach_keys;
 mod ending;
 mod env_files;
@@ -109,6 +110,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Docs(command) => command.execute(command_line::root()),
             C::Pod(command) => command.execute(&settings()?),
             C::Generate(command) => command.execute(&settings()?),
+            C::Compose(command) => command.execute(&settings()?),
             C::Kube(command) => command.execute(&settings()?),
             C::Image(command) => command.execute(&settings()?),
         },

@@ -3,6 +3,7 @@
 //! ```text
 //! command line flags ── flags ──┐
 //! Kubernetes Pod ────── kube ───┤
+//! compose file ───── compose ───┤
 //! appc PodManifest ──── appc ───┴─> PodSpec ─> (isopod-runtime: gather) ─> (isopod-plan: plan)
 //! ```
 //!
@@ -13,6 +14,7 @@
 pub mod appc;
 pub mod capability;
 pub mod check;
+pub mod compose;
 pub mod files;
 pub mod flags;
 pub mod kube;

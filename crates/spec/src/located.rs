@@ -1,7 +1,7 @@
 //! Files that describe a pod, YAML or JSON, as values that know their place, and what can be wrong there.
 //!
 //! ```text
-//! text ─ value.rs: values with line and column ─ node.rs: with their field ─┬─> the reader of a language (appc, kube)
+//! text ─ value.rs: values with line and column ─ node.rs: with their field ─┬─> the reader of a language (appc, kube, compose)
 //!                                                fault.rs: what is wrong  <─┤
 //!                                                places.rs: where a part is ┘
 //! ```
@@ -14,4 +14,4 @@ mod value;
 pub use fault::{Fault, FaultKind, Location, Part};
 pub(crate) use node::{Faults, Node, Origin};
 pub(crate) use places::{AppPlaces, MountFields, PodPlaces};
-pub(crate) use value::{At, Kind, Value, read_json, read_yaml};
+pub(crate) use value::{At, Key, Kind, Value, read_json, read_yaml};

@@ -36,6 +36,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("builder", Refused(BUILD)),
     ("buildx", Refused(BUILD)),
     ("checkpoint", Refused("no pod is saved while it runs yet")),
+    ("compose", Same),
     ("config", Refused(SWARM)),
     ("container attach", Ours(&["attach"])),
     ("container cp", Ours(&["cp"])),

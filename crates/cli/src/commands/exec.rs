@@ -34,31 +34,31 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub(crate) struct Exec {
     /// The pod
     #[arg(value_name = "POD")]
-    pod: String,
+    pub(super) pod: String,
     /// The app; the pod's only one needs no name
     #[arg(long, value_name = "APP", value_parser = app_name)]
-    app: Option<AppName>,
+    pub(super) app: Option<AppName>,
     /// Give it this command's standard input
     #[arg(short, long)]
-    interactive: bool,
+    pub(super) interactive: bool,
     /// Give it a terminal
     #[arg(short, long)]
-    tty: bool,
+    pub(super) tty: bool,
     /// Let the command continue without this one by these keys, where it has a terminal and input
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
-    detach_keys: DetachKeys,
+    pub(super) detach_keys: DetachKeys,
     /// Set a variable; without a value, to the caller's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
-    env: Vec<(String, Option<String>)>,
+    pub(super) env: Vec<(String, Option<String>)>,
     /// Run it as this user [default: the app's]
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// Start it there [default: where the app starts]
     #[arg(short, long, value_name = "PATH")]
-    workdir: Option<String>,
+    pub(super) workdir: Option<String>,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    pub(super) command: Vec<String>,
 }
 
 impl Exec {
@@ -99,7 +99,11 @@ impl Exec {
     }
 }
 
-fn variable(text: &str) -> Result<(String, Option<String>), String> {
+/// A variable of a flag.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn variable(text: &str) -> Result<(String, Option<String>), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, None),

@@ -21,6 +21,16 @@ pub(crate) struct Logs {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
+    /// Only this app's; may be repeated
+    #[arg(long = "app", value_name = "APP", value_parser = app_name)]
+    apps: Vec<AppName>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// Which part of the logs is shown, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Wanted {
     /// Go on until the pod has ended
     #[arg(short, long)]
     follow: bool,
@@ -30,9 +40,6 @@ pub(crate) struct Logs {
     /// Only the last N lines; `all` or -1 for every one
     #[arg(short = 'n', long, value_name = "N", value_parser = lines, allow_hyphen_values = true)]
     tail: Option<u64>,
-    /// Only this app's; may be repeated
-    #[arg(long = "app", value_name = "APP", value_parser = app_name)]
-    apps: Vec<AppName>,
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,
@@ -44,48 +51,69 @@ impl Logs {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pods = pods(settings)?;
-        let pod = find(&pods, &self.pod)?;
-        for app in &self.apps {
-            app_number(&pod, app)?;
+        show(&self.pod, &self.apps, &self.wanted, settings)
+    }
+
+    /// What a pod writes up to its end, from its beginning.
+    pub(super) fn following(pod: String) -> Self {
+        Self {
+            pod,
+            apps: Vec::new(),
+            wanted: Wanted {
+                follow: true,
+                ..Wanted::default()
+            },
         }
-        let all: Vec<AppName> = pod
-            .record
-            .iter()
-            .flat_map(|record| record.apps.iter().map(|app| app.name.clone()))
-            .collect();
-        let apps = if self.apps.is_empty() {
-            &all[..]
-        } else {
-            &self.apps
-        };
-        let options = Options {
-            since: self
-                .since
-                .as_deref()
-                .map(|text| time("since", text))
-                .transpose()?,
-            // Without a number nothing needs to be counted.
-            tail: self.tail.filter(|lines| *lines < u64::MAX),
-            follow: self.follow,
-            ..Options::default()
-        };
-        let mut reader = LogReader::open(&pod.path.join(LOGS), apps, options)?;
-        let mut printer = Printer {
-            names: apps.len() > 1,
-            timestamps: self.timestamps,
-            begun: Vec::new(),
-            error: None,
-        };
-        let ended = || !pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
-        reader.follow(ended, |record| printer.print(&record))?;
-        match printer.error {
-            // Who reads no more wants no more.
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Report::text(format!("cannot print the log: {error}")).into())
-            }
-            _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints what those apps of a pod wrote; none: all of them.
+///
+/// # Errors
+/// A [`Failure`] with the reason.
+pub(super) fn show(
+    query: &str,
+    meant: &[AppName],
+    wanted: &Wanted,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
+    let pods = pods(settings)?;
+    let pod = find(&pods, query)?;
+    for app in meant {
+        app_number(&pod, app)?;
+    }
+    let all: Vec<AppName> = pod
+        .record
+        .iter()
+        .flat_map(|record| record.apps.iter().map(|app| app.name.clone()))
+        .collect();
+    let apps = if meant.is_empty() { &all[..] } else { meant };
+    let options = Options {
+        since: wanted
+            .since
+            .as_deref()
+            .map(|text| time("since", text))
+            .transpose()?,
+        // Without a number nothing needs to be counted.
+        tail: wanted.tail.filter(|lines| *lines < u64::MAX),
+        follow: wanted.follow,
+        ..Options::default()
+    };
+    let mut reader = LogReader::open(&pod.path.join(LOGS), apps, options)?;
+    let mut printer = Printer {
+        names: apps.len() > 1,
+        timestamps: wanted.timestamps,
+        begun: Vec::new(),
+        error: None,
+    };
+    let ended = || !pods.entry(&pod.uuid).is_some_and(|pod| pod.state.is_live());
+    reader.follow(ended, |record| printer.print(&record))?;
+    match printer.error {
+        // Who reads no more wants no more.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Report::text(format!("cannot print the log: {error}")).into())
         }
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod create;
 pub(crate) mod detach;
 pub(crate) mod inspect;
 pub(crate) mod list;
-mod named;
+pub(crate) mod named;
 pub(crate) mod prune;
 pub(crate) mod rm;
 

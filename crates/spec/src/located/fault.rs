@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::check::PodFault;
+use crate::flags::FlagFault;
 use crate::{AppName, InvalidName, InvalidReference, VolumeName};
 
 /// A part of a pod.
@@ -139,6 +140,9 @@ pub enum FaultKind {
         /// Why.
         reason: String,
     },
+    /// The value is none that the flag of the same meaning could have.
+    #[error(transparent)]
+    Flag(FlagFault),
     /// A rule between the parts of the file is broken.
     #[error("{0}")]
     Rule(String),
@@ -169,6 +173,7 @@ impl Fault {
             FaultKind::Name(name) => name.hint(),
             FaultKind::Reference(reference) => reference.hint(),
             FaultKind::Pod(fault) => fault.hint(),
+            FaultKind::Flag(fault) => fault.hint(),
             FaultKind::Unsupported { hint, .. } => Some((*hint).to_owned()),
             FaultKind::UnknownSyscall {
                 nearest: Some(name), ..

@@ -35,17 +35,29 @@ impl ImageFetch {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let images = Images::open(settings)?;
-        let mut reports = Vec::new();
-        for reference in &self.references {
-            match images.obtain(reference, self.pull.into()) {
-                Ok(image) => output::data(&format!("{}\n", image.id)),
-                Err(report) => reports.push(report),
-            }
-        }
-        Failure::unless_empty(reports)?;
-        Ok(ExitCode::SUCCESS)
+        fetch(&self.references, self.pull.into(), settings)
     }
+}
+
+/// Fetches images, also those that the store has.
+///
+/// # Errors
+/// A [`Failure`] for each that cannot be had.
+pub(crate) fn always(references: &[ImageReference], settings: &Settings) -> Result<ExitCode, Failure> {
+    fetch(references, PullPolicy::Always, settings)
+}
+
+fn fetch(references: &[ImageReference], pull: PullPolicy, settings: &Settings) -> Result<ExitCode, Failure> {
+    let images = Images::open(settings)?;
+    let mut reports = Vec::new();
+    for reference in references {
+        match images.obtain(reference, pull) {
+            Ok(image) => output::data(&format!("{}\n", image.id)),
+            Err(report) => reports.push(report),
+        }
+    }
+    Failure::unless_empty(reports)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// When `image fetch` asks a registry.

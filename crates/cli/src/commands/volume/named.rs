@@ -15,13 +15,13 @@ use crate::show::{JSON_VERSION, pretty};
 use crate::table::table;
 
 /// The names of all of them.
-pub(super) fn names(settings: &Settings) -> Result<Vec<String>, Report> {
+pub(crate) fn names(settings: &Settings) -> Result<Vec<String>, Report> {
     let failed = |error: std::io::Error| Report::text("cannot list the volumes").because(error.to_string());
     named_volume::names(&settings.state_dir).map_err(failed)
 }
 
 /// Removes one that no pod has.
-pub(super) fn remove(name: &str, pods: &Pods, settings: &Settings) -> Result<(), RemoveError> {
+pub(crate) fn remove(name: &str, pods: &Pods, settings: &Settings) -> Result<(), RemoveError> {
     named_volume::remove(&settings.state_dir, name, || {
         Ok(users(pods, settings)?.remove(name).unwrap_or_default())
     })
@@ -55,7 +55,7 @@ fn users(pods: &Pods, settings: &Settings) -> Result<BTreeMap<String, Vec<String
 }
 
 /// These, with the pods that have them.
-pub(super) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> Result<String, Report> {
+pub(crate) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> Result<String, Report> {
     let users = users(&pods(settings)?, settings)?;
     let of = |name: &String| users.get(name).cloned().unwrap_or_default();
     let path = |name: &String| dir(&settings.state_dir).join(name).display().to_string();
@@ -89,13 +89,13 @@ pub(super) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> R
 }
 
 /// Why a volume is not found.
-pub(super) fn no_such_volume(name: &str) -> Report {
+pub(crate) fn no_such_volume(name: &str) -> Report {
     Report::text(format!("there is no volume `{name}`"))
         .hint(Some("`isopod volume ls` lists the named volumes".to_owned()))
 }
 
 /// Why a volume was not removed.
-pub(super) fn refused(name: &str, error: &RemoveError) -> Report {
+pub(crate) fn refused(name: &str, error: &RemoveError) -> Report {
     let hint = match error {
         RemoveError::Missing => return no_such_volume(name),
         RemoveError::Used(_) => Some("remove the pod first: `isopod rm POD`".to_owned()),

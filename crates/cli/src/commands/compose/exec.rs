@@ -1,0 +1,57 @@
+//! `isopod compose exec`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+
+use super::{app_of, pod_of};
+use crate::commands::exec::{self, variable};
+use crate::compose_file::{Extent, ProjectArgs};
+use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
+
+/// Execute a command in a service that runs
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(super) struct Exec {
+    /// Give it no terminal; without this flag it has one where this command has
+    #[arg(short = 'T', long)]
+    no_tty: bool,
+    /// Set a variable; without a value, to the caller's own
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
+    env: Vec<(String, Option<String>)>,
+    /// Run it as this user [default: the service's]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Start it there [default: where the service starts]
+    #[arg(short, long, value_name = "PATH")]
+    workdir: Option<String>,
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Exec {
+    /// Executes it; the exit status is the command's.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it could not be executed, or was lost.
+    pub(super) fn execute(&self, project: &ProjectArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+        let project = project.read(Extent::Whole, settings)?;
+        let exec = exec::Exec {
+            app: Some(app_of(&project, &self.service)?),
+            pod: pod_of(&project, settings)?.uuid,
+            interactive: true,
+            tty: !self.no_tty && std::io::stdin().is_terminal(),
+            detach_keys: DetachKeys::default(),
+            env: self.env.clone(),
+            user: self.user.clone(),
+            workdir: self.workdir.clone(),
+            command: self.command.clone(),
+        };
+        exec.execute(settings)
+    }
+}

@@ -1,0 +1,227 @@
+//! `isopod compose up`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use isopod_runtime::Settings;
+use isopod_runtime::pods::state::PodState;
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::compose::Project;
+use isopod_spec::flags::{read_cpus, read_memory_mib};
+use isopod_spec::{Network, PodSpec, PullPolicy};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::pod_of;
+use crate::args::{Ground, PodSource, RunArgs, seconds};
+use crate::background;
+use crate::commands::logs::Logs;
+use crate::commands::run;
+use crate::commands::volume::named;
+use crate::compose_file::{Extent, ProjectArgs, missing_volumes};
+use crate::ending;
+use crate::failure::Failure;
+use crate::output::{self, Report};
+use crate::pods::{self, Until, wait};
+
+const NOTES: &str = "\
+A project that is up as the file describes it stays as it is; one that is another is stopped and made anew, its named \
+volumes are kept. Without `--detach` the command shows what the services write, and stops the project at Ctrl-C.
+
+Examples:
+  isopod compose up -d
+  isopod compose -f shop.yaml -p shop up --vm-memory 2g
+";
+
+/// Start the services of a project
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = NOTES)]
+pub(super) struct Up {
+    /// The services, with those that they depend on [default: all]
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Leave the project running, and print its pod's UUID
+    #[arg(short, long)]
+    detach: bool,
+    /// Wait until all services are ready; implies --detach
+    #[arg(long)]
+    wait: bool,
+    /// Make the project anew although nothing has changed
+    #[arg(long)]
+    force_recreate: bool,
+    /// How long the services have to stop, where the project is made anew
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Ask registries for images: always, missing or never
+    #[arg(long, value_name = "POLICY", value_parser = pull)]
+    pull: Option<PullPolicy>,
+    /// The VM's memory [default: what the limits of the services ask for, and 512m at least]
+    #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
+    vm_memory: Option<u32>,
+    /// The VM's CPUs [default: what the limits of the services ask for, and 1 at least]
+    #[arg(long, value_name = "N", value_parser = cpus)]
+    vm_cpus: Option<u32>,
+}
+
+fn pull(text: &str) -> Result<PullPolicy, String> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "missing" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
+        _ => Err("write always, missing or never".to_owned()),
+    }
+}
+
+fn memory_mib(text: &str) -> Result<u32, String> {
+    read_memory_mib(text.as_ref()).map_err(|error| error.fault.to_string())
+}
+
+fn cpus(text: &str) -> Result<u32, String> {
+    read_cpus(text.as_ref()).map_err(|error| error.fault.to_string())
+}
+
+impl Up {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// A [`Failure`] with all that stands against it.
+    pub(super) fn execute(&self, project: &ProjectArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+        let mut project = project.read(Extent::ToStart(&self.services), settings)?;
+        let missing = missing_volumes(&project, &named::names(settings)?);
+        if !missing.is_empty() {
+            let report = |name: &String| {
+                Report::text(format!(
+                    "there is no volume `{name}`, which the file says is there"
+                ))
+                .hint(Some(format!("make it: `isopod volume create {name}`")))
+            };
+            return Err(missing.iter().map(report).collect::<Vec<_>>().into());
+        }
+        project.pod.vm.memory_mib = self.vm_memory.unwrap_or(project.pod.vm.memory_mib);
+        project.pod.vm.cpus = self.vm_cpus.unwrap_or(project.pod.vm.cpus);
+        let pods = pods::pods(settings)?;
+        let status = self.start(&project, &pods, settings)?;
+        match (self.detach || self.wait, self.wait) {
+            (true, false) => Ok(status),
+            (true, true) => {
+                let pod = wait(&pods, pod_of(&project, settings)?, Until::Ready)?;
+                Ok(match pod.status.is_some_and(|status| status.ready_ms.is_some()) {
+                    true => status,
+                    false => ExitCode::FAILURE,
+                })
+            }
+            (false, _) => follow(&project, settings),
+        }
+    }
+
+    /// Starts the project in the background, unless it is up as it should be.
+    fn start(&self, project: &Project, pods: &Pods, settings: &Settings) -> Result<ExitCode, Failure> {
+        let existing = pods::named(pods, &project.name)?;
+        if let Some(pod) = existing
+            .as_ref()
+            .filter(|pod| !self.force_recreate && is_as_described(pod, project))
+        {
+            if pod.state.is_live() {
+                output::note(&format!("project `{}` is up already", project.name.as_str()));
+            } else {
+                background::restart(pods, pod, settings)?;
+            }
+            output::data(&format!("{}\n", pod.uuid));
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(pod) = existing {
+            ending::stop_and_remove(pods, pod, self.timeout)?;
+        }
+        let source = PodSource::Apps {
+            spec: Box::new(project.pod.clone()),
+            env_files: Vec::new(),
+            volumes_from: Vec::new(),
+            label_files: Vec::new(),
+        };
+        let args = RunArgs {
+            pull: self.pull,
+            ground: Ground::Back,
+            ..RunArgs::of(source)
+        };
+        run::run(&args, settings)
+    }
+}
+
+/// Whether a pod is what the file describes.
+fn is_as_described(pod: &PodEntry, project: &Project) -> bool {
+    let known = matches!(
+        pod.state,
+        PodState::Starting | PodState::Running | PodState::Exited
+    );
+    let asked = pod.asked().ok().flatten();
+    known && asked.is_some_and(|asked| same(&asked.spec, &project.pod))
+}
+
+/// Whether two pods are one, whichever free ports were chosen for the first.
+fn same(made: &PodSpec, described: &PodSpec) -> bool {
+    let mut made = made.clone();
+    if let (Network::User { ports }, Network::User { ports: described }) =
+        (&mut made.network, &described.network)
+    {
+        for (port, described) in ports
+            .iter_mut()
+            .zip(described)
+            .filter(|(_, described)| described.is_open())
+        {
+            (port.host_port, port.host_last) = (described.host_port, described.host_last);
+        }
+    }
+    made == *described
+}
+
+/// Shows what the services write, and stops the project when the user wants that.
+fn follow(project: &Project, settings: &Settings) -> Result<ExitCode, Failure> {
+    let pod = pod_of(project, settings)?;
+    let pods = pods::pods(settings)?;
+    let (stopped, query) = (pod.clone(), pod.uuid.clone());
+    let state_dir = settings.state_dir.clone();
+    // It ends with this process, whatever it waits for.
+    std::thread::spawn(move || {
+        let asked = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let asked = asked.and_then(|runtime| {
+            runtime.block_on(async {
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let mut terminate = signal(SignalKind::terminate())?;
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                Ok(())
+            })
+        });
+        if asked.is_ok()
+            && let Ok(pods) = Pods::open(&state_dir)
+            && let Err(report) = ending::stop(&pods, stopped, None)
+        {
+            output::fail(&report);
+        }
+    });
+    Logs::following(query).execute(settings)?;
+    let pod = wait(&pods, pod, Until::Exited)?;
+    Ok(crate::show::exit_status(&pod).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use isopod_spec::flags::read_publish;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_was_chosen_is_no_change() {
+        let pod = |port: &str| PodSpec {
+            network: Network::User {
+                ports: read_publish(port.as_ref()).unwrap(),
+            },
+            ..PodSpec::new(Vec::new())
+        };
+        assert!(same(&pod("40001:80"), &pod("80")));
+        assert!(same(&pod("8003:80"), &pod("8000-8010:80")));
+        assert!(!same(&pod("8080:80"), &pod("8081:80")));
+        assert!(!same(&pod("8080:80"), &pod("81")));
+    }
+}

@@ -1,0 +1,264 @@
+//! Compose files: which one is meant, what of the environment it may use, and the files that it names. Here they are read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use isopod_plan::vm::network;
+use isopod_runtime::Settings;
+use isopod_spec::compose::{self, EnvFile, Project, Surroundings, read_dotenv};
+use isopod_spec::flags::read_env_file;
+use isopod_spec::kube::{File, PodFileErrors};
+use isopod_spec::{EnvVar, SourceRule, VolumeKind};
+
+use crate::failure::Failure;
+use crate::output::{self, Report};
+use crate::pod_files;
+
+/// The names of compose files, the preferred one first.
+const NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+];
+
+/// Which project is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct ProjectArgs {
+    /// The compose file; `-` is standard input [default: compose.yaml here or in a directory above]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The project's name [default: the file's `name`, or its directory's]
+    #[arg(short, long, value_name = "NAME")]
+    project_name: Option<String>,
+    /// The directory of relative paths and of `.env` [default: the file's]
+    #[arg(long, value_name = "DIR")]
+    project_directory: Option<PathBuf>,
+    /// Start services of this profile too; may be repeated, `*` is every one
+    #[arg(long = "profile", value_name = "PROFILE")]
+    profiles: Vec<String>,
+    /// Read the variables that the file uses from FILE, in place of `.env`
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+/// How much of a project is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent<'a> {
+    /// The services that are to be started: those of the profiles, or these.
+    ToStart(&'a [String]),
+    /// All of them, whatever their profiles: for what is there already.
+    Whole,
+}
+
+impl ProjectArgs {
+    /// Reads the project; what of its file changes nothing is printed where it is to be started.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn read(&self, extent: Extent<'_>, settings: &Settings) -> Result<Project, Failure> {
+        let (name, text, dir) = self.find(settings)?;
+        let env = self.env(&dir, settings)?;
+        let words = |name: &str| {
+            env.get(name)
+                .map(String::as_str)
+                .filter(|value| !value.is_empty())
+        };
+        let mut profiles = self.profiles.clone();
+        profiles.extend(
+            words("COMPOSE_PROFILES")
+                .into_iter()
+                .flat_map(|all| all.split(','))
+                .map(str::to_owned),
+        );
+        let (services, all) = match extent {
+            Extent::ToStart(services) => (services, false),
+            Extent::Whole => (&[][..], true),
+        };
+        if all {
+            profiles = vec!["*".to_owned()];
+        }
+        let surroundings = Surroundings {
+            env: &env,
+            host_ip: network::GATEWAY.into(),
+            name: self
+                .project_name
+                .as_deref()
+                .or_else(|| words("COMPOSE_PROJECT_NAME")),
+            directory: dir.file_name().and_then(OsStr::to_str).unwrap_or_default(),
+            profiles: &profiles,
+            services,
+        };
+        let file = File {
+            name: &name,
+            text: &text,
+        };
+        let mut project = compose::read(&file, &surroundings).map_err(|errors| refused(&errors))?;
+        if !all {
+            project
+                .notices
+                .iter()
+                .for_each(|notice| output::note(&notice.to_string()));
+        }
+        project.pod.map_host_paths(|path| absolute(&dir, path));
+        if !all {
+            add_env_files(&mut project, &dir, &env)?;
+        }
+        Ok(project)
+    }
+
+    /// The file's name in messages, what it holds, and the directory of the project.
+    fn find(&self, settings: &Settings) -> Result<(String, String, PathBuf), Report> {
+        let own_dir = self
+            .project_directory
+            .as_ref()
+            .map(|dir| settings.working_dir.join(dir));
+        let file = match &self.file {
+            Some(file) if file == Path::new("-") => {
+                let text = pod_files::read(std::io::stdin());
+                let text =
+                    text.map_err(|why| Report::text(format!("cannot read the compose file: {why}")))?;
+                return Ok((
+                    "<stdin>".to_owned(),
+                    text,
+                    own_dir.unwrap_or_else(|| settings.working_dir.clone()),
+                ));
+            }
+            Some(file) => settings.working_dir.join(file),
+            None => found(own_dir.as_ref().unwrap_or(&settings.working_dir))?,
+        };
+        let shown = file
+            .strip_prefix(&settings.working_dir)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
+        let text = open(&file)
+            .map_err(|why| Report::text(format!("cannot read the compose file `{shown}`: {why}")))?;
+        let dir = own_dir
+            .or_else(|| file.parent().map(Path::to_owned))
+            .unwrap_or_default();
+        // A name is made of it.
+        let dir = dir.canonicalize().unwrap_or(dir);
+        Ok((shown, text, dir))
+    }
+
+    /// The variables that the file may use: the caller's, and below them those of `.env`.
+    fn env(&self, dir: &Path, settings: &Settings) -> Result<BTreeMap<String, String>, Report> {
+        let (file, required) = match &self.env_file {
+            Some(file) => (settings.working_dir.join(file), true),
+            None => (dir.join(".env"), false),
+        };
+        let mut env: BTreeMap<String, String> = settings.env.clone();
+        if required || file.is_file() {
+            for (name, value) in dotenv(&file, &settings.env)? {
+                env.entry(name).or_insert(value);
+            }
+        }
+        Ok(env)
+    }
+}
+
+/// The compose file of a directory, or of one above it.
+fn found(dir: &Path) -> Result<PathBuf, Report> {
+    let all = dir.ancestors().flat_map(|dir| NAMES.map(|name| dir.join(name)));
+    let file = all.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        Report::text("there is no compose file here, nor in a directory above")
+            .hint(Some("name it: `isopod compose -f FILE`".into()))
+    })?;
+    let over = ["yaml", "yml"].map(|ending| file.with_extension(format!("override.{ending}")));
+    if let Some(over) = over.into_iter().find(|file| file.is_file()) {
+        output::warning(&format!(
+            "`{}` is not read: one file describes a project; `docker compose config` prints both as one",
+            over.display()
+        ));
+    }
+    Ok(file)
+}
+
+fn open(file: &Path) -> Result<String, String> {
+    std::fs::File::open(file)
+        .map_err(|error| error.to_string())
+        .and_then(pod_files::read)
+}
+
+fn dotenv(file: &Path, env: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, Report> {
+    let text = open(file).map_err(|why| Report::text(format!("cannot read `{}`: {why}", file.display())))?;
+    read_dotenv(&text, env).map_err(|fault| at(file, fault.line, fault.what))
+}
+
+fn at(file: &Path, line: usize, what: &str) -> Report {
+    Report::text(format!("{}:{line}: {what}", file.display()))
+}
+
+/// Gives each app the variables of its files, below those that it has.
+fn add_env_files(project: &mut Project, dir: &Path, env: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let mut reports = Vec::new();
+    for (app, files) in project.pod.apps.iter_mut().zip(&project.env_files) {
+        let mut variables = Vec::new();
+        for file in files {
+            match read_variables(file, dir, env) {
+                Ok(found) => variables.extend(found),
+                Err(report) => reports.push(report),
+            }
+        }
+        variables.append(&mut app.overrides.env);
+        app.overrides.env = variables;
+    }
+    Failure::unless_empty(reports)
+}
+
+fn read_variables(file: &EnvFile, dir: &Path, env: &BTreeMap<String, String>) -> Result<Vec<EnvVar>, Report> {
+    let path = absolute(dir, &file.path);
+    if !file.required && !path.exists() {
+        return Ok(Vec::new());
+    }
+    if file.raw {
+        let text =
+            open(&path).map_err(|why| Report::text(format!("cannot read `{}`: {why}", path.display())))?;
+        return read_env_file(&text).map_err(|fault| at(&path, fault.line, fault.what));
+    }
+    let variable = |(name, value)| EnvVar {
+        name,
+        value: Some(value),
+        secret: false,
+    };
+    Ok(dotenv(&path, env)?.into_iter().map(variable).collect())
+}
+
+/// A path of the project, without `.`, and without `..` where it is there.
+fn absolute(dir: &Path, path: &Path) -> PathBuf {
+    let path = dir.join(path);
+    let up = path.components().any(|part| part == Component::ParentDir);
+    let real = up.then(|| path.canonicalize().ok()).flatten();
+    real.unwrap_or_else(|| path.components().collect())
+}
+
+fn refused(errors: &PodFileErrors) -> Failure {
+    Failure::of(&errors.faults)
+}
+
+/// The named volumes that the project takes as they are, and that nobody made.
+pub(crate) fn missing_volumes(project: &Project, known: &[String]) -> Vec<String> {
+    let missing = project
+        .external_volumes
+        .iter()
+        .filter(|name| !known.contains(name));
+    missing.cloned().collect()
+}
+
+/// The named volumes of the project that a service mounts, as far as they are the project's own.
+pub(crate) fn own_volumes(project: &Project) -> Vec<String> {
+    let mounted = project
+        .pod
+        .volumes
+        .iter()
+        .filter_map(|volume| match &volume.kind {
+            VolumeKind::Host(host) if matches!(host.must_be, SourceRule::Named { .. }) => {
+                host.source.to_str()
+            }
+            _ => None,
+        });
+    let own = |name: &&str| project.volumes.iter().any(|own| own == name);
+    mounted.filter(own).map(str::to_owned).collect()
+}

@@ -1,0 +1,255 @@
+//! Compose files: each folder of `tests/compose` has one, and beside it the project that it is (`project.json`) with what of it
+//! changes nothing (`notices.txt`), or what is wrong with it (`errors.txt`). `UPDATE=1` writes what is found.
+//!
+//! The list of keys is held against the specification's own schema (`data/compose-spec.json`), and docs/compose.md against the list.
+
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use isopod_spec::compose::keys::{OBJECTS, Status};
+use isopod_spec::compose::{self, Project, Surroundings};
+use isopod_spec::kube::{File, PodFileErrors};
+use isopod_spec::located::Fault;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn read(text: &str, profiles: &[&str], services: &[&str]) -> Result<Project, PodFileErrors> {
+    let env = [
+        ("DB_PASSWORD", "secret"),
+        ("FROM_CALLER", "the caller's"),
+        ("HOME", "/root"),
+        ("USER_NAME", "Ada"),
+    ];
+    let env: BTreeMap<String, String> = env.map(|(name, value)| (name.into(), value.into())).into();
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let surroundings = Surroundings {
+        env: &env,
+        host_ip: [10, 0, 2, 2].into(),
+        name: None,
+        directory: "My.Project",
+        profiles: &owned(profiles),
+        services: &owned(services),
+    };
+    let file = File {
+        name: "compose.yaml",
+        text,
+    };
+    compose::read(&file, &surroundings)
+}
+
+fn listed(faults: &[Fault]) -> String {
+    let mut out = String::new();
+    for fault in faults {
+        writeln!(out, "{fault}").unwrap();
+        if let Some(hint) = fault.hint() {
+            writeln!(out, "  hint: {hint}").unwrap();
+        }
+    }
+    out
+}
+
+/// Leaves out what says nothing, so that a field that a pod gains later changes no folder.
+fn prune(value: &mut Value) {
+    let says_nothing = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(prune);
+            fields.retain(|_, value| !says_nothing(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+fn compare(path: &Path, found: &str, wrong: &mut String) {
+    if std::env::var_os("UPDATE").is_some() {
+        match found.is_empty() {
+            true => drop(fs::remove_file(path)),
+            false => fs::write(path, found).unwrap(),
+        }
+    } else if fs::read_to_string(path).unwrap_or_default() != found {
+        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
+    }
+}
+
+#[test]
+fn every_folder_is_read_as_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
+    let mut wrong = String::new();
+    for entry in fs::read_dir(&root).unwrap() {
+        let folder = entry.unwrap().path();
+        let text = fs::read_to_string(folder.join("compose.yaml")).unwrap();
+        let (project, notices, errors) = match read(&text, &[], &[]) {
+            Ok(project) => {
+                let files = project.env_files.iter().map(|files| {
+                    files
+                        .iter()
+                        .map(|file| json!({ "path": file.path, "optional": !file.required }))
+                        .collect::<Vec<_>>()
+                });
+                let mut value = json!({
+                    "name": project.name,
+                    "services": project.services,
+                    "envFiles": files.collect::<Vec<_>>(),
+                    "volumes": project.volumes,
+                    "externalVolumes": project.external_volumes,
+                    "pod": project.pod,
+                });
+                prune(&mut value);
+                (format!("{value:#}\n"), listed(&project.notices), String::new())
+            }
+            Err(errors) => (String::new(), String::new(), listed(&errors.faults)),
+        };
+        compare(&folder.join("project.json"), &project, &mut wrong);
+        compare(&folder.join("notices.txt"), &notices, &mut wrong);
+        compare(&folder.join("errors.txt"), &errors, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn services_are_chosen_by_profiles_and_names() {
+    let text = include_str!("compose/profiles/compose.yaml");
+    let names = |profiles: &[&str], services: &[&str]| -> Vec<String> {
+        let project = read(text, profiles, services).unwrap();
+        project.services.into_iter().map(|(name, _)| name).collect()
+    };
+    // What a service depends on comes with it.
+    assert_eq!(names(&[], &[]), ["web", "db"]);
+    assert_eq!(names(&["debug"], &[]), ["web", "db", "debug"]);
+    assert_eq!(names(&["*"], &[]), ["web", "db", "debug"]);
+    assert_eq!(names(&[], &["debug"]), ["debug"]);
+    assert_eq!(names(&[], &["db", "never"]), ["db", "never"]);
+    assert!(listed(&read(text, &[], &["wbe"]).unwrap_err().faults).contains("there is no service `wbe`"));
+}
+
+#[test]
+fn what_is_no_compose_file_is_refused() {
+    for (text, says) in [
+        ("", "there are no services"),
+        ("services: {}", "there are no services"),
+        ("a: 1\n---\nb: 2", "a compose file is one document"),
+        ("services: [", "not YAML"),
+        ("services:\n  a: {image: b}\nversion: 3", ""),
+        ("[]", "expected an object"),
+        ("services:\n  a: nothing", "expected an object"),
+    ] {
+        match read(text, &[], &[]) {
+            Ok(_) => assert!(says.is_empty(), "{text}"),
+            Err(errors) => assert!(
+                listed(&errors.faults).contains(says),
+                "{text}: {}",
+                listed(&errors.faults)
+            ),
+        }
+    }
+}
+
+/// The keys of the objects of the specification's schema that the list has by another name.
+const OF_SCHEMA: [(&str, &str); 10] = [
+    ("file", ""),
+    ("service", "/definitions/service"),
+    (
+        "dependency",
+        "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$",
+    ),
+    ("healthcheck", "/definitions/healthcheck"),
+    ("port", "/definitions/service/properties/ports/items/oneOf/2"),
+    ("mount", "/definitions/service/properties/volumes/items/oneOf/1"),
+    ("volume", "/definitions/volume"),
+    ("file source", "/definitions/config"),
+    ("deploy", "/definitions/deployment"),
+    (
+        "restart policy",
+        "/definitions/deployment/properties/restart_policy",
+    ),
+];
+
+#[test]
+fn the_keys_are_those_of_the_specification() {
+    let schema: Value = serde_json::from_str(include_str!("data/compose-spec.json")).unwrap();
+    let keys = |object: &str| -> BTreeSet<String> {
+        let (_, keys) = OBJECTS.iter().find(|(name, _)| *name == object).unwrap();
+        keys.iter().map(|key| key.name.to_owned()).collect()
+    };
+    let properties = |pointer: &str| -> BTreeSet<String> {
+        let object = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
+        object["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
+    };
+    for (object, pointer) in OF_SCHEMA {
+        let mut theirs = properties(pointer);
+        if object == "file source" {
+            theirs.extend(properties("/definitions/secret"));
+        }
+        assert_eq!(keys(object), theirs, "{object}");
+    }
+}
+
+#[test]
+fn the_page_about_compose_has_the_keys() {
+    const BEGIN: &str = "<!-- The table is written by a test. -->\n";
+    const END: &str = "<!-- end of the table -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compose.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once(BEGIN).unwrap();
+    let (_, tail) = rest.split_once(END).unwrap();
+    let mut table = String::from("| of | key | here | |\n|---|---|---|---|\n");
+    for (object, keys) in OBJECTS.iter() {
+        for key in keys {
+            let (verdict, words) = match key.status {
+                Status::Honoured(words) => ("honoured", words),
+                Status::Ignored(words) => ("changes nothing", words),
+                Status::Refused(words) => ("refused", words),
+            };
+            writeln!(
+                table,
+                "| {object} | `{}` | {verdict} | {} |",
+                key.name,
+                words.replace('|', "\\|")
+            )
+            .unwrap();
+        }
+    }
+    let new = format!("{head}{BEGIN}{table}{END}{tail}");
+    if std::env::var_os("UPDATE").is_some() {
+        return fs::write(&path, &new).unwrap();
+    }
+    assert!(
+        page == new,
+        "docs/compose.md is stale: `UPDATE=1 cargo test -p isopod-spec --test compose`, and commit it"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever stands where, nothing ends the process.
+    #[test]
+    fn no_value_panics(line in 0..80_usize, other in "(\\$\\{|[ -~]){0,24}") {
+        for text in [include_str!("compose/shop/compose.yaml"), include_str!("compose/long-forms/compose.yaml")] {
+            let changed: Vec<String> = text
+                .lines()
+                .enumerate()
+                .map(|(at, own)| match (at == line, own.split_once(':')) {
+                    (true, Some((key, _))) => format!("{key}: {other}"),
+                    _ => own.to_owned(),
+                })
+                .collect();
+            let _ = read(&changed.join("\n"), &["*"], &[]);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `isopod compose`, as its users type it: a project of two services in one VM.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use isopod_tests::{Bench, Image};
+
+#[test]
+fn a_project_is_one_pod() {
+    let bench = Bench::new();
+    let image = bench.image(&Image::busybox().file("srv/index.html", 0o644, "of the image\n"));
+    let name = format!("shop{}", std::process::id());
+    let compose = format!(
+        "name: {name}
+services:
+  front_end:
+    image: {image}
+    command: httpd -f -p ${{PORT:-8080}} -h /srv
+    ports: [\"127.0.0.1::8080\"]
+    volumes: [\"pages:/srv\"]
+    healthcheck: {{test: wget -qO /dev/null http://localhost:8080/index.html, interval: 1s}}
+    stop_grace_period: 1s
+  job:
+    image: {image}
+    command: sh -c 'wget -qO- http://front_end:8080/index.html; echo $$GREETING $$A; sleep 600'
+    stop_signal: KILL
+    environment: {{GREETING: \"${{WORDS}}\"}}
+    env_file: ./job.env
+    depends_on:
+      front_end: {{condition: service_healthy}}
+  debug:
+    image: {image}
+    profiles: [debug]
+volumes: {{pages: }}
+"
+    );
+    let dir = bench.source(
+        "project",
+        &[
+            ("compose.yaml", &compose),
+            (".env", "WORDS='of the .env'\n"),
+            ("job.env", "A=\"of the file\" # x\n"),
+        ],
+    );
+    let file = dir.join("compose.yaml").display().to_string();
+    let isopod = |words: &[&str]| {
+        let head = ["compose", "-f", &file];
+        bench.isopod_command(head.iter().chain(words).copied())
+    };
+    assert_eq!(
+        isopod(&["config", "--services"]).expect(0).text(),
+        "front_end\njob\n"
+    );
+    assert!(
+        isopod(&["config"])
+            .expect(0)
+            .text()
+            .contains("GREETING: of the .env")
+    );
+    let missing = isopod(&["exec", "job", "true"]);
+    assert!(missing.stderr.contains("is not up"), "{}", missing.stderr);
+
+    let uuid = isopod(&["up", "-d", "--wait"]).expect(0).text().trim().to_owned();
+    let exec = |words: &[&str]| isopod(&[&["exec", "-T"], words].concat());
+    let names = exec(&["job", "sh", "-c", "grep front_end /etc/hosts; ls /srv; hostname"]).expect(0);
+    assert!(
+        names.text().starts_with("127.0.0.1\tfront_end job\n"),
+        "{}",
+        names.text()
+    );
+    let logged = isopod(&["logs", "job"]).expect(0);
+    assert_eq!(logged.text(), "of the image\nof the .env of the file\n");
+    assert_eq!(isopod(&["ps", "--services"]).expect(0).text(), "front_end\njob\n");
+    assert!(
+        isopod(&["ps"])
+            .expect(0)
+            .text()
+            .contains("front-end  running (healthy)")
+    );
+    let port = bench
+        .isopod_command(["port", &name, "8080"])
+        .expect(0)
+        .text()
+        .trim()
+        .to_owned();
+    let mut stream = TcpStream::connect(&port).expect("a forwarded port");
+    stream
+        .write_all(b"GET /index.html HTTP/1.0\r\n\r\n")
+        .expect("a server");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("of the image\n"), "{answer}");
+
+    // What is as it is described stays, what is not is made anew with its volumes.
+    let again = isopod(&["up", "-d"]).expect(0);
+    assert_eq!(again.text().trim(), uuid);
+    let _ = exec(&["front_end", "sh", "-c", "echo changed >/srv/index.html"]).expect(0);
+    std::fs::write(dir.join("job.env"), "A=again\n").expect("a file of variables");
+    let other = isopod(&["up", "-d", "--wait"]).expect(0).text().trim().to_owned();
+    assert_ne!(other, uuid);
+    assert_eq!(
+        isopod(&["logs", "job"]).expect(0).text(),
+        "changed\nof the .env again\n"
+    );
+    let down = isopod(&["down", "-v"]).expect(0);
+    assert_eq!(down.text(), format!("{name}\n{name}_pages\n"));
+    assert!(isopod(&["down"]).expect(0).stderr.contains("is not up"));
+    assert!(
+        !bench
+            .state()
+            .join("volumes")
+            .join(format!("{name}_pages"))
+            .exists()
+    );
+}
