@@ -8,9 +8,14 @@ const CGROUP: &str = "cd /sys/fs/cgroup/system.slice/$AC_APP_NAME.service && cat
 #[test]
 fn limits_hold_for_one_app_and_end_it_alone() {
     let bench = Bench::new();
-    let pod = bench
-        .pod()
-        .flags(["--log-level", "info", "--sysctl", "kernel.pid_max=31337"]);
+    let pod = bench.pod().flags([
+        "--log-level",
+        "info",
+        "--sysctl",
+        "kernel.pid_max=31337",
+        "--pid",
+        "vm",
+    ]);
     let out = pod
         .app(&bench.busybox())
         .with(["--app-name", "hungry", "--memory", "24m"])

@@ -534,7 +534,7 @@ fn an_app_that_starts_anew_has_it_or_fails() {
     let data = bench.source("data", &[("f", "data\n")]);
     let pod = bench
         .pod()
-        .flags(["-d", "--name", "p", "--transport", "virtiofs"]);
+        .flags(["-d", "--name", "p", "--transport", "virtiofs", "--pid", "vm"]);
     let pod = pod
         .app(&bench.busybox())
         .with(["--app-name", "a", "--cap-add", "ALL", "--restart", "always"]);

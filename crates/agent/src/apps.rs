@@ -3,7 +3,7 @@
 //!
 //! | what | modules |
 //! |---|---|
-//! | its program is executed | [`becoming`], which becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
+//! | its program is executed | [`becoming`], which begins its processes ([`processes`]) and becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
 //! | its streams and what it says of itself | [`pipes`], [`terminal`], [`notify`], [`last_words`] |
 //! | its health | [`probe_schedule`] decides when to probe, [`check`] does it |
 //! | its turn | [`order`] decides whether it may start and stop, [`restart`] whether it is started again |
@@ -19,5 +19,6 @@ pub(crate) mod notify;
 pub(crate) mod order;
 pub(crate) mod pipes;
 pub(crate) mod probe_schedule;
+pub(crate) mod processes;
 pub(crate) mod restart;
 pub(crate) mod terminal;

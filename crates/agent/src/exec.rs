@@ -107,7 +107,10 @@ pub(crate) async fn fail<W: AsyncWrite + Unpin>(writer: &mut W, status: u8, text
 
 /// A command that is executing.
 struct Started {
+    /// `enter`, which ends as the command does.
     child: Child,
+    /// The command's process group.
+    group: Option<Pid>,
     streams: Streams,
 }
 
@@ -117,6 +120,7 @@ async fn start(agent: &Path, job: &Job, wanted: Wanted) -> Result<Result<Started
     match process.report().await {
         None => Ok(Ok(Started {
             child: process.child,
+            group: process.command,
             streams,
         })),
         Some(report) => {
@@ -130,6 +134,10 @@ async fn start(agent: &Path, job: &Job, wanted: Wanted) -> Result<Result<Started
 pub(crate) struct Entering {
     child: Child,
     socket: UnixStream,
+    /// Whether it is to start a command.
+    is_command: bool,
+    /// The command's process, and its process group; known when it is on its way.
+    command: Option<Pid>,
 }
 
 impl Entering {
@@ -138,7 +146,12 @@ impl Entering {
         let mut report = Vec::new();
         let socket = (&mut self.socket).take(MAX_REPORT_BYTES);
         let _ = { socket }.read_to_end(&mut report).await;
-        Report::parse(&report)
+        if !self.is_command {
+            return Report::parse(&report);
+        }
+        let (command, rest) = enter::split_number(&report);
+        self.command = command;
+        Report::parse(rest)
     }
 
     /// Waits until it has ended; the report of why it could not do its job.
@@ -184,8 +197,8 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        // It has no number any more when it was waited for.
-        let group = self.0.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        // Where `enter` was waited for, the command has no number any more.
+        let group = self.0.command.filter(|_| self.0.child.id().is_some());
         let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     }
 }
@@ -196,6 +209,7 @@ pub(crate) async fn spawn<const N: usize>(
     job: &Job,
     fds: [OwnedFd; N],
 ) -> Result<Entering, StartError> {
+    let is_command = matches!(job.action, enter::Action::Execute(_));
     let job = serde_json::to_vec(job).map_err(StartError::Encode)?;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(StartError::Spawn)?;
     ours.set_nonblocking(true).map_err(StartError::Spawn)?;
@@ -216,7 +230,12 @@ pub(crate) async fn spawn<const N: usize>(
     if socket.write_all(&job).await.is_ok() {
         let _ = socket.shutdown().await;
     }
-    Ok(Entering { child, socket })
+    Ok(Entering {
+        child,
+        socket,
+        is_command,
+        command: None,
+    })
 }
 
 /// Serves the client until the command has ended or the client has.
@@ -225,8 +244,11 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let Started { mut child, streams } = started;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let Started {
+        mut child,
+        group,
+        streams,
+    } = started;
     let hangup = streams.master.is_some();
     let (tell, mut told) = mpsc::channel(QUEUE);
     let (ended_by, end) = watch::channel(false);

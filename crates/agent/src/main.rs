@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/init`, as process 1 | unpacks the pod's files, loads its kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
 //! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
-//! | `become`, of an app's unit | becomes who the app is and then its program ([`becoming`]) |
+//! | `become`, of an app's unit | begins the app's own processes, becomes who the app is and then its program ([`becoming`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //! | `/sbin/modprobe` | what the kernel calls for a module, in pods that may ask for more ([`modules`]) |

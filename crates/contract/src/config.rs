@@ -34,6 +34,9 @@ pub struct GuestConfig {
     pub network: Option<GuestNetwork>,
     /// Mount points of file systems whose data lives on the host: written back before the VM ends.
     pub shares: Vec<String>,
+    /// Whether the apps share their processes ([`PidNamespace::Pod`](crate::launch::PidNamespace::Pod)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_processes: bool,
     /// The apps, in the order of declaration.
     pub apps: Vec<GuestApp>,
 }

@@ -37,6 +37,42 @@ pub struct GuestLaunch {
     /// Whether its standard input is a terminal, to be that of its session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminal: bool,
+    /// Which processes it sees.
+    #[serde(default)]
+    pub processes: PidNamespace,
+    /// Whether its `/proc` and its cgroups are as the guest has them, and not as a container does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Whether it finds its own cgroup at `/sys/fs/cgroup`; not where a volume is mounted in its `/sys`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cgroups: bool,
+}
+
+/// Which processes an app sees (pid_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PidNamespace {
+    /// Its own, the first of which is the agent's, which passes signals on and reaps.
+    #[default]
+    Own,
+    /// Its own, the first of which is its program.
+    OwnFirst,
+    /// Those of all apps of the pod that share theirs.
+    Pod,
+    /// Those of the guest.
+    Vm,
+}
+
+impl PidNamespace {
+    /// How many processes of the agent's are counted with the app's.
+    #[must_use]
+    pub fn helpers(self) -> u32 {
+        match self {
+            Self::Own => 2,
+            Self::OwnFirst | Self::Pod => 1,
+            Self::Vm => 0,
+        }
+    }
 }
 
 /// Which program of an app's.

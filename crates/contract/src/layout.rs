@@ -19,10 +19,8 @@ pub const POD_CONFIG: &str = "/isopod/pod.json";
 pub const MODULES: &str = "/isopod/modules";
 /// What an app's `/dev` is a copy of.
 pub const DEV: &str = "/isopod/dev";
-/// The `/proc` of the apps: as a container has it, which hides and keeps from being written what concerns the kernel and
+/// The `/sys` of the apps: as a container has it, which hides and keeps from being written what concerns the kernel and
 /// not one app.
-pub const APP_PROC: &str = "/isopod/proc";
-/// Likewise their `/sys`.
 pub const APP_SYS: &str = "/isopod/sys";
 /// Below this directory is, by unit, what its mount(8) wrote to standard error.
 pub const ERROR_DIR: &str = "/isopod/errors";
@@ -49,6 +47,9 @@ pub const LAUNCH_AGENT: &str = "agent";
 pub const LAUNCH_FILE: &str = "launch.json";
 /// In that directory: why the app's own program could not be executed, empty where it could.
 pub const LAUNCH_FAILURE: &str = "failure";
+
+/// In that directory, in a pod whose apps share their processes: their namespace (pid_namespaces(7)).
+pub const LAUNCH_PIDS: &str = "pids";
 
 /// The disk that is the guest overlay: a cpio archive, with no file system around it, which the agent unpacks before
 /// anything else.

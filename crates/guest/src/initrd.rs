@@ -292,9 +292,9 @@ mod tests {
     /// What the agent and the planner's units look for is where the image has it.
     #[test]
     fn the_tree_is_what_host_and_guest_agree_on() {
-        use isopod_contract::layout::{AGENT, APP_PROC, APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR};
+        use isopod_contract::layout::{AGENT, APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR};
         let relative = |path: &str| path.trim_start_matches('/').to_owned();
-        for path in [APP_PROC, APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR] {
+        for path in [APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR] {
             let within = |dir: &str| std::path::Path::new(dir).starts_with(relative(path));
             assert!(DIRECTORIES.iter().any(|(dir, _)| within(dir)), "{path}");
         }

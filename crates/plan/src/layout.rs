@@ -11,7 +11,7 @@
 //! /isopod/pod.json         its configuration   images/N          root filesystem N, a link into the store
 //! /isopod/modules/         kernel modules      share/            where the volumes are bound, in a namespace
 //! /isopod/dev/             what is in /dev     disks/VOLUME      an empty volume that is kept on disk
-//! /isopod/proc, sys        what apps see       logs/             the apps' logs
+//! /isopod/sys              what apps see       logs/             the apps' logs
 //! /isopod/images/N         image N, mounted    console.log*      what the guest's kernel said
 //! /isopod/errors/UNIT      what mount(8) said  *.log, *.lock     what the processes said; locked while they live
 //! /isopod/boot-times       of process 1        pod.json          how the pod is run
@@ -36,8 +36,8 @@
 use std::path::{Path, PathBuf};
 
 pub use isopod_contract::layout::{
-    AGENT, APP_PROC, APP_SYS, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, OVERLAY_DISK,
-    POD_CONFIG, SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
+    AGENT, APP_SYS, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS,
+    OVERLAY_DISK, POD_CONFIG, SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
 };
 use isopod_contract::layout::{APPS, DISKS as DISK_LINKS, IMAGES, ROOTS, VOLUMES};
 use isopod_spec::{AppName, VolumeName};

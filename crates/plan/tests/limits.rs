@@ -5,13 +5,14 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, launch};
+use isopod_contract::launch::PidNamespace;
 use isopod_plan::explain;
-use isopod_plan::layout::UNIT_DIR;
+use isopod_plan::layout::{self, UNIT_DIR};
 use isopod_plan::output::document::Document;
 use isopod_plan::{PlanError, PodPlan, plan};
 use isopod_spec::{
-    ImageGroups, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
-    SyscallFilter, Sysctl,
+    ImageGroups, OomKill, PidMode, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig,
+    Seccomp, SyscallFilter, Sysctl,
 };
 
 fn planned(pod: &PodSpec) -> PodPlan {
@@ -111,7 +112,7 @@ fn resources_are_settings_of_the_service() {
             "MemoryLow=33554432",
             "CPUQuota=125.5%",
             "CPUWeight=25",
-            "TasksMax=7",
+            "TasksMax=9",
             "OOMScoreAdjust=-5",
         ]
     );
@@ -147,7 +148,8 @@ fn what_the_image_says_gives_way_each_for_itself() {
     pod.apps[0].overrides.resources.pids_limit = Some(9);
     pod.apps[0].overrides.no_new_privileges = Some(false);
     pod.apps[0].overrides.seccomp = Some(Seccomp::Unconfined);
-    assert_eq!(own_settings(&pod), ["MemoryMax=67108864", "TasksMax=9"]);
+    // The two processes around the program do not take from what it may have.
+    assert_eq!(own_settings(&pod), ["MemoryMax=67108864", "TasksMax=11"]);
 }
 
 /// A filter is the agent's to install, for the app and for commands in it: the unit's would take new privileges away, too.
@@ -181,8 +183,36 @@ fn a_filter_is_not_the_units_and_takes_no_privileges_away() {
             assert!(explained.contains(shown), "{explained}");
         }
     }
+    // One that nobody asked for is docker's, which every container has, and not worth a word.
+    let built_in = launch(&planned(&pod), "web").process.syscalls;
     pod.apps[0].overrides.seccomp = None;
+    let plan = planned(&pod);
+    assert_eq!(launch(&plan, "web").process.syscalls, built_in);
+    assert!(!explain(&Document::from(&plan)).contains("SystemCall"));
+    pod.apps[0].overrides.seccomp = Some(Seccomp::Unconfined);
     assert_eq!(launch(&planned(&pod), "web").process.syscalls, None);
+    pod.apps[0].overrides.seccomp = None;
+    pod.apps[0].overrides.privileged = true;
+    assert_eq!(launch(&planned(&pod), "web").process.syscalls, None);
+}
+
+/// An app has processes of its own, and process 1 is an init: ours, or the image's.
+#[test]
+fn an_app_has_the_processes_that_were_asked_for() {
+    let of = |pod: &PodSpec| {
+        let launch = launch(&planned(pod), "web");
+        (launch.processes, launch.cgroups)
+    };
+    let mut pod = PodSpec::new(vec![app("web")]);
+    assert_eq!(of(&pod), (PidNamespace::Own, true));
+    pod.apps[0].overrides.init = Some(false);
+    assert_eq!(of(&pod).0, PidNamespace::OwnFirst);
+    pod.pid_mode = PidMode::Pod;
+    assert_eq!(of(&pod), (PidNamespace::Pod, true));
+    let shared = planned(&pod).guest.text(Path::new(layout::POD_CONFIG)).unwrap();
+    assert!(shared.contains("\"sharedProcesses\": true"), "{shared}");
+    pod.pid_mode = PidMode::Vm;
+    assert_eq!(of(&pod), (PidNamespace::Vm, false));
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn limits_are_read_as_they_were_meant() {
         "MemoryLow: 33554432",
         "CPUQuotaPerSecSec: 625ms",
         "CPUWeight: 25",
-        "TasksMax: 7",
+        "TasksMax: 9",
         "OOMScoreAdjust: -5",
         "OOMPolicy: kill",
     ] {

@@ -54,6 +54,9 @@ pub struct PodSpec {
     /// The most that its apps may keep in `/dev/shm`, which they share, in bytes (`--shm-size`); `None`: 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shm_bytes: Option<u64>,
+    /// Which processes its apps see (`--pid`, Kubernetes' `shareProcessNamespace`).
+    #[serde(default, skip_serializing_if = "PidMode::is_default")]
+    pub pid_mode: PidMode,
     /// What the user notes about it, to find it by (`--label`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -62,6 +65,26 @@ pub struct PodSpec {
     pub annotations: BTreeMap<String, String>,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
+}
+
+/// Which processes an app sees (pid_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PidMode {
+    /// Its own.
+    #[default]
+    Private,
+    /// Those of all apps of the pod.
+    Pod,
+    /// Those of the VM: systemd's, the agent's and the kernel's, too.
+    Vm,
+}
+
+impl PidMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl PodSpec {
@@ -84,6 +107,7 @@ impl PodSpec {
             host_aliases: Vec::new(),
             resolver: None,
             shm_bytes: None,
+            pid_mode: PidMode::default(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             implicit_volumes: ImplicitVolumes::default(),
@@ -392,6 +416,10 @@ pub struct Overrides {
     /// `--privileged`: every capability, every device of the guest, and the guest's own `/proc` and `/sys`.
     #[serde(default)]
     pub privileged: bool,
+    /// `--init`: whether an init of the agent's is process 1 of the app and not its program; `None`: unless the program is an
+    /// init itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<bool>,
     /// `--tty`: a terminal of its own is its standard input, output and error (Kubernetes' `tty`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
@@ -406,7 +434,7 @@ pub struct Overrides {
     pub rlimits: Vec<Rlimit>,
     /// `--security-opt no-new-privileges`.
     pub no_new_privileges: Option<bool>,
-    /// `--security-opt seccomp=...`.
+    /// `--security-opt seccomp=...`; `None`: what its image says, or else docker's own profile, unless it is privileged.
     pub seccomp: Option<Seccomp>,
     /// Whether a user that turns out to be root is refused (Kubernetes' `runAsNonRoot`).
     pub must_not_be_root: bool,

@@ -281,7 +281,8 @@ impl Place<'_> {
     }
 
     fn lose_agent(&self, life: &Life) -> Seen {
-        let _ = self.pod(life).flags(["-d"]).start().wait().expect(0);
+        let pod = self.pod(life).flags(["-d", "--pid", "vm"]);
+        let _ = pod.start().wait().expect(0);
         std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
         let state = self.state(life);
         let script = "kill -9 $(pidof agent)";

@@ -1,19 +1,19 @@
-//! `become`: what an app's unit executes. It is in the app's world already, as root; it becomes who the app is, bound by all
-//! that the app is, finds the program and becomes it, under the same process number.
+//! `become`: what an app's unit executes. It is in the app's root already, as root; it begins the app's own processes
+//! ([`processes`]), of which one becomes who the app is, bound by all that the app is, finds the program and becomes it.
 //!
 //! What it needs for that is mounted at [`LAUNCH_DIR`], within its own namespace; it takes that away before anything of the
-//! app's executes.
+//! app's executes, and when the app's `/proc` is there: who joins the app waits for that.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use isopod_contract::in_one_line;
-use isopod_contract::launch::{GuestLaunch, Part};
-use isopod_contract::layout::{LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE};
+use isopod_contract::launch::{GuestLaunch, Part, PidNamespace};
+use isopod_contract::layout::{LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
 use rustix::fs::fchown;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Uid, ioctl_tiocsctty};
@@ -21,6 +21,9 @@ use rustix::stdio;
 
 use crate::apps::assume::{self, AssumeError};
 use crate::apps::format;
+use crate::apps::launch::Failure;
+use crate::apps::processes::{self, Beginning, Ended, Side};
+use crate::boot::kernel_fs::{self, KernelFsError};
 use crate::report::say;
 
 /// Why the program could not be executed.
@@ -30,6 +33,10 @@ enum LaunchError {
     Read(#[source] io::Error),
     #[error("cannot read what to execute")]
     Parse(#[source] serde_json::Error),
+    #[error("cannot begin the app's own processes")]
+    Processes(#[source] io::Error),
+    #[error(transparent)]
+    KernelFs(#[from] KernelFsError),
     #[error("cannot hide the agent from the app")]
     Hide(#[source] io::Error),
     #[error("cannot take the terminal")]
@@ -63,7 +70,8 @@ impl LaunchError {
     }
 }
 
-/// Becomes a program of the app; comes back only when that failed, with what a shell would exit with.
+/// Becomes a program of the app. In the processes around it this comes back when the program has ended, with its end; in the
+/// program's own only when that could not be executed, with what a shell would exit with.
 pub(crate) fn run(part: Part) -> ExitCode {
     let directory = Path::new(LAUNCH_DIR);
     // Closed by the execution. What runs around the program tells of itself by its exit status.
@@ -74,24 +82,63 @@ pub(crate) fn run(part: Part) -> ExitCode {
             .open(directory.join(LAUNCH_FAILURE))
             .ok()
     };
-    let failure = (part == Part::Main).then(open).flatten();
-    let Err(error) = become_program(directory, part);
-    let (status, text) = (error.status(), in_one_line(&error));
-    let tell = |mut file: File| file.write_all(&[&[status], text.as_bytes()].concat());
-    if failure.is_none_or(|file| tell(file).is_err()) {
-        say(&format!("isopod-agent: {text}"));
+    let mut report = (part == Part::Main).then(open).flatten();
+    let became = become_program(directory, part, &mut report);
+    let write = |bytes: &[u8]| {
+        report
+            .as_ref()
+            .is_some_and(|mut file| file.write_all(bytes).is_ok())
+    };
+    match became {
+        Ok(Ended { pid, status }) => {
+            // Of one that a signal ended systemd sees its parent's end alone.
+            if let (Some(_), Some(pid)) = (status.signal(), pid) {
+                let core = status.core_dumped();
+                write(&Failure::killed(pid.as_raw_nonzero().get(), core));
+            }
+            processes::end_as(status)
+        }
+        Err(error) => {
+            let (status, text) = (error.status(), in_one_line(&error));
+            if !write(&[&[status], text.as_bytes()].concat()) {
+                say(&format!("isopod-agent: {text}"));
+            }
+            ExitCode::from(status)
+        }
     }
-    ExitCode::from(status)
 }
 
-fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallible, LaunchError> {
+/// Returns in the processes around the program, when it has ended. `report` is let go of by the one that the app sees.
+fn become_program(directory: &Path, part: Part, report: &mut Option<File>) -> Result<Ended, LaunchError> {
     let text = std::fs::read(directory.join(LAUNCH_FILE)).map_err(LaunchError::Read)?;
     let launch: GuestLaunch = serde_json::from_slice(&text).map_err(LaunchError::Parse)?;
+    let pod = match launch.processes {
+        PidNamespace::Pod => Some(File::open(directory.join(LAUNCH_PIDS)).map_err(LaunchError::Processes)?),
+        PidNamespace::Own | PidNamespace::OwnFirst | PidNamespace::Vm => None,
+    };
+    let entered = Beginning::enter(launch.processes, pod.as_ref());
+    let beginning = match entered.map_err(LaunchError::Processes)? {
+        (_, Side::Parent(attendant)) => return attendant.wait().map_err(LaunchError::Processes),
+        (beginning, Side::Child) => beginning,
+    };
+    kernel_fs::show_processes(launch.privileged)?;
+    if launch.cgroups {
+        kernel_fs::show_cgroups(launch.privileged)?;
+    }
     rustix::mount::unmount(directory, UnmountFlags::DETACH)
         .map_err(|errno| LaunchError::Hide(errno.into()))?;
     // What it was mounted on is nothing to the app either; systemd makes it anew.
     let _ = std::fs::remove_dir(directory);
+    match beginning.begin().map_err(LaunchError::Processes)? {
+        Side::Parent(first) => {
+            drop(report.take());
+            first.wait().map_err(LaunchError::Processes)
+        }
+        Side::Child => match execute(&launch, part)? {},
+    }
+}
 
+fn execute(launch: &GuestLaunch, part: Part) -> Result<std::convert::Infallible, LaunchError> {
     let process = &launch.process;
     let (argv, identity) = match part {
         Part::Main => (&launch.main, &process.identity),
@@ -136,7 +183,7 @@ fn become_program(directory: &Path, part: Part) -> Result<std::convert::Infallib
     Err(refused(&program, (STATUS_NOT_EXECUTABLE, error.to_string())))
 }
 
-/// Makes standard input, which is a terminal, that of the session, and its user's. systemd has begun the session.
+/// Makes standard input, which is a terminal, that of the session, and its user's.
 fn take_terminal(uid: u32) -> io::Result<()> {
     ioctl_tiocsctty(stdio::stdin())?;
     if assume::is_id(uid) {

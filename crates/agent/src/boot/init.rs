@@ -18,6 +18,7 @@ use isopod_contract::layout::{
 };
 use rustix::system::{RebootCommand, reboot};
 
+use crate::apps::processes;
 use crate::boot::guest_overlay::UnpackError;
 use crate::boot::kernel_fs::KernelFsError;
 use crate::boot::memory::MemoryError;
@@ -49,6 +50,8 @@ pub(crate) enum InitError {
     Memory(#[from] MemoryError),
     #[error(transparent)]
     KernelFs(#[from] KernelFsError),
+    #[error("cannot make the processes that the apps share")]
+    Processes(#[source] io::Error),
     #[error("cannot execute `{SYSTEMD}`")]
     Exec(#[source] io::Error),
     #[error("cannot restart the VM")]
@@ -95,6 +98,10 @@ fn become_systemd() -> Result<Infallible, InitError> {
         if let Some(sys) = &app.sys {
             kernel_fs::own_sys(Path::new(sys), app.privileged)?;
         }
+    }
+    if config.shared_processes {
+        processes::pod::make(config.apps.iter().map(|app| app.launch.as_str()))
+            .map_err(InitError::Processes)?;
     }
     match early::mount_all(&config.early_mounts) {
         Ok(()) => mount::ahead(&config.mounts_ahead),

@@ -1,10 +1,11 @@
-//! What apps see of the kernel's own file systems: `/proc` and `/sys` as a container has them, mounted once for all of the
-//! pod's apps, whose units bind them. A privileged app has the guest's own.
+//! What apps see of the kernel's own file systems: `/proc` and `/sys` as a container has them. `/sys` is mounted once for all of
+//! the pod's apps, whose units bind it; `/proc` and the cgroups show each app what is its own, so that a process of its own
+//! mounts them. A privileged app has them as the guest does.
 //!
 //! ```text
-//! /isopod/proc   proc     some files empty, some directories empty, some parts read-only
-//! /isopod/sys    sysfs    read-only, some directories empty
-//!   fs/cgroup    cgroup2  read-only
+//! /isopod/sys       sysfs    read-only, some directories empty
+//! APP /proc         proc     some files empty, some directories empty, some parts read-only
+//! APP /sys/fs/cgroup  cgroup2  read-only
 //! ```
 //!
 //! Which these are is docker's list (moby, `oci/defaults.go`).
@@ -12,8 +13,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_contract::layout::{APP_PROC, APP_SYS};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
+use isopod_contract::layout::APP_SYS;
+use rustix::mount::{
+    MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
+};
 
 /// What is empty in an app's `/proc`, where the kernel has it.
 const MASKED_PROC: [&str; 9] = [
@@ -48,28 +51,43 @@ pub(crate) struct KernelFsError {
     source: io::Error,
 }
 
-/// Mounts them. One that cannot be made is an error: without it an app would see what it must not.
+/// Mounts the `/sys` of all apps. Where it cannot be made that is an error: without it an app would see what it must not.
 pub(crate) fn prepare() -> Result<(), KernelFsError> {
-    let (proc, sys) = (Path::new(APP_PROC), Path::new(APP_SYS));
+    let sys = Path::new(APP_SYS);
+    let cgroup = mount_sys(sys)?;
+    for name in MASKED_SYS {
+        mask(&sys.join(name))?;
+    }
+    // Of these mounts alone: the file systems are the guest's, too.
+    make_read_only(sys)?;
+    make_read_only(&cgroup)
+}
+
+/// Mounts `/proc` in the root of the app whose process this is: its processes.
+pub(crate) fn show_processes(privileged: bool) -> Result<(), KernelFsError> {
+    let proc = Path::new("/proc");
     made(proc, mount("proc", proc, "proc", FLAGS, c""))?;
+    if privileged {
+        return Ok(());
+    }
     for name in MASKED_PROC {
         mask(&proc.join(name))?;
     }
     for name in READ_ONLY_PROC {
         read_only(&proc.join(name))?;
     }
-    let cgroup = mount_sys(sys)?;
-    for name in MASKED_SYS {
-        mask(&sys.join(name))?;
-    }
-    for read_only in [sys, &cgroup] {
-        // Of this mount alone: the file system is the guest's, too.
-        made(
-            read_only,
-            mount_remount(read_only, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c""),
-        )?;
-    }
     Ok(())
+}
+
+/// Mounts the cgroups of the app whose process this is in its `/sys`, in place of the guest's.
+pub(crate) fn show_cgroups(privileged: bool) -> Result<(), KernelFsError> {
+    let cgroup = Path::new("/sys/fs/cgroup");
+    made(cgroup, unmount(cgroup, UnmountFlags::DETACH))?;
+    made(cgroup, mount("cgroup2", cgroup, "cgroup2", FLAGS, c""))?;
+    match privileged {
+        true => Ok(()),
+        false => make_read_only(cgroup),
+    }
 }
 
 /// Gives an app a `/sys` of its own at `at`, in which something can be mounted that others do not see: like that of all
@@ -109,10 +127,13 @@ fn read_only(path: &Path) -> Result<(), KernelFsError> {
         return Ok(());
     }
     made(path, mount_bind(path, path))?;
-    made(
-        path,
-        mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c""),
-    )
+    make_read_only(path)
+}
+
+/// Makes a mount read-only, and not its file system.
+fn make_read_only(path: &Path) -> Result<(), KernelFsError> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | FLAGS;
+    made(path, mount_remount(path, flags, c""))
 }
 
 fn made(path: &Path, result: Result<(), impl Into<io::Error>>) -> Result<(), KernelFsError> {

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!   agent ── socket (standard input) ──> enter      one byte with the file descriptors, then a Job in JSON
-//!   agent <─ socket ──────────────────── enter      nothing and its end: it did it; otherwise a Report, also with a
-//!                                                   warning of what it did (exit status 0)
+//!   agent <─ socket ──────────────────── enter      for a command, 0 and its process's number (4 bytes); then nothing and its
+//!                                                   end: it did it; otherwise a Report, also with a warning of what it
+//!                                                   did (exit status 0)
 //! ```
 //!
 //! In order: the app's cgroup (so that what runs here ends with the app and is counted with it), its namespaces, its
-//! root, and for a command also the session, the terminal, the working directory, limits, capabilities, user and filter
-//! of system calls ([`assume`]). What is written by root, such as a user's name in
+//! root, and for a command also its processes, the session, the terminal, the working directory, limits, capabilities, user
+//! and filter of system calls ([`assume`]). Only a child is among the app's processes (setns(2)): this one says which number
+//! the command has in the guest, waits, and ends as the command did. What is written by root, such as a user's name in
 //! the app's database, is looked up inside of the app's root, so that no link leads out of it.
 
 use std::ffi::OsString;
@@ -22,11 +24,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use isopod_archive::{Keep, PackError, UnpackError};
 use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use isopod_contract::in_one_line;
 use isopod_contract::launch::GuestProcess;
+use isopod_contract::layout::{LAUNCH_AGENT, LAUNCH_DIR};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -34,13 +38,20 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, chroot, fchdir, ioctl_tiocsctty, pidfd_open, setsid, umask};
 use rustix::stdio;
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::apps::assume::{self, AssumeError};
+use crate::apps::processes;
 
 mod mount;
 mod user;
+
+/// How long an app may take to begin when it has a process, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The most file descriptors that come with a job: standard input, output and error.
 const MAX_FDS: usize = 3;
@@ -178,13 +189,22 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Reads what came out of the socket; `None` where nothing did.
+    /// Reads what came out of the socket but for a command's number; `None` where nothing did.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (&status, text) = bytes.split_first()?;
         Some(Self {
             status,
             text: String::from_utf8_lossy(text).into_owned(),
         })
+    }
+}
+
+/// The number of a command's process, and the rest of what came out of the socket. What could not begin one is a report
+/// alone, whose status is not 0.
+pub(crate) fn split_number(bytes: &[u8]) -> (Option<Pid>, &[u8]) {
+    match *bytes {
+        [0, a, b, c, d, ref rest @ ..] => (Pid::from_raw(i32::from_le_bytes([a, b, c, d])), rest),
+        _ => (None, bytes),
     }
 }
 
@@ -206,17 +226,24 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut socket = UnixStream::from(socket);
-    let entered = enter(&mut socket);
+    let entered = receive(&mut socket).and_then(|(job, fds)| enter(job, fds, &mut socket));
     let mut tell = |status: u8, text: String| {
         let mut report = vec![status];
         report.extend(text.into_bytes());
         let _ = socket.write_all(&report);
     };
     match entered {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(warning)) => {
+        Ok(Done::Action(None)) => ExitCode::SUCCESS,
+        Ok(Done::Action(Some(warning))) => {
             tell(0, warning);
             ExitCode::SUCCESS
+        }
+        Ok(Done::Started(child)) => {
+            drop(socket);
+            // Standard input is the socket, too.
+            let left = processes::leave_streams();
+            left.and_then(|()| processes::wait_for(child))
+                .map_or(ExitCode::FAILURE, processes::end_as)
         }
         Err(error) => {
             tell(error.status(), in_one_line(&error));
@@ -225,21 +252,28 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Does what comes; with a warning of what it did.
-fn enter(socket: &mut UnixStream) -> Result<Option<String>, EnterError> {
-    let (job, fds) = receive(socket)?;
+/// What [`enter`] did.
+enum Done {
+    /// What was asked for, with a warning of it.
+    Action(Option<String>),
+    /// A command is on its way.
+    Started(Pid),
+}
+
+/// Does what came.
+fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, EnterError> {
     let tree = match &job.action {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
         _ => None,
     };
-    join(&job).map_err(|error| match error {
+    let cgroup = join(&job).map_err(|error| match error {
         EnterError::Gone if job.action.is_mount() => EnterError::Left,
         other => other,
     })?;
     match job.action {
         Action::Mount { at, .. } => mount::attach(tree, &at)?,
         Action::Unmount { places, lazy } => mount::unmount(&places, lazy)?,
-        Action::Execute(execute) => return Err(become_command(execute, &fds)?),
+        Action::Execute(execute) => return start(execute, fds, cgroup, socket),
         Action::Pack { path } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
             let packed = isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)
@@ -247,7 +281,7 @@ fn enter(socket: &mut UnixStream) -> Result<Option<String>, EnterError> {
             step("write the archive", archive.flush())?;
             return match packed.fault() {
                 Some(fault) => Err(EnterError::Incomplete(fault)),
-                None => Ok(packed.warning()),
+                None => Ok(Done::Action(packed.warning())),
             };
         }
         Action::Unpack { path } => {
@@ -261,7 +295,36 @@ fn enter(socket: &mut UnixStream) -> Result<Option<String>, EnterError> {
             )?;
         }
     }
-    Ok(None)
+    Ok(Done::Action(None))
+}
+
+/// Starts a command: in the child this comes back only with why it could not be executed.
+fn start(
+    execute: Execute,
+    fds: Vec<OwnedFd>,
+    cgroup: Option<File>,
+    socket: &mut UnixStream,
+) -> Result<Done, EnterError> {
+    let (mut go, told) = step("begin a process", io::pipe())?;
+    // The kernel's word where the app's processes are ending.
+    let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    let forked = processes::fork();
+    if forked.as_ref().is_err_and(gone) {
+        return Err(EnterError::Gone);
+    }
+    if let Some(child) = step("begin a process", forked)? {
+        let [a, b, c, d] = child.as_raw_nonzero().get().to_le_bytes();
+        step("say which process it is", socket.write_all(&[0, a, b, c, d]))?;
+        drop(told);
+        return Ok(Done::Started(child));
+    }
+    drop(told);
+    // Not before its number is out.
+    let _ = go.read(&mut [0]);
+    if let Some(mut cgroup) = cgroup {
+        step("join the app's cgroup", cgroup.write_all(b"0"))?;
+    }
+    Err(become_command(execute, &fds)?)
 }
 
 /// A path of the app, from its root.
@@ -304,8 +367,8 @@ fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Resul
     })
 }
 
-/// Enters the app's cgroup, namespaces and root.
-fn join(job: &Job) -> Result<(), EnterError> {
+/// Enters the app's namespaces and root, and its cgroup, but for a command: its process joins that by what is returned.
+fn join(job: &Job) -> Result<Option<File>, EnterError> {
     let pid = Pid::from_raw(job.pid).ok_or(EnterError::Gone)?;
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| EnterError::Gone)?;
     // From here on the number is this process's, and no other's; whether it is the app's, its cgroup says.
@@ -317,45 +380,81 @@ fn join(job: &Job) -> Result<(), EnterError> {
     {
         return Err(EnterError::Gone);
     }
+    let is_command = matches!(job.action, Action::Execute(_));
+    let pids = if is_command { Some(pids_of(&proc)?) } else { None };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(proc.join("root"), flags, Mode::empty()).map_err(|_| EnterError::Gone)?;
-    refuse_own_root(&root)?;
-    // A mount is the pod's doing, and not to be counted as the app's.
-    if !job.action.is_mount() {
-        join_cgroup(job)?;
+    let metadata = step("look at the app's root", std::fs::metadata(proc.join("root")))?;
+    if is_own_root(&metadata)? {
+        return Err(EnterError::Gone);
     }
-    let spaces = ThreadNameSpaceType::MOUNT
+    let procs = match &job.action {
+        // A mount is the pod's doing, and not to be counted as the app's.
+        action if action.is_mount() => None,
+        _ => cgroup_of(job)?,
+    };
+    let procs = match procs {
+        Some(mut procs) if !is_command => {
+            step("join the app's cgroup", procs.write_all(b"0"))?;
+            None
+        }
+        procs => procs,
+    };
+    let mut spaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK;
-    step(
-        "join the app's namespaces",
-        move_into_thread_name_spaces(process.as_fd(), spaces),
-    )?;
-    step("enter the app's root", fchdir(&root).and_then(|()| chroot(".")))
+    if is_command {
+        spaces |= ThreadNameSpaceType::CONTROL_GROUP;
+    }
+    let joining = "join the app's namespaces";
+    step(joining, move_into_thread_name_spaces(process.as_fd(), spaces))?;
+    if let Some(pids) = pids {
+        let kind = Some(LinkNameSpaceType::ProcessID);
+        step(joining, move_into_link_name_space(pids.as_fd(), kind))?;
+    }
+    step("enter the app's root", fchdir(&root).and_then(|()| chroot(".")))?;
+    Ok(procs)
 }
 
-/// Enters the app's cgroup, without the agent's own protection.
-fn join_cgroup(job: &Job) -> Result<(), EnterError> {
-    if job.cgroup != "/" {
-        let procs = Path::new("/sys/fs/cgroup")
-            .join(job.cgroup.trim_start_matches('/'))
-            .join("cgroup.procs");
-        step("join the app's cgroup", std::fs::write(procs, "0"))?;
+/// The namespace of the app's own processes, whose main process is `proc` (of `/proc`), once the app has begun: until then
+/// what its main process needs is mounted in its root.
+fn pids_of(proc: &Path) -> Result<File, EnterError> {
+    let since = Instant::now();
+    let root = proc.join("root");
+    let launching = root.join(LAUNCH_DIR.trim_start_matches('/')).join(LAUNCH_AGENT);
+    loop {
+        let metadata = std::fs::metadata(&root).map_err(|_| EnterError::Gone)?;
+        if !is_own_root(&metadata)? && !launching.exists() {
+            break;
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(EnterError::Gone);
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
+    File::open(proc.join("ns/pid_for_children")).map_err(|_| EnterError::Gone)
+}
+
+/// What a process of the app's cgroup is added by; the agent's own protection is taken off.
+fn cgroup_of(job: &Job) -> Result<Option<File>, EnterError> {
     // The agent is not to be killed when memory is short; a command is.
     let adjusted = std::fs::write("/proc/self/oom_score_adj", job.oom_score_adj.to_string());
-    step("take the agent's protection off", adjusted)
+    step("take the agent's protection off", adjusted)?;
+    if job.cgroup == "/" {
+        return Ok(None);
+    }
+    let procs = Path::new("/sys/fs/cgroup")
+        .join(job.cgroup.trim_start_matches('/'))
+        .join("cgroup.procs");
+    let opened = File::options().write(true).open(procs);
+    step("join the app's cgroup", opened).map(Some)
 }
 
-/// A process that has the agent's root is one that systemd has forked and that has not become the app yet.
-fn refuse_own_root(root: &OwnedFd) -> Result<(), EnterError> {
-    let theirs = step("look at the app's root", rustix::fs::fstat(root))?;
+/// Whether it is the agent's root: a process that has it is one that systemd has forked and that has not become the app yet.
+fn is_own_root(theirs: &std::fs::Metadata) -> Result<bool, EnterError> {
     let ours = step("look at the root", std::fs::metadata("/"))?;
-    if (theirs.st_dev, theirs.st_ino) == (ours.dev(), ours.ino()) {
-        return Err(EnterError::Gone);
-    }
-    Ok(())
+    Ok((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
 }
 
 /// Executes the command; comes back only with the error.

@@ -471,7 +471,10 @@ async fn users_of(session: &SessionHandle, attachment: &HotplugVolume) -> Vec<Us
         for app in apps {
             let places = mounts.iter().filter(|mount| mount.app == app);
             let places: Vec<PathBuf> = places.map(|mount| PathBuf::from(&mount.place)).collect();
-            let Some(cgroup) = cgroups.get(usize::from(app)).filter(|cgroup| !cgroup.is_empty()) else {
+            let Some((cgroup, _)) = cgroups
+                .get(usize::from(app))
+                .filter(|(cgroup, _)| !cgroup.is_empty())
+            else {
                 continue;
             };
             let users = users::of(Path::new(stats::CGROUPS), cgroup, &places);

@@ -26,7 +26,7 @@ pub(super) enum Question {
     /// How an app runs.
     Process(AppIndex, oneshot::Sender<Result<Running, String>>),
     /// The cgroup of each app, empty where it has none.
-    Cgroups(oneshot::Sender<Vec<String>>),
+    Cgroups(oneshot::Sender<Vec<(String, u32)>>),
     /// That systemd reloads its units.
     Reload(oneshot::Sender<Result<(), String>>),
     /// That a unit is started.
@@ -77,8 +77,11 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
         }
         Question::Cgroups(reply) => {
             let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
-            let cgroups = futures::future::join_all(cgroups).await;
-            let _ = reply.send(cgroups.into_iter().map(Result::unwrap_or_default).collect());
+            let cgroups = futures::future::join_all(cgroups).await.into_iter();
+            let helpers = apps
+                .iter()
+                .map(|app| launch::read(app).map_or(0, |launch| launch.processes.helpers()));
+            let _ = reply.send(cgroups.map(Result::unwrap_or_default).zip(helpers).collect());
         }
         Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
         Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
@@ -244,7 +247,8 @@ impl SessionHandle {
         })
     }
 
-    pub(super) async fn cgroups(&self) -> Option<Vec<String>> {
+    /// The apps' cgroups, and how many processes in them are the agent's.
+    pub(super) async fn cgroups(&self) -> Option<Vec<(String, u32)>> {
         let (reply, cgroups) = oneshot::channel();
         self.ask.send(Question::Cgroups(reply)).await.ok()?;
         cgroups.await.ok()

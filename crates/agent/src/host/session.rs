@@ -23,11 +23,12 @@ use tokio::time::{Instant, sleep_until};
 use super::app::{AppStreams, Later};
 use super::questions::{self, Question};
 use super::streams;
+use crate::apps::launch::{Failure, ProcessEnd};
 use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure};
 use crate::apps::notify::Word;
 use crate::apps::pipes::AppPipes;
+
 use crate::apps::{last_words, launch};
-use crate::exec::enter::Report;
 use crate::host::clock::Clock;
 use crate::mounts::fresh_root::{FreshRootError, Renewal};
 use crate::mounts::{mount_check, mountinfo};
@@ -45,6 +46,7 @@ const STREAMS_PER_APP: usize = 3;
 
 /// The kill that cannot be ignored (signal(7)).
 const SIGKILL: u8 = 9;
+const SIGSTOP: u8 = 19;
 
 /// `Result=` of a unit that outgrew its `MemoryMax=` (systemd.exec(5)).
 const OUT_OF_MEMORY: &str = "oom-kill";
@@ -322,8 +324,13 @@ impl<M: Manager> Session<M> {
                 fault: self.mount_fault(app),
             },
             AppState::Exited { uptime_ms, status } => match launch::failure(&self.config.apps[app]) {
-                Some(Report { status, text }) => LifecycleInput::NotExecuted { app, status, text },
-                None => LifecycleInput::Exited(self.exit(app, uptime_ms, status, &state).await?),
+                Some(Failure::NotExecuted { status, text }) => {
+                    LifecycleInput::NotExecuted { app, status, text }
+                }
+                found => {
+                    let end = ProcessEnd::of(status, state.killed_pid, found);
+                    LifecycleInput::Exited(self.exit(app, uptime_ms, end, &state).await?)
+                }
             },
             AppState::NeverRan { step: None } if self.lifecycle.was_stopped(app) => {
                 LifecycleInput::Cancelled { app }
@@ -355,7 +362,7 @@ impl<M: Manager> Session<M> {
         &self,
         app: usize,
         uptime_ms: u64,
-        status: ExitStatus,
+        ProcessEnd { status, killed_pid }: ProcessEnd,
         state: &ServiceState,
     ) -> Result<AppExit, SessionError> {
         let uptime_ms = (state.active_enter_us > 0).then_some(uptime_ms);
@@ -363,7 +370,7 @@ impl<M: Manager> Session<M> {
         let (mut words, mut out_of_memory) = (None, None);
         if fault.is_none() {
             words = last_words::take(Path::new(&self.config.apps[app].last_words));
-            out_of_memory = self.out_of_memory(app, status, state.killed_pid).await?;
+            out_of_memory = self.out_of_memory(app, status, killed_pid).await?;
         }
         Ok(AppExit {
             app,
@@ -430,7 +437,9 @@ impl<M: Manager> Session<M> {
                     let text = format!("no signal {signal} to app {app}: there is no such app");
                     return self.send(&GuestMessage::Warning { text }).await;
                 };
-                let sent = self.manager.kill(&config.unit, Whom::Main, signal).await;
+                // Of those that pass signals on, this one stops the first of them alone.
+                let whom = if signal == SIGSTOP { Whom::All } else { Whom::Main };
+                let sent = self.manager.kill(&config.unit, whom, signal).await;
                 self.warn(sent).await
             }
             HostMessage::Resize { app, size } => {

@@ -24,8 +24,9 @@ pub(crate) fn guest(proc: &Path) -> GuestStats {
     }
 }
 
-/// What the app of a cgroup uses; `cgroup` is as systemd names it, empty where there is none.
-pub(crate) fn app(cgroups: &Path, cgroup: &str) -> AppStats {
+/// What the app of a cgroup uses; `cgroup` is as systemd names it, empty where there is none. `helpers` of its processes are
+/// the agent's.
+pub(crate) fn app(cgroups: &Path, cgroup: &str, helpers: u32) -> AppStats {
     let relative = cgroup.trim_start_matches('/');
     if relative.is_empty() {
         return AppStats::default();
@@ -36,7 +37,7 @@ pub(crate) fn app(cgroups: &Path, cgroup: &str) -> AppStats {
     let io = read("io.stat");
     let io_sum = |key| io.as_deref().map(|text| sum_of(text, key));
     AppStats {
-        processes: processes(&dir),
+        processes: processes(&dir).saturating_sub(helpers),
         cpu_usec: read("cpu.stat").and_then(|text| field(&text, "usage_usec")),
         memory_bytes: number("memory.current"),
         memory_peak_bytes: number("memory.peak"),
@@ -101,7 +102,7 @@ mod tests {
         file("cpu.stat", "usage_usec 1234\nuser_usec 1000\nsystem_usec 234\n");
         let path = "/system.slice/web.service";
         assert_eq!(
-            app(dir.path(), path),
+            app(dir.path(), path, 0),
             AppStats {
                 processes: 2,
                 cpu_usec: Some(1234),
@@ -117,7 +118,7 @@ mod tests {
             "254:0 rbytes=10 wbytes=1 rios=1 wios=0 dbytes=0 dios=0\n254:16 rbytes=20 wbytes=2 rios=1\n",
         );
         assert_eq!(
-            app(dir.path(), path),
+            app(dir.path(), path, 0),
             AppStats {
                 processes: 3,
                 cpu_usec: Some(1234),
@@ -128,7 +129,7 @@ mod tests {
             }
         );
         for none in ["", "/", "/system.slice/gone.service"] {
-            assert_eq!(app(dir.path(), none), AppStats::default());
+            assert_eq!(app(dir.path(), none, 2), AppStats::default());
         }
     }
 

@@ -96,7 +96,7 @@ async fn send_stats(mut stream: MuxStream, session: &SessionHandle) {
         guest: stats::guest(Path::new("/proc")),
         apps: cgroups
             .iter()
-            .map(|cgroup| stats::app(Path::new(stats::CGROUPS), cgroup))
+            .map(|(cgroup, helpers)| stats::app(Path::new(stats::CGROUPS), cgroup, *helpers))
             .collect(),
     });
     if let Ok(stats) = read.await {

@@ -78,8 +78,6 @@ pub(super) enum Read {
     App(fn(&mut AppDraft, &OsStr) -> Done),
     /// It changes the app of its group.
     AppSwitch(fn(&mut AppDraft, bool)),
-    /// What it asks for is so in every pod, which its help says.
-    Already,
     /// It cannot be had; the text says what to do instead.
     Refused(&'static str),
 }
@@ -191,7 +189,7 @@ impl Flag {
     }
 
     fn arg(&self) -> Arg {
-        let without_effect = matches!(self.read, Read::Refused(_) | Read::Already);
+        let without_effect = matches!(self.read, Read::Refused(_));
         let mut arg = Arg::new(self.long).long(self.long).hide(without_effect);
         if let Some(letter) = self.short {
             arg = arg.short(letter);
@@ -218,7 +216,6 @@ impl Flag {
                 set(app, self.switched(value)?);
                 Ok(())
             }
-            Read::Already => Ok(()),
             Read::Refused(hint) => Err(ArgFault::Refused {
                 flag: self.name(),
                 hint,
@@ -293,7 +290,7 @@ impl For {
 }
 
 /// All flags, in the order of the help.
-const TABLE: [(Section, &[Flag]); 12] = [
+const TABLE: [(Section, &[Flag]); 11] = [
     (Section::Plan, plan::FLAGS),
     (Section::Run, run::FLAGS),
     (Section::Pod, pod::FLAGS),
@@ -303,7 +300,6 @@ const TABLE: [(Section, &[Flag]); 12] = [
     (Section::App, files::FLAGS),
     (Section::Limits, limits::FLAGS),
     (Section::Health, health::FLAGS),
-    (Section::App, docker::ALREADY),
     (Section::App, docker::REFUSED),
     (Section::App, podman::REFUSED),
 ];

@@ -381,6 +381,7 @@ impl<'a> Reader<'a> {
             resolver,
             shm_bytes: draft.shm_bytes,
             deadline: draft.deadline,
+            pid_mode: draft.pid_mode,
             labels: draft.labels.clone(),
             annotations: draft.annotations.clone(),
             ..PodSpec::new(self.apps)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestProcess};
+use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestProcess, PidNamespace};
 use isopod_spec::Readiness;
 
 use crate::apps::lifecycle::Life;
@@ -11,8 +11,8 @@ use crate::apps::process::{self, Process};
 use crate::apps::users::Identity;
 use crate::layout;
 
-/// What is executed of an app that runs `process` and lives so.
-pub(crate) fn launch(process: &Process, life: &Life) -> GuestLaunch {
+/// What is executed of an app that runs `process` and lives so. `cgroups`: whether it finds its own in `/sys`.
+pub(crate) fn launch(process: &Process, life: &Life, cgroups: bool) -> GuestLaunch {
     let mut env = process.env.clone();
     if life.readiness == Readiness::Notify {
         env.insert("NOTIFY_SOCKET".to_owned(), layout::NOTIFY_SOCKET.to_owned());
@@ -29,6 +29,9 @@ pub(crate) fn launch(process: &Process, life: &Life) -> GuestLaunch {
         env,
         process: guest_process(&process.working_dir, identity, process, &process.limits),
         terminal: process.tty,
+        processes: process.processes,
+        privileged: process.privileged,
+        cgroups: cgroups && process.processes != PidNamespace::Vm,
     }
 }
 

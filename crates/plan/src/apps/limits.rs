@@ -76,7 +76,7 @@ pub struct Syscalls {
     /// What the kernel goes by.
     program: SyscallProgram,
     /// The same for people, in systemd's words.
-    words: [(&'static str, String); 2],
+    words: Vec<(&'static str, String)>,
 }
 
 /// Decides what `app` may take and do; `capabilities` are those that it may have, `profile` is the profile of system calls
@@ -112,22 +112,35 @@ pub(crate) fn limits(
         capabilities,
         kernel: &pod.kernel,
     };
-    let syscalls = match app.overrides.seccomp.as_ref().or(config.seccomp.as_ref()) {
-        None | Some(Seccomp::Unconfined) => Ok(None),
-        Some(Seccomp::RuntimeDefault) => match SeccompProfile::runtime_default() {
+    let by_default = match app.overrides.privileged {
+        true => Seccomp::Unconfined,
+        false => Seccomp::RuntimeDefault,
+    };
+    let asked = app.overrides.seccomp.as_ref().or(config.seccomp.as_ref());
+    let syscalls = match asked.unwrap_or(&by_default) {
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::RuntimeDefault => match SeccompProfile::runtime_default() {
             Ok(profile) => of_profile(&profile, &around).map(Some),
             Err(invalid) => Err(vec![invalid.to_string()]),
         },
-        Some(Seccomp::Profile(path)) => match profile {
+        Seccomp::Profile(path) => match profile {
             Some(profile) => of_profile(profile, &around).map(Some),
             None => Err(vec![format!(
                 "its profile of system calls, `{}`, was not read",
                 shown(path)
             )]),
         },
-        Some(Seccomp::Retain(filter)) => syscalls(filter, true).map(Some),
-        Some(Seccomp::Remove(filter)) => syscalls(filter, false).map(Some),
+        Seccomp::Retain(filter) => syscalls(filter, true).map(Some),
+        Seccomp::Remove(filter) => syscalls(filter, false).map(Some),
     };
+    // What every app has is not worth a word.
+    let syscalls = syscalls.map(|syscalls| match asked {
+        None => syscalls.map(|syscalls| Syscalls {
+            words: Vec::new(),
+            ..syscalls
+        }),
+        Some(_) => syscalls,
+    });
     match syscalls {
         Ok(syscalls) if faults.is_empty() => Ok(Limits {
             resources,
@@ -283,7 +296,7 @@ fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<Strin
         Refusal::Kill => "kill".to_owned(),
         Refusal::Errno(name) => name.clone(),
     };
-    let words = [
+    let words = vec![
         ("SystemCallFilter", format!("{tilde}{}", names.join(" "))),
         ("SystemCallErrorNumber", refusal),
     ];
@@ -308,14 +321,14 @@ fn of_profile(profile: &SeccompProfile, around: &ProfiledProcess<'_>) -> Result<
     }
     let names: Vec<String> = names.into_iter().collect();
     let tilde = if allowed { "" } else { "~" };
-    let words = [
+    let words = vec![
         ("SystemCallFilter", format!("{tilde}{}", names.join(" "))),
         ("SystemCallErrorNumber", answer_word(rules.default)),
     ];
     confined(&rules, words)
 }
 
-fn confined(rules: &SyscallRules, words: [(&'static str, String); 2]) -> Result<Syscalls, Vec<String>> {
+fn confined(rules: &SyscallRules, words: Vec<(&'static str, String)>) -> Result<Syscalls, Vec<String>> {
     match filter::program(rules) {
         Some(program) => Ok(Syscalls { program, words }),
         None => Err(vec![
@@ -349,7 +362,9 @@ impl Limits {
 
     /// The other settings of the app's service. What is a process's own is the agent's to set, for the app and for commands
     /// in it: its user, its limits, its system calls. systemd forbids new privileges with every filter of a user's.
-    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+    ///
+    /// `helpers` processes of the agent's are counted with the app's own.
+    pub(crate) fn settings(&self, helpers: u32) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
         let resources = &self.resources;
         let mut set = |name, value: Option<String>| settings.extend(value.map(|value| (name, value)));
@@ -368,7 +383,12 @@ impl Limits {
                 .cpu_request_millis
                 .map(|millis| cpu_weight(millis).to_string()),
         );
-        set("TasksMax", resources.pids_limit.map(|limit| limit.to_string()));
+        set(
+            "TasksMax",
+            resources
+                .pids_limit
+                .map(|limit| limit.saturating_add(helpers.into()).to_string()),
+        );
         set(
             "OOMScoreAdjust",
             resources.oom_score_adj.map(|adj| adj.to_string()),
@@ -388,7 +408,7 @@ impl Limits {
 
     /// All that was asked for, for people and records: the settings of the unit, and in systemd's words what the agent sees to.
     pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
-        let mut words = self.settings();
+        let mut words = self.settings(0);
         words.extend(Self::limit_settings(&self.rlimits));
         words.extend(
             self.no_new_privileges

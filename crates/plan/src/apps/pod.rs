@@ -1,6 +1,6 @@
 //! What all apps of a pod have in common.
 
-use isopod_spec::PodSpec;
+use isopod_spec::{PidMode, PodSpec};
 
 use crate::vm::network;
 
@@ -23,6 +23,8 @@ pub struct Pod {
     pub max_open_files: u64,
     /// The release of the guest's kernel, as uname(1) prints it.
     pub kernel: String,
+    /// Which processes its apps see.
+    pub pid_mode: PidMode,
 }
 
 impl Pod {
@@ -33,6 +35,7 @@ impl Pod {
             hostname: network::hostname(spec),
             max_open_files: max_open_files(spec),
             kernel: kernel.to_owned(),
+            pid_mode: spec.pid_mode,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use isopod_contract::environment::is_name;
+use isopod_contract::launch::PidNamespace;
 use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
-use isopod_spec::{App, AppName, Capabilities, Device, ImageSource, RunConfig};
+use isopod_spec::{App, AppName, Capabilities, Device, ImageSource, PidMode, RunConfig};
 
 use crate::apps::limits::{self, Limits};
 use crate::apps::pod::Pod;
@@ -61,6 +62,8 @@ pub struct Process {
     pub devices: Vec<Device>,
     /// Whether it finds the guest's devices, `/proc` and `/sys` as they are.
     pub privileged: bool,
+    /// Which processes it sees, and which is the first of them.
+    pub processes: PidNamespace,
     /// Whether its standard streams are a terminal of its own.
     pub tty: bool,
     /// The signal that asks it to stop, as systemd.kill(5) names it.
@@ -148,6 +151,7 @@ pub fn process_of(
         Ok(Process {
             executable,
             secret_args: secret_args(app, argv.len()),
+            processes: processes(pod.pid_mode, app.overrides.init, argv.first().map(String::as_str)),
             argv,
             env,
             identity,
@@ -165,6 +169,33 @@ pub fn process_of(
         })
     } else {
         Err(faults)
+    }
+}
+
+/// Programs that are the first process themselves, by the end of their path: of images that begin services (s6-overlay's
+/// `/init`), and those that reap for one program.
+const INITS: [&str; 8] = [
+    "catatonit",
+    "docker-init",
+    "dumb-init",
+    "init",
+    "runit-init",
+    "s6-svscan",
+    "systemd",
+    "tini",
+];
+
+/// Which processes an app sees whose program is called by that name.
+fn processes(mode: PidMode, init: Option<bool>, program: Option<&str>) -> PidNamespace {
+    let name = program.and_then(|program| Path::new(program).file_name());
+    let is_init = || name.is_some_and(|name| INITS.iter().any(|init| name == *init));
+    match (mode, init) {
+        (PidMode::Vm, _) => PidNamespace::Vm,
+        (PidMode::Pod, _) => PidNamespace::Pod,
+        (PidMode::Private, Some(true)) => PidNamespace::Own,
+        (PidMode::Private, Some(false)) => PidNamespace::OwnFirst,
+        (PidMode::Private, None) if is_init() => PidNamespace::OwnFirst,
+        (PidMode::Private, None) => PidNamespace::Own,
     }
 }
 
@@ -496,4 +527,31 @@ fn stop_signal(signal: Option<&str>) -> Result<String, String> {
         return Ok(format!("SIG{bare}"));
     }
     Err(format!("`{signal}` is no signal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_1_is_an_init_ours_or_the_images() {
+        let of = |init, program| processes(PidMode::Private, init, Some(program));
+        for program in [
+            "/sbin/init",
+            "/init",
+            "tini",
+            "/usr/bin/dumb-init",
+            "/lib/systemd/systemd",
+        ] {
+            assert_eq!(of(None, program), PidNamespace::OwnFirst, "{program}");
+            assert_eq!(of(Some(true), program), PidNamespace::Own, "{program}");
+        }
+        for program in ["/init/run", "sh", "/sbin/initctl"] {
+            assert_eq!(of(None, program), PidNamespace::Own, "{program}");
+            assert_eq!(of(Some(false), program), PidNamespace::OwnFirst, "{program}");
+        }
+        for (mode, is) in [(PidMode::Pod, PidNamespace::Pod), (PidMode::Vm, PidNamespace::Vm)] {
+            assert_eq!(processes(mode, Some(false), Some("sh")), is);
+        }
+    }
 }

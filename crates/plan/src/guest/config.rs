@@ -9,6 +9,7 @@ use isopod_contract::config::{
     CONFIG_VERSION, EarlyMount, FreshRoot, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount,
     GuestNetwork, MountAhead, Sysctl,
 };
+use isopod_contract::launch::PidNamespace;
 use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
 
@@ -88,6 +89,7 @@ impl Serialize for PodConfig {
             sysctls,
             network,
             shares,
+            shared_processes,
             apps: _,
         } = &self.pod;
         Whole {
@@ -100,6 +102,7 @@ impl Serialize for PodConfig {
             sysctls,
             network: network.as_ref(),
             shares,
+            shared_processes: *shared_processes,
             apps: Apps(self),
         }
         .serialize(serializer)
@@ -119,6 +122,8 @@ struct Whole<'a> {
     sysctls: &'a [Sysctl],
     network: Option<&'a GuestNetwork>,
     shares: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    shared_processes: bool,
     apps: Apps<'a>,
 }
 
@@ -231,6 +236,7 @@ pub(crate) fn guest_config(
         sysctls: sysctls.to_vec(),
         network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
+        shared_processes: apps.iter().any(|app| app.process.processes == PidNamespace::Pod),
         apps: apps.iter().map(app).collect(),
     }
 }
@@ -301,6 +307,7 @@ mod tests {
             sysctls: crate::vm::network::sysctls(),
             network: None,
             shares: vec!["/mnt".into()],
+            shared_processes: false,
             apps: vec![app("a"), app("b")],
         };
         let mount = |place| MountUnit::new(Path::new("x"), Path::new(place), "ext4");

@@ -15,7 +15,7 @@ mod world;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use isopod_contract::launch::Part;
+use isopod_contract::launch::{Part, PidNamespace};
 use isopod_spec::{AppName, Readiness, RestartPolicy};
 
 pub use mount::{Binds, MountUnit, Mounts, Work};
@@ -28,7 +28,7 @@ use crate::apps::{last_words, launch};
 use crate::guest::entry::{EntryKind, WriteText};
 use crate::guest::tree::GuestTree;
 use crate::guest::unit::{self, UnitFile, Unwritable};
-use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE};
+use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
 
 /// The agent's unit.
 const AGENT_UNIT: &str = "isopod-agent.service";
@@ -173,7 +173,7 @@ impl AppUnit {
             ));
         }
         service.extend(self.world.settings(&self.name));
-        service.extend(process.limits.settings());
+        service.extend(process.limits.settings(process.processes.helpers()));
         Ok(service)
     }
 
@@ -194,10 +194,15 @@ impl AppUnit {
         tree.directory(&dev, 0o755);
         tree.file(&last_words::file(&self.name, &self.life.last_words), "", 0o666);
         let launch = layout::app_launch(&self.name);
-        let text = serde_json::to_string(&launch::launch(&self.process, &self.life));
+        let text = serde_json::to_string(&launch::launch(
+            &self.process,
+            &self.life,
+            self.world.sys == Sys::Pod,
+        ));
         tree.file(&launch.join(LAUNCH_FILE), text.unwrap_or_default(), 0o600);
         // What is mounted on them.
-        for name in [LAUNCH_AGENT, LAUNCH_FAILURE] {
+        let pids = (self.process.processes == PidNamespace::Pod).then_some(LAUNCH_PIDS);
+        for name in [LAUNCH_AGENT, LAUNCH_FAILURE].into_iter().chain(pids) {
             tree.file(&launch.join(name), "", 0o600);
         }
         tree.file(&layout::app_failure(&self.name), "", 0o600);

@@ -14,8 +14,8 @@ use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::size::Need;
 use crate::{
-    AppName, AppRole, Dependency, DependencyCondition, HostAlias, Network, PodName, PodSpec, PortForward,
-    Resolver, RestartPolicy, Sysctl, Vm,
+    AppName, AppRole, Dependency, DependencyCondition, HostAlias, Network, PidMode, PodName, PodSpec,
+    PortForward, Resolver, RestartPolicy, Sysctl, Vm,
 };
 
 /// `terminationGracePeriodSeconds` where it is not said.
@@ -103,6 +103,10 @@ pub(super) fn read<'a, 'o>(
         deadline: deadline(&spec, template.deadline.as_ref()),
         host_aliases: spec.items("hostAliases").iter().filter_map(host_alias).collect(),
         resolver: resolver(&spec),
+        pid_mode: match spec.boolean("shareProcessNamespace") {
+            Some(true) => PidMode::Pod,
+            Some(false) | None => PidMode::Private,
+        },
         ..PodSpec::new(apps)
     };
     check_os(&spec);

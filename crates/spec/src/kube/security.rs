@@ -90,10 +90,11 @@ pub(super) fn overrides(own: Option<&Node<'_>>, pod: Option<&Node<'_>>) -> Overr
         no_new_privileges: own
             .and_then(|own| own.boolean("allowPrivilegeEscalation"))
             .map(|allow| !allow),
-        // As with the kubelet, no profile holds for a privileged container.
+        // As with the kubelet, no profile holds for a privileged container, and none where none is named.
         seccomp: own
             .and_then(seccomp)
             .or_else(|| pod.and_then(seccomp))
+            .or(Some(Seccomp::Unconfined))
             .filter(|_| !privileged),
         must_not_be_root: boolean("runAsNonRoot").unwrap_or(false),
         ..Overrides::default()

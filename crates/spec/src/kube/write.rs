@@ -29,7 +29,7 @@ use crate::size::{GUEST_MIB, Need};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PodSpec, PortForward,
+    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PidMode, PodSpec, PortForward,
     PortProtocol, Resolver, RestartPolicy, Vm, Volume, VolumeKind,
 };
 use objects::WrittenObjects;
@@ -154,6 +154,10 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Field
         .with_list("hostAliases", pod.host_aliases.iter().map(host_alias))
         .with_some("dnsPolicy", dns_policy)
         .with_fields("dnsConfig", dns_config)
+        .with_some(
+            "shareProcessNamespace",
+            (pod.pid_mode == PidMode::Pod).then_some(true),
+        )
         .with_fields("securityContext", security::of_pod(pod, &groups))
         .with_fields("resources", resources(pod, &order, unsaids))
         .with_list("initContainers", init)
@@ -165,6 +169,9 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Field
 fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
         unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
+    }
+    if pod.pid_mode == PidMode::Vm {
+        unsaids.add_flag("apps that see the VM's processes", "no Pod's do", "--pid vm");
     }
     if let Some(bytes) = pod.shm_bytes {
         let flag = format!("--shm-size {bytes}");

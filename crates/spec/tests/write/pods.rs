@@ -211,7 +211,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
     let rest = (
         capabilities(),
         capabilities(),
-        option::of(seccomp()),
+        seccomp(),
         option::of(word()),
         option::of(Just("SIGUSR1")),
     );
@@ -239,7 +239,8 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     no_new_privileges,
                     cap_add,
                     cap_drop,
-                    seccomp,
+                    // Not to be told from the built-in one where none is asked for.
+                    seccomp: Some(seccomp),
                     resources,
                     working_dir: working_dir.map(PathBuf::from),
                     tty,

@@ -159,6 +159,7 @@ impl Stage {
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
             shares,
+            shared_processes: false,
             apps,
         };
         let pipes = config.apps.iter().map(|app| {

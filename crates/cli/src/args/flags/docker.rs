@@ -2,10 +2,6 @@
 
 use super::{Flag, Read, Value};
 
-const fn already(long: &'static str, value: Value, why: &'static str) -> Flag {
-    Flag::new(long, value, why, Read::Already)
-}
-
 const fn refused(long: &'static str, hint: &'static str) -> Flag {
     Flag::new(long, Value::Text("VALUE"), hint, Read::Refused(hint))
 }
@@ -13,12 +9,6 @@ const fn refused(long: &'static str, hint: &'static str) -> Flag {
 const fn refused_switch(long: &'static str, hint: &'static str) -> Flag {
     Flag::new(long, Value::Switch, hint, Read::Refused(hint))
 }
-
-pub(super) const ALREADY: &[Flag] = &[already(
-    "init",
-    Value::Switch,
-    "the guest's first process takes in the processes whose parents have ended, and passes signals on",
-)];
 
 const IO: &str =
     "the disks of a pod are files of the host: limit the pod as a whole, with systemd-run(1) on the host";
@@ -80,7 +70,6 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("network-alias", OTHER_POD),
     refused("link", OTHER_POD),
     refused("ipc", OTHER_POD),
-    refused("pid", OTHER_POD),
     refused("userns", OWN_KERNEL),
     refused("uts", OWN_KERNEL),
     refused(

@@ -9,7 +9,7 @@ use isopod_plan::vm::network::GATEWAY;
 use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    FailurePolicy, HostAlias, ImplicitVolumes, PodName, PortProtocol, PullPolicy, Resolver, Sysctl,
+    FailurePolicy, HostAlias, ImplicitVolumes, PidMode, PodName, PortProtocol, PullPolicy, Resolver, Sysctl,
 };
 
 use super::{Done, Flag, PlanDraft, extend, keep, push};
@@ -41,6 +41,7 @@ pub(in crate::args) struct PodDraft {
     pub(in crate::args) publish_all: bool,
     pub(in crate::args) exposed: Vec<(u16, PortProtocol)>,
     pub(in crate::args) shm_bytes: Option<u64>,
+    pub(in crate::args) pid_mode: PidMode,
     pub(in crate::args) labels: BTreeMap<String, String>,
     pub(in crate::args) label_files: Vec<PathBuf>,
     pub(in crate::args) annotations: BTreeMap<String, String>,
@@ -188,6 +189,27 @@ pub(super) const FLAGS: &[Flag] = &[
         "SIZE",
         "The most that the apps may keep in /dev/shm, which they share [default: 64m]",
         |pod, text| keep(&mut pod.shm_bytes, flags::read_memory_bytes("--shm-size", text)),
+    ),
+    Flag::pod(
+        "pid",
+        "NAMESPACE",
+        "Which processes an app sees: `private`, its own; `pod`, those of all apps; `vm`, systemd's and the kernel's, too \
+         [default: private]",
+        |pod, text| {
+            pod.pid_mode = match text.to_str() {
+                Some("pod") => PidMode::Pod,
+                Some("private") => PidMode::Private,
+                Some("vm") => PidMode::Vm,
+                _ => {
+                    return Err(ArgFault::Refused {
+                        flag: format!("--pid={}", shown(text)),
+                        hint: "an app sees its own processes (`private`), those of the apps of its pod (`pod`), or those of the VM (`vm`): \
+                               put apps that see each other into one pod, with `---` between them",
+                    });
+                }
+            };
+            Ok(())
+        },
     ),
     Flag::pod(
         "label",

@@ -85,6 +85,12 @@ pub(super) const FLAGS: &[Flag] = &[
     )
     .short('t'),
     Flag::app_switch(
+        "init",
+        "Whether process 1 of the app is an init that reaps and passes signals on, and not its program \
+         [default: unless the program is an init itself, such as /sbin/init or tini]",
+        |app, on| app.overrides.init = Some(on),
+    ),
+    Flag::app_switch(
         "privileged",
         "Give the app every capability and every device of the guest, and its /proc and /sys unmasked",
         |app, on| app.overrides.privileged = on,

@@ -145,7 +145,6 @@ fn table(program: &Program) -> String {
             .unwrap_or_default();
         let (verdict, about) = match &flag.read {
             Read::Refused(hint) => ("refused", *hint),
-            Read::Already => ("always so", flag.help),
             _ => ("honoured", theirs.note.unwrap_or_default()),
         };
         let about = about.replace('|', "\\|");

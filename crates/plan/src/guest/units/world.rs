@@ -1,14 +1,14 @@
 //! What an app's unit says of the kernel that it meets: its `/dev`, `/proc` and `/sys`, and the devices that it may open.
 //!
 //! Which files of `/proc` and `/sys` an app finds, and which it can write, is not said here: the agent mounts both as a
-//! container has them, once for all apps.
+//! container has them, `/sys` once for all apps.
 
 use std::path::PathBuf;
 
 use isopod_spec::{AppName, Device};
 
 use crate::app_plan::AppPlan;
-use crate::layout::{self, APP_PROC, APP_SYS};
+use crate::layout::{self, APP_SYS};
 
 /// The devices that an app may open, by the guest's names, and what it may do with them: read, write, make a node. They
 /// are docker's (moby, `oci/defaults.go`) but for nodes of other devices, which nobody can make, as with rkt. A node of
@@ -64,9 +64,8 @@ impl World {
             Sys::Pod if self.privileged => "/sys".into(),
             Sys::Pod => APP_SYS.into(),
         };
-        let proc = if self.privileged { "/proc" } else { APP_PROC };
         let dev = layout::app_dev(app);
-        let binds = format!("{}:/dev {proc}:/proc {}:/sys", dev.display(), sys.display());
+        let binds = format!("{}:/dev {}:/sys", dev.display(), sys.display());
         let mut settings = vec![
             // In the app's namespace, without a mount(8) each. MountAPIVFS= would hide the image's /run.
             ("MountAPIVFS", "no".into()),

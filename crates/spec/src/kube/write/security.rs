@@ -147,7 +147,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
     let seccomp = overrides.seccomp.as_ref();
     let (seccomp, unheld) = match overrides.privileged {
         true => (None, seccomp),
-        false => (seccomp, None),
+        false => (seccomp.or(Some(&Seccomp::RuntimeDefault)), None),
     };
     if unheld.is_some() {
         let what = format!("app `{}`: its filter of system calls", app.name);
@@ -170,7 +170,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
 fn profile(app: &App, seccomp: &Seccomp, unsaids: &Unsaids) -> Option<Fields> {
     let of_type = |kind: &str| Fields::new().with("type", kind);
     match seccomp {
-        Seccomp::Unconfined => Some(of_type("Unconfined")),
+        Seccomp::Unconfined => None,
         Seccomp::RuntimeDefault => Some(of_type("RuntimeDefault")),
         Seccomp::Profile(path) => {
             let inner = path
