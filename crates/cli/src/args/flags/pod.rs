@@ -204,7 +204,7 @@ pub(super) const FLAGS: &[Flag] = &[
                     return Err(ArgFault::Refused {
                         flag: format!("--pid={}", shown(text)),
                         hint: "an app sees its own processes (`private`), those of the apps of its pod (`pod`), or those of the VM (`vm`): \
-                               put apps that see each other into one pod, with `---` between them",
+                               `host` here is `vm`",
                     });
                 }
             };
