@@ -145,4 +145,6 @@ pub(crate) fn part_of(argv: &[OsString]) -> PodPart {
 }
 
 #[cfg(test)]
+mod readmes;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -32,6 +32,7 @@ pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod supervise;
+pub(crate) mod system;
 pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
@@ -65,6 +66,8 @@ pub(crate) enum OtherCommand {
     Volume(volume::VolumeCommand),
     #[command(name = "internal-supervise", hide = true)]
     Supervise(supervise::Supervise),
+    #[command(subcommand)]
+    System(system::SystemCommand),
     Version(version::Version),
     Info(info::Info),
     Completion(completion::Completion),

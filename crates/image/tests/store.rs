@@ -442,3 +442,48 @@ fn an_image_that_cannot_be_read_is_told_of_and_can_be_removed() {
     // Nothing to make it of is kept of an image from a file.
     assert!(!world.store.repair(&good).unwrap());
 }
+
+/// An archive of several images is read by its names, as an OCI layout and as docker reads it, here and by skopeo.
+#[test]
+fn images_are_saved_together() {
+    let world = World::new();
+    let named = |data: &str, name: &str| {
+        let image = world.import(data);
+        world.store.set_name(name, &image).unwrap();
+        world.store.find(None, Some(name)).unwrap()
+    };
+    let images = [
+        named("one", "example.org/one:1"),
+        named("two", "example.org/two:2"),
+    ];
+    let archive = world.dir.path().join("images.tar");
+    let ids = world
+        .store
+        .save(&images, File::create(&archive).unwrap())
+        .unwrap();
+    assert_eq!(ids.len(), 2);
+    let other = Store::open(&world.dir.path().join("other")).unwrap();
+    for (transport, word) in [
+        (isopod_spec::Transport::DockerArchive, "docker-archive"),
+        (isopod_spec::Transport::OciArchive, "oci-archive"),
+    ] {
+        let all = make::reference(transport, &archive, None);
+        let several = other.import(&all).unwrap_err();
+        assert!(
+            chain(&several).contains("holds several images"),
+            "{}",
+            chain(&several)
+        );
+        for (name, id) in [("example.org/one:1", ids[0]), ("example.org/two:2", ids[1])] {
+            let loaded = other
+                .import(&make::reference(transport, &archive, Some(name)))
+                .unwrap();
+            assert_eq!(loaded.id, id, "{word} {name}");
+            assert!(loaded.names.contains(&name.to_owned()), "{:?}", loaded.names);
+            make::run(
+                "skopeo",
+                &["inspect", &format!("{word}:{}:{name}", archive.display())],
+            );
+        }
+    }
+}

@@ -68,11 +68,13 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("image history", Same),
     ("image import", Same),
     ("image inspect", Same),
+    ("image load", Same),
     ("image ls", Same),
     ("image prune", Same),
     ("image pull", Same),
     ("image push", Refused(PUSH)),
     ("image rm", Same),
+    ("image save", Same),
     ("image tag", Same),
     ("images", Ours(&["image", "list"])),
     (
@@ -82,6 +84,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("info", Same),
     ("inspect", Same),
     ("kill", Same),
+    ("load", Ours(&["image", "load"])),
     ("logs", Same),
     (
         "manifest",
@@ -120,6 +123,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("rm", Same),
     ("rmi", Ours(&["image", "rm"])),
     ("run", Same),
+    ("save", Ours(&["image", "save"])),
     (
         "search",
         Refused(
@@ -136,8 +140,10 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("stats", Same),
     ("stop", Same),
     ("swarm", Refused(SWARM)),
+    ("system df", Same),
     ("system events", Ours(&["events"])),
     ("system info", Ours(&["info"])),
+    ("system prune", Same),
     ("tag", Ours(&["image", "tag"])),
     (
         "trust",

@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Gc {
     /// Keep pods that have exited within this time
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
-    grace: Duration,
+    pub(super) grace: Duration,
 }
 
 impl Gc {

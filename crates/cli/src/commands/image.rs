@@ -8,7 +8,9 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod load;
 pub(crate) mod rm;
+pub(crate) mod save;
 pub(crate) mod tag;
 pub(crate) mod verify;
 
@@ -48,6 +50,8 @@ pub(crate) enum ImageCommand {
     Rm(rm::ImageRm),
     Gc(gc::ImageGc),
     Export(export::ImageExport),
+    Save(save::ImageSave),
+    Load(load::ImageLoad),
     Verify(verify::ImageVerify),
     CatManifest(cat_manifest::ImageCatManifest),
 }
@@ -68,6 +72,8 @@ impl ImageCommand {
             Self::Rm(command) => command.execute(settings),
             Self::Gc(command) => command.execute(settings),
             Self::Export(command) => command.execute(settings),
+            Self::Save(command) => command.execute(settings),
+            Self::Load(command) => command.execute(settings),
             Self::Verify(command) => command.execute(settings),
             Self::CatManifest(command) => command.execute(settings),
         }

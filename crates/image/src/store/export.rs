@@ -1,10 +1,12 @@
-//! An image as an `oci-archive:` (image-spec, image-layout.md), as it came: its own manifest, config and layers, so
-//! that every digest stays what it was.
+//! Images as an `oci-archive:` (image-spec, image-layout.md), as they came: their own manifests, configs and layers, so
+//! that every digest stays what it was. The archive is docker's too, as that of docker 25 and later is: its `manifest.json`
+//! names the same files.
 //!
 //! The layers of an image from a file are not kept. What its root filesystem holds is written as one layer then
 //! ([`super::flatten`]), of which a config and a manifest are made: that is another image, with another ID, and the caller is
 //! told so.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::PathBuf;
@@ -76,39 +78,78 @@ impl Store {
     /// # Errors
     /// [`ExportError`]; what was written is no archive then.
     pub fn export(&self, image: &Image, out: impl Write) -> Result<Digest, ExportError> {
+        let ids = self.save(std::slice::from_ref(image), out)?;
+        Ok(ids.first().copied().unwrap_or(image.id))
+    }
+
+    /// Writes `images` to `out` as one tar file, which is an OCI image layout and what `docker load` reads too; gives the IDs
+    /// that they have there, as [`export`](Self::export).
+    ///
+    /// # Errors
+    /// [`ExportError`]; what was written is no archive then.
+    pub fn save(&self, images: &[Image], out: impl Write) -> Result<Vec<Digest>, ExportError> {
         let _store = self.share()?;
-        let kept = self.manifest(image)?.filter(|_| !image.layers.is_empty());
-        let (manifest, config, flat) = match kept {
-            Some(manifest) => (manifest, self.config(image)?, None),
-            None => {
-                let flat = self.flatten(image)?;
-                let config = flat_config(&self.config(image)?, flat.digest)?;
-                (flat_manifest(&config, &flat)?, config, Some(flat))
-            }
-        };
+        let saved: Vec<Saved> = images
+            .iter()
+            .map(|image| self.saved(image))
+            .collect::<Result<_, _>>()?;
         let mut tar = Builder::new(out);
         add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        add(&mut tar, "index.json", &index(&self.tags(image)?, &manifest)?)?;
+        add(&mut tar, "index.json", &index(&saved)?)?;
+        add(&mut tar, "manifest.json", &docker_manifest(&saved)?)?;
         for dir in ["blobs/", "blobs/sha256/"] {
             tar.append_data(&mut header(EntryType::Directory, 0o755, 0), dir, io::empty())?;
         }
-        for document in [&manifest, &config] {
-            add(&mut tar, &blob_name(Digest::of(document)), document)?;
+        let ids = saved.iter().map(|saved| Digest::of(&saved.config)).collect();
+        let mut written = BTreeSet::new();
+        for document in saved.iter().flat_map(|saved| [&saved.manifest, &saved.config]) {
+            if written.insert(Digest::of(document)) {
+                add(&mut tar, &blob_name(Digest::of(document)), document)?;
+            }
         }
-        if let Some(mut flat) = flat {
-            let mut header = header(EntryType::Regular, 0o644, flat.bytes);
-            flat.file.seek(SeekFrom::Start(0))?;
-            tar.append_data(&mut header, blob_name(flat.digest), flat.file)?;
-        } else {
-            let mut layers = image.layers.clone();
+        for saved in saved {
+            if let Some(mut flat) = saved.flat {
+                if written.insert(flat.digest) {
+                    let mut header = header(EntryType::Regular, 0o644, flat.bytes);
+                    flat.file.seek(SeekFrom::Start(0))?;
+                    tar.append_data(&mut header, blob_name(flat.digest), flat.file)?;
+                }
+                continue;
+            }
+            let mut layers = saved.layers;
             layers.sort_unstable();
-            layers.dedup();
             for layer in layers {
-                self.add_layer(&mut tar, layer)?;
+                if written.insert(layer) {
+                    self.add_layer(&mut tar, layer)?;
+                }
             }
         }
         tar.finish()?;
-        Ok(Digest::of(&config))
+        Ok(ids)
+    }
+
+    /// What an archive has of an image.
+    fn saved(&self, image: &Image) -> Result<Saved, ExportError> {
+        let tags = self.tags(image)?;
+        let kept = self.manifest(image)?.filter(|_| !image.layers.is_empty());
+        if let Some(manifest) = kept {
+            return Ok(Saved {
+                manifest,
+                config: self.config(image)?,
+                tags,
+                layers: image.layers.clone(),
+                flat: None,
+            });
+        }
+        let flat = self.flatten(image)?;
+        let config = flat_config(&self.config(image)?, flat.digest)?;
+        Ok(Saved {
+            manifest: flat_manifest(&config, &flat)?,
+            config,
+            tags,
+            layers: vec![flat.digest],
+            flat: Some(flat),
+        })
     }
 
     /// The image's root filesystem as a layer, in a file without a name.
@@ -156,6 +197,17 @@ impl Store {
     }
 }
 
+/// What an archive has of an image.
+struct Saved {
+    manifest: Vec<u8>,
+    config: Vec<u8>,
+    tags: Vec<String>,
+    /// Its layers, the lowest first.
+    layers: Vec<Digest>,
+    /// The only layer, where it was made of the root filesystem.
+    flat: Option<Flat>,
+}
+
 /// A layer that was made of a root filesystem.
 struct Flat {
     file: File,
@@ -196,27 +248,42 @@ fn blob_name(digest: Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// `index.json`, with the image once for each of its tags, or once without a name.
-fn index(tags: &[String], manifest: &[u8]) -> Result<Vec<u8>, ExportError> {
-    let document: serde_json::Value = serde_json::from_slice(manifest).map_err(io::Error::from)?;
-    let media_type = document.get("mediaType").and_then(serde_json::Value::as_str);
-    let entry = |name: Option<&String>| {
-        let mut entry = json!({
-            "mediaType": media_type.unwrap_or(OCI_MANIFEST),
-            "digest": Digest::of(manifest).to_string(),
-            "size": manifest.len(),
-        });
-        if let Some(name) = name {
-            entry["annotations"] = json!({ REF_NAME: name });
+/// `index.json`, with each image once for each of its tags, or once without a name.
+fn index(saved: &[Saved]) -> Result<Vec<u8>, ExportError> {
+    let mut manifests = Vec::new();
+    for Saved { manifest, tags, .. } in saved {
+        let document: serde_json::Value = serde_json::from_slice(manifest).map_err(io::Error::from)?;
+        let media_type = document.get("mediaType").and_then(serde_json::Value::as_str);
+        let entry = |name: Option<&String>| {
+            let mut entry = json!({
+                "mediaType": media_type.unwrap_or(OCI_MANIFEST),
+                "digest": Digest::of(manifest).to_string(),
+                "size": manifest.len(),
+            });
+            if let Some(name) = name {
+                entry["annotations"] = json!({ REF_NAME: name });
+            }
+            entry
+        };
+        match tags.is_empty() {
+            true => manifests.push(entry(None)),
+            false => manifests.extend(tags.iter().map(|tag| entry(Some(tag)))),
         }
-        entry
-    };
-    let manifests: Vec<_> = match tags.is_empty() {
-        true => vec![entry(None)],
-        false => tags.iter().map(|tag| entry(Some(tag))).collect(),
-    };
+    }
     let index = json!({ "schemaVersion": 2, "manifests": manifests });
     Ok(serde_json::to_vec(&index).map_err(io::Error::from)?)
+}
+
+/// `manifest.json`, by which `docker load` finds the images of an archive.
+fn docker_manifest(saved: &[Saved]) -> io::Result<Vec<u8>> {
+    let entry = |saved: &Saved| {
+        json!({
+            "Config": blob_name(Digest::of(&saved.config)),
+            "RepoTags": saved.tags,
+            "Layers": saved.layers.iter().map(|layer| blob_name(*layer)).collect::<Vec<_>>(),
+        })
+    };
+    Ok(serde_json::to_vec(&saved.iter().map(entry).collect::<Vec<_>>())?)
 }
 
 fn add(tar: &mut Builder<impl Write>, name: &str, content: &[u8]) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::output::{self};
 pub(crate) struct ImageGc {
     /// And those that have a name, but no pod
     #[arg(short, long)]
-    all: bool,
+    pub(in crate::commands) all: bool,
 }
 
 impl ImageGc {

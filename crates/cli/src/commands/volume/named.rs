@@ -1,6 +1,6 @@
 //! Named volumes: those that outlive pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isopod_runtime::Settings;
 use isopod_runtime::named_volume::{self, RemoveError, dir};
@@ -25,6 +25,14 @@ pub(crate) fn remove(name: &str, pods: &Pods, settings: &Settings) -> Result<(),
     named_volume::remove(&settings.state_dir, name, || {
         Ok(users(pods, settings)?.remove(name).unwrap_or_default())
     })
+}
+
+/// The names of those that a pod has.
+///
+/// # Errors
+/// A [`Report`] when the pods cannot be read.
+pub(crate) fn used(settings: &Settings) -> Result<BTreeSet<String>, Report> {
+    Ok(users(&pods(settings)?, settings)?.into_keys().collect())
 }
 
 /// The pods that have named volumes, by the volumes' names.

@@ -1,0 +1,47 @@
+//! `isopod image save`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+
+use super::{Images, export};
+use crate::failure::Failure;
+
+const NOTES: &str = "\
+The archive is an OCI image layout, and what `docker load` and `podman load` read.
+
+Examples:
+  isopod save -o images.tar web:1 db:1
+  isopod save web:1 | docker load
+";
+
+/// Write images to an archive, for `load` here and elsewhere
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct ImageSave {
+    /// The images: names, IDs or their beginnings
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// The file, which is replaced [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// As it always is: several images may be in one archive
+    #[arg(short, long)]
+    multi_image_archive: bool,
+}
+
+impl ImageSave {
+    /// Writes them.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let images = Images::open(settings)?;
+        let mut found = Vec::new();
+        for word in &self.images {
+            found.push((word.as_str(), images.find(word)?));
+        }
+        export::write(&found, self.output.as_deref(), settings)
+    }
+}
