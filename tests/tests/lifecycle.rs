@@ -361,7 +361,7 @@ fn the_first_pods_of_a_state_run_side_by_side() {
     bench.assert_nothing_left_in(&state);
 }
 
-/// The supervisor's own part of the host, which no test of libraries sees: two more processes, each with a stage that waits for it.
+/// The supervisor's own part of the host, which no test of libraries sees: two more processes, each with a launcher that waits for it.
 #[test]
 fn a_vm_is_two_processes() {
     let bench = Bench::new();
@@ -380,9 +380,9 @@ fn a_vm_is_two_processes() {
         let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
         pids.collect()
     };
-    let stages = children(running.pid());
-    assert_eq!(stages.len(), 2, "{stages:?}");
-    let mut programs: Vec<String> = stages
+    let launchers = children(running.pid());
+    assert_eq!(launchers.len(), 2, "{launchers:?}");
+    let mut programs: Vec<String> = launchers
         .into_iter()
         .flat_map(children)
         .map(|pid| command_line(pid).swap_remove(0))

@@ -21,4 +21,5 @@ pub(crate) mod pipes;
 pub(crate) mod probe_schedule;
 pub(crate) mod processes;
 pub(crate) mod restart;
+pub(crate) mod streams;
 pub(crate) mod terminal;

@@ -8,7 +8,7 @@ use isopod_spec::{EnvVar, PodSpec};
 
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::pod_files;
+use crate::text_file;
 
 /// Sets the variables of `files`, which has those of each app, below the ones that its flags set.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn add_labels(pod: &mut PodSpec, files: &[PathBuf], settings: &Settin
 fn read(file: &Path, settings: &Settings) -> Result<Vec<EnvVar>, Report> {
     let failed = |why: String| Report::text(format!("cannot read `{}`: {why}", file.display()));
     let open = std::fs::File::open(settings.working_dir.join(file));
-    let text = open.map_err(|error| error.to_string()).and_then(pod_files::read);
+    let text = open.map_err(|error| error.to_string()).and_then(text_file::read);
     read_env_file(&text.map_err(failed)?)
         .map_err(|fault| Report::text(format!("{}:{}: {}", file.display(), fault.line, fault.what)))
 }

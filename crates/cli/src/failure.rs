@@ -49,6 +49,15 @@ impl Failure {
     }
 }
 
+impl Report {
+    /// What a user reads of `error`: it and its sources, with its hint.
+    pub(crate) fn of(error: &impl Explained) -> Self {
+        Self::new(error)
+            .hint(error.hint())
+            .exit_status(error.exit_status())
+    }
+}
+
 impl From<Report> for Failure {
     fn from(report: Report) -> Self {
         Self {

@@ -8,7 +8,7 @@ use isopod_spec::lock::Lock;
 
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::pod_files;
+use crate::text_file;
 
 /// Makes `pods`, which `files` describe, run just the images of their lock.
 ///
@@ -27,7 +27,7 @@ pub(crate) fn apply<'p>(
         ))
     };
     let open = std::fs::File::open(settings.working_dir.join(&path)).map_err(|error| error.to_string());
-    let text = open.and_then(pod_files::read).map_err(&failed)?;
+    let text = open.and_then(text_file::read).map_err(&failed)?;
     let lock = Lock::read(&text).map_err(|fault| failed(fault.to_string()))?;
     lock.apply(pods).map_err(|faults| {
         let reports: Vec<Report> = faults.iter().map(|fault| failed(fault.to_string())).collect();

@@ -33,14 +33,15 @@ mod supervision;
 mod supervisor;
 mod table;
 mod terminal;
+mod text_file;
 mod time;
 mod volumes_from;
 
 use std::process::ExitCode;
 
 use isopod_vm::launch;
-use isopod_vm::stage::change::{self, Change};
-use isopod_vm::stage::{self, Stage};
+use isopod_vm::launcher::change::{self, Change};
+use isopod_vm::launcher::{self, Launcher};
 
 use crate::args::ArgsError;
 use crate::command_line::{Cli, Command};
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     }
     let mut argv = std::env::args_os();
     match argv.nth(1) {
-        Some(first) if first == stage::STAGE => return become_process(argv),
+        Some(first) if first == launcher::LAUNCHER => return become_process(argv),
         Some(first) if first == change::CHANGE => return change_shares(argv),
         _ => {}
     }
@@ -120,9 +121,9 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
 
 /// Becomes a process of a pod's VM.
 fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    match Stage::read(argv).and_then(Stage::run) {
+    match Launcher::read(argv).and_then(Launcher::run) {
         Ok(status) => status,
-        Err(error) => output::fail(&Report::new(&error).exit_status(stage::FAILED)),
+        Err(error) => output::fail(&Report::new(&error).exit_status(launcher::FAILED)),
     }
 }
 
@@ -133,7 +134,7 @@ fn change_shares(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
         Err(error) => {
             // The supervisor reads it, and shows it as a part of a line.
             output::notice(&Report::new(&error).line());
-            ExitCode::from(stage::FAILED)
+            ExitCode::from(launcher::FAILED)
         }
     }
 }

@@ -13,7 +13,8 @@ use isopod_spec::{Network, PodSpec};
 use crate::args::{Net, PodSource, RunArgs};
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::{env_files, pod_files, volumes_from};
+use crate::pod_files::{self, Purpose};
+use crate::{env_files, volumes_from};
 
 /// More than any manifest: 10,000 volumes take 1 MiB.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -35,15 +36,6 @@ enum DescribedIn {
     Manifest(String, String),
     /// In pod files.
     Files(Box<PodFile>),
-}
-
-/// What a pod is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// It will be prepared.
-    Preparation,
-    /// It is only shown.
-    Show,
 }
 
 impl Asked {

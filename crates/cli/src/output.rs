@@ -19,7 +19,6 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
 use crate::args::LogLevel;
-use crate::failure::Explained;
 
 /// The exit status of a command whose output nobody reads any more, as that of a pipe is: 128 and SIGPIPE's number.
 pub(crate) const NOT_READ: u8 = 128 + 13;
@@ -34,13 +33,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What a user reads of `error`: it and its sources, with its hint.
-    pub(crate) fn of(error: &impl Explained) -> Self {
-        Self::new(error)
-            .hint(error.hint())
-            .exit_status(error.exit_status())
-    }
-
     /// The report of `error` and its sources, without what to do about it.
     pub(crate) fn new(error: &dyn Error) -> Self {
         let causes = std::iter::successors(error.source(), |e: &&dyn Error| (*e).source())

@@ -1,6 +1,5 @@
 //! Pod files: from `--file` to pods. Here they are read from disk or standard input.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use isopod_plan::vm::network;
@@ -12,14 +11,20 @@ use isopod_spec::{Network, PodName, PodSpec};
 use crate::args::{FileArgs, Net};
 use crate::failure::Failure;
 use crate::lock;
-use crate::manifest::Purpose;
 use crate::output::{self, Report};
-
-/// More than any pod file: the most that the values of a thousand ConfigMaps hold.
-const MAX_BYTES: u64 = 64 << 20;
+use crate::text_file::read;
 
 /// A UUID that no pod has, for what is only shown.
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What a pod is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It will be prepared.
+    Preparation,
+    /// It is only shown.
+    Show,
+}
 
 /// Reads the pods of `args`; `name` is the one that the only one is given in place of the file's.
 ///
@@ -176,14 +181,4 @@ pub(crate) fn texts(files: &[PathBuf], settings: &Settings) -> Result<Vec<(Strin
     }
     Failure::unless_empty(reports)?;
     Ok(texts)
-}
-
-/// The text of a file of a bounded size.
-pub(crate) fn read(file: impl Read) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-    if read.map_err(|error| error.to_string())? as u64 > MAX_BYTES {
-        return Err("it is larger than 64 MiB".into());
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())
 }

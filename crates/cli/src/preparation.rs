@@ -14,7 +14,7 @@ use crate::args::{Ground, PodSource, RunArgs};
 use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
-use crate::{ending, id_files, publish};
+use crate::{ending, id_files, pod_files, publish};
 
 /// Prepares the pods that the arguments describe. All of them are planned before the first is prepared, and where one cannot
 /// be none is left.
@@ -25,7 +25,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
     if let Some(file) = &args.cidfile {
         id_files::check(file, settings)?;
     }
-    let mut asked = manifest::pods(args, &manifest::Purpose::Preparation, settings)?;
+    let mut asked = manifest::pods(args, &pod_files::Purpose::Preparation, settings)?;
     if let (Some(name), [pod]) = (&args.name, &mut asked[..]) {
         pod.spec.name = Some(name.clone());
     }

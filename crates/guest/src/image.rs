@@ -22,12 +22,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::archive::ArchiveError;
-use crate::elf::ElfError;
-use crate::initrd::{self, OLDEST_SYSTEMD};
-use crate::inputs::{Inputs, ReadError, hex};
-use crate::kernel::{self, KernelError};
-use crate::modules::ModulesError;
+use crate::build_error::BuildError;
+use crate::initrd;
+use crate::inputs::{Inputs, hex};
+use crate::kernel::{self};
 use crate::sources::Sources;
 
 /// Changes whenever the same inputs would give another image.
@@ -57,86 +55,6 @@ pub struct GuestImage {
     pub modules: BTreeSet<String>,
     /// systemd's major version.
     pub systemd_version: u32,
-}
-
-/// Why an image could not be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A file of the host is missing or may not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The kernel cannot be started directly.
-    #[error("cannot use kernel `{}`", .path.display())]
-    Kernel {
-        /// The kernel.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: KernelError,
-    },
-    /// The kernel's modules.
-    #[error("cannot collect the kernel's modules")]
-    Modules(#[from] ModulesError),
-    /// The libraries of systemd and mount, or the agent.
-    #[error("cannot collect the guest's programs")]
-    Elf(#[from] ElfError),
-    /// A program that the guest cannot do without.
-    #[error("`{}` is not installed", .path.display())]
-    ProgramMissing {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// systemd does not say its version.
-    #[error("cannot tell the version of `{}`", .path.display())]
-    SystemdVersion {
-        /// systemd.
-        path: PathBuf,
-    },
-    /// systemd is older than what the guest can be made of.
-    #[error("`{}` is version {version}, the oldest supported is {OLDEST_SYSTEMD}", .path.display())]
-    SystemdTooOld {
-        /// systemd.
-        path: PathBuf,
-        /// Its version.
-        version: u32,
-    },
-    /// The agent would need libraries before there are any.
-    #[error("agent `{}` is not a static binary", .path.display())]
-    AgentNotStatic {
-        /// The agent.
-        path: PathBuf,
-    },
-    /// The files do not fit into an archive.
-    #[error("cannot pack the guest's files")]
-    Archive(#[from] ArchiveError),
-    /// The directory that keeps the images.
-    #[error("cannot write `{}`", .path.display())]
-    Write {
-        /// The file or directory.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl BuildError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Read(error) => error.hint(),
-            Self::Kernel { source, .. } => source.hint(),
-            Self::Modules(error) => error.hint(),
-            Self::Elf(error) => error.hint(),
-            Self::ProgramMissing { .. } => Some("install the distribution's package systemd".into()),
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
-            }
-            Self::AgentNotStatic { .. } => Some("build it with `-C target-feature=+crt-static`".into()),
-            _ => None,
-        }
-    }
 }
 
 /// Why images could not be removed.

@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::archive::{Archive, Node};
+use crate::build_error::{BuildError, OLDEST_SYSTEMD};
 use crate::elf;
-use crate::image::BuildError;
 use crate::inputs::Inputs;
 use crate::modules::{self, Signatures, Tree};
 use crate::more_modules;
@@ -44,8 +44,6 @@ const OPTIONAL_PROGRAMS: &[(&str, &str)] = &[
 ];
 /// systemd's largest private library, whose name has the version: `libsystemd-shared-252.so`.
 const VERSIONED_LIBRARY: &str = "libsystemd-shared-";
-/// The oldest systemd that is taken: older ones come with a glibc whose user lookup needs plug-ins (before 2.34).
-pub(crate) const OLDEST_SYSTEMD: u32 = 249;
 
 /// Directories that are not the parents of anything, with their modes.
 const DIRECTORIES: &[(&str, u32)] = &[

@@ -17,6 +17,7 @@
 //! appended to [`GuestImage::initrd`]; a file in it replaces one of the same name here.
 
 mod archive;
+mod build_error;
 mod elf;
 mod image;
 mod initrd;
@@ -27,10 +28,10 @@ mod more_modules;
 mod sources;
 
 pub use archive::{Archive, ArchiveError, Node};
+pub use build_error::BuildError;
 pub use elf::ElfError;
-pub use image::{BuildError, GcError, GuestImage, ensure, gc};
+pub use image::{GcError, GuestImage, ensure, gc};
 pub use inputs::ReadError;
 pub use kernel::KernelError;
-pub use modules::{ModulesError, WANTED, WantedModule};
-pub use more_modules::MORE;
+pub use modules::{MORE, ModulesError, WANTED, WantedModule};
 pub use sources::{FindError, FindOptions, Sources};

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_spec::{App, PodSpec, RunConfig, VolumeName};
+use isopod_spec::{PodSpec, VolumeName};
 
 use crate::apps::health::Care;
 use crate::apps::pod::Pod;
 use crate::apps::process::{self, Process};
-use crate::facts::{AppFacts, Facts, SourceKind};
+use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::path::{Lookup, Tree};
 use crate::volumes::{self, Origin, Roots, Rules, Source, View, VolumeMount, VolumeTable};
@@ -26,19 +26,6 @@ pub(crate) struct Decided {
     pub process: Process,
     /// How its health is looked after.
     pub care: Care,
-}
-
-/// How an app is to be run before the user's changes: by its manifest's `app` section, or as its image says.
-#[must_use]
-pub(crate) fn run_config(app: &App, facts: &AppFacts) -> RunConfig {
-    let of_image = || {
-        facts
-            .image
-            .as_ref()
-            .map(|image| image.config.clone())
-            .unwrap_or_default()
-    };
-    app.run_config.clone().unwrap_or_else(of_image)
 }
 
 /// Decides for every app, looking into `images` (one an app) and `sources`.
@@ -60,7 +47,7 @@ pub(crate) fn decide(
     let mut decided = Vec::with_capacity(spec.apps.len());
     for (i, app) in spec.apps.iter().enumerate() {
         let app_facts = &facts.apps[i];
-        let config = run_config(app, app_facts);
+        let config = app_facts.run_config(app);
         let systemd_version = facts.host.guest.systemd_version;
         let roots = Roots {
             image: images[i],
@@ -147,12 +134,12 @@ pub fn survey(
             images[i].map(|image| image.node(path.as_ref()));
         }
         if let Some(image) = images[i]
-            && let Ok(found) = crate::path::resolve(image, crate::guest::network_names::DIRECTORY.as_ref())
+            && let Ok(found) = crate::path::resolve(image, crate::layout::NAMES_DIR.as_ref())
         {
-            drop(image.node(&found.path.join(crate::guest::network_names::MTAB)));
+            drop(image.node(&found.path.join(crate::layout::MTAB)));
         }
         drop(crate::apps::last_words::fault(app, images[i]));
-        let config = run_config(app, &facts.apps[i]);
+        let config = facts.apps[i].run_config(app);
         let dir = app.overrides.working_dir.as_ref().or(config.working_dir.as_ref());
         if let (Some(dir), Some(image)) = (dir, images[i]) {
             drop(crate::path::resolve(image, dir));

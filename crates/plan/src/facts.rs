@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use isopod_spec::seccomp::SeccompProfile;
-use isopod_spec::{RunConfig, VolumeName};
+use isopod_spec::{App, RunConfig, VolumeName};
 
 use crate::path::Tree;
 
@@ -30,6 +30,20 @@ pub struct AppFacts {
     pub caller_env: BTreeMap<String, String>,
     /// The profile of system calls that the app names ([`Seccomp::Profile`](isopod_spec::Seccomp::Profile)).
     pub seccomp_profile: Option<SeccompProfile>,
+}
+
+impl AppFacts {
+    /// How an app is to be run before the user's changes: by its manifest's `app` section, or as its image says.
+    #[must_use]
+    pub(crate) fn run_config(&self, app: &App) -> RunConfig {
+        let of_image = || {
+            self.image
+                .as_ref()
+                .map(|image| image.config.clone())
+                .unwrap_or_default()
+        };
+        app.run_config.clone().unwrap_or_else(of_image)
+    }
 }
 
 /// What is known of an image.

@@ -42,6 +42,12 @@ pub use isopod_contract::layout::{
 use isopod_contract::layout::{APPS, DISKS as DISK_LINKS, IMAGES, ROOTS, VOLUMES};
 use isopod_spec::{AppName, VolumeName};
 
+/// In an app's root: the directory of the files by which names are resolved.
+pub(crate) const NAMES_DIR: &str = "/etc";
+
+/// In that directory: the list of the mounts.
+pub(crate) const MTAB: &str = "mtab";
+
 /// Directories that every app's root has, made where its image has none: systemd mounts or expects them.
 pub const ROOT_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/run", "/run/systemd/incoming", "/sys"];
 

@@ -40,7 +40,7 @@ use isopod_image::registry::Registries;
 pub struct Settings {
     /// The directory of all state: images, guest images, pods.
     pub state_dir: PathBuf,
-    /// The program `isopod` itself, which every process of a VM begins as ([`isopod_vm::stage`]).
+    /// The program `isopod` itself, which every process of a VM begins as ([`isopod_vm::launcher`]).
     pub isopod: PathBuf,
     /// The guest agent's binary, where it is not the one that packages install.
     pub agent: Option<PathBuf>,

@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 
 use isopod_image::extract::{ExtractError, Owners, extract};
 use isopod_plan::PodPlan;
-use isopod_plan::facts::HostUser;
+use isopod_plan::facts::{Facts, HostUser};
 use isopod_spec::{PodSpec, SourceRule, VolumeKind};
 use rustix::io::Errno;
 
-use crate::gather::Gathered;
 use crate::pods::PodsError;
 
 /// The directory of all of them.
@@ -137,8 +136,8 @@ pub enum FillError {
 ///
 /// # Errors
 /// [`FillError`]; the volume is as it was then.
-pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, gathered: &Gathered) -> Result<(), FillError> {
-    let owners = match gathered.facts.host.user {
+pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, facts: &Facts) -> Result<(), FillError> {
+    let owners = match facts.host.user {
         HostUser::Root => Owners::Kept,
         _ => Owners::Caller,
     };
@@ -147,7 +146,7 @@ pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, gathered: &Gathered) -> Resul
             VolumeKind::Host(host) => host.must_be == SourceRule::Named { copies: true },
             _ => false,
         };
-        let Some(source) = gathered.facts.sources.get(&volume.name).filter(|_| copies) else {
+        let Some(source) = facts.sources.get(&volume.name).filter(|_| copies) else {
             continue;
         };
         let mut mounts = plan.apps.iter().flat_map(|app| {

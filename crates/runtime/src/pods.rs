@@ -15,6 +15,7 @@
 //! [`state`] says which states there are, [`files`] what is in a directory besides [`isopod_plan::layout`]'s files.
 
 pub mod files;
+pub mod os_text;
 mod rename;
 pub mod state;
 pub mod volumes;

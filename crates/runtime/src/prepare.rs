@@ -13,11 +13,12 @@ use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
-use isopod_vm::stage::root::Root;
-use isopod_vm::stage::{Capabilities, Stage};
+use isopod_vm::launcher::root::Root;
+use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
-use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, Stdin, VERSION, Word, now_ms};
+use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, Stdin, VERSION, now_ms};
+use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
@@ -88,7 +89,7 @@ pub fn prepare(
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
     }
-    named_volume::fill(spec, plan, gathered)?;
+    named_volume::fill(spec, plan, &gathered.facts)?;
     let plan = &*with_made_sources(plan, &gathered.missing)?;
     let mut claim = match &wishes.uuid {
         Some(uuid) => pods.create_as(uuid.clone())?,
@@ -190,7 +191,7 @@ fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), Prepare
 
 /// What starting the pod will need; `dir` is where it will be then.
 fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &Wishes) -> PodRecord {
-    let (virtiofsd, qemu) = stages(dir, plan, gathered, user(plan, uuid));
+    let (virtiofsd, qemu) = launchers(dir, plan, gathered, user(plan, uuid));
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
         version: VERSION,
@@ -243,7 +244,12 @@ fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError>
 }
 
 /// What becomes virtiofsd, where there is one, and what becomes QEMU.
-fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) -> (Option<Stage>, Stage) {
+fn launchers(
+    dir: &Path,
+    plan: &PodPlan,
+    gathered: &Gathered,
+    user: Option<u32>,
+) -> (Option<Launcher>, Launcher) {
     let root = |files| match plan.confinement {
         Confinement::Host => None,
         Confinement::Own | Confinement::OwnButNetwork => Some(Root {
@@ -256,7 +262,7 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) ->
     let virtiofsd = plan.virtiofsd.as_ref().map(|virtiofsd| {
         let program = virtiofsd.daemon.program.clone().into_os_string();
         let args = virtiofsd.argv(&dir.join(layout::HOST_SHARE_DIR));
-        Stage {
+        Launcher {
             parent: 0,
             share: tree.take(),
             root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
@@ -272,7 +278,7 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) ->
     });
     let program = gathered.qemu.clone().into_os_string();
     let unprivileged = plan.ports().iter().all(|port| port.host_port >= 1024);
-    let qemu = Stage {
+    let qemu = Launcher {
         parent: 0,
         share: tree,
         root: root(plan.qemu.files()),
@@ -293,9 +299,9 @@ fn stages(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) ->
     (virtiofsd, qemu)
 }
 
-/// A stage's arguments, without the parent that it will have.
-fn words(stage: &Stage) -> Vec<Word> {
-    stage
+/// A launcher's arguments, without the parent that it will have.
+fn words(launcher: &Launcher) -> Vec<OsText> {
+    launcher
         .argv()
         .iter()
         .skip(2)

@@ -15,7 +15,7 @@ use isopod_plan::vm::confinement::Isolation;
 use isopod_plan::vm::file_server::Owner;
 
 use crate::launch;
-use crate::stage::{Capabilities, Stage};
+use crate::launcher::{Capabilities, Launcher};
 
 /// How long the probe may take: with KVM it ends within a second.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub struct Guest<'a> {
     pub digest: &'a str,
 }
 
-/// Whether `guest` runs with KVM; `remembered` is the directory that keeps answers. QEMU begins as a stage of `isopod`: it ends
+/// Whether `guest` runs with KVM; `remembered` is the directory that keeps answers. QEMU begins as a launcher of `isopod`: it ends
 /// with this process, however that ends.
 #[must_use]
 pub fn works(isopod: &Path, qemu: &Path, guest: &Guest<'_>, remembered: &Path) -> Kvm {
@@ -88,7 +88,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         "-initrd".as_ref(),
     ];
     let rest: [&OsStr; 3] = [guest.initrd.as_ref(), "-append".as_ref(), append.as_ref()];
-    let stage = Stage {
+    let launcher = Launcher {
         parent: std::process::id(),
         share: None,
         root: None,
@@ -99,7 +99,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         command: words.into_iter().chain(rest).map(OsStr::to_owned).collect(),
     };
     let child = launch::command(isopod)
-        .args(stage.argv())
+        .args(launcher.argv())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();

@@ -1,4 +1,4 @@
-//! Starts processes: any program with nothing of the caller's ([`command`]), and those of a pod's VM through the stage
+//! Starts processes: any program with nothing of the caller's ([`command`]), and those of a pod's VM through the launcher
 //! ([`spawn`]).
 //!
 //! ```text
@@ -13,19 +13,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Child;
 
-use crate::stage::{Stage, sys};
+pub use crate::command::command;
+use crate::launcher::{Launcher, sys};
 
 /// How long a process of an earlier run may take to end after its supervisor was killed: the kernel frees a VM's
 /// memory before the process is gone.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// How long a stage may take to end when its program has.
+/// How long a launcher may take to end when its program has.
 const WAITING: Duration = Duration::from_secs(5);
 
 /// A process's standard streams.
@@ -50,15 +51,7 @@ pub fn close_on_exec() -> io::Result<()> {
     sys::close_on_exec()
 }
 
-/// A command with an empty environment and no standard input.
-#[must_use]
-pub fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
-/// Starts `stage` in the pod directory `dir`.
+/// Starts `launcher` in the pod directory `dir`.
 /// The process has a process group of its own: a terminal's Ctrl-C is for the supervisor to act on.
 ///
 /// It dies with the thread that calls this, which must therefore live as long as the pod. It holds a lock until it has died, by way of a standard
@@ -66,14 +59,14 @@ pub fn command(program: &Path) -> Command {
 ///
 /// # Errors
 /// What creating the lock or the process failed with.
-pub fn spawn(isopod: &Path, stage: &Stage, dir: &Path, streams: Streams<'_>) -> io::Result<Child> {
+pub fn spawn(isopod: &Path, launcher: &Launcher, dir: &Path, streams: Streams<'_>) -> io::Result<Child> {
     let lock = open_lock(&dir.join(streams.lock), ENDING)?;
     let or_lock = |stream: Option<OwnedFd>| match stream {
         Some(stream) => Ok(Stdio::from(stream)),
         None => lock.try_clone().map(Stdio::from),
     };
     tokio::process::Command::from(command(isopod))
-        .args(stage.argv())
+        .args(launcher.argv())
         .current_dir(dir)
         .stdin(or_lock(streams.stdin)?)
         .stdout(or_lock(streams.stdout)?)
@@ -83,14 +76,14 @@ pub fn spawn(isopod: &Path, stage: &Stage, dir: &Path, streams: Streams<'_>) -> 
         .spawn()
 }
 
-/// Ends what [`spawn`] started, and waits for it. Where the program is a child of the stage's, that is killed: the stage ends with
+/// Ends what [`spawn`] started, and waits for it. Where the program is a child of the launcher's, that is killed: the launcher ends with
 /// it, and nobody else has to wait for it.
 ///
 /// # Errors
 /// What killing it or waiting for it failed with.
 pub async fn end(child: &mut Child) -> io::Result<()> {
-    if let Some(stage) = child.id()
-        && kill_program(stage).is_some()
+    if let Some(launcher) = child.id()
+        && kill_program(launcher).is_some()
         && let Ok(ended) = tokio::time::timeout(WAITING, child.wait()).await
     {
         return ended.map(drop);
@@ -98,18 +91,18 @@ pub async fn end(child: &mut Child) -> io::Result<()> {
     child.kill().await
 }
 
-/// Kills the child of a stage, where it has one.
-fn kill_program(stage: u32) -> Option<()> {
-    let program = program_of(stage)?;
+/// Kills the child of a launcher, where it has one.
+fn kill_program(launcher: u32) -> Option<()> {
+    let program = program_of(launcher)?;
     let handle = pidfd_open(program, PidfdFlags::empty()).ok()?;
     // Still its child, and so no other process of the same number.
-    (program_of(stage) == Some(program)).then_some(())?;
+    (program_of(launcher) == Some(program)).then_some(())?;
     pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
-/// The child of a stage (proc_pid_task(5)).
-fn program_of(stage: u32) -> Option<Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{stage}/task/{stage}/children")).ok()?;
+/// The child of a launcher (proc_pid_task(5)).
+fn program_of(launcher: u32) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).ok()?;
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 

@@ -28,6 +28,7 @@ use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 use tokio::sync::watch;
 
 use crate::apps::notify;
+use crate::apps::streams::{link, send};
 use crate::apps::terminal::Terminal;
 
 /// What goes from a pipe to a stream in one piece: a yamux frame.
@@ -136,14 +137,6 @@ impl Stdin {
     }
 }
 
-/// Makes `path` a symlink to `target`, whatever it was.
-pub(crate) fn link(path: &Path, target: &Path) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    std::os::unix::fs::symlink(target, &new)?;
-    std::fs::rename(&new, path)
-}
-
 /// Moves what the app writes to the host, until the app has ended and the pipe is empty; then ends the stream. When
 /// the host has no use for it any more, the rest is read and dropped, so that the app continues.
 pub(crate) async fn forward_output(
@@ -181,15 +174,6 @@ async fn drain(pipe: &Receiver, host: &mut Option<&mut MuxStream>, buffer: &mut 
             Err(Errno::INTR) => {}
             Err(_) => return,
         }
-    }
-}
-
-/// Sends to the host, or to nobody once the host has hung up.
-pub(crate) async fn send(host: &mut Option<&mut MuxStream>, bytes: &[u8]) {
-    if let Some(stream) = host
-        && stream.write_all(bytes).await.is_err()
-    {
-        *host = None;
     }
 }
 

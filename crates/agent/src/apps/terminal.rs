@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::apps::pipes;
+use crate::apps::streams;
 use crate::host::device::Device;
 
 /// What goes between a terminal and a stream in one piece: a yamux frame.
@@ -77,7 +77,7 @@ impl Terminal {
         let name = ptsname(&master, Vec::new())?;
         let name = Path::new(name.to_str().map_err(|_| io::ErrorKind::InvalidData)?);
         let number = name.file_name().ok_or(io::ErrorKind::InvalidData)?;
-        pipes::link(at, &terminals.join(number))?;
+        streams::link(at, &terminals.join(number))?;
         Ok(Self { master })
     }
 
@@ -150,12 +150,12 @@ async fn read(mut device: Device, host: &mut Option<&mut MuxStream>, ended: &mut
         };
         match read {
             // Not within the choice above: half of it may be sent.
-            Ok(n @ 1..) => pipes::send(host, &buffer[..n]).await,
+            Ok(n @ 1..) => streams::send(host, &buffer[..n]).await,
             _ => return,
         }
     }
     while let Ok(Ok(n @ 1..)) = timeout(SILENCE, device.read(&mut buffer)).await {
-        pipes::send(host, &buffer[..n]).await;
+        streams::send(host, &buffer[..n]).await;
     }
 }
 

@@ -16,10 +16,11 @@ use isopod_spec::PodSpec;
 
 use crate::args::FileArgs;
 use crate::failure::Failure;
-use crate::manifest::{self, Purpose};
+use crate::manifest;
 use crate::output::{self, Report};
-use crate::pod_files;
+use crate::pod_files::Purpose;
 use crate::pods::{find, kept, pods};
+use crate::{pod_files, text_file};
 
 const SUBJECTS: &str = "\
 POD is a pod's name, its UUID or the beginning of it, in any state. What has a `/` in it, ends in .yaml, .yml or .json or is \
@@ -124,10 +125,10 @@ fn read(path: &Path, ignore_unsupported: bool, settings: &Settings) -> Result<Fo
         false => path.display().to_string(),
     };
     let read = match is_stdin {
-        true => pod_files::read(std::io::stdin()),
+        true => text_file::read(std::io::stdin()),
         false => std::fs::File::open(settings.working_dir.join(path))
             .map_err(|error| error.to_string())
-            .and_then(pod_files::read),
+            .and_then(text_file::read),
     };
     let text = read.map_err(|why| Report::text(format!("cannot read the pod file `{name}`: {why}")))?;
     let is_manifest = text.trim_start().starts_with('{') && text.contains("\"acKind\"");

@@ -17,14 +17,14 @@ use crate::args::{Hypervisor, PlanArgs, PlanFormat, Profile};
 use crate::failure::Failure;
 use crate::manifest::Asked;
 use crate::output::{self, Report};
-use crate::{manifest, preparation};
+use crate::{manifest, pod_files, preparation};
 
 /// Prints the plan, and writes and verifies it where that was asked.
 ///
 /// # Errors
 /// A [`Failure`] with the reason.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Failure> {
-    let mut pods = manifest::pods(&args.run, &manifest::Purpose::Show, settings)?;
+    let mut pods = manifest::pods(&args.run, &pod_files::Purpose::Show, settings)?;
     if let Some(what) = of_one_pod(args).filter(|_| pods.len() > 1) {
         return Err(Report::text(format!(
             "`{what}` is for one pod, and the files have {}",

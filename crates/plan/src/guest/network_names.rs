@@ -12,14 +12,9 @@ use isopod_spec::{HostAlias, Resolver};
 use crate::app_plan::AppPlan;
 use crate::facts::ImageFacts;
 use crate::guest::tree::GuestTree;
+use crate::layout::{MTAB, NAMES_DIR};
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::vm::network;
-
-/// The directory of the files.
-pub(crate) const DIRECTORY: &str = "/etc";
-
-/// The list of the mounts, in that directory.
-pub(crate) const MTAB: &str = "mtab";
 
 /// The names of a pod.
 pub(crate) struct Names<'a> {
@@ -41,11 +36,11 @@ impl Names<'_> {
     /// Gives `app` its files; a notice where its image leaves no place for them.
     pub(crate) fn write(&self, tree: &mut GuestTree, app: &AppPlan, image: &ImageFacts) -> Option<String> {
         let image = &image.tree;
-        let dir = match path::resolve(image, Path::new(DIRECTORY)) {
+        let dir = match path::resolve(image, Path::new(NAMES_DIR)) {
             Ok(found) if found.node.as_ref().is_none_or(is_directory) => found.path,
             _ => {
                 return Some(format!(
-                    "app `{}`: its image's `{DIRECTORY}` is no directory, so it gets no `{DIRECTORY}/hosts`",
+                    "app `{}`: its image's `{NAMES_DIR}` is no directory, so it gets no `{NAMES_DIR}/hosts`",
                     app.name
                 ));
             }

@@ -15,7 +15,6 @@ use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
 use isopod_spec::words::shown;
 use isopod_spec::{ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol};
 
-use crate::decide::run_config;
 use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::vm::qemu::{Device, Forward, Netdev};
@@ -120,7 +119,7 @@ pub fn exposed(spec: &PodSpec, facts: &Facts) -> Vec<(u16, PortProtocol)> {
 
 fn image_ports(spec: &PodSpec, facts: &Facts) -> impl Iterator<Item = ImagePort> {
     let apps = spec.apps.iter().zip(&facts.apps);
-    apps.flat_map(|(app, facts)| run_config(app, facts).ports)
+    apps.flat_map(|(app, facts)| facts.run_config(app).ports)
 }
 
 /// Two of them that no two programs could have both.

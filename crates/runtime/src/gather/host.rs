@@ -11,8 +11,8 @@ use isopod_plan::vm::sharing::SharedVolume;
 use isopod_spec::{Accel, Network, PodSpec, ShareTransport, VolumeKind};
 use isopod_vm::kvm;
 use isopod_vm::launch;
-use isopod_vm::stage::root::Root;
-use isopod_vm::stage::{Capabilities, Stage};
+use isopod_vm::launcher::root::Root;
+use isopod_vm::launcher::{Capabilities, Launcher};
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
@@ -99,7 +99,7 @@ fn search_domains() -> Vec<String> {
     resolver::search_domains(&String::from_utf8_lossy(&text))
 }
 
-/// Tries to enter a mount namespace and to mount in it, as the stage of a pod's process will.
+/// Tries to enter a mount namespace and to mount in it, as the launcher of a pod's process will.
 fn namespaces(settings: &Settings) -> Namespaces {
     let root = || {
         Some(Root {
@@ -157,13 +157,13 @@ fn maps(map: &str, wanted: &std::ops::Range<u32>) -> bool {
     })
 }
 
-/// Tries a stage that mounts, with a root of its own if `root` is one; gives its words when it fails.
+/// Tries a launcher that mounts, with a root of its own if `root` is one; gives its words when it fails.
 fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> Result<(), String> {
     let share = match &root {
         Some(_) => None,
         None => Some((PathBuf::from("/proc"), Vec::<SharedVolume>::new())),
     };
-    let stage = Stage {
+    let launcher = Launcher {
         parent: std::process::id(),
         share,
         root,
@@ -173,7 +173,7 @@ fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> R
         capabilities: Capabilities::Kept,
         command: vec!["/bin/true".into()],
     };
-    let output = launch::command(&settings.isopod).args(stage.argv()).output();
+    let output = launch::command(&settings.isopod).args(launcher.argv()).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {

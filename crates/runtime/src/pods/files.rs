@@ -6,10 +6,8 @@
 //! status.json   Status     what became of it; written by the supervisor at every change
 //! ```
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,8 +16,9 @@ use isopod_spec::{
     AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess,
 };
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use super::os_text::OsText;
 use super::state::Phase;
 use super::volumes::{AttachedRecord, MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
 use crate::process::Process;
@@ -64,10 +63,10 @@ pub struct PodRecord {
     pub systemd_version: u32,
     /// The apps, in the order of declaration.
     pub apps: Vec<AppRecord>,
-    /// The stage that becomes QEMU ([`isopod_vm::stage::Stage`]'s arguments, the parent left out).
-    pub qemu: Vec<Word>,
-    /// The stage that becomes virtiofsd.
-    pub virtiofsd: Option<Vec<Word>>,
+    /// The launcher that becomes QEMU ([`isopod_vm::launcher::Launcher`]'s arguments, the parent left out).
+    pub qemu: Vec<OsText>,
+    /// The launcher that becomes virtiofsd.
+    pub virtiofsd: Option<Vec<OsText>>,
     /// How long the apps have to stop.
     pub stop_timeout_ms: u64,
     /// How long the pod may run; `None`: as long as it likes.
@@ -356,63 +355,6 @@ impl Now {
     }
 }
 
-/// A word of a command line: text where it is UTF-8, otherwise its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// UTF-8.
-    Text(String),
-    /// Anything else.
-    Bytes(Vec<u8>),
-}
-
-impl Serialize for Word {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            // Formats that do not describe themselves have bytes only.
-            Word::Text(text) if serializer.is_human_readable() => text.serialize(serializer),
-            Word::Text(text) => text.as_bytes().serialize(serializer),
-            Word::Bytes(bytes) => bytes.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Readable {
-            Text(String),
-            Bytes(Vec<u8>),
-        }
-        if deserializer.is_human_readable() {
-            return Ok(match Readable::deserialize(deserializer)? {
-                Readable::Text(text) => Word::Text(text),
-                Readable::Bytes(bytes) => Word::Bytes(bytes),
-            });
-        }
-        let bytes = Vec::deserialize(deserializer)?;
-        Ok(String::from_utf8(bytes).map_or_else(|error| Word::Bytes(error.into_bytes()), Word::Text))
-    }
-}
-
-impl From<&OsStr> for Word {
-    fn from(word: &OsStr) -> Self {
-        match word.to_str() {
-            Some(text) => Word::Text(text.to_owned()),
-            None => Word::Bytes(word.as_bytes().to_vec()),
-        }
-    }
-}
-
-impl From<Word> for OsString {
-    fn from(word: Word) -> Self {
-        match word {
-            Word::Text(text) => text.into(),
-            Word::Bytes(bytes) => OsString::from_vec(bytes),
-        }
-    }
-}
-
 /// The host's boot; empty where the kernel does not tell.
 pub(crate) fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -537,21 +479,6 @@ mod tests {
     use isopod_plan::layout;
 
     use super::*;
-
-    #[test]
-    fn words_come_back() {
-        for bytes in [&b"plain"[..], b"\xff\0x", b""] {
-            let word = Word::from(OsStr::from_bytes(bytes));
-            let text = serde_json::to_string(&word).unwrap();
-            let back: Word = serde_json::from_str(&text).unwrap();
-            assert_eq!(OsString::from(back).as_bytes(), bytes);
-            let message = isopod_protocol::codec::encode(&word).unwrap();
-            assert_eq!(
-                isopod_protocol::codec::decode::<Word>(&message[4..]).unwrap(),
-                word
-            );
-        }
-    }
 
     #[test]
     fn files_are_whole_or_as_before() {

@@ -13,7 +13,7 @@ use isopod_spec::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::files::Word;
+use super::os_text::OsText;
 
 /// How a pod's host volumes reach its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl VolumeType {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SourceRecord {
     /// The path, links followed.
-    pub source: Word,
+    pub source: OsText,
     /// Whether it is a file.
     pub file: bool,
     /// Which file it was when the pod was prepared or the volume attached: device and inode.

@@ -10,12 +10,13 @@ use isopod_plan::layout;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, Events};
 use isopod_vm::launch::{self, Streams};
-use isopod_vm::stage::{self, Stage};
+use isopod_vm::launcher::{self, Launcher};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 
 use super::error::RunError;
-use crate::pods::files::{PodRecord, Word};
+use crate::pods::files::PodRecord;
+use crate::pods::os_text::OsText;
 use crate::{Settings, ports};
 
 use super::capture::Capture;
@@ -56,7 +57,7 @@ impl<'a> Vm<'a> {
             false => Life::First,
             true => Life::Later,
         };
-        let of_qemu = stage(&record.qemu, life).map_err(failed("start QEMU"))?;
+        let of_qemu = launcher(&record.qemu, life).map_err(failed("start QEMU"))?;
         let port = listen(dir, layout::AGENT_SOCKET, of_qemu.user).map_err(failed("listen for the agent"))?;
         port.set_nonblocking(true)
             .map_err(failed("listen for the agent"))?;
@@ -65,7 +66,7 @@ impl<'a> Vm<'a> {
         if let Some(words) = &record.virtiofsd {
             let socket =
                 listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
-            let stage = stage(words, life).map_err(failed("start virtiofsd"))?;
+            let launcher = launcher(words, life).map_err(failed("start virtiofsd"))?;
             let log = Capture::begin(dir, layout::VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
@@ -74,7 +75,7 @@ impl<'a> Vm<'a> {
                 stderr,
                 lock: layout::VIRTIOFSD_LOCK,
             };
-            let child = launch::spawn(&settings.isopod, &stage, dir, streams);
+            let child = launch::spawn(&settings.isopod, &launcher, dir, streams);
             virtiofsd = Some((child.map_err(failed("start virtiofsd"))?, log));
         }
         let console = Capture::begin(dir, layout::CONSOLE_LOG);
@@ -182,7 +183,7 @@ impl<'a> Vm<'a> {
             _ => &mut self.qemu_log,
         };
         let log = log.last(LOG_LINES).await;
-        let process = if status.code() == Some(i32::from(stage::FAILED)) {
+        let process = if status.code() == Some(i32::from(launcher::FAILED)) {
             "what becomes its process"
         } else {
             process
@@ -214,7 +215,7 @@ impl<'a> Vm<'a> {
             if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the VM: {error}");
             }
-            // Where a stage was killed its program ends right after it.
+            // Where a launcher was killed its program ends right after it.
             let lock = self.dir.join(lock);
             let gone = tokio::task::spawn_blocking(move || launch::await_end(&lock));
             if let Ok(Err(error)) = gone.await {
@@ -233,16 +234,16 @@ enum Life {
     Later,
 }
 
-/// The stage that was prepared, as a child of this process. A pod that has run before takes the file or directory that is at a
+/// The launcher that was prepared, as a child of this process. A pod that has run before takes the file or directory that is at a
 /// source's path by now: a configuration that an editor replaced is what it is restarted for.
-fn stage(words: &[Word], life: Life) -> io::Result<Stage> {
+fn launcher(words: &[OsText], life: Life) -> io::Result<Launcher> {
     let parent = std::process::id().to_string().into();
     let words = words.iter().cloned().map(Into::into);
-    let mut stage = Stage::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)?;
-    if let (Life::Later, Some((_, volumes))) = (life, &mut stage.share) {
+    let mut launcher = Launcher::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)?;
+    if let (Life::Later, Some((_, volumes))) = (life, &mut launcher.share) {
         volumes.iter_mut().for_each(|volume| volume.id = None);
     }
-    Ok(stage)
+    Ok(launcher)
 }
 
 /// Listens on a socket in the pod directory, in place of one that an earlier run left, whose path may be longer than the 107 bytes that an address takes: so it

@@ -20,7 +20,7 @@ use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 use isopod_vm::agent::Agent;
 use isopod_vm::launch;
-use isopod_vm::stage::change::{Action, Change};
+use isopod_vm::launcher::change::{Action, Change};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;

@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::scalar::absolute;
 use super::scalar::read_bytes;
-use super::volume::{absolute, read_mode};
+use super::volume::read_mode;
 use super::{FlagFault, InvalidFlag};
 use crate::words::{nearest, shown};
 use crate::{

@@ -7,8 +7,9 @@ use std::path::{Component, PathBuf};
 
 use super::brought::{Brought, VolumeFlag, read_source, wrong_mode, wrong_size};
 use super::record::{Record, RecordKey, split};
+use super::scalar::absolute;
 use super::scalar::read_bytes;
-use super::volume::{absolute, read_mode};
+use super::volume::read_mode;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
 use crate::{

@@ -1,10 +1,10 @@
 //! Flags whose value is one thing: a variable, a size, a number, a user, a capability, a path.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::volume::absolute;
 use super::{FlagFault, InvalidFlag};
 use crate::capability;
 use crate::words::shown;
@@ -300,6 +300,17 @@ pub(super) fn read_bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A path that must be absolute.
+pub(super) fn absolute(key: &'static str, path: OsString) -> Result<PathBuf, FlagFault> {
+    if !path.as_bytes().starts_with(b"/") {
+        return Err(FlagFault::value(key, path, "an absolute path"));
+    }
+    if path.as_bytes().contains(&0) {
+        return Err(FlagFault::value(key, path, "a path without NUL bytes"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 #[cfg(test)]

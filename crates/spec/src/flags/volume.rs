@@ -1,11 +1,10 @@
 //! `--volume NAME,kind=host|empty|image,...`: rkt's flag, with the record rules of docker's `--mount`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use super::record::{Record, RecordKey, split};
-use super::scalar::read_bytes;
+use super::scalar::{absolute, read_bytes};
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
 use crate::{
@@ -146,19 +145,9 @@ pub(crate) fn read_id(text: &str) -> Option<u32> {
         .filter(|id| *id != u32::MAX)
 }
 
-/// A path that must be absolute.
-pub(super) fn absolute(key: &'static str, path: OsString) -> Result<PathBuf, FlagFault> {
-    if !path.as_bytes().starts_with(b"/") {
-        return Err(FlagFault::value(key, path, "an absolute path"));
-    }
-    if path.as_bytes().contains(&0) {
-        return Err(FlagFault::value(key, path, "a path without NUL bytes"));
-    }
-    Ok(PathBuf::from(path))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
     use proptest::prelude::*;

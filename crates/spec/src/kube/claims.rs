@@ -139,7 +139,7 @@ impl<'a> Terms<'a> {
             class: spec.text("storageClassName").map(|(_, class)| class),
             access_modes: spec.texts("accessModes").unwrap_or_default(),
             storage: storage
-                .and_then(|(_, amount)| super::volumes::quantity(&amount))
+                .and_then(|(_, amount)| super::values::quantity(&amount))
                 .unwrap_or_default(),
         }
     }

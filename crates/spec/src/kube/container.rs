@@ -1,40 +1,25 @@
 //! Containers: each becomes an app.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::claims::Bindings;
-use super::downward::{ContainerResources, Downward};
+use super::context::Pod;
+use super::downward::ContainerResources;
 use super::env::Variables;
 use super::names;
-use super::objects::{Objects, Secrecy};
+use super::objects::Secrecy;
 use super::quantity::Quantity;
+use super::values::{address, image, pull_policy};
 use super::volumes::Volumes;
-use super::workloads::Template;
 use super::{ReadPlaces, probes, security};
 use crate::check::{MAX_PORTS, clean};
 use crate::located::Part;
 use crate::located::{AppPlaces, FaultKind, Node};
 use crate::size::Need;
 use crate::{
-    App, AppName, AppRole, Device, ImageReference, ImageSource, LastWords, Mount, Overrides, PortForward,
-    PortProtocol, PullPolicy, RestartPolicy, RootOnRestart, VolumeName,
+    App, AppName, AppRole, Device, ImageSource, LastWords, Mount, Overrides, PortForward, PortProtocol,
+    RestartPolicy, RootOnRestart, VolumeName,
 };
-
-/// What the containers of a pod share while they are read.
-pub(super) struct Pod<'a, 'o> {
-    pub(super) objects: &'o Objects<'a>,
-    pub(super) downward: &'o Downward<'a, 'o>,
-    /// The pod's `securityContext`.
-    pub(super) security: Option<Node<'a>>,
-    /// The pod's `restartPolicy`.
-    pub(super) restart: RestartPolicy,
-    /// Where the pod comes from.
-    pub(super) template: &'o Template<'a>,
-    /// The volumes that the claims of the files have.
-    pub(super) bindings: &'o Bindings<'o, 'a>,
-}
 
 /// The resource that is room on disk.
 pub(super) const STORAGE: &str = "ephemeral-storage";
@@ -143,46 +128,6 @@ fn last_words(node: &Node<'_>) -> LastWords {
     LastWords {
         path: path.filter(|path| path != Path::new(LastWords::PATH)),
         from_log,
-    }
-}
-
-/// The image that the field `field` of `node` names; it must be there.
-pub(super) fn image(node: &Node<'_>, field: &str) -> Option<ImageSource> {
-    let Some((node, image)) = node.text(field) else {
-        node.missing(field);
-        return None;
-    };
-    match ImageReference::parse(OsStr::new(image)) {
-        Ok(reference) => Some(ImageSource::Reference(reference)),
-        Err(error) => {
-            node.fault(FaultKind::Reference(error));
-            None
-        }
-    }
-}
-
-/// The policy that is named in the field `field` of `node`, or the API's default for `image`: what is called `latest` is
-/// asked for again.
-pub(super) fn pull_policy(node: &Node<'_>, field: &str, image: Option<&ImageSource>) -> PullPolicy {
-    match node.text(field) {
-        Some((_, "Always")) => PullPolicy::Always,
-        Some((_, "IfNotPresent")) => PullPolicy::Missing,
-        Some((_, "Never")) => PullPolicy::Never,
-        Some((node, other)) => {
-            node.reject(other, "`Always`, `IfNotPresent` or `Never`");
-            PullPolicy::Missing
-        }
-        None => default_pull_policy(image),
-    }
-}
-
-/// The policy of `image` where none is named.
-pub(super) fn default_pull_policy(image: Option<&ImageSource>) -> PullPolicy {
-    match image {
-        Some(ImageSource::Reference(ImageReference::Registry(image))) if image.version() == "latest" => {
-            PullPolicy::Always
-        }
-        _ => PullPolicy::Missing,
     }
 }
 
@@ -410,9 +355,7 @@ pub(super) fn ports<'a>(
                 continue;
             }
         };
-        let host_ip = port
-            .text("hostIP")
-            .and_then(|(node, _)| super::pod::address(&node));
+        let host_ip = port.text("hostIP").and_then(|(node, _)| address(&node));
         let pod_port = number("containerPort");
         // 0 is Go's way to say nothing.
         let asked = port

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::claims::Bindings;
-use super::container::{self, Pod};
+use super::container;
+use super::context::Pod;
 use super::downward::{ContainerResources, Downward};
 use super::objects::Objects;
 use super::quantity::Quantity;
+use super::values::address;
 use super::workloads::Template;
 use super::{Read, ReadPlaces, Surroundings, annotations, names, volumes};
 use crate::located::{FaultKind, Node};
@@ -358,15 +360,6 @@ fn host_alias(node: &Node<'_>) -> Option<HostAlias> {
         }
     }
     (!names.is_empty()).then_some(HostAlias { address, names })
-}
-
-pub(super) fn address(node: &Node<'_>) -> Option<IpAddr> {
-    let text = node.as_text()?;
-    let read = text.parse().ok();
-    if read.is_none() {
-        node.reject(text, "an IP address");
-    }
-    read
 }
 
 /// What `dnsPolicy` and `dnsConfig` say, where that is not what the host does.

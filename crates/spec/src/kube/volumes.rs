@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::claims;
-use super::container::{self, Pod};
+use super::context::Pod;
 use super::downward::Destination;
 use super::names;
 use super::objects::Secrecy;
 use super::quantity::Quantity;
+use super::values::{image, pull_policy, quantity};
 use super::{ReadPlaces, Surroundings};
 use crate::check::clean;
 use crate::located::Part;
@@ -199,8 +200,8 @@ impl<'a> Reader<'a, '_> {
             "projected" => self.projected(&source),
             "emptyDir" => VolumeKind::Empty(self.empty_dir(Some(&source))),
             "image" => {
-                let image = container::image(&source, "reference")?;
-                let pull = container::pull_policy(&source, "pullPolicy", Some(&image));
+                let image = image(&source, "reference")?;
+                let pull = pull_policy(&source, "pullPolicy", Some(&image));
                 VolumeKind::Image(ImageVolume { image, pull })
             }
             "hostPath" => VolumeKind::Host(self.host_path(&source, self.is_propagating(node))?),
@@ -448,15 +449,6 @@ impl FileDefaults {
             uid: uid(item, "user").or(self.uid),
         }
     }
-}
-
-pub(super) fn quantity(node: &Node<'_>) -> Option<Quantity> {
-    let word = node.as_word()?;
-    let read = Quantity::read(&word);
-    if read.is_none() {
-        node.reject(&word, "a quantity such as `64Mi`");
-    }
-    read
 }
 
 /// What the memory must hold besides: the limits of the `emptyDir` volumes that are kept there, in bytes.

@@ -13,6 +13,7 @@
 //! run: the accelerator and the transport of host volumes.
 
 mod container;
+mod image;
 mod objects;
 mod order;
 mod probes;

@@ -11,9 +11,9 @@ use isopod_spec::lock::{self, LockedImage, VERSION, sources};
 use crate::args::FileArgs;
 use crate::failure::Failure;
 use crate::lock::place;
-use crate::manifest::Purpose;
 use crate::output::{self, Report};
 use crate::pod_files;
+use crate::pod_files::Purpose;
 
 /// Write the digests of a pod file's images to FILE.lock, for `run --locked`
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

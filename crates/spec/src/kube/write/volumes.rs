@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::objects::{MAX_BYTES, Secrecy};
 use super::super::volumes::FILE_MODE;
-use super::container;
+use super::image;
 use super::objects::WrittenObjects;
 use super::security::Groups;
 use crate::tree::{Fields, Tree};
@@ -46,7 +46,7 @@ pub(super) fn write(
                 named.with(kind, source)
             }
             VolumeKind::Image(image) => {
-                let (reference, pull) = container::image(&subject, &image.image, image.pull, unsaids);
+                let (reference, pull) = image::image(&subject, &image.image, image.pull, unsaids);
                 let source = Fields::new()
                     .with_some("reference", reference)
                     .with_some("pullPolicy", pull);

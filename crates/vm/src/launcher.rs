@@ -1,7 +1,7 @@
-//! The stage: a short-lived process that every process of a pod's VM begins as.
+//! The launcher: a short-lived process that every process of a pod's VM begins as.
 //!
 //! ```text
-//! isopod ── spawns ──> isopod STAGE ... -- PROGRAM ARGS
+//! isopod ── spawns ──> isopod LAUNCHER ... -- PROGRAM ARGS
 //!                        1. dies with the supervisor from here on (PR_SET_PDEATHSIG)
 //!                        2. enters namespaces of its own: mounts, processes, IPC, the network where it needs no other (and a
 //!                           user namespace when not root); what follows, a child does ([`child`])
@@ -43,26 +43,26 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::launch;
+use crate::command::command;
 use child::{Forked, Parent};
 use root::Root;
 
-/// The first argument that makes `isopod` a stage.
-pub const STAGE: &str = "internal-stage";
+/// The first argument that makes `isopod` a launcher.
+pub const LAUNCHER: &str = "internal-launcher";
 
-/// The exit status of a stage that could not become its program.
+/// The exit status of a launcher that could not become its program.
 pub const FAILED: u8 = 124;
 
-/// What a stage does before it becomes a program.
+/// What a launcher does before it becomes a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
+pub struct Launcher {
     /// The process that it dies with: its parent.
     pub parent: u32,
     /// The directory below which volumes are bound, and the volumes.
     pub share: Option<(PathBuf, Vec<SharedVolume>)>,
     /// The root that it gets; none leaves it the host's.
     pub root: Option<Root>,
-    /// Who the caller is in the user namespace that an ordinary user's stage enters.
+    /// Who the caller is in the user namespace that an ordinary user's launcher enters.
     pub owner: Owner,
     /// The namespaces that it enters beside that of its mounts; where it has neither volumes nor a root, none.
     pub isolation: Isolation,
@@ -74,7 +74,7 @@ pub struct Stage {
     pub command: Vec<OsString>,
 }
 
-/// What becomes of a stage's capabilities (capabilities(7)).
+/// What becomes of a launcher's capabilities (capabilities(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capabilities {
     /// The program needs them, and drops itself what it does not.
@@ -105,11 +105,11 @@ fn isolation_switch(isolation: Isolation) -> Option<&'static str> {
     }
 }
 
-/// Why a stage did not become its program.
+/// Why a launcher did not become its program.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// It was not called as [`Stage::argv`] calls it.
-    #[error("`isopod {STAGE}` is called by isopod itself, and not with `{0}`")]
+pub enum LauncherError {
+    /// It was not called as [`Launcher::argv`] calls it.
+    #[error("`isopod {LAUNCHER}` is called by isopod itself, and not with `{0}`")]
     Usage(String),
     /// The supervisor ended meanwhile.
     #[error("the supervisor has ended")]
@@ -160,11 +160,11 @@ pub enum StageError {
     },
 }
 
-impl Stage {
-    /// The arguments that make `isopod` this stage.
+impl Launcher {
+    /// The arguments that make `isopod` this launcher.
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
-        let mut argv: Vec<OsString> = vec![STAGE.into(), self.parent.to_string().into()];
+        let mut argv: Vec<OsString> = vec![LAUNCHER.into(), self.parent.to_string().into()];
         argv.extend(self.capabilities.switch().map(OsString::from));
         argv.extend(isolation_switch(self.isolation).map(OsString::from));
         let Owner { uid, gid } = self.owner;
@@ -199,14 +199,15 @@ impl Stage {
         argv
     }
 
-    /// Reads the arguments, the first one ([`STAGE`]) left out.
+    /// Reads the arguments, the first one ([`LAUNCHER`]) left out.
     ///
     /// # Errors
-    /// [`StageError::Usage`].
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, StageError> {
+    /// [`LauncherError::Usage`].
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, LauncherError> {
         let mut args = args.into_iter();
-        let usage =
-            |arg: Option<OsString>| StageError::Usage(arg.unwrap_or_default().to_string_lossy().into_owned());
+        let usage = |arg: Option<OsString>| {
+            LauncherError::Usage(arg.unwrap_or_default().to_string_lossy().into_owned())
+        };
         let parent = args.next();
         let parent = parent
             .as_deref()
@@ -268,8 +269,8 @@ impl Stage {
     /// as what this process is to end.
     ///
     /// # Errors
-    /// [`StageError`].
-    pub fn run(mut self) -> Result<ExitCode, StageError> {
+    /// [`LauncherError`].
+    pub fn run(mut self) -> Result<ExitCode, LauncherError> {
         let mut parent = Parent::Number(self.parent);
         die_with(&parent)?;
         privileges::set_limits();
@@ -277,7 +278,7 @@ impl Stage {
             enter_namespaces(self.isolation, self.owner)?;
             if self.isolation != Isolation::Mounts {
                 let forked =
-                    child::fork().map_err(|source| StageError::Namespace { what: "fork", source })?;
+                    child::fork().map_err(|source| LauncherError::Namespace { what: "fork", source })?;
                 parent = match forked {
                     Forked::Child(parent) => parent,
                     Forked::Ended(status) => return Ok(status),
@@ -290,14 +291,14 @@ impl Stage {
         Err(self.exec())
     }
 
-    fn prepare(&mut self) -> Result<(), StageError> {
+    fn prepare(&mut self) -> Result<(), LauncherError> {
         if let Some((dir, volumes)) = &self.share {
             bind_all(dir, volumes)?;
         }
         if let Some(root) = &self.root {
             if let Some(program) = self.command.first_mut() {
                 // By the place that it really has: programs look for what belongs to them beside themselves.
-                let exec = |source| StageError::Exec {
+                let exec = |source| LauncherError::Exec {
                     program: program.clone().into(),
                     source,
                 };
@@ -310,7 +311,7 @@ impl Stage {
             Capabilities::BindsPorts => Some(CapabilitySet::NET_BIND_SERVICE),
             Capabilities::Dropped => Some(CapabilitySet::empty()),
         };
-        let failed = |what| move |source| StageError::Namespace { what, source };
+        let failed = |what| move |source| LauncherError::Namespace { what, source };
         match (self.user, kept) {
             (None, None) => Ok(()),
             (None, Some(kept)) => privileges::keep_capabilities(kept).map_err(failed("give up capabilities")),
@@ -319,15 +320,15 @@ impl Stage {
         }
     }
 
-    fn exec(self) -> StageError {
+    fn exec(self) -> LauncherError {
         let Some((program, args)) = self.command.split_first() else {
-            return StageError::Usage("no program".into());
+            return LauncherError::Usage("no program".into());
         };
-        let source = launch::command(Path::new(program))
+        let source = command(Path::new(program))
             .stdin(Stdio::inherit())
             .args(args)
             .exec();
-        StageError::Exec {
+        LauncherError::Exec {
             program: program.into(),
             source,
         }
@@ -335,8 +336,8 @@ impl Stage {
 }
 
 /// Asks for the end when the parent ends, which must not have ended.
-fn die_with(parent: &Parent) -> Result<(), StageError> {
-    parent.die_with().map_err(|_| StageError::Orphaned)
+fn die_with(parent: &Parent) -> Result<(), LauncherError> {
+    parent.die_with().map_err(|_| LauncherError::Orphaned)
 }
 
 /// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION,DEVICE:INODE`.
@@ -392,8 +393,8 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
 
 /// Enters a mount namespace and those of `isolation`; not as root, together with a user namespace in which the user is
 /// `owner`, mostly root.
-fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), StageError> {
-    let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
+fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), LauncherError> {
+    let failed = |what| move |source: std::io::Error| LauncherError::Namespace { what, source };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let spaces = UnshareFlags::NEWNS
         | match isolation {
@@ -415,17 +416,17 @@ fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), StageError
 }
 
 /// Mounts of the host still come in (for `rslave` volumes), none of ours goes out.
-fn slave_root() -> Result<(), StageError> {
+fn slave_root() -> Result<(), LauncherError> {
     let slave = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).map_err(|e| StageError::Namespace {
+    rustix::mount::mount_change("/", slave).map_err(|e| LauncherError::Namespace {
         what: "make `/` a slave",
         source: e.into(),
     })
 }
 
 /// Mounts a small file system on `dir`, binds each volume below it under its name, and closes it to writes.
-fn bind_all(dir: &Path, volumes: &[SharedVolume]) -> Result<(), StageError> {
-    let failed = |what| move |source: std::io::Error| StageError::Namespace { what, source };
+fn bind_all(dir: &Path, volumes: &[SharedVolume]) -> Result<(), LauncherError> {
+    let failed = |what| move |source: std::io::Error| LauncherError::Namespace { what, source };
     let options = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("tmpfs", dir, "tmpfs", options, Some(c"mode=0755"))
         .map_err(|e| failed("mount a tmpfs for the volumes")(e.into()))?;
@@ -435,8 +436,8 @@ fn bind_all(dir: &Path, volumes: &[SharedVolume]) -> Result<(), StageError> {
     sys::make_read_only(dir).map_err(failed("make the directory of the volumes read-only"))
 }
 
-fn volume_error(volume: &SharedVolume, what: &'static str, source: Option<std::io::Error>) -> StageError {
-    StageError::Volume {
+fn volume_error(volume: &SharedVolume, what: &'static str, source: Option<std::io::Error>) -> LauncherError {
+    LauncherError::Volume {
         name: volume.name.clone(),
         path: volume.source.clone(),
         what,
@@ -568,7 +569,7 @@ mod tests {
             recursive,
             propagation,
         };
-        let stage = Stage {
+        let launcher = Launcher {
             parent: 7,
             share: Some((
                 "share".into(),
@@ -587,9 +588,12 @@ mod tests {
             capabilities: Capabilities::Dropped,
             command: vec!["--".into(), "--share".into(), "x".into()],
         };
-        assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+        assert_eq!(
+            Launcher::read(launcher.argv().into_iter().skip(1)).unwrap(),
+            launcher
+        );
         for capabilities in [Capabilities::Kept, Capabilities::BindsPorts] {
-            let stage = Stage {
+            let launcher = Launcher {
                 parent: 1,
                 share: None,
                 root: None,
@@ -599,7 +603,10 @@ mod tests {
                 capabilities,
                 command: vec!["true".into()],
             };
-            assert_eq!(Stage::read(stage.argv().into_iter().skip(1)).unwrap(), stage);
+            assert_eq!(
+                Launcher::read(launcher.argv().into_iter().skip(1)).unwrap(),
+                launcher
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a stage gives up before it becomes its program: capabilities, and where it is to be somebody else its user.
+//! What a launcher gives up before it becomes its program: capabilities, and where it is to be somebody else its user.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! The system calls of the stage that no safe crate offers.
+//! The system calls of the launcher that no safe crate offers.
 #![expect(
     unsafe_code,
     reason = "unshare(2), fork(2), mount_setattr(2) and close_range(2) have no safe wrapper for these uses"
@@ -28,7 +28,7 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
     }
     // SAFETY: a child of a process of one thread, as was looked at above, may do all that its parent may: no lock is held
     // by a thread that it has not. JUSTIFICATION: a namespace of processes is entered by a child, and to execute this program
-    // once more for it would double the time that a stage takes.
+    // once more for it would double the time that a launcher takes.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid)),

@@ -1,12 +1,12 @@
-//! The process that becomes a stage's program, where that is the first of a namespace of processes of its own.
+//! The process that becomes a launcher's program, where that is the first of a namespace of processes of its own.
 //!
 //! ```text
-//! supervisor ── spawns ──> stage ── forks ──> process 1 of its namespace: becomes the program
-//!                            │                  dies with the stage (PR_SET_PDEATHSIG)
+//! supervisor ── spawns ──> launcher ── forks ──> process 1 of its namespace: becomes the program
+//!                            │                  dies with the launcher (PR_SET_PDEATHSIG)
 //!                            └ waits, and ends as it ended
 //! ```
 //!
-//! A namespace of processes is entered by children only (pid_namespaces(7)). The supervisor knows the stage: it waits for it, kills
+//! A namespace of processes is entered by children only (pid_namespaces(7)). The supervisor knows the launcher: it waits for it, kills
 //! it, and joins its namespaces, which are the program's but for this one.
 
 use std::io::{self, PipeReader};

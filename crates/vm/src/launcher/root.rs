@@ -1,4 +1,4 @@
-//! A root file system with the process's own files only, in the stage's mount namespace.
+//! A root file system with the process's own files only, in the launcher's mount namespace.
 //!
 //! ```text
 //! /  (tmpfs, read-only)
@@ -22,7 +22,7 @@ use isopod_plan::vm::qemu::Access;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use super::{StageError, sys};
+use super::{LauncherError, sys};
 
 /// Programs, and what they load. `/nix` and `/gnu` are where NixOS and Guix have them.
 const SYSTEM: [&str; 9] = [
@@ -68,13 +68,13 @@ struct Tree {
     kind: FileType,
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StageError {
-    move |source| StageError::Namespace { what, source }
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> LauncherError {
+    move |source| LauncherError::Namespace { what, source }
 }
 
 /// Makes `root` the root of this process, whose program `program` is. The working directory is the pod directory
 /// before and after.
-pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageError> {
+pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), LauncherError> {
     let own = own_number()?;
     let trees = collect(root, program, &own)?;
     let options = MountFlags::NOSUID | MountFlags::NODEV;
@@ -90,7 +90,7 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageErro
     fs::create_dir("proc").map_err(failed("make its /proc"))?;
     symlink(own, "proc/self").map_err(failed("make its /proc"))?;
     for tree in &trees {
-        attach(tree).map_err(|source| StageError::File {
+        attach(tree).map_err(|source| LauncherError::File {
             path: tree.place.clone(),
             source,
         })?;
@@ -105,7 +105,7 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), StageErro
 }
 
 /// This process's number in the host's /proc, which is not the one in its own namespace of processes.
-fn own_number() -> Result<PathBuf, StageError> {
+fn own_number() -> Result<PathBuf, LauncherError> {
     fs::read_link("/proc/self").map_err(failed("find itself in /proc"))
 }
 
@@ -115,7 +115,7 @@ fn inside(path: &Path) -> PathBuf {
 }
 
 /// Opens everything that the root is to hold, before the host's root is out of sight.
-fn collect(root: &Root, program: Option<&Path>, own: &Path) -> Result<Vec<Tree>, StageError> {
+fn collect(root: &Root, program: Option<&Path>, own: &Path) -> Result<Vec<Tree>, LauncherError> {
     let mut trees = Vec::new();
     let system = SYSTEM.iter().map(Path::new).filter(|dir| !dir.is_symlink());
     let beside = program.into_iter().flat_map(beside);
@@ -134,7 +134,7 @@ fn collect(root: &Root, program: Option<&Path>, own: &Path) -> Result<Vec<Tree>,
     for (access, file) in &root.files {
         let place = root.dir.join(file);
         let tree = clone(&place, place.clone(), *access);
-        trees.push(tree.map_err(|source| StageError::File { path: place, source })?);
+        trees.push(tree.map_err(|source| LauncherError::File { path: place, source })?);
     }
     Ok(trees)
 }

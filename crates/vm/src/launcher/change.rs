@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use super::child::Parent;
-use super::{StageError, flags, slave_root, sys, volume};
+use super::{LauncherError, flags, slave_root, sys, volume};
 
 /// The first argument that makes `isopod` such a process.
 pub const CHANGE: &str = "internal-change";
@@ -56,8 +56,8 @@ pub enum Action {
     Detach,
 }
 
-fn failed(what: &'static str) -> impl Fn(Errno) -> StageError {
-    move |errno| StageError::Change {
+fn failed(what: &'static str) -> impl Fn(Errno) -> LauncherError {
+    move |errno| LauncherError::Change {
         what,
         source: errno.into(),
     }
@@ -87,10 +87,10 @@ impl Change {
     /// Reads the arguments, the first one ([`CHANGE`]) left out.
     ///
     /// # Errors
-    /// [`StageError::Usage`].
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, StageError> {
+    /// [`LauncherError::Usage`].
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, LauncherError> {
         let args: Vec<OsString> = args.into_iter().collect();
-        let usage = || StageError::Usage(format!("{args:?}"));
+        let usage = || LauncherError::Usage(format!("{args:?}"));
         let [parent, server, share, name, rest @ ..] = &args[..] else {
             return Err(usage());
         };
@@ -115,10 +115,10 @@ impl Change {
     /// Does it.
     ///
     /// # Errors
-    /// [`StageError`]; nothing has changed then.
-    pub fn run(&self) -> Result<(), StageError> {
+    /// [`LauncherError`]; nothing has changed then.
+    pub fn run(&self) -> Result<(), LauncherError> {
         super::die_with(&Parent::Number(self.parent))?;
-        let server = Pid::from_raw(self.server).ok_or(StageError::Orphaned)?;
+        let server = Pid::from_raw(self.server).ok_or(LauncherError::Orphaned)?;
         let server = pidfd_open(server, PidfdFlags::empty()).map_err(failed("find the server"))?;
         if !rustix::process::geteuid().is_root() {
             join(&server, ThreadNameSpaceType::USER, "join its user namespace")?;
@@ -137,17 +137,17 @@ impl Change {
     }
 
     /// The share's directory, as only this process sees it: it can be written to.
-    fn directory(&self) -> Result<OwnedFd, StageError> {
+    fn directory(&self) -> Result<OwnedFd, LauncherError> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, &self.share, flags).map_err(failed("copy the share's mount"))?;
-        sys::make_writable(&tree).map_err(|source| StageError::Change {
+        sys::make_writable(&tree).map_err(|source| LauncherError::Change {
             what: "write to the share",
             source,
         })?;
         Ok(tree)
     }
 
-    fn attach(&self, tree: &OwnedFd, kind: SourceKind) -> Result<(), StageError> {
+    fn attach(&self, tree: &OwnedFd, kind: SourceKind) -> Result<(), LauncherError> {
         let dir = self.directory()?;
         let made = match kind {
             SourceKind::Directory => mkdirat(&dir, &self.name, Mode::from_raw_mode(0o755)),
@@ -171,7 +171,7 @@ impl Change {
         })
     }
 
-    fn detach(&self) -> Result<(), StageError> {
+    fn detach(&self) -> Result<(), LauncherError> {
         let place = self.share.join(&self.name);
         match rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
@@ -191,14 +191,14 @@ fn remove(dir: &OwnedFd, name: &str) -> Result<(), Errno> {
     }
 }
 
-fn join(server: &OwnedFd, space: ThreadNameSpaceType, what: &'static str) -> Result<(), StageError> {
+fn join(server: &OwnedFd, space: ThreadNameSpaceType, what: &'static str) -> Result<(), LauncherError> {
     move_into_thread_name_spaces(server.as_fd(), space).map_err(failed(what))
 }
 
 /// The volume's mount, as it is on the host. A namespace of its own first: in the host's an ordinary user may copy none,
 /// and a copy of a shared mount would have to be told from its peers.
-fn copy(volume: &SharedVolume) -> Result<OwnedFd, StageError> {
-    sys::unshare(UnshareFlags::NEWNS).map_err(|source| StageError::Change {
+fn copy(volume: &SharedVolume) -> Result<OwnedFd, LauncherError> {
+    sys::unshare(UnshareFlags::NEWNS).map_err(|source| LauncherError::Change {
         what: "unshare(CLONE_NEWNS)",
         source,
     })?;
