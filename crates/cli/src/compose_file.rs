@@ -13,7 +13,7 @@ use isopod_spec::{EnvVar, SourceRule, VolumeKind};
 
 use crate::failure::Failure;
 use crate::output::{self, Report};
-use crate::pod_files;
+use crate::text_file;
 
 /// The names of compose files, the preferred one first.
 const NAMES: [&str; 4] = [
@@ -116,7 +116,7 @@ impl ProjectArgs {
             .map(|dir| settings.working_dir.join(dir));
         let file = match &self.file {
             Some(file) if file == Path::new("-") => {
-                let text = pod_files::read(std::io::stdin());
+                let text = text_file::read(std::io::stdin());
                 let text =
                     text.map_err(|why| Report::text(format!("cannot read the compose file: {why}")))?;
                 return Ok((
@@ -179,7 +179,7 @@ fn found(dir: &Path) -> Result<PathBuf, Report> {
 fn open(file: &Path) -> Result<String, String> {
     std::fs::File::open(file)
         .map_err(|error| error.to_string())
-        .and_then(pod_files::read)
+        .and_then(text_file::read)
 }
 
 fn dotenv(file: &Path, env: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, Report> {

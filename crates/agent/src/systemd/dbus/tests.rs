@@ -1,5 +1,6 @@
 //! The wire's form, pinned, and a connection to a made-up service that sends what systemd sends.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -152,4 +153,137 @@ async fn calls_are_answered_and_signals_come_between() {
     );
     assert!(matches!(lost.await.unwrap(), Err(DbusError::Ended)));
     service.await.unwrap();
+}
+
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
+/// What systemd calls its properties (org.freedesktop.systemd1(5)), each with a value on the wire.
+const PROPERTIES: &[(&str, &str, &[u8])] = &[
+    (UNIT, "ActiveState", b"\x01s\0\0\x06\0\0\0failed\0"),
+    (UNIT, "Job", b"\x04(uo)\0\0\0\0\0\0\0\x01\0\0\0/\0"),
+    (
+        UNIT,
+        "ActiveEnterTimestampMonotonic",
+        b"\x01t\0\0\0\0\0\0\x05\0\0\0\0\0\0\0",
+    ),
+    (UNIT, "LoadState", b"\x01s\0\0\x06\0\0\0loaded\0"),
+    (UNIT, "Requires", b"\x02as\0\x06\0\0\0\x01\0\0\0a\0"),
+    (UNIT, "BindsTo", b"\x02as\0\x06\0\0\0\x01\0\0\0b\0"),
+    (
+        UNIT,
+        "InactiveExitTimestampMonotonic",
+        b"\x01t\0\0\0\0\0\0\x06\0\0\0\0\0\0\0",
+    ),
+    (
+        UNIT,
+        "InactiveEnterTimestampMonotonic",
+        b"\x01t\0\0\0\0\0\0\x07\0\0\0\0\0\0\0",
+    ),
+    (UNIT, "AssertResult", b"\x01b\0\0\0\0\0\0"),
+    (
+        UNIT,
+        "AssertTimestampMonotonic",
+        b"\x01t\0\0\0\0\0\0\x08\0\0\0\0\0\0\0",
+    ),
+    (
+        SERVICE,
+        "ExecMainStartTimestampMonotonic",
+        b"\x01t\0\0\0\0\0\0\x09\0\0\0\0\0\0\0",
+    ),
+    (SERVICE, "ExecMainCode", b"\x01i\0\0\x02\0\0\0"),
+    (SERVICE, "ExecMainStatus", b"\x01i\0\0\x0f\0\0\0"),
+    (SERVICE, "ExecMainPID", b"\x01u\0\0\x2a\0\0\0"),
+    (SERVICE, "MainPID", b"\x01u\0\0\x2b\0\0\0"),
+    (SERVICE, "ControlGroup", b"\x01s\0\0\x02\0\0\0/c\0"),
+    (SERVICE, "ExecStopPost", b"\x0ea(sasbttttuii)\0\0\0\0\0\0\0\0\0"),
+    (SERVICE, "Result", b"\x01s\0\0\x06\0\0\0signal\0"),
+];
+
+/// Plays systemd as long as somebody asks; gives the properties and the methods that were asked for.
+async fn play_systemd(listener: UnixListener) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (socket, _) = listener.accept().await.unwrap();
+    let (read, mut write) = socket.into_split();
+    let mut read = BufReader::new(read);
+    for _ in 0..2 {
+        read.read_until(b'\n', &mut Vec::new()).await.unwrap();
+    }
+    let greeting = b"OK 0123456789abcdef0123456789abcdef\r\n";
+    write.write_all(greeting).await.unwrap();
+    let (mut properties, mut methods) = (BTreeSet::new(), BTreeSet::new());
+    for serial in 1.. {
+        let Some(call) = Message::receive(&mut read).await else {
+            break;
+        };
+        let mut asked = Decoder::new(&call.body);
+        let answer = match &*call.member {
+            "Get" => {
+                let (interface, name) = (asked.string().unwrap(), asked.string().unwrap());
+                let known = PROPERTIES
+                    .iter()
+                    .find(|known| (known.0, known.1) == (&*interface, &*name));
+                properties.insert(name);
+                let args = |value: &[u8]| Args {
+                    signature: "v".to_owned(),
+                    body: Encoder(value.to_vec()),
+                };
+                known.map(|known| args(known.2))
+            }
+            method => {
+                methods.insert(method.to_owned());
+                Some(Args::default())
+            }
+        };
+        let error = [(ERROR_NAME, 's', "no.such.Property".to_owned())];
+        let bytes = match answer {
+            Some(args) => from_systemd(METHOD_RETURN, serial, &[], &args),
+            None => from_systemd(ERROR, serial, &error, &Args::default().string("no property")),
+        };
+        write.write_all(&bytes).await.unwrap();
+    }
+    (properties, methods)
+}
+
+/// The names are systemd's: a word that is changed everywhere must not be changed there.
+#[tokio::test]
+async fn systemd_is_asked_in_its_own_words() {
+    use crate::systemd::{Activity, Manager, Systemd, Whom};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private");
+    let played = tokio::spawn(play_systemd(UnixListener::bind(&path).unwrap()));
+    let (connection, _signals) = Connection::connect(&path).await.unwrap();
+    let systemd = Systemd { connection };
+    let service = systemd.service("a.service").await.unwrap();
+    assert_eq!((service.active, service.job), (Activity::Failed, false));
+    assert_eq!((service.active_enter_us, service.exec_main_start_us), (5, 9));
+    assert_eq!(
+        (
+            service.exec_main_code,
+            service.exec_main_status,
+            service.killed_pid
+        ),
+        (2, 15, 42)
+    );
+    let unit = systemd.unit("a.service").await.unwrap();
+    assert_eq!((&*unit.load, &*unit.result), ("loaded", "signal"));
+    assert_eq!(
+        (unit.requires, unit.window_us),
+        (vec!["a".into(), "b".into()], (6, 7))
+    );
+    assert!(unit.assert_failed);
+    assert_eq!(systemd.rest("a.service").await.unwrap(), Some(Activity::Failed));
+    let process = systemd.process("a.service").await.unwrap();
+    assert_eq!((process.main_pid, &*process.cgroup), (43, "/c"));
+    assert_eq!(systemd.post_stop("a.service").await.unwrap(), None);
+    systemd.reload().await.unwrap();
+    systemd.start("a.service").await.unwrap();
+    systemd.kill("a.service", Whom::Main, 15).await.unwrap();
+    systemd.stop("a.service").await.unwrap();
+    drop(systemd);
+    let (properties, methods) = played.await.unwrap();
+    let all: BTreeSet<String> = PROPERTIES.iter().map(|known| known.1.to_owned()).collect();
+    assert_eq!(properties, all);
+    let expected = ["KillUnit", "Reload", "StartUnit", "StopUnit"].map(str::to_owned);
+    assert_eq!(methods, BTreeSet::from(expected));
 }
