@@ -3,6 +3,7 @@
 //! ```text
 //! Bench      a directory for one test, and who runs isopod there     target/vm-tests/run-*/
 //! Image      an OCI image layout, made without any tool              target/vm-tests/images/HEX
+//! Debian     programs of packages, for images                         target/vm-tests/debian/
 //! Pod        a command line, built flag by flag
 //! Running    a command that runs, and Output, one that ended
 //! Scenarios  several of them over one pod
@@ -31,6 +32,7 @@
 //! `ISOPOD_BIN` names the program, with its agent beside it; `cargo xtask test` sets it.
 
 mod bench;
+mod debian;
 pub mod faults;
 mod image;
 mod leftovers;
@@ -46,6 +48,7 @@ pub mod soak;
 mod terminal;
 
 pub use bench::{Bench, ORDINARY_UID};
+pub use debian::Debian;
 pub use image::Image;
 pub use links::broken_links;
 pub use page::Page;

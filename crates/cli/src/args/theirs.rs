@@ -27,6 +27,12 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
+const COMMIT: &str = "what an app writes outside of volumes ends with its pod: build the image with buildah(1), and keep data in a volume";
+const DIFF: &str = "look at what is new in it: `isopod exec POD find / -xdev -newer /etc/hostname`";
+const EXPORT: &str = "copy what is wanted, as an archive: `isopod cp POD:/srv -`; an image as a whole is what `isopod save` writes";
+const LOGIN: &str = "`podman login`, `skopeo login` and `docker login` write the file that is read here";
+const PAUSE: &str = "send its apps the signal: `isopod kill -s STOP POD`, and `-s CONT` to continue";
+const UPDATE: &str = "make the pod anew with other limits: `isopod run --replace --name NAME ...`";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
 
 /// docker's commands with their groups, and podman's that are met often. One without a group is there with it too.
@@ -36,17 +42,22 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("builder", Refused(BUILD)),
     ("buildx", Refused(BUILD)),
     ("checkpoint", Refused("no pod is saved while it runs yet")),
+    ("commit", Refused(COMMIT)),
     ("compose", Same),
     ("config", Refused(SWARM)),
     ("container attach", Ours(&["attach"])),
+    ("container commit", Refused(COMMIT)),
     ("container cp", Ours(&["cp"])),
     ("container create", Ours(&["create"])),
+    ("container diff", Refused(DIFF)),
     ("container exec", Ours(&["exec"])),
+    ("container export", Refused(EXPORT)),
     ("container inspect", Ours(&["inspect"])),
     ("container kill", Ours(&["kill"])),
     ("container list", Ours(&["ps"])),
     ("container logs", Ours(&["logs"])),
     ("container ls", Ours(&["ps"])),
+    ("container pause", Refused(PAUSE)),
     ("container port", Ours(&["port"])),
     ("container prune", Ours(&["gc", "--grace", "0s"])),
     ("container ps", Ours(&["ps"])),
@@ -57,12 +68,17 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("container start", Ours(&["start"])),
     ("container stats", Ours(&["stats"])),
     ("container stop", Ours(&["stop"])),
+    ("container top", Ours(&["stats"])),
+    ("container unpause", Refused(PAUSE)),
+    ("container update", Refused(UPDATE)),
     ("container wait", Ours(&["wait"])),
     ("context", Refused(DAEMON)),
     ("cp", Same),
     ("create", Same),
+    ("diff", Refused(DIFF)),
     ("events", Same),
     ("exec", Same),
+    ("export", Refused(EXPORT)),
     ("history", Ours(&["image", "history"])),
     ("image build", Refused(BUILD)),
     ("image history", Same),
@@ -85,6 +101,8 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("inspect", Same),
     ("kill", Same),
     ("load", Ours(&["image", "load"])),
+    ("login", Refused(LOGIN)),
+    ("logout", Refused(LOGIN)),
     ("logs", Same),
     (
         "manifest",
@@ -97,6 +115,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
         ),
     ),
     ("node", Refused(SWARM)),
+    ("pause", Refused(PAUSE)),
     ("plugin", Refused(DAEMON)),
     (
         "pod create",
@@ -107,6 +126,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("pod list", Ours(&["list"])),
     ("pod logs", Ours(&["logs"])),
     ("pod ls", Ours(&["list"])),
+    ("pod pause", Refused(PAUSE)),
     ("pod prune", Ours(&["gc", "--grace", "0s"])),
     ("pod ps", Ours(&["list"])),
     ("pod restart", Ours(&["restart"])),
@@ -114,6 +134,8 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("pod start", Ours(&["start"])),
     ("pod stats", Ours(&["stats"])),
     ("pod stop", Ours(&["stop"])),
+    ("pod top", Ours(&["stats"])),
+    ("pod unpause", Refused(PAUSE)),
     ("port", Same),
     ("ps", Same),
     ("pull", Ours(&["image", "fetch"])),
@@ -145,10 +167,13 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("system info", Ours(&["info"])),
     ("system prune", Same),
     ("tag", Ours(&["image", "tag"])),
+    ("top", Ours(&["stats"])),
     (
         "trust",
         Refused("policy.json(5) says whose images are taken; skopeo(1) signs them"),
     ),
+    ("unpause", Refused(PAUSE)),
+    ("update", Refused(UPDATE)),
     ("version", Same),
     ("volume create", Same),
     ("volume inspect", Same),
