@@ -29,7 +29,7 @@ use crate::kernel::{self};
 use crate::sources::Sources;
 
 /// Changes whenever the same inputs would give another image.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 const KERNEL_FILE: &str = "vmlinux";
 const INITRD_FILE: &str = "initrd.cpio";
 const MODULES_FILE: &str = "modules.cpio";

@@ -18,6 +18,7 @@
 
 mod archive;
 mod build_error;
+mod debug_tables;
 mod elf;
 mod image;
 mod initrd;

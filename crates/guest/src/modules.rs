@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::debug_tables;
 use crate::inputs::{Inputs, ReadError};
 
 /// A module that a pod may need.
@@ -358,7 +359,8 @@ pub(crate) struct ModuleSet {
 }
 
 /// Whether a module keeps its signature. Checking one costs the kernel about two milliseconds under emulation, and an
-/// unsigned module loads all the same (it taints the kernel) unless the kernel insists.
+/// unsigned module loads all the same (it taints the kernel) unless the kernel insists. A module that keeps it is as it was
+/// signed; another loses [`debug_tables`] too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signatures {
     Keep,
@@ -393,7 +395,7 @@ pub(crate) fn collect(
             let content = decompress(&path, inputs.read(&path)?)?;
             let content = match signatures {
                 Signatures::Keep => content,
-                Signatures::Strip => without_signature(content),
+                Signatures::Strip => debug_tables::without(without_signature(content)),
             };
             let files = if always { &mut set.files } else { &mut set.more };
             files.insert(name, content);
