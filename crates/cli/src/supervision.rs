@@ -97,7 +97,8 @@ pub(crate) fn remarks(outcome: &Outcome) -> Vec<String> {
         };
         Some(format!("app `{app}` was killed: {why}"))
     };
-    let unsynced = |share: &String| format!("the guest could not write a share back to the host: {share}");
+    let unsynced =
+        |share: &String| format!("the guest could not write a file system back to the host: {share}");
     let killed = outcome.apps.iter().zip(&outcome.out_of_memory).filter_map(killed);
     killed.chain(outcome.unsynced.iter().map(unsynced)).collect()
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 /// The version this crate writes and the only one it reads.
-pub const CONFIG_VERSION: u32 = 3;
+pub const CONFIG_VERSION: u32 = 4;
 
 /// All that the agent knows of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct GuestConfig {
     /// How much of the memory files may take.
     #[serde(default)]
     pub memory: GuestMemory,
-    /// What is mounted before systemd begins, in this order: every app's root filesystem.
+    /// What is mounted before systemd begins, in this order: images, the writable disk, every app's root filesystem.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts of systemd's mount units, parents first, which the agent makes ahead of it: a unit whose mount is there
     /// already is active without a process. Whatever is not there when systemd begins, systemd mounts.
@@ -37,6 +37,9 @@ pub struct GuestConfig {
     /// Whether the apps share their processes ([`PidNamespace::Pod`](crate::launch::PidNamespace::Pod)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared_processes: bool,
+    /// Mount points of the pod's own disks: likewise, where it may be started again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<String>,
     /// The apps, in the order of declaration.
     pub apps: Vec<GuestApp>,
 }
@@ -67,6 +70,26 @@ pub struct EarlyMount {
     pub options: String,
     /// Whether it is read-only.
     pub read_only: bool,
+    /// The directories that are made in it, parents first, where they are not there yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<NewDirectory>,
+}
+
+/// A directory on the writable disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewDirectory {
+    /// Its path.
+    pub path: String,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Whether what an earlier life of the pod left in it goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
 }
 
 /// A mount unit's mount, in the unit's own words.

@@ -36,6 +36,8 @@ pub const IMAGES: &str = "/isopod/images";
 pub const VOLUMES: &str = "/isopod/volumes";
 /// Below this directory are links to the disks of volumes.
 pub const DISKS: &str = "/isopod/disks";
+/// Where the writable disk is mounted.
+pub const WRITABLE: &str = "/isopod/writable";
 /// Below this directory each app has what it does not see.
 pub const APPS: &str = "/isopod/apps";
 

@@ -94,7 +94,10 @@ pub enum HostMessage {
         signal: u8,
     },
     /// 2: write everything back to the host, then say [`GuestMessage::Synced`].
-    Finish,
+    Finish {
+        /// What is written back.
+        write_back: WriteBack,
+    },
     /// 3: the answer to [`GuestMessage::Beat`].
     Time {
         /// The beat's number.
@@ -109,6 +112,15 @@ pub enum HostMessage {
         /// The size.
         size: crate::exec::WindowSize,
     },
+}
+
+/// What the guest writes back to the host before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteBack {
+    /// 0: host volumes. The pod's own disks are removed with it.
+    Shares,
+    /// 1: the pod's own disks too, with which it may be started again.
+    SharesAndDisks,
 }
 
 /// The first message of the agent's on a stream that the host has opened, the control stream left out. It comes at once,
@@ -156,9 +168,9 @@ pub enum GuestMessage {
     },
     /// 4: every app has ended or failed. Once.
     AllEnded,
-    /// 5: the answer to [`HostMessage::Finish`]: all shares were written back, but for those in the list.
+    /// 5: the answer to [`HostMessage::Finish`]: all was written back, but for what is in the list.
     Synced {
-        /// The shares that could not be written back.
+        /// The file systems that could not be written back.
         failed: Vec<SyncFailure>,
     },
     /// 6: something that the agent could not do and that keeps no app from running.

@@ -29,8 +29,19 @@ pub struct AppPlan {
     pub stdin: bool,
     /// How it lives.
     pub life: Life,
+    /// Where what it writes to its root is kept.
+    pub writes: Writes,
     /// Where its file for last words is bound; `None`: it is in its `/dev`.
     pub last_words: Option<PathBuf>,
+}
+
+/// Where what an app writes to its root is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// In the guest's memory, until the guest ends.
+    InMemory,
+    /// On the pod's writable disk, until the pod is removed.
+    OnDisk,
 }
 
 impl AppPlan {
@@ -42,12 +53,36 @@ impl AppPlan {
             && self.rootfs == RootfsAccess::Writable
     }
 
-    /// What the pod has in its root: in a layer of its own where the one that takes the writes goes.
+    /// Whether what the pod has in its root is a layer of its own: where the one that takes the writes goes before the pod,
+    /// or stays beyond one boot.
+    pub(crate) fn has_seed(&self) -> bool {
+        self.has_fresh_roots() || self.writes == Writes::OnDisk
+    }
+
+    /// What the pod has in its root.
     pub(crate) fn seed(&self) -> PathBuf {
-        match self.has_fresh_roots() {
+        match self.has_seed() {
             true => layout::app_seed(&self.name),
-            false => layout::app_upper(&self.name),
+            false => self.upper(),
         }
+    }
+
+    /// Where the layers are that take its writes.
+    fn layers(&self) -> PathBuf {
+        match self.writes {
+            Writes::InMemory => layout::app_dir(&self.name),
+            Writes::OnDisk => layout::writable_app(&self.name),
+        }
+    }
+
+    /// What takes its writes.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.layers().join("upper")
+    }
+
+    /// The directory that overlayfs needs for that.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.layers().join("work")
     }
 }
 

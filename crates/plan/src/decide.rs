@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_spec::{PodSpec, VolumeName};
+use isopod_spec::{Medium, PodSpec, VolumeName};
 
 use crate::apps::health::Care;
 use crate::apps::pod::Pod;
@@ -16,6 +16,7 @@ use crate::apps::process::{self, Process};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::path::{Lookup, Tree};
+use crate::vm::disks;
 use crate::volumes::{self, Origin, Roots, Rules, Source, View, VolumeMount, VolumeTable};
 
 /// What is decided of an app.
@@ -43,7 +44,11 @@ pub(crate) fn decide(
     let pod = Pod::of(spec, &facts.host.guest.release);
     let given = volumes::given_trees(spec);
     let sources = with_given(sources, &given);
-    let mut table = VolumeTable::new(spec);
+    let medium = match disks::writable_bytes(spec, &facts.host) {
+        Ok(_) => Medium::Disk,
+        Err(_) => Medium::Memory,
+    };
+    let mut table = VolumeTable::new(spec).keeping_implicit(medium);
     let mut decided = Vec::with_capacity(spec.apps.len());
     for (i, app) in spec.apps.iter().enumerate() {
         let app_facts = &facts.apps[i];

@@ -140,6 +140,8 @@ pub struct HostFacts {
     pub namespaces: Namespaces,
     /// The program that makes file systems for volumes on disk (`mkfs.ext4`, with `debugfs` beside it).
     pub mkfs: Option<PathBuf>,
+    /// How much can be written to the disk that its state directory is on, in bytes.
+    pub free_bytes: u64,
     /// The virtiofsd that works here.
     pub virtiofsd: Option<Virtiofsd>,
     /// How many files a process may have open at most (getrlimit(2), `RLIMIT_NOFILE`); `None`: any number.

@@ -10,17 +10,18 @@
 //! /isopod/agent            the agent           pod.cpio          the guest overlay
 //! /isopod/pod.json         its configuration   images/N          root filesystem N, a link into the store
 //! /isopod/modules/         kernel modules      share/            where the volumes are bound, in a namespace
-//! /isopod/dev/             what is in /dev     disks/VOLUME      an empty volume that is kept on disk
-//! /isopod/sys              what apps see       logs/             the apps' logs
-//! /isopod/images/N         image N, mounted    console.log*      what the guest's kernel said
+//! /isopod/dev/             what is in /dev     disks/VOLUME      an empty volume on a disk of its own
+//! /isopod/sys              what apps see       writable          what the apps write
+//! /isopod/images/N         image N, mounted    logs/, console.log*   the apps' logs, what the guest's kernel said
 //! /isopod/errors/UNIT      what mount(8) said  *.log, *.lock     what the processes said; locked while they live
 //! /isopod/boot-times       of process 1        pod.json          how the pod is run
 //! /isopod/network-failure  why there is none   spec.json         what was asked for
 //!                                              status.json       what has become of it
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
-//! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on disk
+//! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on a disk of its own
+//! /isopod/writable         the writable disk, with volumes/VOLUME, apps/APP/upper, apps/APP/work
 //! /isopod/apps/APP/upper   what it wrote (overlayfs), and what the pod has in its root
-//! /isopod/apps/APP/seed    the latter, where each life begins without the former
+//! /isopod/apps/APP/seed    the latter, where that is a layer of its own: one on the writable disk, or of many lives
 //! /isopod/apps/APP/work    overlayfs's own
 //! /isopod/apps/APP/launch/ what it executes, for the agent
 //! /isopod/apps/APP/failure why that could not be done
@@ -35,6 +36,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use isopod_contract::layout::WRITABLE;
 pub use isopod_contract::layout::{
     AGENT, APP_SYS, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS,
     OVERLAY_DISK, POD_CONFIG, SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
@@ -125,17 +127,22 @@ pub fn app_dir(app: &AppName) -> PathBuf {
     Path::new(APPS).join(app.as_str())
 }
 
-/// What takes an app's writes.
+/// An app's directory on the writable disk, likewise with `upper` and `work` in it.
 #[must_use]
-pub fn app_upper(app: &AppName) -> PathBuf {
-    app_dir(app).join("upper")
+pub fn writable_app(app: &AppName) -> PathBuf {
+    Path::new(WRITABLE_APPS).join(app.as_str())
 }
 
-/// The directory that overlayfs needs for that.
+/// The directory of an empty volume on the writable disk.
 #[must_use]
-pub fn app_work(app: &AppName) -> PathBuf {
-    app_dir(app).join("work")
+pub fn writable_volume(volume: &VolumeName) -> PathBuf {
+    Path::new(WRITABLE_VOLUMES).join(volume.as_str())
 }
+
+/// On the writable disk: where the apps' directories are.
+pub const WRITABLE_APPS: &str = "/isopod/writable/apps";
+/// On the writable disk: where the volumes are.
+pub const WRITABLE_VOLUMES: &str = "/isopod/writable/volumes";
 
 /// What the pod has in an app's root, where that is a layer of its own.
 #[must_use]
@@ -218,6 +225,12 @@ pub fn volume_device(images: usize, index: usize) -> PathBuf {
     disk_device(1 + images + index)
 }
 
+/// The guest's device of the writable disk, in a pod of so many images and volumes on disks of their own: the last one.
+#[must_use]
+pub fn writable_device(images: usize, volumes: usize) -> PathBuf {
+    volume_device(images, volumes)
+}
+
 /// The guest's device of disk number `index`: `/dev/vda` to `/dev/vdz`, then `/dev/vdaa`.
 fn disk_device(index: usize) -> PathBuf {
     let mut name = Vec::new();
@@ -233,6 +246,8 @@ fn disk_device(index: usize) -> PathBuf {
 
 /// In the pod directory: where the links to images are.
 pub const IMAGE_LINKS: &str = "images";
+/// In the pod directory: the file that is the writable disk.
+pub const WRITABLE_FILE: &str = "writable";
 /// In the pod directory: where the files are that hold volumes.
 pub const DISKS: &str = "disks";
 

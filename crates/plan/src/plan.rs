@@ -8,15 +8,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{EarlyMount, Sysctl};
-use isopod_spec::{Medium, PodSpec, VolumeKind, VolumeName};
+use isopod_spec::{Medium, PodSpec, RootfsAccess, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, ImagePlan};
+use crate::app_plan::{AppPlan, ImagePlan, Writes};
 use crate::apps::lifecycle::Life;
 use crate::apps::{last_words, limits};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest::config::PodConfig;
+use crate::guest::mounts::Writable;
 use crate::guest::network_names::Names;
 use crate::guest::tree::GuestTree;
 use crate::guest::units::Mounts;
@@ -103,25 +104,31 @@ impl Planner<'_> {
         let mounted = self.decided.iter().flat_map(|decided| decided.mounts.iter());
         let used: HashSet<&VolumeName> = mounted.map(|mount| &mount.volume).collect();
         let disk_volumes = disks::disk_volumes(self.table.iter(), &used);
-        let mut faults = disks::disk_faults(&disk_volumes, self.facts.host.mkfs.is_some());
+        let mut faults = disks::disk_faults(self.spec, &self.facts.host, self.table.declared(), &used);
+        let writable_bytes = self.writable_bytes(&used, &mut notices);
         let sysctls = self.check_apps(&mut faults, &mut notices);
         let shares = self.shares();
         notices.extend(notices::beyond_memory(&shares, self.spec.vm.memory_mib));
         let joined = self.join(faults, &mut notices)?;
         let sharing = joined.sharing.as_ref();
 
-        let (apps, mut images) = self.apps();
+        let (apps, mut images) = self.apps(writable_bytes);
         let volume_images = self.volume_images(&used, &mut images);
         let mounts = mounts::mounts(self.table, &apps, sharing, &disk_volumes, &volume_images, &shares);
         let mounts = Arc::new(mounts);
-        let early_mounts = mounts::early_mounts(&apps, images.len());
+        let writable = writable_bytes.map(|_| Writable {
+            device: layout::writable_device(images.len(), disk_volumes.len()),
+            table: self.table,
+            images: self.image_trees(),
+        });
+        let early_mounts = mounts::early_mounts(&apps, images.len(), writable.as_ref());
         let qemu = hardware::qemu(
             &self.spec.vm,
             joined.accel,
             &self.facts.host,
             &Attached {
                 sharing,
-                disks: &disks::disks(images.len(), &disk_volumes),
+                disks: &disks::disks(images.len(), &disk_volumes, writable_bytes),
                 network: joined.network.as_ref(),
             },
         );
@@ -157,6 +164,7 @@ impl Planner<'_> {
             images,
             volume_images,
             disk_volumes,
+            writable_bytes,
             early_mounts,
             mounts,
             guest,
@@ -317,7 +325,23 @@ impl Planner<'_> {
             .collect()
     }
 
-    fn apps(&self) -> (Vec<AppPlan>, Vec<ImagePlan>) {
+    /// The size of the disk that what is written goes to, where something is and there can be one.
+    fn writable_bytes(&self, used: &HashSet<&VolumeName>, notices: &mut Vec<String>) -> Option<u64> {
+        if !disks::needs_writable(self.spec, self.table.iter(), used) {
+            return None;
+        }
+        let bytes = disks::writable_bytes(self.spec, &self.facts.host);
+        bytes.map_err(|none| notices.push(none.notice())).ok()
+    }
+
+    /// What is known of each app's image.
+    fn image_trees(&self) -> Vec<Option<&dyn Lookup>> {
+        let apps = self.facts.apps.iter();
+        apps.map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
+            .collect()
+    }
+
+    fn apps(&self, writable_bytes: Option<u64>) -> (Vec<AppPlan>, Vec<ImagePlan>) {
         let mut images: Vec<ImagePlan> = Vec::new();
         let mut apps = Vec::new();
         let stdin = self.spec.apps.len() == 1;
@@ -331,6 +355,10 @@ impl Planner<'_> {
                 process: decided.process.clone(),
                 mounts: Arc::clone(&decided.mounts),
                 rootfs: app.rootfs,
+                writes: match (app.rootfs, writable_bytes) {
+                    (RootfsAccess::Writable, Some(_)) => Writes::OnDisk,
+                    _ => Writes::InMemory,
+                },
                 stdin,
                 life: Life::of(app, decided.care.clone()),
                 last_words: last_words::place(&app.last_words, Some(&facts.tree)),

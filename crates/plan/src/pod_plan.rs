@@ -35,8 +35,10 @@ pub struct PodPlan {
     pub images: Vec<ImagePlan>,
     /// The numbers of the images that volumes are, of those that some app mounts.
     pub volume_images: BTreeMap<VolumeName, usize>,
-    /// The volumes that are kept on disk: the disks that follow the images.
+    /// The volumes that are kept on disks of their own, which follow the images.
     pub disk_volumes: Vec<DiskVolume>,
+    /// The size of the writable disk, the last one, in bytes; `None`: there is none, and apps write to the guest's memory.
+    pub writable_bytes: Option<u64>,
     /// The mounts that are there before systemd: images and roots.
     pub early_mounts: Vec<EarlyMount>,
     /// The mount units of the guest.

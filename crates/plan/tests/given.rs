@@ -78,7 +78,7 @@ fn one_file_of_a_volume_is_mounted_as_a_file() {
         .map(|mount| mount.source().display().to_string())
         .collect();
     assert_eq!(whats, ["/isopod/volumes/conf/a.conf", "/isopod/volumes/conf/sub"]);
-    let point = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/a.conf")];
+    let point = &plan.guest.entries[Path::new("/isopod/apps/web/seed/etc/a.conf")];
     assert!(matches!(point.kind, EntryKind::File(_)), "{point:?}");
     let missing = refused(&with(volume(), vec![sub_path("conf", "/x", "none")]));
     assert!(missing.contains("cannot mount its path `none`"), "{missing}");
@@ -121,7 +121,10 @@ fn an_image_is_one_disk_more_however_often_it_is_mounted() {
         .iter()
         .map(|disk| disk.filename.as_path())
         .collect();
-    assert_eq!(disks, ["pod.cpio", "images/0", "images/1"].map(Path::new));
+    assert_eq!(
+        disks,
+        ["pod.cpio", "images/0", "images/1", "writable"].map(Path::new)
+    );
     let early: Vec<&str> = plan
         .early_mounts
         .iter()
@@ -132,6 +135,7 @@ fn an_image_is_one_disk_more_however_often_it_is_mounted() {
         [
             "/isopod/images/0",
             "/isopod/images/1",
+            "/isopod/writable",
             "/opt/stage2/web/rootfs",
             "/opt/stage2/other/rootfs"
         ]

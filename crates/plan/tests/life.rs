@@ -75,7 +75,7 @@ fn units_and_roots_are_made_for_it() {
     assert!(first.contains(bind), "{first}");
     let env = launch(&plan, "first").env;
     assert_eq!(env["NOTIFY_SOCKET"], "/run/systemd/notify");
-    let place = Path::new("/isopod/apps/first/upper/run/systemd/notify");
+    let place = Path::new("/isopod/apps/first/seed/run/systemd/notify");
     assert!(plan.guest.entries.contains_key(place));
     assert!(!first.contains("StartLimit"));
     assert!(unit(&plan, "second.service").contains("\nStartLimitIntervalSec=0\n"));
@@ -114,8 +114,10 @@ fn a_terminal_is_all_three_streams() {
 /// What the pod has in a root of which each life has a fresh one is a layer below what the app writes.
 #[test]
 fn a_fresh_root_has_its_seed_in_a_layer_of_its_own() {
-    let roots = |pod: &PodSpec| {
-        let plan = planned(pod);
+    let roots = |pod: &PodSpec, mkfs: bool| {
+        let mut known = facts(pod, &[]);
+        known.host.mkfs = known.host.mkfs.filter(|_| mkfs);
+        let plan = plan(pod, &known).unwrap();
         let of_second = |mount: &&EarlyMount| mount.mount_point == "/opt/stage2/second/rootfs";
         let options = plan
             .early_mounts
@@ -133,16 +135,33 @@ fn a_fresh_root_has_its_seed_in_a_layer_of_its_own() {
     let kept =
         "lowerdir=/isopod/images/0,upperdir=/isopod/apps/second/upper,workdir=/isopod/apps/second/work";
     assert_eq!(
-        roots(&pod),
+        roots(&pod, false),
         (kept.to_owned(), serde_json::Value::Null, [false, true])
     );
     pod.apps[1].root_on_restart = RootOnRestart::Fresh;
-    let fresh = serde_json::json!({
-        "mountPoint": "/opt/stage2/second/rootfs", "seed": "/isopod/apps/second/seed",
-        "upper": "/isopod/apps/second/upper", "work": "/isopod/apps/second/work"
-    });
+    let fresh = |layers: &str| {
+        serde_json::json!({
+            "mountPoint": "/opt/stage2/second/rootfs", "seed": "/isopod/apps/second/seed",
+            "upper": format!("{layers}/second/upper"), "work": format!("{layers}/second/work")
+        })
+    };
     let seeded = kept.replace("lowerdir=", "lowerdir=/isopod/apps/second/seed:");
-    assert_eq!(roots(&pod), (seeded, fresh, [true, false]));
+    assert_eq!(
+        roots(&pod, false),
+        (seeded.clone(), fresh("/isopod/apps"), [true, false])
+    );
+    let on_disk = |options: &str| {
+        let layers = ["upperdir=", "workdir="];
+        layers.iter().fold(options.to_owned(), |options, layer| {
+            options.replace(
+                &format!("{layer}/isopod/apps"),
+                &format!("{layer}/isopod/writable/apps"),
+            )
+        })
+    };
+    let roots = |pod: &PodSpec| roots(pod, true);
+    let writable = fresh("/isopod/writable/apps");
+    assert_eq!(roots(&pod), (on_disk(&seeded), writable, [true, false]));
     // Without another life, or without writes, there is nothing to make anew.
     pod.apps[1].rootfs = RootfsAccess::ReadOnly;
     assert_eq!(roots(&pod).1, serde_json::Value::Null);

@@ -229,7 +229,7 @@ fn a_missing_mount_point_is_made_or_refused() {
         .insert("/opt".into(), node);
     let plan = plan(&pod, &known).unwrap();
     let upper = |path: &str| {
-        let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper").join(path).as_path()];
+        let entry = &plan.guest.entries[Path::new("/isopod/apps/web/seed").join(path).as_path()];
         (entry.mode, entry.uid, entry.gid)
     };
     assert_eq!(
@@ -319,7 +319,7 @@ fn files_are_mounted_on_files() {
     let mut known = facts(&pod, &["/etc/app/"]);
     known.sources.get_mut(&volume_name("conf")).unwrap().kind = SourceKind::File;
     let plan = plan(&pod, &known).unwrap();
-    let entry = &plan.guest.entries[Path::new("/isopod/apps/web/upper/etc/app/conf")];
+    let entry = &plan.guest.entries[Path::new("/isopod/apps/web/seed/etc/app/conf")];
     assert_eq!(entry.kind, EntryKind::File(Content::Bytes(Vec::new())));
     for (volume, target, words) in [
         (
@@ -396,15 +396,8 @@ fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     // It is laid over the image's directory, whose content is seen so.
     let text = unit(&made, "opt-stage2-web-rootfs-var-lib-db.mount");
     let over = "What=/isopod/images/0\nWhere=/opt/stage2/web/rootfs/var/lib/db\nType=overlay\n\
-                Options=private,X-mount.subdir=var/lib/db,X-isopod.upper=/isopod/volumes/web-volume-var-lib-db\n";
+                Options=private,X-mount.subdir=var/lib/db,X-isopod.upper=/isopod/writable/volumes/web-volume-var-lib-db\n";
     assert!(text.contains(over), "{text}");
-    assert!(
-        unit(
-            &made,
-            "isopod-volumes-web\\x2dvolume\\x2dvar\\x2dlib\\x2ddb.mount"
-        )
-        .contains("Type=tmpfs\n")
-    );
     assert_eq!(
         made.notices,
         [
@@ -645,7 +638,7 @@ fn an_app_finds_the_file_for_its_last_words() {
     let made = planned(&pod, &image);
     assert_eq!(at(&made, "/isopod/apps/web/last-words"), Some(0o666));
     assert!(
-        at(&made, "/isopod/apps/web/upper/run/a b").is_some(),
+        at(&made, "/isopod/apps/web/seed/run/a b").is_some(),
         "its mount point"
     );
     let text = unit(&made, "web.service");
@@ -1023,7 +1016,7 @@ fn name_files(image: &[&str], target: Option<&str>) -> (Vec<String>, Vec<String>
         spec.apps[0].mounts.push(fixture::mount("v", target));
     }
     let plan = plan(&spec, &fixture::facts(&spec, image)).expect("a plan");
-    let upper = "/isopod/apps/web/upper";
+    let upper = "/isopod/apps/web/seed";
     let files = ["hosts", "hostname", "resolv.conf"];
     let found = plan.guest.entries.iter().filter(|(path, entry)| {
         let name = path

@@ -6,7 +6,7 @@ use isopod_contract::PROTOCOL_VERSION;
 use isopod_contract::message::MAX_MESSAGE_BYTES;
 use isopod_contract::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage, HostStream,
-    MemoryBound, StreamAnswer, SyncFailure,
+    MemoryBound, StreamAnswer, SyncFailure, WriteBack,
 };
 use isopod_protocol::codec::{
     ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
@@ -158,7 +158,11 @@ fn the_encoding_is_pinned() {
         encode(&HostMessage::Signal { app: 1, signal: 9 }).unwrap(),
         [3, 0, 0, 0, 1, 1, 9]
     );
-    assert_eq!(encode(&HostMessage::Finish).unwrap(), [1, 0, 0, 0, 2]);
+    let write_back = WriteBack::SharesAndDisks;
+    assert_eq!(
+        encode(&HostMessage::Finish { write_back }).unwrap(),
+        [2, 0, 0, 0, 2, 1]
+    );
     assert_eq!(
         encode(&HostMessage::Time {
             number: 1,

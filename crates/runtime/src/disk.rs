@@ -29,21 +29,7 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
         "root_owner={}:{},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
         disk.uid, disk.gid
     );
-    run(
-        launch::command(mkfs)
-            .args([
-                "-q",
-                "-F",
-                "-m",
-                "0",
-                "-b",
-                &BLOCK_BYTES.to_string(),
-                "-E",
-                &options,
-            ])
-            .arg(path),
-        "",
-    )?;
+    format(mkfs, path, &["-E", &options])?;
     // An empty volume is empty, and mkfs.ext4 knows no mode.
     let wanted = disk.size_bytes.div_ceil(BLOCK_BYTES) + kept_by_linux(bytes);
     let reserved = (free_blocks(path)? + LOST_FOUND_BLOCKS).saturating_sub(wanted);
@@ -59,11 +45,18 @@ pub(crate) fn make(path: &Path, disk: &DiskVolume, mkfs: Option<&Path>) -> io::R
     )
 }
 
+/// Makes a file system in all of the file at `path`, with these options of mke2fs(8) besides.
+pub(crate) fn format(mkfs: &Path, path: &Path, options: &[&str]) -> io::Result<()> {
+    let block = BLOCK_BYTES.to_string();
+    let args = ["-q", "-F", "-m", "0", "-b", &block];
+    run(launch::command(mkfs).args(args).args(options).arg(path), "")
+}
+
 /// The file system's blocks.
-const BLOCK_BYTES: u64 = 4096;
+pub(crate) const BLOCK_BYTES: u64 = 4096;
 
 /// What `lost+found` takes of them, which goes.
-const LOST_FOUND_BLOCKS: u64 = 4;
+pub(crate) const LOST_FOUND_BLOCKS: u64 = 4;
 
 /// What the smallest file system takes for itself: a journal of 4 MiB, the fewest tables, and room to grow them. A larger one takes less
 /// than another quarter: 16 MiB of journal from 128 MiB on, a sixteenth for its inodes below 512 MiB (mke2fs.conf(5)).
@@ -79,7 +72,7 @@ fn kept_by_linux(bytes: u64) -> u64 {
 }
 
 /// How many blocks a new file system has free (Linux's Documentation/filesystems/ext4/super.rst).
-fn free_blocks(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_blocks(path: &Path) -> io::Result<u64> {
     const SUPER_BLOCK: u64 = 1024;
     let file = File::open(path)?;
     let word = |offset: u64| {

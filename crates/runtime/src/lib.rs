@@ -28,6 +28,7 @@ pub mod signals;
 pub mod sources;
 pub mod state_dir;
 mod tail;
+mod writable;
 pub mod write_tree;
 
 use std::collections::BTreeMap;

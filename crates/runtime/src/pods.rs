@@ -267,6 +267,11 @@ impl Pods {
         self.path(Place::Started, uuid)
     }
 
+    /// Where the file systems are that pods' writable disks begin as.
+    pub(crate) fn formatted_dir(&self) -> PathBuf {
+        self.root.with_file_name("writable")
+    }
+
     /// What happened to them.
     #[must_use]
     pub fn events(&self) -> EventLog {

@@ -22,7 +22,7 @@ use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
-use crate::{disk, guest_overlay, named_volume, private};
+use crate::{disk, guest_overlay, named_volume, private, writable};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
@@ -153,6 +153,11 @@ fn write(
         let path = dir.join(layout::host_disk(&disk.name));
         disk::make(&path, disk, mkfs).map_err(failed("make the file system of", &path))?;
     }
+    if let Some(bytes) = plan.writable_bytes {
+        let path = dir.join(layout::WRITABLE_FILE);
+        writable::make(&path, bytes, &pods.formatted_dir(), mkfs)
+            .map_err(failed("make the file system of", &path))?;
+    }
     let path = dir.join(layout::GUEST_OVERLAY);
     let more = plan.more_modules.as_deref();
     guest_overlay::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
@@ -227,7 +232,8 @@ fn user(plan: &PodPlan, uuid: &str) -> Option<u32> {
 /// pods have and are no secret, can be read by all.
 fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError> {
     let own = std::iter::once(layout::GUEST_OVERLAY.into())
-        .chain(plan.disk_volumes.iter().map(|disk| layout::host_disk(&disk.name)));
+        .chain(plan.disk_volumes.iter().map(|disk| layout::host_disk(&disk.name)))
+        .chain(plan.writable_bytes.map(|_| layout::WRITABLE_FILE.into()));
     for path in own.map(|file: PathBuf| dir.join(file)) {
         chown(&path, Some(user), Some(user)).map_err(failed("give QEMU", &path))?;
     }

@@ -28,6 +28,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use allowance::Allowance;
+use isopod_contract::message::WriteBack;
 use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
 use streams::{Outputs, feed};
@@ -46,7 +47,7 @@ use crate::Settings;
 use crate::control::{self, Done, Order, SharedInput};
 use crate::logs::Stream;
 use crate::pods::Claim;
-use crate::pods::files::{PodRecord, Stdin};
+use crate::pods::files::{Keep, PodRecord, Stdin};
 use journal::Journal;
 
 /// How many lines the log has at once of what the guest brings about, and how long it takes until there is one more: about
@@ -285,7 +286,13 @@ impl Pod<'_> {
             }
             Action::Signal { app, signal } => drop(self.agent.signal(app, signal).await),
             Action::AwaitOutput => self.draining = true,
-            Action::Finish => drop(self.agent.finish().await),
+            Action::Finish => {
+                let write_back = match self.record.keep {
+                    Keep::UntilRemoved => WriteBack::SharesAndDisks,
+                    Keep::UntilEnded => WriteBack::Shares,
+                };
+                drop(self.agent.finish(write_back).await);
+            }
             Action::Reach(milestone) => {
                 if let Some(milestones) = &self.milestones {
                     let _ = milestones.send(milestone);

@@ -34,7 +34,7 @@ pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, r
 pub use life::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
 pub use limits::{
     SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
-    read_security_opt, read_sysctl, read_ulimit,
+    read_security_opt, read_storage_opt, read_sysctl, read_ulimit,
 };
 pub use mount::{read_app_mount, read_mount};
 pub use network::{

@@ -57,6 +57,10 @@ pub struct PodSpec {
     /// Which processes its apps see (`--pid`, Kubernetes' `shareProcessNamespace`).
     #[serde(default, skip_serializing_if = "PidMode::is_default")]
     pub pid_mode: PidMode,
+    /// The size of the disk that takes what its apps write to their roots and to volumes of their own, in bytes (docker's
+    /// `--storage-opt size=`); `None`: as the planner finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_bytes: Option<u64>,
     /// What the user notes about it, to find it by (`--label`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -108,6 +112,7 @@ impl PodSpec {
             resolver: None,
             shm_bytes: None,
             pid_mode: PidMode::default(),
+            storage_bytes: None,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             implicit_volumes: ImplicitVolumes::default(),

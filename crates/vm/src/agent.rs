@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use isopod_contract::exec::WindowSize;
-use isopod_contract::message::{GuestMessage, HostMessage, HostStream, StreamAnswer};
+use isopod_contract::message::{GuestMessage, HostMessage, HostStream, StreamAnswer, WriteBack};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
@@ -444,13 +444,13 @@ impl Agent {
         self.send(HostMessage::Resize { app, size }).await
     }
 
-    /// Asks the guest to write everything back; [`Event::Synced`] is the answer.
+    /// Asks the guest to write back what `write_back` says; [`Event::Synced`] is the answer.
     ///
     /// # Errors
     /// [`AgentError::Ended`].
-    pub async fn finish(&self) -> Result<(), AgentError> {
+    pub async fn finish(&self, write_back: WriteBack) -> Result<(), AgentError> {
         self.finishing.store(true, Ordering::Relaxed);
-        self.send(HostMessage::Finish).await
+        self.send(HostMessage::Finish { write_back }).await
     }
 
     /// Opens a stream to the agent, a command, statistics or a copy, which the agent has taken then. What goes over it is

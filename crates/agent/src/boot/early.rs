@@ -2,9 +2,12 @@
 //! where a mount unit would cost a process. What fails is found again, and reported, by `verify` before the app counts as started.
 
 use std::ffi::CString;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::path::Path;
 
-use isopod_contract::config::EarlyMount;
+use isopod_contract::config::{EarlyMount, NewDirectory};
 use rustix::mount::{MountFlags, mount};
 
 /// How the log says that one of these failed.
@@ -48,8 +51,36 @@ pub(crate) fn mount_all(mounts: &[EarlyMount]) -> Result<(), EarlyMountError> {
             &mount.fs_type,
             flags,
             &mount.options,
-        )
+        )?;
+        let directories = mount.directories.iter();
+        directories
+            .map(|directory| (directory, make(directory)))
+            .find_map(|(directory, made)| Some((directory, made.err()?)))
+            .map_or(Ok(()), |(directory, error)| {
+                let error = format!("cannot make `{}` in it: {error}", directory.path);
+                Err(failed(&mount.source, &mount.mount_point, &mount.fs_type)(
+                    io::Error::other(error),
+                ))
+            })
     })
+}
+
+/// Makes a directory, where it is not there yet or is to begin without what is in it.
+fn make(directory: &NewDirectory) -> io::Result<()> {
+    let path = Path::new(&directory.path);
+    if directory.emptied {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    chown(path, Some(directory.uid), Some(directory.gid))?;
+    fs::set_permissions(path, Permissions::from_mode(directory.mode))
 }
 
 fn one(
@@ -62,12 +93,17 @@ fn one(
     let options = CString::new(options).map_err(io::Error::from);
     options
         .and_then(|options| mount(source, at, fs_type, flags, options.as_c_str()).map_err(io::Error::from))
-        .map_err(|source_error| EarlyMountError {
-            source_name: source.to_owned(),
-            fs_type: fs_type.to_owned(),
-            mount_point: at.to_owned(),
-            source: source_error,
-        })
+        .map_err(failed(source, at, fs_type))
+}
+
+fn failed(source_name: &str, at: &str, fs_type: &str) -> impl FnOnce(io::Error) -> EarlyMountError {
+    let (source_name, mount_point, fs_type) = (source_name.to_owned(), at.to_owned(), fs_type.to_owned());
+    move |source| EarlyMountError {
+        source_name,
+        fs_type,
+        mount_point,
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -83,10 +119,47 @@ mod tests {
                 fs_type: "erofs".to_owned(),
                 options: options.to_owned(),
                 read_only: true,
+                directories: Vec::new(),
             };
             let error = mount_all(&[mount]).unwrap_err();
             let what = "cannot mount `/nonexistent/device` of type `erofs` at `/nonexistent/place`";
             assert_eq!(error.to_string(), what);
         }
+    }
+
+    /// What is there keeps its content, mode and owner, unless it is to begin empty.
+    #[test]
+    fn a_directory_is_made_once_or_emptied() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap();
+        let directory = |name: &str, mode, emptied| NewDirectory {
+            path: dir.path().join(name).display().to_string(),
+            mode,
+            uid: own.uid(),
+            gid: own.gid(),
+            emptied,
+        };
+        let [kept, emptied] = [
+            directory("kept", 0o1751, false),
+            directory("emptied", 0o755, true),
+        ];
+        for life in 0..2 {
+            for directory in [&kept, &emptied] {
+                make(directory).unwrap();
+                let path = Path::new(&directory.path);
+                let there = fs::read_dir(path).unwrap().count();
+                assert_eq!(
+                    there,
+                    if directory.emptied { 0 } else { life },
+                    "{}",
+                    directory.path
+                );
+                assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, directory.mode);
+                fs::create_dir_all(path.join(format!("left-{life}/deep"))).unwrap();
+            }
+        }
+        let error = make(&directory("missing/x", 0o755, false)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -12,6 +12,7 @@ use isopod_contract::config::GuestConfig;
 use isopod_contract::in_one_line;
 use isopod_contract::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
+    WriteBack,
 };
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
@@ -449,8 +450,12 @@ impl<M: Manager> Session<M> {
                     .for_each(|app| app.resize(size));
                 Ok(())
             }
-            HostMessage::Finish => {
-                self.later.push(Box::pin(sync(self.config.shares.clone())));
+            HostMessage::Finish { write_back } => {
+                let mut places = self.config.shares.clone();
+                if write_back == WriteBack::SharesAndDisks {
+                    places.extend(self.config.disks.iter().cloned());
+                }
+                self.later.push(Box::pin(sync(places)));
                 Ok(())
             }
         }
@@ -485,10 +490,10 @@ fn read_orders(mut control: ReadHalf<MuxStream>) -> mpsc::Receiver<HostOrder> {
     received
 }
 
-/// Writes the shares back to the host.
-async fn sync(shares: Vec<String>) -> GuestMessage {
+/// Writes the file systems at `places` back to the host.
+async fn sync(places: Vec<String>) -> GuestMessage {
     let synced = tokio::task::spawn_blocking(move || {
-        let failed = shares.into_iter().filter_map(|mount_point| {
+        let failed = places.into_iter().filter_map(|mount_point| {
             let error = sync_one(&mount_point).err()?;
             Some(SyncFailure {
                 mount_point,

@@ -171,6 +171,7 @@ mod tests {
             fs_type: "overlay".to_owned(),
             options: String::new(),
             read_only: false,
+            directories: Vec::new(),
         };
         let mounts = ["/mnt", "/opt/a/rootfs/v", "/opt/ab/rootfs/v", "/opt/a/rootfs/v/w"].map(ahead);
         let root = FreshRoot {

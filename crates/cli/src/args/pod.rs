@@ -380,6 +380,7 @@ impl<'a> Reader<'a> {
             host_aliases: draft.host_aliases.clone(),
             resolver,
             shm_bytes: draft.shm_bytes,
+            storage_bytes: draft.storage_bytes,
             deadline: draft.deadline,
             pid_mode: draft.pid_mode,
             labels: draft.labels.clone(),

@@ -20,6 +20,7 @@ use crate::guest::entry::WriteText;
 use crate::guest::unit_name;
 use crate::guest::units::{MountUnit, Mounts, Selected, Sys, World};
 use crate::layout;
+use crate::vm::disks::DISK_TYPE;
 use crate::vm::network::{self, UserNetwork};
 use crate::vm::sharing::{Sharing, Transport};
 
@@ -90,6 +91,7 @@ impl Serialize for PodConfig {
             network,
             shares,
             shared_processes,
+            disks,
             apps: _,
         } = &self.pod;
         Whole {
@@ -103,6 +105,7 @@ impl Serialize for PodConfig {
             network: network.as_ref(),
             shares,
             shared_processes: *shared_processes,
+            disks,
             apps: Apps(self),
         }
         .serialize(serializer)
@@ -124,6 +127,8 @@ struct Whole<'a> {
     shares: &'a [String],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     shared_processes: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    disks: &'a [String],
     apps: Apps<'a>,
 }
 
@@ -174,8 +179,9 @@ pub(crate) fn guest_config(
         Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
         None => {}
     }
-    if mounts.iter().any(|mount| mount.fs_type == "ext4") {
-        modules.push("ext4".into());
+    let disks = disks(early_mounts, mounts);
+    if !disks.is_empty() {
+        modules.push(DISK_TYPE.into());
     }
     modules.extend(network.map(|_| network::MODULE.to_owned()));
     let devices = apps.iter().flat_map(|app| &app.process.devices);
@@ -202,9 +208,9 @@ pub(crate) fn guest_config(
             restart: app.life.guest_restart(),
             fresh_root: app.has_fresh_roots().then(|| FreshRoot {
                 mount_point: text(&layout::app_root(&app.name)),
-                seed: text(&layout::app_seed(&app.name)),
-                upper: text(&layout::app_upper(&app.name)),
-                work: text(&layout::app_work(&app.name)),
+                seed: text(&app.seed()),
+                upper: text(&app.upper()),
+                work: text(&app.work()),
             }),
             depends_on: app.life.guest_dependencies(&names),
             notify: (app.life.readiness == Readiness::Notify)
@@ -237,8 +243,18 @@ pub(crate) fn guest_config(
         network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
         shared_processes: apps.iter().any(|app| app.process.processes == PidNamespace::Pod),
+        disks,
         apps: apps.iter().map(app).collect(),
     }
+}
+
+/// Where the pod's own disks are mounted.
+fn disks(early_mounts: &[EarlyMount], mounts: &Mounts) -> Vec<String> {
+    let early = early_mounts.iter().filter(|mount| mount.fs_type == DISK_TYPE);
+    let of_volumes = mounts.iter().filter(|mount| mount.fs_type == DISK_TYPE);
+    let of_volumes = of_volumes.map(|mount| mount.place.to_string_lossy().into_owned());
+    let early = early.map(|mount| mount.mount_point.clone());
+    early.chain(of_volumes).collect()
 }
 
 fn guest_device(device: &Device) -> GuestDevice {
@@ -308,6 +324,7 @@ mod tests {
             network: None,
             shares: vec!["/mnt".into()],
             shared_processes: false,
+            disks: vec!["/isopod/writable".into()],
             apps: vec![app("a"), app("b")],
         };
         let mount = |place| MountUnit::new(Path::new("x"), Path::new(place), "ext4");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use isopod_spec::{FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
 
-use crate::app_plan::AppPlan;
+use crate::app_plan::{AppPlan, Writes};
 use crate::apps::limits;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
@@ -18,6 +18,7 @@ use crate::guest::unit;
 use crate::guest::units::{self, AppUnit, MountUnit, Mounts, World};
 use crate::layout;
 use crate::path::{self, Lookup};
+use crate::vm::disks;
 use crate::volumes::{VolumeMount, VolumeTable, kernel_places};
 
 /// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
@@ -51,6 +52,7 @@ pub(crate) fn guest_tree(
     for volume in table.iter() {
         match &volume.kind {
             // What is mounted there has its mode and owner.
+            VolumeKind::Empty(_) if disks::is_on_writable(volume) => {}
             VolumeKind::Empty(_) => tree.directory(&layout::empty_volume(&volume.name), 0o755),
             VolumeKind::Files(files) => add_files(&mut tree, &volume.name, files),
             VolumeKind::Host(_) | VolumeKind::Image(_) => {}
@@ -98,8 +100,15 @@ pub(crate) fn guest_tree(
 /// that takes the app's writes, or in the volume of files that they lie in.
 fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, image: Option<&dyn Lookup>) {
     let seed = app.seed();
-    tree.directory(&layout::app_work(&app.name), 0o700);
-    for layer in [&layout::app_upper(&app.name), &seed] {
+    let layers = match app.writes {
+        Writes::InMemory => vec![app.upper(), seed.clone()],
+        // The agent makes the others when the disk is there.
+        Writes::OnDisk => vec![seed.clone()],
+    };
+    if app.writes == Writes::InMemory {
+        tree.directory(&app.work(), 0o700);
+    }
+    for layer in &layers {
         tree.directory(layer, 0o755);
         if let Some(image) = image {
             tree.copy_attributes(layer, Path::new("/"), image);

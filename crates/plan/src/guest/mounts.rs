@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_contract::config::EarlyMount;
+use isopod_contract::config::{EarlyMount, NewDirectory};
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
-use crate::app_plan::AppPlan;
+use crate::app_plan::{AppPlan, Writes};
 use crate::facts::SourceKind;
 use crate::guest::unit_name;
 use crate::guest::units::{Binds, MountUnit, Mounts};
 use crate::layout;
-use crate::vm::disks::DiskVolume;
+use crate::path::{Lookup, Node};
+use crate::vm::disks::{self, DISK_TYPE, DiskVolume};
 use crate::vm::memory::Shares;
 use crate::vm::sharing::{self, ShareLayout, SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
@@ -48,6 +49,8 @@ pub(crate) fn mounts(
             layout::shared_volume(name).into()
         } else if let Some(image) = images.get(name) {
             layout::image_mount(*image).into()
+        } else if table.get(name).is_some_and(disks::is_on_writable) {
+            layout::writable_volume(name).into()
         } else {
             layout::empty_volume(name).into()
         };
@@ -239,16 +242,97 @@ fn disk_mount(disk: &DiskVolume, users: &Users) -> MountUnit {
     let mut mount = MountUnit::new(
         layout::disk_link(&disk.name),
         layout::empty_volume(&disk.name),
-        "ext4",
+        DISK_TYPE,
     );
-    mount.options = Arc::new(["private".into()]);
+    mount.options = Arc::new(["private".into(), "discard".into()]);
     mount.required_by = users.get(&disk.name).cloned().unwrap_or_default().into();
     mount.volume = Some(disk.name.clone());
     mount
 }
 
-/// The images, and every app's root: its image, and above it a layer that takes its writes.
-pub(crate) fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
+/// What the writable disk is mounted with, beside what its file system says itself: what apps remove is given back to the
+/// host, tables that are zeros anyway are not written, and one that cannot be written correctly is not written any more
+/// (ext4(5)).
+const WRITABLE_OPTIONS: &str = "discard,noinit_itable,errors=remount-ro";
+
+/// The writable disk of a pod: its device, and what is kept on it.
+pub(crate) struct Writable<'a> {
+    /// Where it is in the guest.
+    pub device: PathBuf,
+    /// The volumes of the pod.
+    pub table: &'a VolumeTable,
+    /// The images of the apps, in their order.
+    pub images: Vec<Option<&'a dyn Lookup>>,
+}
+
+impl Writable<'_> {
+    fn mount(&self, apps: &[AppPlan]) -> EarlyMount {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let directory = |path: &Path, mode, uid, gid| NewDirectory {
+            path: text(path),
+            mode,
+            uid,
+            gid,
+            emptied: false,
+        };
+        let own = |path: &Path| directory(path, 0o700, 0, 0);
+        let mut directories = vec![
+            own(layout::WRITABLE_APPS.as_ref()),
+            own(layout::WRITABLE_VOLUMES.as_ref()),
+        ];
+        for (app, image) in apps.iter().zip(&self.images) {
+            if app.writes == Writes::InMemory {
+                continue;
+            }
+            let root = image.and_then(|image| image.node(Path::new("/")));
+            let (mode, uid, gid) = root.map_or((0o755, 0, 0), |Node { mode, uid, gid, .. }| (mode, uid, gid));
+            let emptied = app.has_fresh_roots();
+            directories.extend([
+                own(&layout::writable_app(&app.name)),
+                NewDirectory {
+                    emptied,
+                    ..directory(&app.upper(), mode, uid, gid)
+                },
+                NewDirectory {
+                    emptied,
+                    ..own(&app.work())
+                },
+            ]);
+        }
+        let volumes = self.table.iter().filter(|volume| disks::is_on_writable(volume));
+        directories.extend(volumes.filter_map(|volume| {
+            let (VolumeKind::Empty(empty), path) = (&volume.kind, layout::writable_volume(&volume.name))
+            else {
+                return None;
+            };
+            Some(match self.table.content(&volume.name) {
+                // Of what is seen the overlay's root has mode and owner.
+                Some(_) => own(&path),
+                None => directory(
+                    &path,
+                    empty.mode.unwrap_or(0o755),
+                    empty.uid.unwrap_or(0),
+                    empty.gid.unwrap_or(0),
+                ),
+            })
+        }));
+        EarlyMount {
+            source: text(&self.device),
+            mount_point: layout::WRITABLE.into(),
+            fs_type: DISK_TYPE.into(),
+            options: WRITABLE_OPTIONS.into(),
+            read_only: false,
+            directories,
+        }
+    }
+}
+
+/// The images, the writable disk, and every app's root: its image, and above it a layer that takes its writes.
+pub(crate) fn early_mounts(
+    apps: &[AppPlan],
+    images: usize,
+    writable: Option<&Writable<'_>>,
+) -> Vec<EarlyMount> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let image = |i| EarlyMount {
         source: text(layout::image_device(i)),
@@ -256,11 +340,12 @@ pub(crate) fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
         fs_type: "erofs".into(),
         options: String::new(),
         read_only: true,
+        directories: Vec::new(),
     };
     let root = |app: &AppPlan| {
         let image = text(layout::image_mount(app.image));
-        let lower = match app.has_fresh_roots() {
-            true => format!("{}:{image}", text(layout::app_seed(&app.name))),
+        let lower = match app.has_seed() {
+            true => format!("{}:{image}", text(app.seed())),
             false => image,
         };
         EarlyMount {
@@ -269,11 +354,14 @@ pub(crate) fn early_mounts(apps: &[AppPlan], images: usize) -> Vec<EarlyMount> {
             fs_type: "overlay".into(),
             options: format!(
                 "lowerdir={lower},upperdir={},workdir={}",
-                text(layout::app_upper(&app.name)),
-                text(layout::app_work(&app.name))
+                text(app.upper()),
+                text(app.work())
             ),
             read_only: app.rootfs == RootfsAccess::ReadOnly,
+            directories: Vec::new(),
         }
     };
-    (0..images).map(image).chain(apps.iter().map(root)).collect()
+    let disk = writable.map(|writable| writable.mount(apps));
+    let images = (0..images).map(image);
+    images.chain(disk).chain(apps.iter().map(root)).collect()
 }

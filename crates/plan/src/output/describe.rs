@@ -45,6 +45,7 @@ impl From<&PodPlan> for Document {
                 .iter()
                 .map(|volume| volume_of(volume, plan, &shared))
                 .collect(),
+            writable_bytes: plan.writable_bytes,
             early_mounts: plan.early_mounts.iter().map(early_mount_of).collect(),
             mounts: plan.mounts.iter().map(mount_of).collect(),
             hypervisor: Hypervisor {

@@ -29,7 +29,11 @@ pub struct Document {
     pub apps: Vec<App>,
     /// The volumes.
     pub volumes: Vec<Volume>,
-    /// The file systems that are there before systemd: images, and every app's root.
+    /// The size of the disk that takes what the apps write to their roots and to volumes of their own, in bytes. Left out where they
+    /// write to the guest's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writable_bytes: Option<u64>,
+    /// The file systems that are there before systemd: images, that disk, and every app's root.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest, shares first, then app by app, parents before children.
     pub mounts: Vec<Mount>,

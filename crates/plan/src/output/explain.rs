@@ -25,6 +25,9 @@ pub fn explain(plan: &Document) -> String {
     if plan.stops_on_app_failure {
         out.push_str("         stops when an app has failed\n");
     }
+    if let Some(bytes) = plan.writable_bytes {
+        let _ = writeln!(out, "disk     {} for what the apps write", size(bytes));
+    }
     explain_network(&mut out, plan);
     let index = Index::of(plan);
     for app in &plan.apps {

@@ -62,6 +62,7 @@ impl RktPlan {
             network: None,
             apps: spec.apps.iter().zip(&self.app_mounts).map(app).collect(),
             volumes: spec.volumes.iter().map(volume).collect(),
+            writable_bytes: None,
             early_mounts: Vec::new(),
             mounts: self.mounts.iter().map(mount_of).collect(),
             hypervisor: Hypervisor {

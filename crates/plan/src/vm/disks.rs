@@ -1,10 +1,16 @@
-//! The VM's disks, and the empty volumes that are kept on some of them.
+//! The VM's disks: what is on which, and how large those are that apps write to.
+//!
+//! What apps write to their roots, to volumes of their own (docker's `-v PATH`, images' `VOLUME`) and to empty volumes on disk
+//! without a size is on one disk of the pod, the *writable disk*: a sparse file in the pod's directory, which takes of the host what
+//! is written and gives back what is removed. An empty volume on disk with a size has a disk of its own, which
+//! is what bounds it.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use isopod_spec::{Medium, Volume, VolumeKind, VolumeName};
+use isopod_spec::{Medium, PodSpec, RootfsAccess, Volume, VolumeKind, VolumeName};
 
+use crate::facts::HostFacts;
 use crate::fault::Fault;
 use crate::layout;
 
@@ -23,8 +29,77 @@ pub struct DiskVolume {
     pub gid: u32,
 }
 
-/// The size of a volume on disk that has none, in bytes: as large as docker's device mapper made a container's disk.
-pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
+/// The file system of the disks that apps write to.
+pub(crate) const DISK_TYPE: &str = "ext4";
+
+/// The size of the writable disk where nothing else is said, in bytes: as large as docker's device mapper made a container's
+/// disk.
+pub const DEFAULT_WRITABLE_BYTES: u64 = 10 << 30;
+
+/// The smallest writable disk, in bytes: the guest's memory holds as much.
+pub const LEAST_WRITABLE_BYTES: u64 = 64 << 20;
+
+/// Why apps write to the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWritable {
+    /// The programs that make file systems are missing.
+    Mkfs,
+    /// The host's disk is nearly full: so many bytes are left.
+    Full(u64),
+}
+
+impl NoWritable {
+    /// For whoever runs the pod.
+    pub(crate) fn notice(self) -> String {
+        let reason = match self {
+            Self::Mkfs => "`mkfs.ext4` was not found (`e2fsprogs` has it)".to_owned(),
+            Self::Full(free) => format!("the disk with the state directory has {} MiB left", free >> 20),
+        };
+        format!("what the apps write is kept in the VM's memory, until the pod stops: {reason}")
+    }
+}
+
+/// How large the writable disk of a pod is here, in bytes: as asked, or as much as the host has left and at most
+/// [`DEFAULT_WRITABLE_BYTES`], in a few sizes, since each is made once.
+///
+/// # Errors
+/// [`NoWritable`] where there is none.
+pub(crate) fn writable_bytes(spec: &PodSpec, host: &HostFacts) -> Result<u64, NoWritable> {
+    if host.mkfs.is_none() {
+        return Err(NoWritable::Mkfs);
+    }
+    if let Some(asked) = spec.storage_bytes {
+        return Ok(asked);
+    }
+    let most = host.free_bytes.min(DEFAULT_WRITABLE_BYTES);
+    let step = if most < 1 << 30 {
+        LEAST_WRITABLE_BYTES
+    } else {
+        1 << 30
+    };
+    match most - most % step {
+        0 => Err(NoWritable::Full(host.free_bytes)),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Whether a volume of the pod is kept on the writable disk.
+pub(crate) fn is_on_writable(volume: &Volume) -> bool {
+    match &volume.kind {
+        VolumeKind::Empty(empty) => empty.medium == Medium::Disk && empty.size_bytes.is_none(),
+        _ => false,
+    }
+}
+
+/// Whether something of the pod is written to the writable disk: an app's root, or one of `volumes` that is `used`.
+pub(crate) fn needs_writable<'a>(
+    spec: &PodSpec,
+    mut volumes: impl Iterator<Item = &'a Volume>,
+    used: &HashSet<&VolumeName>,
+) -> bool {
+    spec.apps.iter().any(|app| app.rootfs == RootfsAccess::Writable)
+        || volumes.any(|volume| used.contains(&volume.name) && is_on_writable(volume))
+}
 
 /// A disk of the VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +110,8 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-/// The VM's disks in their order: the guest overlay, so many images, those of volumes.
-pub(crate) fn disks(images: usize, volumes: &[DiskVolume]) -> Vec<Disk> {
+/// The VM's disks in their order: the guest overlay, so many images, those of volumes, the writable one where there is one.
+pub(crate) fn disks(images: usize, volumes: &[DiskVolume], writable_bytes: Option<u64>) -> Vec<Disk> {
     let read_only = |file| Disk {
         file,
         read_only: true,
@@ -47,10 +122,14 @@ pub(crate) fn disks(images: usize, volumes: &[DiskVolume]) -> Vec<Disk> {
         file: layout::host_disk(&volume.name),
         read_only: false,
     });
-    overlay.chain(images).chain(volumes).collect()
+    let writable = writable_bytes.map(|_| Disk {
+        file: layout::WRITABLE_FILE.into(),
+        read_only: false,
+    });
+    overlay.chain(images).chain(volumes).chain(writable).collect()
 }
 
-/// The empty volumes that are kept on disk and that some app mounts.
+/// The empty volumes that are kept on disks of their own and that some app mounts.
 pub(crate) fn disk_volumes<'a>(
     volumes: impl Iterator<Item = &'a Volume>,
     used: &HashSet<&VolumeName>,
@@ -58,7 +137,7 @@ pub(crate) fn disk_volumes<'a>(
     let of_volume = |volume: &Volume| match &volume.kind {
         VolumeKind::Empty(empty) if empty.medium == Medium::Disk => Some(DiskVolume {
             name: volume.name.clone(),
-            size_bytes: empty.size_bytes.unwrap_or(DEFAULT_DISK_BYTES),
+            size_bytes: empty.size_bytes?,
             mode: empty.mode.unwrap_or(0o755),
             uid: empty.uid.unwrap_or(0),
             gid: empty.gid.unwrap_or(0),
@@ -71,12 +150,36 @@ pub(crate) fn disk_volumes<'a>(
         .collect()
 }
 
-/// What stands against volumes on disk on this host.
-pub(crate) fn disk_faults(disks: &[DiskVolume], mkfs: bool) -> Vec<Fault> {
-    let missing = (!mkfs && !disks.is_empty()).then(|| Fault::Host {
+/// What stands on this host against the disks that were asked for: those of `volumes` that are `used`, and one of a size.
+pub(crate) fn disk_faults<'a>(
+    spec: &PodSpec,
+    host: &HostFacts,
+    volumes: impl Iterator<Item = &'a Volume>,
+    used: &HashSet<&VolumeName>,
+) -> Vec<Fault> {
+    let on_disk = |volume: &Volume| match &volume.kind {
+        VolumeKind::Empty(empty) => empty.medium == Medium::Disk,
+        _ => false,
+    };
+    let no_mkfs = host.mkfs.is_none();
+    let wanted = volumes.filter(|volume| used.contains(&volume.name)).any(on_disk);
+    let sized = (no_mkfs && spec.storage_bytes.is_some()).then(|| Fault::Host {
+        what: "cannot give the pod a disk of that size (`--storage-opt`)".into(),
+        reason: "`mkfs.ext4` was not found".into(),
+        hint: "install `e2fsprogs`".into(),
+    });
+    let full = match writable_bytes(spec, host) {
+        Err(NoWritable::Full(free)) if wanted => Some(Fault::Host {
+            what: "cannot keep volumes on disk".into(),
+            reason: format!("the disk with the state directory has {} MiB left", free >> 20),
+            hint: "make room, name another directory (`--dir`), or say `medium=memory`".into(),
+        }),
+        _ => None,
+    };
+    let missing = (no_mkfs && wanted).then(|| Fault::Host {
         what: "cannot keep volumes on disk".into(),
         reason: "`mkfs.ext4` and `debugfs` were not found".into(),
         hint: "install `e2fsprogs`, or say `medium=memory`".into(),
     });
-    missing.into_iter().collect()
+    missing.into_iter().chain(full).chain(sized).collect()
 }

@@ -85,10 +85,15 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
             properties: port,
         },
     ];
-    for i in 0..disks.len() {
+    for (i, disk) in disks.iter().enumerate() {
+        let mut properties = vec![("drive", format!("disk{i}"))];
+        if !disk.read_only {
+            // Where the host has no room, QEMU would stop the VM and wait for some: the app that writes is to know.
+            properties.push(("werror", "report".to_owned()));
+        }
         devices.push(Device {
             driver: "virtio-blk-pci",
-            properties: vec![("drive", format!("disk{i}"))],
+            properties,
         });
     }
     match sharing {

@@ -14,6 +14,8 @@ pub struct VolumeTable {
     implicit: BTreeMap<VolumeName, Volume>,
     /// The directory of its app's image that an implicit volume begins with.
     contents: BTreeMap<VolumeName, PathBuf>,
+    /// Where implicit volumes are kept.
+    medium: Medium,
 }
 
 impl VolumeTable {
@@ -22,6 +24,12 @@ impl VolumeTable {
     #[must_use]
     pub fn new(spec: &PodSpec) -> Self {
         Self::of(&spec.volumes)
+    }
+
+    /// Keeps implicit volumes there.
+    #[must_use]
+    pub(crate) fn keeping_implicit(self, medium: Medium) -> Self {
+        Self { medium, ..self }
     }
 
     /// Those volumes. Of two with one name the first counts.
@@ -38,6 +46,7 @@ impl VolumeTable {
             declared,
             implicit: BTreeMap::new(),
             contents: BTreeMap::new(),
+            medium: Medium::Memory,
         }
     }
 
@@ -55,6 +64,11 @@ impl VolumeTable {
     /// All volumes: the declared ones by name, then the implicit ones.
     pub fn iter(&self) -> impl Iterator<Item = &Volume> {
         self.declared.values().chain(self.implicit.values())
+    }
+
+    /// The pod's own volumes, by name.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = &Volume> {
+        self.declared.values()
     }
 
     /// Whether the volume is one of files, which the plan lays out before the guest runs.
@@ -102,6 +116,7 @@ impl VolumeTable {
             mode: node.map(|n| n.mode),
             uid: node.map(|n| n.uid),
             gid: node.map(|n| n.gid),
+            medium: self.medium,
             ..EmptyVolume::default()
         });
         if let Some(found) = found {

@@ -69,6 +69,7 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             .concat(),
             "mkfs.ext4",
         ),
+        free_bytes: free_bytes(&settings.state_dir),
         virtiofsd: (shares && spec.vm.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
@@ -86,6 +87,12 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             systemd_version: guest.systemd_version,
         },
     }
+}
+
+/// How much an ordinary user can write below `dir`, or will once it is made; as good as unbounded where nobody knows.
+fn free_bytes(dir: &Path) -> u64 {
+    let found = dir.ancestors().find_map(|there| rustix::fs::statvfs(there).ok());
+    found.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// The host's search domains; none where they cannot be read.

@@ -111,7 +111,7 @@ pub(super) enum Action {
     Signal { app: usize, signal: u8 },
     /// Wait until all that the apps wrote is where it is to go; then comes [`Input::OutputWritten`].
     AwaitOutput,
-    /// Let the agent write the shares back.
+    /// Let the agent write back what is to survive the guest.
     Finish,
     /// Report how far the pod is.
     Reach(Milestone),

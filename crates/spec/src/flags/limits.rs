@@ -41,6 +41,27 @@ pub fn read_memory_bytes(flag: &'static str, text: &OsStr) -> Result<u64, Invali
     })
 }
 
+/// The smallest disk that apps can be given, in bytes.
+const LEAST_STORAGE_BYTES: u64 = 16 << 20;
+
+/// Reads a pod's `--storage-opt`, `size=` and a size as docker writes it, into bytes.
+///
+/// # Errors
+/// [`InvalidFlag`] for another option, and for what is not a size or less than 16 MiB.
+pub fn read_storage_opt(text: &OsStr) -> Result<u64, InvalidFlag> {
+    read("--storage-opt", text, |word| {
+        let size = word.strip_prefix("size=").ok_or(form(
+            "it is no option of the disk",
+            "write `size=20g`: the size is all that can be chosen",
+        ))?;
+        let bytes = read_bytes(size).filter(|bytes| *bytes >= LEAST_STORAGE_BYTES);
+        bytes.ok_or(form(
+            "it is not a size of at least 16 MiB",
+            "write `size=512m` or `size=20g`; a fraction is not possible",
+        ))
+    })
+}
+
 /// Reads an app's `--cpus`, a number of CPUs with at most three decimals, into thousandths.
 ///
 /// # Errors

@@ -162,8 +162,8 @@ fn check_resources(spec: &Node<'_>, own: ContainerResources, containers: &[Node<
     });
     if let Some((_, node)) = place {
         node.fault(FaultKind::Notice(
-            "a limit of `ephemeral-storage` is not kept: what a container writes outside of its volumes is in the \
-             VM's memory, whose limits bind it"
+            "a limit of `ephemeral-storage` is not kept: what a container writes outside of its volumes is on the \
+             pod's disk, whose size bounds all of them together"
                 .to_owned(),
         ));
     }

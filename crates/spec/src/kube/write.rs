@@ -182,6 +182,14 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
             &flag,
         );
     }
+    if let Some(bytes) = pod.storage_bytes {
+        let flag = format!("--storage-opt size={bytes}");
+        unsaids.add_flag(
+            format!("a disk of {bytes} bytes for what its apps write"),
+            "a Pod's containers have what the node has, each its limit of `ephemeral-storage`",
+            &flag,
+        );
+    }
     for port in &pod.named_ports {
         let flag = format!("-p {port}");
         unsaids.add_flag(

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use isopod_contract::message::MAX_MESSAGE_BYTES;
-use isopod_contract::message::{GuestStream, MAX_HEALTH_BYTES};
+use isopod_contract::message::{GuestStream, MAX_HEALTH_BYTES, WriteBack};
 use isopod_protocol::mux::{Incoming, Opener};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -135,10 +135,15 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
 
     agent.signal(0, 10).await.unwrap();
     agent.stop(Duration::from_millis(1500)).await.unwrap();
-    agent.finish().await.unwrap();
+    agent.finish(WriteBack::Shares).await.unwrap();
     assert_eq!(guest.receive().await, HostMessage::Signal { app: 0, signal: 10 });
     assert_eq!(guest.receive().await, HostMessage::Stop { grace_ms: 1500 });
-    assert_eq!(guest.receive().await, HostMessage::Finish);
+    assert_eq!(
+        guest.receive().await,
+        HostMessage::Finish {
+            write_back: WriteBack::Shares
+        }
+    );
     guest.send(GuestMessage::Synced { failed: Vec::new() }).await;
     assert!(matches!(events.next().await, Ok(Event::Synced { failed }) if failed.is_empty()));
     // Once.
@@ -333,7 +338,7 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
         Err(AgentError::Ended | AgentError::Lost(_))
     ));
     assert!(matches!(events.next().await, Err(AgentError::Ended)));
-    while agent.finish().await.is_ok() {
+    while agent.finish(WriteBack::Shares).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use isopod_contract::config::{
     CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestMemory, GuestRestart, RestartAfter,
 };
-use isopod_contract::message::GuestStream;
+use isopod_contract::message::{GuestStream, WriteBack};
 use isopod_protocol::mux::{Accept, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -160,6 +160,7 @@ impl Stage {
             mounts_ahead: Vec::new(),
             shares,
             shared_processes: false,
+            disks: vec!["/nonexistent/disk".to_owned()],
             apps,
         };
         let pipes = config.apps.iter().map(|app| {
@@ -322,13 +323,22 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
         );
         assert_eq!(stage.receive().await, GuestMessage::AllEnded);
 
-        stage.order(HostMessage::Finish).await;
-        let GuestMessage::Synced { failed } = stage.receive().await else {
-            panic!()
-        };
-        assert_eq!(failed.len(), 1);
-        assert_eq!(failed[0].mount_point, "/nonexistent/share");
-        assert!(failed[0].error.contains("No such file"));
+        // Those that are not there say what is written back.
+        for (write_back, asked) in [
+            (WriteBack::Shares, &["/nonexistent/share"][..]),
+            (
+                WriteBack::SharesAndDisks,
+                &["/nonexistent/share", "/nonexistent/disk"],
+            ),
+        ] {
+            stage.order(HostMessage::Finish { write_back }).await;
+            let GuestMessage::Synced { failed } = stage.receive().await else {
+                panic!()
+            };
+            let places: Vec<&str> = failed.iter().map(|failed| failed.mount_point.as_str()).collect();
+            assert_eq!(places, asked);
+            assert!(failed[0].error.contains("No such file"));
+        }
     });
 }
 

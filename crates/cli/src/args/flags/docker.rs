@@ -85,10 +85,6 @@ pub(super) const REFUSED: &[Flag] = &[
         "log-opt",
         "the logs of an app are bounded as they are: leave it out",
     ),
-    refused(
-        "storage-opt",
-        "an app writes to the VM's memory outside of volumes: give it more with `--vm-memory`, or a volume with a size",
-    ),
     refused("runtime", "a pod's VM is what runs it: leave it out"),
     refused(
         "volume-driver",

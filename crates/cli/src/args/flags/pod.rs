@@ -42,6 +42,7 @@ pub(in crate::args) struct PodDraft {
     pub(in crate::args) exposed: Vec<(u16, PortProtocol)>,
     pub(in crate::args) shm_bytes: Option<u64>,
     pub(in crate::args) pid_mode: PidMode,
+    pub(in crate::args) storage_bytes: Option<u64>,
     pub(in crate::args) labels: BTreeMap<String, String>,
     pub(in crate::args) label_files: Vec<PathBuf>,
     pub(in crate::args) annotations: BTreeMap<String, String>,
@@ -56,7 +57,7 @@ pub(in crate::args) struct PodDraft {
 }
 
 /// Those that have no meaning where a file describes the pod.
-pub(super) const NOT_BESIDE_FILES: [&str; 10] = [
+pub(super) const NOT_BESIDE_FILES: [&str; 11] = [
     "timeout",
     "sysctl",
     "add-host",
@@ -64,6 +65,7 @@ pub(super) const NOT_BESIDE_FILES: [&str; 10] = [
     "dns-search",
     "dns-option",
     "shm-size",
+    "storage-opt",
     "label",
     "label-file",
     "annotation",
@@ -210,6 +212,13 @@ pub(super) const FLAGS: &[Flag] = &[
             };
             Ok(())
         },
+    ),
+    Flag::pod(
+        "storage-opt",
+        "size=SIZE",
+        "The most that the apps may keep in their roots and in volumes of their own, together, on the host's disk \
+         [default: 10g, or what it has left]",
+        |pod, text| keep(&mut pod.storage_bytes, flags::read_storage_opt(text)),
     ),
     Flag::pod(
         "label",
