@@ -17,6 +17,8 @@ pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod kube;
 pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod pod;
@@ -66,6 +68,8 @@ pub(crate) enum OtherCommand {
     Volume(volume::VolumeCommand),
     #[command(name = "internal-supervise", hide = true)]
     Supervise(supervise::Supervise),
+    Login(login::Login),
+    Logout(logout::Logout),
     #[command(subcommand)]
     System(system::SystemCommand),
     Version(version::Version),

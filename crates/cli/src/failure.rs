@@ -123,6 +123,7 @@ with_hints! {
     isopod_image::FindError,
     isopod_image::LoadError,
     isopod_image::RemoveError,
+    isopod_image::registry::LoginError,
     isopod_image::registry::PullError,
     isopod_runtime::control::ControlError,
     isopod_runtime::gather::GatherFault,

@@ -105,6 +105,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Gc(command) => command.execute(&settings()?),
             C::Volume(command) => command.execute(&settings()?),
             C::Supervise(command) => command.execute(&settings()?),
+            C::Login(command) => command.execute(&settings()?),
+            C::Logout(command) => command.execute(&settings()?),
             C::System(command) => command.execute(&settings()?),
             C::Version(command) => command.execute(&settings()?),
             C::Info(command) => command.execute(&settings()?),

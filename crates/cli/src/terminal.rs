@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use isopod_contract::exec::WindowSize;
 use isopod_runtime::control::{self, Request};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,6 +48,33 @@ impl Raw {
 }
 
 impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+/// A terminal that shows nothing of what is typed; as it was before when this is dropped.
+pub(crate) struct Unseen(Termios);
+
+impl Unseen {
+    /// Makes standard input such a one.
+    ///
+    /// # Errors
+    /// A [`Report`], where it is no terminal.
+    pub(crate) fn enter() -> Result<Self, Report> {
+        let failed = |e| {
+            Report::text(format!("cannot ask for a password: {e}"))
+                .hint(Some("write `--username USER --password-stdin`".into()))
+        };
+        let before = tcgetattr(io::stdin()).map_err(failed)?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen).map_err(failed)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Unseen {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }

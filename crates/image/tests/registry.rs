@@ -227,7 +227,7 @@ fn user_names_and_passwords() {
     let name = format!("{}/x:1", world.registry.host);
     let message = world.refused(&name);
     assert!(
-        message.contains("refuses access to `x`") && message.contains("podman login"),
+        message.contains("refuses access to `x`") && message.contains("isopod login"),
         "{message}"
     );
     world.auth(&world.registry.host.clone(), "user:wrong");
@@ -238,6 +238,22 @@ fn user_names_and_passwords() {
     );
     world.auth(&format!("{}/x", world.registry.host), "user:pass:word");
     world.fetch(&name);
+
+    // Logged in, which keeps what others wrote; logged out again.
+    world.auth("other.example.org", "a:b");
+    let file = world.settings.auth_files[0].clone();
+    let registries = isopod_image::registry::Registries::new(world.settings.clone());
+    let host = world.registry.host.clone();
+    let wrong = registries.log_in(&host, "user", "wrong").unwrap_err();
+    assert_eq!(wrong.to_string(), format!("cannot log in to `{host}`"));
+    assert!(!fs::read_to_string(&file).unwrap().contains(&host));
+    assert_eq!(registries.log_in(&host, "user", "pass:word").unwrap(), file);
+    assert!(fs::read_to_string(&file).unwrap().contains("other.example.org"));
+    world.fetch(&name);
+    assert_eq!(registries.log_out(&host).unwrap(), std::slice::from_ref(&file));
+    assert!(registries.log_out(&host).unwrap().is_empty());
+    assert!(fs::read_to_string(&file).unwrap().contains("other.example.org"));
+    assert!(registries.log_in("no registry", "a", "b").is_err());
 }
 
 #[test]

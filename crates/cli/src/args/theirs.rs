@@ -30,7 +30,6 @@ const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over 
 const COMMIT: &str = "what an app writes outside of volumes ends with its pod: build the image with buildah(1), and keep data in a volume";
 const DIFF: &str = "look at what is new in it: `isopod exec POD find / -xdev -newer /etc/hostname`";
 const EXPORT: &str = "copy what is wanted, as an archive: `isopod cp POD:/srv -`; an image as a whole is what `isopod save` writes";
-const LOGIN: &str = "`podman login`, `skopeo login` and `docker login` write the file that is read here";
 const PAUSE: &str = "send its apps the signal: `isopod kill -s STOP POD`, and `-s CONT` to continue";
 const UPDATE: &str = "make the pod anew with other limits: `isopod run --replace --name NAME ...`";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
@@ -101,8 +100,8 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("inspect", Same),
     ("kill", Same),
     ("load", Ours(&["image", "load"])),
-    ("login", Refused(LOGIN)),
-    ("logout", Refused(LOGIN)),
+    ("login", Same),
+    ("logout", Same),
     ("logs", Same),
     (
         "manifest",

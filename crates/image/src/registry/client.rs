@@ -75,40 +75,66 @@ impl Client {
         format!("{scheme}://{host}/v2/{repository}/{path}")
     }
 
+    /// The same with these credentials, whatever the files have.
+    pub(super) fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Asks the registry whether it is one, and takes the credentials.
+    pub(super) fn greet(&self) -> Result<(), PullError> {
+        let url = format!("{}://{}/v2/", self.security.scheme(), self.host);
+        let response = self.fetch(&url, &[])?;
+        match response.status().as_u16() {
+            200..=299 => Ok(()),
+            status => {
+                let reason = reason(response);
+                Err(PullError::Status { url, status, reason })
+            }
+        }
+    }
+
     /// Gets `path` of the repository (`manifests/TAG`, `blobs/DIGEST`). The answer has a status below 300.
     pub(super) fn get(&self, path: &str, headers: &[(&str, String)]) -> Result<Response<Body>, PullError> {
         let url = self.url(path);
+        let response = self.fetch(&url, headers)?;
+        match response.status().as_u16() {
+            200..=299 => Ok(response),
+            404 => {
+                let (_, version) = path.split_once('/').unwrap_or(("", path));
+                let separator = if version.contains(':') { '@' } else { ':' };
+                Err(PullError::NotFound {
+                    registry: self.host.clone(),
+                    image: format!("{}{separator}{version}", self.repository),
+                    reason: reason(response),
+                })
+            }
+            status => {
+                let reason = reason(response);
+                Err(PullError::Status { url, status, reason })
+            }
+        }
+    }
+
+    /// Gets a URL of the registry, authorised where it asks for that.
+    fn fetch(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, PullError> {
         let mut authorized = false;
         loop {
             let authorization = self.authorization();
-            let response = self.send(&url, || {
-                let request = self.agent.get(&url);
+            let response = self.send(url, || {
+                let request = self.agent.get(url);
                 let all = headers.iter().map(|(name, value)| (*name, value));
                 let all = all.chain(authorization.iter().map(|value| ("Authorization", value)));
                 all.fold(request, |request, (name, value)| request.header(name, value))
                     .call()
             })?;
-            let status = response.status().as_u16();
-            match status {
-                200..=299 => return Ok(response),
+            match response.status().as_u16() {
                 401 if !authorized => {
                     self.authorize(response.headers(), authorization)?;
                     authorized = true;
                 }
                 401 | 403 => return Err(self.refused(reason(response))),
-                404 => {
-                    let (_, version) = path.split_once('/').unwrap_or(("", path));
-                    let separator = if version.contains(':') { '@' } else { ':' };
-                    return Err(PullError::NotFound {
-                        registry: self.host.clone(),
-                        image: format!("{}{separator}{version}", self.repository),
-                        reason: reason(response),
-                    });
-                }
-                status => {
-                    let reason = reason(response);
-                    return Err(PullError::Status { url, status, reason });
-                }
+                _ => return Ok(response),
             }
         }
     }

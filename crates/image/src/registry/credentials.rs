@@ -121,7 +121,7 @@ fn in_file(
 }
 
 /// A key as it is compared: docker's have a scheme and a version, and its hub's a host of its own.
-fn normal(key: &str) -> &str {
+pub(super) fn normal(key: &str) -> &str {
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"));

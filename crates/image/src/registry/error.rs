@@ -208,12 +208,10 @@ impl PullError {
                 credentials: false,
                 ..
             } => Some(format!(
-                "is the name right? A private image needs credentials: `podman login {registry}`, `skopeo login \
-                 {registry}` or `docker login {registry}` keeps them where they are found"
+                "is the name right? A private image needs credentials: `isopod login {registry}` keeps them"
             )),
             Self::Refused { registry, .. } => Some(format!(
-                "the credentials that are kept for `{registry}` do not open it: log in anew, with `podman login {registry}` or \
-                 the like"
+                "the credentials that are kept for `{registry}` do not open it: `isopod login {registry}` keeps others"
             )),
             Self::Request { source, proxy, .. } => match &**source {
                 error if is_untrusted(error) => Some(

@@ -7,6 +7,7 @@
 //! agent.rs        connections: certificates, proxies, deadlines
 //! pace.rs         the least speed of an answer
 //! client.rs       requests to one repository: authorisation, patience with what passes
+//! login.rs        credentials that a registry takes, kept and forgotten
 //! pull.rs         a name to its manifest, through mirrors; a blob to a file, resumed where it was cut off
 //! ```
 //!
@@ -19,6 +20,7 @@ mod client;
 mod conf;
 mod credentials;
 mod error;
+mod login;
 mod pace;
 mod pull;
 
@@ -32,6 +34,7 @@ use isopod_spec::RegistryReference;
 use crate::digest::Digest;
 use conf::Conf;
 pub use error::PullError;
+pub use login::LoginError;
 pub(crate) use pull::{Remote, Stop, download};
 
 /// What the caller's world says about registries.

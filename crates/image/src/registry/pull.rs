@@ -100,11 +100,7 @@ fn at(
     endpoint: &Endpoint,
     max: u64,
 ) -> Result<Remote, PullError> {
-    let ways: &[Security] = match (endpoint.insecure, is_loopback(&endpoint.host)) {
-        (true, _) => &[Security::Unverified, Security::None],
-        (false, true) => &[Security::Verified, Security::None],
-        (false, false) => &[Security::Verified],
-    };
+    let ways = ways(endpoint);
     for (i, way) in ways.iter().enumerate() {
         let mut client = Client::new(endpoint, *way, &registries.settings)?;
         let is_last = i + 1 == ways.len();
@@ -125,6 +121,15 @@ fn at(
         }
     }
     unreachable!("the last way is taken")
+}
+
+/// How an endpoint may be spoken to, the preferred way first.
+pub(super) fn ways(endpoint: &Endpoint) -> &'static [Security] {
+    match (endpoint.insecure, is_loopback(&endpoint.host)) {
+        (true, _) => &[Security::Unverified, Security::None],
+        (false, true) => &[Security::Verified, Security::None],
+        (false, false) => &[Security::Verified],
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

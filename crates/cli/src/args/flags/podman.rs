@@ -39,10 +39,7 @@ pub(super) const REFUSED: &[Flag] = &[
         "chrootdirs",
         "mount what the directory needs of /etc: `-v FILE:DIR/etc/hosts:ro`",
     ),
-    refused(
-        "creds",
-        "log in before: `podman login` or `skopeo login` write the file that is read here",
-    ),
+    refused("creds", "log in before: `isopod login`"),
     refused("decryption-key", "decrypt the image before, with skopeo(1)"),
     refused_switch(
         "env-host",
