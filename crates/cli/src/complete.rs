@@ -17,6 +17,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use isopod_image::store::Store;
 use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_runtime::state_dir::{IMAGES, PODS};
 use isopod_spec::Transport;
 
 use crate::args::{PodPart, pod_command};
@@ -129,11 +130,11 @@ impl State {
             };
         }
         let dir = named.map(PathBuf::from).or_else(|| default_dir().ok());
-        dir.filter(|dir| dir.join("pods").is_dir() || dir.join("images").is_dir())
+        dir.filter(|dir| dir.join(PODS).is_dir() || dir.join(IMAGES).is_dir())
     }
 
     fn pods(&self) -> Vec<PodEntry> {
-        let pods = self.dir().filter(|dir| dir.join("pods").is_dir());
+        let pods = self.dir().filter(|dir| dir.join(PODS).is_dir());
         let pods = pods.and_then(|dir| Pods::open(&dir).ok());
         pods.and_then(|pods| pods.list().ok()).unwrap_or_default()
     }
@@ -199,7 +200,7 @@ impl State {
 
     /// The images in the store by their names, and the beginnings of places for others.
     fn images(&self, word: &OsStr) -> Vec<CompletionCandidate> {
-        let store = self.dir().filter(|dir| dir.join("images").is_dir());
+        let store = self.dir().filter(|dir| dir.join(IMAGES).is_dir());
         let images = store
             .and_then(|dir| Store::open(&dir).ok()?.list().ok())
             .unwrap_or_default();

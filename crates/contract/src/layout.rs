@@ -17,6 +17,10 @@ pub const AGENT: &str = "/isopod/agent";
 pub const POD_CONFIG: &str = "/isopod/pod.json";
 /// The kernel's modules.
 pub const MODULES: &str = "/isopod/modules";
+/// In that directory: in which order those are loaded that every pod needs, and which others there are.
+pub const MODULES_ORDER: &str = "order";
+/// In that directory: by which names the kernel asks for a module.
+pub const MODULES_ALIASES: &str = "aliases";
 /// What an app's `/dev` is a copy of.
 pub const DEV: &str = "/isopod/dev";
 /// The `/sys` of the apps: as a container has it, which hides and keeps from being written what concerns the kernel and

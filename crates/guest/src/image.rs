@@ -28,6 +28,9 @@ use crate::inputs::{Inputs, hex};
 use crate::kernel::{self};
 use crate::sources::Sources;
 
+/// Where the images are in the state directory.
+pub const DIRECTORY: &str = "guest";
+
 /// Changes whenever the same inputs would give another image.
 const FORMAT: u32 = 5;
 const KERNEL_FILE: &str = "vmlinux";
@@ -96,7 +99,7 @@ struct InputList {
 /// # Errors
 /// A source that cannot be read or used, or `dir` that cannot be written.
 pub fn ensure(sources: &Sources, dir: &Path) -> Result<GuestImage, BuildError> {
-    let home = dir.join("guest");
+    let home = dir.join(DIRECTORY);
     if let Some(image) = kept(sources, &home) {
         return Ok(image);
     }
@@ -115,7 +118,7 @@ pub fn ensure(sources: &Sources, dir: &Path) -> Result<GuestImage, BuildError> {
 /// # Errors
 /// A directory that cannot be removed.
 pub fn gc(dir: &Path, keep: &BTreeSet<String>) -> Result<usize, GcError> {
-    let home = dir.join("guest");
+    let home = dir.join(DIRECTORY);
     if !home.is_dir() {
         return Ok(0);
     }

@@ -1,12 +1,12 @@
 //! What the guest's root file system holds, the same for every pod.
 //!
 //! ```text
-//! /init -> isopod/agent       the kernel's first program: loads modules, then becomes systemd
+//! /init -> /isopod/agent      the kernel's first program: loads modules, then becomes systemd
 //! /isopod/agent               the static agent
 //! /isopod/modules/            NAME.ko and `order` (see the module `modules`)
 //! /isopod/errors/             for the units' `StandardError=file:/isopod/errors/%n`: what mount(8) had to say
 //! /isopod/dev/                what an app sees as /dev: nodes, links, and the mount points pts, shm, mqueue
-//! /isopod/proc /isopod/sys    where the agent mounts what apps see as /proc and /sys
+//! /isopod/sys                 where the agent mounts what apps see as /sys
 //! /usr/lib/systemd/           systemd, what it runs to end the VM, and their private libraries
 //! /usr/bin/                   mount and umount, which systemd runs for every mount unit
 //! /usr/lib/..., /usr/lib64/   the libraries of all these
@@ -22,6 +22,8 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use isopod_contract::layout::{self, MODULES_ORDER};
 
 use crate::archive::{Archive, Node};
 use crate::build_error::{BuildError, OLDEST_SYSTEMD};
@@ -51,38 +53,41 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("proc", 0o555),
     ("sys", 0o555),
     ("run", 0o755),
-    ("mnt", 0o755),
-    ("opt/stage2", 0o755),
+    (layout::SHARE_DIR, 0o755),
+    (layout::ROOTS, 0o755),
     ("root", 0o700),
     ("tmp", 0o1777),
     ("usr/lib64", 0o755),
     ("usr/sbin", 0o755),
     ("var/lib", 0o755),
     ("var/tmp", 0o1777),
-    ("isopod/errors", 0o700),
-    ("isopod/proc", 0o555),
-    ("isopod/sys", 0o555),
-    ("isopod/dev/pts", 0o755),
-    ("isopod/dev/shm", 0o1777),
-    ("isopod/dev/mqueue", 0o1777),
+    (layout::ERROR_DIR, 0o700),
+    (layout::APP_SYS, 0o555),
 ];
 
+/// Mount points in what an app sees as /dev.
+const DEV_DIRECTORIES: &[(&str, u32)] = &[("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)];
+
 const LINKS: &[(&str, &str)] = &[
-    ("init", "isopod/agent"),
+    ("init", layout::AGENT),
     // What systemd runs for a mount unit: the agent does it in a third of util-linux's time.
-    ("usr/bin/mount", "/isopod/agent"),
-    ("usr/bin/umount", "/isopod/agent"),
+    ("usr/bin/mount", layout::AGENT),
+    ("usr/bin/umount", layout::AGENT),
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),
     ("lib", "usr/lib"),
     ("lib64", "usr/lib64"),
     ("var/run", "/run"),
-    ("isopod/dev/ptmx", "pts/ptmx"),
-    ("isopod/dev/fd", "/proc/self/fd"),
-    ("isopod/dev/stdin", "/proc/self/fd/0"),
-    ("isopod/dev/stdout", "/proc/self/fd/1"),
-    ("isopod/dev/stderr", "/proc/self/fd/2"),
-    ("isopod/dev/core", "/proc/kcore"),
+];
+
+/// Links in what an app sees as /dev.
+const DEV_LINKS: &[(&str, &str)] = &[
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
 ];
 
 /// Character devices: mode, major, minor. Source: the kernel's Documentation/admin-guide/devices.txt.
@@ -90,12 +95,16 @@ const DEVICES: &[(&str, u32, u32, u32)] = &[
     // Until systemd mounts devtmpfs: the kernel opens the console for the first program.
     ("dev/console", 0o600, 5, 1),
     ("dev/null", 0o666, 1, 3),
-    ("isopod/dev/null", 0o666, 1, 3),
-    ("isopod/dev/zero", 0o666, 1, 5),
-    ("isopod/dev/full", 0o666, 1, 7),
-    ("isopod/dev/random", 0o666, 1, 8),
-    ("isopod/dev/urandom", 0o666, 1, 9),
-    ("isopod/dev/tty", 0o666, 5, 0),
+];
+
+/// Those in what an app sees as /dev.
+const DEV_DEVICES: &[(&str, u32, u32, u32)] = &[
+    ("null", 0o666, 1, 3),
+    ("zero", 0o666, 1, 5),
+    ("full", 0o666, 1, 7),
+    ("random", 0o666, 1, 8),
+    ("urandom", 0o666, 1, 9),
+    ("tty", 0o666, 5, 0),
 ];
 
 const FILES: &[(&str, &str)] = &[
@@ -170,7 +179,8 @@ pub(crate) fn collect(sources: &Sources, inputs: &mut Inputs) -> Result<Content,
     for (path, text) in FILES {
         archive.add(path, Node::File(text.as_bytes().to_vec()), 0o644);
     }
-    archive.add("isopod/agent", Node::File(agent(sources, inputs)?), 0o755);
+    add_dev(&mut archive);
+    archive.add(layout::AGENT, Node::File(agent(sources, inputs)?), 0o755);
     let (modules, more_modules) = add_modules(&mut archive, sources, inputs)?;
     let systemd_version = add_programs(&mut archive, sources, inputs)?;
     Ok(Content {
@@ -179,6 +189,20 @@ pub(crate) fn collect(sources: &Sources, inputs: &mut Inputs) -> Result<Content,
         modules,
         systemd_version,
     })
+}
+
+/// What an app sees as /dev.
+fn add_dev(archive: &mut Archive) {
+    let path = |name: &str| format!("{}/{name}", layout::DEV);
+    for (name, mode) in DEV_DIRECTORIES {
+        archive.add(&path(name), Node::Directory, *mode);
+    }
+    for (name, target) in DEV_LINKS {
+        archive.add(&path(name), Node::Symlink((*target).to_owned()), 0o777);
+    }
+    for (name, mode, major, minor) in DEV_DEVICES {
+        archive.add(&path(name), Node::CharDevice(*major, *minor), *mode);
+    }
 }
 
 /// The agent runs before there is anything to link it with.
@@ -201,9 +225,13 @@ fn add_modules(
     let mut set = modules::collect(&tree, signatures(sources, inputs)?, inputs)?;
     let more = more_modules::archive(&tree, &mut set);
     for (name, content) in set.files {
-        archive.add(&format!("isopod/modules/{name}.ko"), Node::File(content), 0o644);
+        archive.add(&modules::path(&format!("{name}.ko")), Node::File(content), 0o644);
     }
-    archive.add("isopod/modules/order", Node::File(set.order.into_bytes()), 0o644);
+    archive.add(
+        &modules::path(MODULES_ORDER),
+        Node::File(set.order.into_bytes()),
+        0o644,
+    );
     Ok((set.present, more))
 }
 

@@ -31,7 +31,7 @@ mod sources;
 pub use archive::{Archive, ArchiveError, Node};
 pub use build_error::BuildError;
 pub use elf::ElfError;
-pub use image::{GcError, GuestImage, ensure, gc};
+pub use image::{DIRECTORY, GcError, GuestImage, ensure, gc};
 pub use inputs::ReadError;
 pub use kernel::KernelError;
 pub use modules::{MORE, ModulesError, WANTED, WantedModule};

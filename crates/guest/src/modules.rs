@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use isopod_contract::layout::MODULES;
+
 use crate::debug_tables;
 use crate::inputs::{Inputs, ReadError};
 
@@ -33,6 +35,11 @@ pub struct WantedModule {
 
 const fn wanted(name: &'static str, reason: &'static str) -> WantedModule {
     WantedModule { name, reason }
+}
+
+/// Where the guest has a file of its modules.
+pub(crate) fn path(name: &str) -> String {
+    format!("{MODULES}/{name}")
 }
 
 /// These modules, and what they depend on: what docker, podman, buildah, WireGuard, OpenVPN, Tailscale and network labs ask

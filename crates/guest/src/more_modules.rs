@@ -11,8 +11,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use isopod_contract::layout::{AGENT, MODULES_ALIASES};
+
 use crate::archive::{Archive, Node};
-use crate::modules::{ModuleSet, Tree};
+use crate::modules::{self, ModuleSet, Tree};
 
 /// The archive of what `set` has beside what every guest image has.
 pub(crate) fn archive(tree: &Tree, set: &mut ModuleSet) -> Archive {
@@ -20,7 +22,7 @@ pub(crate) fn archive(tree: &Tree, set: &mut ModuleSet) -> Archive {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     let more = std::mem::take(&mut set.more);
     for (name, content) in more {
-        archive.add(&format!("isopod/modules/{name}.ko"), Node::File(content), 0o644);
+        archive.add(&modules::path(&format!("{name}.ko")), Node::File(content), 0o644);
     }
     for line in set.order.lines() {
         names.extend(line.split_ascii_whitespace().next());
@@ -29,11 +31,11 @@ pub(crate) fn archive(tree: &Tree, set: &mut ModuleSet) -> Archive {
     for (alias, name) in tree.aliases_of(&names) {
         let _ = writeln!(aliases, "{alias} {name}");
     }
-    archive.add("isopod/modules/aliases", Node::File(aliases.into_bytes()), 0o644);
     archive.add(
-        "usr/sbin/modprobe",
-        Node::Symlink("/isopod/agent".to_owned()),
-        0o777,
+        &modules::path(MODULES_ALIASES),
+        Node::File(aliases.into_bytes()),
+        0o644,
     );
+    archive.add("usr/sbin/modprobe", Node::Symlink(AGENT.to_owned()), 0o777);
     archive
 }

@@ -24,7 +24,7 @@ use crate::pods::PodsError;
 /// The directory of all of them.
 #[must_use]
 pub fn dir(state_dir: &Path) -> PathBuf {
-    state_dir.join("volumes")
+    state_dir.join(crate::state_dir::VOLUMES)
 }
 
 /// The names of all of them, sorted.

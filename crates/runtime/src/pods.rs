@@ -252,7 +252,7 @@ impl Pods {
     /// # Errors
     /// [`PodsError`].
     pub fn open(state_dir: &Path) -> Result<Self, PodsError> {
-        let root = state_dir.join("pods");
+        let root = state_dir.join(crate::state_dir::PODS);
         let places = Place::ALL.iter().map(|place| place.dir_name());
         for name in places.chain(["names"]) {
             let path = root.join(name);

@@ -1,4 +1,15 @@
-//! Whether a state directory can be trusted: what is in it is executed and shown, so nobody else may write to it, or put
+//! The state directory, and whether it can be trusted.
+//!
+//! ```text
+//! images/      the image store, with its names and layers   isopod_image::store
+//! locks/       its locks
+//! guest/KEY/   guest images                                 isopod_guest
+//! pods/        pods by what can be done with them, events   pods.rs
+//! volumes/     named volumes and claims                     named_volume.rs
+//! kvm          whether KVM works, once per boot of the host isopod_vm::kvm
+//! ```
+//!
+//! It can be trusted where nobody else has a say in it: what is in it is executed and shown, so nobody else may write to it, or put
 //! another in its place.
 //!
 //! A directory in `/tmp` is fine where it is the user's own: the sticky bit keeps others from renaming it. Who owns the
@@ -8,6 +19,21 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// In the state directory: images.
+pub const IMAGES: &str = isopod_image::store::IMAGES;
+
+/// In the state directory: guest images.
+pub const GUEST: &str = isopod_guest::DIRECTORY;
+
+/// In the state directory: pods and their events.
+pub const PODS: &str = "pods";
+
+/// In the state directory: named volumes.
+pub const VOLUMES: &str = "volumes";
+
+/// In the state directory: what is known of KVM.
+pub const KVM: &str = "kvm";
 
 /// Others may write (inode(7)).
 const OTHERS_WRITE: u32 = 0o002;

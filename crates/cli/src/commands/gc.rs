@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
 use isopod_runtime::pods::state::PodState;
+use isopod_runtime::{Settings, state_dir};
 
 use crate::args::duration;
 use crate::ending::remove;
@@ -73,7 +73,7 @@ fn exited_for(pod: &PodEntry, now: &Now) -> Duration {
 
 /// The keys of guest images that were built lately, and of the newest, which the next pod will most likely boot.
 fn fresh_guests(settings: &Settings) -> Vec<String> {
-    let entries = std::fs::read_dir(settings.state_dir.join("guest"))
+    let entries = std::fs::read_dir(settings.state_dir.join(state_dir::GUEST))
         .into_iter()
         .flatten()
         .flatten();

@@ -106,7 +106,7 @@ impl Store {
             }
         }
         self.collect_parts(&kept, &mut collected)?;
-        for (name, path) in entries(&self.dir.join("locks"))? {
+        for (name, path) in entries(&self.dir.join(super::LOCKS))? {
             let id = name.to_str().and_then(Digest::from_hex);
             if id.is_some_and(|id| !kept.contains(&id)) {
                 remove(&path)?;

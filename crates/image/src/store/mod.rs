@@ -176,13 +176,19 @@ impl FindError {
     }
 }
 
+/// Where the images are in the state directory.
+pub const IMAGES: &str = "images";
+
+/// There: the locks of images and of the store.
+pub const LOCKS: &str = "locks";
+
 impl Store {
     /// Opens the store in the directory `dir`, which is made, for its owner alone, when it is not there.
     ///
     /// # Errors
     /// [`StoreError`] when a directory cannot be made.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        for path in [dir.to_owned(), dir.join("images"), dir.join("locks")] {
+        for path in [dir.to_owned(), dir.join(IMAGES), dir.join(LOCKS)] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|source| StoreError { path, source })?;
         }
@@ -401,7 +407,7 @@ impl Store {
     }
 
     pub(crate) fn images_dir(&self) -> PathBuf {
-        self.dir.join("images")
+        self.dir.join(IMAGES)
     }
 
     pub(crate) fn image_dir(&self, id: Digest) -> PathBuf {
@@ -414,7 +420,7 @@ impl Store {
     }
 
     pub(crate) fn lock_path(&self, name: &str) -> PathBuf {
-        self.dir.join("locks").join(name)
+        self.dir.join(LOCKS).join(name)
     }
 
     /// Waits for the lock `name`; it ends when the file is dropped.

@@ -16,7 +16,7 @@ use isopod_vm::launcher::{Capabilities, Launcher};
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
-use crate::{Settings, resolver};
+use crate::{Settings, resolver, state_dir};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
 pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
@@ -53,7 +53,12 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
                 initrd: &guest.initrd,
                 digest: &guest.digest,
             };
-            kvm::works(&settings.isopod, qemu, &probe, &settings.state_dir.join("kvm"))
+            kvm::works(
+                &settings.isopod,
+                qemu,
+                &probe,
+                &settings.state_dir.join(state_dir::KVM),
+            )
         }
     };
     HostFacts {

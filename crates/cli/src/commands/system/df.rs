@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use isopod_image::Store;
-use isopod_runtime::Settings;
-use isopod_runtime::named_volume;
+use isopod_runtime::{Settings, named_volume, state_dir};
 use serde_json::{Value, json};
 
 use crate::args::{Layout, layout};
@@ -121,7 +120,7 @@ fn uses(settings: &Settings) -> Result<Vec<Use>, Failure> {
         .iter()
         .map(|name| (taken(&dir.join(name)), users.contains(name)))
         .collect();
-    let guests = fs::read_dir(settings.state_dir.join("guest"))
+    let guests = fs::read_dir(settings.state_dir.join(state_dir::GUEST))
         .into_iter()
         .flatten()
         .flatten();
