@@ -315,18 +315,9 @@ mod tests {
         assert_eq!(version("libsystemd-shared-.so"), None);
     }
 
-    /// What the agent and the planner's units look for is where the image has it.
+    /// What the agent and the planner's units look for is where the image has it: the other paths are the same constants.
     #[test]
-    fn the_tree_is_what_host_and_guest_agree_on() {
-        use isopod_contract::layout::{AGENT, APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR};
-        let relative = |path: &str| path.trim_start_matches('/').to_owned();
-        for path in [APP_SYS, DEV, ERROR_DIR, ROOTS, SHARE_DIR] {
-            let within = |dir: &str| std::path::Path::new(dir).starts_with(relative(path));
-            assert!(DIRECTORIES.iter().any(|(dir, _)| within(dir)), "{path}");
-        }
-        for program in ["usr/bin/mount", "usr/bin/umount"] {
-            assert!(LINKS.contains(&(program, AGENT)), "{program}");
-        }
-        assert_eq!(relative(isopod_contract::layout::SYSTEMD), SYSTEMD);
+    fn systemd_is_where_the_agent_looks_for_it() {
+        assert_eq!(layout::SYSTEMD.trim_start_matches('/'), SYSTEMD);
     }
 }

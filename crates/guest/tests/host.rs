@@ -126,7 +126,7 @@ fn the_root_file_system_has_what_init_and_apps_need() {
     let text = |path: &str| String::from_utf8(entries[path].content.clone()).unwrap();
 
     assert_eq!(mode("init"), 0o120_777);
-    assert_eq!(text("init"), "isopod/agent");
+    assert_eq!(text("init"), "/isopod/agent");
     assert_eq!(entries["isopod/agent"].content, elf_header());
     for program in ["isopod/agent", "usr/lib/systemd/systemd"] {
         assert_eq!(mode(program), 0o100_755, "{program}");

@@ -14,6 +14,8 @@
 //! last process that holds it, however that ends. Every change of state is one rename by whoever holds the lock.
 //! [`state`] says which states there are, [`files`] what is in a directory besides [`isopod_plan::layout`]'s files.
 
+mod claim;
+mod error;
 pub mod files;
 pub mod os_text;
 mod rename;
@@ -22,8 +24,8 @@ pub mod volumes;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,135 +33,16 @@ use isopod_plan::layout;
 use isopod_spec::PodName;
 
 use files::{Asked, PodRecord, Status};
-use state::{Lock, Phase, Place, PodState, Verb, observe};
+use state::{Lock, Place, PodState, Verb, observe};
 
-use crate::events::{Event, EventKind, EventLog};
+use crate::events::EventLog;
+pub use claim::Claim;
+use claim::is_at;
+pub(crate) use error::failed;
+pub use error::{ClaimError, FindError, NameError, PodsError};
 
 /// How long a lock is waited for that somebody holds: who only looks holds it for microseconds.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Why the directories of pods could not be worked with.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`", path.display())]
-pub struct PodsError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl PodsError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
-            }
-            io::ErrorKind::PermissionDenied => Some("keep the state where you may write: `--dir DIR`".into()),
-            _ => None,
-        }
-    }
-}
-
-pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PodsError {
-    let path = path.to_owned();
-    move |source| PodsError { action, path, source }
-}
-
-/// Why no pod was found.
-#[derive(Debug, thiserror::Error)]
-pub enum FindError {
-    /// The directories cannot be read.
-    #[error("cannot look for pods")]
-    Pods(#[from] PodsError),
-    /// There is none.
-    #[error("no such pod: `{0}`")]
-    None(String),
-    /// There are several.
-    #[error("`{query}` is the beginning of several pods: {}", found.join(", "))]
-    Several {
-        /// What was asked for.
-        query: String,
-        /// The UUIDs.
-        found: Vec<String>,
-    },
-}
-
-impl FindError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Pods(error) => error.hint(),
-            Self::None(_) => Some("`isopod list` shows the pods that there are".into()),
-            Self::Several { .. } => Some("give more of the UUID, or the pod's name".into()),
-        }
-    }
-}
-
-/// Why a pod could not be had for oneself.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// Its directory cannot be used.
-    #[error("cannot use the pod's directory")]
-    Pods(#[from] PodsError),
-    /// Somebody else is at it.
-    #[error("pod `{0}` is being worked with by another process")]
-    Held(String),
-    /// It is gone.
-    #[error("pod `{0}` is gone")]
-    Gone(String),
-    /// Its state does not allow it.
-    #[error("cannot {verb} pod `{uuid}`: {reason}")]
-    State {
-        /// What was to be done.
-        verb: &'static str,
-        /// The pod.
-        uuid: String,
-        /// Why not.
-        reason: &'static str,
-    },
-}
-
-impl ClaimError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Pods(error) => error.hint(),
-            Self::Held(_) | Self::Gone(_) | Self::State { .. } => None,
-        }
-    }
-}
-
-/// The name of a pod is another's.
-#[derive(Debug, thiserror::Error)]
-pub enum NameError {
-    /// The directories cannot be used.
-    #[error("cannot name the pod")]
-    Pods(#[from] PodsError),
-    /// Another pod has it.
-    #[error("the name `{name}` is pod `{uuid}`'s")]
-    Taken {
-        /// The name.
-        name: PodName,
-        /// Whose it is.
-        uuid: String,
-    },
-}
-
-impl NameError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Pods(error) => error.hint(),
-            Self::Taken { name, .. } => {
-                Some(format!("choose another, or remove that pod: `isopod rm {name}`"))
-            }
-        }
-    }
-}
 
 /// The pods of a state directory.
 #[derive(Clone, Debug)]
@@ -228,16 +111,6 @@ pub enum Silence {
     Guest(Duration),
     /// The pod's supervisor: its process is stopped.
     Supervisor,
-}
-
-/// A pod whose lock is held: by this process, until this is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    root: PathBuf,
-    dir: File,
-    path: PathBuf,
-    place: Place,
-    uuid: String,
 }
 
 /// A UUID for a new pod.
@@ -569,167 +442,8 @@ fn state_error(verb: Verb, uuid: &str, reason: &'static str) -> ClaimError {
     }
 }
 
-impl Claim {
-    /// A claim that another process took and gave on: an open directory whose lock is held.
-    ///
-    /// # Errors
-    /// [`PodsError`] where that is not the pod's directory.
-    pub fn inherited(pods: &Pods, uuid: &str, dir: OwnedFd) -> Result<Self, PodsError> {
-        let (path, dir) = (pods.path(Place::Started, uuid), File::from(dir));
-        if !is_at(&dir, &path) {
-            return Err(failed("take over", &path)(io::ErrorKind::NotFound.into()));
-        }
-        Ok(Self {
-            root: pods.root.clone(),
-            dir,
-            path,
-            place: Place::Started,
-            uuid: uuid.to_owned(),
-        })
-    }
-
-    /// The lock, for another process to hold.
-    ///
-    /// # Errors
-    /// [`PodsError`] when there are no descriptors left.
-    pub fn handle(&self) -> Result<OwnedFd, PodsError> {
-        Ok(self.dir.try_clone().map_err(failed("share", &self.path))?.into())
-    }
-
-    fn check(self, verb: Verb) -> Result<Self, ClaimError> {
-        // With the lock in hand nobody else's word counts.
-        let state = observe(self.place, Lock::Free, None);
-        match state.refusal(verb) {
-            Some(reason) => Err(state_error(verb, &self.uuid, reason)),
-            None => Ok(self),
-        }
-    }
-
-    /// The directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The pod's UUID.
-    #[must_use]
-    pub fn uuid(&self) -> &str {
-        &self.uuid
-    }
-
-    /// What was prepared.
-    ///
-    /// # Errors
-    /// [`PodsError`], also for a pod of another version of isopod.
-    pub fn record(&self) -> Result<PodRecord, PodsError> {
-        let path = self.path.join(layout::RECORD);
-        let record: Option<PodRecord> =
-            files::read(&self.path, layout::RECORD).map_err(failed("read", &path))?;
-        match record {
-            Some(record) if record.version == files::VERSION => Ok(record),
-            Some(_) => Err(failed("read", &path)(io::Error::other(
-                "another version of isopod prepared the pod; remove it and prepare it again",
-            ))),
-            None => Err(failed("read", &path)(io::ErrorKind::NotFound.into())),
-        }
-    }
-
-    /// Makes a pod that was written one that can be started.
-    ///
-    /// # Errors
-    /// [`PodsError`].
-    pub fn publish(&mut self) -> Result<(), PodsError> {
-        self.go_to(Place::Prepared)?;
-        self.emit(EventKind::Prepared, |_| {});
-        Ok(())
-    }
-
-    /// Where events of the pod's go.
-    pub(crate) fn events(&self) -> EventLog {
-        EventLog::below(&self.root)
-    }
-
-    fn emit(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
-        let name = self.record().ok().and_then(|record| record.name);
-        let mut event = Event::now(kind, &self.uuid, name.as_ref());
-        more(&mut event);
-        self.events().add(&event);
-    }
-
-    /// Tells of the pod's end, where its supervisor was killed before it could.
-    fn emit_lost_end(&self) {
-        let status: Option<Status> = files::read(&self.path, layout::STATUS).ok().flatten();
-        if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
-            self.emit(EventKind::Exited, |event| {
-                event.exit_status = Some(125);
-                event.reason = Some(status.exit_reason());
-            });
-        }
-    }
-
-    /// Makes it one that was started; the lock says that it runs. What became of an earlier life is forgotten.
-    ///
-    /// # Errors
-    /// [`PodsError`].
-    pub fn begin(&mut self) -> Result<(), PodsError> {
-        if self.place != Place::Started {
-            return self.go_to(Place::Started);
-        }
-        self.emit_lost_end();
-        let path = self.path.join(layout::STATUS);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn go_to(&mut self, place: Place) -> Result<(), PodsError> {
-        let path = self.root.join(place.dir_name()).join(&self.uuid);
-        fs::rename(&self.path, &path).map_err(failed("rename", &self.path))?;
-        (self.place, self.path) = (place, path);
-        Ok(())
-    }
-
-    /// Removes the pod and its name.
-    ///
-    /// # Errors
-    /// [`PodsError`]; what is left is garbage, which [`Pods::sweep`] removes.
-    pub fn remove(mut self) -> Result<(), PodsError> {
-        let name = self.record().ok().and_then(|record| record.name);
-        let seen = matches!(self.place, Place::Prepared | Place::Started);
-        if seen {
-            self.emit_lost_end();
-        }
-        if self.place != Place::Garbage {
-            self.go_to(Place::Garbage)?;
-        }
-        if let Some(name) = &name {
-            let link = self.root.join("names").join(name.as_str());
-            if fs::read_link(&link).is_ok_and(|target| target.as_os_str() == self.uuid.as_str()) {
-                let _ = fs::remove_file(link);
-            }
-        }
-        // Nothing is mounted below it in this namespace, so this removes files of the pod's only.
-        let removed = fs::remove_dir_all(&self.path).map_err(failed("remove", &self.path));
-        if seen {
-            let event = Event::now(EventKind::Removed, &self.uuid, name.as_ref());
-            self.events().add(&event);
-        }
-        removed
-    }
-}
-
 fn private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Whether `dir` is what `path` names.
-fn is_at(dir: &File, path: &Path) -> bool {
-    let same = |(a, b): (fs::Metadata, fs::Metadata)| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    dir.metadata()
-        .ok()
-        .zip(path.symlink_metadata().ok())
-        .is_some_and(same)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub mod secrets;
 mod size;
 mod tree;
 mod unsaid;
+pub mod vm;
+pub mod volume;
 pub mod words;
 
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
@@ -49,3 +51,5 @@ pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryRe
 pub use resources::{PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
 pub use unsaid::{Unsaid, Written};
+pub use vm::*;
+pub use volume::*;

@@ -16,228 +16,26 @@
 //! What the results of probes mean is [`ProbeSchedule`]'s, restarts are [`Restarts`]', whether an app may start is
 //! [`order`](super::order)'s.
 
+mod events;
+mod record;
+
 use std::time::Duration;
 
-use isopod_contract::config::{GuestApp, GuestCheck, GuestDependency, GuestEnding, GuestHandler, GuestProbe};
-use isopod_contract::message::{AppIndex, ExitStatus, FailureCause, GuestMessage, Health, MemoryBound};
+use isopod_contract::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe};
+use isopod_contract::message::{AppIndex, ExitStatus, FailureCause, GuestMessage, Health};
 use tokio::time::Instant;
 
 use super::check::Done;
-use super::notify::Word;
 use super::order::{self, Gate, Standing, Success, dependents_first};
 use super::probe_schedule::ProbeSchedule;
 use super::restart::Restarts;
 
+pub(crate) use events::{AppExit, LifecycleAction, LifecycleInput, What};
+use record::{App, Life, State, Stop, Terms};
+
 /// What an app has between its stop signal and its kill at least, where others used its grace up
 /// (Kubernetes, `pkg/kubelet/kuberuntime/kuberuntime_container.go`: `minimumGracePeriodInSeconds`).
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-
-/// What happens. Apps are named by their position.
-#[derive(Debug)]
-pub(crate) enum LifecycleInput {
-    /// systemd says that an app's program executes.
-    Running {
-        app: usize,
-        uptime_ms: u64,
-        /// Whether the program has ended, though its unit has not.
-        leaves: bool,
-        /// What about its mounts is not as it must be; looked at where the app [starts](Lifecycle::is_starting).
-        fault: Option<FailureCause>,
-    },
-    /// The app's program could not be executed.
-    NotExecuted { app: usize, status: u8, text: String },
-    /// An app has ended.
-    Exited(AppExit),
-    /// An app never ran, and why.
-    NeverRan { app: usize, cause: FailureCause },
-    /// An app [was stopped](Lifecycle::was_stopped) before its next life began.
-    Cancelled { app: usize },
-    /// systemd did not take an app's start.
-    NotStarted { app: usize, text: String },
-    /// An app says how ready it is.
-    Word { app: usize, word: Word },
-    /// What [`LifecycleAction::Check`] asked for is done.
-    Done {
-        app: usize,
-        life: u32,
-        what: What,
-        done: Done,
-    },
-    /// The last message of an app was sent.
-    LastSent,
-    /// All apps are to stop within this time.
-    Stop(Duration),
-    /// The moment has come that [`Lifecycle::due`] named.
-    Due,
-}
-
-/// The end of an app's life, as far as it can be looked at.
-#[derive(Debug)]
-pub(crate) struct AppExit {
-    pub(crate) app: usize,
-    pub(crate) status: ExitStatus,
-    /// When its process was started, where it was not yet known that it ran.
-    pub(crate) uptime_ms: Option<u64>,
-    /// As in [`LifecycleInput::Running`].
-    pub(crate) fault: Option<FailureCause>,
-    /// What it left to be known of its end.
-    pub(crate) last_words: Option<String>,
-    /// What memory has run out in, where the kernel killed it for that.
-    pub(crate) out_of_memory: Option<MemoryBound>,
-    /// When its life was active and when its process was started, as systemd counts.
-    pub(crate) times: (u64, u64),
-}
-
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub(crate) enum LifecycleAction {
-    /// Send the host a message.
-    Send(GuestMessage),
-    /// An app has ended: end its streams, and when its output is out send this and report [`LifecycleInput::LastSent`].
-    End { app: usize, last: GuestMessage },
-    /// Start the app's unit; where systemd does not take it, [`LifecycleInput::NotStarted`] follows.
-    Start(usize),
-    /// Stop the app's unit.
-    Stop(usize),
-    /// Kill all processes of the app's unit.
-    Kill(usize),
-    /// Make the app's root anew for its next life, before [`LifecycleAction::Start`].
-    RenewRoot(usize),
-    /// Nobody holds the app's standard input open for a further life.
-    LeaveStdin(usize),
-    /// Do this for an app, within `limit` where there is one; [`LifecycleInput::Done`] follows.
-    Check {
-        app: usize,
-        life: u32,
-        what: What,
-        check: GuestCheck,
-        limit: Option<Duration>,
-    },
-    /// End whatever is being done for an app.
-    Abandon(usize),
-}
-
-/// Something that is done for an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    PostStart,
-    Probe(usize),
-    PreStop,
-}
-
-/// What the planner wrote of an app's lives.
-#[derive(Debug)]
-struct Terms {
-    name: String,
-    unit: String,
-    depends_on: Vec<GuestDependency>,
-    /// Whether it says itself how ready it is.
-    notifies: bool,
-    reports_readiness: bool,
-    probes: Vec<GuestProbe>,
-    post_start: Option<GuestHandler>,
-    pre_stop: Option<GuestHandler>,
-    post_stop: Option<Duration>,
-    /// Whether each life begins with a fresh root.
-    fresh_root: bool,
-}
-
-impl Terms {
-    fn of(app: &GuestApp) -> Self {
-        Self {
-            name: app.name.clone(),
-            unit: app.unit.clone(),
-            depends_on: app.depends_on.clone(),
-            notifies: app.notify.is_some(),
-            reports_readiness: app.reports_readiness(),
-            probes: app.probes.clone(),
-            post_start: app.post_start.clone(),
-            pre_stop: app.pre_stop.clone(),
-            post_stop: app.post_stop_ms.map(Duration::from_millis),
-            fresh_root: app.fresh_root.is_some(),
-        }
-    }
-}
-
-/// How far an app is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Others must come before it: its unit was not started yet.
-    Held,
-    Starting,
-    Running,
-    /// It has ended like this and is started again.
-    Waiting {
-        until: Instant,
-        status: ExitStatus,
-    },
-    Ended,
-}
-
-/// How far an app's stop is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stop {
-    #[default]
-    No,
-    /// Its `preStop` handler runs.
-    Before,
-    Asked,
-}
-
-/// One life of an app.
-#[derive(Debug, Default)]
-struct Life {
-    number: u32,
-    /// Since when it runs.
-    since: Option<Instant>,
-    /// Whether its `postStart` handler is done.
-    begun: bool,
-    schedule: Option<ProbeSchedule>,
-    /// The health that the host knows of.
-    health: Option<Health>,
-    /// How the agent ends it, where it does.
-    ending: Option<GuestEnding>,
-    kill_at: Option<Instant>,
-    stop: Stop,
-    /// What it last said of its readiness.
-    word: Option<Word>,
-    /// Whether the host knows that it is ready.
-    ready: bool,
-}
-
-impl Life {
-    /// Whether all that the app's readiness depends on says so.
-    fn is_ready(&self, terms: &Terms) -> bool {
-        let reported = !terms.notifies || self.word == Some(Word::Ready);
-        let well = self.schedule.as_ref().is_some_and(ProbeSchedule::is_ready);
-        let begun = terms.post_start.is_none() || self.begun;
-        reported && begun && self.ending.is_none() && (terms.probes.is_empty() || well)
-    }
-
-    /// When something is due.
-    fn due(&self) -> Option<Instant> {
-        let probe = self.schedule.as_ref().and_then(ProbeSchedule::next);
-        let probe = probe.and_then(|due| self.since?.checked_add(due));
-        probe.into_iter().chain(self.kill_at).min()
-    }
-}
-
-#[derive(Debug)]
-struct App {
-    terms: Terms,
-    state: State,
-    /// How far it is, for those that wait for it.
-    standing: Standing,
-    /// How it ended for good, in words.
-    end: Option<String>,
-    /// Its restarts, where its policy has any.
-    restarts: Option<Restarts>,
-    /// How its last life ended, where it has another.
-    last_end: Option<ExitStatus>,
-    /// The times of that life.
-    seen: (u64, u64),
-    life: Life,
-}
 
 /// The lives of a pod's apps.
 #[derive(Debug)]

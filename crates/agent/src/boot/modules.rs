@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_contract::layout::MODULES;
+use isopod_contract::layout::{MODULES, MODULES_ALIASES, MODULES_ORDER};
 use rustix::io::Errno;
 
 /// Why a module was not loaded.
@@ -80,7 +80,7 @@ pub(crate) fn load<'n>(
     wanted: impl IntoIterator<Item = &'n str>,
     loaded: &mut BTreeSet<String>,
 ) -> Vec<ModuleError> {
-    let path = dir.join("order");
+    let path = dir.join(MODULES_ORDER);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(source) => return vec![ModuleError::Order { path, source }],
@@ -111,8 +111,8 @@ pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {
     let Some(alias) = wanted.map(|alias| alias.replace('-', "_")) else {
         return Vec::new();
     };
-    let order = std::fs::read_to_string(dir.join("order")).unwrap_or_default();
-    let aliases = std::fs::read_to_string(dir.join("aliases")).unwrap_or_default();
+    let order = std::fs::read_to_string(dir.join(MODULES_ORDER)).unwrap_or_default();
+    let aliases = std::fs::read_to_string(dir.join(MODULES_ALIASES)).unwrap_or_default();
     let names = named(&LoadOrder::parse(&order), &aliases, &alias);
     load(dir, names.iter().map(String::as_str), &mut BTreeSet::new())
 }

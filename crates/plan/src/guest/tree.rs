@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::guest::entry::{Content, Entry, EntryKind, WriteText};
-use crate::guest::units::Mounts;
+use crate::guest::units::mount::Mounts;
 use crate::path::{self, Lookup, Node, NodeKind};
 
 /// A tree of files, by absolute path. Parents come before children.

@@ -9,7 +9,7 @@
 //!
 //! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
 
-mod mount;
+pub(crate) mod mount;
 mod world;
 
 use std::io::{self, Write};

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::files::{Durability, Keep, VERSION};
 use super::*;
+use crate::events::{Event, EventKind};
 
 fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
     PodRecord {

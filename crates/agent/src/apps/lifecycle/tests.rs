@@ -1,9 +1,12 @@
 //! What holds of the lives of apps whatever happens in whatever order. Whole conversations are in the session's tests.
 
-use isopod_contract::config::{DependencyCondition, FreshRoot, GuestRestart, RestartAfter};
+use isopod_contract::config::{
+    DependencyCondition, FreshRoot, GuestDependency, GuestHandler, GuestRestart, RestartAfter,
+};
 use proptest::prelude::*;
 
 use super::*;
+use crate::apps::notify::Word;
 use crate::apps::probe_schedule::tests::probe;
 
 const APPS: usize = 3;

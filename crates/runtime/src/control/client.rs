@@ -1,0 +1,118 @@
+//! Whoever asks a supervisor.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isopod_contract::message::HostStream;
+use isopod_plan::layout;
+use isopod_protocol::codec::{read_message, write_message};
+use tokio::net::UnixStream;
+
+use crate::process::number_is_stopped;
+
+use super::{ANSWER_WITHIN, Answer, BEGINNING, CHANGED_WITHIN, ControlError, Request, through};
+
+/// Asks the supervisor of the pod at `dir`. It has its time to answer: more for what takes some.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn ask(dir: &Path, request: &Request) -> Result<(), ControlError> {
+    let patience = match request {
+        Request::Attach(_) | Request::Detach { .. } => CHANGED_WITHIN,
+        _ => ANSWER_WITHIN,
+    };
+    ask_within(dir, request, patience).await
+}
+
+/// Asks it with other patience.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn ask_within(dir: &Path, request: &Request, patience: Duration) -> Result<(), ControlError> {
+    begin(dir, request, patience).await.map(drop)
+}
+
+/// Asks the supervisor, and gives the connection.
+async fn begin(dir: &Path, request: &Request, patience: Duration) -> Result<UnixStream, ControlError> {
+    let conversation = async {
+        let mut stream = connect(dir).await?;
+        if let Some(pid) = peer(&stream).and_then(|pid| u32::try_from(pid).ok())
+            && number_is_stopped(pid)
+        {
+            return Err(ControlError::Stopped(pid));
+        }
+        converse(&mut stream, request).await?;
+        Ok(stream)
+    };
+    tokio::time::timeout(patience, conversation)
+        .await
+        .unwrap_or(Err(ControlError::Silent(patience)))
+}
+
+async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), ControlError> {
+    write_message(stream, request)
+        .await
+        .map_err(ControlError::Write)?;
+    match read_message(stream).await.map_err(ControlError::Read)? {
+        Some(Answer::Done) => Ok(()),
+        Some(Answer::Refused { reason }) => Err(ControlError::Refused(reason)),
+        Some(Answer::Busy { reason }) => Err(ControlError::Busy(reason)),
+        Some(Answer::Outdated) => Err(ControlError::Outdated),
+        None => Err(ControlError::Ended),
+    }
+}
+
+/// Opens a stream to the agent of the pod at `dir`.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlError> {
+    begin(dir, &Request::Agent(header), ANSWER_WITHIN).await
+}
+
+/// Opens the standard input of the app of the pod at `dir`, one that keeps it open
+/// ([`Stdin::Attached`](crate::pods::files::Stdin)). It is closed by the other side when nobody reads it any more.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn open_stdin(dir: &Path) -> Result<UnixStream, ControlError> {
+    begin(dir, &Request::Stdin, ANSWER_WITHIN).await
+}
+
+/// The process that supervises the pod at `dir`, as the kernel says (unix(7), `SO_PEERCRED`).
+///
+/// # Errors
+/// [`ControlError::Connect`].
+pub async fn supervisor(dir: &Path) -> Result<Option<i32>, ControlError> {
+    Ok(peer(&connect(dir).await?))
+}
+
+fn peer(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok().and_then(|peer| peer.pid())
+}
+
+pub(super) async fn connect(dir: &Path) -> Result<UnixStream, ControlError> {
+    let path = dir.join(layout::CONTROL_SOCKET);
+    let failed = |source| ControlError::Connect {
+        path: path.clone(),
+        source,
+    };
+    // By way of a descriptor: the path may be longer than the 107 bytes that an address takes.
+    let handle = std::fs::File::open(dir).map_err(failed)?;
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(through(&handle)).await {
+            // A supervisor that has just begun, or one that another has just taken over from.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) && begun.elapsed() < BEGINNING =>
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            connected => return connected.map_err(failed),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The supervisor's side: requests as they come in, for the supervisor to act on.
+
+use std::collections::VecDeque;
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isopod_contract::exec::WindowSize;
+use isopod_contract::message::HostStream;
+use isopod_protocol::codec::{read_message, write_message};
+use isopod_protocol::mux::MuxStream;
+use isopod_spec::VolumeName;
+use isopod_vm::agent::Agent;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use super::{Answer, Attach, ControlError, PIECE_BYTES, QUEUE, Refusal, Request, through};
+
+/// Something for the supervisor to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Stop {
+        grace: Option<Duration>,
+        done: Done,
+    },
+    Signal {
+        app: Option<usize>,
+        signal: u8,
+        done: Done,
+    },
+    /// An app's terminal has another size.
+    Resize {
+        app: usize,
+        size: WindowSize,
+        done: Done,
+    },
+    /// A volume comes or goes.
+    Volume {
+        change: VolumeChange,
+        done: Done,
+    },
+    /// Somebody wants to speak with the agent.
+    Agent(oneshot::Sender<Agent>),
+    /// Somebody wants to write what the app reads.
+    Stdin(oneshot::Sender<Option<SharedInput>>),
+}
+
+/// A change of the volumes of a pod that runs.
+#[derive(Debug)]
+pub(crate) enum VolumeChange {
+    Attach(Box<Attach>),
+    Detach { name: VolumeName, force: bool },
+}
+
+/// The standard input of an app, for one writer at a time.
+#[derive(Clone)]
+pub(crate) struct SharedInput(Arc<Mutex<Box<dyn AsyncWrite + Send + Unpin>>>);
+
+impl SharedInput {
+    pub(crate) fn new(input: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Box::new(input))))
+    }
+}
+
+impl fmt::Debug for SharedInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedInput")
+    }
+}
+
+/// Where the answer to an order goes.
+#[derive(Debug)]
+pub(crate) struct Done(oneshot::Sender<Result<(), Refusal>>);
+
+impl Done {
+    /// Answers; the client may have gone.
+    pub(crate) fn answer(self, result: Result<(), Refusal>) {
+        let _ = self.0.send(result);
+    }
+}
+
+/// The orders that come in; dropping this closes the socket.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    received: mpsc::Receiver<Order>,
+    deferred: VecDeque<Order>,
+    listening: AbortHandle,
+}
+
+impl Orders {
+    /// The next one. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Option<Order> {
+        match self.deferred.pop_front() {
+            Some(order) => Some(order),
+            None => self.received.recv().await,
+        }
+    }
+
+    /// Waits until somebody orders a stop; what else is ordered meanwhile comes later. May be cancelled.
+    pub(crate) async fn stop(&mut self) -> Done {
+        while let Some(order) = self.received.recv().await {
+            match order {
+                Order::Stop { done, .. } => return done,
+                order => self.deferred.push_back(order),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Listens in the pod's directory; a socket that an earlier supervisor left is replaced.
+pub(crate) fn listen(dir: &Path) -> io::Result<Orders> {
+    let handle = std::fs::File::open(dir)?;
+    let path = through(&handle);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let (orders, received) = mpsc::channel(QUEUE);
+    let listening = tokio::spawn(accept(listener, orders)).abort_handle();
+    Ok(Orders {
+        received,
+        deferred: VecDeque::new(),
+        listening,
+    })
+}
+
+async fn accept(listener: UnixListener, orders: mpsc::Sender<Order>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let orders = orders.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = serve(stream, orders).await {
+                        tracing::debug!("a client of the supervisor: {error}");
+                    }
+                });
+            }
+            // No descriptors left: later there may be.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<(), ControlError> {
+    let request = match read_message(&mut stream).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            let reason = "the request is none of this version of isopod's".to_owned();
+            let _ = write_message(&mut stream, &Answer::Refused { reason }).await;
+            return Err(ControlError::Read(error));
+        }
+    };
+    let (sender, done) = oneshot::channel();
+    let done_sender = Done(sender);
+    let order = match request {
+        Request::Stop { grace_ms } => Order::Stop {
+            grace: grace_ms.map(Duration::from_millis),
+            done: done_sender,
+        },
+        Request::Signal { app, signal } => Order::Signal {
+            app: app.map(usize::from),
+            signal,
+            done: done_sender,
+        },
+        Request::Resize { app, size } => Order::Resize {
+            app: app.into(),
+            size,
+            done: done_sender,
+        },
+        Request::Attach(attach) => Order::Volume {
+            change: VolumeChange::Attach(attach),
+            done: done_sender,
+        },
+        Request::Detach { name, force } => Order::Volume {
+            change: VolumeChange::Detach { name, force },
+            done: done_sender,
+        },
+        Request::Agent(header) => return splice(stream, &header, &orders).await,
+        Request::Stdin => return feed(stream, &orders).await,
+    };
+    let answer = match orders.send(order).await {
+        Ok(()) => done
+            .await
+            .unwrap_or_else(|_| Err("the pod is ending".to_owned().into())),
+        Err(_) => Err("the pod is ending".to_owned().into()),
+    };
+    let answer = match answer {
+        Ok(()) => Answer::Done,
+        Err(Refusal::Reason(reason)) => Answer::Refused { reason },
+        Err(Refusal::Busy(reason)) => Answer::Busy { reason },
+        Err(Refusal::Outdated) => Answer::Outdated,
+    };
+    write_message(&mut stream, &answer)
+        .await
+        .map_err(ControlError::Write)
+}
+
+/// Connects the client with the agent, until either has ended.
+async fn splice(
+    mut client: UnixStream,
+    header: &HostStream,
+    orders: &mpsc::Sender<Order>,
+) -> Result<(), ControlError> {
+    let opened = match header {
+        HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
+        HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } => {
+            Err("volumes are brought and taken by the supervisor".to_owned())
+        }
+        _ => open_stream(header, orders).await,
+    };
+    let mut stream = match opened {
+        Ok(stream) => stream,
+        Err(reason) => {
+            let answer = Answer::Refused { reason };
+            return write_message(&mut client, &answer)
+                .await
+                .map_err(ControlError::Write);
+        }
+    };
+    write_message(&mut client, &Answer::Done)
+        .await
+        .map_err(ControlError::Write)?;
+    // Either side's end is the other's to see; there is nobody to tell more.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
+    Ok(())
+}
+
+/// Gives the app what the client writes, a piece at a time.
+async fn feed(mut client: UnixStream, orders: &mpsc::Sender<Order>) -> Result<(), ControlError> {
+    let (sender, input) = oneshot::channel();
+    let asked = match orders.send(Order::Stdin(sender)).await {
+        Ok(()) => input.await.ok(),
+        Err(_) => None,
+    };
+    let (input, answer) = match asked {
+        Some(Some(input)) => (Some(input), Ok(())),
+        Some(None) => (None, Err("the pod's app has no standard input that is kept open")),
+        None => (None, Err("the pod is ending")),
+    };
+    let answer = answer.map_or_else(
+        |reason| Answer::Refused {
+            reason: reason.into(),
+        },
+        |()| Answer::Done,
+    );
+    write_message(&mut client, &answer)
+        .await
+        .map_err(ControlError::Write)?;
+    let Some(input) = input else { return Ok(()) };
+    let mut piece = vec![0; PIECE_BYTES];
+    while let Ok(n @ 1..) = client.read(&mut piece).await {
+        let mut input = input.0.lock().await;
+        // Nobody reads it any more, which the client sees by its connection's end.
+        if input.write_all(&piece[..n]).await.is_err() || input.flush().await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn open_stream(header: &HostStream, orders: &mpsc::Sender<Order>) -> Result<MuxStream, String> {
+    let (sender, agent) = oneshot::channel();
+    let ending = || "the pod is ending".to_owned();
+    orders.send(Order::Agent(sender)).await.map_err(|_| ending())?;
+    let agent = agent.await.map_err(|_| ending())?;
+    agent.open(header).await.map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        format!("{error}{}", cause.unwrap_or_default())
+    })
+}

@@ -1,0 +1,129 @@
+//! What can go wrong with the directories of pods.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use isopod_spec::PodName;
+
+/// Why the directories of pods could not be worked with.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct PodsError {
+    pub(super) action: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
+}
+
+impl PodsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("make room there, or keep the state elsewhere: `--dir DIR`".into())
+            }
+            io::ErrorKind::PermissionDenied => Some("keep the state where you may write: `--dir DIR`".into()),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PodsError {
+    let path = path.to_owned();
+    move |source| PodsError { action, path, source }
+}
+
+/// Why no pod was found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The directories cannot be read.
+    #[error("cannot look for pods")]
+    Pods(#[from] PodsError),
+    /// There is none.
+    #[error("no such pod: `{0}`")]
+    None(String),
+    /// There are several.
+    #[error("`{query}` is the beginning of several pods: {}", found.join(", "))]
+    Several {
+        /// What was asked for.
+        query: String,
+        /// The UUIDs.
+        found: Vec<String>,
+    },
+}
+
+impl FindError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::None(_) => Some("`isopod list` shows the pods that there are".into()),
+            Self::Several { .. } => Some("give more of the UUID, or the pod's name".into()),
+        }
+    }
+}
+
+/// Why a pod could not be had for oneself.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Its directory cannot be used.
+    #[error("cannot use the pod's directory")]
+    Pods(#[from] PodsError),
+    /// Somebody else is at it.
+    #[error("pod `{0}` is being worked with by another process")]
+    Held(String),
+    /// It is gone.
+    #[error("pod `{0}` is gone")]
+    Gone(String),
+    /// Its state does not allow it.
+    #[error("cannot {verb} pod `{uuid}`: {reason}")]
+    State {
+        /// What was to be done.
+        verb: &'static str,
+        /// The pod.
+        uuid: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+impl ClaimError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::Held(_) | Self::Gone(_) | Self::State { .. } => None,
+        }
+    }
+}
+
+/// The name of a pod is another's.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// The directories cannot be used.
+    #[error("cannot name the pod")]
+    Pods(#[from] PodsError),
+    /// Another pod has it.
+    #[error("the name `{name}` is pod `{uuid}`'s")]
+    Taken {
+        /// The name.
+        name: PodName,
+        /// Whose it is.
+        uuid: String,
+    },
+}
+
+impl NameError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::Taken { name, .. } => {
+                Some(format!("choose another, or remove that pod: `isopod rm {name}`"))
+            }
+        }
+    }
+}
