@@ -60,12 +60,10 @@ const HANGUP_GRACE: Duration = Duration::from_secs(5);
 pub(crate) enum Wanted {
     /// A terminal for all three.
     Terminal {
-        /// Its size.
         size: WindowSize,
         /// The device that makes it: of the app's own terminals, so that it has a name there.
         ptmx: PathBuf,
     },
-    /// Pipes.
     Pipes {
         /// Whether there is an input.
         stdin: bool,

@@ -309,7 +309,6 @@ pub(crate) enum Profile {
 /// Whose command line the plan shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Hypervisor {
-    /// QEMU.
     #[default]
     Qemu,
     /// kvmtool's `lkvm`, which cannot be run, only planned.

@@ -85,7 +85,6 @@ pub(crate) enum AppState {
         /// How it ended.
         status: ExitStatus,
     },
-    /// It never ran.
     NeverRan {
         /// What systemd could not do for its process, where it came so far: one of systemd's own exit codes.
         step: Option<i32>,

@@ -45,7 +45,6 @@ const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const SIGNATURE: u8 = 8;
 
-/// A signal.
 #[derive(Debug)]
 pub(crate) struct Signal {
     pub(crate) path: String,

@@ -49,20 +49,13 @@ pub(crate) enum ArgFault {
     },
     /// A flag of the whole pod behind the first app.
     #[error("`{flag}` belongs to the whole pod and stands behind `---`")]
-    PodFlagOfLaterApp {
-        /// The flag.
-        flag: String,
-    },
+    PodFlagOfLaterApp { flag: String },
     /// A volume of the whole pod behind the first app.
     #[error("volume `{volume}` belongs to the whole pod and is declared behind `---`")]
-    VolumeOfLaterApp {
-        /// The volume.
-        volume: VolumeName,
-    },
+    VolumeOfLaterApp { volume: VolumeName },
     /// A flag that does not exist.
     #[error("unknown flag `{flag}`")]
     UnknownFlag {
-        /// The flag.
         flag: String,
         /// The one that was perhaps meant.
         nearest: Option<String>,
@@ -70,19 +63,13 @@ pub(crate) enum ArgFault {
     /// A flag of docker's or podman's that cannot be had.
     #[error("`{flag}` is not supported")]
     Refused {
-        /// The flag.
         flag: String,
         /// What to do instead.
         hint: &'static str,
     },
     /// The value of a switch is not true or false.
     #[error("`{value}` is not a value of `{flag}`: it must be `true` or `false`")]
-    NotSwitched {
-        /// The flag.
-        flag: String,
-        /// The value.
-        value: String,
-    },
+    NotSwitched { flag: String, value: String },
     /// Another fault of the flags of an app behind `---`, as clap puts it.
     #[error("flags behind `---`: {message}")]
     AppUsage {
@@ -91,16 +78,10 @@ pub(crate) enum ArgFault {
     },
     /// A flag that is for pod files stands without one.
     #[error("`{flag}` is for pod files, and there is no `--file`")]
-    WithoutFile {
-        /// The flag.
-        flag: &'static str,
-    },
+    WithoutFile { flag: &'static str },
     /// The group is given twice.
     #[error("image `{image}` has a group both in `--user` and in `--group`")]
-    DoubledGroup {
-        /// The image.
-        image: String,
-    },
+    DoubledGroup { image: String },
     /// A health check is described and left out.
     #[error("`--no-healthcheck` stands beside another flag of the health check")]
     HealthCheckAndNone,
@@ -109,10 +90,7 @@ pub(crate) enum ArgFault {
     Reference(InvalidReference),
     /// No name can be made of the image's.
     #[error("no app name can be made of image `{image}`")]
-    NoDefaultName {
-        /// The image.
-        image: String,
-    },
+    NoDefaultName { image: String },
     /// A flag's value.
     #[error(transparent)]
     Flag(#[from] InvalidFlag),

@@ -38,7 +38,6 @@ use isopod_spec::words::shown;
 
 use super::ArgFault;
 
-/// A flag.
 pub(super) struct Flag {
     /// Its name, without the dashes.
     pub(super) long: &'static str,
@@ -243,11 +242,8 @@ pub(super) enum Section {
     Plan,
     /// What `run` does beyond `prepare`; `plan` takes it too.
     Run,
-    /// The pod.
     Pod,
-    /// Its VM.
     Vm,
-    /// An app.
     App,
     /// An app's limits.
     Limits,

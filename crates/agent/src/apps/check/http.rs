@@ -20,7 +20,6 @@ const MAX_REQUESTS: usize = 10;
 pub(super) struct Place {
     /// Whether TLS is spoken.
     pub(super) tls: bool,
-    /// The port.
     pub(super) port: u16,
     /// The path with its query.
     pub(super) path: String,

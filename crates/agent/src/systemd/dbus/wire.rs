@@ -28,7 +28,6 @@ impl Args {
 pub(crate) trait FromWire: Sized {
     /// Its signature.
     const SIGNATURE: &'static str;
-    /// Reads it.
     fn read(from: &mut Decoder<'_>) -> Option<Self>;
 }
 
