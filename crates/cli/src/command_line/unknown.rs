@@ -10,7 +10,7 @@ use isopod_spec::words;
 use crate::args::{is_flag, nearest};
 
 /// What docker, podman or kubectl call something, and what it is called here: a flag's long name, or a positional's.
-const OTHER_NAMES: [(&str, &str); 14] = [
+const OTHER_NAMES: [(&str, &str); 13] = [
     ("c", "app"),
     ("container", "app"),
     ("cmd", "command"),
@@ -19,7 +19,6 @@ const OTHER_NAMES: [(&str, &str); 14] = [
     ("output", "format"),
     ("since-time", "since"),
     ("t", "time"),
-    ("timeout", "time"),
     ("v", "volume"),
     ("volumes", "volume"),
     ("w", "workdir"),
@@ -137,7 +136,6 @@ mod tests {
             ("isopod exec -T", "-t"),
             ("isopod exec -c", "--app"),
             ("isopod exec --interactiv", "--interactive"),
-            ("isopod stop --timeout=3", "--time"),
             ("isopod stop --tim", "--time"),
             ("isopod logs p --folow", "--follow"),
             ("isopod logs p --lines", "--tail"),

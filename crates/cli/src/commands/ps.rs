@@ -40,6 +40,9 @@ pub(crate) struct Listing {
     /// Print UUIDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
+    /// As it always is: UUIDs are whole in what is printed for programs
+    #[arg(long)]
+    no_trunc: bool,
     /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
     #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
     filters: Vec<PodFilter>,

@@ -18,7 +18,7 @@ pub(crate) struct Restart {
     #[arg(required = true, value_name = "POD")]
     pods: Vec<String>,
     /// How long the apps have to stop [default: what the pod was started with]
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
 }
 

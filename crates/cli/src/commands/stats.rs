@@ -28,6 +28,9 @@ pub(crate) struct Stats {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
+    /// As it always is: they are shown once
+    #[arg(long)]
+    no_stream: bool,
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,

@@ -17,7 +17,7 @@ pub(crate) struct Stop {
     #[arg(required = true, value_name = "POD")]
     pods: Vec<String>,
     /// How long the apps have to stop [default: what the pod was started with]
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
     /// Kill them at once, and the VM where its supervisor does not answer
     #[arg(short, long, conflicts_with = "time")]

@@ -23,6 +23,12 @@ pub(crate) struct ImageList {
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
+    /// As it always is: no image is left out
+    #[arg(short, long)]
+    all: bool,
+    /// As it always is: IDs are whole with `--quiet` and in JSON
+    #[arg(long)]
+    no_trunc: bool,
     /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
     format: Layout,
