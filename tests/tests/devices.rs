@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use isopod_tests::Bench;
+use isopod_tests::faults::{QEMU, eventually};
 
 /// Nodes that no app can make, since no container has them: disks, memory, the port to the host.
 const NO_NODES: &str = "for n in 'b 254 0' 'b 254 16' 'b 254 32' 'c 1 1' 'c 10 237' 'c 5 2' 'c 246 1'; do \
@@ -154,5 +155,34 @@ fn a_privileged_app_has_all_of_the_guest() {
         out.text(),
         "tun\nno fuse\nnew-dummy:\nnew-bridge:\nnew-wireguard:\n"
     );
+    bench.assert_nothing_left();
+}
+
+/// The guest reports pages that it has freed, and the host has them again.
+#[test]
+fn memory_that_an_app_freed_is_the_hosts() {
+    let bench = Bench::new();
+    let pod = bench.pod().flags(["-d", "--name", "p", "--vm-memory", "1536m"]);
+    let pod = pod.app(&bench.busybox()).with(["--tmpfs", "/m:size=1100m"]);
+    let _ = pod
+        .sh("trap 'exit 0' TERM; while :; do sleep 0.1; done")
+        .start()
+        .wait()
+        .expect(0);
+    let qemu = bench.process(QEMU);
+    let resident_mib = || {
+        let maps = std::fs::read_to_string(format!("/proc/{qemu}/smaps")).unwrap();
+        let guest = maps.split_once("/memfd:memory-backend").unwrap().1;
+        let rss = guest.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    let exec = |script: &str| bench.isopod_command(["exec", "p", "sh", "-c", script]).expect(0);
+    let before = resident_mib();
+    let _ = exec("dd if=/dev/zero of=/m/x bs=1M count=1000 2>/dev/null");
+    let taken = resident_mib();
+    assert!(taken > before + 900, "{before} MiB, then {taken} MiB");
+    let _ = exec("rm /m/x");
+    eventually("it is given back", || resident_mib() < before + 100);
+    let _ = bench.isopod_command(["rm", "-f", "p"]).expect(0);
     bench.assert_nothing_left();
 }

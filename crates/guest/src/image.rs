@@ -32,7 +32,7 @@ use crate::sources::Sources;
 pub const DIRECTORY: &str = "guest";
 
 /// Changes whenever the same inputs would give another image.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const KERNEL_FILE: &str = "vmlinux";
 const INITRD_FILE: &str = "initrd.cpio";
 const MODULES_FILE: &str = "modules.cpio";

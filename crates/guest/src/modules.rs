@@ -177,10 +177,14 @@ pub const WANTED: &[WantedModule] = &[
     wanted("virtio_blk", "the apps' root file systems are block devices"),
     wanted("virtio_console", "the port on which the agent talks to the host"),
     wanted("virtio_net", "the pod's network"),
+    wanted(
+        "virtio_balloon",
+        "memory that the guest has freed, given back to the host",
+    ),
     wanted("virtio_rng", "entropy, where the VM's CPU has no RDRAND"),
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),
-    wanted("ext4", "empty volumes that are kept on disk"),
+    wanted("ext4", "the disks that apps write to"),
     wanted("virtiofs", "host volumes, shared by virtiofsd"),
     wanted("9p", "host volumes, shared by QEMU itself"),
     wanted(

@@ -249,7 +249,7 @@ impl Planner<'_> {
         notices: &mut Vec<String>,
     ) -> Result<GuestTree, Vec<Fault>> {
         let (apps, mounts, sharing) = (inside.apps, inside.mounts, joined.sharing.as_ref());
-        let config = config::guest_config(
+        let mut config = config::guest_config(
             inside.hostname,
             joined.network.as_ref(),
             apps,
@@ -259,6 +259,8 @@ impl Planner<'_> {
             inside.sysctls,
             inside.shares.guest,
         );
+        let balloon = self.facts.host.guest.modules.get(hardware::BALLOON_MODULE);
+        config.modules.extend(balloon.cloned());
         let config = PodConfig::new(config, apps, mounts, sharing);
         let mut guest = files::guest_tree(self.table, self.facts, apps, self.spec.limits, mounts, config)?;
         for (i, disk) in inside.disk_volumes.iter().enumerate() {

@@ -208,3 +208,22 @@ fn without_a_file_system_it_is_the_memory_or_refused() {
     let words = isopod_plan::plan(&pod, &known).unwrap_err().to_string();
     assert!(words.contains("has 1 MiB left"), "{words}");
 }
+
+/// The last device, which moves no other, and only where the guest's kernel has its driver.
+#[test]
+fn what_the_guest_frees_is_given_back() {
+    let pod = PodSpec::new(vec![app("web")]);
+    let mut known = facts(&pod, &[]);
+    let balloon = |known: &Facts| {
+        let plan = planned(&pod, known);
+        let config = plan.guest.text(Path::new(POD_CONFIG)).unwrap();
+        let last = plan.qemu.devices.last().unwrap();
+        (
+            last.driver == "virtio-balloon-pci",
+            config.contains("virtio_balloon"),
+        )
+    };
+    assert_eq!(balloon(&known), (true, true));
+    known.host.guest.modules.remove("virtio_balloon");
+    assert_eq!(balloon(&known), (false, false));
+}

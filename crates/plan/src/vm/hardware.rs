@@ -46,6 +46,10 @@ pub fn cpu(accel: Accelerator) -> &'static str {
     }
 }
 
+/// The guest's driver of the device by which it reports which pages it has freed, so that the host has them again. The device
+/// is not used to take memory from it.
+pub(crate) const BALLOON_MODULE: &str = "virtio_balloon";
+
 /// What the VM is given besides memory and CPUs.
 pub struct Attached<'a> {
     /// How host volumes reach it.
@@ -127,6 +131,13 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         None => {}
     }
     devices.extend(network.map(UserNetwork::device));
+    // Last: the guest numbers disks and interfaces by their order.
+    if host.guest.modules.contains(BALLOON_MODULE) {
+        devices.push(Device {
+            driver: "virtio-balloon-pci",
+            properties: vec![("free-page-reporting", "on".to_owned())],
+        });
+    }
     check_devices(&devices)?;
     share_slots(&mut devices);
     let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
