@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use isopod_tests::faults::eventually;
 use isopod_tests::{Bench, Image};
 
 #[test]
@@ -68,8 +69,10 @@ volumes: {{pages: }}
         "{}",
         names.text()
     );
-    let logged = isopod(&["logs", "job"]).expect(0);
-    assert_eq!(logged.text(), "of the image\nof the .env of the file\n");
+    let logged = || isopod(&["logs", "job"]).expect(0).text().to_owned();
+    eventually("it has written both", || {
+        logged() == "of the image\nof the .env of the file\n"
+    });
     assert_eq!(isopod(&["ps", "--services"]).expect(0).text(), "front_end\njob\n");
     assert!(
         isopod(&["ps"])
@@ -98,10 +101,10 @@ volumes: {{pages: }}
     std::fs::write(dir.join("job.env"), "A=again\n").expect("a file of variables");
     let other = isopod(&["up", "-d", "--wait"]).expect(0).text().trim().to_owned();
     assert_ne!(other, uuid);
-    assert_eq!(
-        isopod(&["logs", "job"]).expect(0).text(),
-        "changed\nof the .env again\n"
-    );
+    let logged = || isopod(&["logs", "job"]).expect(0).text().to_owned();
+    eventually("it has written both", || {
+        logged() == "changed\nof the .env again\n"
+    });
     let down = isopod(&["down", "-v"]).expect(0);
     assert_eq!(down.text(), format!("{name}\n{name}_pages\n"));
     assert!(isopod(&["down"]).expect(0).stderr.contains("is not up"));

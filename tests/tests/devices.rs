@@ -71,8 +71,8 @@ fn apps_reach_what_a_container_reaches() {
     };
     // vda, the pod's own disk, is gone once it is read.
     assert_eq!(
-        said("a", "vdc\n"),
-        "null\nno console\n0\n0\n2\nread-only\n1\n0\nptmx\n666\n65536\nvdb\nvdc\n"
+        said("a", "vdd\n"),
+        "null\nno console\n0\n0\n2\nread-only\n1\n0\nptmx\n666\n65536\nvdb\nvdc\nvdd\n"
     );
     assert_eq!(
         said("volumes", "ptmx\n"),

@@ -266,8 +266,8 @@ fn command_lines_that_make_no_sense() {
         "error: `--memory-swap` is not supported\nhint: the guest has no swap space",
     );
     refused(
-        bench.pod().flags(["--nonsense"]).app(&image),
-        "error: unexpected argument '--nonsense' found\n\nUsage:",
+        bench.pod().flags(["--qqq"]).app(&image),
+        "error: unexpected argument '--qqq' found\n\nUsage:",
     );
     refused(
         bench
@@ -432,7 +432,7 @@ fn no_space_for_the_pod() {
         "error: cannot prepare the pod\n  caused by: cannot write `{}/pods/preparing/",
         state.display()
     );
-    assert!(out.stderr.starts_with(&words), "{}", out.stderr);
+    assert!(out.stderr.contains(&words), "{}", out.stderr);
     let rest = "/pod.cpio`\n  caused by: No space left on device (os error 28)\n\
         hint: make room there, or keep the state elsewhere: `--dir DIR`\n";
     assert!(out.stderr.ends_with(rest), "{}", out.stderr);

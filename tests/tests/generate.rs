@@ -47,6 +47,9 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
         .with([
             "--app-name",
             "first",
+            // What a pod file says, and flags need not.
+            "--security-opt",
+            "seccomp=builtin",
             "--restart",
             "on-failure",
             "-e",
@@ -58,6 +61,8 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
         .with([
             "--app-name",
             "second",
+            "--security-opt",
+            "seccomp=builtin",
             "--depends-on",
             "first=succeeded",
             "-w",

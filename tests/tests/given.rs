@@ -16,7 +16,7 @@ fn aci(bench: &Bench) -> String {
     fs::create_dir(layout.join("rootfs/tmp")).unwrap();
     let script = "busybox id -u; busybox id -g; busybox pwd; echo $GREETING; \
                   busybox grep -E 'CapBnd|NoNewPrivs' /proc/self/status; \
-                  busybox cat /sys/fs/cgroup/system.slice/$AC_APP_NAME.service/memory.max; \
+                  busybox cat /sys/fs/cgroup/memory.max; \
                   busybox mkdir /tmp/x";
     let manifest = serde_json::json!({
         "acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/aci",
