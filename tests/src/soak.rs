@@ -46,9 +46,9 @@ pub enum Victim {
     Detacher,
     /// The supervisor of a pod in the background.
     Supervisor,
-    /// QEMU, or the stage that is about to become it.
+    /// QEMU, or the launcher that is about to become it.
     Qemu,
-    /// virtiofsd, or its stage.
+    /// virtiofsd, or its launcher.
     Virtiofsd,
     /// The agent in the guest.
     Agent,

@@ -83,6 +83,16 @@ fn an_app_sees_and_reaches_its_own_processes_alone() {
     );
     let reached = within("first", TRIES);
     assert_eq!(reached, "tried\n");
+    // Stopped and continued are the program and its children, and not a command that is there to see it.
+    let kill = |signal: &str| {
+        let _ = bench
+            .isopod_command(["kill", "--signal", signal, "p", "victim"])
+            .expect(0);
+        std::thread::sleep(Duration::from_millis(300));
+        within("victim", "grep -h State /proc/2/status /proc/3/status | cut -c 8")
+    };
+    assert_eq!(kill("STOP"), "T\nT\n");
+    assert_eq!(kill("CONT"), "S\nS\n");
     // A signal arrives at the program, by way of both processes before it.
     let _ = bench
         .isopod_command(["kill", "--signal", "TERM", "p", "victim"])

@@ -239,7 +239,7 @@ impl Place<'_> {
             Victim::Qemu => is_qemu(line),
             // Not the one that is only asked for its version.
             _ => {
-                !is_stage(line)
+                !is_launcher(line)
                     && line.contains("virtiofsd")
                     && line.contains("--fd=")
                     && !line.contains("qemu-system")
@@ -369,12 +369,12 @@ impl Place<'_> {
 }
 
 /// A process that waits beside QEMU or virtiofsd, or has not become it yet.
-fn is_stage(line: &str) -> bool {
-    line.contains(" internal-stage ")
+fn is_launcher(line: &str) -> bool {
+    line.contains(" internal-launcher ")
 }
 
 fn is_qemu(line: &str) -> bool {
-    line.contains("qemu-system") && !is_stage(line)
+    line.contains("qemu-system") && !is_launcher(line)
 }
 
 /// A command that started a pod which was killed says so, unless the pod had started before.

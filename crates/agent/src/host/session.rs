@@ -48,6 +48,7 @@ const STREAMS_PER_APP: usize = 3;
 /// The kill that cannot be ignored (signal(7)).
 const SIGKILL: u8 = 9;
 const SIGSTOP: u8 = 19;
+const SIGCONT: u8 = 18;
 
 /// `Result=` of a unit that outgrew its `MemoryMax=` (systemd.exec(5)).
 const OUT_OF_MEMORY: &str = "oom-kill";
@@ -438,8 +439,11 @@ impl<M: Manager> Session<M> {
                     let text = format!("no signal {signal} to app {app}: there is no such app");
                     return self.send(&GuestMessage::Warning { text }).await;
                 };
-                // Of those that pass signals on, this one stops the first of them alone.
-                let whom = if signal == SIGSTOP { Whom::All } else { Whom::Main };
+                // Nobody passes the first of these on, so both go to all.
+                let whom = match signal {
+                    SIGSTOP | SIGCONT => Whom::All,
+                    _ => Whom::Main,
+                };
                 let sent = self.manager.kill(&config.unit, whom, signal).await;
                 self.warn(sent).await
             }

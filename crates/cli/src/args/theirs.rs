@@ -27,7 +27,7 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
-const COMMIT: &str = "what an app writes outside of volumes ends with its pod: build the image with buildah(1), and keep data in a volume";
+const COMMIT: &str = "build the image with buildah(1); what an app writes stays with its pod until that is removed, and data in a volume beyond that";
 const DIFF: &str = "look at what is new in it: `isopod exec POD find / -xdev -newer /etc/hostname`";
 const EXPORT: &str = "copy what is wanted, as an archive: `isopod cp POD:/srv -`; an image as a whole is what `isopod save` writes";
 const PAUSE: &str = "send its apps the signal: `isopod kill -s STOP POD`, and `-s CONT` to continue";
