@@ -36,7 +36,10 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
-use rustix::process::{Pid, PidfdFlags, chroot, fchdir, ioctl_tiocsctty, pidfd_open, setsid, umask};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, chroot, fchdir, ioctl_tiocsctty, pidfd_open, set_parent_process_death_signal,
+    setsid, umask,
+};
 use rustix::stdio;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
@@ -305,7 +308,7 @@ fn start(
     cgroup: Option<File>,
     socket: &mut UnixStream,
 ) -> Result<Done, EnterError> {
-    let (mut go, told) = step("begin a process", io::pipe())?;
+    let (mut named, mut name) = step("begin a process", io::pipe())?;
     // The kernel's word where the app's processes are ending.
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
     let forked = processes::fork();
@@ -315,16 +318,23 @@ fn start(
     if let Some(child) = step("begin a process", forked)? {
         let [a, b, c, d] = child.as_raw_nonzero().get().to_le_bytes();
         step("say which process it is", socket.write_all(&[0, a, b, c, d]))?;
-        drop(told);
+        step("begin a process", name.write_all(&[0]))?;
         return Ok(Done::Started(child));
     }
-    drop(told);
-    // Not before its number is out.
-    let _ = go.read(&mut [0]);
+    drop(name);
+    end_with_parent()?;
+    // Not before its number is out: whoever ends the parent until then ends this, too.
+    step("begin a process", named.read_exact(&mut [0]))?;
     if let Some(mut cgroup) = cgroup {
         step("join the app's cgroup", cgroup.write_all(b"0"))?;
     }
     Err(become_command(execute, &fds)?)
+}
+
+/// Has the kernel kill this process when its parent ends, which the agent kills with the client of a command.
+fn end_with_parent() -> Result<(), EnterError> {
+    let set = set_parent_process_death_signal(Some(Signal::KILL));
+    step("end with the parent", set)
 }
 
 /// A path of the app, from its root.
@@ -483,6 +493,8 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
     let entered = std::env::set_current_dir(&process.working_dir);
     umask(Mode::from_raw_mode(0o022));
     assume::assume(process, &identity).map_err(EnterError::Assume)?;
+    // A change of the user takes that back.
+    end_with_parent()?;
     entered
         .or_else(|_| std::env::set_current_dir(&process.working_dir))
         .map_err(|source| EnterError::WorkingDir {
