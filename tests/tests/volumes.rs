@@ -764,7 +764,7 @@ fn forty_volumes_need_one_share() {
     let plan: serde_json::Value =
         serde_json::from_str(pod.plan(&["--format", "json"]).expect(0).text()).unwrap();
     assert!(
-        plan["hypervisor"]["devicesUsed"].as_u64().unwrap() < 6,
+        plan["hypervisor"]["devicesUsed"].as_u64().unwrap() < 8,
         "{}",
         plan["hypervisor"]
     );
