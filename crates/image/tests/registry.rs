@@ -254,6 +254,13 @@ fn user_names_and_passwords() {
     assert!(registries.log_out(&host).unwrap().is_empty());
     assert!(fs::read_to_string(&file).unwrap().contains("other.example.org"));
     assert!(registries.log_in("no registry", "a", "b").is_err());
+    // What is not understood is not replaced.
+    for text in ["[]", r#"{"auths": []}"#] {
+        fs::write(&file, text).unwrap();
+        let error = registries.log_in(&host, "user", "pass:word").unwrap_err();
+        assert!(error.to_string().contains("must be an object"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
 }
 
 #[test]

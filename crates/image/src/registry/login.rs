@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isopod_spec::ImageReference;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::conf::read_file;
@@ -99,7 +99,12 @@ impl Registries {
         }
         let path = self.settings.auth_files.first().ok_or(LoginError::NoFile)?;
         let mut file = read(path)?;
-        file["auths"][registry] = json!({ "auth": STANDARD.encode(format!("{user}:{password}")) });
+        let entry = json!({ "auth": STANDARD.encode(format!("{user}:{password}")) });
+        file.entry("auths")
+            .or_insert_with(|| json!({}))
+            .as_object_mut()
+            .ok_or_else(|| no_object(path, "auths"))?
+            .insert(registry.to_owned(), entry);
         write(path, &file)?;
         Ok(path.clone())
     }
@@ -127,7 +132,7 @@ impl Registries {
 }
 
 /// A file of credentials; an empty one where it is not there.
-fn read(path: &Path) -> Result<Value, LoginError> {
+fn read(path: &Path) -> Result<Map<String, Value>, LoginError> {
     let failed = |error| LoginError::Read(Box::new(error));
     let text = read_file(path)
         .map_err(failed)?
@@ -141,11 +146,23 @@ fn read(path: &Path) -> Result<Value, LoginError> {
             })
         })?,
     };
-    Ok(if value.is_object() { value } else { json!({}) })
+    match value {
+        Value::Object(file) => Ok(file),
+        _ => Err(no_object(path, "")),
+    }
+}
+
+/// That something in the file is not what it must be: it stays as it is, whoever wrote it.
+fn no_object(path: &Path, key: &str) -> LoginError {
+    LoginError::Read(Box::new(PullError::Secret {
+        path: path.to_owned(),
+        key: key.to_owned(),
+        reason: "it must be an object of JSON",
+    }))
 }
 
 /// Writes it, for its owner alone, and whole or not at all.
-fn write(path: &Path, file: &Value) -> Result<(), LoginError> {
+fn write(path: &Path, file: &Map<String, Value>) -> Result<(), LoginError> {
     let written = || -> io::Result<()> {
         if let Some(dir) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -158,7 +175,8 @@ fn write(path: &Path, file: &Value) -> Result<(), LoginError> {
             .truncate(true)
             .mode(0o600)
             .open(&new)?;
-        out.write_all(format!("{file:#}\n").as_bytes())?;
+        serde_json::to_writer_pretty(&out, file)?;
+        out.write_all(b"\n")?;
         out.sync_all()?;
         fs::rename(&new, path)
     };
