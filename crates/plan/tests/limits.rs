@@ -208,6 +208,9 @@ fn an_app_has_the_processes_that_were_asked_for() {
     pod.apps[0].overrides.init = Some(false);
     assert_eq!(of(&pod).0, PidNamespace::OwnFirst);
     pod.pid_mode = PidMode::Pod;
+    let refused = plan(&pod, &facts(&pod, &[])).unwrap_err();
+    assert!(refused.to_string().contains("`--init=false`"), "{refused}");
+    pod.apps[0].overrides.init = None;
     assert_eq!(of(&pod), (PidNamespace::Pod, true));
     let shared = planned(&pod).guest.text(Path::new(layout::POD_CONFIG)).unwrap();
     assert!(shared.contains("\"sharedProcesses\": true"), "{shared}");

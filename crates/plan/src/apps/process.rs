@@ -124,6 +124,13 @@ pub fn process_of(
             "it must not run as root, and its user is root; name another user".into(),
         ));
     }
+    if app.overrides.init == Some(false) && pod.pid_mode != PidMode::Private {
+        note(Err(
+            "its program cannot be process 1 (`--init=false`) among processes that are not its own (`--pid`); leave one of \
+             the two out"
+                .into(),
+        ));
+    }
     let argv = argv(app, config).map_err(|e| note(Err(e))).unwrap_or_default();
     let executable = match argv.first() {
         Some(program) => match executable(&app.name, program, &env, &working_dir, view) {
@@ -551,7 +558,7 @@ mod tests {
             assert_eq!(of(Some(false), program), PidNamespace::OwnFirst, "{program}");
         }
         for (mode, is) in [(PidMode::Pod, PidNamespace::Pod), (PidMode::Vm, PidNamespace::Vm)] {
-            assert_eq!(processes(mode, Some(false), Some("sh")), is);
+            assert_eq!(processes(mode, None, Some("/sbin/init")), is);
         }
     }
 }

@@ -102,6 +102,7 @@ fn overrides(node: &Node<'_>, deploy: Option<&Node<'_>>, shared: &Shared<'_>) ->
         env: environment(node, shared),
         tty: boolean(node, "tty") == Some(true),
         privileged: boolean(node, "privileged") == Some(true),
+        init: boolean(node, "init"),
         stop_signal: flag_at(node, "stop_signal", flags::read_stop_signal),
         working_dir: flag_at(node, "working_dir", flags::read_workdir),
         ..Overrides::default()
