@@ -104,10 +104,16 @@ impl Up {
             (true, false) => Ok(status),
             (true, true) => {
                 let pod = wait(&pods, pod_of(&project, settings)?, Until::Ready)?;
-                Ok(match pod.status.is_some_and(|status| status.ready_ms.is_some()) {
-                    true => status,
-                    false => ExitCode::FAILURE,
-                })
+                match pod.status.is_some_and(|status| status.ready_ms.is_some()) {
+                    true => Ok(status),
+                    false => {
+                        let name = project.name.as_str();
+                        let report =
+                            Report::text(format!("project `{name}` ended before its services were ready"));
+                        let hint = "see what they wrote: `isopod compose logs`";
+                        Err(vec![report.hint(Some(hint.to_owned()))].into())
+                    }
+                }
             }
             (false, _) => follow(&project, settings),
         }
