@@ -23,7 +23,7 @@ use crate::apps::assume::{self, AssumeError};
 use crate::apps::format;
 use crate::apps::launch::Failure;
 use crate::apps::processes::{self, Beginning, Ended, Side};
-use crate::boot::kernel_fs::{self, KernelFsError};
+use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::report::say;
 
 /// Why the program could not be executed.

@@ -20,11 +20,11 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::apps::processes;
 use crate::boot::guest_overlay::UnpackError;
-use crate::boot::kernel_fs::KernelFsError;
 use crate::boot::memory::MemoryError;
-use crate::boot::{app_dev, early, guest_overlay, kernel_fs, memory, modules, network, setup};
+use crate::boot::{app_dev, early, guest_overlay, memory, modules, network, setup};
 use crate::config;
 use crate::config::ConfigError;
+use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::mounts::mount;
 use crate::report::{fail, log};
 
