@@ -191,6 +191,20 @@ impl Bench {
         self.pod().other(words.into_iter().map(Into::into).collect())
     }
 
+    /// What an app of the pod `p` has written, once it ends with `last`, or after 30 s.
+    #[must_use]
+    pub fn written(&self, app: &str, last: &str) -> String {
+        let mut text = String::new();
+        for _ in 0..60 {
+            text = self.isopod_command(["logs", "--app", app, "p"]).text().to_owned();
+            if text.ends_with(last) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        text
+    }
+
     /// Runs another subcommand of `isopod` on the state in `state`.
     #[must_use]
     pub fn isopod_on<I: IntoIterator<Item: Into<OsString>>>(&self, state: &Path, words: I) -> Output {

@@ -57,28 +57,16 @@ fn apps_reach_what_a_container_reaches() {
         .mount("sys", "/sys", "")
         .sh("echo mine > /sys/file; cat /sys/file; ls /sys/kernel 2>/dev/null; exec sleep 1000");
     let _ = pod.start().wait().expect(0);
-    let said = |app: &str, last: &str| {
-        let logs = || bench.isopod_command(["logs", "--app", app, "p"]);
-        let mut text = String::new();
-        for _ in 0..60 {
-            text = logs().text().to_owned();
-            if text.ends_with(last) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        text
-    };
     // vda, the pod's own disk, is gone once it is read.
     assert_eq!(
-        said("a", "vdd\n"),
+        bench.written("a", "vdd\n"),
         "null\nno console\n0\n0\n2\nread-only\n1\n0\nptmx\n666\n65536\nvdb\nvdc\nvdd\n"
     );
     assert_eq!(
-        said("volumes", "ptmx\n"),
+        bench.written("volumes", "ptmx\n"),
         "1024\nthe log\n/dev/snd:\nlog\n\n/sys/fs/cgroup:\n/sys/kernel\nnull\n0\nptmx\n"
     );
-    assert_eq!(said("sys", "mine\n"), "mine\n");
+    assert_eq!(bench.written("sys", "mine\n"), "mine\n");
 
     // Nor what is executed in the app later, which has a terminal of the app's where it asks for one.
     let exec = |flags: &[&str], script: &str| {
