@@ -257,8 +257,8 @@ fn user_names_and_passwords() {
     // What is not understood is not replaced.
     for text in ["[]", r#"{"auths": []}"#] {
         fs::write(&file, text).unwrap();
-        let error = registries.log_in(&host, "user", "pass:word").unwrap_err();
-        assert!(error.to_string().contains("must be an object"), "{error}");
+        let error = format!("{:?}", registries.log_in(&host, "user", "pass:word").unwrap_err());
+        assert!(error.contains(&*file.to_string_lossy()), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
 }
