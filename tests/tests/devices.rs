@@ -1,7 +1,6 @@
 //! What apps reach of the guest's devices, kernel and memory.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use isopod_tests::Bench;
 use isopod_tests::faults::{QEMU, eventually};
