@@ -52,12 +52,17 @@ use crate::output::Report;
 const FAILURE: u8 = 125;
 
 fn main() -> ExitCode {
-    if let Err(error) = launch::close_on_exec() {
+    let mut argv = std::env::args_os();
+    let first = argv.nth(1);
+    let closed = match &first {
+        Some(first) if first == launcher::LAUNCHER => launch::close_on_exec_in_launcher(),
+        _ => launch::close_on_exec(),
+    };
+    if let Err(error) = closed {
         let what = "cannot keep what its caller left open from the processes of a pod";
         return output::fail(&Report::text(what).because(error.to_string()));
     }
-    let mut argv = std::env::args_os();
-    match argv.nth(1) {
+    match first {
         Some(first) if first == launcher::LAUNCHER => return become_process(argv),
         Some(first) if first == change::CHANGE => return change_shares(argv),
         _ => {}

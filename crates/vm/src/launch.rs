@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Child;
 
@@ -29,8 +30,13 @@ const ENDING: Duration = Duration::from_secs(30);
 /// How long a launcher may take to end when its program has.
 const WAITING: Duration = Duration::from_secs(5);
 
+/// The numbers of the descriptors that a program inherits beside its standard streams.
+const INHERITED: std::ops::Range<u32> = 900..910;
+
 /// A process's standard streams.
 pub struct Streams<'a> {
+    /// What it inherits beside them, by the descriptors' numbers, which the plan has in the program's arguments.
+    pub inherited: Vec<(OwnedFd, i32)>,
     /// Its standard input; it has none otherwise.
     pub stdin: Option<OwnedFd>,
     /// Its standard output; it cannot write to it otherwise.
@@ -48,7 +54,16 @@ pub struct Streams<'a> {
 /// # Errors
 /// That of close_range(2), which Linux has since 5.9, and this use of it since 5.11.
 pub fn close_on_exec() -> io::Result<()> {
-    sys::close_on_exec()
+    sys::close_on_exec(3..=u32::MAX)
+}
+
+/// The same in a launcher, but for the descriptors that it was given for its program ([`Streams::inherited`]).
+///
+/// # Errors
+/// As those of [`close_on_exec`].
+pub fn close_on_exec_in_launcher() -> io::Result<()> {
+    sys::close_on_exec(3..=INHERITED.start - 1)?;
+    sys::close_on_exec(INHERITED.end..=u32::MAX)
 }
 
 /// Starts `launcher` in the pod directory `dir`.
@@ -65,7 +80,13 @@ pub fn spawn(isopod: &Path, launcher: &Launcher, dir: &Path, streams: Streams<'_
         Some(stream) => Ok(Stdio::from(stream)),
         None => lock.try_clone().map(Stdio::from),
     };
-    tokio::process::Command::from(command(isopod))
+    let mappings = streams
+        .inherited
+        .into_iter()
+        .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+    let mut child = command(isopod);
+    child.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
+    tokio::process::Command::from(child)
         .args(launcher.argv())
         .current_dir(dir)
         .stdin(or_lock(streams.stdin)?)

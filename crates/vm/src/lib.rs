@@ -1,5 +1,5 @@
 //! The processes of a pod's VM: how each begins ([`launcher`]), which programs this host has for it ([`virtiofsd`],
-//! [`kvm`]), and the conversation with the agent inside ([`agent`]).
+//! [`kvm`]), the conversation with the agent inside ([`agent`]), and QEMU's monitor ([`qmp`]).
 //!
 //! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
 
@@ -8,4 +8,5 @@ mod command;
 pub mod kvm;
 pub mod launch;
 pub mod launcher;
+pub mod qmp;
 pub mod virtiofsd;

@@ -70,6 +70,7 @@ impl<'a> Vm<'a> {
             let log = Capture::begin(dir, layout::VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
+                inherited: Vec::new(),
                 stdin: Some(OwnedFd::from(socket)),
                 stdout: None,
                 stderr,
@@ -83,6 +84,7 @@ impl<'a> Vm<'a> {
         let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
+            inherited: Vec::new(),
             stdin: None,
             stdout: Some(stdout),
             stderr,

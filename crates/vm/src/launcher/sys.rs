@@ -55,16 +55,15 @@ pub(super) fn set_attributes(tree: impl AsFd, read_only: bool, private: bool) ->
     mount_setattr(tree.as_fd().as_raw_fd(), c"", flags, (set, 0), propagation)
 }
 
-/// Lets no descriptor above standard error, of those that are open now, be inherited by an executed program.
-pub(crate) fn close_on_exec() -> io::Result<()> {
-    let first: libc::c_uint = 3;
+/// Lets no descriptor of those numbers, of those that are open now, be inherited by an executed program.
+pub(crate) fn close_on_exec(numbers: std::ops::RangeInclusive<u32>) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing: it sets a flag of descriptors, whoever owns them.
     // JUSTIFICATION: rustix has no close_range, and to set the flag one by one needs borrowed descriptors of unknown owners.
     let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
-            first,
-            libc::c_uint::MAX,
+            *numbers.start(),
+            *numbers.end(),
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
