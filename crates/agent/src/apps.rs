@@ -6,6 +6,7 @@
 //! | its program is executed | [`becoming`], which begins its processes ([`processes`]) and becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
 //! | its streams and what it says of itself | [`pipes`], [`terminal`], [`notify`], [`last_words`] |
 //! | its health | [`probe_schedule`] decides when to probe, [`check`] does it |
+//! | it is held | [`paused`] |
 //! | its turn | [`order`] decides whether it may start and stop, [`restart`] whether it is started again |
 
 pub(crate) mod assume;
@@ -17,6 +18,7 @@ pub(crate) mod launch;
 pub(crate) mod lifecycle;
 pub(crate) mod notify;
 pub(crate) mod order;
+pub(crate) mod paused;
 pub(crate) mod pipes;
 pub(crate) mod probe_schedule;
 pub(crate) mod processes;

@@ -1,11 +1,12 @@
 //! The conversation with the host: [`serve`] begins it over the [`port`], [`session`] has it, and the [`streams`] that the
-//! host opens beside it are commands, copies, statistics and [`hotplug`], which ask the session [`questions`].
+//! host opens beside it are commands, copies, statistics, [`processes`] and [`hotplug`], which ask the session [`questions`].
 
 pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod device;
 pub(crate) mod hotplug;
 pub(crate) mod port;
+mod processes;
 pub(crate) mod questions;
 pub(crate) mod serve;
 pub(crate) mod session;

@@ -9,11 +9,18 @@
 //! bits and devices. Not kept: extended attributes, holes, sockets, which [`Packed`] tells of. The archive is not trusted: nothing is written
 //! outside of the target, no link is followed below it, and memory is bounded.
 //!
-//! [`reader`] reads the entries, those of image layers too.
+//! [`reader`] reads the entries, those of image layers too. What an app changed in its root, an overlay, is listed
+//! ([`changes`]) and packed as an image's layer ([`pack_layer`]), and the root as a whole ([`pack_root`]).
 
+mod attributes;
+mod layer;
+mod overlay;
 mod pack;
 pub mod reader;
 mod unpack;
+
+pub use layer::{pack_layer, pack_root};
+pub use overlay::{Change, ChangeKind, changes};
 
 pub use pack::{PackError, Packed, pack, tree_name};
 pub use unpack::{Keep, UnpackError, unpack};

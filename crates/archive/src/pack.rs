@@ -1,8 +1,8 @@
 //! A tree of files to an archive.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
-use crate::Keep;
+use crate::{Keep, attributes};
 
 /// A file of this length at most is read before its length is written: those of `/sys` are shorter than they say.
 const WHOLE_BYTES: u64 = 64 * 1024;
@@ -48,6 +48,12 @@ pub enum PackError {
     /// The archive could not be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
+    /// In a layer, a name that would be a whiteout there.
+    #[error("the name of `{}` is that of a whiteout, which no file of a layer can have", .0.to_string_lossy().escape_debug())]
+    WhiteoutName(PathBuf),
+    /// An overlay's entry that leaves to another layer what it is.
+    #[error("`{}` is elsewhere in the overlay (`redirect_dir`, `metacopy`)", .0.to_string_lossy().escape_debug())]
+    Elsewhere(PathBuf),
 }
 
 /// What a whole archive does not have as it is in the tree.
@@ -55,7 +61,8 @@ pub enum PackError {
 pub struct Packed {
     /// Files that became shorter meanwhile; in the archive zeros are at their ends.
     pub shorter: Vec<PathBuf>,
-    /// Why something within the tree was left out: [`PackError::Socket`] and [`PackError::Lengthless`].
+    /// Why something within the tree was left out: [`PackError::Socket`], [`PackError::Lengthless`] and
+    /// [`PackError::WhiteoutName`].
     pub left_out: Vec<PackError>,
 }
 
@@ -100,28 +107,40 @@ pub fn tree_name(path: &Path) -> &OsStr {
 /// # Errors
 /// [`PackError`]; the archive is then incomplete.
 pub fn pack(path: &Path, archive: &mut dyn Write, keep: Keep) -> Result<Packed, PackError> {
-    let mut packing = Packing {
-        builder: Builder::new(archive),
-        links: HashMap::new(),
-        keep,
-        packed: Packed::default(),
-    };
+    let mut packing = Packing::new(archive, keep);
     packing.tree(path, Path::new(tree_name(path)))?;
-    packing.builder.finish().map_err(PackError::Write)?;
-    Ok(packing.packed)
+    packing.finish()
 }
 
-struct Packing<'a> {
-    builder: Builder<&'a mut dyn Write>,
+/// An archive that is being written.
+pub(crate) struct Packing<'a> {
+    pub(crate) builder: Builder<&'a mut dyn Write>,
     /// Where a file with several names came first, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
     keep: Keep,
-    packed: Packed,
+    /// Whether extended attributes that an image's files have are kept.
+    pub(crate) attributes: bool,
+    pub(crate) packed: Packed,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    pub(crate) fn new(archive: &'a mut dyn Write, keep: Keep) -> Self {
+        Self {
+            builder: Builder::new(archive),
+            links: HashMap::new(),
+            keep,
+            attributes: false,
+            packed: Packed::default(),
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Packed, PackError> {
+        self.builder.finish().map_err(PackError::Write)?;
+        Ok(self.packed)
+    }
+
     /// Packs what is at `path` under `name`, children behind their parents and in order of name.
-    fn tree(&mut self, path: &Path, top: &Path) -> Result<(), PackError> {
+    pub(crate) fn tree(&mut self, path: &Path, top: &Path) -> Result<(), PackError> {
         let read = |source| PackError::Read {
             path: path.to_owned(),
             source,
@@ -146,21 +165,25 @@ impl Packing<'_> {
                 }
                 entered => entered?,
             }
-            if data.nlink() > 1 && !data.is_dir() {
-                let first = self.links.entry((data.dev(), data.ino()));
-                first.or_insert_with(|| name.clone());
-            }
+            self.named(&name, &data);
             if data.is_dir() {
-                let children = path.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>);
-                let mut children: Vec<_> = children.map_err(read)?.iter().map(|e| e.file_name()).collect();
-                children.sort_unstable_by(|a, b| b.cmp(a));
-                pending.extend(children.iter().map(|child| (path.join(child), name.join(child))));
+                let children = children(&path).map_err(read)?;
+                let children = children.iter().rev();
+                pending.extend(children.map(|child| (path.join(child), name.join(child))));
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, name: &Path, data: &Metadata) -> Result<(), PackError> {
+    /// Remembers the first name of a file with several.
+    pub(crate) fn named(&mut self, name: &Path, data: &Metadata) {
+        if data.nlink() > 1 && !data.is_dir() {
+            let first = self.links.entry((data.dev(), data.ino()));
+            first.or_insert_with(|| name.to_owned());
+        }
+    }
+
+    pub(crate) fn entry(&mut self, path: &Path, name: &Path, data: &Metadata) -> Result<(), PackError> {
         let read = |source| PackError::Read {
             path: path.to_owned(),
             source,
@@ -181,6 +204,12 @@ impl Packing<'_> {
             header.set_entry_type(EntryType::Link);
             let linked = self.builder.append_link(&mut header, name, first);
             return linked.map_err(PackError::Write);
+        }
+        if self.attributes {
+            let attributes = attributes::of_image(path).map_err(read)?;
+            let attributes = attributes.iter().map(|(key, value)| (key.as_str(), &value[..]));
+            let appended = self.builder.append_pax_extensions(attributes);
+            appended.map_err(PackError::Write)?;
         }
         if kind.is_file() {
             return self.file(path, name, data.len(), &mut header);
@@ -233,6 +262,14 @@ impl Packing<'_> {
         }
         Ok(())
     }
+}
+
+/// The names in a directory, in order.
+pub(crate) fn children(path: &Path) -> io::Result<Vec<OsString>> {
+    let entries = path.read_dir()?.collect::<io::Result<Vec<_>>>()?;
+    let mut names: Vec<OsString> = entries.iter().map(fs::DirEntry::file_name).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// What is in a file of this length, or in one that does not say how long it is.

@@ -3,12 +3,15 @@
 
 pub(crate) mod attach;
 pub(crate) mod cat_manifest;
+pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod compose;
 pub(crate) mod cp;
+pub(crate) mod diff;
 pub(crate) mod docs;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod image;
@@ -20,6 +23,7 @@ pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pod;
 pub(crate) mod port;
@@ -35,6 +39,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod supervise;
 pub(crate) mod system;
+pub(crate) mod top;
 pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
@@ -56,9 +61,15 @@ pub(crate) enum OtherCommand {
     Logs(logs::Logs),
     Stop(stop::Stop),
     Kill(kill::Kill),
+    Pause(pause::Pause),
+    Unpause(pause::Unpause),
     Exec(exec::Exec),
     Attach(attach::Attach),
     Cp(cp::Cp),
+    Diff(diff::Diff),
+    Export(export::Export),
+    Commit(commit::Commit),
+    Top(top::Top),
     Stats(stats::Stats),
     Restart(restart::Restart),
     Rename(rename::Rename),

@@ -118,6 +118,7 @@ macro_rules! without_hints {
 }
 
 with_hints! {
+    isopod_image::CommitError,
     isopod_image::ImportError,
     isopod_image::ExportError,
     isopod_image::FindError,

@@ -26,6 +26,7 @@ mod progress;
 mod publish;
 mod registries;
 mod relay;
+mod root_of_app;
 mod service_manager;
 mod settings;
 mod show;
@@ -100,9 +101,15 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Logs(command) => command.execute(&settings()?),
             C::Stop(command) => command.execute(&settings()?),
             C::Kill(command) => command.execute(&settings()?),
+            C::Pause(command) => command.execute(&settings()?),
+            C::Unpause(command) => command.execute(&settings()?),
             C::Exec(command) => command.execute(&settings()?),
             C::Attach(command) => command.execute(&settings()?),
             C::Cp(command) => command.execute(&settings()?),
+            C::Diff(command) => command.execute(&settings()?),
+            C::Export(command) => command.execute(&settings()?),
+            C::Commit(command) => command.execute(&settings()?),
+            C::Top(command) => command.execute(&settings()?),
             C::Stats(command) => command.execute(&settings()?),
             C::Restart(command) => command.execute(&settings()?),
             C::Rename(command) => command.execute(&settings()?),

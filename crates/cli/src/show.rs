@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isopod_runtime::pods::files::{AppRecord, AppStatus, HealthState};
+use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Silence};
@@ -101,10 +101,11 @@ fn mounts<'a>(pod: &'a PodEntry, app: &'a AppRecord) -> Vec<&'a MountRecord> {
 
 /// An app's state in words: what is known of the pod goes before what its supervisor wrote last.
 fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
-    use isopod_runtime::pods::files::AppState as A;
+    use AppState as A;
     match status.map(|status| status.state) {
         Some(A::Waiting) if !pod.state.is_live() => "not-started",
         Some(A::Running | A::Restarting) if !pod.state.is_live() => "lost",
+        Some(A::Running) if status.is_some_and(|status| status.paused) => "paused",
         Some(state) => state.as_str(),
         None => "waiting",
     }
@@ -155,9 +156,17 @@ fn state_text(pod: &PodEntry) -> String {
                 format!("{} (silent for {} s)", pod.state.as_str(), silent.as_secs())
             }
             Some(Silence::Supervisor) => format!("{} (supervisor stopped)", pod.state.as_str()),
+            None if is_paused(pod) => format!("{} (paused)", pod.state.as_str()),
             None => with_health(pod.state.as_str(), pod_health(pod)),
         },
     }
+}
+
+/// Whether nothing of it runs but what is held.
+pub(crate) fn is_paused(pod: &PodEntry) -> bool {
+    let apps = pod.status.iter().flat_map(|status| &status.apps);
+    let mut running = apps.filter(|app| app.state == AppState::Running).peekable();
+    pod.state == PodState::Running && running.peek().is_some() && running.all(|app| app.paused)
 }
 
 /// `running (healthy)`, as docker writes it.

@@ -6,12 +6,13 @@
 //! | [`config`] | the agent's configuration, a JSON file | the planner | the agent |
 //! | [`launch`] | what an app's unit executes, a JSON file | the planner | the agent |
 //! | [`message`] | control messages, and the first message of each stream | both | both |
-//! | [`exec`], [`copy`], [`stats`], [`hotplug`] | the messages of a stream that the host opens | both | both |
+//! | [`exec`], [`copy`], [`stats`], [`hotplug`], [`change`], [`processes`] | the messages of a stream that the host opens | both | both |
 //! | [`layout`] | the guest's paths | | both |
 
 mod app;
 mod bytes;
 mod causes;
+pub mod change;
 pub mod config;
 pub mod copy;
 pub mod environment;
@@ -20,6 +21,7 @@ pub mod hotplug;
 pub mod launch;
 pub mod layout;
 pub mod message;
+pub mod processes;
 pub mod stats;
 
 pub use causes::in_one_line;

@@ -54,6 +54,34 @@ pub enum HostStream {
         /// Whether also from apps that use it: they keep what they have open.
         force: bool,
     },
+    /// 7: changes how an app runs ([`crate::change`]).
+    ChangeApp {
+        /// The app.
+        app: AppIndex,
+        /// What becomes of it.
+        change: crate::change::AppChange,
+    },
+    /// 8: asks which processes the apps have ([`crate::processes`]).
+    Processes,
+    /// 9: asks for what an app has in its root: the frames of a copy out of it ([`crate::copy`]).
+    Root {
+        /// The app; it need not run.
+        app: AppIndex,
+        /// What of it.
+        part: RootPart,
+    },
+}
+
+/// What of an app's root, with all that is mounted in it left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootPart {
+    /// 0: the list of what the app changed of its image: for each path `A`, `C` or `D` (added, changed, deleted), a blank, the
+    /// path from the root and a NUL.
+    Changes,
+    /// 1: the same as a layer of an image (image-spec, layer.md).
+    Layer,
+    /// 2: all of it, as an archive.
+    Whole,
 }
 
 /// The first message on a stream that the guest opens. Each app has exactly one `Stdout` and one `Stderr`, and at

@@ -34,6 +34,6 @@ pub use import::ImportError;
 pub use isopod_archive::reader::{TarError, Time};
 pub use limits::Limits;
 pub use store::{
-    Collected, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError, RemoveError,
-    SetNameError, Store, StoreError, Unreadable,
+    Collected, CommitError, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError,
+    RemoveError, SetNameError, Store, StoreError, Unreadable,
 };

@@ -22,6 +22,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isopod_contract::change::AppChange;
 use isopod_contract::exec::WindowSize;
 use isopod_contract::hotplug::HotplugVolume;
 use isopod_contract::message::HostStream;
@@ -85,6 +86,13 @@ pub enum Request {
         app: u16,
         /// The size.
         size: WindowSize,
+    },
+    /// 7: an app is to run in another way.
+    ChangeApp {
+        /// The app's number.
+        app: u16,
+        /// What becomes of it.
+        change: AppChange,
     },
 }
 

@@ -108,6 +108,10 @@ pub enum EventKind {
     AppReady,
     /// An app is not ready any more.
     AppUnready,
+    /// An app's processes are held.
+    AppPaused,
+    /// They continue.
+    AppUnpaused,
     /// An app's probes find it healthy.
     AppHealthy,
     /// An app's probes find it unhealthy.
@@ -132,7 +136,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 19] = [
+    pub const ALL: [EventKind; 21] = [
         EventKind::Prepared,
         EventKind::Started,
         EventKind::Ready,
@@ -142,6 +146,8 @@ impl EventKind {
         EventKind::AppStarted,
         EventKind::AppReady,
         EventKind::AppUnready,
+        EventKind::AppPaused,
+        EventKind::AppUnpaused,
         EventKind::AppHealthy,
         EventKind::AppUnhealthy,
         EventKind::AppEnding,
@@ -167,6 +173,8 @@ impl EventKind {
             EventKind::AppStarted => "app-started",
             EventKind::AppReady => "app-ready",
             EventKind::AppUnready => "app-unready",
+            EventKind::AppPaused => "app-paused",
+            EventKind::AppUnpaused => "app-unpaused",
             EventKind::AppHealthy => "app-healthy",
             EventKind::AppUnhealthy => "app-unhealthy",
             EventKind::AppEnding => "app-ending",

@@ -13,6 +13,7 @@
 //! is lost by intent, and the guest's own shutdown would take longer than everything before it.
 
 mod allowance;
+mod app_changes;
 mod capture;
 mod error;
 mod host_memory;
@@ -28,6 +29,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use allowance::Allowance;
+use app_changes::AppChanges;
 use isopod_contract::message::WriteBack;
 use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
@@ -128,6 +130,7 @@ async fn supervise(
                 events,
                 orders,
                 volumes,
+                app_changes: AppChanges::default(),
                 outputs: Outputs::new(&dir.join(LOGS), record, caller.output, &broken),
                 stdin: caller.stdin,
                 input: None,
@@ -158,6 +161,7 @@ struct Pod<'a> {
     events: Events,
     orders: control::Orders,
     volumes: Volumes,
+    app_changes: AppChanges,
     outputs: Outputs,
     /// What the app reads, where the caller writes it.
     stdin: Option<Box<dyn AsyncRead + Unpin + Send>>,
@@ -228,10 +232,18 @@ impl Pod<'_> {
                     done.answer(result);
                     continue;
                 }
+                changed = self.app_changes.changed() => {
+                    if changed.result.is_ok() {
+                        self.journal.app_changed(changed.app, &changed.change);
+                    }
+                    changed.done.answer(changed.result);
+                    continue;
+                }
                 () = sleep_until(due) => return Ok((Input::Due, None)),
                 Some(error) = self.unread.recv() => return Ok((Input::OutputBroken(error), None)),
             };
             match order {
+                Order::App { app, change, done } => self.app_changes.want(&self.agent, app, change, done),
                 Order::Volume { change, done } => self.volumes.want(change, done),
                 // A client that has gone needs no agent.
                 Order::Agent(reply) => drop(reply.send(self.agent.clone())),
@@ -283,8 +295,12 @@ impl Pod<'_> {
             Action::Stop(grace) => {
                 tracing::debug!("stopping the apps, with {} s of grace", grace.as_secs());
                 let _ = self.agent.stop(grace).await;
+                self.journal.apps_continue(None);
             }
-            Action::Signal { app, signal } => drop(self.agent.signal(app, signal).await),
+            Action::Signal { app, signal } => {
+                let _ = self.agent.signal(app, signal).await;
+                self.journal.apps_continue(Some(app));
+            }
             Action::AwaitOutput => self.draining = true,
             Action::Finish => {
                 let write_back = match self.record.keep {

@@ -158,6 +158,11 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     sys::fork()
 }
 
+/// Leaves the namespaces of those kinds. The caller is one of the agent's short-lived programs.
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    sys::unshare(flags)
+}
+
 /// Waits for that child.
 pub(crate) fn wait_for(child: Pid) -> io::Result<ExitStatus> {
     loop {

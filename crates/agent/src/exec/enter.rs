@@ -1,5 +1,6 @@
 //! `enter`: joins the world of a running app and becomes a command there. A fresh process with one thread, because
-//! that is what a change of namespaces, root and identity takes. The agent spawns it for each exec and each copy.
+//! that is what a change of namespaces, root and identity takes. The agent spawns it for each exec and each copy, and for what
+//! is read of an app's root ([`root`]), for which it enters nothing.
 //!
 //! ```text
 //!   agent ── socket (standard input) ──> enter      one byte with the file descriptors, then a Job in JSON
@@ -31,6 +32,7 @@ use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOU
 use isopod_contract::in_one_line;
 use isopod_contract::launch::GuestProcess;
 use isopod_contract::layout::{LAUNCH_AGENT, LAUNCH_DIR};
+use isopod_contract::message::RootPart;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -50,6 +52,7 @@ use crate::apps::assume::{self, AssumeError};
 use crate::apps::processes;
 
 mod mount;
+mod root;
 mod user;
 
 /// How long an app may take to begin when it has a process, and how often that is looked at.
@@ -63,7 +66,7 @@ const MAX_FDS: usize = 3;
 const COPY_BYTES: usize = 64 * 1024;
 
 /// What to do, and where.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     /// The app's main process.
     pub(crate) pid: i32,
@@ -75,7 +78,7 @@ pub(crate) struct Job {
 }
 
 /// What to do in the app's world.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Action {
     /// Becomes a command; the file descriptors are its standard streams.
     Execute(Execute),
@@ -87,6 +90,9 @@ pub(crate) enum Action {
     Mount { from: String, at: String },
     /// Unmounts what is at these places of the app's (bytes of paths), in this order.
     Unmount { places: Vec<Vec<u8>>, lazy: bool },
+    /// Writes what is asked for of the root that is mounted there to the second file descriptor. The app's world is not
+    /// entered, so there may be no process.
+    Root { root: String, part: RootPart },
 }
 
 impl Action {
@@ -109,7 +115,7 @@ pub(crate) const STATUS_GONE: u8 = 3;
 pub(crate) const STATUS_BUSY: u8 = 16;
 
 /// A command.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Execute {
     pub(crate) argv: Vec<String>,
     /// Its whole environment.
@@ -156,6 +162,8 @@ pub(crate) enum EnterError {
     Incomplete(String),
     #[error(transparent)]
     Unpack(UnpackError),
+    #[error("{0}")]
+    Root(String),
     #[error("cannot start in `{}`", .dir.escape_debug())]
     WorkingDir {
         dir: String,
@@ -265,6 +273,9 @@ enum Done {
 
 /// Does what came.
 fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, EnterError> {
+    if let Action::Root { root, part } = &job.action {
+        return root::write(root, *part, fd(fds, 1)?).map(Done::Action);
+    }
     let tree = match &job.action {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
         _ => None,
@@ -277,6 +288,7 @@ fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, E
         Action::Mount { at, .. } => mount::attach(tree, &at)?,
         Action::Unmount { places, lazy } => mount::unmount(&places, lazy)?,
         Action::Execute(execute) => return start(execute, fds, cgroup, socket),
+        Action::Root { .. } => {}
         Action::Pack { path } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
             let packed = isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)

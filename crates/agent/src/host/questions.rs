@@ -13,6 +13,7 @@ use isopod_contract::message::AppIndex;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::apps::launch;
+use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Execute, Job};
 use crate::exec::environment;
 use crate::systemd::appstate::Activity;
@@ -58,6 +59,13 @@ impl Running {
             launch: launch::read(app),
             oom_score_adj: app.oom_score_adj.unwrap_or(0),
         }
+    }
+
+    /// How many processes of its unit are the agent's.
+    pub(super) fn helpers(&self) -> u32 {
+        self.launch
+            .as_ref()
+            .map_or(0, |launch| launch.processes.helpers())
     }
 }
 
@@ -170,15 +178,18 @@ pub(super) struct SessionHandle {
     apps: Arc<[String]>,
     /// Held while volumes come or go.
     pub(super) volumes: Arc<Mutex<()>>,
+    /// The apps that are held.
+    pub(super) paused: Paused,
 }
 
 impl SessionHandle {
     /// Of a session of those apps, which answers what comes by `ask`.
-    pub(super) fn new(ask: mpsc::Sender<Question>, apps: &[GuestApp]) -> Self {
+    pub(super) fn new(ask: mpsc::Sender<Question>, apps: &[GuestApp], paused: Paused) -> Self {
         Self {
             ask,
             apps: apps.iter().map(|app| app.name.clone()).collect(),
             volumes: Arc::default(),
+            paused,
         }
     }
 
@@ -190,6 +201,11 @@ impl SessionHandle {
         let (reply, answer) = oneshot::channel();
         self.ask.send(question(reply)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
+    }
+
+    /// The numbers of the apps.
+    pub(super) fn apps(&self) -> impl Iterator<Item = AppIndex> {
+        (0..).zip(self.apps.iter()).map(|(app, _)| app)
     }
 
     /// An app's name.
@@ -230,10 +246,18 @@ impl SessionHandle {
     }
 
     /// How the unit of an app that runs does so.
-    pub(super) async fn process(&self, app: AppIndex) -> Result<Running, String> {
+    pub(super) async fn running(&self, app: AppIndex) -> Result<Running, String> {
         let running = self.ask(|reply| Question::Process(app, reply)).await?;
         that_runs(&running.unit)?;
         Ok(running)
+    }
+
+    /// Likewise, of one that is not held: whatever joins it would be.
+    pub(super) async fn process(&self, app: AppIndex) -> Result<Running, String> {
+        match self.paused.contains(app) {
+            true => Err("the app is paused: `isopod unpause` lets it continue".to_owned()),
+            false => self.running(app).await,
+        }
     }
 
     /// What `enter` is to do in an app that runs.

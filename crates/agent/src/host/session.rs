@@ -23,10 +23,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::{AppStreams, Later};
 use super::questions::{self, Question};
-use super::streams;
+use super::{stats, streams};
 use crate::apps::launch::{Failure, ProcessEnd};
 use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure};
 use crate::apps::notify::Word;
+use crate::apps::paused::Paused;
 use crate::apps::pipes::AppPipes;
 
 use crate::apps::{last_words, launch};
@@ -94,6 +95,8 @@ pub(crate) struct Session<M> {
     words: mpsc::Receiver<(usize, Word)>,
     /// What the agent does for apps of its own accord.
     checks: Checks,
+    /// The apps that are held.
+    paused: Paused,
     /// Keeps `words` open where no app says anything.
     _reports: mpsc::Sender<(usize, Word)>,
 }
@@ -129,10 +132,12 @@ impl<M: Manager> Session<M> {
             apps.push(app.map_err(SessionError::Open)?);
         }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
-        let questions = streams::receive(incoming, &config.apps);
+        let paused = Paused::new(Path::new(stats::CGROUPS));
+        let questions = streams::receive(incoming, &config.apps, paused.clone());
         Ok(Self {
             lifecycle: Lifecycle::new(&config.apps),
-            checks: Checks::new(apps.len()),
+            checks: Checks::new(apps.len(), paused.clone()),
+            paused,
             questions,
             config,
             manager,
@@ -314,6 +319,9 @@ impl<M: Manager> Session<M> {
             .map_err(SessionError::Systemd)?
             .since(self.lifecycle.seen(app));
         let now = judge(&state);
+        if !matches!(now, AppState::Pending | AppState::Running { .. }) {
+            self.paused.forget(u16::try_from(app).unwrap_or(u16::MAX));
+        }
         if config.post_stop_ms.is_some() && !matches!(now, AppState::Pending | AppState::Running { .. }) {
             self.report_post_stop(app).await?;
         }
@@ -431,6 +439,7 @@ impl<M: Manager> Session<M> {
             HostMessage::Stop { grace_ms } => {
                 // The host waits longer for a guest that has heard it.
                 self.beat().await?;
+                self.paused.unpause_all();
                 self.feed(LifecycleInput::Stop(Duration::from_millis(grace_ms.into())))
                     .await
             }
@@ -445,6 +454,8 @@ impl<M: Manager> Session<M> {
                     _ => Whom::Main,
                 };
                 let sent = self.manager.kill(&config.unit, whom, signal).await;
+                // As with docker, in this order.
+                let _ = self.paused.unpause(app);
                 self.warn(sent).await
             }
             HostMessage::Resize { app, size } => {

@@ -1,13 +1,16 @@
-//! The streams that the host opens while a session continues: commands, statistics, copies. Each is a task of its own, so
+//! The streams that the host opens while a session continues: commands, statistics, copies, changes. Each is a task of its own, so
 //! that one which stalls holds up no other and not the session; what a task has to know of an app's unit it asks the
 //! session, which alone speaks to systemd.
 
 use std::path::Path;
 
 use isopod_contract::MAX_HOST_STREAMS;
+use isopod_contract::change::{AppChange, ChangeAnswer};
 use isopod_contract::config::GuestApp;
 use isopod_contract::exec::{Request, STATUS_FAILED};
-use isopod_contract::message::{HostStream, StreamAnswer};
+use isopod_contract::layout::ROOTS;
+use isopod_contract::message::{AppIndex, HostStream, RootPart, StreamAnswer};
+use isopod_contract::processes::ProcessMessage;
 use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{read_message, write_message};
 use isopod_protocol::mux::{Incoming, MuxStream};
@@ -15,19 +18,19 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::hotplug;
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use crate::exec::enter::Action;
+use super::{hotplug, processes, stats};
+use crate::apps::paused::Paused;
+use crate::exec::enter::{Action, Job};
 use crate::exec::{self, Wanted, copy};
-use crate::host::stats;
 
 /// Questions that wait for the session.
 const QUESTIONS: usize = 8;
 
 /// Serves the host's streams from now on; the questions are for the session to answer.
-pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp]) -> mpsc::Receiver<Question> {
+pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp], paused: Paused) -> mpsc::Receiver<Question> {
     let (ask, asked) = mpsc::channel(QUESTIONS);
-    let session = SessionHandle::new(ask, apps);
+    let session = SessionHandle::new(ask, apps, paused);
     tokio::spawn(async move {
         let mut visits = JoinSet::new();
         while let Some(stream) = incoming.next().await {
@@ -67,6 +70,9 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
             let _one_at_a_time = session.volumes.lock().await;
             hotplug::detach(stream, &session, &volume, force).await;
         }
+        Ok(Some(HostStream::ChangeApp { app, change })) => change_app(stream, &session, app, &change).await,
+        Ok(Some(HostStream::Processes)) => send_processes(stream, &session).await,
+        Ok(Some(HostStream::Root { app, part })) => send_root(stream, &session, app, part).await,
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
     }
@@ -86,6 +92,63 @@ async fn execute(mut stream: MuxStream, session: &SessionHandle, request: Reques
         Ok((job, wanted)) => exec::run(stream, Path::new(SELF), &job, wanted).await,
         Err(text) => exec::fail(&mut stream, STATUS_FAILED, text).await,
     }
+}
+
+async fn change_app(mut stream: MuxStream, session: &SessionHandle, app: AppIndex, change: &AppChange) {
+    let changed = match change {
+        AppChange::Pause => match session.running(app).await {
+            Ok(running) => session.paused.pause(app, &running.unit.cgroup).await,
+            Err(text) => Err(text),
+        },
+        AppChange::Unpause => session.paused.unpause(app),
+    };
+    let answer = match changed {
+        Ok(()) => ChangeAnswer::Done,
+        Err(text) => ChangeAnswer::Failed { text },
+    };
+    let _ = write_message(&mut stream, &answer).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn send_processes(mut stream: MuxStream, session: &SessionHandle) {
+    for app in session.apps() {
+        let Ok(running) = session.running(app).await else {
+            continue;
+        };
+        let wanted = processes::Wanted {
+            app,
+            main_pid: running.unit.main_pid,
+            helpers: running.helpers(),
+            cgroup: running.unit.cgroup,
+        };
+        let list = move || processes::list(Path::new(stats::CGROUPS), Path::new("/proc"), &wanted);
+        for process in tokio::task::spawn_blocking(list).await.unwrap_or_default() {
+            let message = ProcessMessage::Process(process);
+            if write_message(&mut stream, &message).await.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = write_message(&mut stream, &ProcessMessage::End).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Sends what an app has in its root. It need not run, and may be held.
+async fn send_root(stream: MuxStream, session: &SessionHandle, app: AppIndex, part: RootPart) {
+    if !session.apps().any(|known| known == app) {
+        return copy::fail(stream, format!("there is no app {app}")).await;
+    }
+    let root = Path::new(ROOTS).join(session.app_name(app)).join("rootfs");
+    let job = Job {
+        pid: 0,
+        cgroup: String::new(),
+        oom_score_adj: 0,
+        action: Action::Root {
+            root: root.to_string_lossy().into_owned(),
+            part,
+        },
+    };
+    copy::out(stream, Path::new(SELF), &job).await;
 }
 
 async fn send_stats(mut stream: MuxStream, session: &SessionHandle) {

@@ -49,6 +49,41 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     })
 }
 
+/// The layers of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layers {
+    pub(crate) upper: PathBuf,
+    /// The nearest first.
+    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) read_only: bool,
+}
+
+/// The layers of the overlay that is mounted at `at`, by the text of mountinfo. Their paths are the planner's, without
+/// commas and colons.
+pub(crate) fn overlay(text: &[u8], at: &Path) -> Option<Layers> {
+    let of_mount = |line: &&[u8]| parse_line(line).is_some_and(|mount| mount.mount_point == at);
+    let line = text.split(|&b| b == b'\n').rfind(of_mount)?;
+    let mount = parse_line(line).filter(|mount| mount.fs_type == "overlay")?;
+    let options = unescape(line.rsplit(|&b| b == b' ').next()?);
+    let mut layers = Layers {
+        upper: PathBuf::new(),
+        lowers: Vec::new(),
+        read_only: mount.read_only,
+    };
+    let path = |text: &[u8]| PathBuf::from(OsString::from_vec(text.to_vec()));
+    for option in options.split(|&b| b == b',') {
+        let mut parts = option.splitn(2, |&b| b == b'=');
+        match (parts.next()?, parts.next()) {
+            (b"upperdir", Some(value)) => layers.upper = path(value),
+            (b"lowerdir" | b"lowerdir+", Some(value)) => {
+                layers.lowers.extend(value.split(|&b| b == b':').map(path));
+            }
+            _ => {}
+        }
+    }
+    (!layers.upper.as_os_str().is_empty()).then_some(layers)
+}
+
 fn number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
@@ -125,6 +160,23 @@ mod tests {
         assert_eq!(mounts[2].mount_point, Path::new("/a b\\c\t\n"));
         let read_only: Vec<_> = mounts.iter().map(|mount| mount.read_only).collect();
         assert_eq!(read_only, [false, false, true, true]);
+    }
+
+    #[test]
+    fn the_layers_of_an_overlay() {
+        let text = b"40 1 0:9 / /opt/stage2/a/rootfs rw,relatime - overlay overlay rw,lowerdir=/s/a:/i/0,upperdir=/w/a/upper,workdir=/w\n\
+            41 1 0:9 / /opt/stage2/b/rootfs ro - overlay overlay rw,lowerdir+=/s,lowerdir+=/i,upperdir=/u,workdir=/w\n\
+            42 1 254:0 / /e rw - erofs /dev/vda ro\n";
+        let layers = |at: &str| overlay(text, Path::new(at));
+        let of_a = layers("/opt/stage2/a/rootfs").unwrap();
+        assert_eq!(of_a.upper, Path::new("/w/a/upper"));
+        assert_eq!(of_a.lowers, [Path::new("/s/a"), Path::new("/i/0")]);
+        let of_b = layers("/opt/stage2/b/rootfs").unwrap();
+        assert_eq!(
+            (of_b.lowers.len(), of_a.read_only, of_b.read_only),
+            (2, false, true)
+        );
+        assert_eq!((layers("/e"), layers("/nowhere")), (None, None));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use isopod_spec::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::show::is_paused;
+
 use super::time::human;
 
 /// A row of `ps`, with docker's fields and `Apps`, `UUID` and `Name`, at that time in milliseconds since 1970.
@@ -37,7 +39,7 @@ pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Va
         "CreatedAt": created.map(created_at),
         "RunningFor": created.map(|created| ago(created, now_ms)),
         "Ports": record.map(|record| record.ports.iter().map(published).collect::<Vec<_>>().join(", ")),
-        "State": state(pod.state),
+        "State": state(pod),
         "Status": status_words(pod, now_ms),
         "Labels": labels.collect::<Vec<_>>().join(","),
         "Mounts": mounts.map(|mount| mount.volume.to_string()).collect::<Vec<_>>().join(","),
@@ -213,7 +215,8 @@ fn pod_state(pod: &PodEntry) -> Value {
     merge(
         &mut state,
         json!({
-            "Status": self::state(pod.state),
+            "Status": self::state(pod),
+            "Paused": is_paused(pod),
             "Running": running,
             "ExitCode": exit_code,
             "Pid": status.filter(|_| running).and_then(|status| status.supervisor).map_or(0, |process| process.pid),
@@ -231,10 +234,11 @@ fn app_state(status: Option<&AppStatus>) -> Value {
         "Status": status.map_or("created", |status| match status.state {
             AppState::Waiting => "created",
             AppState::Failed => "exited",
+            AppState::Running if status.paused => "paused",
             state => state.as_str(),
         }),
         "Running": running,
-        "Paused": false,
+        "Paused": status.is_some_and(|status| status.paused),
         "Restarting": status.is_some_and(|status| status.state == AppState::Restarting),
         "OOMKilled": false,
         "Dead": false,
@@ -249,8 +253,9 @@ fn app_state(status: Option<&AppStatus>) -> Value {
 }
 
 /// docker's word for a pod's state.
-fn state(state: PodState) -> &'static str {
-    match state {
+fn state(pod: &PodEntry) -> &'static str {
+    match pod.state {
+        _ if is_paused(pod) => "paused",
         PodState::Preparing | PodState::Prepared | PodState::Starting => "created",
         PodState::Running | PodState::Stopping => "running",
         PodState::Exited => "exited",
@@ -279,6 +284,7 @@ fn status_words(pod: &PodEntry, now_ms: u64) -> String {
                 HealthState::Healthy,
             ];
             match worst.into_iter().find(|health| found.contains(health)) {
+                _ if is_paused(pod) => format!("{up} (Paused)"),
                 Some(HealthState::Starting) => format!("{up} (health: starting)"),
                 Some(health) => format!("{up} ({})", health.as_str()),
                 None => up,

@@ -12,7 +12,7 @@ use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::pods;
-use crate::show::{JSON_VERSION, pods_table, pretty, summary};
+use crate::show::{JSON_VERSION, is_paused, pods_table, pretty, summary};
 
 /// Show the pods that run, as docker's `ps` does
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -97,11 +97,12 @@ pub(crate) enum PodFilter {
 }
 
 fn pod_filter(text: &str) -> Result<PodFilter, String> {
-    const STATES: [&str; 6] = [
+    const STATES: [&str; 7] = [
         "preparing",
         "prepared",
         "starting",
         "running",
+        "paused",
         "stopping",
         "exited",
     ];
@@ -146,7 +147,8 @@ fn passes_one(pod: &PodEntry, filter: &PodFilter) -> bool {
     match filter {
         PodFilter::Name(text) => name.is_some_and(|name| name.as_str().contains(text)),
         PodFilter::Id(begin) => pod.uuid.starts_with(begin),
-        PodFilter::Status(state) => pod.state.as_str() == state,
+        PodFilter::Status(state) if state == "paused" => is_paused(pod),
+        PodFilter::Status(state) => pod.state.as_str() == state && !(state == "running" && is_paused(pod)),
         PodFilter::Label(label, value) => {
             let asked = pod.asked().ok().flatten();
             let found = asked.and_then(|asked| asked.spec.labels.get(label).cloned());

@@ -23,7 +23,6 @@ const WATCH: Duration = Duration::from_millis(500);
 
 /// Show what the apps of a pod use
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(visible_alias = "top")]
 pub(crate) struct Stats {
     /// The pod
     #[arg(value_name = "POD")]

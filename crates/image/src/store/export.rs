@@ -20,7 +20,7 @@ use crate::digest::{Digest, HashingReader};
 
 /// The annotation that names an image in an index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Why an image cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +153,7 @@ impl Store {
     }
 
     /// The image's root filesystem as a layer, in a file without a name.
-    fn flatten(&self, image: &Image) -> Result<Flat, ExportError> {
+    pub(super) fn flatten(&self, image: &Image) -> Result<Flat, ExportError> {
         let failed = |source| ExportError::Flatten { id: image.id, source };
         let write = || -> Result<Flat, FlattenError> {
             let mut file = tempfile::tempfile_in(self.images_dir())?;
@@ -209,14 +209,14 @@ struct Saved {
 }
 
 /// A layer that was made of a root filesystem.
-struct Flat {
-    file: File,
-    digest: Digest,
-    bytes: u64,
+pub(super) struct Flat {
+    pub(super) file: File,
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
 }
 
 /// The config of an image that has the one layer `layer` in place of all; the history of the others is none of it.
-fn flat_config(config: &[u8], layer: Digest) -> io::Result<Vec<u8>> {
+pub(super) fn flat_config(config: &[u8], layer: Digest) -> io::Result<Vec<u8>> {
     let mut config: serde_json::Value = serde_json::from_slice(config)?;
     if let Some(fields) = config.as_object_mut() {
         fields.remove("history");

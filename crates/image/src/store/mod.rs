@@ -28,6 +28,7 @@
 
 mod blobs;
 mod collect;
+mod commit;
 mod export;
 mod flatten;
 mod manifests;
@@ -43,6 +44,7 @@ use std::path::{Path, PathBuf};
 use isopod_spec::{RegistryReference, RunConfig};
 
 pub use collect::{Collected, RemoveError};
+pub use commit::CommitError;
 pub use export::ExportError;
 pub use flatten::FlattenError;
 pub use names::SetNameError;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isopod_contract::change::AppChange;
 use isopod_contract::exec::WindowSize;
 use isopod_contract::message::HostStream;
 use isopod_protocol::codec::{read_message, write_message};
@@ -37,6 +38,12 @@ pub(crate) enum Order {
     Resize {
         app: usize,
         size: WindowSize,
+        done: Done,
+    },
+    /// An app is to run in another way.
+    App {
+        app: u16,
+        change: AppChange,
         done: Done,
     },
     /// A volume comes or goes.
@@ -181,6 +188,11 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             size,
             done: done_sender,
         },
+        Request::ChangeApp { app, change } => Order::App {
+            app,
+            change,
+            done: done_sender,
+        },
         Request::Attach(attach) => Order::Volume {
             change: VolumeChange::Attach(attach),
             done: done_sender,
@@ -220,6 +232,7 @@ async fn splice(
         HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } => {
             Err("volumes are brought and taken by the supervisor".to_owned())
         }
+        HostStream::ChangeApp { .. } => Err("apps are changed by the supervisor".to_owned()),
         _ => open_stream(header, orders).await,
     };
     let mut stream = match opened {

@@ -200,6 +200,9 @@ pub struct AppStatus {
     pub signal: Option<i32>,
     /// Whether it is ready.
     pub ready: bool,
+    /// Whether its processes are held.
+    #[serde(default)]
+    pub paused: bool,
     /// How often it was restarted.
     pub restarts: u32,
     /// When its program was started last, in milliseconds since 1970.
@@ -283,6 +286,7 @@ impl Status {
             exit_status: None,
             signal: None,
             ready: false,
+            paused: false,
             restarts: 0,
             started_ms: None,
             ended_ms: None,

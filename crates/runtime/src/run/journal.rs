@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use isopod_contract::change::AppChange;
 use isopod_plan::layout;
 use isopod_spec::PodName;
 use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
@@ -205,6 +206,27 @@ impl Journal {
         }
     }
 
+    /// An app runs in another way.
+    pub(super) fn app_changed(&mut self, app: usize, change: &AppChange) {
+        match change {
+            AppChange::Pause => {
+                self.app(app, |app| app.paused = true);
+                self.emit_of_app(app, EventKind::AppPaused, |_| {});
+            }
+            AppChange::Unpause => self.apps_continue(Some(app)),
+        }
+    }
+
+    /// An app that is held continues, or all do.
+    pub(super) fn apps_continue(&mut self, app: Option<usize>) {
+        for index in 0..self.status.apps.len() {
+            if app.is_none_or(|app| app == index) && self.status.apps[index].paused {
+                self.app(index, |app| app.paused = false);
+                self.emit_of_app(index, EventKind::AppUnpaused, |_| {});
+            }
+        }
+    }
+
     /// An app is ready, and perhaps every one has been.
     fn app_ready(&mut self, app: usize, all: bool) {
         let first = all && self.status.ready_ms.is_none();
@@ -296,6 +318,7 @@ impl Journal {
         self.app(app, |app| {
             app.state = state;
             app.ready = false;
+            app.paused = false;
             app.health = None;
             app.exit_status = Some(AppEnd::Exited(status).exit_status());
             app.signal = signal(status);

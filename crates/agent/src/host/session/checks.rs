@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::apps::check::{self, Done};
 use crate::apps::lifecycle::{LifecycleInput, What};
+use crate::apps::paused::Paused;
 use crate::exec::enter::Job;
 use crate::host::questions;
 use crate::systemd::{Manager, UnitProcess};
@@ -23,6 +24,7 @@ pub(super) struct Checks {
     done: mpsc::UnboundedSender<LifecycleInput>,
     ended: mpsc::UnboundedReceiver<LifecycleInput>,
     permits: Arc<Semaphore>,
+    paused: Paused,
     apps: Vec<OfApp>,
 }
 
@@ -45,12 +47,13 @@ pub(super) struct Undertaking {
 }
 
 impl Checks {
-    pub(super) fn new(apps: usize) -> Self {
+    pub(super) fn new(apps: usize, paused: Paused) -> Self {
         let (done, ended) = mpsc::unbounded_channel();
         Self {
             done,
             ended,
             permits: Arc::new(Semaphore::new(MAX_AT_ONCE)),
+            paused,
             apps: (0..apps).map(|_| OfApp::default()).collect(),
         }
     }
@@ -92,17 +95,29 @@ impl Checks {
         // Handlers are few, and not to wait for probes that hang.
         let permits = matches!(what, What::Probe(_)).then(|| Arc::clone(&self.permits));
         let report = self.done.clone();
+        let paused = self.paused.clone();
+        let index = u16::try_from(app).unwrap_or(u16::MAX);
         self.apps[app].tasks.spawn(async move {
             let _permit = match permits {
                 Some(permits) => permits.acquire_owned().await.ok(),
                 None => None,
             };
-            let done = match (job.transpose(), limit) {
-                (Err(text), _) => Done::failed(text),
-                (Ok(job), None) => check::run(check, job, own).await,
-                (Ok(job), Some(limit)) => timeout(limit, check::run(check, job, own))
-                    .await
-                    .unwrap_or_else(|_| Done::too_long(limit)),
+            let run = || async {
+                match (job.clone().transpose(), limit) {
+                    (Err(text), _) => Done::failed(text),
+                    (Ok(job), None) => check::run(check.clone(), job, own).await,
+                    (Ok(job), Some(limit)) => timeout(limit, check::run(check.clone(), job, own))
+                        .await
+                        .unwrap_or_else(|_| Done::too_long(limit)),
+                }
+            };
+            let done = loop {
+                paused.until(index, false).await;
+                tokio::select! {
+                    done = run() => break done,
+                    // What an app that is held does not answer says nothing: it is asked again.
+                    () = paused.until(index, true), if matches!(what, What::Probe(_)) => {}
+                }
             };
             let _ = report.send(LifecycleInput::Done {
                 app,

@@ -1,0 +1,73 @@
+//! Changes of how apps run: asked of the agent, each as a task, for the guest may be slow.
+
+use std::time::Duration;
+
+use isopod_contract::change::{AppChange, ChangeAnswer};
+use isopod_contract::message::HostStream;
+use isopod_protocol::codec::read_message;
+use isopod_spec::words::shown;
+use isopod_vm::agent::Agent;
+use tokio::task::JoinSet;
+
+use crate::control::{Done, Refusal};
+
+/// How long the agent may take: some longer than it waits itself for an app's processes.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A change that was tried.
+pub(super) struct Changed {
+    pub(super) app: usize,
+    pub(super) change: AppChange,
+    pub(super) done: Done,
+    pub(super) result: Result<(), Refusal>,
+}
+
+/// The changes on their way. They end with this.
+#[derive(Default)]
+pub(super) struct AppChanges(JoinSet<Changed>);
+
+impl AppChanges {
+    /// Begins one.
+    pub(super) fn want(&mut self, agent: &Agent, app: u16, change: AppChange, done: Done) {
+        let agent = agent.clone();
+        self.0.spawn(async move {
+            let header = HostStream::ChangeApp {
+                app,
+                change: change.clone(),
+            };
+            Changed {
+                app: app.into(),
+                result: send(&agent, &header).await.map_err(Refusal::Reason),
+                change,
+                done,
+            }
+        });
+    }
+
+    /// The next that was tried; waits for ever where there is none. May be cancelled.
+    pub(super) async fn changed(&mut self) -> Changed {
+        loop {
+            match self.0.join_next().await {
+                Some(Ok(changed)) => return changed,
+                // Its client hears that the pod is ending.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
+async fn send(agent: &Agent, header: &HostStream) -> Result<(), String> {
+    let stream = agent.open(header).await;
+    let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
+    let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;
+    let within = ANSWER_DEADLINE.as_secs();
+    let answer = answer.map_err(|_| format!("the agent in the guest did not answer within {within} s"))?;
+    match answer {
+        Ok(Some(ChangeAnswer::Done)) => Ok(()),
+        Ok(Some(ChangeAnswer::Failed { text })) => Err(shown(text)),
+        Ok(None) => Err("the agent in the guest did not answer".to_owned()),
+        Err(error) => Err(format!("cannot understand the agent in the guest: {error}")),
+    }
+}
