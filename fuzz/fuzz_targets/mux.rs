@@ -4,14 +4,14 @@
 
 use isopod_protocol::codec::read_message;
 use isopod_contract::message::{GuestStream, HostStream};
-use isopod_protocol::mux::{self, Accept, Limits, Side};
+use isopod_protocol::mux::{self, Accept, Grant, Limits, Side};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
-        for (side, incoming) in [(Side::Host, Accept::Total(6)), (Side::Guest, Accept::AtOnce(4))] {
+        for (side, incoming) in [(Side::Host, Accept::Total(Grant::of(6))), (Side::Guest, Accept::AtOnce(4))] {
             let port = tokio::io::join(bytes, tokio::io::sink());
             let limits = Limits {
                 incoming,

@@ -1,5 +1,5 @@
 //! Broken guests and programs, without a change of `isopod`: a program of another making in the search path, and files
-//! that it puts over the guest's own.
+//! that come to the guest beside its own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -42,52 +42,80 @@ impl Bench {
         }
     }
 
-    /// Puts files, with their modes, over those of every guest that boots here from now on: QEMU is started by way of
-    /// a script that adds an archive to what the agent unpacks, of which the last has its way. No mount is made ahead of
-    /// systemd in such a guest, so that its mount units are what mounts.
+    /// Puts files, with their modes, over those of the guest image of every guest that boots here from now on: QEMU is started by
+    /// way of a script that gives the kernel one more archive.
     ///
     /// # Panics
     /// When it cannot be written.
-    pub fn tamper(&mut self, files: &[(&str, u32, &[u8])]) {
+    pub fn break_guest(&mut self, files: &[(&str, u32, &[u8])]) {
         // QEMU's root has the program in it and nothing else of ours, and nowhere to write: so the archive comes in the
         // script, and what the guest gets is a file in memory.
-        self.rewrite(r#"" " x length($ahead)"#, files);
+        let archive = pack(files).expect("an archive");
+        self.shadow_bytes(QEMU, &[BREAK.as_bytes(), &archive].concat());
+    }
+
+    /// Puts files, with their modes, over those of the one pod that is starting here: behind what comes to its VM, of which
+    /// the last has its way. No mount is made ahead of systemd in such a guest, so that its mount units are what mounts.
+    ///
+    /// # Panics
+    /// When there is no such pod, or its files cannot be written.
+    pub fn tamper(&self, files: &[(&str, u32, &[u8])]) {
+        self.rewrite(|ahead| " ".repeat(ahead.len()), files);
     }
 
     /// Makes every mount of an app's volume ahead of systemd fail: its mount point is not there.
     ///
     /// # Panics
-    /// When it cannot be written.
-    pub fn break_mounts_ahead(&mut self) {
-        self.rewrite("$ahead =~ s,stage2,stage9,gr", &[]);
+    /// As [`Self::tamper`].
+    pub fn break_mounts_ahead(&self) {
+        self.rewrite(|ahead| ahead.replace("stage2", "stage9"), &[]);
     }
 
-    /// Puts `mounts_ahead`, an expression of the same length as the mounts ahead of systemd, `$ahead`, in their place, and adds
-    /// files.
-    fn rewrite(&mut self, mounts_ahead: &str, files: &[(&str, u32, &[u8])]) {
-        let script = TAMPER.replace("MOUNTS_AHEAD", mounts_ahead);
-        let archive = pack(files).expect("an archive");
-        self.shadow_bytes(QEMU, &[script.as_bytes(), &archive].concat());
+    /// Puts something of the same length in the place of the mounts ahead of systemd, and adds files. The guest reads them when
+    /// it has booted.
+    fn rewrite(&self, mounts_ahead: impl Fn(&str) -> String, files: &[(&str, u32, &[u8])]) {
+        let mut path = None;
+        eventually("a pod starts", || {
+            let mut dirs = pods(self).into_iter();
+            path = dirs.find_map(|dir| {
+                Some(dir.join("pod.cpio")).filter(|path| {
+                    path.is_file() && path.parent().is_some_and(|dir| dir.join("qemu.lock").exists())
+                })
+            });
+            path.is_some()
+        });
+        let path = path.expect("its files");
+        let mut archive = fs::read(&path).expect("its files");
+        let place = |text: &[u8], of: &str| text.windows(of.len()).position(|at| at == of.as_bytes());
+        let begin = place(&archive, "\"mountsAhead\": [").expect("mounts ahead") + "\"mountsAhead\": [".len();
+        let end = begin + place(&archive[begin..], "]").expect("their end");
+        let ahead = String::from_utf8_lossy(&archive[begin..end]).into_owned();
+        archive[begin..end].copy_from_slice(mounts_ahead(&ahead).as_bytes());
+        archive.extend(pack(files).expect("an archive"));
+        let new = path.with_extension("new");
+        fs::write(&new, archive)
+            .and_then(|()| fs::rename(&new, &path))
+            .expect("its files anew");
     }
 }
 
 /// What a shell makes of the script: Perl, for memfd_create(2), number 319 on this architecture.
-const TAMPER: &str = r#"exec perl -x "$0" "$real" "$@"
+const BREAK: &str = r#"exec perl -x "$0" "$real" "$@"
 #!perl
 use strict;
 my ($real, @args) = @ARGV;
-my $name = "pod.cpio";
-my $fd = syscall(319, $name, 0);
+my $fd = syscall(319, my $name = "initrd", 0);
 $^F = $fd;
 open(my $out, ">&=", $fd) or die "memfd: $!";
-open(my $in, "<", $name) or die "$name: $!";
+my ($at) = grep { $args[$_] eq "-initrd" } 0 .. $#args;
+open(my $in, "<", $args[$at + 1]) or die "$args[$at + 1]: $!";
 binmode $_ for $out, $in, \*DATA;
 $out->autoflush(1);
 local $/;
-my $pod = <$in>;
-$pod =~ s/("mountsAhead":\s*)\[(.*?)\]/my ($head, $ahead) = ($1, $2); $head . "[" . (MOUNTS_AHEAD) . "]"/es or die "no mounts ahead";
-print {$out} $pod, scalar(<DATA>);
-exec $real, map { s,filename=\Q$name\E$,filename=/proc/self/fd/$fd,r } @args;
+my $image = <$in>;
+print {$out} $image, "\0" x (-length($image) % 512), scalar(<DATA>);
+$args[$at + 1] = "/proc/self/fd/$fd";
+exec $real, @args;
 __END__
 "#;
 

@@ -129,7 +129,7 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     for (pid, line) in bench.processes() {
         assert_inherits_nothing(pid, &line, &secret);
     }
-    let of_qemu = ["agent.sock", "images", "pod.cpio", "writable"];
+    let of_qemu = ["agent.sock", "images", "writable"];
     let virtiofs = dir.join("virtiofsd.sock").exists();
     let mut of_pod = of_qemu.to_vec();
     of_pod.push(if virtiofs { "virtiofsd.sock" } else { "share" });
@@ -246,9 +246,7 @@ fn assert_private(pod: &Path, qemu: u32) {
                 continue;
             }
             let found = fs::symlink_metadata(&path).expect("its metadata").uid();
-            let of_qemu = path.ends_with("pod.cpio")
-                || path.ends_with("writable")
-                || path.starts_with(pod.join("disks/"));
+            let of_qemu = path.ends_with("writable") || path.starts_with(pod.join("disks/"));
             let is_dir = kind.is_dir();
             assert_eq!(
                 found,

@@ -171,7 +171,7 @@ fn what_hangs_is_stopped() {
     let mut bench = Bench::new();
     let busybox = std::fs::read("/bin/busybox").unwrap();
     let init = b"#!/busybox sh\nwhile :; do /busybox sleep 9; done\n";
-    bench.tamper(&[
+    bench.break_guest(&[
         ("/usr/lib/systemd/systemd", 0o755, init),
         ("/busybox", 0o755, &busybox),
     ]);

@@ -248,7 +248,7 @@ fn a_guest_that_does_not_come_up_is_given_up() {
     let busybox = std::fs::read("/bin/busybox").unwrap();
     let init =
         b"#!/busybox sh\necho this is where it stands > /dev/console\nwhile :; do /busybox sleep 9; done\n";
-    bench.tamper(&[
+    bench.break_guest(&[
         ("/usr/lib/systemd/systemd", 0o755, init),
         ("/busybox", 0o755, &busybox),
     ]);
@@ -280,7 +280,7 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
     let mut bench = Bench::new();
     let busybox = std::fs::read("/bin/busybox").unwrap();
     let init = b"#!/busybox sh\nexit 1\n";
-    bench.tamper(&[
+    bench.break_guest(&[
         ("/usr/lib/systemd/systemd", 0o755, init),
         ("/busybox", 0o755, &busybox),
     ]);

@@ -3,7 +3,8 @@
 use isopod_tests::Bench;
 
 /// The cgroup's own files, as the guest's root sees them through an app's `/sys`.
-const CGROUP: &str = "cd /sys/fs/cgroup/system.slice/$AC_APP_NAME.service && cat memory.max memory.low cpu.max cpu.weight pids.max";
+const CGROUP: &str =
+    "cd /sys/fs/cgroup/*.slice/$AC_APP_NAME.service && cat memory.max memory.low cpu.max cpu.weight pids.max";
 
 #[test]
 fn limits_hold_for_one_app_and_end_it_alone() {

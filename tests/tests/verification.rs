@@ -15,13 +15,8 @@ const UNIT: &str = "opt-stage2-web-rootfs-data.mount";
 
 /// Runs an app that must not start, over a guest with a drop-in for the mount unit of its volume.
 fn broken(settings: &str) -> Output {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let source = bench.source("data", &[]);
-    bench.tamper(&[(
-        &format!("{UNITS}/{UNIT}.d/broken.conf"),
-        0o644,
-        settings.as_bytes(),
-    )]);
     let image = bench.busybox();
     // Written to by the other app, so that read-only is for the guest alone to keep.
     let pod = bench.pod().host("data", &source, "");
@@ -35,7 +30,13 @@ fn broken(settings: &str) -> Output {
         .with(["--app-name", "other"])
         .mount("data", "/data", "")
         .sh("echo other > /data/other");
-    let out = pod.run();
+    let running = pod.start();
+    bench.tamper(&[(
+        &format!("{UNITS}/{UNIT}.d/broken.conf"),
+        0o644,
+        settings.as_bytes(),
+    )]);
+    let out = running.wait();
     assert_eq!(out.status, 125, "{}", out.stderr);
     assert_eq!(
         fs::read_to_string(source.join("other")).unwrap(),
@@ -50,7 +51,7 @@ fn broken(settings: &str) -> Output {
 
 #[test]
 fn a_mount_that_fails_keeps_its_app_from_starting() {
-    let out = broken("[Mount]\nWhat=\nWhat=/isopod/pod.json\nOptions=bind,ro\n");
+    let out = broken("[Mount]\nWhat=\nWhat=/isopod/agent\nOptions=bind,ro\n");
     assert_eq!(out.text(), "");
     assert!(out.stderr.contains("was not mounted"), "{}", out.stderr);
 }
@@ -72,7 +73,7 @@ fn a_mount_that_should_be_read_only_and_is_not_is_found() {
 /// mount(8) says that it worked and mounts nothing.
 #[test]
 fn a_mount_program_that_lies_is_found() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let busybox = fs::read("/bin/busybox").unwrap();
     let script = r#"#!/busybox sh
         case "$*" in */rootfs/data*) exit 0;; esac
@@ -80,20 +81,17 @@ fn a_mount_program_that_lies_is_found() {
         for word; do shift; set -- "$@" "$(echo "$word" | /busybox sed 's/,*private//')"; done
         exec /busybox mount "$@"
     "#;
-    bench.tamper(&[
-        ("/usr/bin/mount", 0o755, script.as_bytes()),
-        ("/busybox", 0o755, &busybox),
-    ]);
     let pod = bench
         .pod()
         .host("data", bench.source("data", &[]), "")
         .app(&bench.busybox())
         .with(["--app-name", "web"]);
-    let out = pod
-        .mount("data", "/data", "")
-        .sh("echo the app ran")
-        .run()
-        .expect(125);
+    let running = pod.mount("data", "/data", "").sh("echo the app ran").start();
+    bench.tamper(&[
+        ("/usr/bin/mount", 0o755, script.as_bytes()),
+        ("/busybox", 0o755, &busybox),
+    ]);
+    let out = running.wait().expect(125);
     assert_eq!(out.text(), "");
     for named in ["app `web` did not start", "volume `data`", UNIT] {
         assert!(out.stderr.contains(named), "{named}: {}", out.stderr);
@@ -103,35 +101,32 @@ fn a_mount_program_that_lies_is_found() {
 /// systemd mounts what could not be mounted ahead of it.
 #[test]
 fn a_mount_that_fails_ahead_of_systemd_is_systemds_to_make() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let source = bench.source("data", &[("file", "in the volume")]);
-    bench.break_mounts_ahead();
     let pod = bench.pod().host("data", &source, "").app(&bench.busybox());
     let pod = pod.mount("data", "/data", "");
-    let out = pod
+    let running = pod
         .sh("cat /data/file; grep -c ' /data ' /proc/self/mountinfo")
-        .run()
-        .expect(0);
+        .start();
+    bench.break_mounts_ahead();
+    let out = running.wait().expect(0);
     assert_eq!(out.text(), "in the volume1\n");
 }
 
 /// The links that make the app's service need its mount are gone: the service starts, and its own check finds it.
 #[test]
 fn a_service_that_no_longer_needs_its_mount_does_not_start_without_it() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     // A unit that is loaded and does nothing, where the mount was.
     let masked = "[Unit]\nDefaultDependencies=no\nConditionPathExists=/nowhere\n[Mount]\nWhat=/mnt/data\nWhere=/opt/stage2/web/rootfs/data\nType=none\nOptions=bind\n";
-    bench.tamper(&[(&format!("{UNITS}/{UNIT}"), 0o644, masked.as_bytes())]);
     let pod = bench
         .pod()
         .host("data", bench.source("data", &[]), "")
         .app(&bench.busybox())
         .with(["--app-name", "web"]);
-    let out = pod
-        .mount("data", "/data", "")
-        .sh("echo the app ran")
-        .run()
-        .expect(125);
+    let running = pod.mount("data", "/data", "").sh("echo the app ran").start();
+    bench.tamper(&[(&format!("{UNITS}/{UNIT}"), 0o644, masked.as_bytes())]);
+    let out = running.wait().expect(125);
     assert_eq!(out.text(), "");
     for named in ["app `web` did not start", "volume `data`", "is not mounted"] {
         assert!(out.stderr.contains(named), "{named}: {}", out.stderr);

@@ -1,12 +1,11 @@
 //! From the kernel to systemd, and what the guest is set up with.
 //!
-//! [`init`] is process 1 and calls the others in their order: it unpacks the pod's own files over the guest image
-//! ([`guest_overlay`]), loads modules, bounds memory, makes what apps see of the kernel ([`kernel_fs`](crate::mounts::kernel_fs), [`app_dev`]), mounts
-//! images and roots ([`early`]), sets up the network, and becomes systemd.
+//! [`init`] is process 1: it loads [`modules`], makes what apps see of the kernel ([`kernel_fs`](crate::mounts::kernel_fs)), and becomes
+//! systemd. The others are for the pod when it [comes](crate::arrival): they bound its [`memory`], fill its apps' `/dev`
+//! ([`app_dev`]), mount images and roots ([`early`]) and set up the [`network`].
 
 pub(crate) mod app_dev;
 pub(crate) mod early;
-pub(crate) mod guest_overlay;
 pub(crate) mod init;
 pub(crate) mod memory;
 pub(crate) mod modules;

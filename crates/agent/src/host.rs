@@ -1,7 +1,9 @@
 //! The conversation with the host: [`serve`] begins it over the [`port`], [`session`] has it, and the [`streams`] that the
-//! host opens beside it are commands, copies, statistics, [`processes`] and [`hotplug`], which ask the session [`questions`].
+//! host opens beside it are commands, copies, statistics, [`processes`], what [comes](arriving) and [`hotplug`], which ask the session
+//! [`questions`].
 
 pub(crate) mod app;
+pub(crate) mod arriving;
 pub(crate) mod clock;
 pub(crate) mod device;
 pub(crate) mod hotplug;

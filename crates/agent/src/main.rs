@@ -2,9 +2,10 @@
 //!
 //! | called as | does |
 //! |---|---|
-//! | `/init`, as process 1 | unpacks the pod's files, loads its kernel modules, mounts the apps' roots, sets up the network, then becomes systemd ([`init`]) |
-//! | `serve`, a service | reports to the host and obeys it ([`serve`]) |
+//! | `/init`, as process 1 | loads the kernel modules of the way to the host, then becomes systemd ([`init`]) |
+//! | `serve`, a service | waits for the host; then brings what comes ([`arrival`]), reports and obeys ([`serve`]) |
 //! | `become`, of an app's unit | begins the app's own processes, becomes who the app is and then its program ([`becoming`]) |
+//! | `share-processes` | makes the processes that apps share ([`pod`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |
 //! | `/bin/mount`, `/bin/umount` | what systemd calls for a mount unit ([`mount`]) |
 //! | `/sbin/modprobe` | what the kernel calls for a module, in pods that may ask for more ([`modules`]) |
@@ -19,6 +20,7 @@ use isopod_contract::in_one_line;
 use isopod_contract::launch::Part;
 
 use crate::apps::becoming;
+use crate::apps::processes::pod;
 use crate::boot::{init, modules, setup};
 use crate::exec::enter;
 use crate::host::serve;
@@ -26,8 +28,8 @@ use crate::mounts::mount;
 use crate::report::{fail, fail_in_service, log, say};
 
 mod apps;
+mod arrival;
 mod boot;
-mod config;
 mod exec;
 mod host;
 mod mounts;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
             serve::run(started_ms).map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS)
         }
         ["enter"] => enter::run(),
+        [pod::MAKE] => pod::make().map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS),
         ["become", part] if let Some(part) = Part::of(part) => becoming::run(part),
         _ => {
             say("isopod-agent: usage: isopod-agent serve");

@@ -8,6 +8,7 @@ pub(crate) mod kmsg;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use isopod_contract::message::ExitStatus;
 use tokio::sync::mpsc;
@@ -84,6 +85,8 @@ pub(crate) struct UnitProcess {
 
 /// What the agent asks of systemd.
 pub(crate) trait Manager {
+    /// Watches a unit from now on.
+    fn watch(&self, unit: &str);
     /// The state of an app's unit.
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError>;
     /// The state of any unit, for a diagnosis.
@@ -109,22 +112,21 @@ pub(crate) trait Manager {
 /// The one systemd of this guest.
 pub(crate) struct Systemd {
     connection: Connection,
+    watched: Watched,
 }
 
+/// The units that are watched, by their object paths.
+type Watched = Arc<Mutex<HashMap<String, String>>>;
+
 impl Systemd {
-    /// Connects, and watches the units: their names arrive whenever something about them has changed.
-    pub(crate) async fn connect(
-        units: &[String],
-    ) -> Result<(Self, mpsc::UnboundedReceiver<String>), ManagerError> {
+    /// Connects; the names of units that are [watched](Manager::watch) arrive whenever something about them has changed.
+    pub(crate) async fn connect() -> Result<(Self, mpsc::UnboundedReceiver<String>), ManagerError> {
         let connected = Connection::connect(Path::new(PRIVATE_SOCKET)).await;
         let (connection, signals) = connected.map_err(ManagerError::Connect)?;
         let (changed, changes) = mpsc::unbounded_channel();
-        let units = units
-            .iter()
-            .map(|unit| (object_path(unit), unit.clone()))
-            .collect();
-        tokio::spawn(watch(signals, units, changed));
-        Ok((Self { connection }, changes))
+        let watched = Watched::default();
+        tokio::spawn(watch(signals, Arc::clone(&watched), changed));
+        Ok((Self { connection, watched }, changes))
     }
 
     async fn get<T: FromWire>(
@@ -163,6 +165,10 @@ impl Systemd {
 }
 
 impl Manager for Systemd {
+    fn watch(&self, unit: &str) {
+        of(&self.watched).insert(object_path(unit), unit.to_owned());
+    }
+
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
         // All questions go out before the first answer is awaited: under emulation each wake-up counts.
         let (active, job, active_enter_us, exec_main_start_us, exec_main_code, exec_main_status) = futures::try_join!(
@@ -284,17 +290,21 @@ impl Manager for Systemd {
     }
 }
 
-/// Names each unit of `units` (by object path) that a signal is about, until the connection or the listener ends.
+fn of(watched: &Watched) -> MutexGuard<'_, HashMap<String, String>> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names each unit of `watched` that a signal is about, until the connection or the listener ends.
 async fn watch(
     mut signals: mpsc::UnboundedReceiver<Signal>,
-    units: HashMap<String, String>,
+    watched: Watched,
     changed: mpsc::UnboundedSender<String>,
 ) {
     while let Some(signal) = signals.recv().await {
         let unit = match signal.member.as_str() {
-            "PropertiesChanged" => units.get(&signal.path).cloned(),
+            "PropertiesChanged" => of(&watched).get(&signal.path).cloned(),
             "JobRemoved" => {
-                removed_job(&signal.body).filter(|unit| units.values().any(|known| known == unit))
+                removed_job(&signal.body).filter(|unit| of(&watched).contains_key(&object_path(unit)))
             }
             _ => None,
         };

@@ -103,10 +103,11 @@ fn report(outcome: &Outcome) -> ExitCode {
 
 /// One line for benchmarks: milliseconds by phase.
 fn log_timings(prepared: Duration, timings: &Timings) {
-    let boot = &timings.boot;
+    let (boot, arrival) = (&timings.boot, &timings.arrival);
     tracing::debug!(
         "timings: prepare_ms={} ready_ms={} ended_ms={} synced_ms={} gone_ms={} guest_init_ms={} \
-         guest_systemd_begun_ms={} guest_agent_ms={} guest_systemd_ms={} guest_connected_ms={} guest_first_app_ms={}",
+         guest_systemd_begun_ms={} guest_agent_ms={} guest_systemd_ms={} guest_connected_ms={} guest_arrival_ms={} \
+         guest_unpacked_ms={} guest_mounted_ms={} guest_asked_ms={} guest_first_app_ms={}",
         prepared.as_millis(),
         timings.ready.as_millis(),
         timings.ended.as_millis(),
@@ -117,6 +118,10 @@ fn log_timings(prepared: Duration, timings: &Timings) {
         boot.agent_started_ms,
         boot.systemd_ms,
         boot.connected_ms,
+        arrival.begun_ms,
+        arrival.unpacked_ms,
+        arrival.mounted_ms,
+        arrival.asked_ms,
         timings.first_app_ms,
     );
 }

@@ -1,5 +1,6 @@
-//! The agent's configuration: a JSON file that the planner writes into the pod's part of the guest's tree
-//! (`/isopod/pod.json`) and the agent reads once. It carries facts, no decisions.
+//! What comes to a VM, as the agent reads it. The VM boots without knowing its pod; the pod's apps and what they need come as
+//! *arrivals*, the first when the agent has answered and others while the pod runs: an archive of files for the guest's
+//! tree, and in it, at [`ARRIVAL`](crate::layout::ARRIVAL), an [`Arrival`] as JSON. It carries facts, no decisions.
 //!
 //! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
 
@@ -8,40 +9,51 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 /// The version this crate writes and the only one it reads.
-pub const CONFIG_VERSION: u32 = 4;
+pub const ARRIVAL_VERSION: u32 = 5;
 
-/// All that the agent knows of the pod.
+/// What comes to the VM at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GuestConfig {
-    /// [`CONFIG_VERSION`].
+pub struct Arrival {
+    /// [`ARRIVAL_VERSION`].
     pub version: u32,
-    /// The guest's host name.
-    pub hostname: String,
-    /// The kernel modules that the pod needs beside [`OVERLAY_DISK_MODULES`](crate::layout::OVERLAY_DISK_MODULES), by name; what they depend on is loaded before them.
+    /// What the VM is from now on: in the first arrival, and in no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The target unit that starts the apps which wait for nothing, and by which systemd remembers the others.
+    pub unit: String,
+    /// The kernel modules that it needs, by name; what they depend on is loaded before them.
     pub modules: Vec<String>,
-    /// How much of the memory files may take.
-    #[serde(default)]
-    pub memory: GuestMemory,
-    /// What is mounted before systemd begins, in this order: images, the writable disk, every app's root filesystem.
+    /// What is mounted before systemd knows the units, in this order: images, the writable disk, every app's root filesystem.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts of systemd's mount units, parents first, which the agent makes ahead of it: a unit whose mount is there
-    /// already is active without a process. Whatever is not there when systemd begins, systemd mounts.
+    /// already is active without a process. Whatever is not there when the apps begin, systemd mounts.
     pub mounts_ahead: Vec<MountAhead>,
-    /// The kernel's parameters that differ from its own defaults, set before systemd begins.
-    pub sysctls: Vec<Sysctl>,
-    /// The network interface; `None`: there is the loopback interface alone.
-    pub network: Option<GuestNetwork>,
     /// Mount points of file systems whose data lives on the host: written back before the VM ends.
     pub shares: Vec<String>,
-    /// Whether the apps share their processes ([`PidNamespace::Pod`](crate::launch::PidNamespace::Pod)).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shared_processes: bool,
     /// Mount points of the pod's own disks: likewise, where it may be started again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<String>,
-    /// The apps, in the order of declaration.
+    /// The apps, in the order of declaration; they are numbered behind those that came before.
     pub apps: Vec<GuestApp>,
+}
+
+/// What a VM is when its first arrival has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Identity {
+    /// The guest's host name.
+    pub hostname: String,
+    /// How much of the memory files may take.
+    #[serde(default)]
+    pub memory: GuestMemory,
+    /// The kernel's parameters that differ from its own defaults, set before any app begins.
+    pub sysctls: Vec<Sysctl>,
+    /// The network interface; `None`: there is the loopback interface alone.
+    pub network: Option<GuestNetwork>,
+    /// Whether the pod goes on when its last app has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// How much of the guest's memory files may take: together less than there is, so that one who fills them all finds no
@@ -55,7 +67,7 @@ pub struct GuestMemory {
     pub shm_bytes: u64,
 }
 
-/// A mount that is there before systemd: the agent makes it as the guest's first process. A mount unit costs a process
+/// A mount that is there before systemd reads the units: the agent makes it. A mount unit costs a process
 /// and tens of milliseconds under emulation, and nothing that systemd could order or leave out depends on these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -161,14 +173,14 @@ pub struct GuestApp {
     /// How its root is made anew before each life but the first; `None`: it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_root: Option<FreshRoot>,
-    /// What must come before it: the agent starts it then. Without any, systemd starts it when the guest boots.
+    /// What must come before it: the agent starts it then. Without any, it is started as soon as it has come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<GuestDependency>,
     /// Where the agent makes the socket on which the app says that it is ready (sd_notify(3)); `None`: it is as soon as
     /// it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<String>,
-    /// The directory that it finds as `/dev`, to be filled before systemd begins.
+    /// The directory that it finds as `/dev`, to be filled.
     #[serde(default)]
     pub dev: String,
     /// The file in which it says why it ended; emptied for each life.
@@ -212,7 +224,7 @@ pub struct GuestApp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FreshRoot {
-    /// Where it is mounted; one of [`GuestConfig::early_mounts`].
+    /// Where it is mounted; one of [`Arrival::early_mounts`].
     pub mount_point: String,
     /// What the pod has in it: the layer above the image, whose own mode and owner are the root's.
     pub seed: String,
@@ -357,7 +369,7 @@ pub enum GuestCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestDependency {
-    /// Its position in [`GuestConfig::apps`].
+    /// Its number.
     pub app: u16,
     /// How far it must have come.
     pub condition: DependencyCondition,

@@ -13,8 +13,8 @@ pub const ROOTS: &str = "/opt/stage2";
 
 /// The agent.
 pub const AGENT: &str = "/isopod/agent";
-/// The agent's configuration.
-pub const POD_CONFIG: &str = "/isopod/pod.json";
+/// In the files of an arrival: what comes ([`Arrival`](crate::config::Arrival)).
+pub const ARRIVAL: &str = "/isopod/arrival.json";
 /// The kernel's modules.
 pub const MODULES: &str = "/isopod/modules";
 /// In that directory: in which order those are loaded that every pod needs, and which others there are.
@@ -30,8 +30,6 @@ pub const APP_SYS: &str = "/isopod/sys";
 pub const ERROR_DIR: &str = "/isopod/errors";
 /// Which of the pod's sysctls could not be set; it is not there where all could.
 pub const SYSCTL_ERRORS: &str = "/isopod/errors/sysctls";
-/// Why the network could not be set up; it is not there where it could.
-pub const NETWORK_FAILURE: &str = "/isopod/network-failure";
 /// When the agent's first life began and ended, in milliseconds of uptime.
 pub const BOOT_TIMES: &str = "/isopod/boot-times";
 /// Below this directory each image is mounted, by its number.
@@ -54,11 +52,29 @@ pub const LAUNCH_FILE: &str = "launch.json";
 /// In that directory: why the app's own program could not be executed, empty where it could.
 pub const LAUNCH_FAILURE: &str = "failure";
 
-/// In that directory, in a pod whose apps share their processes: their namespace (pid_namespaces(7)).
+/// In that directory, in an app that shares its processes with others: [`PIDS`].
 pub const LAUNCH_PIDS: &str = "pids";
 
-/// The disk that is the guest overlay: a cpio archive, with no file system around it, which the agent unpacks before
-/// anything else.
-pub const OVERLAY_DISK: &str = "/dev/vda";
-/// The kernel modules without which there is no [`OVERLAY_DISK`].
-pub const OVERLAY_DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// The processes that apps share, where they do: their namespace (pid_namespaces(7)).
+pub const PIDS: &str = "/isopod/pids";
+
+/// The kernel modules that a VM has before its pod comes: the way to the host, and what every pod needs. The others are
+/// loaded when the pod comes, which says what it needs.
+pub const VM_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "erofs", "overlay"];
+
+/// The word on the kernel's command line by which a VM is one that is saved before its pod comes, and restored for many.
+/// It has no device of a pod's yet.
+pub const TEMPLATE: &str = "isopod.template";
+
+/// What such a VM has besides, since it is loaded once for all of them. No module does anything without its device.
+pub const TEMPLATE_MODULES: [&str; 9] = [
+    "virtio_blk",
+    "virtio_net",
+    "virtiofs",
+    "9pnet_virtio",
+    "9p",
+    "ext4",
+    "virtio_balloon",
+    "af_packet",
+    "ipv6",
+];

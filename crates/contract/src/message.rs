@@ -1,7 +1,7 @@
 //! The messages, as they go over the wire: postcard, in which an enum is its variant's position. So the order of
 //! variants and fields is the format: new ones go last, and any other change raises [`crate::PROTOCOL_VERSION`].
 //!
-//! An app is named by its position in [`GuestConfig::apps`](crate::config::GuestConfig::apps): the receiver has the
+//! An app is named by its position in the order in which the pod's apps have come ([`crate::arrival`]): the receiver has the
 //! list itself and need only check a bound. Texts that a guest wrote may hold anything: escape them before a terminal
 //! sees them.
 
@@ -70,6 +70,8 @@ pub enum HostStream {
         /// What of it.
         part: RootPart,
     },
+    /// 10: brings apps and what they need, or the whole pod ([`crate::arrival`]).
+    Arrive,
 }
 
 /// What of an app's root, with all that is mounted in it left out.
@@ -288,15 +290,13 @@ pub const MAX_HEALTH_BYTES: usize = 4096;
 pub struct BootTimes {
     /// The agent's `main` began.
     pub agent_started_ms: u64,
-    /// The apps' pipes were open, so that systemd could execute them.
-    pub pipes_open_ms: u64,
     /// systemd answered.
     pub systemd_ms: u64,
     /// The host had been greeted.
     pub connected_ms: u64,
     /// The kernel had started the first process; 0 where that is not known.
     pub init_ms: u64,
-    /// The modules were loaded, the apps' roots mounted, and the first process became systemd; 0 where not known.
+    /// The way to the host was there, and the first process became systemd; 0 where not known.
     pub systemd_begun_ms: u64,
 }
 

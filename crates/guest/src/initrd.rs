@@ -13,11 +13,12 @@
 //! /bin /sbin /lib /lib64      links into /usr
 //! /etc/systemd/system.conf    how systemd behaves here: quick and quiet
 //! /etc/machine-id             fixed, so that systemd neither makes one up nor sees a first boot
+//! /usr/lib/systemd/system/    default.target, which starts the agent, and the agent's service
 //! /dev /proc /sys /run        where systemd mounts
-//! /mnt /opt/stage2 /tmp /var  where the pod's part of the image puts things
+//! /mnt /opt/stage2 /tmp /var  where what comes to the VM puts things
 //! ```
 //!
-//! Not here, on purpose: units (the planner writes all of them, with `DefaultDependencies=no`), udev, journald, D-Bus, a
+//! Not here, on purpose: other units (the planner writes them, with `DefaultDependencies=no`), udev, journald, D-Bus, a
 //! shell, generators, and /etc/initrd-release (which would make systemd believe that a real root follows).
 
 use std::collections::BTreeSet;
@@ -78,6 +79,10 @@ const LINKS: &[(&str, &str)] = &[
     ("lib", "usr/lib"),
     ("lib64", "usr/lib64"),
     ("var/run", "/run"),
+    (
+        "usr/lib/systemd/system/default.target.wants/isopod-agent.service",
+        "../isopod-agent.service",
+    ),
 ];
 
 /// Links in what an app sees as /dev.
@@ -124,7 +129,33 @@ const FILES: &[(&str, &str)] = &[
     // "isopod" in ASCII, and no pod's own: nothing in the guest is told apart by it.
     ("etc/machine-id", "69736f706f6400000000000000000001\n"),
     ("etc/systemd/system.conf", SYSTEM_CONF),
+    ("usr/lib/systemd/system/default.target", DEFAULT_TARGET),
+    ("usr/lib/systemd/system/isopod-agent.service", AGENT_SERVICE),
 ];
+
+/// systemd isolates its default target, and tries a second way when it may not.
+const DEFAULT_TARGET: &str = "\
+[Unit]
+Description=The VM
+DefaultDependencies=no
+AllowIsolate=yes
+";
+
+const AGENT_SERVICE: &str = "\
+[Unit]
+Description=Isopod agent
+DefaultDependencies=no
+# A guest without its agent is lost to the host, which sees the VM end (QEMU's -no-reboot).
+FailureAction=reboot-immediate
+SuccessAction=reboot-immediate
+
+[Service]
+ExecStart=/isopod/agent serve
+StandardInput=null
+StandardOutput=null
+StandardError=null
+OOMScoreAdjust=-1000
+";
 
 /// systemd-system.conf(5).
 const SYSTEM_CONF: &str = "\

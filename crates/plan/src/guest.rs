@@ -1,4 +1,4 @@
-//! The guest: the mounts that systemd makes in it and their units, and every file of the guest overlay.
+//! The guest: the mounts that systemd makes in it and their units, and every file that comes to it.
 
 pub(crate) mod config;
 pub mod entry;

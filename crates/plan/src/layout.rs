@@ -7,15 +7,15 @@
 //! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
 //! /mnt/@N                  one that came later
 //! /opt/stage2/APP/rootfs   an app's root       control.sock      the supervisor's, for commands
-//! /isopod/agent            the agent           pod.cpio          the guest overlay
-//! /isopod/pod.json         its configuration   images/N          root filesystem N, a link into the store
+//! /isopod/agent            the agent           pod.cpio          the files that come to the VM
+//! /isopod/arrival.json     what comes          images/N          root filesystem N, a link into the store
 //! /isopod/modules/         kernel modules      share/            where the volumes are bound, in a namespace
 //! /isopod/dev/             what is in /dev     disks/VOLUME      an empty volume on a disk of its own
 //! /isopod/sys              what apps see       writable          what the apps write
 //! /isopod/images/N         image N, mounted    logs/, console.log*   the apps' logs, what the guest's kernel said
 //! /isopod/errors/UNIT      what mount(8) said  *.log, *.lock     what the processes said; locked while they live
 //! /isopod/boot-times       of process 1        pod.json          how the pod is run
-//! /isopod/network-failure  why there is none   spec.json         what was asked for
+//! /isopod/pids             shared processes    spec.json         what was asked for
 //!                                              status.json       what has become of it
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
 //! /isopod/disks/VOLUME     -> /dev/vdX, the disk of one that is kept on a disk of its own
@@ -38,8 +38,8 @@ use std::path::{Path, PathBuf};
 
 pub use isopod_contract::layout::WRITABLE;
 pub use isopod_contract::layout::{
-    AGENT, APP_SYS, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS,
-    OVERLAY_DISK, POD_CONFIG, SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
+    AGENT, APP_SYS, ARRIVAL, ERROR_DIR, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS,
+    SHARE_DIR, SYSCTL_ERRORS, UNIT_DIR,
 };
 use isopod_contract::layout::{APPS, DISKS as DISK_LINKS, IMAGES, ROOTS, VOLUMES};
 use isopod_spec::{AppName, VolumeName};
@@ -63,8 +63,8 @@ pub const SHARE_TAG: &str = "isopod";
 pub const AGENT_SOCKET: &str = "agent.sock";
 /// In the pod directory: virtiofsd's socket.
 pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
-/// In the pod directory: the guest overlay.
-pub const GUEST_OVERLAY: &str = "pod.cpio";
+/// In the pod directory: what comes to the VM first, the pod.
+pub const POD_FILES: &str = "pod.cpio";
 /// In the pod directory: where the volumes are bound.
 pub const HOST_SHARE_DIR: &str = "share";
 /// In the pod directory: what the guest's kernel and systemd said.
@@ -191,6 +191,12 @@ pub fn app_last_words(app: &AppName) -> PathBuf {
     app_dir(app).join("last-words")
 }
 
+/// The target that starts the apps of the arrival of that number.
+#[must_use]
+pub fn arrival_unit(number: u32) -> String {
+    format!("arrival-{number}.target")
+}
+
 /// The socket on which an app says that it is ready, in the guest.
 #[must_use]
 pub fn app_notify_socket(app: &AppName) -> PathBuf {
@@ -213,16 +219,16 @@ pub fn disk_link(volume: &VolumeName) -> PathBuf {
     Path::new(DISK_LINKS).join(volume.as_str())
 }
 
-/// The guest's device of image number `index`. The first disk has the guest overlay ([`OVERLAY_DISK`]).
+/// The guest's device of image number `index`.
 #[must_use]
 pub fn image_device(index: usize) -> PathBuf {
-    disk_device(1 + index)
+    disk_device(index)
 }
 
 /// The guest's device of volume number `index` among those on disk, in a pod of so many images.
 #[must_use]
 pub fn volume_device(images: usize, index: usize) -> PathBuf {
-    disk_device(1 + images + index)
+    disk_device(images + index)
 }
 
 /// The guest's device of the writable disk, in a pod of so many images and volumes on disks of their own: the last one.
@@ -269,9 +275,8 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_names_them() {
-        assert_eq!(disk_device(0), Path::new(OVERLAY_DISK));
-        assert_eq!(image_device(0), Path::new("/dev/vdb"));
-        assert_eq!(volume_device(2, 1), Path::new("/dev/vde"));
+        assert_eq!(image_device(0), Path::new("/dev/vda"));
+        assert_eq!(volume_device(2, 1), Path::new("/dev/vdd"));
         let name = |i| disk_device(i).display().to_string();
         assert_eq!(
             [name(0), name(25), name(26), name(701), name(702)],

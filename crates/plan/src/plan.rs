@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use isopod_contract::config::{EarlyMount, Sysctl};
+use isopod_contract::config::{EarlyMount, Identity, Sysctl};
 use isopod_spec::{Medium, PodSpec, RootfsAccess, VolumeKind, VolumeName};
 
 use crate::app_plan::{AppPlan, ImagePlan, Writes};
@@ -16,7 +16,7 @@ use crate::apps::{last_words, limits};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
-use crate::guest::config::PodConfig;
+use crate::guest::config::Coming;
 use crate::guest::mounts::Writable;
 use crate::guest::network_names::Names;
 use crate::guest::tree::GuestTree;
@@ -249,20 +249,18 @@ impl Planner<'_> {
         notices: &mut Vec<String>,
     ) -> Result<GuestTree, Vec<Fault>> {
         let (apps, mounts, sharing) = (inside.apps, inside.mounts, joined.sharing.as_ref());
-        let mut config = config::guest_config(
-            inside.hostname,
-            joined.network.as_ref(),
-            apps,
-            inside.early_mounts,
-            mounts,
-            sharing,
-            inside.sysctls,
-            inside.shares.guest,
-        );
+        let identity = Identity {
+            hostname: inside.hostname.to_owned(),
+            memory: inside.shares.guest,
+            sysctls: inside.sysctls.to_vec(),
+            network: joined.network.as_ref().map(UserNetwork::guest),
+            held: false,
+        };
+        let mut arrival = config::arrival(identity, apps, inside.early_mounts, mounts, sharing);
         let balloon = self.facts.host.guest.modules.get(hardware::BALLOON_MODULE);
-        config.modules.extend(balloon.cloned());
-        let config = PodConfig::new(config, apps, mounts, sharing);
-        let mut guest = files::guest_tree(self.table, self.facts, apps, self.spec.limits, mounts, config)?;
+        arrival.modules.extend(balloon.cloned());
+        let coming = Coming::new(arrival, apps, mounts, sharing);
+        let mut guest = files::guest_tree(self.table, self.facts, apps, self.spec.limits, mounts, coming)?;
         for (i, disk) in inside.disk_volumes.iter().enumerate() {
             guest.symlink(
                 &layout::disk_link(&disk.name),

@@ -39,7 +39,7 @@ pub struct PodPlan {
     pub disk_volumes: Vec<DiskVolume>,
     /// The size of the writable disk, the last one, in bytes; `None`: there is none, and apps write to the guest's memory.
     pub writable_bytes: Option<u64>,
-    /// The mounts that are there before systemd: images and roots.
+    /// The mounts that are the agent's to make: images and roots.
     pub early_mounts: Vec<EarlyMount>,
     /// The mount units of the guest.
     pub mounts: Arc<Mounts>,

@@ -121,10 +121,7 @@ fn an_image_is_one_disk_more_however_often_it_is_mounted() {
         .iter()
         .map(|disk| disk.filename.as_path())
         .collect();
-    assert_eq!(
-        disks,
-        ["pod.cpio", "images/0", "images/1", "writable"].map(Path::new)
-    );
+    assert_eq!(disks, ["images/0", "images/1", "writable"].map(Path::new));
     let early: Vec<&str> = plan
         .early_mounts
         .iter()

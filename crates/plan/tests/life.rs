@@ -7,7 +7,7 @@ use std::path::Path;
 use fixture::{app, facts, host, launch, mount};
 use isopod_contract::config::EarlyMount;
 use isopod_plan::explain;
-use isopod_plan::layout::{POD_CONFIG, UNIT_DIR};
+use isopod_plan::layout::{ARRIVAL, UNIT_DIR};
 use isopod_plan::output::document::Document;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{
@@ -45,14 +45,13 @@ fn unit(plan: &PodPlan, name: &str) -> String {
 #[test]
 fn the_agent_starts_what_waits_and_systemd_the_rest() {
     let plan = planned(&two());
-    let wanted = |name: &str| {
-        let link = Path::new(UNIT_DIR).join("default.target.wants").join(name);
-        plan.guest.entries.contains_key(&link)
-    };
-    assert!(wanted("first.service") && !wanted("second.service"));
+    let target = unit(&plan, "arrival-0.target");
+    assert!(
+        target.ends_with("\nWants=first.service\nAfter=second.service\n"),
+        "{target}"
+    );
     assert!(unit(&plan, "second.service").contains("\nAfter=first.service\n"));
-    assert!(unit(&plan, "default.target").contains("\nAfter=second.service\n"));
-    let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text(&plan, ARRIVAL)).unwrap();
     let apps = &config["apps"];
     assert_eq!(apps[0]["notify"], "/isopod/apps/first/notify");
     assert_eq!(
@@ -95,7 +94,7 @@ fn a_terminal_is_all_three_streams() {
     assert!(unit(&plan, "second.service").contains("\nStandardOutput=file:/isopod/apps/second/stdout\n"));
     let made = |path: &str| plan.guest.entries.contains_key(Path::new(path));
     assert!(!made("/isopod/apps/first/stdout") && made("/isopod/apps/second/stdout"));
-    let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text(&plan, ARRIVAL)).unwrap();
     assert_eq!(config["apps"][0]["terminal"], "/isopod/apps/first/terminal");
     assert_eq!(config["apps"][1].get("terminal"), None);
     let (with, without) = (launch(&plan, "first"), launch(&plan, "second"));
@@ -124,7 +123,7 @@ fn a_fresh_root_has_its_seed_in_a_layer_of_its_own() {
             .iter()
             .find(of_second)
             .map(|mount| mount.options.clone());
-        let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text(&plan, ARRIVAL)).unwrap();
         let hosts = ["seed", "upper"].map(|layer| {
             let path = format!("/isopod/apps/second/{layer}/etc/hosts");
             plan.guest.entries.contains_key(Path::new(&path))
@@ -249,7 +248,7 @@ fn handlers_are_systemds_and_probes_the_agents() {
     );
     let second = unit(&plan, "second.service");
     assert!(!second.contains("StartPre") && !second.contains("StopPost") && !second.contains("TimeoutStart"));
-    let config: serde_json::Value = serde_json::from_str(&text(&plan, POD_CONFIG)).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text(&plan, ARRIVAL)).unwrap();
     let (first, second) = (&config["apps"][0], &config["apps"][1]);
     assert_eq!(
         (&first["preStart"], &first["postStopMs"]),

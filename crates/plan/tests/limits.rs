@@ -118,10 +118,7 @@ fn resources_are_settings_of_the_service() {
     );
     let plan = planned(&pod);
     assert!(launch(&plan, "web").process.no_new_privileges);
-    assert_eq!(
-        unit(&plan, "system.slice.d/memory.conf"),
-        "[Slice]\nMemoryLow=33554432\n"
-    );
+    assert_eq!(unit(&plan, "pod.slice"), "[Slice]\nMemoryLow=33554432\n");
     assert_eq!(plan.notices.len(), 1, "{:?}", plan.notices);
     assert!(plan.notices[0].contains("more processor time than its VM has"));
     let shown = explain(&Document::from(&plan));
@@ -212,8 +209,8 @@ fn an_app_has_the_processes_that_were_asked_for() {
     assert!(refused.to_string().contains("`--init=false`"), "{refused}");
     pod.apps[0].overrides.init = None;
     assert_eq!(of(&pod), (PidNamespace::Pod, true));
-    let shared = planned(&pod).guest.text(Path::new(layout::POD_CONFIG)).unwrap();
-    assert!(shared.contains("\"sharedProcesses\": true"), "{shared}");
+    let place = layout::app_launch(&"web".parse().unwrap()).join(layout::LAUNCH_PIDS);
+    assert!(planned(&pod).guest.entries.contains_key(&place));
     pod.pid_mode = PidMode::Vm;
     assert_eq!(of(&pod), (PidNamespace::Vm, false));
 }

@@ -601,7 +601,7 @@ fn what_earlier_apps_may_make_is_mounted_when_its_own_app_starts() {
     };
     assert_eq!(late("web"), Vec::<String>::new());
     assert_eq!(late("main"), ["h", "e", "e/in", "whole/new"]);
-    let config = &made.guest.entries[Path::new("/isopod/pod.json")];
+    let config = &made.guest.entries[Path::new("/isopod/arrival.json")];
     let EntryKind::File(content) = &config.kind else {
         panic!()
     };
@@ -687,7 +687,7 @@ fn empty_volumes_may_be_kept_on_disk() {
     let link = &made.guest.entries[Path::new("/isopod/disks/scratch")];
     assert_eq!(
         link.kind,
-        EntryKind::Symlink("/dev/vdc".into()),
+        EntryKind::Symlink("/dev/vdb".into()),
         "the disk behind the image's"
     );
     assert!(!made.qemu.blockdevs[2].read_only);
@@ -964,11 +964,10 @@ fn what_the_mount_units_say_is_mounted_ahead_of_them_in_their_order() {
     pod.volumes = vec![host("data", "/srv"), host("in", "/in")];
     pod.apps[0].mounts = vec![mount("in", "/d/in"), mount("data", "/d")];
     let made = planned(&pod, &[]);
-    let EntryKind::File(json) = &made.guest.entries[Path::new("/isopod/pod.json")].kind else {
+    let EntryKind::File(json) = &made.guest.entries[Path::new("/isopod/arrival.json")].kind else {
         panic!("no configuration");
     };
-    let config: isopod_contract::config::GuestConfig =
-        serde_json::from_slice(&json.bytes().unwrap()).unwrap();
+    let config: isopod_contract::config::Arrival = serde_json::from_slice(&json.bytes().unwrap()).unwrap();
     let ahead = config.mounts_ahead.iter();
     let ahead: Vec<_> = ahead
         .map(|m| (m.mount_point.as_str(), m.options.as_str()))

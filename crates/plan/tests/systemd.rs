@@ -226,8 +226,8 @@ fn limits_are_read_as_they_were_meant() {
     let plan = isopod_plan::plan(&pod, &facts(&pod, &[])).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let units = dir.path().join("units");
-    std::fs::create_dir_all(units.join("system.slice.d")).unwrap();
-    for name in ["web.service", "system.slice.d/memory.conf"] {
+    std::fs::create_dir_all(units.join("web.service.d")).unwrap();
+    for name in ["web.service", "web.service.d/slice.conf", "pod.slice"] {
         let text = plan.guest.text(&Path::new(layout::UNIT_DIR).join(name)).unwrap();
         std::fs::write(units.join(name), text).unwrap();
     }
@@ -254,5 +254,5 @@ fn limits_are_read_as_they_were_meant() {
     ] {
         assert!(web.contains(&format!("\t{setting}\n")), "{setting}: {web}");
     }
-    assert!(of("system.slice").contains("\tMemoryLow: 33554432\n"));
+    assert!(of("pod.slice").contains("\tMemoryLow: 33554432\n"));
 }

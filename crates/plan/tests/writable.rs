@@ -9,7 +9,7 @@ use fixture::{app, empty, facts, mount};
 use isopod_contract::config::{EarlyMount, NewDirectory};
 use isopod_plan::explain;
 use isopod_plan::facts::Facts;
-use isopod_plan::layout::POD_CONFIG;
+use isopod_plan::layout::ARRIVAL;
 use isopod_plan::output::document::Document;
 use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
@@ -81,20 +81,20 @@ fn roots_and_volumes_without_a_size_share_a_disk() {
         .iter()
         .map(|disk| disk.filename.to_str().unwrap())
         .collect();
-    assert_eq!(files, ["pod.cpio", "images/0", "disks/own", "writable"]);
+    assert_eq!(files, ["images/0", "disks/own", "writable"]);
     let properties: Vec<_> = plan
         .qemu
         .devices
         .iter()
         .filter(|device| device.driver == "virtio-blk-pci")
         .collect();
-    assert_eq!(properties[1].properties, [("drive", "disk1".to_owned())]);
+    assert_eq!(properties[0].properties, [("drive", "disk0".to_owned())]);
     assert_eq!(
-        properties[3].properties,
-        [("drive", "disk3".to_owned()), ("werror", "report".to_owned())]
+        properties[2].properties,
+        [("drive", "disk2".to_owned()), ("werror", "report".to_owned())]
     );
     let writable = disk(&plan).unwrap();
-    assert_eq!((&*writable.source, &*writable.fs_type), ("/dev/vdd", "ext4"));
+    assert_eq!((&*writable.source, &*writable.fs_type), ("/dev/vdc", "ext4"));
     let attributes =
         |path| directory(&plan, path).map(|found| (found.mode, found.uid, found.gid, found.emptied));
     assert_eq!(attributes("apps/web/upper"), Some((0o711, 5, 6, false)));
@@ -117,7 +117,7 @@ fn roots_and_volumes_without_a_size_share_a_disk() {
         );
     }
     let config: serde_json::Value =
-        serde_json::from_str(&plan.guest.text(Path::new(POD_CONFIG)).unwrap()).unwrap();
+        serde_json::from_str(&plan.guest.text(Path::new(ARRIVAL)).unwrap()).unwrap();
     assert_eq!(
         config["disks"],
         serde_json::json!(["/isopod/writable", "/isopod/volumes/own"])
@@ -137,7 +137,7 @@ fn what_is_not_written_needs_no_disk() {
     pod.apps[0].mounts = vec![mount("memory", "/m")];
     let plan = planned(&pod, &facts(&pod, &[]));
     assert_eq!((plan.writable_bytes, disk(&plan)), (None, None));
-    assert_eq!(plan.qemu.blockdevs.len(), 2);
+    assert_eq!(plan.qemu.blockdevs.len(), 1);
 }
 
 /// As docker's, an app's root stays until the pod goes; as Kubernetes', it ends with the container.
@@ -216,7 +216,7 @@ fn what_the_guest_frees_is_given_back() {
     let mut known = facts(&pod, &[]);
     let balloon = |known: &Facts| {
         let plan = planned(&pod, known);
-        let config = plan.guest.text(Path::new(POD_CONFIG)).unwrap();
+        let config = plan.guest.text(Path::new(ARRIVAL)).unwrap();
         let last = plan.qemu.devices.last().unwrap();
         (
             last.driver == "virtio-balloon-pci",

@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
@@ -84,7 +85,7 @@ pub enum Side {
 }
 
 /// How many streams there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Streams that the other side may open.
     pub incoming: Accept,
@@ -93,13 +94,49 @@ pub struct Limits {
 }
 
 /// Which streams of the other side's are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Accept {
     /// So many all in all: each has its place in the protocol, so an honest side never opens one too many, and the
     /// conversation ends with one that does.
-    Total(usize),
+    Total(Grant),
     /// So many that [`Incoming::next`] has not yet given; more are reset. Who takes them bounds how many are open.
     AtOnce(usize),
+}
+
+/// How many streams the other side may open all in all, which may become more.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    granted: Arc<AtomicUsize>,
+    at_once: usize,
+}
+
+impl Grant {
+    /// So many.
+    #[must_use]
+    pub fn of(streams: usize) -> Self {
+        Self {
+            granted: Arc::new(AtomicUsize::new(streams)),
+            at_once: streams,
+        }
+    }
+
+    /// None yet, and never more than that are open at once.
+    #[must_use]
+    pub fn growing(at_once: usize) -> Self {
+        Self {
+            at_once,
+            ..Self::of(0)
+        }
+    }
+
+    /// So many more, before the other side learns of it.
+    pub fn add(&self, streams: usize) {
+        self.granted.fetch_add(streams, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> usize {
+        self.granted.load(Ordering::Relaxed)
+    }
 }
 
 /// Why the conversation ended.
@@ -194,9 +231,9 @@ pub struct Driver<T> {
     requests: mpsc::Receiver<OpenReply>,
     waiting: Option<OpenReply>,
     streams: mpsc::Sender<yamux::Stream>,
-    /// How many more may come, where they are counted.
-    incoming_left: Option<usize>,
-    incoming_limit: usize,
+    /// How many may come, where they are counted, and how many have.
+    grant: Option<Grant>,
+    came: usize,
 }
 
 /// Begins a conversation on a port whose handshake is done.
@@ -206,8 +243,8 @@ where
 {
     let mut config = yamux::Config::default();
     // Our own count refuses one stream too many with a clear error; yamux's is the net below it.
-    let (incoming_limit, lingering, incoming_left) = match limits.incoming {
-        Accept::Total(limit) => (limit, limit, Some(limit)),
+    let (incoming_limit, lingering, grant) = match limits.incoming {
+        Accept::Total(grant) => (grant.at_once, grant.at_once, Some(grant)),
         Accept::AtOnce(limit) => (limit, limit * LINGERING, None),
     };
     let most = lingering + limits.outgoing + 1;
@@ -226,8 +263,8 @@ where
         requests: received,
         waiting: None,
         streams,
-        incoming_left,
-        incoming_limit,
+        grant,
+        came: 0,
     };
     let opener = Opener {
         requests,
@@ -278,11 +315,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn deliver(&mut self, stream: yamux::Stream) -> Result<(), MuxError> {
-        let too_many = MuxError::TooManyStreams {
-            limit: self.incoming_limit,
-        };
-        if let Some(left) = &mut self.incoming_left {
-            *left = left.checked_sub(1).ok_or(too_many)?;
+        self.came = self.came.saturating_add(1);
+        match self.grant.as_ref().map(Grant::now) {
+            Some(limit) if self.came > limit => return Err(MuxError::TooManyStreams { limit }),
+            _ => {}
         }
         // What has no room, or nobody to take it any more, is reset.
         let _ = self.streams.try_send(stream);

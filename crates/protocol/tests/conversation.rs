@@ -12,7 +12,7 @@ use isopod_protocol::codec::{
     ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
 };
 use isopod_protocol::handshake::{self, HandshakeError, MAX_SKIPPED_BYTES, NONCE_BYTES};
-use isopod_protocol::mux::{self, Accept, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
+use isopod_protocol::mux::{self, Accept, Grant, Limits, MuxError, STREAM_WINDOW_BYTES, Side};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -46,9 +46,8 @@ fn status() -> impl Strategy<Value = ExitStatus> {
 }
 
 fn guest_message() -> impl Strategy<Value = GuestMessage> {
-    let times = any::<[u64; 6]>().prop_map(|[a, b, c, d, e, f]| BootTimes {
+    let times = any::<[u64; 5]>().prop_map(|[a, c, d, e, f]| BootTimes {
         agent_started_ms: a,
-        pipes_open_ms: b,
         systemd_ms: c,
         connected_ms: d,
         init_ms: e,
@@ -344,17 +343,19 @@ async fn other_versions_and_endless_noise_are_refused() {
     ));
 }
 
-const LIMITS: Limits = Limits {
-    incoming: Accept::Total(4),
-    outgoing: 4,
-};
+fn limits() -> Limits {
+    Limits {
+        incoming: Accept::Total(Grant::of(4)),
+        outgoing: 4,
+    }
+}
 
 #[tokio::test]
 async fn a_stalled_stream_stalls_no_other() {
     let (host, guest) = tokio::io::duplex(4096);
-    let (_opener, mut incoming, driver) = mux::start(host, Side::Host, LIMITS);
+    let (_opener, mut incoming, driver) = mux::start(host, Side::Host, limits());
     tokio::spawn(driver.run());
-    let (opener, _incoming, driver) = mux::start(guest, Side::Guest, LIMITS);
+    let (opener, _incoming, driver) = mux::start(guest, Side::Guest, limits());
     tokio::spawn(driver.run());
 
     let mut stalled = opener.open(&GuestStream::Stdout { app: 0 }).await.unwrap();
@@ -390,10 +391,10 @@ async fn a_stalled_stream_stalls_no_other() {
 #[tokio::test]
 async fn one_stream_too_many_ends_the_conversation() {
     let (host, guest) = tokio::io::duplex(4096);
-    let (_opener, _incoming, driver) = mux::start(host, Side::Host, LIMITS);
+    let (_opener, _incoming, driver) = mux::start(host, Side::Host, limits());
     let driven = tokio::spawn(driver.run());
     let generous = Limits {
-        incoming: Accept::Total(0),
+        incoming: Accept::Total(Grant::of(0)),
         outgoing: 99,
     };
     let (opener, _incoming, driver) = mux::start(guest, Side::Guest, generous);

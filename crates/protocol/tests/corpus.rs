@@ -14,7 +14,7 @@ use isopod_protocol::codec::{decode, encode, read_message};
 use isopod_protocol::copy;
 use isopod_protocol::exec;
 use isopod_protocol::handshake::{self, NONCE_BYTES};
-use isopod_protocol::mux::{self, Accept, Limits, Side};
+use isopod_protocol::mux::{self, Accept, Grant, Limits, Side};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -128,7 +128,7 @@ async fn read_all(bytes: &[u8]) {
     assert!(archive.len() <= bytes.len());
 
     for side in [Side::Host, Side::Guest] {
-        for incoming in [Accept::Total(3), Accept::AtOnce(3)] {
+        for incoming in [Accept::Total(Grant::of(3)), Accept::AtOnce(3)] {
             let limits = Limits {
                 incoming,
                 outgoing: 3,

@@ -10,7 +10,7 @@ use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{encode, read_message, write_message};
 use isopod_protocol::copy::{self, CopyError};
 use isopod_protocol::exec::{self, Answer, ReceiveError};
-use isopod_protocol::mux::{self, Accept, Limits, OpenError, Side};
+use isopod_protocol::mux::{self, Accept, Grant, Limits, OpenError, Side};
 use tokio::io::AsyncReadExt;
 
 /// The bytes on the wire, pinned: another build reads these or has another version.
@@ -153,7 +153,7 @@ async fn archives_come_through_or_say_why_not() {
 async fn one_stream_too_many_is_refused_and_the_others_go_on() {
     let (host, guest) = tokio::io::duplex(4096);
     let limits = Limits {
-        incoming: Accept::Total(0),
+        incoming: Accept::Total(Grant::of(0)),
         outgoing: 3,
     };
     let (opener, _none, driver) = mux::start(host, Side::Host, limits);

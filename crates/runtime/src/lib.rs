@@ -7,12 +7,12 @@
 //! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
+mod arrival_files;
 pub mod bounded_log;
 pub mod control;
 mod disk;
 pub mod events;
 pub mod gather;
-mod guest_overlay;
 pub mod hotplug;
 pub mod logs;
 pub mod named_volume;

@@ -22,7 +22,7 @@ use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
 use crate::sources::MissingSource;
-use crate::{disk, guest_overlay, named_volume, private, writable};
+use crate::{arrival_files, disk, named_volume, private, writable};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
@@ -158,9 +158,9 @@ fn write(
         writable::make(&path, bytes, &pods.formatted_dir(), mkfs)
             .map_err(failed("make the file system of", &path))?;
     }
-    let path = dir.join(layout::GUEST_OVERLAY);
+    let path = dir.join(layout::POD_FILES);
     let more = plan.more_modules.as_deref();
-    guest_overlay::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
+    arrival_files::write(&path, &plan.guest, more).map_err(failed("write", &path))?;
     if let Some(user) = user(plan, claim.uuid()) {
         give_files(dir, plan, user)?;
     }
@@ -231,8 +231,9 @@ fn user(plan: &PodPlan, uuid: &str) -> Option<u32> {
 /// Lets QEMU, as that user, read and write what it is to: the pod's own files become its, and the images and the guest, which all
 /// pods have and are no secret, can be read by all.
 fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError> {
-    let own = std::iter::once(layout::GUEST_OVERLAY.into())
-        .chain(plan.disk_volumes.iter().map(|disk| layout::host_disk(&disk.name)))
+    let disks = plan.disk_volumes.iter();
+    let own = disks
+        .map(|disk| layout::host_disk(&disk.name))
         .chain(plan.writable_bytes.map(|_| layout::WRITABLE_FILE.into()));
     for path in own.map(|file: PathBuf| dir.join(file)) {
         chown(&path, Some(user), Some(user)).map_err(failed("give QEMU", &path))?;

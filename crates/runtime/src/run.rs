@@ -2,8 +2,8 @@
 //! process is left when it returns.
 //!
 //! ```text
-//! listen ─> spawn virtiofsd, QEMU ─> agent answers ─> apps run ─> all ended ─> shares written back ─> VM killed
-//!                 │                      │               │
+//! listen ─> spawn virtiofsd, QEMU ─> agent answers ─> the pod comes ─> apps run ─> all ended ─> shares written back ─> VM killed
+//!                 │                      │                               │
 //!                 └── one of them ends, or the deadline passes, or a third signal: VM killed, an error
 //! ```
 //!
@@ -120,7 +120,7 @@ async fn supervise(
         }
     };
     let result = match connected {
-        Ok((agent, events)) => {
+        Ok((agent, events, arrival)) => {
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
             journal.on_started = caller.started;
@@ -143,7 +143,11 @@ async fn supervise(
                 lines: Allowance::new(LINES_AT_ONCE, LINE_EVERY),
                 journal,
             };
-            pod.supervise(&mut vm, started).await
+            let ended = pod.supervise(&mut vm, started).await;
+            ended.map(|mut outcome| {
+                outcome.timings.arrival = arrival;
+                outcome
+            })
         }
         Err(error) => Err(error),
     };

@@ -2,7 +2,7 @@
 //! then [`Events`] to hear and [`Agent`] to speak.
 //!
 //! Every byte that the guest sends is hostile. What is checked here, so that no caller need think of it: a frame's
-//! and a message's length; the number of streams (three per app at most); that an app's number is one of the pod;
+//! and a message's length; the number of streams (three per app at most); that an app's number is one that has come;
 //! that nothing is said twice or after an app's end, and no app
 //! restarted but as its policy has it. Texts arrive with their control characters escaped. The first
 //! breach ends the conversation with [`AgentError::Breach`].
@@ -20,15 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use isopod_contract::arrival::ArrivalAnswer;
 use isopod_contract::exec::WindowSize;
-use isopod_contract::message::{GuestMessage, HostMessage, HostStream, StreamAnswer, WriteBack};
+use isopod_contract::message::{AppIndex, GuestMessage, HostMessage, HostStream, StreamAnswer, WriteBack};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
-use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
+use isopod_protocol::mux::{self, Accept, Grant, Limits, MuxError, MuxStream, OpenError, Opener, Side};
 use isopod_spec::RestartPolicy;
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 
 mod receiving;
@@ -39,6 +40,7 @@ mod tests;
 use receiving::Receiving;
 pub use stdio::{Input, Output};
 
+pub use isopod_contract::arrival::ArrivalTimes;
 pub use isopod_contract::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
 pub use isopod_contract::{MAX_APPS, MAX_HOST_STREAMS};
 
@@ -82,12 +84,6 @@ pub enum AgentError {
     /// The guest said what it must not say.
     #[error("the agent broke the protocol: {0}")]
     Breach(Breach),
-    /// The pod has more apps than the protocol carries.
-    #[error("a pod of {apps} apps is over the limit of {MAX_APPS}")]
-    TooManyApps {
-        /// How many it has.
-        apps: usize,
-    },
     /// No randomness for the greeting.
     #[error("cannot read random bytes")]
     Random(#[source] io::Error),
@@ -124,6 +120,32 @@ pub enum StreamError {
     /// The agent's first word is none.
     #[error("cannot understand the agent in the guest")]
     Answer(#[source] ReadMessageError),
+}
+
+/// Why something did not come to the VM.
+#[derive(Debug, thiserror::Error)]
+pub enum ArriveError {
+    /// There have been as many apps as there are numbers for.
+    #[error("the pod has had {} apps, and no more fit", AppIndex::MAX)]
+    TooManyApps,
+    /// The stream could not be opened.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Its files could not be read.
+    #[error("cannot read the files that come to the VM")]
+    Read(#[source] io::Error),
+    /// They could not be sent.
+    #[error("cannot send the guest its files")]
+    Send(#[source] io::Error),
+    /// The conversation has ended.
+    #[error("the connection to the agent has ended")]
+    Ended,
+    /// The agent's answer is none.
+    #[error("cannot understand the agent in the guest")]
+    Answer(#[source] ReadMessageError),
+    /// The guest has not taken it.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A breach of the protocol by the guest.
@@ -264,26 +286,18 @@ pub enum Event {
     Beat,
 }
 
-/// Begins the conversation on the socket of the agent's serial port, for a pod of as many apps as there are policies
-/// in `apps`. It waits, up to
+/// Begins the conversation on the socket of the agent's serial port, with a VM to which nothing has come yet. It waits, up to
 /// `deadline`, until the agent serves: so call it as soon as QEMU listens.
 ///
 /// # Errors
 /// [`AgentError`]; never later than the deadline.
-pub async fn connect(
-    port: UnixStream,
-    apps: &[RestartPolicy],
-    deadline: Duration,
-) -> Result<(Agent, Events), AgentError> {
-    if apps.len() > MAX_APPS {
-        return Err(AgentError::TooManyApps { apps: apps.len() });
-    }
-    tokio::time::timeout(deadline, greet(port, apps))
+pub async fn connect(port: UnixStream, deadline: Duration) -> Result<(Agent, Events), AgentError> {
+    tokio::time::timeout(deadline, greet(port))
         .await
         .unwrap_or(Err(AgentError::Silent { after: deadline }))
 }
 
-async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, Events), AgentError> {
+async fn greet(mut port: UnixStream) -> Result<(Agent, Events), AgentError> {
     let mut nonce = handshake::Nonce::default();
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| AgentError::Random(errno.into()))?;
@@ -291,8 +305,9 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
         .await
         .map_err(AgentError::Handshake)?;
 
+    let streams = Grant::growing(STREAMS_PER_APP * MAX_APPS);
     let limits = Limits {
-        incoming: Accept::Total(STREAMS_PER_APP * apps.len()),
+        incoming: Accept::Total(streams.clone()),
         outgoing: 1 + MAX_HOST_STREAMS,
     };
     let (opener, incoming, driver) = mux::start(port, Side::Host, limits);
@@ -320,13 +335,16 @@ async fn greet(mut port: UnixStream, apps: &[RestartPolicy]) -> Result<(Agent, E
     tasks.spawn(read_control(reader, messages));
     tasks.spawn(write_control(writer, to_write));
     let finishing = Arc::new(AtomicBool::new(false));
-    let receiving = Receiving::new(apps, events, commands.clone(), finishing.clone());
+    let (expect, expected) = mpsc::channel(1);
+    let receiving = Receiving::new(expected, events, commands.clone(), finishing.clone());
     tasks.spawn(receiving.run(incoming, to_judge, driver, times));
     Ok((
         Agent {
             commands,
             opener,
             finishing,
+            streams,
+            expect,
         },
         Events {
             received,
@@ -412,9 +430,54 @@ pub struct Agent {
     opener: Opener,
     /// Whether the guest was asked to write everything back.
     finishing: Arc<AtomicBool>,
+    /// How many streams the guest may open.
+    streams: Grant,
+    /// Which apps it may speak of.
+    expect: mpsc::Sender<Expected>,
+}
+
+/// Apps that the guest may speak of from now on, by their policies; the answer is the number of the first.
+struct Expected {
+    apps: Vec<RestartPolicy>,
+    first: oneshot::Sender<Option<usize>>,
 }
 
 impl Agent {
+    /// Brings apps with these policies to the VM, with what they need; `files` is what
+    /// [`isopod_contract::arrival`] says. Returns the number of the first of them, behind those that came before. What
+    /// becomes of them, the events tell, which may come before this returns.
+    ///
+    /// # Errors
+    /// [`ArriveError`]; the numbers are not used again then either.
+    pub async fn arrive(
+        &self,
+        apps: Vec<RestartPolicy>,
+        mut files: impl AsyncRead + Unpin,
+    ) -> Result<(usize, ArrivalTimes), ArriveError> {
+        self.streams.add(STREAMS_PER_APP * apps.len());
+        let (first, answer) = oneshot::channel();
+        let expected = Expected { apps, first };
+        self.expect.send(expected).await.map_err(|_| ArriveError::Ended)?;
+        let first = answer.await.map_err(|_| ArriveError::Ended)?;
+        let first = first.ok_or(ArriveError::TooManyApps)?;
+        let mut stream = self.open(&HostStream::Arrive).await?;
+        let sent = tokio::io::copy(&mut files, &mut stream).await;
+        // Where the guest has taken no more of it, its answer says why.
+        let sent = match sent {
+            Ok(_) => stream.shutdown().await,
+            Err(error) => Err(error),
+        };
+        match read_message(&mut stream).await {
+            Ok(Some(ArrivalAnswer::Done(times))) => sent.map(|()| (first, times)).map_err(ArriveError::Send),
+            Ok(Some(ArrivalAnswer::Failed { text })) => Err(ArriveError::Failed(receiving::printable(&text))),
+            Ok(None) | Err(ReadMessageError::Io(_) | ReadMessageError::Truncated) => {
+                sent.map_err(ArriveError::Send)?;
+                Err(ArriveError::Ended)
+            }
+            Err(error) => Err(ArriveError::Answer(error)),
+        }
+    }
+
     /// Stops every app: its stop signal first, and after `grace` `SIGKILL` to what is left of it. The events say
     /// when they have ended. A second call may shorten the grace, never lengthen it.
     ///

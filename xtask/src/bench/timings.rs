@@ -4,7 +4,8 @@
 //! ```text
 //! host's clock    0 ── prepare_ms ─┬─ ready_ms ───────────────── ended_ms ─ synced_ms ─ gone_ms ── end of the process
 //!                    (its own 0)   0      │ = the same moment
-//! guest's clock     0 ─ guest_init_ms ─ guest_systemd_begun_ms ─ guest_agent_ms ─ guest_first_app_ms
+//! guest's clock     0 ─ guest_init_ms ─ guest_systemd_begun_ms ─ guest_agent_ms ─ guest_arrival_ms ─ guest_mounted_ms
+//!                     ─ guest_first_app_ms
 //! ```
 
 /// Phases with their milliseconds, in `isopod`'s order.
@@ -48,6 +49,7 @@ pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
     let (synced, gone) = (at("synced_ms")?, at("gone_ms")?);
     let (init, begun) = (at("guest_init_ms")?, at("guest_systemd_begun_ms")?);
     let (agent, app) = (at("guest_agent_ms")?, at("guest_first_app_ms")?);
+    let (arrival, mounted) = (at("guest_arrival_ms")?, at("guest_mounted_ms")?);
     // The agent says that it is ready when both the host and systemd have answered it.
     let said_ready = at("guest_connected_ms")?.max(at("guest_systemd_ms")?);
     // The host's time when the guest's clock began.
@@ -56,9 +58,11 @@ pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
         ("host: image, plan, pod directory", prepare),
         ("host: processes, up to the start of the guest's clock", boot),
         ("guest: kernel", init),
-        ("guest: modules, root filesystems", begun - init),
+        ("guest: modules for the way to the host", begun - init),
         ("guest: systemd, up to its first unit", agent - begun),
-        ("guest: agent, mounts, up to the app", app - agent),
+        ("guest: agent, greeting", arrival - agent),
+        ("guest: the pod's files, modules, mounts", mounted - arrival),
+        ("guest: systemd, up to the app", app - mounted),
         (
             "guest: the app, until the host knows of its end",
             ended - boot - app,
@@ -89,12 +93,14 @@ mod tests {
     fn phases_add_up_to_the_whole() {
         let line = "timings: prepare_ms=50 ready_ms=3000 ended_ms=3600 synced_ms=3650 gone_ms=4000 guest_init_ms=1200 \
                     guest_systemd_begun_ms=1350 guest_agent_ms=2000 guest_systemd_ms=2100 guest_connected_ms=2200 \
-                    guest_first_app_ms=2700";
+                    guest_arrival_ms=2250 guest_mounted_ms=2400 guest_first_app_ms=2700";
         let phases = phases(&read(line).unwrap(), 4100.0).unwrap();
         let values: Vec<f64> = phases.iter().map(|(_, value)| *value).collect();
         assert_eq!(
             values,
-            [50.0, 800.0, 1200.0, 150.0, 650.0, 700.0, 100.0, 50.0, 350.0, 50.0]
+            [
+                50.0, 800.0, 1200.0, 150.0, 650.0, 250.0, 150.0, 300.0, 100.0, 50.0, 350.0, 50.0
+            ]
         );
         assert_eq!(values.iter().sum::<f64>(), 4100.0);
         assert_eq!(super::phases(&read("timings: ready_ms=1").unwrap(), 5.0), None);

@@ -38,9 +38,11 @@ use record::{App, Life, State, Stop, Terms};
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// The lives of a pod's apps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     apps: Vec<App>,
+    /// Whether the pod goes on when its last app has ended.
+    held: bool,
     /// The order in which they are asked to stop.
     stop_order: Vec<usize>,
     /// Whether they are to stop: none is started any more.
@@ -55,9 +57,17 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    pub(crate) fn new(apps: &[GuestApp]) -> Self {
+    /// Whether the pod goes on when its last app has ended.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Adds apps behind those that are there, and what is to be done about them at first. Whoever adds them has those started
+    /// that wait for nothing, unless all [are to stop](Self::is_stopping).
+    pub(crate) fn add(&mut self, apps: &[GuestApp], now: Instant) -> Vec<LifecycleAction> {
+        let stopping = self.stopping;
         let app = |app: &GuestApp| App {
-            state: match app.depends_on.is_empty() {
+            state: match app.depends_on.is_empty() && !stopping {
                 true => State::Starting,
                 false => State::Held,
             },
@@ -69,21 +79,15 @@ impl Lifecycle {
             life: Life::default(),
             terms: Terms::of(app),
         };
-        Self {
-            stop_order: dependents_first(apps),
-            apps: apps.iter().map(app).collect(),
-            stopping: false,
-            kill_at: None,
-            at_once: false,
-            unsent: 0,
-            all_ended: false,
-            actions: Vec::new(),
-        }
+        self.apps.extend(apps.iter().map(app));
+        self.stop_order = dependents_first(self.apps.iter().map(|app| &*app.terms.depends_on));
+        self.all_ended = false;
+        self.settle(now)
     }
 
-    /// What is to be done at first.
-    pub(crate) fn begin(&mut self, now: Instant) -> Vec<LifecycleAction> {
-        self.settle(now)
+    /// Whether all are to stop: nothing is started any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Whether it matters what systemd says of an app.
@@ -172,7 +176,11 @@ impl Lifecycle {
         self.start_held();
         self.stop_due(now);
         let ended = self.apps.iter().all(|app| app.state == State::Ended);
-        if ended && self.unsent == 0 && !std::mem::replace(&mut self.all_ended, ended) {
+        let last = match self.held {
+            true => self.stopping,
+            false => !self.apps.is_empty(),
+        };
+        if ended && last && self.unsent == 0 && !std::mem::replace(&mut self.all_ended, ended) {
             self.send(GuestMessage::AllEnded);
         }
         std::mem::take(&mut self.actions)

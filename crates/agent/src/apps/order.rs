@@ -1,7 +1,7 @@
 //! The order of apps: whether one may start yet, and in which order they are asked to stop. Pure functions of what the
 //! planner wrote (`dependsOn`) and of how far each app is.
 
-use isopod_contract::config::{DependencyCondition, GuestApp, GuestDependency};
+use isopod_contract::config::{DependencyCondition, GuestDependency};
 
 /// How far an app is, as far as it matters for those that wait for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +56,13 @@ pub(crate) fn gate(dependencies: &[GuestDependency], standings: &[Standing]) -> 
 
 /// All apps, each before those that it depends on: the order in which they are asked to stop. systemd holds a unit's
 /// stop back until that of every unit behind it is done, but only of those whose stop it knows already.
-pub(crate) fn dependents_first(apps: &[GuestApp]) -> Vec<usize> {
+pub(crate) fn dependents_first<'a>(apps: impl Iterator<Item = &'a [GuestDependency]>) -> Vec<usize> {
+    let apps: Vec<&[GuestDependency]> = apps.collect();
     let mut order = Vec::with_capacity(apps.len());
     let mut placed = vec![false; apps.len()];
     while order.len() < apps.len() {
         let is_free = |app: usize| {
-            let depends = |other: &GuestApp| other.depends_on.iter().any(|d| usize::from(d.app) == app);
+            let depends = |other: &[GuestDependency]| other.iter().any(|d| usize::from(d.app) == app);
             !apps
                 .iter()
                 .zip(&placed)
@@ -142,20 +143,20 @@ mod tests {
         fn every_app_stops_once_and_before_those_it_needs(
             edges in proptest::collection::vec((0..8usize, 0..8usize), 0..20),
         ) {
-            let mut apps = vec![GuestApp::default(); 8];
+            let mut apps = vec![Vec::new(); 8];
             for (a, b) in edges {
                 // Edges lead to lower numbers only, so that there is no cycle.
                 if a > b {
-                    apps[a].depends_on.push(on(u16::try_from(b).unwrap_or(0), STARTED));
+                    apps[a].push(on(u16::try_from(b).unwrap_or(0), STARTED));
                 }
             }
-            let order = dependents_first(&apps);
+            let order = dependents_first(apps.iter().map(|app| &**app));
             let mut sorted = order.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..8).collect::<Vec<_>>());
             let place = |app| order.iter().position(|&other| other == app);
             for (app, config) in apps.iter().enumerate() {
-                for dependency in &config.depends_on {
+                for dependency in config {
                     prop_assert!(place(app) < place(usize::from(dependency.app)));
                 }
             }
@@ -164,9 +165,7 @@ mod tests {
 
     #[test]
     fn a_cycle_is_no_endless_loop() {
-        let mut apps = vec![GuestApp::default(); 2];
-        apps[0].depends_on.push(on(1, STARTED));
-        apps[1].depends_on.push(on(0, STARTED));
-        assert_eq!(dependents_first(&apps).len(), 2);
+        let apps = [[on(1, STARTED)], [on(0, STARTED)]];
+        assert_eq!(dependents_first(apps.iter().map(|app| &app[..])).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The mounts that are there before systemd begins: the images and the apps' root filesystems. One system call each,
+//! The mounts of the agent itself: the images and the apps' root filesystems. One system call each,
 //! where a mount unit would cost a process. What fails is found again, and reported, by `verify` before the app counts as started.
 
 use std::ffi::CString;

@@ -1,6 +1,6 @@
-//! Process 1, for the few milliseconds before systemd is: unpacks the pod's part of the guest's tree, loads the modules without
-//! which nothing of the pod could be mounted, mounts the apps' root filesystems and what systemd's mount units ask for, sets up the network, then
-//! executes systemd in its own place with the arguments and environment that the kernel gave.
+//! Process 1, for the few milliseconds before systemd is: loads the modules without which there is no way to the host, mounts
+//! what apps will see of the kernel, then executes systemd in its own place with the arguments and environment that the kernel
+//! gave. It knows nothing of the pod, which comes later ([`arrival`](crate::arrival)).
 //!
 //! With `isopod.probe` on the kernel's command line it says that the VM works and restarts it, which ends a
 //! QEMU that was started with `-no-reboot`. Everything here is synchronous: under emulation each millisecond counts.
@@ -14,18 +14,13 @@ use std::process::{Command, ExitCode};
 
 use isopod_contract::in_one_line;
 use isopod_contract::layout::{
-    BOOT_TIMES, MODULES, OVERLAY_DISK, OVERLAY_DISK_MODULES, POD_CONFIG, SYSTEMD, UNIT_DIR,
+    BOOT_TIMES, MODULES, SYSTEMD, TEMPLATE, TEMPLATE_MODULES, UNIT_DIR, VM_MODULES,
 };
 use rustix::system::{RebootCommand, reboot};
 
-use crate::apps::processes;
-use crate::boot::guest_overlay::UnpackError;
 use crate::boot::memory::MemoryError;
-use crate::boot::{app_dev, early, guest_overlay, memory, modules, network, setup};
-use crate::config;
-use crate::config::ConfigError;
+use crate::boot::{early, memory, modules, setup};
 use crate::mounts::kernel_fs::{self, KernelFsError};
-use crate::mounts::mount;
 use crate::report::{fail, log};
 
 /// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
@@ -43,15 +38,9 @@ const PROBE_ANSWER: &str = "isopod-probe ok\n";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
     #[error(transparent)]
-    PodFiles(#[from] UnpackError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
     KernelFs(#[from] KernelFsError),
-    #[error("cannot make the processes that the apps share")]
-    Processes(#[source] io::Error),
     #[error("cannot execute `{SYSTEMD}`")]
     Exec(#[source] io::Error),
     #[error("cannot restart the VM")]
@@ -75,44 +64,18 @@ fn become_systemd() -> Result<Infallible, InitError> {
     for error in early::mount_api() {
         log(&in_one_line(&error));
     }
-    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    if cmdline.split_ascii_whitespace().any(|word| word == PROBE) {
+    if setup::is_on_command_line(PROBE) {
         return answer_probe();
     }
-    let mut loaded = BTreeSet::new();
-    let mut load = |wanted: &mut dyn Iterator<Item = &str>| {
-        for error in modules::load(Path::new(MODULES), wanted, &mut loaded) {
-            log(&in_one_line(&error));
-        }
-    };
-    load(&mut OVERLAY_DISK_MODULES.into_iter());
-    guest_overlay::unpack(Path::new(OVERLAY_DISK), Path::new("/"))?;
-    let config = config::read(Path::new(POD_CONFIG))?;
-    load(&mut config.modules.iter().map(String::as_str));
-    memory::bound(&config.memory)?;
-    kernel_fs::prepare()?;
-    for app in config.apps.iter().filter(|app| !app.dev.is_empty()) {
-        if let Err(error) = app_dev::fill(app) {
-            log(&format!("cannot fill `{}`: {error}", app.dev));
-        }
-        if let Some(sys) = &app.sys {
-            kernel_fs::own_sys(Path::new(sys), app.privileged)?;
-        }
-    }
-    if config.shared_processes {
-        processes::pod::make(config.apps.iter().map(|app| app.launch.as_str()))
-            .map_err(InitError::Processes)?;
-    }
-    match early::mount_all(&config.early_mounts) {
-        Ok(()) => mount::ahead(&config.mounts_ahead),
-        Err(error) => log(&in_one_line(&error)),
-    }
-    for error in setup::write_sysctls(&config.sysctls) {
-        log(&error);
-    }
-    if let Some(Err(error)) = config.network.as_ref().map(network::set_up) {
+    let of_template = TEMPLATE_MODULES
+        .into_iter()
+        .filter(|_| setup::is_on_command_line(TEMPLATE));
+    let wanted = VM_MODULES.into_iter().chain(of_template);
+    for error in modules::load(Path::new(MODULES), wanted, &mut BTreeSet::new()) {
         log(&in_one_line(&error));
     }
+    memory::prepare()?;
+    kernel_fs::prepare()?;
     let _ = std::fs::write(BOOT_TIMES, format!("{begun_ms} {}", setup::uptime_ms()));
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| SYSTEMD.into());

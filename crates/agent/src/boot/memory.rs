@@ -26,11 +26,16 @@ pub(crate) struct MemoryError {
     source: io::Error,
 }
 
-/// Bounds the guest's root at what is there and what `memory` says, and mounts [`SHM`], which systemd then leaves alone.
+/// Mounts [`SHM`], which systemd then leaves alone.
+pub(crate) fn prepare() -> Result<(), MemoryError> {
+    mount_shm().map_err(|source| MemoryError { at: SHM, source })
+}
+
+/// Bounds the guest's root at what is there and what `memory` says, and [`SHM`].
 pub(crate) fn bound(memory: &GuestMemory) -> Result<(), MemoryError> {
     let failed = |at| move |source| MemoryError { at, source };
     root(memory.root_bytes).map_err(failed("/"))?;
-    shm(memory.shm_bytes).map_err(failed(SHM))
+    bound_shm(memory.shm_bytes).map_err(failed(SHM))
 }
 
 fn root(bytes: u64) -> io::Result<()> {
@@ -40,12 +45,20 @@ fn root(bytes: u64) -> io::Result<()> {
     Ok(mount_remount("/", MountFlags::empty(), &*options)?)
 }
 
-fn shm(bytes: u64) -> io::Result<()> {
+/// What [`SHM`] is mounted with.
+const SHM_FLAGS: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+fn mount_shm() -> io::Result<()> {
     fs::create_dir_all(SHM)?;
-    let options = options(bytes, bytes / BYTES_PER_FILE)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("shm", SHM, "tmpfs", flags, &*options)?;
+    mount("shm", SHM, "tmpfs", SHM_FLAGS, c"")?;
     fs::set_permissions(SHM, fs::Permissions::from_mode(0o1777))
+}
+
+fn bound_shm(bytes: u64) -> io::Result<()> {
+    let options = options(bytes, bytes / BYTES_PER_FILE)?;
+    Ok(mount_remount(SHM, SHM_FLAGS, &*options)?)
 }
 
 fn options(bytes: u64, files: u64) -> io::Result<CString> {

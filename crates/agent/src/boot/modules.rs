@@ -103,6 +103,13 @@ pub(crate) fn load<'n>(
     errors
 }
 
+/// The modules that the kernel has loaded.
+pub(crate) fn present() -> BTreeSet<String> {
+    let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let names = text.lines().filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
 /// `modprobe`, as the kernel calls it: loads the modules of a name or an alias that it asks for. What is not there is not
 /// told: the kernel asks for much.
 pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {

@@ -1,15 +1,11 @@
 //! The guest's one interface: its address, and the route to everything else. Nothing is negotiated: QEMU's user mode gives
 //! every guest the same addresses, and the planner wrote them down. The loopback interface is systemd's to bring up.
 //!
-//! This is process 1's work, before systemd, a few messages to the kernel: no DHCP client, and no unit to run one.
-//! [`failure`] tells a later process what came of it.
+//! A few messages to the kernel: no DHCP client, and no unit to run one.
 
 use std::io;
-use std::path::Path;
 
 use isopod_contract::config::GuestNetwork;
-use isopod_contract::in_one_line;
-use isopod_contract::layout::NETWORK_FAILURE;
 
 use crate::boot::netlink::Netlink;
 
@@ -22,21 +18,8 @@ pub(crate) struct NetworkError {
     source: io::Error,
 }
 
-/// Sets the interface up; a failure is kept for [`failure`].
+/// Sets the interface up.
 pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
-    let result = configure(network);
-    if let Err(error) = &result {
-        let _ = std::fs::write(NETWORK_FAILURE, in_one_line(error));
-    }
-    result
-}
-
-/// What kept the guest from having its network, if something did.
-pub(crate) fn failure() -> Option<String> {
-    std::fs::read_to_string(Path::new(NETWORK_FAILURE)).ok()
-}
-
-fn configure(network: &GuestNetwork) -> Result<(), NetworkError> {
     let GuestNetwork {
         interface,
         address,
@@ -73,7 +56,7 @@ mod tests {
             prefix_len: 24,
             gateway: [10, 0, 2, 2].into(),
         };
-        let error = configure(&network).unwrap_err();
+        let error = set_up(&network).unwrap_err();
         assert_eq!(error.to_string(), "cannot find the interface `isopod-none`");
     }
 }

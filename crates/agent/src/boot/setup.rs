@@ -4,12 +4,27 @@
 use std::path::Path;
 
 use isopod_contract::config::Sysctl;
-use isopod_contract::layout::SYSCTL_ERRORS;
+use isopod_contract::layout::{SYSCTL_ERRORS, TEMPLATE};
 
 /// How long the kernel has been running, in milliseconds.
 pub(crate) fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Whether the kernel was started with that word.
+pub(crate) fn is_on_command_line(word: &str) -> bool {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    line.split_ascii_whitespace().any(|given| given == word)
+}
+
+/// Finds the devices that the VM was given since it was saved, where it was: before this returns, those whose drivers are
+/// loaded are there.
+pub(crate) fn find_devices() -> std::io::Result<()> {
+    match is_on_command_line(TEMPLATE) {
+        true => std::fs::write("/sys/bus/pci/rescan", "1"),
+        false => Ok(()),
+    }
 }
 
 /// Sets the kernel's parameters; returns what could not be set. What of that no app may start without is put where the
@@ -36,11 +51,9 @@ pub(crate) fn write_sysctls(sysctls: &[Sysctl]) -> Vec<String> {
     failures
 }
 
-/// Sets the guest up; returns what could not be done.
-pub(crate) fn run(hostname: &str) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Err(errno) = rustix::system::sethostname(hostname.as_bytes()) {
-        warnings.push(format!("cannot set the host name `{hostname}`: {errno}"));
-    }
-    warnings
+/// Sets the host name; returns that it could not be set.
+pub(crate) fn set_host_name(hostname: &str) -> Option<String> {
+    let set = rustix::system::sethostname(hostname.as_bytes());
+    set.err()
+        .map(|errno| format!("cannot set the host name `{hostname}`: {errno}"))
 }

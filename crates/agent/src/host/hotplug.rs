@@ -294,7 +294,7 @@ async fn start(session: &SessionHandle, mount: &HotplugMount) -> Result<(), Volu
             None => sleep(LOOK_EVERY).await,
         }
     };
-    let app = session.app_name(mount.app);
+    let app = session.app_name(mount.app).await;
     if active != Activity::Active {
         let (unit, log) = (unit.clone(), diagnosis::messages_of(unit));
         return Err(VolumeError::Unit { app, unit, log });
@@ -326,7 +326,7 @@ async fn process(
                 }));
             }
             _ if begun.elapsed() > PATIENCE => {
-                return Err(VolumeError::Restless(session.app_name(mount.app)));
+                return Err(VolumeError::Restless(session.app_name(mount.app).await));
             }
             _ => sleep(LOOK_EVERY).await,
         }
@@ -335,8 +335,9 @@ async fn process(
 
 /// Carries a mount into its app, where that runs, and looks whether it is there as it must be.
 async fn carry(session: &SessionHandle, mount: &HotplugMount) -> Result<(), VolumeError> {
+    let app = session.app_name(mount.app).await;
     let refused = |reason| VolumeError::Enter {
-        app: session.app_name(mount.app),
+        app: app.clone(),
         place: mount.place.clone(),
         unit: mount.mount.unit.clone(),
         reason,
@@ -392,7 +393,7 @@ async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Res
             Err((STATUS_BUSY, _)) => return Err(VolumeError::Busy),
             Err((_, reason)) => {
                 return Err(VolumeError::Enter {
-                    app: session.app_name(mount.app),
+                    app: session.app_name(mount.app).await,
                     place: mount.place.clone(),
                     unit: mount.mount.unit.clone(),
                     reason,

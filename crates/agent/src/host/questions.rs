@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isopod_contract::arrival::ArrivalTimes;
 use isopod_contract::config::GuestApp;
 use isopod_contract::exec::Request;
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
@@ -14,6 +15,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::apps::launch;
 use crate::apps::paused::Paused;
+use crate::arrival::Arrived;
 use crate::exec::enter::{Action, Execute, Job};
 use crate::exec::environment;
 use crate::systemd::appstate::Activity;
@@ -26,8 +28,12 @@ pub(super) const SELF: &str = "/proc/self/exe";
 pub(super) enum Question {
     /// How an app runs.
     Process(AppIndex, oneshot::Sender<Result<Running, String>>),
+    /// An app's name.
+    Name(AppIndex, oneshot::Sender<Result<String, String>>),
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<(String, u32)>>),
+    /// That what has come begins; when systemd was asked to.
+    Arrived(Box<Arrived>, oneshot::Sender<Result<ArrivalTimes, String>>),
     /// That systemd reloads its units.
     Reload(oneshot::Sender<Result<(), String>>),
     /// That a unit is started.
@@ -83,6 +89,10 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             };
             let _ = reply.send(process);
         }
+        Question::Name(app, reply) => {
+            let app = apps.get(usize::from(app));
+            let _ = reply.send(Ok(app.map(|app| app.name.clone()).unwrap_or_default()));
+        }
         Question::Cgroups(reply) => {
             let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
             let cgroups = futures::future::join_all(cgroups).await.into_iter();
@@ -91,6 +101,8 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
                 .map(|app| launch::read(app).map_or(0, |launch| launch.processes.helpers()));
             let _ = reply.send(cgroups.map(Result::unwrap_or_default).zip(helpers).collect());
         }
+        // The session's own to answer.
+        Question::Arrived(_, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
         Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
         Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
         Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
@@ -174,20 +186,17 @@ pub(super) fn command_of(running: Running, request: Request) -> Result<Job, Stri
 #[derive(Clone)]
 pub(super) struct SessionHandle {
     ask: mpsc::Sender<Question>,
-    /// The apps' names.
-    apps: Arc<[String]>,
-    /// Held while volumes come or go.
+    /// Held while something comes or goes.
     pub(super) volumes: Arc<Mutex<()>>,
     /// The apps that are held.
     pub(super) paused: Paused,
 }
 
 impl SessionHandle {
-    /// Of a session of those apps, which answers what comes by `ask`.
-    pub(super) fn new(ask: mpsc::Sender<Question>, apps: &[GuestApp], paused: Paused) -> Self {
+    /// Of a session which answers what comes by `ask`.
+    pub(super) fn new(ask: mpsc::Sender<Question>, paused: Paused) -> Self {
         Self {
             ask,
-            apps: apps.iter().map(|app| app.name.clone()).collect(),
             volumes: Arc::default(),
             paused,
         }
@@ -204,13 +213,21 @@ impl SessionHandle {
     }
 
     /// The numbers of the apps.
-    pub(super) fn apps(&self) -> impl Iterator<Item = AppIndex> {
-        (0..).zip(self.apps.iter()).map(|(app, _)| app)
+    pub(super) async fn apps(&self) -> impl Iterator<Item = AppIndex> + use<> {
+        let cgroups = self.cgroups().await.unwrap_or_default();
+        (0..).zip(cgroups).map(|(app, _)| app)
     }
 
-    /// An app's name.
-    pub(super) fn app_name(&self, app: AppIndex) -> String {
-        self.apps.get(usize::from(app)).cloned().unwrap_or_default()
+    /// An app's name; empty where there is no such app.
+    pub(super) async fn app_name(&self, app: AppIndex) -> String {
+        let name = self.ask(|reply| Question::Name(app, reply)).await;
+        name.unwrap_or_default()
+    }
+
+    /// Lets what has come begin.
+    pub(super) async fn arrived(&self, arrived: Arrived) -> Result<ArrivalTimes, String> {
+        self.ask(|reply| Question::Arrived(Box::new(arrived), reply))
+            .await
     }
 
     /// Lets systemd reload its units.

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use isopod_contract::MAX_HOST_STREAMS;
-use isopod_contract::config::GuestConfig;
+use isopod_contract::arrival::ArrivalTimes;
+use isopod_contract::config::{EarlyMount, GuestApp, Identity, MountAhead};
 use isopod_contract::in_one_line;
 use isopod_contract::message::{
     BootTimes, ExitStatus, FailureCause, GuestMessage, HostMessage, HostStream, MemoryBound, SyncFailure,
     WriteBack,
 };
+use isopod_contract::{MAX_APPS, MAX_HOST_STREAMS};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
-use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Side};
+use isopod_protocol::mux::{self, Accept, Limits, MuxError, MuxStream, OpenError, Opener, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,12 +26,14 @@ use super::app::{AppStreams, Later};
 use super::questions::{self, Question};
 use super::{stats, streams};
 use crate::apps::launch::{Failure, ProcessEnd};
-use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure};
+use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure, wire_index};
 use crate::apps::notify::Word;
 use crate::apps::paused::Paused;
-use crate::apps::pipes::AppPipes;
+use crate::apps::pipes::{self, AppPipes};
 
 use crate::apps::{last_words, launch};
+use crate::arrival::Arrived;
+use crate::boot::setup;
 use crate::host::clock::Clock;
 use crate::mounts::fresh_root::{FreshRootError, Renewal};
 use crate::mounts::{mount_check, mountinfo};
@@ -77,8 +80,9 @@ pub(crate) enum SessionError {
 
 /// A conversation with the host.
 pub(crate) struct Session<M> {
-    config: GuestConfig,
+    pod: Pod,
     manager: M,
+    opener: Opener,
     lifecycle: Lifecycle,
     apps: Vec<AppStreams>,
     orders: mpsc::Receiver<HostOrder>,
@@ -98,24 +102,36 @@ pub(crate) struct Session<M> {
     /// The apps that are held.
     paused: Paused,
     /// Keeps `words` open where no app says anything.
-    _reports: mpsc::Sender<(usize, Word)>,
+    reports: mpsc::Sender<(usize, Word)>,
+}
+
+/// What is known of the pod: all that has come.
+#[derive(Default)]
+struct Pod {
+    identity: Identity,
+    /// By their numbers.
+    apps: Vec<GuestApp>,
+    early_mounts: Vec<EarlyMount>,
+    mounts_ahead: Vec<MountAhead>,
+    shares: Vec<String>,
+    disks: Vec<String>,
 }
 
 impl<M: Manager> Session<M> {
-    /// Begins on a port whose handshake is done: takes the control stream and opens the apps' streams.
+    /// Begins on a port whose handshake is done: takes the control stream and says that the agent serves.
     pub(crate) async fn begin<T>(
         port: T,
-        config: GuestConfig,
         manager: M,
-        pipes: Vec<AppPipes>,
         clock: Clock,
+        times: BootTimes,
+        warnings: Vec<String>,
     ) -> Result<Self, SessionError>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = Limits {
             incoming: Accept::AtOnce(1 + MAX_HOST_STREAMS),
-            outgoing: STREAMS_PER_APP * config.apps.len(),
+            outgoing: STREAMS_PER_APP * MAX_APPS,
         };
         let (opener, mut incoming, driver) = mux::start(port, Side::Guest, limits);
         let driver = tokio::spawn(driver.run());
@@ -125,23 +141,19 @@ impl<M: Manager> Session<M> {
             return Err(SessionError::NoControl);
         };
         let (reader, control) = tokio::io::split(control);
-        let mut apps = Vec::with_capacity(pipes.len());
         let (reports, words) = mpsc::channel(1);
-        for ((app, config), pipes) in (0..).zip(&config.apps).zip(pipes) {
-            let app = AppStreams::begin(&opener, app, config, pipes, &reports).await;
-            apps.push(app.map_err(SessionError::Open)?);
-        }
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
         let paused = Paused::new(Path::new(stats::CGROUPS));
-        let questions = streams::receive(incoming, &config.apps, paused.clone());
-        Ok(Self {
-            lifecycle: Lifecycle::new(&config.apps),
-            checks: Checks::new(apps.len(), paused.clone()),
+        let questions = streams::receive(incoming, paused.clone());
+        let mut session = Self {
+            lifecycle: Lifecycle::default(),
+            checks: Checks::new(paused.clone()),
             paused,
             questions,
-            config,
+            pod: Pod::default(),
             manager,
-            apps,
+            opener,
+            apps: Vec::new(),
             orders,
             heart: Heart::new(clock),
             control,
@@ -149,27 +161,77 @@ impl<M: Manager> Session<M> {
             later,
             renewals: BTreeMap::new(),
             words,
-            _reports: reports,
-        })
+            reports,
+        };
+        session.send(&GuestMessage::Ready(times)).await?;
+        session.warn_of(warnings).await?;
+        Ok(session)
+    }
+
+    /// Lets what has come begin; when systemd was asked to.
+    async fn arrive(&mut self, arrived: Arrived) -> Result<ArrivalTimes, SessionError> {
+        let Arrived {
+            arrival,
+            mut warnings,
+            times,
+        } = arrived;
+        let first = self.pod.apps.len();
+        if let Some(identity) = arrival.identity {
+            self.lifecycle.hold(identity.held);
+            self.pod.identity = identity;
+        }
+        self.pod.early_mounts.extend(arrival.early_mounts);
+        self.pod.mounts_ahead.extend(arrival.mounts_ahead);
+        self.pod.shares.extend(arrival.shares);
+        self.pod.disks.extend(arrival.disks);
+        for (app, number) in arrival.apps.iter().zip(first..) {
+            let (pipes, errors) = pipes::open(app);
+            warnings.extend(errors.iter().map(|error| in_one_line(error)));
+            self.connect(app, number, pipes).await?;
+            self.manager.watch(&app.unit);
+        }
+        self.warn_of(warnings).await?;
+        let actions = self.lifecycle.add(&arrival.apps, Instant::now());
+        self.pod.apps.extend(arrival.apps);
+        if !self.lifecycle.is_stopping()
+            && let Err(error) = self.manager.start(&arrival.unit).await
+        {
+            let text = in_one_line(&error);
+            for app in first..self.pod.apps.len() {
+                let text = text.clone();
+                self.feed(LifecycleInput::NotStarted { app, text }).await?;
+            }
+        }
+        let asked_ms = setup::uptime_ms();
+        self.perform(actions).await?;
+        // Those may have started, or even ended, already.
+        for app in first..self.pod.apps.len() {
+            self.look_at(app).await?;
+        }
+        Ok(ArrivalTimes { asked_ms, ..times })
+    }
+
+    /// Opens an app's streams to the host.
+    async fn connect(&mut self, app: &GuestApp, number: usize, pipes: AppPipes) -> Result<(), SessionError> {
+        let number = wire_index(number);
+        let streams = AppStreams::begin(&self.opener, number, app, pipes, &self.reports).await;
+        self.apps.push(streams.map_err(SessionError::Open)?);
+        self.checks.add();
+        Ok(())
+    }
+
+    async fn warn_of(&mut self, warnings: Vec<String>) -> Result<(), SessionError> {
+        for text in warnings {
+            self.send(&GuestMessage::Warning { text }).await?;
+        }
+        Ok(())
     }
 
     /// Reports and obeys until the host is gone; `changes` names the units that have changed.
     pub(crate) async fn run(
         mut self,
         mut changes: mpsc::UnboundedReceiver<String>,
-        times: BootTimes,
-        warnings: Vec<String>,
     ) -> Result<(), SessionError> {
-        self.send(&GuestMessage::Ready(times)).await?;
-        for text in warnings {
-            self.send(&GuestMessage::Warning { text }).await?;
-        }
-        // The apps may have started, or even ended, before anyone watched.
-        for app in 0..self.apps.len() {
-            self.look_at(app).await?;
-        }
-        let actions = self.lifecycle.begin(Instant::now());
-        self.perform(actions).await?;
         loop {
             let (due, beat_at) = (self.lifecycle.due(), self.heart.next_beat());
             tokio::select! {
@@ -181,9 +243,7 @@ impl<M: Manager> Session<M> {
                     Some((order, received)) => self.handle(order.map_err(SessionError::Read)?, received).await?,
                     None => return self.host_gone().await,
                 },
-                Some(question) = self.questions.recv() => {
-                    questions::answer(&self.manager, &mut self.config.apps, question).await;
-                }
+                Some(question) = self.questions.recv() => self.answer(question).await?,
                 Some(message) = self.later.next() => {
                     self.send(&message).await?;
                     if !matches!(message, GuestMessage::Synced { .. }) {
@@ -198,6 +258,14 @@ impl<M: Manager> Session<M> {
                 }
             }
         }
+    }
+
+    async fn answer(&mut self, question: Question) -> Result<(), SessionError> {
+        match question {
+            Question::Arrived(arrived, reply) => drop(reply.send(Ok(self.arrive(*arrived).await?))),
+            question => questions::answer(&self.manager, &mut self.pod.apps, question).await,
+        }
+        Ok(())
     }
 
     /// Lets the apps' lifecycle know of something, and does what it says.
@@ -215,18 +283,18 @@ impl<M: Manager> Session<M> {
                 LifecycleAction::RenewRoot(app) => self.renew_root(app),
                 LifecycleAction::Start(app) => {
                     self.await_renewal(app).await?;
-                    if let Err(error) = self.manager.start(&self.config.apps[app].unit).await {
+                    if let Err(error) = self.manager.start(&self.pod.apps[app].unit).await {
                         let text = in_one_line(&error);
                         let input = LifecycleInput::NotStarted { app, text };
                         actions.extend(self.lifecycle.on(input, Instant::now()));
                     }
                 }
                 LifecycleAction::Stop(app) => {
-                    let asked = self.manager.stop(&self.config.apps[app].unit).await;
+                    let asked = self.manager.stop(&self.pod.apps[app].unit).await;
                     self.warn(asked).await?;
                 }
                 LifecycleAction::Kill(app) => {
-                    let unit = &self.config.apps[app].unit;
+                    let unit = &self.pod.apps[app].unit;
                     let killed = self.manager.kill(unit, Whom::All, SIGKILL).await;
                     self.warn(killed).await?;
                 }
@@ -246,7 +314,7 @@ impl<M: Manager> Session<M> {
                         check,
                         limit,
                     };
-                    let (config, network) = (&self.config.apps[app], self.config.network.as_ref());
+                    let (config, network) = (&self.pod.apps[app], self.pod.identity.network.as_ref());
                     self.checks
                         .undertake(&self.manager, config, network, undertaking)
                         .await;
@@ -258,8 +326,8 @@ impl<M: Manager> Session<M> {
 
     /// Begins to make an app's root anew.
     fn renew_root(&mut self, app: usize) {
-        if let Some(root) = &self.config.apps[app].fresh_root {
-            let renewal = Renewal::of(root, &self.config.early_mounts, &self.config.mounts_ahead);
+        if let Some(root) = &self.pod.apps[app].fresh_root {
+            let renewal = Renewal::of(root, &self.pod.early_mounts, &self.pod.mounts_ahead);
             self.renewals
                 .insert(app, tokio::task::spawn_blocking(move || renewal.make()));
         }
@@ -301,7 +369,7 @@ impl<M: Manager> Session<M> {
         let mut units = BTreeSet::from([first]);
         units.extend(std::iter::from_fn(|| more.try_recv().ok()));
         for app in 0..self.apps.len() {
-            if units.contains(&self.config.apps[app].unit) {
+            if units.contains(&self.pod.apps[app].unit) {
                 self.look_at(app).await?;
             }
         }
@@ -313,7 +381,7 @@ impl<M: Manager> Session<M> {
         if !self.lifecycle.is_watched(app) {
             return Ok(());
         }
-        let config = &self.config.apps[app];
+        let config = &self.pod.apps[app];
         let state = self.manager.service(&config.unit).await;
         let state = state
             .map_err(SessionError::Systemd)?
@@ -333,7 +401,7 @@ impl<M: Manager> Session<M> {
                 leaves: state.active == Activity::Changing,
                 fault: self.mount_fault(app),
             },
-            AppState::Exited { uptime_ms, status } => match launch::failure(&self.config.apps[app]) {
+            AppState::Exited { uptime_ms, status } => match launch::failure(&self.pod.apps[app]) {
                 Some(Failure::NotExecuted { status, text }) => {
                     LifecycleInput::NotExecuted { app, status, text }
                 }
@@ -347,7 +415,7 @@ impl<M: Manager> Session<M> {
             }
             AppState::NeverRan { step } => {
                 let mounts = mountinfo::read().unwrap_or_default();
-                let cause = diagnosis::cause(&self.manager, &self.config.apps[app], step, &mounts).await;
+                let cause = diagnosis::cause(&self.manager, &self.pod.apps[app], step, &mounts).await;
                 let cause = cause.map_err(SessionError::Systemd)?;
                 LifecycleInput::NeverRan { app, cause }
             }
@@ -361,7 +429,7 @@ impl<M: Manager> Session<M> {
             return None;
         }
         let mounts = mountinfo::read().unwrap_or_default();
-        let mut faults = mount_check::faults(&self.config.apps[app], &mounts);
+        let mut faults = mount_check::faults(&self.pod.apps[app], &mounts);
         faults
             .next()
             .map(|(mount, fault)| diagnosis::not_mounted(mount, fault))
@@ -379,7 +447,7 @@ impl<M: Manager> Session<M> {
         let fault = uptime_ms.and_then(|_| self.mount_fault(app));
         let (mut words, mut out_of_memory) = (None, None);
         if fault.is_none() {
-            words = last_words::take(Path::new(&self.config.apps[app].last_words));
+            words = last_words::take(Path::new(&self.pod.apps[app].last_words));
             out_of_memory = self.out_of_memory(app, status, killed_pid).await?;
         }
         Ok(AppExit {
@@ -401,7 +469,7 @@ impl<M: Manager> Session<M> {
         status: ExitStatus,
         killed_pid: u32,
     ) -> Result<Option<MemoryBound>, SessionError> {
-        let unit = &self.config.apps[app].unit;
+        let unit = &self.pod.apps[app].unit;
         let killed = matches!(status, ExitStatus::Signal { signal, .. } if signal == i32::from(SIGKILL));
         let of_process = kmsg::out_of_memory(unit, killed_pid);
         if of_process.is_some() || !killed {
@@ -413,7 +481,7 @@ impl<M: Manager> Session<M> {
 
     /// Warns when what the unit of an app has run after its program has failed.
     async fn report_post_stop(&mut self, app: usize) -> Result<(), SessionError> {
-        let config = &self.config.apps[app];
+        let config = &self.pod.apps[app];
         let end = self.manager.post_stop(&config.unit).await;
         let why = match end.map_err(SessionError::Systemd)? {
             None | Some(ExitStatus::Code(0)) => return Ok(()),
@@ -444,7 +512,7 @@ impl<M: Manager> Session<M> {
                     .await
             }
             HostMessage::Signal { app, signal } => {
-                let Some(config) = self.config.apps.get(usize::from(app)) else {
+                let Some(config) = self.pod.apps.get(usize::from(app)) else {
                     let text = format!("no signal {signal} to app {app}: there is no such app");
                     return self.send(&GuestMessage::Warning { text }).await;
                 };
@@ -466,9 +534,9 @@ impl<M: Manager> Session<M> {
                 Ok(())
             }
             HostMessage::Finish { write_back } => {
-                let mut places = self.config.shares.clone();
+                let mut places = self.pod.shares.clone();
                 if write_back == WriteBack::SharesAndDisks {
-                    places.extend(self.config.disks.iter().cloned());
+                    places.extend(self.pod.disks.iter().cloned());
                 }
                 self.later.push(Box::pin(sync(places)));
                 Ok(())

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use isopod_contract::MAX_HOST_STREAMS;
 use isopod_contract::change::{AppChange, ChangeAnswer};
-use isopod_contract::config::GuestApp;
 use isopod_contract::exec::{Request, STATUS_FAILED};
 use isopod_contract::layout::ROOTS;
 use isopod_contract::message::{AppIndex, HostStream, RootPart, StreamAnswer};
@@ -19,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{hotplug, processes, stats};
+use super::{arriving, hotplug, processes, stats};
 use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Job};
 use crate::exec::{self, Wanted, copy};
@@ -28,9 +27,9 @@ use crate::exec::{self, Wanted, copy};
 const QUESTIONS: usize = 8;
 
 /// Serves the host's streams from now on; the questions are for the session to answer.
-pub(super) fn receive(mut incoming: Incoming, apps: &[GuestApp], paused: Paused) -> mpsc::Receiver<Question> {
+pub(super) fn receive(mut incoming: Incoming, paused: Paused) -> mpsc::Receiver<Question> {
     let (ask, asked) = mpsc::channel(QUESTIONS);
-    let session = SessionHandle::new(ask, apps, paused);
+    let session = SessionHandle::new(ask, paused);
     tokio::spawn(async move {
         let mut visits = JoinSet::new();
         while let Some(stream) = incoming.next().await {
@@ -73,6 +72,10 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::ChangeApp { app, change })) => change_app(stream, &session, app, &change).await,
         Ok(Some(HostStream::Processes)) => send_processes(stream, &session).await,
         Ok(Some(HostStream::Root { app, part })) => send_root(stream, &session, app, part).await,
+        Ok(Some(HostStream::Arrive)) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            arriving::receive(stream, &session).await;
+        }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
     }
@@ -111,7 +114,7 @@ async fn change_app(mut stream: MuxStream, session: &SessionHandle, app: AppInde
 }
 
 async fn send_processes(mut stream: MuxStream, session: &SessionHandle) {
-    for app in session.apps() {
+    for app in session.apps().await {
         let Ok(running) = session.running(app).await else {
             continue;
         };
@@ -135,10 +138,11 @@ async fn send_processes(mut stream: MuxStream, session: &SessionHandle) {
 
 /// Sends what an app has in its root. It need not run, and may be held.
 async fn send_root(stream: MuxStream, session: &SessionHandle, app: AppIndex, part: RootPart) {
-    if !session.apps().any(|known| known == app) {
+    if !session.apps().await.any(|known| known == app) {
         return copy::fail(stream, format!("there is no app {app}")).await;
     }
-    let root = Path::new(ROOTS).join(session.app_name(app)).join("rootfs");
+    let name = session.app_name(app).await;
+    let root = Path::new(ROOTS).join(name).join("rootfs");
     let job = Job {
         pid: 0,
         cgroup: String::new(),

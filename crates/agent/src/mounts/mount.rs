@@ -29,6 +29,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::mounts::mount_point::{self, PlaceError};
+use crate::mounts::mountinfo;
 
 mod part;
 
@@ -95,12 +96,18 @@ struct Request {
     data: String,
 }
 
-/// `mount`, with its arguments.
+/// `mount`, with its arguments. What the agent has made ahead is there already: systemd may not know it yet when it starts
+/// the unit.
 pub(crate) fn mount(args: &[&str]) -> Result<(), MountError> {
-    make(&read(args)?)
+    let request = read(args)?;
+    let mounts = mountinfo::read().unwrap_or_default();
+    match mounts.iter().any(|mount| mount.mount_point == request.at) {
+        true => Ok(()),
+        false => make(&request),
+    }
 }
 
-/// Makes the mounts of systemd's units before systemd begins, up to the first that cannot be made: that one and what
+/// Makes the mounts of systemd's units before systemd reads them, up to the first that cannot be made: that one and what
 /// follows, which may lie in it, is left to systemd, whose units say what is wrong.
 pub(crate) fn ahead(mounts: &[MountAhead]) {
     let _ = mounts.iter().try_for_each(|mount| {
@@ -112,7 +119,7 @@ pub(crate) fn ahead(mounts: &[MountAhead]) {
             mount.fs_type.as_str(),
         ];
         let words: Vec<&str> = words.into_iter().chain(options.into_iter().flatten()).collect();
-        self::mount(&words)
+        make(&read(&words)?)
     });
 }
 

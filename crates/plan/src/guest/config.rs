@@ -1,4 +1,4 @@
-//! The agent's configuration as a file: made while it is written, app by app, since it names every mount.
+//! What comes to the VM, as a file for the agent: made while it is written, app by app, since it names every mount.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -6,10 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{
-    CONFIG_VERSION, EarlyMount, FreshRoot, GuestApp, GuestConfig, GuestDevice, GuestMemory, GuestMount,
-    GuestNetwork, MountAhead, Sysctl,
+    ARRIVAL_VERSION, Arrival, EarlyMount, FreshRoot, GuestApp, GuestDevice, GuestMount, Identity, MountAhead,
 };
-use isopod_contract::launch::PidNamespace;
 use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
 
@@ -20,14 +18,14 @@ use crate::guest::entry::WriteText;
 use crate::guest::unit_name;
 use crate::guest::units::{MountUnit, Mounts, Selected, Sys, World};
 use crate::layout;
-use crate::vm::disks::DISK_TYPE;
-use crate::vm::network::{self, UserNetwork};
+use crate::vm::disks::{self, DISK_TYPE};
+use crate::vm::network;
 use crate::vm::sharing::{Sharing, Transport};
 
-/// The agent's configuration.
-pub(crate) struct PodConfig {
+/// What comes.
+pub(crate) struct Coming {
     /// All but what names every mount.
-    pub pod: GuestConfig,
+    pub arrival: Arrival,
     /// The mounts of the guest.
     all: Arc<Mounts>,
     /// Those of the apps' volumes, by app.
@@ -38,9 +36,9 @@ pub(crate) struct PodConfig {
     shared: HashSet<VolumeName>,
 }
 
-impl PodConfig {
+impl Coming {
     pub(crate) fn new(
-        pod: GuestConfig,
+        arrival: Arrival,
         apps: &[AppPlan],
         mounts: &Arc<Mounts>,
         sharing: Option<&Sharing>,
@@ -50,7 +48,7 @@ impl PodConfig {
         let numbers: Vec<Vec<usize>> = apps.iter().map(of_app).collect();
         let volumes = sharing.iter().flat_map(|sharing| &sharing.volumes);
         Self {
-            pod,
+            arrival,
             all: Arc::clone(mounts),
             mounts: numbers
                 .into_iter()
@@ -70,41 +68,35 @@ impl PodConfig {
     }
 }
 
-impl WriteText for PodConfig {
+impl WriteText for Coming {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         out.write_all(b"\n")
     }
 }
 
-impl Serialize for PodConfig {
-    /// As [`GuestConfig`] is, with one app's mounts in memory at a time.
+impl Serialize for Coming {
+    /// As [`Arrival`] is, with one app's mounts in memory at a time.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let GuestConfig {
+        let Arrival {
             version,
-            hostname,
+            identity,
+            unit,
             modules,
-            memory,
             early_mounts,
             mounts_ahead: _,
-            sysctls,
-            network,
             shares,
-            shared_processes,
             disks,
             apps: _,
-        } = &self.pod;
+        } = &self.arrival;
         Whole {
             version: *version,
-            hostname,
+            identity: identity.as_ref(),
+            unit,
             modules,
-            memory: *memory,
             early_mounts,
             mounts_ahead: Ahead(&self.all),
-            sysctls,
-            network: network.as_ref(),
             shares,
-            shared_processes: *shared_processes,
             disks,
             apps: Apps(self),
         }
@@ -112,27 +104,24 @@ impl Serialize for PodConfig {
     }
 }
 
-/// The fields of [`GuestConfig`], in its order.
+/// The fields of [`Arrival`], in its order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Whole<'a> {
     version: u32,
-    hostname: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a Identity>,
+    unit: &'a str,
     modules: &'a [String],
-    memory: GuestMemory,
     early_mounts: &'a [EarlyMount],
     mounts_ahead: Ahead<'a>,
-    sysctls: &'a [Sysctl],
-    network: Option<&'a GuestNetwork>,
     shares: &'a [String],
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    shared_processes: bool,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     disks: &'a [String],
     apps: Apps<'a>,
 }
 
-/// The mounts for the agent to make before systemd begins, in the units' order, parents first.
+/// The mounts for the agent to make ahead of systemd, in the units' order, parents first.
 struct Ahead<'a>(&'a Mounts);
 
 impl Serialize for Ahead<'_> {
@@ -148,42 +137,35 @@ impl Serialize for Ahead<'_> {
     }
 }
 
-struct Apps<'a>(&'a PodConfig);
+struct Apps<'a>(&'a Coming);
 
 impl Serialize for Apps<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let config = self.0;
-        let apps = config.pod.apps.iter().zip(&config.mounts);
-        serializer.collect_seq(apps.map(|(app, of_app)| config.app(app, of_app)))
+        let coming = self.0;
+        let apps = coming.arrival.apps.iter().zip(&coming.mounts);
+        serializer.collect_seq(apps.map(|(app, of_app)| coming.app(app, of_app)))
     }
 }
 
-/// The agent's configuration, but for what names every mount, which [`PodConfig`] adds when it is written.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a part of the configuration, and nothing else has them together"
-)]
-pub(crate) fn guest_config(
-    hostname: &str,
-    network: Option<&UserNetwork>,
+/// What comes, but for what names every mount, which [`Coming`] adds when it is written.
+pub(crate) fn arrival(
+    identity: Identity,
     apps: &[AppPlan],
     early_mounts: &[EarlyMount],
     mounts: &Mounts,
     sharing: Option<&Sharing>,
-    sysctls: &[Sysctl],
-    memory: GuestMemory,
-) -> GuestConfig {
-    let mut modules: Vec<String> = ["virtio_console", "erofs", "overlay"].map(str::to_owned).to_vec();
+) -> Arrival {
+    let mut modules = vec![disks::MODULE.to_owned()];
     match sharing.map(|sharing| &sharing.transport) {
         Some(Transport::Virtiofs(_)) => modules.push("virtiofs".into()),
         Some(Transport::NineP) => modules.extend(["9pnet_virtio".into(), "9p".into()]),
         None => {}
     }
-    let disks = disks(early_mounts, mounts);
+    let disks = own_disks(early_mounts, mounts);
     if !disks.is_empty() {
         modules.push(DISK_TYPE.into());
     }
-    modules.extend(network.map(|_| network::MODULE.to_owned()));
+    modules.extend(identity.network.as_ref().map(|_| network::MODULE.to_owned()));
     let devices = apps.iter().flat_map(|app| &app.process.devices);
     modules.extend(devices.map(|device| device.module().to_owned()));
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
@@ -232,24 +214,21 @@ pub(crate) fn guest_config(
             post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
         }
     };
-    GuestConfig {
-        version: CONFIG_VERSION,
-        hostname: hostname.to_owned(),
+    Arrival {
+        version: ARRIVAL_VERSION,
+        identity: Some(identity),
+        unit: layout::arrival_unit(0),
         modules,
-        memory,
         early_mounts: early_mounts.to_vec(),
         mounts_ahead: Vec::new(),
-        sysctls: sysctls.to_vec(),
-        network: network.map(UserNetwork::guest),
         shares: mounts.iter().filter(is_share).map(|m| text(&m.place)).collect(),
-        shared_processes: apps.iter().any(|app| app.process.processes == PidNamespace::Pod),
         disks,
         apps: apps.iter().map(app).collect(),
     }
 }
 
 /// Where the pod's own disks are mounted.
-fn disks(early_mounts: &[EarlyMount], mounts: &Mounts) -> Vec<String> {
+fn own_disks(early_mounts: &[EarlyMount], mounts: &Mounts) -> Vec<String> {
     let early = early_mounts.iter().filter(|mount| mount.fs_type == DISK_TYPE);
     let of_volumes = mounts.iter().filter(|mount| mount.fs_type == DISK_TYPE);
     let of_volumes = of_volumes.map(|mount| mount.place.to_string_lossy().into_owned());
@@ -313,24 +292,25 @@ mod tests {
             unit: format!("{name}.service"),
             ..GuestApp::default()
         };
-        let pod = GuestConfig {
+        let arrival = Arrival {
             version: 1,
-            hostname: "h".into(),
+            identity: Some(Identity {
+                hostname: "h".into(),
+                sysctls: crate::vm::network::sysctls(),
+                ..Identity::default()
+            }),
+            unit: layout::arrival_unit(0),
             modules: vec!["m".into()],
-            memory: GuestMemory::default(),
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
-            sysctls: crate::vm::network::sysctls(),
-            network: None,
             shares: vec!["/mnt".into()],
-            shared_processes: false,
             disks: vec!["/isopod/writable".into()],
             apps: vec![app("a"), app("b")],
         };
         let mount = |place| MountUnit::new(Path::new("x"), Path::new(place), "ext4");
         let mounts = Arc::new(Mounts::new(vec![mount("/1"), mount("/2")]));
-        let config = PodConfig {
-            pod: pod.clone(),
+        let coming = Coming {
+            arrival: arrival.clone(),
             all: Arc::clone(&mounts),
             mounts: vec![
                 Selected::new(&mounts, vec![0, 1]),
@@ -340,8 +320,8 @@ mod tests {
             shared: HashSet::new(),
         };
         let mut text = Vec::new();
-        config.write(&mut text).unwrap();
-        let read: GuestConfig = serde_json::from_slice(&text).unwrap();
+        coming.write(&mut text).unwrap();
+        let read: Arrival = serde_json::from_slice(&text).unwrap();
         let places = |i: usize| {
             let mounts = read.apps[i].mounts.iter();
             mounts.map(|mount| mount.mount_point.clone()).collect::<Vec<_>>()
@@ -359,12 +339,12 @@ mod tests {
         let apps = read.apps.iter().map(without).collect();
         let mounts_ahead = Vec::new();
         assert_eq!(
-            GuestConfig {
+            Arrival {
                 apps,
                 mounts_ahead,
                 ..read
             },
-            pod
+            arrival
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A file of the guest overlay: what it is, whose, and what it holds.
+//! A file that comes to the guest: what it is, whose, and what it holds.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -11,7 +11,7 @@ use crate::app_plan::{AppPlan, Writes};
 use crate::apps::limits;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
-use crate::guest::config::PodConfig;
+use crate::guest::config::Coming;
 use crate::guest::entry::{Content, Entry, EntryKind};
 use crate::guest::tree::GuestTree;
 use crate::guest::unit;
@@ -21,21 +21,16 @@ use crate::path::{self, Lookup};
 use crate::vm::disks;
 use crate::volumes::{VolumeMount, VolumeTable, kernel_places};
 
-/// The guest's own `/etc/passwd` and `/etc/group`. The apps' users are in none: the agent becomes them by number.
-const PASSWD: &str = "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
-const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
-
 pub(crate) fn guest_tree(
     table: &VolumeTable,
     facts: &Facts,
     apps: &[AppPlan],
     bound: PodLimits,
     mounts: &Arc<Mounts>,
-    config: PodConfig,
+    coming: Coming,
 ) -> Result<GuestTree, Vec<Fault>> {
     let mut tree = GuestTree::default();
-    let held = apps.iter().filter(|app| !app.life.depends_on.is_empty());
-    units::write_common(&mut tree, held.map(|app| app.unit.as_str()));
+    units::write_target(&mut tree, &coming.arrival.unit, apps);
     let kept = apps
         .iter()
         .filter_map(|app| app.process.limits.resources.memory_request_bytes);
@@ -45,8 +40,11 @@ pub(crate) fn guest_tree(
         kept.reduce(u64::saturating_add),
         apps.iter().map(|app| app.unit.as_str()),
     );
-    let sysctls = config.pod.sysctls.iter().any(|sysctl| sysctl.required);
-    for mount in &config.pod.early_mounts {
+    let identity = coming.arrival.identity.iter();
+    let sysctls = identity
+        .flat_map(|identity| &identity.sysctls)
+        .any(|sysctl| sysctl.required);
+    for mount in &coming.arrival.early_mounts {
         tree.directory(Path::new(&mount.mount_point), 0o755);
     }
     for volume in table.iter() {
@@ -66,14 +64,11 @@ pub(crate) fn guest_tree(
             facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
         );
     }
-    // systemd wants to know root and nobody.
-    tree.file(Path::new("/etc/passwd"), PASSWD, 0o644);
-    tree.file(Path::new("/etc/group"), GROUP, 0o644);
     for mount in mounts.iter() {
         mount.check().map_err(|reason| unwritable(mount, &reason))?;
     }
     tree.add_mounts(mounts);
-    for (app, selected) in apps.iter().zip(&config.mounts) {
+    for (app, selected) in apps.iter().zip(&coming.mounts) {
         let unit = AppUnit {
             name: app.name.clone(),
             process: app.process.clone(),
@@ -92,7 +87,7 @@ pub(crate) fn guest_tree(
             }]
         })?;
     }
-    tree.deferred(Path::new(layout::POD_CONFIG), config, 0o600);
+    tree.deferred(Path::new(layout::ARRIVAL), coming, 0o600);
     Ok(tree)
 }
 

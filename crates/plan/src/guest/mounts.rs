@@ -20,7 +20,7 @@ use crate::vm::sharing::{self, ShareLayout, SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
 
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
-/// that volumes are; those are mounted before systemd.
+/// that volumes are; those are mounted by the agent.
 pub(crate) fn mounts(
     table: &VolumeTable,
     apps: &[AppPlan],

@@ -1,11 +1,11 @@
 //! The units: what systemd in the guest is told, from mounts that are already decided.
 //!
 //! ```text
-//! default.target ── wants ──> isopod-agent.service
-//!        └───────── wants ──> APP.service ── requires ──> bind mounts ──> /mnt (or /mnt/VOLUME), tmpfs and disk volumes
+//! default.target ───── wants ──> isopod-agent.service                    (of the guest image)
+//! arrival-N.target ─── wants ──> APP.service ── requires ──> bind mounts ──> /mnt (or /mnt/VOLUME), tmpfs and disk volumes
 //! ```
 //!
-//! The apps' roots are no units: they are mounted before systemd begins.
+//! The apps' roots are no units: they are mounted before systemd reads any of these.
 //!
 //! Every unit says `DefaultDependencies=no`: there is no sysinit in this guest to wait for.
 
@@ -22,6 +22,7 @@ pub use mount::{Binds, MountUnit, Mounts, Work};
 pub(crate) use mount::{Selected, flag_options, words};
 pub(crate) use world::{Sys, World};
 
+use crate::app_plan::AppPlan;
 use crate::apps::lifecycle::Life;
 use crate::apps::process::Process;
 use crate::apps::{last_words, launch};
@@ -31,7 +32,6 @@ use crate::guest::unit::{self, UnitFile, Unwritable};
 use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
 
 /// The agent's unit.
-const AGENT_UNIT: &str = "isopod-agent.service";
 
 /// What the app's service needs to know besides its process.
 pub(crate) struct AppUnit {
@@ -75,8 +75,7 @@ impl AppUnit {
             ("Description", format!("App {}", self.name)),
             ("DefaultDependencies", "no".to_owned()),
             ("Requires", mounts.clone()),
-            // The agent is ready when it holds the pipes open.
-            ("After", format!("{AGENT_UNIT} {mounts}")),
+            ("After", mounts),
         ];
         // The agent starts it when they have come so far; systemd stops them only when it has stopped.
         let others = self.life.depends_on.iter();
@@ -184,9 +183,6 @@ impl AppUnit {
     pub(crate) fn add(self, tree: &mut GuestTree) -> Result<(), Unwritable> {
         self.service()?;
         let unit = self.unit();
-        if self.life.depends_on.is_empty() {
-            want_at_boot(tree, &unit);
-        }
         let own = layout::app_dir(&self.name);
         // Only root opens the pipes by their names; the app, whoever it is, may open them again as /dev/stdout.
         tree.directory(&own, 0o700);
@@ -253,18 +249,10 @@ fn exec_line(part: Part) -> String {
     )
 }
 
-/// Links `unit` so that the guest starts it when it boots.
-pub fn want_at_boot(tree: &mut GuestTree, unit: &str) {
-    let link = Path::new(layout::UNIT_DIR)
-        .join("default.target.wants")
-        .join(unit);
-    tree.symlink(&link, format!("../{unit}"));
-}
-
 /// The slice of a pod's apps whose limits bind them together.
 pub(crate) const POD_SLICE: &str = "pod.slice";
 
-/// Puts the services `apps` into a slice of their own with `settings`, where there are any, and lets them keep
+/// Puts the services `apps` into a slice of their own with `settings`, where there are any, or where they keep
 /// `memory_low` of what they ask for: a unit keeps no more than its slice does (systemd.resource-control(5),
 /// `MemoryLow=`).
 pub(crate) fn write_slice<'a>(
@@ -273,16 +261,12 @@ pub(crate) fn write_slice<'a>(
     memory_low: Option<u64>,
     apps: impl Iterator<Item = &'a str>,
 ) {
-    let dir = Path::new(layout::UNIT_DIR);
-    let is_own = !settings.is_empty();
     settings.extend(memory_low.map(|bytes| ("MemoryLow", bytes.to_string())));
     if settings.is_empty() {
         return;
     }
+    let dir = Path::new(layout::UNIT_DIR);
     let text = UnitFile::default().section("Slice", settings).text();
-    if !is_own {
-        return tree.file(&dir.join("system.slice.d/memory.conf"), text, 0o644);
-    }
     tree.file(&dir.join(POD_SLICE), text, 0o644);
     for app in apps {
         let within = vec![("Slice", POD_SLICE.to_owned())];
@@ -291,43 +275,22 @@ pub(crate) fn write_slice<'a>(
     }
 }
 
-/// Writes the units that every pod has: the target and the agent. `held` are the apps' units that the agent starts.
-pub fn write_common<'a>(tree: &mut GuestTree, held: impl Iterator<Item = &'a str>) {
-    let dir = Path::new(layout::UNIT_DIR);
-    let mut target = vec![
-        ("Description", "The pod".into()),
-        ("DefaultDependencies", "no".into()),
-        // systemd isolates its default target, and tries a second way when it may not.
-        ("AllowIsolate", "yes".into()),
+/// Writes the target of an arrival: it starts the apps that wait for nothing, and names the others, since systemd forgets how
+/// a unit ended that no other names.
+pub(crate) fn write_target(tree: &mut GuestTree, unit: &str, apps: &[AppPlan]) {
+    let starts = |app: &&AppPlan| app.life.depends_on.is_empty();
+    let names = |apps: &mut dyn Iterator<Item = &AppPlan>| {
+        let units = apps.map(|app| app.unit.as_str());
+        units.collect::<Vec<_>>().join(" ")
+    };
+    let mut settings = vec![
+        ("Description", "What has come".to_owned()),
+        ("DefaultDependencies", "no".to_owned()),
+        ("Wants", names(&mut apps.iter().filter(starts))),
     ];
-    // It waits for none of them; systemd forgets how a unit ended that no other names.
-    target.extend(held.map(|unit| ("After", unit.to_owned())));
-    let target = UnitFile::default().section("Unit", target);
-    tree.file(&dir.join("default.target"), target.text(), 0o644);
-    let agent = UnitFile::default()
-        .section(
-            "Unit",
-            vec![
-                ("Description", "Isopod agent".into()),
-                ("DefaultDependencies", "no".into()),
-                // A guest without its agent is lost to the host, which sees the VM end (QEMU's -no-reboot).
-                ("FailureAction", "reboot-immediate".into()),
-                ("SuccessAction", "reboot-immediate".into()),
-            ],
-        )
-        .section(
-            "Service",
-            vec![
-                ("Type", "notify".into()),
-                // It starts when the host has greeted it, which has a deadline of its own.
-                ("TimeoutStartSec", "infinity".into()),
-                ("ExecStart", format!("{} serve", layout::AGENT)),
-                ("StandardInput", "null".into()),
-                ("StandardOutput", "null".into()),
-                ("StandardError", "null".into()),
-                ("OOMScoreAdjust", "-1000".into()),
-            ],
-        );
-    tree.file(&dir.join(AGENT_UNIT), agent.text(), 0o644);
-    want_at_boot(tree, AGENT_UNIT);
+    let held = names(&mut apps.iter().filter(|app| !starts(app)));
+    // It waits for none of them: it does not start them.
+    settings.extend((!held.is_empty()).then_some(("After", held)));
+    let text = UnitFile::default().section("Unit", settings).text();
+    tree.file(&Path::new(layout::UNIT_DIR).join(unit), text, 0o644);
 }

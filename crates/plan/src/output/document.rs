@@ -33,7 +33,7 @@ pub struct Document {
     /// write to the guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writable_bytes: Option<u64>,
-    /// The file systems that are there before systemd: images, that disk, and every app's root.
+    /// The file systems that the agent mounts: images, that disk, and every app's root.
     pub early_mounts: Vec<EarlyMount>,
     /// The mounts that systemd makes in the guest, shares first, then app by app, parents before children.
     pub mounts: Vec<Mount>,
@@ -278,7 +278,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// A file system that is there before systemd.
+/// A file system that the agent mounts.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EarlyMount {

@@ -179,7 +179,7 @@ fn explain_common(out: &mut String, plan: &Document) {
             path(&m.place),
             m.fs_type.clone(),
             path(&m.what),
-            "before systemd".into(),
+            "by the agent".into(),
         ]
     });
     let own = plan

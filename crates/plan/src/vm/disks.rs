@@ -29,6 +29,9 @@ pub struct DiskVolume {
     pub gid: u32,
 }
 
+/// The guest's driver of disks.
+pub(crate) const MODULE: &str = "virtio_blk";
+
 /// The file system of the disks that apps write to.
 pub(crate) const DISK_TYPE: &str = "ext4";
 
@@ -110,13 +113,12 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-/// The VM's disks in their order: the guest overlay, so many images, those of volumes, the writable one where there is one.
+/// The VM's disks in their order: so many images, those of volumes, the writable one where there is one.
 pub(crate) fn disks(images: usize, volumes: &[DiskVolume], writable_bytes: Option<u64>) -> Vec<Disk> {
     let read_only = |file| Disk {
         file,
         read_only: true,
     };
-    let overlay = std::iter::once(read_only(layout::GUEST_OVERLAY.into()));
     let images = (0..images).map(|image| read_only(layout::host_image(image)));
     let volumes = volumes.iter().map(|volume| Disk {
         file: layout::host_disk(&volume.name),
@@ -126,7 +128,7 @@ pub(crate) fn disks(images: usize, volumes: &[DiskVolume], writable_bytes: Optio
         file: layout::WRITABLE_FILE.into(),
         read_only: false,
     });
-    overlay.chain(images).chain(volumes).chain(writable).collect()
+    images.chain(volumes).chain(writable).collect()
 }
 
 /// The empty volumes that are kept on disks of their own and that some app mounts.

@@ -4,7 +4,7 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::Duration;
 use std::{fmt, io};
 
-use isopod_vm::agent::AgentError;
+use isopod_vm::agent::{AgentError, ArriveError};
 
 use crate::ports::PortError;
 
@@ -54,6 +54,9 @@ pub enum RunError {
         /// The console's last lines.
         console: Vec<String>,
     },
+    /// The pod could not be brought to its VM.
+    #[error("cannot bring the pod to its VM")]
+    Arrive(#[source] ArriveError),
     /// The conversation with the agent broke.
     #[error("lost the agent in the guest{}", IndentedLines(.console))]
     Agent {

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use isopod_spec::AppName;
-use isopod_vm::agent::{BootTimes, ExitStatus, FailureCause, MemoryBound};
+use isopod_vm::agent::{ArrivalTimes, BootTimes, ExitStatus, FailureCause, MemoryBound};
 
 /// How a pod ended.
 #[derive(Debug)]
@@ -80,6 +80,8 @@ impl Outcome {
 pub struct Timings {
     /// The guest's own words.
     pub boot: BootTimes,
+    /// Likewise, of how the pod came to it.
+    pub arrival: ArrivalTimes,
     /// Host: the agent had answered.
     pub ready: Duration,
     /// Guest: the first app's process ran, in milliseconds of guest uptime.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
 use isopod_spec::PortForward;
-use isopod_vm::agent::{self, Agent, AgentError, Events};
+use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
 use tokio::net::{UnixListener, UnixStream};
@@ -103,22 +103,26 @@ impl<'a> Vm<'a> {
         Ok((vm, port))
     }
 
-    /// Waits for QEMU to connect and for the agent behind it to answer.
+    /// Waits for QEMU to connect and for the agent behind it to answer, and brings it the pod.
     pub(super) async fn connect(
         &mut self,
         record: &PodRecord,
         port: UnixListener,
         deadline: Duration,
-    ) -> Result<(Agent, Events), RunError> {
-        let begun = Instant::now();
-        let apps: Vec<_> = record.apps.iter().map(|app| app.restart).collect();
+    ) -> Result<(Agent, Events, ArrivalTimes), RunError> {
+        let (begun, dir) = (Instant::now(), self.dir);
         let answer = async {
             let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
                 action: "accept QEMU's connection",
                 source,
             })?;
             let left = deadline.saturating_sub(begun.elapsed());
-            Ok(agent::connect(stream, &apps, left).await)
+            let (agent, events) = match agent::connect(stream, left).await {
+                Ok(conversation) => conversation,
+                Err(error) => return Ok(Err(error)),
+            };
+            let arrived = arrive(record, dir, &agent).await.map_err(RunError::Arrive)?;
+            Ok(Ok((agent, events, arrived)))
         };
         let answer = tokio::select! {
             biased;
@@ -225,6 +229,18 @@ impl<'a> Vm<'a> {
             }
         }
     }
+}
+
+/// Brings the pod to its VM.
+async fn arrive(record: &PodRecord, dir: &Path, agent: &Agent) -> Result<ArrivalTimes, ArriveError> {
+    let apps = record.apps.iter().map(|app| app.restart).collect();
+    let files = tokio::task::spawn_blocking({
+        let path = dir.join(layout::POD_FILES);
+        move || std::fs::read(path)
+    });
+    let files = files.await.map_err(std::io::Error::other).flatten();
+    let (_, times) = agent.arrive(apps, &*files.map_err(ArriveError::Read)?).await?;
+    Ok(times)
 }
 
 /// Which of a pod's lives it is.

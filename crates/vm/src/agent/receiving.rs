@@ -23,7 +23,7 @@ use isopod_spec::words::is_obeyed;
 use tokio::sync::mpsc;
 
 use super::stdio::{Done, OutputKind};
-use super::{AgentError, Breach, Ending, Event, Input, Output, unix_ns};
+use super::{AgentError, Breach, Ending, Event, Expected, Input, Output, unix_ns};
 
 /// Where one of an app's outputs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,7 @@ impl Record {
 pub(super) struct Receiving {
     apps: Vec<Record>,
     all_ended: AllEnded,
+    expected: mpsc::Receiver<Expected>,
     events: mpsc::Sender<Result<Event, AgentError>>,
     /// To the guest.
     commands: mpsc::Sender<HostMessage>,
@@ -139,20 +140,16 @@ type Header = Result<Option<GuestStream>, ReadMessageError>;
 
 impl Receiving {
     pub(super) fn new(
-        apps: &[RestartPolicy],
+        expected: mpsc::Receiver<Expected>,
         events: mpsc::Sender<Result<Event, AgentError>>,
         commands: mpsc::Sender<HostMessage>,
         finishing: Arc<AtomicBool>,
     ) -> Self {
         let (ended, done) = mpsc::unbounded_channel();
-        let record = |policy: &RestartPolicy| Record {
-            policy: *policy,
-            ..Record::default()
-        };
-        let apps = apps.iter().map(record).collect();
         Self {
-            apps,
+            apps: Vec::new(),
             all_ended: AllEnded::Unsaid,
+            expected,
             events,
             commands,
             finishing,
@@ -200,6 +197,10 @@ impl Receiving {
                     Ok(())
                 }
                 Some((header, stream)) = headers.next() => self.receive_stream(header, stream).await,
+                Some(expected) = self.expected.recv() => {
+                    self.expect(expected);
+                    Ok(())
+                }
                 message = messages.recv() => match message {
                     Some(Ok(message)) => self.receive_message(message).await,
                     Some(Err(error)) => Err(Stop::Over(error)),
@@ -214,6 +215,20 @@ impl Receiving {
                 return stop;
             }
         }
+    }
+
+    /// Apps come, and may all end once more.
+    fn expect(&mut self, Expected { apps, first }: Expected) {
+        let next = self.apps.len();
+        let fit = next + apps.len() <= usize::from(AppIndex::MAX);
+        if fit {
+            self.apps.extend(apps.into_iter().map(|policy| Record {
+                policy,
+                ..Record::default()
+            }));
+            self.all_ended = AllEnded::Unsaid;
+        }
+        let _ = first.send(fit.then_some(next));
     }
 
     async fn emit(&self, event: Event) -> Result<(), Stop> {
@@ -465,7 +480,7 @@ fn cut(mut text: String) -> String {
 }
 
 /// A text of the guest that a terminal can show: what it would obey is escaped.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_obeyed(c) {

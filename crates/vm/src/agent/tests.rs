@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Guest {
     opener: Opener,
     control: MuxStream,
-    _incoming: Incoming,
+    incoming: Incoming,
 }
 
 impl Guest {
@@ -35,8 +35,21 @@ impl Guest {
         Self {
             opener,
             control,
-            _incoming: incoming,
+            incoming,
         }
+    }
+
+    /// Takes what comes, and gives this answer.
+    async fn take(&mut self, answer: &ArrivalAnswer) -> Vec<u8> {
+        let mut stream = self.incoming.next().await.unwrap();
+        let header: Option<HostStream> = read_message(&mut stream).await.unwrap();
+        assert_eq!(header, Some(HostStream::Arrive));
+        write_message(&mut stream, &StreamAnswer::Taken).await.unwrap();
+        let mut files = Vec::new();
+        stream.read_to_end(&mut files).await.unwrap();
+        write_message(&mut stream, answer).await.unwrap();
+        stream.shutdown().await.unwrap();
+        files
     }
 
     async fn send(&mut self, message: GuestMessage) {
@@ -57,15 +70,24 @@ async fn converse(apps: usize) -> (Guest, Agent, Events) {
     converse_of(&vec![RestartPolicy::No; apps]).await
 }
 
-/// The same, of apps with these policies.
+/// The same, of apps with these policies, which have come.
 async fn converse_of(apps: &[RestartPolicy]) -> (Guest, Agent, Events) {
+    let (mut guest, agent, events) = converse_with_none().await;
+    let taken = ArrivalAnswer::Done(ArrivalTimes::default());
+    let (arrived, _) = tokio::join!(agent.arrive(apps.to_vec(), &b"files"[..]), guest.take(&taken));
+    assert_eq!(arrived.unwrap().0, 0);
+    (guest, agent, events)
+}
+
+/// The same, before any app has come.
+async fn converse_with_none() -> (Guest, Agent, Events) {
     let (host, port) = UnixStream::pair().unwrap();
     let guest = async {
         let mut guest = Guest::greet(port).await;
         guest.send(GuestMessage::Ready(BootTimes::default())).await;
         guest
     };
-    let (connected, guest) = tokio::join!(connect(host, apps, SOON), guest);
+    let (connected, guest) = tokio::join!(connect(host, SOON), guest);
     let (agent, mut events) = connected.unwrap();
     assert!(matches!(events.next().await, Ok(Event::Ready(_))));
     (guest, agent, events)
@@ -278,16 +300,13 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
         let (host, mut port) = UnixStream::pair().unwrap();
         port.write_all(talk).await.unwrap();
         let started = Instant::now();
-        let error = connect(host, &ONE, Duration::from_millis(100)).await.unwrap_err();
+        let error = connect(host, Duration::from_millis(100)).await.unwrap_err();
         assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
         assert!(error.hint().is_some() && started.elapsed() < SOON);
     }
     // It greets, and then never says that it is ready.
     let (host, port) = UnixStream::pair().unwrap();
-    let (error, _guest) = tokio::join!(
-        connect(host, &ONE, Duration::from_millis(100)),
-        Guest::greet(port)
-    );
+    let (error, _guest) = tokio::join!(connect(host, Duration::from_millis(100)), Guest::greet(port));
     assert!(matches!(error.unwrap_err(), AgentError::Silent { .. }));
 }
 
@@ -295,7 +314,7 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
 async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
     let (host, port) = UnixStream::pair().unwrap();
     drop(port);
-    let error = connect(host, &ONE, SOON).await.unwrap_err();
+    let error = connect(host, SOON).await.unwrap_err();
     assert!(matches!(error, AgentError::Handshake(_)), "{error:?}");
 
     let (guest, _agent, mut events) = converse(1).await;
@@ -321,11 +340,16 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
     let guest = async {
         let mut guest = Guest::greet(guest_port).await;
         guest.send(GuestMessage::Ready(BootTimes::default())).await;
+        guest.take(&ArrivalAnswer::Done(ArrivalTimes::default())).await;
         guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
         guest
     };
-    let (connected, _guest) = tokio::join!(connect(host, &ONE, SOON), guest);
-    let (agent, mut events) = connected.unwrap();
+    let host = async {
+        let (agent, events) = connect(host, SOON).await.unwrap();
+        agent.arrive(ONE.to_vec(), tokio::io::empty()).await.unwrap();
+        (agent, events)
+    };
+    let ((agent, mut events), _guest) = tokio::join!(host, guest);
     assert!(matches!(events.next().await, Ok(Event::Ready(_))));
     tokio::time::sleep(Duration::from_millis(50)).await;
     relay.abort();
@@ -422,7 +446,7 @@ async fn unreadable_messages_end_the_conversation() {
     assert!(matches!(error, AgentError::Message(_)), "{error:?}");
 }
 
-/// Bytes that are no yamux, after a handshake that is one.
+/// How a conversation ends with a guest that says these bytes, which are no yamux, after a handshake that is one.
 async fn raw(bytes: Vec<u8>) -> AgentError {
     let (host, mut port) = UnixStream::pair().unwrap();
     let guest = async {
@@ -433,7 +457,7 @@ async fn raw(bytes: Vec<u8>) -> AgentError {
         let _ = port.write_all(&bytes).await;
         port
     };
-    let (connected, _port) = tokio::join!(connect(host, &ONE, Duration::from_secs(2)), guest);
+    let (connected, _port) = tokio::join!(connect(host, Duration::from_secs(2)), guest);
     connected.map(drop).unwrap_err()
 }
 
@@ -460,18 +484,54 @@ async fn endless_streams_end_the_conversation() {
         .collect();
     let error = raw(opened).await;
     assert!(
-        matches!(error, AgentError::Lost(MuxError::TooManyStreams { limit: 3 })),
+        matches!(error, AgentError::Lost(MuxError::TooManyStreams { limit: 0 })),
         "{error:?}"
     );
 }
 
+/// Apps are numbered behind those that were there, and all may end more than once.
 #[tokio::test]
-async fn a_pod_of_too_many_apps_is_refused() {
-    let (host, _port) = UnixStream::pair().unwrap();
-    let error = connect(host, &[RestartPolicy::No; MAX_APPS + 1], SOON)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, AgentError::TooManyApps { apps: 129 }));
+async fn more_apps_come() {
+    let (mut guest, agent, mut events) = converse(1).await;
+    for app in 0..3 {
+        let stdout = guest.open(GuestStream::Stdout { app }).await;
+        let stderr = guest.open(GuestStream::Stderr { app }).await;
+        drop((stdout, stderr));
+        guest.send(GuestMessage::Exited { app, status: DONE }).await;
+        guest.send(GuestMessage::AllEnded).await;
+        loop {
+            match events.next().await.unwrap() {
+                Event::AllEnded => break,
+                Event::Exited { app: ended, .. } => assert_eq!(ended, usize::from(app)),
+                Event::Stdout { .. } | Event::Stderr { .. } => {}
+                event => panic!("{event:?}"),
+            }
+        }
+        let taken = ArrivalAnswer::Done(ArrivalTimes::default());
+        let (arrived, files) = tokio::join!(agent.arrive(ONE.to_vec(), &b"more"[..]), guest.take(&taken));
+        assert_eq!(
+            (arrived.unwrap().0, &*files),
+            (usize::from(app) + 1, &b"more"[..])
+        );
+    }
+    guest.send(GuestMessage::Exited { app: 4, status: DONE }).await;
+    assert!(matches!(
+        end_of(events).await,
+        AgentError::Breach(Breach::NoSuchApp { app: 4, apps: 4 })
+    ));
+}
+
+#[tokio::test]
+async fn what_cannot_come_is_told() {
+    let (mut guest, agent, _events) = converse_with_none().await;
+    let failed = ArrivalAnswer::Failed {
+        text: "no \u{1b}room".to_owned(),
+    };
+    let (arrived, _) = tokio::join!(agent.arrive(ONE.to_vec(), &b""[..]), guest.take(&failed));
+    assert_eq!(arrived.unwrap_err().to_string(), "no \\u{1b}room");
+    let many = vec![RestartPolicy::No; usize::from(AppIndex::MAX)];
+    let error = agent.arrive(many, &b""[..]).await.unwrap_err();
+    assert!(matches!(error, ArriveError::TooManyApps), "{error:?}");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ struct Run {
 impl Run {
     fn new(apps: &[GuestApp]) -> Result<Self, TestCaseError> {
         let mut run = Self {
-            lifecycle: Lifecycle::new(apps),
+            lifecycle: Lifecycle::default(),
             now: Instant::now(),
             known: vec![Known::default(); apps.len()],
             checks: Vec::new(),
@@ -128,7 +128,7 @@ impl Run {
             asked: Vec::new(),
             all_ended: 0,
         };
-        let actions = run.lifecycle.begin(run.now);
+        let actions = run.lifecycle.add(apps, run.now);
         run.take(actions)?;
         Ok(run)
     }

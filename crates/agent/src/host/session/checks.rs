@@ -47,15 +47,20 @@ pub(super) struct Undertaking {
 }
 
 impl Checks {
-    pub(super) fn new(apps: usize, paused: Paused) -> Self {
+    pub(super) fn new(paused: Paused) -> Self {
         let (done, ended) = mpsc::unbounded_channel();
         Self {
             done,
             ended,
             permits: Arc::new(Semaphore::new(MAX_AT_ONCE)),
             paused,
-            apps: (0..apps).map(|_| OfApp::default()).collect(),
+            apps: Vec::new(),
         }
+    }
+
+    /// There is one more app.
+    pub(super) fn add(&mut self) {
+        self.apps.push(OfApp::default());
     }
 
     /// The next that is done: an [`LifecycleInput::Done`]. May be cancelled.

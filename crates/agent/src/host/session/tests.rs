@@ -6,16 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use isopod_contract::config::{
-    CONFIG_VERSION, DependencyCondition, GuestApp, GuestDependency, GuestMemory, GuestRestart, RestartAfter,
+    ARRIVAL_VERSION, Arrival, DependencyCondition, GuestApp, GuestDependency, GuestRestart, RestartAfter,
 };
 use isopod_contract::message::{GuestStream, WriteBack};
-use isopod_protocol::mux::{Accept, Incoming};
+use isopod_protocol::mux::{Accept, Grant, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 mod health;
 
 use super::*;
-use crate::apps::pipes;
 use crate::systemd::appstate::{Activity, ServiceState};
 use crate::systemd::{UnitProcess, UnitState};
 
@@ -28,6 +27,8 @@ struct Puppet {
 }
 
 impl Manager for Puppet {
+    fn watch(&self, _: &str) {}
+
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
         let waiting = ServiceState {
             job: true,
@@ -53,7 +54,10 @@ impl Manager for Puppet {
     }
 
     async fn start(&self, unit: &str) -> Result<(), ManagerError> {
-        self.asked.lock().unwrap().push(format!("start {unit}"));
+        // What has come is started once, which is nothing to tell.
+        if !unit.ends_with(".target") {
+            self.asked.lock().unwrap().push(format!("start {unit}"));
+        }
         Ok(())
     }
 
@@ -149,37 +153,30 @@ impl Stage {
             dir.path().to_str().unwrap().to_owned(),
             "/nonexistent/share".to_owned(),
         ];
-        let config = GuestConfig {
-            version: CONFIG_VERSION,
-            hostname: "pod".to_owned(),
-            sysctls: Vec::new(),
-            network: None,
+        let arrival = Arrival {
+            version: ARRIVAL_VERSION,
+            identity: Some(Identity::default()),
+            unit: "arrival-0.target".to_owned(),
             modules: Vec::new(),
-            memory: GuestMemory::default(),
             early_mounts: Vec::new(),
             mounts_ahead: Vec::new(),
             shares,
-            shared_processes: false,
             disks: vec!["/nonexistent/disk".to_owned()],
             apps,
         };
-        let pipes = config.apps.iter().map(|app| {
-            let (pipes, errors) = pipes::open(app);
-            assert!(errors.is_empty(), "{errors:?}");
-            pipes
-        });
-        let pipes = pipes.collect();
         let (host, guest) = tokio::io::duplex(4096);
         let puppet = Puppet::default();
         let (changes, changed) = mpsc::unbounded_channel();
-        tokio::task::spawn_local(serve(guest, config, puppet.clone(), pipes, changed));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        tokio::task::spawn_local(serve(guest, arrival, puppet.clone(), changed, begun));
         let limits = Limits {
-            incoming: Accept::Total(STREAMS_PER_APP * names.len()),
+            incoming: Accept::Total(Grant::of(STREAMS_PER_APP * names.len())),
             outgoing: 1 + MAX_HOST_STREAMS,
         };
         let (opener, incoming, driver) = mux::start(host, Side::Host, limits);
         tokio::spawn(driver.run());
         let control = opener.open(&HostStream::Control).await.unwrap();
+        begins.await.unwrap();
         Self {
             puppet,
             changes,
@@ -227,18 +224,23 @@ impl Stage {
 
 async fn serve(
     port: DuplexStream,
-    config: GuestConfig,
+    arrival: Arrival,
     puppet: Puppet,
-    pipes: Vec<AppPipes>,
     changes: mpsc::UnboundedReceiver<String>,
+    begun: tokio::sync::oneshot::Sender<()>,
 ) {
-    let session = Session::begin(port, config, puppet, pipes, Clock::default())
+    let times = BootTimes::default();
+    let mut session = Session::begin(port, puppet, Clock::default(), times, Vec::new())
         .await
         .unwrap();
-    session
-        .run(changes, BootTimes::default(), vec!["a warning".to_owned()])
-        .await
-        .unwrap_err();
+    let arrived = Arrived {
+        arrival,
+        warnings: vec!["a warning".to_owned()],
+        times: ArrivalTimes::default(),
+    };
+    session.arrive(arrived).await.unwrap();
+    begun.send(()).unwrap();
+    session.run(changes).await.unwrap_err();
 }
 
 /// Beats come by themselves, and one answers a stop at once.

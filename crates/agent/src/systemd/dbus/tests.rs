@@ -253,7 +253,10 @@ async fn systemd_is_asked_in_its_own_words() {
     let path = dir.path().join("private");
     let played = tokio::spawn(play_systemd(UnixListener::bind(&path).unwrap()));
     let (connection, _signals) = Connection::connect(&path).await.unwrap();
-    let systemd = Systemd { connection };
+    let systemd = Systemd {
+        connection,
+        watched: crate::systemd::Watched::default(),
+    };
     let service = systemd.service("a.service").await.unwrap();
     assert_eq!((service.active, service.job), (Activity::Failed, false));
     assert_eq!((service.active_enter_us, service.exec_main_start_us), (5, 9));

@@ -29,6 +29,8 @@ impl Still {
 }
 
 impl Manager for Still {
+    fn watch(&self, _: &str) {}
+
     async fn process(&self, _: &str) -> Result<UnitProcess, ManagerError> {
         Ok(UnitProcess::default())
     }

@@ -1,5 +1,5 @@
-//! Writes the pod's part of the guest's tree, as the agent unpacks it: a cpio archive in the `newc` format (the kernel's
-//! Documentation/driver-api/early-userspace/buffer-format.rst) with zeros behind, since it is a disk of the VM.
+//! Writes the files that come to a VM, as the agent unpacks them: a cpio archive in the `newc` format (the kernel's
+//! Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -10,9 +10,6 @@ use std::path::Path;
 use cpio::newc::{Builder, ModeFileType, trailer};
 use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::guest::tree::GuestTree;
-
-/// The size of the disk is a multiple of this, in bytes: as much as the kernel reads in its search for partitions.
-const SIZE_UNIT: u64 = 8192;
 
 /// Writes `tree` to `path`, and behind it the archive `more`.
 ///
@@ -25,9 +22,7 @@ pub(crate) fn write(path: &Path, tree: &GuestTree, more: Option<&Path>) -> io::R
     if let Some(more) = more {
         io::copy(&mut File::open(more)?, &mut out)?;
     }
-    out.flush()?;
-    drop(out);
-    file.set_len(file.metadata()?.len().next_multiple_of(SIZE_UNIT))
+    out.flush()
 }
 
 fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
@@ -75,7 +70,6 @@ mod tests {
         tree.add(Path::new("/a/pipe"), EntryKind::Fifo, 0o666);
         let path = dir.path().join("pod.cpio");
         write(&path, &tree, None).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 8192);
         let list = std::process::Command::new("cpio")
             .arg("-tv")
             .stdin(std::fs::File::open(&path).unwrap())

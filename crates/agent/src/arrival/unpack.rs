@@ -1,18 +1,14 @@
-//! Unpacks the pod's part of the guest's tree over the guest image. It comes on a disk of its own, so that what the kernel
-//! unpacks is one file for every pod, which their hosts keep in memory once.
-//!
-//! The disk is cpio archives in the `newc` format, one after another with zeros between, as the kernel takes them for an
-//! initramfs (Documentation/driver-api/early-userspace/buffer-format.rst). What comes later has its way.
+//! Unpacks the files of an arrival over the guest's tree: cpio archives in the `newc` format, one after another with zeros
+//! between. What comes later has its way.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{self as unix, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use cpio::newc;
-use isopod_contract::layout::OVERLAY_DISK;
-use rustix::fs::{Advice, FileType, Mode, fadvise};
+use rustix::fs::{FileType, Mode};
 
 /// How much is read at a time.
 const BUFFER: usize = 128 << 10;
@@ -20,16 +16,12 @@ const BUFFER: usize = 128 << 10;
 /// The longest target of a symbolic link (PATH_MAX).
 const MAX_TARGET: u64 = 4096;
 
-/// Why the pod's files are not there.
+/// Why the files are not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
-    #[error("cannot read the pod's files from `{}`", .path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot write `{}` of the pod's files", .path.display())]
+    #[error("cannot read the files that come")]
+    Read(#[source] io::Error),
+    #[error("cannot write `{}` of the files that come", .path.display())]
     Write {
         path: PathBuf,
         #[source]
@@ -37,39 +29,23 @@ pub(crate) enum UnpackError {
     },
 }
 
-/// Unpacks what is on `disk` below `root`.
-pub(crate) fn unpack(disk: &Path, root: &Path) -> Result<(), UnpackError> {
-    let failed = |source| UnpackError::Read {
-        path: disk.to_owned(),
-        source,
-    };
-    let disk = File::open(disk).map_err(failed)?;
-    let mut archives = BufReader::with_capacity(BUFFER, &disk);
+/// Unpacks `archives`, up to their end, below `root`.
+pub(crate) fn unpack(archives: impl Read, root: &Path) -> Result<(), UnpackError> {
+    let mut archives = BufReader::with_capacity(BUFFER, archives);
     let mut ended = false;
-    while skip_zeros(&mut archives).map_err(failed)? {
-        let mut entry = newc::Reader::new(archives).map_err(failed)?;
+    while skip_zeros(&mut archives).map_err(UnpackError::Read)? {
+        let mut entry = newc::Reader::new(archives).map_err(UnpackError::Read)?;
         ended = entry.entry().is_trailer();
         if !ended {
             let path = root.join(entry.entry().name().trim_start_matches('/'));
             write(&mut entry, &path).map_err(|source| UnpackError::Write { path, source })?;
         }
-        archives = entry.finish().map_err(failed)?;
+        archives = entry.finish().map_err(UnpackError::Read)?;
     }
-    if !ended {
-        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+    match ended {
+        true => Ok(()),
+        false => Err(UnpackError::Read(io::ErrorKind::UnexpectedEof.into())),
     }
-    // The guest's memory has better uses for it.
-    let _ = fadvise(&disk, 0, None, Advice::DontNeed);
-    Ok(())
-}
-
-/// Takes the pod's disk from its driver: its secrets are in it as they are in the guest's files, and nobody needs it
-/// again.
-pub(crate) fn remove_disk() -> io::Result<()> {
-    let disk = Path::new(OVERLAY_DISK).file_name().unwrap_or_default();
-    let device = fs::read_link(Path::new("/sys/block").join(disk).join("device"))?;
-    let name = device.file_name().unwrap_or_default();
-    fs::write("/sys/bus/virtio/drivers/virtio_blk/unbind", name.as_bytes())
 }
 
 /// Whether anything but zeros follows; it is what is read next.
@@ -189,13 +165,8 @@ mod tests {
         fs::create_dir_all(root.join("a")).unwrap();
         fs::write(root.join("kept"), "kept").unwrap();
         unix::symlink("kept", root.join("was-link")).unwrap();
-        let disk = dir.path().join("disk");
-        fs::write(
-            &disk,
-            [pack(&one), vec![0; 200_000], pack(&two), vec![0; 512]].concat(),
-        )
-        .unwrap();
-        unpack(&disk, &root).unwrap();
+        let archives = [pack(&one), vec![0; 200_000], pack(&two), vec![0; 512]].concat();
+        unpack(&*archives, &root).unwrap();
 
         assert_eq!(fs::read(root.join("a/large")).unwrap(), large);
         assert_eq!(mode(&root.join("a/large")), 0o4711);
@@ -215,27 +186,25 @@ mod tests {
     #[test]
     fn what_is_no_archive_or_does_not_fit_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = dir.path().join("disk");
         let says = |content: &[u8], words: &str| {
-            fs::write(&disk, content).unwrap();
-            let error = unpack(&disk, &dir.path().join("root")).unwrap_err();
+            let error = unpack(content, &dir.path().join("root")).unwrap_err();
             assert_eq!(error.to_string(), words);
         };
-        let unreadable = format!("cannot read the pod's files from `{}`", disk.display());
-        says(&[b'x'; 512], &unreadable);
+        let unreadable = "cannot read the files that come";
+        says(&[b'x'; 512], unreadable);
         let tree = dir.path().join("tree");
         fs::create_dir_all(tree.join("a")).unwrap();
         let archive = pack(&tree);
         // Within an entry, and between two.
-        says(&archive[..60], &unreadable);
+        says(&archive[..60], unreadable);
         fs::create_dir(dir.path().join("root")).unwrap();
-        says(&archive[..112], &unreadable);
+        says(&archive[..112], unreadable);
         fs::remove_dir_all(dir.path().join("root")).unwrap();
         // There is no directory to put it in.
         let at = dir.path().join("root/a");
         says(
             &archive,
-            &format!("cannot write `{}` of the pod's files", at.display()),
+            &format!("cannot write `{}` of the files that come", at.display()),
         );
     }
 }

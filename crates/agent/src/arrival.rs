@@ -1,0 +1,104 @@
+//! What comes to the VM, the whole pod or an app that comes later: its files are unpacked, and everything that it needs of
+//! the kernel is there before systemd hears of its units. The [session](crate::host::session) does the rest.
+
+mod description;
+mod unpack;
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use isopod_contract::arrival::ArrivalTimes;
+use isopod_contract::config::{Arrival, Identity};
+use isopod_contract::in_one_line;
+use isopod_contract::layout::{ARRIVAL, MODULES};
+
+use crate::apps::processes;
+use crate::arrival::description::DescriptionError;
+use crate::arrival::unpack::UnpackError;
+use crate::boot::memory::MemoryError;
+use crate::boot::{app_dev, early, memory, modules, network, setup};
+use crate::mounts::kernel_fs::{self, KernelFsError};
+use crate::mounts::mount;
+use crate::report::log;
+
+/// Why something cannot come.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArrivalError {
+    #[error(transparent)]
+    Files(#[from] UnpackError),
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    #[error("cannot find the VM's devices")]
+    Devices(#[source] io::Error),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    KernelFs(#[from] KernelFsError),
+    #[error("cannot make the processes that the apps share")]
+    Processes(#[source] io::Error),
+}
+
+/// What has come, as far as the kernel is concerned.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) arrival: Arrival,
+    /// What could not be done and keeps no app from running.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) times: ArrivalTimes,
+}
+
+/// Brings what is in `archives`. A mount that cannot be made is no error: the units of the apps that need it say so.
+///
+/// # Errors
+/// [`ArrivalError`], where no app could run, or one would see what it must not.
+pub(crate) fn bring(archives: impl Read) -> Result<Arrived, ArrivalError> {
+    let begun_ms = setup::uptime_ms();
+    unpack::unpack(archives, Path::new("/"))?;
+    let arrival = description::take(Path::new(ARRIVAL))?;
+    let unpacked_ms = setup::uptime_ms();
+    let wanted = arrival.modules.iter().map(String::as_str);
+    for error in modules::load(Path::new(MODULES), wanted, &mut modules::present()) {
+        log(&in_one_line(&error));
+    }
+    setup::find_devices().map_err(ArrivalError::Devices)?;
+    let warnings = arrival.identity.as_ref().map_or(Ok(Vec::new()), identify)?;
+    for app in arrival.apps.iter().filter(|app| !app.dev.is_empty()) {
+        if let Err(error) = app_dev::fill(app) {
+            log(&format!("cannot fill `{}`: {error}", app.dev));
+        }
+        if let Some(sys) = &app.sys {
+            kernel_fs::own_sys(Path::new(sys), app.privileged)?;
+        }
+    }
+    processes::pod::show(arrival.apps.iter().map(|app| app.launch.as_str()))
+        .map_err(ArrivalError::Processes)?;
+    match early::mount_all(&arrival.early_mounts) {
+        Ok(()) => mount::ahead(&arrival.mounts_ahead),
+        Err(error) => log(&in_one_line(&error)),
+    }
+    Ok(Arrived {
+        arrival,
+        warnings,
+        times: ArrivalTimes {
+            begun_ms,
+            unpacked_ms,
+            mounted_ms: setup::uptime_ms(),
+            asked_ms: 0,
+        },
+    })
+}
+
+/// Makes the VM what it is from now on; returns what could not be done.
+fn identify(identity: &Identity) -> Result<Vec<String>, MemoryError> {
+    memory::bound(&identity.memory)?;
+    let mut warnings = Vec::new();
+    warnings.extend(setup::set_host_name(&identity.hostname));
+    for error in setup::write_sysctls(&identity.sysctls) {
+        log(&error);
+    }
+    if let Some(Err(error)) = identity.network.as_ref().map(network::set_up) {
+        log(&in_one_line(&error));
+        warnings.push(format!("the pod has no network: {}", in_one_line(&error)));
+    }
+    Ok(warnings)
+}
