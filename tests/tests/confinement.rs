@@ -51,12 +51,13 @@ fn assert_sees_only(pid: i32, pod: &Path, of_pod: &[&str], bench: &Bench, progra
         .into_owned();
     let mut allowed: BTreeSet<String> = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"]
         .into_iter()
-        .chain(["usr", "dev", "etc", "proc"])
+        .chain(["usr", "dev", "etc", "proc", "tmp"])
         .map(str::to_owned)
         .collect();
     allowed.insert(state_top);
     let top = names(&root);
     assert!(top.is_subset(&allowed), "{top:?}");
+    assert!(names(&root.join("tmp")).is_empty());
     let expected: BTreeSet<String> = [pid.to_string(), "self".into(), "sys".into()].into();
     assert_eq!(names(&root.join("proc")), expected, "other processes");
     let devices = ["full", "kvm", "null", "random", "urandom", "zero"].map(str::to_owned);
@@ -97,14 +98,19 @@ fn assert_sees_only(pid: i32, pod: &Path, of_pod: &[&str], bench: &Bench, progra
 }
 
 /// Its own pod's kernel and image file, and none of the volumes, for QEMU; the volumes, and none of the pod's files, for
-/// virtiofsd. Root's pod has a port below 1024 too, and QEMU no other privilege than to bind it.
+/// virtiofsd. Root's pod has a port below 1024 too, and its router no other privilege than to bind it.
 fn confined(bench: &Bench, low_port: Option<u16>) {
     let volume = bench.source("data", &[("in-volume", "x")]);
     let secret = bench.source("secret", &[("private", "y")]);
     let pod = bench.pod().host("data", &volume, "").app(&bench.busybox());
     let pod = pod.mount("data", "/data", "").env("SECRET", "value");
     let pod = match low_port {
-        Some(port) => pod.flags(["-p".to_owned(), format!("127.0.0.1:{port}:80")]),
+        Some(port) => pod.flags([
+            "--network",
+            "user,by=passt",
+            "-p",
+            &format!("127.0.0.1:{port}:80"),
+        ]),
         None => pod.flags(["--network", "none"]),
     };
     // What the caller has open is for nobody else.
@@ -133,16 +139,15 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let virtiofs = dir.join("virtiofsd.sock").exists();
     let mut of_pod = of_qemu.to_vec();
     of_pod.push(if virtiofs { "virtiofsd.sock" } else { "share" });
+    of_pod.extend(low_port.map(|_| "network.sock"));
     assert_sees_only(qemu, &dir, &of_pod, bench, &["state"]);
     assert_eq!(
         (&*status(qemu, "Seccomp"), &*status(qemu, "NoNewPrivs")),
         ("2", "1")
     );
     if virtiofs {
-        // `CAP_NET_BIND_SERVICE` is the tenth.
-        let capabilities = format!("{:016x}", u64::from(low_port.is_some()) << 10);
-        assert_eq!(status(qemu, "CapBnd"), capabilities);
-        assert_eq!(status(qemu, "CapEff"), capabilities);
+        assert_eq!(status(qemu, "CapBnd"), format!("{:016x}", 0));
+        assert_eq!(status(qemu, "CapEff"), format!("{:016x}", 0));
         let virtiofsd = bench.process("virtiofsd");
         assert_own_namespaces(virtiofsd, &["pid", "ipc", "net"]);
         assert_leaves_no_memory(virtiofsd);
@@ -152,15 +157,10 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
         assert_eq!(names(&share), ["data".to_owned()].into());
         assert_eq!(names(&share.join("data")), ["in-volume".to_owned()].into());
     }
-    // QEMU's network is the host's where the pod has one.
-    assert_own_namespaces(
-        qemu,
-        if low_port.is_some() {
-            &["pid", "ipc"]
-        } else {
-            &["pid", "ipc", "net"]
-        },
-    );
+    assert_own_namespaces(qemu, &["pid", "ipc", "net"]);
+    if low_port.is_some() {
+        assert_passt_is_confined(passt_of(bench), status(qemu, "Uid"));
+    }
     assert_leaves_no_memory(qemu);
     let memory = fs::read_to_string(format!("/proc/{qemu}/smaps")).expect("its memory");
     let guest = memory
@@ -190,6 +190,34 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     let _ = bench.isopod_command(["rm", "--force", "confined"]).expect(0);
     fs::remove_dir_all(&neighbour).ok();
     bench.assert_nothing_left();
+}
+
+/// passt, which a launcher waits for: it has left everything that names the pod.
+fn passt_of(bench: &Bench) -> i32 {
+    let is_launcher = |line: &str| line.contains("internal-launcher") && line.contains("/passt ");
+    let launchers = bench
+        .processes()
+        .into_iter()
+        .filter(|(_, line)| is_launcher(line));
+    let children = launchers.filter_map(|(pid, _)| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    });
+    let found: Vec<i32> = children.collect();
+    assert_eq!(found.len(), 1, "{:?}", bench.processes());
+    found[0]
+}
+
+/// It sees no file at all, has the host's network, no capability, and is who QEMU is.
+fn assert_passt_is_confined(passt: i32, users: String) {
+    assert!(names(&root_of(passt)).is_empty());
+    assert_own_namespaces(passt, &["pid", "ipc"]);
+    assert_eq!(
+        (&*status(passt, "Seccomp"), &*status(passt, "NoNewPrivs")),
+        ("2", "1")
+    );
+    assert_eq!(status(passt, "CapEff"), format!("{:016x}", 0));
+    assert_eq!(status(passt, "Uid"), users);
 }
 
 /// Fails unless the process has namespaces of those kinds for itself.

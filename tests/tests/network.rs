@@ -61,6 +61,8 @@ fn host_and_apps_reach_each_other() {
          cat /etc/hosts /etc/hostname; head -n 1 /etc/resolv.conf; echo ready; sleep 1000"
     );
     let pod = bench.pod().flags([
+        "--network".to_owned(),
+        "user,by=passt,host-loopback=yes".to_owned(),
         "--publish".to_owned(),
         format!("127.0.0.1:{tcp}:80"),
         "-p".to_owned(),
@@ -107,11 +109,53 @@ fn host_and_apps_reach_each_other() {
         "the host says so\n",
         "inet 10.0.2.15/24\n",
         "default via 10.0.2.2 dev eth0 \n",
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.2.15\tweb\n127.0.0.1\tdns\n\
-         127.0.0.1\tclient\nweb\nnameserver 10.0.2.3\n",
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.2.15\tweb\n",
+        "127.0.0.1\tdns\n127.0.0.1\tclient\nweb\nnameserver 10.0.2.3\n",
     ] {
         assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
     }
+    bench.assert_nothing_left();
+}
+
+/// A guest as root, whose kernel sends to 127.0.0.1 over the wire, reaches nothing there, nor by the router's address. What listens on
+/// another address of the host's it reaches, as any host of the network does.
+#[test]
+fn a_guest_does_not_reach_the_hosts_loopback() {
+    let bench = Bench::new();
+    let local = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = local.local_addr().unwrap().port();
+    let outside = UdpSocket::bind("0.0.0.0:0").unwrap();
+    outside.connect("198.51.100.1:9").unwrap();
+    let address = outside.local_addr().unwrap().ip();
+    let open = TcpListener::bind((address, 0)).unwrap();
+    let open_port = open.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        open.accept()
+            .unwrap()
+            .0
+            .write_all(b"the host's other address\n")
+            .unwrap()
+    });
+    let script = format!(
+        "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; \
+         ip address del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 10.0.2.2 dev eth0 src 10.0.2.15; ip route get 127.0.0.1; \
+         for to in 127.0.0.1 10.0.2.2; do echo hello | nc -w 3 $to {port}; echo hello | nc -u -w 1 $to {port}; done; \
+         nc -w 5 {address} {open_port} < /dev/null; echo done"
+    );
+    let out = bench
+        .pod()
+        .flags(["--network", "user,by=passt"])
+        .app(&bench.busybox())
+        .with(["--privileged"])
+        .sh(&script)
+        .run()
+        .expect(0);
+    let said = out.text();
+    assert!(said.contains("127.0.0.1 via 10.0.2.2 dev eth0"), "{said}");
+    assert!(said.ends_with("the host's other address\ndone\n"), "{said}");
+    local.set_nonblocking(true).unwrap();
+    let error = local.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     bench.assert_nothing_left();
 }
 

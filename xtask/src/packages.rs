@@ -7,9 +7,10 @@ use crate::command::{self, command};
 use crate::failure::Failure;
 use crate::out;
 
-/// What running a pod needs: the VM, its kernel, its init and mount(8), and something to run.
-const RUN: [&str; 5] = [
+/// What running a pod needs: the VM, its kernel, its init and mount(8), its network, and something to run.
+const RUN: [&str; 6] = [
     "qemu-system-x86",
+    "passt",
     "linux-image-amd64",
     "systemd",
     "mount",

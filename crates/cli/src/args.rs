@@ -42,7 +42,7 @@ use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, NamedPort, PodName, PodSpec, PortForward, PortProtocol,
+    Accel, FailurePolicy, ImplicitVolumes, NamedPort, Network, PodName, PodSpec, PortForward, PortProtocol,
     PullPolicy, ShareTransport, Vm,
 };
 
@@ -228,7 +228,7 @@ pub(crate) struct PodFlags {
     /// `--on-app-failure`.
     pub(crate) on_failure: FailurePolicy,
     /// `--network`.
-    pub(crate) net: Net,
+    pub(crate) net: Network,
     /// `--publish`, beside the ports of the files.
     pub(crate) ports: Vec<PortForward>,
     /// Those that are published by the names of images.
@@ -238,6 +238,17 @@ pub(crate) struct PodFlags {
 }
 
 impl PodFlags {
+    /// The network, with the ports.
+    pub(crate) fn network(&self) -> Network {
+        match &self.net {
+            Network::None => Network::None,
+            Network::User { options, .. } => Network::User {
+                ports: self.ports.clone(),
+                options: *options,
+            },
+        }
+    }
+
     /// Whether they publish a port.
     pub(crate) fn publishes(&self) -> bool {
         !(self.ports.is_empty() && self.named_ports.is_empty())
@@ -267,16 +278,6 @@ impl VmFlags {
             transport: self.transport,
         }
     }
-}
-
-/// Which network a pod has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Net {
-    /// QEMU's user mode.
-    #[default]
-    User,
-    /// The loopback interface alone.
-    None,
 }
 
 /// The arguments of `plan`.

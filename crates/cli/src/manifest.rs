@@ -10,7 +10,7 @@ use isopod_spec::kube::PodFile;
 use isopod_spec::located::Part;
 use isopod_spec::{Network, PodSpec};
 
-use crate::args::{Net, PodSource, RunArgs};
+use crate::args::{PodSource, RunArgs};
 use crate::failure::Failure;
 use crate::output::Report;
 use crate::pod_files::{self, Purpose};
@@ -116,8 +116,10 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             spec.implicit_volumes = flags.implicit_volumes;
             spec.on_failure = flags.on_failure;
             spec.hostname.clone_from(&flags.hostname);
-            if flags.net == Net::None {
-                spec.network = without_network(&spec)?;
+            match (&flags.net, &mut spec.network) {
+                (Network::None, _) => spec.network = without_network(&spec)?,
+                (Network::User { options: asked, .. }, Network::User { options, .. }) => *options = *asked,
+                (Network::User { .. }, Network::None) => {}
             }
             Ok(vec![Asked {
                 spec,
@@ -139,7 +141,7 @@ pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, Failure> {
 /// The network that `--network none` asks for; the manifest must publish nothing then.
 fn without_network(spec: &PodSpec) -> Result<Network, Report> {
     match &spec.network {
-        Network::User { ports } if !ports.is_empty() => Err(Report::text(
+        Network::User { ports, .. } if !ports.is_empty() => Err(Report::text(
             "the pod manifest publishes ports, and `--network none` leaves the pod without a network",
         )
         .hint(Some("leave `--network` out, or the manifest's `ports`".into()))),

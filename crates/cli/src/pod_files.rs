@@ -8,7 +8,7 @@ use isopod_spec::kube::{self, PodFile, Surroundings, Unsupported};
 use isopod_spec::located::FaultKind;
 use isopod_spec::{Network, PodName, PodSpec};
 
-use crate::args::{FileArgs, Net};
+use crate::args::FileArgs;
 use crate::failure::Failure;
 use crate::lock;
 use crate::output::{self, Report};
@@ -55,7 +55,7 @@ pub(crate) fn of_texts(
         .iter()
         .map(|(name, text)| kube::File { name, text })
         .collect();
-    let has_network = args.flags.net == Net::User;
+    let has_network = args.flags.net != Network::None;
     let surroundings = Surroundings {
         new_uuid: match purpose {
             Purpose::Preparation => pods::new_uuid,
@@ -121,8 +121,8 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
         pod.hostname.clone_from(&args.flags.hostname);
     }
     match &mut pod.network {
-        network if args.flags.net == Net::None => {
-            if let Network::User { ports } = network
+        network if args.flags.net == Network::None => {
+            if let Network::User { ports, .. } = network
                 && !ports.is_empty()
             {
                 let report = Report::text(
@@ -133,8 +133,11 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
             }
             *network = Network::None;
         }
-        Network::User { ports } => {
+        Network::User { ports, options } => {
             ports.extend(args.flags.ports.iter().cloned());
+            if let Network::User { options: asked, .. } = args.flags.net {
+                *options = asked;
+            }
             pod.named_ports.extend(args.flags.named_ports.iter().cloned());
             check_ports(pod)?;
         }

@@ -16,7 +16,7 @@ pub(crate) fn complete(pod: &mut PodSpec, publish: &Publish, gathered: &Gathered
         true => network::exposed(pod, &gathered.facts),
         false => Vec::new(),
     };
-    let Network::User { ports } = &mut pod.network else {
+    let Network::User { ports, .. } = &mut pod.network else {
         return Ok(());
     };
     if publish.all {

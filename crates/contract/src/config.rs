@@ -4,12 +4,14 @@
 //!
 //! Every path in it is absolute in the guest and UTF-8, since systemd reads no other (the planner refuses the rest).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::network::GuestNetwork;
+
 /// The version this crate writes and the only one it reads.
-pub const ARRIVAL_VERSION: u32 = 5;
+pub const ARRIVAL_VERSION: u32 = 6;
 
 /// What comes to the VM at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,20 +131,6 @@ pub struct Sysctl {
     /// Whether no app may start without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,
-}
-
-/// The guest's network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GuestNetwork {
-    /// Its name, as the kernel gives it.
-    pub interface: String,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// How many bits of the address are its network's.
-    pub prefix_len: u8,
-    /// Where everything goes that is not for that network.
-    pub gateway: Ipv4Addr,
 }
 
 /// An app, as the agent sees it.

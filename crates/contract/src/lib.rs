@@ -4,6 +4,7 @@
 //! | module | what | written by | read by |
 //! |---|---|---|---|
 //! | [`config`] | what comes to a VM, a JSON file | the planner | the agent |
+//! | [`network`] | the guest's network, a part of the first | | |
 //! | [`launch`] | what an app's unit executes, a JSON file | the planner | the agent |
 //! | [`message`] | control messages, and the first message of each stream | both | both |
 //! | [`arrival`], [`exec`], [`copy`], [`stats`], [`hotplug`], [`change`], [`processes`] | the messages of a stream that the host opens | both | both |
@@ -22,6 +23,7 @@ pub mod hotplug;
 pub mod launch;
 pub mod layout;
 pub mod message;
+pub mod network;
 pub mod processes;
 pub mod stats;
 

@@ -1,6 +1,7 @@
 //! Facts: all that planning knows of the world. They are gathered once, before planning, by `isopod-runtime`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use isopod_spec::seccomp::SeccompProfile;
@@ -146,10 +147,25 @@ pub struct HostFacts {
     pub virtiofsd: Option<Virtiofsd>,
     /// How many files a process may have open at most (getrlimit(2), `RLIMIT_NOFILE`); `None`: any number.
     pub open_files: Option<u64>,
+    /// What there is for the host user's network.
+    pub network: NetworkFacts,
     /// Its search domains (resolv.conf(5)).
     pub search_domains: Vec<String>,
     /// The guest image.
     pub guest: GuestFacts,
+}
+
+/// What the host has for a pod with the host user's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// passt(1), which is looked for where the pod may have it.
+    pub passt: Option<PathBuf>,
+    /// Whether a route leads out over IPv4.
+    pub ipv4_route: bool,
+    /// Whether one does over IPv6.
+    pub ipv6_route: bool,
+    /// The host's name servers (resolv.conf(5)).
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// Who runs the pod.

@@ -5,7 +5,7 @@
 //! guest                                        pod directory on the host (the working directory of its processes)
 //! /mnt                     the pod's share     agent.sock        QEMU's end of the agent's port
 //! /mnt/VOLUME              a volume            virtiofsd.sock    virtiofsd's socket
-//! /mnt/@N                  one that came later
+//! /mnt/@N                  one that came later      network.sock      the router's, where it is passt
 //! /opt/stage2/APP/rootfs   an app's root       control.sock      the supervisor's, for commands
 //! /isopod/agent            the agent           pod.cpio          the files that come to the VM
 //! /isopod/arrival.json     what comes          images/N          root filesystem N, a link into the store
@@ -79,6 +79,12 @@ pub const QEMU_LOCK: &str = "qemu.lock";
 pub const VIRTIOFSD_LOG: &str = "virtiofsd.log";
 /// In the pod directory: locked as long as virtiofsd lives.
 pub const VIRTIOFSD_LOCK: &str = "virtiofsd.lock";
+/// In the pod directory: the socket of the pod's router, where that is a process of its own.
+pub const NETWORK_SOCKET: &str = "network.sock";
+/// In the pod directory: what passt said.
+pub const PASST_LOG: &str = "passt.log";
+/// In the pod directory: locked as long as passt lives.
+pub const PASST_LOCK: &str = "passt.lock";
 /// In the pod directory: what the supervisor of a pod in the background said.
 pub const SUPERVISOR_LOG: &str = "supervisor.log";
 /// In the pod directory: the apps' logs.

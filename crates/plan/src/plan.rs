@@ -30,7 +30,7 @@ use crate::vm::disks::{self, DiskVolume};
 use crate::vm::file_server::{self, Ownership, VirtiofsdCommand};
 use crate::vm::hardware::{self, Attached};
 use crate::vm::memory::Shares;
-use crate::vm::network::{self, UserNetwork};
+use crate::vm::network::{self, PodNetwork};
 use crate::vm::qemu::Accelerator;
 use crate::vm::sharing::{self, Sharing, Transport};
 use crate::volumes::{Source, VolumeTable};
@@ -82,7 +82,7 @@ struct Planner<'a> {
 struct Joined {
     sharing: Option<Sharing>,
     ownership: Ownership,
-    network: Option<UserNetwork>,
+    network: Option<PodNetwork>,
     accel: Accelerator,
 }
 
@@ -225,7 +225,7 @@ impl Planner<'_> {
             volumes.note_foreign_users(sharing, ownership, notices);
             ownership
         });
-        let network = network::network(self.spec, self.facts)
+        let network = network::network(self.spec, self.facts, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         match accelerator::accelerator(vm, &host.kvm, notices) {
@@ -253,7 +253,7 @@ impl Planner<'_> {
             hostname: inside.hostname.to_owned(),
             memory: inside.shares.guest,
             sysctls: inside.sysctls.to_vec(),
-            network: joined.network.as_ref().map(UserNetwork::guest),
+            network: joined.network.as_ref().map(|network| network.guest.clone()),
             held: false,
         };
         let mut arrival = config::arrival(identity, apps, inside.early_mounts, mounts, sharing);
@@ -269,7 +269,7 @@ impl Planner<'_> {
         }
         let names = Names {
             hostname: inside.hostname,
-            network: joined.network.is_some(),
+            network: joined.network.as_ref(),
             search_domains: &self.facts.host.search_domains,
             aliases: &self.spec.host_aliases,
             resolver: self.spec.resolver.as_ref(),

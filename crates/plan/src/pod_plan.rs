@@ -14,7 +14,7 @@ use crate::guest::units::Mounts;
 use crate::vm::confinement::{Confinement, QemuUser};
 use crate::vm::disks::DiskVolume;
 use crate::vm::file_server::{Ownership, VirtiofsdCommand};
-use crate::vm::network::UserNetwork;
+use crate::vm::network::PodNetwork;
 use crate::vm::qemu::Qemu;
 use crate::vm::sharing::Sharing;
 
@@ -28,7 +28,7 @@ pub struct PodPlan {
     /// The guest's host name.
     pub hostname: String,
     /// The network; `None`: the loopback interface alone.
-    pub network: Option<UserNetwork>,
+    pub network: Option<PodNetwork>,
     /// How the host volumes reach the guest; `None` where there are none.
     pub sharing: Option<Sharing>,
     /// The images, each attached once: file number N is the guest's disk number N.

@@ -14,7 +14,7 @@ use isopod_spec::flags::Published;
 use isopod_spec::{
     Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImagePort, ImageReference,
     ImageSource, ImplicitVolumes, Medium, MountFlags, MountPoint, Network, PodSpec, RootfsAccess,
-    ShareTransport, VolumeKind,
+    ShareTransport, UserNetwork, UserRouter, VolumeKind,
 };
 
 fn planned(pod: &PodSpec, image: &[&str]) -> PodPlan {
@@ -1089,17 +1089,27 @@ fn a_network_needs_what_the_host_has() {
     spec.network = Network::None;
     let alone = plan(&spec, &facts).unwrap();
     assert!(!alone.qemu.argv().iter().any(|arg| arg == "-netdev"));
-    spec.network = Network::User {
-        ports: isopod_spec::flags::read_publish("[::1]:80:80".as_ref()).unwrap(),
+    let user = |port: &str, options| Network::User {
+        ports: isopod_spec::flags::read_publish(port.as_ref()).unwrap(),
+        options,
     };
+    let by = |by| UserNetwork {
+        by: Some(by),
+        ..UserNetwork::default()
+    };
+    spec.network = user("[::1]:80:80", by(UserRouter::Qemu));
     assert_eq!(
         faults(&spec, &fixture::facts(&spec, &[])),
         ["cannot publish port `[::1]:80:80/tcp`: QEMU's user network forwards IPv4 only"]
     );
-    spec.network = Network::User {
-        ports: isopod_spec::flags::read_publish("127.0.0.1:8080-8081:80-81/udp".as_ref()).unwrap(),
-    };
-    let argv = plan(&spec, &fixture::facts(&spec, &[])).unwrap().qemu.argv();
+    spec.network = user("127.0.0.1:8080-8081:80-81/udp", by(UserRouter::Qemu));
+    let by_qemu = plan(&spec, &fixture::facts(&spec, &[])).unwrap();
+    assert!(
+        by_qemu.notices[0].starts_with("the pod reaches what listens on the host's own loopback interface"),
+        "{:?}",
+        by_qemu.notices
+    );
+    let argv = by_qemu.qemu.argv();
     let netdev = argv.iter().position(|arg| arg == "-netdev").unwrap() + 1;
     assert_eq!(
         argv[netdev],
@@ -1133,9 +1143,7 @@ fn ports_are_published_by_their_names() {
     assert_eq!(exposed.collect::<Vec<_>>(), expected);
     let mut planned = |flags: &[&str]| {
         spec.named_ports.clear();
-        spec.network = Network::User {
-            ports: isopod_spec::flags::read_publish("9000:1".as_ref()).unwrap(),
-        };
+        spec.network = Network::user(isopod_spec::flags::read_publish("9000:1".as_ref()).unwrap());
         for flag in flags {
             match isopod_spec::flags::read_published(flag.as_ref()).unwrap() {
                 Published::Named(port) => spec.named_ports.push(port),

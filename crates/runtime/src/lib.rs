@@ -23,6 +23,7 @@ mod private;
 pub mod process;
 mod record;
 mod resolver;
+mod routes;
 pub mod run;
 pub mod signals;
 pub mod sources;

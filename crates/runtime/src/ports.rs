@@ -137,15 +137,32 @@ fn bind(port: &PortForward) -> io::Result<Bound> {
     }
 }
 
-/// The port that QEMU could not have, by what it said when it ended: it was taken after [`look`].
+/// The port that QEMU or passt could not have, by what it said when it ended: it was taken after [`look`].
 #[must_use]
 pub fn refused(ports: &[PortForward], lines: &[String]) -> Option<PortError> {
-    const WORDS: &str = "Could not set up host forwarding rule '";
-    let rule = lines.iter().find_map(|line| line.split_once(WORDS))?.1;
+    const QEMU: &str = "Could not set up host forwarding rule '";
+    const PASST: &str = "Failed to bind any port for '-";
+    let rule = |words| {
+        lines
+            .iter()
+            .find_map(|line: &String| Some(line.split_once(words)?.1))
+    };
+    let (rule, by_passt) = match rule(QEMU) {
+        Some(rule) => (rule, false),
+        None => (rule(PASST)?, true),
+    };
     let (rule, _) = rule.split_once('\'')?;
     let is_of = |port: &&PortForward| {
         let (protocol, address, host) = (port.protocol, port.address(), port.host_port);
-        rule.starts_with(&format!("{protocol}:{address}:{host}-"))
+        match by_passt {
+            false => rule.starts_with(&format!("{protocol}:{address}:{host}-")),
+            // `t 80:8080`, `u 127.0.0.1/53:53`
+            true => {
+                let letter = if protocol == PortProtocol::Tcp { 't' } else { 'u' };
+                let address = port.host_ip.map(|ip| format!("{ip}/")).unwrap_or_default();
+                rule == format!("{letter} {address}{host}:{}", port.pod_port)
+            }
+        }
     };
     Some(PortError {
         port: ports.iter().find(is_of)?.clone(),
@@ -244,5 +261,10 @@ mod tests {
         assert_eq!(refused_by("tcp:127.0.0.1:808-10.0.2.15:80"), None);
         assert_eq!(refused_by("udp:127.0.0.1:80-10.0.2.15:80"), None);
         assert!(refused(&ports, &["noise".to_owned()]).is_none());
+        let passt = "Failed to bind any port for '-t 127.0.0.1/8080:80', exiting".to_owned();
+        assert_eq!(
+            refused(&ports, &[passt]).map(|error| error.port),
+            Some(ports[1].clone())
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::network::PodNetwork;
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
@@ -196,7 +197,11 @@ fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), Prepare
 
 /// What starting the pod will need; `dir` is where it will be then.
 fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &Wishes) -> PodRecord {
-    let (virtiofsd, qemu) = launchers(dir, plan, gathered, user(plan, uuid));
+    let Launchers {
+        virtiofsd,
+        passt,
+        qemu,
+    } = launchers(dir, plan, gathered, user(plan, uuid));
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
         version: VERSION,
@@ -216,6 +221,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         apps: apps(plan),
         qemu: words(&qemu),
         virtiofsd: virtiofsd.as_ref().map(words),
+        passt: passt.as_ref().map(words),
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(wishes.boot_timeout),
@@ -250,13 +256,14 @@ fn give_files(dir: &Path, plan: &PodPlan, user: u32) -> Result<(), PrepareError>
     Ok(())
 }
 
-/// What becomes virtiofsd, where there is one, and what becomes QEMU.
-fn launchers(
-    dir: &Path,
-    plan: &PodPlan,
-    gathered: &Gathered,
-    user: Option<u32>,
-) -> (Option<Launcher>, Launcher) {
+/// What becomes the processes of the VM.
+struct Launchers {
+    virtiofsd: Option<Launcher>,
+    passt: Option<Launcher>,
+    qemu: Launcher,
+}
+
+fn launchers(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) -> Launchers {
     let root = |files| match plan.confinement {
         Confinement::Host => None,
         Confinement::Own | Confinement::OwnButNetwork => Some(Root {
@@ -284,7 +291,27 @@ fn launchers(
         }
     });
     let program = gathered.qemu.clone().into_os_string();
-    let unprivileged = plan.ports().iter().all(|port| port.host_port >= 1024);
+    // A port below 1024 is a privileged one's to bind.
+    let binds = match plan.ports().iter().all(|port| port.host_port >= 1024) {
+        true => Capabilities::Dropped,
+        false => Capabilities::BindsPorts,
+    };
+    let network = plan.network.as_ref();
+    let passt = network.and_then(|network| {
+        let passt = network.passt()?;
+        let program = passt.program.clone().into_os_string();
+        Some(Launcher {
+            parent: 0,
+            share: None,
+            root: root(Vec::new()),
+            owner: Owner { uid: 0, gid: 0 },
+            // The host's network is what it is for.
+            isolation: plan.confinement.isolation(true),
+            user,
+            capabilities: binds,
+            command: std::iter::once(program).chain(passt.argv(plan.ports())).collect(),
+        })
+    });
     let qemu = Launcher {
         parent: 0,
         share: tree,
@@ -293,17 +320,23 @@ fn launchers(
             Ownership::AllAsCaller(owner) if !plan.qemu.fsdevs.is_empty() => owner,
             _ => Owner { uid: 0, gid: 0 },
         },
-        isolation: plan.confinement.isolation(plan.network.is_some()),
+        isolation: plan
+            .confinement
+            .isolation(network.is_some_and(PodNetwork::is_qemus)),
         user,
-        // As a 9p server it acts for the guest's users; a port below 1024 is a privileged one's to bind.
-        capabilities: match (plan.qemu.fsdevs.is_empty(), unprivileged) {
-            (false, _) => Capabilities::Kept,
-            (true, false) => Capabilities::BindsPorts,
-            (true, true) => Capabilities::Dropped,
+        // As a 9p server it acts for the guest's users.
+        capabilities: match plan.qemu.fsdevs.is_empty() {
+            false => Capabilities::Kept,
+            true if network.is_some_and(PodNetwork::is_qemus) => binds,
+            true => Capabilities::Dropped,
         },
         command: std::iter::once(program).chain(plan.qemu.argv()).collect(),
     };
-    (virtiofsd, qemu)
+    Launchers {
+        virtiofsd,
+        passt,
+        qemu,
+    }
 }
 
 /// A launcher's arguments, without the parent that it will have.

@@ -1,5 +1,7 @@
-//! The host's search domains, which a pod's names are completed with too (resolv.conf(5)). Its name servers are no concern
-//! of the pod: QEMU asks them.
+//! The host's search domains, which a pod's names are completed with too (resolv.conf(5)), and its name servers: the pod's router
+//! asks them, and of which kind they are decides where the pod asks.
+
+use std::net::IpAddr;
 
 use isopod_spec::network::check_hostname;
 
@@ -26,9 +28,30 @@ pub(crate) fn search_domains(text: &str) -> Vec<String> {
     domains
 }
 
+/// The name servers of `text`.
+pub(crate) fn nameservers(text: &str) -> Vec<IpAddr> {
+    let of_line = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let address = words
+            .next()
+            .filter(|word| *word == "nameserver")
+            .and(words.next())?;
+        // That of a link stands with the link's name.
+        address.split('%').next()?.parse().ok()
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_are_addresses() {
+        let text = "nameserver 192.0.2.1\n#nameserver 192.0.2.2\nnameserver fe80::1%eth0\nnameserver x\nnameserver\n";
+        let found: Vec<String> = nameservers(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1", "fe80::1"]);
+    }
 
     #[test]
     fn the_last_line_counts() {

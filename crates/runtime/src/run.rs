@@ -2,8 +2,8 @@
 //! process is left when it returns.
 //!
 //! ```text
-//! listen ─> spawn virtiofsd, QEMU ─> agent answers ─> the pod comes ─> apps run ─> all ended ─> shares written back ─> VM killed
-//!                 │                      │                               │
+//! listen ─> spawn passt, virtiofsd, QEMU ─> agent answers ─> the pod comes ─> apps run ─> all ended ─> shares written back ─> VM killed
+//!                 │                             │                               │
 //!                 └── one of them ends, or the deadline passes, or a third signal: VM killed, an error
 //! ```
 //!

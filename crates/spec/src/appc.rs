@@ -158,7 +158,7 @@ fn read_pod<'a>(root: &Node<'a>, places: &mut PodPlaces<'a>) -> Option<PodSpec> 
     places.ports = port_places;
     Some(PodSpec {
         volumes,
-        network: Network::User { ports },
+        network: Network::user(ports),
         named_ports,
         vm: vm(&isolators, &apps),
         sysctls: isolators.sysctls,

@@ -260,9 +260,7 @@ fn check_probes(app_index: usize, app: &App, faults: &mut Vec<PodFault>) {
 }
 
 fn check_ports(network: &Network, faults: &mut Vec<PodFault>) {
-    let Network::User { ports } = network else {
-        return;
-    };
+    let ports = network.ports();
     if ports.len() > MAX_PORTS {
         faults.push(PodFault::TooManyPorts);
         return;
@@ -439,9 +437,7 @@ mod tests {
     fn no_two_ports_are_one_of_the_hosts() {
         let doubled = |flags: &[&str]| {
             let read = |flag: &&str| crate::flags::read_publish(flag.as_ref()).unwrap();
-            let network = Network::User {
-                ports: flags.iter().flat_map(read).collect(),
-            };
+            let network = Network::user(flags.iter().flat_map(read).collect());
             let mut faults = Vec::new();
             check_ports(&network, &mut faults);
             faults.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -40,7 +40,10 @@ pub mod words;
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};
-pub use network::{HostAlias, ImagePort, NamedPort, Network, PortForward, PortProtocol, Resolver};
+pub use network::{
+    HostAlias, HostLoopback, ImagePort, NamedPort, Network, PortForward, PortProtocol, Resolver, UserNetwork,
+    UserRouter,
+};
 pub use pod::*;
 pub use pod_name::{InvalidPodName, PodName};
 pub use probe::{

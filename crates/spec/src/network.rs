@@ -11,16 +11,101 @@ use serde::{Deserialize, Serialize};
 pub enum Network {
     /// The pod's own loopback interface and nothing else.
     None,
-    /// QEMU's user mode: outgoing connections as the host's user, incoming ones through forwarded ports.
+    /// The host user's own: outgoing connections are that user's, incoming ones come through forwarded ports.
     User {
         /// The ports of the host that lead into the pod.
         ports: Vec<PortForward>,
+        /// How.
+        #[serde(default, skip_serializing_if = "UserNetwork::is_default")]
+        options: UserNetwork,
     },
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self::User { ports: Vec::new() }
+        Self::user(Vec::new())
+    }
+}
+
+impl Network {
+    /// The host user's network with these ports.
+    #[must_use]
+    pub fn user(ports: Vec<PortForward>) -> Self {
+        Self::User {
+            ports,
+            options: UserNetwork::default(),
+        }
+    }
+
+    /// The ports of the host that lead into the pod.
+    #[must_use]
+    pub fn ports(&self) -> &[PortForward] {
+        match self {
+            Self::User { ports, .. } => ports,
+            Self::None => &[],
+        }
+    }
+}
+
+/// How a pod has the host user's network (`--network user,...`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UserNetwork {
+    /// Which program is the pod's router; `None`: passt where it can be had, otherwise QEMU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserRouter>,
+    /// Whether the router's address leads to the host's loopback interface.
+    #[serde(default, skip_serializing_if = "HostLoopback::is_closed")]
+    pub host_loopback: HostLoopback,
+}
+
+impl UserNetwork {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As `--network` takes it: `user,by=passt`.
+impl fmt::Display for UserNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("user")?;
+        match self.by {
+            Some(UserRouter::Passt) => f.write_str(",by=passt")?,
+            Some(UserRouter::Qemu) => f.write_str(",by=qemu")?,
+            None => {}
+        }
+        match self.host_loopback {
+            HostLoopback::Open => f.write_str(",host-loopback=yes"),
+            HostLoopback::Closed => Ok(()),
+        }
+    }
+}
+
+/// The program that is the router of a pod with the host user's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserRouter {
+    /// passt(1), a process of its own.
+    Passt,
+    /// QEMU's user mode, in the VM's process.
+    Qemu,
+}
+
+/// Whether a pod is to reach what listens on the host's loopback interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostLoopback {
+    /// It is not.
+    #[default]
+    Closed,
+    /// It is.
+    Open,
+}
+
+impl HostLoopback {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+    fn is_closed(&self) -> bool {
+        *self == Self::Closed
     }
 }
 
@@ -49,7 +134,7 @@ pub struct Resolver {
 /// A port of the host that leads into the pod (`-p`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortForward {
-    /// The host's address; `None`: every IPv4 address, as with docker.
+    /// The host's address; `None`: every address that the pod's router can listen on.
     pub host_ip: Option<IpAddr>,
     /// The host's port; 0: one that is free, chosen when the pod is prepared.
     pub host_port: u16,
@@ -69,7 +154,7 @@ impl PortForward {
         self.host_port == 0 || self.host_last.is_some()
     }
 
-    /// The host's address that it is bound to.
+    /// The host's address that it is bound to; without one, IPv4's for every address.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into())

@@ -320,7 +320,7 @@ fn ports_lead_to_the_apps_port_of_that_name() {
         {"name": "http", "protocol": "tcp", "port": 80}, {"name": "dns", "protocol": "udp", "port": 53, "count": 2},
         {"name": "one", "protocol": "tcp", "port": 7, "count": 0}]}"#;
     let with = |ports: &str| manifest(app, &format!(r#", "ports": [{ports}]"#));
-    let Network::User { ports } = read(&with(
+    let Network::User { ports, .. } = read(&with(
         r#"{"name": "http", "hostPort": 8080, "hostIP": "127.0.0.1"}, {"name": "dns", "hostPort": 5300},
         {"name": "own", "hostPort": 9, "podPort": {"name": "x", "protocol": "udp", "port": 7, "count": 0}},
         {"name": "one", "hostPort": 7000}"#,

@@ -1,10 +1,12 @@
 //! The processes of a pod's VM: how each begins ([`launcher`]), which programs this host has for it ([`virtiofsd`],
-//! [`kvm`]), the conversation with the agent inside ([`agent`]), and QEMU's monitor ([`qmp`]).
+//! [`kvm`]), the conversation with the agent inside ([`agent`]), QEMU's monitor ([`qmp`]), and what carries the guest's frames to its
+//! router ([`frames`]).
 //!
 //! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
 
 pub mod agent;
 mod command;
+pub mod frames;
 pub mod kvm;
 pub mod launch;
 pub mod launcher;

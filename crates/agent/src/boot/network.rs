@@ -1,11 +1,17 @@
-//! The guest's one interface: its address, and the route to everything else. Nothing is negotiated: QEMU's user mode gives
-//! every guest the same addresses, and the planner wrote them down. The loopback interface is systemd's to bring up.
+//! The guest's network interfaces: their addresses, routes and whatever else is configured on them. Nothing is negotiated: the
+//! host wrote down what each interface has, whoever decided it. The loopback interface is systemd's to bring up.
 //!
-//! A few messages to the kernel: no DHCP client, and no unit to run one.
+//! A few messages to the kernel, and no DHCP client or unit to run one.
+//!
+//! ```text
+//! device   eth0, eth1, ... in the order of the list; names that are not the kernel's come last, by way of one nobody has
+//! each     down ─> MAC, MTU, name ─> addresses ─> up ─> neighbours ─> routes, those without a router first
+//! ```
 
 use std::io;
 
 use isopod_contract::config::GuestNetwork;
+use isopod_contract::network::{GuestAddress, GuestInterface, GuestRoute};
 
 use crate::boot::netlink::Netlink;
 
@@ -18,30 +24,89 @@ pub(crate) struct NetworkError {
     source: io::Error,
 }
 
-/// Sets the interface up.
+fn failed(action: String) -> impl FnOnce(io::Error) -> NetworkError {
+    |source| NetworkError { action, source }
+}
+
+/// Sets the interfaces up.
 pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
-    let GuestNetwork {
-        interface,
-        address,
-        prefix_len,
-        gateway,
-    } = network;
-    let failed = |action: String| |source| NetworkError { action, source };
     let netlink = Netlink::open().map_err(failed("speak to the kernel's routing".to_owned()))?;
-    let index = netlink
-        .index(interface)
-        .map_err(failed(format!("find the interface `{interface}`")))?;
-    netlink
-        .add_address(index, *address, *prefix_len)
-        .map_err(failed(format!(
-            "give `{interface}` the address {address}/{prefix_len}"
-        )))?;
+    let mut found = Vec::new();
+    for (i, interface) in network.interfaces.iter().enumerate() {
+        let device = format!("eth{i}");
+        let index = netlink
+            .index(&device)
+            .map_err(failed(format!("find the interface `{device}`")))?;
+        if device != interface.name {
+            netlink
+                .rename(index, &format!("isopod{i}"))
+                .map_err(failed(format!("rename the interface `{device}`")))?;
+        }
+        found.push((index, device, interface));
+    }
+    for (index, device, interface) in &found {
+        if *device != interface.name {
+            netlink
+                .rename(*index, &interface.name)
+                .map_err(failed(format!("call an interface `{}`", interface.name)))?;
+        }
+    }
+    found
+        .iter()
+        .try_for_each(|(index, _, interface)| set_up_interface(&netlink, *index, interface))
+}
+
+fn set_up_interface(netlink: &Netlink, index: u32, interface: &GuestInterface) -> Result<(), NetworkError> {
+    let GuestInterface {
+        name,
+        mac,
+        mtu,
+        addresses,
+        routes,
+        neighbours,
+    } = interface;
+    if let Some(mac) = mac {
+        netlink
+            .set_mac(index, *mac)
+            .map_err(failed(format!("give `{name}` its Ethernet address")))?;
+    }
+    if let Some(mtu) = mtu {
+        netlink
+            .set_mtu(index, *mtu)
+            .map_err(failed(format!("give `{name}` the MTU {mtu}")))?;
+    }
+    for GuestAddress { address, prefix_len } in addresses {
+        netlink
+            .add_address(index, *address, *prefix_len)
+            .map_err(failed(format!(
+                "give `{name}` the address {address}/{prefix_len}"
+            )))?;
+    }
     netlink
         .set_up(index)
-        .map_err(failed(format!("bring `{interface}` up")))?;
-    netlink
-        .add_default_route(index, *gateway)
-        .map_err(failed(format!("set the route through {gateway}")))
+        .map_err(failed(format!("bring `{name}` up")))?;
+    for neighbour in neighbours {
+        let address = neighbour.address;
+        netlink
+            .add_neighbour(index, address, neighbour.mac)
+            .map_err(failed(format!("make {address} a neighbour at `{name}`")))?;
+    }
+    let direct = routes.iter().filter(|route| route.gateway.is_none());
+    let others = routes.iter().filter(|route| route.gateway.is_some());
+    for route in direct.chain(others) {
+        netlink
+            .add_route(index, route)
+            .map_err(failed(format!("set the route {}", said(route))))?;
+    }
+    Ok(())
+}
+
+fn said(route: &GuestRoute) -> String {
+    let GuestAddress { address, prefix_len } = route.destination;
+    match route.gateway {
+        Some(gateway) => format!("to {address}/{prefix_len} through {gateway}"),
+        None => format!("to {address}/{prefix_len}"),
+    }
 }
 
 #[cfg(test)]
@@ -51,12 +116,14 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_named() {
         let network = GuestNetwork {
-            interface: "isopod-none".to_owned(),
-            address: [10, 0, 2, 15].into(),
-            prefix_len: 24,
-            gateway: [10, 0, 2, 2].into(),
+            interfaces: (0..100).map(|_| GuestInterface::default()).collect(),
         };
-        let error = set_up(&network).unwrap_err();
-        assert_eq!(error.to_string(), "cannot find the interface `isopod-none`");
+        let error = set_up(&network).unwrap_err().to_string();
+        // On a host that has some of them, no right to rename one comes first.
+        assert!(
+            error.starts_with("cannot find the interface `eth")
+                || error.starts_with("cannot rename the interface `eth"),
+            "{error}"
+        );
     }
 }

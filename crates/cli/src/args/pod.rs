@@ -16,7 +16,7 @@ use isopod_spec::{
 
 use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
 use super::{
-    ArgFault, ArgsError, FileArgs, Ground, Net, Outputs, PodSource, Publish, RunArgs, nearest, pod_command,
+    ArgFault, ArgsError, FileArgs, Ground, Outputs, PodSource, Publish, RunArgs, nearest, pod_command,
 };
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy host takes half a minute at worst.
@@ -111,7 +111,7 @@ pub(super) fn read_run(
             hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
         });
     }
-    if pod.flags.net == Net::None && (pod.publish_all || pod.flags.publishes()) {
+    if pod.flags.net == Network::None && (pod.publish_all || pod.flags.publishes()) {
         faults.push(ArgFault::PublishWithoutNetwork);
     }
     match faults.is_empty() {
@@ -367,12 +367,7 @@ impl<'a> Reader<'a> {
             volumes: self.volumes,
             vm,
             hostname: draft.flags.hostname.clone(),
-            network: match draft.flags.net {
-                Net::None => Network::None,
-                Net::User => Network::User {
-                    ports: draft.flags.ports.clone(),
-                },
-            },
+            network: draft.flags.network(),
             named_ports: draft.flags.named_ports.clone(),
             implicit_volumes: draft.flags.implicit_volumes,
             on_failure: draft.flags.on_failure,

@@ -219,7 +219,7 @@ fn flags_in_every_form() {
         assert_eq!(pod.apps[0].overrides.env[0].value.as_deref(), Some("b"), "{line}");
         assert_eq!(pod.apps[0].overrides.working_dir, Some("/x".into()), "{line}");
         assert!(
-            matches!(&pod.network, Network::User { ports } if ports.len() == 1),
+            matches!(&pod.network, Network::User { ports, .. } if ports.len() == 1),
             "{line}"
         );
     }
@@ -340,7 +340,7 @@ fn labels_ports_and_what_is_published() {
         .collect();
     assert_eq!(labels, [("a", "c"), ("d", "")]);
     assert_eq!((pod.annotations.len(), pod.shm_bytes), (1, Some(1 << 20)));
-    assert!(matches!(&pod.network, Network::User { ports } if ports[0].host_port == 0));
+    assert!(matches!(&pod.network, Network::User { ports, .. } if ports[0].host_port == 0));
     assert!(
         faults("run --platform linux/s390x oci:a")[0].contains("`--platform=linux/s390x` is not supported")
     );
@@ -378,8 +378,8 @@ fn flags_that_are_out_of_place() {
         ),
         (
             "run --network host oci:a",
-            "`--network=host` is not supported (a pod has QEMU's user network (`user`) or none (`none`): forward the \
-             host's ports to it with `-p`, and put apps that reach each other into one pod)",
+            "invalid value `host` of `--network`: unknown network `host` (a pod has the host user's network (`user`) or none \
+             (`none`): forward the host's ports to it with `-p`, and put apps that reach each other into one pod)",
         ),
         (
             "run --no-healthcheck --health-cmd x oci:a",
@@ -704,9 +704,9 @@ fn the_examples_of_the_help_are_right() {
 #[test]
 fn a_network_and_its_ports() {
     let network = |line: &str| pod(line).network;
-    assert_eq!(network("run oci:a"), Network::User { ports: Vec::new() });
+    assert_eq!(network("run oci:a"), Network::default());
     assert_eq!(network("run --network none oci:a"), Network::None);
-    let Network::User { ports } =
+    let Network::User { ports, .. } =
         network("run --net user -p 8080:80 --publish 127.0.0.1:53:53/udp -p 1-2:3-4 oci:a")
     else {
         panic!("no network")
@@ -726,7 +726,7 @@ fn a_network_and_its_ports() {
     else {
         panic!("{cli:?}")
     };
-    assert_eq!((flags.net, flags.hostname.as_deref()), (Net::None, Some("h")));
+    assert_eq!((flags.net, flags.hostname.as_deref()), (Network::None, Some("h")));
 }
 
 #[test]
@@ -805,7 +805,7 @@ fn flags_of_docker_and_podman() {
     assert_eq!(run.pidfile, Some("./pid".into()));
     let pod = pod_of(cli.unwrap());
     assert_eq!(pod.deadline, Some(Duration::from_secs(60)));
-    let Network::User { ports } = &pod.network else {
+    let Network::User { ports, .. } = &pod.network else {
         panic!()
     };
     assert_eq!(ports[0].to_string(), "8000-8010:80/tcp");

@@ -5,6 +5,7 @@
 //!
 //! Where a volume is mounted at one of them, above it or below, the volume stays and the file is left out.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use isopod_spec::{HostAlias, Resolver};
@@ -14,14 +15,14 @@ use crate::facts::ImageFacts;
 use crate::guest::tree::GuestTree;
 use crate::layout::{MTAB, NAMES_DIR};
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
-use crate::vm::network;
+use crate::vm::network::PodNetwork;
 
 /// The names of a pod.
 pub(crate) struct Names<'a> {
     /// The guest's host name.
     pub hostname: &'a str,
-    /// Whether there is more than the loopback interface.
-    pub network: bool,
+    /// What there is beside the loopback interface.
+    pub network: Option<&'a PodNetwork>,
     /// The host's search domains.
     pub search_domains: &'a [String],
     /// Further names of addresses.
@@ -63,27 +64,27 @@ impl Names<'_> {
             ("hosts", self.hosts()),
             ("hostname", format!("{}\n", self.hostname)),
         ];
-        if self.network {
+        if self.network.is_some() {
             files.push(("resolv.conf", self.resolv_conf()));
         }
         files
     }
 
-    /// hosts(5). The host name is the pod's address, as in a container; the other apps' names are the loopback
+    /// hosts(5). The host name is the pod's addresses, as in a container; the other apps' names are the loopback
     /// interface's, for a program that expects another at its name (`db:5432`) finds it there.
     fn hosts(&self) -> String {
-        let address = if self.network {
-            network::ADDRESS.to_string()
-        } else {
-            "127.0.0.1".to_owned()
-        };
         let short = self.hostname.split('.').next().unwrap_or_default();
         let mut own = vec![self.hostname];
         own.extend((short != self.hostname).then_some(short));
-        let mut text = format!(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{}\n",
-            own.join(" ")
-        );
+        let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+        let guest = self.network.map(|network| &network.guest);
+        let mut addresses: Vec<IpAddr> = guest.map_or(Vec::new(), |guest| guest.addresses().collect());
+        if addresses.is_empty() {
+            addresses.push(Ipv4Addr::LOCALHOST.into());
+        }
+        for address in addresses {
+            text += &format!("{address}\t{}\n", own.join(" "));
+        }
         own.push("localhost");
         for app in self.apps.iter().map(|app| app.name.as_str()) {
             if !own.contains(&app) {
@@ -103,7 +104,8 @@ impl Names<'_> {
             ..Resolver::default()
         };
         let resolver = self.resolver.unwrap_or(&default);
-        let host = resolver.with_host.then_some(network::NAMESERVER.into());
+        let network = self.network.filter(|_| resolver.with_host);
+        let host = network.map_or(&[][..], |network| &network.nameservers);
         let mut text = String::new();
         for address in host.iter().chain(&resolver.nameservers) {
             text += &format!("nameserver {address}\n");
@@ -165,11 +167,17 @@ fn is_directory(node: &Node) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::NetworkFacts;
+    use crate::vm::network;
 
     fn names<'a>(hostname: &'a str, network: bool, search_domains: &'a [String]) -> Names<'a> {
+        let planned = || {
+            let planned = network::user_network(network::Router::Qemu, Vec::new(), &NetworkFacts::default());
+            &*Box::leak(Box::new(planned))
+        };
         Names {
             hostname,
-            network,
+            network: network.then(planned),
             search_domains,
             aliases: &[],
             resolver: None,

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use isopod_spec::{EmptyVolume, FailurePolicy, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind};
+use isopod_contract::network::{GuestAddress, GuestInterface, GuestRoute, Mac};
+use isopod_spec::{
+    EmptyVolume, FailurePolicy, HostLoopback, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind,
+};
 
 use crate::app_plan::AppPlan;
 use crate::apps::{lifecycle, limits};
@@ -16,13 +19,14 @@ use crate::guest::unit_name;
 use crate::guest::units::MountUnit;
 use crate::layout;
 use crate::output::document::{
-    App, AppMount, CheckDocument, DOCUMENT_VERSION, Document, EarlyMount, GuestFile, Hypervisor, Mount,
-    MountOrigin, Network, Port, ProcessDocument, ReadOnly, TextOrHex, Volume, VolumeMedium, VolumeType,
+    App, AppMount, CheckDocument, DOCUMENT_VERSION, Document, EarlyMount, GuestFile, Hypervisor, Interface,
+    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, TextOrHex, Volume, VolumeMedium,
+    VolumeType,
 };
 use crate::pod_plan::PodPlan;
 use crate::quoted;
 use crate::vm::hardware::PCI_DEVICES;
-use crate::vm::network::{self, UserNetwork};
+use crate::vm::network::{PodNetwork, Router};
 use crate::vm::sharing::SharedVolume;
 use crate::volumes::{Origin, VolumeMount};
 
@@ -61,6 +65,11 @@ impl From<&PodPlan> for Document {
                 let program = command.daemon.program.clone().into_os_string();
                 texts(std::iter::once(program).chain(command.argv(Path::new(layout::HOST_SHARE_DIR))))
             }),
+            passt: plan.network.as_ref().and_then(|network| {
+                let passt = network.passt()?;
+                let program = passt.program.clone().into_os_string();
+                Some(texts(std::iter::once(program).chain(passt.argv(&network.ports))))
+            }),
             guest_files: files_of(&plan.guest),
             stops_on_app_failure: plan.on_failure == FailurePolicy::Stop,
             limits: limits::slice_settings(plan.limits)
@@ -72,8 +81,8 @@ impl From<&PodPlan> for Document {
     }
 }
 
-fn network_of(network: Option<&UserNetwork>) -> Network {
-    let Some(UserNetwork { ports }) = network else {
+fn network_of(network: Option<&PodNetwork>) -> Network {
+    let Some(network) = network else {
         return Network::None;
     };
     let port = |port: &isopod_spec::PortForward| Port {
@@ -82,11 +91,32 @@ fn network_of(network: Option<&UserNetwork>) -> Network {
         pod_port: port.pod_port,
         protocol: port.protocol.to_string(),
     };
+    let (router, host_loopback) = match &network.router {
+        Router::Qemu => ("qemu", HostLoopback::Open),
+        Router::Passt(passt) => ("passt", passt.host_loopback),
+    };
     Network::User {
-        address: format!("{}/{}", network::ADDRESS, network::PREFIX_LEN),
-        gateway: network::GATEWAY.to_string(),
-        nameserver: network::NAMESERVER.to_string(),
-        ports: ports.iter().map(port).collect(),
+        router: router.into(),
+        host_loopback: host_loopback == HostLoopback::Open,
+        interfaces: network.guest.interfaces.iter().map(interface_of).collect(),
+        nameservers: network.nameservers.iter().map(ToString::to_string).collect(),
+        ports: network.ports.iter().map(port).collect(),
+    }
+}
+
+fn interface_of(interface: &GuestInterface) -> Interface {
+    let with_prefix = |address: &GuestAddress| format!("{}/{}", address.address, address.prefix_len);
+    let route = |route: &GuestRoute| match route.gateway {
+        Some(gateway) => format!("{} via {gateway}", with_prefix(&route.destination)),
+        None => with_prefix(&route.destination),
+    };
+    let mac = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+    Interface {
+        name: interface.name.clone(),
+        mac: interface.mac.map(mac),
+        mtu: interface.mtu,
+        addresses: interface.addresses.iter().map(with_prefix).collect(),
+        routes: interface.routes.iter().map(route).collect(),
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Document {
     /// virtiofsd's command line, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub virtiofsd: Option<Vec<TextOrHex>>,
+    /// passt's command line, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passt: Option<Vec<TextOrHex>>,
     /// The files that the plan adds to the guest.
     pub guest_files: Vec<GuestFile>,
     /// Whether the other apps are stopped when one has failed for good; left out where they are not.
@@ -61,18 +64,38 @@ pub struct Document {
 pub enum Network {
     /// The loopback interface alone.
     None,
-    /// QEMU's user mode.
+    /// The host user's own.
     #[serde(rename_all = "camelCase")]
     User {
-        /// The pod's address.
-        address: String,
-        /// The router, which is also the host's loopback interface.
-        gateway: String,
-        /// The name server.
-        nameserver: String,
+        /// The program that is the router: `passt` or `qemu`.
+        router: String,
+        /// Whether the router's address leads to the host's loopback interface.
+        host_loopback: bool,
+        /// The guest's interfaces.
+        interfaces: Vec<Interface>,
+        /// The name servers that ask the host's own.
+        nameservers: Vec<String>,
         /// The host's ports that lead into the pod.
         ports: Vec<Port>,
     },
+}
+
+/// A network interface of the guest.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address; left out where it is its device's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// The longest packet, in bytes; left out where it is its device's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Its addresses, with the lengths of their prefixes.
+    pub addresses: Vec<String>,
+    /// The routes through it: `0.0.0.0/0 via 10.0.2.2`.
+    pub routes: Vec<String>,
 }
 
 /// A port of the host that leads into the pod.

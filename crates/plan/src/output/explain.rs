@@ -50,8 +50,22 @@ fn explain_network(out: &mut String, plan: &Document) {
         Some(Network::None) => {
             let _ = writeln!(out, "network  none but the loopback interface, host name {name}");
         }
-        Some(Network::User { address, ports, .. }) => {
-            let _ = writeln!(out, "network  user, {address}, host name {name}");
+        Some(Network::User {
+            router,
+            host_loopback,
+            interfaces,
+            ports,
+            ..
+        }) => {
+            let mut addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+            let first = addresses.next().map(String::as_str).unwrap_or_default();
+            let _ = writeln!(out, "network  user, by {router}, {first}, host name {name}");
+            for address in addresses {
+                let _ = writeln!(out, "address  {address}");
+            }
+            if *host_loopback {
+                let _ = writeln!(out, "router   also the host's own loopback interface");
+            }
             for port in ports {
                 let (ip, host, pod, protocol) =
                     (&port.host_ip, port.host_port, port.pod_port, &port.protocol);

@@ -92,7 +92,7 @@ impl RktPlan {
             chardevs: Vec::new(),
             blockdevs: Vec::new(),
             fsdevs,
-            netdev: None,
+            netdevs: Vec::new(),
             devices,
         }
     }

@@ -75,6 +75,7 @@ impl RktPlan {
                 cpus: self.cpus,
             },
             virtiofsd: None,
+            passt: None,
             guest_files: files_of(&self.guest),
             stops_on_app_failure: false,
             limits: Vec::new(),

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::layout;
 use crate::vm::disks::Disk;
 use crate::vm::kernel;
-use crate::vm::network::UserNetwork;
+use crate::vm::network::PodNetwork;
 use crate::vm::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel, Serial};
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
 
@@ -57,7 +57,7 @@ pub struct Attached<'a> {
     /// Its disks.
     pub disks: &'a [Disk],
     /// Its network.
-    pub network: Option<&'a UserNetwork>,
+    pub network: Option<&'a PodNetwork>,
 }
 
 /// The QEMU command line.
@@ -130,7 +130,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         }
         None => {}
     }
-    devices.extend(network.map(UserNetwork::device));
+    devices.extend(network.map(PodNetwork::device));
     // Last: the guest numbers disks and interfaces by their order.
     if host.guest.modules.contains(BALLOON_MODULE) {
         devices.push(Device {
@@ -158,7 +158,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         chardevs,
         blockdevs: blockdevs.collect(),
         fsdevs,
-        netdev: network.map(UserNetwork::netdev),
+        netdevs: network.map(PodNetwork::netdev).into_iter().collect(),
         devices,
     })
 }

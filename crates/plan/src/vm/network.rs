@@ -1,23 +1,35 @@
-//! The pod's network: QEMU's user mode or none, its addresses, its host name, and the files by which apps find it.
+//! The pod's network: whose it is, its addresses, its host name, and the files by which apps find it.
 //!
-//! QEMU's user mode is a router with a name server in the QEMU process: outgoing connections are the host user's own,
-//! incoming ones come through forwarded ports. IPv4 only: QEMU forwards no IPv6.
+//! The host user's network is what the user that runs the pod reaches: outgoing connections are that user's own, incoming ones
+//! come through forwarded ports. [`passt`] is its router, a process of its own, where it can be had, and QEMU otherwise. The
+//! addresses are the same with both and on every host, so that a plan, and a VM that is restored, has them before it runs.
 //!
 //! ```text
-//! 10.0.2.15  the pod          10.0.2.2  the router, which is also the host's loopback interface
-//!                             10.0.2.3  the name server, which asks the host's own
+//! 10.0.2.15  fd49:534f:504f:44::15   the pod
+//! 10.0.2.2   fd49:534f:504f:44::2    the router; asked for, also the host's loopback interface
+//! 10.0.2.3   fd49:534f:504f:44::3    the name server, which asks the host's own
 //! ```
+//!
+//! IPv6 is passt's alone, on a host that has a route for it.
 
-use std::net::Ipv4Addr;
+mod passt;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use isopod_contract::config::{GuestNetwork, Sysctl};
+use isopod_contract::network::{GuestAddress, GuestInterface, GuestRoute};
 use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
 use isopod_spec::words::shown;
-use isopod_spec::{ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol};
+use isopod_spec::{
+    HostLoopback, ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol, UserNetwork, UserRouter,
+};
 
-use crate::facts::Facts;
+pub use passt::Passt;
+
+use crate::facts::{Facts, NetworkFacts};
 use crate::fault::Fault;
-use crate::vm::qemu::{Device, Forward, Netdev};
+use crate::layout;
+use crate::vm::qemu::{Device, Forward, Netdev, UserNetdev};
 
 /// The pod's address.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -28,8 +40,19 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The name server.
 pub const NAMESERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
+/// The pod's IPv6 address, of a network that is nobody's (RFC 4193).
+pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd49, 0x534f, 0x504f, 0x44, 0, 0, 0, 0x15);
+/// How many bits of it are the network's.
+pub const PREFIX_LEN6: u8 = 64;
+/// The router's IPv6 address.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd49, 0x534f, 0x504f, 0x44, 0, 0, 0, 2);
+/// The name server's IPv6 address.
+pub const NAMESERVER6: Ipv6Addr = Ipv6Addr::new(0xfd49, 0x534f, 0x504f, 0x44, 0, 0, 0, 3);
+
 /// The interface, as the kernel names the first one.
 const INTERFACE: &str = "eth0";
+/// The longest packet with passt, in bytes: what an Ethernet frame of 64 KiB holds, in whole words. There is no cable.
+const PASST_MTU: u32 = 65_520;
 /// The kernel module of its device.
 pub(crate) const MODULE: &str = "virtio_net";
 /// QEMU's name for the network.
@@ -41,19 +64,38 @@ const SYSCTLS: [(&str, &str); 2] = [
     ("net.ipv4.ping_group_range", "0 2147483647"),
 ];
 
-/// A pod's network in QEMU's user mode.
+/// A pod's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserNetwork {
+pub struct PodNetwork {
+    /// What leads out of it.
+    pub router: Router,
     /// The host's ports that lead into the pod.
     pub ports: Vec<PortForward>,
+    /// The guest's half.
+    pub guest: GuestNetwork,
+    /// The name servers that are the host's.
+    pub nameservers: Vec<IpAddr>,
 }
 
-/// Decides on the pod's network; `None`: its loopback interface alone.
+/// What leads out of a pod's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Router {
+    /// QEMU's user mode.
+    Qemu,
+    /// A process of passt's.
+    Passt(Passt),
+}
+
+/// Decides on the pod's network; `None`: its loopback interface alone. A notice says what it leaves open.
 ///
 /// # Errors
 /// Every [`Fault`] that stands against it on this host.
-pub fn network(spec: &PodSpec, facts: &Facts) -> Result<Option<UserNetwork>, Vec<Fault>> {
-    let Network::User { ports } = &spec.network else {
+pub fn network(
+    spec: &PodSpec,
+    facts: &Facts,
+    notices: &mut Vec<String>,
+) -> Result<Option<PodNetwork>, Vec<Fault>> {
+    let Network::User { ports, options } = &spec.network else {
         return Ok(None);
     };
     let (mut ports, host) = (ports.clone(), &facts.host);
@@ -64,7 +106,20 @@ pub fn network(spec: &PodSpec, facts: &Facts) -> Result<Option<UserNetwork>, Vec
             Err(fault) => faults.push(fault),
         }
     }
-    faults.extend(ports.iter().filter_map(unforwardable));
+    let asked = spec.host_aliases.iter().any(|alias| alias.address == GATEWAY);
+    let options = UserNetwork {
+        host_loopback: match asked {
+            true => HostLoopback::Open,
+            false => options.host_loopback,
+        },
+        ..*options
+    };
+    let router = router(options, &host.network, notices).map_err(|fault| faults.push(fault));
+    let router = router.unwrap_or(Router::Qemu);
+    match &router {
+        Router::Qemu => faults.extend(ports.iter().filter_map(unforwardable)),
+        Router::Passt(passt) => faults.extend(passt.faults(&ports)),
+    }
     // Those with numbers alone are looked at before.
     faults.extend(doubled(&ports).filter(|_| !spec.named_ports.is_empty()));
     if !host.guest.modules.contains(MODULE) {
@@ -75,9 +130,91 @@ pub fn network(spec: &PodSpec, facts: &Facts) -> Result<Option<UserNetwork>, Vec
         });
     }
     if faults.is_empty() {
-        Ok(Some(UserNetwork { ports }))
+        Ok(Some(user_network(router, ports, &host.network)))
     } else {
         Err(faults)
+    }
+}
+
+/// The program that is the router: passt where it works, which needs a route that leads out.
+fn router(options: UserNetwork, host: &NetworkFacts, notices: &mut Vec<String>) -> Result<Router, Fault> {
+    let lacking = match &host.passt {
+        None => "`passt` is not installed",
+        Some(_) if !host.ipv4_route => "`passt` needs a default route over IPv4, and the host has none",
+        Some(_) => "",
+    };
+    match (&host.passt, options.by) {
+        (Some(program), None | Some(UserRouter::Passt)) if lacking.is_empty() => Ok(Router::Passt(Passt {
+            program: program.clone(),
+            ipv6: host.ipv6_route,
+            host_loopback: options.host_loopback,
+        })),
+        (_, Some(UserRouter::Passt)) => Err(Fault::Host {
+            what: "cannot give the pod a network by passt".into(),
+            reason: lacking.into(),
+            hint: "leave `by=passt` out, or install Debian's `passt`".into(),
+        }),
+        (_, by) => {
+            if options.host_loopback == HostLoopback::Closed {
+                let (reason, advice) = match by {
+                    Some(_) => (
+                        "QEMU has no switch that closes it",
+                        "with `by=passt` it is closed",
+                    ),
+                    None => (lacking, "with passt it is closed"),
+                };
+                notices.push(format!(
+                    "the pod reaches what listens on the host's own loopback interface, at {GATEWAY}: {reason}; {advice}"
+                ));
+            }
+            Ok(Router::Qemu)
+        }
+    }
+}
+
+/// The host user's network, whoever is its router.
+pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &NetworkFacts) -> PodNetwork {
+    let passt = match &router {
+        Router::Passt(passt) => Some(passt),
+        Router::Qemu => None,
+    };
+    let ipv6 = passt.is_some_and(|passt| passt.ipv6);
+    let address = |address, prefix_len| GuestAddress { address, prefix_len };
+    let default = |any: IpAddr, gateway: IpAddr| GuestRoute {
+        destination: address(any, 0),
+        gateway: Some(gateway),
+        on_link: false,
+        source: None,
+        metric: None,
+    };
+    let mut interface = GuestInterface {
+        name: INTERFACE.to_owned(),
+        mac: None,
+        mtu: passt.map(|_| PASST_MTU),
+        addresses: vec![address(ADDRESS.into(), PREFIX_LEN)],
+        routes: vec![default(Ipv4Addr::UNSPECIFIED.into(), GATEWAY.into())],
+        neighbours: Vec::new(),
+    };
+    // passt asks the host's name server of the same kind.
+    let has = |wanted: fn(&IpAddr) -> bool| host.nameservers.iter().any(wanted);
+    let mut nameservers: Vec<IpAddr> = Vec::new();
+    if ipv6 {
+        interface.addresses.push(address(ADDRESS6.into(), PREFIX_LEN6));
+        interface
+            .routes
+            .push(default(Ipv6Addr::UNSPECIFIED.into(), GATEWAY6.into()));
+        nameservers.extend(has(IpAddr::is_ipv6).then_some(IpAddr::from(NAMESERVER6)));
+    }
+    if nameservers.is_empty() || has(IpAddr::is_ipv4) {
+        nameservers.insert(0, NAMESERVER.into());
+    }
+    PodNetwork {
+        router,
+        ports,
+        guest: GuestNetwork {
+            interfaces: vec![interface],
+        },
+        nameservers,
     }
 }
 
@@ -139,20 +276,30 @@ fn unforwardable(port: &PortForward) -> Option<Fault> {
     port.address().is_ipv6().then(|| Fault::Host {
         what: format!("cannot publish port `{port}`"),
         reason: "QEMU's user network forwards IPv4 only".into(),
-        hint: "leave the address out, or give an IPv4 one".into(),
+        hint: "leave the address out, give an IPv4 one, or install `passt`".into(),
     })
 }
 
-impl UserNetwork {
+impl PodNetwork {
     /// QEMU's half of it.
     #[must_use]
     pub fn netdev(&self) -> Netdev {
+        match &self.router {
+            Router::Qemu => Netdev::User(self.user_netdev()),
+            Router::Passt(_) => Netdev::Stream {
+                id: NETDEV,
+                path: layout::NETWORK_SOCKET.into(),
+            },
+        }
+    }
+
+    fn user_netdev(&self) -> UserNetdev {
         let forward = |port: &PortForward| Forward {
             protocol: port.protocol,
             host: (port.address(), port.host_port),
             guest: (ADDRESS, port.pod_port),
         };
-        Netdev {
+        UserNetdev {
             id: NETDEV,
             network: (
                 Ipv4Addr::from_bits(ADDRESS.to_bits() & (u32::MAX << (32 - PREFIX_LEN))),
@@ -175,14 +322,18 @@ impl UserNetwork {
         }
     }
 
-    /// The guest's interface.
+    /// Whether QEMU itself speaks to the host's network.
     #[must_use]
-    pub fn guest(&self) -> GuestNetwork {
-        GuestNetwork {
-            interface: INTERFACE.to_owned(),
-            address: ADDRESS,
-            prefix_len: PREFIX_LEN,
-            gateway: GATEWAY,
+    pub fn is_qemus(&self) -> bool {
+        self.router == Router::Qemu
+    }
+
+    /// passt's command, where it is the router.
+    #[must_use]
+    pub fn passt(&self) -> Option<&Passt> {
+        match &self.router {
+            Router::Passt(passt) => Some(passt),
+            Router::Qemu => None,
         }
     }
 }

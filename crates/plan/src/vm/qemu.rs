@@ -38,7 +38,7 @@ pub struct Qemu {
     /// `-fsdev`.
     pub fsdevs: Vec<Fsdev>,
     /// `-netdev`.
-    pub netdev: Option<Netdev>,
+    pub netdevs: Vec<Netdev>,
     /// `-device`.
     pub devices: Vec<Device>,
 }
@@ -133,9 +133,23 @@ pub struct Fsdev {
     pub read_only: bool,
 }
 
+/// `-netdev`: the host's end of a network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Netdev {
+    /// `-netdev user`.
+    User(UserNetdev),
+    /// `-netdev stream`, since QEMU 7.2: frames, each behind its length, through a socket that QEMU connects to.
+    Stream {
+        /// Its ID.
+        id: &'static str,
+        /// The socket.
+        path: PathBuf,
+    },
+}
+
 /// `-netdev user`: a network in the QEMU process. Neither SMB nor TFTP are served, which only options would turn on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Netdev {
+pub struct UserNetdev {
     /// Its ID.
     pub id: &'static str,
     /// `net=`: the network and the length of its prefix.
@@ -261,8 +275,8 @@ impl Qemu {
         for fsdev in &self.fsdevs {
             switch("-fsdev", fsdev.value());
         }
-        if let Some(netdev) = &self.netdev {
-            switch("-netdev", netdev.value().into());
+        for netdev in &self.netdevs {
+            switch("-netdev", netdev.value());
         }
         for device in &self.devices {
             switch("-device", device.value());
@@ -290,6 +304,7 @@ impl Qemu {
     pub fn files(&self) -> Vec<(Access, PathBuf)> {
         let kernel = std::iter::once(&self.kernel).chain(&self.initrd);
         let sockets = self.chardevs.iter().map(|chardev| &chardev.path);
+        let sockets = sockets.chain(self.netdevs.iter().filter_map(Netdev::socket));
         let disks = self.blockdevs.iter().map(|disk| match disk.read_only {
             true => (Access::Read, disk.filename.clone()),
             false => (Access::Write, disk.filename.clone()),
@@ -350,6 +365,25 @@ impl Fsdev {
 }
 
 impl Netdev {
+    fn value(&self) -> OsString {
+        match self {
+            Self::User(user) => user.value().into(),
+            Self::Stream { id, path } => {
+                let head = format!("stream,id={id},server=off,addr.type=unix,addr.path=");
+                join(&[head.as_ref(), &option(path)])
+            }
+        }
+    }
+
+    fn socket(&self) -> Option<&PathBuf> {
+        match self {
+            Self::User(_) => None,
+            Self::Stream { path, .. } => Some(path),
+        }
+    }
+}
+
+impl UserNetdev {
     fn value(&self) -> String {
         let ((network, prefix), host, dns) = (self.network, self.host, self.dns);
         let mut value = format!(

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use isopod_guest::GuestImage;
-use isopod_plan::facts::{GuestFacts, HostFacts, HostUser, Kvm, Namespaces, OwnUsers};
+use isopod_plan::facts::{GuestFacts, HostFacts, HostUser, Kvm, Namespaces, NetworkFacts, OwnUsers};
 use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
-use isopod_spec::{Accel, Network, PodSpec, ShareTransport, VolumeKind};
+use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserRouter, VolumeKind};
 use isopod_vm::kvm;
 use isopod_vm::launch;
 use isopod_vm::launcher::root::Root;
@@ -16,7 +16,7 @@ use isopod_vm::launcher::{Capabilities, Launcher};
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
-use crate::{Settings, resolver, state_dir};
+use crate::{Settings, resolver, routes, state_dir};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
 pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
@@ -79,8 +79,12 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             .then(|| virtiofsd::find(&settings.search_path, user))
             .flatten(),
         open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+        network: match &spec.network {
+            Network::User { options, .. } => network(settings, options.by),
+            Network::None => NetworkFacts::default(),
+        },
         search_domains: match &spec.network {
-            Network::User { .. } => search_domains(),
+            Network::User { .. } => resolver::search_domains(&resolver_text()),
             Network::None => Vec::new(),
         },
         guest: GuestFacts {
@@ -100,15 +104,28 @@ fn free_bytes(dir: &Path) -> u64 {
     found.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// The host's search domains; none where they cannot be read.
-fn search_domains() -> Vec<String> {
+/// What there is for the host user's network.
+fn network(settings: &Settings, by: Option<UserRouter>) -> NetworkFacts {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    NetworkFacts {
+        passt: (by != Some(UserRouter::Qemu))
+            .then(|| find_program(&settings.search_path, "passt"))
+            .flatten(),
+        ipv4_route: routes::leads_out4(&read(routes::IPV4)),
+        ipv6_route: routes::leads_out6(&read(routes::IPV6)),
+        nameservers: resolver::nameservers(&resolver_text()),
+    }
+}
+
+/// The host's resolver configuration; empty where it cannot be read.
+fn resolver_text() -> String {
     let mut text = Vec::new();
     let read = std::fs::File::open(resolver::RESOLV_CONF)
         .and_then(|file| file.take(MAX_DATABASE_BYTES).read_to_end(&mut text));
     if let Err(error) = read {
         tracing::debug!("cannot read `{}`: {error}", resolver::RESOLV_CONF);
     }
-    resolver::search_domains(&String::from_utf8_lossy(&text))
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Tries to enter a mount namespace and to mount in it, as the launcher of a pod's process will.

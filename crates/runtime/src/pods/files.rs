@@ -67,6 +67,9 @@ pub struct PodRecord {
     pub qemu: Vec<OsText>,
     /// The launcher that becomes virtiofsd.
     pub virtiofsd: Option<Vec<OsText>>,
+    /// The launcher that becomes passt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passt: Option<Vec<OsText>>,
     /// How long the apps have to stop.
     pub stop_timeout_ms: u64,
     /// How long the pod may run; `None`: as long as it likes.

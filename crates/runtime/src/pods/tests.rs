@@ -25,6 +25,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         apps: Vec::new(),
         qemu: Vec::new(),
         virtiofsd: None,
+        passt: None,
         stop_timeout_ms: 0,
         deadline_ms: None,
         boot_timeout_ms: 0,

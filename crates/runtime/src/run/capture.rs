@@ -5,6 +5,7 @@
 //! guest ── serial port ──> QEMU ── standard output ──> pipe ──> this ──> console.log  (crate::bounded_log)
 //!                          QEMU ── standard error ───> pipe ──> this ──> qemu.log
 //!                     virtiofsd ── standard error ───> pipe ──> this ──> virtiofsd.log
+//!                         passt ── standard error ───> pipe ──> this ──> passt.log
 //! ```
 //!
 //! A guest may write to its console without end, and may make QEMU and virtiofsd complain without end: what was said last is

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
+use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 use super::error::RunError;
 use crate::pods::files::PodRecord;
@@ -25,12 +27,13 @@ use super::host_memory::Kills;
 /// The processes, as messages name them.
 const QEMU: &str = "QEMU";
 const VIRTIOFSD: &str = "virtiofsd";
+const PASST: &str = "passt";
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
 
-/// How long after virtiofsd QEMU may end for it to be QEMU's end that ended both.
-const VIRTIOFSD_LEAD: Duration = Duration::from_millis(500);
+/// How long after another process QEMU may end for it to be QEMU's end that ended both.
+const LEAD: Duration = Duration::from_millis(500);
 
 /// The processes of a VM.
 pub(super) struct Vm<'a> {
@@ -40,6 +43,7 @@ pub(super) struct Vm<'a> {
     /// What QEMU says.
     qemu_log: Capture,
     virtiofsd: Option<(Child, Capture)>,
+    router: Option<Router>,
     console: Capture,
     kills: Kills,
 }
@@ -62,6 +66,10 @@ impl<'a> Vm<'a> {
         port.set_nonblocking(true)
             .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
+        let router = match &record.passt {
+            Some(words) => Some(Router::start(words, dir, settings, of_qemu.user, life)?),
+            None => None,
+        };
         let mut virtiofsd = None;
         if let Some(words) = &record.virtiofsd {
             let socket =
@@ -97,6 +105,7 @@ impl<'a> Vm<'a> {
             qemu,
             qemu_log,
             virtiofsd,
+            router,
             console,
             kills: Kills::now(),
         };
@@ -148,15 +157,19 @@ impl<'a> Vm<'a> {
 
     /// Waits until one of the processes ends, which none does before it is killed.
     pub(super) async fn ended(&mut self) -> RunError {
-        let Self { qemu, virtiofsd, .. } = self;
-        let virtiofsd = async {
-            match virtiofsd {
-                Some((child, _)) => child.wait().await,
-                None => std::future::pending().await,
-            }
+        let Self {
+            qemu,
+            virtiofsd,
+            router,
+            ..
+        } = self;
+        let end_of = async |child: Option<&mut Child>| match child {
+            Some(child) => child.wait().await,
+            None => std::future::pending().await,
         };
         let (mut process, status) = tokio::select! {
-            status = virtiofsd => (VIRTIOFSD, status),
+            status = end_of(virtiofsd.as_mut().map(|(child, _)| child)) => (VIRTIOFSD, status),
+            status = end_of(router.as_mut().map(|router| &mut router.passt)) => (PASST, status),
             status = qemu.wait() => (QEMU, status),
         };
         let mut status = match status {
@@ -168,9 +181,9 @@ impl<'a> Vm<'a> {
                 };
             }
         };
-        // virtiofsd ends when QEMU does: whose end came first is told by whether QEMU's follows at once.
-        if process == VIRTIOFSD
-            && let Ok(Ok(of_qemu)) = tokio::time::timeout(VIRTIOFSD_LEAD, qemu.wait()).await
+        // The others end when QEMU does: whose end came first is told by whether QEMU's follows at once.
+        if process != QEMU
+            && let Ok(Ok(of_qemu)) = tokio::time::timeout(LEAD, qemu.wait()).await
             && (of_qemu.success() || status.success() || self.kills.explain(of_qemu))
         {
             (process, status) = (QEMU, of_qemu);
@@ -184,8 +197,9 @@ impl<'a> Vm<'a> {
         if self.kills.explain(status) {
             return RunError::HostMemory { process };
         }
-        let log = match &mut self.virtiofsd {
-            Some((_, log)) if process == VIRTIOFSD => log,
+        let log = match (&mut self.virtiofsd, &mut self.router) {
+            (Some((_, log)), _) if process == VIRTIOFSD => log,
+            (_, Some(router)) if process == PASST => &mut router.log,
             _ => &mut self.qemu_log,
         };
         let log = log.last(LOG_LINES).await;
@@ -212,12 +226,17 @@ impl<'a> Vm<'a> {
     }
 
     pub(super) async fn kill(mut self) {
-        // QEMU first: virtiofsd's end would only make it complain.
+        // QEMU first: the others' end would only make it complain.
         let virtiofsd = self
             .virtiofsd
             .iter_mut()
             .map(|(child, _)| (child, layout::VIRTIOFSD_LOCK));
-        for (child, lock) in std::iter::once((&mut self.qemu, layout::QEMU_LOCK)).chain(virtiofsd) {
+        let router = self
+            .router
+            .iter_mut()
+            .map(|router| (&mut router.passt, layout::PASST_LOCK));
+        let others = virtiofsd.chain(router);
+        for (child, lock) in std::iter::once((&mut self.qemu, layout::QEMU_LOCK)).chain(others) {
             if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the VM: {error}");
             }
@@ -241,6 +260,75 @@ async fn arrive(record: &PodRecord, dir: &Path, agent: &Agent) -> Result<Arrival
     let files = files.await.map_err(std::io::Error::other).flatten();
     let (_, times) = agent.arrive(apps, &*files.map_err(ArriveError::Read)?).await?;
     Ok(times)
+}
+
+/// The pod's router, where it is a process of its own, and what carries frames between it and QEMU.
+struct Router {
+    passt: Child,
+    log: Capture,
+    /// Waits for QEMU; what carries the frames then is a thread, which ends with either of the two.
+    waiting: JoinHandle<()>,
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.waiting.abort();
+    }
+}
+
+impl Router {
+    /// Starts passt, which QEMU reaches through a socket in the pod directory. `qemu_user` is who connects, where that is not this
+    /// one.
+    fn start(
+        words: &[OsText],
+        dir: &Path,
+        settings: &Settings,
+        qemu_user: Option<u32>,
+        life: Life,
+    ) -> Result<Self, RunError> {
+        let failed = |action| move |source| RunError::Start { action, source };
+        let launcher = launcher(words, life).map_err(failed("start passt"))?;
+        let socket = listen(dir, layout::NETWORK_SOCKET, qemu_user).map_err(failed("listen for QEMU"))?;
+        socket.set_nonblocking(true).map_err(failed("listen for QEMU"))?;
+        let socket = UnixListener::from_std(socket).map_err(failed("listen for QEMU"))?;
+        let (ours, of_passt) = StdStream::pair().map_err(failed("make passt's socket"))?;
+        let (log, stderr) = Capture::begin(dir, layout::PASST_LOG).map_err(failed("make passt's log"))?;
+        let streams = Streams {
+            inherited: Vec::new(),
+            stdin: Some(of_passt.into()),
+            stdout: None,
+            stderr,
+            lock: layout::PASST_LOCK,
+        };
+        let passt =
+            launch::spawn(&settings.isopod, &launcher, dir, streams).map_err(failed("start passt"))?;
+        let waiting = tokio::spawn(async move {
+            match socket.accept().await.and_then(|(stream, _)| blocking(stream)) {
+                Ok(qemu) => carry(qemu, ours),
+                Err(error) => tracing::warn!("cannot accept QEMU's connection to its network: {error}"),
+            }
+        });
+        Ok(Self { passt, log, waiting })
+    }
+}
+
+fn blocking(stream: UnixStream) -> io::Result<StdStream> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Carries frames in a thread of their own, so that no queue of the supervisor's is in their way.
+fn carry(qemu: StdStream, passt: StdStream) {
+    let thread = std::thread::Builder::new().name("frames".into());
+    let begun = thread.spawn(move || {
+        if let Err(error) = frames::carry(&qemu, &passt) {
+            tracing::debug!("the pod's network has ended: {error}");
+        }
+    });
+    if let Err(error) = begun {
+        tracing::warn!("cannot carry the pod's frames: {error}");
+    }
 }
 
 /// Which of a pod's lives it is.

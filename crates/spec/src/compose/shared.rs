@@ -265,7 +265,7 @@ impl<'a> Shared<'a> {
         pod.volumes = self.volumes;
         let all = self.chosen.len();
         pod.network = match self.without_network {
-            0 => Network::User { ports: self.ports },
+            0 => Network::user(self.ports),
             count if count == all && self.ports.is_empty() => Network::None,
             _ => {
                 self.file.rule("some services have `network_mode: none`, or publish ports with it: the services of a project share one network");

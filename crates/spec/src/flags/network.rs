@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 
 use super::scalar::utf8;
 use super::{FlagFault, InvalidFlag};
-use crate::network::{self, NamedPort, PortForward, PortProtocol};
+use crate::network::{
+    self, HostLoopback, NamedPort, Network, PortForward, PortProtocol, UserNetwork, UserRouter,
+};
 use crate::words::shown;
 
 /// Reads `--publish [[IP:][HOST]:]POD[/tcp|/udp]`, as docker writes it. `HOST` and `POD` may be ranges of one length
@@ -44,6 +46,64 @@ pub fn read_published(text: &OsStr) -> Result<Published, InvalidFlag> {
     }
     let read = utf8(text).and_then(named_port).map(Published::Named);
     read.map_err(|fault| InvalidFlag::new("--publish", text, fault))
+}
+
+/// Reads `--network`: `none`, or `user` with options behind commas.
+///
+/// # Errors
+/// [`InvalidFlag`] for everything else.
+pub fn read_network(text: &OsStr) -> Result<Network, InvalidFlag> {
+    utf8(text)
+        .and_then(network)
+        .map_err(|fault| InvalidFlag::new("--network", text, fault))
+}
+
+fn network(text: &str) -> Result<Network, FlagFault> {
+    let mut words = text.split(',');
+    let kind = words.next().unwrap_or_default();
+    let options: Vec<&str> = words.collect();
+    match kind {
+        "none" if options.is_empty() => Ok(Network::None),
+        "none" => Err(FlagFault::form("a pod without a network has no options of it")),
+        // docker's own default has no other meaning for a single pod.
+        "user" | "bridge" | "default" => Ok(Network::User {
+            ports: Vec::new(),
+            options: user_options(&options)?,
+        }),
+        other => Err(FlagFault::Unknown {
+            what: "network",
+            name: shown(other),
+            hint: "a pod has the host user's network (`user`) or none (`none`): forward the host's ports to it with `-p`, and \
+                   put apps that reach each other into one pod"
+                .to_owned(),
+        }),
+    }
+}
+
+fn user_options(options: &[&str]) -> Result<UserNetwork, FlagFault> {
+    let mut network = UserNetwork::default();
+    for option in options {
+        match option.split_once('=') {
+            Some(("by", "passt")) => network.by = Some(UserRouter::Passt),
+            Some(("by", "qemu")) => network.by = Some(UserRouter::Qemu),
+            Some(("by", other)) => {
+                return Err(FlagFault::value("by", other, "`passt` or `qemu`"));
+            }
+            Some(("host-loopback", "yes")) => network.host_loopback = HostLoopback::Open,
+            Some(("host-loopback", "no")) => network.host_loopback = HostLoopback::Closed,
+            Some(("host-loopback", other)) => {
+                return Err(FlagFault::value("host-loopback", other, "`yes` or `no`"));
+            }
+            _ => {
+                return Err(FlagFault::Unknown {
+                    what: "option",
+                    name: shown(option),
+                    hint: "there are `by=passt`, `by=qemu` and `host-loopback=yes`".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(network)
 }
 
 /// Reads `--hostname`, a name as RFC 1123 has it.
@@ -239,6 +299,30 @@ fn read_ports(text: &str) -> Result<RangeInclusive<u16>, FlagFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_have_a_kind_and_options() {
+        let read = |text: &str| match read_network(OsStr::new(text)) {
+            Ok(Network::User { options, .. }) => options.to_string(),
+            other => format!("{other:?}"),
+        };
+        for text in ["user", "user,by=passt", "user,by=qemu,host-loopback=yes"] {
+            assert_eq!(read(text), text);
+        }
+        assert_eq!(read("bridge"), "user");
+        assert_eq!(read("user,host-loopback=no"), "user");
+        assert_eq!(read("none"), "Ok(None)");
+        for text in [
+            "",
+            "none,by=qemu",
+            "user,",
+            "user,by=slirp",
+            "user,host-loopback",
+            "host",
+        ] {
+            assert!(read(text).contains("InvalidFlag"), "{text}: {}", read(text));
+        }
+    }
 
     #[test]
     fn ports_are_named_as_rkt_wrote_them() {

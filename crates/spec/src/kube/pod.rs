@@ -99,7 +99,7 @@ pub(super) fn read<'a, 'o>(
         volumes: volumes.into_volumes(),
         vm,
         limits: own.for_pod(),
-        network: Network::User { ports },
+        network: Network::user(ports),
         sysctls: security.as_ref().map(sysctls).unwrap_or_default(),
         stop_timeout: Duration::from_secs(grace(&spec).into()),
         deadline: deadline(&spec, template.deadline.as_ref()),

@@ -31,7 +31,7 @@ use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
     App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PidMode, PodSpec, PortForward,
-    PortProtocol, Resolver, RestartPolicy, Vm, Volume, VolumeKind,
+    PortProtocol, Resolver, RestartPolicy, UserNetwork, Vm, Volume, VolumeKind,
 };
 use objects::WrittenObjects;
 use order::AppsByList;
@@ -113,10 +113,7 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Field
         .map(|volume| ("the name of volume", volume.name.as_str()));
     apps.chain(volumes_named)
         .for_each(|(what, name)| check_name(what, name, unsaids));
-    let ports: &[PortForward] = match &pod.network {
-        Network::User { ports } => ports,
-        Network::None => &[],
-    };
+    let ports = pod.network.ports();
     let init: Vec<Fields> = order
         .init
         .iter()
@@ -170,6 +167,12 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Field
 fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
         unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
+    }
+    if let Network::User { options, .. } = &pod.network
+        && *options != UserNetwork::default()
+    {
+        let flag = format!("--network {options}");
+        unsaids.add_flag("how the pod has the host's network", "no Pod does", &flag);
     }
     if pod.pid_mode == PidMode::Vm {
         unsaids.add_flag("apps that see the VM's processes", "no Pod's do", "--pid vm");

@@ -563,7 +563,7 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                         cpus: vm.1,
                         ..Vm::default()
                     },
-                    network: Network::User { ports },
+                    network: Network::user(ports),
                     sysctls: sysctls
                         .into_iter()
                         .map(|(name, value)| Sysctl { name, value })

@@ -6,6 +6,7 @@
 //! ├── etc/ld.so.cache, ...   what the dynamic linker and the resolver read
 //! ├── dev/null, kvm, ...     devices that are no one's secret
 //! ├── proc/PID, proc/self    of this process alone, and three numbers of /proc/sys
+//! ├── tmp                    empty: passt mounts its own root there
 //! └── POD                    the pod directory: of its files those that are named, at the same place
 //! ```
 //!
@@ -87,6 +88,7 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), LauncherE
             symlink(target, inside(Path::new(dir))).map_err(failed("make a link of its root"))?;
         }
     }
+    fs::create_dir("tmp").map_err(failed("make its /tmp"))?;
     fs::create_dir("proc").map_err(failed("make its /proc"))?;
     symlink(own, "proc/self").map_err(failed("make its /proc"))?;
     for tree in &trees {

@@ -96,7 +96,7 @@ impl Checks {
             GuestCheck::Exec { argv } => Some(self.job(manager, config, (app, life), argv).await),
             _ => None,
         };
-        let own = network.map(|network| network.address);
+        let own = network.and_then(GuestNetwork::ipv4);
         // Handlers are few, and not to wait for probes that hang.
         let permits = matches!(what, What::Probe(_)).then(|| Arc::clone(&self.permits));
         let report = self.done.clone();

@@ -17,7 +17,7 @@ const OTHER_POD: &str =
     "an app shares what it has with the apps of its own pod: put both into one, with `---` between them";
 const OWN_KERNEL: &str = "a pod has a kernel of its own, and nothing of the host to share: leave it out";
 const ADDRESS: &str =
-    "a pod has one address, behind QEMU's user network: leave it out, and forward ports with `-p`";
+    "a pod has one address, behind the host user's network: leave it out, and forward ports with `-p`";
 
 pub(super) const REFUSED: &[Flag] = &[
     refused("blkio-weight", IO),

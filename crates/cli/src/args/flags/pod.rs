@@ -13,7 +13,7 @@ use isopod_spec::{
 };
 
 use super::{Done, Flag, PlanDraft, extend, keep, push};
-use crate::args::{ArgFault, Net, PodFlags};
+use crate::args::{ArgFault, PodFlags};
 use crate::detach_keys::DetachKeys;
 
 /// What the flags of a pod say.
@@ -122,20 +122,10 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network",
         "NETWORK",
-        "QEMU's user network, or none but the loopback interface [default: user]",
+        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; `none`: the loopback \
+         interface alone [default: user]",
         |pod, text| {
-            pod.flags.net = match text.to_str() {
-                Some("none") => Net::None,
-                // docker's own default has no other meaning for a single pod.
-                Some("user" | "bridge" | "default") => Net::User,
-                _ => {
-                    return Err(ArgFault::Refused {
-                        flag: format!("--network={}", shown(text)),
-                        hint: "a pod has QEMU's user network (`user`) or none (`none`): forward the host's ports to it with `-p`, \
-                               and put apps that reach each other into one pod",
-                    });
-                }
-            };
+            pod.flags.net = flags::read_network(text)?;
             Ok(())
         },
     )

@@ -165,7 +165,7 @@ fn is_as_described(pod: &PodEntry, project: &Project) -> bool {
 /// Whether two pods are one, whichever free ports were chosen for the first.
 fn same(made: &PodSpec, described: &PodSpec) -> bool {
     let mut made = made.clone();
-    if let (Network::User { ports }, Network::User { ports: described }) =
+    if let (Network::User { ports, .. }, Network::User { ports: described, .. }) =
         (&mut made.network, &described.network)
     {
         for (port, described) in ports
@@ -220,9 +220,7 @@ mod tests {
     #[test]
     fn a_port_that_was_chosen_is_no_change() {
         let pod = |port: &str| PodSpec {
-            network: Network::User {
-                ports: read_publish(port.as_ref()).unwrap(),
-            },
+            network: Network::user(read_publish(port.as_ref()).unwrap()),
             ..PodSpec::new(Vec::new())
         };
         assert!(same(&pod("40001:80"), &pod("80")));
