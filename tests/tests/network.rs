@@ -139,8 +139,8 @@ fn a_guest_does_not_reach_the_hosts_loopback() {
     let script = format!(
         "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; \
          ip address del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 10.0.2.2 dev eth0 src 10.0.2.15; ip route get 127.0.0.1; \
-         for to in 127.0.0.1 10.0.2.2; do echo hello | nc -w 3 $to {port}; echo hello | nc -u -w 1 $to {port}; done; \
-         nc -w 5 {address} {open_port} < /dev/null; echo done"
+         for to in 127.0.0.1 10.0.2.2; do echo hello | nc -w 3 $to {port}; done; \
+         sleep 3 | nc -w 5 {address} {open_port}; echo done"
     );
     let out = bench
         .pod()

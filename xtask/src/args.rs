@@ -16,6 +16,7 @@ usage: cargo xtask quickstart [--yes]
          compare `isopod run` with the floor, N times each [default: 5]
        cargo xtask bench import [--runs N]
          compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
+       cargo xtask bench network
        cargo xtask bench pods
          time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
        cargo xtask docs
@@ -62,6 +63,8 @@ pub(crate) enum Task {
     Docs,
     /// Measure planning.
     BenchPlan,
+    /// Measure a pod's network.
+    BenchNetwork,
     /// Measure pods that run.
     BenchPods,
     /// Kill what belongs to pods.
@@ -89,6 +92,7 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["build"] => Ok(Task::Build),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
+        ["bench", "network"] => Ok(Task::BenchNetwork),
         ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "pods"] => Ok(Task::BenchPods),
         ["docs"] => Ok(Task::Docs),
@@ -178,6 +182,7 @@ mod tests {
             Ok(Task::BenchImport { runs: 2 })
         );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
+        assert_eq!(read_words("bench network"), Ok(Task::BenchNetwork));
         assert_eq!(read_words("docs"), Ok(Task::Docs));
         assert_eq!(read_words("test --help"), Ok(Task::Help));
         assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));

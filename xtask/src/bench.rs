@@ -12,6 +12,7 @@
 
 mod floor;
 mod import;
+mod network;
 mod pods;
 mod stats;
 mod timings;
@@ -33,6 +34,7 @@ use timings::Timings;
 use watch::{Observed, Watch};
 
 pub(crate) use import::import;
+pub(crate) use network::network;
 pub(crate) use pods::pods;
 
 /// What was measured in one round.

@@ -68,6 +68,7 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
         Task::BenchImport { runs } => bench::import(runs),
+        Task::BenchNetwork => bench::network(),
         Task::BenchPods => bench::pods(),
         Task::Docs => docs::write(),
         Task::Soak { lives, seed } => test::soak(lives, seed),

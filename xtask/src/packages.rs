@@ -18,7 +18,7 @@ const RUN: [&str; 6] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 20] = [
+const TEST: [&str; 22] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -37,6 +37,9 @@ const TEST: [&str; 20] = [
     "pkg-config",
     // dependency lists of kernel modules
     "kmod",
+    // network namespaces and what is in them
+    "iproute2",
+    "containernetworking-plugins",
     // shells that complete
     "fish",
     "zsh",

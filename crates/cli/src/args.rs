@@ -241,7 +241,7 @@ impl PodFlags {
     /// The network, with the ports.
     pub(crate) fn network(&self) -> Network {
         match &self.net {
-            Network::None => Network::None,
+            Network::None | Network::Namespace { .. } => self.net.clone(),
             Network::User { options, .. } => Network::User {
                 ports: self.ports.clone(),
                 options: *options,

@@ -13,6 +13,7 @@ use isopod_spec::{Network, PodSpec};
 use crate::args::{PodSource, RunArgs};
 use crate::failure::Failure;
 use crate::output::Report;
+use crate::pod_files::unpublished;
 use crate::pod_files::{self, Purpose};
 use crate::{env_files, volumes_from};
 
@@ -117,9 +118,12 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             spec.on_failure = flags.on_failure;
             spec.hostname.clone_from(&flags.hostname);
             match (&flags.net, &mut spec.network) {
-                (Network::None, _) => spec.network = without_network(&spec)?,
                 (Network::User { options: asked, .. }, Network::User { options, .. }) => *options = *asked,
-                (Network::User { .. }, Network::None) => {}
+                (Network::User { .. }, _) => {}
+                (other, network) if !network.ports().is_empty() => {
+                    return Err(unpublished(other, "the pod manifest", "the manifest's `ports`").into());
+                }
+                (other, network) => *network = other.clone(),
             }
             Ok(vec![Asked {
                 spec,
@@ -136,17 +140,6 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
 /// All that is wrong with it.
 pub(crate) fn read_text(text: &str, file: &str) -> Result<PodSpec, Failure> {
     appc::read_pod_manifest(text, file).map_err(|errors| Failure::of(&errors.faults))
-}
-
-/// The network that `--network none` asks for; the manifest must publish nothing then.
-fn without_network(spec: &PodSpec) -> Result<Network, Report> {
-    match &spec.network {
-        Network::User { ports, .. } if !ports.is_empty() => Err(Report::text(
-            "the pod manifest publishes ports, and `--network none` leaves the pod without a network",
-        )
-        .hint(Some("leave `--network` out, or the manifest's `ports`".into()))),
-        _ => Ok(Network::None),
-    }
 }
 
 fn read(path: &Path) -> Result<String, Report> {

@@ -55,7 +55,7 @@ pub(crate) fn of_texts(
         .iter()
         .map(|(name, text)| kube::File { name, text })
         .collect();
-    let has_network = args.flags.net != Network::None;
+    let has_network = matches!(args.flags.net, Network::User { .. });
     let surroundings = Surroundings {
         new_uuid: match purpose {
             Purpose::Preparation => pods::new_uuid,
@@ -112,6 +112,16 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
     Failure::unless_empty(given.map(report).collect())
 }
 
+/// Why what publishes ports cannot have that network, and what to leave out.
+pub(crate) fn unpublished(network: &Network, what: &str, ports: &str) -> Report {
+    let reason = match network {
+        Network::Namespace { .. } => "those of a network namespace are published by its maker",
+        Network::None | Network::User { .. } => "`--network none` leaves the pod without a network",
+    };
+    Report::text(format!("{what} publishes ports, and {reason}"))
+        .hint(Some(format!("leave `--network` out, or {ports}")))
+}
+
 /// What the flags say of a pod beside its file.
 fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
     pod.vm = args.flags.vm.over(&pod.vm);
@@ -121,17 +131,11 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
         pod.hostname.clone_from(&args.flags.hostname);
     }
     match &mut pod.network {
-        network if args.flags.net == Network::None => {
-            if let Network::User { ports, .. } = network
-                && !ports.is_empty()
-            {
-                let report = Report::text(
-                    "the pod file publishes ports, and `--network none` leaves the pod without a network",
-                );
-                let hint = "leave `--network` out, or the file's `hostPort`s";
-                return Err(report.hint(Some(hint.into())).into());
+        network if !matches!(args.flags.net, Network::User { .. }) => {
+            if !network.ports().is_empty() {
+                return Err(unpublished(&args.flags.net, "the pod file", "the file's `hostPort`s").into());
             }
-            *network = Network::None;
+            *network = args.flags.net.clone();
         }
         Network::User { ports, options } => {
             ports.extend(args.flags.ports.iter().cloned());
@@ -141,7 +145,7 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
             pod.named_ports.extend(args.flags.named_ports.iter().cloned());
             check_ports(pod)?;
         }
-        Network::None => {}
+        Network::None | Network::Namespace { .. } => {}
     }
     Ok(())
 }

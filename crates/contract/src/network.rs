@@ -46,7 +46,7 @@ pub struct GuestInterface {
     pub mtu: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<GuestAddress>,
-    /// The routes through it, those that others need first.
+    /// The routes through it, all of them: an address brings none to its network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<GuestRoute>,
     /// Neighbours whose Ethernet addresses are not asked for.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use isopod_contract::config::GuestNetwork;
 use isopod_spec::seccomp::SeccompProfile;
 use isopod_spec::{App, RunConfig, VolumeName};
 
@@ -164,8 +165,19 @@ pub struct NetworkFacts {
     pub ipv4_route: bool,
     /// Whether one does over IPv6.
     pub ipv6_route: bool,
-    /// The host's name servers (resolv.conf(5)).
+    /// The host's name servers (resolv.conf(5)), or those that a namespace has of its own (ip-netns(8)).
     pub nameservers: Vec<IpAddr>,
+    /// What is in the network namespace that the pod is to have, where it is to have one.
+    pub namespace: Option<Result<GuestNetwork, NamespaceFault>>,
+}
+
+/// Why a network namespace cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceFault {
+    /// The reason, in words.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// Who runs the pod.

@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::app;
-use isopod_plan::facts::Facts;
+use isopod_plan::facts::{Facts, OwnUsers};
 use isopod_plan::plan;
 use isopod_spec::{HostAlias, Network, PodSpec};
 
@@ -74,9 +74,21 @@ fn passt_is_the_router_where_it_can_be_had() {
     assert_eq!(
         faults(&spec, &facts),
         [
-            "cannot publish port `[::1]:80:80/tcp`: the host has no default route over IPv6, which passt needs for it"
+            "cannot publish port `[::1]:80:80/tcp`: passt needs a default route over IPv4 and over IPv6 for it, and the host has not both"
         ]
     );
+
+    // A host without a route has passt as well, and no IPv6.
+    (facts.host.network.ipv4_route, facts.host.network.ipv6_route) = (false, true);
+    spec.network = Network::default();
+    let alone = argv(&spec, &facts).unwrap();
+    assert!(
+        alone.ends_with(" --ipv4-only --interface lo --no-map-gw"),
+        "{alone}"
+    );
+    facts.host.own_users = OwnUsers::Unavailable("x".into());
+    assert!(argv(&spec, &facts).unwrap().contains(" --runas 0:0 "));
+    facts.host.own_users = OwnUsers::Available;
 
     // Without it QEMU, and what that leaves open is told.
     facts.host.network.passt = None;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
-use isopod_plan::vm::network::PodNetwork;
+use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::{PodPlan, layout};
 use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
@@ -18,7 +18,9 @@ use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
-use crate::pods::files::{self, AppRecord, Asked, Durability, Keep, PodRecord, Stdin, VERSION, now_ms};
+use crate::pods::files::{
+    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, Stdin, VERSION, now_ms,
+};
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
@@ -201,7 +203,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         virtiofsd,
         passt,
         qemu,
-    } = launchers(dir, plan, gathered, user(plan, uuid));
+    } = launchers(uuid, dir, plan, gathered);
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
         version: VERSION,
@@ -222,6 +224,12 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         qemu: words(&qemu),
         virtiofsd: virtiofsd.as_ref().map(words),
         passt: passt.as_ref().map(words),
+        netns: plan.network.as_ref().and_then(|network| {
+            Some(NetnsRecord {
+                path: network.namespace()?.to_owned(),
+                network: network.guest.clone(),
+            })
+        }),
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(wishes.boot_timeout),
@@ -263,7 +271,8 @@ struct Launchers {
     qemu: Launcher,
 }
 
-fn launchers(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>) -> Launchers {
+fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Launchers {
+    let user = user(plan, uuid);
     let root = |files| match plan.confinement {
         Confinement::Host => None,
         Confinement::Own | Confinement::OwnButNetwork => Some(Root {
@@ -307,7 +316,7 @@ fn launchers(dir: &Path, plan: &PodPlan, gathered: &Gathered, user: Option<u32>)
             owner: Owner { uid: 0, gid: 0 },
             // The host's network is what it is for.
             isolation: plan.confinement.isolation(true),
-            user,
+            user: (passt.user == PasstUser::Own).then(|| confinement::own_user(uuid)),
             capabilities: binds,
             command: std::iter::once(program).chain(passt.argv(plan.ports())).collect(),
         })

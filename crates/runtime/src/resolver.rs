@@ -2,11 +2,23 @@
 //! asks them, and of which kind they are decides where the pod asks.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use isopod_spec::network::check_hostname;
 
 /// The host's resolver configuration.
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The resolver configuration for the network namespace at `path`: its own, where it has a name and one of these (ip-netns(8)).
+pub(crate) fn of_namespace(path: &Path) -> PathBuf {
+    let named = ["/run/netns", "/var/run/netns"].map(Path::new);
+    let own = path
+        .file_name()
+        .filter(|_| named.contains(&path.parent().unwrap_or(Path::new(""))))
+        .map(|name| Path::new("/etc/netns").join(name).join("resolv.conf"));
+    own.filter(|path| path.exists())
+        .unwrap_or_else(|| RESOLV_CONF.into())
+}
 
 /// The most domains that are taken over: as many as musl and older glibc know.
 const MAX_DOMAINS: usize = 6;

@@ -38,8 +38,8 @@ pub use limits::{
 };
 pub use mount::{read_app_mount, read_mount};
 pub use network::{
-    HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_network, read_publish,
-    read_published,
+    HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_netns, read_network,
+    read_publish, read_published,
 };
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_entrypoint, read_env,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,11 @@ pub enum Network {
         /// How.
         #[serde(default, skip_serializing_if = "UserNetwork::is_default")]
         options: UserNetwork,
+    },
+    /// What is in a network namespace that somebody else made (`--netns`).
+    Namespace {
+        /// The namespace (network_namespaces(7)), absolute.
+        path: PathBuf,
     },
 }
 
@@ -42,7 +48,7 @@ impl Network {
     pub fn ports(&self) -> &[PortForward] {
         match self {
             Self::User { ports, .. } => ports,
-            Self::None => &[],
+            Self::None | Self::Namespace { .. } => &[],
         }
     }
 }

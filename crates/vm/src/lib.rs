@@ -1,6 +1,6 @@
 //! The processes of a pod's VM: how each begins ([`launcher`]), which programs this host has for it ([`virtiofsd`],
 //! [`kvm`]), the conversation with the agent inside ([`agent`]), QEMU's monitor ([`qmp`]), and what carries the guest's frames to its
-//! router ([`frames`]).
+//! router ([`frames`]), or a namespace's network to it ([`netns`]).
 //!
 //! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
 
@@ -10,5 +10,6 @@ pub mod frames;
 pub mod kvm;
 pub mod launch;
 pub mod launcher;
+pub mod netns;
 pub mod qmp;
 pub mod virtiofsd;

@@ -38,8 +38,11 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
 /// `IFA_F_NODAD`: the address is the guest's, and nobody has to be asked whether it is another's.
-const NODAD: u8 = 2;
+const NODAD: u32 = 2;
+/// `IFA_F_NOPREFIXROUTE`: the routes are told apart from the addresses.
+const NOPREFIXROUTE: u32 = 0x200;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -155,10 +158,14 @@ fn octets(address: IpAddr) -> Vec<u8> {
 
 fn new_address(index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
     // ifaddrmsg: family, prefix length, flags, scope, index(4).
-    let flags = if address.is_ipv4() { 0 } else { NODAD };
-    let body = [[family(address), prefix_len, flags, 0], index.to_ne_bytes()];
+    let body = [[family(address), prefix_len, 0, 0], index.to_ne_bytes()];
     let address = octets(address);
-    let attributes: [(u16, &[u8]); 2] = [(IFA_LOCAL, &address), (IFA_ADDRESS, &address)];
+    let flags = (NODAD | NOPREFIXROUTE).to_ne_bytes();
+    let attributes: [(u16, &[u8]); 3] = [
+        (IFA_LOCAL, &address),
+        (IFA_ADDRESS, &address),
+        (IFA_FLAGS, &flags),
+    ];
     message(RTM_NEWADDR, REQUEST | CREATE, &body.concat(), &attributes)
 }
 
@@ -239,8 +246,8 @@ mod tests {
     fn messages_are_as_iproute2_writes_them() {
         let address = new_address(2, [10, 0, 2, 15].into(), 24);
         let expected = [
-            40, 0, 0, 0, 20, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 2, 24, 0, 0, 2, 0, 0, 0, 8, 0, 2, 0, 10, 0, 2,
-            15, 8, 0, 1, 0, 10, 0, 2, 15,
+            48, 0, 0, 0, 20, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 2, 24, 0, 0, 2, 0, 0, 0, 8, 0, 2, 0, 10, 0, 2,
+            15, 8, 0, 1, 0, 10, 0, 2, 15, 8, 0, 8, 0, 2, 2, 0, 0,
         ];
         assert_eq!(address, expected);
         let up = link_up(2);

@@ -97,6 +97,9 @@ pub(crate) enum ArgFault {
     /// Ports are published of a pod that has no network.
     #[error("`--publish` needs a network, and `--network none` leaves the pod without")]
     PublishWithoutNetwork,
+    /// Ports are published of a pod in a network namespace.
+    #[error("`--publish` is not for a pod in a network namespace, whose maker publishes its ports")]
+    PublishIntoNamespace,
     /// Another rule between the parts of the pod.
     #[error(transparent)]
     Pod(PodFault),
@@ -133,6 +136,7 @@ impl ArgFault {
             Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
             Self::HealthCheckAndNone | Self::PublishWithoutNetwork => "leave one of them out",
+            Self::PublishIntoNamespace => "leave it out; of CNI's plugins `portmap` does it",
             Self::Reference(fault) => return fault.hint(),
             Self::Flag(fault) => return fault.hint(),
             Self::Pod(PodFault::UnknownVolume {

@@ -111,8 +111,12 @@ pub(super) fn read_run(
             hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
         });
     }
-    if pod.flags.net == Network::None && (pod.publish_all || pod.flags.publishes()) {
-        faults.push(ArgFault::PublishWithoutNetwork);
+    if pod.publish_all || pod.flags.publishes() {
+        match pod.flags.net {
+            Network::None => faults.push(ArgFault::PublishWithoutNetwork),
+            Network::Namespace { .. } => faults.push(ArgFault::PublishIntoNamespace),
+            Network::User { .. } => {}
+        }
     }
     match faults.is_empty() {
         true => Ok((run_args(&pod, source), pod.plan)),

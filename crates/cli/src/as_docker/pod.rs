@@ -180,7 +180,7 @@ fn mounted(mount: &MountRecord, record: &isopod_runtime::pods::files::PodRecord)
 
 fn network_settings(ports: &[PortForward], spec: Option<&PodSpec>) -> Value {
     let address = match spec.map(|spec| &spec.network) {
-        Some(Network::None) => String::new(),
+        Some(Network::None | Network::Namespace { .. }) => String::new(),
         _ => isopod_plan::vm::network::ADDRESS.to_string(),
     };
     let gateway = match address.is_empty() {
@@ -298,6 +298,7 @@ fn network(spec: &PodSpec) -> &'static str {
     match spec.network {
         Network::None => "none",
         Network::User { .. } => "bridge",
+        Network::Namespace { .. } => "ns",
     }
 }
 

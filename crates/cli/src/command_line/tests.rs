@@ -378,8 +378,8 @@ fn flags_that_are_out_of_place() {
         ),
         (
             "run --network host oci:a",
-            "invalid value `host` of `--network`: unknown network `host` (a pod has the host user's network (`user`) or none \
-             (`none`): forward the host's ports to it with `-p`, and put apps that reach each other into one pod)",
+            "invalid value `host` of `--network`: unknown network `host` (a pod has the host user's network (`user`), that of a \
+             namespace (`ns:PATH`) or none (`none`): forward the host's ports to it with `-p`, and put apps that reach each other into one pod)",
         ),
         (
             "run --no-healthcheck --health-cmd x oci:a",

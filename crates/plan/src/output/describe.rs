@@ -91,15 +91,24 @@ fn network_of(network: Option<&PodNetwork>) -> Network {
         pod_port: port.pod_port,
         protocol: port.protocol.to_string(),
     };
+    let interfaces = network.guest.interfaces.iter().map(interface_of).collect();
+    let nameservers = network.nameservers.iter().map(ToString::to_string).collect();
     let (router, host_loopback) = match &network.router {
         Router::Qemu => ("qemu", HostLoopback::Open),
         Router::Passt(passt) => ("passt", passt.host_loopback),
+        Router::Namespace(path) => {
+            return Network::Namespace {
+                path: path.display().to_string(),
+                interfaces,
+                nameservers,
+            };
+        }
     };
     Network::User {
         router: router.into(),
         host_loopback: host_loopback == HostLoopback::Open,
-        interfaces: network.guest.interfaces.iter().map(interface_of).collect(),
-        nameservers: network.nameservers.iter().map(ToString::to_string).collect(),
+        interfaces,
+        nameservers,
         ports: network.ports.iter().map(port).collect(),
     }
 }

@@ -78,6 +78,16 @@ pub enum Network {
         /// The host's ports that lead into the pod.
         ports: Vec<Port>,
     },
+    /// What is in a network namespace of the host's.
+    #[serde(rename_all = "camelCase")]
+    Namespace {
+        /// The namespace.
+        path: String,
+        /// The guest's interfaces.
+        interfaces: Vec<Interface>,
+        /// The name servers.
+        nameservers: Vec<String>,
+    },
 }
 
 /// A network interface of the guest.

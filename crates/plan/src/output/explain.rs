@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::output::document::{
-    App, AppMount, Document, Mount, MountOrigin, Network, ReadOnly, TextOrHex, Volume, VolumeMedium,
-    VolumeType,
+    App, AppMount, Document, Interface, Mount, MountOrigin, Network, ReadOnly, TextOrHex, Volume,
+    VolumeMedium, VolumeType,
 };
 use crate::quoted::{command, quoted};
 
@@ -49,6 +49,16 @@ fn explain_network(out: &mut String, plan: &Document) {
         None => {}
         Some(Network::None) => {
             let _ = writeln!(out, "network  none but the loopback interface, host name {name}");
+        }
+        Some(Network::Namespace { path, interfaces, .. }) => {
+            let _ = writeln!(
+                out,
+                "network  of the namespace {}, host name {name}",
+                quoted(path)
+            );
+            for Interface { name, addresses, .. } in interfaces {
+                let _ = writeln!(out, "address  {} at {}", addresses.join(", "), name);
+            }
         }
         Some(Network::User {
             router,

@@ -130,7 +130,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         }
         None => {}
     }
-    devices.extend(network.map(PodNetwork::device));
+    devices.extend(network.iter().flat_map(|network| network.devices()));
     // Last: the guest numbers disks and interfaces by their order.
     if host.guest.modules.contains(BALLOON_MODULE) {
         devices.push(Device {
@@ -158,7 +158,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         chardevs,
         blockdevs: blockdevs.collect(),
         fsdevs,
-        netdevs: network.map(PodNetwork::netdev).into_iter().collect(),
+        netdevs: network.map(PodNetwork::netdevs).unwrap_or_default(),
         devices,
     })
 }

@@ -11,10 +11,14 @@
 //! ```
 //!
 //! IPv6 is passt's alone, on a host that has a route for it.
+//!
+//! A pod can have what is in a network namespace instead ([`namespace`]): then its addresses are that namespace's.
 
+mod namespace;
 mod passt;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use isopod_contract::config::{GuestNetwork, Sysctl};
 use isopod_contract::network::{GuestAddress, GuestInterface, GuestRoute};
@@ -24,9 +28,9 @@ use isopod_spec::{
     HostLoopback, ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol, UserNetwork, UserRouter,
 };
 
-pub use passt::Passt;
+pub use passt::{Passt, PasstUser};
 
-use crate::facts::{Facts, NetworkFacts};
+use crate::facts::{Facts, HostFacts, NetworkFacts};
 use crate::fault::Fault;
 use crate::layout;
 use crate::vm::qemu::{Device, Forward, Netdev, UserNetdev};
@@ -55,8 +59,10 @@ const INTERFACE: &str = "eth0";
 const PASST_MTU: u32 = 65_520;
 /// The kernel module of its device.
 pub(crate) const MODULE: &str = "virtio_net";
-/// QEMU's name for the network.
-const NETDEV: &str = "net0";
+/// The number of the descriptor that QEMU has for the tap of the first interface; the next ones follow.
+pub const TAP_FD: i32 = 903;
+/// How many there may be.
+pub const MAX_TAPS: usize = 7;
 
 /// What docker gives a container too: an app need not be root for a port below 1024, nor for ping(8).
 const SYSCTLS: [(&str, &str); 2] = [
@@ -84,6 +90,8 @@ pub enum Router {
     Qemu,
     /// A process of passt's.
     Passt(Passt),
+    /// Whatever the interfaces of the network namespace at that path lead to.
+    Namespace(PathBuf),
 }
 
 /// Decides on the pod's network; `None`: its loopback interface alone. A notice says what it leaves open.
@@ -95,10 +103,38 @@ pub fn network(
     facts: &Facts,
     notices: &mut Vec<String>,
 ) -> Result<Option<PodNetwork>, Vec<Fault>> {
-    let Network::User { ports, options } = &spec.network else {
-        return Ok(None);
+    let planned = match &spec.network {
+        Network::None => return Ok(None),
+        Network::User { ports, options } => user(spec, facts, ports, *options, notices),
+        Network::Namespace { path } => {
+            namespace::network(path, &facts.host.network, spec, notices).map_err(|fault| vec![fault])
+        }
     };
-    let (mut ports, host) = (ports.clone(), &facts.host);
+    let mut faults = Vec::new();
+    let planned = planned.map_err(|found| faults.extend(found)).ok();
+    let guest = &facts.host.guest;
+    if !guest.modules.contains(MODULE) {
+        faults.push(Fault::Host {
+            what: "cannot give the pod a network".into(),
+            reason: format!("the kernel {} has no `{MODULE}`", guest.release),
+            hint: "say `--network none`, or install `linux-image-amd64`".into(),
+        });
+    }
+    match faults.is_empty() {
+        true => Ok(planned),
+        false => Err(faults),
+    }
+}
+
+/// The host user's network.
+fn user(
+    spec: &PodSpec,
+    facts: &Facts,
+    ports: &[PortForward],
+    options: UserNetwork,
+    notices: &mut Vec<String>,
+) -> Result<PodNetwork, Vec<Fault>> {
+    let (mut ports, host) = (ports.to_vec(), &facts.host);
     let mut faults = Vec::new();
     for port in &spec.named_ports {
         match named(port, spec, facts) {
@@ -112,46 +148,37 @@ pub fn network(
             true => HostLoopback::Open,
             false => options.host_loopback,
         },
-        ..*options
+        ..options
     };
-    let router = router(options, &host.network, notices).map_err(|fault| faults.push(fault));
+    let router = router(options, host, notices).map_err(|fault| faults.push(fault));
     let router = router.unwrap_or(Router::Qemu);
     match &router {
-        Router::Qemu => faults.extend(ports.iter().filter_map(unforwardable)),
         Router::Passt(passt) => faults.extend(passt.faults(&ports)),
+        Router::Qemu | Router::Namespace(_) => faults.extend(ports.iter().filter_map(unforwardable)),
     }
     // Those with numbers alone are looked at before.
     faults.extend(doubled(&ports).filter(|_| !spec.named_ports.is_empty()));
-    if !host.guest.modules.contains(MODULE) {
-        faults.push(Fault::Host {
-            what: "cannot give the pod a network".into(),
-            reason: format!("the kernel {} has no `{MODULE}`", host.guest.release),
-            hint: "say `--network none`, or install `linux-image-amd64`".into(),
-        });
-    }
-    if faults.is_empty() {
-        Ok(Some(user_network(router, ports, &host.network)))
-    } else {
-        Err(faults)
+    match faults.is_empty() {
+        true => Ok(user_network(router, ports, &host.network)),
+        false => Err(faults),
     }
 }
 
-/// The program that is the router: passt where it works, which needs a route that leads out.
-fn router(options: UserNetwork, host: &NetworkFacts, notices: &mut Vec<String>) -> Result<Router, Fault> {
-    let lacking = match &host.passt {
-        None => "`passt` is not installed",
-        Some(_) if !host.ipv4_route => "`passt` needs a default route over IPv4, and the host has none",
-        Some(_) => "",
-    };
-    match (&host.passt, options.by) {
-        (Some(program), None | Some(UserRouter::Passt)) if lacking.is_empty() => Ok(Router::Passt(Passt {
+/// The program that is the router: passt where there is one.
+fn router(options: UserNetwork, host: &HostFacts, notices: &mut Vec<String>) -> Result<Router, Fault> {
+    const LACKING: &str = "`passt` is not installed";
+    let network = &host.network;
+    match (&network.passt, options.by) {
+        (Some(program), None | Some(UserRouter::Passt)) => Ok(Router::Passt(Passt {
             program: program.clone(),
-            ipv6: host.ipv6_route,
+            ipv6: network.ipv4_route && network.ipv6_route,
+            ipv4_route: network.ipv4_route,
+            user: PasstUser::of(host),
             host_loopback: options.host_loopback,
         })),
         (_, Some(UserRouter::Passt)) => Err(Fault::Host {
             what: "cannot give the pod a network by passt".into(),
-            reason: lacking.into(),
+            reason: LACKING.into(),
             hint: "leave `by=passt` out, or install Debian's `passt`".into(),
         }),
         (_, by) => {
@@ -161,7 +188,7 @@ fn router(options: UserNetwork, host: &NetworkFacts, notices: &mut Vec<String>) 
                         "QEMU has no switch that closes it",
                         "with `by=passt` it is closed",
                     ),
-                    None => (lacking, "with passt it is closed"),
+                    None => (LACKING, "with passt it is closed"),
                 };
                 notices.push(format!(
                     "the pod reaches what listens on the host's own loopback interface, at {GATEWAY}: {reason}; {advice}"
@@ -176,23 +203,29 @@ fn router(options: UserNetwork, host: &NetworkFacts, notices: &mut Vec<String>) 
 pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &NetworkFacts) -> PodNetwork {
     let passt = match &router {
         Router::Passt(passt) => Some(passt),
-        Router::Qemu => None,
+        Router::Qemu | Router::Namespace(_) => None,
     };
     let ipv6 = passt.is_some_and(|passt| passt.ipv6);
     let address = |address, prefix_len| GuestAddress { address, prefix_len };
-    let default = |any: IpAddr, gateway: IpAddr| GuestRoute {
-        destination: address(any, 0),
-        gateway: Some(gateway),
+    let route = |destination, gateway| GuestRoute {
+        destination,
+        gateway,
         on_link: false,
         source: None,
         metric: None,
     };
+    let default = |any: IpAddr, gateway: IpAddr| route(address(any, 0), Some(gateway));
+    let network = Ipv4Addr::from_bits(ADDRESS.to_bits() & (u32::MAX << (32 - PREFIX_LEN)));
+    let network6 = Ipv6Addr::from_bits(ADDRESS6.to_bits() & (u128::MAX << (128 - PREFIX_LEN6)));
     let mut interface = GuestInterface {
         name: INTERFACE.to_owned(),
         mac: None,
         mtu: passt.map(|_| PASST_MTU),
         addresses: vec![address(ADDRESS.into(), PREFIX_LEN)],
-        routes: vec![default(Ipv4Addr::UNSPECIFIED.into(), GATEWAY.into())],
+        routes: vec![
+            route(address(network.into(), PREFIX_LEN), None),
+            default(Ipv4Addr::UNSPECIFIED.into(), GATEWAY.into()),
+        ],
         neighbours: Vec::new(),
     };
     // passt asks the host's name server of the same kind.
@@ -200,9 +233,10 @@ pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &Netwo
     let mut nameservers: Vec<IpAddr> = Vec::new();
     if ipv6 {
         interface.addresses.push(address(ADDRESS6.into(), PREFIX_LEN6));
-        interface
-            .routes
-            .push(default(Ipv6Addr::UNSPECIFIED.into(), GATEWAY6.into()));
+        interface.routes.extend([
+            route(address(network6.into(), PREFIX_LEN6), None),
+            default(Ipv6Addr::UNSPECIFIED.into(), GATEWAY6.into()),
+        ]);
         nameservers.extend(has(IpAddr::is_ipv6).then_some(IpAddr::from(NAMESERVER6)));
     }
     if nameservers.is_empty() || has(IpAddr::is_ipv4) {
@@ -281,15 +315,19 @@ fn unforwardable(port: &PortForward) -> Option<Fault> {
 }
 
 impl PodNetwork {
-    /// QEMU's half of it.
+    /// QEMU's half of it, an end for each of the guest's interfaces.
     #[must_use]
-    pub fn netdev(&self) -> Netdev {
+    pub fn netdevs(&self) -> Vec<Netdev> {
         match &self.router {
-            Router::Qemu => Netdev::User(self.user_netdev()),
-            Router::Passt(_) => Netdev::Stream {
-                id: NETDEV,
+            Router::Qemu => vec![Netdev::User(self.user_netdev())],
+            Router::Passt(_) => vec![Netdev::Stream {
+                id: netdev(0),
                 path: layout::NETWORK_SOCKET.into(),
-            },
+            }],
+            Router::Namespace(_) => (TAP_FD..)
+                .zip(0..self.guest.interfaces.len())
+                .map(|(fd, i)| Netdev::Tap { id: netdev(i), fd })
+                .collect(),
         }
     }
 
@@ -300,7 +338,7 @@ impl PodNetwork {
             guest: (ADDRESS, port.pod_port),
         };
         UserNetdev {
-            id: NETDEV,
+            id: netdev(0),
             network: (
                 Ipv4Addr::from_bits(ADDRESS.to_bits() & (u32::MAX << (32 - PREFIX_LEN))),
                 PREFIX_LEN,
@@ -312,13 +350,21 @@ impl PodNetwork {
         }
     }
 
-    /// The guest's device.
-    #[must_use]
-    pub fn device(&self) -> Device {
+    /// The guest's devices, in the order of its interfaces.
+    pub fn devices(&self) -> impl Iterator<Item = Device> {
         // Without a firmware to boot from the network, which would only be loaded.
-        Device {
+        (0..self.guest.interfaces.len()).map(|i| Device {
             driver: "virtio-net-pci",
-            properties: vec![("netdev", NETDEV.to_owned()), ("romfile", String::new())],
+            properties: vec![("netdev", netdev(i)), ("romfile", String::new())],
+        })
+    }
+
+    /// The network namespace that the VM takes over, where it does.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Path> {
+        match &self.router {
+            Router::Namespace(path) => Some(path),
+            Router::Passt(_) | Router::Qemu => None,
         }
     }
 
@@ -333,9 +379,14 @@ impl PodNetwork {
     pub fn passt(&self) -> Option<&Passt> {
         match &self.router {
             Router::Passt(passt) => Some(passt),
-            Router::Qemu => None,
+            Router::Qemu | Router::Namespace(_) => None,
         }
     }
+}
+
+/// QEMU's name for the host's end of an interface.
+fn netdev(i: usize) -> String {
+    format!("net{i}")
 }
 
 /// The kernel's parameters in the guest.

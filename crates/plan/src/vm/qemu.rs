@@ -141,9 +141,16 @@ pub enum Netdev {
     /// `-netdev stream`, since QEMU 7.2: frames, each behind its length, through a socket that QEMU connects to.
     Stream {
         /// Its ID.
-        id: &'static str,
+        id: String,
         /// The socket.
         path: PathBuf,
+    },
+    /// `-netdev tap`: a descriptor that QEMU is born with.
+    Tap {
+        /// Its ID.
+        id: String,
+        /// The descriptor.
+        fd: i32,
     },
 }
 
@@ -151,7 +158,7 @@ pub enum Netdev {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserNetdev {
     /// Its ID.
-    pub id: &'static str,
+    pub id: String,
     /// `net=`: the network and the length of its prefix.
     pub network: (Ipv4Addr, u8),
     /// `host=`: the router.
@@ -372,12 +379,13 @@ impl Netdev {
                 let head = format!("stream,id={id},server=off,addr.type=unix,addr.path=");
                 join(&[head.as_ref(), &option(path)])
             }
+            Self::Tap { id, fd } => format!("tap,id={id},fd={fd}").into(),
         }
     }
 
     fn socket(&self) -> Option<&PathBuf> {
         match self {
-            Self::User(_) => None,
+            Self::User(_) | Self::Tap { .. } => None,
             Self::Stream { path, .. } => Some(path),
         }
     }

@@ -3,8 +3,11 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use isopod_contract::in_one_line;
 use isopod_guest::GuestImage;
-use isopod_plan::facts::{GuestFacts, HostFacts, HostUser, Kvm, Namespaces, NetworkFacts, OwnUsers};
+use isopod_plan::facts::{
+    GuestFacts, HostFacts, HostUser, Kvm, NamespaceFault, Namespaces, NetworkFacts, OwnUsers,
+};
 use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
@@ -13,6 +16,7 @@ use isopod_vm::kvm;
 use isopod_vm::launch;
 use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
+use isopod_vm::netns;
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
@@ -81,10 +85,12 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
         open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
         network: match &spec.network {
             Network::User { options, .. } => network(settings, options.by),
+            Network::Namespace { path } => namespace(path),
             Network::None => NetworkFacts::default(),
         },
         search_domains: match &spec.network {
-            Network::User { .. } => resolver::search_domains(&resolver_text()),
+            Network::User { .. } => resolver::search_domains(&text_of(resolver::RESOLV_CONF.as_ref())),
+            Network::Namespace { path } => resolver::search_domains(&text_of(&resolver::of_namespace(path))),
             Network::None => Vec::new(),
         },
         guest: GuestFacts {
@@ -113,17 +119,31 @@ fn network(settings: &Settings, by: Option<UserRouter>) -> NetworkFacts {
             .flatten(),
         ipv4_route: routes::leads_out4(&read(routes::IPV4)),
         ipv6_route: routes::leads_out6(&read(routes::IPV6)),
-        nameservers: resolver::nameservers(&resolver_text()),
+        nameservers: resolver::nameservers(&text_of(resolver::RESOLV_CONF.as_ref())),
+        namespace: None,
     }
 }
 
-/// The host's resolver configuration; empty where it cannot be read.
-fn resolver_text() -> String {
+/// What there is for a pod in the network namespace at `path`.
+fn namespace(path: &Path) -> NetworkFacts {
+    let found = netns::read(path).map_err(|error| NamespaceFault {
+        reason: in_one_line(&error),
+        hint: error.hint(),
+    });
+    NetworkFacts {
+        nameservers: resolver::nameservers(&text_of(&resolver::of_namespace(path))),
+        namespace: Some(found),
+        ..NetworkFacts::default()
+    }
+}
+
+/// A resolver configuration; empty where it cannot be read.
+fn text_of(path: &Path) -> String {
     let mut text = Vec::new();
-    let read = std::fs::File::open(resolver::RESOLV_CONF)
-        .and_then(|file| file.take(MAX_DATABASE_BYTES).read_to_end(&mut text));
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(MAX_DATABASE_BYTES).read_to_end(&mut text));
     if let Err(error) = read {
-        tracing::debug!("cannot read `{}`: {error}", resolver::RESOLV_CONF);
+        tracing::debug!("cannot read `{}`: {error}", path.display());
     }
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -149,7 +149,12 @@ impl Claim {
     /// # Errors
     /// [`PodsError`]; what is left is garbage, which [`Pods::sweep`] removes.
     pub fn remove(mut self) -> Result<(), PodsError> {
-        let name = self.record().ok().and_then(|record| record.name);
+        let record = self.record().ok();
+        // Of a VM that was killed there may be something left.
+        if let Some(netns) = record.as_ref().and_then(|record| record.netns.as_ref()) {
+            netns.release();
+        }
+        let name = record.and_then(|record| record.name);
         let seen = matches!(self.place, Place::Prepared | Place::Started);
         if seen {
             self.emit_lost_end();

@@ -12,9 +12,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use isopod_contract::config::GuestNetwork;
+use isopod_contract::in_one_line;
 use isopod_spec::{
     AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess,
 };
+use isopod_vm::netns;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +70,9 @@ pub struct PodRecord {
     pub qemu: Vec<OsText>,
     /// The launcher that becomes virtiofsd.
     pub virtiofsd: Option<Vec<OsText>>,
+    /// The network namespace that the VM takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsRecord>,
     /// The launcher that becomes passt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passt: Option<Vec<OsText>>,
@@ -78,6 +84,31 @@ pub struct PodRecord {
     pub boot_timeout_ms: u64,
     /// How long the guest may be silent before it is killed; `None`: that is only told.
     pub silent_kill_ms: Option<u64>,
+}
+
+/// A network namespace that a VM takes over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NetnsRecord {
+    /// The namespace.
+    pub path: PathBuf,
+    /// What was in it when the pod was prepared, and the guest has.
+    pub network: GuestNetwork,
+}
+
+impl NetnsRecord {
+    /// Takes away what is left of the VM in it, which has ended.
+    pub(crate) fn release(&self) {
+        let interfaces = self.network.interfaces.iter();
+        let released = netns::release(&self.path, interfaces.map(|interface| &*interface.name));
+        if let Err(error) = released {
+            tracing::warn!(
+                "cannot clean up the network namespace `{}`: {}",
+                self.path.display(),
+                in_one_line(&error)
+            );
+        }
+    }
 }
 
 /// What was asked for, before images and the host had their say. Starting the pod does not need it.

@@ -26,6 +26,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         qemu: Vec::new(),
         virtiofsd: None,
         passt: None,
+        netns: None,
         stop_timeout_ms: 0,
         deadline_ms: None,
         boot_timeout_ms: 0,

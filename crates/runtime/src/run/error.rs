@@ -1,10 +1,12 @@
 //! Why a pod could not be run to its end, with what its guest's console says of it.
 
+use std::path::PathBuf;
 use std::process::ExitStatus as ProcessStatus;
 use std::time::Duration;
 use std::{fmt, io};
 
 use isopod_vm::agent::{AgentError, ArriveError};
+use isopod_vm::netns::NetnsError;
 
 use crate::ports::PortError;
 
@@ -18,6 +20,14 @@ pub enum RunError {
         action: &'static str,
         /// Why it failed.
         source: io::Error,
+    },
+    /// The network of a namespace cannot be had.
+    #[error("cannot have the network namespace `{}`", path.display())]
+    Netns {
+        /// The namespace.
+        path: PathBuf,
+        /// Why.
+        source: NetnsError,
     },
     /// A port of the host cannot be had.
     #[error(transparent)]
@@ -99,6 +109,7 @@ impl RunError {
             ),
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),
+            Self::Netns { source, .. } => source.hint(),
             _ => None,
         }
     }

@@ -7,17 +7,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
+use isopod_plan::vm::network::TAP_FD;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
 use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
+use isopod_vm::netns::{self, NetnsError};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
-use crate::pods::files::PodRecord;
+use crate::pods::files::{NetnsRecord, PodRecord};
 use crate::pods::os_text::OsText;
 use crate::{Settings, ports};
 
@@ -39,6 +41,7 @@ const LEAD: Duration = Duration::from_millis(500);
 pub(super) struct Vm<'a> {
     dir: &'a Path,
     ports: &'a [PortForward],
+    netns: Option<&'a NetnsRecord>,
     qemu: Child,
     /// What QEMU says.
     qemu_log: Capture,
@@ -56,6 +59,10 @@ impl<'a> Vm<'a> {
     ) -> Result<(Self, UnixListener), RunError> {
         let ports = &record.ports;
         ports::look(ports).map_err(RunError::Port)?;
+        let taps = match &record.netns {
+            Some(netns) => take_over(netns)?,
+            None => Vec::new(),
+        };
         let failed = |action| move |source| RunError::Start { action, source };
         let life = match dir.join(layout::LOGS).exists() {
             false => Life::First,
@@ -92,7 +99,7 @@ impl<'a> Vm<'a> {
         let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
-            inherited: Vec::new(),
+            inherited: taps,
             stdin: None,
             stdout: Some(stdout),
             stderr,
@@ -102,6 +109,7 @@ impl<'a> Vm<'a> {
         let vm = Self {
             dir,
             ports,
+            netns: record.netns.as_ref(),
             qemu,
             qemu_log,
             virtiofsd,
@@ -247,6 +255,9 @@ impl<'a> Vm<'a> {
                 tracing::debug!("cannot wait for a process of the VM: {error}");
             }
         }
+        if let Some(netns) = self.netns {
+            netns.release();
+        }
     }
 }
 
@@ -260,6 +271,32 @@ async fn arrive(record: &PodRecord, dir: &Path, agent: &Agent) -> Result<Arrival
     let files = files.await.map_err(std::io::Error::other).flatten();
     let (_, times) = agent.arrive(apps, &*files.map_err(ArriveError::Read)?).await?;
     Ok(times)
+}
+
+/// Takes over what is in the namespace, if that is still what the guest is told that it has: the taps, by the numbers that QEMU knows
+/// them by.
+fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
+    let take = || {
+        if netns::read(&netns.path)? != netns.network {
+            return Err(NetnsError::Changed);
+        }
+        let interfaces = netns.network.interfaces.iter();
+        let taps = interfaces.map(|interface| netns::join(&netns.path, &interface.name));
+        Ok(taps
+            .collect::<Result<Vec<OwnedFd>, _>>()?
+            .into_iter()
+            .zip(TAP_FD..)
+            .collect())
+    };
+    take().map_err(|source| {
+        if !matches!(source, NetnsError::Taken(_)) {
+            netns.release();
+        }
+        RunError::Netns {
+            path: netns.path.clone(),
+            source,
+        }
+    })
 }
 
 /// The pod's router, where it is a process of its own, and what carries frames between it and QEMU.

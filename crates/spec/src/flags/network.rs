@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use super::scalar::utf8;
 use super::{FlagFault, InvalidFlag};
@@ -58,7 +59,33 @@ pub fn read_network(text: &OsStr) -> Result<Network, InvalidFlag> {
         .map_err(|fault| InvalidFlag::new("--network", text, fault))
 }
 
+/// Reads `--netns`, the path of a network namespace.
+///
+/// # Errors
+/// [`InvalidFlag`] for a path that is relative or no UTF-8.
+pub fn read_netns(text: &OsStr) -> Result<Network, InvalidFlag> {
+    utf8(text)
+        .and_then(namespace)
+        .map_err(|fault| InvalidFlag::new("--netns", text, fault))
+}
+
+fn namespace(path: &str) -> Result<Network, FlagFault> {
+    let path = Path::new(path);
+    match path.is_absolute() {
+        true => Ok(Network::Namespace {
+            path: path.to_owned(),
+        }),
+        false => Err(FlagFault::Form {
+            fault: "it is no absolute path",
+            hint: Some("write `/run/netns/NAME`, or `/proc/PID/ns/net`"),
+        }),
+    }
+}
+
 fn network(text: &str) -> Result<Network, FlagFault> {
+    if let Some(path) = text.strip_prefix("ns:") {
+        return namespace(path);
+    }
     let mut words = text.split(',');
     let kind = words.next().unwrap_or_default();
     let options: Vec<&str> = words.collect();
@@ -73,7 +100,7 @@ fn network(text: &str) -> Result<Network, FlagFault> {
         other => Err(FlagFault::Unknown {
             what: "network",
             name: shown(other),
-            hint: "a pod has the host user's network (`user`) or none (`none`): forward the host's ports to it with `-p`, and \
+            hint: "a pod has the host user's network (`user`), that of a namespace (`ns:PATH`) or none (`none`): forward the host's ports to it with `-p`, and \
                    put apps that reach each other into one pod"
                 .to_owned(),
         }),
@@ -312,6 +339,10 @@ mod tests {
         assert_eq!(read("bridge"), "user");
         assert_eq!(read("user,host-loopback=no"), "user");
         assert_eq!(read("none"), "Ok(None)");
+        let of = |path: &str| Ok(Network::Namespace { path: path.into() });
+        assert_eq!(read_network("ns:/run/netns/a".as_ref()), of("/run/netns/a"));
+        assert_eq!(read_netns("/proc/7/ns/net".as_ref()), of("/proc/7/ns/net"));
+        assert!(read_netns("a".as_ref()).is_err() && read_network("ns:".as_ref()).is_err());
         for text in [
             "",
             "none,by=qemu",

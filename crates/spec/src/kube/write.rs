@@ -168,6 +168,14 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
         unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
     }
+    if let Network::Namespace { path } = &pod.network {
+        let flag = format!("--netns {}", path.display());
+        unsaids.add_flag(
+            "a pod in a network namespace of the host's",
+            "no Pod names one",
+            &flag,
+        );
+    }
     if let Network::User { options, .. } = &pod.network
         && *options != UserNetwork::default()
     {

@@ -1,12 +1,12 @@
 //! The system calls of the launcher that no safe crate offers.
 #![expect(
     unsafe_code,
-    reason = "unshare(2), fork(2), mount_setattr(2) and close_range(2) have no safe wrapper for these uses"
+    reason = "unshare(2), fork(2), mount_setattr(2), close_range(2) and TUNSETIFF have no safe wrapper for these uses"
 )]
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -32,6 +32,33 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Makes a tap in this thread's network namespace, without queues of its own, with a name that the kernel makes of `pattern`.
+pub(crate) fn open_tap(pattern: &str) -> io::Result<(OwnedFd, String)> {
+    const NAME_BYTES: usize = libc::IFNAMSIZ;
+    let tap = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
+    // `struct ifreq`: the name, then what the request is about, here its flags.
+    let mut request = [0_u8; size_of::<libc::ifreq>()];
+    if pattern.len() >= NAME_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    request[..pattern.len()].copy_from_slice(pattern.as_bytes());
+    let flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    request[NAME_BYTES..NAME_BYTES + 2].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: `request` has the size of the `struct ifreq` that TUNSETIFF reads and writes, and lives until the call returns.
+    // JUSTIFICATION: rustix has no such request.
+    match unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF as _, request.as_mut_ptr()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => {
+            let name = request[..NAME_BYTES].split(|byte| *byte == 0).next();
+            let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+            Ok((tap.into(), name))
+        }
     }
 }
 

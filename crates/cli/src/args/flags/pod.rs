@@ -122,14 +122,23 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network",
         "NETWORK",
-        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; `none`: the loopback \
-         interface alone [default: user]",
+        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; `ns:PATH`: `--netns`; \
+         `none`: the loopback interface alone [default: user]",
         |pod, text| {
             pod.flags.net = flags::read_network(text)?;
             Ok(())
         },
     )
     .alias("net"),
+    Flag::pod(
+        "netns",
+        "PATH",
+        "Give the pod what is in that network namespace: its interfaces with their addresses, routes and MTU",
+        |pod, text| {
+            pod.flags.net = flags::read_netns(text)?;
+            Ok(())
+        },
+    ),
     Flag::pod(
         "hostname",
         "NAME",

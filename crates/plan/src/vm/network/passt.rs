@@ -13,7 +13,11 @@ use std::path::PathBuf;
 use isopod_spec::{HostLoopback, PortForward, PortProtocol};
 
 use super::{ADDRESS, ADDRESS6, GATEWAY, GATEWAY6, NAMESERVER, NAMESERVER6, PASST_MTU, PREFIX_LEN};
+use crate::facts::{HostFacts, HostUser, Namespaces, OwnUsers};
 use crate::fault::Fault;
+
+/// The router's Ethernet address, which is nobody else's.
+const MAC: &str = "52:55:0a:00:02:02";
 
 /// How passt is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +26,38 @@ pub struct Passt {
     pub program: PathBuf,
     /// Whether the pod has IPv6.
     pub ipv6: bool,
+    /// Whether the host has a route that leads out over IPv4.
+    pub ipv4_route: bool,
+    /// As whom it runs.
+    pub user: PasstUser,
     /// Whether the router's address is the host's loopback interface.
     pub host_loopback: HostLoopback,
+}
+
+/// As whom passt runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasstUser {
+    /// As a user of the pod's own, as QEMU does ([`own_user`](crate::vm::confinement::own_user)).
+    Own,
+    /// As the caller, who is not root.
+    Caller,
+    /// As root of a container that has no other users.
+    Root,
+}
+
+impl PasstUser {
+    /// Decides on it.
+    pub(super) fn of(host: &HostFacts) -> Self {
+        let has_root = matches!(
+            host.namespaces,
+            Namespaces::Available | Namespaces::WithoutNetwork(_)
+        );
+        match (host.user, &host.own_users) {
+            (HostUser::Ordinary { .. }, _) => Self::Caller,
+            (HostUser::Root, OwnUsers::Available) if has_root => Self::Own,
+            (HostUser::Root, _) => Self::Root,
+        }
+    }
 }
 
 impl Passt {
@@ -38,6 +72,7 @@ impl Passt {
         option("--address", ADDRESS.to_string());
         option("--netmask", PREFIX_LEN.to_string());
         option("--gateway", GATEWAY.to_string());
+        option("--mac-addr", MAC.to_owned());
         option("--dns-forward", NAMESERVER.to_string());
         if self.ipv6 {
             option("--address", ADDRESS6.to_string());
@@ -55,6 +90,14 @@ impl Passt {
         argv.extend(["--no-dhcp", "--no-dhcpv6", "--no-ra"].map(str::to_owned));
         if !self.ipv6 {
             argv.push("--ipv4-only".into());
+        }
+        if !self.ipv4_route {
+            // Otherwise it takes the interface of the default route, and ends where there is none.
+            argv.extend(["--interface", "lo"].map(str::to_owned));
+        }
+        if self.user == PasstUser::Root {
+            // Otherwise it looks for `nobody`.
+            argv.extend(["--runas", "0:0"].map(str::to_owned));
         }
         if self.host_loopback == HostLoopback::Closed {
             argv.push("--no-map-gw".into());
@@ -74,7 +117,8 @@ impl Passt {
             if !self.ipv6 && port.host_ip.is_some_and(|address| address.is_ipv6()) {
                 faults.push(fault(
                     port,
-                    "the host has no default route over IPv6, which passt needs for it".into(),
+                    "passt needs a default route over IPv4 and over IPv6 for it, and the host has not both"
+                        .into(),
                     "leave the address out, or give an IPv4 one",
                 ));
             }

@@ -1,0 +1,252 @@
+//! A VM in place of what is in a network namespace that somebody else made: a container runtime, a CNI plugin, netavark, ip-netns(8).
+//!
+//! ```text
+//!              the namespace                                     QEMU, in one of its own
+//! network <──> eth0 ── ingress: redirect ──> isopod0 (tap) <──> a descriptor <──> the guest's eth0
+//!                   <─ redirect: ingress ──                     with eth0's MAC, addresses, routes, MTU, neighbours
+//! ```
+//!
+//! 1. [`read`] tells what the interfaces have. The guest gets the same.
+//! 2. [`join`] makes a tap for an interface and joins the two in both directions (tc-mirred(8)); whoever has the descriptor that it
+//!    gives is the namespace's network from then on. The addresses stay where they are and answer nothing, for no packet reaches them.
+//! 3. The tap ends with its descriptor. [`release`] takes away the rest, so that the namespace is as it was.
+//!
+//! None of it needs a running pod: whoever has a VM to give a namespace's network to calls these. It is iproute2 that does it, which
+//! knows each kernel; nothing here decides.
+
+mod parse;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use isopod_contract::network::GuestNetwork;
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::command::command;
+use crate::launcher::sys;
+
+/// How taps are named, but for their numbers, which the kernel gives.
+const TAP: &str = "isopod";
+
+/// Where iproute2 is.
+const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+/// Why a namespace's network could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    /// The namespace cannot be entered.
+    #[error("cannot enter it")]
+    Enter(#[source] io::Error),
+    /// It has nothing to take over.
+    #[error("no interface in it is up and has an address")]
+    Empty,
+    /// A VM has it.
+    #[error("another pod has its network: there is the interface `{0}`")]
+    Taken(String),
+    /// It is not what it was.
+    #[error("its interfaces, addresses or routes are others than when the pod was prepared")]
+    Changed,
+    /// A program is missing.
+    #[error("there is no `{0}`")]
+    NoProgram(&'static str),
+    /// A program failed.
+    #[error("`{command}` failed: {words}")]
+    Failed {
+        /// Its command line.
+        command: String,
+        /// What it said.
+        words: String,
+    },
+    /// What a program said cannot be read.
+    #[error("cannot read what `ip` said")]
+    Unreadable(#[source] serde_json::Error),
+    /// No tap.
+    #[error("cannot make a tap in it")]
+    Tap(#[source] io::Error),
+}
+
+impl NetnsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Enter(source) => match source.kind() {
+                io::ErrorKind::NotFound => "`ip netns` shows those that have names; they are in `/run/netns`",
+                io::ErrorKind::PermissionDenied => "only root may: run the pod as root",
+                io::ErrorKind::InvalidInput => {
+                    "it is no network namespace, or whoever made it has unmounted it"
+                }
+                _ => return None,
+            },
+            Self::Empty => "whoever made it adds its interfaces before the pod starts",
+            Self::Changed => "prepare the pod anew",
+            Self::Taken(_) => "a namespace is one pod's: end that pod first",
+            Self::NoProgram(_) => "install Debian's `iproute2`",
+            Self::Tap(source) if source.kind() == io::ErrorKind::NotFound => {
+                "load the module: `modprobe tun`"
+            }
+            _ => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+/// Tells what the network of the namespace at `path` consists of: the interfaces that are up and have an address.
+///
+/// # Errors
+/// [`NetnsError`].
+pub fn read(path: &Path) -> Result<GuestNetwork, NetnsError> {
+    in_a_thread(path, || {
+        let links = run("ip", &["-d", "-j", "address", "show"])?;
+        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
+        if let Some(tap) = links.iter().find(|link| is_ours(link)) {
+            return Err(NetnsError::Taken(tap.ifname.clone()));
+        }
+        let routes4 = run("ip", &["-j", "-4", "route", "show", "table", "main"])?;
+        let routes6 = run("ip", &["-j", "-6", "route", "show", "table", "main"])?;
+        let neighbours = run("ip", &["-j", "neighbour", "show", "nud", "permanent"])?;
+        let network = parse::network(links, [&routes4, &routes6], &neighbours);
+        let network = network.map_err(NetnsError::Unreadable)?;
+        match network.interfaces.is_empty() {
+            true => Err(NetnsError::Empty),
+            false => Ok(network),
+        }
+    })
+}
+
+fn is_ours(link: &parse::Link) -> bool {
+    let number = link.ifname.strip_prefix(TAP);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Makes a tap in the namespace at `path` and joins it to its interface `interface`: what it receives is read from the descriptor,
+/// and what is written there it sends.
+///
+/// # Errors
+/// [`NetnsError`]; what was made is gone then, or goes with the namespace.
+pub fn join(path: &Path, interface: &str) -> Result<OwnedFd, NetnsError> {
+    let joined = in_a_thread(path, || {
+        let (tap, name) = sys::open_tap(&format!("{TAP}%d")).map_err(NetnsError::Tap)?;
+        let mtu = run("ip", &["-j", "link", "show", "dev", interface])?;
+        let mtu = parse::mtu(&mtu).map_err(NetnsError::Unreadable)?.to_string();
+        run("ip", &["link", "set", "dev", &name, "mtu", &mtu, "up"])?;
+        // What a pod that was killed left there.
+        let _ = run("tc", &["qdisc", "del", "dev", interface, "ingress"]);
+        for (from, to) in [(interface, &*name), (&*name, interface)] {
+            run("tc", &["qdisc", "add", "dev", from, "ingress"])?;
+            let filter = ["filter", "add", "dev", from, "parent", "ffff:", "protocol", "all"];
+            let all = ["u32", "match", "u8", "0", "0"];
+            let redirect = ["action", "mirred", "egress", "redirect", "dev", to];
+            run("tc", &[&filter[..], &all, &redirect].concat())?;
+        }
+        Ok(tap)
+    });
+    joined.inspect_err(|_| drop(release(path, [interface])))
+}
+
+/// Takes away what [`join`] left at these interfaces of the namespace at `path`, whose taps are gone. A namespace that is gone, or
+/// that another pod has by now, is left alone.
+///
+/// # Errors
+/// [`NetnsError`].
+pub fn release<'a>(path: &Path, interfaces: impl IntoIterator<Item = &'a str>) -> Result<(), NetnsError> {
+    let interfaces: Vec<&str> = interfaces.into_iter().collect();
+    let released = in_a_thread(path, || {
+        let links = run("ip", &["-d", "-j", "address", "show"])?;
+        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
+        if links.iter().any(is_ours) {
+            return Ok(());
+        }
+        let there = |name: &&&str| links.iter().any(|link| link.ifname == **name);
+        for interface in interfaces.iter().filter(there) {
+            // There may be none any more.
+            let _ = run("tc", &["qdisc", "del", "dev", interface, "ingress"]);
+        }
+        Ok(())
+    });
+    match released {
+        Err(NetnsError::Enter(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Does it in a thread that is in the namespace at `path` and ends there.
+fn in_a_thread<T: Send>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, NetnsError> + Send,
+) -> Result<T, NetnsError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            enter(path)?;
+            work()
+        });
+        let thread = thread.map_err(NetnsError::Enter)?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn enter(path: &Path) -> Result<(), NetnsError> {
+    let namespace = File::open(path).map_err(NetnsError::Enter)?;
+    let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+    entered.map_err(|error| {
+        NetnsError::Enter(match error {
+            Errno::PERM => io::ErrorKind::PermissionDenied.into(),
+            other => other.into(),
+        })
+    })
+}
+
+fn run(program: &'static str, args: &[&str]) -> Result<Vec<u8>, NetnsError> {
+    let found: Option<PathBuf> = PLACES
+        .iter()
+        .map(|place| Path::new(place).join(program))
+        .find(|path| path.is_file());
+    let found = found.ok_or(NetnsError::NoProgram(program))?;
+    let mut process: Command = command(&found);
+    let failed = |words: String| NetnsError::Failed {
+        command: format!("{program} {}", args.join(" ")),
+        words,
+    };
+    let output = process
+        .args(args)
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_namespace_is_told() {
+        let gone = read(Path::new("/run/netns/isopod-none")).unwrap_err();
+        assert!(gone.hint().unwrap().contains("/run/netns"), "{gone}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let none = read(file.path()).unwrap_err();
+        let hint = none.hint().unwrap();
+        assert!(
+            hint.contains("no network namespace") || hint.contains("root"),
+            "{hint}"
+        );
+        release(Path::new("/run/netns/isopod-none"), ["eth0"]).unwrap();
+    }
+}
