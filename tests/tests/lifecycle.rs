@@ -181,7 +181,7 @@ fn a_killed_virtiofsd_is_an_error_that_names_it() {
     let bench = Bench::new();
     let pod = bench
         .pod()
-        .flags(["--transport", "virtiofs"])
+        .flags(["--transport", "virtiofs", "--network", "user,by=passt"])
         .host("data", bench.source("data", &[]), "");
     let mut running = pod
         .app(&bench.busybox())
@@ -361,9 +361,9 @@ fn the_first_pods_of_a_state_run_side_by_side() {
     bench.assert_nothing_left_in(&state);
 }
 
-/// The supervisor's own part of the host, which no test of libraries sees: two more processes, each with a launcher that waits for it.
+/// The supervisor's own part of the host, which no test of libraries sees: three more processes, each with a launcher that waits for it.
 #[test]
-fn a_vm_is_two_processes() {
+fn a_vm_is_three_processes() {
     let bench = Bench::new();
     let pod = bench
         .pod()
@@ -381,7 +381,7 @@ fn a_vm_is_two_processes() {
         pids.collect()
     };
     let launchers = children(running.pid());
-    assert_eq!(launchers.len(), 2, "{launchers:?}");
+    assert_eq!(launchers.len(), 3, "{launchers:?}");
     let mut programs: Vec<String> = launchers
         .into_iter()
         .flat_map(children)
@@ -395,7 +395,7 @@ fn a_vm_is_two_processes() {
         })
         .collect();
     programs.sort_unstable();
-    assert_eq!(programs, [QEMU, "virtiofsd"]);
+    assert_eq!(programs, ["passt", QEMU, "virtiofsd"]);
     running.signal(Signal::TERM);
     let _ = running.wait().expect(3);
     bench.assert_nothing_left();
