@@ -21,6 +21,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use isopod_contract::network::GuestNetwork;
 use rustix::io::Errno;
@@ -31,6 +32,9 @@ use crate::launcher::sys;
 
 /// How taps are named, but for their numbers, which the kernel gives.
 const TAP: &str = "isopod";
+
+/// How long a tap may take to go when nobody has it any more.
+const TAP_GOES: Duration = Duration::from_secs(1);
 
 /// Where iproute2 is.
 const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -101,11 +105,7 @@ impl NetnsError {
 /// [`NetnsError`].
 pub fn read(path: &Path) -> Result<GuestNetwork, NetnsError> {
     in_a_thread(path, || {
-        let links = run("ip", &["-d", "-j", "address", "show"])?;
-        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
-        if let Some(tap) = links.iter().find(|link| is_ours(link)) {
-            return Err(NetnsError::Taken(tap.ifname.clone()));
-        }
+        let links = untaken_links()?;
         let routes4 = run("ip", &["-j", "-4", "route", "show", "table", "main"])?;
         let routes6 = run("ip", &["-j", "-6", "route", "show", "table", "main"])?;
         let neighbours = run("ip", &["-j", "neighbour", "show", "nud", "permanent"])?;
@@ -116,6 +116,20 @@ pub fn read(path: &Path) -> Result<GuestNetwork, NetnsError> {
             false => Ok(network),
         }
     })
+}
+
+/// The interfaces of a namespace that no VM has. A tap goes some time after the last process that had it.
+fn untaken_links() -> Result<Vec<parse::Link>, NetnsError> {
+    let begun = Instant::now();
+    loop {
+        let links = run("ip", &["-d", "-j", "address", "show"])?;
+        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
+        match links.iter().find(|link| is_ours(link)) {
+            None => return Ok(links),
+            Some(tap) if begun.elapsed() > TAP_GOES => return Err(NetnsError::Taken(tap.ifname.clone())),
+            Some(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
 
 fn is_ours(link: &parse::Link) -> bool {
@@ -156,11 +170,7 @@ pub fn join(path: &Path, interface: &str) -> Result<OwnedFd, NetnsError> {
 pub fn release<'a>(path: &Path, interfaces: impl IntoIterator<Item = &'a str>) -> Result<(), NetnsError> {
     let interfaces: Vec<&str> = interfaces.into_iter().collect();
     let released = in_a_thread(path, || {
-        let links = run("ip", &["-d", "-j", "address", "show"])?;
-        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
-        if links.iter().any(is_ours) {
-            return Ok(());
-        }
+        let links = untaken_links()?;
         let there = |name: &&&str| links.iter().any(|link| link.ifname == **name);
         for interface in interfaces.iter().filter(there) {
             // There may be none any more.
@@ -177,6 +187,7 @@ pub fn release<'a>(path: &Path, interfaces: impl IntoIterator<Item = &'a str>) -
         {
             Ok(())
         }
+        Err(NetnsError::Taken(_)) => Ok(()),
         other => other,
     }
 }

@@ -14,6 +14,7 @@ use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
 use isopod_vm::netns::{self, NetnsError};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
@@ -30,6 +31,9 @@ use super::host_memory::Kills;
 const QEMU: &str = "QEMU";
 const VIRTIOFSD: &str = "virtiofsd";
 const PASST: &str = "passt";
+
+/// As much room as a socket of passt's is to have, in bytes; for ordinary users the system bounds it (`net.core.wmem_max`, socket(7)).
+const PASST_BUFFER: usize = 8 << 20;
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
@@ -329,6 +333,11 @@ impl Router {
         socket.set_nonblocking(true).map_err(failed("listen for QEMU"))?;
         let socket = UnixListener::from_std(socket).map_err(failed("listen for QEMU"))?;
         let (ours, of_passt) = StdStream::pair().map_err(failed("make passt's socket"))?;
+        // passt drops what finds no room.
+        for end in [&of_passt, &ours] {
+            let _ = set_socket_send_buffer_size_force(end, PASST_BUFFER)
+                .or_else(|_| set_socket_send_buffer_size(end, PASST_BUFFER));
+        }
         let (log, stderr) = Capture::begin(dir, layout::PASST_LOG).map_err(failed("make passt's log"))?;
         let streams = Streams {
             inherited: Vec::new(),
