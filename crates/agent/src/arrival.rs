@@ -11,12 +11,13 @@ use isopod_contract::arrival::ArrivalTimes;
 use isopod_contract::config::{Arrival, Identity};
 use isopod_contract::in_one_line;
 use isopod_contract::layout::{ARRIVAL, MODULES};
+use isopod_contract::message::ENTROPY_BYTES;
 
 use crate::apps::processes;
 use crate::arrival::description::DescriptionError;
 use crate::arrival::unpack::UnpackError;
 use crate::boot::memory::MemoryError;
-use crate::boot::{app_dev, early, memory, modules, network, setup};
+use crate::boot::{app_dev, chance, early, memory, modules, network, setup};
 use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::mounts::mount;
 use crate::report::log;
@@ -30,6 +31,8 @@ pub(crate) enum ArrivalError {
     Description(#[from] DescriptionError),
     #[error("cannot find the VM's devices")]
     Devices(#[source] io::Error),
+    #[error("cannot make the VM's random numbers its own")]
+    Chance(#[source] io::Error),
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
@@ -51,8 +54,9 @@ pub(crate) struct Arrived {
 ///
 /// # Errors
 /// [`ArrivalError`], where no app could run, or one would see what it must not.
-pub(crate) fn bring(archives: impl Read) -> Result<Arrived, ArrivalError> {
+pub(crate) fn bring(archives: impl Read, entropy: &[u8; ENTROPY_BYTES]) -> Result<Arrived, ArrivalError> {
     let begun_ms = setup::uptime_ms();
+    chance::stir(entropy).map_err(ArrivalError::Chance)?;
     unpack::unpack(archives, Path::new("/"))?;
     let arrival = description::take(Path::new(ARRIVAL))?;
     let unpacked_ms = setup::uptime_ms();
@@ -70,6 +74,7 @@ pub(crate) fn bring(archives: impl Read) -> Result<Arrived, ArrivalError> {
             kernel_fs::own_sys(Path::new(sys), app.privileged)?;
         }
     }
+    chance::boot_id(&arrival.apps).map_err(ArrivalError::Chance)?;
     processes::pod::show(arrival.apps.iter().map(|app| app.launch.as_str()))
         .map_err(ArrivalError::Processes)?;
     match early::mount_all(&arrival.early_mounts) {

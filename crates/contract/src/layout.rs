@@ -55,6 +55,12 @@ pub const LAUNCH_FAILURE: &str = "failure";
 /// In that directory, in an app that shares its processes with others: [`PIDS`].
 pub const LAUNCH_PIDS: &str = "pids";
 
+/// In that directory, in a VM that was restored: [`BOOT_ID`].
+pub const LAUNCH_BOOT_ID: &str = "boot-id";
+
+/// What apps see as the ID of the boot in a VM that was restored.
+pub const BOOT_ID: &str = "/isopod/boot-id";
+
 /// The processes that apps share, where they do: their namespace (pid_namespaces(7)).
 pub const PIDS: &str = "/isopod/pids";
 

@@ -22,6 +22,9 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 const _: () = assert!(MAX_LOG_LINES * (MAX_LOG_LINE_BYTES + 8) + 8 * 1024 < MAX_MESSAGE_BYTES);
 
+/// How many random bytes come with each arrival: as many as the kernel's generator is seeded with.
+pub const ENTROPY_BYTES: usize = 32;
+
 /// The first message on a stream that the host opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostStream {
@@ -71,7 +74,11 @@ pub enum HostStream {
         part: RootPart,
     },
     /// 10: brings apps and what they need, or the whole pod ([`crate::arrival`]).
-    Arrive,
+    Arrive {
+        /// Random bytes for the guest's kernel, before anything of what comes runs: a VM that was restored has the state of its
+        /// random number generator in common with others.
+        entropy: [u8; ENTROPY_BYTES],
+    },
 }
 
 /// What of an app's root, with all that is mounted in it left out.

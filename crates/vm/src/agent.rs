@@ -22,7 +22,9 @@ use std::time::{Duration, SystemTime};
 
 use isopod_contract::arrival::ArrivalAnswer;
 use isopod_contract::exec::WindowSize;
-use isopod_contract::message::{AppIndex, GuestMessage, HostMessage, HostStream, StreamAnswer, WriteBack};
+use isopod_contract::message::{
+    AppIndex, ENTROPY_BYTES, GuestMessage, HostMessage, HostStream, StreamAnswer, WriteBack,
+};
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 use isopod_protocol::handshake::{self, HandshakeError};
 use isopod_protocol::mux::{self, Accept, Grant, Limits, MuxError, MuxStream, OpenError, Opener, Side};
@@ -134,6 +136,9 @@ pub enum ArriveError {
     /// Its files could not be read.
     #[error("cannot read the files that come to the VM")]
     Read(#[source] io::Error),
+    /// No randomness for the guest.
+    #[error("cannot read random bytes")]
+    Random(#[source] io::Error),
     /// They could not be sent.
     #[error("cannot send the guest its files")]
     Send(#[source] io::Error),
@@ -460,7 +465,10 @@ impl Agent {
         self.expect.send(expected).await.map_err(|_| ArriveError::Ended)?;
         let first = answer.await.map_err(|_| ArriveError::Ended)?;
         let first = first.ok_or(ArriveError::TooManyApps)?;
-        let mut stream = self.open(&HostStream::Arrive).await?;
+        let mut entropy = [0; ENTROPY_BYTES];
+        rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| ArriveError::Random(errno.into()))?;
+        let mut stream = self.open(&HostStream::Arrive { entropy }).await?;
         let sent = tokio::io::copy(&mut files, &mut stream).await;
         // Where the guest has taken no more of it, its answer says why.
         let sent = match sent {

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use isopod_contract::in_one_line;
 use isopod_contract::launch::{GuestLaunch, Part, PidNamespace};
-use isopod_contract::layout::{LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
+use isopod_contract::layout::{LAUNCH_BOOT_ID, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
 use rustix::fs::fchown;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Uid, ioctl_tiocsctty};
@@ -121,7 +121,7 @@ fn become_program(directory: &Path, part: Part, report: &mut Option<File>) -> Re
         (_, Side::Parent(attendant)) => return attendant.wait().map_err(LaunchError::Processes),
         (beginning, Side::Child) => beginning,
     };
-    kernel_fs::show_processes(launch.privileged)?;
+    kernel_fs::show_processes(launch.privileged, &directory.join(LAUNCH_BOOT_ID))?;
     if launch.cgroups {
         kernel_fs::show_cgroups(launch.privileged)?;
     }

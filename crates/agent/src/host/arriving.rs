@@ -4,6 +4,7 @@ use std::io;
 
 use isopod_contract::arrival::{ArrivalAnswer, ArrivalTimes, MAX_TEXT_BYTES};
 use isopod_contract::in_one_line;
+use isopod_contract::message::ENTROPY_BYTES;
 use isopod_protocol::codec::write_message;
 use isopod_protocol::mux::MuxStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
@@ -13,9 +14,9 @@ use super::questions::SessionHandle;
 use crate::arrival;
 
 /// Brings what comes on the stream, and says how it went.
-pub(super) async fn receive(stream: MuxStream, session: &SessionHandle) {
+pub(super) async fn receive(stream: MuxStream, entropy: [u8; ENTROPY_BYTES], session: &SessionHandle) {
     let (reader, mut writer) = tokio::io::split(stream);
-    let answer = match bring(reader, session).await {
+    let answer = match bring(reader, entropy, session).await {
         Ok(times) => ArrivalAnswer::Done(times),
         Err(mut text) => {
             text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
@@ -26,12 +27,16 @@ pub(super) async fn receive(stream: MuxStream, session: &SessionHandle) {
     let _ = writer.shutdown().await;
 }
 
-async fn bring(reader: ReadHalf<MuxStream>, session: &SessionHandle) -> Result<ArrivalTimes, String> {
+async fn bring(
+    reader: ReadHalf<MuxStream>,
+    entropy: [u8; ENTROPY_BYTES],
+    session: &SessionHandle,
+) -> Result<ArrivalTimes, String> {
     let archives = Blocking {
         reader,
         runtime: Handle::current(),
     };
-    let brought = tokio::task::spawn_blocking(move || arrival::bring(archives)).await;
+    let brought = tokio::task::spawn_blocking(move || arrival::bring(archives, &entropy)).await;
     let arrived = brought
         .map_err(|panic| panic.to_string())?
         .map_err(|error| in_one_line(&error))?;

@@ -72,9 +72,9 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::ChangeApp { app, change })) => change_app(stream, &session, app, &change).await,
         Ok(Some(HostStream::Processes)) => send_processes(stream, &session).await,
         Ok(Some(HostStream::Root { app, part })) => send_root(stream, &session, app, part).await,
-        Ok(Some(HostStream::Arrive)) => {
+        Ok(Some(HostStream::Arrive { entropy })) => {
             let _one_at_a_time = session.volumes.lock().await;
-            arriving::receive(stream, &session).await;
+            arriving::receive(stream, entropy, &session).await;
         }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}

@@ -63,13 +63,24 @@ pub(crate) fn prepare() -> Result<(), KernelFsError> {
     make_read_only(&cgroup)
 }
 
-/// Mounts `/proc` in the root of the app whose process this is: its processes.
-pub(crate) fn show_processes(privileged: bool) -> Result<(), KernelFsError> {
+/// Mounts `/proc` in the root of the app whose process this is: its processes, and where there is a file `boot_id`, that in the
+/// place of the kernel's.
+pub(crate) fn show_processes(privileged: bool, boot_id: &Path) -> Result<(), KernelFsError> {
     let proc = Path::new("/proc");
     made(proc, mount("proc", proc, "proc", FLAGS, c""))?;
-    if privileged {
-        return Ok(());
+    if !privileged {
+        hide_processes(proc)?;
     }
+    if boot_id.exists() {
+        // After the parts that are bound, which would lie above it.
+        let place = proc.join("sys/kernel/random/boot_id");
+        made(&place, mount_bind(boot_id, &place))?;
+        make_read_only(&place)?;
+    }
+    Ok(())
+}
+
+fn hide_processes(proc: &Path) -> Result<(), KernelFsError> {
     for name in MASKED_PROC {
         mask(&proc.join(name))?;
     }

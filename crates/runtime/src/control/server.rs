@@ -229,7 +229,7 @@ async fn splice(
 ) -> Result<(), ControlError> {
     let opened = match header {
         HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
-        HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } | HostStream::Arrive => {
+        HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } | HostStream::Arrive { .. } => {
             Err("what comes to the VM and goes is the supervisor's to bring and take".to_owned())
         }
         HostStream::ChangeApp { .. } => Err("apps are changed by the supervisor".to_owned()),
