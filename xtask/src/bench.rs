@@ -4,6 +4,7 @@
 //! A  isopod run --transport virtiofs ... -- true     one virtiofs volume, an app that ends at once
 //! B  the floor: A's own QEMU command line, devices left out, with an initrd whose /init restarts the VM at once
 //! C  B with A's guest image
+//! W  A, its VM restored from a template; and both without a volume
 //! ```
 //!
 //! They alternate, so that all see the same weather; ratios matter, seconds do not. The floor's QEMU arguments are
@@ -40,6 +41,10 @@ pub(crate) use pods::pods;
 /// What was measured in one round.
 struct Round {
     pod: Observed,
+    warm: Observed,
+    alone: Observed,
+    warm_alone: Observed,
+    warm_timings: Timings,
     floor: Duration,
     floor_with_image: Duration,
     floor_untuned: Duration,
@@ -54,7 +59,8 @@ pub(crate) fn boot(runs: usize) -> Result<(), Failure> {
     fs::create_dir_all(&volume)
         .map_err(|error| Failure::new(format!("cannot create `{}`", volume.display())).caused_by(error))?;
     let image = busybox::make(&dir.join("busybox"))?;
-    let pod = || pod(&isopod, &image.reference(), &dir);
+    let start = |start, share| pod(&isopod, &image.reference(), &dir, start, share);
+    let pod = || start(Start::Cold, Share::Virtiofs);
 
     out::say("warming up: the first pod brings image and guest image, the second shows its QEMU");
     out::command(&command::shown(&pod()));
@@ -73,47 +79,80 @@ pub(crate) fn boot(runs: usize) -> Result<(), Failure> {
     let floor_untuned = floor.untuned();
     floor_untuned.run()?;
 
+    out::say("the template, and what is restored from it");
+    out::command(&command::shown(&start(Start::Warm, Share::Virtiofs)));
+    for share in [Share::Virtiofs, Share::None] {
+        observe(start(Start::Warm, share), &dir, Watch::Process)?;
+    }
+
     let mut rounds = Vec::new();
     for number in 1..=runs {
         let (pod, timings) = timed_pod(pod(), &dir)?;
+        let (warm, warm_timings) = timed_pod(start(Start::Warm, Share::Virtiofs), &dir)?;
         let round = Round {
             pod,
+            warm,
+            warm_timings,
+            alone: observe(start(Start::Cold, Share::None), &dir, Watch::Process)?,
+            warm_alone: observe(start(Start::Warm, Share::None), &dir, Watch::Process)?,
             floor: floor.run()?,
             floor_with_image: floor_with_image.run()?,
             floor_untuned: floor_untuned.run()?,
             timings,
         };
-        let [pod, floor] = [round.pod.wall, round.floor].map(|time| time.as_secs_f64());
+        let times = [round.pod.wall, round.warm.wall, round.floor];
+        let [pod, warm, floor] = times.map(|time| time.as_secs_f64());
         out::say(&format!(
-            "round {number} of {runs}: isopod run {pod:.2} s, floor {floor:.2} s"
+            "round {number} of {runs}: isopod run {pod:.2} s, warm {warm:.2} s, floor {floor:.2} s"
         ));
         rounds.push(round);
     }
     out::say(&format!(
-        "\n{}\n\n{}\n{}",
+        "\n{}\n\n{}\n{}\nWarm:\n\n{}",
         setting(&floor, runs),
         overview(&rounds),
-        phases(&rounds)
+        phases(&rounds, |round| timings::phases(
+            &round.timings,
+            round.pod.wall.as_secs_f64() * 1000.0
+        )),
+        phases(&rounds, |round| timings::warm_phases(
+            &round.warm_timings,
+            round.warm.wall.as_secs_f64() * 1000.0
+        )),
     ));
     Ok(())
 }
 
+/// How a VM starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Cold,
+    Warm,
+}
+
+/// How a pod's volume reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    Virtiofs,
+    /// There is none.
+    None,
+}
+
 /// A: a pod that ends at once.
-fn pod(isopod: &Path, reference: &str, dir: &Path) -> Command {
+fn pod(isopod: &Path, reference: &str, dir: &Path, start: Start, share: Share) -> Command {
     let absolute = |name: &str| place::absolute(&dir.join(name)).display().to_string();
     let bind = format!("{}:/data", absolute("volume"));
     let mut command = command(isopod, ["--dir", &absolute("state"), "--log-level", "debug"]);
-    command.args([
-        "run",
-        "--accel",
-        "tcg",
-        "--transport",
-        "virtiofs",
-        "-v",
-        &bind,
-        reference,
-        "true",
-    ]);
+    let start = match start {
+        Start::Cold => "cold",
+        Start::Warm => "warm",
+    };
+    command.args(["run", "--accel", "tcg", "--start", start]);
+    match share {
+        Share::Virtiofs => command.args(["--transport", "virtiofs", "-v", &bind]),
+        Share::None => &mut command,
+    };
+    command.args([reference, "true"]);
     command.env("PATH", place::search_path());
     command
 }
@@ -165,6 +204,12 @@ fn overview(rounds: &[Round]) -> String {
     let ratios = column(|round| round.pod.wall.as_secs_f64() / round.floor.as_secs_f64());
     let cpu = column(|round| round.pod.cpu.as_secs_f64() * 1000.0);
     let memory = column(|round| round.pod.peak_kib as f64 / 1024.0);
+    let warm = column(|round| round.warm.wall.as_secs_f64());
+    let alone = column(|round| round.alone.wall.as_secs_f64());
+    let warm_alone = column(|round| round.warm_alone.wall.as_secs_f64());
+    let warm_ratios = column(|round| round.warm.wall.as_secs_f64() / round.pod.wall.as_secs_f64());
+    let warm_to_floor = column(|round| round.warm.wall.as_secs_f64() / round.floor.as_secs_f64());
+    let alone_ratios = column(|round| round.warm_alone.wall.as_secs_f64() / round.alone.wall.as_secs_f64());
     let ratio = pods.median / floors.median;
     let rows = [
         ("`isopod run`, one virtiofs volume, s", pods.cells(2)),
@@ -177,6 +222,12 @@ fn overview(rounds: &[Round]) -> String {
             "ratio to the untuned floor, round by round",
             untuned_ratios.cells(2),
         ),
+        ("the same, restored from a template, s", warm.cells(2)),
+        ("of the time of a boot, round by round", warm_ratios.cells(2)),
+        ("of the floor, round by round", warm_to_floor.cells(2)),
+        ("without a volume, s", alone.cells(2)),
+        ("the same, restored from a template, s", warm_alone.cells(2)),
+        ("of the time of a boot, round by round", alone_ratios.cells(2)),
         ("CPU time of `isopod` itself, ms", cpu.cells(0)),
         ("peak memory of `isopod` itself, MiB", memory.cells(1)),
     ];
@@ -188,8 +239,7 @@ fn overview(rounds: &[Round]) -> String {
 }
 
 /// Where the time goes, as `isopod` itself says it.
-fn phases(rounds: &[Round]) -> String {
-    let derived = |round: &Round| timings::phases(&round.timings, round.pod.wall.as_secs_f64() * 1000.0);
+fn phases(rounds: &[Round], derived: impl Fn(&Round) -> Option<Timings>) -> String {
     let derived: Option<Vec<Timings>> = rounds.iter().map(derived).collect();
     // What cannot be made phases of is shown as it is.
     let rows = timings::columns(

@@ -3,7 +3,7 @@
 //! ```text
 //! exec    `isopod exec POD -- true` in a pod that runs, and `isopod list` beside it: the floor of a command
 //! list    `isopod list` with 1,000 prepared pods
-//! many    20 pods at once, 160 MiB each: when the last has started, and what each takes beside its guest's memory
+//! many    20 pods at once, 160 MiB each, booted and then restored: when the last has started, and what each takes beside its guest's memory
 //! logs    an app writes as fast as it can, `isopod logs -f` reads
 //! ```
 //!
@@ -173,8 +173,31 @@ fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
 }
 
 fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    out::part(&format!("{AT_ONCE} pods at once"));
-    let flags = ["-d", "--vm-memory", "160m", "--boot-timeout", "900"];
+    let mut rows = many_started(bench, "cold")?;
+    rows.extend(many_started(bench, "warm")?);
+    let flags = ["-d", "--vm-memory", "160m", "--start", "cold"];
+    bench.run(bench.pod("run", &flags, "exec sleep 100000"))?;
+    let qemu = memory::command_line_of_qemu()?;
+    bench.clean()?;
+    rows.push(kvm(bench, &qemu)?);
+    bench.clean()?;
+    Ok(rows)
+}
+
+fn many_started(bench: &Bench, mode: &str) -> Result<Vec<Row>, Failure> {
+    out::part(&format!("{AT_ONCE} pods at once, {mode}"));
+    if mode == "warm" {
+        bench.run(bench.command(&["template", "make", "--accel", "tcg", "--vm-memory", "160m"]))?;
+    }
+    let flags = [
+        "-d",
+        "--vm-memory",
+        "160m",
+        "--boot-timeout",
+        "900",
+        "--start",
+        mode,
+    ];
     let alone = bench.run(bench.pod("run", &flags, "exec sleep 100000"))?.1;
     bench.clean()?;
     let begun = Instant::now();
@@ -193,21 +216,19 @@ fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let starts = starts.into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut rows = vec![
         (
-            "a pod of 160 MiB alone, started, s".into(),
+            format!("a pod of 160 MiB alone, started, {mode}, s"),
             format!("{:.1} | |", alone.as_secs_f64()),
             "",
         ),
         (
-            format!("{AT_ONCE} at once, each started, s"),
+            format!("{AT_ONCE} at once, each started, {mode}, s"),
             Summary::of(starts.iter().map(Duration::as_secs_f64).collect()).cells(1),
             "all come up",
         ),
     ];
     let (uuids, _) = bench.run(bench.command(&["list", "-q"]))?;
-    rows.extend(memory::rows(uuids.lines())?);
-    let qemu = memory::command_line_of_qemu()?;
-    bench.clean()?;
-    rows.push(kvm(bench, &qemu)?);
+    let memory = memory::rows(uuids.lines())?.into_iter();
+    rows.extend(memory.map(|(what, figures, goal)| (format!("{mode}: {what}"), figures, goal)));
     bench.clean()?;
     Ok(rows)
 }

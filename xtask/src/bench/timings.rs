@@ -74,6 +74,34 @@ pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
     Some(phases.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
+/// The same of a VM that was restored: its guest's clock does not begin with it.
+pub(super) fn warm_phases(timings: &Timings, wall: f64) -> Option<Timings> {
+    let at = |key: &str| {
+        let found = timings.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| *value)
+    };
+    let (prepare, ready, ended) = (at("prepare_ms")?, at("ready_ms")?, at("ended_ms")?);
+    let (synced, gone) = (at("synced_ms")?, at("gone_ms")?);
+    let (arrival, unpacked) = (at("guest_arrival_ms")?, at("guest_unpacked_ms")?);
+    let (mounted, asked) = (at("guest_mounted_ms")?, at("guest_asked_ms")?);
+    // The host goes on when the guest has said that the pod has come.
+    let phases = [
+        ("host: image, plan, pod directory", prepare),
+        (
+            "host: processes, restore, until the agent is told of the pod",
+            ready - (asked - arrival),
+        ),
+        ("guest: the pod's files", unpacked - arrival),
+        ("guest: devices, mounts, network", mounted - unpacked),
+        ("guest: systemd reads the units", asked - mounted),
+        ("guest: the app, until the host knows of its end", ended - ready),
+        ("guest: shares written back", synced - ended),
+        ("guest: end of the VM", gone - synced),
+        ("host: the rest", wall - prepare - gone),
+    ];
+    Some(phases.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +132,16 @@ mod tests {
         );
         assert_eq!(values.iter().sum::<f64>(), 4100.0);
         assert_eq!(super::phases(&read("timings: ready_ms=1").unwrap(), 5.0), None);
+    }
+
+    #[test]
+    fn phases_of_a_restored_vm_add_up_too() {
+        let line = "timings: prepare_ms=10 ready_ms=400 ended_ms=600 synced_ms=610 gone_ms=650 guest_arrival_ms=5000 \
+                    guest_unpacked_ms=5020 guest_mounted_ms=5150 guest_asked_ms=5200";
+        let phases = warm_phases(&read(line).unwrap(), 670.0).unwrap();
+        let values: Vec<f64> = phases.iter().map(|(_, value)| *value).collect();
+        assert_eq!(values, [10.0, 200.0, 20.0, 130.0, 50.0, 200.0, 10.0, 40.0, 10.0]);
+        assert_eq!(values.iter().sum::<f64>(), 670.0);
     }
 
     #[test]

@@ -10,8 +10,13 @@ use crate::bench::stats::Summary;
 use crate::bench::watch::command_line;
 use crate::failure::Failure;
 
-/// The mapping that is the guest's memory (`-object memory-backend-memfd`).
-const GUEST_MEMORY: &str = "/memfd:memory-backend";
+/// The mappings that are the guest's memory: one that was booted (`-object memory-backend-memfd`), one that was restored with a share,
+/// and without.
+const GUEST_MEMORY: [&str; 3] = [
+    "/memfd:memory-backend",
+    "/memfd:isopod-memory",
+    "/memfd:isopod-template-",
+];
 
 /// KiB of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,7 +167,7 @@ fn read(maps: &str) -> Pss {
         };
         if let Some(kib) = field("Pss:") {
             match name {
-                name if name.starts_with(GUEST_MEMORY) => pss.guest += kib,
+                name if GUEST_MEMORY.iter().any(|memory| name.starts_with(memory)) => pss.guest += kib,
                 name if name.starts_with('/') && !name.starts_with("/memfd:") => pss.file += kib,
                 _ => pss.anonymous += kib,
             }
