@@ -207,6 +207,7 @@ fn run_shell(bench: &Bench, dir: &Path, script: &str) -> bool {
             ("PATH", path),
             ("HOME", bench.home().into()),
             (MARK, bench.dir().into()),
+            ("ISOPOD_START", "cold".into()),
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -288,6 +288,8 @@ impl<'a> Pod<'a> {
         command
             .env("PATH", &bench.path)
             .env("HOME", bench.home())
+            // A pod's first start would have a template made beside it, which is still going on when the test has ended.
+            .env("ISOPOD_START", "cold")
             .env(MARK, bench.dir());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command

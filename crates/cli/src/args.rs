@@ -43,7 +43,7 @@ use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
     Accel, FailurePolicy, ImplicitVolumes, NamedPort, Network, PodName, PodSpec, PortForward, PortProtocol,
-    PullPolicy, ShareTransport, Vm,
+    PullPolicy, ShareTransport, StartMode, Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -266,6 +266,8 @@ pub(crate) struct VmFlags {
     pub(crate) accel: Accel,
     /// `--transport`.
     pub(crate) transport: ShareTransport,
+    /// `--start`.
+    pub(crate) start: StartMode,
 }
 
 impl VmFlags {
@@ -276,6 +278,7 @@ impl VmFlags {
             cpus: self.cpus.unwrap_or(base.cpus),
             accel: self.accel,
             transport: self.transport,
+            start: self.start,
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod supervise;
 pub(crate) mod system;
+pub(crate) mod template;
 pub(crate) mod top;
 pub(crate) mod version;
 pub(crate) mod volume;
@@ -83,6 +84,8 @@ pub(crate) enum OtherCommand {
     Logout(logout::Logout),
     #[command(subcommand)]
     System(system::SystemCommand),
+    #[command(subcommand)]
+    Template(template::TemplateCommand),
     Version(version::Version),
     Info(info::Info),
     Completion(completion::Completion),

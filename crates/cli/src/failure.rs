@@ -137,6 +137,7 @@ with_hints! {
     isopod_runtime::prepare::PrepareError,
     isopod_runtime::run::RunError,
     isopod_runtime::state_dir::StateDirError,
+    isopod_runtime::templates::make::MakeError,
     isopod_runtime::write_tree::WriteTreeError,
     isopod_spec::Unsaid,
     isopod_spec::check::PodFault,

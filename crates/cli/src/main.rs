@@ -120,6 +120,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Login(command) => command.execute(&settings()?),
             C::Logout(command) => command.execute(&settings()?),
             C::System(command) => command.execute(&settings()?),
+            C::Template(command) => command.execute(&settings()?),
             C::Version(command) => command.execute(&settings()?),
             C::Info(command) => command.execute(&settings()?),
             C::Completion(command) => command.execute(),

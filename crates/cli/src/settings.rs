@@ -4,6 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use isopod_runtime::{Settings, state_dir};
+use isopod_spec::StartMode;
 
 use crate::command_line::Global;
 use crate::output::Report;
@@ -31,6 +32,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         registries: registries::from_environment(&search_path),
         search_path,
         working_dir,
+        start: start_mode()?,
         env: env::vars_os()
             .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
             .collect(),
@@ -56,6 +58,22 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
             Report::text("cannot tell where to keep images and pods: neither XDG_DATA_HOME nor HOME is set")
                 .hint(Some("name a directory: `--dir DIR`".into()))
         })
+}
+
+/// `ISOPOD_START`: how pods start that do not say `--start`.
+fn start_mode() -> Result<StartMode, Report> {
+    let Some(text) = env::var_os("ISOPOD_START") else {
+        return Ok(StartMode::Auto);
+    };
+    match text.to_str() {
+        Some("" | "auto") => Ok(StartMode::Auto),
+        Some("warm") => Ok(StartMode::Warm),
+        Some("cold") => Ok(StartMode::Cold),
+        _ => Err(Report::text(format!(
+            "`ISOPOD_START` is `{}`, which is none of auto, warm and cold",
+            text.display().to_string().escape_debug()
+        ))),
+    }
 }
 
 /// The guest agent: named by `ISOPOD_AGENT`, or beside the command. None leaves it to be looked for where packages put it, by what

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use isopod_contract::config::GuestNetwork;
 use isopod_spec::seccomp::SeccompProfile;
-use isopod_spec::{App, RunConfig, VolumeName};
+use isopod_spec::{App, RunConfig, StartMode, VolumeName};
 
 use crate::path::Tree;
 
@@ -154,6 +154,21 @@ pub struct HostFacts {
     pub search_domains: Vec<String>,
     /// The guest image.
     pub guest: GuestFacts,
+    /// What is known of templates.
+    pub templates: TemplateFacts,
+}
+
+/// What VMs are restored from, and what else than command lines a saved VM depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TemplateFacts {
+    /// How pods start that do not say it.
+    pub otherwise: StartMode,
+    /// What tells this QEMU from any other: its path, and its file's identity.
+    pub qemu: String,
+    /// What tells this processor from any other.
+    pub cpu: String,
+    /// The keys of the templates that are there.
+    pub there: BTreeSet<String>,
 }
 
 /// What the host has for a pod with the host user's network.

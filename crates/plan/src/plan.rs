@@ -33,6 +33,7 @@ use crate::vm::memory::Shares;
 use crate::vm::network::{self, PodNetwork};
 use crate::vm::qemu::Accelerator;
 use crate::vm::sharing::{self, Sharing, Transport};
+use crate::vm::template;
 use crate::volumes::{Source, VolumeTable};
 use crate::{layout, notices};
 use host_volumes::HostVolumes;
@@ -133,6 +134,8 @@ impl Planner<'_> {
             },
         );
         let qemu = qemu.map_err(|fault| vec![fault])?;
+        let start = template::start(self.spec.vm.start, &qemu, &self.facts.host.templates);
+        let start = start.map_err(|fault| vec![fault])?;
         let hostname = network::hostname(self.spec);
         let inside = Inside {
             hostname: &hostname,
@@ -170,6 +173,7 @@ impl Planner<'_> {
             guest,
             more_modules,
             qemu,
+            start,
             virtiofsd,
             on_failure: self.spec.on_failure,
             limits: self.spec.limits,

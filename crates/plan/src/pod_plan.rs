@@ -17,6 +17,7 @@ use crate::vm::file_server::{Ownership, VirtiofsdCommand};
 use crate::vm::network::PodNetwork;
 use crate::vm::qemu::Qemu;
 use crate::vm::sharing::Sharing;
+use crate::vm::template::{StartKind, StartPlan};
 
 /// What will happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +48,10 @@ pub struct PodPlan {
     pub guest: GuestTree,
     /// The kernel modules that follow the pod's files: an archive, where an app may ask for them.
     pub more_modules: Option<PathBuf>,
-    /// The VM.
+    /// The VM, booted.
     pub qemu: Qemu,
+    /// Whether it is booted, or restored.
+    pub start: StartPlan,
     /// virtiofsd, where it is needed.
     pub virtiofsd: Option<VirtiofsdCommand>,
     /// What one app's failure means for the others.
@@ -72,6 +75,15 @@ pub struct PodPlan {
 }
 
 impl PodPlan {
+    /// The VM as it starts: booted or restored.
+    #[must_use]
+    pub fn started_qemu(&self) -> &Qemu {
+        match (&self.start.template, self.start.kind) {
+            (Some(template), StartKind::Warm) => &template.restored,
+            _ => &self.qemu,
+        }
+    }
+
     /// The host's ports that lead into the pod.
     #[must_use]
     pub fn ports(&self) -> &[PortForward] {

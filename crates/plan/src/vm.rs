@@ -10,3 +10,4 @@ pub(crate) mod memory;
 pub mod network;
 pub mod qemu;
 pub mod sharing;
+pub mod template;

@@ -29,6 +29,7 @@ pub mod signals;
 pub mod sources;
 pub mod state_dir;
 mod tail;
+pub mod templates;
 mod writable;
 pub mod write_tree;
 
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use isopod_image::registry::Registries;
+use isopod_spec::StartMode;
 
 /// What this crate needs to know of its caller.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub struct Settings {
     pub working_dir: PathBuf,
     /// The registries that images are fetched from.
     pub registries: Registries,
+    /// How pods start that do not say it.
+    pub start: StartMode,
     /// The caller's environment, for `-e NAME`.
     pub env: BTreeMap<String, String>,
 }

@@ -11,15 +11,16 @@ use std::time::Duration;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
-use isopod_plan::vm::qemu::Access;
+use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
+use isopod_plan::vm::template::TemplatePlan;
 use isopod_plan::{PodPlan, layout};
-use isopod_spec::{PodName, PodSpec, Volume, VolumeKind};
+use isopod_spec::{Accel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
 use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
 use crate::pods::files::{
-    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, Stdin, VERSION, now_ms,
+    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, Stdin, TemplateRecord, VERSION, now_ms,
 };
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
@@ -204,6 +205,10 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         passt,
         qemu,
     } = launchers(uuid, dir, plan, gathered);
+    let template = plan.start.template.as_ref().map(|template| {
+        let launcher = restored(&qemu, template, gathered);
+        template_record(template, plan.start.mode, &launcher)
+    });
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
         version: VERSION,
@@ -222,6 +227,7 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         systemd_version: gathered.facts.host.guest.systemd_version,
         apps: apps(plan),
         qemu: words(&qemu),
+        template,
         virtiofsd: virtiofsd.as_ref().map(words),
         passt: passt.as_ref().map(words),
         netns: plan.network.as_ref().and_then(|network| {
@@ -345,6 +351,43 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
         virtiofsd,
         passt,
         qemu,
+    }
+}
+
+/// What becomes QEMU where the VM is restored: as `booted`, but for the command line and its files.
+fn restored(booted: &Launcher, template: &TemplatePlan, gathered: &Gathered) -> Launcher {
+    let program = gathered.qemu.clone().into_os_string();
+    Launcher {
+        root: booted.root.as_ref().map(|root| Root {
+            files: template.restored.files(),
+            ..root.clone()
+        }),
+        command: std::iter::once(program).chain(template.restored.argv()).collect(),
+        ..booted.clone()
+    }
+}
+
+fn template_record(template: &TemplatePlan, mode: StartMode, launcher: &Launcher) -> TemplateRecord {
+    let qemu = &template.restored;
+    let (shares_memory, added) = match &qemu.origin {
+        Origin::Restored { mapping, added } => (*mapping == Mapping::Shared, added.as_slice()),
+        Origin::Booted | Origin::Template => (false, &[][..]),
+    };
+    TemplateRecord {
+        key: template.key.clone(),
+        vm: Vm {
+            memory_mib: qemu.memory_mib,
+            cpus: qemu.smp,
+            accel: match qemu.machine.accel {
+                Accelerator::Kvm => Accel::Kvm,
+                Accelerator::Tcg { .. } => Accel::Tcg,
+            },
+            start: mode,
+            ..Vm::default()
+        },
+        qemu: words(launcher),
+        shares_memory,
+        added: added.iter().map(Device::arguments).collect(),
     }
 }
 

@@ -21,6 +21,12 @@ impl Process {
         Some(Self { pid, started })
     }
 
+    /// Whether it is there.
+    #[must_use]
+    pub(crate) fn is_alive(&self) -> bool {
+        stat(self.pid).is_some_and(|(_, started)| started == self.started)
+    }
+
     /// Whether it is there and stopped: by a signal (SIGSTOP), or by a debugger.
     #[must_use]
     pub fn is_stopped(&self) -> bool {

@@ -14,15 +14,16 @@
 
 mod allowance;
 mod app_changes;
-mod capture;
+pub(crate) mod capture;
 mod error;
 mod host_memory;
 mod journal;
+mod origin;
 mod outcome;
 mod report;
 mod streams;
 mod supervision;
-mod vm;
+pub(crate) mod vm;
 mod volumes;
 mod watch;
 
@@ -107,16 +108,32 @@ async fn supervise(
     journal: &mut Journal,
 ) -> Result<Outcome, RunError> {
     let dir = claim.path();
-    let (mut vm, port) = Vm::start(record, dir, settings)?;
     let deadline = Duration::from_millis(record.boot_timeout_ms);
-    let connected = tokio::select! {
-        biased;
-        connected = vm.connect(record, port, deadline) => connected,
-        // There is nothing in order yet that could end in order.
-        Some(()) = caller.stop.recv() => Err(RunError::StoppedEarly),
-        done = orders.stop() => {
-            done.answer(Ok(()));
-            Err(RunError::StoppedEarly)
+    let mut template = origin::template(record, settings).await?;
+    let was_there = template.is_some();
+    let (mut vm, connected) = loop {
+        let restored = template.is_some();
+        let (mut vm, port) = Vm::start(record, dir, settings, template.take())?;
+        let connected = tokio::select! {
+            biased;
+            connected = vm.connect(record, port, deadline) => connected,
+            // There is nothing in order yet that could end in order.
+            Some(()) = caller.stop.recv() => Err(RunError::StoppedEarly),
+            done = orders.stop() => {
+                done.answer(Ok(()));
+                Err(RunError::StoppedEarly)
+            }
+        };
+        match &connected {
+            Err(error) if restored && origin::boots_instead(error, record, settings) => vm.kill().await,
+            Ok(_) => {
+                // One that was dropped is not made at once: what was wrong with it may be so still.
+                if !was_there {
+                    origin::make_for_the_next(record, settings);
+                }
+                break (vm, connected);
+            }
+            Err(_) => break (vm, connected),
         }
     };
     let result = match connected {

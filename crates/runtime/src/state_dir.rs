@@ -6,6 +6,7 @@
 //! guest/KEY/   guest images                                 isopod_guest
 //! pods/        pods by what can be done with them, events   pods.rs
 //! volumes/     named volumes and claims                     named_volume.rs
+//! templates/   VMs that others are restored from             templates.rs
 //! kvm          whether KVM works, once per boot of the host isopod_vm::kvm
 //! ```
 //!

@@ -13,6 +13,9 @@ pub struct Vm {
     pub accel: Accel,
     /// How host volumes reach the guest.
     pub transport: ShareTransport,
+    /// Booted or restored.
+    #[serde(default, skip_serializing_if = "StartMode::is_auto")]
+    pub start: StartMode,
 }
 
 impl Default for Vm {
@@ -22,7 +25,28 @@ impl Default for Vm {
             cpus: 1,
             accel: Accel::Auto,
             transport: ShareTransport::Auto,
+            start: StartMode::Auto,
         }
+    }
+}
+
+/// Whether the VM is booted, or restored from a template: one like it that was booted and saved before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartMode {
+    /// Restored where there is a template; otherwise booted, and a template is made for the next.
+    #[default]
+    Auto,
+    /// Restored: the template is made first where there is none.
+    Warm,
+    /// Booted.
+    Cold,
+}
+
+impl StartMode {
+    /// Whether nothing was said.
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
     }
 }
 

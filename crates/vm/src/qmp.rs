@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -97,12 +100,40 @@ impl Qmp {
     /// # Errors
     /// [`QmpError`].
     pub async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
-        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
-        line.push('\n');
+        let line = line(command, &arguments);
         self.writer
             .write_all(line.as_bytes())
             .await
             .map_err(QmpError::Io)?;
+        self.answer(command).await
+    }
+
+    /// Gives QEMU a descriptor, by that name from then on (`getfd`).
+    ///
+    /// # Errors
+    /// [`QmpError`].
+    pub async fn give(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), QmpError> {
+        let command = "getfd";
+        let line = line(command, &json!({ "fdname": name }));
+        let socket: &UnixStream = self.writer.as_ref();
+        loop {
+            socket.writable().await.map_err(QmpError::Io)?;
+            let sent = socket.try_io(Interest::WRITABLE, || {
+                send(socket, line.as_bytes(), descriptor.as_fd())
+            });
+            match sent {
+                Ok(sent) if sent == line.len() => break,
+                // A line of some bytes is never sent in parts.
+                Ok(_) => return Err(QmpError::Io(io::ErrorKind::WriteZero.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(QmpError::Io(error)),
+            }
+        }
+        self.answer(command).await.map(drop)
+    }
+
+    /// The answer to the command that was written last.
+    async fn answer(&mut self, command: &str) -> Result<Value, QmpError> {
         loop {
             let message = self.read().await?;
             if let Some(Refusal { desc }) = message.error {
@@ -161,6 +192,27 @@ impl Qmp {
             Some(_) => Err(QmpError::Ended),
         }
     }
+}
+
+fn line(command: &str, arguments: &Value) -> String {
+    json!({ "execute": command, "arguments": arguments }).to_string() + "\n"
+}
+
+/// Sends bytes, and a descriptor with the first of them (unix(7), `SCM_RIGHTS`).
+fn send(socket: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<usize> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let bytes = [io::IoSlice::new(bytes)];
+    Ok(rustix::net::sendmsg(
+        socket,
+        &bytes,
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?)
 }
 
 #[cfg(test)]
@@ -237,6 +289,56 @@ mod tests {
         };
         let ((), read) = tokio::join!(ask, qemu);
         assert_eq!(read[1]["arguments"], json!({ "driver": "x" }));
+    }
+
+    #[tokio::test]
+    async fn a_descriptor_comes_with_its_name() {
+        use std::io::Read as _;
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let qemu = async {
+            let theirs = theirs.into_std().unwrap();
+            theirs.set_nonblocking(false).unwrap();
+            tokio::task::spawn_blocking(move || {
+                use std::io::Write as _;
+                let answer = |line: &str| (&theirs).write_all(line.as_bytes()).unwrap();
+                let mut bytes = [0; 200];
+                answer(&format!("{GREETING}\n"));
+                let _ = (&theirs).read(&mut bytes).unwrap();
+                answer("{\"return\": {}}\n");
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+                let flags = rustix::net::RecvFlags::empty();
+                let mut read = [io::IoSliceMut::new(&mut bytes)];
+                let read = rustix::net::recvmsg(&theirs, &mut read, &mut ancillary, flags)
+                    .unwrap()
+                    .bytes;
+                let mut given = ancillary.drain().filter_map(|message| match message {
+                    rustix::net::RecvAncillaryMessage::ScmRights(given) => Some(given.collect::<Vec<_>>()),
+                    _ => None,
+                });
+                let given = given.next().unwrap().remove(0);
+                std::fs::File::from(given).write_all(b"state").unwrap();
+                answer("{\"return\": {}}\n");
+                String::from_utf8_lossy(&bytes[..read]).into_owned()
+            })
+            .await
+            .unwrap()
+        };
+        let ask = async {
+            let mut qmp = Qmp::begin(stream).await.unwrap();
+            qmp.give("pipe", writer.into()).await.unwrap();
+        };
+        let ((), line) = tokio::join!(ask, qemu);
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            line,
+            json!({ "execute": "getfd", "arguments": { "fdname": "pipe" } })
+        );
+        // To the end: nobody has the descriptor any more.
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "state");
     }
 
     #[tokio::test]

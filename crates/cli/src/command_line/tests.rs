@@ -5,7 +5,7 @@ use std::time::Duration;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
     Accel, EnvVar, ImplicitVolumes, Network, PodName, PodSpec, PortProtocol, Resources, RootfsAccess,
-    Seccomp, ShareTransport, Vm, VolumeKind,
+    Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
 };
 
 use super::*;
@@ -94,7 +94,7 @@ fn targets(pod: &PodSpec, app: usize) -> Vec<(&str, &str)> {
 
 #[test]
 fn one_app_with_everything() {
-    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --transport 9p --no-implicit-volumes \
+    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --start warm --transport 9p --no-implicit-volumes \
                 --stop-timeout 3 --app-name web --entrypoint /bin/sh --user 1:2 -w /srv -e A=b --env C \
                 --mount volume=d,target=/d -v ./x:/x:ro --read-only --cap-add net_admin --cap-drop ALL --stop-signal quit \
                 oci:/images/a:1 -c env";
@@ -106,6 +106,7 @@ fn one_app_with_everything() {
         memory_mib: 1024,
         cpus: 2,
         accel: Accel::Tcg,
+        start: StartMode::Warm,
         transport: ShareTransport::NineP,
     };
     assert_eq!((&pod.vm, pod.implicit_volumes), (&vm, ImplicitVolumes::Refuse));

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
 use isopod_runtime::pods::state::PodState;
+use isopod_runtime::templates::Templates;
 use isopod_runtime::{Settings, state_dir};
 
 use crate::args::duration;
@@ -18,7 +19,7 @@ use crate::pods::pods;
 /// A guest image that is younger is kept: a pod that is being prepared may have chosen it.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Remove exited pods, what killed processes left, and guest images that no pod uses
+/// Remove exited pods, what killed processes left, guest images that no pod uses, and their templates
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Gc {
     /// Keep pods that have exited within this time
@@ -58,6 +59,9 @@ impl Gc {
         }
         if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
             reports.push(error.into());
+        }
+        for key in Templates::of(&settings.state_dir).sweep(&guests) {
+            tracing::info!("removed template `{key}`, of another guest image or QEMU");
         }
         Failure::unless_empty(reports)?;
         Ok(ExitCode::SUCCESS)

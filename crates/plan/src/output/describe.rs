@@ -20,7 +20,7 @@ use crate::guest::units::MountUnit;
 use crate::layout;
 use crate::output::document::{
     App, AppMount, CheckDocument, DOCUMENT_VERSION, Document, EarlyMount, GuestFile, Hypervisor, Interface,
-    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, TextOrHex, Volume, VolumeMedium,
+    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, Start, TextOrHex, Volume, VolumeMedium,
     VolumeType,
 };
 use crate::pod_plan::PodPlan;
@@ -36,7 +36,7 @@ pub(crate) fn texts(texts: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<T
 
 impl From<&PodPlan> for Document {
     fn from(plan: &PodPlan) -> Self {
-        let (qemu, shared) = (&plan.qemu, shared(plan));
+        let (qemu, shared) = (plan.started_qemu(), shared(plan));
         let argv = std::iter::once(qemu.program.clone().into_os_string()).chain(qemu.argv());
         Document {
             version: DOCUMENT_VERSION,
@@ -56,10 +56,15 @@ impl From<&PodPlan> for Document {
                 kind: "qemu".into(),
                 share_args: texts(qemu.share_args()),
                 argv: texts(argv),
-                devices_used: qemu.devices.iter().filter(|d| d.is_pci()).count(),
+                devices_used: plan.qemu.devices.iter().filter(|d| d.is_pci()).count(),
                 devices_available: PCI_DEVICES,
                 memory_mib: qemu.memory_mib,
                 cpus: qemu.smp,
+                start: Some(Start {
+                    kind: plan.start.kind.name().into(),
+                    reason: plan.start.reason.clone(),
+                    template: plan.start.template.as_ref().map(|template| template.key.clone()),
+                }),
             },
             virtiofsd: plan.virtiofsd.as_ref().map(|command| {
                 let program = command.daemon.program.clone().into_os_string();

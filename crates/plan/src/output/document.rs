@@ -345,6 +345,22 @@ pub struct Hypervisor {
     pub memory_mib: u32,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Whether it boots or is restored; left out in the profile `rkt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+/// How a VM starts.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// `cold`: it boots; `warm`: it is restored from a template.
+    pub kind: String,
+    /// Why so.
+    pub reason: String,
+    /// The key of the template that it is restored from, or that is made for the next one; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 /// A file that the plan adds to the guest.

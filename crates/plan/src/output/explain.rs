@@ -19,6 +19,9 @@ pub fn explain(plan: &Document) -> String {
         "VM       {}, {} MiB, {} CPU, {} of {} PCI devices",
         vm.kind, vm.memory_mib, vm.cpus, vm.devices_used, vm.devices_available
     );
+    if let Some(start) = &vm.start {
+        let _ = writeln!(out, "start    {}: {}", start.kind, start.reason);
+    }
     if !plan.limits.is_empty() {
         let _ = writeln!(out, "         all apps together: {}", plan.limits.join(", "));
     }

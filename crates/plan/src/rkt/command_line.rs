@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::layout;
 use crate::rkt::RktPlan;
-use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Origin, Qemu, SecurityModel, Serial};
 
 impl RktPlan {
     /// The arguments that share the volumes with `lkvm`, in the order of declaration.
@@ -94,6 +94,7 @@ impl RktPlan {
             fsdevs,
             netdevs: Vec::new(),
             devices,
+            origin: Origin::Booted,
         }
     }
 }

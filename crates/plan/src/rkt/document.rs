@@ -73,6 +73,7 @@ impl RktPlan {
                 devices_available: PCI_DEVICES,
                 memory_mib: self.memory_mib,
                 cpus: self.cpus,
+                start: None,
             },
             virtiofsd: None,
             passt: None,

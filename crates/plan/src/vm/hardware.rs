@@ -10,7 +10,9 @@ use crate::layout;
 use crate::vm::disks::Disk;
 use crate::vm::kernel;
 use crate::vm::network::PodNetwork;
-use crate::vm::qemu::{self, Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{
+    self, Accelerator, Blockdev, Chardev, Device, Fsdev, Origin, Qemu, SecurityModel, Serial,
+};
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
 
 /// The slots of the q35 board's root bus beside those of its own devices.
@@ -160,6 +162,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         fsdevs,
         netdevs: network.map(PodNetwork::netdevs).unwrap_or_default(),
         devices,
+        origin: Origin::Booted,
     })
 }
 

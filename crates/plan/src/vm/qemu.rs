@@ -41,7 +41,41 @@ pub struct Qemu {
     pub netdevs: Vec<Netdev>,
     /// `-device`.
     pub devices: Vec<Device>,
+    /// Where what its memory holds comes from.
+    pub origin: Origin,
 }
+
+/// Where what a VM's memory holds comes from ([`template`](super::template)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It boots.
+    #[default]
+    Booted,
+    /// It boots to be saved: nothing of the host's is at the other ends of its character devices.
+    Template,
+    /// It is restored.
+    Restored {
+        /// How it has the template's memory.
+        mapping: Mapping,
+        /// The devices that it gets before it goes on (QMP's `device_add`), in that order.
+        added: Vec<Device>,
+    },
+}
+
+/// How a VM has its memory file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// It is its own, and processes of a vhost-user device have it too.
+    Shared,
+    /// It is that of all VMs of one template; what this VM writes is its own.
+    Private,
+}
+
+/// The descriptor of the memory file that a template, or a VM that is restored, inherits.
+pub const MEMORY_DESCRIPTOR: i32 = 900;
+
+/// The descriptor of the socket of its monitor.
+pub const MONITOR_DESCRIPTOR: i32 = 901;
 
 /// `-machine`, with the accelerator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +243,21 @@ impl Device {
         value
     }
 
+    /// The same as the arguments of QMP's `device_add`, whose two-state properties are no texts.
+    #[must_use]
+    pub fn arguments(&self) -> serde_json::Value {
+        let driver = ("driver".to_owned(), self.driver.into());
+        let properties = self.properties.iter().map(|(key, property)| {
+            let value = match property.as_str() {
+                "on" => true.into(),
+                "off" => false.into(),
+                text => text.into(),
+            };
+            ((*key).to_owned(), value)
+        });
+        serde_json::Value::Object(std::iter::once(driver).chain(properties).collect())
+    }
+
     /// Whether it takes one of the board's PCI slots.
     #[must_use]
     pub fn is_pci(&self) -> bool {
@@ -257,15 +306,7 @@ impl Qemu {
         switch("-cpu", self.cpu.clone().into());
         switch("-smp", self.smp.to_string().into());
         switch("-m", self.memory_mib.to_string().into());
-        // Shared memory, without which no vhost-user device can reach the guest's buffers.
-        switch(
-            "-object",
-            format!(
-                "memory-backend-memfd,id=memory,size={}M,share=on",
-                self.memory_mib
-            )
-            .into(),
-        );
+        switch("-object", self.memory().into());
         switch("-kernel", self.kernel.clone().into());
         if let Some(initrd) = &self.initrd {
             switch("-initrd", initrd.clone().into());
@@ -273,8 +314,18 @@ impl Qemu {
         switch("-append", self.append.clone().into());
         switch("-serial", self.serial.value());
         for chardev in &self.chardevs {
-            let head = format!("socket,id={},path=", chardev.id);
-            switch("-chardev", join(&[head.as_ref(), &option(&chardev.path)]));
+            let value = match self.origin {
+                Origin::Template => format!("null,id={}", chardev.id).into(),
+                Origin::Booted | Origin::Restored { .. } => chardev.value(),
+            };
+            switch("-chardev", value);
+        }
+        if self.origin != Origin::Booted {
+            switch(
+                "-chardev",
+                format!("socket,id=monitor,fd={MONITOR_DESCRIPTOR}").into(),
+            );
+            switch("-mon", "chardev=monitor,mode=control".into());
         }
         for blockdev in &self.blockdevs {
             switch("-blockdev", blockdev.value());
@@ -291,8 +342,48 @@ impl Qemu {
         // The kernel is there already: the firmware is not to look for one on the disks. What it would keep of them lies at
         // the end of the memory and makes the kernel move the guest image, which takes 80 ms under emulation.
         switch("-boot", "strict=on".into());
+        if let Origin::Restored { .. } = self.origin {
+            switch("-incoming", "defer".into());
+        }
         argv.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
         argv
+    }
+}
+
+impl Qemu {
+    /// The memory's back end.
+    pub(super) fn memory(&self) -> String {
+        let share = match self.origin {
+            // Without shared memory no vhost-user device can reach the guest's buffers.
+            Origin::Booted => {
+                return format!(
+                    "memory-backend-memfd,id=memory,size={}M,share=on",
+                    self.memory_mib
+                );
+            }
+            Origin::Template => "on",
+            Origin::Restored {
+                mapping: Mapping::Shared,
+                ..
+            } => "on",
+            Origin::Restored {
+                mapping: Mapping::Private,
+                ..
+            } => "off",
+        };
+        format!(
+            "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{MEMORY_DESCRIPTOR},share={share}",
+            self.memory_mib
+        )
+    }
+
+    /// All its devices: those of its command line, and those that it gets later.
+    pub fn all_devices(&self) -> impl Iterator<Item = &Device> {
+        let added = match &self.origin {
+            Origin::Restored { added, .. } => added.as_slice(),
+            Origin::Booted | Origin::Template => &[],
+        };
+        self.devices.iter().chain(added)
     }
 }
 
@@ -310,7 +401,9 @@ impl Qemu {
     #[must_use]
     pub fn files(&self) -> Vec<(Access, PathBuf)> {
         let kernel = std::iter::once(&self.kernel).chain(&self.initrd);
-        let sockets = self.chardevs.iter().map(|chardev| &chardev.path);
+        let connected = self.origin != Origin::Template;
+        let sockets = self.chardevs.iter().filter(|_| connected);
+        let sockets = sockets.map(|chardev| &chardev.path);
         let sockets = sockets.chain(self.netdevs.iter().filter_map(Netdev::socket));
         let disks = self.blockdevs.iter().map(|disk| match disk.read_only {
             true => (Access::Read, disk.filename.clone()),
@@ -336,11 +429,17 @@ impl Qemu {
             .flat_map(|fsdev| ["-fsdev".into(), fsdev.value()]);
         let of_share = |device: &&Device| matches!(device.driver, "virtio-9p-pci" | "vhost-user-fs-pci");
         let devices = self
-            .devices
-            .iter()
+            .all_devices()
             .filter(of_share)
             .flat_map(|device| ["-device".into(), device.value()]);
         fsdevs.chain(devices).collect()
+    }
+}
+
+impl Chardev {
+    fn value(&self) -> OsString {
+        let head = format!("socket,id={},path=", self.id);
+        join(&[head.as_ref(), &option(&self.path)])
     }
 }
 

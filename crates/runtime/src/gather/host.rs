@@ -20,7 +20,7 @@ use isopod_vm::netns;
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
-use crate::{Settings, resolver, routes, state_dir};
+use crate::{Settings, resolver, routes, state_dir, templates};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
 pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
@@ -101,6 +101,7 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             modules: guest.modules.clone(),
             systemd_version: guest.systemd_version,
         },
+        templates: templates::facts(settings, qemu),
     }
 }
 

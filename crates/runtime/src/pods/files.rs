@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_contract::config::GuestNetwork;
 use isopod_contract::in_one_line;
+use isopod_plan::vm::qemu::Mapping;
 use isopod_spec::{
-    AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess,
+    AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess, Vm,
 };
 use isopod_vm::netns;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,9 @@ pub struct PodRecord {
     pub apps: Vec<AppRecord>,
     /// The launcher that becomes QEMU ([`isopod_vm::launcher::Launcher`]'s arguments, the parent left out).
     pub qemu: Vec<OsText>,
+    /// The template that its VM may be restored from; `None`: it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateRecord>,
     /// The launcher that becomes virtiofsd.
     pub virtiofsd: Option<Vec<OsText>>,
     /// The network namespace that the VM takes over.
@@ -107,6 +111,32 @@ impl NetnsRecord {
                 self.path.display(),
                 in_one_line(&error)
             );
+        }
+    }
+}
+
+/// A VM that is restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TemplateRecord {
+    /// The template's key.
+    pub key: String,
+    /// Its VM: memory, CPUs and accelerator, and whether it is made where it is not there before the pod starts.
+    pub vm: Vm,
+    /// The launcher that becomes QEMU, in place of the one that boots.
+    pub qemu: Vec<OsText>,
+    /// Whether another process has the VM's memory too.
+    pub shares_memory: bool,
+    /// The devices that QEMU gets before the guest goes on: the arguments of QMP's `device_add`.
+    pub added: Vec<serde_json::Value>,
+}
+
+impl TemplateRecord {
+    /// How the VM has its memory.
+    pub(crate) fn mapping(&self) -> Mapping {
+        match self.shares_memory {
+            true => Mapping::Shared,
+            false => Mapping::Private,
         }
     }
 }

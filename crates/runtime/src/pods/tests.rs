@@ -24,6 +24,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         systemd_version: 0,
         apps: Vec::new(),
         qemu: Vec::new(),
+        template: None,
         virtiofsd: None,
         passt: None,
         netns: None,

@@ -31,7 +31,7 @@ const READ_BYTES: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a stream of a process takes to a log.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     /// The log's two files.
     paths: [PathBuf; 2],
     reader: JoinHandle<()>,
@@ -43,7 +43,7 @@ impl Capture {
     ///
     /// # Errors
     /// What making the pipe or the file failed with.
-    pub(super) fn begin(dir: &Path, name: &str) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn begin(dir: &Path, name: &str) -> io::Result<(Self, OwnedFd)> {
         let (reader, writer) = io::pipe()?;
         let reader = pipe::Receiver::from_owned_fd(reader.into())?;
         let log = BoundedLog::new(dir, name)?;
@@ -53,7 +53,7 @@ impl Capture {
     }
 
     /// The last `count` lines; when the process has ended, of all that was said.
-    pub(super) async fn last(&mut self, count: usize) -> Vec<String> {
+    pub(crate) async fn last(&mut self, count: usize) -> Vec<String> {
         if !self.reader.is_finished() {
             let _ = tokio::time::timeout(DRAIN, &mut self.reader).await;
         }

@@ -9,6 +9,8 @@ use isopod_vm::agent::{AgentError, ArriveError};
 use isopod_vm::netns::NetnsError;
 
 use crate::ports::PortError;
+use crate::templates::make::MakeError;
+use crate::templates::restore::RestoreError;
 
 /// Why a pod could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,12 @@ pub enum RunError {
         /// The console's last lines.
         console: Vec<String>,
     },
+    /// The VM could not be restored.
+    #[error("cannot restore the VM from its template")]
+    NotRestored(#[source] RestoreError),
+    /// The template that was asked for was not made.
+    #[error("cannot restore the VM (`--start warm`)")]
+    Template(#[source] Box<MakeError>),
     /// The pod could not be brought to its VM.
     #[error("cannot bring the pod to its VM")]
     Arrive(#[source] ArriveError),
@@ -110,6 +118,7 @@ impl RunError {
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),
             Self::Netns { source, .. } => source.hint(),
+            Self::Template(error) => error.hint(),
             _ => None,
         }
     }

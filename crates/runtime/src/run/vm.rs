@@ -1,9 +1,11 @@
 //! The processes of a pod's VM: started, waited for, killed.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
@@ -20,8 +22,10 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
-use crate::pods::files::{NetnsRecord, PodRecord};
+use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
+use crate::templates::Template;
+use crate::templates::restore::{self, Restoring};
 use crate::{Settings, ports};
 
 use super::capture::Capture;
@@ -41,6 +45,9 @@ const LOG_LINES: usize = 12;
 /// How long after another process QEMU may end for it to be QEMU's end that ended both.
 const LEAD: Duration = Duration::from_millis(500);
 
+/// How long the agent of a VM that was restored may take to answer: it takes a tenth of a second, or longer on a busy host.
+const ANSWERING: Duration = Duration::from_secs(30);
+
 /// The processes of a VM.
 pub(super) struct Vm<'a> {
     dir: &'a Path,
@@ -53,13 +60,26 @@ pub(super) struct Vm<'a> {
     router: Option<Router>,
     console: Capture,
     kills: Kills,
+    restored: Restored,
+}
+
+/// How far a VM is that is restored.
+enum Restored {
+    /// It boots.
+    No,
+    /// Its QEMU is being started.
+    Restoring(Box<Restoring>),
+    /// It goes on; what others of its template share is kept.
+    Yes(#[expect(dead_code, reason = "held until the VM is gone")] Option<OwnedFd>),
 }
 
 impl<'a> Vm<'a> {
+    /// Starts the processes: of a VM that boots, or of one that is restored from `template`.
     pub(super) fn start(
         record: &'a PodRecord,
         dir: &'a Path,
         settings: &Settings,
+        template: Option<(&TemplateRecord, Template)>,
     ) -> Result<(Self, UnixListener), RunError> {
         let ports = &record.ports;
         ports::look(ports).map_err(RunError::Port)?;
@@ -72,7 +92,16 @@ impl<'a> Vm<'a> {
             false => Life::First,
             true => Life::Later,
         };
-        let of_qemu = launcher(&record.qemu, life).map_err(failed("start QEMU"))?;
+        let words = template.as_ref().map_or(&record.qemu, |(record, _)| &record.qemu);
+        let of_qemu = launcher(words, life).map_err(failed("start QEMU"))?;
+        let (inherited, restored) = match template {
+            None => (Vec::new(), Restored::No),
+            Some((record, template)) => {
+                let begun = restore::begin(template, record.mapping());
+                let (inherited, restoring) = begun.map_err(failed("have the template's memory"))?;
+                (inherited, Restored::Restoring(Box::new(restoring)))
+            }
+        };
         let port = listen(dir, layout::AGENT_SOCKET, of_qemu.user).map_err(failed("listen for the agent"))?;
         port.set_nonblocking(true)
             .map_err(failed("listen for the agent"))?;
@@ -103,7 +132,7 @@ impl<'a> Vm<'a> {
         let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
-            inherited: taps,
+            inherited: inherited.into_iter().chain(taps).collect(),
             stdin: None,
             stdout: Some(stdout),
             stderr,
@@ -120,6 +149,7 @@ impl<'a> Vm<'a> {
             router,
             console,
             kills: Kills::now(),
+            restored,
         };
         Ok((vm, port))
     }
@@ -132,12 +162,17 @@ impl<'a> Vm<'a> {
         deadline: Duration,
     ) -> Result<(Agent, Events, ArrivalTimes), RunError> {
         let (begun, dir) = (Instant::now(), self.dir);
+        self.restore(record).await?;
+        let answering = match self.restored {
+            Restored::Yes(_) => deadline.min(ANSWERING),
+            Restored::No | Restored::Restoring(_) => deadline,
+        };
         let answer = async {
             let (stream, _): (UnixStream, _) = port.accept().await.map_err(|source| RunError::Start {
                 action: "accept QEMU's connection",
                 source,
             })?;
-            let left = deadline.saturating_sub(begun.elapsed());
+            let left = deadline.saturating_sub(begun.elapsed()).min(answering);
             let (agent, events) = match agent::connect(stream, left).await {
                 Ok(conversation) => conversation,
                 Err(error) => return Ok(Err(error)),
@@ -159,6 +194,32 @@ impl<'a> Vm<'a> {
             }),
             Ok(Ok(Err(source))) => Err(self.lost(source).await),
         }
+    }
+
+    /// Restores the VM, where it is one that is restored.
+    async fn restore(&mut self, record: &PodRecord) -> Result<(), RunError> {
+        let Restored::Restoring(restoring) = mem::replace(&mut self.restored, Restored::No) else {
+            return Ok(());
+        };
+        let added = record
+            .template
+            .as_ref()
+            .map_or(&[][..], |template| &template.added);
+        let mut resumed = pin!(restoring.resume(added));
+        let resumed = tokio::select! {
+            biased;
+            resumed = &mut resumed => resumed,
+            // Where QEMU has ended, what it was doing tells more.
+            error = self.ended() => match tokio::time::timeout(LEAD, resumed).await {
+                Ok(resumed) => resumed,
+                Err(_) => return Err(error),
+            },
+        };
+        self.restored = Restored::Yes(resumed.map_err(RunError::NotRestored)?);
+        if let Some(template) = &record.template {
+            tracing::debug!("restored from template `{}`", template.key);
+        }
+        Ok(())
     }
 
     /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a VM's.
@@ -400,7 +461,7 @@ fn launcher(words: &[OsText], life: Life) -> io::Result<Launcher> {
 
 /// Listens on a socket in the pod directory, in place of one that an earlier run left, whose path may be longer than the 107 bytes that an address takes: so it
 /// is named through the directory's descriptor. `user` is who connects, where that is not this one.
-fn listen(dir: &Path, name: &str, user: Option<u32>) -> io::Result<StdListener> {
+pub(crate) fn listen(dir: &Path, name: &str, user: Option<u32>) -> io::Result<StdListener> {
     let handle = std::fs::File::open(dir)?;
     match std::fs::remove_file(dir.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

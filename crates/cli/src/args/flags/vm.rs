@@ -1,7 +1,7 @@
 //! Flags of a pod's VM.
 
 use isopod_spec::flags;
-use isopod_spec::{Accel, ShareTransport};
+use isopod_spec::{Accel, ShareTransport, StartMode};
 
 use super::{Flag, keep};
 
@@ -46,6 +46,20 @@ pub(super) const FLAGS: &[Flag] = &[
         },
     )
     .one_of(&["auto", "virtiofs", "9p"]),
+    Flag::pod(
+        "start",
+        "MODE",
+        "Restore the VM from a template (warm), boot it (cold), or what is there (auto): see `isopod template` [default: auto]",
+        |pod, text| {
+            pod.flags.vm.start = match text.to_str() {
+                Some("warm") => StartMode::Warm,
+                Some("cold") => StartMode::Cold,
+                _ => StartMode::Auto,
+            };
+            Ok(())
+        },
+    )
+    .one_of(&["auto", "warm", "cold"]),
     Flag::pod(
         "boot-timeout",
         "SECONDS",

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use isopod_image::Store;
+use isopod_runtime::templates::Templates;
 use isopod_runtime::{Settings, named_volume, state_dir};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use crate::pods::pods;
 use crate::show::pretty;
 use crate::table::table;
 
-/// Show how much of the disk pods, images and volumes take
+/// Show how much of the disk pods, images, volumes and templates take
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct SystemDf {
     /// How to print it: text, json, or a Go template over docker's fields, with `table` before it under their names
@@ -136,11 +137,18 @@ fn uses(settings: &Settings) -> Result<Vec<Use>, Failure> {
             (taken(&entry.path()), in_use.contains(&name))
         })
         .collect();
+    let templates: Vec<(u64, bool)> = Templates::of(&settings.state_dir)
+        .list()
+        .iter()
+        // Whoever was restored from one needs it no more.
+        .map(|template| (template.disk_bytes, false))
+        .collect();
     Ok(vec![
         Use::of("Images", &images),
         Use::of("Containers", &pods),
         Use::of("Local Volumes", &volumes),
         Use::of("Guest Images", &guests),
+        Use::of("Templates", &templates),
     ])
 }
 

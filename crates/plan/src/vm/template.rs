@@ -1,0 +1,491 @@
+//! Templates: VMs that were booted and saved when the agent waited for the host, of which others are restored.
+//!
+//! ```text
+//! booted      disks, share, network, balloon on the command line
+//! template    the serial port, ports for devices (empty), vmgenid; memory in a file, saved with the state of the devices
+//! restored    the same switches; disks, share, network are plugged into the ports before it goes on
+//! ```
+//!
+//! A template has no device of a pod's, so that one is enough for all pods whose VMs have as much memory and as many CPUs. Its key is a
+//! digest of all that a saved VM depends on: what has another key is another template.
+
+use std::hash::Hasher as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+use isopod_spec::StartMode;
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use crate::facts::TemplateFacts;
+use crate::fault::Fault;
+use crate::vm::qemu::{Device, Mapping, Origin, Qemu};
+
+/// Changes whenever the same inputs would give another template.
+const FORMAT: u64 = 1;
+
+/// The ports that a template has for devices. Each takes eight, and 5 ms of the template's boot.
+const PORTS: usize = 4;
+
+/// The functions of the one device that a port takes (PCI Local Bus Specification 3.0, 6.2.1).
+const FUNCTIONS: usize = 8;
+
+/// How many devices a VM that is restored may have.
+pub const PLACES: usize = PORTS * FUNCTIONS;
+
+/// How a pod's VM starts, and why so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartPlan {
+    /// Booted, or restored.
+    pub kind: StartKind,
+    /// Why, for people.
+    pub reason: String,
+    /// What was asked for.
+    pub mode: StartMode,
+    /// What it is restored from, or what is made for the next one; `None`: nothing to do with templates.
+    pub template: Option<TemplatePlan>,
+}
+
+/// Booted, or restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartKind {
+    /// Booted.
+    Cold,
+    /// Restored; made before where it is not there.
+    Warm,
+}
+
+impl StartKind {
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
+}
+
+/// A template, and the VM that is restored from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplatePlan {
+    /// Its key.
+    pub key: String,
+    /// The pod's VM, restored.
+    pub restored: Qemu,
+}
+
+/// Decides how the VM that `qemu` would boot starts.
+///
+/// # Errors
+/// [`Fault::Host`] where it is to be restored and cannot be.
+pub fn start(mode: StartMode, qemu: &Qemu, facts: &TemplateFacts) -> Result<StartPlan, Fault> {
+    let asked = mode;
+    let mode = match asked {
+        StartMode::Auto => facts.otherwise,
+        asked => asked,
+    };
+    let cold = |reason: String, template| StartPlan {
+        kind: StartKind::Cold,
+        reason,
+        mode,
+        template,
+    };
+    if mode == StartMode::Cold {
+        let by = if asked == StartMode::Cold {
+            "`--start cold`"
+        } else {
+            "`ISOPOD_START=cold`"
+        };
+        return Ok(cold(by.into(), None));
+    }
+    let Some(restored) = restored(qemu) else {
+        let reason = format!("it has more than {PLACES} devices, for which a template has no places");
+        return match mode {
+            StartMode::Warm => Err(Fault::Host {
+                what: "cannot restore the VM (`--start warm`)".into(),
+                reason,
+                hint: "leave `--start` away, or let apps share an image".into(),
+            }),
+            StartMode::Auto | StartMode::Cold => Ok(cold(reason, None)),
+        };
+    };
+    let key = key(&template(qemu), facts);
+    let template = TemplatePlan { key, restored };
+    let size = format!("{} MiB and {} CPU(s)", qemu.memory_mib, qemu.smp);
+    let there = facts.there.contains(&template.key);
+    Ok(match (mode, there) {
+        (StartMode::Auto, false) => cold(
+            format!("there is no template of {size} yet: the first start makes one for the next"),
+            Some(template),
+        ),
+        (_, there) => StartPlan {
+            kind: StartKind::Warm,
+            reason: match there {
+                true => format!("there is a template of {size}"),
+                false => format!("a template of {size} is made first"),
+            },
+            mode,
+            template: Some(template),
+        },
+    })
+}
+
+/// The template that the VM which `pod` would boot is restored from.
+#[must_use]
+pub fn template(pod: &Qemu) -> Qemu {
+    Qemu {
+        chardevs: pod
+            .chardevs
+            .iter()
+            .filter(|dev| dev.id == AGENT)
+            .cloned()
+            .collect(),
+        blockdevs: Vec::new(),
+        fsdevs: Vec::new(),
+        netdevs: Vec::new(),
+        append: format!("{} {WORD}", pod.append),
+        devices: own_devices(pod),
+        origin: Origin::Template,
+        ..pod.clone()
+    }
+}
+
+/// The VM which `pod` would boot, restored; `None` where it has more devices than there are places.
+#[must_use]
+pub fn restored(pod: &Qemu) -> Option<Qemu> {
+    let others = pod.devices.iter().filter(|device| !is_own(device));
+    let shared = others
+        .clone()
+        .any(|device| device.driver.starts_with("vhost-user-"));
+    let mapping = if shared { Mapping::Shared } else { Mapping::Private };
+    // To give the host freed pages back QEMU makes holes in the memory's file, which here is other VMs' too.
+    let balloon = |device: &&Device| device.driver == "virtio-balloon-pci" && mapping == Mapping::Private;
+    let plugged: Vec<Device> = others
+        .filter(|device| !balloon(device))
+        .enumerate()
+        .map(plugged)
+        .collect();
+    if plugged.len() > PLACES {
+        return None;
+    }
+    // What is at a port is seen when its function 0 comes, which must therefore come last.
+    let added = plugged
+        .chunks(FUNCTIONS)
+        .flat_map(|port| port.iter().rev().cloned())
+        .collect();
+    Some(Qemu {
+        append: format!("{} {WORD}", pod.append),
+        devices: own_devices(pod),
+        origin: Origin::Restored { mapping, added },
+        ..pod.clone()
+    })
+}
+
+/// By which the guest knows that it will be saved: it loads the modules that some pods need.
+const WORD: &str = "isopod.template";
+
+/// The agent's character device.
+const AGENT: &str = "agent";
+
+/// Whether a template has it, too.
+fn is_own(device: &Device) -> bool {
+    ["virtio-serial-pci", "virtserialport"].contains(&device.driver)
+}
+
+/// The devices that a template and what is restored from it have alike: those of the command line.
+fn own_devices(pod: &Qemu) -> Vec<Device> {
+    let mut devices: Vec<Device> = pod
+        .devices
+        .iter()
+        .filter(|device| is_own(device))
+        .cloned()
+        .collect();
+    for device in &mut devices {
+        device.properties.retain(|(key, _)| !PLACE.contains(key));
+        if device.driver == "virtserialport" {
+            // By which events name it.
+            device.properties.push(("id", AGENT.to_owned()));
+        }
+    }
+    devices.push(Device {
+        driver: "vmgenid",
+        properties: vec![("guid", "auto".to_owned())],
+    });
+    devices.extend((0..PORTS).map(|port| Device {
+        driver: "pcie-root-port",
+        properties: vec![
+            ("id", format!("port{port}")),
+            ("chassis", (port + 1).to_string()),
+            ("slot", (port + 1).to_string()),
+            ("addr", format!("{PORTS_SLOT:#x}.{port:#x}")),
+            ("multifunction", if port == 0 { "on" } else { "off" }.to_owned()),
+        ],
+    }));
+    devices
+}
+
+/// The slot of the root bus whose functions the ports are.
+const PORTS_SLOT: usize = 0x10;
+
+/// The properties that say where a device is.
+const PLACE: [&str; 2] = ["addr", "multifunction"];
+
+/// A device, at a port.
+fn plugged((i, device): (usize, &Device)) -> Device {
+    let mut device = device.clone();
+    device.properties.retain(|(key, _)| !PLACE.contains(key));
+    device.properties.extend([
+        ("bus", format!("port{}", i / FUNCTIONS)),
+        ("addr", format!("0x0.{:#x}", i % FUNCTIONS)),
+        ("multifunction", "on".to_owned()),
+    ]);
+    device
+}
+
+/// What names a template.
+#[must_use]
+pub fn key(template: &Qemu, facts: &TemplateFacts) -> String {
+    let mut hasher = SipHasher24::new();
+    hasher.write_u64(FORMAT);
+    let mut word = |word: &[u8]| {
+        hasher.write_usize(word.len());
+        hasher.write(word);
+    };
+    word(facts.qemu.as_bytes());
+    word(facts.cpu.as_bytes());
+    word(template.program.as_os_str().as_bytes());
+    for arg in template.argv() {
+        word(arg.as_bytes());
+    }
+    let digest = hasher.finish128();
+    format!("{:016x}{:016x}", digest.h1, digest.h2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(driver: &'static str, properties: &[(&'static str, &str)]) -> Device {
+        let properties = properties.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        Device { driver, properties }
+    }
+
+    fn pod(disks: usize, more: &[Device]) -> Qemu {
+        use crate::vm::hardware;
+        use crate::vm::qemu::{Accelerator, Chardev, Serial};
+        let disk = |i| device("virtio-blk-pci", &[("drive", &format!("disk{i}"))]);
+        let mut devices = vec![
+            device(
+                "virtio-serial-pci",
+                &[("addr", "0x2.0x0"), ("multifunction", "on")],
+            ),
+            device(
+                "virtserialport",
+                &[("chardev", "agent"), ("name", "isopod.agent.0")],
+            ),
+        ];
+        devices.extend((0..disks).map(disk));
+        devices.extend(more.iter().cloned());
+        Qemu {
+            program: "qemu".into(),
+            machine: hardware::board(Accelerator::Kvm),
+            cpu: "host".into(),
+            smp: 1,
+            memory_mib: 512,
+            kernel: "/guest/vmlinux".into(),
+            initrd: Some("/guest/initrd".into()),
+            append: "quiet".into(),
+            serial: Serial::Stdout,
+            chardevs: ["agent", "share"]
+                .map(|id| Chardev {
+                    id,
+                    path: format!("{id}.sock").into(),
+                })
+                .into(),
+            blockdevs: Vec::new(),
+            fsdevs: Vec::new(),
+            netdevs: Vec::new(),
+            devices,
+            origin: Origin::Booted,
+        }
+    }
+
+    fn balloon() -> Device {
+        device("virtio-balloon-pci", &[("free-page-reporting", "on")])
+    }
+
+    fn share() -> Device {
+        device("vhost-user-fs-pci", &[("chardev", "share"), ("tag", "isopod")])
+    }
+
+    fn added(qemu: &Qemu) -> Vec<serde_json::Value> {
+        let Origin::Restored { added, .. } = &qemu.origin else {
+            panic!("{:?}", qemu.origin)
+        };
+        added.iter().map(Device::arguments).collect()
+    }
+
+    /// QEMU takes a state for the very devices that it was saved of, and no other: whatever the pod has.
+    #[test]
+    fn a_template_and_what_is_restored_from_it_have_the_same_switches_but_where_memory_and_state_come_from() {
+        let pods = [
+            pod(0, &[]),
+            pod(1, &[balloon()]),
+            pod(3, &[share(), balloon()]),
+            pod(30, &[share()]),
+        ];
+        let facts = TemplateFacts::default();
+        for pod in &pods {
+            let (template, restored) = (template(pod), restored(pod).unwrap());
+            assert_eq!(template.devices, restored.devices);
+            let [template_argv, restored_argv] = [&template, &restored].map(|qemu| {
+                let argv = qemu.argv();
+                let pairs = argv.chunks(2).map(|pair| format!("{pair:?}"));
+                pairs
+                    .filter(|pair| {
+                        let own = [
+                            "-object",
+                            "-chardev",
+                            "-incoming",
+                            "-nodefaults",
+                            "-no-reboot",
+                            "none",
+                        ];
+                        !own.iter().any(|word| pair.contains(word))
+                    })
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(template_argv, restored_argv);
+            assert_eq!(key(&template, &facts), key(&super::template(&pods[0]), &facts));
+        }
+        let argv = format!("{:?}", template(&pods[3]).argv());
+        assert!(
+            argv.contains("null,id=agent") && !argv.contains("share.sock") && !argv.contains("agent.sock")
+        );
+    }
+
+    #[test]
+    fn another_vm_processor_or_qemu_has_another_template() {
+        let facts = TemplateFacts::default();
+        let mut keys = vec![key(&template(&pod(0, &[])), &facts)];
+        let changed: [fn(&mut Qemu); 5] = [
+            |qemu| qemu.memory_mib = 1024,
+            |qemu| qemu.smp = 2,
+            |qemu| qemu.kernel = "/guest/other/vmlinux".into(),
+            |qemu| qemu.append.push_str(" x"),
+            |qemu| qemu.cpu = "max".into(),
+        ];
+        keys.extend(changed.map(|change| {
+            let mut qemu = pod(0, &[]);
+            change(&mut qemu);
+            key(&template(&qemu), &facts)
+        }));
+        let (qemu, cpu) = ("7.2".to_owned(), "another".to_owned());
+        let facts = [
+            TemplateFacts {
+                qemu,
+                ..facts.clone()
+            },
+            TemplateFacts { cpu, ..facts },
+        ];
+        keys.extend(facts.iter().map(|facts| key(&template(&pod(0, &[])), facts)));
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    /// Function 0 makes a port's device seen, and disks are named by their order.
+    #[test]
+    fn devices_come_to_the_ports_in_their_order_function_0_last() {
+        let restored = restored(&pod(9, &[share(), balloon()])).unwrap();
+        let places: Vec<String> = added(&restored)
+            .iter()
+            .map(|device| {
+                format!("{}/{}/{}", device["driver"], device["bus"], device["addr"]).replace('"', "")
+            })
+            .collect();
+        assert_eq!(places.len(), 11);
+        assert_eq!(places[0], "virtio-blk-pci/port0/0x0.0x7");
+        assert_eq!(places[7], "virtio-blk-pci/port0/0x0.0x0");
+        assert_eq!(
+            places[8..],
+            [
+                "virtio-balloon-pci/port1/0x0.0x2",
+                "vhost-user-fs-pci/port1/0x0.0x1",
+                "virtio-blk-pci/port1/0x0.0x0"
+            ]
+        );
+        assert_eq!(added(&restored)[7]["drive"], "disk0");
+        assert_eq!(added(&restored)[7]["multifunction"], true);
+    }
+
+    #[test]
+    fn memory_is_shared_with_virtiofsd_or_with_other_vms_which_keep_it() {
+        let with = |more: &[Device]| {
+            let restored = restored(&pod(1, more)).unwrap();
+            let has_balloon = added(&restored)
+                .iter()
+                .any(|device| device["driver"] == "virtio-balloon-pci");
+            (restored.memory().ends_with("share=on"), has_balloon)
+        };
+        assert_eq!(with(&[share(), balloon()]), (true, true));
+        assert_eq!(with(&[balloon()]), (false, false));
+    }
+
+    #[test]
+    fn a_start_says_why_it_is_cold_or_warm() {
+        let qemu = pod(1, &[]);
+        let key = key(&template(&qemu), &TemplateFacts::default());
+        let there = TemplateFacts {
+            there: [key].into(),
+            ..TemplateFacts::default()
+        };
+        let none = TemplateFacts::default();
+        let words = |mode, facts| {
+            let start = start(mode, &qemu, facts).unwrap();
+            (start.kind, start.template.is_some(), start.reason)
+        };
+        use StartKind::{Cold, Warm};
+        let text = |text: &str| text.to_owned();
+        assert_eq!(
+            words(StartMode::Auto, &there),
+            (Warm, true, text("there is a template of 512 MiB and 1 CPU(s)"))
+        );
+        assert_eq!(
+            words(StartMode::Auto, &none),
+            (
+                Cold,
+                true,
+                text(
+                    "there is no template of 512 MiB and 1 CPU(s) yet: the first start makes one for the next"
+                )
+            )
+        );
+        assert_eq!(
+            words(StartMode::Warm, &none),
+            (
+                Warm,
+                true,
+                text("a template of 512 MiB and 1 CPU(s) is made first")
+            )
+        );
+        assert_eq!(
+            words(StartMode::Cold, &there),
+            (Cold, false, text("`--start cold`"))
+        );
+        let otherwise = TemplateFacts {
+            otherwise: StartMode::Cold,
+            ..there.clone()
+        };
+        assert_eq!(
+            words(StartMode::Auto, &otherwise),
+            (Cold, false, text("`ISOPOD_START=cold`"))
+        );
+        assert_eq!(words(StartMode::Warm, &otherwise).0, Warm);
+        let many = pod(PLACES + 1, &[]);
+        let start_many = |mode| start(mode, &many, &there);
+        assert_eq!(start_many(StartMode::Auto).unwrap().kind, Cold);
+        let fault = start_many(StartMode::Warm).unwrap_err().to_string();
+        assert!(fault.contains("more than 32 devices"), "{fault}");
+    }
+}

@@ -1,0 +1,255 @@
+//! The memory of a VM that is restored: a copy of the template's, in a file that is in memory only (memfd_create(2)).
+//!
+//! ```text
+//! with virtiofsd    a copy of its own, which both processes map shared
+//! without           one copy for all VMs of the template that run: each maps it privately, so that what a VM writes is its own
+//! ```
+//!
+//! QEMU before 8.2 opens its memory's file for writing whatever it does with it. A guest that has broken out of its VM must not reach
+//! that of others, or of those that will be restored: the common copy is therefore *sealed* (`F_SEAL_WRITE`), which only such a file can
+//! be, and the file on disk is not given to any process of a VM.
+//!
+//! A sealed copy lives as long as somebody has it. Who made it, or took it over, writes into the template's directory where it is to be found
+//! ([`Holder`]); the next one believes what the kernel says of that descriptor, and not the file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
+
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, memfd_create};
+use rustix::io::Errno;
+
+use serde::{Deserialize, Serialize};
+
+use super::Template;
+use crate::process::Process;
+
+/// The common copy's name, before the key.
+const NAME: &str = "isopod-template-";
+
+const HOLDER: &str = "holder";
+
+/// All that keeps a file as it is.
+const SEALS: SealFlags = SealFlags::WRITE
+    .union(SealFlags::GROW)
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::SEAL);
+
+/// An empty memory of so many bytes.
+pub(super) fn empty(bytes: u64) -> io::Result<File> {
+    let memory = File::from(memfd_create("isopod-memory", MemfdFlags::CLOEXEC)?);
+    memory.set_len(bytes)?;
+    Ok(memory)
+}
+
+/// Copies what is in `from`, holes left out, to `to`, which is empty and as long.
+pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            found => found?,
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?;
+        rustix::fs::seek(to, SeekFrom::Start(data))?;
+        let mut offset = data;
+        while offset < end {
+            let most = usize::try_from(end - offset).unwrap_or(usize::MAX);
+            if rustix::fs::sendfile(to, from, Some(&mut offset), most)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// The size of a page of the guest's, in bytes.
+const PAGE: usize = 4096;
+
+/// Copies what is in `from` to `to`, which is empty, as [`copy`] does, but pages of zeros too are left out.
+pub(super) fn copy_without_zeros(from: &File, to: &File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut buffer = vec![0; 256 * PAGE];
+    let mut at = 0;
+    while at < length {
+        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            found => found?,
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?;
+        let most = usize::try_from(end - data).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        from.read_exact_at(&mut buffer[..most], data)?;
+        for (i, page) in buffer[..most].chunks(PAGE).enumerate() {
+            if page.iter().any(|&byte| byte != 0) {
+                to.write_all_at(page, data + (i * PAGE) as u64)?;
+            }
+        }
+        at = data + most as u64;
+    }
+    Ok(())
+}
+
+/// The common copy of the template: that of a VM that runs, or a new one.
+pub(super) fn common(template: &Template) -> io::Result<OwnedFd> {
+    // Of several that begin at once, one makes it.
+    let dir = File::open(&template.dir)?;
+    dir.lock()?;
+    let found = held(template);
+    let memory = match found {
+        Some(memory) => memory,
+        None => {
+            let name = format!("{NAME}{}", template.key);
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let memory = File::from(memfd_create(name, flags)?);
+            memory.set_len(template.memory.metadata()?.len())?;
+            copy(&template.memory, &memory)?;
+            rustix::fs::fcntl_add_seals(&memory, SEALS)?;
+            memory
+        }
+    };
+    // Where it cannot be written the next VM makes a copy, and no harm is done.
+    if let Err(error) = write_holder(template, &memory) {
+        tracing::debug!("cannot write who has the memory of a template: {error}");
+    }
+    Ok(memory.into())
+}
+
+/// Where the common copy is to be found.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    process: Process,
+    descriptor: i32,
+}
+
+fn write_holder(template: &Template, memory: &File) -> io::Result<()> {
+    let holder = Holder {
+        process: Process::current().ok_or(io::ErrorKind::NotFound)?,
+        descriptor: memory.as_raw_fd(),
+    };
+    fs::write(template.dir.join(HOLDER), serde_json::to_vec(&holder)?)
+}
+
+/// The common copy of a VM that runs, where it is one.
+fn held(template: &Template) -> Option<File> {
+    let text = fs::read(template.dir.join(HOLDER)).ok()?;
+    let Holder { process, descriptor } = serde_json::from_slice(&text).ok()?;
+    if !process.is_alive() {
+        return None;
+    }
+    let place = PathBuf::from(format!("/proc/{}/fd/{descriptor}", process.pid));
+    // Not opened before it is known to be what it should be: to open a pipe or a device does something.
+    let name = PathBuf::from(format!("/memfd:{NAME}{} (deleted)", template.key));
+    if fs::read_link(&place).ok()? != name {
+        return None;
+    }
+    let memory = File::open(&place).ok()?;
+    is_common(&memory, template).then_some(memory)
+}
+
+/// Whether nobody can have changed it since one of this user's processes sealed it.
+fn is_common(memory: &File, template: &Template) -> bool {
+    let sealed = rustix::fs::fcntl_get_seals(memory).is_ok_and(|seals| seals.contains(SEALS));
+    let wanted = template.memory.metadata().map(|of| of.len()).ok();
+    let own = rustix::process::geteuid().as_raw();
+    let as_it_should = memory
+        .metadata()
+        .is_ok_and(|found| found.uid() == own && Some(found.len()) == wanted);
+    sealed && as_it_should
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    /// A template of three pages: text, zeros, a hole.
+    fn template(dir: &std::path::Path) -> Template {
+        let memory = File::create(dir.join(super::super::MEMORY)).unwrap();
+        memory.write_all_at(&[7; PAGE], 0).unwrap();
+        memory.write_all_at(&[0; PAGE], PAGE as u64).unwrap();
+        memory.set_len(3 * PAGE as u64).unwrap();
+        fs::write(dir.join(super::super::STATE), "").unwrap();
+        Template::open(dir.to_owned(), "k", 0).unwrap()
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_takes_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let template = template(dir.path());
+        let own = empty(3 * PAGE as u64).unwrap();
+        copy(&template.memory, &own).unwrap();
+        assert_eq!(bytes(&own), bytes(&template.memory));
+        assert!(own.metadata().unwrap().blocks() * 512 <= 2 * PAGE as u64);
+        own.write_all_at(&[1], 0).unwrap();
+        assert_eq!(bytes(&template.memory)[0], 7, "it is its own");
+        let smaller = tempfile::tempfile_in(dir.path()).unwrap();
+        copy_without_zeros(&template.memory, &smaller).unwrap();
+        assert_eq!(bytes(&smaller), bytes(&template.memory));
+        assert_eq!(smaller.metadata().unwrap().blocks() * 512, PAGE as u64);
+    }
+
+    #[test]
+    fn the_common_copy_is_one_that_nobody_can_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let template = template(dir.path());
+        let [first, second] = [(); 2].map(|()| File::from(common(&template).unwrap()));
+        let inode = |file: &File| file.metadata().unwrap().ino();
+        assert_eq!(inode(&first), inode(&second));
+        assert_eq!(bytes(&first), bytes(&template.memory));
+        // As QEMU opens it.
+        let path = format!("/proc/self/fd/{}", first.as_raw_fd());
+        let writable = File::options().read(true).write(true).open(path).unwrap();
+        assert!(writable.write_all_at(&[1], 0).is_err() && writable.set_len(0).is_err());
+        drop((first, second, writable));
+        let third = File::from(common(&template).unwrap());
+        assert_eq!(
+            bytes(&third),
+            bytes(&template.memory),
+            "a new one, where nobody has it any more"
+        );
+    }
+
+    /// Whatever the file says: another file, one that is not sealed, one of another length, another process's.
+    #[test]
+    fn what_is_not_the_common_copy_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let template = template(dir.path());
+        let say = |descriptor: i32| {
+            let process = Process::current().unwrap();
+            let holder = serde_json::to_vec(&Holder { process, descriptor }).unwrap();
+            fs::write(dir.path().join(HOLDER), holder).unwrap();
+            held(&template).is_some()
+        };
+        let named = |flags, length| {
+            let file = File::from(memfd_create(format!("{NAME}k"), flags | MemfdFlags::CLOEXEC).unwrap());
+            file.set_len(length).unwrap();
+            file
+        };
+        let length = 3 * PAGE as u64;
+        assert!(!say(template.memory.as_fd().as_raw_fd()));
+        assert!(
+            !say(named(MemfdFlags::ALLOW_SEALING, length).as_raw_fd()),
+            "not sealed"
+        );
+        let shorter = named(MemfdFlags::ALLOW_SEALING, length - 1);
+        rustix::fs::fcntl_add_seals(&shorter, SEALS).unwrap();
+        assert!(!say(shorter.as_raw_fd()), "of another length");
+        let right = named(MemfdFlags::ALLOW_SEALING, length);
+        rustix::fs::fcntl_add_seals(&right, SEALS).unwrap();
+        assert!(say(right.as_raw_fd()));
+        fs::write(dir.path().join(HOLDER), "1 2").unwrap();
+        assert!(held(&template).is_none());
+    }
+}
