@@ -14,6 +14,8 @@ fn sh(bench: &Bench, app: &str, script: &str) -> Output {
     bench.isopod_command(["exec", "--app", app, "held", "sh", "-c", script])
 }
 
+const LIMITS: &str = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max";
+
 /// What the shell in app `a` has counted so far.
 fn counted(bench: &Bench) -> String {
     isopod(bench, "logs --app a -n 1 held")
@@ -72,7 +74,7 @@ fn a_running_pod_is_held_looked_at_and_kept() {
             isopod(&bench, "top held")
                 .expect(0)
                 .text()
-                .contains(" sleep 1000")
+                .ends_with("  sleep 1000\n")
         };
         eventually("all programs have begun", begun);
         let out = isopod(&bench, "top held").expect(0);
@@ -153,6 +155,39 @@ fn a_running_pod_is_held_looked_at_and_kept() {
         let events = isopod(&bench, "events --filter pod=held --filter type=app-paused");
         assert_eq!(events.expect(0).text().lines().count(), 3);
     });
+    scenarios.run("other limits, and another restart policy", || {
+        let flags = "update --app b -m 64m --pids-limit 20 --cpus 0.5 --restart always held";
+        assert_eq!(isopod(&bench, flags).expect(0).text(), "held\n");
+        // With the two processes of the agent's.
+        assert_eq!(
+            sh(&bench, "b", LIMITS).expect(0).text(),
+            "67108864\n22\n50000 100000\n"
+        );
+        let template =
+            "{{(index .Apps 1).HostConfig.Memory}} {{(index .Apps 1).HostConfig.RestartPolicy.Name}}";
+        let inspected = bench
+            .isopod_command(["inspect", "-f", template, "held"])
+            .expect(0);
+        assert_eq!(inspected.text(), "67108864 always\n");
+        let _ = isopod(&bench, "kill held b").expect(0);
+        eventually("it is restarted", || {
+            let status = isopod(&bench, "status --format json held").expect(0);
+            let status: Value = serde_json::from_str(status.text()).unwrap();
+            status["apps"][1]["restarts"] == 1 && status["apps"][1]["state"] == "running"
+        });
+        assert_eq!(
+            sh(&bench, "b", LIMITS).expect(0).text(),
+            "67108864\n22\n50000 100000\n"
+        );
+        let little = isopod(&bench, "update --app b -m 1m held");
+        little.assert_refused(
+            125,
+            "error: a memory limit is at least 6 MiB: no program starts with less",
+        );
+        let stats = isopod(&bench, "stats --format json held").expect(0);
+        let stats: Value = serde_json::from_str(stats.text()).unwrap();
+        assert!(stats["hostResidentBytes"].as_u64().unwrap() > 50 << 20, "{stats}");
+    });
     scenarios.run("what it changed", || {
         let script = "rm /etc/gone; rm -r /srv/web; mkdir /srv/web; echo new > /srv/web/new; ln /srv/web/new /srv/web/link; \
                       chown 7:8 /srv/web/new; mkdir -p /opt/deep; echo v > /data/v; ln -s /isopod /opt/out";
@@ -221,6 +256,12 @@ fn a_running_pod_is_held_looked_at_and_kept() {
             "{stopped:?}"
         );
     });
-    let _ = isopod(&bench, "rm held").expect(0);
+    scenarios.run("what was updated holds in the next life", || {
+        let _ = isopod(&bench, "start held").expect(0);
+        eventually("it has its limits", || {
+            sh(&bench, "b", LIMITS).text() == "67108864\n22\n50000 100000\n"
+        });
+        let _ = isopod(&bench, "rm -f held").expect(0);
+    });
     bench.assert_nothing_left();
 }

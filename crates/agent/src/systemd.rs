@@ -103,6 +103,8 @@ pub(crate) trait Manager {
     async fn cgroup(&self, unit: &str) -> Result<String, ManagerError>;
     /// How what the unit runs after its program has ended; `None` where nothing of that kind has ended yet.
     async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError>;
+    /// Gives the unit these properties, until the guest ends.
+    async fn set(&self, unit: &str, properties: &[(String, u64)]) -> Result<(), ManagerError>;
     /// Queues the unit's stop.
     async fn stop(&self, unit: &str) -> Result<(), ManagerError>;
     /// Sends a signal.
@@ -268,6 +270,12 @@ impl Manager for Systemd {
     async fn post_stop(&self, unit: &str) -> Result<Option<ExitStatus>, ManagerError> {
         let ran: CommandEnd = self.get(unit, SERVICE, "ExecStopPost").await?;
         Ok(exit_status(ran.code, ran.status))
+    }
+
+    async fn set(&self, unit: &str, properties: &[(String, u64)]) -> Result<(), ManagerError> {
+        // The second: in `/run`, which is all that the guest has.
+        let args = Args::default().string(unit).boolean(true).properties(properties);
+        self.act(unit, "change", "SetUnitProperties", args).await
     }
 
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {

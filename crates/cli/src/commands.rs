@@ -41,6 +41,7 @@ pub(crate) mod supervise;
 pub(crate) mod system;
 pub(crate) mod template;
 pub(crate) mod top;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
@@ -73,6 +74,7 @@ pub(crate) enum OtherCommand {
     Top(top::Top),
     Stats(stats::Stats),
     Restart(restart::Restart),
+    Update(update::Update),
     Rename(rename::Rename),
     Rm(rm::Rm),
     Gc(gc::Gc),

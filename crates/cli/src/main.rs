@@ -112,6 +112,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Top(command) => command.execute(&settings()?),
             C::Stats(command) => command.execute(&settings()?),
             C::Restart(command) => command.execute(&settings()?),
+            C::Update(command) => command.execute(&settings()?),
             C::Rename(command) => command.execute(&settings()?),
             C::Rm(command) => command.execute(&settings()?),
             C::Gc(command) => command.execute(&settings()?),

@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::GuestRestart;
+
 /// What becomes of an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppChange {
@@ -14,6 +16,11 @@ pub enum AppChange {
     Pause,
     /// 1: they continue.
     Unpause,
+    /// 2: its unit has these properties from now on, in later lives too (systemd.resource-control(5),
+    /// org.freedesktop.systemd1(5)). The agent adds its own processes to `TasksMax`.
+    Properties(Vec<(String, u64)>),
+    /// 3: it is restarted so from its next end on; `None`: never.
+    Restart(Option<GuestRestart>),
 }
 
 /// What the agent answers.

@@ -8,4 +8,5 @@ pub mod lifecycle;
 pub mod limits;
 pub mod pod;
 pub mod process;
+pub mod update;
 pub mod users;

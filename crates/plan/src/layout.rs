@@ -93,6 +93,8 @@ pub const LOGS: &str = "logs";
 pub const RECORD: &str = "pod.json";
 /// In the pod directory: what was asked for.
 pub const SPEC: &str = "spec.json";
+/// In the pod directory: what was changed of its apps while it ran.
+pub const UPDATES: &str = "updates.json";
 /// In the pod directory: what has become of the pod.
 pub const STATUS: &str = "status.json";
 

@@ -26,6 +26,7 @@ use isopod_contract::change::AppChange;
 use isopod_contract::exec::WindowSize;
 use isopod_contract::hotplug::HotplugVolume;
 use isopod_contract::message::HostStream;
+use isopod_plan::apps::update::Update;
 use isopod_plan::layout;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError};
 use isopod_spec::VolumeName;
@@ -93,6 +94,13 @@ pub enum Request {
         app: u16,
         /// What becomes of it.
         change: AppChange,
+    },
+    /// 8: an app gets other limits, or another restart policy.
+    UpdateApp {
+        /// The app's number.
+        app: u16,
+        /// What is other.
+        update: Update,
     },
 }
 

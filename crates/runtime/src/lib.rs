@@ -30,7 +30,7 @@ pub mod sources;
 pub mod state_dir;
 mod tail;
 pub mod templates;
-mod writable;
+pub mod writable;
 pub mod write_tree;
 
 use std::collections::BTreeMap;

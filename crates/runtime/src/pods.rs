@@ -20,6 +20,7 @@ pub mod files;
 pub mod os_text;
 mod rename;
 pub mod state;
+pub mod updates;
 pub mod volumes;
 
 use std::fs::{self, File, TryLockError};
@@ -34,8 +35,10 @@ use isopod_spec::PodName;
 
 use files::{Asked, PodRecord, Status};
 use state::{Lock, Place, PodState, Verb, observe};
+use updates::Updates;
 
 use crate::events::EventLog;
+use crate::state_dir;
 pub use claim::Claim;
 use claim::is_at;
 pub(crate) use error::failed;
@@ -93,11 +96,24 @@ impl PodEntry {
         Some(Silence::Guest(silent))
     }
 
-    /// What was asked for; `None` where that has paths that are not UTF-8, or another version of isopod wrote it.
+    /// What was asked for, with what was changed of its apps since; `None` where that has paths that are not UTF-8, or another
+    /// version of isopod wrote it.
     ///
     /// # Errors
     /// [`PodsError`].
     pub fn asked(&self) -> Result<Option<Asked>, PodsError> {
+        let mut asked = self.asked_at_first()?;
+        if let Some(asked) = &mut asked {
+            Updates::read(&self.path).apply_to_spec(&mut asked.spec);
+        }
+        Ok(asked)
+    }
+
+    /// What was asked for when it was prepared.
+    ///
+    /// # Errors
+    /// [`PodsError`].
+    pub fn asked_at_first(&self) -> Result<Option<Asked>, PodsError> {
         let asked =
             files::read(&self.path, layout::SPEC).map_err(failed("read", &self.path.join(layout::SPEC)))?;
         Ok(asked.filter(|asked: &Asked| asked.version == files::VERSION))
@@ -142,7 +158,7 @@ impl Pods {
 
     /// Where the file systems are that pods' writable disks begin as.
     pub(crate) fn formatted_dir(&self) -> PathBuf {
-        self.root.with_file_name("writable")
+        self.root.with_file_name(state_dir::WRITABLE)
     }
 
     /// What happened to them.
@@ -250,10 +266,13 @@ impl Pods {
             _ => None,
         };
         let state = observe(place, lock, status.as_ref().map(|status| status.phase));
-        let record = match place {
+        let mut record = match place {
             Place::Prepared | Place::Started => files::read(&at, layout::RECORD).ok().flatten(),
             Place::Preparing | Place::Garbage => None,
         };
+        if let Some(record) = &mut record {
+            Updates::read(&at).apply_to_record(record);
+        }
         Some(PodEntry {
             uuid: uuid.to_owned(),
             path,

@@ -32,6 +32,53 @@ impl Process {
     pub fn is_stopped(&self) -> bool {
         stat(self.pid).is_some_and(|(state, started)| is_stopped(state) && started == self.started)
     }
+
+    /// The memory of the host that it and all processes below it have for themselves, in bytes: what is no file's, and of what
+    /// they share, the guest's memory, the most that one of them has seen. `None` where the kernel does not tell.
+    #[must_use]
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let (_, started) = stat(self.pid)?;
+        let mut family = vec![self.pid];
+        let parents = parents();
+        let mut next = 0;
+        while let Some(parent) = family.get(next).copied() {
+            next += 1;
+            family.extend(
+                parents
+                    .iter()
+                    .filter(|(_, of)| *of == parent)
+                    .map(|(pid, _)| *pid),
+            );
+        }
+        let used: Vec<(u64, u64)> = family.into_iter().filter_map(resident).collect();
+        let own: u64 = used.iter().map(|(own, _)| own).sum();
+        let shared = used.iter().map(|(_, shared)| *shared).max()?;
+        (started == self.started).then_some(own + shared)
+    }
+}
+
+/// All processes with their parents.
+fn parents() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |pid: u32| {
+        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let fields = text.rsplit_once(')')?.1;
+        Some((pid, fields.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    };
+    pids.filter_map(parent).collect()
+}
+
+/// What a process has for itself and what it shares, in bytes, files left out (proc_pid_status(5)).
+fn resident(pid: u32) -> Option<(u64, u64)> {
+    let text = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let kib = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((kib("RssAnon:")? * 1024, kib("RssShmem:")? * 1024))
 }
 
 /// Whether the process of this number is stopped.
@@ -58,6 +105,34 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_processes_below_have_counts() {
+        let own = Process::current().unwrap();
+        let before = own.resident_bytes().unwrap();
+        assert!(before > 100 << 10, "{before}");
+        // A shell's child, which takes 32 MiB.
+        let script = "head -c 33554432 /dev/zero | tail -c 33554432 | sleep 1000";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
+        let begun = std::time::Instant::now();
+        while own.resident_bytes().unwrap() < before + (24 << 20) {
+            assert!(begun.elapsed().as_secs() < 20, "{:?}", own.resident_bytes());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        for (pid, _) in parents().into_iter().filter(|(_, of)| *of == child.id()) {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        child.wait().unwrap();
+        let other = Process {
+            started: own.started + 1,
+            ..own
+        };
+        assert_eq!(other.resident_bytes(), None);
+    }
 
     #[test]
     fn who_is_stopped_is_seen() {

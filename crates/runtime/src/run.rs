@@ -30,7 +30,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use allowance::Allowance;
-use app_changes::AppChanges;
+use app_changes::{AppChanges, What};
 use isopod_contract::message::WriteBack;
 use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
@@ -47,7 +47,7 @@ pub use outcome::{AppEnd, Outcome, Timings};
 pub use report::{AppFailure, Milestone, OnStarted};
 
 use crate::Settings;
-use crate::control::{self, Done, Order, SharedInput};
+use crate::control::{self, Done, Order, Refusal, SharedInput};
 use crate::logs::Stream;
 use crate::pods::Claim;
 use crate::pods::files::{Keep, PodRecord, Stdin};
@@ -141,13 +141,14 @@ async fn supervise(
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
             journal.on_started = caller.started;
+            let app_changes = AppChanges::again(record, dir, &agent);
             let mut pod = Pod {
                 record,
                 agent,
                 events,
                 orders,
                 volumes,
-                app_changes: AppChanges::default(),
+                app_changes,
                 outputs: Outputs::new(&dir.join(LOGS), record, caller.output, &broken),
                 stdin: caller.stdin,
                 input: None,
@@ -254,17 +255,21 @@ impl Pod<'_> {
                     continue;
                 }
                 changed = self.app_changes.changed() => {
-                    if changed.result.is_ok() {
-                        self.journal.app_changed(changed.app, &changed.change);
-                    }
-                    changed.done.answer(changed.result);
+                    self.changed(changed);
                     continue;
                 }
                 () = sleep_until(due) => return Ok((Input::Due, None)),
                 Some(error) = self.unread.recv() => return Ok((Input::OutputBroken(error), None)),
             };
             match order {
-                Order::App { app, change, done } => self.app_changes.want(&self.agent, app, change, done),
+                Order::App { app, change, done } => {
+                    self.app_changes
+                        .want(&self.agent, app, What::Change(change), Some(done));
+                }
+                Order::Update { app, update, done } => {
+                    self.app_changes
+                        .want(&self.agent, app, What::Update(update), Some(done));
+                }
                 Order::Volume { change, done } => self.volumes.want(change, done),
                 // A client that has gone needs no agent.
                 Order::Agent(reply) => drop(reply.send(self.agent.clone())),
@@ -280,6 +285,34 @@ impl Pod<'_> {
                     return Ok((Input::Signal { app, signal }, Some(done)));
                 }
             }
+        }
+    }
+
+    /// Writes down that an app runs in another way, and answers; what failed of an earlier life of the pod is logged.
+    fn changed(&mut self, changed: app_changes::Changed) {
+        let app_changes::Changed {
+            app,
+            what,
+            done,
+            result,
+        } = changed;
+        let result = match (result, what) {
+            (Ok(()), What::Change(change)) => {
+                self.journal.app_changed(app, &change);
+                Ok(())
+            }
+            (Ok(()), What::Update(update)) if done.is_some() => self
+                .journal
+                .app_updated(app, update)
+                .map_err(|error| format!("it is done, but not written down: {error}").into()),
+            (result, _) => result,
+        };
+        match (done, result) {
+            (Some(done), result) => done.answer(result),
+            (None, Err(Refusal::Reason(reason))) => {
+                tracing::warn!("an app does not have what it was given by `isopod update`: {reason}");
+            }
+            (None, _) => {}
         }
     }
 

@@ -33,6 +33,9 @@ pub const PODS: &str = "pods";
 /// In the state directory: named volumes.
 pub const VOLUMES: &str = "volumes";
 
+/// There: the file systems that writable disks begin with.
+pub const WRITABLE: &str = "writable";
+
 /// In the state directory: what is known of KVM.
 pub const KVM: &str = "kvm";
 

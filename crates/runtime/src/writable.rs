@@ -10,8 +10,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -20,6 +22,12 @@ use crate::{disk, private};
 
 /// Changes whenever a file system of one size is made otherwise.
 const VERSION: u32 = 1;
+
+/// What the name of one begins with that is being made.
+const NEW: &str = ".new-";
+
+/// Longer than one takes, on a slow disk too.
+const UNFINISHED: Duration = Duration::from_secs(10 * 60);
 
 /// How much is copied at a time.
 const BUFFER: usize = 64 << 10;
@@ -54,7 +62,7 @@ pub(crate) fn make(path: &Path, bytes: u64, dir: &Path, mkfs: Option<&Path>) -> 
 fn format(path: &Path, bytes: u64, mkfs: &Path) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     private::dir(dir)?;
-    let new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+    let new = tempfile::Builder::new().prefix(NEW).tempfile_in(dir)?;
     let wanted = bytes.div_ceil(disk::BLOCK_BYTES);
     let mut blocks = wanted + (bytes / BYTES_PER_INODE_BYTE + OWN_BYTES).div_ceil(disk::BLOCK_BYTES);
     let journal = format!("size={}", journal_mib(bytes));
@@ -74,6 +82,21 @@ fn format(path: &Path, bytes: u64, mkfs: &Path) -> io::Result<()> {
     }
     new.as_file().sync_all()?;
     new.persist(path).map_err(|error| error.error).map(drop)
+}
+
+/// Removes what a process that was killed while it made a file system left in `dir`: what has not been written to for longer
+/// than that takes.
+pub fn remove_leftovers(dir: &Path) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_bytes().starts_with(NEW.as_bytes())) {
+        let modified = entry.metadata().and_then(|data| data.modified());
+        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        if age.is_some_and(|age| age > UNFINISHED)
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::warn!("cannot remove `{}`: {error}", entry.path().display());
+        }
+    }
 }
 
 /// The journal's size in MiB: all of it is written in turn, so it is what a pod takes of the host in the end.
@@ -119,6 +142,23 @@ mod tests {
     use super::*;
 
     const MKFS: &str = "/sbin/mkfs.ext4";
+
+    #[test]
+    fn only_what_is_old_and_unfinished_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        for (name, age) in [(".new-old", Some(old)), (".new-young", None), ("1-10", Some(old))] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            age.into_iter().for_each(|time| file.set_modified(time).unwrap());
+        }
+        remove_leftovers(dir.path());
+        let left = |name: &str| dir.path().join(name).exists();
+        assert_eq!(
+            (left(".new-old"), left(".new-young"), left("1-10")),
+            (false, true, true)
+        );
+        remove_leftovers(&dir.path().join("nowhere"));
+    }
 
     #[test]
     fn is_sound_sparse_and_as_large_as_it_is_said_to() {

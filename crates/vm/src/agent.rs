@@ -16,8 +16,8 @@
 //! conversation (it ends with the VM), and no interpretation of what the apps write.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use isopod_contract::arrival::ArrivalAnswer;
@@ -39,7 +39,7 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 
-use receiving::Receiving;
+use receiving::{MorePolicies, Receiving};
 pub use stdio::{Input, Output};
 
 pub use isopod_contract::arrival::ArrivalTimes;
@@ -340,8 +340,15 @@ async fn greet(mut port: UnixStream) -> Result<(Agent, Events), AgentError> {
     tasks.spawn(read_control(reader, messages));
     tasks.spawn(write_control(writer, to_write));
     let finishing = Arc::new(AtomicBool::new(false));
+    let policies = MorePolicies::default();
     let (expect, expected) = mpsc::channel(1);
-    let receiving = Receiving::new(expected, events, commands.clone(), finishing.clone());
+    let receiving = Receiving::new(
+        expected,
+        policies.clone(),
+        events,
+        commands.clone(),
+        finishing.clone(),
+    );
     tasks.spawn(receiving.run(incoming, to_judge, driver, times));
     Ok((
         Agent {
@@ -350,6 +357,7 @@ async fn greet(mut port: UnixStream) -> Result<(Agent, Events), AgentError> {
             finishing,
             streams,
             expect,
+            policies,
         },
         Events {
             received,
@@ -439,6 +447,8 @@ pub struct Agent {
     streams: Grant,
     /// Which apps it may speak of.
     expect: mpsc::Sender<Expected>,
+    /// The restart policies that apps got since.
+    policies: MorePolicies,
 }
 
 /// Apps that the guest may speak of from now on, by their policies; the answer is the number of the first.
@@ -448,6 +458,12 @@ struct Expected {
 }
 
 impl Agent {
+    /// Lets an app be restarted by this policy, too: it is about to get it.
+    pub fn allow_restarts(&self, app: usize, policy: RestartPolicy) {
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.push((app, policy));
+    }
+
     /// Brings apps with these policies to the VM, with what they need; `files` is what
     /// [`isopod_contract::arrival`] says. Returns the number of the first of them, behind those that came before. What
     /// becomes of them, the events tell, which may come before this returns.

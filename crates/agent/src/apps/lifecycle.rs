@@ -21,7 +21,7 @@ mod record;
 
 use std::time::Duration;
 
-use isopod_contract::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe};
+use isopod_contract::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe, GuestRestart};
 use isopod_contract::message::{AppIndex, ExitStatus, FailureCause, GuestMessage, Health};
 use tokio::time::Instant;
 
@@ -88,6 +88,19 @@ impl Lifecycle {
     /// Whether all are to stop: nothing is started any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// Has an app restarted so from its next end on; what it was restarted until now counts.
+    pub(crate) fn set_restart(&mut self, app: usize, restart: Option<GuestRestart>) -> Result<(), String> {
+        let record = self
+            .apps
+            .get_mut(app)
+            .ok_or_else(|| format!("there is no app {app}"))?;
+        match (&mut record.restarts, restart) {
+            (Some(restarts), Some(restart)) => restarts.set(restart),
+            (restarts, restart) => *restarts = restart.map(Restarts::new),
+        }
+        Ok(())
     }
 
     /// Whether it matters what systemd says of an app.

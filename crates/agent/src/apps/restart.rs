@@ -33,6 +33,11 @@ impl Restarts {
         }
     }
 
+    /// Another policy from now on.
+    pub(crate) fn set(&mut self, policy: GuestRestart) {
+        self.policy = policy;
+    }
+
     /// Notes that the app has ended, with a failure or not, after it ran for `ran`; `None`: that end is for good.
     pub(crate) fn ended(&mut self, failed: bool, ran: Duration) -> Option<Restart> {
         let policy = &self.policy;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_contract::arrival::ArrivalTimes;
-use isopod_contract::config::GuestApp;
+use isopod_contract::config::{GuestApp, GuestRestart};
 use isopod_contract::exec::Request;
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
 use isopod_contract::in_one_line;
@@ -40,6 +40,14 @@ pub(super) enum Question {
     Start(String, oneshot::Sender<Result<(), String>>),
     /// What a unit is at rest.
     Rest(String, oneshot::Sender<Result<Option<Activity>, String>>),
+    /// That an app's unit has these properties.
+    Set(AppIndex, Vec<(String, u64)>, oneshot::Sender<Result<(), String>>),
+    /// That an app is restarted so from now on: the session's own to do.
+    Restart(
+        AppIndex,
+        Option<GuestRestart>,
+        oneshot::Sender<Result<(), String>>,
+    ),
     /// That apps must have these mounts when they start from now on, or need not any more.
     Expect {
         mounts: Vec<HotplugMount>,
@@ -103,6 +111,14 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
         }
         // The session's own to answer.
         Question::Arrived(_, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
+        Question::Set(app, properties, reply) => {
+            let set = match apps.get(usize::from(app)) {
+                Some(app) => manager.set(&app.unit, &properties).await.map_err(words),
+                None => Err(format!("there is no app {app}")),
+            };
+            let _ = reply.send(set);
+        }
+        Question::Restart(app, _, reply) => drop(reply.send(Err(format!("app {app} is not restarted")))),
         Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
         Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
         Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
@@ -286,6 +302,22 @@ impl SessionHandle {
             oom_score_adj: running.oom_score_adj,
             action,
         })
+    }
+
+    /// Gives an app that runs these properties. `TasksMax` is the app's own alone.
+    pub(super) async fn set(&self, app: AppIndex, properties: &[(String, u64)]) -> Result<(), String> {
+        let helpers = u64::from(self.running(app).await?.helpers());
+        let with_helpers = |(name, value): &(String, u64)| match name.as_str() {
+            "TasksMax" => (name.clone(), value.saturating_add(helpers)),
+            _ => (name.clone(), *value),
+        };
+        let properties = properties.iter().map(with_helpers).collect();
+        self.ask(|reply| Question::Set(app, properties, reply)).await
+    }
+
+    /// Has an app restarted so from its next end on.
+    pub(super) async fn restart(&self, app: AppIndex, restart: Option<GuestRestart>) -> Result<(), String> {
+        self.ask(|reply| Question::Restart(app, restart, reply)).await
     }
 
     /// The apps' cgroups, and how many processes in them are the agent's.

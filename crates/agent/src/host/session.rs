@@ -263,6 +263,9 @@ impl<M: Manager> Session<M> {
     async fn answer(&mut self, question: Question) -> Result<(), SessionError> {
         match question {
             Question::Arrived(arrived, reply) => drop(reply.send(Ok(self.arrive(*arrived).await?))),
+            Question::Restart(app, restart, reply) => {
+                drop(reply.send(self.lifecycle.set_restart(app.into(), restart)));
+            }
             question => questions::answer(&self.manager, &mut self.pod.apps, question).await,
         }
         Ok(())

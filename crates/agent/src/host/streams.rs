@@ -104,6 +104,8 @@ async fn change_app(mut stream: MuxStream, session: &SessionHandle, app: AppInde
             Err(text) => Err(text),
         },
         AppChange::Unpause => session.paused.unpause(app),
+        AppChange::Properties(properties) => session.set(app, properties).await,
+        AppChange::Restart(restart) => session.restart(app, restart.clone()).await,
     };
     let answer = match changed {
         Ok(()) => ChangeAnswer::Done,

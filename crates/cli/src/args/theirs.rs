@@ -27,7 +27,6 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
-const UPDATE: &str = "make the pod anew with other limits: `isopod run --replace --name NAME ...`";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
 
 /// docker's commands with their groups, and podman's that are met often. One without a group is there with it too.
@@ -65,7 +64,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("container stop", Ours(&["stop"])),
     ("container top", Ours(&["top"])),
     ("container unpause", Ours(&["unpause"])),
-    ("container update", Refused(UPDATE)),
+    ("container update", Ours(&["update"])),
     ("container wait", Ours(&["wait"])),
     ("context", Refused(DAEMON)),
     ("cp", Same),
@@ -168,7 +167,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
         Refused("policy.json(5) says whose images are taken; skopeo(1) signs them"),
     ),
     ("unpause", Same),
-    ("update", Refused(UPDATE)),
+    ("update", Same),
     ("version", Same),
     ("volume create", Same),
     ("volume inspect", Same),

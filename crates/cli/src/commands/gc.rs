@@ -57,6 +57,7 @@ impl Gc {
         if let Ok(store) = isopod_image::Store::open(&settings.state_dir) {
             store.remove_leftovers();
         }
+        isopod_runtime::writable::remove_leftovers(&settings.state_dir.join(state_dir::WRITABLE));
         if let Err(error) = isopod_guest::gc(&settings.state_dir, &guests) {
             reports.push(error.into());
         }

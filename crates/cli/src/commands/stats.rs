@@ -106,8 +106,9 @@ fn text(pod: &PodEntry, before: &Used, now: &Used) -> String {
     let used = guest
         .memory_total_bytes
         .saturating_sub(guest.memory_available_bytes);
+    let host = resident(pod).map(|bytes| format!("host: {} resident\n", mebibytes(bytes)));
     format!(
-        "{}\nguest: {} of {} used, {} CPU, load {}.{:02}\n",
+        "{}\nguest: {} of {} used, {} CPU, load {}.{:02}\n{}",
         table(
             ["APP", "CPU", "MEMORY", "PEAK", "READ", "WRITTEN", "PROCESSES"],
             &rows
@@ -117,7 +118,13 @@ fn text(pod: &PodEntry, before: &Used, now: &Used) -> String {
         guest.cpus,
         guest.load_hundredths[0] / 100,
         guest.load_hundredths[0] % 100,
+        host.unwrap_or_default(),
     )
+}
+
+/// The memory of the host that the pod's processes have, in bytes.
+fn resident(pod: &PodEntry) -> Option<u64> {
+    pod.status.as_ref()?.supervisor?.resident_bytes()
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -144,6 +151,7 @@ fn json(pod: &PodEntry, before: &Used, now: &Used) -> Value {
         "memoryTotalBytes": now.guest.memory_total_bytes,
         "memoryAvailableBytes": now.guest.memory_available_bytes,
         "cpus": now.guest.cpus,
+        "hostResidentBytes": resident(pod),
         "apps": names(pod).into_iter().enumerate().map(app).collect::<Vec<Value>>(),
     })
 }

@@ -82,19 +82,24 @@ impl Life {
     /// What the agent is told of restarts; `None`: there are none.
     #[must_use]
     pub fn guest_restart(&self) -> Option<GuestRestart> {
-        let (after, max_restarts) = match self.restart {
-            RestartPolicy::No => return None,
-            RestartPolicy::OnFailure { max_retries } => (RestartAfter::Failure, max_retries),
-            RestartPolicy::Always => (RestartAfter::AnyEnd, None),
-        };
-        Some(GuestRestart {
-            after,
-            max_restarts,
-            first_delay_ms: FIRST_DELAY_MS,
-            max_delay_ms: MAX_DELAY_MS,
-            reset_after_ms: RESET_AFTER_MS,
-        })
+        guest_restart(self.restart)
     }
+}
+
+/// A restart policy as the agent is told it; `None`: there are no restarts.
+pub(crate) fn guest_restart(policy: RestartPolicy) -> Option<GuestRestart> {
+    let (after, max_restarts) = match policy {
+        RestartPolicy::No => return None,
+        RestartPolicy::OnFailure { max_retries } => (RestartAfter::Failure, max_retries),
+        RestartPolicy::Always => (RestartAfter::AnyEnd, None),
+    };
+    Some(GuestRestart {
+        after,
+        max_restarts,
+        first_delay_ms: FIRST_DELAY_MS,
+        max_delay_ms: MAX_DELAY_MS,
+        reset_after_ms: RESET_AFTER_MS,
+    })
 }
 
 /// A restart policy as `--restart` takes it.

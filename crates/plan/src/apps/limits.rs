@@ -20,10 +20,10 @@ use crate::apps::pod::{MAX_OPEN_FILES, Pod, max_open_files};
 use crate::fault::Fault;
 
 /// The least memory that an app can be given, in bytes: docker's. With less not even its program is executed.
-const MIN_MEMORY_BYTES: u64 = 6 << 20;
+pub(super) const MIN_MEMORY_BYTES: u64 = 6 << 20;
 
 /// The least processor time that the kernel can account for, in thousandths of a CPU.
-const MIN_CPU_MILLIS: u32 = 10;
+pub(super) const MIN_CPU_MILLIS: u32 = 10;
 
 /// What an app gets of the processors that says nothing: systemd's default, and ours of one that asks for 1000.
 const DEFAULT_CPU_WEIGHT: u32 = 100;
@@ -500,7 +500,7 @@ fn percent(millis: u32) -> String {
 }
 
 /// A share of the processors as cgroups have it: in proportion, 100 for a CPU.
-fn cpu_weight(millis: u32) -> u32 {
+pub(super) fn cpu_weight(millis: u32) -> u32 {
     (millis / (1000 / DEFAULT_CPU_WEIGHT)).clamp(1, MAX_CPU_WEIGHT)
 }
 

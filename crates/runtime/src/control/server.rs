@@ -11,6 +11,7 @@ use std::time::Duration;
 use isopod_contract::change::AppChange;
 use isopod_contract::exec::WindowSize;
 use isopod_contract::message::HostStream;
+use isopod_plan::apps::update::Update;
 use isopod_protocol::codec::{read_message, write_message};
 use isopod_protocol::mux::MuxStream;
 use isopod_spec::VolumeName;
@@ -44,6 +45,12 @@ pub(crate) enum Order {
     App {
         app: u16,
         change: AppChange,
+        done: Done,
+    },
+    /// An app gets other limits, or another restart policy.
+    Update {
+        app: u16,
+        update: Update,
         done: Done,
     },
     /// A volume comes or goes.
@@ -191,6 +198,11 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         Request::ChangeApp { app, change } => Order::App {
             app,
             change,
+            done: done_sender,
+        },
+        Request::UpdateApp { app, update } => Order::Update {
+            app,
+            update,
             done: done_sender,
         },
         Request::Attach(attach) => Order::Volume {

@@ -1,15 +1,19 @@
 //! Changes of how apps run: asked of the agent, each as a task, for the guest may be slow.
 
+use std::path::Path;
 use std::time::Duration;
 
 use isopod_contract::change::{AppChange, ChangeAnswer};
 use isopod_contract::message::HostStream;
+use isopod_plan::apps::update::Update;
 use isopod_protocol::codec::read_message;
 use isopod_spec::words::shown;
 use isopod_vm::agent::Agent;
 use tokio::task::JoinSet;
 
 use crate::control::{Done, Refusal};
+use crate::pods::files::PodRecord;
+use crate::pods::updates::Updates;
 
 /// How long the agent may take: some longer than it waits itself for an app's processes.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
@@ -17,9 +21,26 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// A change that was tried.
 pub(super) struct Changed {
     pub(super) app: usize,
-    pub(super) change: AppChange,
-    pub(super) done: Done,
+    pub(super) what: What,
+    /// `None` where nobody asked for it: it is what was changed in an earlier life of the pod.
+    pub(super) done: Option<Done>,
     pub(super) result: Result<(), Refusal>,
+}
+
+/// What is changed of an app.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Change(AppChange),
+    Update(Update),
+}
+
+impl What {
+    fn changes(&self) -> Vec<AppChange> {
+        match self {
+            What::Change(change) => vec![change.clone()],
+            What::Update(update) => update.changes(),
+        }
+    }
 }
 
 /// The changes on their way. They end with this.
@@ -27,19 +48,41 @@ pub(super) struct Changed {
 pub(super) struct AppChanges(JoinSet<Changed>);
 
 impl AppChanges {
+    /// Begins with what was changed of the pod at `dir` in its earlier lives.
+    pub(super) fn again(record: &PodRecord, dir: &Path, agent: &Agent) -> Self {
+        let (mut changes, updates) = (Self::default(), Updates::read(dir));
+        for (app, of_app) in (0..).zip(&record.apps) {
+            if let Some(update) = updates.apps.get(&of_app.name) {
+                changes.want(agent, app, What::Update(*update), None);
+            }
+        }
+        changes
+    }
+
     /// Begins one.
-    pub(super) fn want(&mut self, agent: &Agent, app: u16, change: AppChange, done: Done) {
+    pub(super) fn want(&mut self, agent: &Agent, app: u16, what: What, done: Option<Done>) {
         let agent = agent.clone();
+        if let What::Update(Update {
+            restart: Some(policy),
+            ..
+        }) = &what
+        {
+            agent.allow_restarts(app.into(), *policy);
+        }
         self.0.spawn(async move {
-            let header = HostStream::ChangeApp {
-                app,
-                change: change.clone(),
-            };
+            let mut result = Ok(());
+            for change in what.changes() {
+                let header = HostStream::ChangeApp { app, change };
+                result = send(&agent, &header).await.map_err(Refusal::Reason);
+                if result.is_err() {
+                    break;
+                }
+            }
             Changed {
                 app: app.into(),
-                result: send(&agent, &header).await.map_err(Refusal::Reason),
-                change,
+                what,
                 done,
+                result,
             }
         });
     }

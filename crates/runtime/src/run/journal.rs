@@ -1,9 +1,11 @@
 //! What a supervisor writes down of its pod, at every change: `status.json`, and an event for those who follow them.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isopod_contract::change::AppChange;
+use isopod_plan::apps::update::Update;
 use isopod_plan::layout;
 use isopod_spec::PodName;
 use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
@@ -17,6 +19,7 @@ use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
 use crate::pods::files::{self, AppState, AppStatus, Durability, HealthState, PodRecord, Status, now_ms};
 use crate::pods::state::Phase;
+use crate::pods::updates::Updates;
 use crate::pods::volumes::AttachedRecord;
 
 /// What ended an app that had eaten all the memory, or was the largest when another had.
@@ -214,7 +217,16 @@ impl Journal {
                 self.emit_of_app(app, EventKind::AppPaused, |_| {});
             }
             AppChange::Unpause => self.apps_continue(Some(app)),
+            AppChange::Properties(_) | AppChange::Restart(_) => {}
         }
+    }
+
+    /// An app has other limits, or another restart policy, and is to have them in the pod's next lives too.
+    pub(super) fn app_updated(&mut self, app: usize, update: Update) -> io::Result<()> {
+        let Some(name) = self.status.apps.get(app).map(|app| app.name.clone()) else {
+            return Ok(());
+        };
+        Updates::read(&self.dir).add(name, update, &self.dir, self.durability)
     }
 
     /// An app that is held continues, or all do.

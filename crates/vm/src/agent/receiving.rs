@@ -7,8 +7,8 @@
 //!             └────────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -37,7 +37,8 @@ enum Progress {
 /// What is known of an app.
 #[derive(Debug, Default)]
 struct Record {
-    policy: RestartPolicy,
+    /// Those that it has, or had when what the agent says was on its way.
+    policies: Vec<RestartPolicy>,
     /// How often it was restarted.
     restarts: u32,
     stdin: bool,
@@ -63,13 +64,14 @@ impl Record {
 
     /// Notes that the app is restarted, which it is only as its policy has it.
     fn restart(&mut self, status: ExitStatus, count: u32, breach: Breach) -> Result<(), Breach> {
-        let allowed = match self.policy {
+        let allows = |policy: &RestartPolicy| match policy {
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max_retries } => {
                 (self.ending || status != ExitStatus::Code(0)) && max_retries.is_none_or(|most| count <= most)
             }
             RestartPolicy::Always => true,
         };
+        let allowed = self.policies.iter().any(allows);
         if self.ended || !allowed || self.restarts.checked_add(1) != Some(count) {
             return Err(breach);
         }
@@ -103,6 +105,8 @@ impl Record {
 /// The conversation's events in the making.
 pub(super) struct Receiving {
     apps: Vec<Record>,
+    /// Policies that apps have got meanwhile.
+    more: MorePolicies,
     all_ended: AllEnded,
     expected: mpsc::Receiver<Expected>,
     events: mpsc::Sender<Result<Event, AgentError>>,
@@ -138,9 +142,13 @@ impl From<Breach> for Stop {
 
 type Header = Result<Option<GuestStream>, ReadMessageError>;
 
+/// The policies that apps have got since the conversation began, with their positions.
+pub(super) type MorePolicies = Arc<Mutex<Vec<(usize, RestartPolicy)>>>;
+
 impl Receiving {
     pub(super) fn new(
         expected: mpsc::Receiver<Expected>,
+        more: MorePolicies,
         events: mpsc::Sender<Result<Event, AgentError>>,
         commands: mpsc::Sender<HostMessage>,
         finishing: Arc<AtomicBool>,
@@ -148,6 +156,7 @@ impl Receiving {
         let (ended, done) = mpsc::unbounded_channel();
         Self {
             apps: Vec::new(),
+            more,
             all_ended: AllEnded::Unsaid,
             expected,
             events,
@@ -223,7 +232,7 @@ impl Receiving {
         let fit = next + apps.len() <= usize::from(AppIndex::MAX);
         if fit {
             self.apps.extend(apps.into_iter().map(|policy| Record {
-                policy,
+                policies: vec![policy],
                 ..Record::default()
             }));
             self.all_ended = AllEnded::Unsaid;
@@ -233,6 +242,16 @@ impl Receiving {
 
     async fn emit(&self, event: Event) -> Result<(), Stop> {
         self.events.send(Ok(event)).await.map_err(|_| Stop::NotReceived)
+    }
+
+    /// Takes over the policies that apps have got.
+    fn learn_policies(&mut self) {
+        let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+        for (app, policy) in more.drain(..) {
+            if let Some(record) = self.apps.get_mut(app) {
+                record.policies.push(policy);
+            }
+        }
     }
 
     fn index(&self, app: AppIndex) -> Result<usize, Breach> {
@@ -408,6 +427,7 @@ impl Receiving {
                 count,
             } => {
                 let app = self.index(app)?;
+                self.learn_policies();
                 self.apps[app].restart(status, count, breach)?;
                 let after = Duration::from_millis(in_ms.into());
                 self.emit(Event::Restarting {

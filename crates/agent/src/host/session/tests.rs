@@ -77,6 +77,14 @@ impl Manager for Puppet {
         Ok(self.post_stops.lock().unwrap().get(unit).copied())
     }
 
+    async fn set(&self, unit: &str, properties: &[(String, u64)]) -> Result<(), ManagerError> {
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("set {unit} {properties:?}"));
+        Ok(())
+    }
+
     async fn stop(&self, unit: &str) -> Result<(), ManagerError> {
         self.asked.lock().unwrap().push(format!("stop {unit}"));
         Ok(())

@@ -17,6 +17,32 @@ impl Args {
         self
     }
 
+    pub(crate) fn boolean(mut self, value: bool) -> Self {
+        self.signature.push('b');
+        self.body.u32(value.into());
+        self
+    }
+
+    /// Names with numbers of 64 bits: `a(sv)`.
+    pub(crate) fn properties(mut self, properties: &[(String, u64)]) -> Self {
+        self.signature.push_str("a(sv)");
+        // The length of an array is that of what follows the padding before its first element.
+        self.body.u32(0);
+        let at = self.body.0.len() - 4;
+        self.body.align(8);
+        let begin = self.body.0.len();
+        for (name, value) in properties {
+            self.body.align(8);
+            self.body.string(name);
+            self.body.signature("t");
+            self.body.align(8);
+            self.body.0.extend(value.to_le_bytes());
+        }
+        let bytes = u32::try_from(self.body.0.len() - begin).unwrap_or(u32::MAX);
+        self.body.0[at..at + 4].copy_from_slice(&bytes.to_le_bytes());
+        self
+    }
+
     pub(crate) fn int32(mut self, number: i32) -> Self {
         self.signature.push('i');
         self.body.u32(number.cast_unsigned());

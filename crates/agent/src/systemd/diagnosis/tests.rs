@@ -67,6 +67,10 @@ impl Manager for Still {
         Ok(None)
     }
 
+    async fn set(&self, _: &str, _: &[(String, u64)]) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
     async fn stop(&self, _: &str) -> Result<(), ManagerError> {
         Ok(())
     }
