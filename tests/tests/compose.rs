@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use isopod_tests::faults::eventually;
 use isopod_tests::{Bench, Image};
+use rustix::process::Signal;
 
 #[test]
 fn a_project_is_one_pod() {
@@ -115,4 +116,47 @@ volumes: {{pages: }}
             .join(format!("{name}_pages"))
             .exists()
     );
+}
+
+/// Two files as one project, which fails before it is ready, and then is followed until Ctrl-C.
+#[test]
+fn a_project_is_waited_for_and_followed() {
+    let bench = Bench::new();
+    let image = bench.busybox();
+    let name = format!("followed{}", std::process::id());
+    let compose = format!(
+        "name: {name}
+services:
+  web:
+    image: {image}
+    command: sh -c 'echo begun; exit 3'
+    healthcheck: {{test: \"false\", interval: 300ms}}
+    stop_grace_period: 1s
+"
+    );
+    let script = "trap 'echo asked; exit 5' TERM; echo begun again; while :; do sleep 0.1; done";
+    let over = format!("services: {{web: {{command: [sh, -c, \"{script}\"], environment: {{A: b}}}}}}\n");
+    let dir = bench.source("followed", &[("compose.yaml", &compose), ("over.yaml", &over)]);
+    let file = |name: &str| dir.join(name).display().to_string();
+    let first = file("compose.yaml");
+    let failed = bench.isopod_command(["compose", "-f", &first, "up", "-d", "--wait"]);
+    assert_eq!(failed.status, 125, "{failed:?}");
+    let words = [
+        format!("error: project `{name}` ended before its services were ready"),
+        format!("error: project `{name}`: service `web` ended with status 3 before all were ready"),
+    ];
+    assert!(
+        words.iter().any(|words| failed.stderr.contains(words)),
+        "{failed:?}"
+    );
+    assert!(failed.stderr.contains("isopod compose logs"), "{failed:?}");
+
+    let mut followed = bench.isopod_start(["compose", "-f", &first, "-f", &file("over.yaml"), "up"]);
+    followed.wait_for("begun again\n");
+    followed.signal(Signal::INT);
+    let out = followed.wait().expect(5);
+    assert!(out.text().ends_with("begun again\nasked\n"), "{}", out.text());
+    let down = bench.isopod_command(["compose", "-f", &first, "down"]).expect(0);
+    assert_eq!(down.text(), format!("{name}\n"));
+    bench.assert_nothing_left();
 }

@@ -26,13 +26,14 @@ const NAMES: [&str; 4] = [
 /// Which project is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct ProjectArgs {
-    /// The compose file; `-` is standard input [default: compose.yaml here or in a directory above]
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    /// The compose file; may be repeated, for more on top of it; `-` is standard input [default: compose.yaml here or in a
+    /// directory above, and compose.override.yaml beside it]
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// The project's name [default: the file's `name`, or its directory's]
     #[arg(short, long, value_name = "NAME")]
     project_name: Option<String>,
-    /// The directory of relative paths and of `.env` [default: the file's]
+    /// The directory of relative paths and of `.env` [default: the first file's]
     #[arg(long, value_name = "DIR")]
     project_directory: Option<PathBuf>,
     /// Start services of this profile too; may be repeated, `*` is every one
@@ -58,7 +59,7 @@ impl ProjectArgs {
     /// # Errors
     /// All that is wrong with it.
     pub(crate) fn read(&self, extent: Extent<'_>, settings: &Settings) -> Result<Project, Failure> {
-        let (name, text, dir) = self.find(settings)?;
+        let (files, dir) = self.find(settings)?;
         let env = self.env(&dir, settings)?;
         let words = |name: &str| {
             env.get(name)
@@ -90,11 +91,9 @@ impl ProjectArgs {
             profiles: &profiles,
             services,
         };
-        let file = File {
-            name: &name,
-            text: &text,
-        };
-        let mut project = compose::read(&file, &surroundings).map_err(|errors| refused(&errors))?;
+        let files: Vec<File<'_>> = files.iter().map(|(name, text)| File { name, text }).collect();
+        let other = |path: &Path| open(&dir.join(path));
+        let mut project = compose::read(&files, &surroundings, &other).map_err(|errors| refused(&errors))?;
         if !all {
             project
                 .notices
@@ -108,39 +107,44 @@ impl ProjectArgs {
         Ok(project)
     }
 
-    /// The file's name in messages, what it holds, and the directory of the project.
-    fn find(&self, settings: &Settings) -> Result<(String, String, PathBuf), Report> {
+    /// The files' names in messages with what they hold, and the directory of the project.
+    fn find(&self, settings: &Settings) -> Result<(Vec<(String, String)>, PathBuf), Report> {
         let own_dir = self
             .project_directory
             .as_ref()
             .map(|dir| settings.working_dir.join(dir));
-        let file = match &self.file {
-            Some(file) if file == Path::new("-") => {
-                let text = text_file::read(std::io::stdin());
-                let text =
-                    text.map_err(|why| Report::text(format!("cannot read the compose file: {why}")))?;
-                return Ok((
-                    "<stdin>".to_owned(),
-                    text,
-                    own_dir.unwrap_or_else(|| settings.working_dir.clone()),
-                ));
-            }
-            Some(file) => settings.working_dir.join(file),
-            None => found(own_dir.as_ref().unwrap_or(&settings.working_dir))?,
+        let named = settings.env.get("COMPOSE_FILE").filter(|files| !files.is_empty());
+        let separator = settings
+            .env
+            .get("COMPOSE_PATH_SEPARATOR")
+            .map_or(":", String::as_str);
+        let paths: Vec<PathBuf> = match (&self.files[..], named) {
+            ([], None) => found(own_dir.as_ref().unwrap_or(&settings.working_dir))?,
+            ([], Some(named)) => named
+                .split(separator)
+                .map(|file| settings.working_dir.join(file))
+                .collect(),
+            (files, _) => files.iter().map(|file| settings.working_dir.join(file)).collect(),
         };
-        let shown = file
-            .strip_prefix(&settings.working_dir)
-            .unwrap_or(&file)
-            .display()
-            .to_string();
-        let text = open(&file)
-            .map_err(|why| Report::text(format!("cannot read the compose file `{shown}`: {why}")))?;
+        let is_stdin = |path: &PathBuf| path.file_name() == Some(OsStr::new("-"));
+        let mut files = Vec::new();
+        for path in &paths {
+            files.push(match is_stdin(path) {
+                true => (
+                    "<stdin>".to_owned(),
+                    text_file::read(std::io::stdin())
+                        .map_err(|why| Report::text(format!("cannot read the compose file: {why}")))?,
+                ),
+                false => read(path, settings)?,
+            });
+        }
+        let first = paths.first().filter(|path| !is_stdin(path));
         let dir = own_dir
-            .or_else(|| file.parent().map(Path::to_owned))
-            .unwrap_or_default();
+            .or_else(|| first.and_then(|file| file.parent()).map(Path::to_owned))
+            .unwrap_or_else(|| settings.working_dir.clone());
         // A name is made of it.
         let dir = dir.canonicalize().unwrap_or(dir);
-        Ok((shown, text, dir))
+        Ok((files, dir))
     }
 
     /// The variables that the file may use: the caller's, and below them those of `.env`.
@@ -159,21 +163,24 @@ impl ProjectArgs {
     }
 }
 
-/// The compose file of a directory, or of one above it.
-fn found(dir: &Path) -> Result<PathBuf, Report> {
+/// A file's name in messages, and what it holds.
+fn read(file: &Path, settings: &Settings) -> Result<(String, String), Report> {
+    let shown = file.strip_prefix(&settings.working_dir).unwrap_or(file).display();
+    let text =
+        open(file).map_err(|why| Report::text(format!("cannot read the compose file `{shown}`: {why}")))?;
+    Ok((shown.to_string(), text))
+}
+
+/// The compose file of a directory, or of one above it, and what is to be on top of it.
+fn found(dir: &Path) -> Result<Vec<PathBuf>, Report> {
     let all = dir.ancestors().flat_map(|dir| NAMES.map(|name| dir.join(name)));
     let file = all.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         Report::text("there is no compose file here, nor in a directory above")
             .hint(Some("name it: `isopod compose -f FILE`".into()))
     })?;
-    let over = ["yaml", "yml"].map(|ending| file.with_extension(format!("override.{ending}")));
-    if let Some(over) = over.into_iter().find(|file| file.is_file()) {
-        output::warning(&format!(
-            "`{}` is not read: one file describes a project; `docker compose config` prints both as one",
-            over.display()
-        ));
-    }
-    Ok(file)
+    let over = ["yml", "yaml"].map(|ending| file.with_extension(format!("override.{ending}")));
+    let over = over.into_iter().find(|file| file.is_file());
+    Ok(std::iter::once(file).chain(over).collect())
 }
 
 fn open(file: &Path) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! Reads compose files: a project is one pod, and each of its services an app.
 //!
 //! ```text
-//! text ─ located: values with their places ─ interpolate.rs: `${NAME}` ─ keys.rs: held against the specification's keys ─┐
+//! files ─ sources.rs: values with their places, of all files ─ interpolate.rs: `${NAME}` ─ keys.rs: the specification's keys ─┐
 //!   ┌─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   └─ profiles.rs: which services ─ service.rs: each an app; mounts.rs: its volumes; shared.rs: what is the whole pod's ─> PodSpec
 //! ```
@@ -13,14 +13,17 @@
 mod dotenv;
 mod interpolate;
 pub mod keys;
+mod merge;
 mod mounts;
 mod profiles;
 mod service;
 mod shared;
+mod sources;
 mod values;
 
 pub use dotenv::read_dotenv;
 pub use shared::PROJECT_LABEL;
+pub use sources::Open;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,6 +35,7 @@ use crate::located::{At, Fault, FaultKind, Faults, Kind, Node, Origin, Value, re
 use crate::tree::{Fields, Tree};
 use crate::{AppName, PodName, PodSpec, Vm};
 use shared::Shared;
+use sources::Sources;
 
 /// What a compose file does not say.
 #[derive(Clone, Copy, Debug)]
@@ -82,24 +86,30 @@ pub struct EnvFile {
     pub raw: bool,
 }
 
-/// Reads the project of a file.
+/// Reads the project of its files, each on top of those before; what they include and extend is read by `open`.
 ///
 /// # Errors
-/// [`PodFileErrors`] with every fault of the file.
-pub fn read(file: &File<'_>, surroundings: &Surroundings<'_>) -> Result<Project, PodFileErrors> {
+/// [`PodFileErrors`] with every fault of the files.
+pub fn read(
+    files: &[File<'_>],
+    surroundings: &Surroundings<'_>,
+    open: Open<'_>,
+) -> Result<Project, PodFileErrors> {
     let faults = Faults::default();
+    let mut sources = Sources::new(open, &faults);
+    let value = sources.read(files, surroundings.env);
     let origin = Origin {
-        file: file.name,
-        text: file.text,
-        index: 0,
+        file: "",
+        text: sources.text(),
+        index: usize::MAX,
         faults: &faults,
     };
-    let value = document(file, origin).map(|value| replaced(value, origin, "", surroundings.env));
     let project = value
         .as_ref()
         .and_then(|value| project(&Node::root(origin, value), surroundings));
     let is_notice = |fault: &Fault| matches!(fault.kind, FaultKind::Notice(_) | FaultKind::InPart(_));
-    let (notices, faults): (Vec<Fault>, Vec<Fault>) = faults.into_sorted().into_iter().partition(is_notice);
+    let found = sources.locate(faults.take_sorted());
+    let (notices, faults): (Vec<Fault>, Vec<Fault>) = found.into_iter().partition(is_notice);
     match project {
         Some(project) if faults.is_empty() => Ok(Project { notices, ..project }),
         _ => Err(PodFileErrors { faults }),

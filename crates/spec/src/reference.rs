@@ -102,6 +102,9 @@ impl ImageReference {
             return read.map(Self::Registry).map_err(fail);
         }
         let (prefix, rest) = split_at_colon(bytes);
+        if let Some(image) = rest.and_then(|rest| at_port(reference, rest)) {
+            return Ok(image);
+        }
         match (Transport::from_prefix(prefix), rest) {
             (Some(transport), Some(rest)) => LocalReference::read(transport, rest)
                 .map(Self::Local)
@@ -116,7 +119,8 @@ impl ImageReference {
     pub fn names_transport(text: &str) -> bool {
         let (prefix, rest) = split_at_colon(text.as_bytes());
         text.starts_with(DOCKER)
-            || rest.is_some() && (Transport::from_prefix(prefix).is_some() || is_unreadable(prefix))
+            || rest.is_some_and(|rest| at_port(text.as_ref(), rest).is_none())
+                && (Transport::from_prefix(prefix).is_some() || is_unreadable(prefix))
     }
 
     /// The name of an app whose user gave it none: the last part of the image's name, without registry and tag; for a
@@ -150,6 +154,19 @@ fn split_at_colon(text: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
         None => (text, None),
     }
+}
+
+/// The image, where what follows the colon is a port with a name behind it: then what stands before is a registry's host, as
+/// with docker, whatever it is called. A directory of such a name is `./5000/name`.
+fn at_port(reference: &OsStr, rest: &[u8]) -> Option<ImageReference> {
+    let read = begins_with_port(rest).then(|| read_name(reference))?;
+    read.ok()
+}
+
+/// Whether these are digits and a slash.
+fn begins_with_port(rest: &[u8]) -> bool {
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && rest.get(digits) == Some(&b'/')
 }
 
 fn is_unreadable(prefix: &[u8]) -> bool {

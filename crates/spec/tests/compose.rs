@@ -1,4 +1,4 @@
-//! Compose files: each folder of `tests/compose` has one, and beside it the project that it is (`project.json`) with what of it
+//! Compose files: each folder of `tests/compose` has one, perhaps with one on top of it (`compose.override.yaml`), and beside it the project that it is (`project.json`) with what of it
 //! changes nothing (`notices.txt`), or what is wrong with it (`errors.txt`). `UPDATE=1` writes what is found.
 //!
 //! The list of keys is held against the specification's own schema (`data/compose-spec.json`), and docs/compose.md against the list.
@@ -18,6 +18,21 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn read(text: &str, profiles: &[&str], services: &[&str]) -> Result<Project, PodFileErrors> {
+    read_all(
+        &[("compose.yaml", text)],
+        Path::new("/nowhere"),
+        profiles,
+        services,
+    )
+}
+
+/// Reads files, with others beside them in `folder`.
+fn read_all(
+    files: &[(&str, &str)],
+    folder: &Path,
+    profiles: &[&str],
+    services: &[&str],
+) -> Result<Project, PodFileErrors> {
     let env = [
         ("DB_PASSWORD", "secret"),
         ("FROM_CALLER", "the caller's"),
@@ -34,11 +49,9 @@ fn read(text: &str, profiles: &[&str], services: &[&str]) -> Result<Project, Pod
         profiles: &owned(profiles),
         services: &owned(services),
     };
-    let file = File {
-        name: "compose.yaml",
-        text,
-    };
-    compose::read(&file, &surroundings)
+    let files: Vec<File<'_>> = files.iter().map(|(name, text)| File { name, text }).collect();
+    let open = |path: &Path| fs::read_to_string(folder.join(path)).map_err(|_| "it is not there".to_owned());
+    compose::read(&files, &surroundings, &open)
 }
 
 fn listed(faults: &[Fault]) -> String {
@@ -87,8 +100,20 @@ fn every_folder_is_read_as_it_says() {
     let mut wrong = String::new();
     for entry in fs::read_dir(&root).unwrap() {
         let folder = entry.unwrap().path();
-        let text = fs::read_to_string(folder.join("compose.yaml")).unwrap();
-        let (project, notices, errors) = match read(&text, &[], &[]) {
+        let text = |name: &str| {
+            fs::read_to_string(folder.join(name))
+                .ok()
+                .map(|text| (name.to_owned(), text))
+        };
+        let files: Vec<_> = ["compose.yaml", "compose.override.yaml"]
+            .into_iter()
+            .filter_map(text)
+            .collect();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let (project, notices, errors) = match read_all(&files, &folder, &[], &[]) {
             Ok(project) => {
                 let files = project.env_files.iter().map(|files| {
                     files

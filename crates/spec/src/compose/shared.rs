@@ -12,7 +12,9 @@ use super::{Surroundings, values};
 use crate::flags::{self, HostAddress};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
-use crate::{HostAlias, Network, PodName, PodSpec, PortForward, PortProtocol, Resolver, Sysctl, Volume};
+use crate::{
+    HostAlias, Network, PidMode, PodName, PodSpec, PortForward, PortProtocol, Resolver, Sysctl, Volume,
+};
 
 /// What is gathered of all services.
 pub(super) struct Shared<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Shared<'a> {
     aliases: Vec<HostAlias>,
     resolver: Option<Resolver>,
     sysctls: Vec<Sysctl>,
+    /// Which processes the services see.
+    pid_mode: PidMode,
     shm_bytes: Option<u64>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
@@ -61,6 +65,7 @@ impl<'a> Shared<'a> {
             aliases: Vec::new(),
             resolver: None,
             sysctls: Vec::new(),
+            pid_mode: PidMode::default(),
             shm_bytes: None,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -76,6 +81,7 @@ impl<'a> Shared<'a> {
         let node = &service.node;
         self.take_names(service);
         self.take_network(service);
+        self.take_processes(service);
         for pair in pairs(node, "extra_hosts", &['=', ':']) {
             let text = format!("{}={}", pair.name, pair.value.unwrap_or_default());
             if let Some((name, address)) = values::flag(&pair.node, flags::read_add_host(OsStr::new(&text))) {
@@ -156,6 +162,24 @@ impl<'a> Shared<'a> {
                 Ok(()) if self.names.contains(&name) => {}
                 Ok(()) => self.names.push(name),
             }
+        }
+    }
+
+    /// Which processes the service sees: those of all, where it asks for those of another.
+    fn take_processes(&mut self, service: &Chosen<'a>) {
+        let Some((mode, word)) = word_at(&service.node, "pid") else {
+            return;
+        };
+        match word.split_once(':') {
+            Some(("service", name)) if self.chosen.iter().any(|chosen| chosen.name == name) => {
+                self.pid_mode = PidMode::Pod;
+            }
+            Some(("service", name)) => mode.rule(format!("there is no service `{name}` that is started")),
+            _ => mode.unsupported(
+                "seeing the processes of the host, or of another container, is",
+                None,
+                "name a service: `pid: service:NAME`",
+            ),
         }
     }
 
@@ -281,6 +305,7 @@ impl<'a> Shared<'a> {
             with_host: resolver.nameservers.is_empty(),
             ..resolver
         });
+        pod.pid_mode = self.pid_mode;
         pod.sysctls = self.sysctls;
         pod.shm_bytes = self.shm_bytes;
         pod.labels = self.labels;

@@ -29,7 +29,12 @@ impl Faults {
 
     /// The faults, in the order of the files.
     pub(crate) fn into_sorted(self) -> Vec<Fault> {
-        let mut found = self.found.into_inner();
+        self.take_sorted()
+    }
+
+    /// Likewise, where they are still referred to.
+    pub(crate) fn take_sorted(&self) -> Vec<Fault> {
+        let mut found = self.found.take();
         found.sort_by_key(|(place, _)| *place);
         // What is the pod's own is read for each of its containers.
         found.dedup();

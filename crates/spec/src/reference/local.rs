@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::split_at_colon;
+use super::{begins_with_port, split_at_colon};
 
 /// An image in a directory or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,7 +93,12 @@ impl LocalReference {
 
 impl fmt::Display for LocalReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.as_str(), self.path.display())?;
+        // Not to be taken for a registry's port.
+        let here = match begins_with_port(self.path.as_os_str().as_bytes()) {
+            true => "./",
+            false => "",
+        };
+        write!(f, "{}:{here}{}", self.transport.as_str(), self.path.display())?;
         self.name.iter().try_for_each(|name| write!(f, ":{name}"))
     }
 }

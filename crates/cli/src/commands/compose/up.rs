@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use isopod_runtime::Settings;
+use isopod_runtime::pods::files::{AppState, AppStatus, HealthState};
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::compose::Project;
 use isopod_spec::flags::{read_cpus, read_memory_mib};
-use isopod_spec::{Network, PodSpec, PullPolicy};
+use isopod_spec::{AppName, Network, PodSpec, PullPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pod_of;
@@ -42,7 +43,7 @@ pub(super) struct Up {
     /// Leave the project running, and print its pod's UUID
     #[arg(short, long)]
     detach: bool,
-    /// Wait until all services are ready; implies --detach
+    /// Wait until all services are ready, and healthy where they have a health check; implies --detach
     #[arg(long)]
     wait: bool,
     /// Make the project anew although nothing has changed
@@ -104,16 +105,8 @@ impl Up {
             (true, false) => Ok(status),
             (true, true) => {
                 let pod = wait(&pods, pod_of(&project, settings)?, Until::Ready)?;
-                match pod.status.is_some_and(|status| status.ready_ms.is_some()) {
-                    true => Ok(status),
-                    false => {
-                        let name = project.name.as_str();
-                        let report =
-                            Report::text(format!("project `{name}` ended before its services were ready"));
-                        let hint = "see what they wrote: `isopod compose logs`";
-                        Err(vec![report.hint(Some(hint.to_owned()))].into())
-                    }
-                }
+                until_healthy(&pods, pod, project.name.as_str())?;
+                Ok(status)
             }
             (false, _) => follow(&project, settings),
         }
@@ -152,13 +145,83 @@ impl Up {
     }
 }
 
+/// How often the health of services is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until the services of a project that was ready are healthy, as far as that is asked.
+///
+/// # Errors
+/// A [`Report`] where one is unhealthy, or the project has ended before.
+fn until_healthy(pods: &Pods, mut pod: PodEntry, name: &str) -> Result<(), Report> {
+    let failed = |what: String| {
+        let hint = "see what they wrote: `isopod compose logs`";
+        Report::text(what).hint(Some(hint.to_owned()))
+    };
+    loop {
+        let ready = pod.status.as_ref().filter(|status| status.ready_ms.is_some());
+        let Some(status) = ready.filter(|_| pod.state.is_live()) else {
+            return Err(failed(format!(
+                "project `{name}` ended before its services were ready"
+            )));
+        };
+        match standing(&status.apps) {
+            Standing::Healthy => return Ok(()),
+            Standing::Unhealthy(service) => {
+                return Err(failed(format!(
+                    "project `{name}`: service `{service}` is unhealthy"
+                )));
+            }
+            Standing::Ended(service, status) => {
+                return Err(failed(format!(
+                    "project `{name}`: service `{service}` ended with status {status} before all were ready"
+                )));
+            }
+            Standing::Unknown => std::thread::sleep(LOOK_EVERY),
+        }
+        match pods.entry(&pod.uuid) {
+            Some(seen) => pod = seen,
+            None => {
+                return Err(failed(format!(
+                    "project `{name}` was removed before its services were ready"
+                )));
+            }
+        }
+    }
+}
+
+/// How the services are.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Healthy,
+    Unhealthy(AppName),
+    /// One ended, and not well.
+    Ended(AppName, u8),
+    Unknown,
+}
+
+fn standing(apps: &[AppStatus]) -> Standing {
+    let ended = |app: &&AppStatus| app.state == AppState::Exited && app.exit_status != Some(0);
+    if let Some(app) = apps.iter().find(ended) {
+        return Standing::Ended(app.name.clone(), app.exit_status.unwrap_or(u8::MAX));
+    }
+    if apps.iter().any(|app| app.state == AppState::Restarting) {
+        return Standing::Unknown;
+    }
+    let of = |health| apps.iter().find(|app| app.health == Some(health));
+    match (of(HealthState::Unhealthy), of(HealthState::Starting)) {
+        (Some(app), _) => Standing::Unhealthy(app.name.clone()),
+        (None, Some(_)) => Standing::Unknown,
+        (None, None) => Standing::Healthy,
+    }
+}
+
 /// Whether a pod is what the file describes.
 fn is_as_described(pod: &PodEntry, project: &Project) -> bool {
     let known = matches!(
         pod.state,
         PodState::Starting | PodState::Running | PodState::Exited
     );
-    let asked = pod.asked().ok().flatten();
+    let asked = pod.asked_at_first().ok().flatten();
     known && asked.is_some_and(|asked| same(&asked.spec, &project.pod))
 }
 
@@ -216,6 +279,25 @@ mod tests {
     use isopod_spec::flags::read_publish;
 
     use super::*;
+
+    #[test]
+    fn one_that_is_unhealthy_is_enough() {
+        let names = ["a", "b"].map(|name| AppName::new(name).unwrap());
+        let mut apps = isopod_runtime::pods::files::Status::starting(names.clone().into_iter()).apps;
+        assert_eq!(standing(&apps), Standing::Healthy, "nobody asks");
+        apps[0].health = Some(HealthState::Starting);
+        assert_eq!(standing(&apps), Standing::Unknown);
+        apps[1].health = Some(HealthState::Unhealthy);
+        assert_eq!(standing(&apps), Standing::Unhealthy(names[1].clone()));
+        (apps[0].health, apps[1].health) = (Some(HealthState::Healthy), None);
+        assert_eq!(standing(&apps), Standing::Healthy);
+        (apps[1].state, apps[1].exit_status) = (AppState::Exited, Some(0));
+        assert_eq!(standing(&apps), Standing::Healthy);
+        apps[0].state = AppState::Restarting;
+        assert_eq!(standing(&apps), Standing::Unknown);
+        apps[1].exit_status = Some(3);
+        assert_eq!(standing(&apps), Standing::Ended(names[1].clone(), 3));
+    }
 
     #[test]
     fn a_port_that_was_chosen_is_no_change() {
