@@ -179,6 +179,16 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
         "{said}"
     );
 
+    let settings =
+        "{{with .NetworkSettings}}{{.IPAddress}} {{.Gateway}} {{.GlobalIPv6Address}} {{.MacAddress}}{{end}}";
+    let told = bench
+        .isopod_command(["inspect", "--format", settings, "one"])
+        .expect(0);
+    assert_eq!(
+        told.text(),
+        "10.123.0.2 10.123.0.1 fd00:123::2 c2:11:22:33:44:55\n"
+    );
+
     // Nobody else has it meanwhile.
     let second = bench
         .pod()

@@ -1,11 +1,13 @@
 //! A pod as docker shows a container: a row of `ps` and a document of `inspect`. Of a pod of several apps the fields of a
 //! container are those of the first, and `Apps` has all of them.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use isopod_plan::vm::network;
 use isopod_runtime::logs::stamp;
 use isopod_runtime::pods::PodEntry;
-use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState};
+use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, PodRecord};
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
@@ -44,7 +46,7 @@ pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Va
         "Labels": labels.collect::<Vec<_>>().join(","),
         "Mounts": mounts.map(|mount| mount.volume.to_string()).collect::<Vec<_>>().join(","),
         "LocalVolumes": record.map_or(0, |record| record.volumes.len()).to_string(),
-        "Networks": spec.map_or("", network),
+        "Networks": spec.map_or("", network_mode),
         "Size": "0B",
         "Apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(","),
     })
@@ -63,7 +65,7 @@ pub(crate) fn inspected(pod: &PodEntry, spec: Option<&PodSpec>) -> Value {
         "Platform": "linux",
         "Driver": "erofs",
         "State": pod_state(pod),
-        "NetworkSettings": network_settings(record.map(|record| &record.ports[..]).unwrap_or_default(), spec),
+        "NetworkSettings": network_settings(record, spec),
         "Apps": documents,
     });
     merge(&mut document, fields);
@@ -135,7 +137,7 @@ fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, por
         .map(|Sysctl { name, value }| (name.clone(), value.clone().into()))
         .collect();
     json!({
-        "NetworkMode": spec.map(network),
+        "NetworkMode": spec.map(network_mode),
         "PortBindings": bindings(ports),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": count },
         "CapAdd": overrides.map(|overrides| &overrides.cap_add),
@@ -178,16 +180,52 @@ fn mounted(mount: &MountRecord, record: &isopod_runtime::pods::files::PodRecord)
     })
 }
 
-fn network_settings(ports: &[PortForward], spec: Option<&PodSpec>) -> Value {
-    let address = match spec.map(|spec| &spec.network) {
-        Some(Network::None | Network::Namespace { .. }) => String::new(),
-        _ => isopod_plan::vm::network::ADDRESS.to_string(),
+/// docker's settings of the first interface; of a pod in a network namespace those that the namespace has.
+fn network_settings(record: Option<&PodRecord>, spec: Option<&PodSpec>) -> Value {
+    let ports = record.map(|record| &record.ports[..]).unwrap_or_default();
+    let netns = record.and_then(|record| record.netns.as_ref());
+    let interface = netns.and_then(|netns| netns.network.interfaces.first());
+    let user = (network::ADDRESS, network::GATEWAY);
+    let (address, gateway, address6, mac) = match (interface, spec.map(|spec| &spec.network)) {
+        (Some(interface), _) => {
+            let of_kind = |is: fn(&IpAddr) -> bool| {
+                let mut addresses = interface.addresses.iter().map(|address| address.address);
+                addresses
+                    .find(is)
+                    .map(|address| address.to_string())
+                    .unwrap_or_default()
+            };
+            let routers = interface
+                .routes
+                .iter()
+                .filter(|route| route.destination.prefix_len == 0);
+            let gateway = routers.filter_map(|route| route.gateway).find(IpAddr::is_ipv4);
+            (
+                of_kind(IpAddr::is_ipv4),
+                gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+                of_kind(IpAddr::is_ipv6),
+                interface
+                    .mac
+                    .map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"))
+                    .unwrap_or_default(),
+            )
+        }
+        (None, Some(Network::None)) => Default::default(),
+        (None, _) => (
+            user.0.to_string(),
+            user.1.to_string(),
+            String::new(),
+            String::new(),
+        ),
     };
-    let gateway = match address.is_empty() {
-        true => String::new(),
-        false => isopod_plan::vm::network::GATEWAY.to_string(),
-    };
-    json!({ "IPAddress": address, "Gateway": gateway, "Ports": bindings(ports) })
+    json!({
+        "IPAddress": address,
+        "Gateway": gateway,
+        "GlobalIPv6Address": address6,
+        "MacAddress": mac,
+        "SandboxKey": netns.map(|netns| netns.path.display().to_string()).unwrap_or_default(),
+        "Ports": bindings(ports),
+    })
 }
 
 /// docker's map from a port of the pod to those of the host.
@@ -294,7 +332,7 @@ fn status_words(pod: &PodEntry, now_ms: u64) -> String {
     }
 }
 
-fn network(spec: &PodSpec) -> &'static str {
+fn network_mode(spec: &PodSpec) -> &'static str {
     match spec.network {
         Network::None => "none",
         Network::User { .. } => "bridge",
