@@ -5,6 +5,7 @@
 pub(crate) mod app;
 pub(crate) mod arriving;
 pub(crate) mod clock;
+pub(crate) mod departing;
 pub(crate) mod device;
 pub(crate) mod hotplug;
 pub(crate) mod port;

@@ -87,6 +87,8 @@ pub(crate) struct UnitProcess {
 pub(crate) trait Manager {
     /// Watches a unit from now on.
     fn watch(&self, unit: &str);
+    /// Watches a unit no longer.
+    fn forget(&self, unit: &str);
     /// The state of an app's unit.
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError>;
     /// The state of any unit, for a diagnosis.
@@ -107,6 +109,8 @@ pub(crate) trait Manager {
     async fn set(&self, unit: &str, properties: &[(String, u64)]) -> Result<(), ManagerError>;
     /// Queues the unit's stop.
     async fn stop(&self, unit: &str) -> Result<(), ManagerError>;
+    /// Forgets that the unit has failed, where it has.
+    async fn reset_failed(&self, unit: &str) -> Result<(), ManagerError>;
     /// Sends a signal.
     async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError>;
 }
@@ -169,6 +173,10 @@ impl Systemd {
 impl Manager for Systemd {
     fn watch(&self, unit: &str) {
         of(&self.watched).insert(object_path(unit), unit.to_owned());
+    }
+
+    fn forget(&self, unit: &str) {
+        of(&self.watched).remove(&object_path(unit));
     }
 
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
@@ -286,6 +294,11 @@ impl Manager for Systemd {
             Args::default().string(unit).string("replace"),
         )
         .await
+    }
+
+    async fn reset_failed(&self, unit: &str) -> Result<(), ManagerError> {
+        self.act(unit, "reset", "ResetFailedUnit", Args::default().string(unit))
+            .await
     }
 
     async fn kill(&self, unit: &str, whom: Whom, signal: u8) -> Result<(), ManagerError> {

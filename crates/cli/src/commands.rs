@@ -1,6 +1,7 @@
 //! The commands, a file for each: its arguments with their help, and what it does. Those of `run`, `prepare` and `plan` are
 //! read by [`args`](crate::args).
 
+pub(crate) mod app;
 pub(crate) mod attach;
 pub(crate) mod cat_manifest;
 pub(crate) mod commit;
@@ -78,6 +79,8 @@ pub(crate) enum OtherCommand {
     Rename(rename::Rename),
     Rm(rm::Rm),
     Gc(gc::Gc),
+    #[command(subcommand)]
+    App(app::AppCommand),
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
     #[command(name = "internal-supervise", hide = true)]

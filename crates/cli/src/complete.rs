@@ -191,8 +191,8 @@ impl State {
         let apps = of
             .into_iter()
             .flat_map(|pod| &pod.record)
-            .flat_map(|record| &record.apps);
-        let mut names: Vec<&str> = apps.map(|app| app.name.as_str()).collect();
+            .flat_map(|record| record.present());
+        let mut names: Vec<&str> = apps.map(|(_, app)| app.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         starting_with(word, names)

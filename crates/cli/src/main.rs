@@ -116,6 +116,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Rename(command) => command.execute(&settings()?),
             C::Rm(command) => command.execute(&settings()?),
             C::Gc(command) => command.execute(&settings()?),
+            C::App(command) => command.execute(&settings()?),
             C::Volume(command) => command.execute(&settings()?),
             C::Supervise(command) => command.execute(&settings()?),
             C::Login(command) => command.execute(&settings()?),

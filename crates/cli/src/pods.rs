@@ -106,7 +106,7 @@ pub(crate) fn ask_within(pod: &PodEntry, request: &Request, patience: Duration) 
     block_on(pod, control::ask_within(&pod.path, request, patience))
 }
 
-fn block_on(
+pub(crate) fn block_on(
     pod: &PodEntry,
     asked: impl Future<Output = Result<(), ControlError>>,
 ) -> Result<(), ControlError> {
@@ -130,7 +130,7 @@ pub(crate) fn meant_app(pod: &PodEntry, app: Option<&AppName>, how: &str) -> Res
         .unwrap_or_default();
     match (app, apps) {
         (Some(app), _) => app_number(pod, app),
-        (None, [_]) => Ok(0),
+        (None, [only]) if !only.gone => Ok(0),
         (None, _) => {
             let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
             Err(Report::text(format!("pod `{}` has several apps", pod.label()))
@@ -149,7 +149,7 @@ pub(crate) fn app_number(pod: &PodEntry, app: &AppName) -> Result<u16, Report> {
         .as_ref()
         .map(|record| &record.apps[..])
         .unwrap_or_default();
-    let position = apps.iter().position(|known| known.name == *app);
+    let position = apps.iter().position(|known| known.name == *app && !known.gone);
     position.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
         let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
         Report::text(format!("pod `{}` has no app `{app}`", pod.label()))

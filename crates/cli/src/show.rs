@@ -43,11 +43,10 @@ pub(crate) fn exit_status(pod: &PodEntry) -> Option<u8> {
 pub(crate) fn summary(pod: &PodEntry) -> Value {
     let record = pod.record.as_ref();
     let status = pod.status.as_ref();
-    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
     let silence = pod.silence();
-    let apps: Vec<Value> = apps
+    let apps: Vec<Value> = record
         .iter()
-        .enumerate()
+        .flat_map(|record| record.present())
         .map(|(i, app)| {
             let status = status.and_then(|status| status.apps.get(i));
             json!({
@@ -131,8 +130,8 @@ fn pod_health(pod: &PodEntry) -> Option<HealthState> {
 pub(crate) fn pods_table(found: &[PodEntry]) -> String {
     let row = |pod: &PodEntry| {
         let record = pod.record.as_ref();
-        let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
-        let apps: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        let apps = record.iter().flat_map(|record| record.present());
+        let apps: Vec<&str> = apps.map(|(_, app)| app.name.as_str()).collect();
         [
             pod.uuid.chars().take(8).collect(),
             record
@@ -195,9 +194,7 @@ pub(crate) fn pod_text(pod: &PodEntry) -> String {
     let Some(record) = &pod.record else { return text };
     text += &format!("age     {}\n\n", since(record.created_ms));
     let rows: Vec<[String; 5]> = record
-        .apps
-        .iter()
-        .enumerate()
+        .present()
         .map(|(i, app)| {
             let status = pod.status.as_ref().and_then(|status| status.apps.get(i));
             let end = status.and_then(|status| status.exit_status);

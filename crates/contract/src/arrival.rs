@@ -3,6 +3,9 @@
 //! ```text
 //!   host ── HostStream::Arrive, then the files as an archive, then the end of this direction ──> agent
 //!   host <─ ArrivalAnswer ────────────────────────────────────────────────────────────── agent    once, the last
+//!
+//!   host ── HostStream::Depart(Departure) ──> agent
+//!   host <─ DepartureAnswer ───────────── agent    once, the last
 //! ```
 //!
 //! The archive is cpio in the `newc` format, one or several after another with zeros between, as the kernel takes them for
@@ -11,6 +14,8 @@
 //! no number is used twice. Their streams, and what the agent reports of them, may come before the answer.
 
 use serde::{Deserialize, Serialize};
+
+use crate::app::AppIndex;
 
 /// The most bytes of a text of an answer.
 pub const MAX_TEXT_BYTES: usize = 8 * 1024;
@@ -27,6 +32,20 @@ pub enum ArrivalAnswer {
     },
 }
 
+/// What goes with an app that goes: all that came with it and is nobody else's. The host, which planned it, says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Departure {
+    /// The app, which has ended.
+    pub app: AppIndex,
+    /// The units that systemd is to forget: the target of its arrival, its service.
+    pub units: Vec<String>,
+    /// What is unmounted, with all that is below it, in this order.
+    pub mount_points: Vec<String>,
+    /// The files and directories that are removed, with all that is in them.
+    pub paths: Vec<String>,
+}
+
 /// When an arrival reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivalTimes {
@@ -38,4 +57,16 @@ pub struct ArrivalTimes {
     pub mounted_ms: u64,
     /// systemd was asked to start its apps.
     pub asked_ms: u64,
+}
+
+/// What the agent answers to a departure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DepartureAnswer {
+    /// 0: nothing of it is left.
+    Done,
+    /// 1: something is.
+    Failed {
+        /// What, and why, in one line.
+        text: String,
+    },
 }

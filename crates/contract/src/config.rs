@@ -161,6 +161,9 @@ pub struct GuestApp {
     /// How its root is made anew before each life but the first; `None`: it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_root: Option<FreshRoot>,
+    /// Whether the host says when it is started ([`HostMessage::StartApp`](crate::message::HostMessage::StartApp)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// What must come before it: the agent starts it then. Without any, it is started as soon as it has come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<GuestDependency>,

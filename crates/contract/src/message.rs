@@ -75,10 +75,14 @@ pub enum HostStream {
     },
     /// 10: brings apps and what they need, or the whole pod ([`crate::arrival`]).
     Arrive {
+        /// The number of the first of them: those of an arrival that failed are not used again.
+        first: AppIndex,
         /// Random bytes for the guest's kernel, before anything of what comes runs: a VM that was restored has the state of its
         /// random number generator in common with others.
         entropy: [u8; ENTROPY_BYTES],
     },
+    /// 11: takes away an app that has ended, with all that came with it ([`crate::arrival`]).
+    Depart(crate::arrival::Departure),
 }
 
 /// What of an app's root, with all that is mounted in it left out.
@@ -148,6 +152,18 @@ pub enum HostMessage {
         app: AppIndex,
         /// The size.
         size: crate::exec::WindowSize,
+    },
+    /// 5: start an app that [waits](crate::config::GuestApp::waits) for this. Of another it says nothing.
+    StartApp {
+        /// The app.
+        app: AppIndex,
+    },
+    /// 6: stop one app for good: its stop signal first, `SIGKILL` to what is left of it after the grace.
+    StopApp {
+        /// The app.
+        app: AppIndex,
+        /// The grace in milliseconds; 0 kills at once.
+        grace_ms: u32,
     },
 }
 

@@ -185,6 +185,7 @@ pub const WANTED: &[WantedModule] = &[
     wanted("erofs", "the file system of an app's image"),
     wanted("overlay", "makes an app's image writable"),
     wanted("ext4", "the disks that apps write to"),
+    wanted("loop", "the images of apps that come later"),
     wanted("virtiofs", "host volumes, shared by virtiofsd"),
     wanted("9p", "host volumes, shared by QEMU itself"),
     wanted(

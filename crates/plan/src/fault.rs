@@ -229,7 +229,7 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match self {
             Fault::TooManyApps(_) => Some("split the pod".into()),
-            Fault::NoApps => Some("name an image".into()),
+            Fault::NoApps => Some("name an image, or let the pod wait for apps: `--hold`".into()),
             Fault::Pod(fault) => fault.hint(),
             Fault::MissingVolume { volume, .. }
             | Fault::UnboundMountPoint {

@@ -199,6 +199,12 @@ pub fn app_last_words(app: &AppName) -> PathBuf {
     app_dir(app).join("last-words")
 }
 
+/// The slice of a pod's apps, where they are in one of their own.
+#[must_use]
+pub fn pod_slice() -> PathBuf {
+    Path::new(UNIT_DIR).join("pod.slice")
+}
+
 /// The target that starts the apps of the arrival of that number.
 #[must_use]
 pub fn arrival_unit(number: u32) -> String {

@@ -42,7 +42,7 @@ pub use output::document::Document;
 pub use output::explain::explain;
 pub use output::graph::dot;
 pub use output::picture::svg;
-pub use plan::plan;
+pub use plan::{arriving, plan};
 pub use pod_plan::PodPlan;
 pub use rkt::document::RktHypervisor;
 pub use rkt::{RktPlan, plan_rkt};

@@ -1,5 +1,6 @@
 //! The planner: from what was asked for and what is known to what will happen. No file, clock or environment is read.
 
+pub mod arriving;
 mod faults;
 mod host_volumes;
 
@@ -16,9 +17,9 @@ use crate::apps::{last_words, limits};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
-use crate::guest::config::Coming;
-use crate::guest::mounts::Writable;
-use crate::guest::network_names::Names;
+use crate::guest::config::{Coming, Placed};
+use crate::guest::mounts::{Elsewhere, Writable};
+use crate::guest::network_names::{KnownNetwork, Names};
 use crate::guest::tree::GuestTree;
 use crate::guest::units::Mounts;
 use crate::guest::{config, files, mounts, sysctl, units};
@@ -115,7 +116,16 @@ impl Planner<'_> {
 
         let (apps, mut images) = self.apps(writable_bytes);
         let volume_images = self.volume_images(&used, &mut images);
-        let mounts = mounts::mounts(self.table, &apps, sharing, &disk_volumes, &volume_images, &shares);
+        let elsewhere = Elsewhere::new();
+        let mounts = mounts::mounts(
+            self.table,
+            &apps,
+            sharing,
+            &disk_volumes,
+            &volume_images,
+            &shares,
+            &elsewhere,
+        );
         let mounts = Arc::new(mounts);
         let writable = writable_bytes.map(|_| Writable {
             device: layout::writable_device(images.len(), disk_volumes.len()),
@@ -175,6 +185,7 @@ impl Planner<'_> {
             qemu,
             start,
             virtiofsd,
+            held: self.spec.held,
             on_failure: self.spec.on_failure,
             limits: self.spec.limits,
             stop_timeout: self.spec.stop_timeout,
@@ -221,7 +232,7 @@ impl Planner<'_> {
         let (vm, host) = (&self.spec.vm, &self.facts.host);
         let volumes = self.host_volumes();
         let shared = volumes.shared(notices);
-        let sharing = sharing::sharing(vm, host, shared, notices)
+        let sharing = sharing::sharing(vm, host, shared, self.spec.held, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
@@ -258,9 +269,11 @@ impl Planner<'_> {
             memory: inside.shares.guest,
             sysctls: inside.sysctls.to_vec(),
             network: joined.network.as_ref().map(|network| network.guest.clone()),
-            held: false,
+            held: self.spec.held,
         };
-        let mut arrival = config::arrival(identity, apps, inside.early_mounts, mounts, sharing);
+        let placed = Placed::default();
+        let early = inside.early_mounts;
+        let mut arrival = config::arrival(Some(identity), apps, early, mounts, sharing, &placed);
         let balloon = self.facts.host.guest.modules.get(hardware::BALLOON_MODULE);
         arrival.modules.extend(balloon.cloned());
         let coming = Coming::new(arrival, apps, mounts, sharing);
@@ -273,11 +286,11 @@ impl Planner<'_> {
         }
         let names = Names {
             hostname: inside.hostname,
-            network: joined.network.as_ref(),
+            network: joined.network.as_ref().map(KnownNetwork::of),
             search_domains: &self.facts.host.search_domains,
             aliases: &self.spec.host_aliases,
             resolver: self.spec.resolver.as_ref(),
-            apps,
+            apps: apps.iter().map(|app| &app.name).collect(),
         };
         for (app, facts) in apps.iter().zip(&self.facts.apps) {
             let image = facts.image.as_ref();

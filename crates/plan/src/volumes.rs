@@ -32,7 +32,7 @@ pub use volume_mount::{Origin, VolumeMount};
 #[must_use]
 pub fn check_names(spec: &PodSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if spec.apps.is_empty() {
+    if spec.apps.is_empty() && !spec.held {
         faults.push(Fault::NoApps);
     }
     if spec.apps.len() > MAX_APPS {

@@ -25,7 +25,11 @@ pub(crate) fn write(path: &Path, tree: &GuestTree, more: Option<&Path>) -> io::R
     out.flush()
 }
 
-fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
+/// Writes `tree` to `out`.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn append(out: &mut impl Write, tree: &GuestTree) -> io::Result<()> {
     for (i, (path, entry)) in tree.iter().enumerate() {
         let (file_type, content): (_, Cow<'_, [u8]>) = match &entry.kind {
             EntryKind::Directory => (ModeFileType::Directory, Cow::default()),

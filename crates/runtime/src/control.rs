@@ -32,10 +32,12 @@ use isopod_protocol::codec::{ReadMessageError, WriteMessageError};
 use isopod_spec::VolumeName;
 use serde::{Deserialize, Serialize};
 
-use crate::pods::volumes::AttachedRecord;
+use crate::pods::arrived::ArrivedRecord;
+use crate::pods::os_text::OsText;
+use crate::pods::volumes::{AttachedRecord, VolumeRecord};
 
-pub use client::{ask, ask_within, open, open_stdin, supervisor};
-pub(crate) use server::{Done, Order, Orders, SharedInput, VolumeChange, listen};
+pub use client::{add_app, ask, ask_within, open, open_stdin, supervisor};
+pub(crate) use server::{AppOrder, Done, Order, Orders, SharedInput, VolumeChange, listen};
 
 /// How long a supervisor may take until it listens.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -102,7 +104,49 @@ pub enum Request {
         /// What is other.
         update: Update,
     },
+    /// 9: an app comes.
+    AddApp {
+        /// The [`AddApp`] as JSON: records leave out what says nothing, which postcard cannot.
+        app: String,
+        /// How many bytes follow, which are what comes to the guest.
+        files: u64,
+    },
+    /// 10: an app that waits is to start.
+    StartApp {
+        /// The app's number.
+        app: u16,
+    },
+    /// 11: stop one app for good.
+    StopApp {
+        /// The app's number.
+        app: u16,
+        /// How long it has, in milliseconds; `None`: as long as the pod was started with.
+        grace_ms: Option<u64>,
+    },
+    /// 12: an app that came while the pod runs and has ended goes.
+    RemoveApp {
+        /// The app's number.
+        app: u16,
+    },
 }
+
+/// An app that comes to a pod which runs, as it was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddApp {
+    /// Its number: how many apps the pod has had.
+    pub first: usize,
+    /// How often volumes had come or gone.
+    pub changes: u32,
+    /// The file of its image in the store.
+    pub rootfs: OsText,
+    /// What is bound below the share, under which number of a change.
+    pub binds: Vec<(u32, VolumeRecord)>,
+    /// What is recorded of it.
+    pub arrived: ArrivedRecord,
+}
+
+/// The most bytes that come to the guest with one app.
+const MAX_FILES_BYTES: u64 = 256 << 20;
 
 /// A volume that comes to a pod which runs, as it was planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

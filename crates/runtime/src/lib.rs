@@ -7,6 +7,7 @@
 //! What happens is decided in `isopod-plan`; this crate looks, writes, starts and waits. It prints nothing and reads
 //! neither the environment nor the terminal: [`Settings`] says what it needs of them.
 
+pub mod app;
 mod arrival_files;
 pub mod bounded_log;
 pub mod control;

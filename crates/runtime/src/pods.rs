@@ -14,6 +14,7 @@
 //! last process that holds it, however that ends. Every change of state is one rename by whoever holds the lock.
 //! [`state`] says which states there are, [`files`] what is in a directory besides [`isopod_plan::layout`]'s files.
 
+pub mod arrived;
 mod claim;
 mod error;
 pub mod files;
@@ -266,13 +267,15 @@ impl Pods {
             _ => None,
         };
         let state = observe(place, lock, status.as_ref().map(|status| status.phase));
-        let mut record = match place {
+        let record = match place {
             Place::Prepared | Place::Started => files::read(&at, layout::RECORD).ok().flatten(),
             Place::Preparing | Place::Garbage => None,
         };
-        if let Some(record) = &mut record {
-            Updates::read(&at).apply_to_record(record);
-        }
+        let record = record.map(|record: PodRecord| {
+            let mut record = record.with_arrived(status.as_ref());
+            Updates::read(&at).apply_to_record(&mut record);
+            record
+        });
         Some(PodEntry {
             uuid: uuid.to_owned(),
             path,

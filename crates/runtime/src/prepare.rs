@@ -13,7 +13,7 @@ use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
 use isopod_plan::vm::template::TemplatePlan;
-use isopod_plan::{PodPlan, layout};
+use isopod_plan::{AppPlan, PodPlan, layout};
 use isopod_spec::{Accel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
 use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
@@ -220,6 +220,14 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         guest: gathered.guest.key.clone(),
         ports: plan.ports().to_vec(),
         on_failure: plan.on_failure,
+        hostname: plan.hostname.clone(),
+        network: plan
+            .network
+            .as_ref()
+            .map(|network| (network.guest.clone(), network.nameservers.clone())),
+        held: plan.held,
+        writable: plan.writable_bytes.is_some(),
+        slice: plan.guest.entries.contains_key(&layout::pod_slice()),
         share: ShareRecord::of(plan.sharing.as_ref()),
         owner: OwnerRecord::of(plan.ownership),
         volumes: volumes(plan),
@@ -421,13 +429,17 @@ fn volumes(plan: &PodPlan) -> Vec<VolumeRecord> {
 }
 
 fn apps(plan: &PodPlan) -> Vec<AppRecord> {
-    let app = |app: &isopod_plan::AppPlan| AppRecord {
+    let image = |app: &AppPlan| plan.images.get(app.image).map(|image| &*image.id);
+    let apps = plan.apps.iter();
+    apps.map(|app| app_record(app, image(app).unwrap_or_default()))
+        .collect()
+}
+
+/// An app of the image `image`.
+pub(crate) fn app_record(app: &AppPlan, image: &str) -> AppRecord {
+    AppRecord {
         name: app.name.clone(),
-        image: plan
-            .images
-            .get(app.image)
-            .map(|image| image.id.clone())
-            .unwrap_or_default(),
+        image: image.to_owned(),
         image_number: app.image,
         tty: app.process.tty,
         rootfs: app.rootfs,
@@ -440,6 +452,6 @@ fn apps(plan: &PodPlan) -> Vec<AppRecord> {
         role: app.life.role,
         words_from_log: app.life.last_words.from_log,
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
-    };
-    plan.apps.iter().map(app).collect()
+        gone: false,
+    }
 }

@@ -14,6 +14,7 @@
 
 mod allowance;
 mod app_changes;
+mod arrivals;
 pub(crate) mod capture;
 mod error;
 mod host_memory;
@@ -31,23 +32,24 @@ use std::time::{Duration, Instant};
 
 use allowance::Allowance;
 use app_changes::{AppChanges, What};
+use arrivals::{Arrivals, Came};
 use isopod_contract::message::WriteBack;
 use isopod_plan::layout::LOGS;
 use isopod_vm::agent::{Agent, Event, Events};
 use streams::{Outputs, feed};
-use supervision::{Action, GuestLine, Input, Supervision, SupervisionEnd, Terms};
+use supervision::{Action, AppTerms, GuestLine, Input, Supervision, SupervisionEnd, Terms};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vm::Vm;
-use volumes::{Changed, Volumes};
+use volumes::{Changed, OfApp, Volumes};
 
 pub use error::RunError;
 pub use outcome::{AppEnd, Outcome, Timings};
 pub use report::{AppFailure, Milestone, OnStarted};
 
 use crate::Settings;
-use crate::control::{self, Done, Order, Refusal, SharedInput};
+use crate::control::{self, AppOrder, Done, Order, Refusal, SharedInput, VolumeChange};
 use crate::logs::Stream;
 use crate::pods::Claim;
 use crate::pods::files::{Keep, PodRecord, Stdin};
@@ -149,6 +151,8 @@ async fn supervise(
                 orders,
                 volumes,
                 app_changes,
+                arrivals: Arrivals::default(),
+                waiting: 0,
                 outputs: Outputs::new(&dir.join(LOGS), record, caller.output, &broken),
                 stdin: caller.stdin,
                 input: None,
@@ -184,6 +188,9 @@ struct Pod<'a> {
     orders: control::Orders,
     volumes: Volumes,
     app_changes: AppChanges,
+    arrivals: Arrivals,
+    /// How many changes of what has come are not done yet.
+    waiting: usize,
     outputs: Outputs,
     /// What the app reads, where the caller writes it.
     stdin: Option<Box<dyn AsyncRead + Unpin + Send>>,
@@ -248,12 +255,16 @@ impl Pod<'_> {
                 Some(signal) = self.signals.recv() => return Ok((Input::Signal { app: None, signal }, None)),
                 Some(order) = self.orders.next() => order,
                 Some(changed) = self.volumes.changed() => {
-                    let Changed { attached, count, done, result } = changed;
-                    // Written first: whoever has the answer finds it so.
-                    self.journal.volumes(attached, count);
-                    done.answer(result);
-                    continue;
+                    self.waiting = self.waiting.saturating_sub(1);
+                    match self.take_change(changed) {
+                        Some(input) => return Ok((input, None)),
+                        None => continue,
+                    }
                 }
+                came = self.arrivals.came() => match self.take_arrival(came) {
+                    Some(input) => return Ok((input, None)),
+                    None => continue,
+                },
                 changed = self.app_changes.changed() => {
                     self.changed(changed);
                     continue;
@@ -270,7 +281,8 @@ impl Pod<'_> {
                     self.app_changes
                         .want(&self.agent, app, What::Update(update), Some(done));
                 }
-                Order::Volume { change, done } => self.volumes.want(change, done),
+                Order::Volume { change, done } => self.want(change, done),
+                Order::OneApp { order, done } => self.of_one_app(order, done).await,
                 // A client that has gone needs no agent.
                 Order::Agent(reply) => drop(reply.send(self.agent.clone())),
                 Order::Stdin(reply) => drop(reply.send(self.input.clone())),
@@ -313,6 +325,89 @@ impl Pod<'_> {
                 tracing::warn!("an app does not have what it was given by `isopod update`: {reason}");
             }
             (None, _) => {}
+        }
+    }
+
+    fn want(&mut self, change: VolumeChange, done: Done) {
+        self.waiting = self.waiting.saturating_add(1);
+        self.volumes.want(change, done);
+    }
+
+    async fn of_one_app(&mut self, order: AppOrder, done: Done) {
+        let refuse = |done: Done, why: &str| done.answer(Err(why.to_owned().into()));
+        match order {
+            AppOrder::Add(add, files) => {
+                // Planned on what was then: not the same any more, or about to be.
+                let as_planned = add.first == self.journal.apps();
+                if !as_planned || self.waiting > 0 || self.arrivals.any() {
+                    return done.answer(Err(Refusal::Outdated));
+                }
+                self.want(VolumeChange::Bind(add, files), done);
+            }
+            AppOrder::Start(app) => {
+                let _ = self.agent.start_app(app).await;
+                done.answer(Ok(()));
+            }
+            AppOrder::Stop(app, grace) => {
+                let grace = grace.unwrap_or(Duration::from_millis(self.record.stop_timeout_ms));
+                let _ = self.agent.stop_app(app, grace).await;
+                self.journal.apps_continue(Some(app));
+                done.answer(Ok(()));
+            }
+            AppOrder::Remove(app) => match self.journal.removable(app) {
+                Ok(arrived) => {
+                    let arrived = Box::new(arrived.clone());
+                    self.want(VolumeChange::Remove { app, arrived }, done);
+                }
+                Err(why) => refuse(done, why),
+            },
+        }
+    }
+
+    /// Something has come or gone, or was to; what that is to the supervision.
+    fn take_change(&mut self, changed: Changed) -> Option<Input> {
+        let Changed {
+            attached,
+            count,
+            app,
+            done,
+            result,
+        } = changed;
+        // Written first: whoever has the answer finds it so.
+        self.journal.volumes(attached, count);
+        match (app, result) {
+            (Some(OfApp::Bound(add, files)), Ok(())) => {
+                let terms = AppTerms::from(&add.arrived.app);
+                self.journal.comes(&add.arrived);
+                self.outputs.add(&add.arrived.app.name);
+                self.arrivals.send(&self.agent, add, files, done);
+                return Some(Input::Comes(terms));
+            }
+            (Some(OfApp::Gone(app)), Ok(())) => {
+                self.journal.gone(app);
+                self.outputs.forget(app);
+                done.answer(Ok(()));
+            }
+            (_, result) => done.answer(result),
+        }
+        None
+    }
+
+    /// An app was sent to the guest, which has it or not.
+    fn take_arrival(&mut self, came: Came) -> Option<Input> {
+        let Came { add, done, result } = came;
+        match result {
+            Ok(()) => {
+                done.answer(Ok(()));
+                None
+            }
+            Err(why) => {
+                done.answer(Err(why.clone().into()));
+                self.journal.gone(add.first);
+                let (unheard, _) = Done::unheard();
+                self.want(VolumeChange::Unbind(add.arrived.serials), unheard);
+                Some(Input::NotCome(add.first, why))
+            }
         }
     }
 

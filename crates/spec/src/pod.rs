@@ -62,6 +62,9 @@ pub struct PodSpec {
     /// `--storage-opt size=`); `None`: as the planner finds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
+    /// Whether it goes on when its last app has ended, for those that come later (`--hold`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// What the user notes about it, to find it by (`--label`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -114,6 +117,7 @@ impl PodSpec {
             shm_bytes: None,
             pid_mode: PidMode::default(),
             storage_bytes: None,
+            held: false,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             implicit_volumes: ImplicitVolumes::default(),

@@ -481,10 +481,15 @@ impl Agent {
         self.expect.send(expected).await.map_err(|_| ArriveError::Ended)?;
         let first = answer.await.map_err(|_| ArriveError::Ended)?;
         let first = first.ok_or(ArriveError::TooManyApps)?;
+        let first_app = AppIndex::try_from(first).map_err(|_| ArriveError::TooManyApps)?;
         let mut entropy = [0; ENTROPY_BYTES];
         rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| ArriveError::Random(errno.into()))?;
-        let mut stream = self.open(&HostStream::Arrive { entropy }).await?;
+        let header = HostStream::Arrive {
+            first: first_app,
+            entropy,
+        };
+        let mut stream = self.open(&header).await?;
         let sent = tokio::io::copy(&mut files, &mut stream).await;
         // Where the guest has taken no more of it, its answer says why.
         let sent = match sent {
@@ -520,6 +525,25 @@ impl Agent {
     pub async fn signal(&self, app: usize, signal: u8) -> Result<(), AgentError> {
         let app = u16::try_from(app).unwrap_or(u16::MAX);
         self.send(HostMessage::Signal { app, signal }).await
+    }
+
+    /// Starts an app that waits for this.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`].
+    pub async fn start_app(&self, app: usize) -> Result<(), AgentError> {
+        let app = u16::try_from(app).unwrap_or(u16::MAX);
+        self.send(HostMessage::StartApp { app }).await
+    }
+
+    /// Stops one app for good: its stop signal first, and after `grace` `SIGKILL` to what is left of it.
+    ///
+    /// # Errors
+    /// [`AgentError::Ended`].
+    pub async fn stop_app(&self, app: usize, grace: Duration) -> Result<(), AgentError> {
+        let app = u16::try_from(app).unwrap_or(u16::MAX);
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.send(HostMessage::StopApp { app, grace_ms }).await
     }
 
     /// Gives an app's terminal the size of the one that is connected with it.

@@ -67,10 +67,11 @@ impl Lifecycle {
     pub(crate) fn add(&mut self, apps: &[GuestApp], now: Instant) -> Vec<LifecycleAction> {
         let stopping = self.stopping;
         let app = |app: &GuestApp| App {
-            state: match app.depends_on.is_empty() && !stopping {
+            state: match app.depends_on.is_empty() && !app.waits && !stopping {
                 true => State::Starting,
                 false => State::Held,
             },
+            waits: app.waits,
             standing: Standing::default(),
             end: None,
             restarts: app.restart.clone().map(Restarts::new),
@@ -83,6 +84,34 @@ impl Lifecycle {
         self.stop_order = dependents_first(self.apps.iter().map(|app| &*app.terms.depends_on));
         self.all_ended = false;
         self.settle(now)
+    }
+
+    /// Leaves out a number.
+    pub(crate) fn skip(&mut self) {
+        self.apps.push(App {
+            terms: Terms::default(),
+            state: State::Ended,
+            waits: false,
+            standing: Standing {
+                ended: Some(Success::No),
+                ..Standing::default()
+            },
+            end: None,
+            restarts: None,
+            last_end: None,
+            seen: (0, 0),
+            life: Life::default(),
+        });
+    }
+
+    /// Whether an app has ended for good.
+    pub(crate) fn has_ended(&self, app: usize) -> bool {
+        self.apps[app].state == State::Ended
+    }
+
+    /// Forgets all of an app that has ended but that and how it has.
+    pub(crate) fn forget(&mut self, app: usize) {
+        self.apps[app].terms = Terms::default();
     }
 
     /// Whether all are to stop: nothing is started any more.
@@ -115,7 +144,8 @@ impl Lifecycle {
 
     /// Whether an app that is not there was stopped before its next life began.
     pub(crate) fn was_stopped(&self, app: usize) -> bool {
-        self.stopping && self.apps[app].last_end.is_some()
+        let asked = self.stopping || self.apps[app].life.stop != Stop::No;
+        asked && self.apps[app].last_end.is_some()
     }
 
     /// When an app's last life was active and when its process was started, as systemd counts.
@@ -153,7 +183,10 @@ impl Lifecycle {
                 self.end_as(app, ExitStatus::Code(status.into()));
             }
             LifecycleInput::Exited(exit) if self.is_watched(exit.app) => self.exited(exit, now),
-            LifecycleInput::NeverRan { app, cause } if self.is_watched(app) => self.fail(app, cause),
+            LifecycleInput::NeverRan { app, cause } if self.is_watched(app) => {
+                let stopped = self.apps[app].life.stop != Stop::No;
+                self.fail(app, if stopped { FailureCause::Stopped } else { cause });
+            }
             LifecycleInput::Cancelled { app } => match self.apps[app].last_end {
                 Some(status) if self.is_watched(app) => self.end_as(app, status),
                 _ => {}
@@ -174,12 +207,19 @@ impl Lifecycle {
                 }
             }
             LifecycleInput::LastSent => self.unsent = self.unsent.saturating_sub(1),
+            LifecycleInput::StartApp(app) => {
+                if let Some(app) = self.apps.get_mut(app) {
+                    app.waits = false;
+                }
+            }
+            LifecycleInput::StopApp(app, grace) if app < self.apps.len() => self.stop_app(app, grace, now),
             LifecycleInput::Stop(grace) => self.stop(grace, now),
             LifecycleInput::Due => self.on_due(now),
             LifecycleInput::NotExecuted { .. }
             | LifecycleInput::Exited(_)
             | LifecycleInput::NeverRan { .. }
-            | LifecycleInput::NotStarted { .. } => {}
+            | LifecycleInput::NotStarted { .. }
+            | LifecycleInput::StopApp(..) => {}
         }
         self.settle(now)
     }
@@ -212,7 +252,7 @@ impl Lifecycle {
         let mut changed = true;
         while std::mem::take(&mut changed) {
             for app in 0..self.apps.len() {
-                if self.apps[app].state != State::Held {
+                if self.apps[app].state != State::Held || (self.apps[app].waits && !self.stopping) {
                     continue;
                 }
                 let standings: Vec<_> = self.apps.iter().map(|app| app.standing).collect();
@@ -494,6 +534,32 @@ impl Lifecycle {
         for app in 0..self.apps.len() {
             if let State::Waiting { status, .. } = self.apps[app].state {
                 self.end_as(app, status);
+            }
+        }
+    }
+
+    /// One app is to stop, and not to start again.
+    fn stop_app(&mut self, app: usize, grace: Duration, now: Instant) {
+        match self.apps[app].state {
+            State::Held => self.fail(app, FailureCause::Stopped),
+            State::Waiting { status, .. } => self.end_as(app, status),
+            State::Ended => {}
+            State::Starting | State::Running => {
+                let kill_at = now + grace;
+                let life = &mut self.apps[app].life;
+                life.ending = Some(GuestEnding {
+                    grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+                    restarts: false,
+                });
+                life.kill_at = Some(life.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+                self.report_readiness(app);
+                if grace.is_zero() {
+                    self.quiet(app);
+                    self.apps[app].life.stop = Stop::Asked;
+                    self.actions.push(LifecycleAction::Kill(app));
+                } else {
+                    self.begin_stop(app, now);
+                }
             }
         }
     }

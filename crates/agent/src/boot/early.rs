@@ -10,6 +10,8 @@ use std::path::Path;
 use isopod_contract::config::{EarlyMount, NewDirectory};
 use rustix::mount::{MountFlags, mount};
 
+use crate::mounts::{loop_device, mountinfo};
+
 /// How the log says that one of these failed.
 pub(crate) const FAILED: &str = "isopod-agent: cannot mount";
 
@@ -36,22 +38,29 @@ pub(crate) fn mount_api() -> Vec<EarlyMountError> {
         .collect()
 }
 
-/// Makes the mounts in their order, up to the first error: an overlay on an image that is not there would be mounted,
+/// Makes the mounts in their order, those left out that are there, up to the first error: an overlay on an image that is not there would be mounted,
 /// and empty.
 pub(crate) fn mount_all(mounts: &[EarlyMount]) -> Result<(), EarlyMountError> {
+    let there = mountinfo::read().unwrap_or_default();
     mounts.iter().try_for_each(|mount| {
         let flags = if mount.read_only {
             MountFlags::RDONLY
         } else {
             MountFlags::empty()
         };
-        one(
-            &mount.source,
-            &mount.mount_point,
-            &mount.fs_type,
-            flags,
-            &mount.options,
-        )?;
+        // The writable disk is, where the pod has come before.
+        if !there
+            .iter()
+            .any(|there| there.mount_point == Path::new(&mount.mount_point))
+        {
+            one(
+                &mount.source,
+                &mount.mount_point,
+                &mount.fs_type,
+                flags,
+                &mount.options,
+            )?;
+        }
         let directories = mount.directories.iter();
         directories
             .map(|directory| (directory, make(directory)))
@@ -90,10 +99,18 @@ fn one(
     flags: MountFlags,
     options: &str,
 ) -> Result<(), EarlyMountError> {
-    let options = CString::new(options).map_err(io::Error::from);
-    options
-        .and_then(|options| mount(source, at, fs_type, flags, options.as_c_str()).map_err(io::Error::from))
-        .map_err(failed(source, at, fs_type))
+    let made = CString::new(options)
+        .map_err(io::Error::from)
+        .and_then(|options| {
+            // An image that came later is a file.
+            let held = match fs::metadata(source) {
+                Ok(metadata) if metadata.is_file() => Some(loop_device::attach(Path::new(source))?),
+                _ => None,
+            };
+            let device = held.as_ref().map_or(Path::new(source), |(device, _)| device);
+            Ok(mount(device, at, fs_type, flags, options.as_c_str())?)
+        });
+    made.map_err(failed(source, at, fs_type))
 }
 
 fn failed(source_name: &str, at: &str, fs_type: &str) -> impl FnOnce(io::Error) -> EarlyMountError {

@@ -31,6 +31,18 @@ pub(super) struct AppStreams {
 pub(super) type Later = LocalBoxFuture<'static, GuestMessage>;
 
 impl AppStreams {
+    /// Those of an app that never came.
+    pub(super) fn none() -> Self {
+        Self {
+            ended: watch::channel(true).0,
+            stdin_reader: None,
+            sizer: None,
+            notify: None,
+            input: None,
+            outputs: Vec::new(),
+        }
+    }
+
     /// Opens an app's streams to the host and begins to move bytes.
     pub(super) async fn begin(
         opener: &Opener,

@@ -4,7 +4,7 @@ use std::io;
 
 use isopod_contract::arrival::{ArrivalAnswer, ArrivalTimes, MAX_TEXT_BYTES};
 use isopod_contract::in_one_line;
-use isopod_contract::message::ENTROPY_BYTES;
+use isopod_contract::message::{AppIndex, ENTROPY_BYTES};
 use isopod_protocol::codec::write_message;
 use isopod_protocol::mux::MuxStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
@@ -14,9 +14,14 @@ use super::questions::SessionHandle;
 use crate::arrival;
 
 /// Brings what comes on the stream, and says how it went.
-pub(super) async fn receive(stream: MuxStream, entropy: [u8; ENTROPY_BYTES], session: &SessionHandle) {
+pub(super) async fn receive(
+    stream: MuxStream,
+    entropy: [u8; ENTROPY_BYTES],
+    first: AppIndex,
+    session: &SessionHandle,
+) {
     let (reader, mut writer) = tokio::io::split(stream);
-    let answer = match bring(reader, entropy, session).await {
+    let answer = match bring(reader, entropy, first, session).await {
         Ok(times) => ArrivalAnswer::Done(times),
         Err(mut text) => {
             text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
@@ -30,6 +35,7 @@ pub(super) async fn receive(stream: MuxStream, entropy: [u8; ENTROPY_BYTES], ses
 async fn bring(
     reader: ReadHalf<MuxStream>,
     entropy: [u8; ENTROPY_BYTES],
+    first: AppIndex,
     session: &SessionHandle,
 ) -> Result<ArrivalTimes, String> {
     let archives = Blocking {
@@ -40,7 +46,7 @@ async fn bring(
     let arrived = brought
         .map_err(|panic| panic.to_string())?
         .map_err(|error| in_one_line(&error))?;
-    session.arrived(arrived).await
+    session.arrived(arrived, first).await
 }
 
 /// A stream, for a thread that may wait.

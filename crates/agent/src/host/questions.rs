@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_contract::arrival::ArrivalTimes;
+use isopod_contract::arrival::{ArrivalTimes, Departure};
 use isopod_contract::config::{GuestApp, GuestRestart};
 use isopod_contract::exec::Request;
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
@@ -33,7 +33,13 @@ pub(super) enum Question {
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<(String, u32)>>),
     /// That what has come begins; when systemd was asked to.
-    Arrived(Box<Arrived>, oneshot::Sender<Result<ArrivalTimes, String>>),
+    Arrived(
+        Box<Arrived>,
+        AppIndex,
+        oneshot::Sender<Result<ArrivalTimes, String>>,
+    ),
+    /// That an app which has ended is forgotten.
+    Forget(Departure, oneshot::Sender<Result<(), String>>),
     /// That systemd reloads its units.
     Reload(oneshot::Sender<Result<(), String>>),
     /// That a unit is started.
@@ -110,7 +116,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(cgroups.map(Result::unwrap_or_default).zip(helpers).collect());
         }
         // The session's own to answer.
-        Question::Arrived(_, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
+        Question::Arrived(_, _, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
         Question::Set(app, properties, reply) => {
             let set = match apps.get(usize::from(app)) {
                 Some(app) => manager.set(&app.unit, &properties).await.map_err(words),
@@ -119,6 +125,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(set);
         }
         Question::Restart(app, _, reply) => drop(reply.send(Err(format!("app {app} is not restarted")))),
+        Question::Forget(_, reply) => drop(reply.send(Err("nothing can go now".to_owned()))),
         Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
         Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
         Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
@@ -241,9 +248,14 @@ impl SessionHandle {
     }
 
     /// Lets what has come begin.
-    pub(super) async fn arrived(&self, arrived: Arrived) -> Result<ArrivalTimes, String> {
-        self.ask(|reply| Question::Arrived(Box::new(arrived), reply))
+    pub(super) async fn arrived(&self, arrived: Arrived, first: AppIndex) -> Result<ArrivalTimes, String> {
+        self.ask(|reply| Question::Arrived(Box::new(arrived), first, reply))
             .await
+    }
+
+    /// Lets an app that has ended be forgotten.
+    pub(super) async fn forget(&self, departure: Departure) -> Result<(), String> {
+        self.ask(|reply| Question::Forget(departure, reply)).await
     }
 
     /// Lets systemd reload its units.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use isopod_contract::arrival::ArrivalTimes;
+use isopod_contract::arrival::{ArrivalTimes, Departure};
 use isopod_contract::config::{EarlyMount, GuestApp, Identity, MountAhead};
 use isopod_contract::in_one_line;
 use isopod_contract::message::{
@@ -211,6 +211,43 @@ impl<M: Manager> Session<M> {
         Ok(ArrivalTimes { asked_ms, ..times })
     }
 
+    /// Leaves out the numbers before `first` that were those of an arrival which failed.
+    fn skip_to(&mut self, first: usize) {
+        while self.pod.apps.len() < first {
+            self.pod.apps.push(GuestApp::default());
+            self.apps.push(AppStreams::none());
+            self.checks.add();
+            self.lifecycle.skip();
+        }
+    }
+
+    /// Forgets an app that has ended, and lets systemd do so.
+    async fn forget(&mut self, departure: &Departure) -> Result<(), String> {
+        let number = usize::from(departure.app);
+        let Some(app) = self.pod.apps.get_mut(number) else {
+            return Err(format!("there is no app {number}"));
+        };
+        if !self.lifecycle.has_ended(number) {
+            return Err("the app has not ended".to_owned());
+        }
+        let gone = GuestApp {
+            name: std::mem::take(&mut app.name),
+            ..GuestApp::default()
+        };
+        self.manager.forget(&app.unit);
+        *app = gone;
+        self.lifecycle.forget(number);
+        for unit in &departure.units {
+            // What is not there any more is as it should be.
+            let _ = self.manager.stop(unit).await;
+            let _ = self.manager.reset_failed(unit).await;
+        }
+        let goes = |place: &str| departure.mount_points.iter().any(|gone| place == gone);
+        self.pod.early_mounts.retain(|mount| !goes(&mount.mount_point));
+        self.pod.mounts_ahead.retain(|mount| !goes(&mount.mount_point));
+        Ok(())
+    }
+
     /// Opens an app's streams to the host.
     async fn connect(&mut self, app: &GuestApp, number: usize, pipes: AppPipes) -> Result<(), SessionError> {
         let number = wire_index(number);
@@ -262,9 +299,13 @@ impl<M: Manager> Session<M> {
 
     async fn answer(&mut self, question: Question) -> Result<(), SessionError> {
         match question {
-            Question::Arrived(arrived, reply) => drop(reply.send(Ok(self.arrive(*arrived).await?))),
+            Question::Forget(departure, reply) => drop(reply.send(self.forget(&departure).await)),
             Question::Restart(app, restart, reply) => {
                 drop(reply.send(self.lifecycle.set_restart(app.into(), restart)));
+            }
+            Question::Arrived(arrived, first, reply) => {
+                self.skip_to(first.into());
+                drop(reply.send(Ok(self.arrive(*arrived).await?)));
             }
             question => questions::answer(&self.manager, &mut self.pod.apps, question).await,
         }
@@ -535,6 +576,11 @@ impl<M: Manager> Session<M> {
                     .into_iter()
                     .for_each(|app| app.resize(size));
                 Ok(())
+            }
+            HostMessage::StartApp { app } => self.feed(LifecycleInput::StartApp(app.into())).await,
+            HostMessage::StopApp { app, grace_ms } => {
+                let grace = Duration::from_millis(grace_ms.into());
+                self.feed(LifecycleInput::StopApp(app.into(), grace)).await
             }
             HostMessage::Finish { write_back } => {
                 let mut places = self.pod.shares.clone();

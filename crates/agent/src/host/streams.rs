@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{arriving, hotplug, processes, stats};
+use super::{arriving, departing, hotplug, processes, stats};
 use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Job};
 use crate::exec::{self, Wanted, copy};
@@ -72,9 +72,13 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::ChangeApp { app, change })) => change_app(stream, &session, app, &change).await,
         Ok(Some(HostStream::Processes)) => send_processes(stream, &session).await,
         Ok(Some(HostStream::Root { app, part })) => send_root(stream, &session, app, part).await,
-        Ok(Some(HostStream::Arrive { entropy })) => {
+        Ok(Some(HostStream::Arrive { first, entropy })) => {
             let _one_at_a_time = session.volumes.lock().await;
-            arriving::receive(stream, entropy, &session).await;
+            arriving::receive(stream, entropy, first, &session).await;
+        }
+        Ok(Some(HostStream::Depart(departure))) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            departing::take(stream, &session, departure).await;
         }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}

@@ -88,7 +88,9 @@ pub(super) fn read_run(
             }
             None => {
                 let mut reader = Reader::new(command, &mut faults);
-                reader.first(app, &first);
+                if !pod.held || first.image().is_some() {
+                    reader.first(app, &first);
+                }
                 for words in others {
                     reader.other(words)?;
                 }
@@ -380,6 +382,7 @@ impl<'a> Reader<'a> {
             resolver,
             shm_bytes: draft.shm_bytes,
             storage_bytes: draft.storage_bytes,
+            held: draft.held,
             deadline: draft.deadline,
             pid_mode: draft.pid_mode,
             labels: draft.labels.clone(),

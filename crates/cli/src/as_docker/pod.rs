@@ -22,7 +22,11 @@ use super::time::human;
 /// A row of `ps`, with docker's fields and `Apps`, `UUID` and `Name`, at that time in milliseconds since 1970.
 pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Value {
     let record = pod.record.as_ref();
-    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
+    let apps: Vec<&AppRecord> = record
+        .iter()
+        .flat_map(|record| record.present())
+        .map(|(_, app)| app)
+        .collect();
     let created = record.map(|record| record.created_ms);
     let images: Vec<String> = apps.iter().map(|app| image_name(app, spec)).collect();
     let labels = spec.map(|spec| &spec.labels);
@@ -55,8 +59,8 @@ pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Va
 /// docker's document of a container. What there is of it that a pod does not have is left out.
 pub(crate) fn inspected(pod: &PodEntry, spec: Option<&PodSpec>) -> Value {
     let record = pod.record.as_ref();
-    let apps = record.map(|record| &record.apps[..]).unwrap_or_default();
-    let documents: Vec<Value> = (0..apps.len()).map(|index| of_app(pod, spec, index)).collect();
+    let apps = record.iter().flat_map(|record| record.present());
+    let documents: Vec<Value> = apps.map(|(index, _)| of_app(pod, spec, index)).collect();
     let mut document = documents.first().cloned().unwrap_or_else(|| json!({}));
     let fields = json!({
         "Id": pod.uuid,

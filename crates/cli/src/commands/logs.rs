@@ -85,7 +85,7 @@ pub(super) fn show(
     let all: Vec<AppName> = pod
         .record
         .iter()
-        .flat_map(|record| record.apps.iter().map(|app| app.name.clone()))
+        .flat_map(|record| record.present().map(|(_, app)| app.name.clone()))
         .collect();
     let apps = if meant.is_empty() { &all[..] } else { meant };
     let options = Options {

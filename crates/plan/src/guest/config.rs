@@ -37,16 +37,30 @@ pub(crate) struct Coming {
 }
 
 impl Coming {
+    /// Of a pod whose host volumes come so.
     pub(crate) fn new(
         arrival: Arrival,
         apps: &[AppPlan],
         mounts: &Arc<Mounts>,
         sharing: Option<&Sharing>,
     ) -> Self {
+        let volumes = sharing.iter().flat_map(|sharing| &sharing.volumes);
+        let share_type = sharing.map(|sharing| sharing.transport.fs_type());
+        let shared = volumes.map(|volume| volume.name.clone()).collect();
+        Self::of_share(arrival, apps, mounts, share_type, shared)
+    }
+
+    /// Of apps whose volumes `shared` are on shares of that file system type.
+    pub(crate) fn of_share(
+        arrival: Arrival,
+        apps: &[AppPlan],
+        mounts: &Arc<Mounts>,
+        share_type: Option<&'static str>,
+        shared: HashSet<VolumeName>,
+    ) -> Self {
         let mut by_service = mounts.by_service();
         let of_app = |app: &AppPlan| by_service.remove(app.unit.as_str()).unwrap_or_default();
         let numbers: Vec<Vec<usize>> = apps.iter().map(of_app).collect();
-        let volumes = sharing.iter().flat_map(|sharing| &sharing.volumes);
         Self {
             arrival,
             all: Arc::clone(mounts),
@@ -54,8 +68,8 @@ impl Coming {
                 .into_iter()
                 .map(|numbers| Selected::new(mounts, numbers))
                 .collect(),
-            share_type: sharing.map(|sharing| sharing.transport.fs_type()),
-            shared: volumes.map(|volume| volume.name.clone()).collect(),
+            share_type,
+            shared,
         }
     }
 
@@ -147,13 +161,25 @@ impl Serialize for Apps<'_> {
     }
 }
 
+/// Which arrival it is.
+#[derive(Default)]
+pub(crate) struct Placed<'a> {
+    /// Its number.
+    pub number: u32,
+    /// The apps that came before.
+    pub before: &'a [AppName],
+    /// Whether its apps wait for the host's word.
+    pub waits: bool,
+}
+
 /// What comes, but for what names every mount, which [`Coming`] adds when it is written.
 pub(crate) fn arrival(
-    identity: Identity,
+    identity: Option<Identity>,
     apps: &[AppPlan],
     early_mounts: &[EarlyMount],
     mounts: &Mounts,
     sharing: Option<&Sharing>,
+    placed: &Placed<'_>,
 ) -> Arrival {
     let mut modules = vec![disks::MODULE.to_owned()];
     match sharing.map(|sharing| &sharing.transport) {
@@ -165,13 +191,17 @@ pub(crate) fn arrival(
     if !disks.is_empty() {
         modules.push(DISK_TYPE.into());
     }
-    modules.extend(identity.network.as_ref().map(|_| network::MODULE.to_owned()));
+    let has_network = identity
+        .as_ref()
+        .is_some_and(|identity| identity.network.is_some());
+    modules.extend(has_network.then(|| network::MODULE.to_owned()));
     let devices = apps.iter().flat_map(|app| &app.process.devices);
     modules.extend(devices.map(|device| device.module().to_owned()));
     let fs_type = sharing.map(|sharing| sharing.transport.fs_type());
     let is_share = |m: &&MountUnit| Some(m.fs_type) == fs_type;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let names: Vec<&AppName> = apps.iter().map(|app| &app.name).collect();
+    let own_names = apps.iter().map(|app| &app.name);
+    let names: Vec<&AppName> = placed.before.iter().chain(own_names).collect();
     let app = |app: &AppPlan| {
         let own = layout::app_dir(&app.name);
         GuestApp {
@@ -194,6 +224,7 @@ pub(crate) fn arrival(
                 upper: text(&app.upper()),
                 work: text(&app.work()),
             }),
+            waits: placed.waits,
             depends_on: app.life.guest_dependencies(&names),
             notify: (app.life.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
@@ -216,8 +247,8 @@ pub(crate) fn arrival(
     };
     Arrival {
         version: ARRIVAL_VERSION,
-        identity: Some(identity),
-        unit: layout::arrival_unit(0),
+        identity,
+        unit: layout::arrival_unit(placed.number),
         modules,
         early_mounts: early_mounts.to_vec(),
         mounts_ahead: Vec::new(),

@@ -30,7 +30,8 @@ pub(crate) fn guest_tree(
     coming: Coming,
 ) -> Result<GuestTree, Vec<Fault>> {
     let mut tree = GuestTree::default();
-    units::write_target(&mut tree, &coming.arrival.unit, apps);
+    let waits = coming.arrival.apps.iter().any(|app| app.waits);
+    units::write_target(&mut tree, &coming.arrival.unit, apps, waits);
     let kept = apps
         .iter()
         .filter_map(|app| app.process.limits.resources.memory_request_bytes);

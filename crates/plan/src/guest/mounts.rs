@@ -19,6 +19,9 @@ use crate::vm::memory::Shares;
 use crate::vm::sharing::{self, ShareLayout, SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
 
+/// Where volumes are in the guest that came while the pod runs.
+pub(crate) type Elsewhere = BTreeMap<VolumeName, PathBuf>;
+
 /// Every mount unit of the guest: shares, sized volumes, and each app's volumes. `images` are the numbers of the images
 /// that volumes are; those are mounted by the agent.
 pub(crate) fn mounts(
@@ -28,6 +31,7 @@ pub(crate) fn mounts(
     disks: &[DiskVolume],
     images: &BTreeMap<VolumeName, usize>,
     shares: &Shares,
+    elsewhere: &Elsewhere,
 ) -> Mounts {
     let users = users_of(apps);
     let mut mounts: Vec<MountUnit> = sharing
@@ -45,7 +49,9 @@ pub(crate) fn mounts(
         .map(|mount| (Arc::clone(&mount.place), mount.name().into()))
         .collect();
     let volume = |name: &VolumeName| {
-        let root: Arc<Path> = if shared.contains(name) {
+        let root: Arc<Path> = if let Some(place) = elsewhere.get(name) {
+            place.as_path().into()
+        } else if shared.contains(name) {
             layout::shared_volume(name).into()
         } else if let Some(image) = images.get(name) {
             layout::image_mount(*image).into()
@@ -327,6 +333,19 @@ impl Writable<'_> {
     }
 }
 
+/// The mount of image number `index`, on a disk.
+pub(crate) fn image_mount(index: usize) -> EarlyMount {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    EarlyMount {
+        source: text(layout::image_device(index)),
+        mount_point: text(layout::image_mount(index)),
+        fs_type: "erofs".into(),
+        options: String::new(),
+        read_only: true,
+        directories: Vec::new(),
+    }
+}
+
 /// The images, the writable disk, and every app's root: its image, and above it a layer that takes its writes.
 pub(crate) fn early_mounts(
     apps: &[AppPlan],
@@ -334,14 +353,6 @@ pub(crate) fn early_mounts(
     writable: Option<&Writable<'_>>,
 ) -> Vec<EarlyMount> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    let image = |i| EarlyMount {
-        source: text(layout::image_device(i)),
-        mount_point: text(layout::image_mount(i)),
-        fs_type: "erofs".into(),
-        options: String::new(),
-        read_only: true,
-        directories: Vec::new(),
-    };
     let root = |app: &AppPlan| {
         let image = text(layout::image_mount(app.image));
         let lower = match app.has_seed() {
@@ -362,6 +373,6 @@ pub(crate) fn early_mounts(
         }
     };
     let disk = writable.map(|writable| writable.mount(apps));
-    let images = (0..images).map(image);
+    let images = (0..images).map(image_mount);
     images.chain(disk).chain(apps.iter().map(root)).collect()
 }

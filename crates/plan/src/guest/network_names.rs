@@ -8,7 +8,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use isopod_spec::{HostAlias, Resolver};
+use isopod_contract::config::GuestNetwork;
+use isopod_spec::{AppName, HostAlias, Resolver};
 
 use crate::app_plan::AppPlan;
 use crate::facts::ImageFacts;
@@ -17,12 +18,30 @@ use crate::layout::{MTAB, NAMES_DIR};
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
 use crate::vm::network::PodNetwork;
 
+/// What apps know of a network.
+#[derive(Clone, Copy)]
+pub(crate) struct KnownNetwork<'a> {
+    /// The guest's half.
+    pub guest: &'a GuestNetwork,
+    /// The name servers that are the host's.
+    pub nameservers: &'a [IpAddr],
+}
+
+impl<'a> KnownNetwork<'a> {
+    pub(crate) fn of(network: &'a PodNetwork) -> Self {
+        Self {
+            guest: &network.guest,
+            nameservers: &network.nameservers,
+        }
+    }
+}
+
 /// The names of a pod.
 pub(crate) struct Names<'a> {
     /// The guest's host name.
     pub hostname: &'a str,
     /// What there is beside the loopback interface.
-    pub network: Option<&'a PodNetwork>,
+    pub network: Option<KnownNetwork<'a>>,
     /// The host's search domains.
     pub search_domains: &'a [String],
     /// Further names of addresses.
@@ -30,7 +49,7 @@ pub(crate) struct Names<'a> {
     /// How names are found; `None`: as the host does.
     pub resolver: Option<&'a Resolver>,
     /// The pod's apps.
-    pub apps: &'a [AppPlan],
+    pub apps: Vec<&'a AppName>,
 }
 
 impl Names<'_> {
@@ -77,7 +96,7 @@ impl Names<'_> {
         let mut own = vec![self.hostname];
         own.extend((short != self.hostname).then_some(short));
         let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-        let guest = self.network.map(|network| &network.guest);
+        let guest = self.network.map(|network| network.guest);
         let mut addresses: Vec<IpAddr> = guest.map_or(Vec::new(), |guest| guest.addresses().collect());
         if addresses.is_empty() {
             addresses.push(Ipv4Addr::LOCALHOST.into());
@@ -86,7 +105,7 @@ impl Names<'_> {
             text += &format!("{address}\t{}\n", own.join(" "));
         }
         own.push("localhost");
-        for app in self.apps.iter().map(|app| app.name.as_str()) {
+        for app in self.apps.iter().map(|app| app.as_str()) {
             if !own.contains(&app) {
                 text += &format!("127.0.0.1\t{app}\n");
             }
@@ -105,7 +124,7 @@ impl Names<'_> {
         };
         let resolver = self.resolver.unwrap_or(&default);
         let network = self.network.filter(|_| resolver.with_host);
-        let host = network.map_or(&[][..], |network| &network.nameservers);
+        let host = network.map_or(&[][..], |network| network.nameservers);
         let mut text = String::new();
         for address in host.iter().chain(&resolver.nameservers) {
             text += &format!("nameserver {address}\n");
@@ -177,11 +196,11 @@ mod tests {
         };
         Names {
             hostname,
-            network: network.then(planned),
+            network: network.then(planned).map(KnownNetwork::of),
             search_domains,
             aliases: &[],
             resolver: None,
-            apps: &[],
+            apps: Vec::new(),
         }
     }
 

@@ -34,6 +34,11 @@ impl Entries {
         self.0.insert(key(path).into_owned(), entry);
     }
 
+    /// Takes away what is at `path`.
+    pub(crate) fn remove(&mut self, path: &Path) {
+        self.0.remove::<OsStr>(&key(path));
+    }
+
     /// The entry at `path`.
     #[must_use]
     pub fn get(&self, path: &Path) -> Option<&Entry> {

@@ -31,8 +31,6 @@ use crate::guest::tree::GuestTree;
 use crate::guest::unit::{self, UnitFile, Unwritable};
 use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
 
-/// The agent's unit.
-
 /// What the app's service needs to know besides its process.
 pub(crate) struct AppUnit {
     /// The app's name.
@@ -268,17 +266,36 @@ pub(crate) fn write_slice<'a>(
     let dir = Path::new(layout::UNIT_DIR);
     let text = UnitFile::default().section("Slice", settings).text();
     tree.file(&dir.join(POD_SLICE), text, 0o644);
-    for app in apps {
-        let within = vec![("Slice", POD_SLICE.to_owned())];
-        let text = UnitFile::default().section("Service", within).text();
-        tree.file(&dir.join(format!("{app}.d/slice.conf")), text, 0o644);
+    apps.for_each(|app| join(tree, app));
+}
+
+/// Puts services that come later into the slice of the pod's apps, where `there` says that those are in one, or where they
+/// bring one; whether they are in one.
+pub(crate) fn join_slice<'a>(tree: &mut GuestTree, there: bool, apps: impl Iterator<Item = &'a str>) -> bool {
+    let dir = Path::new(layout::UNIT_DIR);
+    if !there {
+        return tree.entries.contains_key(&dir.join(POD_SLICE));
     }
+    // That of the pod binds those that come, too.
+    tree.entries.remove(&dir.join(POD_SLICE));
+    apps.for_each(|app| join(tree, app));
+    true
+}
+
+fn join(tree: &mut GuestTree, app: &str) {
+    let within = vec![("Slice", POD_SLICE.to_owned())];
+    let text = UnitFile::default().section("Service", within).text();
+    tree.file(
+        &Path::new(layout::UNIT_DIR).join(format!("{app}.d/slice.conf")),
+        text,
+        0o644,
+    );
 }
 
 /// Writes the target of an arrival: it starts the apps that wait for nothing, and names the others, since systemd forgets how
 /// a unit ended that no other names.
-pub(crate) fn write_target(tree: &mut GuestTree, unit: &str, apps: &[AppPlan]) {
-    let starts = |app: &&AppPlan| app.life.depends_on.is_empty();
+pub(crate) fn write_target(tree: &mut GuestTree, unit: &str, apps: &[AppPlan], waits: bool) {
+    let starts = |app: &&AppPlan| app.life.depends_on.is_empty() && !waits;
     let names = |apps: &mut dyn Iterator<Item = &AppPlan>| {
         let units = apps.map(|app| app.unit.as_str());
         units.collect::<Vec<_>>().join(" ")

@@ -100,7 +100,9 @@ pub(crate) fn needs_writable<'a>(
     mut volumes: impl Iterator<Item = &'a Volume>,
     used: &HashSet<&VolumeName>,
 ) -> bool {
-    spec.apps.iter().any(|app| app.rootfs == RootfsAccess::Writable)
+    // Apps that come later write, too.
+    spec.held
+        || spec.apps.iter().any(|app| app.rootfs == RootfsAccess::Writable)
         || volumes.any(|volume| used.contains(&volume.name) && is_on_writable(volume))
 }
 

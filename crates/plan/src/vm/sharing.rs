@@ -128,11 +128,12 @@ pub fn sharing(
     vm: &Vm,
     host: &HostFacts,
     volumes: Vec<SharedVolume>,
+    held: bool,
     notices: &mut Vec<String>,
 ) -> Result<Option<Sharing>, Vec<Fault>> {
-    // Without volumes only who names a transport gets a share: for those that come later.
+    // Without volumes only a pod that waits for apps gets a share, or who names a transport: for those that come later.
     let bindable = !matches!(host.namespaces, Namespaces::Unavailable(_));
-    let wanted = vm.transport != ShareTransport::Auto;
+    let wanted = held || vm.transport != ShareTransport::Auto;
     if volumes.is_empty() && !(wanted && bindable) {
         return Ok(None);
     }

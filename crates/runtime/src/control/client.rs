@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use isopod_contract::message::HostStream;
 use isopod_plan::layout;
-use isopod_protocol::codec::{read_message, write_message};
+use isopod_protocol::codec::{WriteMessageError, read_message, write_message};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
 use crate::process::number_is_stopped;
 
-use super::{ANSWER_WITHIN, Answer, BEGINNING, CHANGED_WITHIN, ControlError, Request, through};
+use super::{ANSWER_WITHIN, AddApp, Answer, BEGINNING, CHANGED_WITHIN, ControlError, Request, through};
 
 /// Asks the supervisor of the pod at `dir`. It has its time to answer: more for what takes some.
 ///
@@ -19,10 +20,32 @@ use super::{ANSWER_WITHIN, Answer, BEGINNING, CHANGED_WITHIN, ControlError, Requ
 /// [`ControlError`].
 pub async fn ask(dir: &Path, request: &Request) -> Result<(), ControlError> {
     let patience = match request {
-        Request::Attach(_) | Request::Detach { .. } => CHANGED_WITHIN,
+        Request::Attach(_) | Request::Detach { .. } | Request::RemoveApp { .. } => CHANGED_WITHIN,
         _ => ANSWER_WITHIN,
     };
     ask_within(dir, request, patience).await
+}
+
+/// Asks the supervisor of the pod at `dir` to add an app, with the files that come to the guest.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn add_app(dir: &Path, add: &AddApp, files: &[u8]) -> Result<(), ControlError> {
+    let conversation = async {
+        let mut stream = connect(dir).await?;
+        let bytes = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let failed = |error| ControlError::Write(WriteMessageError::Io(error));
+        let app = serde_json::to_string(add).map_err(|error| failed(error.into()))?;
+        let request = Request::AddApp { app, files: bytes };
+        write_message(&mut stream, &request)
+            .await
+            .map_err(ControlError::Write)?;
+        stream.write_all(files).await.map_err(failed)?;
+        hear(&mut stream).await
+    };
+    tokio::time::timeout(CHANGED_WITHIN, conversation)
+        .await
+        .unwrap_or(Err(ControlError::Silent(CHANGED_WITHIN)))
 }
 
 /// Asks it with other patience.
@@ -54,6 +77,11 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
     write_message(stream, request)
         .await
         .map_err(ControlError::Write)?;
+    hear(stream).await
+}
+
+/// The answer.
+async fn hear(stream: &mut UnixStream) -> Result<(), ControlError> {
     match read_message(stream).await.map_err(ControlError::Read)? {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Refused { reason }) => Err(ControlError::Refused(reason)),

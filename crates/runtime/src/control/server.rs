@@ -12,7 +12,7 @@ use isopod_contract::change::AppChange;
 use isopod_contract::exec::WindowSize;
 use isopod_contract::message::HostStream;
 use isopod_plan::apps::update::Update;
-use isopod_protocol::codec::{read_message, write_message};
+use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
 use isopod_protocol::mux::MuxStream;
 use isopod_spec::VolumeName;
 use isopod_vm::agent::Agent;
@@ -21,7 +21,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{Answer, Attach, ControlError, PIECE_BYTES, QUEUE, Refusal, Request, through};
+use super::{
+    AddApp, Answer, Attach, ControlError, MAX_FILES_BYTES, PIECE_BYTES, QUEUE, Refusal, Request, through,
+};
+use crate::pods::arrived::ArrivedRecord;
 
 /// Something for the supervisor to do.
 #[derive(Debug)]
@@ -58,17 +61,43 @@ pub(crate) enum Order {
         change: VolumeChange,
         done: Done,
     },
+    /// An app comes, goes, is started or stopped.
+    OneApp {
+        order: AppOrder,
+        done: Done,
+    },
     /// Somebody wants to speak with the agent.
     Agent(oneshot::Sender<Agent>),
     /// Somebody wants to write what the app reads.
     Stdin(oneshot::Sender<Option<SharedInput>>),
 }
 
-/// A change of the volumes of a pod that runs.
+/// A change of what has come to a pod that runs.
 #[derive(Debug)]
 pub(crate) enum VolumeChange {
     Attach(Box<Attach>),
-    Detach { name: VolumeName, force: bool },
+    Detach {
+        name: VolumeName,
+        force: bool,
+    },
+    /// What comes with an app, whose files go to the guest when that is bound.
+    Bind(Box<AddApp>, Vec<u8>),
+    /// What was bound for an app that has not come.
+    Unbind(Vec<u32>),
+    /// The app of that number goes, with all that came with it.
+    Remove {
+        app: usize,
+        arrived: Box<ArrivedRecord>,
+    },
+}
+
+/// What is to become of one app.
+#[derive(Debug)]
+pub(crate) enum AppOrder {
+    Add(Box<AddApp>, Vec<u8>),
+    Start(usize),
+    Stop(usize, Option<Duration>),
+    Remove(usize),
 }
 
 /// The standard input of an app, for one writer at a time.
@@ -92,6 +121,12 @@ impl fmt::Debug for SharedInput {
 pub(crate) struct Done(oneshot::Sender<Result<(), Refusal>>);
 
 impl Done {
+    /// An answer that nobody waits for.
+    pub(crate) fn unheard() -> (Self, oneshot::Receiver<Result<(), Refusal>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
     /// Answers; the client may have gone.
     pub(crate) fn answer(self, result: Result<(), Refusal>) {
         let _ = self.0.send(result);
@@ -213,6 +248,27 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             change: VolumeChange::Detach { name, force },
             done: done_sender,
         },
+        Request::AddApp { app, files } => {
+            let unread = |error| ControlError::Read(ReadMessageError::Io(error));
+            let add = serde_json::from_str(&app).map_err(|error| unread(error.into()))?;
+            let files = read_files(&mut stream, files).await.map_err(unread)?;
+            Order::OneApp {
+                order: AppOrder::Add(add, files),
+                done: done_sender,
+            }
+        }
+        Request::StartApp { app } => Order::OneApp {
+            order: AppOrder::Start(app.into()),
+            done: done_sender,
+        },
+        Request::StopApp { app, grace_ms } => Order::OneApp {
+            order: AppOrder::Stop(app.into(), grace_ms.map(Duration::from_millis)),
+            done: done_sender,
+        },
+        Request::RemoveApp { app } => Order::OneApp {
+            order: AppOrder::Remove(app.into()),
+            done: done_sender,
+        },
         Request::Agent(header) => return splice(stream, &header, &orders).await,
         Request::Stdin => return feed(stream, &orders).await,
     };
@@ -233,6 +289,18 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         .map_err(ControlError::Write)
 }
 
+/// What follows a request for an app.
+async fn read_files(stream: &mut UnixStream, bytes: u64) -> io::Result<Vec<u8>> {
+    if bytes > MAX_FILES_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut files = Vec::new();
+    match stream.take(bytes).read_to_end(&mut files).await? {
+        read if u64::try_from(read).is_ok_and(|read| read == bytes) => Ok(files),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// Connects the client with the agent, until either has ended.
 async fn splice(
     mut client: UnixStream,
@@ -241,7 +309,10 @@ async fn splice(
 ) -> Result<(), ControlError> {
     let opened = match header {
         HostStream::Control => Err("the agent has one control stream, which is the supervisor's".to_owned()),
-        HostStream::AddVolume(_) | HostStream::RemoveVolume { .. } | HostStream::Arrive { .. } => {
+        HostStream::AddVolume(_)
+        | HostStream::RemoveVolume { .. }
+        | HostStream::Arrive { .. }
+        | HostStream::Depart(_) => {
             Err("what comes to the VM and goes is the supervisor's to bring and take".to_owned())
         }
         HostStream::ChangeApp { .. } => Err("apps are changed by the supervisor".to_owned()),

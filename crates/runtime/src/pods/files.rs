@@ -8,6 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use isopod_vm::netns;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::arrived::ArrivedRecord;
 use super::os_text::OsText;
 use super::state::Phase;
 use super::volumes::{AttachedRecord, MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
@@ -55,6 +57,18 @@ pub struct PodRecord {
     pub ports: Vec<PortForward>,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,
+    /// The guest's host name.
+    pub hostname: String,
+    /// What the guest has of its network, and the name servers that are the host's; `None`: the loopback interface alone.
+    pub network: Option<(GuestNetwork, Vec<IpAddr>)>,
+    /// Whether it goes on when its last app has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// Whether it has a disk that takes what its apps write.
+    pub writable: bool,
+    /// Whether its apps are in a slice of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slice: bool,
     /// How its host volumes reach the guest.
     pub share: ShareRecord,
     /// Whose files those of its host volumes are in the guest.
@@ -213,6 +227,9 @@ pub struct AppRecord {
     pub words_from_log: bool,
     /// Its volumes.
     pub mounts: Vec<MountRecord>,
+    /// Whether it came while the pod runs and has gone again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 /// What became of a pod.
@@ -238,6 +255,9 @@ pub struct Status {
     pub apps: Vec<AppStatus>,
     /// The volumes that were attached while it runs.
     pub attached: Vec<AttachedRecord>,
+    /// The apps that came while it runs, those that have gone again included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrived: Vec<ArrivedRecord>,
     /// How often volumes came or went, or were to.
     pub volume_changes: u32,
     /// The process that supervises it.
@@ -340,11 +360,10 @@ impl AppState {
     }
 }
 
-impl Status {
-    /// The status of a pod of these apps whose start was just asked for.
-    #[must_use]
-    pub fn starting(apps: impl Iterator<Item = AppName>) -> Self {
-        let app = |name| AppStatus {
+impl AppStatus {
+    /// The status of an app that has not started yet.
+    pub(crate) fn waiting(name: AppName) -> Self {
+        Self {
             name,
             state: AppState::Waiting,
             exit_status: None,
@@ -359,7 +378,14 @@ impl Status {
             health_text: None,
             ended_because: None,
             last_words: None,
-        };
+        }
+    }
+}
+
+impl Status {
+    /// The status of a pod of these apps whose start was just asked for.
+    #[must_use]
+    pub fn starting(apps: impl Iterator<Item = AppName>) -> Self {
         Self {
             version: VERSION,
             phase: Phase::Starting,
@@ -368,8 +394,9 @@ impl Status {
             started_ms: now_ms(),
             ready_ms: None,
             ended_ms: None,
-            apps: apps.map(app).collect(),
+            apps: apps.map(AppStatus::waiting).collect(),
             attached: Vec::new(),
+            arrived: Vec::new(),
             volume_changes: 0,
             supervisor: Process::current(),
             silent_since_ms: None,

@@ -17,6 +17,7 @@ use super::report::{AppFailure, OnStarted};
 use super::supervision::Note;
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
+use crate::pods::arrived::ArrivedRecord;
 use crate::pods::files::{self, AppState, AppStatus, Durability, HealthState, PodRecord, Status, now_ms};
 use crate::pods::state::Phase;
 use crate::pods::updates::Updates;
@@ -117,6 +118,14 @@ impl Journal {
             Note::Stopping => self.stopping(),
             Note::Silent(silence) => self.silent(silence),
             Note::Answers => self.answers(),
+            Note::AllReady => {
+                self.status.ready_ms = Some(now_ms());
+                self.write();
+                self.emit(EventKind::Ready, |_| {});
+                if let Some(on_started) = self.on_started.take() {
+                    on_started(&self.failures);
+                }
+            }
             Note::AppReady { app, all } => self.app_ready(app, all),
             Note::AppUnready(app) => self.app_unready(app),
             Note::AppOutOfMemory(app, within) => {
@@ -198,6 +207,47 @@ impl Journal {
         let after = &self.status.attached;
         self.emit_volumes(EventKind::VolumeDetached, &before, after);
         self.emit_volumes(EventKind::VolumeAttached, after, &before);
+    }
+
+    /// How many apps the pod has had.
+    pub(super) fn apps(&self) -> usize {
+        self.status.apps.len()
+    }
+
+    /// An app comes.
+    pub(super) fn comes(&mut self, arrived: &ArrivedRecord) {
+        self.status
+            .apps
+            .push(AppStatus::waiting(arrived.app.name.clone()));
+        self.status.arrived.push(arrived.clone());
+        self.write();
+    }
+
+    /// What came with an app, where that has ended and may go.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn removable(&self, app: usize) -> Result<&ArrivedRecord, &'static str> {
+        let status = self.status.apps.get(app).ok_or("there is no such app")?;
+        let before = self.status.apps.len() - self.status.arrived.len();
+        let arrived = app.checked_sub(before).and_then(|at| self.status.arrived.get(at));
+        let arrived =
+            arrived.ok_or("the pod was started with it; only an app that came later can be removed")?;
+        match status.state {
+            _ if arrived.app.gone => Err("it has been removed"),
+            AppState::Exited | AppState::Failed => Ok(arrived),
+            AppState::Waiting | AppState::Running | AppState::Restarting => Err("it has not ended"),
+        }
+    }
+
+    /// An app has gone, or has not come.
+    pub(super) fn gone(&mut self, app: usize) {
+        let before = self.status.apps.len() - self.status.arrived.len();
+        let at = app.checked_sub(before);
+        if let Some(arrived) = at.and_then(|at| self.status.arrived.get_mut(at)) {
+            arrived.app.gone = true;
+        }
+        self.write();
     }
 
     /// Tells of those volumes that are not among the others.

@@ -4,7 +4,7 @@
 //! pod, and somebody who reads the logs holds up none.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,6 +43,7 @@ impl Sink {
 
 /// Where the apps' output goes.
 pub(super) struct Outputs {
+    dir: PathBuf,
     caller: Option<[Sink; 2]>,
     logs: Vec<Option<Log>>,
     ends: Vec<LogEnd>,
@@ -72,9 +73,23 @@ impl Outputs {
             broken: broken.clone(),
         };
         Self {
+            dir: dir.to_owned(),
             caller: caller.map(|streams| streams.map(sink)),
             logs: record.apps.iter().map(|app| open_log(dir, &app.name)).collect(),
             ends: record.apps.iter().map(|_| LogEnd::default()).collect(),
+        }
+    }
+
+    /// One more app's.
+    pub(super) fn add(&mut self, app: &AppName) {
+        self.logs.push(open_log(&self.dir, app));
+        self.ends.push(LogEnd::default());
+    }
+
+    /// Holds nothing open any more of an app that has ended.
+    pub(super) fn forget(&mut self, app: usize) {
+        if let Some(log) = self.logs.get_mut(app) {
+            *log = None;
         }
     }
 

@@ -24,7 +24,7 @@ use isopod_vm::agent::{Event, ExitStatus, FailureCause, Health, MemoryBound, Syn
 use super::outcome::{AppEnd, Outcome, Timings};
 use super::report::Milestone;
 use super::watch::{Found, SILENT_AFTER, Watch};
-use crate::pods::files::PodRecord;
+use crate::pods::files::{AppRecord, PodRecord};
 
 /// Longer than any pod is asked to run.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -49,6 +49,8 @@ pub(super) struct Terms {
     /// How long the guest may be silent.
     pub(super) silence: Option<Duration>,
     pub(super) on_failure: FailurePolicy,
+    /// Whether the pod goes on whatever becomes of its apps.
+    pub(super) held: bool,
 }
 
 /// What is known of an app before it runs.
@@ -66,15 +68,9 @@ pub(super) struct AppTerms {
 
 impl From<&PodRecord> for Terms {
     fn from(record: &PodRecord) -> Self {
-        let apps = record.apps.iter().map(|app| AppTerms {
-            name: app.name.clone(),
-            role: app.role,
-            probed: app.probed,
-            reports_readiness: app.reports_readiness,
-            words_from_log: app.words_from_log,
-        });
         Self {
-            apps: apps.collect(),
+            apps: record.apps.iter().map(AppTerms::from).collect(),
+            held: record.held,
             grace: Duration::from_millis(record.stop_timeout_ms),
             allowed: record.deadline_ms.map(Duration::from_millis),
             silence: record.silent_kill_ms.map(Duration::from_millis),
@@ -83,9 +79,25 @@ impl From<&PodRecord> for Terms {
     }
 }
 
+impl From<&AppRecord> for AppTerms {
+    fn from(app: &AppRecord) -> Self {
+        Self {
+            name: app.name.clone(),
+            role: app.role,
+            probed: app.probed,
+            reports_readiness: app.reports_readiness,
+            words_from_log: app.words_from_log,
+        }
+    }
+}
+
 /// What happens.
 #[derive(Debug)]
 pub(super) enum Input {
+    /// An app comes, behind all others.
+    Comes(AppTerms),
+    /// It has not come.
+    NotCome(usize, String),
     /// The agent reports. Streams are for whoever performs the actions.
     Guest(Event),
     /// All that the apps wrote is where it is to go, after [`Action::AwaitOutput`].
@@ -140,6 +152,8 @@ pub(super) enum Note {
     /// The guest was not heard for so long.
     Silent(Duration),
     Answers,
+    /// There is no app that could not be ready.
+    AllReady,
     /// An app is ready, and perhaps every one has been.
     AppReady {
         app: usize,
@@ -230,6 +244,11 @@ impl Supervision {
     /// Of a pod whose processes were started at `started` and whose agent has answered now.
     pub(super) fn new(terms: Terms, started: Instant, now: Instant) -> Self {
         let count = terms.apps.len();
+        let mut actions = vec![Action::Record(Note::Running)];
+        if count == 0 {
+            // Nothing is waited for.
+            actions.extend([Action::Record(Note::AllReady), Action::Reach(Milestone::Ready)]);
+        }
         let timings = Timings {
             ready: now.saturating_duration_since(started),
             ..Timings::default()
@@ -252,7 +271,7 @@ impl Supervision {
             past_deadline: false,
             unwritten: None,
             watch: Watch::new(now, terms.silence),
-            actions: vec![Action::Record(Note::Running)],
+            actions,
             terms,
         }
     }
@@ -283,6 +302,15 @@ impl Supervision {
             return Vec::new();
         }
         match input {
+            Input::Comes(terms) => self.comes(terms),
+            Input::NotCome(app, why) => {
+                let cause = FailureCause::Unit {
+                    unit: String::new(),
+                    result: why,
+                    log: Vec::new(),
+                };
+                self.receive(Event::Failed { app, cause }, now);
+            }
             Input::Guest(event) => self.receive(event, now),
             Input::OutputWritten => self.output_written(now),
             Input::OutputBroken(error) => self.output_broken(error, now),
@@ -319,6 +347,14 @@ impl Supervision {
             unsynced: unsynced.collect(),
             timings: self.timings,
         }
+    }
+
+    fn comes(&mut self, terms: AppTerms) {
+        self.terms.apps.push(terms);
+        self.ends.push(None);
+        self.restarts.push(0);
+        self.out_of_memory.push(None);
+        self.ready.push(false);
     }
 
     fn act(&mut self, action: Action) {
@@ -368,7 +404,7 @@ impl Supervision {
 
     /// Why the pod is to stop, whatever the time.
     fn own_reason(&self) -> Option<&'static str> {
-        if !self.may_stop_by_itself() {
+        if !self.may_stop_by_itself() || self.terms.held {
             return None;
         }
         let fails = self.terms.on_failure == FailurePolicy::Stop

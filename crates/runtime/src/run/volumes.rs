@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isopod_contract::arrival::DepartureAnswer;
 use isopod_contract::hotplug::{HotplugVolume, User, VolumeAnswer};
 use isopod_contract::message::HostStream;
 use isopod_plan::layout;
@@ -26,7 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::Settings;
-use crate::control::{Attach, Done, Refusal, VolumeChange};
+use crate::control::{AddApp, Attach, Done, Refusal, VolumeChange};
+use crate::pods::arrived::ArrivedRecord;
 use crate::pods::files::PodRecord;
 use crate::pods::volumes::AttachedRecord;
 
@@ -42,8 +44,18 @@ pub(super) struct Changed {
     pub(super) attached: Vec<AttachedRecord>,
     /// How many changes there have been.
     pub(super) count: u32,
+    /// What it was to an app.
+    pub(super) app: Option<OfApp>,
     pub(super) done: Done,
     pub(super) result: Result<(), Refusal>,
+}
+
+/// What a change is to an app.
+pub(super) enum OfApp {
+    /// What comes with it is bound.
+    Bound(Box<AddApp>, Vec<u8>),
+    /// That of this number goes.
+    Gone(usize),
 }
 
 /// Where changes go to and come from. Ends with this.
@@ -65,7 +77,7 @@ impl Volumes {
         let (wanted, mut to_do) = mpsc::channel(QUEUE);
         let (sender, changed) = mpsc::channel(QUEUE);
         let mut keeper = Keeper {
-            share: dir.join(layout::HOST_SHARE_DIR),
+            dir: dir.to_owned(),
             isopod: settings.isopod.clone(),
             server,
             agent,
@@ -76,13 +88,25 @@ impl Volumes {
         };
         let task = tokio::spawn(async move {
             while let Some((change, done)) = to_do.recv().await {
+                let mut app = None;
                 let result = match change {
                     VolumeChange::Attach(attach) => keeper.attach(*attach).await,
                     VolumeChange::Detach { name, force } => keeper.detach(&name, force).await,
+                    VolumeChange::Bind(add, files) => {
+                        let bound = keeper.bind(&add).await;
+                        app = Some(OfApp::Bound(add, files));
+                        bound
+                    }
+                    VolumeChange::Unbind(serials) => keeper.unbind(&serials).await,
+                    VolumeChange::Remove { app: number, arrived } => {
+                        app = Some(OfApp::Gone(number));
+                        keeper.remove(&arrived).await
+                    }
                 };
                 let changed = Changed {
                     attached: keeper.attached.iter().map(|one| one.record.clone()).collect(),
                     count: keeper.count,
+                    app,
                     done,
                     result,
                 };
@@ -120,8 +144,15 @@ impl Drop for Volumes {
     }
 }
 
+fn unanswered() -> String {
+    format!(
+        "the agent in the guest did not answer within {} s",
+        ANSWER_DEADLINE.as_secs()
+    )
+}
+
 struct Keeper {
-    share: PathBuf,
+    dir: PathBuf,
     isopod: PathBuf,
     server: Option<u32>,
     agent: Agent,
@@ -185,13 +216,67 @@ impl Keeper {
         self.change(gone.record.serial, Action::Detach).await
     }
 
+    /// Binds what comes with an app; its image keeps a second name, in the pod's directory, even if the store's goes.
+    async fn bind(&mut self, add: &AddApp) -> Result<(), Refusal> {
+        // Planned on what was then: not the same any more.
+        if add.changes != self.count {
+            return Err(Refusal::Outdated);
+        }
+        let rootfs = PathBuf::from(std::ffi::OsString::from(add.rootfs.clone()));
+        let kept = self.dir.join(layout::host_image(add.arrived.app.image_number));
+        if !kept.exists() {
+            std::fs::hard_link(&rootfs, &kept)
+                .or_else(|_| std::os::unix::fs::symlink(&rootfs, &kept))
+                .map_err(|error| format!("cannot link the image to `{}`: {error}", kept.display()))?;
+        }
+        self.apps.push(add.arrived.app.name.clone());
+        self.declared
+            .extend(add.arrived.volumes.iter().map(|volume| volume.name.clone()));
+        for (serial, volume) in &add.binds {
+            let shared = volume.shared();
+            let shared = shared.ok_or_else(|| "it is no volume of the host".to_owned())?;
+            self.count = *serial;
+            if let Err(refusal) = self.change(*serial, Action::Attach(shared)).await {
+                let _ = self.unbind(&add.arrived.serials).await;
+                self.apps.pop();
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what was bound; what is not there is as it should be.
+    async fn unbind(&self, serials: &[u32]) -> Result<(), Refusal> {
+        for serial in serials {
+            self.change(*serial, Action::Detach).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an app that has ended, with all that came with it.
+    async fn remove(&mut self, arrived: &ArrivedRecord) -> Result<(), Refusal> {
+        let header = HostStream::Depart(arrived.departure.clone());
+        let stream = self.agent.open(&header).await;
+        let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;
+        match answer.map_err(|_| unanswered())? {
+            Ok(Some(DepartureAnswer::Done)) => {}
+            Ok(Some(DepartureAnswer::Failed { text })) => return Err(shown(text).into()),
+            Ok(None) => return Err("the agent in the guest did not answer".to_owned().into()),
+            Err(error) => return Err(format!("cannot understand the agent in the guest: {error}").into()),
+        }
+        self.declared
+            .retain(|name| !arrived.volumes.iter().any(|gone| gone.name == *name));
+        self.unbind(&arrived.serials).await
+    }
+
     /// Changes what the server serves.
     async fn change(&self, serial: u32, action: Action) -> Result<(), Refusal> {
         let server = self.server.and_then(|pid| i32::try_from(pid).ok());
         let change = Change {
             parent: std::process::id(),
             server: server.ok_or_else(|| "the file server has ended".to_owned())?,
-            share: self.share.clone(),
+            share: self.dir.join(layout::HOST_SHARE_DIR),
             name: layout::attached_name(serial),
             action,
         };
@@ -212,12 +297,7 @@ impl Keeper {
         let stream = self.agent.open(header).await;
         let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;
         let answer = tokio::time::timeout(ANSWER_DEADLINE, read_message(&mut stream)).await;
-        let answer = answer.map_err(|_| {
-            format!(
-                "the agent in the guest did not answer within {} s",
-                ANSWER_DEADLINE.as_secs()
-            )
-        })?;
+        let answer = answer.map_err(|_| unanswered())?;
         match answer {
             Ok(Some(VolumeAnswer::Done)) => Ok(()),
             Ok(Some(VolumeAnswer::Failed { text })) => Err(shown(text).into()),

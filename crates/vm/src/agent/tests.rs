@@ -43,7 +43,7 @@ impl Guest {
     async fn take(&mut self, answer: &ArrivalAnswer) -> Vec<u8> {
         let mut stream = self.incoming.next().await.unwrap();
         let header: Option<HostStream> = read_message(&mut stream).await.unwrap();
-        assert!(matches!(header, Some(HostStream::Arrive { entropy }) if entropy != [0; 32]));
+        assert!(matches!(header, Some(HostStream::Arrive { entropy, .. }) if entropy != [0; 32]));
         write_message(&mut stream, &StreamAnswer::Taken).await.unwrap();
         let mut files = Vec::new();
         stream.read_to_end(&mut files).await.unwrap();

@@ -41,6 +41,10 @@ pub(crate) enum LifecycleInput {
     },
     /// The last message of an app was sent.
     LastSent,
+    /// An app that waits for the host is to start.
+    StartApp(usize),
+    /// An app is to stop within this time, for good.
+    StopApp(usize, Duration),
     /// All apps are to stop within this time.
     Stop(Duration),
     /// The moment has come that [`Lifecycle::due`] named.

@@ -12,7 +12,7 @@ use crate::apps::probe_schedule::ProbeSchedule;
 use crate::apps::restart::Restarts;
 
 /// What the planner wrote of an app's lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Terms {
     pub(super) name: String,
     pub(super) unit: String,
@@ -48,7 +48,7 @@ impl Terms {
 /// How far an app is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Others must come before it: its unit was not started yet.
+    /// Others must come before it, or the host's word: its unit was not started yet.
     Held,
     Starting,
     Running,
@@ -112,6 +112,8 @@ impl Life {
 pub(super) struct App {
     pub(super) terms: Terms,
     pub(super) state: State,
+    /// Whether the host says when it is started, and has not yet.
+    pub(super) waits: bool,
     /// How far it is, for those that wait for it.
     pub(super) standing: Standing,
     /// How it ended for good, in words.

@@ -29,6 +29,12 @@ struct Puppet {
 impl Manager for Puppet {
     fn watch(&self, _: &str) {}
 
+    fn forget(&self, _: &str) {}
+
+    async fn reset_failed(&self, _: &str) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
     async fn service(&self, unit: &str) -> Result<ServiceState, ManagerError> {
         let waiting = ServiceState {
             job: true,

@@ -31,6 +31,12 @@ impl Still {
 impl Manager for Still {
     fn watch(&self, _: &str) {}
 
+    fn forget(&self, _: &str) {}
+
+    async fn reset_failed(&self, _: &str) -> Result<(), ManagerError> {
+        Ok(())
+    }
+
     async fn process(&self, _: &str) -> Result<UnitProcess, ManagerError> {
         Ok(UnitProcess::default())
     }

@@ -43,6 +43,7 @@ pub(in crate::args) struct PodDraft {
     pub(in crate::args) shm_bytes: Option<u64>,
     pub(in crate::args) pid_mode: PidMode,
     pub(in crate::args) storage_bytes: Option<u64>,
+    pub(in crate::args) held: bool,
     pub(in crate::args) labels: BTreeMap<String, String>,
     pub(in crate::args) label_files: Vec<PathBuf>,
     pub(in crate::args) annotations: BTreeMap<String, String>,
@@ -57,7 +58,7 @@ pub(in crate::args) struct PodDraft {
 }
 
 /// Those that have no meaning where a file describes the pod.
-pub(super) const NOT_BESIDE_FILES: [&str; 11] = [
+pub(super) const NOT_BESIDE_FILES: [&str; 12] = [
     "timeout",
     "sysctl",
     "add-host",
@@ -65,6 +66,7 @@ pub(super) const NOT_BESIDE_FILES: [&str; 11] = [
     "dns-search",
     "dns-option",
     "shm-size",
+    "hold",
     "storage-opt",
     "label",
     "label-file",
@@ -211,6 +213,11 @@ pub(super) const FLAGS: &[Flag] = &[
             };
             Ok(())
         },
+    ),
+    Flag::pod_switch(
+        "hold",
+        "The pod goes on when its last app has ended, for those that `isopod app add` brings; it needs no IMAGE",
+        |pod, given| pod.held = given,
     ),
     Flag::pod(
         "storage-opt",

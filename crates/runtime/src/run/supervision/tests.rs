@@ -15,6 +15,7 @@ fn terms(roles: &[AppRole], on_failure: FailurePolicy, allowed: Option<u64>, sil
         words_from_log: i == 0,
     };
     Terms {
+        held: false,
         apps: roles.iter().enumerate().map(app).collect(),
         grace: GRACE,
         allowed: allowed.map(Duration::from_secs),

@@ -1,0 +1,62 @@
+//! `isopod app`: the apps of a pod that runs come and go.
+
+pub(crate) mod add;
+pub(crate) mod list;
+pub(crate) mod rm;
+pub(crate) mod start;
+pub(crate) mod stop;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use isopod_runtime::Settings;
+use isopod_runtime::control::ControlError;
+use isopod_runtime::pods::{PodEntry, Pods};
+use isopod_spec::AppName;
+
+use crate::failure::Failure;
+use crate::output::Report;
+use crate::pods::{check_live, find};
+
+/// Add apps to a pod that runs, start and stop them, take them away, and show them
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum AppCommand {
+    Add(add::AppAdd),
+    Start(start::AppStart),
+    Stop(stop::AppStop),
+    Rm(rm::AppRm),
+    List(list::AppList),
+}
+
+impl AppCommand {
+    /// Executes the command.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Add(command) => command.execute(settings),
+            Self::Start(command) => command.execute(settings),
+            Self::Stop(command) => command.execute(settings),
+            Self::Rm(command) => command.execute(settings),
+            Self::List(command) => command.execute(settings),
+        }
+    }
+}
+
+fn live(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
+    let pod = find(pods, query)?;
+    check_live(&pod)?;
+    Ok(pod)
+}
+
+/// Why the supervisor did not do it.
+fn failed(verb: &str, app: &AppName, pod: &PodEntry, error: &ControlError) -> Report {
+    let report = Report::text(format!("cannot {verb} app `{app}` of pod `{}`", pod.label()));
+    let report = match error {
+        ControlError::Refused(reason) => report.because(reason.clone()),
+        error => report.because(error.to_string()),
+    };
+    report.hint(error.hint())
+}

@@ -1,0 +1,370 @@
+//! What happens when an app comes to a pod that runs: decided here, done by the pod's supervisor and the agent.
+//!
+//! The rules are those of an app that a pod starts with, by the same code. Three things differ, since the VM is there: the
+//! file of the app's image and its volumes of the host are bound below the pod's share, each under a number that is never used
+//! again; what would be a device of the VM's cannot come; and everything that comes is named once more, to go with the app.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use isopod_contract::arrival::Departure;
+use isopod_contract::config::{EarlyMount, GuestNetwork};
+use isopod_spec::{
+    AppName, HostVolume, Medium, PodLimits, PodSpec, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
+};
+
+use super::Planner;
+use crate::app_plan::{AppPlan, ImagePlan};
+use crate::decide;
+use crate::facts::{Facts, SourceKind};
+use crate::fault::{Fault, PlanError};
+use crate::guest::config::{self, Coming, Placed};
+use crate::guest::mounts::{self, Elsewhere, Writable};
+use crate::guest::network_names::{KnownNetwork, Names};
+use crate::guest::tree::GuestTree;
+use crate::guest::{files, units};
+use crate::layout;
+use crate::path::Lookup;
+use crate::vm::network;
+use crate::vm::sharing::SharedVolume;
+use crate::volumes::Source;
+use crate::volumes::hotplug::Share;
+
+/// A pod that runs, as far as this needs it.
+#[derive(Clone, Debug)]
+pub struct RunningPod {
+    /// All the apps that it has or had, by their numbers.
+    pub apps: Vec<AppName>,
+    /// The volumes that it has.
+    pub volumes: BTreeSet<VolumeName>,
+    /// How volumes of the host reach the guest.
+    pub share: Share,
+    /// What the guest has of its network, and the name servers that are the host's; `None`: the loopback interface alone.
+    pub network: Option<(GuestNetwork, Vec<IpAddr>)>,
+    /// The IDs of the images that it started with, by their numbers.
+    pub images: Vec<String>,
+    /// How often volumes have come or gone.
+    pub changes: u32,
+    /// How many arrivals there have been, the pod's own included.
+    pub arrivals: u32,
+    /// Whether it has a writable disk.
+    pub writable: bool,
+    /// Whether its apps are in a slice of their own.
+    pub slice: bool,
+}
+
+/// What will happen.
+#[derive(Clone, Debug)]
+pub struct ArrivalPlan {
+    /// The number of the arrival.
+    pub number: u32,
+    /// The app.
+    pub app: AppPlan,
+    /// Its image.
+    pub image: ImagePlan,
+    /// The volumes that come with it.
+    pub volumes: Vec<Volume>,
+    /// What the host binds below the share, under which number of a change.
+    pub binds: Vec<(u32, SharedVolume)>,
+    /// What comes to the guest.
+    pub guest: GuestTree,
+    /// What goes with the app.
+    pub departure: Departure,
+    /// Whether its apps are in a slice of their own from now on.
+    pub slice: bool,
+    /// What the user should know.
+    pub notices: Vec<String>,
+}
+
+/// Plans the coming of the one app of `spec`, which waits for the host's word where `waits` says so.
+///
+/// # Errors
+/// [`PlanError`] with every fault found.
+pub fn arrive(
+    running: &RunningPod,
+    spec: &PodSpec,
+    facts: &Facts,
+    waits: bool,
+) -> Result<ArrivalPlan, PlanError> {
+    let refused = refusals(running, spec);
+    if !refused.is_empty() {
+        return Err(PlanError { faults: refused });
+    }
+    let mut notices = Vec::new();
+    let of_host = facts.sources.iter().map(|(name, facts)| {
+        let (kind, tree) = (facts.kind, &facts.tree as &dyn Lookup);
+        (name.clone(), Source { kind, tree })
+    });
+    let sources: BTreeMap<VolumeName, Source<'_>> = of_host.collect();
+    let images: Vec<Option<&dyn Lookup>> = facts
+        .apps
+        .iter()
+        .map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
+        .collect();
+    let decided = decide::decide(spec, facts, &images, &sources, &mut notices);
+    let (decided, table) = decided.map_err(|faults| PlanError { faults })?;
+    let planner = Planner {
+        spec,
+        facts,
+        decided: &decided,
+        table: &table,
+    };
+    arrival(running, &planner, waits, notices).map_err(|faults| PlanError { faults })
+}
+
+fn arrival(
+    running: &RunningPod,
+    planner: &Planner<'_>,
+    waits: bool,
+    mut notices: Vec<String>,
+) -> Result<ArrivalPlan, Vec<Fault>> {
+    let (spec, table) = (planner.spec, planner.table);
+    let mut faults = Vec::new();
+    planner.check_apps(&mut faults, &mut notices);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let (mut apps, mut images) = planner.apps(running.writable.then_some(0));
+    let (Some(image), Some(app)) = (images.pop(), apps.first_mut()) else {
+        return Err(vec![Fault::Host {
+            what: "cannot add an app".into(),
+            reason: "it has no image".into(),
+            hint: "name one".into(),
+        }]);
+    };
+    // Nobody is there whose input it could be.
+    app.stdin = false;
+    let mut serial = running.changes;
+    let mut next = || {
+        serial = serial.saturating_add(1);
+        serial
+    };
+    let mut binds = Vec::new();
+    let known = running.images.iter().position(|id| *id == image.id);
+    let image_mount = match known {
+        Some(number) => {
+            app.image = number;
+            None
+        }
+        None => {
+            // Numbers of arrivals are behind those of the images that the pod started with.
+            app.image = running.images.len() + usize::try_from(running.arrivals).unwrap_or(usize::MAX);
+            let at = next();
+            binds.extend(image_file(&app.name, &image).map(|file| (at, file)));
+            Some(EarlyMount {
+                source: text(&layout::attached_volume(at)),
+                ..mounts::image_mount(app.image)
+            })
+        }
+    };
+    let mut elsewhere = Elsewhere::new();
+    for volume in planner.host_volumes().shared(&mut notices) {
+        let at = next();
+        elsewhere.insert(volume.name.clone(), layout::attached_volume(at));
+        binds.push((at, volume));
+    }
+    let made = mounts::mounts(
+        table,
+        &apps,
+        None,
+        &[],
+        &BTreeMap::new(),
+        &planner.shares(),
+        &elsewhere,
+    );
+    let made = std::sync::Arc::new(made);
+    let writable = running.writable.then(|| Writable {
+        device: PathBuf::from(layout::WRITABLE),
+        table,
+        images: planner.image_trees(),
+    });
+    let early: Vec<EarlyMount> = image_mount
+        .clone()
+        .into_iter()
+        .chain(mounts::early_mounts(&apps, 0, writable.as_ref()))
+        .collect();
+    let placed = Placed {
+        number: running.arrivals,
+        before: &running.apps,
+        waits,
+    };
+    let mut coming = config::arrival(None, &apps, &early, &made, None, &placed);
+    coming.modules.retain(|module| is_late(module));
+    coming
+        .modules
+        .extend(image_mount.as_ref().map(|_| LOOP_MODULE.to_owned()));
+    (coming.shares, coming.disks) = (Vec::new(), Vec::new());
+    let share_type = match running.share {
+        Share::Bound(fs_type) => Some(fs_type),
+        Share::Devices | Share::None => None,
+    };
+    let coming = Coming::of_share(
+        coming,
+        &apps,
+        &made,
+        share_type,
+        elsewhere.keys().cloned().collect(),
+    );
+    let mut guest = files::guest_tree(table, planner.facts, &apps, PodLimits::default(), &made, coming)?;
+    let slice = units::join_slice(
+        &mut guest,
+        running.slice,
+        apps.iter().map(|app| app.unit.as_str()),
+    );
+    let names = Names {
+        hostname: &network::hostname(spec),
+        network: running
+            .network
+            .as_ref()
+            .map(|(guest, nameservers)| KnownNetwork { guest, nameservers }),
+        search_domains: &planner.facts.host.search_domains,
+        aliases: &spec.host_aliases,
+        resolver: spec.resolver.as_ref(),
+        apps: running
+            .apps
+            .iter()
+            .chain(apps.iter().map(|app| &app.name))
+            .collect(),
+    };
+    for (app, facts) in apps.iter().zip(&planner.facts.apps) {
+        let image = facts.image.as_ref();
+        notices.extend(image.and_then(|image| names.write(&mut guest, app, image)));
+    }
+    let Some(app) = apps.pop() else {
+        return Err(Vec::new());
+    };
+    let volumes: Vec<Volume> = table.iter().cloned().collect();
+    let departure = departure(running, &app, &volumes, image_mount.as_ref(), &guest);
+    Ok(ArrivalPlan {
+        number: running.arrivals,
+        app,
+        image,
+        volumes,
+        binds,
+        guest,
+        departure,
+        slice,
+        notices,
+    })
+}
+
+/// The guest's driver of files as devices.
+const LOOP_MODULE: &str = "loop";
+
+/// Whether an app that comes later may bring a module: what drives the VM's own devices is there.
+fn is_late(module: &str) -> bool {
+    !matches!(module, "virtio_blk" | "virtiofs" | "9p" | "9pnet_virtio" | "ext4")
+}
+
+/// The file of an image, as the host binds it.
+fn image_file(app: &AppName, image: &ImagePlan) -> Option<SharedVolume> {
+    let name = VolumeName::nearest(&format!("{app}-image"))?;
+    let host = HostVolume {
+        source: image.rootfs.clone(),
+        recursive: false,
+        propagation: Propagation::Private,
+        must_be: SourceRule::Any,
+    };
+    Some(SharedVolume::new(
+        &name,
+        &host,
+        image.rootfs.clone(),
+        SourceKind::File,
+        true,
+    ))
+}
+
+/// What stands against an app that comes to that pod.
+fn refusals(running: &RunningPod, spec: &PodSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let host = |reason: &str, hint: &str| Fault::Host {
+        what: "cannot add an app to the pod".into(),
+        reason: reason.into(),
+        hint: hint.into(),
+    };
+    match running.share {
+        Share::Bound(_) => {}
+        Share::Devices => faults.push(host(
+            "each volume of the pod is a device of its own, since there is no mount namespace here",
+            "start the pod with all of its apps",
+        )),
+        Share::None => faults.push(host(
+            "the pod was started without a share, by which an app's image reaches it",
+            "start it with `--hold`, with a volume of the host, or with `--transport virtiofs` or `--transport 9p`",
+        )),
+    }
+    for app in &spec.apps {
+        if running.apps.contains(&app.name) {
+            faults.push(Fault::App {
+                app: app.name.clone(),
+                reason: "the pod has or had an app of this name, and a name is used once; `--app-name` gives another".into(),
+            });
+        }
+    }
+    for volume in &spec.volumes {
+        let reason = match &volume.kind {
+            _ if running.volumes.contains(&volume.name) => "the pod has a volume of this name",
+            VolumeKind::Empty(empty) if empty.medium == Medium::Disk && empty.size_bytes.is_some() => {
+                "a volume on a disk of its own can only be the pod's from its start"
+            }
+            VolumeKind::Image(_) => "an image as a volume can only be the pod's from its start",
+            _ => continue,
+        };
+        faults.push(Fault::Volume {
+            volume: volume.name.clone(),
+            reason: reason.into(),
+        });
+    }
+    faults
+}
+
+/// What goes with an app: its units, mounts and files.
+fn departure(
+    running: &RunningPod,
+    app: &AppPlan,
+    volumes: &[Volume],
+    image: Option<&EarlyMount>,
+    guest: &GuestTree,
+) -> Departure {
+    let own = layout::app_dir(&app.name);
+    let root = layout::app_root(&app.name);
+    let volumes: Vec<PathBuf> = volumes
+        .iter()
+        .map(|volume| layout::empty_volume(&volume.name))
+        .collect();
+    let of_app = [root.clone(), own.clone()];
+    let mounted = of_app.iter().chain(&volumes).map(|path| text(path));
+    let mount_points = mounted.chain(image.map(|image| image.mount_point.clone()));
+    let written = running.writable.then(|| {
+        let kept = volumes.iter().filter_map(|path| path.file_name());
+        let kept = kept.map(|name| Path::new(layout::WRITABLE_VOLUMES).join(name));
+        kept.chain([layout::writable_app(&app.name)])
+    });
+    let units: HashSet<PathBuf> = guest
+        .iter()
+        .map(|(path, _)| path.into_owned())
+        .filter(|path| path.parent() == Some(Path::new(layout::UNIT_DIR)))
+        .filter(|path| path.file_name() != Some(units::POD_SLICE.as_ref()))
+        .collect();
+    let mut units: Vec<PathBuf> = units.into_iter().collect();
+    units.sort();
+    let root_dir = root.parent().map(Path::to_owned);
+    let paths = units
+        .into_iter()
+        .chain(root_dir)
+        .chain([own])
+        .chain(volumes.iter().cloned())
+        .chain(written.into_iter().flatten())
+        .chain(image.map(|image| PathBuf::from(&image.mount_point)));
+    Departure {
+        app: u16::try_from(running.apps.len()).unwrap_or(u16::MAX),
+        units: vec![layout::arrival_unit(running.arrivals), app.unit.clone()],
+        mount_points: mount_points.collect(),
+        paths: paths.map(|path| text(&path)).collect(),
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,182 @@
+//! Plans the coming of an app to a pod that runs: gathers what is to be known of it, reads what the pod's directory says of
+//! the pod, and asks the planner. The pod's supervisor does the rest.
+
+use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
+use isopod_plan::volumes::hotplug::Share;
+use isopod_plan::{PlanError, layout};
+use isopod_spec::{PodSpec, Volume, VolumeKind};
+
+use crate::Settings;
+use crate::control::AddApp;
+use crate::gather::{GatherError, gather};
+use crate::pods::PodEntry;
+use crate::pods::arrived::ArrivedRecord;
+use crate::pods::files::{self, Asked, PodRecord, Status};
+use crate::pods::volumes::{ShareRecord, SourceRecord, VolumeRecord, VolumeType};
+use crate::prepare::app_record;
+
+/// Why no app can come.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The pod is only just coming up, or another version's.
+    #[error("nothing is recorded of the pod yet")]
+    NoRecord,
+    /// What the pod was asked to be was not recorded.
+    #[error("what the pod was started with is not recorded: some path of it is no UTF-8")]
+    NotAsked,
+    /// The image or a volume cannot be had.
+    #[error(transparent)]
+    Gather(#[from] GatherError),
+    /// The planner found faults.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// What comes cannot be written.
+    #[error("cannot write what comes to the VM")]
+    Write(#[source] std::io::Error),
+}
+
+/// What is to be asked of the supervisor, and what the user should know.
+#[derive(Debug)]
+pub struct Planned {
+    /// The request.
+    pub add: AddApp,
+    /// What comes to the guest, which follows the request.
+    pub files: Vec<u8>,
+    /// Notes.
+    pub notices: Vec<String>,
+}
+
+/// Plans that the one app of `wanted` comes to `pod`, and waits to be started where `waits` says so.
+///
+/// # Errors
+/// [`AddError`].
+pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<Planned, AddError> {
+    let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
+        return Err(AddError::NoRecord);
+    };
+    let asked: Option<Asked> = files::read(&pod.path, layout::SPEC).ok().flatten();
+    let asked = asked.ok_or(AddError::NotAsked)?.spec;
+    let running = running(record, status);
+    let spec = merged(asked, wanted, record, &running);
+    let mut gathered = gather(&spec, settings)?;
+    let host = &mut gathered.facts.host;
+    // Whether there is a writable disk was decided when the pod began.
+    match record.writable {
+        true => host.free_bytes = u64::MAX,
+        false => host.mkfs = None,
+    }
+    // What is bound has no link in its path.
+    for image in gathered
+        .facts
+        .apps
+        .iter_mut()
+        .filter_map(|app| app.image.as_mut())
+    {
+        image.rootfs = image
+            .rootfs
+            .canonicalize()
+            .unwrap_or_else(|_| image.rootfs.clone());
+    }
+    let plan = arrive(&running, &spec, &gathered.facts, waits)?;
+    let mut files = Vec::new();
+    crate::arrival_files::append(&mut files, &plan.guest).map_err(AddError::Write)?;
+    Ok(Planned {
+        notices: plan.notices.clone(),
+        add: request(&running, &plan),
+        files,
+    })
+}
+
+/// The pod with the one app in place of its own.
+fn merged(asked: PodSpec, wanted: &PodSpec, record: &PodRecord, running: &RunningPod) -> PodSpec {
+    let (mut apps, mut volumes) = (wanted.apps.clone(), wanted.volumes.clone());
+    // Volumes of the command line are numbered anew for each (`v1`).
+    for volume in &mut volumes {
+        let app = apps.first().map(|app| app.name.as_str()).unwrap_or_default();
+        let own = isopod_spec::VolumeName::nearest(&format!("{app}-{}", volume.name));
+        let Some(own) = own.filter(|_| running.volumes.contains(&volume.name)) else {
+            continue;
+        };
+        let mounts = apps.iter_mut().flat_map(|app| &mut app.mounts);
+        mounts
+            .filter(|mount| mount.volume == volume.name)
+            .for_each(|mount| mount.volume = own.clone());
+        volume.name = own;
+    }
+    PodSpec {
+        apps,
+        volumes,
+        hostname: Some(record.hostname.clone()),
+        storage_bytes: None,
+        named_ports: Vec::new(),
+        ..asked
+    }
+}
+
+fn running(record: &PodRecord, status: &Status) -> RunningPod {
+    let attached = status
+        .attached
+        .iter()
+        .map(|attached| attached.volume.name.clone());
+    RunningPod {
+        apps: record.apps.iter().map(|app| app.name.clone()).collect(),
+        volumes: record
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .chain(attached)
+            .collect(),
+        share: match record.share {
+            ShareRecord::None => Share::None,
+            ShareRecord::Devices => Share::Devices,
+            ShareRecord::Virtiofs => Share::Bound("virtiofs"),
+            ShareRecord::NineP => Share::Bound("9p"),
+        },
+        network: record.network.clone(),
+        images: record.images.clone(),
+        changes: status.volume_changes,
+        arrivals: u32::try_from(status.arrived.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1),
+        writable: record.writable,
+        slice: record.slice,
+    }
+}
+
+fn request(running: &RunningPod, plan: &ArrivalPlan) -> AddApp {
+    let binds = plan.binds.iter();
+    let hosts = binds.clone().map(|(_, shared)| VolumeRecord {
+        name: shared.name.clone(),
+        kind: VolumeType::Host,
+        host: Some(SourceRecord::of(shared)),
+        image_number: None,
+    });
+    let own = |volume: &&Volume| !matches!(volume.kind, VolumeKind::Host(_));
+    let own = plan.volumes.iter().filter(own).map(|volume| VolumeRecord {
+        name: volume.name.clone(),
+        kind: VolumeType::of(volume),
+        host: None,
+        image_number: None,
+    });
+    let is_image = |volume: &VolumeRecord| {
+        let source = volume.host.as_ref().map(SourceRecord::path);
+        source.as_deref() == Some(&*plan.image.rootfs)
+    };
+    AddApp {
+        first: running.apps.len(),
+        changes: running.changes,
+        rootfs: plan.image.rootfs.as_os_str().into(),
+        binds: binds
+            .clone()
+            .map(|(serial, _)| *serial)
+            .zip(hosts.clone())
+            .collect(),
+        arrived: ArrivedRecord {
+            app: app_record(&plan.app, &plan.image.id),
+            volumes: hosts.filter(|volume| !is_image(volume)).chain(own).collect(),
+            serials: binds.map(|(serial, _)| *serial).collect(),
+            departure: plan.departure.clone(),
+            slice: plan.slice,
+        },
+    }
+}
