@@ -42,6 +42,35 @@ fn ask_udp(port: u16, question: &str) -> String {
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
+/// A connection to a pod that has sent nothing yet is as good as any other.
+#[test]
+fn the_first_connection_reaches_a_pod_that_has_said_nothing() {
+    let bench = Bench::new();
+    let port = free_port();
+    let pod = bench.pod().flags(["-d", "--name", "p"]);
+    let pod = pod.flags(["-p".to_owned(), format!("127.0.0.1:{port}:80")]);
+    let pod = pod.app(&bench.busybox());
+    let _ = pod
+        .sh("echo hi > /hi; exec httpd -f -h /")
+        .start()
+        .wait()
+        .expect(0);
+    let listens = [
+        "exec",
+        "p",
+        "sh",
+        "-c",
+        "until grep -q :0050 /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done",
+    ];
+    let _ = bench.isopod_command(listens).expect(0);
+    let begun = std::time::Instant::now();
+    let answer = ask(port, "GET /hi HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with("hi\n"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let _ = bench.isopod_command(["rm", "-f", "p"]).expect(0);
+    bench.assert_nothing_left();
+}
+
 #[test]
 fn host_and_apps_reach_each_other() {
     let bench = Bench::new();

@@ -22,6 +22,10 @@ const HEADER_BYTES: usize = 16;
 const REQUEST: u16 = 0x1 | 0x4;
 /// `NLM_F_CREATE | NLM_F_EXCL`.
 const CREATE: u16 = 0x400 | 0x200;
+/// `NLM_F_CREATE`.
+const CREATE_OR_CHANGE: u16 = 0x400;
+/// `NTF_USE`: as if a packet were on its way there.
+const USE: u8 = 1;
 
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
@@ -111,6 +115,11 @@ impl Netlink {
     }
 
     /// Sends a message and waits for the kernel's answer, which is there when the call returns.
+    /// Asks which Ethernet address a neighbour has, which shows everybody this one's.
+    pub(crate) fn seek_neighbour(&self, index: u32, address: IpAddr) -> io::Result<()> {
+        self.request(&sought_neighbour(index, address))
+    }
+
     fn request(&self, message: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.0, message, SendFlags::empty())?;
         let mut answer = [0; 1024];
@@ -217,6 +226,17 @@ fn new_neighbour(index: u32, address: IpAddr, mac: Mac) -> Vec<u8> {
     message(RTM_NEWNEIGH, REQUEST | CREATE, &body.concat(), &attributes)
 }
 
+fn sought_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
+    let body = [[family(address), 0, 0, 0], index.to_ne_bytes(), [0, 0, USE, 0]];
+    let address = octets(address);
+    message(
+        RTM_NEWNEIGH,
+        REQUEST | CREATE_OR_CHANGE,
+        &body.concat(),
+        &[(NDA_DST, &address)],
+    )
+}
+
 /// A message.
 fn message(kind: u16, flags: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut out = vec![0; HEADER_BYTES];
@@ -283,6 +303,13 @@ mod tests {
             0, 10, 0, 2, 2, 10, 0, 2, 0, 2, 0, 0, 0, 0, 1, 0, 0,
         ];
         assert_eq!(neighbour, expected);
+        // `ip neigh replace 10.0.2.2 dev eth0 nud none use`, as strace shows it.
+        let sought = sought_neighbour(2, [10, 0, 2, 2].into());
+        let expected = [
+            36, 0, 0, 0, 28, 0, 5, 4, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0, 8, 0, 1, 0,
+            10, 0, 2, 2,
+        ];
+        assert_eq!(sought, expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! device   eth0, eth1, ... in the order of the list; names that are not the kernel's come last, by way of one nobody has
-//! each     down ─> MAC, MTU, name ─> addresses ─> up ─> neighbours ─> routes, those without a router first
+//! each     down ─> MAC, MTU, name ─> addresses ─> up ─> neighbours ─> routes, those without a router first ─> ask for the routers
 //! ```
 
 use std::io;
@@ -97,6 +97,14 @@ fn set_up_interface(netlink: &Netlink, index: u32, interface: &GuestInterface) -
         netlink
             .add_route(index, route)
             .map_err(failed(format!("set the route {}", said(route))))?;
+    }
+    // passt of 2023 (Debian 12) knows the guest's Ethernet address from its frames. What it sends before it has seen one goes to
+    // everybody's, where no TCP listens: the first connection to a pod that has said nothing yet would fail after 10 s.
+    let gateways = routes.iter().filter_map(|route| route.gateway);
+    for gateway in gateways.filter(|gateway| neighbours.iter().all(|known| known.address != *gateway)) {
+        netlink
+            .seek_neighbour(index, gateway)
+            .map_err(failed(format!("look for the router {gateway} at `{name}`")))?;
     }
     Ok(())
 }
