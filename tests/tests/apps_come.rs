@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use isopod_tests::faults::{QEMU, eventually};
+use isopod_tests::faults::{QEMU, eventually, pods};
 use isopod_tests::{Bench, Output};
 
 /// How many apps come and go. `ISOPOD_APPS` says another number.
@@ -194,6 +194,18 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
     }
     assert_eq!(left_in_guest(&bench), before);
     assert_eq!(descriptors(&supervisor), held);
+    let on_host = |dir: &str| {
+        let pod = pods(&bench).into_iter().find(|pod| pod.join("logs").is_dir());
+        let pod = pod.unwrap();
+        let entries = fs::read_dir(pod.join(dir)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (on_host("logs"), on_host("images").len()),
+        (vec!["eye.log".into()], 1)
+    );
     assert_eq!(ok(&bench, &["app", "list", "-q", "work"]), "eye\n");
 
     // A stop ends the pod, which has held on until then.

@@ -115,6 +115,14 @@ fn file(dir: &Path, app: &AppName, number: u32) -> PathBuf {
     })
 }
 
+/// Removes an app's log, as far as it is there.
+pub(crate) fn remove(dir: &Path, app: &AppName) {
+    for number in 0..Limits::default().files {
+        // A log that stays is removed with its pod.
+        let _ = std::fs::remove_file(file(dir, app, number));
+    }
+}
+
 /// The apps that have a log below `dir`, sorted by name. A directory that is not there has none.
 ///
 /// # Errors

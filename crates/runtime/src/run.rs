@@ -384,8 +384,9 @@ impl Pod<'_> {
                 return Some(Input::Comes(terms));
             }
             (Some(OfApp::Gone(app)), Ok(())) => {
-                self.journal.gone(app);
-                self.outputs.forget(app);
+                if let Some(name) = self.journal.gone(app) {
+                    self.outputs.remove(app, &name);
+                }
                 done.answer(Ok(()));
             }
             (_, result) => done.answer(result),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use isopod_contract::change::AppChange;
 use isopod_plan::apps::update::Update;
 use isopod_plan::layout;
-use isopod_spec::PodName;
+use isopod_spec::{AppName, PodName};
 use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 
 use super::allowance::Allowance;
@@ -240,14 +240,14 @@ impl Journal {
         }
     }
 
-    /// An app has gone, or has not come.
-    pub(super) fn gone(&mut self, app: usize) {
+    /// An app has gone, or has not come; its name.
+    pub(super) fn gone(&mut self, app: usize) -> Option<AppName> {
         let before = self.status.apps.len() - self.status.arrived.len();
-        let at = app.checked_sub(before);
-        if let Some(arrived) = at.and_then(|at| self.status.arrived.get_mut(at)) {
-            arrived.app.gone = true;
-        }
+        let arrived = self.status.arrived.get_mut(app.checked_sub(before)?)?;
+        arrived.app.gone = true;
+        let name = arrived.app.name.clone();
         self.write();
+        Some(name)
     }
 
     /// Tells of those volumes that are not among the others.

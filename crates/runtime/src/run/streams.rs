@@ -13,7 +13,7 @@ use isopod_vm::agent;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::logs::{Limits, LogWriter, Stream};
+use crate::logs::{self, Limits, LogWriter, Stream};
 use crate::pods::files::PodRecord;
 
 /// What is copied at a time from a stream of an app's.
@@ -86,11 +86,12 @@ impl Outputs {
         self.ends.push(LogEnd::default());
     }
 
-    /// Holds nothing open any more of an app that has ended.
-    pub(super) fn forget(&mut self, app: usize) {
+    /// Removes the log of an app that has gone.
+    pub(super) fn remove(&mut self, app: usize, name: &AppName) {
         if let Some(log) = self.logs.get_mut(app) {
             *log = None;
         }
+        logs::remove(&self.dir, name);
     }
 
     /// Copies what app number `app` writes to one of its streams, until that has ended.

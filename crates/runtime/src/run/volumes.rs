@@ -78,6 +78,7 @@ impl Volumes {
         let (sender, changed) = mpsc::channel(QUEUE);
         let mut keeper = Keeper {
             dir: dir.to_owned(),
+            images: record.images.len(),
             isopod: settings.isopod.clone(),
             server,
             agent,
@@ -153,6 +154,8 @@ fn unanswered() -> String {
 
 struct Keeper {
     dir: PathBuf,
+    /// How many images the pod started with.
+    images: usize,
     isopod: PathBuf,
     server: Option<u32>,
     agent: Agent,
@@ -267,7 +270,12 @@ impl Keeper {
         }
         self.declared
             .retain(|name| !arrived.volumes.iter().any(|gone| gone.name == *name));
-        self.unbind(&arrived.serials).await
+        self.unbind(&arrived.serials).await?;
+        // What the pod started with has smaller numbers, and is not the app's alone.
+        if arrived.app.image_number >= self.images {
+            let _ = std::fs::remove_file(self.dir.join(layout::host_image(arrived.app.image_number)));
+        }
+        Ok(())
     }
 
     /// Changes what the server serves.

@@ -182,6 +182,13 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
         let flag = format!("--network {options}");
         unsaids.add_flag("how the pod has the host's network", "no Pod does", &flag);
     }
+    if pod.held {
+        unsaids.add_flag(
+            "that it waits for apps",
+            "a Pod has all its containers from its start",
+            "--hold",
+        );
+    }
     if pod.pid_mode == PidMode::Vm {
         unsaids.add_flag("apps that see the VM's processes", "no Pod's do", "--pid vm");
     }
