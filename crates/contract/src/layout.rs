@@ -73,7 +73,7 @@ pub const VM_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "erofs", "ove
 pub const TEMPLATE: &str = "isopod.template";
 
 /// What such a VM has besides, since it is loaded once for all of them. No module does anything without its device.
-pub const TEMPLATE_MODULES: [&str; 9] = [
+pub const TEMPLATE_MODULES: [&str; 7] = [
     "virtio_blk",
     "virtio_net",
     "virtiofs",
@@ -81,6 +81,4 @@ pub const TEMPLATE_MODULES: [&str; 9] = [
     "9p",
     "ext4",
     "virtio_balloon",
-    "af_packet",
-    "ipv6",
 ];

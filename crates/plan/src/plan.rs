@@ -55,11 +55,7 @@ pub fn plan(spec: &PodSpec, facts: &Facts) -> Result<PodPlan, PlanError> {
         (name.clone(), source(SourceKind::Directory, tree))
     });
     let sources: BTreeMap<VolumeName, Source<'_>> = of_host.chain(of_images).collect();
-    let images: Vec<Option<&dyn Lookup>> = facts
-        .apps
-        .iter()
-        .map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
-        .collect();
+    let images = image_trees(facts);
     let decided = decide::decide(spec, facts, &images, &sources, &mut notices);
     let (decided, table) = decided.map_err(|faults| PlanError { faults })?;
     Planner {
@@ -353,9 +349,7 @@ impl Planner<'_> {
 
     /// What is known of each app's image.
     fn image_trees(&self) -> Vec<Option<&dyn Lookup>> {
-        let apps = self.facts.apps.iter();
-        apps.map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
-            .collect()
+        image_trees(self.facts)
     }
 
     fn apps(&self, writable_bytes: Option<u64>) -> (Vec<AppPlan>, Vec<ImagePlan>) {
@@ -383,6 +377,13 @@ impl Planner<'_> {
         }
         (apps, images)
     }
+}
+
+/// What is known of each app's image.
+fn image_trees(facts: &Facts) -> Vec<Option<&dyn Lookup>> {
+    let apps = facts.apps.iter();
+    apps.map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
+        .collect()
 }
 
 /// The number of an image among `images`, at whose end it is put where it is not there yet.

@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 
 use isopod_contract::arrival::{Departure, DepartureAnswer, MAX_TEXT_BYTES};
+use isopod_contract::in_one_line;
 use isopod_protocol::codec::write_message;
 use isopod_protocol::mux::MuxStream;
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 use tokio::io::AsyncWriteExt as _;
 
+use super::hotplug;
 use super::questions::SessionHandle;
 use crate::mounts::mountinfo;
 
@@ -30,7 +30,8 @@ async fn go(session: &SessionHandle, departure: Departure) -> Result<(), String>
     session.forget(departure.clone()).await?;
     let removed = tokio::task::spawn_blocking(move || {
         for place in &departure.mount_points {
-            unmount(Path::new(place)).map_err(|error| format!("cannot unmount `{place}`: {error}"))?;
+            // Nobody uses it: its app has ended.
+            hotplug::unmount(Path::new(place), true).map_err(|error| in_one_line(&error))?;
         }
         for path in &departure.paths {
             remove(Path::new(path)).map_err(|error| format!("cannot remove `{path}`: {error}"))?;
@@ -40,22 +41,15 @@ async fn go(session: &SessionHandle, departure: Departure) -> Result<(), String>
     removed.await.map_err(|panic| panic.to_string())?
 }
 
-/// Unmounts what is at `place` and below it, the innermost first. Nobody uses it: its app has ended.
-fn unmount(place: &Path) -> io::Result<()> {
-    let mounts = mountinfo::read()?;
-    let at_or_below = mounts.iter().filter(|mount| mount.mount_point.starts_with(place));
-    // In the order in which they were mounted.
-    for mount in at_or_below.rev() {
-        match rustix::mount::unmount(&mount.mount_point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
-            // It went with another.
-            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
-}
-
+/// Removes what is at `path`, where nothing is mounted at it or below it: what is in a volume is not the app's to lose.
 fn remove(path: &Path) -> io::Result<()> {
+    let mounts = mountinfo::read()?;
+    if let Some(left) = mounts.iter().find(|mount| mount.mount_point.starts_with(path)) {
+        let left = left.mount_point.display();
+        return Err(io::Error::other(format!(
+            "something is still mounted at `{left}`"
+        )));
+    }
     let removed = match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),

@@ -43,7 +43,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a volume was not attached or detached.
 #[derive(Debug, thiserror::Error)]
-enum VolumeError {
+pub(super) enum VolumeError {
     #[error("the session has ended")]
     Ended,
     #[error("`{0}` is no path of a unit")]
@@ -440,7 +440,7 @@ fn below(mounts: &[Mount], place: &Path) -> Vec<PathBuf> {
 }
 
 /// Unmounts what is at a place of the guest's own and below it.
-fn unmount(place: &Path, lazy: bool) -> Result<(), VolumeError> {
+pub(super) fn unmount(place: &Path, lazy: bool) -> Result<(), VolumeError> {
     let mounts = mountinfo::read().unwrap_or_default();
     let flags = match lazy {
         true => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,

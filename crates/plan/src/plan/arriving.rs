@@ -14,7 +14,7 @@ use isopod_spec::{
     AppName, HostVolume, Medium, PodLimits, PodSpec, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
 };
 
-use super::Planner;
+use super::{Planner, image_trees};
 use crate::app_plan::{AppPlan, ImagePlan};
 use crate::decide;
 use crate::facts::{Facts, SourceKind};
@@ -97,11 +97,7 @@ pub fn arrive(
         (name.clone(), Source { kind, tree })
     });
     let sources: BTreeMap<VolumeName, Source<'_>> = of_host.collect();
-    let images: Vec<Option<&dyn Lookup>> = facts
-        .apps
-        .iter()
-        .map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
-        .collect();
+    let images = image_trees(facts);
     let decided = decide::decide(spec, facts, &images, &sources, &mut notices);
     let (decided, table) = decided.map_err(|faults| PlanError { faults })?;
     let planner = Planner {
