@@ -301,7 +301,7 @@ fn no_qemu() {
     poor_path(&mut bench, &[]);
     app(&bench, bench.pod()).run().assert_refused(
         125,
-        "error: QEMU (`qemu-system-x86_64`) was not found in the search path\nhint: install Debian's `qemu-system-x86`",
+        "error: QEMU (`qemu-system-x86_64`) was not found in the search path\nhint: install it: `sudo apt install qemu-system-x86`",
     );
 }
 
@@ -330,7 +330,7 @@ fn no_modules() {
             125,
             "error: cannot find what the guest image is made of\n  \
            caused by: no kernel below `/` that has its modules installed\n\
-         hint: install the distribution's kernel package (Debian: linux-image-amd64)",
+         hint: install it: `sudo apt install linux-image-amd64`",
         );
 }
 
@@ -353,7 +353,7 @@ fn no_virtiofsd() {
     pod("virtiofs").run().assert_refused(
         125,
         "error: cannot share volumes over virtiofs: no virtiofsd was found\n\
-         hint: install Debian's `qemu-system-common`, or `cargo install virtiofsd`",
+         hint: install it: `sudo apt install qemu-system-common`, or `cargo install virtiofsd`",
     );
     let out = pod("auto").run().expect(0);
     assert_eq!(out.text().lines().next(), Some("there"), "{}", out.text());

@@ -116,8 +116,8 @@ fn without_a_virtiofsd_that_works() {
     };
     pod("virtiofs").run().assert_refused(
         125,
-        "error: cannot share volumes over virtiofs: no virtiofsd that works without root was found (Debian 12's own does not)\n\
-         hint: `cargo install virtiofsd`, or share over 9p: `--transport 9p`",
+        "error: cannot share volumes over virtiofs: no virtiofsd that works without root was found (that of QEMU's package does not)\n\
+         hint: `cargo install virtiofsd`; or share over 9p: `--transport 9p`",
     );
     let out = pod("auto").run().expect(0);
     assert_eq!(out.text(), "9p\n");

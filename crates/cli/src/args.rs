@@ -42,8 +42,8 @@ use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
-    Accel, FailurePolicy, ImplicitVolumes, NamedPort, Network, PodName, PodSpec, PortForward, PortProtocol,
-    PullPolicy, ShareTransport, StartMode, Vm,
+    Accel, FailurePolicy, GuestKernel, ImplicitVolumes, NamedPort, Network, PodName, PodSpec, PortForward,
+    PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -268,6 +268,8 @@ pub(crate) struct VmFlags {
     pub(crate) transport: ShareTransport,
     /// `--start`.
     pub(crate) start: StartMode,
+    /// `--kernel` and `--modules`.
+    pub(crate) kernel: GuestKernel,
 }
 
 impl VmFlags {
@@ -279,6 +281,7 @@ impl VmFlags {
             accel: self.accel,
             transport: self.transport,
             start: self.start,
+            kernel: self.kernel.clone(),
         }
     }
 }

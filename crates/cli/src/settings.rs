@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use isopod_runtime::{Settings, state_dir};
-use isopod_spec::StartMode;
+use isopod_spec::{GuestKernel, KernelChoice, StartMode};
 
 use crate::command_line::Global;
 use crate::output::Report;
@@ -33,6 +33,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         search_path,
         working_dir,
         start: start_mode()?,
+        kernel: guest_kernel(),
         env: env::vars_os()
             .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
             .collect(),
@@ -73,6 +74,15 @@ fn start_mode() -> Result<StartMode, Report> {
             "`ISOPOD_START` is `{}`, which is none of auto, warm and cold",
             text.display().to_string().escape_debug()
         ))),
+    }
+}
+
+/// `ISOPOD_KERNEL` and `ISOPOD_MODULES`: the kernel of guests whose pods do not name one.
+fn guest_kernel() -> GuestKernel {
+    let modules = env::var_os("ISOPOD_MODULES").filter(|modules| !modules.is_empty());
+    GuestKernel {
+        kernel: env::var_os("ISOPOD_KERNEL").and_then(|kernel| KernelChoice::read(&kernel)),
+        modules: modules.map(PathBuf::from),
     }
 }
 

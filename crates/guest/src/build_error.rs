@@ -8,12 +8,16 @@ use crate::elf::ElfError;
 use crate::inputs::ReadError;
 use crate::kernel::KernelError;
 use crate::modules::ModulesError;
+use crate::sources::Sources;
 
 /// The oldest systemd that is taken: older ones come with a glibc whose user lookup needs plug-ins (before 2.34).
 pub(crate) const OLDEST_SYSTEMD: u32 = 249;
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// No kernel was given.
+    #[error("there is no kernel to make an image of")]
+    NoSources,
     /// A file of the host is missing or may not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -73,6 +77,16 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// Whether it is about the kernel or its modules, and so another kernel may do.
+    #[must_use]
+    pub fn is_of_kernel(&self, sources: &Sources) -> bool {
+        match self {
+            Self::Kernel { .. } | Self::Modules(_) => true,
+            Self::Read(error) => error.path == sources.kernel || error.path.starts_with(&sources.modules_dir),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

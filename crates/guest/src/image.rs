@@ -4,6 +4,7 @@
 //! DIR/guest/
 //!   lock               held while an image is built
 //!   inputs-ID.json     which files an image was made of last time, by where its sources are
+//!   unusable-ID.json   why no image can be made of these sources, until their kernel or its modules change
 //!   KEY/               one image; never changed once it has its name
 //!     vmlinux          the kernel, uncompressed
 //!     initrd.cpio      the root file system, uncompressed; more archives can be appended
@@ -91,24 +92,104 @@ struct InputList {
     paths: Vec<PathBuf>,
 }
 
-/// The image of these sources: a kept one, or a new one if there is none or a source has changed.
+/// A guest image, and the kernels that were better and could not be used.
+#[derive(Debug)]
+pub struct Ensured {
+    /// The image.
+    pub image: GuestImage,
+    /// What was passed over for it.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A kernel that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// `unusable-ID.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Unusable {
+    key: String,
+    reason: String,
+}
+
+/// The image of the first of these sources whose kernel can be used: a kept one, or a new one if there is none or a source has
+/// changed.
 ///
 /// `dir` is the directory for all that can be made anew; images go to `guest` below it. Calls at the same time build one
 /// image between them.
 ///
 /// # Errors
-/// A source that cannot be read or used, or `dir` that cannot be written.
-pub fn ensure(sources: &Sources, dir: &Path) -> Result<GuestImage, BuildError> {
+/// Something else than a kernel that cannot be read or used, or that of the first of `sources` where no other can be used either;
+/// `dir` that cannot be written.
+pub fn ensure(sources: &[Sources], dir: &Path) -> Result<Ensured, BuildError> {
     let home = dir.join(DIRECTORY);
-    if let Some(image) = kept(sources, &home) {
+    let mut first = None;
+    let mut passed_over = Vec::new();
+    let last = sources.len().saturating_sub(1);
+    for (i, sources) in sources.iter().enumerate() {
+        // Where there is no other, the error itself is told, and not what was noted of it.
+        let known = (i < last).then(|| unusable(sources, &home)).flatten();
+        let reason = match known {
+            Some(reason) => reason,
+            None => match of_sources(sources, &home) {
+                Ok(image) => return Ok(Ensured { image, passed_over }),
+                Err(error) if error.is_of_kernel(sources) => {
+                    let reason = isopod_contract::in_one_line(&error);
+                    if i < last && !matches!(error, BuildError::Read(_)) {
+                        note_unusable(sources, &home, &reason);
+                    }
+                    first.get_or_insert(error);
+                    reason
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        tracing::info!(kernel = %sources.kernel.display(), %reason, "the kernel is passed over");
+        passed_over.push(PassedOver {
+            kernel: sources.kernel.clone(),
+            reason,
+        });
+    }
+    // The last was tried: where there is one, there is an error.
+    Err(first.unwrap_or(BuildError::NoSources))
+}
+
+/// The image of these sources.
+fn of_sources(sources: &Sources, home: &Path) -> Result<GuestImage, BuildError> {
+    if let Some(image) = kept(sources, home) {
         return Ok(image);
     }
-    fs::create_dir_all(&home).map_err(write_error(&home))?;
-    let _lock = lock(&home)?;
-    match kept(sources, &home) {
+    fs::create_dir_all(home).map_err(write_error(home))?;
+    let _lock = lock(home)?;
+    match kept(sources, home) {
         Some(image) => Ok(image),
-        None => build(sources, &home),
+        None => build(sources, home),
     }
+}
+
+/// Why no image can be made of these sources, where that was found before and their kernel is the same.
+fn unusable(sources: &Sources, home: &Path) -> Option<String> {
+    let text = fs::read(home.join(format!("unusable-{}.json", id(sources)))).ok()?;
+    let noted: Unusable = serde_json::from_slice(&text).ok()?;
+    (noted.key == kernel_key(sources)).then_some(noted.reason)
+}
+
+/// Keeps why; where it cannot be kept it is found again.
+fn note_unusable(sources: &Sources, home: &Path, reason: &str) {
+    let (key, reason) = (kernel_key(sources), reason.to_owned());
+    let path = home.join(format!("unusable-{}.json", id(sources)));
+    let new = home.join(format!("{TEMPORARY_PREFIX}unusable-{}", std::process::id()));
+    let _ = write(&new, &json(&Unusable { key, reason })).map(|()| fs::rename(&new, &path));
+}
+
+fn kernel_key(sources: &Sources) -> String {
+    let paths = [sources.kernel.clone(), sources.modules_dir.join("modules.dep")];
+    Inputs::look(paths).key(&salt(sources))
 }
 
 /// Removes every image whose key is not among `keep`, and what unfinished builds left; returns how many images went.
@@ -240,8 +321,12 @@ fn salt(sources: &Sources) -> String {
 }
 
 fn input_list(sources: &Sources, home: &Path) -> PathBuf {
-    let id = hex(&Sha256::digest(salt(sources))[..8]);
-    home.join(format!("inputs-{id}.json"))
+    home.join(format!("inputs-{}.json", id(sources)))
+}
+
+/// What tells these sources from others.
+fn id(sources: &Sources) -> String {
+    hex(&Sha256::digest(salt(sources))[..8])
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! sources   where the host keeps what the image is made of
+//!    |         kernels   which of the host's kernels is taken
 //!    |         kernel    bzImage -> vmlinux, which QEMU starts directly (PVH)
 //!    |         modules   the modules a guest may need, and in which order they load
 //!    |         more_modules   ... those that only some pods get, in an archive of their own
@@ -24,6 +25,7 @@ mod image;
 mod initrd;
 mod inputs;
 mod kernel;
+mod kernels;
 mod modules;
 mod more_modules;
 mod sources;
@@ -31,7 +33,7 @@ mod sources;
 pub use archive::{Archive, ArchiveError, Node};
 pub use build_error::BuildError;
 pub use elf::ElfError;
-pub use image::{DIRECTORY, GcError, GuestImage, ensure, gc};
+pub use image::{DIRECTORY, Ensured, GcError, GuestImage, PassedOver, ensure, gc};
 pub use inputs::ReadError;
 pub use kernel::KernelError;
 pub use modules::{MORE, ModulesError, WANTED, WantedModule};

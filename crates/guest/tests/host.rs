@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use isopod_guest::{BuildError, FindOptions, GuestImage, MORE, Sources, WANTED, ensure, gc};
+use isopod_guest::{BuildError, FindOptions, GuestImage, MORE, Sources, WANTED, gc};
 use object::LittleEndian;
 use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
@@ -80,7 +80,10 @@ fn host() -> Option<Host> {
         ..FindOptions::default()
     };
     match Sources::find(&options) {
-        Ok(sources) => Some(Host { dir, sources }),
+        Ok(mut found) => Some(Host {
+            dir,
+            sources: found.remove(0),
+        }),
         Err(error) => {
             eprintln!("skipped: {error}");
             None
@@ -96,6 +99,11 @@ fn elf_header() -> Vec<u8> {
     file[54] = 56;
     file[58] = 64;
     file
+}
+
+/// The image of these sources alone.
+fn ensure(sources: &Sources, cache: &Path) -> Result<GuestImage, BuildError> {
+    isopod_guest::ensure(std::slice::from_ref(sources), cache).map(|ensured| ensured.image)
 }
 
 fn build(host: &Host) -> (GuestImage, Entries) {
@@ -427,4 +435,46 @@ fn what_cannot_be_used_is_named() {
     // Nothing unfinished is left behind.
     let left = std::fs::read_dir(cache.join("guest")).unwrap();
     assert_eq!(left.count(), 1);
+}
+
+/// The newest kernel of a host that is broken does not end the run, and is not read again until it changes.
+#[test]
+fn a_kernel_that_cannot_be_used_is_passed_over() {
+    let Some(host) = host() else { return };
+    let cache = host.dir.path().join("cache");
+    let broken = Sources {
+        kernel: host.dir.path().join("vmlinuz-9.9.9"),
+        release: "9.9.9".into(),
+        ..host.sources.clone()
+    };
+    std::fs::write(&broken.kernel, "no kernel").unwrap();
+    let both = [broken.clone(), host.sources.clone()];
+    for _ in 0..2 {
+        let ensured = isopod_guest::ensure(&both, &cache).unwrap();
+        assert_eq!(ensured.image.release, host.sources.release);
+        let [passed] = &ensured.passed_over[..] else {
+            panic!("{ensured:?}")
+        };
+        assert_eq!(passed.kernel, broken.kernel);
+        assert!(passed.reason.contains("not an x86 kernel image"), "{passed:?}");
+    }
+    let noted = std::fs::read_dir(cache.join("guest")).unwrap();
+    let noted = noted.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("unusable-")
+    });
+    assert_eq!(noted.count(), 1);
+    // One that is there no more is passed over as well, and where none is left the best one's error is told.
+    std::fs::remove_file(&broken.kernel).unwrap();
+    let ensured = isopod_guest::ensure(&both, &cache).unwrap();
+    assert!(
+        ensured.passed_over[0].reason.contains("No such file"),
+        "{ensured:?}"
+    );
+    let error = isopod_guest::ensure(&[broken.clone(), broken], &cache).unwrap_err();
+    assert!(matches!(error, BuildError::Read(_)));
 }

@@ -8,6 +8,7 @@ use isopod_contract::config::GuestNetwork;
 use isopod_spec::seccomp::SeccompProfile;
 use isopod_spec::{App, RunConfig, StartMode, VolumeName};
 
+use crate::distribution::Distribution;
 use crate::path::Tree;
 
 /// What is known of the world.
@@ -132,6 +133,8 @@ pub enum SourceKind {
 /// What is known of the host.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
+    /// What it calls packages.
+    pub distribution: Distribution,
     /// Who runs the pod.
     pub user: HostUser,
     /// Whether processes and files can be given to the users of [`confinement::OWN_USERS`](crate::vm::confinement::OWN_USERS).
@@ -283,4 +286,6 @@ pub struct GuestFacts {
     pub modules: BTreeSet<String>,
     /// The version of systemd.
     pub systemd_version: u32,
+    /// Why better kernels than this one were passed over, each in a line.
+    pub passed_over: Vec<String>,
 }

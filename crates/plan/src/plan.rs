@@ -162,6 +162,7 @@ impl Planner<'_> {
         if virtiofsd.is_some() {
             notices.extend(self.host_volumes().unknown_sizes(sharing));
         }
+        notices.extend(self.facts.host.guest.passed_over.iter().cloned());
         let confinement = confinement::confinement(&self.facts.host.namespaces, &mut notices);
         let qemu_user = confinement::qemu_user(&self.facts.host, confinement, &qemu, &mut notices);
         Ok(PodPlan {

@@ -6,24 +6,28 @@
 //! 4. whatever the planner will look at inside images and sources is looked at by the planner's own code, and recorded
 
 pub(crate) mod fault;
+pub(crate) mod guest;
 mod host;
 mod images;
+pub(crate) mod programs;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use isopod_guest::{FindOptions, GuestImage, Sources};
+use isopod_guest::GuestImage;
 use isopod_image::{Held, Image};
+use isopod_plan::distribution::{Distribution, Need};
 use isopod_plan::facts::{AppFacts, Facts, ImageFacts, SourceFacts, SourceKind, VolumeImageFacts};
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::volumes::Source;
 use isopod_spec::seccomp::{SeccompProfile, read_profile};
-use isopod_spec::{App, AppName, PodSpec, RunConfig, Seccomp, VolumeName};
+use isopod_spec::{App, AppName, GuestKernel, PodSpec, RunConfig, Seccomp, VolumeName};
 
 pub use fault::{GatherError, GatherFault, ProfileError};
-use host::{MAX_DATABASE_BYTES, find_program, host};
+use host::{MAX_DATABASE_BYTES, host};
 use images::{Images, Opened, images};
+use programs::find_qemu;
 
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
@@ -35,6 +39,8 @@ pub struct Gathered {
     pub facts: Facts,
     /// The guest image.
     pub guest: GuestImage,
+    /// The kernel that was asked for, by absolute paths.
+    pub kernel: GuestKernel,
     /// QEMU.
     pub qemu: PathBuf,
     /// The sources of volumes that are to be made.
@@ -52,15 +58,19 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let images = images(spec, settings, &mut faults);
     let sources = sources::find(spec, settings, &mut faults);
     let mut profiles = profiles(spec, settings, &mut faults);
-    let qemu = find_program(&settings.search_path, "qemu-system-x86_64");
+    let distribution = distribution();
+    let qemu = find_qemu(&settings.search_path);
     if qemu.is_none() {
-        faults.push(GatherFault::NoQemu);
+        let hint = distribution.install(Need::Qemu);
+        faults.push(GatherFault::NoQemu { hint });
     }
-    let guest = guest_image(settings).map_err(|fault| faults.push(fault)).ok();
+    let kernel = guest::wanted(&spec.vm.kernel, settings);
+    let guest = guest::image(&kernel, settings, &distribution);
+    let guest = guest.map_err(|fault| faults.push(fault)).ok();
     let (Some(qemu), Some(guest), true) = (qemu, guest, faults.is_empty()) else {
         return Err(GatherError { faults });
     };
-    let host = host(spec, settings, &qemu, &guest);
+    let host = host(spec, settings, &qemu, &guest, distribution);
     let apps = spec.apps.iter().map(|app| AppFacts {
         image: None,
         caller_env: caller_env(app, settings),
@@ -79,7 +89,8 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let held = survey(spec, &mut facts, images, sources);
     Ok(Gathered {
         facts,
-        guest,
+        guest: guest.image,
+        kernel,
         qemu,
         missing,
         held,
@@ -158,13 +169,12 @@ fn caller_env(app: &App, settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn guest_image(settings: &Settings) -> Result<GuestImage, GatherFault> {
-    let options = FindOptions {
-        agent: settings.agent.clone(),
-        ..FindOptions::default()
-    };
-    let sources = Sources::find(&options).map_err(GatherFault::GuestSources)?;
-    isopod_guest::ensure(&sources, &settings.state_dir).map_err(GatherFault::Guest)
+/// The host's distribution (os-release(5)).
+pub(crate) fn distribution() -> Distribution {
+    let mut texts = ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .map(std::fs::read_to_string);
+    Distribution::read(&texts.find_map(Result::ok).unwrap_or_default())
 }
 
 /// Lets the planner look into images and sources, and puts what it saw into the facts. Gives what holds the images.

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use isopod_image::registry::Registries;
-use isopod_spec::StartMode;
+use isopod_spec::{GuestKernel, StartMode};
 
 /// What this crate needs to know of its caller.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Settings {
     pub isopod: PathBuf,
     /// The guest agent's binary, where it is not the one that packages install.
     pub agent: Option<PathBuf>,
+    /// The kernel of guests whose pods do not name one.
+    pub kernel: GuestKernel,
     /// The directories of the search path.
     pub search_path: Vec<PathBuf>,
     /// What relative sources of volumes are relative to.

@@ -14,7 +14,7 @@ use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
 use isopod_plan::vm::template::TemplatePlan;
 use isopod_plan::{AppPlan, PodPlan, layout};
-use isopod_spec::{Accel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
+use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
 use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
 
@@ -207,7 +207,8 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
     } = launchers(uuid, dir, plan, gathered);
     let template = plan.start.template.as_ref().map(|template| {
         let launcher = restored(&qemu, template, gathered);
-        template_record(template, plan.start.mode, &launcher)
+        let kernel = gathered.kernel.clone();
+        template_record(template, plan.start.mode, kernel, &launcher)
     });
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     PodRecord {
@@ -375,7 +376,12 @@ fn restored(booted: &Launcher, template: &TemplatePlan, gathered: &Gathered) -> 
     }
 }
 
-fn template_record(template: &TemplatePlan, mode: StartMode, launcher: &Launcher) -> TemplateRecord {
+fn template_record(
+    template: &TemplatePlan,
+    mode: StartMode,
+    kernel: GuestKernel,
+    launcher: &Launcher,
+) -> TemplateRecord {
     let qemu = &template.restored;
     let (shares_memory, added) = match &qemu.origin {
         Origin::Restored { mapping, added } => (*mapping == Mapping::Shared, added.as_slice()),
@@ -391,6 +397,7 @@ fn template_record(template: &TemplatePlan, mode: StartMode, launcher: &Launcher
                 Accelerator::Tcg { .. } => Accel::Tcg,
             },
             start: mode,
+            kernel,
             ..Vm::default()
         },
         qemu: words(launcher),

@@ -11,7 +11,7 @@ use crate::network::{HostAlias, ImagePort, NamedPort, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{PodLimits, Resources, Rlimit, Sysctl};
 use crate::seccomp::Seccomp;
-use crate::vm::Vm;
+use crate::vm::{KernelChoice, Vm};
 use crate::volume::{Mount, SourceRule, Volume, VolumeKind};
 use crate::{AppName, ImageReference, PodName, VolumeName};
 
@@ -139,6 +139,13 @@ impl PodSpec {
     /// Replaces every path of the host: sources of volumes, images in directories
     /// and files, profiles of system calls.
     pub fn map_host_paths(&mut self, mut map: impl FnMut(&Path) -> PathBuf) {
+        let kernel = &mut self.vm.kernel;
+        if let Some(KernelChoice::File(file)) = &mut kernel.kernel {
+            *file = map(file);
+        }
+        if let Some(modules) = &mut kernel.modules {
+            *modules = map(modules);
+        }
         let mut of_image = |image: &mut ImageSource| {
             if let ImageSource::Reference(ImageReference::Local(local))
             | ImageSource::Locked {

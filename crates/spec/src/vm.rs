@@ -1,5 +1,8 @@
 //! The VM as the user asks for it.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// The VM the pod runs in.
@@ -16,6 +19,9 @@ pub struct Vm {
     /// Booted or restored.
     #[serde(default, skip_serializing_if = "StartMode::is_auto")]
     pub start: StartMode,
+    /// The guest's kernel.
+    #[serde(default, skip_serializing_if = "GuestKernel::is_default")]
+    pub kernel: GuestKernel,
 }
 
 impl Default for Vm {
@@ -26,6 +32,48 @@ impl Default for Vm {
             accel: Accel::Auto,
             transport: ShareTransport::Auto,
             start: StartMode::Auto,
+            kernel: GuestKernel::default(),
+        }
+    }
+}
+
+/// Which kernel of the host's the guest runs, where the best one is not to be taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestKernel {
+    /// The kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelChoice>,
+    /// The directory with its modules, where that is not `/lib/modules/RELEASE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<PathBuf>,
+}
+
+impl GuestKernel {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a kernel is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelChoice {
+    /// By its file.
+    File(PathBuf),
+    /// By its release, as uname(1) says it.
+    Release(String),
+}
+
+impl KernelChoice {
+    /// Reads `FILE|VERSION`: a file's name has a slash, which no release has. `None` where it is empty, or a release that is no text.
+    #[must_use]
+    pub fn read(text: &OsStr) -> Option<Self> {
+        match text.as_encoded_bytes() {
+            [] => None,
+            bytes if bytes.contains(&b'/') => Some(Self::File(text.into())),
+            _ => text.to_str().map(|release| Self::Release(release.to_owned())),
         }
     }
 }

@@ -7,11 +7,13 @@ use isopod_plan::facts::{HostUser, Virtiofsd, VirtiofsdFlavour};
 use crate::launch;
 
 /// Where distributions keep it, outside of the search path: it is no program for people.
-const PLACES: [&str; 4] = [
+const PLACES: [&str; 6] = [
     "/usr/libexec/virtiofsd",
     "/usr/lib/virtiofsd",
     "/usr/lib/qemu/virtiofsd",
     "/usr/libexec/qemu/virtiofsd",
+    "/usr/local/libexec/virtiofsd",
+    "/run/current-system/sw/bin/virtiofsd",
 ];
 
 /// The first virtiofsd of `search` (directories) and the usual places that works for `user`: Debian 12's own, in C,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, EnvVar, ImplicitVolumes, Network, PodName, PodSpec, PortProtocol, Resources, RootfsAccess,
-    Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
+    Accel, EnvVar, GuestKernel, ImplicitVolumes, KernelChoice, Network, PodName, PodSpec, PortProtocol,
+    Resources, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
 };
 
 use super::*;
@@ -94,7 +94,8 @@ fn targets(pod: &PodSpec, app: usize) -> Vec<(&str, &str)> {
 
 #[test]
 fn one_app_with_everything() {
-    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --start warm --transport 9p --no-implicit-volumes \
+    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --kernel ./vmlinuz --modules /m \
+                --start warm --transport 9p --no-implicit-volumes \
                 --stop-timeout 3 --app-name web --entrypoint /bin/sh --user 1:2 -w /srv -e A=b --env C \
                 --mount volume=d,target=/d -v ./x:/x:ro --read-only --cap-add net_admin --cap-drop ALL --stop-signal quit \
                 oci:/images/a:1 -c env";
@@ -108,6 +109,10 @@ fn one_app_with_everything() {
         accel: Accel::Tcg,
         start: StartMode::Warm,
         transport: ShareTransport::NineP,
+        kernel: GuestKernel {
+            kernel: Some(KernelChoice::File("./vmlinuz".into())),
+            modules: Some("/m".into()),
+        },
     };
     assert_eq!((&pod.vm, pod.implicit_volumes), (&vm, ImplicitVolumes::Refuse));
     let app = &pod.apps[0];

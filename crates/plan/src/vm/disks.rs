@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use isopod_spec::{Medium, PodSpec, RootfsAccess, Volume, VolumeKind, VolumeName};
 
+use crate::distribution::Need;
 use crate::facts::HostFacts;
 use crate::fault::Fault;
 use crate::layout;
@@ -170,7 +171,7 @@ pub(crate) fn disk_faults<'a>(
     let sized = (no_mkfs && spec.storage_bytes.is_some()).then(|| Fault::Host {
         what: "cannot give the pod a disk of that size (`--storage-opt`)".into(),
         reason: "`mkfs.ext4` was not found".into(),
-        hint: "install `e2fsprogs`".into(),
+        hint: host.distribution.install(Need::Ext4),
     });
     let full = match writable_bytes(spec, host) {
         Err(NoWritable::Full(free)) if wanted => Some(Fault::Host {
@@ -183,7 +184,10 @@ pub(crate) fn disk_faults<'a>(
     let missing = (no_mkfs && wanted).then(|| Fault::Host {
         what: "cannot keep volumes on disk".into(),
         reason: "`mkfs.ext4` and `debugfs` were not found".into(),
-        hint: "install `e2fsprogs`, or say `medium=memory`".into(),
+        hint: format!(
+            "{}, or say `medium=memory`",
+            host.distribution.install(Need::Ext4)
+        ),
     });
     missing.into_iter().chain(full).chain(sized).collect()
 }

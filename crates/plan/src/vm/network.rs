@@ -30,6 +30,7 @@ use isopod_spec::{
 
 pub use passt::{Passt, PasstUser};
 
+use crate::distribution::Need;
 use crate::facts::{Facts, HostFacts, NetworkFacts};
 use crate::fault::Fault;
 use crate::layout;
@@ -117,7 +118,10 @@ pub fn network(
         faults.push(Fault::Host {
             what: "cannot give the pod a network".into(),
             reason: format!("the kernel {} has no `{MODULE}`", guest.release),
-            hint: "say `--network none`, or install `linux-image-amd64`".into(),
+            hint: format!(
+                "say `--network none`, or use the distribution's general kernel; {}",
+                facts.host.distribution.install(Need::Kernel)
+            ),
         });
     }
     match faults.is_empty() {
@@ -179,7 +183,10 @@ fn router(options: UserNetwork, host: &HostFacts, notices: &mut Vec<String>) -> 
         (_, Some(UserRouter::Passt)) => Err(Fault::Host {
             what: "cannot give the pod a network by passt".into(),
             reason: LACKING.into(),
-            hint: "leave `by=passt` out, or install Debian's `passt`".into(),
+            hint: format!(
+                "leave `by=passt` out, or {}",
+                host.distribution.install(Need::Passt)
+            ),
         }),
         (_, by) => {
             if options.host_loopback == HostLoopback::Closed {

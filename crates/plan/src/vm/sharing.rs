@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use isopod_spec::{HostVolume, Propagation, ShareTransport, Vm, VolumeName};
 
+use crate::distribution::{Family, Need};
 use crate::facts::{FileId, HostFacts, HostUser, Namespaces, SourceKind, Virtiofsd};
 use crate::fault::Fault;
 
@@ -214,18 +215,26 @@ fn transport(asked: ShareTransport, host: &HostFacts, layout: ShareLayout) -> Re
         (ShareTransport::NineP, _) => Err(Fault::Host {
             what: "cannot share volumes over 9p".into(),
             reason: format!(
-                "the kernel {} has no 9p (Debian's cloud kernels leave it out)",
-                host.guest.release
+                "the kernel {} has no 9p{}",
+                host.guest.release,
+                host.distribution.without_9p()
             ),
-            hint: "install `linux-image-amd64`, or share over virtiofs".into(),
+            hint: match with_9p(host) {
+                Some(install) => format!("{install}, or share over virtiofs"),
+                None => "share over virtiofs: `--transport virtiofs`".into(),
+            },
         }),
         (ShareTransport::Auto, _) => Err(Fault::Host {
             what: "cannot share volumes".into(),
             reason: format!(
-                "no virtiofsd that works here was found, and the kernel {} has no 9p (Debian's cloud kernels leave it out)",
-                host.guest.release
+                "no virtiofsd that works here was found, and the kernel {} has no 9p{}",
+                host.guest.release,
+                host.distribution.without_9p()
             ),
-            hint: "install `virtiofsd`, or `linux-image-amd64`".into(),
+            hint: match with_9p(host) {
+                Some(install) => format!("{}; or a kernel with 9p: {install}", install_virtiofsd(host)),
+                None => install_virtiofsd(host),
+            },
         }),
     }
 }
@@ -247,32 +256,53 @@ fn second_choice(transport: &Transport, host: &HostFacts) -> Option<String> {
     ))
 }
 
+/// What to do where no virtiofsd is found that works for this user.
+fn install_virtiofsd(host: &HostFacts) -> String {
+    let own = &host.distribution;
+    match (host.user, own.virtiofsd_is_qemus()) {
+        (HostUser::Root, true) => format!("{}, or `cargo install virtiofsd`", own.install(Need::Virtiofsd)),
+        (HostUser::Ordinary { .. }, true) => "`cargo install virtiofsd`".to_owned(),
+        (_, false) => own.install(Need::Virtiofsd),
+    }
+}
+
+/// How a kernel with 9p is had, where the distribution has one.
+fn with_9p(host: &HostFacts) -> Option<String> {
+    match host.distribution.family {
+        Family::Rhel => None,
+        Family::Ubuntu => Some("`sudo apt install linux-modules-extra-$(uname -r)`".to_owned()),
+        _ => Some(host.distribution.install(Need::Kernel)),
+    }
+}
+
 fn no_virtiofs(host: &HostFacts, layout: ShareLayout, daemon: bool) -> Fault {
+    let over_9p = "share over 9p: `--transport 9p`".to_owned();
     let (reason, hint) = if layout == ShareLayout::OnePerVolume && host.virtiofsd.is_some() {
         (
             "it needs a mount namespace, and there is none here".into(),
-            "share over 9p: `--transport 9p`",
+            over_9p,
         )
     } else if daemon {
         (
             format!("the kernel {} has no virtiofs", host.guest.release),
-            "share over 9p: `--transport 9p`",
+            over_9p,
         )
     } else if host.user == HostUser::Root {
-        (
-            "no virtiofsd was found".into(),
-            "install Debian's `qemu-system-common`, or `cargo install virtiofsd`",
-        )
+        ("no virtiofsd was found".into(), install_virtiofsd(host))
     } else {
+        let own = match host.distribution.virtiofsd_is_qemus() {
+            true => " (that of QEMU's package does not)",
+            false => "",
+        };
         (
-            "no virtiofsd that works without root was found (Debian 12's own does not)".into(),
-            "`cargo install virtiofsd`, or share over 9p: `--transport 9p`",
+            format!("no virtiofsd that works without root was found{own}"),
+            format!("{}; or {over_9p}", install_virtiofsd(host)),
         )
     };
     Fault::Host {
         what: "cannot share volumes over virtiofs".into(),
         reason,
-        hint: hint.into(),
+        hint,
     }
 }
 

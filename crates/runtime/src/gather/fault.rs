@@ -103,13 +103,26 @@ pub enum GatherFault {
     },
     /// QEMU is missing.
     #[error("QEMU (`qemu-system-x86_64`) was not found in the search path")]
-    NoQemu,
+    NoQemu {
+        /// How it is installed here.
+        hint: String,
+    },
     /// The parts of the guest image are missing.
     #[error("cannot find what the guest image is made of")]
-    GuestSources(#[source] isopod_guest::FindError),
+    GuestSources {
+        /// Why.
+        source: isopod_guest::FindError,
+        /// What to do about it here.
+        hint: Option<String>,
+    },
     /// The guest image cannot be built.
     #[error("cannot build the guest image")]
-    Guest(#[source] isopod_guest::BuildError),
+    Guest {
+        /// Why.
+        source: isopod_guest::BuildError,
+        /// What to do about it here.
+        hint: Option<String>,
+    },
 }
 
 /// What an image is for, as messages begin.
@@ -143,7 +156,7 @@ impl GatherFault {
             | Self::Rootfs { part, .. } => Some(part.clone()),
             Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
-            Self::Store(_) | Self::NoQemu | Self::GuestSources(_) | Self::Guest(_) => None,
+            Self::Store(_) | Self::NoQemu { .. } | Self::GuestSources { .. } | Self::Guest { .. } => None,
         }
     }
 
@@ -163,9 +176,8 @@ impl GatherFault {
             ),
             Self::Locked { source, .. } => source.hint().or_else(lock_anew),
             Self::Unlocked { .. } => lock_anew(),
-            Self::NoQemu => Some("install Debian's `qemu-system-x86`".into()),
-            Self::GuestSources(source) => source.hint(),
-            Self::Guest(source) => source.hint(),
+            Self::NoQemu { hint } => Some(hint.clone()),
+            Self::GuestSources { hint, .. } | Self::Guest { hint, .. } => hint.clone(),
             Self::Store(_) | Self::Rootfs { .. } => None,
         }
     }

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use isopod_contract::in_one_line;
-use isopod_guest::GuestImage;
+use isopod_guest::Ensured;
+use isopod_plan::distribution::{Distribution, Need};
 use isopod_plan::facts::{
     GuestFacts, HostFacts, HostUser, Kvm, NamespaceFault, Namespaces, NetworkFacts, OwnUsers,
 };
@@ -20,6 +21,7 @@ use isopod_vm::netns;
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
+use super::programs::find_program;
 use crate::{Settings, resolver, routes, state_dir, templates};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
@@ -28,16 +30,15 @@ pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
 /// Where programs for root are, which an ordinary user's search path leaves out.
 const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// The first executable of that name in `search`.
-pub(super) fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
-    let executable = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
-    search
-        .iter()
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file() && executable(path))
-}
-
-pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &GuestImage) -> HostFacts {
+pub(super) fn host(
+    spec: &PodSpec,
+    settings: &Settings,
+    qemu: &Path,
+    guest: &Ensured,
+    distribution: Distribution,
+) -> HostFacts {
+    let passed_over = passed_over(guest);
+    let guest = &guest.image;
     let uid = rustix::process::geteuid();
     let user = if uid.is_root() {
         HostUser::Root
@@ -85,7 +86,7 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
         open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
         network: match &spec.network {
             Network::User { options, .. } => network(settings, options.by),
-            Network::Namespace { path } => namespace(path),
+            Network::Namespace { path } => namespace(path, &distribution),
             Network::None => NetworkFacts::default(),
         },
         search_domains: match &spec.network {
@@ -100,9 +101,24 @@ pub(super) fn host(spec: &PodSpec, settings: &Settings, qemu: &Path, guest: &Gue
             release: guest.release.clone(),
             modules: guest.modules.clone(),
             systemd_version: guest.systemd_version,
+            passed_over,
         },
         templates: templates::facts(settings, qemu),
+        distribution,
     }
+}
+
+/// What is told of the kernels that were better than the one of the guest.
+fn passed_over(guest: &Ensured) -> Vec<String> {
+    let told = guest.passed_over.iter().map(|passed| {
+        format!(
+            "the guest runs kernel {}, since `{}` cannot be used: {} (`isopod doctor` says what to do)",
+            guest.image.release,
+            passed.kernel.display(),
+            passed.reason
+        )
+    });
+    told.collect()
 }
 
 /// How much an ordinary user can write below `dir`, or will once it is made; as good as unbounded where nobody knows.
@@ -126,10 +142,13 @@ fn network(settings: &Settings, by: Option<UserRouter>) -> NetworkFacts {
 }
 
 /// What there is for a pod in the network namespace at `path`.
-fn namespace(path: &Path) -> NetworkFacts {
+fn namespace(path: &Path, distribution: &Distribution) -> NetworkFacts {
     let found = netns::read(path).map_err(|error| NamespaceFault {
         reason: in_one_line(&error),
-        hint: error.hint(),
+        hint: match &error {
+            netns::NetnsError::NoProgram(_) => Some(distribution.install(Need::Iproute)),
+            other => other.hint(),
+        },
     });
     NetworkFacts {
         nameservers: resolver::nameservers(&text_of(&resolver::of_namespace(path))),

@@ -4,6 +4,7 @@
 //! A start that finds none begins this in the background ([`spawn`]) and does not wait for it. Its QEMU ends with it, it ends after
 //! [`DEADLINE`], and what it leaves then is no template.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +21,7 @@ use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::hardware::{self, Attached};
 use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, Origin, Qemu};
 use isopod_plan::vm::{accelerator, template};
-use isopod_spec::{Accel, PodSpec, Vm};
+use isopod_spec::{Accel, KernelChoice, PodSpec, Vm};
 use isopod_vm::agent::{self, AgentError};
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::root::Root;
@@ -440,22 +441,31 @@ async fn save(monitor: StdStream, pipe: OwnedFd) -> Result<(), SaveError> {
 }
 
 /// The arguments of `isopod` that make the template of such VMs in the background.
-fn arguments(vm: &Vm, key: &str) -> [String; 8] {
+fn arguments(vm: &Vm, key: &str) -> Vec<OsString> {
     let accel = match vm.accel {
         Accel::Kvm => "kvm",
         Accel::Tcg => "tcg",
         Accel::Auto => "auto",
     };
-    [
+    let mut arguments: Vec<OsString> = vec![
         "template".into(),
         "make".into(),
         "--background".into(),
-        format!("--vm-memory={}m", vm.memory_mib),
-        format!("--vm-cpus={}", vm.cpus),
-        format!("--accel={accel}"),
-        format!("--key={key}"),
+        format!("--vm-memory={}m", vm.memory_mib).into(),
+        format!("--vm-cpus={}", vm.cpus).into(),
+        format!("--accel={accel}").into(),
+        format!("--key={key}").into(),
         "--log-level=info".into(),
-    ]
+    ];
+    let kernel = vm.kernel.kernel.as_ref().map(|kernel| match kernel {
+        KernelChoice::File(file) => file.clone().into_os_string(),
+        KernelChoice::Release(release) => release.into(),
+    });
+    let modules = vm.kernel.modules.clone().map(PathBuf::into_os_string);
+    for (flag, value) in [("--kernel", kernel), ("--modules", modules)] {
+        arguments.extend(value.into_iter().flat_map(|value| [flag.into(), value]));
+    }
+    arguments
 }
 
 /// Begins to make the template `key` of such VMs in a process of its own, which nobody waits for: in a session of its own, at the lowest

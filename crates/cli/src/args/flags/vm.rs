@@ -1,9 +1,10 @@
 //! Flags of a pod's VM.
 
 use isopod_spec::flags;
-use isopod_spec::{Accel, ShareTransport, StartMode};
+use isopod_spec::{Accel, KernelChoice, ShareTransport, StartMode};
 
 use super::{Flag, keep};
+use crate::args::ArgFault;
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
@@ -32,6 +33,28 @@ pub(super) const FLAGS: &[Flag] = &[
         },
     )
     .one_of(&["auto", "kvm", "tcg"]),
+    Flag::pod(
+        "kernel",
+        "FILE|VERSION",
+        "The guest's kernel: one of the host's by its version (`uname -r`), or a file (with a slash) \
+         [default: the one that the host runs, or the newest with its modules]",
+        |pod, text| {
+            pod.flags.vm.kernel.kernel = Some(KernelChoice::read(text).ok_or(ArgFault::Refused {
+                flag: "--kernel".into(),
+                hint: "name a version, such as `6.1.0-57-amd64`, or a file, such as `./vmlinuz`",
+            })?);
+            Ok(())
+        },
+    ),
+    Flag::pod(
+        "modules",
+        "DIR",
+        "The directory with the modules of the guest's kernel [default: /lib/modules/VERSION]",
+        |pod, text| {
+            pod.flags.vm.kernel.modules = Some(text.into());
+            Ok(())
+        },
+    ),
     Flag::pod(
         "transport",
         "TRANSPORT",

@@ -116,11 +116,12 @@ fn check_kept(pod: &PodEntry) -> Result<(), Report> {
     }
 }
 
-/// The agent, where the environment names one: a unit has another environment.
+/// The agent and the guest's kernel, where the environment names them: a unit has another environment.
 fn agent(settings: &Settings) -> Vec<(String, String)> {
-    let named = settings.env.get("ISOPOD_AGENT");
-    let named = named.map(|agent| ("ISOPOD_AGENT".to_owned(), agent.clone()));
-    named.into_iter().collect()
+    let named = ["ISOPOD_AGENT", "ISOPOD_KERNEL", "ISOPOD_MODULES"].into_iter();
+    named
+        .filter_map(|name| Some((name.to_owned(), settings.env.get(name)?.clone())))
+        .collect()
 }
 
 /// The signals by which the apps are asked to stop.

@@ -1,11 +1,12 @@
 //! `isopod template make`, which a pod's first start executes in the background.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 use isopod_runtime::templates::make::{Made, Other, lower_priority, make};
-use isopod_spec::{Accel, Vm, flags};
+use isopod_spec::{Accel, GuestKernel, KernelChoice, Vm, flags};
 
 use crate::failure::Failure;
 use crate::output;
@@ -22,6 +23,12 @@ pub(crate) struct TemplateMake {
     /// KVM or emulation
     #[arg(long, value_name = "ACCEL", default_value = "auto", value_parser = ["auto", "kvm", "tcg"])]
     accel: String,
+    /// The guest's kernel, as `isopod run` has it
+    #[arg(long, value_name = "FILE|VERSION")]
+    kernel: Option<OsString>,
+    /// The directory with that kernel's modules
+    #[arg(long, value_name = "DIR")]
+    modules: Option<PathBuf>,
     /// The key that it must have
     #[arg(long, hide = true, value_name = "KEY")]
     key: Option<String>,
@@ -58,6 +65,10 @@ impl TemplateMake {
                 "kvm" => Accel::Kvm,
                 "tcg" => Accel::Tcg,
                 _ => Accel::Auto,
+            },
+            kernel: GuestKernel {
+                kernel: self.kernel.as_deref().and_then(KernelChoice::read),
+                modules: self.modules.clone(),
             },
             ..Vm::default()
         };

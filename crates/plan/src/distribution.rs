@@ -1,0 +1,271 @@
+//! The host's distribution, as its os-release(5) tells it, and what it calls the packages that a pod needs: hints name the command
+//! that installs them there.
+
+/// What os-release(5) says, as far as hints follow from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// Whose packages and commands it has.
+    pub family: Family,
+    /// `ID`: `debian`, `ubuntu`, `fedora`, ...
+    pub id: String,
+    /// `PRETTY_NAME`, for people.
+    pub name: String,
+    /// The number that `VERSION_ID` begins with; testing branches and rolling distributions have none.
+    pub version: Option<u32>,
+}
+
+/// Distributions with the same names and the same package manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Debian and what is made of it.
+    Debian,
+    /// Ubuntu and what is made of it.
+    Ubuntu,
+    /// Fedora.
+    Fedora,
+    /// RHEL and what is made of it.
+    Rhel,
+    /// Arch and what is made of it.
+    Arch,
+    /// openSUSE and SLES.
+    Suse,
+    /// NixOS.
+    Nix,
+    /// Another, or nobody knows.
+    #[default]
+    Other,
+}
+
+/// What may have to be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The hypervisor.
+    Qemu,
+    /// A kernel with all its modules.
+    Kernel,
+    /// systemd.
+    Systemd,
+    /// The file server of host volumes.
+    Virtiofsd,
+    /// The router.
+    Passt,
+    /// `mkfs.ext4` and `debugfs`.
+    Ext4,
+    /// `newuidmap` and `newgidmap`.
+    UidMap,
+    /// `ip` and `tc`.
+    Iproute,
+}
+
+impl Distribution {
+    /// Reads the text of an os-release file; an empty one is of no known distribution.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let field = |name: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().trim().trim_matches(['"', '\''])
+        };
+        let ids = std::iter::once(field("ID")).chain(field("ID_LIKE").split_whitespace());
+        let digits = |text: &str| {
+            text.split(|c: char| !c.is_ascii_digit())
+                .next()
+                .map(str::to_owned)
+        };
+        Self {
+            family: ids.filter_map(family).next().unwrap_or_default(),
+            id: field("ID").to_owned(),
+            name: field("PRETTY_NAME").to_owned(),
+            version: digits(field("VERSION_ID")).and_then(|number| number.parse().ok()),
+        }
+    }
+
+    /// What to do where `need` is missing: the end of "... : ", with the command in backticks.
+    #[must_use]
+    pub fn install(&self, need: Need) -> String {
+        let package = self.package(need);
+        match self.family {
+            Family::Debian | Family::Ubuntu => format!("install it: `sudo apt install {package}`"),
+            Family::Fedora | Family::Rhel => format!("install it: `sudo dnf install {package}`"),
+            Family::Arch => format!("install it: `sudo pacman -S {package}`"),
+            Family::Suse => format!("install it: `sudo zypper install {package}`"),
+            Family::Nix => format!("add `{package}` to `environment.systemPackages`"),
+            Family::Other => format!("install your distribution's package of {package}"),
+        }
+    }
+
+    /// What it calls a package.
+    #[must_use]
+    pub fn package(&self, need: Need) -> &'static str {
+        use Family as F;
+        match (need, self.family) {
+            (Need::Qemu, F::Debian | F::Ubuntu | F::Arch) => "qemu-system-x86",
+            (Need::Qemu, F::Fedora) => "qemu-system-x86-core",
+            (Need::Qemu, F::Rhel) => "qemu-kvm",
+            (Need::Qemu, F::Suse) => "qemu-x86",
+            (Need::Qemu, F::Nix) => "qemu",
+            (Need::Qemu, F::Other) => "QEMU for x86-64",
+            (Need::Kernel, F::Debian) => "linux-image-amd64",
+            (Need::Kernel, F::Ubuntu) => "linux-image-generic",
+            (Need::Kernel, F::Fedora | F::Rhel) => "kernel",
+            (Need::Kernel, F::Arch) => "linux",
+            (Need::Kernel, F::Suse) => "kernel-default",
+            (Need::Kernel, F::Nix) => "linuxPackages.kernel",
+            (Need::Kernel, F::Other) => "the kernel, with its modules",
+            (Need::Systemd, _) => "systemd",
+            (Need::Virtiofsd, _) if self.virtiofsd_is_qemus() => "qemu-system-common",
+            (Need::Virtiofsd, _) => "virtiofsd",
+            (Need::Passt, _) => "passt",
+            (Need::Ext4, _) => "e2fsprogs",
+            (Need::UidMap, F::Debian | F::Ubuntu) => "uidmap",
+            (Need::UidMap, F::Fedora | F::Rhel) => "shadow-utils",
+            (Need::UidMap, _) => "shadow",
+            (Need::Iproute, F::Fedora | F::Rhel) => "iproute-tc",
+            (Need::Iproute, _) => "iproute2",
+        }
+    }
+
+    /// Whether virtiofsd comes with QEMU, and needs root: up to Debian 12 and Ubuntu 22.04. Branches without a version are newer.
+    #[must_use]
+    pub fn virtiofsd_is_qemus(&self) -> bool {
+        let last = match self.family {
+            Family::Debian => 12,
+            Family::Ubuntu => 22,
+            _ => return false,
+        };
+        self.version.is_some_and(|version| version <= last)
+    }
+
+    /// Why its kernel may lack 9p, in brackets and with a space before them; empty where it usually has it.
+    #[must_use]
+    pub fn without_9p(&self) -> &'static str {
+        match self.family {
+            Family::Debian => " (Debian's cloud kernels leave it out)",
+            Family::Ubuntu => " (Ubuntu has it in `linux-modules-extra`)",
+            Family::Rhel => " (RHEL's kernels leave it out)",
+            _ => "",
+        }
+    }
+}
+
+fn family(id: &str) -> Option<Family> {
+    Some(match id {
+        "debian" | "raspbian" => Family::Debian,
+        "ubuntu" => Family::Ubuntu,
+        "fedora" => Family::Fedora,
+        "rhel" | "centos" | "rocky" | "almalinux" | "ol" => Family::Rhel,
+        "arch" | "archlinux" => Family::Arch,
+        "suse" | "opensuse" | "sles" | "opensuse-leap" | "opensuse-tumbleweed" => Family::Suse,
+        "nixos" => Family::Nix,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// os-release files as the distributions have them, what they are, and how QEMU and virtiofsd are installed there.
+    #[test]
+    fn each_distribution_has_its_own_hints() {
+        let cases: [(&str, Family, Option<u32>, &str, &str); 11] = [
+            (
+                "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n",
+                Family::Debian,
+                Some(12),
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install qemu-system-common`",
+            ),
+            // sid: no VERSION_ID.
+            (
+                "PRETTY_NAME=\"Debian GNU/Linux forky/sid\"\nID=debian\nVERSION_CODENAME=forky\n",
+                Family::Debian,
+                None,
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install virtiofsd`",
+            ),
+            (
+                "NAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nID=ubuntu\nID_LIKE=debian\n",
+                Family::Ubuntu,
+                Some(24),
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install virtiofsd`",
+            ),
+            (
+                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n",
+                Family::Ubuntu,
+                Some(22),
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install qemu-system-common`",
+            ),
+            (
+                "NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=43\n",
+                Family::Fedora,
+                Some(43),
+                "install it: `sudo dnf install qemu-system-x86-core`",
+                "install it: `sudo dnf install virtiofsd`",
+            ),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.6\"\n",
+                Family::Rhel,
+                Some(9),
+                "install it: `sudo dnf install qemu-kvm`",
+                "install it: `sudo dnf install virtiofsd`",
+            ),
+            (
+                "NAME=\"Arch Linux\"\nID=arch\nBUILD_ID=rolling\n",
+                Family::Arch,
+                None,
+                "install it: `sudo pacman -S qemu-system-x86`",
+                "install it: `sudo pacman -S virtiofsd`",
+            ),
+            (
+                "ID=endeavouros\nID_LIKE=arch\n",
+                Family::Arch,
+                None,
+                "install it: `sudo pacman -S qemu-system-x86`",
+                "install it: `sudo pacman -S virtiofsd`",
+            ),
+            (
+                "ID=\"opensuse-tumbleweed\"\nID_LIKE=\"opensuse suse\"\nVERSION_ID=\"20261101\"\n",
+                Family::Suse,
+                Some(20_261_101),
+                "install it: `sudo zypper install qemu-x86`",
+                "install it: `sudo zypper install virtiofsd`",
+            ),
+            (
+                "ID=nixos\nVERSION_ID=\"25.11\"\n",
+                Family::Nix,
+                Some(25),
+                "add `qemu` to `environment.systemPackages`",
+                "add `virtiofsd` to `environment.systemPackages`",
+            ),
+            (
+                "ID=void\n",
+                Family::Other,
+                None,
+                "install your distribution's package of QEMU for x86-64",
+                "install your distribution's package of virtiofsd",
+            ),
+        ];
+        for (text, family, version, qemu, virtiofsd) in cases {
+            let found = Distribution::read(text);
+            assert_eq!((found.family, found.version), (family, version), "{text}");
+            assert_eq!(found.install(Need::Qemu), qemu, "{text}");
+            assert_eq!(found.install(Need::Virtiofsd), virtiofsd, "{text}");
+            let of_debian = matches!(found.family, Family::Debian | Family::Ubuntu);
+            for need in [
+                Need::Kernel,
+                Need::Passt,
+                Need::Ext4,
+                Need::UidMap,
+                Need::Iproute,
+                Need::Systemd,
+            ] {
+                assert_eq!(found.install(need).contains("apt"), of_debian, "{text}");
+            }
+        }
+        assert_eq!(Distribution::read(""), Distribution::default());
+    }
+}
