@@ -10,6 +10,7 @@ pub(crate) mod compose;
 pub(crate) mod cp;
 pub(crate) mod diff;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
@@ -93,6 +94,7 @@ pub(crate) enum OtherCommand {
     Template(template::TemplateCommand),
     Version(version::Version),
     Info(info::Info),
+    Doctor(doctor::Doctor),
     Completion(completion::Completion),
     #[command(name = "internal-docs", hide = true)]
     Docs(docs::Docs),

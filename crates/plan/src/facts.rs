@@ -210,6 +210,41 @@ pub enum HostUser {
     },
 }
 
+/// The users and groups that an ordinary user may be beside himself (subuid(5)), and what maps them (newuidmap(1)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubordinateIds {
+    /// newuidmap.
+    pub newuidmap: PathBuf,
+    /// newgidmap.
+    pub newgidmap: PathBuf,
+    /// The users, as `/etc/subuid` has them.
+    pub users: Vec<IdRange>,
+    /// The groups, as `/etc/subgid` has them.
+    pub groups: Vec<IdRange>,
+}
+
+impl SubordinateIds {
+    /// As many as there are of both.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        let sum = |ranges: &[IdRange]| {
+            ranges
+                .iter()
+                .fold(0_u32, |sum, range| sum.saturating_add(range.count))
+        };
+        sum(&self.users).min(sum(&self.groups))
+    }
+}
+
+/// Consecutive users or groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
 /// Whether a process can become a user that nobody else is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnUsers {

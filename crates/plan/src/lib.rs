@@ -20,6 +20,7 @@ mod app_plan;
 pub mod apps;
 mod decide;
 pub mod distribution;
+pub mod doctor;
 pub mod facts;
 pub mod fault;
 pub mod guest;

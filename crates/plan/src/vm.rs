@@ -11,3 +11,4 @@ pub mod network;
 pub mod qemu;
 pub mod sharing;
 pub mod template;
+pub mod user_namespaces;

@@ -7,7 +7,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod guest;
-mod host;
+pub(crate) mod host;
 mod images;
 pub(crate) mod programs;
 

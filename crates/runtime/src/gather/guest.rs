@@ -11,7 +11,7 @@ use super::GatherFault;
 use crate::Settings;
 
 /// The kernel that a pod is to have, by absolute paths: its own, or that of the settings.
-pub(super) fn wanted(asked: &GuestKernel, settings: &Settings) -> GuestKernel {
+pub(crate) fn wanted(asked: &GuestKernel, settings: &Settings) -> GuestKernel {
     let wanted = match asked.is_default() {
         true => &settings.kernel,
         false => asked,
@@ -57,7 +57,7 @@ pub(crate) fn sources(
 }
 
 /// The guest image with that kernel.
-pub(super) fn image(
+pub(crate) fn image(
     wanted: &GuestKernel,
     settings: &Settings,
     distribution: &Distribution,

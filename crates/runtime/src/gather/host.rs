@@ -12,6 +12,7 @@ use isopod_plan::facts::{
 use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
+use isopod_plan::vm::user_namespaces::UserNamespaces;
 use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserRouter, VolumeKind};
 use isopod_vm::kvm;
 use isopod_vm::launch;
@@ -39,12 +40,7 @@ pub(super) fn host(
 ) -> HostFacts {
     let passed_over = passed_over(guest);
     let guest = &guest.image;
-    let uid = rustix::process::geteuid();
-    let user = if uid.is_root() {
-        HostUser::Root
-    } else {
-        HostUser::Ordinary { uid: uid.as_raw() }
-    };
+    let user = user();
     let shares = spec.vm.transport == ShareTransport::Virtiofs
         || spec
             .volumes
@@ -71,14 +67,7 @@ pub(super) fn host(
         own_users: own_users(),
         kvm,
         namespaces: namespaces(settings),
-        mkfs: find_program(
-            &[
-                settings.search_path.clone(),
-                SYSTEM_PROGRAMS.map(PathBuf::from).to_vec(),
-            ]
-            .concat(),
-            "mkfs.ext4",
-        ),
+        mkfs: mkfs(settings),
         free_bytes: free_bytes(&settings.state_dir),
         virtiofsd: (shares && spec.vm.transport != ShareTransport::NineP)
             .then(|| virtiofsd::find(&settings.search_path, user))
@@ -122,7 +111,7 @@ fn passed_over(guest: &Ensured) -> Vec<String> {
 }
 
 /// How much an ordinary user can write below `dir`, or will once it is made; as good as unbounded where nobody knows.
-fn free_bytes(dir: &Path) -> u64 {
+pub(crate) fn free_bytes(dir: &Path) -> u64 {
     let found = dir.ancestors().find_map(|there| rustix::fs::statvfs(there).ok());
     found.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
@@ -168,8 +157,57 @@ fn text_of(path: &Path) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Tries to enter a mount namespace and to mount in it, as the launcher of a pod's process will.
-fn namespaces(settings: &Settings) -> Namespaces {
+/// Who runs this process.
+pub(crate) fn user() -> HostUser {
+    let uid = rustix::process::geteuid();
+    match uid.is_root() {
+        true => HostUser::Root,
+        false => HostUser::Ordinary { uid: uid.as_raw() },
+    }
+}
+
+/// What makes file systems.
+pub(crate) fn mkfs(settings: &Settings) -> Option<PathBuf> {
+    let system = SYSTEM_PROGRAMS.map(PathBuf::from);
+    find_program(&[&settings.search_path[..], &system].concat(), "mkfs.ext4")
+}
+
+/// What the kernel's switches let ordinary users do.
+pub(crate) fn user_namespaces() -> UserNamespaces {
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let profile = || std::fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    UserNamespaces {
+        apparmor_restricts: number("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+            && !profile().starts_with("isopod"),
+        only_root: number("kernel/unprivileged_userns_clone") == Some(0),
+        most: number("user/max_user_namespaces").unwrap_or(u64::MAX),
+    }
+}
+
+/// Tries to enter a mount namespace and to mount in it, as the launcher of a pod's process will. Where a switch of the kernel keeps
+/// an ordinary user from it, that is the reason, and not what failed by it.
+pub(crate) fn namespaces(settings: &Settings) -> Namespaces {
+    let found = tried(settings);
+    let obstacle = match user() {
+        HostUser::Root => None,
+        HostUser::Ordinary { .. } => user_namespaces().obstacle(),
+    };
+    let Some(obstacle) = obstacle else {
+        return found;
+    };
+    let reason = format!("{} (`isopod doctor` says what to do)", obstacle.reason);
+    match found {
+        Namespaces::Available => Namespaces::Available,
+        Namespaces::WithoutNetwork(_) => Namespaces::WithoutNetwork(reason),
+        Namespaces::WithoutRoot(_) => Namespaces::WithoutRoot(reason),
+        Namespaces::Unavailable(_) => Namespaces::Unavailable(reason),
+    }
+}
+
+fn tried(settings: &Settings) -> Namespaces {
     let root = || {
         Some(Root {
             dir: "/proc".into(),
