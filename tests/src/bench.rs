@@ -14,7 +14,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -125,7 +125,7 @@ impl Bench {
     /// Makes `path` the user's that commands run as.
     pub fn give_away(&self, path: &Path) {
         if self.demoted {
-            chown(path, Some(ORDINARY_UID), Some(ORDINARY_UID)).expect("a change of owner");
+            lchown(path, Some(ORDINARY_UID), Some(ORDINARY_UID)).expect("a change of owner");
         }
     }
 
@@ -251,6 +251,20 @@ impl Bench {
     #[must_use]
     pub fn busybox(&self) -> String {
         self.image(&Image::busybox())
+    }
+
+    /// Whether its commands run as an ordinary user.
+    #[must_use]
+    pub fn is_ordinary_user(&self) -> bool {
+        self.demoted || !is_root()
+    }
+
+    /// Makes a directory that holds what the busybox image does, as a root; an ordinary user's is all that user's.
+    #[must_use]
+    pub fn root(&self, name: &str) -> PathBuf {
+        let root = self.dir().join(name);
+        Image::busybox().unpack(&root, |path| self.give_away(path));
+        root
     }
 
     /// Writes `image` where the user can read it, and gives the reference to it.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,6 +130,31 @@ impl Image {
     fn entry(mut self, path: &str, entry: Entry) -> Self {
         self.entries.insert(path.to_owned(), entry);
         self
+    }
+
+    /// Makes a directory of what the image holds, whose entries are then `given` away.
+    pub(crate) fn unpack(&self, root: &Path, given: impl Fn(&Path)) {
+        fs::create_dir_all(root).expect("a directory for a root");
+        given(root);
+        for (path, entry) in &self.entries {
+            let at = root.join(path);
+            match entry.kind {
+                EntryType::Directory => fs::create_dir_all(&at).expect("a directory"),
+                EntryType::Symlink => {
+                    let target = String::from_utf8_lossy(&entry.content).into_owned();
+                    symlink(target, &at).expect("a link");
+                }
+                _ => fs::write(&at, &entry.content).expect("a file"),
+            }
+            let number = |id: u64| u32::try_from(id).ok();
+            let (uid, gid) = entry.owner;
+            // An ordinary user's are its own.
+            let _ = lchown(&at, number(uid), number(gid));
+            given(&at);
+            if entry.kind != EntryType::Symlink {
+                fs::set_permissions(&at, fs::Permissions::from_mode(entry.mode)).expect("a mode");
+            }
+        }
     }
 
     /// Writes the layout below `images`, under its digest, unless it is there; gives its directory.

@@ -3,6 +3,7 @@
 
 pub(crate) mod fresh_root;
 pub(crate) mod kernel_fs;
+pub(crate) mod laid;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod mount_check;

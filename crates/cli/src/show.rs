@@ -51,7 +51,8 @@ pub(crate) fn summary(pod: &PodEntry) -> Value {
             let status = status.and_then(|status| status.apps.get(i));
             json!({
                 "name": app.name,
-                "image": app.image,
+                "image": app.root.image_id(),
+                "rootDirectory": app.root.directory(),
                 "state": app_state(pod, status),
                 "ready": status.is_some_and(|status| status.ready),
                 "exitStatus": status.and_then(|status| status.exit_status),

@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 pub use crate::network::GuestNetwork;
 
 /// The version this crate writes and the only one it reads.
-pub const ARRIVAL_VERSION: u32 = 6;
+pub const ARRIVAL_VERSION: u32 = 7;
+
+/// The file system type of an [`EarlyMount`] that shows a directory of the guest's, as it is, in a second place (mount(2),
+/// `MS_BIND`).
+pub const BIND: &str = "bind";
 
 /// What comes to the VM at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +82,7 @@ pub struct EarlyMount {
     pub source: String,
     /// Where; the directory exists.
     pub mount_point: String,
-    /// The file system type.
+    /// The file system type, or [`BIND`].
     pub fs_type: String,
     /// The file system's own options, with commas between them.
     pub options: String,
@@ -87,6 +91,10 @@ pub struct EarlyMount {
     /// The directories that are made in it, parents first, where they are not there yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<NewDirectory>,
+    /// A directory of the guest's whose content is put into what is mounted: a directory that is missing is made there, and a
+    /// file is bound over the one of its name, or over an empty one that is made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub laid: Option<String>,
 }
 
 /// A directory on the writable disk.

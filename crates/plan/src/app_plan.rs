@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use isopod_spec::{AppName, RestartPolicy, RootOnRestart, RootfsAccess};
+use isopod_spec::{AppName, RestartPolicy, RootOnRestart, RootWrites, RootfsAccess};
 
 use crate::apps::lifecycle::Life;
 use crate::apps::process::Process;
+use crate::facts::FileId;
 use crate::layout;
 use crate::volumes::VolumeMount;
 
@@ -17,8 +18,8 @@ pub struct AppPlan {
     pub name: AppName,
     /// The unit that runs it.
     pub unit: String,
-    /// The number of its image.
-    pub image: usize,
+    /// What its root is made of.
+    pub root: RootPlan,
     /// What it executes.
     pub process: Process,
     /// Its mounts, parents first.
@@ -35,9 +36,49 @@ pub struct AppPlan {
     pub last_words: Option<PathBuf>,
 }
 
+/// What an app's root is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootPlan {
+    /// The image of that number.
+    Image(usize),
+    /// A directory of the host, below the pod's share.
+    Directory {
+        /// The path on the host, links followed.
+        source: PathBuf,
+        /// Which directory that is.
+        id: FileId,
+        /// Where it is in the guest.
+        place: PathBuf,
+        /// Where what the app writes is to be kept, where it may write.
+        writes: RootWrites,
+    },
+}
+
+impl RootPlan {
+    /// Where its content is in the guest.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        match self {
+            Self::Image(number) => layout::image_mount(*number),
+            Self::Directory { place, .. } => place.clone(),
+        }
+    }
+
+    /// The number of the image, where it is one.
+    #[must_use]
+    pub fn image(&self) -> Option<usize> {
+        match self {
+            Self::Image(number) => Some(*number),
+            Self::Directory { .. } => None,
+        }
+    }
+}
+
 /// Where what an app writes to its root is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
+    /// In the directory of the host that its root is.
+    Through,
     /// In the guest's memory, until the guest ends.
     InMemory,
     /// On the pod's writable disk, until the pod is removed.
@@ -51,12 +92,13 @@ impl AppPlan {
         self.life.root_on_restart == RootOnRestart::Fresh
             && self.life.restart != RestartPolicy::No
             && self.rootfs == RootfsAccess::Writable
+            && self.writes != Writes::Through
     }
 
     /// Whether what the pod has in its root is a layer of its own: where the one that takes the writes goes before the pod,
-    /// or stays beyond one boot.
+    /// or stays beyond one boot, or where there is none.
     pub(crate) fn has_seed(&self) -> bool {
-        self.has_fresh_roots() || self.writes == Writes::OnDisk
+        self.has_fresh_roots() || self.writes != Writes::InMemory
     }
 
     /// What the pod has in its root.
@@ -70,7 +112,7 @@ impl AppPlan {
     /// Where the layers are that take its writes.
     fn layers(&self) -> PathBuf {
         match self.writes {
-            Writes::InMemory => layout::app_dir(&self.name),
+            Writes::InMemory | Writes::Through => layout::app_dir(&self.name),
             Writes::OnDisk => layout::writable_app(&self.name),
         }
     }

@@ -8,5 +8,6 @@ pub mod lifecycle;
 pub mod limits;
 pub mod pod;
 pub mod process;
+pub(crate) mod roots;
 pub mod update;
 pub mod users;

@@ -27,8 +27,8 @@ pub struct Facts {
 /// What is known of an app.
 #[derive(Clone, Debug, Default)]
 pub struct AppFacts {
-    /// Its image; `None` where only units are planned, as in the rkt profile.
-    pub image: Option<ImageFacts>,
+    /// Its root; `None` where only units are planned, as in the rkt profile.
+    pub root: Option<RootFacts>,
     /// The caller's values of the variables that the app takes over by name (`-e NAME`).
     pub caller_env: BTreeMap<String, String>,
     /// The profile of system calls that the app names ([`Seccomp::Profile`](isopod_spec::Seccomp::Profile)).
@@ -40,23 +40,21 @@ impl AppFacts {
     #[must_use]
     pub(crate) fn run_config(&self, app: &App) -> RunConfig {
         let of_image = || {
-            self.image
+            self.root
                 .as_ref()
-                .map(|image| image.config.clone())
+                .map(|root| root.config.clone())
                 .unwrap_or_default()
         };
         app.run_config.clone().unwrap_or_else(of_image)
     }
 }
 
-/// What is known of an image.
+/// What is known of an app's root.
 #[derive(Clone, Debug)]
-pub struct ImageFacts {
-    /// Its ID.
-    pub id: String,
-    /// The file that holds its root filesystem, on the host.
-    pub rootfs: PathBuf,
-    /// How it wants to be run.
+pub struct RootFacts {
+    /// What it is.
+    pub origin: RootOrigin,
+    /// How it wants to be run, where it is an image.
     pub config: RunConfig,
     /// What it holds at the paths that planning asks for ([`crate::survey`]).
     pub tree: Tree,
@@ -64,6 +62,27 @@ pub struct ImageFacts {
     pub passwd: String,
     /// The text of its `/etc/group`.
     pub group: String,
+}
+
+/// What an app's root is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootOrigin {
+    /// An image.
+    Image {
+        /// Its ID.
+        id: String,
+        /// The file that holds its root filesystem, on the host.
+        rootfs: PathBuf,
+    },
+    /// A directory of the host.
+    Directory {
+        /// The path with every symbolic link followed.
+        path: PathBuf,
+        /// Which directory that is.
+        id: FileId,
+        /// How what is mounted at it and below it is named.
+        mounts: MountNames,
+    },
 }
 
 /// What is known of a host volume's source.

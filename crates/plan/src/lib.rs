@@ -35,7 +35,7 @@ mod rkt;
 pub mod vm;
 pub mod volumes;
 
-pub use app_plan::{AppPlan, ImagePlan};
+pub use app_plan::{AppPlan, ImagePlan, RootPlan, Writes};
 pub use apps::lifecycle::Life;
 pub use decide::survey;
 pub use facts::Facts;

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{EarlyMount, Identity, Sysctl};
-use isopod_spec::{Medium, PodSpec, RootfsAccess, VolumeKind, VolumeName};
+use isopod_spec::{Medium, PodSpec, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, ImagePlan, Writes};
+use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
 use crate::apps::lifecycle::Life;
-use crate::apps::{last_words, limits};
+use crate::apps::{last_words, limits, roots};
 use crate::decide::{self, Decided};
-use crate::facts::{Facts, SourceKind};
+use crate::facts::{Facts, RootOrigin, SourceKind};
 use crate::fault::{Fault, PlanError};
 use crate::guest::config::{Coming, Placed};
 use crate::guest::mounts::{Elsewhere, Writable};
@@ -33,7 +33,7 @@ use crate::vm::hardware::{self, Attached};
 use crate::vm::memory::Shares;
 use crate::vm::network::{self, PodNetwork};
 use crate::vm::qemu::Accelerator;
-use crate::vm::sharing::{self, Sharing, Transport};
+use crate::vm::sharing::{self, Sharing, ToShare, Transport};
 use crate::vm::template;
 use crate::volumes::{Source, VolumeTable};
 use crate::{layout, notices};
@@ -128,7 +128,7 @@ impl Planner<'_> {
             table: self.table,
             images: self.image_trees(),
         });
-        let early_mounts = mounts::early_mounts(&apps, images.len(), writable.as_ref());
+        let early_mounts = mounts::early_mounts(&apps, images.len(), writable.as_ref(), sharing);
         let qemu = hardware::qemu(
             &self.spec.vm,
             joined.accel,
@@ -199,6 +199,7 @@ impl Planner<'_> {
     fn check_apps(&self, faults: &mut Vec<Fault>, notices: &mut Vec<String>) -> Vec<Sysctl> {
         faults.extend(faults::notify(self.spec, self.decided, self.table));
         faults.extend(faults::last_words(self.spec, self.facts));
+        faults.extend(roots::faults(self.spec, self.facts));
         let sysctls = sysctl::sysctls(self.spec)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
@@ -228,13 +229,21 @@ impl Planner<'_> {
     fn join(&self, mut faults: Vec<Fault>, notices: &mut Vec<String>) -> Result<Joined, Vec<Fault>> {
         let (vm, host) = (&self.spec.vm, &self.facts.host);
         let volumes = self.host_volumes();
-        let shared = volumes.shared(notices);
-        let sharing = sharing::sharing(vm, host, shared, self.spec.held, notices)
+        let roots = self.spec.apps.iter().zip(roots::shared(self.spec, self.facts));
+        let shared = ToShare {
+            volumes: volumes.shared(notices),
+            roots: roots
+                .filter_map(|(app, root)| Some((app.name.clone(), root?)))
+                .collect(),
+            held: self.spec.held,
+        };
+        let sharing = sharing::sharing(vm, host, shared, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
             let ownership = file_server::ownership(host, sharing, &volumes.users(sharing));
             volumes.note_foreign_users(sharing, ownership, notices);
+            self.note_roots(ownership, notices);
             ownership
         });
         let network = network::network(self.spec, self.facts, notices)
@@ -251,6 +260,13 @@ impl Planner<'_> {
                 faults.extend(accel.err());
                 Err(faults)
             }
+        }
+    }
+
+    /// What the user should know of roots that are directories.
+    fn note_roots(&self, ownership: Ownership, notices: &mut Vec<String>) {
+        for (app, decided) in self.spec.apps.iter().zip(self.decided) {
+            notices.extend(roots::notices(self.spec, app, &decided.process, ownership));
         }
     }
 
@@ -290,8 +306,8 @@ impl Planner<'_> {
             apps: apps.iter().map(|app| &app.name).collect(),
         };
         for (app, facts) in apps.iter().zip(&self.facts.apps) {
-            let image = facts.image.as_ref();
-            notices.extend(image.and_then(|image| names.write(&mut guest, app, image)));
+            let root = facts.root.as_ref();
+            notices.extend(root.and_then(|root| names.write(&mut guest, app, root)));
         }
         Ok(guest)
     }
@@ -303,7 +319,7 @@ impl Planner<'_> {
                 daemon: daemon.clone(),
                 user: self.facts.host.user,
                 ownership: joined.ownership,
-                mounts: self.host_volumes().mount_names(&sharing.volumes),
+                mounts: self.host_volumes().mount_names(sharing),
             }),
             Transport::NineP => None,
         }
@@ -357,20 +373,26 @@ impl Planner<'_> {
         let mut images: Vec<ImagePlan> = Vec::new();
         let mut apps = Vec::new();
         let stdin = self.spec.apps.len() == 1;
-        for ((app, facts), decided) in self.spec.apps.iter().zip(&self.facts.apps).zip(self.decided) {
-            let Some(facts) = &facts.image else { continue };
-            let image = image_number(&mut images, &facts.id, &facts.rootfs);
+        let shared = roots::shared(self.spec, self.facts);
+        let facts = self.facts.apps.iter().zip(&shared);
+        for ((app, (facts, shared)), decided) in self.spec.apps.iter().zip(facts).zip(self.decided) {
+            let Some(facts) = &facts.root else { continue };
+            let root = match (&facts.origin, shared) {
+                (RootOrigin::Image { id, rootfs }, _) => {
+                    RootPlan::Image(image_number(&mut images, id, rootfs))
+                }
+                (RootOrigin::Directory { id, .. }, Some(shared)) => roots::of_directory(app, *id, shared),
+                // Nothing else has no name.
+                (RootOrigin::Directory { .. }, None) => continue,
+            };
             apps.push(AppPlan {
                 name: app.name.clone(),
                 unit: units::app_unit(&app.name),
-                image,
+                root,
                 process: decided.process.clone(),
                 mounts: Arc::clone(&decided.mounts),
                 rootfs: app.rootfs,
-                writes: match (app.rootfs, writable_bytes) {
-                    (RootfsAccess::Writable, Some(_)) => Writes::OnDisk,
-                    _ => Writes::InMemory,
-                },
+                writes: roots::writes(app, writable_bytes.is_some()),
                 stdin,
                 life: Life::of(app, decided.care.clone()),
                 last_words: last_words::place(&app.last_words, Some(&facts.tree)),
@@ -383,7 +405,7 @@ impl Planner<'_> {
 /// What is known of each app's image.
 fn image_trees(facts: &Facts) -> Vec<Option<&dyn Lookup>> {
     let apps = facts.apps.iter();
-    apps.map(|app| app.image.as_ref().map(|image| &image.tree as &dyn Lookup))
+    apps.map(|app| app.root.as_ref().map(|root| &root.tree as &dyn Lookup))
         .collect()
 }
 

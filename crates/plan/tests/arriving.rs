@@ -12,6 +12,7 @@ use isopod_contract::config::{Arrival, GuestApp};
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::guest::tree::GuestTree;
 use isopod_plan::layout;
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::volumes::hotplug::Share;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{EmptyVolume, Medium, PodSpec, RootfsAccess, Volume, VolumeKind};
@@ -59,6 +60,7 @@ fn running(plan: &PodPlan, changes: u32) -> RunningPod {
             .as_ref()
             .map(|network| (network.guest.clone(), network.nameservers.clone())),
         images: plan.images.iter().map(|image| image.id.clone()).collect(),
+        ownership: Ownership::ByNumber,
         changes,
         arrivals: 1,
         writable: true,

@@ -179,12 +179,12 @@ proptest! {
         for mount in mounts {
             pod.apps[0].mounts = kept.iter().cloned().chain([mount.clone()]).collect();
             let mut known = facts(&pod, &[]);
-            known.apps[0].image.as_mut().unwrap().tree.0.extend(image.0.clone());
+            known.apps[0].root.as_mut().unwrap().tree.0.extend(image.0.clone());
             for (name, tree) in &sources {
                 known.sources.get_mut(&volume_name(name)).unwrap().tree = tree.clone();
             }
             if let Ok(plan) = isopod_plan::plan(&pod, &known) {
-                check(&plan, &known.apps[0].image.as_ref().unwrap().tree, &sources);
+                check(&plan, &known.apps[0].root.as_ref().unwrap().tree, &sources);
                 kept.push(mount);
             }
         }

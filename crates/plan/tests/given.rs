@@ -5,6 +5,7 @@ mod fixture;
 use std::path::Path;
 
 use fixture::{app, facts, files, image, mount, pod};
+use isopod_plan::facts::RootOrigin;
 use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{Mount, PodSpec, Volume, VolumeKind};
@@ -172,7 +173,9 @@ fn an_image_that_no_app_mounts_is_no_disk() {
 fn an_app_and_a_volume_of_one_image_share_its_disk() {
     let pod = with(image("model"), vec![mount("model", "/model")]);
     let mut known = facts(&pod, &[]);
-    let rootfs = known.apps[0].image.as_ref().unwrap().rootfs.clone();
+    let RootOrigin::Image { rootfs, .. } = known.apps[0].root.as_ref().unwrap().origin.clone() else {
+        panic!("it is an image")
+    };
     known.volume_images.values_mut().next().unwrap().rootfs = rootfs;
     let plan = plan(&pod, &known).unwrap();
     assert_eq!(plan.images.len(), 1);

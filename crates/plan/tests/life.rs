@@ -199,7 +199,7 @@ fn looked_after() -> (PodSpec, isopod_plan::facts::Facts) {
     pod.apps[0].probes.liveness = Some(Probe::new(ProbeAction::Tcp { host: None, port: 80 }));
     pod.apps[0].lifecycle.pre_stop = Some(Handler::Exec(vec!["/bin/drain".into(), "-a b".into()]));
     let mut facts = facts(&pod, &["/bin/fetch", "/bin/clean"]);
-    let image = facts.apps[0].image.as_mut().expect("an image");
+    let image = facts.apps[0].root.as_mut().expect("an image");
     image.config.health_check = HealthCheck {
         test: Some(HealthTest::Command(vec!["/check".into()])),
         ..HealthCheck::default()
@@ -297,7 +297,7 @@ fn a_handler_that_is_not_there_and_a_wait_for_health_that_nobody_finds_are_refus
         "{refused}"
     );
     let (pod, mut facts) = looked_after();
-    let image = facts.apps[0].image.as_mut().expect("an image");
+    let image = facts.apps[0].root.as_mut().expect("an image");
     image.config.event_handlers.pre_start = Some(vec!["/bin/nothing".into()]);
     let refused = plan(&pod, &facts).unwrap_err().to_string();
     assert!(refused.contains("its image has no `/bin/nothing`"), "{refused}");

@@ -447,7 +447,7 @@ fn the_user_and_the_group_are_as_docker_and_appc_have_them() {
             asked.overrides.group = text(of_user.1);
             asked.run_config = by_manifest.then(|| config.clone());
             let mut known = facts(&pod, &[]);
-            let image = known.apps[position].image.as_mut().unwrap();
+            let image = known.apps[position].root.as_mut().unwrap();
             (image.passwd, image.group) = (passwd.into(), group.into());
             if !by_manifest {
                 image.config = config.clone();
@@ -468,13 +468,13 @@ fn groups_are_added_by_the_images_names() {
     let mut pod = PodSpec::new(vec![app("web")]);
     pod.apps[0].overrides.group_add = vec!["video".into(), "7".into()];
     let mut known = facts(&pod, &[]);
-    known.apps[0].image.as_mut().unwrap().group = "video:x:44:\n".into();
+    known.apps[0].root.as_mut().unwrap().group = "video:x:44:\n".into();
     let planned = plan(&pod, &known).unwrap();
     assert_eq!(planned.apps[0].process.identity.supplementary_gids, [7, 44]);
     assert!(refused(&pod).contains("no group `video`"));
 
     // Those in which the image has its user: docker's rule, and Kubernetes'.
-    let image = known.apps[0].image.as_mut().unwrap();
+    let image = known.apps[0].root.as_mut().unwrap();
     image.passwd = "root:x:0:0::/root:/bin/sh\n".into();
     image.group = "video:x:44:\nadm:x:4:root\n".into();
     let mut groups = |group: Option<&str>, image_groups| {

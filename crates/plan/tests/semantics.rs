@@ -12,7 +12,7 @@ use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::flags::Published;
 use isopod_spec::{
-    Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImagePort, ImageReference,
+    AppRoot, Capabilities, Dependency, DependencyCondition, EmptyVolume, EnvVar, ImagePort, ImageReference,
     ImageSource, ImplicitVolumes, Medium, MountFlags, MountPoint, Network, PodSpec, RootfsAccess,
     ShareTransport, UserNetwork, UserRouter, VolumeKind,
 };
@@ -76,7 +76,7 @@ fn read_only_is_the_volumes_then_the_mounts_then_the_images() {
         pod.apps[0].mounts = vec![mount("data", "/d/")];
         pod.apps[0].mounts[0].read_only = of_mount;
         let mut facts = facts(&pod, &[]);
-        let config = &mut facts.apps[0].image.as_mut().unwrap().config;
+        let config = &mut facts.apps[0].root.as_mut().unwrap().config;
         config
             .mount_points
             .extend(image.map(|ro| point("other", "/d", ro)));
@@ -221,7 +221,7 @@ fn a_missing_mount_point_is_made_or_refused() {
         gid: 4,
     };
     known.apps[0]
-        .image
+        .root
         .as_mut()
         .unwrap()
         .tree
@@ -376,7 +376,7 @@ fn files_are_mounted_on_files() {
 fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     let pod = pod();
     let mut known = facts(&pod, &["/var/lib/db/"]);
-    let image = known.apps[0].image.as_mut().unwrap();
+    let image = known.apps[0].root.as_mut().unwrap();
     image.config.mount_points = vec![point("volume-var-lib-db", "/var/lib/db", false)];
     let node = Node {
         kind: NodeKind::Directory,
@@ -406,7 +406,7 @@ fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     );
     // Also where a link is the mount point: what it leads to begins so.
     let mut linked = known.clone();
-    let image = linked.apps[0].image.as_mut().unwrap();
+    let image = linked.apps[0].root.as_mut().unwrap();
     image.config.mount_points = vec![point("db", "/db", false)];
     let link = Node {
         kind: NodeKind::Symlink("/var/lib/db".into()),
@@ -440,7 +440,7 @@ fn two_apps_of_one_image_do_not_share_implicit_volumes() {
     pod.apps.push(app("db"));
     let mut known = facts(&pod, &[]);
     for app in &mut known.apps {
-        app.image.as_mut().unwrap().config.mount_points = vec![point("data", "/data", false)];
+        app.root.as_mut().unwrap().config.mount_points = vec![point("data", "/data", false)];
     }
     let plan = plan(&pod, &known).unwrap();
     let names: Vec<&str> = plan
@@ -459,7 +459,7 @@ fn an_explicit_mount_is_told_from_a_mount_point_by_its_path() {
     pod.volumes = vec![host("data", "/srv")];
     pod.apps[0].mounts = vec![mount("data", "/elsewhere")];
     let mut known = facts(&pod, &[]);
-    known.apps[0].image.as_mut().unwrap().config.mount_points = vec![point("data", "/data", true)];
+    known.apps[0].root.as_mut().unwrap().config.mount_points = vec![point("data", "/data", true)];
     let plan = plan(&pod, &known).unwrap();
     assert_eq!(places(&plan), ["/elsewhere", "/data"]);
 }
@@ -818,7 +818,7 @@ fn capabilities_are_dockers_and_can_be_changed() {
     let mut pod = pod();
     let capabilities = |pod: &PodSpec, base: Option<Capabilities>| {
         let mut known = facts(pod, &[]);
-        known.apps[0].image.as_mut().unwrap().config.capabilities = base;
+        known.apps[0].root.as_mut().unwrap().config.capabilities = base;
         plan(pod, &known).unwrap().apps[0].process.capabilities.clone()
     };
     assert_eq!(capabilities(&pod, None).len(), 14);
@@ -843,7 +843,7 @@ fn environment_is_the_images_then_the_users() {
     pod.apps[0].overrides.env = vec![var("A", Some("user")), var("FROM", None), var("GONE", None)];
     let mut known = facts(&pod, &[]);
     known.apps[0].caller_env.insert("FROM".into(), "caller".into());
-    let env = &mut known.apps[0].image.as_mut().unwrap().config.env;
+    let env = &mut known.apps[0].root.as_mut().unwrap().config.env;
     *env = vec![
         ("A".into(), "image".into()),
         ("B".into(), "b\n\"$".into()),
@@ -877,7 +877,7 @@ fn environment_is_the_images_then_the_users() {
         (Some("image"), Some("user"), "user"),
         (None, Some("user"), "user"),
     ] {
-        let env = &mut known.apps[0].image.as_mut().unwrap().config.env;
+        let env = &mut known.apps[0].root.as_mut().unwrap().config.env;
         *env = of_image
             .map(|value| ("HOSTNAME".into(), value.into()))
             .into_iter()
@@ -1133,7 +1133,7 @@ fn ports_are_published_by_their_names() {
         vec![port("80-tcp", "tcp", 80, 1), port("odd", "sctp", 7, 1)],
         vec![port("dns", "udp", 53, 2), port("80-tcp", "tcp", 8000, 1)],
     ]) {
-        facts.image.as_mut().unwrap().config.ports = ports;
+        facts.root.as_mut().unwrap().config.ports = ports;
     }
     let exposed = isopod_plan::vm::network::exposed(&spec, &facts);
     let exposed = exposed
@@ -1193,11 +1193,11 @@ fn ports_are_published_by_their_names() {
 fn an_aci_is_called_by_its_manifest() {
     let image = |name: &str| ImageSource::Reference(ImageReference::parse(name.as_ref()).unwrap());
     let mut spec = PodSpec::new(vec![app("file"), app("mine")]);
-    spec.apps[0].image = image("aci:/images/file.aci");
-    spec.apps[1].image = image("aci:/images/file.aci");
+    spec.apps[0].root = AppRoot::Image(image("aci:/images/file.aci"));
+    spec.apps[1].root = AppRoot::Image(image("aci:/images/file.aci"));
     let mut facts = fixture::facts(&spec, &[]);
     for facts in &mut facts.apps {
-        facts.image.as_mut().unwrap().config.image_name = Some("example.com/worker".into());
+        facts.root.as_mut().unwrap().config.image_name = Some("example.com/worker".into());
     }
     let plan = plan(&spec, &facts).unwrap();
     let names = plan

@@ -59,7 +59,7 @@ fn roots_and_volumes_without_a_size_share_a_disk() {
         .into();
     let mut known = facts(&pod, &["/var/lib/db/"]);
     for app in &mut known.apps {
-        let image = app.image.as_mut().unwrap();
+        let image = app.root.as_mut().unwrap();
         let root = Node {
             kind: NodeKind::Directory,
             mode: 0o711,

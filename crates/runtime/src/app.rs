@@ -2,6 +2,7 @@
 //! the pod, and asks the planner. The pod's supervisor does the rest.
 
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
+use isopod_plan::facts::RootOrigin;
 use isopod_plan::volumes::hotplug::Share;
 use isopod_plan::{PlanError, layout};
 use isopod_spec::{PodSpec, Volume, VolumeKind};
@@ -66,16 +67,11 @@ pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) 
         false => host.mkfs = None,
     }
     // What is bound has no link in its path.
-    for image in gathered
-        .facts
-        .apps
-        .iter_mut()
-        .filter_map(|app| app.image.as_mut())
-    {
-        image.rootfs = image
-            .rootfs
-            .canonicalize()
-            .unwrap_or_else(|_| image.rootfs.clone());
+    let roots = gathered.facts.apps.iter_mut().filter_map(|app| app.root.as_mut());
+    for root in roots {
+        if let RootOrigin::Image { rootfs, .. } = &mut root.origin {
+            *rootfs = rootfs.canonicalize().unwrap_or_else(|_| rootfs.clone());
+        }
     }
     let plan = arrive(&running, &spec, &gathered.facts, waits)?;
     let mut files = Vec::new();
@@ -134,6 +130,7 @@ fn running(record: &PodRecord, status: &Status) -> RunningPod {
         },
         network: record.network.clone(),
         images: record.images.clone(),
+        ownership: record.owner.ownership(),
         changes: status.volume_changes,
         arrivals: u32::try_from(status.arrived.len())
             .unwrap_or(u32::MAX)
@@ -158,22 +155,22 @@ fn request(running: &RunningPod, plan: &ArrivalPlan) -> AddApp {
         host: None,
         image_number: None,
     });
-    let is_image = |volume: &VolumeRecord| {
-        let source = volume.host.as_ref().map(SourceRecord::path);
-        source.as_deref() == Some(&*plan.image.rootfs)
-    };
+    let own_volume = |volume: &VolumeRecord| plan.volumes.iter().any(|own| own.name == volume.name);
     AddApp {
         first: running.apps.len(),
         changes: running.changes,
-        rootfs: plan.image.rootfs.as_os_str().into(),
+        rootfs: plan.image.as_ref().map(|image| image.rootfs.as_os_str().into()),
         binds: binds
             .clone()
             .map(|(serial, _)| *serial)
             .zip(hosts.clone())
             .collect(),
         arrived: ArrivedRecord {
-            app: app_record(&plan.app, &plan.image.id),
-            volumes: hosts.filter(|volume| !is_image(volume)).chain(own).collect(),
+            app: app_record(
+                &plan.app,
+                plan.image.as_ref().map(|image| &*image.id).unwrap_or_default(),
+            ),
+            volumes: hosts.filter(own_volume).chain(own).collect(),
             serials: binds.map(|(serial, _)| *serial).collect(),
             departure: plan.departure.clone(),
             slice: plan.slice,

@@ -137,8 +137,8 @@ pub struct AddApp {
     pub first: usize,
     /// How often volumes had come or gone.
     pub changes: u32,
-    /// The file of its image in the store.
-    pub rootfs: OsText,
+    /// The file of its image in the store, where its root is one.
+    pub rootfs: Option<OsText>,
     /// What is bound below the share, under which number of a change.
     pub binds: Vec<(u32, VolumeRecord)>,
     /// What is recorded of it.

@@ -10,6 +10,7 @@ pub(crate) mod guest;
 pub(crate) mod host;
 mod images;
 pub(crate) mod programs;
+mod roots;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use isopod_guest::GuestImage;
 use isopod_image::{Held, Image};
 use isopod_plan::distribution::{Distribution, Need};
-use isopod_plan::facts::{AppFacts, Facts, ImageFacts, SourceFacts, SourceKind, VolumeImageFacts};
+use isopod_plan::facts::{AppFacts, Facts, RootFacts, RootOrigin, SourceFacts, SourceKind, VolumeImageFacts};
 use isopod_plan::path::{self, Lookup, Tree};
 use isopod_plan::volumes::Source;
 use isopod_spec::seccomp::{SeccompProfile, read_profile};
@@ -28,6 +29,7 @@ pub use fault::{GatherError, GatherFault, ProfileError};
 use host::{MAX_DATABASE_BYTES, host};
 use images::{Images, Opened, images};
 use programs::find_qemu;
+pub(crate) use roots::RootDir;
 
 use crate::Settings;
 use crate::record::{HostRoot, ImageRoot, Recorder};
@@ -57,6 +59,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     let mut faults = Vec::new();
     let images = images(spec, settings, &mut faults);
     let sources = sources::find(spec, settings, &mut faults);
+    let directories = roots::find(spec, settings, &mut faults);
     let mut profiles = profiles(spec, settings, &mut faults);
     let distribution = distribution();
     let qemu = find_qemu(&settings.search_path);
@@ -72,7 +75,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     };
     let host = host(spec, settings, &qemu, &guest, distribution);
     let apps = spec.apps.iter().map(|app| AppFacts {
-        image: None,
+        root: None,
         caller_env: caller_env(app, settings),
         seccomp_profile: profiles.remove(&app.name),
     });
@@ -86,7 +89,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
         .iter()
         .filter_map(|source| source.missing.clone())
         .collect();
-    let held = survey(spec, &mut facts, images, sources);
+    let held = survey(spec, &mut facts, images, directories, sources);
     Ok(Gathered {
         facts,
         guest: guest.image,
@@ -178,13 +181,31 @@ pub(crate) fn distribution() -> Distribution {
 }
 
 /// Lets the planner look into images and sources, and puts what it saw into the facts. Gives what holds the images.
-fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundSource>) -> Vec<Held> {
+fn survey(
+    spec: &PodSpec,
+    facts: &mut Facts,
+    images: Images,
+    directories: Vec<Option<RootDir>>,
+    sources: Vec<FoundSource>,
+) -> Vec<Held> {
     let (mut recorded, mut all_held) = (Vec::new(), Vec::new());
-    for ((image, reader, held), facts) in images.apps.into_iter().flatten().zip(&mut facts.apps) {
-        let recorder = Recorder::new(ImageRoot(reader));
-        facts.image = Some(image_facts(&image, &recorder));
+    let roots = images.apps.into_iter().zip(directories);
+    for ((image, directory), facts) in roots.zip(&mut facts.apps) {
+        let recorder = match (image, directory) {
+            (Some((image, reader, held)), _) => {
+                let recorder = Recorder::new(ImageRoot(reader));
+                facts.root = Some(image_facts(&image, &recorder));
+                all_held.push(held);
+                RecordedRoot::Image(recorder)
+            }
+            (None, Some(directory)) => {
+                facts.root = Some(directory.facts());
+                RecordedRoot::Directory(Recorder::new(directory))
+            }
+            // A fault that is reported already.
+            (None, None) => continue,
+        };
         recorded.push(recorder);
-        all_held.push(held);
     }
     let hosts: Vec<(FoundSource, Recorder<HostRoot>)> = sources
         .into_iter()
@@ -201,10 +222,7 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
             (name, image, Recorder::new(ImageRoot(reader)))
         })
         .collect();
-    let lookups: Vec<Option<&dyn Lookup>> = recorded
-        .iter()
-        .map(|recorder| Some(recorder as &dyn Lookup))
-        .collect();
+    let lookups: Vec<Option<&dyn Lookup>> = recorded.iter().map(|recorder| Some(recorder.lookup())).collect();
     let of_hosts = hosts.iter().map(|(found, recorder)| {
         let (kind, tree) = (found.kind, recorder as &dyn Lookup);
         (found.volume.clone(), Source { kind, tree })
@@ -216,8 +234,8 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
     let trees: BTreeMap<VolumeName, Source<'_>> = of_hosts.chain(of_images).collect();
     isopod_plan::survey(spec, facts, &lookups, &trees);
     for (recorder, facts) in recorded.into_iter().zip(&mut facts.apps) {
-        if let Some(image) = &mut facts.image {
-            image.tree = recorder.into_tree();
+        if let Some(root) = &mut facts.root {
+            root.tree = recorder.into_tree();
         }
     }
     let of_image = |(name, image, recorder): (VolumeName, Image, Recorder<ImageRoot>)| {
@@ -246,10 +264,34 @@ fn survey(spec: &PodSpec, facts: &mut Facts, images: Images, sources: Vec<FoundS
     all_held
 }
 
-fn image_facts(image: &Image, root: &Recorder<ImageRoot>) -> ImageFacts {
-    ImageFacts {
-        id: image.id.to_string(),
-        rootfs: image.rootfs.clone(),
+/// An app's root that is looked into.
+enum RecordedRoot {
+    Image(Recorder<ImageRoot>),
+    Directory(Recorder<RootDir>),
+}
+
+impl RecordedRoot {
+    fn lookup(&self) -> &dyn Lookup {
+        match self {
+            Self::Image(recorder) => recorder,
+            Self::Directory(recorder) => recorder,
+        }
+    }
+
+    fn into_tree(self) -> Tree {
+        match self {
+            Self::Image(recorder) => recorder.into_tree(),
+            Self::Directory(recorder) => recorder.into_tree(),
+        }
+    }
+}
+
+fn image_facts(image: &Image, root: &Recorder<ImageRoot>) -> RootFacts {
+    RootFacts {
+        origin: RootOrigin::Image {
+            id: image.id.to_string(),
+            rootfs: image.rootfs.clone(),
+        },
         config: image.config.clone(),
         tree: Tree::default(),
         passwd: root.text("/etc/passwd"),

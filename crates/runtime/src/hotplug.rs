@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
-use isopod_plan::facts::SourceKind;
+use isopod_plan::facts::{FileId, SourceKind};
 use isopod_plan::path::Lookup;
 use isopod_plan::volumes::hotplug::{AttachPlan, Coming, Running, RunningApp, Share, attach};
 use isopod_plan::volumes::{Source, VolumeMount};
@@ -14,8 +14,9 @@ use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};
 use crate::Settings;
 use crate::control::Attach;
 use crate::gather::GatherFault;
+use crate::gather::RootDir;
 use crate::pods::PodEntry;
-use crate::pods::files::{AppRecord, PodRecord, Status};
+use crate::pods::files::{AppRecord, PodRecord, RootRecord, Status};
 use crate::pods::volumes::{
     AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType,
 };
@@ -74,8 +75,8 @@ pub fn plan(
         // The planner's to refuse.
         _ => (PathBuf::new(), SourceKind::Directory, None),
     };
-    let open = |app: &AppRecord| open(pod, app.image_number);
-    let images: Vec<ImageRoot> = record.apps.iter().map(open).collect::<Result<_, _>>()?;
+    let open = |app: &AppRecord| open_root(pod, &app.root);
+    let images: Vec<Box<dyn Lookup>> = record.apps.iter().map(open).collect::<Result<_, _>>()?;
     let volumes: Vec<VolumeRecord> = volumes(record, status).cloned().collect();
     let held = volumes.iter().filter_map(|volume| held(pod, volume).transpose());
     let held: Vec<Held> = held.collect::<Result<_, _>>()?;
@@ -135,6 +136,20 @@ fn held(pod: &PodEntry, volume: &VolumeRecord) -> Result<Option<Held>, AttachErr
     })
 }
 
+/// An app's root.
+fn open_root(pod: &PodEntry, root: &RootRecord) -> Result<Box<dyn Lookup>, AttachError> {
+    Ok(match root {
+        RootRecord::Image { number, .. } => Box::new(open(pod, *number)?),
+        RootRecord::Directory { path, id, .. } => {
+            let id = FileId {
+                device: id.0,
+                inode: id.1,
+            };
+            Box::new(RootDir::new(std::ffi::OsString::from(path.clone()).into(), id))
+        }
+    })
+}
+
 /// An image of the pod.
 fn open(pod: &PodEntry, number: usize) -> Result<ImageRoot, AttachError> {
     let path = pod.path.join(layout::host_image(number));
@@ -147,7 +162,7 @@ fn open(pod: &PodEntry, number: usize) -> Result<ImageRoot, AttachError> {
     }
 }
 
-fn apps<'a>(record: &PodRecord, status: &Status, images: &'a [ImageRoot]) -> Vec<RunningApp<'a>> {
+fn apps<'a>(record: &PodRecord, status: &Status, images: &'a [Box<dyn Lookup>]) -> Vec<RunningApp<'a>> {
     let attached = |app: &AppName| -> Vec<VolumeMount> {
         let mounts = status.attached.iter().flat_map(|attached| &attached.mounts);
         mounts
@@ -157,7 +172,7 @@ fn apps<'a>(record: &PodRecord, status: &Status, images: &'a [ImageRoot]) -> Vec
     };
     let apps = record.apps.iter().zip(images).map(|(app, image)| RunningApp {
         name: app.name.clone(),
-        image,
+        image: &**image,
         rootfs: app.rootfs,
         uid: app.uid,
         mounts: app

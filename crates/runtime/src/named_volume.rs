@@ -150,11 +150,11 @@ pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, facts: &Facts) -> Result<(), 
             continue;
         };
         let mut mounts = plan.apps.iter().flat_map(|app| {
-            let own = app.mounts.iter().map(move |mount| (app.image, mount));
+            let own = app.mounts.iter().map(move |mount| (app.root.image(), mount));
             own.filter(|(_, mount)| mount.sub_path.as_os_str().is_empty())
         });
         let first = mounts.find(|(_, mount)| mount.volume == volume.name);
-        if let Some((image, mount)) = first
+        if let Some((Some(image), mount)) = first
             && is_empty(&source.path)
         {
             fill_one(&source.path, &plan.images[image].rootfs, &mount.place, owners)?;

@@ -13,14 +13,15 @@ use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
 use isopod_plan::vm::template::TemplatePlan;
-use isopod_plan::{AppPlan, PodPlan, layout};
+use isopod_plan::{AppPlan, PodPlan, RootPlan, Writes, layout};
 use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
 use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
 use crate::pods::files::{
-    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, Stdin, TemplateRecord, VERSION, now_ms,
+    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, RootRecord, Stdin, TemplateRecord,
+    VERSION, now_ms,
 };
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
@@ -296,7 +297,7 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
         }),
     };
     let tree = plan.sharing.as_ref().filter(|sharing| sharing.is_bound());
-    let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.volumes.clone()));
+    let mut tree = tree.map(|sharing| (layout::HOST_SHARE_DIR.into(), sharing.all().cloned().collect()));
     let virtiofsd = plan.virtiofsd.as_ref().map(|virtiofsd| {
         let program = virtiofsd.daemon.program.clone().into_os_string();
         let args = virtiofsd.argv(&dir.join(layout::HOST_SHARE_DIR));
@@ -436,18 +437,27 @@ fn volumes(plan: &PodPlan) -> Vec<VolumeRecord> {
 }
 
 fn apps(plan: &PodPlan) -> Vec<AppRecord> {
-    let image = |app: &AppPlan| plan.images.get(app.image).map(|image| &*image.id);
+    let image = |number: usize| plan.images.get(number).map(|image| &*image.id);
     let apps = plan.apps.iter();
-    apps.map(|app| app_record(app, image(app).unwrap_or_default()))
+    apps.map(|app| app_record(app, app.root.image().and_then(image).unwrap_or_default()))
         .collect()
 }
 
-/// An app of the image `image`.
+/// An app, with its image's ID where it has one.
 pub(crate) fn app_record(app: &AppPlan, image: &str) -> AppRecord {
     AppRecord {
         name: app.name.clone(),
-        image: image.to_owned(),
-        image_number: app.image,
+        root: match &app.root {
+            RootPlan::Image(number) => RootRecord::Image {
+                id: image.to_owned(),
+                number: *number,
+            },
+            RootPlan::Directory { source, id, .. } => RootRecord::Directory {
+                path: source.as_os_str().into(),
+                id: (id.device, id.inode),
+                written: app.writes == Writes::Through,
+            },
+        },
         tty: app.process.tty,
         rootfs: app.rootfs,
         uid: app.process.identity.uid,

@@ -178,8 +178,21 @@ pub(crate) fn source(
     }
 }
 
+/// The directory of the host at `path`, which must be there.
+pub(crate) fn directory(path: &Path, settings: &Settings) -> Result<(PathBuf, FileId), Why> {
+    let asked = HostVolume {
+        source: path.to_owned(),
+        recursive: true,
+        propagation: isopod_spec::Propagation::Private,
+        must_be: SourceRule::Directory,
+    };
+    let (path, _, id) = look(&asked, settings)?;
+    let id = id.map_err(|_| ("it is not there".to_owned(), None))?;
+    Ok((path, id))
+}
+
 /// How what is mounted at a path and below it is named; where the kernel does not say, somehow.
-fn mount_names(path: &Path) -> MountNames {
+pub(crate) fn mount_names(path: &Path) -> MountNames {
     let mounts = fs::read("/proc/self/mountinfo").unwrap_or_else(|_| b"\\".to_vec());
     match escaped_mount(&mounts, path) {
         true => MountNames::Any,
@@ -227,7 +240,7 @@ fn sizes(path: &Path) -> Sizes {
 }
 
 /// Why a source cannot be shared, and what to do about it.
-type Why = (String, Option<String>);
+pub(crate) type Why = (String, Option<String>);
 
 /// A path, what is there, and which file that is or how it is to be made.
 type Looked = (PathBuf, SourceKind, Result<FileId, MissingSource>);

@@ -5,6 +5,7 @@
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
 //! --volume ./src:/src:ro                       -> brought.rs  a volume and a mount in one
 //! --restart --depends-on ...                   -> life.rs
+//! --rootfs DIR[:O]                         -> rootfs.rs
 //! --health-cmd --health-interval ...          -> health.rs
 //! --publish --hostname --add-host ...          -> network.rs
 //! --ulimit --security-opt --sysctl ...         -> limits.rs   and --memory and --cpus
@@ -23,6 +24,7 @@ mod limits;
 mod mount;
 mod network;
 mod record;
+mod rootfs;
 mod scalar;
 mod volume;
 mod volumes_from;
@@ -41,6 +43,7 @@ pub use network::{
     HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_netns, read_network,
     read_publish, read_published,
 };
+pub use rootfs::{read_rootfs, rootfs_app_name};
 pub use scalar::{
     MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_entrypoint, read_env,
     read_label, read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user,

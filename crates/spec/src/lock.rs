@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::words::shown;
-use crate::{ImageReference, ImageSource, PodSpec, VolumeKind};
+use crate::{App, AppRoot, ImageReference, ImageSource, PodSpec, VolumeKind};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -130,7 +130,7 @@ pub fn sources(pod: &PodSpec) -> Vec<&ImageSource> {
         VolumeKind::Image(image) => Some(&image.image),
         _ => None,
     });
-    pod.apps.iter().map(|app| &app.image).chain(volumes).collect()
+    pod.apps.iter().filter_map(App::image).chain(volumes).collect()
 }
 
 fn sources_mut(pod: &mut PodSpec) -> impl Iterator<Item = &mut ImageSource> {
@@ -141,13 +141,17 @@ fn sources_mut(pod: &mut PodSpec) -> impl Iterator<Item = &mut ImageSource> {
             VolumeKind::Image(image) => Some(&mut image.image),
             _ => None,
         });
-    pod.apps.iter_mut().map(|app| &mut app.image).chain(volumes)
+    let apps = pod.apps.iter_mut().filter_map(|app| match &mut app.root {
+        AppRoot::Image(image) => Some(image),
+        AppRoot::Directory(_) => None,
+    });
+    apps.chain(volumes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{App, AppName};
+    use crate::AppName;
 
     fn pod(images: &[&str]) -> PodSpec {
         let app = |(index, image): (usize, &&str)| {
@@ -181,7 +185,7 @@ mod tests {
         let lock = lock(&names);
         let mut locked = pod(&names);
         lock.apply([&mut locked]).unwrap();
-        let ImageSource::Locked { reference, id } = &locked.apps[1].image else {
+        let Some(ImageSource::Locked { reference, id }) = locked.apps[1].image() else {
             panic!()
         };
         assert!(
@@ -204,7 +208,7 @@ mod tests {
         let lock = lock(&["oci:/a", "oci:/b"]);
         let (mut one, mut other) = (pod(&["oci:/a"]), pod(&["oci:/b", "oci:/a"]));
         lock.apply([&mut one, &mut other]).unwrap();
-        assert!(matches!(other.apps[0].image, ImageSource::Locked { .. }));
+        assert!(matches!(other.apps[0].image(), Some(ImageSource::Locked { .. })));
         assert_eq!(
             lock.apply([&mut pod(&["oci:/a"])]),
             Err(vec![LockFault::Stale("oci:/b".into())])

@@ -157,7 +157,9 @@ impl PodSpec {
             }
         };
         for app in &mut self.apps {
-            of_image(&mut app.image);
+            if let AppRoot::Image(image) = &mut app.root {
+                of_image(image);
+            }
         }
         for volume in &mut self.volumes {
             if let VolumeKind::Image(image) = &mut volume.kind {
@@ -175,6 +177,9 @@ impl PodSpec {
             if let Some(Seccomp::Profile(path)) = &mut app.overrides.seccomp {
                 *path = map(path);
             }
+            if let AppRoot::Directory(directory) = &mut app.root {
+                directory.path = map(&directory.path);
+            }
         }
     }
 }
@@ -190,14 +195,14 @@ pub enum ImplicitVolumes {
     Refuse,
 }
 
-/// One app: an image and how to run it.
+/// One app: a root filesystem and how to run what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     /// Its name: the unit's, and in every message.
     pub name: AppName,
     /// Where its root filesystem comes from.
-    pub image: ImageSource,
-    /// When a registry is asked for it.
+    pub root: AppRoot,
+    /// When a registry is asked for its image.
     pub pull: PullPolicy,
     /// Replaces what the image says about running it, whole (an appc manifest's `app` section). `None`: the image's own.
     pub run_config: Option<RunConfig>,
@@ -247,13 +252,76 @@ impl LastWords {
     pub const PATH: &str = "/dev/termination-log";
 }
 
+/// Where an app's root filesystem comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppRoot {
+    /// An image, which is never written to.
+    Image(ImageSource),
+    /// A directory of the host (`--rootfs`).
+    Directory(RootDirectory),
+}
+
+/// A directory of the host that is an app's root. It says nothing about how to run the app: program, variables and user are
+/// those of the app's [`RunConfig`] and [`Overrides`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootDirectory {
+    /// Its path.
+    pub path: PathBuf,
+    /// Where what the app writes to its root is kept.
+    pub writes: RootWrites,
+}
+
+/// Where what an app writes to a root that is a directory is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootWrites {
+    /// In the directory (podman's `--rootfs DIR`).
+    #[default]
+    Through,
+    /// In a layer of the pod's above it, as above an image: the directory is not changed (podman's `--rootfs DIR:O`).
+    Layer,
+}
+
 impl App {
     /// An app that runs as its image says.
     #[must_use]
     pub fn new(name: AppName, image: ImageSource) -> Self {
+        Self::of_root(name, AppRoot::Image(image))
+    }
+
+    /// The image that its root is, where it is one.
+    #[must_use]
+    pub fn image(&self) -> Option<&ImageSource> {
+        match &self.root {
+            AppRoot::Image(image) => Some(image),
+            AppRoot::Directory(_) => None,
+        }
+    }
+
+    /// The directory of the host that its root is, where it is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&RootDirectory> {
+        match &self.root {
+            AppRoot::Image(_) => None,
+            AppRoot::Directory(directory) => Some(directory),
+        }
+    }
+
+    /// Whether what it writes to its root changes a directory of the host.
+    #[must_use]
+    pub fn writes_through(&self) -> bool {
+        let directory = self.directory();
+        self.rootfs == RootfsAccess::Writable
+            && directory.is_some_and(|directory| directory.writes == RootWrites::Through)
+    }
+
+    /// An app with that root, and nothing else said about it.
+    #[must_use]
+    pub fn of_root(name: AppName, root: AppRoot) -> Self {
         Self {
             name,
-            image,
+            root,
             pull: PullPolicy::default(),
             run_config: None,
             overrides: Overrides::default(),
@@ -327,7 +395,7 @@ pub enum ImageSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootfsAccess {
-    /// Writes go to a layer in the guest that ends with the pod.
+    /// Writes go to a layer of the pod's, or to the directory that the root is ([`RootWrites`]).
     #[default]
     Writable,
     /// No writes (`--read-only`, appc `readOnlyRootFS`).

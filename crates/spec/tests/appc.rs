@@ -84,7 +84,7 @@ fn reads_a_whole_manifest() {
         id: Some("sha512-00ff".into()),
         name: Some("example.com/reduce-worker".into()),
     };
-    assert_eq!(worker.image, stored);
+    assert_eq!(worker.image(), Some(&stored));
     let config = worker.run_config.as_ref().unwrap();
     assert_eq!(config.entrypoint, ["/bin/reduce-worker", "--debug=true"]);
     assert_eq!(
@@ -109,8 +109,8 @@ fn reads_a_whole_manifest() {
     assert_eq!(worker.mounts[0].target, Path::new("/mnt/foo"));
     assert_eq!(worker.mounts[0].read_only, None);
 
-    let ImageSource::Reference(ImageReference::Local(reference)) = &backup.image else {
-        panic!("{:?}", backup.image)
+    let Some(ImageSource::Reference(ImageReference::Local(reference))) = backup.image() else {
+        panic!("{:?}", backup.root)
     };
     assert_eq!(
         (reference.transport, reference.path.as_path()),
@@ -843,7 +843,7 @@ proptest! {
 fn the_version_of_an_image_is_the_tag_of_its_name() {
     let image = |image: &str| {
         let text = manifest("", "").replace(r#"{"id": "sha512-00ff"}"#, image);
-        read(&text).apps.remove(0).image
+        read(&text).apps[0].image().cloned()
     };
     let labels = r#""labels": [{"name": "version", "value": "1.0.0"}, {"name": "arch", "value": "amd64"}]"#;
     for (name, expected) in [
@@ -855,7 +855,7 @@ fn the_version_of_an_image_is_the_tag_of_its_name() {
             id: None,
             name: Some(expected.into()),
         };
-        assert_eq!(image(&format!(r#"{{"name": "{name}", {labels}}}"#)), source);
+        assert_eq!(image(&format!(r#"{{"name": "{name}", {labels}}}"#)), Some(source));
     }
     for (label, value) in [("os", "freebsd"), ("arch", "aarch64"), ("arch", "i386")] {
         let image = format!(r#"{{"name": "a", "labels": [{{"name": "{label}", "value": "{value}"}}]}}"#);
@@ -869,7 +869,7 @@ fn the_version_of_an_image_is_the_tag_of_its_name() {
     };
     assert_eq!(
         image(&format!(r#"{{"name": "a", "id": "sha512-00ff", {labels}}}"#)),
-        source
+        Some(source)
     );
 }
 

@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
-use isopod_contract::config::{EarlyMount, NewDirectory};
+use isopod_contract::config::{BIND, EarlyMount, NewDirectory};
 use rustix::mount::{MountFlags, mount};
 
-use crate::mounts::{loop_device, mountinfo};
+use crate::mounts::{laid, loop_device, mountinfo};
 
 /// How the log says that one of these failed.
 pub(crate) const FAILED: &str = "isopod-agent: cannot mount";
@@ -49,10 +49,8 @@ pub(crate) fn mount_all(mounts: &[EarlyMount]) -> Result<(), EarlyMountError> {
             MountFlags::empty()
         };
         // The writable disk is, where the pod has come before.
-        if !there
-            .iter()
-            .any(|there| there.mount_point == Path::new(&mount.mount_point))
-        {
+        let is_there = |there: &mountinfo::Mount| there.mount_point == Path::new(&mount.mount_point);
+        if !there.iter().any(is_there) {
             one(
                 &mount.source,
                 &mount.mount_point,
@@ -60,6 +58,13 @@ pub(crate) fn mount_all(mounts: &[EarlyMount]) -> Result<(), EarlyMountError> {
                 flags,
                 &mount.options,
             )?;
+            let laid = mount.laid.as_ref().map_or(Ok(()), |seed| {
+                laid::lay(Path::new(seed), Path::new(&mount.mount_point))
+            });
+            laid.map_err(|error| {
+                let error = io::Error::new(error.kind(), format!("cannot make its mount points: {error}"));
+                failed(&mount.source, &mount.mount_point, &mount.fs_type)(error)
+            })?;
         }
         let directories = mount.directories.iter();
         directories
@@ -99,6 +104,10 @@ fn one(
     flags: MountFlags,
     options: &str,
 ) -> Result<(), EarlyMountError> {
+    if fs_type == BIND {
+        let bound = rustix::mount::mount_bind(source, at).map_err(io::Error::from);
+        return bound.map_err(failed(source, at, fs_type));
+    }
     let made = CString::new(options)
         .map_err(io::Error::from)
         .and_then(|options| {
@@ -137,6 +146,7 @@ mod tests {
                 options: options.to_owned(),
                 read_only: true,
                 directories: Vec::new(),
+                laid: None,
             };
             let error = mount_all(&[mount]).unwrap_err();
             let what = "cannot mount `/nonexistent/device` of type `erofs` at `/nonexistent/place`";

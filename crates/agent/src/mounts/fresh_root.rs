@@ -172,6 +172,7 @@ mod tests {
             options: String::new(),
             read_only: false,
             directories: Vec::new(),
+            laid: None,
         };
         let mounts = ["/mnt", "/opt/a/rootfs/v", "/opt/ab/rootfs/v", "/opt/a/rootfs/v/w"].map(ahead);
         let root = FreshRoot {

@@ -11,7 +11,8 @@ use isopod_spec::check::{self, PodFault};
 use isopod_spec::flags::{self as values, Stream, VolumeFlag, VolumesFrom};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, AppName, HealthTest, ImageReference, ImageSource, Mount, Network, PodSpec, Resolver, Vm, Volume,
+    App, AppName, AppRoot, HealthTest, ImageReference, ImageSource, Mount, Network, PodSpec, Resolver, Vm,
+    Volume,
 };
 
 use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
@@ -279,9 +280,15 @@ impl<'a> Reader<'a> {
     }
 
     fn read_app(&mut self, draft: AppDraft, image: &OsStr, command: Option<&[OsString]>) -> Option<App> {
-        let reference = ImageReference::parse(image)
-            .map_err(|error| self.faults.push(ArgFault::Reference(error)))
-            .ok();
+        let root = match draft.of_directory {
+            true => values::read_rootfs(image)
+                .map(AppRoot::Directory)
+                .map_err(ArgFault::from),
+            false => ImageReference::parse(image)
+                .map(|reference| AppRoot::Image(ImageSource::Reference(reference)))
+                .map_err(ArgFault::Reference),
+        };
+        let root = root.map_err(|fault| self.faults.push(fault)).ok();
         let mut overrides = draft.overrides;
         if draft.group.is_some() && overrides.group.is_some() {
             self.faults.push(ArgFault::DoubledGroup { image: shown(image) });
@@ -301,11 +308,9 @@ impl<'a> Reader<'a> {
         let (mounts, anonymous) = self.mounts(draft.mounts);
         let name = match draft.name {
             Some(name) => Some(name),
-            None => reference
-                .as_ref()
-                .and_then(|reference| self.default_name(reference)),
+            None => root.as_ref().and_then(|root| self.default_name(root, image)),
         };
-        let (name, reference) = (name?, reference?);
+        let (name, root) = (name?, root?);
         Some(App {
             restart: draft.restart,
             on_unhealthy: draft.on_unhealthy,
@@ -315,7 +320,7 @@ impl<'a> Reader<'a> {
             mounts,
             anonymous,
             rootfs: draft.rootfs,
-            ..App::new(name, ImageSource::Reference(reference))
+            ..App::of_root(name, root)
         })
     }
 
@@ -327,12 +332,14 @@ impl<'a> Reader<'a> {
         words.iter().filter_map(read).collect()
     }
 
-    fn default_name(&mut self, reference: &ImageReference) -> Option<AppName> {
-        let name = reference.default_app_name();
+    fn default_name(&mut self, root: &AppRoot, word: &OsStr) -> Option<AppName> {
+        let name = match root {
+            AppRoot::Image(ImageSource::Reference(reference)) => reference.default_app_name(),
+            AppRoot::Image(ImageSource::Locked { .. } | ImageSource::Stored { .. }) => None,
+            AppRoot::Directory(directory) => values::rootfs_app_name(directory),
+        };
         if name.is_none() {
-            self.faults.push(ArgFault::NoDefaultName {
-                image: shown(reference.to_string()),
-            });
+            self.faults.push(ArgFault::NoDefaultName { image: shown(word) });
         }
         name
     }

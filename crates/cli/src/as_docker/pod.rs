@@ -11,7 +11,8 @@ use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, P
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
-    App, ImageReference, ImageSource, Network, PodSpec, PortForward, RestartPolicy, RootfsAccess, Sysctl,
+    App, AppRoot, ImageReference, ImageSource, Network, PodSpec, PortForward, RestartPolicy, RootfsAccess,
+    Sysctl,
 };
 use serde_json::{Map, Value, json};
 
@@ -95,7 +96,7 @@ fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
     let mounts: Vec<Value> = app.mounts.iter().map(|mount| mounted(mount, record)).collect();
     json!({
         "Name": app.name,
-        "Image": app.image,
+        "Image": app.root.image_id(),
         "Path": app.executable,
         "Args": app.argv.get(1..).unwrap_or_default(),
         "RestartCount": status.map_or(0, |status| status.restarts),
@@ -347,14 +348,23 @@ fn network_mode(spec: &PodSpec) -> &'static str {
 /// The image as it was asked for; its ID where that was not kept.
 fn image_name(app: &AppRecord, spec: Option<&PodSpec>) -> String {
     let asked = spec.and_then(|spec| spec.apps.iter().find(|asked| asked.name == app.name));
-    asked.map_or_else(|| app.image.clone(), name_of)
+    let of_record = || match app.root.directory() {
+        Some(directory) => directory.display().to_string(),
+        None => app.root.image_id().unwrap_or_default().to_owned(),
+    };
+    asked.map_or_else(of_record, name_of)
 }
 
 fn name_of(app: &App) -> String {
     let shown = |reference: &ImageReference| reference.to_string();
-    match &app.image {
-        ImageSource::Reference(reference) | ImageSource::Locked { reference, .. } => shown(reference),
-        ImageSource::Stored { id, name } => name.clone().or_else(|| id.clone()).unwrap_or_default(),
+    match &app.root {
+        AppRoot::Image(ImageSource::Reference(reference) | ImageSource::Locked { reference, .. }) => {
+            shown(reference)
+        }
+        AppRoot::Image(ImageSource::Stored { id, name }) => {
+            name.clone().or_else(|| id.clone()).unwrap_or_default()
+        }
+        AppRoot::Directory(directory) => directory.path.display().to_string(),
     }
 }
 

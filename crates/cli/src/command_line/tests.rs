@@ -5,7 +5,7 @@ use std::time::Duration;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
     Accel, EnvVar, GuestKernel, ImplicitVolumes, KernelChoice, Network, PodName, PodSpec, PortProtocol,
-    Resources, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
+    Resources, RootWrites, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
 };
 
 use super::*;
@@ -803,6 +803,30 @@ fn flags_of_docker_and_podman() {
     let pod = pod("run -v data:/d -v ./x:/x oci:a --- --volumes-from a:ro -v ./y:/x oci:b");
     assert_eq!(targets(&pod, 1), [("v2", "/x"), ("data", "/d")]);
     assert_eq!(pod.apps[1].mounts[1].read_only, Some(true));
+
+    let pod =
+        self::pod("run --rootfs -v ./x:/x ./root:O sh -c x --- --rootfs --read-only /srv/web/rootfs true");
+    let directory = |i: usize| pod.apps[i].directory().unwrap();
+    assert_eq!(
+        (
+            directory(0).path.as_path(),
+            directory(0).writes,
+            pod.apps[0].name.as_str()
+        ),
+        ("./root".as_ref(), RootWrites::Layer, "root")
+    );
+    assert_eq!(
+        (
+            directory(1).writes,
+            pod.apps[1].name.as_str(),
+            pod.apps[1].writes_through()
+        ),
+        (RootWrites::Through, "web", false)
+    );
+    assert_eq!(
+        pod.apps[0].overrides.args,
+        Some(vec!["sh".into(), "-c".into(), "x".into()])
+    );
 
     let cli = parse_line("run -d --timeout 60 --pidfile ./pid --arch amd64 --os linux -p 8000-8010:80 oci:a");
     let Command::Run(run) = &cli.as_ref().unwrap().command else {

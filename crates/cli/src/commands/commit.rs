@@ -85,8 +85,19 @@ impl Commit {
         let index = usize::from(number);
         let record = pod.record.as_ref().and_then(|record| record.apps.get(index));
         let record = record.ok_or_else(|| Report::text("the pod's record has no such app"))?;
+        let Some(image) = record.root.image_id() else {
+            let report = Report::text(format!(
+                "the root of app `{}` is a directory of the host, and no image that another could begin with",
+                record.name
+            ));
+            return Err(report
+                .hint(Some(
+                    "make an image of the directory, with buildah(1) or umoci(1)".into(),
+                ))
+                .into());
+        };
         let store = Store::open(&settings.state_dir)?;
-        let base = store.find(Some(&record.image), None)?;
+        let base = store.find(Some(image), None)?;
 
         let file = tempfile::tempfile_in(&settings.state_dir)?;
         self.bring(&pod, number, &record.name, file.try_clone()?)?;

@@ -8,7 +8,7 @@ use isopod_contract::environment::is_name;
 use isopod_contract::launch::PidNamespace;
 use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
-use isopod_spec::{App, AppName, Capabilities, Device, ImageSource, PidMode, RunConfig};
+use isopod_spec::{App, AppName, AppRoot, Capabilities, Device, ImageSource, PidMode, RunConfig};
 
 use crate::apps::limits::{self, Limits};
 use crate::apps::pod::Pod;
@@ -245,9 +245,9 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
     let goes_with_user = overrides.user.is_some() && !config.group_for_any_user;
     let group = config.group.as_deref().filter(|_| !goes_with_user);
     let (passwd, group_file) = facts
-        .image
+        .root
         .as_ref()
-        .map_or(("", ""), |image| (image.passwd.as_str(), image.group.as_str()));
+        .map_or(("", ""), |root| (root.passwd.as_str(), root.group.as_str()));
     let database = UserDatabase {
         passwd,
         group: group_file,
@@ -291,10 +291,15 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
             .collect(),
     };
     match argv.first() {
-        None => Err(
-            "its image names no program to run; write one after the image, or give it with `--entrypoint`"
-                .into(),
-        ),
+        None => Err(match app.root {
+            AppRoot::Image(_) => {
+                "its image names no program to run; write one after the image, or give it with `--entrypoint`"
+            }
+            AppRoot::Directory(_) => {
+                "a directory names no program to run; write one after it, or give it with `--entrypoint`"
+            }
+        }
+        .into()),
         Some(program) if program.is_empty() => Err("the program to run has an empty name".into()),
         Some(_) if argv.iter().any(|a| a.contains('\0')) => Err(NUL_IN_ARGUMENT.into()),
         Some(_) => Ok(argv),
@@ -304,8 +309,8 @@ fn argv(app: &App, config: &RunConfig) -> Result<Vec<String>, String> {
 /// The app's name as appc has it: an app that nobody named is named after its image, as the image's own manifest calls it
 /// and not the file that it came in.
 fn appc_name(app: &App, config: &RunConfig) -> String {
-    let unnamed = match &app.image {
-        ImageSource::Reference(reference) => reference.default_app_name().as_ref() == Some(&app.name),
+    let unnamed = match app.image() {
+        Some(ImageSource::Reference(reference)) => reference.default_app_name().as_ref() == Some(&app.name),
         _ => false,
     };
     let name = config.image_name.as_deref().filter(|_| unnamed);

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{
-    ARRIVAL_VERSION, Arrival, EarlyMount, FreshRoot, GuestApp, GuestDevice, GuestMount, Identity, MountAhead,
+    ARRIVAL_VERSION, Arrival, BIND, EarlyMount, FreshRoot, GuestApp, GuestDevice, GuestMount, Identity,
+    MountAhead,
 };
 use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
@@ -109,7 +110,10 @@ impl Serialize for Coming {
             unit,
             modules,
             early_mounts,
-            mounts_ahead: Ahead(&self.all),
+            mounts_ahead: Ahead {
+                mounts: &self.all,
+                early: early_mounts,
+            },
             shares,
             disks,
             apps: Apps(self),
@@ -136,12 +140,21 @@ struct Whole<'a> {
 }
 
 /// The mounts for the agent to make ahead of systemd, in the units' order, parents first.
-struct Ahead<'a>(&'a Mounts);
+struct Ahead<'a> {
+    mounts: &'a Mounts,
+    /// What is there before them; it may have the share.
+    early: &'a [EarlyMount],
+}
 
 impl Serialize for Ahead<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let whole = self.0.iter().filter(|mount| !mount.late);
+        let share = self
+            .early
+            .iter()
+            .any(|early| early.mount_point == layout::SHARE_DIR);
+        let there = |mount: &MountUnit| share && *mount.place == *Path::new(layout::SHARE_DIR);
+        let whole = self.mounts.iter().filter(|mount| !mount.late && !there(mount));
         serializer.collect_seq(whole.map(|mount| MountAhead {
             source: text(&mount.what),
             mount_point: text(&mount.place),
@@ -281,7 +294,7 @@ fn guest_root(mount: &EarlyMount) -> GuestMount {
         unit: unit_name::for_path(Path::new(&mount.mount_point), ".mount"),
         mount_point: mount.mount_point.clone(),
         volume: None,
-        fs_type: Some(mount.fs_type.clone()),
+        fs_type: (mount.fs_type != BIND).then(|| mount.fs_type.clone()),
         read_only: mount.read_only,
     }
 }

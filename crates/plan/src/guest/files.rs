@@ -62,7 +62,7 @@ pub(crate) fn guest_tree(
             table,
             &mut tree,
             app,
-            facts.image.as_ref().map(|image| &image.tree as &dyn Lookup),
+            facts.root.as_ref().map(|root| &root.tree as &dyn Lookup),
         );
     }
     for mount in mounts.iter() {
@@ -99,7 +99,7 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
     let layers = match app.writes {
         Writes::InMemory => vec![app.upper(), seed.clone()],
         // The agent makes the others when the disk is there.
-        Writes::OnDisk => vec![seed.clone()],
+        Writes::OnDisk | Writes::Through => vec![seed.clone()],
     };
     if app.writes == Writes::InMemory {
         tree.directory(&app.work(), 0o700);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_contract::config::{EarlyMount, NewDirectory};
+use isopod_contract::config::{BIND, EarlyMount, NewDirectory};
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, Writes};
+use crate::app_plan::{AppPlan, RootPlan, Writes};
 use crate::facts::SourceKind;
 use crate::guest::unit_name;
 use crate::guest::units::{Binds, MountUnit, Mounts};
@@ -78,7 +78,7 @@ pub(crate) fn mounts(
             let place = layout::app_place(&app.name, &mount.place);
             let mut bind = binds.mount(Arc::clone(&of_volume.root), place, mount, &service);
             if let Some(content) = table.content(&mount.volume) {
-                lay_over(&mut bind, app.image, content);
+                lay_over(&mut bind, &app.root, content);
             }
             if let Some((_, dir)) = working.as_ref().filter(|(of, _)| *of == &*mount.place) {
                 bind.work.working_dir = Some(Arc::clone(dir));
@@ -111,9 +111,9 @@ fn may_change(table: &VolumeTable, mount: &VolumeMount) -> bool {
     !mount.part.as_os_str().is_empty() && !given
 }
 
-/// Makes of the mount of an empty volume one that begins with what `image` has at `content`.
-fn lay_over(mount: &mut MountUnit, image: usize, content: &Path) {
-    let upper = std::mem::replace(&mut mount.what, layout::image_mount(image).into());
+/// Makes of the mount of an empty volume one that begins with what `root` has at `content`.
+fn lay_over(mount: &mut MountUnit, root: &RootPlan, content: &Path) {
+    let upper = std::mem::replace(&mut mount.what, root.place().into());
     mount.fs_type = "overlay";
     let options = mount.options.iter().filter(|option| *option != "bind");
     mount.options = options.cloned().collect();
@@ -287,7 +287,7 @@ impl Writable<'_> {
             own(layout::WRITABLE_VOLUMES.as_ref()),
         ];
         for (app, image) in apps.iter().zip(&self.images) {
-            if app.writes == Writes::InMemory {
+            if app.writes != Writes::OnDisk {
                 continue;
             }
             let root = image.and_then(|image| image.node(Path::new("/")));
@@ -329,6 +329,7 @@ impl Writable<'_> {
             options: WRITABLE_OPTIONS.into(),
             read_only: false,
             directories,
+            laid: None,
         }
     }
 }
@@ -343,21 +344,53 @@ pub(crate) fn image_mount(index: usize) -> EarlyMount {
         options: String::new(),
         read_only: true,
         directories: Vec::new(),
+        laid: None,
     }
 }
 
-/// The images, the writable disk, and every app's root: its image, and above it a layer that takes its writes.
+/// The share, as a mount that is there before any unit.
+fn share_mount(sharing: &Sharing) -> EarlyMount {
+    EarlyMount {
+        source: layout::SHARE_TAG.into(),
+        mount_point: layout::SHARE_DIR.into(),
+        fs_type: sharing.transport.fs_type().into(),
+        options: sharing::share_options(&sharing.transport).join(","),
+        read_only: false,
+        directories: Vec::new(),
+        laid: None,
+    }
+}
+
+/// The images, the writable disk, the share where a root is on it, and every app's root: its image or its directory, and above it a
+/// layer that takes its writes.
 pub(crate) fn early_mounts(
     apps: &[AppPlan],
     images: usize,
     writable: Option<&Writable<'_>>,
+    sharing: Option<&Sharing>,
 ) -> Vec<EarlyMount> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let root = |app: &AppPlan| {
-        let image = text(layout::image_mount(app.image));
+        let image = text(app.root.place());
+        if app.writes == Writes::Through {
+            return EarlyMount {
+                source: image,
+                mount_point: text(layout::app_root(&app.name)),
+                fs_type: BIND.into(),
+                options: String::new(),
+                read_only: false,
+                directories: Vec::new(),
+                laid: Some(text(app.seed())),
+            };
+        }
+        // A share within the share is there once somebody has gone through it, and overlayfs goes to it only (autofs(5)).
+        let lowest = match app.root {
+            RootPlan::Image(_) => image,
+            RootPlan::Directory { .. } => format!("{image}/."),
+        };
         let lower = match app.has_seed() {
-            true => format!("{}:{image}", text(app.seed())),
-            false => image,
+            true => format!("{}:{lowest}", text(app.seed())),
+            false => lowest,
         };
         EarlyMount {
             source: "overlay".into(),
@@ -370,9 +403,14 @@ pub(crate) fn early_mounts(
             ),
             read_only: app.rootfs == RootfsAccess::ReadOnly,
             directories: Vec::new(),
+            laid: None,
         }
     };
     let disk = writable.map(|writable| writable.mount(apps));
     let images = (0..images).map(image_mount);
-    images.chain(disk).chain(apps.iter().map(root)).collect()
+    let share = sharing
+        .filter(|sharing| !sharing.roots.is_empty())
+        .map(share_mount);
+    let roots = apps.iter().map(root);
+    images.chain(disk).chain(share).chain(roots).collect()
 }

@@ -11,8 +11,8 @@ use std::path::Path;
 use isopod_contract::config::GuestNetwork;
 use isopod_spec::{AppName, HostAlias, Resolver};
 
-use crate::app_plan::AppPlan;
-use crate::facts::ImageFacts;
+use crate::app_plan::{AppPlan, Writes};
+use crate::facts::RootFacts;
 use crate::guest::tree::GuestTree;
 use crate::layout::{MTAB, NAMES_DIR};
 use crate::path::{self, Lookup, Node, NodeKind, Tree};
@@ -54,8 +54,8 @@ pub(crate) struct Names<'a> {
 
 impl Names<'_> {
     /// Gives `app` its files; a notice where its image leaves no place for them.
-    pub(crate) fn write(&self, tree: &mut GuestTree, app: &AppPlan, image: &ImageFacts) -> Option<String> {
-        let image = &image.tree;
+    pub(crate) fn write(&self, tree: &mut GuestTree, app: &AppPlan, root: &RootFacts) -> Option<String> {
+        let image = &root.tree;
         let dir = match path::resolve(image, Path::new(NAMES_DIR)) {
             Ok(found) if found.node.as_ref().is_none_or(is_directory) => found.path,
             _ => {
@@ -153,7 +153,8 @@ impl Names<'_> {
 /// images does), if its image has none.
 fn write_mtab(tree: &mut GuestTree, app: &AppPlan, image: &Tree, dir: &Path) {
     let place = dir.join(MTAB);
-    if image.node(&place).is_none() && is_free(app, &place) {
+    // A directory of the host's gets what is mounted at, and nothing else.
+    if app.writes != Writes::Through && image.node(&place).is_none() && is_free(app, &place) {
         let seed = app.seed();
         make_directory(tree, &seed, image, dir);
         tree.symlink(&path::below(&seed, &place), "/proc/self/mounts");

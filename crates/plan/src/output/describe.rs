@@ -10,7 +10,7 @@ use isopod_spec::{
     EmptyVolume, FailurePolicy, HostLoopback, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind,
 };
 
-use crate::app_plan::AppPlan;
+use crate::app_plan::{AppPlan, RootPlan, Writes};
 use crate::apps::{lifecycle, limits};
 use crate::facts::SourceKind;
 use crate::guest::entry::{Entry, EntryKind};
@@ -20,8 +20,8 @@ use crate::guest::units::MountUnit;
 use crate::layout;
 use crate::output::document::{
     App, AppMount, CheckDocument, DOCUMENT_VERSION, Document, EarlyMount, GuestFile, Hypervisor, Interface,
-    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, Start, TextOrHex, Volume, VolumeMedium,
-    VolumeType,
+    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, RootDirectory, Start, TextOrHex, Volume,
+    VolumeMedium, VolumeType,
 };
 use crate::pod_plan::PodPlan;
 use crate::quoted;
@@ -134,6 +134,16 @@ fn interface_of(interface: &GuestInterface) -> Interface {
     }
 }
 
+fn root_directory(app: &AppPlan) -> Option<RootDirectory> {
+    let RootPlan::Directory { source, .. } = &app.root else {
+        return None;
+    };
+    Some(RootDirectory {
+        source: TextOrHex::new(source),
+        written: app.writes == Writes::Through,
+    })
+}
+
 /// The host volumes that are shared, by name.
 type Shared<'a> = HashMap<&'a str, &'a SharedVolume>;
 
@@ -153,7 +163,12 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
     App {
         name: app.name.to_string(),
         unit: app.unit.clone(),
-        image: plan.images.get(app.image).map(|image| image.id.clone()),
+        image: app
+            .root
+            .image()
+            .and_then(|number| plan.images.get(number))
+            .map(|image| image.id.clone()),
+        root_directory: root_directory(app),
         process: Some(ProcessDocument {
             executable: TextOrHex::new(&process.executable),
             argv: process.shown_argv(),

@@ -122,6 +122,16 @@ pub struct Port {
     pub protocol: String,
 }
 
+/// A directory of the host that is an app's root.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RootDirectory {
+    /// The path, links followed.
+    pub source: TextOrHex,
+    /// Whether what the app writes to its root changes it; otherwise the pod keeps that in a layer above it.
+    pub written: bool,
+}
+
 /// An app.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -133,6 +143,9 @@ pub struct App {
     /// Its image's ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The directory of the host that its root is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_directory: Option<RootDirectory>,
     /// What it executes; left out in the profile `rkt`, which plans volumes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessDocument>,

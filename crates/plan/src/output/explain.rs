@@ -140,6 +140,14 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
         };
         let _ = writeln!(out, "  image  {image}{rootfs}");
     }
+    if let Some(root) = &app.root_directory {
+        let written = match (root.written, app.readonly_rootfs) {
+            (true, _) => ", which takes what the app writes",
+            (false, true) => ", read-only",
+            (false, false) => ", below a layer that takes what the app writes",
+        };
+        let _ = writeln!(out, "  root   {}{written}", path(&root.source));
+    }
     if let Some(process) = &app.process {
         let _ = writeln!(out, "  runs   {}", command(&process.argv));
         let (uid, gid, dir) = (process.uid, process.gid, path(&process.working_dir));

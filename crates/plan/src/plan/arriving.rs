@@ -15,7 +15,8 @@ use isopod_spec::{
 };
 
 use super::{Planner, image_trees};
-use crate::app_plan::{AppPlan, ImagePlan};
+use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
+use crate::apps::roots;
 use crate::decide;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
@@ -26,6 +27,7 @@ use crate::guest::tree::GuestTree;
 use crate::guest::{files, units};
 use crate::layout;
 use crate::path::Lookup;
+use crate::vm::file_server::Ownership;
 use crate::vm::network;
 use crate::vm::sharing::SharedVolume;
 use crate::volumes::Source;
@@ -44,6 +46,8 @@ pub struct RunningPod {
     pub network: Option<(GuestNetwork, Vec<IpAddr>)>,
     /// The IDs of the images that it started with, by their numbers.
     pub images: Vec<String>,
+    /// Whose files those of the host are in the guest.
+    pub ownership: Ownership,
     /// How often volumes have come or gone.
     pub changes: u32,
     /// How many arrivals there have been, the pod's own included.
@@ -61,8 +65,8 @@ pub struct ArrivalPlan {
     pub number: u32,
     /// The app.
     pub app: AppPlan,
-    /// Its image.
-    pub image: ImagePlan,
+    /// Its image; `None` where its root is a directory, which is among what is bound.
+    pub image: Option<ImagePlan>,
     /// The volumes that come with it.
     pub volumes: Vec<Volume>,
     /// What the host binds below the share, under which number of a change.
@@ -122,11 +126,13 @@ fn arrival(
         return Err(faults);
     }
     let (mut apps, mut images) = planner.apps(running.writable.then_some(0));
-    let (Some(image), Some(app)) = (images.pop(), apps.first_mut()) else {
+    planner.note_roots(running.ownership, &mut notices);
+    let image = images.pop();
+    let Some(app) = apps.first_mut() else {
         return Err(vec![Fault::Host {
             what: "cannot add an app".into(),
-            reason: "it has no image".into(),
-            hint: "name one".into(),
+            reason: "it has no root".into(),
+            hint: "name an image".into(),
         }]);
     };
     // Nobody is there whose input it could be.
@@ -137,23 +143,30 @@ fn arrival(
         serial
     };
     let mut binds = Vec::new();
-    let known = running.images.iter().position(|id| *id == image.id);
-    let image_mount = match known {
-        Some(number) => {
-            app.image = number;
+    let known = |image: &ImagePlan| running.images.iter().position(|id| *id == image.id);
+    let image_mount = match (&image, image.as_ref().and_then(known)) {
+        (None, _) => None,
+        (Some(_), Some(number)) => {
+            app.root = RootPlan::Image(number);
             None
         }
-        None => {
+        (Some(image), None) => {
             // Numbers of arrivals are behind those of the images that the pod started with.
-            app.image = running.images.len() + usize::try_from(running.arrivals).unwrap_or(usize::MAX);
+            let number = running.images.len() + usize::try_from(running.arrivals).unwrap_or(usize::MAX);
+            app.root = RootPlan::Image(number);
             let at = next();
-            binds.extend(image_file(&app.name, &image).map(|file| (at, file)));
+            binds.extend(image_file(&app.name, image).map(|file| (at, file)));
             Some(EarlyMount {
                 source: text(&layout::attached_volume(at)),
-                ..mounts::image_mount(app.image)
+                ..mounts::image_mount(number)
             })
         }
     };
+    for root in roots::shared(spec, planner.facts).into_iter().flatten() {
+        let at = next();
+        roots::move_to(&mut app.root, layout::attached_volume(at));
+        binds.push((at, root));
+    }
     let mut elsewhere = Elsewhere::new();
     for volume in planner.host_volumes().shared(&mut notices) {
         let at = next();
@@ -178,7 +191,7 @@ fn arrival(
     let early: Vec<EarlyMount> = image_mount
         .clone()
         .into_iter()
-        .chain(mounts::early_mounts(&apps, 0, writable.as_ref()))
+        .chain(mounts::early_mounts(&apps, 0, writable.as_ref(), None))
         .collect();
     let placed = Placed {
         number: running.arrivals,
@@ -224,14 +237,15 @@ fn arrival(
             .collect(),
     };
     for (app, facts) in apps.iter().zip(&planner.facts.apps) {
-        let image = facts.image.as_ref();
-        notices.extend(image.and_then(|image| names.write(&mut guest, app, image)));
+        let root = facts.root.as_ref();
+        notices.extend(root.and_then(|root| names.write(&mut guest, app, root)));
     }
     let Some(app) = apps.pop() else {
         return Err(Vec::new());
     };
     let volumes: Vec<Volume> = table.iter().cloned().collect();
-    let departure = departure(running, &app, &volumes, image_mount.as_ref(), &guest);
+    let bound = binds.iter().map(|(at, _)| layout::attached_volume(*at)).collect();
+    let departure = departure(running, &app, &volumes, image_mount.as_ref(), bound, &guest);
     Ok(ArrivalPlan {
         number: running.arrivals,
         app,
@@ -286,7 +300,7 @@ fn refusals(running: &RunningPod, spec: &PodSpec) -> Vec<Fault> {
             "start the pod with all of its apps",
         )),
         Share::None => faults.push(host(
-            "the pod was started without a share, by which an app's image reaches it",
+            "the pod was started without a share, by which an app's root reaches it",
             "start it with `--hold`, with a volume of the host, or with `--transport virtiofs` or `--transport 9p`",
         )),
     }
@@ -321,6 +335,7 @@ fn departure(
     app: &AppPlan,
     volumes: &[Volume],
     image: Option<&EarlyMount>,
+    bound: Vec<PathBuf>,
     guest: &GuestTree,
 ) -> Departure {
     let own = layout::app_dir(&app.name);
@@ -331,7 +346,10 @@ fn departure(
         .collect();
     let of_app = [root.clone(), own.clone()];
     let mounted = of_app.iter().chain(&volumes).map(|path| text(path));
-    let mount_points = mounted.chain(image.map(|image| image.mount_point.clone()));
+    // Over virtiofs what is bound on the host is a mount in the guest, too.
+    let mount_points = mounted
+        .chain(image.map(|image| image.mount_point.clone()))
+        .chain(bound.iter().map(|path| text(path)));
     let written = running.writable.then(|| {
         let kept = volumes.iter().filter_map(|path| path.file_name());
         let kept = kept.map(|name| Path::new(layout::WRITABLE_VOLUMES).join(name));

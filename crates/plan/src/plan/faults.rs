@@ -81,7 +81,7 @@ pub(super) fn notify(spec: &PodSpec, all: &[Decided], table: &VolumeTable) -> Ve
 pub(super) fn last_words(spec: &PodSpec, facts: &Facts) -> Vec<Fault> {
     let apps = spec.apps.iter().zip(&facts.apps);
     let fault = |(app, facts): (&App, &crate::facts::AppFacts)| {
-        let image = facts.image.as_ref().map(|image| &image.tree as &dyn Lookup);
+        let image = facts.root.as_ref().map(|root| &root.tree as &dyn Lookup);
         let reason = last_words::fault(app, image)?;
         let app = app.name.clone();
         Some(Fault::App { app, reason })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use isopod_spec::{AppName, HostVolume, PodSpec, Propagation, Volume, VolumeKind, VolumeName};
 
 use crate::decide::Decided;
-use crate::facts::{Facts, MountNames, Sizes, SourceKind};
+use crate::facts::{AppFacts, Facts, MountNames, RootOrigin, Sizes, SourceKind};
 use crate::notices;
 use crate::vm::file_server::{Owner, Ownership};
 use crate::vm::sharing::{SharedVolume, Sharing};
@@ -94,7 +94,7 @@ impl HostVolumes<'_> {
     }
 
     /// Whether virtiofsd can read the paths of all that is, or may later be, mounted at and below its volumes.
-    pub(super) fn mount_names(&self, shared: &[SharedVolume]) -> MountNames {
+    pub(super) fn mount_names(&self, sharing: &Sharing) -> MountNames {
         let plain = |volume: &SharedVolume| {
             let facts = self.facts.sources.get(&volume.name);
             let found = facts.map_or(MountNames::Any, |facts| facts.mounts);
@@ -103,7 +103,11 @@ impl HostVolumes<'_> {
                 && volume.propagation == Propagation::Private
                 && (!volume.recursive || found == MountNames::Plain)
         };
-        match shared.iter().all(plain) {
+        let of_root = |facts: &AppFacts| match facts.root.as_ref().map(|root| &root.origin) {
+            Some(RootOrigin::Directory { mounts, .. }) => *mounts == MountNames::Plain,
+            Some(RootOrigin::Image { .. }) | None => true,
+        };
+        match sharing.volumes.iter().all(plain) && self.facts.apps.iter().all(of_root) {
             true => MountNames::Plain,
             false => MountNames::Any,
         }

@@ -34,6 +34,7 @@ impl RktPlan {
                 name: app.name.to_string(),
                 unit: format!("{}.service", app.name),
                 image: None,
+                root_directory: None,
                 process: None,
                 readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
                 restart: None,

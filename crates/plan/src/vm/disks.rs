@@ -103,7 +103,10 @@ pub(crate) fn needs_writable<'a>(
 ) -> bool {
     // Apps that come later write, too.
     spec.held
-        || spec.apps.iter().any(|app| app.rootfs == RootfsAccess::Writable)
+        || spec
+            .apps
+            .iter()
+            .any(|app| app.rootfs == RootfsAccess::Writable && !app.writes_through())
         || volumes.any(|volume| used.contains(&volume.name) && is_on_writable(volume))
 }
 

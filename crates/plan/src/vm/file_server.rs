@@ -41,6 +41,10 @@ pub fn ownership(host: &HostFacts, sharing: &Sharing, users: &[Owner]) -> Owners
         Transport::Virtiofs(daemon) if !daemon.translates_users() => Ownership::RootAsCaller(
             "virtiofsd 1.13 or newer lets others write too, and 9p does (`--transport 9p`)",
         ),
+        // In a root filesystem most is root's.
+        Transport::Virtiofs(_) | Transport::NineP if !sharing.roots.is_empty() => {
+            Ownership::AllAsCaller(Owner { uid: 0, gid: 0 })
+        }
         Transport::Virtiofs(_) | Transport::NineP => {
             let mut others = users.iter().filter(|user| user.uid != 0);
             let first = others.next().copied();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isopod_spec::{HostVolume, Propagation, ShareTransport, Vm, VolumeName};
+use isopod_spec::{AppName, HostVolume, Propagation, ShareTransport, Vm, VolumeName};
 
 use crate::distribution::{Family, Need};
 use crate::facts::{FileId, HostFacts, HostUser, Namespaces, SourceKind, Virtiofsd};
@@ -26,6 +26,8 @@ pub struct Sharing {
     pub layout: ShareLayout,
     /// The volumes, by name.
     pub volumes: Vec<SharedVolume>,
+    /// Apps' roots that are directories, by names that no volume has.
+    pub roots: Vec<SharedVolume>,
 }
 
 impl Sharing {
@@ -33,6 +35,11 @@ impl Sharing {
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.layout == ShareLayout::OnePerPod
+    }
+
+    /// All that is shared: volumes and roots.
+    pub fn all(&self) -> impl Iterator<Item = &SharedVolume> {
+        self.volumes.iter().chain(&self.roots)
     }
 }
 
@@ -121,21 +128,32 @@ pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {
     format!("{}-{hash:08x}", &name[..max_bytes - 9])
 }
 
-/// Chooses transport and layout for the volumes that are to be shared.
+/// What is to be shared.
+#[derive(Clone, Debug, Default)]
+pub struct ToShare {
+    /// The volumes.
+    pub volumes: Vec<SharedVolume>,
+    /// The roots, with their apps.
+    pub roots: Vec<(AppName, SharedVolume)>,
+    /// Whether apps may come later, for whom there must be a share.
+    pub held: bool,
+}
+
+/// Chooses transport and layout for what is to be shared.
 ///
 /// # Errors
 /// Every [`Fault`] that stands against it on this host.
 pub fn sharing(
     vm: &Vm,
     host: &HostFacts,
-    volumes: Vec<SharedVolume>,
-    held: bool,
+    shared: ToShare,
     notices: &mut Vec<String>,
 ) -> Result<Option<Sharing>, Vec<Fault>> {
+    let ToShare { volumes, roots, held } = shared;
     // Without volumes only a pod that waits for apps gets a share, or who names a transport: for those that come later.
     let bindable = !matches!(host.namespaces, Namespaces::Unavailable(_));
     let wanted = held || vm.transport != ShareTransport::Auto;
-    if volumes.is_empty() && !(wanted && bindable) {
+    if volumes.is_empty() && roots.is_empty() && !(wanted && bindable) {
         return Ok(None);
     }
     let layout = match bindable {
@@ -148,7 +166,17 @@ pub fn sharing(
     }
     if let Namespaces::Unavailable(reason) = &host.namespaces {
         let unbindable = volumes.iter().filter_map(|volume| unbindable(volume, reason));
-        let faults: Vec<Fault> = unbindable.chain(duplicate_tags(&volumes)).collect();
+        let of_root = |(app, _): &(AppName, SharedVolume)| Fault::App {
+            app: app.clone(),
+            reason: format!(
+                "a root that is a directory needs a mount namespace, and there is none here: {reason}"
+            ),
+        };
+        let of_roots = roots.iter().map(of_root);
+        let faults: Vec<Fault> = unbindable
+            .chain(of_roots)
+            .chain(duplicate_tags(&volumes))
+            .collect();
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -160,6 +188,7 @@ pub fn sharing(
         transport,
         layout,
         volumes,
+        roots: roots.into_iter().map(|(_, root)| root).collect(),
     }))
 }
 

@@ -91,6 +91,18 @@ pub enum GatherFault {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A directory cannot be an app's root.
+    #[error("app `{app}`: its root cannot be `{}`: {reason}", shown(path))]
+    Root {
+        /// The app.
+        app: AppName,
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A profile of system calls cannot be used.
     #[error("app `{app}`: cannot use the seccomp profile `{}`", shown(path))]
     Profile {
@@ -154,7 +166,7 @@ impl GatherFault {
             | Self::Unlocked { part, .. }
             | Self::Find { part, .. }
             | Self::Rootfs { part, .. } => Some(part.clone()),
-            Self::Profile { app, .. } => Some(Part::App(app.clone())),
+            Self::Root { app, .. } | Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
             Self::Store(_) | Self::NoQemu { .. } | Self::GuestSources { .. } | Self::Guest { .. } => None,
         }
@@ -166,7 +178,7 @@ impl GatherFault {
         match self {
             Self::Import { source, .. } => source.hint(),
             Self::Find { source, .. } => source.hint(),
-            Self::Source { hint, .. } => hint.clone(),
+            Self::Source { hint, .. } | Self::Root { hint, .. } => hint.clone(),
             Self::Profile {
                 source: ProfileError::Invalid(invalid),
                 ..

@@ -42,6 +42,8 @@ pub(super) fn host(
     let guest = &guest.image;
     let user = user();
     let shares = spec.vm.transport == ShareTransport::Virtiofs
+        || spec.held
+        || spec.apps.iter().any(|app| app.directory().is_some())
         || spec
             .volumes
             .iter()

@@ -11,7 +11,7 @@ use crate::Settings;
 /// An image, its root filesystem to look into, and what keeps it in the store.
 pub(super) type Opened = (Image, Reader, Held);
 
-/// The images of the apps, in their order, and those that volumes are.
+/// The images of the apps, in their order (`None` for an app of none), and those that volumes are.
 #[derive(Default)]
 pub(super) struct Images {
     pub(super) apps: Vec<Option<Opened>>,
@@ -31,7 +31,7 @@ pub(super) fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<Gathe
         opened.map_err(|fault| faults.push(fault)).ok()
     };
     let apps = spec.apps.iter();
-    let apps = apps.map(|app| open(Part::App(app.name.clone()), &app.image, app.pull));
+    let apps = apps.map(|app| open(Part::App(app.name.clone()), app.image()?, app.pull));
     let apps = apps.collect();
     let volumes = spec.volumes.iter().filter_map(|volume| match &volume.kind {
         VolumeKind::Image(image) => {

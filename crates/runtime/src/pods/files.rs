@@ -193,19 +193,68 @@ pub enum Stdin {
     Attached,
 }
 
+/// What an app's root is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum RootRecord {
+    /// An image.
+    Image {
+        /// Its ID.
+        id: String,
+        /// The number of its file.
+        number: usize,
+    },
+    /// A directory of the host.
+    Directory {
+        /// Its path, links followed.
+        path: OsText,
+        /// Which directory it was: device and inode.
+        id: (u64, u64),
+        /// Whether what the app writes changes it.
+        written: bool,
+    },
+}
+
+impl RootRecord {
+    /// The image's ID, where it is one.
+    #[must_use]
+    pub fn image_id(&self) -> Option<&str> {
+        match self {
+            Self::Image { id, .. } => Some(id),
+            Self::Directory { .. } => None,
+        }
+    }
+
+    /// The number of the image's file, where it is one.
+    #[must_use]
+    pub fn image_number(&self) -> Option<usize> {
+        match self {
+            Self::Image { number, .. } => Some(*number),
+            Self::Directory { .. } => None,
+        }
+    }
+
+    /// The directory, where it is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Image { .. } => None,
+            Self::Directory { path, .. } => Some(std::ffi::OsString::from(path.clone()).into()),
+        }
+    }
+}
+
 /// An app of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AppRecord {
     /// Its name.
     pub name: AppName,
-    /// The ID of its image.
-    pub image: String,
+    /// What its root is.
+    pub root: RootRecord,
     /// Whether its standard streams are a terminal of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
-    /// The number of its image's file.
-    pub image_number: usize,
     /// Whether it may write to its root filesystem.
     pub rootfs: RootfsAccess,
     /// The user that it runs as.

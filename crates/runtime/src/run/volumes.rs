@@ -225,12 +225,14 @@ impl Keeper {
         if add.changes != self.count {
             return Err(Refusal::Outdated);
         }
-        let rootfs = PathBuf::from(std::ffi::OsString::from(add.rootfs.clone()));
-        let kept = self.dir.join(layout::host_image(add.arrived.app.image_number));
-        if !kept.exists() {
-            std::fs::hard_link(&rootfs, &kept)
-                .or_else(|_| std::os::unix::fs::symlink(&rootfs, &kept))
-                .map_err(|error| format!("cannot link the image to `{}`: {error}", kept.display()))?;
+        if let (Some(rootfs), Some(number)) = (&add.rootfs, add.arrived.app.root.image_number()) {
+            let rootfs = PathBuf::from(std::ffi::OsString::from(rootfs.clone()));
+            let kept = self.dir.join(layout::host_image(number));
+            if !kept.exists() {
+                std::fs::hard_link(&rootfs, &kept)
+                    .or_else(|_| std::os::unix::fs::symlink(&rootfs, &kept))
+                    .map_err(|error| format!("cannot link the image to `{}`: {error}", kept.display()))?;
+            }
         }
         self.apps.push(add.arrived.app.name.clone());
         self.declared
@@ -272,8 +274,13 @@ impl Keeper {
             .retain(|name| !arrived.volumes.iter().any(|gone| gone.name == *name));
         self.unbind(&arrived.serials).await?;
         // What the pod started with has smaller numbers, and is not the app's alone.
-        if arrived.app.image_number >= self.images {
-            let _ = std::fs::remove_file(self.dir.join(layout::host_image(arrived.app.image_number)));
+        let late = arrived
+            .app
+            .root
+            .image_number()
+            .filter(|number| *number >= self.images);
+        if let Some(number) = late {
+            let _ = std::fs::remove_file(self.dir.join(layout::host_image(number)));
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ pub(in crate::args) struct AppDraft {
     /// `--group`, beside the group of `--user`.
     pub(in crate::args) group: Option<String>,
     pub(in crate::args) rootfs: RootfsAccess,
+    /// Whether a directory stands where an image would.
+    pub(in crate::args) of_directory: bool,
     pub(in crate::args) restart: RestartPolicy,
     pub(in crate::args) readiness: Readiness,
     pub(in crate::args) depends_on: Vec<Dependency>,
@@ -36,6 +38,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "NAME",
         "The app's name [default: made of the image's]",
         |app, text| keep(&mut app.name, flags::read_app_name(text)),
+    ),
+    Flag::app_switch(
+        "rootfs",
+        "What stands in the image's place is a directory of the host, which is the app's root and takes what the app writes; \
+         DIR:O leaves it as it is, and the pod keeps what is written",
+        |app, on| app.of_directory = on,
     ),
     Flag::app(
         "restart",

@@ -105,10 +105,6 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("retry", RETRY),
     refused("retry-delay", RETRY),
     refused_switch("rmi", "remove the image afterwards: `isopod rmi IMAGE`"),
-    refused_switch(
-        "rootfs",
-        "make an image of the directory, with buildah(1) or umoci(1): `isopod run oci:DIR`",
-    ),
     refused("sdnotify", "let the app report when it is ready: `--notify`"),
     refused(
         "seccomp-policy",

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 use isopod_runtime::pods::files::{AppRecord, AppStatus};
+use isopod_spec::words::shown;
 
 use crate::failure::Failure;
 use crate::output;
@@ -47,10 +48,16 @@ impl AppList {
 }
 
 fn row(app: &AppRecord, status: Option<&AppStatus>) -> [String; 4] {
-    let id = app.image.trim_start_matches("sha256:");
-    let id = id.get(..ID_DIGITS).unwrap_or(id).to_owned();
+    let root = match app.root.directory() {
+        Some(directory) => shown(directory),
+        None => {
+            let id = app.root.image_id().unwrap_or_default();
+            let id = id.trim_start_matches("sha256:");
+            id.get(..ID_DIGITS).unwrap_or(id).to_owned()
+        }
+    };
     let state = status.map_or("waiting", |status| status.state.as_str());
     let code = status.and_then(|status| status.exit_status);
     let state = code.map_or_else(|| state.to_owned(), |code| format!("{state} ({code})"));
-    [app.name.to_string(), id, state, app.argv.join(" ")]
+    [app.name.to_string(), root, state, app.argv.join(" ")]
 }

@@ -24,8 +24,8 @@ impl Pull {
     /// A [`Failure`] for each that cannot be had.
     pub(super) fn execute(&self, project: &ProjectArgs, settings: &Settings) -> Result<ExitCode, Failure> {
         let project = project.read(Extent::ToStart(&self.services), settings)?;
-        let references = project.pod.apps.iter().filter_map(|app| match &app.image {
-            ImageSource::Reference(reference) => Some(reference.clone()),
+        let references = project.pod.apps.iter().filter_map(|app| match app.image() {
+            Some(ImageSource::Reference(reference)) => Some(reference.clone()),
             _ => None,
         });
         fetch::always(&references.collect::<Vec<_>>(), settings)

@@ -10,7 +10,7 @@ use crate::tree::Fields;
 use crate::unsaid::Unsaids;
 use crate::words::{bytes, cpus};
 use crate::{
-    App, AppRole, Device, EnvVar, HealthCheck, Mount, MountFlags, PodSpec, PortForward, Propagation,
+    App, AppRole, AppRoot, Device, EnvVar, HealthCheck, Mount, MountFlags, PodSpec, PortForward, Propagation,
     Readiness, Resources, RestartPolicy, VolumeKind,
 };
 
@@ -40,7 +40,17 @@ pub(super) fn write(
     let subject = format!("app `{}`", app.name);
     let unsaids = context.unsaids;
     unsaid_of_app(app, place, unsaids);
-    let (image, pull) = image(&subject, &app.image, app.pull, unsaids);
+    let (image, pull) = match &app.root {
+        AppRoot::Image(source) => image(&subject, source, app.pull, unsaids),
+        AppRoot::Directory(_) => {
+            unsaids.add_needed(
+                format!("{subject}: its root, a directory of the host"),
+                "a container has an image",
+                "make an image of the directory, with buildah(1) or umoci(1)",
+            );
+            (None, None)
+        }
+    };
     let overrides = &app.overrides;
     let env = env(app, objects, unsaids);
     let probe = |probe: &Option<crate::Probe>| probe.as_ref().map(probes::probe);
