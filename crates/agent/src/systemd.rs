@@ -356,6 +356,10 @@ fn type_interface(unit: &str) -> String {
 /// src/basic/bus-label.c). systemd loads the unit when it is first asked about.
 fn object_path(unit: &str) -> String {
     let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    // A path that ends with `/` is none: systemd would end the conversation over it.
+    if unit.is_empty() {
+        path.push('_');
+    }
     for (i, byte) in unit.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
             path.push(char::from(byte));
@@ -374,6 +378,7 @@ mod tests {
     fn object_paths_are_escaped_as_systemd_does() {
         let path = |unit| object_path(unit).rsplit('/').next().map(str::to_owned).unwrap();
         assert_eq!(path("web.service"), "web_2eservice");
+        assert_eq!(path(""), "_");
         assert_eq!(path("0a-b.service"), "_30a_2db_2eservice");
         assert_eq!(path("mnt-a\\x20b.mount"), "mnt_2da_5cx20b_2emount");
         assert_eq!(type_interface("a.b.mount"), "org.freedesktop.systemd1.Mount");
