@@ -90,7 +90,10 @@ where
 {
     let (reader, mut writer) = tokio::io::split(stream);
     let started = match start(agent, job, wanted).await {
-        Ok(Ok(started)) => started,
+        // A client that is gone is noticed by whoever reads.
+        Ok(Ok(started)) => match write_message(&mut writer, &FromCommand::Started).await {
+            Ok(()) | Err(_) => started,
+        },
         Ok(Err(Report { status, text })) => return fail(&mut writer, status, text).await,
         Err(error) => return fail(&mut writer, STATUS_FAILED, in_one_line(&error)).await,
     };

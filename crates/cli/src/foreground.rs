@@ -56,6 +56,7 @@ pub(crate) fn run(
             signals,
             milestones: Some(milestones.clone()),
             started: None,
+            watcher: None,
         }
     })?;
     if let (1, Some(result)) = (results.len(), results.pop()) {

@@ -3,6 +3,7 @@
 //! ```text
 //!   client ── HostStream::Exec(Request) ────────> agent
 //!   client ── ToCommand: Stdin, StdinEnd, Resize, Signal, Detach ──> agent      at any time
+//!   client <─ FromCommand: Started ────────────────────────── agent      once, the first, where it executes
 //!   client <─ FromCommand: Stdout, Stderr, StdinTaken ────── agent      at any time
 //!   client <─ FromCommand: Exited or Failed ──────────────── agent      once, the last; then the stream ends
 //! ```
@@ -40,6 +41,24 @@ pub struct Request {
     pub terminal: Option<WindowSize>,
     /// Whether it has a standard input; otherwise it reads nothing from the beginning.
     pub stdin: bool,
+    /// Who it is and what it may do, in place of what the app has and of `user`; `env` is its whole environment then. For a
+    /// caller that has decided all of it (OCI's `process`).
+    pub exactly: Option<Exactly>,
+}
+
+/// Who a command is and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exactly {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+    /// The capabilities that it and its children may ever have: a bit for each (capabilities(7)).
+    pub capabilities: u64,
+    /// Whether it and its children never gain privileges (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privileges: bool,
 }
 
 /// The size of a terminal, in characters.
@@ -85,6 +104,8 @@ pub enum FromCommand {
         /// Why, in one line.
         text: String,
     },
+    /// 5: it executes. The first message, where it comes to that.
+    Started,
 }
 
 /// The exit status of an exec that did not come to executing anything (docker's).

@@ -83,6 +83,23 @@ pub enum HostStream {
     },
     /// 11: takes away an app that has ended, with all that came with it ([`crate::arrival`]).
     Depart(crate::arrival::Departure),
+    /// 12: connects with a TCP port of the guest's loopback interface. A [`DialAnswer`], then what both sides write.
+    Dial {
+        /// The port.
+        port: u16,
+    },
+}
+
+/// The agent's answer to [`HostStream::Dial`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DialAnswer {
+    /// 0: what follows is the connection's.
+    Connected,
+    /// 1: there is none.
+    Failed {
+        /// Why, in one line.
+        text: String,
+    },
 }
 
 /// What of an app's root, with all that is mounted in it left out.

@@ -59,6 +59,8 @@ pub struct Answers<R> {
 /// What is heard of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// It executes. The first answer, where it comes to that.
+    Started,
     /// It wrote this to its standard output or its terminal.
     Stdout(Vec<u8>),
     /// It wrote this to its standard error.
@@ -161,7 +163,10 @@ impl<R: AsyncRead + Unpin> Answers<R> {
     /// [`ReceiveError`]; the stream is of no further use then.
     pub async fn next(&mut self) -> Result<Answer, ReceiveError> {
         let answer = self.receive().await;
-        if !matches!(answer, Ok(Answer::Stdout(_) | Answer::Stderr(_))) {
+        if !matches!(
+            answer,
+            Ok(Answer::Started | Answer::Stdout(_) | Answer::Stderr(_))
+        ) {
             // Whoever waits for room for more input waits for nobody.
             self.window.close();
         }
@@ -176,6 +181,7 @@ impl<R: AsyncRead + Unpin> Answers<R> {
                 FromCommand::Stderr(bytes) => return Ok(Answer::Stderr(piece(bytes)?)),
                 FromCommand::Exited(status) => return Ok(Answer::Exited(status)),
                 FromCommand::Failed { status, text } => return Ok(Answer::Failed { status, text }),
+                FromCommand::Started => return Ok(Answer::Started),
                 FromCommand::StdinTaken(claimed) => self.take(claimed)?,
             }
         }

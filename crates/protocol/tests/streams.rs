@@ -24,9 +24,10 @@ fn the_encoding_is_pinned() {
         working_dir: Some("/".into()),
         terminal: None,
         stdin: true,
+        exactly: None,
     };
     let bytes = encode(&HostStream::Exec(request)).unwrap();
-    assert_eq!(bytes[4..], *b"\x01\x01\x01\x01a\x01\x01B\x01c\0\x01\x01/\0\x01");
+    assert_eq!(bytes[4..], *b"\x01\x01\x01\x01a\x01\x01B\x01c\0\x01\x01/\0\x01\0");
     assert_eq!(encode(&HostStream::Stats).unwrap()[4..], [2]);
     assert_eq!(
         encode(&ToCommand::Stdin(vec![7, 200])).unwrap()[4..],

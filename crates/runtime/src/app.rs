@@ -5,7 +5,7 @@ use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::facts::RootOrigin;
 use isopod_plan::volumes::hotplug::Share;
 use isopod_plan::{PlanError, layout};
-use isopod_spec::{PodSpec, Volume, VolumeKind};
+use isopod_spec::{PidMode, PodSpec, Volume, VolumeKind};
 
 use crate::Settings;
 use crate::control::AddApp;
@@ -105,6 +105,10 @@ fn merged(asked: PodSpec, wanted: &PodSpec, record: &PodRecord, running: &Runnin
         hostname: Some(record.hostname.clone()),
         storage_bytes: None,
         named_ports: Vec::new(),
+        pid_mode: match wanted.pid_mode {
+            PidMode::Private => asked.pid_mode,
+            own => own,
+        },
         ..asked
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod vm;
 mod volumes;
 mod watch;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use allowance::Allowance;
@@ -46,7 +47,7 @@ use volumes::{Changed, OfApp, Volumes};
 
 pub use error::RunError;
 pub use outcome::{AppEnd, Outcome, Timings};
-pub use report::{AppFailure, Milestone, OnStarted};
+pub use report::{AppFailure, AppNews, Milestone, OnStarted, Watcher};
 
 use crate::Settings;
 use crate::control::{self, AppOrder, Done, Order, Refusal, SharedInput, VolumeChange};
@@ -74,6 +75,8 @@ pub struct Caller {
     pub milestones: Option<mpsc::UnboundedSender<Milestone>>,
     /// OnStarted once, when every app has started, or which ones could not.
     pub started: Option<OnStarted>,
+    /// Who has each app's streams, and is told what becomes of it.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }
 
 /// Runs a pod that was begun ([`Claim::begin`]) to its end. Its directory stays.
@@ -143,6 +146,7 @@ async fn supervise(
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
             journal.on_started = caller.started;
+            journal.watcher.clone_from(&caller.watcher);
             let app_changes = AppChanges::again(record, dir, &agent);
             let mut pod = Pod {
                 record,
@@ -153,7 +157,14 @@ async fn supervise(
                 app_changes,
                 arrivals: Arrivals::default(),
                 waiting: 0,
-                outputs: Outputs::new(&dir.join(LOGS), record, caller.output, &broken),
+                outputs: Outputs::new(
+                    &dir.join(LOGS),
+                    record,
+                    caller.output,
+                    caller.watcher.clone(),
+                    &broken,
+                ),
+                watcher: caller.watcher,
                 stdin: caller.stdin,
                 input: None,
                 copies: JoinSet::new(),
@@ -204,6 +215,7 @@ struct Pod<'a> {
     stop: mpsc::UnboundedReceiver<()>,
     signals: mpsc::UnboundedReceiver<u8>,
     milestones: Option<mpsc::UnboundedSender<Milestone>>,
+    watcher: Option<Arc<dyn Watcher>>,
     /// Of lines that the guest brings about.
     lines: Allowance,
     journal: &'a mut Journal,
@@ -415,9 +427,9 @@ impl Pod<'_> {
     /// Connects an app's stream where the event brings one; otherwise it is returned.
     fn connect(&mut self, event: Event) -> Option<Event> {
         match event {
-            Event::Stdin { mut input, .. } => {
+            Event::Stdin { app, mut input } => {
                 // Not among the copies: it ends when the caller's input does, which nobody waits for.
-                match self.stdin.take() {
+                match self.stdin.take().or_else(|| self.watched_stdin(app)) {
                     Some(stdin) => drop(tokio::spawn(feed(stdin, input))),
                     None if self.record.stdin == Stdin::Attached => {
                         self.input = Some(SharedInput::new(input));
@@ -436,6 +448,11 @@ impl Pod<'_> {
             }
             event => Some(event),
         }
+    }
+
+    /// What the watcher has for an app to read.
+    fn watched_stdin(&self, app: usize) -> Option<Box<dyn AsyncRead + Unpin + Send>> {
+        self.watcher.as_ref()?.stdin(self.journal.name_of(app)?)
     }
 
     /// Performs an action; how the supervision ends, where it does.

@@ -508,6 +508,10 @@ pub struct Overrides {
     /// `--tty`: a terminal of its own is its standard input, output and error (Kubernetes' `tty`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
+    /// Whether an app that comes to a pod which runs has a standard input, for whoever supervises the pod to write. An app that a
+    /// pod begins with has one where it is the only one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin: bool,
     /// `--device`: devices of the guest's beyond those that every app has.
     #[serde(default)]
     pub devices: Vec<Device>,

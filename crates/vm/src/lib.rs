@@ -10,6 +10,7 @@ pub mod frames;
 pub mod kvm;
 pub mod launch;
 pub mod launcher;
+pub mod namespaces;
 pub mod netns;
 pub mod qmp;
 pub mod virtiofsd;

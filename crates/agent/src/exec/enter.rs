@@ -124,6 +124,9 @@ pub(crate) struct Execute {
     pub(crate) process: GuestProcess,
     /// Who it runs as instead, as the caller wrote it.
     pub(crate) user: Option<String>,
+    /// Whether it is who [`Self::process`] says although that is not the app's.
+    #[serde(default)]
+    pub(crate) exactly: bool,
     /// Whether the caller set `HOME`, which is then not taken from the user's entry.
     pub(crate) own_home: bool,
     /// Whether the standard streams are a terminal, to be the session's.
@@ -485,6 +488,12 @@ fn become_command(execute: Execute, fds: &[OwnedFd]) -> Result<EnterError, Enter
         return Err(EnterError::Job(io::ErrorKind::InvalidInput.into()));
     };
     let (identity, home) = match &execute.user {
+        None if execute.exactly => {
+            let identity = execute.process.identity.clone();
+            // Of a number that no user has there is none.
+            let home = user::find(&identity.uid.to_string()).ok().map(|(_, home)| home);
+            (identity, home)
+        }
         None => (execute.process.identity.clone(), None),
         Some(user) => {
             let (identity, home) = user::find(user).map_err(EnterError::User)?;

@@ -89,6 +89,7 @@ impl App {
                 ..GuestProcess::default()
             },
             user: None,
+            exactly: false,
             own_home: false,
             terminal: false,
         };

@@ -1,6 +1,7 @@
 //! What the tasks that serve the host's streams have to know of apps' units, and what they have systemd do: they ask the
 //! session, which alone speaks to systemd.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use isopod_contract::config::{GuestApp, GuestRestart};
 use isopod_contract::exec::Request;
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
 use isopod_contract::in_one_line;
-use isopod_contract::launch::GuestLaunch;
+use isopod_contract::launch::{GuestIdentity, GuestLaunch};
 use isopod_contract::message::AppIndex;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -89,12 +90,18 @@ impl Running {
     }
 }
 
+/// Whether the app has been removed, and is a number alone: systemd knows no unit of it.
+fn has_gone(app: &GuestApp) -> bool {
+    app.unit.is_empty()
+}
+
 /// Answers a task's question.
 pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], question: Question) {
     let words = |error: ManagerError| in_one_line(&error);
     match question {
         Question::Process(app, reply) => {
             let process = match apps.get(usize::from(app)) {
+                Some(app) if has_gone(app) => Err("the app has been removed".to_owned()),
                 Some(app) => match manager.process(&app.unit).await {
                     Ok(unit) => Ok(Running::new(app, unit)),
                     Err(error) => Err(words(error)),
@@ -108,17 +115,19 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(Ok(app.map(|app| app.name.clone()).unwrap_or_default()));
         }
         Question::Cgroups(reply) => {
-            let cgroups = apps.iter().map(|app| manager.cgroup(&app.unit));
-            let cgroups = futures::future::join_all(cgroups).await.into_iter();
-            let helpers = apps
-                .iter()
-                .map(|app| launch::read(app).map_or(0, |launch| launch.processes.helpers()));
-            let _ = reply.send(cgroups.map(Result::unwrap_or_default).zip(helpers).collect());
+            let of = async |app: &GuestApp| match has_gone(app) {
+                true => (String::new(), 0),
+                false => {
+                    let helpers = launch::read(app).map_or(0, |launch| launch.processes.helpers());
+                    (manager.cgroup(&app.unit).await.unwrap_or_default(), helpers)
+                }
+            };
+            let _ = reply.send(futures::future::join_all(apps.iter().map(of)).await);
         }
         // The session's own to answer.
         Question::Arrived(_, _, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
         Question::Set(app, properties, reply) => {
-            let set = match apps.get(usize::from(app)) {
+            let set = match apps.get(usize::from(app)).filter(|app| !has_gone(app)) {
                 Some(app) => manager.set(&app.unit, &properties).await.map_err(words),
                 None => Err(format!("there is no app {app}")),
             };
@@ -175,6 +184,7 @@ pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -
         working_dir: None,
         terminal: None,
         stdin: false,
+        exactly: None,
     };
     command_of(Running::new(app, process), request)
 }
@@ -183,17 +193,32 @@ pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -
 pub(super) fn command_of(running: Running, request: Request) -> Result<Job, String> {
     let (unit, launch) = (running.unit, running.launch?);
     let own_home = request.env.iter().any(|(name, _)| name == "HOME");
-    let env = environment::of_command(launch.env, request.env, request.terminal.is_some());
+    let of_app = match request.exactly {
+        Some(_) => BTreeMap::new(),
+        None => launch.env,
+    };
+    let env = environment::of_command(of_app, request.env, request.terminal.is_some());
     let env = env.map_err(|name| format!("`{}` is no name of a variable", name.escape_debug()))?;
     let mut process = launch.process;
     if let Some(dir) = request.working_dir {
         process.working_dir = dir;
     }
+    let exactly = request.exactly.is_some();
+    if let Some(given) = request.exactly {
+        process.identity = GuestIdentity {
+            uid: given.uid,
+            gid: given.gid,
+            groups: given.groups,
+        };
+        process.capabilities = given.capabilities;
+        process.no_new_privileges = given.no_new_privileges;
+    }
     let execute = Execute {
         argv: request.argv,
         env,
         process,
-        user: request.user.filter(|user| !user.is_empty()),
+        user: request.user.filter(|user| !user.is_empty() && !exactly),
+        exactly,
         own_home,
         terminal: request.terminal.is_some(),
     };

@@ -34,7 +34,8 @@ pub(crate) fn app(cgroups: &Path, cgroup: &str, helpers: u32) -> AppStats {
     let dir = cgroups.join(relative);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse().ok();
-    let io = read("io.stat");
+    let (io, memory) = (read("io.stat"), read("memory.stat"));
+    let of_memory = |name| memory.as_deref().and_then(|text| field(text, name));
     let io_sum = |key| io.as_deref().map(|text| sum_of(text, key));
     AppStats {
         processes: processes(&dir).saturating_sub(helpers),
@@ -43,6 +44,8 @@ pub(crate) fn app(cgroups: &Path, cgroup: &str, helpers: u32) -> AppStats {
         memory_peak_bytes: number("memory.peak"),
         io_read_bytes: io_sum("rbytes="),
         io_write_bytes: io_sum("wbytes="),
+        memory_anonymous_bytes: of_memory("anon"),
+        memory_inactive_file_bytes: of_memory("inactive_file"),
     }
 }
 
@@ -112,6 +115,7 @@ mod tests {
         );
         file("memory.current", "4096\n");
         file("memory.peak", "8192\n");
+        file("memory.stat", "anon 1000\nfile 3000\ninactive_file 2000\n");
         file("pids.current", "3\n");
         file(
             "io.stat",
@@ -126,6 +130,8 @@ mod tests {
                 memory_peak_bytes: Some(8192),
                 io_read_bytes: Some(30),
                 io_write_bytes: Some(3),
+                memory_anonymous_bytes: Some(1000),
+                memory_inactive_file_bytes: Some(2000),
             }
         );
         for none in ["", "/", "/system.slice/gone.service"] {

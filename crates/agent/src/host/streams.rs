@@ -2,18 +2,20 @@
 //! that one which stalls holds up no other and not the session; what a task has to know of an app's unit it asks the
 //! session, which alone speaks to systemd.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use isopod_contract::MAX_HOST_STREAMS;
 use isopod_contract::change::{AppChange, ChangeAnswer};
 use isopod_contract::exec::{Request, STATUS_FAILED};
 use isopod_contract::layout::ROOTS;
-use isopod_contract::message::{AppIndex, HostStream, RootPart, StreamAnswer};
+use isopod_contract::message::{AppIndex, DialAnswer, HostStream, RootPart, StreamAnswer};
 use isopod_contract::processes::ProcessMessage;
 use isopod_contract::stats::Stats;
 use isopod_protocol::codec::{read_message, write_message};
 use isopod_protocol::mux::{Incoming, MuxStream};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -80,8 +82,31 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
             let _one_at_a_time = session.volumes.lock().await;
             departing::take(stream, &session, departure).await;
         }
+        Ok(Some(HostStream::Dial { port })) => dial(stream, port).await,
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
+    }
+}
+
+/// Connects the host with what listens on the guest's loopback interface, until both sides have ended.
+async fn dial(mut stream: MuxStream, port: u16) {
+    // As `localhost` is resolved: by the one address, then by the other.
+    let addresses = [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+    ];
+    let connected = TcpStream::connect(&addresses[..]).await;
+    let answer = match &connected {
+        Ok(_) => DialAnswer::Connected,
+        Err(error) => DialAnswer::Failed {
+            text: error.to_string(),
+        },
+    };
+    if write_message(&mut stream, &answer).await.is_ok()
+        && let Ok(mut connection) = connected
+    {
+        // Either side's end is the other's to see.
+        let _ = copy_bidirectional(&mut connection, &mut stream).await;
     }
 }
 

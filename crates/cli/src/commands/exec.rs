@@ -83,6 +83,7 @@ impl Exec {
             working_dir: self.workdir.clone(),
             terminal: self.tty.then(window_size),
             stdin: self.interactive,
+            exactly: None,
         };
         let raw = match self.tty && self.interactive {
             true => Some(Raw::enter()?),
@@ -159,6 +160,7 @@ async fn converse(pod: &PodEntry, request: Request, exec: &Exec) -> Result<ExitC
             }
         };
         let written = match answer? {
+            Answer::Started => continue,
             Answer::Stdout(bytes) => write(&mut stdout, &bytes).await,
             Answer::Stderr(bytes) => write(&mut stderr, &bytes).await,
             Answer::Exited(ExitStatus::Code(code)) => {

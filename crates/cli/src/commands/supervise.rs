@@ -68,6 +68,7 @@ impl Supervise {
                     stop,
                     signals,
                     milestones: None,
+                    watcher: None,
                     started: Some(Box::new(move |failures: &[AppFailure]| {
                         take(&starting)
                             .into_iter()
@@ -99,6 +100,7 @@ fn supervise_connected(claim: Claim, connected: &UnixDatagram, settings: &Settin
                 stop,
                 signals,
                 milestones: None,
+                watcher: None,
                 started: Some(Box::new(move |failures: &[AppFailure]| {
                     let _ = starting.map(|socket| MessageKind::Started.send(&socket, &words(failures)));
                 })),

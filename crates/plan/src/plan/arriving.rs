@@ -135,8 +135,8 @@ fn arrival(
             hint: "name an image".into(),
         }]);
     };
-    // Nobody is there whose input it could be.
-    app.stdin = false;
+    // Otherwise nobody is there whose input it could be.
+    app.stdin = spec.apps.iter().any(|app| app.overrides.stdin);
     let mut serial = running.changes;
     let mut next = || {
         serial = serial.saturating_add(1);

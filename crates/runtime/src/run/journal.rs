@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isopod_contract::change::AppChange;
@@ -13,7 +14,7 @@ use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
 use super::allowance::Allowance;
 use super::error::RunError;
 use super::outcome::{AppEnd, Outcome};
-use super::report::{AppFailure, OnStarted};
+use super::report::{AppFailure, AppNews, OnStarted, Watcher};
 use super::supervision::Note;
 use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
@@ -56,6 +57,7 @@ pub(super) struct Journal {
     events_allowed: Allowance,
     syncs_allowed: Allowance,
     pub(super) on_started: Option<OnStarted>,
+    pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Journal {
@@ -75,6 +77,7 @@ impl Journal {
             events_allowed: Allowance::new(EVENTS_AT_ONCE, EVENT_EVERY),
             syncs_allowed: Allowance::new(SYNCS_AT_ONCE, SYNC_EVERY),
             on_started: None,
+            watcher: None,
         };
         journal.write();
         journal.emit(EventKind::Started, |_| {});
@@ -110,6 +113,9 @@ impl Journal {
             Note::Running => {
                 self.status.phase = Phase::Running;
                 self.write();
+                if let Some(watcher) = &self.watcher {
+                    watcher.running();
+                }
             }
             Note::StoppingBecause(why) => {
                 self.why.get_or_insert(why);
@@ -130,6 +136,7 @@ impl Journal {
             Note::AppUnready(app) => self.app_unready(app),
             Note::AppOutOfMemory(app, within) => {
                 self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
+                self.tell(app, AppNews::OutOfMemory);
             }
             Note::AppStarted { app, probed } => self.app_started(app, probed),
             Note::AppHealth(app, health, text) => self.app_health(app, health, text),
@@ -207,6 +214,18 @@ impl Journal {
         let after = &self.status.attached;
         self.emit_volumes(EventKind::VolumeDetached, &before, after);
         self.emit_volumes(EventKind::VolumeAttached, after, &before);
+    }
+
+    /// The name of an app.
+    pub(super) fn name_of(&self, app: usize) -> Option<&AppName> {
+        self.status.apps.get(app).map(|app| &app.name)
+    }
+
+    /// Tells the watcher what has become of an app.
+    fn tell(&self, app: usize, news: AppNews) {
+        if let (Some(watcher), Some(name)) = (&self.watcher, self.name_of(app)) {
+            watcher.app(name, news);
+        }
     }
 
     /// How many apps the pod has had.
@@ -317,6 +336,7 @@ impl Journal {
             app.health_text = None;
         });
         self.emit_of_app(app, EventKind::AppStarted, |_| {});
+        self.tell(app, AppNews::Started);
     }
 
     fn app_health(&mut self, app: usize, health: Health, text: String) {
@@ -355,6 +375,7 @@ impl Journal {
             app.ended_ms = Some(now_ms());
             app.error = Some(error);
         });
+        self.tell(app, AppNews::Failed(reason.clone()));
         self.emit_of_app(app, EventKind::AppFailed, |event| event.reason = Some(reason));
     }
 
@@ -367,6 +388,7 @@ impl Journal {
     fn app_exited(&mut self, app: usize, status: ExitStatus) {
         self.ended(app, AppState::Exited, status);
         self.emit_end(app, EventKind::AppExited, status, None);
+        self.tell(app, AppNews::Exited(status));
     }
 
     /// What an app said of its end, which has come.

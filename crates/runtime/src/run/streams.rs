@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::logs::{self, Limits, LogWriter, Stream};
 use crate::pods::files::PodRecord;
+use crate::run::report::Watcher;
 
 /// What is copied at a time from a stream of an app's.
 const COPY_BYTES: usize = 64 * 1024;
@@ -23,11 +24,19 @@ const COPY_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 struct Sink {
     stream: Arc<Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
-    /// Takes a message when the stream takes nothing any more.
-    broken: mpsc::UnboundedSender<io::Error>,
+    /// Takes a message when the stream takes nothing any more; `None`: nobody is told.
+    broken: Option<mpsc::UnboundedSender<io::Error>>,
 }
 
 impl Sink {
+    /// A stream of one app alone: the pod continues when that takes nothing any more.
+    fn own(stream: Box<dyn AsyncWrite + Unpin + Send>) -> Self {
+        Self {
+            stream: Arc::new(Mutex::new(stream)),
+            broken: None,
+        }
+    }
+
     async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stream = self.stream.lock().await;
         let written = async {
@@ -36,7 +45,8 @@ impl Sink {
         };
         written.await.inspect_err(|error| {
             let same = error.raw_os_error().map(io::Error::from_raw_os_error);
-            let _ = self.broken.send(same.unwrap_or_else(|| error.kind().into()));
+            let Some(broken) = &self.broken else { return };
+            let _ = broken.send(same.unwrap_or_else(|| error.kind().into()));
         })
     }
 }
@@ -47,6 +57,8 @@ pub(super) struct Outputs {
     caller: Option<[Sink; 2]>,
     logs: Vec<Option<Log>>,
     ends: Vec<LogEnd>,
+    names: Vec<AppName>,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 /// The end of what an app wrote, as much as may be its last words.
@@ -66,23 +78,37 @@ impl Outputs {
         dir: &Path,
         record: &PodRecord,
         caller: Option<[Box<dyn AsyncWrite + Unpin + Send>; 2]>,
+        watcher: Option<Arc<dyn Watcher>>,
         broken: &mpsc::UnboundedSender<io::Error>,
     ) -> Self {
         let sink = |stream| Sink {
             stream: Arc::new(Mutex::new(stream)),
-            broken: broken.clone(),
+            broken: Some(broken.clone()),
         };
         Self {
             dir: dir.to_owned(),
             caller: caller.map(|streams| streams.map(sink)),
-            logs: record.apps.iter().map(|app| open_log(dir, &app.name)).collect(),
+            logs: record
+                .apps
+                .iter()
+                .map(|app| match watcher {
+                    Some(_) => None,
+                    None => open_log(dir, &app.name),
+                })
+                .collect(),
             ends: record.apps.iter().map(|_| LogEnd::default()).collect(),
+            names: record.apps.iter().map(|app| app.name.clone()).collect(),
+            watcher,
         }
     }
 
     /// One more app's.
     pub(super) fn add(&mut self, app: &AppName) {
-        self.logs.push(open_log(&self.dir, app));
+        self.logs.push(match self.watcher {
+            Some(_) => None,
+            None => open_log(&self.dir, app),
+        });
+        self.names.push(app.clone());
         self.ends.push(LogEnd::default());
     }
 
@@ -105,6 +131,11 @@ impl Outputs {
             Stream::Stdout => stdout.clone(),
             Stream::Stderr => stderr.clone(),
         });
+        let own = self.watcher.as_ref().zip(self.names.get(app));
+        let sink = match own.and_then(|(watcher, name)| watcher.output(name, stream)) {
+            Some(own) => Some(Sink::own(own)),
+            None => sink,
+        };
         let end = self.ends.get(app).cloned().unwrap_or_default();
         copy(output, stream, self.logs.get(app).cloned().flatten(), sink, end)
     }

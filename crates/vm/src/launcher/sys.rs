@@ -14,7 +14,7 @@ use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 /// Leaves the host's namespaces of those kinds.
-pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     let flags = flags.difference(UnshareFlags::FILES);
     // SAFETY: `unshare` is unsafe only for CLONE_FILES, which would break the ownership of descriptors, and which is
     // taken away above. JUSTIFICATION: there is no other way into a new namespace without a child.
