@@ -32,6 +32,7 @@
 //! `ISOPOD_BIN` names the program, with its agent beside it; `cargo xtask test` sets it.
 
 mod bench;
+pub mod cri;
 mod debian;
 pub mod faults;
 mod image;

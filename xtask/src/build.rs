@@ -1,4 +1,4 @@
-//! Builds `isopod` and its agent, and puts them side by side.
+//! Builds `isopod`, its agent and containerd's shim, and puts them side by side.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,29 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds both.
+/// containerd's shim, by the name that containerd looks for.
+const SHIM: &str = "containerd-shim-isopod-v2";
+
+/// Builds them.
 ///
-/// Returns the path of `isopod`, with the agent beside it as `isopod-agent`.
+/// Returns the path of `isopod`, with the agent beside it as `isopod-agent`, and containerd's shim.
 pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     let (flags, built, dist): (&[&str], _, _) = match profile {
-        Profile::Debug => (&[], "debug/isopod", "dist-debug"),
-        Profile::Release => (&["--release"], "release/isopod", "dist"),
+        Profile::Debug => (&[], "debug", "dist-debug"),
+        Profile::Release => (&["--release"], "release", "dist"),
     };
-    command::run(command("cargo", ["build", "-p", "isopod-cli", "--bin", "isopod"]).args(flags))?;
+    let programs = [
+        "build",
+        "-p",
+        "isopod-cli",
+        "-p",
+        "isopod-shim",
+        "--bin",
+        "isopod",
+        "--bin",
+        SHIM,
+    ];
+    command::run(command("cargo", programs).args(flags))?;
     // Static, since the guest image has no libraries when it runs first; at a fixed address, since it is executed several
     // times in each start, and moving it took a thirtieth of all that is translated there; without `--target`, so that one
     // directory of build products serves both.
@@ -50,7 +64,8 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     fs::create_dir_all(&dist)
         .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
     replace(&target.join("agent/isopod-agent"), &dist.join("isopod-agent"))?;
-    replace(&target.join(built), &dist.join("isopod"))?;
+    replace(&target.join(built).join("isopod"), &dist.join("isopod"))?;
+    replace(&target.join(built).join(SHIM), &dist.join(SHIM))?;
     Ok(dist.join("isopod"))
 }
 

@@ -1,0 +1,134 @@
+//! A container's mounts, as volumes. What every app has anyway (`/proc`, `/dev`, `/sys`, the pod's `/dev/shm`) is the guest's.
+
+use std::path::Path;
+
+use isopod_spec::{
+    App, EmptyVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Propagation, SourceRule, Volume,
+    VolumeKind, VolumeName,
+};
+
+use super::Refused;
+use super::spec::{Mount, Spec};
+
+/// What is mounted there in every app of a pod, by the guest.
+const OWN: [&str; 7] = [
+    "/proc",
+    "/dev",
+    "/dev/pts",
+    "/dev/mqueue",
+    "/dev/shm",
+    "/sys",
+    "/sys/fs/cgroup",
+];
+
+/// File systems of the kernel's that the guest mounts where they belong.
+const KERNEL: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
+
+/// Gives the app its mounts, and returns their volumes.
+pub(super) fn fill(
+    app: &mut App,
+    spec: &Spec,
+    is_directory: &dyn Fn(&Path) -> Option<bool>,
+) -> Result<Vec<Volume>, Refused> {
+    let mut volumes = Vec::new();
+    for (number, mount) in spec.mounts.iter().enumerate() {
+        let destination = &mount.destination;
+        if KERNEL.contains(&&*mount.kind) || OWN.iter().any(|own| destination.as_os_str() == *own) {
+            continue;
+        }
+        let has = |word: &str| mount.options.iter().any(|option| option == word);
+        let kind = match &*mount.kind {
+            "tmpfs" => VolumeKind::Empty(empty(mount)),
+            _ if mount.kind == "bind" || has("bind") || has("rbind") => {
+                VolumeKind::Host(host(mount, is_directory)?)
+            }
+            other => {
+                let what = format!(
+                    "a mount of type `{}` at `{}`",
+                    other.escape_debug(),
+                    destination.display()
+                );
+                return Err(Refused::new(what, "is not supported: bind and tmpfs are"));
+            }
+        };
+        let name = format!("{}-{number}", app.name);
+        let name = VolumeName::nearest(&name).ok_or_else(|| Refused::new(name, "is no name of a volume"))?;
+        app.mounts.push(AppMount {
+            volume: name.clone(),
+            target: destination.clone(),
+            read_only: Some(has("ro")),
+            sub_path: None,
+            flags: MountFlags {
+                nosuid: has("nosuid"),
+                nodev: has("nodev"),
+                noexec: has("noexec"),
+            },
+        });
+        volumes.push(Volume {
+            name,
+            kind,
+            read_only: None,
+        });
+    }
+    Ok(volumes)
+}
+
+fn host(mount: &Mount, is_directory: &dyn Fn(&Path) -> Option<bool>) -> Result<HostVolume, Refused> {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    if has("rshared") || has("shared") {
+        let what = format!(
+            "mount propagation `Bidirectional` of `{}`",
+            mount.destination.display()
+        );
+        return Err(Refused::new(what, "does not reach from a VM to its host"));
+    }
+    Ok(HostVolume {
+        source: mount.source.clone(),
+        recursive: has("rbind"),
+        propagation: match has("rslave") || has("slave") {
+            true => Propagation::Rslave,
+            false => Propagation::Private,
+        },
+        must_be: match is_directory(&mount.source) {
+            Some(true) => SourceRule::Directory,
+            Some(false) | None => SourceRule::Any,
+        },
+    })
+}
+
+/// A file system in the guest's memory, as its options say (tmpfs(5)).
+fn empty(mount: &Mount) -> EmptyVolume {
+    let value = |name: &str| {
+        let find = |option: &String| option.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+        mount.options.iter().find_map(find)
+    };
+    let number = |name: &str| value(name).and_then(|text| text.parse().ok());
+    EmptyVolume {
+        mode: Some(
+            value("mode")
+                .and_then(|text| u32::from_str_radix(&text, 8).ok())
+                .unwrap_or(0o1777),
+        ),
+        uid: number("uid"),
+        gid: number("gid"),
+        size_bytes: value("size").and_then(|text| size(&text)),
+        medium: Medium::Memory,
+    }
+}
+
+/// A size as tmpfs takes it: `65536k`; a share of the memory (`50%`) is none.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    digits
+        .parse::<u64>()
+        .ok()?
+        .checked_shl(shift)
+        .filter(|bytes| *bytes > 0)
+}

@@ -1,0 +1,258 @@
+//! The pod of a sandbox: begun, asked, and at its end removed. This process is its supervisor.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isopod_contract::in_one_line;
+use isopod_runtime::Settings;
+use isopod_runtime::app::{self, AddError};
+use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::gather;
+use isopod_runtime::pods::files::{Keep, Stdin};
+use isopod_runtime::pods::state::Verb;
+use isopod_runtime::pods::{Claim, Pods};
+use isopod_runtime::prepare::{self, Wishes};
+use isopod_runtime::run::{self, Caller, Watcher};
+use isopod_spec::PodSpec;
+use tokio::sync::{Mutex, mpsc, watch};
+
+/// Where a container's directory says which pod is its sandbox's.
+const FILE: &str = "isopod-pod";
+
+/// How long a guest may take to come up.
+const BOOT_WITHIN: Duration = Duration::from_secs(120);
+
+/// How often an app is planned anew, since something came or went at the same time.
+const ATTEMPTS: usize = 16;
+
+/// Where a pod is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its VM comes up.
+    Coming,
+    /// Apps may come.
+    Up,
+    /// It has ended, for this reason where it was not asked to.
+    Ended(Option<String>),
+}
+
+/// A pod that was begun.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    uuid: String,
+    path: PathBuf,
+    phase: watch::Receiver<Phase>,
+    stop: mpsc::UnboundedSender<()>,
+    /// Held while an app comes: it is planned on what runs.
+    comes: Mutex<()>,
+}
+
+/// What a pod's supervision reports of its phase.
+pub(crate) type Phases = Arc<watch::Sender<Phase>>;
+
+/// An error, in one line with its causes.
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    in_one_line(error)
+}
+
+impl Pod {
+    /// Begins the pod. `watcher` says that it is up by `phases`, and `ended` is called when it is gone.
+    ///
+    /// # Errors
+    /// Why it cannot be begun, in a line.
+    pub(crate) async fn begin(
+        spec: PodSpec,
+        bundle: &Path,
+        settings: &Arc<Settings>,
+        watcher: Arc<dyn Watcher>,
+        phases: Phases,
+        ended: impl FnOnce(Option<String>) + Send + 'static,
+    ) -> Result<Self, String> {
+        let prepared = {
+            let (settings, bundle) = (settings.clone(), bundle.to_owned());
+            tokio::task::spawn_blocking(move || prepare(&spec, &bundle, &settings)).await
+        };
+        let mut claim = prepared.map_err(|error| words(&error))??;
+        let record = claim.record().map_err(|error| words(&error))?;
+        claim.begin().map_err(|error| words(&error))?;
+        let (stop, stops) = mpsc::unbounded_channel();
+        // Nobody sends the pod signals: each container has its own.
+        let (_, signals) = mpsc::unbounded_channel();
+        let phase = phases.subscribe();
+        let (uuid, path) = (claim.uuid().to_owned(), claim.path().to_owned());
+        let settings = settings.clone();
+        tokio::spawn(async move {
+            let caller = Caller {
+                stdin: None,
+                output: None,
+                stop: stops,
+                signals,
+                milestones: None,
+                started: None,
+                watcher: Some(watcher),
+            };
+            let result = run::run(&claim, &record, &settings, caller).await;
+            let reason = result.err().map(|error| words(&error));
+            if let Some(reason) = &reason {
+                tracing::warn!("the VM of the sandbox has ended: {reason}");
+            }
+            let removed = tokio::task::spawn_blocking(move || claim.remove()).await;
+            if let Ok(Err(error)) = removed {
+                tracing::warn!("{}", words(&error));
+            }
+            ended(reason.clone());
+            phases.send_replace(Phase::Ended(reason));
+        });
+        Ok(Self {
+            uuid,
+            path,
+            phase,
+            stop,
+            comes: Mutex::new(()),
+        })
+    }
+
+    /// Waits until apps may come.
+    ///
+    /// # Errors
+    /// Why none may, in a line.
+    pub(crate) async fn up(&self) -> Result<(), String> {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| *phase != Phase::Coming).await;
+        match reached.as_deref() {
+            Ok(Phase::Up) => Ok(()),
+            Ok(Phase::Ended(Some(reason))) => Err(reason.clone()),
+            _ => Err("the sandbox has ended".to_owned()),
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Ended(_))
+    }
+
+    /// Asks it to stop, and once more at once where `kill` says so. Does not wait.
+    pub(crate) fn stop(&self, kill: bool) {
+        let _ = self.stop.send(());
+        if kill {
+            let _ = self.stop.send(());
+        }
+    }
+
+    /// Waits until it is gone.
+    pub(crate) async fn gone(&self) {
+        let _ = self
+            .phase
+            .clone()
+            .wait_for(|phase| matches!(phase, Phase::Ended(_)))
+            .await;
+    }
+
+    /// Brings the one app of `wanted`, which waits to be started where `waits` says so; its number.
+    ///
+    /// # Errors
+    /// Why it cannot come, in a line.
+    pub(crate) async fn add(
+        &self,
+        wanted: &PodSpec,
+        waits: bool,
+        settings: &Arc<Settings>,
+    ) -> Result<u16, String> {
+        let _alone = self.comes.lock().await;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let planned = {
+                let (uuid, wanted, settings) = (self.uuid.clone(), wanted.clone(), settings.clone());
+                let plan = move || plan(&uuid, &wanted, waits, &settings);
+                tokio::task::spawn_blocking(plan)
+                    .await
+                    .map_err(|error| words(&error))??
+            };
+            let number = u16::try_from(planned.add.first).map_err(|error| words(&error))?;
+            planned
+                .notices
+                .iter()
+                .for_each(|notice| tracing::info!("{notice}"));
+            match control::add_app(&self.path, &planned.add, &planned.files).await {
+                Ok(()) => return Ok(number),
+                // Something came or went at the same time: planned anew, on what is now.
+                Err(ControlError::Outdated) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(words(&error)),
+            }
+        }
+    }
+
+    /// Asks the supervision something.
+    ///
+    /// # Errors
+    /// Why it cannot be, in a line.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<(), String> {
+        control::ask(&self.path, request)
+            .await
+            .map_err(|error| words(&error))
+    }
+
+    /// The pod's directory, through which its agent is reached.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<app::Planned, String> {
+    let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
+    let entry = pods.entry(uuid).ok_or("the sandbox has ended")?;
+    app::plan(&entry, wanted, waits, settings).map_err(|error| match error {
+        AddError::Plan(error) => faults(error.faults.iter().map(ToString::to_string)),
+        AddError::Gather(error) => faults(error.faults.iter().map(|fault| words(fault))),
+        error => words(&error),
+    })
+}
+
+fn faults(faults: impl Iterator<Item = String>) -> String {
+    faults.collect::<Vec<_>>().join("; ")
+}
+
+/// Gathers, plans and prepares the pod, and notes in the container's directory which it is.
+fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, String> {
+    let gathered = gather::gather(spec, settings)
+        .map_err(|error| faults(error.faults.iter().map(|fault| words(fault))))?;
+    let plan = isopod_plan::plan(spec, &gathered.facts)
+        .map_err(|error| faults(error.faults.iter().map(ToString::to_string)))?;
+    plan.notices.iter().for_each(|notice| tracing::info!("{notice}"));
+    let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
+    let wishes = Wishes {
+        uuid: None,
+        name: None,
+        keep: Keep::UntilEnded,
+        stdin: Stdin::Empty,
+        boot_timeout: BOOT_WITHIN,
+        silent_kill: None,
+    };
+    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &wishes).map_err(|error| words(&error))?;
+    match std::fs::write(bundle.join(FILE), claim.uuid()) {
+        Ok(()) => Ok(claim),
+        Err(error) => {
+            let _ = claim.remove();
+            Err(format!("cannot write to `{}`: {error}", bundle.display()))
+        }
+    }
+}
+
+/// Removes the pod of a sandbox whose shim was killed, if it had one.
+pub(crate) fn clean(bundle: &Path, settings: &Settings) {
+    let Ok(uuid) = std::fs::read_to_string(bundle.join(FILE)) else {
+        return;
+    };
+    let removed = Pods::open(&settings.state_dir)
+        .map_err(|error| words(&error))
+        .and_then(|pods| {
+            pods.claim(uuid.trim(), Verb::Remove)
+                .map_err(|error| words(&error))
+        })
+        .and_then(|claim| claim.remove().map_err(|error| words(&error)));
+    if let Err(error) = removed {
+        tracing::debug!("pod `{}` is not removed: {error}", uuid.trim());
+    }
+}

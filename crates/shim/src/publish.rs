@@ -1,0 +1,262 @@
+//! Events for containerd, in the order in which they happened: one task sends them, and tries again where containerd does not
+//! answer, for it may be being restarted.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskPaused,
+    TaskResumed, TaskStart,
+};
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::shim::event::Envelope;
+use containerd_shim_protos::shim::events::ForwardRequest;
+use containerd_shim_protos::shim_async::{Client, EventsClient};
+use containerd_shim_protos::topics;
+use containerd_shim_protos::ttrpc::context;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::tasks::{Key, News, Stdio};
+
+/// How long containerd may take for an event.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How many events wait for a containerd that does not answer; the oldest are dropped then.
+const MOST: usize = 4096;
+
+/// What comes with an event of a task's beginning.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Creation {
+    pub(crate) bundle: String,
+    pub(crate) stdio: Stdio,
+}
+
+/// A time as protobuf has it.
+pub(crate) fn timestamp(at: SystemTime) -> MessageField<Timestamp> {
+    MessageField::some(Timestamp::from(at))
+}
+
+/// An event, wrapped and named.
+fn wrap(topic: &str, name: &str, event: &impl Message, namespace: &str) -> Option<Envelope> {
+    Some(Envelope {
+        timestamp: timestamp(SystemTime::now()),
+        namespace: namespace.to_owned(),
+        topic: topic.to_owned(),
+        event: MessageField::some(Any {
+            type_url: format!("containerd.events.{name}"),
+            value: event.write_to_bytes().ok()?,
+            ..Any::default()
+        }),
+        ..Envelope::default()
+    })
+}
+
+/// The event that tells of `news`. Every task has the number of the process that supervises it.
+fn envelope(news: &News, creation: &Creation, namespace: &str) -> Option<Envelope> {
+    let pid = std::process::id();
+    let container_id = |key: &Key| key.container.clone();
+    // A container's own process is called as the container.
+    let id = |key: &Key| match key.is_exec() {
+        true => key.exec.clone(),
+        false => key.container.clone(),
+    };
+    match news {
+        News::Created(key) => {
+            let stdio = creation.stdio.clone();
+            let event = TaskCreate {
+                container_id: container_id(key),
+                bundle: creation.bundle.clone(),
+                io: MessageField::some(TaskIO {
+                    stdin: stdio.stdin,
+                    stdout: stdio.stdout,
+                    stderr: stdio.stderr,
+                    terminal: stdio.terminal,
+                    ..TaskIO::default()
+                }),
+                pid,
+                ..TaskCreate::default()
+            };
+            wrap(topics::TASK_CREATE_EVENT_TOPIC, "TaskCreate", &event, namespace)
+        }
+        News::Started(key) if key.is_exec() => {
+            let event = TaskExecStarted {
+                container_id: container_id(key),
+                exec_id: key.exec.clone(),
+                pid,
+                ..TaskExecStarted::default()
+            };
+            wrap(
+                topics::TASK_EXEC_STARTED_EVENT_TOPIC,
+                "TaskExecStarted",
+                &event,
+                namespace,
+            )
+        }
+        News::Started(key) => {
+            let event = TaskStart {
+                container_id: container_id(key),
+                pid,
+                ..TaskStart::default()
+            };
+            wrap(topics::TASK_START_EVENT_TOPIC, "TaskStart", &event, namespace)
+        }
+        News::ExecAdded(key) => {
+            let event = TaskExecAdded {
+                container_id: container_id(key),
+                exec_id: key.exec.clone(),
+                ..TaskExecAdded::default()
+            };
+            wrap(
+                topics::TASK_EXEC_ADDED_EVENT_TOPIC,
+                "TaskExecAdded",
+                &event,
+                namespace,
+            )
+        }
+        News::Paused(key) => {
+            let event = TaskPaused {
+                container_id: container_id(key),
+                ..TaskPaused::default()
+            };
+            wrap(topics::TASK_PAUSED_EVENT_TOPIC, "TaskPaused", &event, namespace)
+        }
+        News::Resumed(key) => {
+            let event = TaskResumed {
+                container_id: container_id(key),
+                ..TaskResumed::default()
+            };
+            wrap(topics::TASK_RESUMED_EVENT_TOPIC, "TaskResumed", &event, namespace)
+        }
+        News::OutOfMemory(key) => {
+            let event = TaskOOM {
+                container_id: container_id(key),
+                ..TaskOOM::default()
+            };
+            wrap(topics::TASK_OOM_EVENT_TOPIC, "TaskOOM", &event, namespace)
+        }
+        News::Exited(key, end) => {
+            let event = TaskExit {
+                container_id: container_id(key),
+                id: id(key),
+                pid,
+                exit_status: end.status,
+                exited_at: timestamp(end.at),
+                ..TaskExit::default()
+            };
+            wrap(topics::TASK_EXIT_EVENT_TOPIC, "TaskExit", &event, namespace)
+        }
+        // Of a command there is no such event.
+        News::Deleted(key, _) if key.is_exec() => None,
+        News::Deleted(key, end) => {
+            let event = TaskDelete {
+                container_id: container_id(key),
+                pid,
+                exit_status: end.status,
+                exited_at: timestamp(end.at),
+                ..TaskDelete::default()
+            };
+            wrap(topics::TASK_DELETE_EVENT_TOPIC, "TaskDelete", &event, namespace)
+        }
+    }
+}
+
+/// Where events go.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    namespace: String,
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+/// What is to be done in its turn.
+#[derive(Debug)]
+enum Queued {
+    Event(Box<Envelope>),
+    /// Say that everything before it was sent.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Publisher {
+    /// Begins to send to containerd's socket for ttrpc.
+    pub(crate) fn begin(namespace: &str, address: String) -> Self {
+        let (queue, queued) = mpsc::unbounded_channel();
+        tokio::spawn(send(address, queued));
+        Self {
+            namespace: namespace.to_owned(),
+            queue,
+        }
+    }
+
+    /// Tells of it.
+    pub(crate) fn tell(&self, news: &News, creation: &Creation) {
+        if let Some(envelope) = envelope(news, creation, &self.namespace) {
+            let _ = self.queue.send(Queued::Event(Box::new(envelope)));
+        }
+    }
+
+    /// Waits until everything was sent, at most so long.
+    pub(crate) async fn flush(&self, within: Duration) {
+        let (flushed, done) = oneshot::channel();
+        if self.queue.send(Queued::Flush(flushed)).is_ok() {
+            let _ = tokio::time::timeout(within, done).await;
+        }
+    }
+}
+
+async fn send(address: String, mut queue: mpsc::UnboundedReceiver<Queued>) {
+    let (mut waiting, mut client) = (VecDeque::new(), None);
+    while let Some(queued) = queue.recv().await {
+        waiting.push_back(queued);
+        while let Some(next) = waiting.pop_front() {
+            let envelope = match next {
+                Queued::Flush(done) => {
+                    let _ = done.send(());
+                    continue;
+                }
+                Queued::Event(envelope) => envelope,
+            };
+            if let Err(error) = forward(&address, &mut client, &envelope).await {
+                tracing::debug!("containerd does not take an event: {error}");
+                client = None;
+                waiting.push_front(Queued::Event(envelope));
+                tokio::time::sleep(AGAIN).await;
+                while let Ok(queued) = queue.try_recv() {
+                    waiting.push_back(queued);
+                }
+                let surplus = waiting.len().saturating_sub(MOST);
+                waiting.drain(..surplus);
+            }
+        }
+    }
+}
+
+async fn forward(
+    address: &str,
+    client: &mut Option<EventsClient>,
+    envelope: &Envelope,
+) -> Result<(), String> {
+    let text = |error: containerd_shim_protos::ttrpc::Error| error.to_string();
+    let connected = match client {
+        Some(connected) => connected,
+        None => {
+            let connected = Client::connect(&format!("unix://{address}"))
+                .await
+                .map_err(text)?;
+            client.insert(EventsClient::new(connected))
+        }
+    };
+    let request = ForwardRequest {
+        envelope: MessageField::some(envelope.clone()),
+        ..ForwardRequest::default()
+    };
+    let timeout = i64::try_from(WITHIN.as_nanos()).unwrap_or(i64::MAX);
+    connected
+        .forward(context::with_timeout(timeout), &request)
+        .await
+        .map(drop)
+        .map_err(text)
+}

@@ -1,0 +1,156 @@
+//! `kubectl port-forward`: containerd connects with `localhost` in the sandbox's network namespace, where nothing of the VM listens. What
+//! connects there is led here by a rule of the kernel's, and from here to the same port of the guest's loopback interface.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use isopod_contract::message::{DialAnswer, HostStream};
+use isopod_protocol::codec::read_message;
+use isopod_runtime::control;
+use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst, set_socket_linger};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::pod::words;
+
+/// Begins to relay into the pod at `dir`; without it, a sandbox has everything but port-forward.
+pub(crate) fn begin(dir: &Path) {
+    let dir = dir.to_owned();
+    tokio::spawn(async move {
+        if let Err(error) = relay(dir).await {
+            tracing::info!("port-forward is not there: {error}");
+        }
+    });
+}
+
+async fn relay(dir: PathBuf) -> io::Result<()> {
+    let four = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    // A host without IPv6 has none to forward.
+    let six = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.ok();
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    let ports = (port(&four)?, six.as_ref().map(port).transpose()?);
+    tokio::task::spawn_blocking(move || redirect(ports))
+        .await
+        .map_err(io::Error::other)??;
+    if let Some(six) = six {
+        tokio::spawn(accept(six, dir.clone()));
+    }
+    accept(four, dir).await;
+    Ok(())
+}
+
+/// Leads what this namespace's processes connect with on its loopback interface to those ports.
+fn redirect((four, six): (u16, Option<u16>)) -> io::Result<()> {
+    let mut rules = format!(
+        "add table inet isopod\nflush table inet isopod\n\
+         add chain inet isopod output {{ type nat hook output priority -100 ; }}\n\
+         add rule inet isopod output ip daddr 127.0.0.0/8 tcp dport != {four} redirect to :{four}\n"
+    );
+    if let Some(six) = six {
+        rules +=
+            &format!("add rule inet isopod output ip6 daddr ::1 tcp dport != {six} redirect to :{six}\n");
+    }
+    let by_nft = pipe("nft", &["-f", "-"], &rules);
+    if let Err(error) = &by_nft {
+        tracing::debug!("nft: {error}");
+    } else {
+        return by_nft;
+    }
+    let port = four.to_string();
+    let rule = [
+        "-t",
+        "nat",
+        "-A",
+        "OUTPUT",
+        "-d",
+        "127.0.0.0/8",
+        "-p",
+        "tcp",
+        "!",
+        "--dport",
+        &*port,
+    ];
+    let rule: Vec<&str> = rule
+        .into_iter()
+        .chain(["-j", "REDIRECT", "--to-ports", &*port])
+        .collect();
+    pipe("iptables", &rule, "")?;
+    if let Some(port) = six.map(|port| port.to_string()) {
+        let rule = [
+            "-t", "nat", "-A", "OUTPUT", "-d", "::1/128", "-p", "tcp", "!", "--dport", &*port,
+        ];
+        let rule: Vec<&str> = rule
+            .into_iter()
+            .chain(["-j", "REDIRECT", "--to-ports", &*port])
+            .collect();
+        pipe("ip6tables", &rule, "")?;
+    }
+    Ok(())
+}
+
+fn pipe(program: &str, args: &[&str], input: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let mut command = Command::new(program);
+    command.args(args).env("PATH", path);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        )),
+    }
+}
+
+async fn accept(listener: TcpListener, dir: PathBuf) {
+    loop {
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                let dir = dir.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = connect(connection, &dir).await {
+                        tracing::debug!("port-forward: {error}");
+                    }
+                });
+            }
+            // No descriptors left: later there may be.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Where the connection was to go before it was led here.
+fn wanted(connection: &TcpStream) -> io::Result<u16> {
+    Ok(match connection.local_addr()? {
+        SocketAddr::V4(_) => ip_original_dst(connection)?.port(),
+        SocketAddr::V6(_) => ipv6_original_dst(connection)?.port(),
+    })
+}
+
+async fn connect(mut connection: TcpStream, dir: &Path) -> Result<(), String> {
+    let port = wanted(&connection).map_err(|error| words(&error))?;
+    let stream = control::open(dir, HostStream::Dial { port }).await;
+    let mut stream = stream.map_err(|error| words(&error))?;
+    let answer = read_message(&mut stream).await.map_err(|error| words(&error))?;
+    match answer {
+        Some(DialAnswer::Connected) => {}
+        // The connection is reset, as it would be where nothing listens.
+        Some(DialAnswer::Failed { text }) => {
+            let _ = set_socket_linger(&connection, Some(std::time::Duration::ZERO));
+            return Err(format!("port {port} of the guest: {text}"));
+        }
+        None => return Err("the pod is ending".to_owned()),
+    }
+    // Either side's end is the other's to see.
+    let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
+    Ok(())
+}

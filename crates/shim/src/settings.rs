@@ -1,0 +1,74 @@
+//! What the shim needs to know of its environment, which is containerd's.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use isopod_image::registry::Registries;
+use isopod_runtime::Settings;
+use isopod_spec::{GuestKernel, StartMode};
+
+/// Where state is kept: the same place as the command's for root, so that pods are listed by `isopod list` and templates are
+/// shared.
+const STATE_DIR: &str = "/var/lib/isopod";
+
+/// Reads the environment: `ISOPOD_DIR` in place of `/var/lib/isopod`, `ISOPOD_BIN` in place of the command beside the shim, and
+/// `ISOPOD_AGENT` and `ISOPOD_START` as the command has them.
+///
+/// # Errors
+/// There is no command `isopod`, or no place.
+pub(crate) fn from_environment() -> io::Result<Settings> {
+    let shim = env::current_exe()?;
+    let isopod = match env::var_os("ISOPOD_BIN") {
+        Some(isopod) => PathBuf::from(isopod),
+        None => shim.with_file_name("isopod"),
+    };
+    if !isopod.is_file() {
+        let what = format!(
+            "there is no `{}`: the shim is installed beside the command `isopod`",
+            isopod.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    let mut search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+    search_path.extend(usual.map(PathBuf::from));
+    let state_dir = PathBuf::from(env::var_os("ISOPOD_DIR").unwrap_or_else(|| STATE_DIR.into()));
+    Ok(Settings {
+        agent: agent(&isopod),
+        state_dir,
+        isopod,
+        search_path,
+        working_dir: "/".into(),
+        registries: Registries::default(),
+        start: match env::var("ISOPOD_START").as_deref() {
+            Ok("cold") => StartMode::Cold,
+            Ok("warm") => StartMode::Warm,
+            _ => StartMode::Auto,
+        },
+        kernel: GuestKernel::default(),
+        env: std::collections::BTreeMap::new(),
+    })
+}
+
+/// The guest agent, where it is not the one that packages install.
+fn agent(isopod: &Path) -> Option<PathBuf> {
+    if let Some(agent) = env::var_os("ISOPOD_AGENT") {
+        return Some(agent.into());
+    }
+    let bin = isopod.parent()?;
+    let libexec = bin
+        .parent()
+        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
+    std::iter::once(bin.join("isopod-agent"))
+        .chain(libexec)
+        .find(|place| place.is_file())
+}

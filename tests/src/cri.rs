@@ -1,0 +1,723 @@
+//! Debian's containerd in a network namespace of its own, and a client of its CRI service (Kubernetes' `runtime/v1`): what a kubelet
+//! does. The numbers of fields are those of Kubernetes' `api.proto`.
+
+pub mod wire;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::json;
+use tokio::net::UnixStream;
+use wire::{Message, Read};
+
+use crate::{Bench, Image};
+
+/// The image of all containers.
+pub const IMAGE: &str = "docker.io/library/box:latest";
+
+/// What a call may take, in an emulated VM on a busy host.
+const CALL_WITHIN: Duration = Duration::from_secs(120);
+
+/// A container runs (`ContainerState`).
+pub const RUNNING: i64 = 1;
+/// It has ended.
+pub const EXITED: i64 = 2;
+
+/// Whether a namespace is a pod's or a container's own (`NamespaceMode`).
+const OF_POD: i64 = 0;
+const OF_CONTAINER: i64 = 1;
+
+/// A refusal of containerd's.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// gRPC's code.
+    pub code: String,
+    /// Why.
+    pub text: String,
+}
+
+/// A containerd with what it needs. Everything of it is below the bench's directory, or in a network namespace of its own.
+pub struct Containerd {
+    dir: PathBuf,
+    netns: String,
+    env: Vec<(&'static str, String)>,
+    child: Child,
+}
+
+impl Containerd {
+    /// Starts it, with [`IMAGE`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(bench: &Bench) -> Self {
+        let dir = bench.dir().join("containerd");
+        fs::create_dir_all(dir.join("cni")).expect("a directory");
+        let netns = format!("isopod-cri-{}", std::process::id());
+        run(Command::new("ip").args(["netns", "add", &netns]));
+        run(Command::new("ip").args(["-n", &netns, "link", "set", "lo", "up"]));
+        fs::write(dir.join("config.toml"), config(&dir)).expect("containerd's configuration");
+        let network = network(&dir).to_string();
+        fs::write(dir.join("cni/10-test.conflist"), network).expect("CNI's configuration");
+        let bin = bench.isopod().parent().expect("a directory").to_owned();
+        let env = vec![
+            ("PATH", format!("{}:{}", bin.display(), bench.search_path())),
+            ("ISOPOD_DIR", bench.state().display().to_string()),
+            ("ISOPOD_START", "cold".to_owned()),
+            ("ISOPOD_BIN", bench.isopod().display().to_string()),
+        ];
+        let child = spawn(&dir, &netns, &env);
+        let containerd = Self {
+            dir,
+            netns,
+            env,
+            child,
+        };
+        containerd.await_answer();
+        containerd.import(bench);
+        containerd
+    }
+
+    fn await_answer(&self) {
+        let begun = Instant::now();
+        while let Err(refused) = self.try_call("Version", &Message::new()) {
+            let late = begun.elapsed() > Duration::from_secs(60);
+            assert!(!late, "containerd does not answer: {refused:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn import(&self, bench: &Bench) {
+        let box_image = Image::busybox().config("Cmd", json!(["sleep", "1000000"]));
+        let box_image = box_image.config("Env", json!(["PATH=/usr/bin:/bin:/usr/sbin:/sbin"]));
+        let layout = bench.image(&box_image);
+        let archive = self.dir.join("image.tar");
+        let to = format!("docker-archive:{}:{IMAGE}", archive.display());
+        run(Command::new("skopeo").args(["copy", "-q", "--insecure-policy", &layout, &to]));
+        for namespace in ["k8s.io", "default"] {
+            let import = ["images", "import", &archive.display().to_string()].map(str::to_owned);
+            run(self.ctr(namespace).args(import));
+        }
+    }
+
+    /// The command `ctr`.
+    #[must_use]
+    pub fn ctr(&self, namespace: &str) -> Command {
+        let mut command = Command::new("ctr");
+        command
+            .arg("-a")
+            .arg(self.socket())
+            .args(["-n", namespace])
+            .envs(self.env.iter().cloned());
+        command
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("c.sock")
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Kills it, and starts it again.
+    pub fn restart(&mut self) {
+        self.child.kill().expect("a kill");
+        self.child.wait().expect("its end");
+        self.child = spawn(&self.dir, &self.netns, &self.env);
+        self.await_answer();
+    }
+
+    /// Calls a method of the runtime service.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_call(&self, method: &str, request: &Message) -> Result<Read, Refused> {
+        let broken = |error: &dyn std::fmt::Display| Refused {
+            code: "-".to_owned(),
+            text: error.to_string(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| broken(&error))?;
+        runtime.block_on(async {
+            let called = tokio::time::timeout(CALL_WITHIN, call(&self.socket(), method, request)).await;
+            match called {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => Err(broken(&error)),
+                Err(_) => Err(broken(&format!("no answer within {} s", CALL_WITHIN.as_secs()))),
+            }
+        })
+    }
+
+    /// The same, where it must be done.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn call(&self, method: &str, request: &Message) -> Read {
+        let answer = self.try_call(method, request);
+        answer.unwrap_or_else(|refused| panic!("{method}: {refused:?}\n{}", self.log()))
+    }
+
+    /// Runs a sandbox.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn sandbox(&self, name: &str) -> Sandbox<'_> {
+        self.sandbox_with(name, |config| config)
+            .unwrap_or_else(|refused| panic!("{refused:?}\n{}", self.log()))
+    }
+
+    /// Runs a sandbox of which more is said.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn sandbox_with(
+        &self,
+        name: &str,
+        more: impl FnOnce(Message) -> Message,
+    ) -> Result<Sandbox<'_>, Refused> {
+        let logs = self.dir.join("logs").join(name);
+        fs::create_dir_all(&logs).expect("a directory of logs");
+        let metadata = Message::new()
+            .text(1, name)
+            .text(2, format!("uid-{name}"))
+            .text(3, "default");
+        let config = Message::new()
+            .message(1, metadata)
+            .text(2, name)
+            .text(3, logs.as_os_str().as_encoded_bytes());
+        let config = more(config);
+        let request = Message::new().message(1, config.clone()).text(2, "isopod");
+        let answer = self.try_call("RunPodSandbox", &request)?;
+        Ok(Sandbox {
+            containerd: self,
+            id: answer.text(1),
+            config,
+            logs,
+        })
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // What a test that failed left behind.
+        for sandbox in self
+            .try_call("ListPodSandbox", &Message::new())
+            .into_iter()
+            .flat_map(|all| all.messages(1))
+        {
+            let of = Message::new().text(1, sandbox.text(1));
+            let _ = self.try_call("StopPodSandbox", &of);
+            let _ = self.try_call("RemovePodSandbox", &of);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("a program");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {words}");
+}
+
+/// In the test's network namespace, and no other: what containerd's plugins make stays there.
+fn spawn(dir: &Path, netns: &str, env: &[(&'static str, String)]) -> Child {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .expect("a log");
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{netns}"))
+        .args(["containerd", "--log-level", "debug", "-c"]);
+    command
+        .arg(dir.join("config.toml"))
+        .env_clear()
+        .envs(env.iter().cloned());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("containerd")
+}
+
+fn config(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = [
+  "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs",
+]
+[grpc]
+  address = "{dir}/c.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  # The tests' machines may lack the right to lower the score.
+  restrict_oom_score_adj = true
+  sandbox_image = "{IMAGE}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.isopod]
+    runtime_type = "io.containerd.isopod.v2"
+    pod_annotations = ["io.isopod.*"]
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{dir}/cni"
+"#
+    )
+}
+
+fn network(dir: &Path) -> serde_json::Value {
+    json!({"cniVersion": "0.4.0", "name": "test", "plugins": [{
+        "type": "bridge", "bridge": "br0", "isGateway": true, "ipam": {
+            "type": "host-local", "dataDir": dir.join("ipam"),
+            "ranges": [[{"subnet": "10.88.9.0/24"}], [{"subnet": "fd88:9::/64"}]],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+        },
+    }]})
+}
+
+/// One call over a connection of its own (gRPC over HTTP/2, "PROTOCOL-HTTP2").
+async fn call(
+    socket: &Path,
+    method: &str,
+    request: &Message,
+) -> Result<Result<Read, Refused>, Box<dyn std::error::Error>> {
+    let stream = UnixStream::connect(socket).await?;
+    let (client, connection) = h2::client::handshake(stream).await?;
+    tokio::spawn(connection);
+    let uri = format!("http://localhost/runtime.v1.RuntimeService/{method}");
+    let head = http::Request::post(uri)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let (answer, mut body) = client.ready().await?.send_request(head.body(())?, false)?;
+    let bytes = request.bytes();
+    // Not compressed, the length, the message.
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(bytes.len())?.to_be_bytes());
+    frame.extend_from_slice(bytes);
+    body.send_data(Bytes::from(frame), true)?;
+    let answer = answer.await?;
+    let at_once = answer.headers().clone();
+    let mut body = answer.into_body();
+    let mut read = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece?;
+        body.flow_control().release_capacity(piece.len())?;
+        read.extend_from_slice(&piece);
+    }
+    let trailers = body.trailers().await?.unwrap_or(at_once);
+    let trailer = |name: &str| {
+        let value = trailers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    Ok(match &*trailer("grpc-status") {
+        "0" => Ok(Read::of(read.get(5..).unwrap_or_default())),
+        code => Err(Refused {
+            code: code.to_owned(),
+            text: trailer("grpc-message"),
+        }),
+    })
+}
+
+/// A pod's sandbox.
+pub struct Sandbox<'a> {
+    containerd: &'a Containerd,
+    /// Its ID.
+    pub id: String,
+    config: Message,
+    logs: PathBuf,
+}
+
+/// A container to be.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    config: Message,
+    linux: Message,
+    security: Message,
+    namespaces: Message,
+}
+
+impl Wish {
+    /// A container that executes a command.
+    #[must_use]
+    pub fn new(command: &[&str]) -> Self {
+        let image = Message::new().text(1, IMAGE);
+        Self {
+            config: Message::new().message(2, image).texts(3, command),
+            linux: Message::new(),
+            security: Message::new(),
+            namespaces: Message::new().number(2, OF_CONTAINER),
+        }
+    }
+
+    /// A shell's script.
+    #[must_use]
+    pub fn sh(script: &str) -> Self {
+        Self::new(&["sh", "-c", script])
+    }
+
+    /// More of `ContainerConfig`.
+    #[must_use]
+    pub fn config(mut self, more: impl FnOnce(Message) -> Message) -> Self {
+        self.config = more(self.config);
+        self
+    }
+
+    /// Limits (`LinuxContainerResources`).
+    #[must_use]
+    pub fn limits(mut self, limits: Message) -> Self {
+        self.linux = self.linux.message(1, limits);
+        self
+    }
+
+    /// More of `LinuxContainerSecurityContext`.
+    #[must_use]
+    pub fn security(mut self, more: impl FnOnce(Message) -> Message) -> Self {
+        self.security = more(self.security);
+        self
+    }
+
+    /// Among the processes of the pod's other containers.
+    #[must_use]
+    pub fn shares_processes(mut self) -> Self {
+        self.namespaces = Message::new().number(2, OF_POD);
+        self
+    }
+
+    /// With a mount of the host's `from`.
+    #[must_use]
+    pub fn mount(self, from: &Path, at: &str, read_only: bool) -> Self {
+        let mount = Message::new()
+            .text(1, at)
+            .text(2, from.as_os_str().as_encoded_bytes());
+        self.config(|config| config.message(7, mount.number(3, read_only.into())))
+    }
+}
+
+impl<'a> Sandbox<'a> {
+    /// Creates and starts a container.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_start(&self, name: &str, wish: Wish) -> Result<Container<'a>, Refused> {
+        let security = wish.security.message(3, wish.namespaces);
+        let linux = wish.linux.message(2, security);
+        let config = wish
+            .config
+            .message(1, Message::new().text(1, name))
+            .text(11, format!("{name}.log"));
+        let config = config.message(15, linux);
+        let request = Message::new()
+            .text(1, &self.id)
+            .message(2, config)
+            .message(3, self.config.clone());
+        let id = self.containerd.try_call("CreateContainer", &request)?.text(1);
+        self.containerd
+            .try_call("StartContainer", &Message::new().text(1, &id))?;
+        Ok(Container {
+            containerd: self.containerd,
+            id,
+            log: self.logs.join(format!("{name}.log")),
+        })
+    }
+
+    /// The same, where it must start.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn start(&self, name: &str, wish: Wish) -> Container<'a> {
+        let started = self.try_start(name, wish);
+        started.unwrap_or_else(|refused| panic!("{name}: {refused:?}\n{}", self.containerd.log()))
+    }
+
+    /// Runs a container to its end: its exit status, the reason, and what it wrote.
+    ///
+    /// # Panics
+    /// When it does not start or end.
+    #[must_use]
+    pub fn run(&self, name: &str, wish: Wish) -> (i64, String, String) {
+        let container = self.start(name, wish);
+        container.ended();
+        let status = container.status();
+        let output = container.output();
+        container.remove();
+        (status.number(7), status.text(10), output)
+    }
+
+    /// What is known of it, with what `crictl inspectp` shows (`PodSandboxStatusResponse`).
+    #[must_use]
+    pub fn status(&self) -> Read {
+        let request = Message::new().text(1, &self.id).number(2, 1);
+        self.containerd.call("PodSandboxStatus", &request)
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        let status = self.status();
+        let info = status
+            .messages(2)
+            .iter()
+            .map(|entry| entry.text(2))
+            .collect::<String>();
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        let namespaces = info["runtimeSpec"]["linux"]["namespaces"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let network = namespaces.iter().find(|namespace| namespace["type"] == "network");
+        network
+            .and_then(|network| network["path"].as_str())
+            .expect("a path")
+            .to_owned()
+    }
+
+    /// Stops it.
+    pub fn stop(&self) {
+        let _ = self
+            .containerd
+            .call("StopPodSandbox", &Message::new().text(1, &self.id));
+    }
+
+    /// Stops and removes it.
+    pub fn remove(self) {
+        self.stop();
+        let _ = self
+            .containerd
+            .call("RemovePodSandbox", &Message::new().text(1, &self.id));
+    }
+}
+
+/// A container.
+pub struct Container<'a> {
+    containerd: &'a Containerd,
+    /// Its ID.
+    pub id: String,
+    log: PathBuf,
+}
+
+impl Container<'_> {
+    fn of(&self) -> Message {
+        Message::new().text(1, &self.id)
+    }
+
+    /// What is known of it (`ContainerStatus`).
+    #[must_use]
+    pub fn status(&self) -> Read {
+        self.containerd.call("ContainerStatus", &self.of()).message(1)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn ended(&self) {
+        let begun = Instant::now();
+        while self.status().number(3) != EXITED {
+            assert!(
+                begun.elapsed() < CALL_WITHIN,
+                "it does not end: {}",
+                self.output()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What it wrote, without the times and tags of Kubernetes' format; standard error with `!` before each line.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let mut text = String::new();
+        for line in log.lines() {
+            let [_, stream, tag, words] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+                continue;
+            };
+            text += if stream == "stderr" { "!" } else { "" };
+            text += words;
+            text += if tag == "F" { "\n" } else { "" };
+        }
+        text
+    }
+
+    /// Executes a command in it: exit status, standard output, standard error.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_exec(&self, command: &[&str], seconds: i64) -> Result<(i64, String, String), Refused> {
+        let request = self.of().texts(2, command).number(3, seconds);
+        let answer = self.containerd.try_call("ExecSync", &request)?;
+        Ok((answer.number(3), answer.text(1), answer.text(2)))
+    }
+
+    /// What a shell's script writes in it.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn sh(&self, script: &str) -> String {
+        let done = self.try_exec(&["sh", "-c", script], 60);
+        let (_, out, error) = done.unwrap_or_else(|refused| panic!("{refused:?}\n{}", self.containerd.log()));
+        out + &error
+    }
+
+    /// Stops it.
+    pub fn stop(&self, seconds: i64) {
+        let _ = self
+            .containerd
+            .call("StopContainer", &self.of().number(2, seconds));
+    }
+
+    /// Removes it.
+    pub fn remove(self) {
+        let _ = self.containerd.call("RemoveContainer", &self.of());
+    }
+
+    /// Calls a method whose request begins with a container's ID.
+    #[must_use]
+    pub fn call(&self, method: &str, more: impl FnOnce(Message) -> Message) -> Read {
+        self.containerd.call(method, &more(self.of()))
+    }
+
+    /// Attaches to its streams.
+    #[must_use]
+    pub fn attach(&self, tty: bool) -> Streams {
+        let request = |of: Message| {
+            of.number(2, 1)
+                .number(3, tty.into())
+                .number(4, 1)
+                .number(5, (!tty).into())
+        };
+        Streams::connect(&self.containerd.netns, &self.call("Attach", request).text(1))
+    }
+
+    /// Executes a command with streams.
+    #[must_use]
+    pub fn exec(&self, command: &[&str], tty: bool) -> Streams {
+        let request = |of: Message| {
+            let of = of
+                .texts(2, command)
+                .number(3, tty.into())
+                .number(4, 1)
+                .number(5, 1);
+            of.number(6, (!tty).into())
+        };
+        Streams::connect(&self.containerd.netns, &self.call("Exec", request).text(1))
+    }
+}
+
+/// The streams of a container or a command, over a WebSocket (`v4.channel.k8s.io`): the first byte of each message is its channel.
+pub struct Streams(tungstenite::WebSocket<TcpStream>);
+
+impl Streams {
+    fn connect(netns: &str, url: &str) -> Self {
+        let address: SocketAddr = url
+            .split('/')
+            .nth(2)
+            .expect("a host")
+            .parse()
+            .expect("an address");
+        let path = format!("/run/netns/{netns}");
+        // A thread may enter a namespace; its sockets stay there.
+        let socket = std::thread::spawn(move || {
+            let namespace = fs::File::open(path).expect("the namespace");
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network).expect("to enter it");
+            TcpStream::connect(address).expect("containerd's streaming server")
+        });
+        let socket = socket.join().expect("a connection");
+        let timeout = Some(Duration::from_secs(30));
+        socket.set_read_timeout(timeout).expect("a timeout");
+        let request = http::Request::get(url.replacen("http", "ws", 1))
+            .header("host", address.to_string())
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header(
+                "sec-websocket-key",
+                tungstenite::handshake::client::generate_key(),
+            )
+            .header("sec-websocket-protocol", "v4.channel.k8s.io");
+        let request = request.body(()).expect("a request");
+        Self(tungstenite::client(request, socket).expect("a WebSocket").0)
+    }
+
+    fn send(&mut self, channel: u8, bytes: &[u8]) {
+        let message = [&[channel], bytes].concat();
+        self.0.send(message.into()).expect("to send");
+    }
+
+    /// Writes to its standard input.
+    pub fn write(&mut self, text: &str) {
+        self.send(0, text.as_bytes());
+    }
+
+    /// Gives its terminal another size.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.send(
+            4,
+            json!({"Width": columns, "Height": rows}).to_string().as_bytes(),
+        );
+    }
+
+    /// What comes until `text` has come, or the end.
+    #[must_use]
+    pub fn until(&mut self, text: &str) -> String {
+        let mut all = String::new();
+        while !all.contains(text) {
+            match self.0.read() {
+                Ok(message) if message.is_binary() || message.is_text() => {
+                    let bytes = message.into_data();
+                    all += &String::from_utf8_lossy(bytes.get(1..).unwrap_or_default());
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        all
+    }
+
+    /// Goes without a word.
+    pub fn close(mut self) {
+        let _ = self.0.close(None);
+        let _ = self.0.flush();
+    }
+}
+
+/// What a server answers to `request`, in a network namespace.
+///
+/// # Errors
+/// The system's.
+pub fn ask(namespace: &str, address: SocketAddr, request: &'static str) -> std::io::Result<String> {
+    let namespace = namespace.to_owned();
+    let asking = std::thread::spawn(move || {
+        let namespace = fs::File::open(namespace)?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        socket.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    asking.join().expect("a thread")
+}
