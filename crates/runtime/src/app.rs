@@ -5,7 +5,7 @@ use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::facts::RootOrigin;
 use isopod_plan::volumes::hotplug::Share;
 use isopod_plan::{PlanError, layout};
-use isopod_spec::{PidMode, PodSpec, Volume, VolumeKind};
+use isopod_spec::{Network, PidMode, PodSpec, Volume, VolumeKind};
 
 use crate::Settings;
 use crate::control::AddApp;
@@ -102,6 +102,11 @@ fn merged(asked: PodSpec, wanted: &PodSpec, record: &PodRecord, running: &Runnin
     PodSpec {
         apps,
         volumes,
+        // What is in a namespace is not asked for again: the pod's own VM has it, and the record says what it has.
+        network: match asked.network {
+            Network::Namespace { .. } => Network::None,
+            network => network,
+        },
         hostname: Some(record.hostname.clone()),
         storage_bytes: None,
         named_ports: Vec::new(),
