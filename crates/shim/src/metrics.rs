@@ -8,10 +8,12 @@ use isopod_contract::stats::{AppStats, Stats};
 /// The type's name, as containerd registers it.
 const TYPE: &str = "io.containerd.cgroups.v2.Metrics";
 
-/// What container number `app` uses; where it is the sandbox, the guest's own share of the VM.
-pub(crate) fn of(stats: &Stats, app: Option<usize>) -> Any {
+/// What container number `app` uses, which may have as much memory as `limit`; where it is the sandbox, the guest's own share of the VM.
+pub(crate) fn of(stats: &Stats, app: Option<usize>, limit: Option<u64>) -> Any {
+    let all = stats.guest.memory_total_bytes;
+    let limit = limit.map_or(all, |limit| limit.min(all));
     let metrics = match app {
-        Some(app) => container(&stats.apps.get(app).copied().unwrap_or_default()),
+        Some(app) => container(&stats.apps.get(app).copied().unwrap_or_default(), limit),
         None => sandbox(stats),
     };
     Any {
@@ -21,7 +23,7 @@ pub(crate) fn of(stats: &Stats, app: Option<usize>) -> Any {
     }
 }
 
-fn container(used: &AppStats) -> Metrics {
+fn container(used: &AppStats, limit: u64) -> Metrics {
     let usage = used.memory_bytes.unwrap_or_default();
     Metrics {
         pids: MessageField::some(PidsStat {
@@ -34,6 +36,7 @@ fn container(used: &AppStats) -> Metrics {
         }),
         memory: MessageField::some(MemoryStat {
             usage,
+            usage_limit: limit,
             max_usage: used.memory_peak_bytes.unwrap_or_default(),
             anon: used.memory_anonymous_bytes.unwrap_or_default(),
             inactive_file: used.memory_inactive_file_bytes.unwrap_or_default(),

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isopod_contract::in_one_line;
+use isopod_plan::Fault;
 use isopod_runtime::Settings;
 use isopod_runtime::app::{self, AddError};
 use isopod_runtime::control::{self, ControlError, Request};
@@ -160,6 +161,7 @@ impl Pod {
         settings: &Arc<Settings>,
     ) -> Result<u16, String> {
         let _alone = self.comes.lock().await;
+        let begun = Instant::now();
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -175,8 +177,13 @@ impl Pod {
                 .notices
                 .iter()
                 .for_each(|notice| tracing::info!("{notice}"));
+            let planned_in = begun.elapsed();
             match control::add_app(&self.path, &planned.add, &planned.files).await {
-                Ok(()) => return Ok(number),
+                Ok(()) => {
+                    let (planned, came) = (planned_in.as_millis(), begun.elapsed().as_millis());
+                    tracing::debug!("app {number} was planned after {planned} ms, and came after {came} ms");
+                    return Ok(number);
+                }
                 // Something came or went at the same time: planned anew, on what is now.
                 Err(ControlError::Outdated) if attempt < ATTEMPTS => {}
                 Err(error) => return Err(words(&error)),
@@ -204,10 +211,26 @@ fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Resul
     let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
     let entry = pods.entry(uuid).ok_or("the sandbox has ended")?;
     app::plan(&entry, wanted, waits, settings).map_err(|error| match error {
-        AddError::Plan(error) => faults(error.faults.iter().map(ToString::to_string)),
+        AddError::Plan(error) => faults(error.faults.iter().map(in_runcs_words)),
         AddError::Gather(error) => faults(error.faults.iter().map(|fault| words(fault))),
         error => words(&error),
     })
+}
+
+/// A fault; of a program that is not there in the words of runc's that engines look for, who tell 127 and 126 by them.
+fn in_runcs_words(fault: &Fault) -> String {
+    match fault {
+        Fault::CommandNotFound { program, .. } => {
+            format!(
+                "exec: \"{}\": executable file not found in $PATH: {fault}",
+                program.escape_debug()
+            )
+        }
+        Fault::CommandNotExecutable { path, .. } => {
+            format!("exec: \"{}\": permission denied: {fault}", path.display())
+        }
+        fault => fault.to_string(),
+    }
 }
 
 fn faults(faults: impl Iterator<Item = String>) -> String {

@@ -340,16 +340,7 @@ impl Sandbox {
                 Ok(())
             }
             Err(error) => {
-                let end = End {
-                    status: NOT_RUN,
-                    at: SystemTime::now(),
-                };
-                let news = {
-                    let mut inner = self.inner();
-                    inner.close(key);
-                    inner.tasks.ended(key, end)
-                };
-                self.tell(news);
+                self.never_ran(key);
                 Err(error)
             }
         }
@@ -433,6 +424,20 @@ impl Sandbox {
             *place = command;
         }
         Ok(())
+    }
+
+    /// A container will never run.
+    fn never_ran(&self, key: &Key) {
+        let end = End {
+            status: NOT_RUN,
+            at: SystemTime::now(),
+        };
+        let news = {
+            let mut inner = self.inner();
+            inner.close(key);
+            inner.tasks.ended(key, end)
+        };
+        self.tell(news);
     }
 
     /// A container or a command has ended.
@@ -636,23 +641,25 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Opens a stream to the guest's agent, and gives the number of the container in the pod, where it is not the sandbox.
+    /// Opens a stream to the guest's agent, and gives the number of the container in the pod, where it is not the sandbox, and its limit of memory.
     pub(crate) async fn agent(
         &self,
         key: &Key,
         header: HostStream,
-    ) -> Result<(tokio::net::UnixStream, Option<usize>), SandboxError> {
-        let app = {
+    ) -> Result<(tokio::net::UnixStream, Option<usize>, Option<u64>), SandboxError> {
+        let (app, limit) = {
             let inner = self.inner();
             inner.tasks.get(key)?;
-            inner
-                .containers
-                .get(&key.container)
-                .and_then(|container| container.app)
+            let container = inner.containers.get(&key.container);
+            let limit = |container: &Container| container.spec.linux.resources.memory.limit;
+            let limit = container
+                .and_then(limit)
+                .and_then(|limit| u64::try_from(limit).ok());
+            (container.and_then(|container| container.app), limit)
         };
         let pod = self.pod()?;
         let stream = control::open(pod.path(), header).await.map_err(failed)?;
-        Ok((stream, app.map(usize::from)))
+        Ok((stream, app.map(usize::from), limit))
     }
 }
 
@@ -818,7 +825,7 @@ impl Watcher for Sandbox {
             AppNews::Exited(status) => self.ended(&key, Some(status)),
             AppNews::Failed(why) => {
                 launched(Launch::Failed(why));
-                self.ended(&key, None);
+                self.never_ran(&key);
             }
         }
     }

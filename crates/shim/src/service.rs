@@ -231,12 +231,12 @@ impl Task for Service {
             .0
             .agent(&Key::new(&request.id, ""), HostStream::Stats)
             .await?;
-        let (mut stream, app) = asked;
+        let (mut stream, app, limit) = asked;
         let answer = tokio::time::timeout(STATS_WITHIN, read_message::<_, Stats>(&mut stream)).await;
         let stats = answer.ok().and_then(Result::ok).flatten();
         let stats = stats.ok_or_else(|| code(Code::UNAVAILABLE, "the agent in the guest does not answer"))?;
         Ok(StatsResponse {
-            stats: MessageField::some(metrics::of(&stats, app)),
+            stats: MessageField::some(metrics::of(&stats, app, limit)),
             ..StatsResponse::default()
         })
     }

@@ -201,8 +201,12 @@ impl Tasks {
             if matches!(task.state, State::Stopped(_)) {
                 continue;
             }
-            // One that was never started has nobody who follows it.
-            let told = task.state != State::Created || !key.is_exec();
+            // A command that was never started has nobody who follows it, and of a start that failed whoever asked for it is told.
+            let told = match task.state {
+                State::Created => !key.is_exec(),
+                State::Starting => false,
+                _ => true,
+            };
             task.state = State::Stopped(end);
             task.ended.send_replace(Some(end));
             if told {
@@ -344,12 +348,15 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_comes_before_the_start_is_known_wins() {
+    fn a_start_that_failed_is_told_to_whoever_asked_for_it() {
         let (mut tasks, key) = (Tasks::default(), Key::new("a", ""));
         tasks.add(key.clone(), Stdio::default()).unwrap();
         tasks.starts(&key).unwrap();
-        assert_eq!(tasks.ended(&key, end(1)), [News::Exited(key.clone(), end(1))]);
+        let heard = tasks.end_of(&key).unwrap();
+        assert_eq!(tasks.ended(&key, end(1)), []);
+        assert_eq!(*heard.borrow(), Some(end(1)));
         assert_eq!(tasks.started(&key), None);
+        assert_eq!(tasks.deletable(&key).unwrap(), end(1));
     }
 
     #[test]
