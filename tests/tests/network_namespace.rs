@@ -91,7 +91,7 @@ fn netns(name: &str) -> [String; 2] {
     ["--netns".to_owned(), format!("/run/netns/{name}")]
 }
 
-/// Two pods on a bridge: what `bridge`, `host-local` and `tuning` have put into the namespaces is the guests', over IPv4 and IPv6, and when the
+/// Two pods on a bridge: what `bridge`, `host-local`, `tuning` and `portmap` have put into the namespaces is the guests', over IPv4 and IPv6, and when the
 /// pods have ended the namespaces are as they were. A pod whose supervisor is killed leaves what `rm` takes away.
 #[test]
 fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
@@ -115,6 +115,15 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
         });
         tuning["prevResult"] = serde_json::from_str(&result).unwrap();
         spaces.plugin("ADD", &host, (pod, "eth0"), &tuning.to_string());
+        if *pod == one {
+            // A port of the host, by its firewall.
+            let mut portmap = serde_json::json!({
+                "cniVersion": "0.4.0", "name": spaces.mark, "type": "portmap", "snat": true,
+                "runtimeConfig": { "portMappings": [{ "hostPort": 8099, "containerPort": 80, "protocol": "tcp" }] },
+            });
+            portmap["prevResult"] = serde_json::from_str(&result).unwrap();
+            spaces.plugin("ADD", &host, (pod, "eth0"), &portmap.to_string());
+        }
     }
     run(
         &[
@@ -155,7 +164,11 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
     let mut server = server.sh(script).start();
     server.wait_for("ready\n");
     // From the host, over both.
-    for (address, port) in [("10.123.0.2", "80"), ("fd00:123::2", "81")] {
+    for (address, port) in [
+        ("10.123.0.2", "80"),
+        ("fd00:123::2", "81"),
+        ("10.123.0.1", "8099"),
+    ] {
         let asked = [
             "ip", "netns", "exec", &host, "busybox", "nc", "-w", "10", address, port,
         ];

@@ -18,7 +18,7 @@ const RUN: [&str; 6] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 24] = [
+const TEST: [&str; 27] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -40,6 +40,9 @@ const TEST: [&str; 24] = [
     // network namespaces and what is in them
     "iproute2",
     "containernetworking-plugins",
+    "netavark",
+    "aardvark-dns",
+    "iptables",
     // engines whose containers are pods
     "containerd",
     "nftables",

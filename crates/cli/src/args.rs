@@ -35,6 +35,7 @@ pub(crate) use theirs::in_own_words;
 pub(crate) use values::{Format, app_name, duration, seconds};
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,8 +43,8 @@ use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
-    Accel, FailurePolicy, GuestKernel, ImplicitVolumes, NamedPort, Network, PodName, PodSpec, PortForward,
-    PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
+    Accel, FailurePolicy, GuestKernel, ImplicitVolumes, MacAddress, NamedPort, Network, NetworkJoin, PodName,
+    PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -229,6 +230,10 @@ pub(crate) struct PodFlags {
     pub(crate) on_failure: FailurePolicy,
     /// `--network`.
     pub(crate) net: Network,
+    /// Networks with names that it names.
+    pub(crate) joins: Vec<NetworkJoin>,
+    /// What the pod is to have in the only one of them.
+    pub(crate) in_network: InNetwork,
     /// `--publish`, beside the ports of the files.
     pub(crate) ports: Vec<PortForward>,
     /// Those that are published by the names of images.
@@ -237,11 +242,63 @@ pub(crate) struct PodFlags {
     pub(crate) hostname: Option<String>,
 }
 
+/// What a pod is to have in its network: `--ip`, `--ip6`, `--mac-address`; `--network-alias` in all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InNetwork {
+    pub(crate) ipv4: Option<Ipv4Addr>,
+    pub(crate) ipv6: Option<Ipv6Addr>,
+    pub(crate) mac: Option<MacAddress>,
+    pub(crate) aliases: Vec<String>,
+}
+
 impl PodFlags {
+    /// Makes one network of what the flags say, which may each be right and not together.
+    fn settle_network(&mut self) -> Result<(), ArgFault> {
+        let asked = std::mem::take(&mut self.in_network);
+        let mut joins = std::mem::take(&mut self.joins);
+        let of_one = [
+            (asked.ipv4.is_some(), "--ip"),
+            (asked.ipv6.is_some(), "--ip6"),
+            (asked.mac.is_some(), "--mac-address"),
+        ];
+        let of_one = of_one.iter().find_map(|(given, flag)| given.then_some(*flag));
+        match (&mut joins[..], of_one) {
+            ([], Some(flag)) => return Err(ArgFault::WithoutNamedNetwork { flag }),
+            ([], None) if !asked.aliases.is_empty() => {
+                return Err(ArgFault::WithoutNamedNetwork {
+                    flag: "--network-alias",
+                });
+            }
+            ([], None) => return Ok(()),
+            ([_, _, ..], Some(flag)) => return Err(ArgFault::InWhichNetwork { flag }),
+            ([only], _) => {
+                only.ipv4 = asked.ipv4.or(only.ipv4);
+                only.ipv6 = asked.ipv6.or(only.ipv6);
+                only.mac = asked.mac.or(only.mac);
+            }
+            ([_, _, ..], None) => {}
+        }
+        for join in &mut joins {
+            join.aliases.extend(asked.aliases.iter().cloned());
+        }
+        if self.net != Network::default() {
+            return Err(ArgFault::NetworksBeside);
+        }
+        self.net = Network::Named {
+            joins,
+            ports: Vec::new(),
+        };
+        Ok(())
+    }
+
     /// The network, with the ports.
     pub(crate) fn network(&self) -> Network {
         match &self.net {
             Network::None | Network::Namespace { .. } => self.net.clone(),
+            Network::Named { joins, .. } => Network::Named {
+                joins: joins.clone(),
+                ports: self.ports.clone(),
+            },
             Network::User { options, .. } => Network::User {
                 ports: self.ports.clone(),
                 options: *options,

@@ -25,6 +25,7 @@ pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pod;
@@ -84,6 +85,8 @@ pub(crate) enum OtherCommand {
     App(app::AppCommand),
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
     #[command(name = "internal-supervise", hide = true)]
     Supervise(supervise::Supervise),
     Login(login::Login),

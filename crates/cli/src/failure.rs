@@ -129,6 +129,7 @@ with_hints! {
     isopod_runtime::control::ControlError,
     isopod_runtime::gather::GatherFault,
     isopod_runtime::logs::LogError,
+    isopod_runtime::networks::NetworkError,
     isopod_runtime::pods::ClaimError,
     isopod_runtime::pods::FindError,
     isopod_runtime::pods::NameError,

@@ -118,6 +118,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Gc(command) => command.execute(&settings()?),
             C::App(command) => command.execute(&settings()?),
             C::Volume(command) => command.execute(&settings()?),
+            C::Network(command) => command.execute(&settings()?),
             C::Supervise(command) => command.execute(&settings()?),
             C::Login(command) => command.execute(&settings()?),
             C::Logout(command) => command.execute(&settings()?),

@@ -120,6 +120,12 @@ fn read_source(run: &RunArgs, purpose: &Purpose, settings: &Settings) -> Result<
             match (&flags.net, &mut spec.network) {
                 (Network::User { options: asked, .. }, Network::User { options, .. }) => *options = *asked,
                 (Network::User { .. }, _) => {}
+                (Network::Named { joins, .. }, network) => {
+                    *network = Network::Named {
+                        joins: joins.clone(),
+                        ports: network.ports().to_vec(),
+                    };
+                }
                 (other, network) if !network.ports().is_empty() => {
                     return Err(unpublished(other, "the pod manifest", "the manifest's `ports`").into());
                 }

@@ -116,7 +116,9 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
 pub(crate) fn unpublished(network: &Network, what: &str, ports: &str) -> Report {
     let reason = match network {
         Network::Namespace { .. } => "those of a network namespace are published by its maker",
-        Network::None | Network::User { .. } => "`--network none` leaves the pod without a network",
+        Network::None | Network::User { .. } | Network::Named { .. } => {
+            "`--network none` leaves the pod without a network"
+        }
     };
     Report::text(format!("{what} publishes ports, and {reason}"))
         .hint(Some(format!("leave `--network` out, or {ports}")))
@@ -129,6 +131,16 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
     pod.on_failure = args.flags.on_failure;
     if args.flags.hostname.is_some() {
         pod.hostname.clone_from(&args.flags.hostname);
+    }
+    if let Network::Named { joins, .. } = &args.flags.net {
+        let mut ports = pod.network.ports().to_vec();
+        ports.extend(args.flags.ports.iter().cloned());
+        pod.network = Network::Named {
+            joins: joins.clone(),
+            ports,
+        };
+        pod.named_ports.extend(args.flags.named_ports.iter().cloned());
+        return check_ports(pod);
     }
     match &mut pod.network {
         network if !matches!(args.flags.net, Network::User { .. }) => {
@@ -145,7 +157,7 @@ fn change(pod: &mut PodSpec, args: &FileArgs) -> Result<(), Failure> {
             pod.named_ports.extend(args.flags.named_ports.iter().cloned());
             check_ports(pod)?;
         }
-        Network::None | Network::Namespace { .. } => {}
+        Network::None | Network::Namespace { .. } | Network::Named { .. } => {}
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use isopod_plan::PodPlan;
 use isopod_runtime::Settings;
 use isopod_runtime::gather::{self, Gathered};
+use isopod_runtime::networks::Addresses;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
@@ -34,9 +35,11 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
         let hint = "leave it out: `isopod inspect` has the numbers";
         return Err(Report::text(what).hint(Some(hint.into())).into());
     }
+    // Held until all are prepared: what one is planned with no other has.
+    let mut addresses = Addresses::default();
     let mut planned = Vec::new();
     for mut pod in asked {
-        let (gathered, plan) = gather_and_plan(&mut pod, args, settings)?;
+        let (gathered, plan) = gather_and_plan(&mut pod, args, &mut addresses, settings)?;
         if args.stdin == Stdin::Attached && plan.apps.len() != 1 {
             let what = "`--interactive` is for a pod of one app: several would read the same input";
             let hint = "leave it out, or run that app in a pod of its own";
@@ -93,6 +96,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
 pub(crate) fn gather_and_plan(
     pod: &mut Asked,
     args: &RunArgs,
+    addresses: &mut Addresses,
     settings: &Settings,
 ) -> Result<(Gathered, PodPlan), Failure> {
     let mut quiet = settings.clone();
@@ -103,9 +107,11 @@ pub(crate) fn gather_and_plan(
         }
         false => settings,
     };
-    let gathered = gather::gather(&pod.spec, settings).map_err(|error| pod.not_gathered(&error))?;
+    let mut gathered = gather::gather(&pod.spec, settings).map_err(|error| pod.not_gathered(&error))?;
     publish::complete(&mut pod.spec, &args.publish, &gathered)?;
+    addresses.tell(&mut gathered.facts, &pod.spec.network, settings)?;
     let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| pod.not_planned(&error))?;
+    addresses.take(&plan);
     Ok((gathered, plan))
 }
 

@@ -3,7 +3,7 @@
 use isopod_plan::vm::network;
 use isopod_runtime::gather::Gathered;
 use isopod_runtime::ports::{self, PortError};
-use isopod_spec::{Network, PodSpec, PortForward};
+use isopod_spec::{PodSpec, PortForward};
 
 use crate::args::Publish;
 
@@ -16,7 +16,7 @@ pub(crate) fn complete(pod: &mut PodSpec, publish: &Publish, gathered: &Gathered
         true => network::exposed(pod, &gathered.facts),
         false => Vec::new(),
     };
-    let Network::User { ports, .. } = &mut pod.network else {
+    let Some(ports) = pod.network.ports_mut() else {
         return Ok(());
     };
     if publish.all {

@@ -6,6 +6,7 @@ use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState};
 use isopod_runtime::pods::state::{Phase, PodState};
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_runtime::pods::{PodEntry, Silence};
+use isopod_spec::JoinedNetwork;
 use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
@@ -73,6 +74,7 @@ pub(crate) fn summary(pod: &PodEntry) -> Value {
         "uuid": pod.uuid,
         "name": record.and_then(|record| record.name.as_ref()),
         "state": pod.state.as_str(),
+        "networks": pod.joined().iter().map(network).collect::<Vec<Value>>(),
         "createdMs": record.map(|record| record.created_ms),
         "startedMs": status.map(|status| status.started_ms),
         "readyMs": status.and_then(|status| status.ready_ms),
@@ -183,6 +185,17 @@ fn since(ms: u64) -> String {
     age(SystemTime::now().duration_since(then).unwrap_or_default())
 }
 
+/// What a pod has of a network with a name.
+fn network(joined: &JoinedNetwork) -> Value {
+    json!({
+        "name": joined.network.name,
+        "interface": joined.interface,
+        "mac": joined.mac,
+        "addresses": joined.addresses,
+        "names": joined.names,
+    })
+}
+
 pub(crate) fn pod_text(pod: &PodEntry) -> String {
     let mut text = format!("uuid    {}\n", pod.uuid);
     if let Some(name) = pod.record.as_ref().and_then(|record| record.name.as_ref()) {
@@ -193,6 +206,10 @@ pub(crate) fn pod_text(pod: &PodEntry) -> String {
         text += &format!("reason  {}\n", reason.replace('\n', "\n        "));
     }
     let Some(record) = &pod.record else { return text };
+    for joined in pod.joined() {
+        let addresses: Vec<String> = joined.addresses.iter().map(ToString::to_string).collect();
+        text += &format!("network {}: {}\n", joined.network.name, addresses.join(", "));
+    }
     text += &format!("age     {}\n\n", since(record.created_ms));
     let rows: Vec<[String; 5]> = record
         .present()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use isopod_contract::config::GuestNetwork;
 use isopod_spec::seccomp::SeccompProfile;
-use isopod_spec::{App, RunConfig, StartMode, VolumeName};
+use isopod_spec::{App, MacAddress, NamedNetwork, NetworkName, RunConfig, StartMode, VolumeName};
 
 use crate::distribution::Distribution;
 use crate::path::Tree;
@@ -206,6 +206,30 @@ pub struct NetworkFacts {
     pub nameservers: Vec<IpAddr>,
     /// What is in the network namespace that the pod is to have, where it is to have one.
     pub namespace: Option<Result<GuestNetwork, NamespaceFault>>,
+    /// What there is of networks with names, where the pod is to be in one.
+    pub named: NamedNetworks,
+}
+
+/// What the host has for a pod in networks with names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedNetworks {
+    /// netavark(1).
+    pub netavark: Option<PathBuf>,
+    /// aardvark-dns.
+    pub aardvark: Option<PathBuf>,
+    /// Those that there are; why one cannot be had, in words, where its file cannot be read.
+    pub networks: BTreeMap<NetworkName, Result<TakenNetwork, String>>,
+}
+
+/// A network with a name, and what other pods have of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenNetwork {
+    /// The network.
+    pub network: NamedNetwork,
+    /// The addresses of pods.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Their Ethernet addresses.
+    pub macs: BTreeSet<MacAddress>,
 }
 
 /// Why a network namespace cannot be had.

@@ -25,6 +25,7 @@ pub mod facts;
 pub mod fault;
 pub mod guest;
 pub mod layout;
+pub mod networks;
 mod notices;
 pub mod output;
 pub mod path;

@@ -26,6 +26,7 @@ use isopod_spec::seccomp::{SeccompProfile, read_profile};
 use isopod_spec::{App, AppName, GuestKernel, PodSpec, RunConfig, Seccomp, VolumeName};
 
 pub use fault::{GatherError, GatherFault, ProfileError};
+pub(crate) use host::find_system_program;
 use host::{MAX_DATABASE_BYTES, host};
 use images::{Images, Opened, images};
 use programs::find_qemu;

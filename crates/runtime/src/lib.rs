@@ -18,6 +18,7 @@ pub mod gather;
 pub mod hotplug;
 pub mod logs;
 pub mod named_volume;
+pub mod networks;
 pub mod pods;
 pub mod ports;
 pub mod prepare;

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
-use isopod_spec::PodName;
+use isopod_spec::{JoinedNetwork, PodName};
 
 use files::{Asked, PodRecord, Status};
 use state::{Lock, Place, PodState, Verb, observe};
@@ -80,6 +80,13 @@ impl PodEntry {
             || self.uuid[..self.uuid.len().min(8)].to_owned(),
             ToString::to_string,
         )
+    }
+
+    /// What it has of networks with names.
+    #[must_use]
+    pub fn joined(&self) -> &[JoinedNetwork] {
+        let networks = self.record.as_ref().and_then(|record| record.networks.as_ref());
+        networks.map_or(&[], |networks| &networks.joined)
     }
 
     /// Who is not heard any more of a pod that is live.

@@ -2,9 +2,12 @@
 //! error in a moment and not a VM that ends. What comes between the look and QEMU's own is told by [`refused`].
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use isopod_spec::{PortForward, PortProtocol};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// Why a port of the host cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,50 @@ pub fn look(ports: &[PortForward]) -> Result<(), PortError> {
             cause,
         })
     })
+}
+
+/// Binds every port and keeps it, of both kinds of addresses where the forward names none: those of packets that the host's firewall leads
+/// on before they come to a socket, so that no other program takes one for its own meanwhile. Nobody is answered.
+///
+/// # Errors
+/// [`PortError`] for the first that cannot be had.
+pub fn hold(ports: &[PortForward]) -> Result<Vec<OwnedFd>, PortError> {
+    let mut held = Vec::new();
+    for port in ports {
+        let failed = |cause| PortError {
+            port: port.clone(),
+            cause,
+        };
+        held.push(bind_silently(port.address(), port).map_err(failed)?);
+        if port.host_ip.is_none() {
+            match bind_silently(Ipv6Addr::UNSPECIFIED.into(), port) {
+                Ok(socket) => held.push(socket),
+                // A host without IPv6.
+                Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// A socket that is bound and does not listen: whoever comes to it nevertheless is refused.
+fn bind_silently(address: IpAddr, port: &PortForward) -> io::Result<OwnedFd> {
+    let family = match address {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let kind = match port.protocol {
+        PortProtocol::Tcp => SocketType::STREAM,
+        PortProtocol::Udp => SocketType::DGRAM,
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::from((address, port.host_port)))?;
+    Ok(socket)
 }
 
 /// Chooses a free port of the host for each forward without one, or with several to choose from. They are let go again: QEMU

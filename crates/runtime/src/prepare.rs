@@ -19,6 +19,7 @@ use isopod_vm::launcher::root::Root;
 use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
+use crate::networks::NetworksRecord;
 use crate::pods::files::{
     self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, RootRecord, Stdin, TemplateRecord,
     VERSION, now_ms,
@@ -246,11 +247,22 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
                 network: network.guest.clone(),
             })
         }),
+        networks: networks(plan, gathered),
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(wishes.boot_timeout),
         silent_kill_ms: wishes.silent_kill.map(millis),
     }
+}
+
+fn networks(plan: &PodPlan, gathered: &Gathered) -> Option<NetworksRecord> {
+    let joined = plan.network.as_ref()?.networks();
+    let named = &gathered.facts.host.network.named;
+    Some(NetworksRecord {
+        netavark: named.netavark.clone().filter(|_| !joined.is_empty())?,
+        aardvark: named.aardvark.clone(),
+        joined: joined.to_vec(),
+    })
 }
 
 /// The user that QEMU is, where it is one of its own.

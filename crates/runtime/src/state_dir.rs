@@ -6,6 +6,7 @@
 //! guest/KEY/   guest images                                 isopod_guest
 //! pods/        pods by what can be done with them, events   pods.rs
 //! volumes/     named volumes and claims                     named_volume.rs
+//! networks/    networks with names                          networks.rs
 //! templates/   VMs that others are restored from             templates.rs
 //! kvm          whether KVM works, once per boot of the host isopod_vm::kvm
 //! ```
@@ -32,6 +33,9 @@ pub const PODS: &str = "pods";
 
 /// In the state directory: named volumes.
 pub const VOLUMES: &str = "volumes";
+
+/// In the state directory: networks with names.
+pub const NETWORKS: &str = "networks";
 
 /// There: the file systems that writable disks begin with.
 pub const WRITABLE: &str = "writable";

@@ -40,8 +40,8 @@ pub use limits::{
 };
 pub use mount::{read_app_mount, read_mount};
 pub use network::{
-    HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_netns, read_network,
-    read_publish, read_published,
+    HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_ip, read_mac,
+    read_netns, read_network, read_network_alias, read_publish, read_published,
 };
 pub use rootfs::{read_rootfs, rootfs_app_name};
 pub use scalar::{

@@ -22,6 +22,7 @@ pub mod life;
 pub mod located;
 pub mod lock;
 pub mod name;
+pub mod named_network;
 pub mod network;
 pub mod pod;
 pub mod pod_name;
@@ -40,6 +41,7 @@ pub mod words;
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};
+pub use named_network::{JoinedNetwork, MacAddress, NamedNetwork, NetworkJoin, NetworkName, Subnet};
 pub use network::{
     HostAlias, HostLoopback, ImagePort, NamedPort, Network, PortForward, PortProtocol, Resolver, UserNetwork,
     UserRouter,

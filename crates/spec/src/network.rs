@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::named_network::NetworkJoin;
+
 /// A pod's network (`--net`). The apps of a pod share it, and reach each other on localhost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +26,13 @@ pub enum Network {
     Namespace {
         /// The namespace (network_namespaces(7)), absolute.
         path: PathBuf,
+    },
+    /// Networks with names, by which pods reach each other (`isopod network`).
+    Named {
+        /// Which, at least one; the first leads out.
+        joins: Vec<NetworkJoin>,
+        /// The ports of the host that lead into the pod.
+        ports: Vec<PortForward>,
     },
 }
 
@@ -47,8 +56,25 @@ impl Network {
     #[must_use]
     pub fn ports(&self) -> &[PortForward] {
         match self {
-            Self::User { ports, .. } => ports,
+            Self::User { ports, .. } | Self::Named { ports, .. } => ports,
             Self::None | Self::Namespace { .. } => &[],
+        }
+    }
+
+    /// The same, to be changed; `None`: none can be published.
+    pub fn ports_mut(&mut self) -> Option<&mut Vec<PortForward>> {
+        match self {
+            Self::User { ports, .. } | Self::Named { ports, .. } => Some(ports),
+            Self::None | Self::Namespace { .. } => None,
+        }
+    }
+
+    /// The networks with names that it is to be in.
+    #[must_use]
+    pub fn joins(&self) -> &[NetworkJoin] {
+        match self {
+            Self::Named { joins, .. } => joins,
+            Self::None | Self::User { .. } | Self::Namespace { .. } => &[],
         }
     }
 }
@@ -295,6 +321,14 @@ pub fn check_hostname(name: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Checks a name that a pod has in a network: as [`check_hostname`], and `_` too, as compose files and images have it.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_alias(name: &str) -> Result<(), &'static str> {
+    check_hostname(&name.replace('_', "a"))
 }
 
 /// A protocol with ports.

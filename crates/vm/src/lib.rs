@@ -11,6 +11,7 @@ pub mod kvm;
 pub mod launch;
 pub mod launcher;
 pub mod namespaces;
+pub mod netavark;
 pub mod netns;
 pub mod qmp;
 pub mod virtiofsd;

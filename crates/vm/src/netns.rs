@@ -14,7 +14,12 @@
 //! None of it needs a running pod: whoever has a VM to give a namespace's network to calls these. It is iproute2 that does it, which
 //! knows each kernel; nothing here decides.
 
+mod own;
 mod parse;
+mod reach;
+
+pub use own::{OwnNetns, interfaces, ports_of};
+pub use reach::Reach;
 
 use std::fs::File;
 use std::io;
@@ -138,11 +143,11 @@ fn is_ours(link: &parse::Link) -> bool {
 }
 
 /// Makes a tap in the namespace at `path` and joins it to its interface `interface`: what it receives is read from the descriptor,
-/// and what is written there it sends.
+/// and what is written there it sends, as far as `reach` goes.
 ///
 /// # Errors
 /// [`NetnsError`]; what was made is gone then, or goes with the namespace.
-pub fn join(path: &Path, interface: &str) -> Result<OwnedFd, NetnsError> {
+pub fn join(path: &Path, interface: &str, reach: &Reach) -> Result<OwnedFd, NetnsError> {
     let joined = in_a_thread(path, || {
         let (tap, name) = sys::open_tap(&format!("{TAP}%d")).map_err(NetnsError::Tap)?;
         let mtu = run("ip", &["-j", "link", "show", "dev", interface])?;
@@ -150,12 +155,28 @@ pub fn join(path: &Path, interface: &str) -> Result<OwnedFd, NetnsError> {
         run("ip", &["link", "set", "dev", &name, "mtu", &mtu, "up"])?;
         // What a pod that was killed left there.
         let _ = run("tc", &["qdisc", "del", "dev", interface, "ingress"]);
-        for (from, to) in [(interface, &*name), (&*name, interface)] {
+        let directions = [
+            (interface, &*name, reach.for_the_guest()),
+            (&*name, interface, reach.of_the_guest()),
+        ];
+        for (from, to, filters) in directions {
             run("tc", &["qdisc", "add", "dev", from, "ingress"])?;
-            let filter = ["filter", "add", "dev", from, "parent", "ffff:", "protocol", "all"];
-            let all = ["u32", "match", "u8", "0", "0"];
-            let redirect = ["action", "mirred", "egress", "redirect", "dev", to];
-            run("tc", &[&filter[..], &all, &redirect].concat())?;
+            for (preference, filter) in (1u32..).zip(filters) {
+                let preference = preference.to_string();
+                let begin = [
+                    "filter",
+                    "add",
+                    "dev",
+                    from,
+                    "parent",
+                    "ffff:",
+                    "pref",
+                    &preference,
+                ];
+                let words = filter.words(to);
+                let words = words.iter().map(String::as_str);
+                run("tc", &begin.into_iter().chain(words).collect::<Vec<_>>())?;
+            }
         }
         Ok(tap)
     });

@@ -100,6 +100,21 @@ pub(crate) enum ArgFault {
     /// Ports are published of a pod in a network namespace.
     #[error("`--publish` is not for a pod in a network namespace, whose maker publishes its ports")]
     PublishIntoNamespace,
+    /// What a pod has in a network with a name, and no such network.
+    #[error("`{flag}` is for a pod in a network with a name")]
+    WithoutNamedNetwork {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Which of several networks is meant.
+    #[error("`{flag}` does not say in which of the pod's networks")]
+    InWhichNetwork {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Networks with names beside another kind.
+    #[error("a pod in networks with names has no other network")]
+    NetworksBeside,
     /// Another rule between the parts of the pod.
     #[error(transparent)]
     Pod(PodFault),
@@ -136,6 +151,13 @@ impl ArgFault {
             Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
             Self::HealthCheckAndNone | Self::PublishWithoutNetwork => "leave one of them out",
+            Self::WithoutNamedNetwork { .. } => {
+                "name it: `--network NAME`, after `isopod network create NAME`"
+            }
+            Self::InWhichNetwork { .. } => {
+                "write it behind the network: `--network NAME,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS`"
+            }
+            Self::NetworksBeside => "leave out either",
             Self::PublishIntoNamespace => "leave it out; of CNI's plugins `portmap` does it",
             Self::Reference(fault) => return fault.hint(),
             Self::Flag(fault) => return fault.hint(),

@@ -63,6 +63,9 @@ pub(super) fn read_run(
     let first = Group::of(command, matches);
     let mut app = AppDraft::default();
     flags::apply(&first.flags, &mut pod, &mut app, &mut faults);
+    pod.flags
+        .settle_network()
+        .unwrap_or_else(|fault| faults.push(fault));
     let beside = beside_file(&first, others);
     let source = if !pod.files.is_empty() {
         refuse_beside("-f", beside, pod.manifest.is_some(), &mut faults);
@@ -118,7 +121,7 @@ pub(super) fn read_run(
         match pod.flags.net {
             Network::None => faults.push(ArgFault::PublishWithoutNetwork),
             Network::Namespace { .. } => faults.push(ArgFault::PublishIntoNamespace),
-            Network::User { .. } => {}
+            Network::User { .. } | Network::Named { .. } => {}
         }
     }
     match faults.is_empty() {

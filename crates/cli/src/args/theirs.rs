@@ -27,6 +27,8 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
+const JOINED: &str =
+    "a pod's networks and addresses are chosen when it is prepared: `isopod run --network ONE --network TWO`";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
 
 /// docker's commands with their groups, and podman's that are met often. One without a group is there with it too.
@@ -102,12 +104,13 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
         "manifest",
         Refused("skopeo(1) and buildah(1) make indexes of images"),
     ),
-    (
-        "network",
-        Refused(
-            "the apps of a pod share its network, and `-p` publishes ports: put what must reach each other into one pod",
-        ),
-    ),
+    ("network connect", Refused(JOINED)),
+    ("network create", Same),
+    ("network disconnect", Refused(JOINED)),
+    ("network inspect", Same),
+    ("network ls", Same),
+    ("network prune", Same),
+    ("network rm", Same),
     ("node", Refused(SWARM)),
     ("pause", Same),
     ("plugin", Refused(DAEMON)),

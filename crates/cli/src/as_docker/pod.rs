@@ -11,8 +11,8 @@ use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, P
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
-    App, AppRoot, ImageReference, ImageSource, Network, PodSpec, PortForward, RestartPolicy, RootfsAccess,
-    Sysctl,
+    App, AppRoot, ImageReference, ImageSource, JoinedNetwork, Network, PodSpec, PortForward, RestartPolicy,
+    RootfsAccess, Sysctl,
 };
 use serde_json::{Map, Value, json};
 
@@ -51,7 +51,7 @@ pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Va
         "Labels": labels.collect::<Vec<_>>().join(","),
         "Mounts": mounts.map(|mount| mount.volume.to_string()).collect::<Vec<_>>().join(","),
         "LocalVolumes": record.map_or(0, |record| record.volumes.len()).to_string(),
-        "Networks": spec.map_or("", network_mode),
+        "Networks": spec.map(network_mode).unwrap_or_default(),
         "Size": "0B",
         "Apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(","),
     })
@@ -189,7 +189,10 @@ fn mounted(mount: &MountRecord, record: &isopod_runtime::pods::files::PodRecord)
 fn network_settings(record: Option<&PodRecord>, spec: Option<&PodSpec>) -> Value {
     let ports = record.map(|record| &record.ports[..]).unwrap_or_default();
     let netns = record.and_then(|record| record.netns.as_ref());
-    let interface = netns.and_then(|netns| netns.network.interfaces.first());
+    let joined = joined(record);
+    let guest = record.and_then(|record| Some(&record.network.as_ref()?.0));
+    let guest = guest.filter(|_| netns.is_some() || !joined.is_empty());
+    let interface = guest.and_then(|guest| guest.interfaces.first());
     let user = (network::ADDRESS, network::GATEWAY);
     let (address, gateway, address6, mac) = match (interface, spec.map(|spec| &spec.network)) {
         (Some(interface), _) => {
@@ -228,6 +231,7 @@ fn network_settings(record: Option<&PodRecord>, spec: Option<&PodSpec>) -> Value
         "Gateway": gateway,
         "GlobalIPv6Address": address6,
         "MacAddress": mac,
+        "Networks": networks(joined),
         "SandboxKey": netns.map(|netns| netns.path.display().to_string()).unwrap_or_default(),
         "Ports": bindings(ports),
     })
@@ -337,12 +341,59 @@ fn status_words(pod: &PodEntry, now_ms: u64) -> String {
     }
 }
 
-fn network_mode(spec: &PodSpec) -> &'static str {
-    match spec.network {
-        Network::None => "none",
-        Network::User { .. } => "bridge",
-        Network::Namespace { .. } => "ns",
+fn network_mode(spec: &PodSpec) -> String {
+    match &spec.network {
+        Network::None => "none".into(),
+        Network::User { .. } => "bridge".into(),
+        Network::Namespace { .. } => "ns".into(),
+        Network::Named { joins, .. } => {
+            let names: Vec<&str> = joins.iter().map(|join| join.network.as_str()).collect();
+            names.join(",")
+        }
     }
+}
+
+/// What the pod has of networks with names.
+fn joined(record: Option<&PodRecord>) -> &[JoinedNetwork] {
+    let networks = record.and_then(|record| record.networks.as_ref());
+    networks.map_or(&[], |networks| &networks.joined)
+}
+
+/// docker's settings of each network with a name.
+fn networks(joined: &[JoinedNetwork]) -> Value {
+    let of = |joined: &JoinedNetwork| {
+        let is = |ipv4: bool| {
+            joined
+                .addresses
+                .iter()
+                .position(|address| address.is_ipv4() == ipv4)
+        };
+        let address = |at: Option<usize>| at.map(|at| joined.addresses[at].to_string()).unwrap_or_default();
+        let subnet = |at: Option<usize>| at.and_then(|at| joined.network.subnets.get(at));
+        let gateway = |at| {
+            subnet(at)
+                .map(|subnet| subnet.gateway.to_string())
+                .unwrap_or_default()
+        };
+        let prefix_len = |at| subnet(at).map_or(0, |subnet| subnet.subnet.prefix_len());
+        let (four, six) = (is(true), is(false));
+        json!({
+            "NetworkID": joined.network.id,
+            "Aliases": joined.names,
+            "DNSNames": joined.names,
+            "MacAddress": joined.mac,
+            "IPAddress": address(four),
+            "IPPrefixLen": prefix_len(four),
+            "Gateway": gateway(four),
+            "GlobalIPv6Address": address(six),
+            "GlobalIPv6PrefixLen": prefix_len(six),
+            "IPv6Gateway": gateway(six),
+        })
+    };
+    let named = joined
+        .iter()
+        .map(|joined| (joined.network.name.to_string(), of(joined)));
+    Value::Object(named.collect())
 }
 
 /// The image as it was asked for; its ID where that was not kept.

@@ -384,8 +384,21 @@ fn flags_that_are_out_of_place() {
         ),
         (
             "run --network host oci:a",
-            "invalid value `host` of `--network`: unknown network `host` (a pod has the host user's network (`user`), that of a \
-             namespace (`ns:PATH`) or none (`none`): forward the host's ports to it with `-p`, and put apps that reach each other into one pod)",
+            "invalid value `host` of `--network`: unknown network `host` (a pod has the host user's network (`user`), networks with \
+             names (`isopod network create`), that of a namespace (`ns:PATH`) or none (`none`): forward the host's ports to it with `-p`)",
+        ),
+        (
+            "run --ip 10.90.0.7 oci:a",
+            "`--ip` is for a pod in a network with a name (name it: `--network NAME`, after `isopod network create NAME`)",
+        ),
+        (
+            "run --network a --network b --mac-address 02:00:00:00:00:01 oci:a",
+            "`--mac-address` does not say in which of the pod's networks (write it behind the network: \
+             `--network NAME,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS`)",
+        ),
+        (
+            "run --network a --network none oci:a",
+            "a pod in networks with names has no other network (leave out either)",
         ),
         (
             "run --no-healthcheck --health-cmd x oci:a",
@@ -733,6 +746,27 @@ fn a_network_and_its_ports() {
         panic!("{cli:?}")
     };
     assert_eq!((flags.net, flags.hostname.as_deref()), (Network::None, Some("h")));
+}
+
+#[test]
+fn networks_with_names() {
+    let network = |line: &str| match pod(line).network {
+        Network::Named { joins, ports } => (joins, ports.len()),
+        other => panic!("{line}: {other:?}"),
+    };
+    let one = "run --network a --ip 10.90.0.7 --ip6 fd00::7 --mac-address 02:00:00:00:00:07 --network-alias x -p 80:80 oci:a";
+    let (joins, ports) = network(one);
+    assert_eq!(ports, 1);
+    assert_eq!(
+        joins,
+        network("run --network a,ip=10.90.0.7,ip6=fd00::7,mac=02:00:00:00:00:07,alias=x oci:a").0
+    );
+    let (joins, _) = network("run --network a,alias=y --net b --network-alias x oci:a");
+    let aliases: Vec<&[String]> = joins.iter().map(|join| &join.aliases[..]).collect();
+    assert_eq!(
+        aliases,
+        [&["y".to_owned(), "x".to_owned()][..], &["x".to_owned()]]
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use isopod_plan::explain;
 use isopod_plan::guest::tree::GuestTree;
 use isopod_plan::{Document, dot, layout, plan_rkt, svg};
 use isopod_runtime::Settings;
+use isopod_runtime::networks::Addresses;
 use isopod_runtime::write_tree::write_tree;
 use isopod_spec::RunConfig;
 use isopod_spec::words::for_terminal;
@@ -35,8 +36,9 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<ExitCode, Fai
     }
     let mut texts = Vec::new();
     let count = pods.len();
+    let mut addresses = Addresses::default();
     for pod in &mut pods {
-        let text = plan_one(pod, args, settings)?;
+        let text = plan_one(pod, args, &mut addresses, settings)?;
         texts.push(heading(pod, count, args.format) + &text);
     }
     let between = match args.format {
@@ -64,14 +66,19 @@ fn of_one_pod(args: &PlanArgs) -> Option<&'static str> {
 }
 
 /// A pod's plan in the form that is asked for, written and verified where that was asked.
-fn plan_one(pod: &mut Asked, args: &PlanArgs, settings: &Settings) -> Result<String, Failure> {
+fn plan_one(
+    pod: &mut Asked,
+    args: &PlanArgs,
+    addresses: &mut Addresses,
+    settings: &Settings,
+) -> Result<String, Failure> {
     let (document, tree) = match args.profile {
         Profile::Default => {
             if args.hypervisor == Hypervisor::Lkvm {
                 let report = Report::text("the default profile has no plan for lkvm");
                 return Err(report.hint(Some("`--profile rkt` has".into())).into());
             }
-            let (gathered, plan) = preparation::gather_and_plan(pod, &args.run, settings)?;
+            let (gathered, plan) = preparation::gather_and_plan(pod, &args.run, addresses, settings)?;
             preparation::note_what_is_made(&gathered);
             (Document::from(&plan), plan.guest)
         }

@@ -20,8 +20,8 @@ use crate::guest::units::MountUnit;
 use crate::layout;
 use crate::output::document::{
     App, AppMount, CheckDocument, DOCUMENT_VERSION, Document, EarlyMount, GuestFile, Hypervisor, Interface,
-    Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, RootDirectory, Start, TextOrHex, Volume,
-    VolumeMedium, VolumeType,
+    JoinedNetwork, Mount, MountOrigin, Network, Port, ProcessDocument, ReadOnly, RootDirectory, Start,
+    TextOrHex, Volume, VolumeMedium, VolumeType,
 };
 use crate::pod_plan::PodPlan;
 use crate::quoted;
@@ -108,6 +108,14 @@ fn network_of(network: Option<&PodNetwork>) -> Network {
                 nameservers,
             };
         }
+        Router::Networks(joined) => {
+            return Network::Networks {
+                networks: joined.iter().map(joined_of).collect(),
+                interfaces,
+                nameservers,
+                ports: network.ports.iter().map(port).collect(),
+            };
+        }
     };
     Network::User {
         router: router.into(),
@@ -115,6 +123,15 @@ fn network_of(network: Option<&PodNetwork>) -> Network {
         interfaces,
         nameservers,
         ports: network.ports.iter().map(port).collect(),
+    }
+}
+
+fn joined_of(joined: &isopod_spec::JoinedNetwork) -> JoinedNetwork {
+    JoinedNetwork {
+        name: joined.network.name.to_string(),
+        host_interface: joined.network.network_interface.clone(),
+        internal: joined.network.internal,
+        names: joined.names.clone(),
     }
 }
 

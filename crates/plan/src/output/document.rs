@@ -88,6 +88,33 @@ pub enum Network {
         /// The name servers.
         nameservers: Vec<String>,
     },
+    /// Networks with names, by which pods reach each other.
+    #[serde(rename_all = "camelCase")]
+    Networks {
+        /// The networks, in the order of the guest's interfaces.
+        networks: Vec<JoinedNetwork>,
+        /// The guest's interfaces.
+        interfaces: Vec<Interface>,
+        /// The name servers.
+        nameservers: Vec<String>,
+        /// The host's ports that lead into the pod.
+        ports: Vec<Port>,
+    },
+}
+
+/// A network with a name that the pod is in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinedNetwork {
+    /// Its name.
+    pub name: String,
+    /// The host's interface to it.
+    pub host_interface: String,
+    /// Whether nothing leads out of it; left out where it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
+    /// The pod's names there.
+    pub names: Vec<String>,
 }
 
 /// A network interface of the guest.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::output::document::{
-    App, AppMount, Document, Interface, Mount, MountOrigin, Network, ReadOnly, TextOrHex, Volume,
+    App, AppMount, Document, Interface, Mount, MountOrigin, Network, Port, ReadOnly, TextOrHex, Volume,
     VolumeMedium, VolumeType,
 };
 use crate::quoted::{command, quoted};
@@ -63,6 +63,29 @@ fn explain_network(out: &mut String, plan: &Document) {
                 let _ = writeln!(out, "address  {} at {}", addresses.join(", "), name);
             }
         }
+        Some(Network::Networks {
+            networks,
+            interfaces,
+            ports,
+            ..
+        }) => {
+            let names: Vec<&str> = networks.iter().map(|network| &*network.name).collect();
+            let _ = writeln!(out, "network  {}, host name {name}", names.join(", "));
+            for (interface, network) in interfaces.iter().zip(networks) {
+                let kind = if network.internal {
+                    ", which is internal"
+                } else {
+                    ""
+                };
+                let (addresses, network) = (interface.addresses.join(", "), &network.name);
+                let _ = writeln!(
+                    out,
+                    "address  {addresses} at {} in {network}{kind}",
+                    interface.name
+                );
+            }
+            explain_ports(out, ports);
+        }
         Some(Network::User {
             router,
             host_loopback,
@@ -79,12 +102,15 @@ fn explain_network(out: &mut String, plan: &Document) {
             if *host_loopback {
                 let _ = writeln!(out, "router   also the host's own loopback interface");
             }
-            for port in ports {
-                let (ip, host, pod, protocol) =
-                    (&port.host_ip, port.host_port, port.pod_port, &port.protocol);
-                let _ = writeln!(out, "port     {ip}:{host} of the host leads to {pod}/{protocol}");
-            }
+            explain_ports(out, ports);
         }
+    }
+}
+
+fn explain_ports(out: &mut String, ports: &[Port]) {
+    for port in ports {
+        let (ip, host, pod, protocol) = (&port.host_ip, port.host_port, port.pod_port, &port.protocol);
+        let _ = writeln!(out, "port     {ip}:{host} of the host leads to {pod}/{protocol}");
     }
 }
 

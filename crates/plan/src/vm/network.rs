@@ -12,8 +12,10 @@
 //!
 //! IPv6 is passt's alone, on a host that has a route for it.
 //!
-//! A pod can have what is in a network namespace instead ([`namespace`]): then its addresses are that namespace's.
+//! A pod can have what is in a network namespace instead ([`namespace`]): then its addresses are that namespace's. Or it is in networks with names
+//! ([`named`]), by which pods reach each other.
 
+pub mod named;
 mod namespace;
 mod passt;
 
@@ -25,7 +27,8 @@ use isopod_contract::network::{GuestAddress, GuestInterface, GuestRoute};
 use isopod_spec::network::{MAX_HOSTNAME_BYTES, check_hostname};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    HostLoopback, ImagePort, NamedPort, Network, PodSpec, PortForward, PortProtocol, UserNetwork, UserRouter,
+    HostLoopback, ImagePort, JoinedNetwork, NamedPort, Network, PodSpec, PortForward, PortProtocol,
+    UserNetwork, UserRouter,
 };
 
 pub use passt::{Passt, PasstUser};
@@ -93,6 +96,8 @@ pub enum Router {
     Passt(Passt),
     /// Whatever the interfaces of the network namespace at that path lead to.
     Namespace(PathBuf),
+    /// The host's interfaces to networks with names.
+    Networks(Vec<JoinedNetwork>),
 }
 
 /// Decides on the pod's network; `None`: its loopback interface alone. A notice says what it leaves open.
@@ -110,6 +115,7 @@ pub fn network(
         Network::Namespace { path } => {
             namespace::network(path, &facts.host.network, spec, notices).map_err(|fault| vec![fault])
         }
+        Network::Named { joins, ports } => named::network(joins, ports, spec, facts, notices),
     };
     let mut faults = Vec::new();
     let planned = planned.map_err(|found| faults.extend(found)).ok();
@@ -141,7 +147,7 @@ fn user(
     let (mut ports, host) = (ports.to_vec(), &facts.host);
     let mut faults = Vec::new();
     for port in &spec.named_ports {
-        match named(port, spec, facts) {
+        match named_port(port, spec, facts) {
             Ok(forwards) => ports.extend(forwards),
             Err(fault) => faults.push(fault),
         }
@@ -158,7 +164,9 @@ fn user(
     let router = router.unwrap_or(Router::Qemu);
     match &router {
         Router::Passt(passt) => faults.extend(passt.faults(&ports)),
-        Router::Qemu | Router::Namespace(_) => faults.extend(ports.iter().filter_map(unforwardable)),
+        Router::Qemu | Router::Namespace(_) | Router::Networks(_) => {
+            faults.extend(ports.iter().filter_map(unforwardable));
+        }
     }
     // Those with numbers alone are looked at before.
     faults.extend(doubled(&ports).filter(|_| !spec.named_ports.is_empty()));
@@ -210,7 +218,7 @@ fn router(options: UserNetwork, host: &HostFacts, notices: &mut Vec<String>) -> 
 pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &NetworkFacts) -> PodNetwork {
     let passt = match &router {
         Router::Passt(passt) => Some(passt),
-        Router::Qemu | Router::Namespace(_) => None,
+        Router::Qemu | Router::Namespace(_) | Router::Networks(_) => None,
     };
     let ipv6 = passt.is_some_and(|passt| passt.ipv6);
     let address = |address, prefix_len| GuestAddress { address, prefix_len };
@@ -260,7 +268,7 @@ pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &Netwo
 }
 
 /// The forwards to a port that is known by its name: that of the first app which has one of that name, as with rkt.
-fn named(port: &NamedPort, spec: &PodSpec, facts: &Facts) -> Result<Vec<PortForward>, Fault> {
+fn named_port(port: &NamedPort, spec: &PodSpec, facts: &Facts) -> Result<Vec<PortForward>, Fault> {
     let known: Vec<ImagePort> = image_ports(spec, facts).collect();
     let fault = |reason, hint| Fault::Host {
         what: format!("cannot publish port `{port}`"),
@@ -331,7 +339,7 @@ impl PodNetwork {
                 id: netdev(0),
                 path: layout::NETWORK_SOCKET.into(),
             }],
-            Router::Namespace(_) => (TAP_FD..)
+            Router::Namespace(_) | Router::Networks(_) => (TAP_FD..)
                 .zip(0..self.guest.interfaces.len())
                 .map(|(fd, i)| Netdev::Tap { id: netdev(i), fd })
                 .collect(),
@@ -371,7 +379,16 @@ impl PodNetwork {
     pub fn namespace(&self) -> Option<&Path> {
         match &self.router {
             Router::Namespace(path) => Some(path),
-            Router::Passt(_) | Router::Qemu => None,
+            Router::Passt(_) | Router::Qemu | Router::Networks(_) => None,
+        }
+    }
+
+    /// The networks with names that it is in.
+    #[must_use]
+    pub fn networks(&self) -> &[JoinedNetwork] {
+        match &self.router {
+            Router::Networks(joined) => joined,
+            Router::Namespace(_) | Router::Passt(_) | Router::Qemu => &[],
         }
     }
 
@@ -386,7 +403,7 @@ impl PodNetwork {
     pub fn passt(&self) -> Option<&Passt> {
         match &self.router {
             Router::Passt(passt) => Some(passt),
-            Router::Qemu | Router::Namespace(_) => None,
+            Router::Qemu | Router::Namespace(_) | Router::Networks(_) => None,
         }
     }
 }

@@ -31,6 +31,13 @@ pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
 /// Where programs for root are, which an ordinary user's search path leaves out.
 const SYSTEM_PROGRAMS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// The first executable of that name in `first`, in `search`, or among those for root.
+pub(crate) fn find_system_program(first: &[&str], search: &[PathBuf], name: &str) -> Option<PathBuf> {
+    let first: Vec<PathBuf> = first.iter().map(PathBuf::from).collect();
+    let last = SYSTEM_PROGRAMS.map(PathBuf::from);
+    find_program(&[&first, search, &last].concat(), name)
+}
+
 pub(super) fn host(
     spec: &PodSpec,
     settings: &Settings,
@@ -78,10 +85,17 @@ pub(super) fn host(
         network: match &spec.network {
             Network::User { options, .. } => network(settings, options.by),
             Network::Namespace { path } => namespace(path, &distribution),
+            // Which addresses are taken is looked at last, and held.
+            Network::Named { .. } => NetworkFacts {
+                nameservers: resolver::nameservers(&text_of(resolver::RESOLV_CONF.as_ref())),
+                ..NetworkFacts::default()
+            },
             Network::None => NetworkFacts::default(),
         },
         search_domains: match &spec.network {
-            Network::User { .. } => resolver::search_domains(&text_of(resolver::RESOLV_CONF.as_ref())),
+            Network::User { .. } | Network::Named { .. } => {
+                resolver::search_domains(&text_of(resolver::RESOLV_CONF.as_ref()))
+            }
             Network::Namespace { path } => resolver::search_domains(&text_of(&resolver::of_namespace(path))),
             Network::None => Vec::new(),
         },
@@ -128,7 +142,7 @@ fn network(settings: &Settings, by: Option<UserRouter>) -> NetworkFacts {
         ipv4_route: routes::leads_out4(&read(routes::IPV4)),
         ipv6_route: routes::leads_out6(&read(routes::IPV6)),
         nameservers: resolver::nameservers(&text_of(resolver::RESOLV_CONF.as_ref())),
-        namespace: None,
+        ..NetworkFacts::default()
     }
 }
 

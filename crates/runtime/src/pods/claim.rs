@@ -12,6 +12,7 @@ use super::files::{self, PodRecord, Status};
 use super::state::{Lock, Phase, Place, Verb, observe};
 use super::{ClaimError, Pods, PodsError, failed, state_error};
 use crate::events::{Event, EventKind, EventLog};
+use crate::networks;
 
 /// A pod whose lock is held: by this process, until this is dropped.
 #[derive(Debug)]
@@ -153,6 +154,14 @@ impl Claim {
         // Of a VM that was killed there may be something left.
         if let Some(netns) = record.as_ref().and_then(|record| record.netns.as_ref()) {
             netns.release();
+        }
+        if let Some((record, networks)) = record.as_ref().and_then(|it| Some((it, it.networks.as_ref()?))) {
+            let place = networks::Place {
+                uuid: &self.uuid,
+                dir: &self.path,
+                ports: &record.ports,
+            };
+            networks.down(place, None);
         }
         let name = record.and_then(|record| record.name);
         let seen = matches!(self.place, Place::Prepared | Place::Started);

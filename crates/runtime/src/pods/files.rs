@@ -27,6 +27,7 @@ use super::arrived::ArrivedRecord;
 use super::os_text::OsText;
 use super::state::Phase;
 use super::volumes::{AttachedRecord, MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
+use crate::networks::NetworksRecord;
 use crate::process::Process;
 
 /// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
@@ -91,6 +92,9 @@ pub struct PodRecord {
     /// The network namespace that the VM takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<NetnsRecord>,
+    /// What it has of networks with names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<NetworksRecord>,
     /// The launcher that becomes passt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passt: Option<Vec<OsText>>,

@@ -19,6 +19,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         on_failure: isopod_spec::FailurePolicy::Continue,
         hostname: "pod".into(),
         network: None,
+        networks: None,
         held: false,
         writable: true,
         slice: false,

@@ -8,6 +8,7 @@ use std::{fmt, io};
 use isopod_vm::agent::{AgentError, ArriveError};
 use isopod_vm::netns::NetnsError;
 
+use crate::networks::NetworksError;
 use crate::ports::PortError;
 use crate::templates::make::MakeError;
 use crate::templates::restore::RestoreError;
@@ -31,6 +32,9 @@ pub enum RunError {
         /// Why.
         source: NetnsError,
     },
+    /// Networks with names cannot be had.
+    #[error("cannot give the pod its networks")]
+    Networks(#[source] NetworksError),
     /// A port of the host cannot be had.
     #[error(transparent)]
     Port(PortError),
@@ -118,6 +122,7 @@ impl RunError {
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),
             Self::Netns { source, .. } => source.hint(),
+            Self::Networks(error) => error.hint(),
             Self::Template(error) => error.hint(),
             _ => None,
         }

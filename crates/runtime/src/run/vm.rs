@@ -15,13 +15,14 @@ use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Event
 use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
-use isopod_vm::netns::{self, NetnsError};
+use isopod_vm::netns::{self, NetnsError, Reach};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
+use crate::networks::{self, NetworksRecord};
 use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
 use crate::templates::Template;
@@ -53,6 +54,8 @@ pub(super) struct Vm<'a> {
     dir: &'a Path,
     ports: &'a [PortForward],
     netns: Option<&'a NetnsRecord>,
+    /// Its networks with names.
+    networks: Option<JoinedNetworks<'a>>,
     qemu: Child,
     /// What QEMU says.
     qemu_log: Capture,
@@ -82,10 +85,16 @@ impl<'a> Vm<'a> {
         template: Option<(&TemplateRecord, Template)>,
     ) -> Result<(Self, UnixListener), RunError> {
         let ports = &record.ports;
-        ports::look(ports).map_err(RunError::Port)?;
-        let taps = match &record.netns {
-            Some(netns) => take_over(netns)?,
-            None => Vec::new(),
+        let (networks, taps) = match (&record.netns, &record.networks) {
+            (Some(netns), _) => (None, take_over(netns)?),
+            (None, Some(networks)) => {
+                let (networks, taps) = JoinedNetworks::join(record, networks, dir)?;
+                (Some(networks), taps)
+            }
+            (None, None) => {
+                ports::look(ports).map_err(RunError::Port)?;
+                (None, Vec::new())
+            }
         };
         let failed = |action| move |source| RunError::Start { action, source };
         let life = match dir.join(layout::LOGS).exists() {
@@ -143,6 +152,7 @@ impl<'a> Vm<'a> {
             dir,
             ports,
             netns: record.netns.as_ref(),
+            networks,
             qemu,
             qemu_log,
             virtiofsd,
@@ -323,6 +333,7 @@ impl<'a> Vm<'a> {
         if let Some(netns) = self.netns {
             netns.release();
         }
+        drop(self.networks.take());
     }
 }
 
@@ -346,7 +357,7 @@ fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
             return Err(NetnsError::Changed);
         }
         let interfaces = netns.network.interfaces.iter();
-        let taps = interfaces.map(|interface| netns::join(&netns.path, &interface.name));
+        let taps = interfaces.map(|interface| netns::join(&netns.path, &interface.name, &Reach::Everything));
         Ok(taps
             .collect::<Result<Vec<OwnedFd>, _>>()?
             .into_iter()
@@ -362,6 +373,45 @@ fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
             source,
         }
     })
+}
+
+/// The pod's interfaces to networks with names. They are taken away when this goes.
+struct JoinedNetworks<'a> {
+    networks: &'a NetworksRecord,
+    place: networks::Place<'a>,
+    up: Option<networks::Up>,
+    /// Its ports of the host.
+    _ports: Vec<OwnedFd>,
+}
+
+impl<'a> JoinedNetworks<'a> {
+    /// Has them made; gives the taps by the numbers that QEMU knows them by.
+    fn join(
+        record: &'a PodRecord,
+        networks: &'a NetworksRecord,
+        dir: &'a Path,
+    ) -> Result<(Self, Vec<(OwnedFd, i32)>), RunError> {
+        let ports = ports::hold(&record.ports).map_err(RunError::Port)?;
+        let place = networks::Place {
+            uuid: &record.uuid,
+            dir,
+            ports: &record.ports,
+        };
+        let (up, taps) = networks.up(place).map_err(RunError::Networks)?;
+        let joined = Self {
+            networks,
+            place,
+            up: Some(up),
+            _ports: ports,
+        };
+        Ok((joined, taps.into_iter().zip(TAP_FD..).collect()))
+    }
+}
+
+impl Drop for JoinedNetworks<'_> {
+    fn drop(&mut self) {
+        self.networks.down(self.place, self.up.take());
+    }
 }
 
 /// The pod's router, where it is a process of its own, and what carries frames between it and QEMU.

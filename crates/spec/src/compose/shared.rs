@@ -13,7 +13,8 @@ use crate::flags::{self, HostAddress};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::{
-    HostAlias, Network, PidMode, PodName, PodSpec, PortForward, PortProtocol, Resolver, Sysctl, Volume,
+    HostAlias, Network, NetworkJoin, NetworkName, PidMode, PodName, PodSpec, PortForward, PortProtocol,
+    Resolver, Sysctl, Volume,
 };
 
 /// What is gathered of all services.
@@ -41,6 +42,8 @@ pub(super) struct Shared<'a> {
     annotations: BTreeMap<String, String>,
     stop_timeout: Option<Duration>,
     without_network: usize,
+    /// The networks that are there without the project.
+    joins: Vec<NetworkJoin>,
     own_volumes: Vec<String>,
     external_volumes: Vec<String>,
 }
@@ -52,6 +55,7 @@ impl<'a> Shared<'a> {
         chosen: &[Chosen<'a>],
         surroundings: &Surroundings<'a>,
     ) -> Self {
+        note_networks(file);
         Self {
             file: file.clone(),
             env: surroundings.env,
@@ -71,6 +75,7 @@ impl<'a> Shared<'a> {
             annotations: BTreeMap::new(),
             stop_timeout: None,
             without_network: 0,
+            joins: Vec::new(),
             own_volumes: Vec::new(),
             external_volumes: Vec::new(),
         }
@@ -143,18 +148,7 @@ impl<'a> Shared<'a> {
             let (_, alias) = link.split_once(':')?;
             Some((node, alias.to_owned()))
         });
-        let networks = node
-            .get("networks")
-            .map(|networks| values::fields(&networks))
-            .unwrap_or_default();
-        let mut aliases = Vec::new();
-        for (_, network) in networks {
-            if network.map().is_empty() {
-                continue;
-            }
-            keys::check(&network, "service network");
-            aliases.extend(words(&network, "aliases"));
-        }
+        let aliases = self.take_networks(node);
         for (node, name) in own.into_iter().flatten().chain(linked).chain(aliases) {
             // An underscore counts as a letter: no rule of host names has it, and every resolver takes it.
             match check_hostname(&name.replace('_', "x")) {
@@ -162,6 +156,92 @@ impl<'a> Shared<'a> {
                 Ok(()) if self.names.contains(&name) => {}
                 Ok(()) => self.names.push(name),
             }
+        }
+    }
+
+    /// Joins the external networks of a service; gives the names that it has in all of them.
+    fn take_networks(&mut self, service: &Node<'a>) -> Vec<(Node<'a>, String)> {
+        let Some(networks) = service.get("networks") else {
+            return Vec::new();
+        };
+        let mut named: Vec<(String, Option<Node<'a>>)> = Vec::new();
+        match values::is_object(&networks) {
+            true => named.extend(
+                values::fields(&networks)
+                    .into_iter()
+                    .map(|(key, network)| (key.text.clone(), Some(network))),
+            ),
+            false => named.extend(
+                words(service, "networks")
+                    .into_iter()
+                    .map(|(_, name)| (name, None)),
+            ),
+        }
+        let mut all = Vec::new();
+        for (name, network) in named {
+            let network = network.filter(|network| !network.map().is_empty());
+            let aliases = network.as_ref().map(|network| {
+                keys::check(network, "service network");
+                words(network, "aliases")
+            });
+            let aliases = aliases.unwrap_or_default();
+            let external = self.external_network(&name);
+            match (external, &network) {
+                (Some(external), _) => self.join(external, network.as_ref(), &aliases),
+                (None, Some(network)) => {
+                    for key in ["ipv4_address", "ipv6_address", "mac_address"] {
+                        if let Some((node, _)) = word_at(network, key) {
+                            node.unsupported(
+                                "an address in a network of the project's own is",
+                                None,
+                                "the services of a project share one address: they find each other by their names",
+                            );
+                        }
+                    }
+                }
+                (None, None) => {}
+            }
+            all.extend(aliases);
+        }
+        all
+    }
+
+    /// The full name of a network of the file's that is there without the project.
+    fn external_network(&self, name: &str) -> Option<NetworkName> {
+        let declared = self.file.entries("networks");
+        let (_, network) = declared.iter().find(|(known, _)| *known == name)?;
+        if keys::says_nothing(network) || boolean(network, "external") != Some(true) {
+            return None;
+        }
+        let (node, full) = word_at(network, "name").unwrap_or_else(|| (network.clone(), name.to_owned()));
+        match NetworkName::new(full) {
+            Ok(full) => Some(full),
+            Err(invalid) => {
+                node.rule(invalid.to_string());
+                None
+            }
+        }
+    }
+
+    /// Has the pod join a network, in which a service is to have these names.
+    fn join(&mut self, name: NetworkName, network: Option<&Node<'a>>, aliases: &[(Node<'a>, String)]) {
+        let found = self.joins.iter().position(|join| join.network == name);
+        let at = found.unwrap_or_else(|| {
+            self.joins.push(NetworkJoin::new(name));
+            self.joins.len() - 1
+        });
+        let Some(join) = self.joins.get_mut(at) else {
+            return;
+        };
+        for (_, alias) in aliases {
+            if !join.aliases.contains(alias) {
+                join.aliases.push(alias.clone());
+            }
+        }
+        if let Some(network) = network {
+            one_of(network, "ipv4_address", &mut join.ipv4);
+            one_of(network, "ipv6_address", &mut join.ipv6);
+            one_of(network, "mac_address", &mut join.mac);
         }
     }
 
@@ -289,8 +369,12 @@ impl<'a> Shared<'a> {
         pod.volumes = self.volumes;
         let all = self.chosen.len();
         pod.network = match self.without_network {
+            0 if !self.joins.is_empty() => Network::Named {
+                joins: self.joins,
+                ports: self.ports,
+            },
             0 => Network::user(self.ports),
-            count if count == all && self.ports.is_empty() => Network::None,
+            count if count == all && self.ports.is_empty() && self.joins.is_empty() => Network::None,
             _ => {
                 self.file.rule("some services have `network_mode: none`, or publish ports with it: the services of a project share one network");
                 Network::None
@@ -316,6 +400,35 @@ impl<'a> Shared<'a> {
             pod.stop_timeout = timeout;
         }
         (self.own_volumes, self.external_volumes)
+    }
+}
+
+/// Notes which networks of a file change nothing.
+fn note_networks(file: &Node<'_>) {
+    let Some(networks) = file.get("networks") else {
+        return;
+    };
+    for (key, network) in values::fields(&networks) {
+        if !keys::says_nothing(&network) && boolean(&network, "external") == Some(true) {
+            keys::check(&network, "network");
+        } else {
+            let why = "it changes nothing: the services of a project share one network".to_owned();
+            networks.report(key, FaultKind::Notice(why));
+        }
+    }
+}
+
+/// What a service says of the pod's one address.
+fn one_of<T: std::str::FromStr + PartialEq>(network: &Node<'_>, key: &str, slot: &mut Option<T>) {
+    let Some((node, word)) = word_at(network, key) else {
+        return;
+    };
+    match word.parse() {
+        Err(_) => node.rule(format!("`{}` is no such address", crate::words::shown(&word))),
+        Ok(address) if slot.as_ref().is_some_and(|other| *other != address) => node.rule(
+            "another service has another address there, and the services of a project share one".to_owned(),
+        ),
+        Ok(address) => *slot = Some(address),
     }
 }
 

@@ -4,9 +4,11 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::str::FromStr;
 
 use super::scalar::utf8;
 use super::{FlagFault, InvalidFlag};
+use crate::named_network::{MacAddress, NetworkJoin, NetworkName};
 use crate::network::{
     self, HostLoopback, NamedPort, Network, PortForward, PortProtocol, UserNetwork, UserRouter,
 };
@@ -49,7 +51,7 @@ pub fn read_published(text: &OsStr) -> Result<Published, InvalidFlag> {
     read.map_err(|fault| InvalidFlag::new("--publish", text, fault))
 }
 
-/// Reads `--network`: `none`, or `user` with options behind commas.
+/// Reads `--network`: `none`, `user` with options behind commas, `ns:PATH`, or the name of a network with the pod's options in it.
 ///
 /// # Errors
 /// [`InvalidFlag`] for everything else.
@@ -97,14 +99,100 @@ fn network(text: &str) -> Result<Network, FlagFault> {
             ports: Vec::new(),
             options: user_options(&options)?,
         }),
-        other => Err(FlagFault::Unknown {
+        "host" | "container" | "ns" => Err(FlagFault::Unknown {
             what: "network",
-            name: shown(other),
-            hint: "a pod has the host user's network (`user`), that of a namespace (`ns:PATH`) or none (`none`): forward the host's ports to it with `-p`, and \
-                   put apps that reach each other into one pod"
+            name: shown(kind),
+            hint: "a pod has the host user's network (`user`), networks with names (`isopod network create`), that of a namespace (`ns:PATH`) or none (`none`): \
+                   forward the host's ports to it with `-p`"
                 .to_owned(),
         }),
+        name => Ok(Network::Named {
+            joins: vec![join(name, &options)?],
+            ports: Vec::new(),
+        }),
     }
+}
+
+/// `NAME[,OPTION...]`, docker's `name=NAME,OPTION...` and podman's `NAME:OPTION,...`.
+fn join(name: &str, options: &[&str]) -> Result<NetworkJoin, FlagFault> {
+    let name = name.strip_prefix("name=").unwrap_or(name);
+    let (name, first) = match name.split_once(':') {
+        Some((name, option)) => (name, Some(option)),
+        None => (name, None),
+    };
+    if let Some((key, _)) = name.split_once('=') {
+        return Err(FlagFault::Unknown {
+            what: "option",
+            name: shown(key),
+            hint: "the network's name comes first: `front,ip=10.90.0.7`".to_owned(),
+        });
+    }
+    let network = NetworkName::new(name).map_err(|invalid| FlagFault::Unknown {
+        what: "network",
+        name: shown(name),
+        hint: invalid.reason.to_owned(),
+    })?;
+    let mut join = NetworkJoin::new(network);
+    for option in first.iter().chain(options) {
+        match option.split_once('=') {
+            Some(("ip" | "ip6", address)) => match address.parse() {
+                Ok(IpAddr::V4(address)) => join.ipv4 = Some(address),
+                Ok(IpAddr::V6(address)) => join.ipv6 = Some(address),
+                Err(_) => return Err(FlagFault::value("ip", address, "an IP address of the network")),
+            },
+            Some(("mac" | "mac-address", address)) => join.mac = Some(mac(address)?),
+            Some(("alias", alias)) => join.aliases.push(network_alias(alias)?),
+            _ => {
+                return Err(FlagFault::Unknown {
+                    what: "option",
+                    name: shown(option),
+                    hint: "there are `ip=`, `ip6=`, `mac=` and `alias=`".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(join)
+}
+
+fn mac(text: &str) -> Result<MacAddress, FlagFault> {
+    text.parse().map_err(FlagFault::form)
+}
+
+fn network_alias(text: &str) -> Result<String, FlagFault> {
+    network::check_alias(text).map_err(FlagFault::form)?;
+    Ok(text.to_owned())
+}
+
+/// Reads `--ip` and `--ip6`, an address of the pod's.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no such address.
+pub fn read_ip<T: FromStr>(flag: &'static str, text: &OsStr) -> Result<T, InvalidFlag> {
+    let address = utf8(text).and_then(|text| {
+        let address = text.parse::<T>();
+        address.map_err(|_| FlagFault::form("it is not an IP address of that kind"))
+    });
+    address.map_err(|fault| InvalidFlag::new(flag, text, fault))
+}
+
+/// Reads `--mac-address`.
+///
+/// # Errors
+/// [`InvalidFlag`] for what no interface can have.
+pub fn read_mac(text: &OsStr) -> Result<MacAddress, InvalidFlag> {
+    utf8(text)
+        .and_then(mac)
+        .map_err(|fault| InvalidFlag::new("--mac-address", text, fault))
+}
+
+/// Reads `--network-alias`, a name of the pod's in its networks.
+///
+/// # Errors
+/// [`InvalidFlag`] with the rule that it breaks.
+pub fn read_network_alias(text: &OsStr) -> Result<String, InvalidFlag> {
+    utf8(text)
+        .and_then(network_alias)
+        .map_err(|fault| InvalidFlag::new("--network-alias", text, fault))
 }
 
 fn user_options(options: &[&str]) -> Result<UserNetwork, FlagFault> {
@@ -350,9 +438,41 @@ mod tests {
             "user,by=slirp",
             "user,host-loopback",
             "host",
+            "container:a",
+            "front,",
+            "front,ip",
+            "front,ip=a",
+            "front,mac=01:00:00:00:00:00",
+            "front,alias=a b",
+            "front,driver-opt=a",
+            "ip=10.90.0.7,name=front",
+            "a/b",
         ] {
             assert!(read(text).contains("InvalidFlag"), "{text}: {}", read(text));
         }
+    }
+
+    #[test]
+    fn networks_have_names_and_what_the_pod_has_there() {
+        let read = |text: &str| match read_network(OsStr::new(text)) {
+            Ok(Network::Named { joins, .. }) => joins.into_iter().next().unwrap(),
+            other => panic!("{text}: {other:?}"),
+        };
+        let front = NetworkJoin::new(NetworkName::new("front").unwrap());
+        assert_eq!(read("front"), front);
+        assert_eq!(read("name=front"), front);
+        let all = NetworkJoin {
+            ipv4: Some("10.90.0.7".parse().unwrap()),
+            ipv6: Some("fd00::7".parse().unwrap()),
+            mac: Some("02:00:00:00:00:01".parse().unwrap()),
+            aliases: vec!["db".into(), "db_1.local".into()],
+            ..front
+        };
+        let options = "ip=10.90.0.7,ip6=fd00::7,mac=02:00:00:00:00:01,alias=db,alias=db_1.local";
+        assert_eq!(read(&format!("front,{options}")), all);
+        assert_eq!(all.to_string(), format!("front,{options}"));
+        assert_eq!(read(&format!("front:{options}")), all);
+        assert_eq!(read(&format!("name=front,{options}")), all);
     }
 
     #[test]

@@ -168,6 +168,10 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     if pod.network == Network::None {
         unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
     }
+    for join in pod.network.joins() {
+        let flag = format!("--network {join}");
+        unsaids.add_flag("a network with a name", "no Pod names one", &flag);
+    }
     if let Network::Namespace { path } = &pod.network {
         let flag = format!("--netns {}", path.display());
         unsaids.add_flag(

@@ -17,7 +17,7 @@ const OTHER_POD: &str =
     "an app shares what it has with the apps of its own pod: put both into one, with `---` between them";
 const OWN_KERNEL: &str = "a pod has a kernel of its own, and nothing of the host to share: leave it out";
 const ADDRESS: &str =
-    "a pod has one address, behind the host user's network: leave it out, and forward ports with `-p`";
+    "the guest makes link-local addresses itself: leave it out, and name others with `--ip` and `--ip6`";
 
 pub(super) const REFUSED: &[Flag] = &[
     refused("blkio-weight", IO),
@@ -63,11 +63,7 @@ pub(super) const REFUSED: &[Flag] = &[
         "gpus",
         "no GPU is passed through to the VM: run what needs one outside of a pod",
     ),
-    refused("ip", ADDRESS),
-    refused("ip6", ADDRESS),
     refused("link-local-ip", ADDRESS),
-    refused("mac-address", ADDRESS),
-    refused("network-alias", OTHER_POD),
     refused("link", OTHER_POD),
     refused("ipc", OTHER_POD),
     refused("userns", OWN_KERNEL),

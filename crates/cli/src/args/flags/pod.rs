@@ -9,7 +9,8 @@ use isopod_plan::vm::network::GATEWAY;
 use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    FailurePolicy, HostAlias, ImplicitVolumes, PidMode, PodName, PortProtocol, PullPolicy, Resolver, Sysctl,
+    FailurePolicy, HostAlias, ImplicitVolumes, Network, PidMode, PodName, PortProtocol, PullPolicy, Resolver,
+    Sysctl,
 };
 
 use super::{Done, Flag, PlanDraft, extend, keep, push};
@@ -124,10 +125,14 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network",
         "NETWORK",
-        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; `ns:PATH`: `--netns`; \
-         `none`: the loopback interface alone [default: user]",
+        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; the name of a network, \
+         with `ip=`, `ip6=`, `mac=` and `alias=`, one or more; `ns:PATH`: `--netns`; `none`: the loopback interface alone \
+         [default: user]",
         |pod, text| {
-            pod.flags.net = flags::read_network(text)?;
+            match flags::read_network(text)? {
+                Network::Named { joins, .. } => pod.flags.joins.extend(joins),
+                other => pod.flags.net = other,
+            }
             Ok(())
         },
     )
@@ -140,6 +145,30 @@ pub(super) const FLAGS: &[Flag] = &[
             pod.flags.net = flags::read_netns(text)?;
             Ok(())
         },
+    ),
+    Flag::pod(
+        "ip",
+        "ADDRESS",
+        "The pod's IPv4 address in its network with a name [default: one that is free]",
+        |pod, text| keep(&mut pod.flags.in_network.ipv4, flags::read_ip("--ip", text)),
+    ),
+    Flag::pod(
+        "ip6",
+        "ADDRESS",
+        "Its IPv6 address there",
+        |pod, text| keep(&mut pod.flags.in_network.ipv6, flags::read_ip("--ip6", text)),
+    ),
+    Flag::pod(
+        "mac-address",
+        "ADDRESS",
+        "Its Ethernet address there [default: one that goes with its address]",
+        |pod, text| keep(&mut pod.flags.in_network.mac, flags::read_mac(text)),
+    ),
+    Flag::pod(
+        "network-alias",
+        "NAME",
+        "A further name of the pod's in its networks with names, beside its own and its apps'",
+        |pod, text| push(&mut pod.flags.in_network.aliases, flags::read_network_alias(text)),
     ),
     Flag::pod(
         "hostname",

@@ -82,7 +82,13 @@ fn line(theirs: &Theirs) -> Result<(), ArgsError> {
         Some(example) => format!("--{}={example}", theirs.long),
         None => format!("--{}", theirs.long),
     };
-    let words = ["isopod", "run", &flag, "oci:image"].map(OsString::from);
+    let of_network = ["ip", "ip6", "mac-address", "network-alias"].contains(&theirs.long);
+    let network = if of_network {
+        "--network=web"
+    } else {
+        "--network=user"
+    };
+    let words = ["isopod", "run", network, &flag, "oci:image"].map(OsString::from);
     parse(words).map(drop)
 }
 

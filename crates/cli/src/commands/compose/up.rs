@@ -9,7 +9,7 @@ use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::compose::Project;
 use isopod_spec::flags::{read_cpus, read_memory_mib};
-use isopod_spec::{AppName, Network, PodSpec, PullPolicy};
+use isopod_spec::{AppName, PodSpec, PullPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pod_of;
@@ -228,12 +228,10 @@ fn is_as_described(pod: &PodEntry, project: &Project) -> bool {
 /// Whether two pods are one, whichever free ports were chosen for the first.
 fn same(made: &PodSpec, described: &PodSpec) -> bool {
     let mut made = made.clone();
-    if let (Network::User { ports, .. }, Network::User { ports: described, .. }) =
-        (&mut made.network, &described.network)
-    {
+    if let Some(ports) = made.network.ports_mut() {
         for (port, described) in ports
             .iter_mut()
-            .zip(described)
+            .zip(described.network.ports())
             .filter(|(_, described)| described.is_open())
         {
             (port.host_port, port.host_last) = (described.host_port, described.host_last);
@@ -277,6 +275,8 @@ fn follow(project: &Project, settings: &Settings) -> Result<ExitCode, Failure> {
 #[cfg(test)]
 mod tests {
     use isopod_spec::flags::read_publish;
+
+    use isopod_spec::Network;
 
     use super::*;
 

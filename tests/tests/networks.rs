@@ -1,0 +1,409 @@
+//! Networks with names: pods that reach each other by them, what a hostile guest does not reach, and what is left when supervisors are
+//! killed. One network namespace stands for the host and another for the world outside; nothing of this host's own network is touched.
+
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::process::Command;
+use std::time::Duration;
+
+use isopod_tests::{Bench, faults};
+use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A host of a test's own, with a cable to the world outside. The thread that makes it is on that host from then on, with all that it
+/// starts.
+struct Host {
+    name: String,
+    outside: String,
+}
+
+impl Host {
+    /// `None` where there can be none: not root.
+    fn new(test: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let name = format!("isopod-{test}-{}", std::process::id());
+        let host = Self {
+            outside: format!("{name}-out"),
+            name,
+        };
+        for space in [&host.name, &host.outside] {
+            run(&["ip", "netns", "add", space]);
+            run(&["ip", "-n", space, "link", "set", "lo", "up"]);
+        }
+        run(&[
+            "ip",
+            "-n",
+            &host.name,
+            "link",
+            "add",
+            "up0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "up1",
+            "netns",
+            &host.outside,
+        ]);
+        for (space, link, address, address6) in [
+            (&host.name, "up0", "192.0.2.1/24", "2001:db8::1/64"),
+            (&host.outside, "up1", "192.0.2.2/24", "2001:db8::2/64"),
+        ] {
+            run(&["ip", "-n", space, "address", "add", address, "dev", link]);
+            run(&[
+                "ip", "-n", space, "address", "add", address6, "dev", link, "nodad",
+            ]);
+            run(&["ip", "-n", space, "link", "set", link, "up"]);
+        }
+        run(&[
+            "ip",
+            "-n",
+            &host.name,
+            "route",
+            "add",
+            "default",
+            "via",
+            "192.0.2.2",
+        ]);
+        host.go_to(&host.name);
+        Some(host)
+    }
+
+    fn go_to(&self, space: &str) {
+        let space = File::open(format!("/run/netns/{space}")).unwrap();
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    }
+
+    /// A server outside, or on the host itself.
+    fn serve(&self, space: &str, address: &str, words: &'static str) {
+        self.go_to(space);
+        let server = TcpListener::bind(address).unwrap();
+        self.go_to(&self.name);
+        std::thread::spawn(move || {
+            for stream in server.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{words}\n").as_bytes());
+            }
+        });
+    }
+
+    /// What a server answers to somebody in `space`.
+    fn ask_from(&self, space: &str, address: &str) -> String {
+        self.go_to(space);
+        let answer = ask(address);
+        self.go_to(&self.name);
+        answer
+    }
+
+    /// What of the host's network is there beside its own: interfaces, rules of the firewall but for chains that have none, name servers.
+    fn left(&self) -> String {
+        let links = run(&["ip", "-o", "link", "show"]);
+        let links = links
+            .lines()
+            .filter(|line| !line.contains(": lo:") && !line.contains(": up0"));
+        let rules = ["iptables-save", "ip6tables-save"].map(|save| run(&[save]));
+        let rules = rules.iter().flat_map(|rules| rules.lines());
+        let of_pods = |line: &&str| {
+            ["10.90", "10.91", "fd49", "isopod"]
+                .iter()
+                .any(|word| line.contains(word))
+        };
+        let servers = run(&["ss", "-Hln"]);
+        let servers = servers.lines().filter(|line| line.contains(":53 "));
+        let left: Vec<&str> = links.chain(rules.filter(of_pods)).chain(servers).collect();
+        left.join("\n")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for name in [&self.name, &self.outside] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn run(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a server says, or why it does not.
+fn ask(address: &str) -> String {
+    let ask = || {
+        let address = address.parse().unwrap();
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(b"GET /hi HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    ask().unwrap_or_else(|error| error.to_string())
+}
+
+/// Words of the shell that tell what becomes of asking for each of these.
+fn asking(urls: &[&str]) -> String {
+    let urls = urls.join(" ");
+    format!(
+        "for url in {urls}; do echo \"$url: $(timeout 3 wget -q -O - http://$url/hi 2>/dev/null || echo no)\"; done; "
+    )
+}
+
+#[test]
+fn pods_reach_each_other_by_name_and_nothing_else() {
+    let Some(host) = Host::new("named") else {
+        return;
+    };
+    let bench = Bench::new();
+    let busybox = bench.busybox();
+    for network in [
+        &["create", "--ipv6", "--mtu", "1400", "front"][..],
+        &["create", "--internal", "--subnet", "10.91.0.0/24", "back"],
+        &["create", "alone"],
+    ] {
+        let _ = bench.isopod_command([&["network"], network].concat()).expect(0);
+    }
+    assert_eq!(host.left(), "", "a network is nothing before its first pod");
+    host.serve(&host.outside, "192.0.2.2:80", "the world outside");
+    host.serve(&host.name, "0.0.0.0:7000", "the host");
+    host.serve(&host.name, "127.0.0.1:7001", "the host's loopback");
+
+    // Two apps: one name each, and the pod's own, and those that are asked for.
+    let flags = [
+        "-d",
+        "--name",
+        "one",
+        "--network",
+        "front,alias=db",
+        "--network",
+        "back",
+        "-p",
+        "8080:80",
+        "-p",
+        "[2001:db8::1]:8081:80",
+    ];
+    let server = "mkdir /tmp/www; echo one says hi > /tmp/www/hi; exec httpd -f -p [::]:80 -h /tmp/www";
+    let one = bench
+        .pod()
+        .flags(flags)
+        .app(&busybox)
+        .with(["--app-name", "web"])
+        .sh(server);
+    let one = one.app(&busybox).with(["--app-name", "side"]).sh("sleep 1000");
+    let _ = one.start().wait().expect(0);
+    let settings = "{{range $name, $in := .NetworkSettings.Networks}}{{$name}} {{$in.IPAddress}} {{$in.GlobalIPv6Address}} {{$in.MacAddress}}\n{{end}}";
+    let told = bench
+        .isopod_command(["inspect", "--format", settings, "one"])
+        .expect(0);
+    assert_eq!(
+        told.text(),
+        "back 10.91.0.2  02:49:0a:5b:00:02\nfront 10.90.0.2 fd49:534f:5045::2 02:49:0a:5a:00:02\n\n"
+    );
+    let told = bench.isopod_command(["port", "one"]).expect(0);
+    assert_eq!(
+        told.text(),
+        "80/tcp -> 0.0.0.0:8080\n80/tcp -> [2001:db8::1]:8081\n"
+    );
+    // From the host, by its loopback interface, and from outside.
+    faults::eventually("it serves", || ask("10.90.0.2:80").ends_with("one says hi\n"));
+    for address in [
+        "[fd49:534f:5045::2]:80",
+        "10.91.0.2:80",
+        "127.0.0.1:8080",
+        "192.0.2.1:8080",
+    ] {
+        let answer = ask(address);
+        assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
+    }
+    for address in ["192.0.2.1:8080", "[2001:db8::1]:8081"] {
+        let answer = host.ask_from(&host.outside, address);
+        assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
+    }
+
+    // A pod in the same network: all names, both kinds of addresses, the world, and what is published.
+    let asked = asking(&[
+        "one",
+        "web",
+        "side",
+        "db",
+        "ONE",
+        "10.91.0.2",
+        "[fd49:534f:5045::2]",
+        "192.0.2.2",
+        "10.90.0.1:8080",
+        "nobody",
+    ]);
+    let script = format!(
+        "{asked} cat /sys/class/net/eth0/mtu /etc/resolv.conf; ip -o -4 address show | grep -o 'eth.*inet [0-9./]*' | tr -s ' '; nslookup one | grep -c '^Address.*fd49'; \
+         ping -6 -c 1 -W 5 fd49:534f:5045::1 | grep -c '1 packets received'; ip route | head -n 1"
+    );
+    let flags = ["--network", "front", "--network", "back", "--rm"];
+    let out = bench
+        .pod()
+        .flags(flags)
+        .app(&busybox)
+        .sh(&script)
+        .start()
+        .wait()
+        .expect(0);
+    let said = out.text();
+    for words in [
+        "one: one says hi\n",
+        "web: one says hi\n",
+        "side: one says hi\n",
+        "db: one says hi\n",
+        "ONE: one says hi\n",
+        "10.91.0.2: one says hi\n",
+        "[fd49:534f:5045::2]: one says hi\n",
+        "192.0.2.2: the world outside\n",
+        "10.90.0.1:8080: one says hi\n",
+        "nobody: no\n",
+        "1400\nnameserver 10.90.0.1\nnameserver fd49:534f:5045::1\n",
+        "eth0 inet 10.90.0.3/24\n",
+        "eth1 inet 10.91.0.3/24\n1\n1\ndefault via 10.90.0.1 dev eth0",
+    ] {
+        assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
+    }
+
+    // A hostile guest in an internal network: its router is all that it reaches of the host, and its neighbours all of the rest.
+    let spoofed = "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; ip address del 127.0.0.1/8 dev lo; ";
+    let script = format!(
+        "ip route; ip route add default via 10.91.0.1; {spoofed} ip route add 127.0.0.1/32 via 10.91.0.1 dev eth0 src 10.91.0.77; {} ip -o link show eth0 | grep -o 'ether [0-9a-f:]*'",
+        asking(&[
+            "one",
+            "10.91.0.2",
+            "10.91.0.1:7000",
+            "192.0.2.1:7000",
+            "10.90.0.1:7000",
+            "10.90.0.2",
+            "192.0.2.2",
+            "127.0.0.1:7001"
+        ])
+    );
+    let flags = [
+        "--rm",
+        "--network",
+        "back",
+        "--ip",
+        "10.91.0.77",
+        "--mac-address",
+        "02:00:00:00:00:77",
+    ];
+    let hostile = bench.pod().flags(flags).app(&busybox).with(["--privileged"]);
+    let out = hostile.sh(&script).start().wait().expect(0);
+    assert_eq!(
+        out.text(),
+        "10.91.0.0/24 dev eth0 scope link \none: one says hi\n10.91.0.2: one says hi\n10.91.0.1:7000: the host\n\
+         192.0.2.1:7000: no\n10.90.0.1:7000: no\n10.90.0.2: no\n192.0.2.2: no\n127.0.0.1:7001: no\nether 02:00:00:00:00:77\n",
+        "{}",
+        out.stderr
+    );
+
+    // One in a network that leads out reaches no other network, and not the host's loopback interface: netavark lets a bridge lead there.
+    let script = format!(
+        "{spoofed} ip route add 127.0.0.1/32 via 10.90.1.1 dev eth0 src 10.90.1.2; ip route get 127.0.0.1 | head -n 1; {}",
+        asking(&[
+            "one",
+            "10.90.0.2",
+            "10.91.0.2",
+            "192.0.2.2",
+            "192.0.2.1:7000",
+            "127.0.0.1:7001"
+        ])
+    );
+    let hostile = bench.pod().flags(["--rm", "--network", "alone"]).app(&busybox);
+    let out = hostile
+        .with(["--privileged"])
+        .sh(&script)
+        .start()
+        .wait()
+        .expect(0);
+    assert_eq!(
+        out.text(),
+        "127.0.0.1 via 10.90.1.1 dev eth0  src 10.90.1.2 \none: no\n10.90.0.2: no\n10.91.0.2: no\n192.0.2.2: the world outside\n\
+         192.0.2.1:7000: the host\n127.0.0.1:7001: no\n",
+        "{}",
+        out.stderr
+    );
+
+    // What cannot be had is told before a VM begins.
+    let refused = |flags: &[&str], words: &str| {
+        let pod = bench.pod().flags(flags.iter().copied()).app(&busybox).sh("true");
+        pod.start().wait().assert_refused(125, words);
+    };
+    refused(
+        &["--network", "front,ip=10.90.0.2"],
+        "error: cannot join network `front`: address 10.90.0.2 is another pod's\nhint: leave the address out, or name another",
+    );
+    refused(
+        &["--network", "frond"],
+        "error: cannot join network `frond`: there is none of that name\nhint: there are `alone`, `back`, `front`",
+    );
+    refused(
+        &["--network", "alone", "-p", "8080:80"],
+        "error: cannot publish port `8080:80/tcp`: it is taken\n\
+         hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :8080'`",
+    );
+    refused(
+        &["--network", "back", "-p", "8082:80"],
+        "error: cannot publish port `8082:80/tcp`: the pod's networks are internal, and nothing leads into them\n\
+         hint: leave it out, or join a network that is not",
+    );
+    let create = |words: &[&str], expected: &str| {
+        bench
+            .isopod_command([&["network", "create"], words].concat())
+            .assert_refused(125, expected);
+    };
+    create(
+        &["--subnet", "10.91.0.128/25", "new"],
+        "error: cannot create network `new`\n  caused by: subnet 10.91.0.128/25 overlaps 10.91.0.0/24 of network `back`\n\
+         hint: name another, or leave `--subnet` out: one that is free is chosen",
+    );
+    create(
+        &["--subnet", "192.0.2.0/28", "new"],
+        "error: cannot create network `new`\n  caused by: subnet 192.0.2.0/28 overlaps 192.0.2.0/24, which the host has a route to\n\
+         hint: name another, or leave `--subnet` out: one that is free is chosen",
+    );
+    bench.isopod_command(["network", "rm", "front"]).assert_refused(
+        125,
+        "error: network `front` is in use: by one\nhint: remove those pods first",
+    );
+
+    // Stopped, it leaves nothing but its claim to its addresses, which it has again.
+    let _ = bench.isopod_command(["stop", "one"]).expect(0);
+    faults::eventually("the name server ends", || host.left().is_empty());
+    let _ = bench.isopod_command(["start", "one"]).expect(0);
+    faults::eventually("it serves again", || {
+        ask("192.0.2.1:8080").ends_with("one says hi\n")
+    });
+    let told = bench.isopod_command(["status", "one"]).expect(0);
+    let networks = "network front: 10.90.0.2, fd49:534f:5045::2\nnetwork back: 10.91.0.2\n";
+    assert!(told.text().contains(networks), "{}", told.text());
+
+    // Its supervisor is killed: `gc` removes what that leaves, but for nothing.
+    let told = bench
+        .isopod_command(["inspect", "--format", "{{.State.Pid}}", "one"])
+        .expect(0);
+    let supervisor = told.text().trim().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+    let is_server = |(_, words): &(i32, String)| words.contains("aardvark");
+    faults::eventually("its processes end", || bench.processes().iter().all(is_server));
+    assert!(host.left().contains("10.90.0.2:80"), "{}", host.left());
+    let _ = bench.isopod_command(["gc", "--grace", "0s"]).expect(0);
+    faults::eventually("the name server ends", || host.left().is_empty());
+    assert_eq!(host.left(), "");
+    let removed = bench.isopod_command(["network", "prune"]).expect(0);
+    assert_eq!(removed.text(), "alone\nback\nfront\n");
+    bench.assert_nothing_left();
+}
