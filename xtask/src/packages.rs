@@ -18,7 +18,7 @@ const RUN: [&str; 6] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 27] = [
+const TEST: [&str; 28] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -39,6 +39,8 @@ const TEST: [&str; 27] = [
     "kmod",
     // network namespaces and what is in them
     "iproute2",
+    // users of an ordinary user
+    "uidmap",
     "containernetworking-plugins",
     "netavark",
     "aardvark-dns",
@@ -59,6 +61,9 @@ const TEST: [&str; 27] = [
 /// What the comparison of imports needs beside [`RUN`].
 const BENCH_IMPORT: [&str; 4] = ["debootstrap", "umoci", "skopeo", "podman"];
 
+/// What trying the package in other releases' roots needs beside [`RUN`].
+const HOSTS: [&str; 2] = ["debootstrap", "binutils"];
+
 /// For whom packages are installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -68,6 +73,8 @@ pub(crate) enum Purpose {
     Test,
     /// To compare imports with other tools'.
     BenchImport,
+    /// To try the package in other releases' roots.
+    Hosts,
 }
 
 /// Whether packages may be installed.
@@ -91,7 +98,7 @@ pub(crate) fn ensure(purpose: Purpose, consent: Consent) -> Result<(), Failure> 
     if !command::exists("dpkg-query") || !command::exists("apt-get") {
         let names = RUN.join(", ");
         return Err(
-            Failure::new("this VM has no `dpkg-query` and `apt-get`: it is no Debian").hint(format!(
+            Failure::new("this host has no `dpkg-query` and `apt-get`: it is no Debian").hint(format!(
                 "build with `cargo build` and install what Debian calls {names} in your distribution's way"
             )),
         );
@@ -123,29 +130,39 @@ pub(crate) fn ensure(purpose: Purpose, consent: Consent) -> Result<(), Failure> 
     verify(&wanted)
 }
 
-/// The packages for `purpose`. From Debian 13 on virtiofsd has a package of its own; before, it comes with QEMU.
+/// The packages for `purpose`. From Debian 13 on virtiofsd has a package of its own; before, it comes with QEMU. Testing branches have
+/// no version.
 fn wanted(purpose: Purpose, debian: Option<u32>) -> Vec<&'static str> {
     let mut wanted = RUN.to_vec();
-    if debian.is_some_and(|version| version >= 13) {
+    if debian.is_none_or(|version| version >= 13) {
         wanted.push("virtiofsd");
     }
     match purpose {
         Purpose::Run => {}
         Purpose::Test => wanted.extend(TEST),
         Purpose::BenchImport => wanted.extend(BENCH_IMPORT),
+        Purpose::Hosts => wanted.extend(HOSTS),
     }
     wanted
 }
 
-/// Debian's version; `None` for its testing branch and for other distributions.
+/// The version of Debian, or what Ubuntu has of the same age; `None` for testing branches.
 fn debian_version() -> Option<u32> {
     let text = fs::read_to_string("/etc/os-release").ok()?;
-    text.lines().any(|line| line == "ID=debian").then_some(())?;
-    text.lines()
+    let ubuntu = text.lines().any(|line| line == "ID=ubuntu");
+    let version: u32 = text
+        .lines()
         .find_map(|line| line.strip_prefix("VERSION_ID="))?
         .trim_matches('"')
+        .split('.')
+        .next()?
         .parse()
-        .ok()
+        .ok()?;
+    Some(match (ubuntu, version) {
+        (true, ..=22) => 12,
+        (true, _) => 13,
+        (false, version) => version,
+    })
 }
 
 /// Those of `wanted` that are not installed.
@@ -268,6 +285,7 @@ mod tests {
     fn virtiofsd_is_a_package_from_debian_13_on() {
         assert!(!wanted(Purpose::Run, Some(12)).contains(&"virtiofsd"));
         assert!(wanted(Purpose::Run, Some(13)).contains(&"virtiofsd"));
+        assert!(wanted(Purpose::Run, None).contains(&"virtiofsd"));
         assert!(wanted(Purpose::Test, Some(12)).contains(&"umoci"));
     }
 

@@ -10,6 +10,7 @@ use isopod_spec::{App, MacAddress, NamedNetwork, NetworkName, RunConfig, StartMo
 
 use crate::distribution::Distribution;
 use crate::path::Tree;
+use crate::vm::file_server::Owner;
 
 /// What is known of the world.
 #[derive(Clone, Debug)]
@@ -156,6 +157,10 @@ pub struct HostFacts {
     pub distribution: Distribution,
     /// Who runs the pod.
     pub user: HostUser,
+    /// His user and group, by number.
+    pub caller: Owner,
+    /// The users that he may be beside himself; looked for where the pod is to have them.
+    pub subordinates: Option<SubordinateIds>,
     /// Whether processes and files can be given to the users of [`confinement::OWN_USERS`](crate::vm::confinement::OWN_USERS).
     pub own_users: OwnUsers,
     /// Whether a guest was seen to run with KVM.

@@ -21,7 +21,7 @@ pub(crate) fn foreign_user(
 ) -> Option<String> {
     match ownership {
         _ if uid == 0 => None,
-        Ownership::ByNumber => None,
+        Ownership::ByNumber | Ownership::Mapped(_) => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) if owner == uid => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) => Some(format!(
             "app `{app}` runs as user {uid}, and your files in volume `{volume}` are user {owner}'s in the guest: it writes \

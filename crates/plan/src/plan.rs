@@ -35,6 +35,7 @@ use crate::vm::network::{self, PodNetwork};
 use crate::vm::qemu::Accelerator;
 use crate::vm::sharing::{self, Sharing, ToShare, Transport};
 use crate::vm::template;
+use crate::vm::user_maps;
 use crate::volumes::{Source, VolumeTable};
 use crate::{layout, notices};
 use host_volumes::HostVolumes;
@@ -135,6 +136,7 @@ impl Planner<'_> {
             &self.facts.host,
             &Attached {
                 sharing,
+                ownership: joined.ownership,
                 disks: &disks::disks(images.len(), &disk_volumes, writable_bytes),
                 network: joined.network.as_ref(),
             },
@@ -240,8 +242,10 @@ impl Planner<'_> {
         let sharing = sharing::sharing(vm, host, shared, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
+        let mapped = user_maps::wanted(self.spec.user_mapping, host, sharing.as_ref());
+        let mapped = mapped.map_err(|fault| faults.push(fault)).unwrap_or_default();
         let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
-            let ownership = file_server::ownership(host, sharing, &volumes.users(sharing));
+            let ownership = file_server::ownership(host, sharing, &volumes.users(sharing), mapped);
             volumes.note_foreign_users(sharing, ownership, notices);
             self.note_roots(ownership, notices);
             ownership

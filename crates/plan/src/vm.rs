@@ -11,4 +11,5 @@ pub mod network;
 pub mod qemu;
 pub mod sharing;
 pub mod template;
+pub mod user_maps;
 pub mod user_namespaces;

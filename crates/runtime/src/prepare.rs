@@ -13,6 +13,7 @@ use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
 use isopod_plan::vm::template::TemplatePlan;
+use isopod_plan::vm::user_maps::UserMaps;
 use isopod_plan::{AppPlan, PodPlan, RootPlan, Writes, layout};
 use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
 use isopod_vm::launcher::root::Root;
@@ -317,8 +318,9 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
             parent: 0,
             share: tree.take(),
             root: root(vec![(Access::Write, layout::HOST_SHARE_DIR.into())]),
-            // It translates users itself.
+            // It translates users itself, where they are not mapped.
             owner: Owner { uid: 0, gid: 0 },
+            maps: maps(plan, gathered),
             // It speaks through sockets with names only.
             isolation: plan.confinement.isolation(false),
             user: None,
@@ -342,6 +344,7 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
             share: None,
             root: root(Vec::new()),
             owner: Owner { uid: 0, gid: 0 },
+            maps: None,
             // The host's network is what it is for.
             isolation: plan.confinement.isolation(true),
             user: (passt.user == PasstUser::Own).then(|| confinement::own_user(uuid)),
@@ -356,6 +359,10 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
         owner: match plan.ownership {
             Ownership::AllAsCaller(owner) if !plan.qemu.fsdevs.is_empty() => owner,
             _ => Owner { uid: 0, gid: 0 },
+        },
+        maps: match plan.qemu.fsdevs.is_empty() {
+            true => None,
+            false => maps(plan, gathered),
         },
         isolation: plan
             .confinement
@@ -373,6 +380,15 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
         virtiofsd,
         passt,
         qemu,
+    }
+}
+
+/// The maps of the namespace of whatever serves the host volumes, where it is to have more users than the caller.
+fn maps(plan: &PodPlan, gathered: &Gathered) -> Option<UserMaps> {
+    let host = &gathered.facts.host;
+    match (plan.ownership, &host.subordinates) {
+        (Ownership::Mapped(owner), Some(ids)) => Some(UserMaps::new(ids, owner, host.caller)),
+        _ => None,
     }
 }
 

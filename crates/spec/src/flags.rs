@@ -26,6 +26,7 @@ mod network;
 mod record;
 mod rootfs;
 mod scalar;
+mod userns;
 mod volume;
 mod volumes_from;
 
@@ -49,6 +50,7 @@ pub use scalar::{
     read_label, read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user,
     read_word, read_workdir,
 };
+pub use userns::read_userns;
 pub use volume::read_volume;
 pub(crate) use volume::{read_id, read_mode};
 pub use volumes_from::{VolumesFrom, read_volumes_from, take_over};

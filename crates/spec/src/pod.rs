@@ -58,6 +58,9 @@ pub struct PodSpec {
     /// Which processes its apps see (`--pid`, Kubernetes' `shareProcessNamespace`).
     #[serde(default, skip_serializing_if = "PidMode::is_default")]
     pub pid_mode: PidMode,
+    /// Who the caller's users are in the guest's host volumes (`--userns`).
+    #[serde(default, skip_serializing_if = "UserMapping::is_default")]
+    pub user_mapping: UserMapping,
     /// The size of the disk that takes what its apps write to their roots and to volumes of their own, in bytes (docker's
     /// `--storage-opt size=`); `None`: as the planner finds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,6 +76,30 @@ pub struct PodSpec {
     pub annotations: BTreeMap<String, String>,
     /// Whether an image's mount point that no volume and no mount covers gets an empty volume of its own.
     pub implicit_volumes: ImplicitVolumes,
+}
+
+/// Which of the host's users those of the guest are in host volumes, where an ordinary user runs the pod (podman's `--userns`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserMapping {
+    /// All of them are he.
+    #[default]
+    Unsaid,
+    /// He is the guest's root, and his subordinate users (subuid(5)) are the others.
+    Host,
+    /// He is that user and group, his own numbers where they are not said, and his subordinate users are the others.
+    KeepId {
+        /// The user.
+        uid: Option<u32>,
+        /// The group.
+        gid: Option<u32>,
+    },
+}
+
+impl UserMapping {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which processes an app sees (pid_namespaces(7)).
@@ -116,6 +143,7 @@ impl PodSpec {
             resolver: None,
             shm_bytes: None,
             pid_mode: PidMode::default(),
+            user_mapping: UserMapping::default(),
             storage_bytes: None,
             held: false,
             labels: BTreeMap::new(),

@@ -93,6 +93,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         share: None,
         root: None,
         owner: Owner { uid: 0, gid: 0 },
+        maps: None,
         isolation: Isolation::Mounts,
         user: None,
         capabilities: Capabilities::Dropped,

@@ -24,6 +24,7 @@ mod child;
 mod privileges;
 pub mod root;
 pub(crate) mod sys;
+mod user_map;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -37,6 +38,7 @@ use isopod_plan::vm::confinement::Isolation;
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::vm::sharing::SharedVolume;
+use isopod_plan::vm::user_maps::UserMaps;
 use isopod_spec::{Propagation, VolumeName};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -64,6 +66,8 @@ pub struct Launcher {
     pub root: Option<Root>,
     /// Who the caller is in the user namespace that an ordinary user's launcher enters.
     pub owner: Owner,
+    /// The maps of that namespace, where it is to have other users beside the caller; the process is root in it then.
+    pub maps: Option<UserMaps>,
     /// The namespaces that it enters beside that of its mounts; where it has neither volumes nor a root, none.
     pub isolation: Isolation,
     /// The user that it becomes; none leaves it who it is. Its capabilities go with it.
@@ -171,6 +175,9 @@ impl Launcher {
         if (uid, gid) != (0, 0) {
             argv.extend(["--owner".into(), format!("{uid}:{gid}").into()]);
         }
+        if let Some(maps) = &self.maps {
+            argv.extend(user_map::words(maps));
+        }
         if let Some(user) = self.user {
             argv.extend(["--user".into(), user.to_string().into()]);
         }
@@ -219,6 +226,7 @@ impl Launcher {
         let mut capabilities = Capabilities::Kept;
         let (mut isolation, mut user) = (Isolation::Mounts, None);
         let mut owner = Owner { uid: 0, gid: 0 };
+        let mut maps = None;
         loop {
             let arg = args.next().ok_or_else(|| usage(None))?;
             let mut path = || args.next().map(PathBuf::from).ok_or_else(|| usage(None));
@@ -234,6 +242,10 @@ impl Launcher {
                     let ids = ids.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
                     let (uid, gid) = ids.ok_or_else(|| usage(Some(arg)))?;
                     owner = Owner { uid, gid };
+                }
+                (user_map::SWITCH, None, None) => {
+                    let words = [path()?, path()?, path()?, path()?];
+                    maps = Some(user_map::read(words).ok_or_else(|| usage(Some(arg)))?);
                 }
                 (b"--user", None, None) => {
                     let number = path()?.to_str().and_then(|number| number.parse().ok());
@@ -258,6 +270,7 @@ impl Launcher {
             share,
             root,
             owner,
+            maps,
             isolation,
             user,
             capabilities,
@@ -275,7 +288,9 @@ impl Launcher {
         die_with(&parent)?;
         privileges::set_limits();
         if self.share.is_some() || self.root.is_some() {
-            enter_namespaces(self.isolation, self.owner)?;
+            enter_namespaces(self.isolation, self.owner, self.maps.as_ref())?;
+            // It may be another user now, which takes the wish back.
+            die_with(&parent)?;
             if self.isolation != Isolation::Mounts {
                 let forked =
                     child::fork().map_err(|source| LauncherError::Namespace { what: "fork", source })?;
@@ -393,7 +408,11 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
 
 /// Enters a mount namespace and those of `isolation`; not as root, together with a user namespace in which the user is
 /// `owner`, mostly root.
-fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), LauncherError> {
+fn enter_namespaces(
+    isolation: Isolation,
+    owner: Owner,
+    maps: Option<&UserMaps>,
+) -> Result<(), LauncherError> {
     let failed = |what| move |source: std::io::Error| LauncherError::Namespace { what, source };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let spaces = UnshareFlags::NEWNS
@@ -403,6 +422,9 @@ fn enter_namespaces(isolation: Isolation, owner: Owner) -> Result<(), LauncherEr
             Isolation::Network => UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWNET,
         };
     if uid.is_root() {
+        sys::unshare(spaces).map_err(failed("unshare(CLONE_NEWNS)"))?;
+    } else if let Some(maps) = maps {
+        user_map::enter(maps)?;
         sys::unshare(spaces).map_err(failed("unshare(CLONE_NEWNS)"))?;
     } else {
         let spaces = spaces | UnshareFlags::NEWUSER;
@@ -506,107 +528,4 @@ fn bind(dir: &Path, volume: &SharedVolume) -> Result<(), Step> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// No link is followed, at the end of the path or above, and another file of the same name is not taken.
-    #[test]
-    fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().canonicalize().unwrap();
-        let at = |name: &str| dir.join(name);
-        std::fs::create_dir_all(at("real/data")).unwrap();
-        std::fs::write(at("real/file"), "").unwrap();
-        std::os::unix::fs::symlink("real", at("link")).unwrap();
-        std::os::unix::fs::symlink("data", at("real/last")).unwrap();
-        let tried = |source: &str, kind, id| {
-            let volume = SharedVolume {
-                name: VolumeName::new("v").unwrap(),
-                source: at(source),
-                kind,
-                id,
-                read_only: false,
-                recursive: true,
-                propagation: Propagation::Private,
-            };
-            copy(&volume).map_err(|(what, _)| what).unwrap_err()
-        };
-        for path in ["link/data", "real/last"] {
-            let words = tried(path, SourceKind::Directory, None);
-            assert!(
-                words.starts_with("a symbolic link is in its path"),
-                "{path}: {words}"
-            );
-        }
-        let other = Some(FileId { device: 0, inode: 0 });
-        for (path, kind) in [
-            ("real/data", SourceKind::Directory),
-            ("real/file", SourceKind::File),
-        ] {
-            assert_eq!(
-                tried(path, kind, other),
-                "it is another file or directory than when it was looked at"
-            );
-        }
-        assert_eq!(
-            tried("real/file", SourceKind::Directory, None),
-            "it is a directory no more"
-        );
-        assert_eq!(tried("real/data", SourceKind::File, None), "it is a file no more");
-    }
-
-    #[test]
-    fn arguments_come_back() {
-        let volume = |name: &str, kind, read_only, recursive, propagation| SharedVolume {
-            name: VolumeName::new(name).unwrap(),
-            source: OsStr::from_bytes(b"/srv/\xff ,--").into(),
-            kind,
-            id: (kind == SourceKind::File).then_some(FileId {
-                device: u64::MAX,
-                inode: 7,
-            }),
-            read_only,
-            recursive,
-            propagation,
-        };
-        let launcher = Launcher {
-            parent: 7,
-            share: Some((
-                "share".into(),
-                vec![
-                    volume("a", SourceKind::Directory, true, false, Propagation::Rslave),
-                    volume("b", SourceKind::File, false, true, Propagation::Private),
-                ],
-            )),
-            root: Some(Root {
-                dir: "/pod".into(),
-                files: vec![(Access::Read, "--share".into()), (Access::Write, "/b".into())],
-            }),
-            owner: Owner { uid: 33, gid: 34 },
-            isolation: Isolation::Network,
-            user: Some(0x7000_0001),
-            capabilities: Capabilities::Dropped,
-            command: vec!["--".into(), "--share".into(), "x".into()],
-        };
-        assert_eq!(
-            Launcher::read(launcher.argv().into_iter().skip(1)).unwrap(),
-            launcher
-        );
-        for capabilities in [Capabilities::Kept, Capabilities::BindsPorts] {
-            let launcher = Launcher {
-                parent: 1,
-                share: None,
-                root: None,
-                owner: Owner { uid: 0, gid: 0 },
-                isolation: Isolation::Processes,
-                user: None,
-                capabilities,
-                command: vec!["true".into()],
-            };
-            assert_eq!(
-                Launcher::read(launcher.argv().into_iter().skip(1)).unwrap(),
-                launcher
-            );
-        }
-    }
-}
+mod tests;

@@ -395,6 +395,7 @@ impl<'a> Reader<'a> {
             held: draft.held,
             deadline: draft.deadline,
             pid_mode: draft.pid_mode,
+            user_mapping: draft.user_mapping,
             labels: draft.labels.clone(),
             annotations: draft.annotations.clone(),
             ..PodSpec::new(self.apps)

@@ -23,6 +23,8 @@ pub enum Ownership {
     ByNumber,
     /// Whoever writes in the guest writes as the caller, whose files belong to that user in the guest.
     AllAsCaller(Owner),
+    /// By number in a user namespace, in which the caller is this user and his subordinates are the others.
+    Mapped(Owner),
     /// The guest's root alone writes as the caller, since nothing here can do better, for this reason.
     RootAsCaller(&'static str),
 }
@@ -30,9 +32,12 @@ pub enum Ownership {
 /// Decides whose the caller's files are in the guest. `users` are those of the apps that mount host volumes: where those that are not
 /// root are one, it is theirs, since root may do what its files' owner may; where they are several, it is root's.
 #[must_use]
-pub fn ownership(host: &HostFacts, sharing: &Sharing, users: &[Owner]) -> Ownership {
+pub fn ownership(host: &HostFacts, sharing: &Sharing, users: &[Owner], mapped: Option<Owner>) -> Ownership {
     if host.user == HostUser::Root {
         return Ownership::ByNumber;
+    }
+    if let Some(owner) = mapped {
+        return Ownership::Mapped(owner);
     }
     match &sharing.transport {
         _ if !sharing.is_bound() => {

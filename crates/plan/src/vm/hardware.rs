@@ -8,6 +8,7 @@ use crate::facts::{HostFacts, HostUser};
 use crate::fault::Fault;
 use crate::layout;
 use crate::vm::disks::Disk;
+use crate::vm::file_server::Ownership;
 use crate::vm::kernel;
 use crate::vm::network::PodNetwork;
 use crate::vm::qemu::{
@@ -56,6 +57,8 @@ pub(crate) const BALLOON_MODULE: &str = "virtio_balloon";
 pub struct Attached<'a> {
     /// How host volumes reach it.
     pub sharing: Option<&'a Sharing>,
+    /// Whose the files of its host volumes are.
+    pub ownership: Ownership,
     /// Its disks.
     pub disks: &'a [Disk],
     /// Its network.
@@ -69,6 +72,7 @@ pub struct Attached<'a> {
 pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'_>) -> Result<Qemu, Fault> {
     let Attached {
         sharing,
+        ownership,
         disks,
         network,
     } = attached;
@@ -121,7 +125,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
             });
         }
         Some(sharing) => {
-            for (fsdev, tag) in nine_p(sharing, host.user) {
+            for (fsdev, tag) in nine_p(sharing, host.user, *ownership) {
                 let properties = vec![("fsdev", fsdev.id.clone()), ("mount_tag", tag)];
                 devices.push(Device {
                     driver: "virtio-9p-pci",
@@ -167,10 +171,10 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
 }
 
 /// The 9p servers: one for the pod's share, or one for each volume.
-fn nine_p(sharing: &Sharing, user: HostUser) -> Vec<(Fsdev, String)> {
-    let security_model = match user {
-        HostUser::Root => SecurityModel::Passthrough,
-        HostUser::Ordinary { .. } => SecurityModel::None,
+fn nine_p(sharing: &Sharing, user: HostUser, ownership: Ownership) -> Vec<(Fsdev, String)> {
+    let security_model = match (user, ownership) {
+        (HostUser::Root, _) | (_, Ownership::Mapped(_)) => SecurityModel::Passthrough,
+        (HostUser::Ordinary { .. }, _) => SecurityModel::None,
     };
     match sharing.layout {
         ShareLayout::OnePerPod => {

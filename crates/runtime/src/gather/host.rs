@@ -13,7 +13,7 @@ use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_namespaces::UserNamespaces;
-use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserRouter, VolumeKind};
+use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserMapping, UserRouter, VolumeKind};
 use isopod_vm::kvm;
 use isopod_vm::launch;
 use isopod_vm::launcher::root::Root;
@@ -23,7 +23,7 @@ use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
 use super::programs::find_program;
-use crate::{Settings, resolver, routes, state_dir, templates};
+use crate::{Settings, resolver, routes, state_dir, subordinates, templates};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
 pub(super) const MAX_DATABASE_BYTES: u64 = 1 << 20;
@@ -73,6 +73,13 @@ pub(super) fn host(
     };
     HostFacts {
         user,
+        caller: Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        },
+        subordinates: (spec.user_mapping != UserMapping::Unsaid)
+            .then(|| subordinates::of_caller(&settings.search_path))
+            .flatten(),
         own_users: own_users(),
         kvm,
         namespaces: namespaces(settings),
@@ -291,6 +298,7 @@ fn try_stage(settings: &Settings, root: Option<Root>, isolation: Isolation) -> R
         share,
         root,
         owner: Owner { uid: 0, gid: 0 },
+        maps: None,
         isolation,
         user: None,
         capabilities: Capabilities::Kept,

@@ -53,6 +53,8 @@ pub enum OwnerRecord {
     ByNumber,
     /// This user's and group's, who writes as the caller, as everybody does.
     AllAsCaller(u32, u32),
+    /// By number in a user namespace where the caller is this user and group.
+    Mapped(u32, u32),
     /// The guest's root's, who alone writes as the caller.
     RootAsCaller,
 }
@@ -62,6 +64,7 @@ impl OwnerRecord {
         match ownership {
             Ownership::ByNumber => Self::ByNumber,
             Ownership::AllAsCaller(Owner { uid, gid }) => Self::AllAsCaller(uid, gid),
+            Ownership::Mapped(Owner { uid, gid }) => Self::Mapped(uid, gid),
             Ownership::RootAsCaller(_) => Self::RootAsCaller,
         }
     }
@@ -70,6 +73,7 @@ impl OwnerRecord {
         match self {
             Self::ByNumber => Ownership::ByNumber,
             Self::AllAsCaller(uid, gid) => Ownership::AllAsCaller(Owner { uid, gid }),
+            Self::Mapped(uid, gid) => Ownership::Mapped(Owner { uid, gid }),
             Self::RootAsCaller => Ownership::RootAsCaller("it was so when the pod was prepared"),
         }
     }

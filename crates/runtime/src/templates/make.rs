@@ -17,7 +17,7 @@ use isopod_plan::PlanError;
 use isopod_plan::fault::Fault;
 use isopod_plan::layout;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
-use isopod_plan::vm::file_server::Owner;
+use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::hardware::{self, Attached};
 use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, Origin, Qemu};
 use isopod_plan::vm::{accelerator, template};
@@ -210,6 +210,7 @@ impl Making {
         let mut notices = Vec::new();
         let accel = accelerator::accelerator(vm, &host.kvm, &mut notices).map_err(plan)?;
         let attached = Attached {
+            ownership: Ownership::ByNumber,
             sharing: None,
             disks: &[],
             network: None,
@@ -343,6 +344,7 @@ impl Making {
                 files: qemu.files(),
             }),
             owner: Owner { uid: 0, gid: 0 },
+            maps: None,
             isolation: self.confinement.isolation(false),
             user: self.user,
             capabilities: Capabilities::Dropped,

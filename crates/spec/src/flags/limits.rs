@@ -11,7 +11,7 @@ use crate::{Rlimit, RlimitKind, Seccomp, Sysctl};
 /// CPU shares that stand for one CPU (docker's default of a container).
 const SHARES_PER_CPU: u64 = 1024;
 
-fn read<T>(
+pub(super) fn read<T>(
     flag: &'static str,
     text: &OsStr,
     read: impl FnOnce(&str) -> Result<T, FlagFault>,
@@ -21,7 +21,7 @@ fn read<T>(
         .map_err(|fault| InvalidFlag::new(flag, text, fault))
 }
 
-fn form(fault: &'static str, hint: &'static str) -> FlagFault {
+pub(super) fn form(fault: &'static str, hint: &'static str) -> FlagFault {
     FlagFault::Form {
         fault,
         hint: Some(hint),

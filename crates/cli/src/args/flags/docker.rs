@@ -66,7 +66,6 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("link-local-ip", ADDRESS),
     refused("link", OTHER_POD),
     refused("ipc", OTHER_POD),
-    refused("userns", OWN_KERNEL),
     refused("uts", OWN_KERNEL),
     refused(
         "memory-swap",

@@ -10,7 +10,7 @@ use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{
     FailurePolicy, HostAlias, ImplicitVolumes, Network, PidMode, PodName, PortProtocol, PullPolicy, Resolver,
-    Sysctl,
+    Sysctl, UserMapping,
 };
 
 use super::{Done, Flag, PlanDraft, extend, keep, push};
@@ -43,6 +43,7 @@ pub(in crate::args) struct PodDraft {
     pub(in crate::args) exposed: Vec<(u16, PortProtocol)>,
     pub(in crate::args) shm_bytes: Option<u64>,
     pub(in crate::args) pid_mode: PidMode,
+    pub(in crate::args) user_mapping: UserMapping,
     pub(in crate::args) storage_bytes: Option<u64>,
     pub(in crate::args) held: bool,
     pub(in crate::args) labels: BTreeMap<String, String>,
@@ -59,7 +60,8 @@ pub(in crate::args) struct PodDraft {
 }
 
 /// Those that have no meaning where a file describes the pod.
-pub(super) const NOT_BESIDE_FILES: [&str; 12] = [
+pub(super) const NOT_BESIDE_FILES: [&str; 13] = [
+    "userns",
     "timeout",
     "sysctl",
     "add-host",
@@ -221,6 +223,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "SIZE",
         "The most that the apps may keep in /dev/shm, which they share [default: 64m]",
         |pod, text| keep(&mut pod.shm_bytes, flags::read_memory_bytes("--shm-size", text)),
+    ),
+    Flag::pod(
+        "userns",
+        "MODE",
+        "Whose the files of host volumes are, without root: with `host` yours are the guest root's, with `keep-id[:uid=N,gid=N]` yours by \
+         number, and your subordinate users are the guest's others [default: whoever writes is you]",
+        |pod, text| {
+            pod.user_mapping = flags::read_userns(text)?;
+            Ok(())
+        },
     ),
     Flag::pod(
         "pid",

@@ -1,0 +1,168 @@
+//! Whose the files of host volumes are where an ordinary user keeps their owners (`--userns`): the table of docs/volumes.md.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use isopod_tests::{Bench, ORDINARY_UID};
+
+/// The first of the user's subordinate users and groups.
+const FIRST: u32 = 2_000_000;
+
+/// What `--userns` is, how volumes are shared, and who the caller is in the guest.
+struct Case {
+    mode: &'static str,
+    transport: &'static str,
+    caller: u32,
+}
+
+impl Case {
+    /// Who a user of the guest's is on the host.
+    fn on_the_host(&self, guest: u32) -> u32 {
+        match guest.cmp(&self.caller) {
+            std::cmp::Ordering::Equal => ORDINARY_UID,
+            std::cmp::Ordering::Less => FIRST + guest,
+            std::cmp::Ordering::Greater => FIRST + guest - 1,
+        }
+    }
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let found = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (found.uid(), found.gid())
+}
+
+/// A script after which the ordinary user has a name and subordinates, in a mount namespace of the command's own.
+fn subordinates(bench: &Bench) -> String {
+    let dir = bench.dir().join("etc");
+    fs::create_dir(&dir).unwrap();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let own = format!("{passwd}tester:x:{ORDINARY_UID}:{ORDINARY_UID}::/:/bin/sh\n");
+    fs::write(dir.join("passwd"), own).unwrap();
+    for file in ["subuid", "subgid"] {
+        fs::write(dir.join(file), format!("tester:{FIRST}:65536\n")).unwrap();
+    }
+    let mounts = ["passwd", "subuid", "subgid"].map(|file| {
+        format!(
+            "[ -e /etc/{file} ] || touch /etc/{file}; mount --bind {}/{file} /etc/{file}",
+            dir.display()
+        )
+    });
+    mounts.join("\n")
+}
+
+fn keeps(case: &Case) {
+    if Bench::of_root().is_none() {
+        return;
+    }
+    let bench = Bench::of_ordinary_user();
+    let virtiofsd = std::env::split_paths(&bench.path).any(|dir| dir.join("virtiofsd").is_file());
+    if case.transport == "virtiofs" && !virtiofsd {
+        eprintln!("skipped: no virtiofsd that works without root");
+        return;
+    }
+    let data = bench.source("data", &[("mine", "x")]);
+    bench.give_away(&data);
+    bench.give_away(&data.join("mine"));
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let behind = subordinates(&bench);
+    let flags = [
+        "--transport",
+        case.transport,
+        "--userns",
+        case.mode,
+        "--network",
+        "none",
+    ];
+    let pod = bench.pod().behind(&behind).flags(flags).host("data", &data, "");
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--app-name", "root"])
+        .mount("data", "/data", "");
+    let pod = pod.sh(
+        "cd /data; touch by-root; mkdir of-33; chown 33:33 of-33; touch given; chown 5:6 given; chmod 600 mine
+         stat -c '%u:%g' mine by-root of-33 given; touch done",
+    );
+    let pod = pod
+        .app(&bench.busybox())
+        .with(["--app-name", "web", "--user", "33:33"]);
+    let pod = pod.mount("data", "/data", "").sh(
+        "cd /data; until [ -e done ]; do sleep 0.1; done; touch of-33/by-33; { cat mine > of-33/read; } 2> /dev/null || touch of-33/refused",
+    );
+    let out = pod.run().expect(0);
+    let caller = case.caller;
+    assert_eq!(
+        out.text(),
+        format!("{caller}:{caller}\n0:0\n33:33\n5:6\n"),
+        "{}",
+        out.stderr
+    );
+    assert_eq!(out.stderr, "");
+    for (file, uid, gid) in [
+        ("mine", caller, caller),
+        ("by-root", 0, 0),
+        ("of-33", 33, 33),
+        ("of-33/by-33", 33, 33),
+        ("of-33/refused", 33, 33),
+        ("given", 5, 6),
+    ] {
+        let expected = (case.on_the_host(uid), case.on_the_host(gid));
+        assert_eq!(
+            owner(&data.join(file)),
+            expected,
+            "{file}, {} {}",
+            case.mode,
+            case.transport
+        );
+    }
+}
+
+#[test]
+fn the_caller_keeps_his_number_over_virtiofs() {
+    keeps(&Case {
+        mode: "keep-id",
+        transport: "virtiofs",
+        caller: ORDINARY_UID,
+    });
+}
+
+#[test]
+fn the_caller_is_the_guests_root_over_virtiofs() {
+    keeps(&Case {
+        mode: "host",
+        transport: "virtiofs",
+        caller: 0,
+    });
+}
+
+#[test]
+fn the_caller_is_another_user_over_9p() {
+    keeps(&Case {
+        mode: "keep-id:uid=1000,gid=1000",
+        transport: "9p",
+        caller: 1000,
+    });
+}
+
+#[test]
+fn owners_that_cannot_be_kept_are_refused() {
+    let bench = Bench::of_ordinary_user();
+    let data = bench.source("data", &[]);
+    let pod = bench.pod().flags(["--userns", "keep-id"]).host("data", &data, "");
+    let out = pod
+        .app(&bench.busybox())
+        .mount("data", "/data", "")
+        .sh("true")
+        .run();
+    let words = "error: cannot keep the owners of files (`--userns`): you have no subordinate users and groups here\n\
+                 hint: `isopod doctor` says what is missing (`/etc/subuid`, `/etc/subgid`, `newuidmap`)";
+    out.assert_refused(125, words);
+    let Some(bench) = Bench::of_root() else { return };
+    let pod = bench.pod().flags(["--userns", "keep-id"]);
+    let out = pod.app(&bench.busybox()).sh("true").run().expect(125);
+    assert!(
+        out.stderr.contains("root is not mapped to another user"),
+        "{}",
+        out.stderr
+    );
+}
