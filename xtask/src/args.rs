@@ -1,6 +1,9 @@
 //! The command line, by hand: a few commands with two flags. Reads nothing but its arguments.
 
+use std::path::PathBuf;
+
 use crate::failure::Failure;
+use crate::hosts::SUITES;
 use crate::packages::Consent;
 
 /// What `cargo xtask --help` prints.
@@ -21,6 +24,10 @@ usage: cargo xtask quickstart [--yes]
          time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
        cargo xtask docs
          write docs/cli.md, and the man pages and the shells' completions to target/docs
+       cargo xtask package [--binaries DIR]
+         make a .deb and a tarball in target/package, of a release build or of the binaries in DIR
+       cargo xtask hosts [--binaries DIR] [SUITE...]
+         install that package in bare roots of Debian and run pods there; as root [default: bookworm trixie sid]
        cargo xtask soak [--lives N] [--seed N]
          end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200]
        cargo xtask bench plan
@@ -61,6 +68,18 @@ pub(crate) enum Task {
     },
     /// Write what the definitions of the commands say.
     Docs,
+    /// Make packages.
+    Package {
+        /// The directory of the binaries; a release build, where it is not said.
+        binaries: Option<PathBuf>,
+    },
+    /// Try the package in roots of Debian.
+    Hosts {
+        /// The directory of the binaries; a release build, where it is not said.
+        binaries: Option<PathBuf>,
+        /// Debian's releases.
+        suites: Vec<String>,
+    },
     /// Measure planning.
     BenchPlan,
     /// Measure a pod's network.
@@ -96,6 +115,26 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "pods"] => Ok(Task::BenchPods),
         ["docs"] => Ok(Task::Docs),
+        ["package", ref words @ ..] => {
+            let (binaries, rest) = read_binaries(words)?;
+            match rest {
+                [] => Ok(Task::Package { binaries }),
+                _ => Err(Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE)),
+            }
+        }
+        ["hosts", ref words @ ..] => {
+            let (binaries, suites) = read_binaries(words)?;
+            if let Some(suite) = suites.iter().find(|suite| !SUITES.contains(suite)) {
+                let known = SUITES.join(", ");
+                return Err(Failure::new(format!("`{suite}` is none of {known}")));
+            }
+            let suites = match suites.is_empty() {
+                true => &SUITES[..],
+                false => suites,
+            };
+            let suites = suites.iter().map(|suite| (*suite).to_owned()).collect();
+            Ok(Task::Hosts { binaries, suites })
+        }
         ["soak", ref flags @ ..] => read_soak(flags),
         ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
         ["bench", "boot", "--runs", runs] => Ok(Task::BenchBoot {
@@ -105,6 +144,15 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
             runs: read_runs(runs)?,
         }),
         _ => Err(Failure::new(format!("cannot make sense of `{}`", words.join(" "))).hint(USAGE)),
+    }
+}
+
+/// `--binaries DIR`, and what follows.
+fn read_binaries<'w>(words: &'w [&'w str]) -> Result<(Option<PathBuf>, &'w [&'w str]), Failure> {
+    match words {
+        ["--binaries", dir, rest @ ..] => Ok((Some(PathBuf::from(dir)), rest)),
+        ["--binaries"] => Err(Failure::new("`--binaries` names no directory").hint(USAGE)),
+        rest => Ok((None, rest)),
     }
 }
 
@@ -184,6 +232,17 @@ mod tests {
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("bench network"), Ok(Task::BenchNetwork));
         assert_eq!(read_words("docs"), Ok(Task::Docs));
+        let binaries = Some(PathBuf::from("d"));
+        let package = Task::Package {
+            binaries: binaries.clone(),
+        };
+        assert_eq!(read_words("package --binaries d"), Ok(package));
+        let suites = vec!["sid".to_owned()];
+        assert_eq!(
+            read_words("hosts --binaries d sid"),
+            Ok(Task::Hosts { binaries, suites })
+        );
+        assert!(read_words("hosts etch").is_err() && read_words("package now").is_err());
         assert_eq!(read_words("test --help"), Ok(Task::Help));
         assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));
         let soak = |lives, seed| Ok(Task::Soak { lives, seed });

@@ -69,6 +69,23 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     Ok(dist.join("isopod"))
 }
 
+/// Builds containerd's shim beside them, where the workspace has it.
+pub(crate) fn shim(profile: Profile) -> Result<(), Failure> {
+    const SHIM: &str = "containerd-shim-isopod-v2";
+    if !Path::new("crates/shim/Cargo.toml").is_file() {
+        return Ok(());
+    }
+    let (flags, built, dist): (&[&str], _, _) = match profile {
+        Profile::Debug => (&[], "debug", "dist-debug"),
+        Profile::Release => (&["--release"], "release", "dist"),
+    };
+    command::run(command("cargo", ["build", "-p", "isopod-shim", "--bin", SHIM]).args(flags))?;
+    let (target, dist) = (place::target(), place::target().join(dist));
+    fs::create_dir_all(&dist)
+        .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
+    replace(&target.join(built).join(SHIM), &dist.join(SHIM))
+}
+
 /// Copies a program over one that may be running, whose file cannot be written.
 fn replace(from: &Path, to: &Path) -> Result<(), Failure> {
     let new = to.with_extension("new");

@@ -9,6 +9,8 @@
 //! bench import ─ packages ─ build ─ watch ─ stats
 //! bench pods ─ build ─ busybox ─ memory ─ stats
 //! docs       ─ isopod internal-docs
+//! package    ─ build ─ isopod internal-docs ─ dpkg-deb, tar
+//! hosts      ─ packages ─ package ─ busybox ─ debootstrap ─ pods in each root
 //! soak       ─ packages ─ build ─ tests/src/soak.rs
 //! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
@@ -24,7 +26,9 @@ mod command;
 mod docs;
 mod doctests;
 mod failure;
+mod hosts;
 mod out;
+mod package;
 mod packages;
 mod place;
 mod quickstart;
@@ -71,6 +75,8 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::BenchNetwork => bench::network(),
         Task::BenchPods => bench::pods(),
         Task::Docs => docs::write(),
+        Task::Package { binaries } => package::make(binaries.as_deref()).map(drop),
+        Task::Hosts { binaries, suites } => hosts::run(binaries.as_deref(), &suites),
         Task::Soak { lives, seed } => test::soak(lives, seed),
         // Cargo's own benchmark prints its table.
         Task::BenchPlan => command::run(&mut command::command(
