@@ -16,7 +16,7 @@ use isopod_plan::vm::template::TemplatePlan;
 use isopod_plan::vm::user_maps::UserMaps;
 use isopod_plan::{AppPlan, PodPlan, RootPlan, Writes, layout};
 use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
-use isopod_vm::launcher::root::Root;
+use isopod_vm::launcher::root::{Proc, Root};
 use isopod_vm::launcher::{Capabilities, Launcher};
 
 use crate::gather::Gathered;
@@ -305,6 +305,7 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
     let root = |files| match plan.confinement {
         Confinement::Host => None,
         Confinement::Own | Confinement::OwnButNetwork => Some(Root {
+            proc: Proc::Itself,
             dir: dir.to_owned(),
             files,
         }),
@@ -342,7 +343,11 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
         Some(Launcher {
             parent: 0,
             share: None,
-            root: root(Vec::new()),
+            // From 2026 on it enters a user namespace of its own by a child, which it finds in /proc.
+            root: root(Vec::new()).map(|root| Root {
+                proc: Proc::Namespace,
+                ..root
+            }),
             owner: Owner { uid: 0, gid: 0 },
             maps: None,
             // The host's network is what it is for.

@@ -47,7 +47,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::command::command;
 use child::{Forked, Parent};
-use root::Root;
+use root::{Proc, Root};
 
 /// The first argument that makes `isopod` a launcher.
 pub const LAUNCHER: &str = "internal-launcher";
@@ -183,6 +183,7 @@ impl Launcher {
         }
         if let Some(root) = &self.root {
             argv.extend(["--root".into(), root.dir.clone().into()]);
+            argv.extend((root.proc == Proc::Namespace).then(|| OsString::from("--processes")));
             for (access, file) in &root.files {
                 let flag = match access {
                     Access::Read => "--read",
@@ -253,8 +254,10 @@ impl Launcher {
                 }
                 (b"--root", None, None) => {
                     let (dir, files) = (path()?, Vec::new());
-                    root = Some(Root { dir, files });
+                    let proc = Proc::Itself;
+                    root = Some(Root { proc, dir, files });
                 }
+                (b"--processes", None, Some(root)) => root.proc = Proc::Namespace,
                 (b"--read", None, Some(root)) => root.files.push((Access::Read, path()?)),
                 (b"--write", None, Some(root)) => root.files.push((Access::Write, path()?)),
                 (b"--share", None, _) => share = Some((path()?, Vec::new())),

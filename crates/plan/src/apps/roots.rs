@@ -103,7 +103,7 @@ pub(crate) fn notices(spec: &PodSpec, app: &App, process: &Process, ownership: O
     let uid = process.identity.uid;
     let foreign = match ownership {
         _ if uid == 0 || !app.writes_through() => None,
-        Ownership::ByNumber => None,
+        Ownership::ByNumber | Ownership::Mapped(_) => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) => (owner != uid).then(|| {
             format!(
                 "app `{}` runs as user {uid}, and all files in its root are user {owner}'s, those that it makes too: it writes \

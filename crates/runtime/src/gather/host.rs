@@ -16,7 +16,7 @@ use isopod_plan::vm::user_namespaces::UserNamespaces;
 use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserMapping, UserRouter, VolumeKind};
 use isopod_vm::kvm;
 use isopod_vm::launch;
-use isopod_vm::launcher::root::Root;
+use isopod_vm::launcher::root::{Proc, Root};
 use isopod_vm::launcher::{Capabilities, Launcher};
 use isopod_vm::netns;
 use isopod_vm::virtiofsd;
@@ -233,6 +233,7 @@ pub(crate) fn namespaces(settings: &Settings) -> Namespaces {
 fn tried(settings: &Settings) -> Namespaces {
     let root = || {
         Some(Root {
+            proc: Proc::Itself,
             dir: "/proc".into(),
             files: Vec::new(),
         })

@@ -24,7 +24,7 @@ use isopod_plan::vm::{accelerator, template};
 use isopod_spec::{Accel, KernelChoice, PodSpec, Vm};
 use isopod_vm::agent::{self, AgentError};
 use isopod_vm::launch::{self, Streams};
-use isopod_vm::launcher::root::Root;
+use isopod_vm::launcher::root::{Proc, Root};
 use isopod_vm::launcher::{Capabilities, Launcher};
 use isopod_vm::qmp::{Qmp, QmpError};
 use serde_json::json;
@@ -340,6 +340,7 @@ impl Making {
             parent: std::process::id(),
             share: None,
             root: (self.confinement != Confinement::Host).then(|| Root {
+                proc: Proc::Itself,
                 dir: dir.to_owned(),
                 files: qemu.files(),
             }),

@@ -5,7 +5,7 @@
 //! ├── usr, lib, lib64, ...   the host's programs and libraries, read-only
 //! ├── etc/ld.so.cache, ...   what the dynamic linker and the resolver read
 //! ├── dev/null, kvm, ...     devices that are no one's secret
-//! ├── proc/PID, proc/self    of this process alone, and three numbers of /proc/sys
+//! ├── proc/PID, proc/self    of this process alone, and three numbers of /proc/sys; for passt of all processes of its namespace
 //! ├── tmp                    empty: passt mounts its own root there
 //! └── POD                    the pod directory: of its files those that are named, at the same place
 //! ```
@@ -53,9 +53,21 @@ const DEVICES: [&str; 6] = [
 /// What a program that is not among [`SYSTEM`] may have beside it.
 const BESIDE: [&str; 3] = ["lib", "lib64", "share/qemu"];
 
+/// What of /proc a process finds in its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proc {
+    /// What is of itself.
+    Itself,
+    /// All processes of its namespace, and nothing but processes: for one that looks at its own children. Where such a /proc cannot
+    /// be mounted (in containers that hide parts of theirs), as [`Proc::Itself`].
+    Namespace,
+}
+
 /// What a process finds in its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
+    /// What of /proc.
+    pub proc: Proc,
     /// The pod directory, absolute: the working directory. Files are relative to it, unless they are absolute.
     pub dir: PathBuf,
     /// The files and directories.
@@ -90,8 +102,12 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), LauncherE
     }
     fs::create_dir("tmp").map_err(failed("make its /tmp"))?;
     fs::create_dir("proc").map_err(failed("make its /proc"))?;
-    symlink(own, "proc/self").map_err(failed("make its /proc"))?;
-    for tree in &trees {
+    let mounted = root.proc == Proc::Namespace && mount_proc().is_ok();
+    if !mounted {
+        symlink(own, "proc/self").map_err(failed("make its /proc"))?;
+    }
+    let of_proc = |tree: &&Tree| tree.place.starts_with("/proc");
+    for tree in trees.iter().filter(|tree| !(mounted && of_proc(tree))) {
         attach(tree).map_err(|source| LauncherError::File {
             path: tree.place.clone(),
             source,
@@ -104,6 +120,18 @@ pub(super) fn enter(root: &Root, program: Option<&Path>) -> Result<(), LauncherE
     rustix::mount::unmount(".", UnmountFlags::DETACH)
         .map_err(|error| failed("leave the host's root")(error.into()))?;
     std::env::set_current_dir(&root.dir).map_err(failed("enter the pod directory"))
+}
+
+/// Mounts a /proc of this process's namespace with processes alone (proc(5), `subset`).
+fn mount_proc() -> io::Result<()> {
+    let options = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(rustix::mount::mount(
+        "proc",
+        "proc",
+        "proc",
+        options,
+        Some(c"subset=pid"),
+    )?)
 }
 
 /// This process's number in the host's /proc, which is not the one in its own namespace of processes.

@@ -70,6 +70,7 @@ fn arguments_come_back() {
             ],
         )),
         root: Some(Root {
+            proc: Proc::Namespace,
             dir: "/pod".into(),
             files: vec![(Access::Read, "--share".into()), (Access::Write, "/b".into())],
         }),
