@@ -45,7 +45,11 @@ fn every_finding_has_its_fix() {
         out.text()
     );
 
-    bench.path = "/nonexistent".into();
+    // A search path with nothing of a pod's: what makes the command the ordinary user's is all there is.
+    let poor = bench.dir().join("poor");
+    std::fs::create_dir(&poor).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/setpriv", poor.join("setpriv")).unwrap();
+    bench.path = poor.into();
     let (status, findings) = look(&bench);
     assert_eq!(status, 1);
     assert_eq!(findings[0]["level"], "fault", "{findings:?}");

@@ -67,6 +67,7 @@ pub(crate) fn run(binaries: Option<&Path>, suites: &[String]) -> Result<(), Fail
         let dir = root(suite)?;
         let (found, lines) = try_in(&dir, &package.deb, &image.layout)?;
         lines.iter().for_each(|line| out::say(line));
+        out::say(&table(std::slice::from_ref(suite), std::slice::from_ref(&found)));
         figures.push(found);
     }
     out::part("figures: seconds, but for versions");

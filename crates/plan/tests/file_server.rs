@@ -6,10 +6,11 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use fixture::{facts, host, mount, pod, volume_name};
-use isopod_plan::facts::{Facts, HostUser, MountNames, Sizes};
+use isopod_plan::facts::{Facts, HostUser, IdRange, MountNames, Namespaces, Sizes, SubordinateIds};
 use isopod_plan::plan;
 use isopod_plan::vm::file_server::{Owner, Ownership};
-use isopod_spec::{PodSpec, Propagation, ShareTransport, VolumeKind};
+use isopod_plan::vm::qemu::SecurityModel;
+use isopod_spec::{PodSpec, Propagation, ShareTransport, UserMapping, VolumeKind};
 
 /// Handles in place of descriptors: as root, and where mountinfo writes every mount point as it is.
 #[test]
@@ -124,4 +125,49 @@ fn files_that_do_not_tell_their_sizes_are_told_of() {
     assert!(told(&pod, &known).contains("over virtiofs most read as empty (`--transport 9p` reads them)"));
     pod.vm.transport = ShareTransport::NineP;
     assert_eq!(told(&pod, &known), "");
+}
+
+/// `--userns`: the caller's subordinate users are the guest's others, over virtiofs and 9p; where there are none, or no namespace, it is
+/// refused.
+#[test]
+fn owners_are_kept_by_subordinate_users() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv")];
+    pod.apps[0].mounts = vec![mount("data", "/d")];
+    pod.user_mapping = UserMapping::KeepId { uid: None, gid: None };
+    let mut known = facts(&pod, &[]);
+    let fault = |pod: &PodSpec, facts: &Facts| format!("{:?}", plan(pod, facts).unwrap_err());
+    assert!(fault(&pod, &known).contains("root is not mapped"));
+
+    known.host.user = HostUser::Ordinary { uid: 1000 };
+    assert!(fault(&pod, &known).contains("no subordinate users"));
+    let range = vec![IdRange {
+        first: 100_000,
+        count: 65_536,
+    }];
+    known.host.subordinates = Some(SubordinateIds {
+        newuidmap: "/usr/bin/newuidmap".into(),
+        newgidmap: "/usr/bin/newgidmap".into(),
+        users: range.clone(),
+        groups: range,
+    });
+    let planned = plan(&pod, &known).unwrap();
+    let caller = Owner { uid: 1000, gid: 1000 };
+    assert_eq!(planned.ownership, Ownership::Mapped(caller));
+    let words = planned.virtiofsd.unwrap().argv(Path::new("/share"));
+    assert!(
+        !words
+            .iter()
+            .any(|word| word.to_string_lossy().contains("translate")),
+        "{words:?}"
+    );
+
+    pod.vm.transport = ShareTransport::NineP;
+    pod.user_mapping = UserMapping::Host;
+    let planned = plan(&pod, &known).unwrap();
+    assert_eq!(planned.ownership, Ownership::Mapped(Owner { uid: 0, gid: 0 }));
+    assert_eq!(planned.qemu.fsdevs[0].security_model, SecurityModel::Passthrough);
+
+    known.host.namespaces = Namespaces::Unavailable("so it is".into());
+    assert!(fault(&pod, &known).contains("it needs a user namespace"));
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isopod_plan::facts::HostUser;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
@@ -348,7 +349,11 @@ fn launchers(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered) -> Lau
                 proc: Proc::Namespace,
                 ..root
             }),
-            owner: Owner { uid: 0, gid: 0 },
+            // As root of a namespace without privileges it would take on more than it can have there.
+            owner: match gathered.facts.host.user {
+                HostUser::Root => Owner { uid: 0, gid: 0 },
+                HostUser::Ordinary { .. } => gathered.facts.host.caller,
+            },
             maps: None,
             // The host's network is what it is for.
             isolation: plan.confinement.isolation(true),
