@@ -58,6 +58,15 @@ impl Containerd {
     /// When it does not come up.
     #[must_use]
     pub fn start(bench: &Bench) -> Self {
+        Self::start_with(bench, "cold")
+    }
+
+    /// Starts it, with VMs that begin so (`ISOPOD_START`).
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(bench: &Bench, start: &str) -> Self {
         let dir = bench.dir().join("containerd");
         fs::create_dir_all(dir.join("cni")).expect("a directory");
         let netns = format!("isopod-cri-{}", std::process::id());
@@ -70,7 +79,7 @@ impl Containerd {
         let env = vec![
             ("PATH", format!("{}:{}", bin.display(), bench.search_path())),
             ("ISOPOD_DIR", bench.state().display().to_string()),
-            ("ISOPOD_START", "cold".to_owned()),
+            ("ISOPOD_START", start.to_owned()),
             ("ISOPOD_BIN", bench.isopod().display().to_string()),
         ];
         let child = spawn(&dir, &netns, &env);
@@ -189,6 +198,19 @@ impl Containerd {
         name: &str,
         more: impl FnOnce(Message) -> Message,
     ) -> Result<Sandbox<'_>, Refused> {
+        self.sandbox_by("isopod", name, more)
+    }
+
+    /// The same by another runtime, to compare with.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn sandbox_by(
+        &self,
+        runtime: &str,
+        name: &str,
+        more: impl FnOnce(Message) -> Message,
+    ) -> Result<Sandbox<'_>, Refused> {
         let logs = self.dir.join("logs").join(name);
         fs::create_dir_all(&logs).expect("a directory of logs");
         let metadata = Message::new()
@@ -200,7 +222,7 @@ impl Containerd {
             .text(2, name)
             .text(3, logs.as_os_str().as_encoded_bytes());
         let config = more(config);
-        let request = Message::new().message(1, config.clone()).text(2, "isopod");
+        let request = Message::new().message(1, config.clone()).text(2, runtime);
         let answer = self.try_call("RunPodSandbox", &request)?;
         Ok(Sandbox {
             containerd: self,

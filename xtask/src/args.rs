@@ -19,6 +19,8 @@ usage: cargo xtask quickstart [--yes]
          compare `isopod run` with the floor, N times each [default: 5]
        cargo xtask bench import [--runs N]
          compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
+       cargo xtask bench cri
+         pods of Kubernetes' beside runc's, on one containerd
        cargo xtask bench network
        cargo xtask bench pods
          time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
@@ -82,6 +84,8 @@ pub(crate) enum Task {
     },
     /// Measure planning.
     BenchPlan,
+    /// Measure pods of Kubernetes'.
+    BenchCri,
     /// Measure a pod's network.
     BenchNetwork,
     /// Measure pods that run.
@@ -111,6 +115,7 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["build"] => Ok(Task::Build),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
+        ["bench", "cri"] => Ok(Task::BenchCri),
         ["bench", "network"] => Ok(Task::BenchNetwork),
         ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "pods"] => Ok(Task::BenchPods),
@@ -231,6 +236,7 @@ mod tests {
         );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("bench network"), Ok(Task::BenchNetwork));
+        assert_eq!(read_words("bench cri"), Ok(Task::BenchCri));
         assert_eq!(read_words("docs"), Ok(Task::Docs));
         let binaries = Some(PathBuf::from("d"));
         let package = Task::Package {

@@ -11,6 +11,7 @@
 //! read from A's running process: they cannot differ from what `isopod` starts. It prints a table for
 //! `docs/performance.md` and judges nothing: the goal stands there.
 
+mod cri;
 mod floor;
 mod import;
 mod network;
@@ -34,6 +35,7 @@ use stats::Summary;
 use timings::Timings;
 use watch::{Observed, Watch};
 
+pub(crate) use cri::cri;
 pub(crate) use import::import;
 pub(crate) use network::network;
 pub(crate) use pods::pods;

@@ -72,6 +72,7 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::Test { filters } => test::run(&filters),
         Task::BenchBoot { runs } => bench::boot(runs),
         Task::BenchImport { runs } => bench::import(runs),
+        Task::BenchCri => bench::cri(),
         Task::BenchNetwork => bench::network(),
         Task::BenchPods => bench::pods(),
         Task::Docs => docs::write(),
