@@ -1,6 +1,9 @@
 //! Plans the coming of an app to a pod that runs: gathers what is to be known of it, reads what the pod's directory says of
 //! the pod, and asks the planner. The pod's supervisor does the rest.
 
+use std::fs::File;
+use std::io;
+
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::facts::RootOrigin;
 use isopod_plan::volumes::hotplug::Share;
@@ -76,6 +79,10 @@ pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) 
     let plan = arrive(&running, &spec, &gathered.facts, waits)?;
     let mut files = Vec::new();
     crate::arrival_files::append(&mut files, &plan.guest).map_err(AddError::Write)?;
+    if let Some(more) = &plan.more_modules {
+        let copied = File::open(more).and_then(|mut more| io::copy(&mut more, &mut files));
+        copied.map_err(AddError::Write)?;
+    }
     Ok(Planned {
         notices: plan.notices.clone(),
         add: request(&running, &plan),

@@ -73,6 +73,8 @@ pub struct ArrivalPlan {
     pub binds: Vec<(u32, SharedVolume)>,
     /// What comes to the guest.
     pub guest: GuestTree,
+    /// The archive of further kernel modules, which comes behind that, where the app may have some loaded.
+    pub more_modules: Option<PathBuf>,
     /// What goes with the app.
     pub departure: Departure,
     /// Whether its apps are in a slice of their own from now on.
@@ -244,6 +246,8 @@ fn arrival(
         return Err(Vec::new());
     };
     let volumes: Vec<Volume> = table.iter().cloned().collect();
+    let archive = || planner.facts.host.guest.more_modules.clone();
+    let more_modules = app.process.may_load().then(archive);
     let bound = binds.iter().map(|(at, _)| layout::attached_volume(*at)).collect();
     let departure = departure(running, &app, &volumes, image_mount.as_ref(), bound, &guest);
     Ok(ArrivalPlan {
@@ -253,6 +257,7 @@ fn arrival(
         volumes,
         binds,
         guest,
+        more_modules,
         departure,
         slice,
         notices,
