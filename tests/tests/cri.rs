@@ -153,16 +153,18 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     scenarios.run(
         "capabilities, no new privileges, a filter of system calls",
         || {
-            let wish = Wish::sh("grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; \
-                              ip link add dummy1 type dummy && echo made; unshare -U true")
-                .security(|security| {
-                    let capabilities = Message::new().text(1, "NET_ADMIN").text(2, "CHOWN");
-                    // The runtime's own filter.
-                    security
-                        .message(1, capabilities)
-                        .number(11, 1)
-                        .message(15, Message::new().number(1, 0))
-                });
+            let wish = Wish::sh(
+                "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; \
+                              ip link add dummy1 type dummy && echo made; unshare -U true",
+            )
+            .security(|security| {
+                let capabilities = Message::new().text(1, "NET_ADMIN").text(2, "CHOWN");
+                // The runtime's own filter.
+                security
+                    .message(1, capabilities)
+                    .number(11, 1)
+                    .message(15, Message::new().number(1, 0))
+            });
             let (status, _, text) = sandbox.run("secured", wish);
             assert_eq!(status, 1);
             assert!(

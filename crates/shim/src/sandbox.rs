@@ -479,7 +479,11 @@ impl Sandbox {
         match (role, app, state) {
             // Of a pause container, which ends by any signal that ends a process.
             (Role::Sandbox, ..) => {
-                let pod = self.pod()?;
+                let Ok(pod) = self.pod() else {
+                    // It has none yet, and is not to have one.
+                    self.ended(key, None);
+                    return Ok(());
+                };
                 pod.stop(signal == 9);
                 if signal == 9 {
                     // A guest that does not answer ends by force.

@@ -69,6 +69,15 @@ fn window(number: u32) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
 
+/// Does what changes something to its end, also where whoever asked for it is gone: containerd may be restarted, and what is half
+/// done would stay.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SandboxError>> + Send + 'static,
+) -> ttrpc::Result<T> {
+    let done = tokio::spawn(work).await;
+    Ok(done.map_err(|error| code(Code::INTERNAL, error))??)
+}
+
 #[async_trait]
 impl Task for Service {
     async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
@@ -115,8 +124,12 @@ impl Task for Service {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let bundle = Path::new(&request.bundle);
-        self.0.create(&request.id, bundle, &request.rootfs, stdio).await?;
+        let sandbox = self.0.clone();
+        whole(async move {
+            let bundle = Path::new(&request.bundle);
+            sandbox.create(&request.id, bundle, &request.rootfs, stdio).await
+        })
+        .await?;
         Ok(CreateTaskResponse {
             pid: pid(),
             ..CreateTaskResponse::default()
@@ -124,7 +137,8 @@ impl Task for Service {
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
-        self.0.start(&Key::new(&request.id, &request.exec_id)).await?;
+        let (sandbox, key) = (self.0.clone(), Key::new(&request.id, &request.exec_id));
+        whole(async move { sandbox.start(&key).await }).await?;
         Ok(StartResponse {
             pid: pid(),
             ..StartResponse::default()
@@ -132,7 +146,8 @@ impl Task for Service {
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
-        let End { status, at } = self.0.delete(&Key::new(&request.id, &request.exec_id)).await?;
+        let (sandbox, key) = (self.0.clone(), Key::new(&request.id, &request.exec_id));
+        let End { status, at } = whole(async move { sandbox.delete(&key).await }).await?;
         Ok(DeleteResponse {
             pid: pid(),
             exit_status: status,
@@ -154,12 +169,14 @@ impl Task for Service {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
-        self.0.pause(&Key::new(&request.id, ""), true).await?;
+        let sandbox = self.0.clone();
+        whole(async move { sandbox.pause(&Key::new(&request.id, ""), true).await }).await?;
         Ok(Empty::default())
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
-        self.0.pause(&Key::new(&request.id, ""), false).await?;
+        let sandbox = self.0.clone();
+        whole(async move { sandbox.pause(&Key::new(&request.id, ""), false).await }).await?;
         Ok(Empty::default())
     }
 
@@ -171,9 +188,8 @@ impl Task for Service {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        self.0
-            .kill(&Key::new(&request.id, &request.exec_id), request.signal)
-            .await?;
+        let (sandbox, key) = (self.0.clone(), Key::new(&request.id, &request.exec_id));
+        whole(async move { sandbox.kill(&key, request.signal).await }).await?;
         Ok(Empty::default())
     }
 
@@ -213,7 +229,8 @@ impl Task for Service {
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
         let resources: Resources = json(&request.resources)?;
-        self.0.update(&Key::new(&request.id, ""), &resources).await?;
+        let sandbox = self.0.clone();
+        whole(async move { sandbox.update(&Key::new(&request.id, ""), &resources).await }).await?;
         Ok(Empty::default())
     }
 
