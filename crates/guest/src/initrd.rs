@@ -155,6 +155,10 @@ StandardInput=null
 StandardOutput=null
 StandardError=null
 OOMScoreAdjust=-1000
+# What apps' units have: the controllers are there before the pod then, in a template too.
+MemoryAccounting=yes
+IOAccounting=yes
+TasksAccounting=yes
 ";
 
 /// systemd-system.conf(5).

@@ -18,6 +18,31 @@ pub(crate) fn is_on_command_line(word: &str) -> bool {
     line.split_ascii_whitespace().any(|given| given == word)
 }
 
+/// Where ACPI's events are masked (the kernel's Documentation/ABI/testing/sysfs-firmware-acpi). Of QEMU's q35: that a device was
+/// plugged in behind a port, and that the VM is another than the one that was saved.
+const PLUGGED_EVENT: &str = "/sys/firmware/acpi/interrupts/gpe01";
+const RESTORED_EVENT: &str = "/sys/firmware/acpi/interrupts/gpe05";
+
+/// Has the kernel overlook what happens to a VM as it is restored, where this one is to be saved: the firmware's programs run for it,
+/// in an interpreter, just when the pod comes. Devices are found by [`find_devices`], and random numbers are the VM's own by
+/// [`stir`](crate::boot::chance::stir).
+pub(crate) fn overlook_restore() -> std::io::Result<()> {
+    if !is_on_command_line(TEMPLATE) {
+        return Ok(());
+    }
+    [PLUGGED_EVENT, RESTORED_EVENT]
+        .into_iter()
+        .try_for_each(|event| std::fs::write(event, "mask\n"))
+}
+
+/// Lets the kernel know that the VM was restored, once nobody waits for it: other drivers than that of random numbers may listen.
+pub(crate) fn heed_restore() -> std::io::Result<()> {
+    match is_on_command_line(TEMPLATE) {
+        true => std::fs::write(RESTORED_EVENT, "unmask\n"),
+        false => Ok(()),
+    }
+}
+
 /// Finds the devices that the VM was given since it was saved, where it was: before this returns, those whose drivers are
 /// loaded are there.
 pub(crate) fn find_devices() -> std::io::Result<()> {

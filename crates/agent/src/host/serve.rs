@@ -8,6 +8,7 @@
 //! The VM ends when the host ends it: when the host is lost, the agent reports that and exits, and the apps run on.
 
 use std::io;
+use std::time::Duration;
 
 use isopod_contract::message::BootTimes;
 use isopod_protocol::handshake::{self, HandshakeError, HostTime, Nonce};
@@ -16,7 +17,11 @@ use crate::boot::{init, setup};
 use crate::host::clock::Clock;
 use crate::host::port::{self, Port, PortError};
 use crate::host::session::{Session, SessionError};
+use crate::report::log;
 use crate::systemd::{ManagerError, Systemd};
+
+/// How long after the host's greeting a pod has begun.
+const UNHURRIED: Duration = Duration::from_secs(5);
 
 /// Why the agent does not serve any more.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +60,17 @@ async fn serve(mut times: BootTimes) -> Result<(), ServeError> {
     let mut warnings = Vec::new();
     let (systemd, changes) = Systemd::connect().await.map_err(ServeError::Systemd)?;
     let systemd_ms = setup::uptime_ms();
+    if let Err(error) = setup::overlook_restore() {
+        log(&format!("cannot mask ACPI's events: {error}"));
+    }
     // Opened last: QEMU sees it, and may save the VM then. What is done before is done once for all that are restored.
     let (port, time) = greet_host().await?;
+    tokio::spawn(async {
+        tokio::time::sleep(UNHURRIED).await;
+        if let Err(error) = setup::heed_restore() {
+            log(&format!("cannot unmask ACPI's event: {error}"));
+        }
+    });
     let mut clock = Clock::default();
     if let Err(error) = clock.follow(&time) {
         warnings.push(format!("cannot set the guest's clock: {error}"));

@@ -2,9 +2,10 @@
 //! installs it.
 //!
 //! ```text
-//!   load arch ── x86-64 ──> load nr ── nr of the x32 ABI ──> refuse
+//!   load arch ── x86-64 ──> load nr ── which range it is in, by halves:
+//!      │                      ├── of the x32 ABI ──> refuse
 //!      │                      ├── newer than all in the rules ──> ENOSYS, where they say so
-//!      │                      └── nr in the rules ── its arguments hold ──> the rule's answer ── otherwise ──> the default
+//!      │                      └── in the rules ── its arguments hold ──> the rule's answer ── otherwise ──> the default
 //!      ├── i386 ────> load nr ── likewise, by i386's numbers; or kill, where the rules are not for i386
 //!      └── another ─> kill
 //! ```
@@ -95,31 +96,54 @@ fn add_kind(instructions: &mut Vec<Instruction>, arch: u32, part: Vec<Instructio
     instructions.extend(part);
 }
 
+/// What answers the system calls from one number on, up to the next one's.
+type Range = (u32, Vec<Instruction>);
+
 fn kind(rules: &SyscallRules, numbers: BTreeMap<u32, Vec<Rule<'_>>>, has_x32: bool) -> Vec<Instruction> {
-    let mut part = vec![(LD_W_ABS, 0, 0, NR)];
+    let constant = |answer: Answer| vec![(RET, 0, 0, code(answer))];
+    let mut ranges: Vec<Range> = vec![(0, constant(rules.default))];
+    let mut add = |from: u32, answers: Vec<Instruction>| {
+        // The default's, of which nothing is left.
+        ranges.pop_if(|(last, _)| *last == from);
+        if ranges.last().is_none_or(|(_, of_last)| *of_last != answers) {
+            ranges.push((from, answers));
+        }
+    };
+    let newest = numbers.last_key_value().map(|(last, _)| *last);
+    for (number, of_number) in numbers {
+        add(number, answers(of_number, rules.default));
+        add(number.saturating_add(1), constant(rules.default));
+    }
+    if let Some(newest) = newest.filter(|_| rules.newer_unknown) {
+        add(newest.saturating_add(1), constant(ENOSYS));
+    }
     if has_x32 {
         let refuse = if rules.default.allows() {
             ENOSYS
         } else {
             rules.default
         };
-        part.extend([(JGE, 0, 1, X32_SYSCALL_BIT), (RET, 0, 0, code(refuse))]);
+        add(X32_SYSCALL_BIT, constant(refuse));
     }
-    if let Some((last, _)) = numbers.last_key_value()
-        && rules.newer_unknown
-    {
-        part.extend([(JGT, 0, 1, *last), (RET, 0, 0, code(ENOSYS))]);
-    }
-    for (number, of_number) in numbers {
-        let answers = answers(of_number, rules.default);
-        match answers.len() {
-            1 => part.push((JEQ, 0, 1, number)),
-            _ => part.extend([(JEQ, 1, 0, number), (JA, 0, 0, length(&answers))]),
-        }
-        part.extend(answers);
-    }
-    part.push((RET, 0, 0, code(rules.default)));
+    let mut part = vec![(LD_W_ABS, 0, 0, NR)];
+    part.extend(search(&ranges));
     part
+}
+
+/// Finds the range of the number that is loaded, by halves: the kernel tries the program on every number when it is installed.
+fn search(ranges: &[Range]) -> Vec<Instruction> {
+    let (below, above) = ranges.split_at(ranges.len() / 2);
+    let (Some((from, _)), false) = (above.first(), below.is_empty()) else {
+        return ranges.iter().flat_map(|(_, answers)| answers.clone()).collect();
+    };
+    let below = search(below);
+    let mut found = match u8::try_from(below.len()) {
+        Ok(over) => vec![(JGE, over, 0, *from)],
+        Err(_) => vec![(JGE, 0, 1, *from), (JA, 0, 0, length(&below))],
+    };
+    found.extend(below);
+    found.extend(search(above));
+    found
 }
 
 /// What answers one system call: the first rule that looks at no argument, or else the strictest whose comparisons hold.

@@ -3,7 +3,7 @@
 use crate::vm::qemu::Accelerator;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const PARAMETERS: [(When, &str, &str); 13] = [
+const PARAMETERS: [(When, &str, &str); 14] = [
     (
         When::Always,
         "console=ttyS0",
@@ -53,6 +53,12 @@ const PARAMETERS: [(When, &str, &str); 13] = [
         "systemd waits twice 330 ms for the serial port's terminal to tell its size otherwise, from version 257 on",
     ),
     (
+        When::Emulated,
+        "mitigations=off",
+        "against a processor that guesses; an emulated one does not, and what the host's does with QEMU's code is not the \
+         guest's to prevent",
+    ),
+    (
         When::OneCpu,
         "noreplace-smp",
         "150 ms of patching lock prefixes, which one CPU does not need",
@@ -68,6 +74,7 @@ const PARAMETERS: [(When, &str, &str); 13] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     Always,
+    Emulated,
     OneCpu,
     OneEmulatedCpu,
 }
@@ -77,6 +84,7 @@ enum When {
 pub fn parameters(cpus: u32, accel: Accelerator) -> String {
     let applies = |when: When| match when {
         When::Always => true,
+        When::Emulated => matches!(accel, Accelerator::Tcg { .. }),
         When::OneCpu => cpus == 1,
         When::OneEmulatedCpu => cpus == 1 && matches!(accel, Accelerator::Tcg { .. }),
     };
