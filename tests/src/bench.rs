@@ -168,12 +168,6 @@ impl Bench {
         &self.isopod
     }
 
-    /// Where its commands look for programs.
-    #[must_use]
-    pub fn search_path(&self) -> String {
-        self.path.to_string_lossy().into_owned()
-    }
-
     /// The words before the program that make it run as the right user.
     pub(crate) fn prefix(&self) -> Vec<OsString> {
         if !self.demoted {

@@ -77,7 +77,7 @@ impl Containerd {
         fs::write(dir.join("cni/10-test.conflist"), network).expect("CNI's configuration");
         let bin = bench.isopod().parent().expect("a directory").to_owned();
         let env = vec![
-            ("PATH", format!("{}:{}", bin.display(), bench.search_path())),
+            ("PATH", format!("{}:{}", bin.display(), bench.path.display())),
             ("ISOPOD_DIR", bench.state().display().to_string()),
             ("ISOPOD_START", start.to_owned()),
             ("ISOPOD_BIN", bench.isopod().display().to_string()),
