@@ -121,7 +121,9 @@ async fn read_all(bytes: &[u8]) {
     let _ = handshake::guest(&mut nobody(), [1; NONCE_BYTES]).await;
 
     let (_client, mut answers) = exec::client(nobody());
-    while let Ok(exec::Answer::Stdout(_) | exec::Answer::Stderr(_)) = answers.next().await {}
+    while let Ok(exec::Answer::Started | exec::Answer::Stdout(_) | exec::Answer::Stderr(_)) =
+        answers.next().await
+    {}
 
     let mut archive = Vec::new();
     let _ = copy::receive(&mut &*bytes, &mut archive).await;

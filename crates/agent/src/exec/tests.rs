@@ -128,9 +128,15 @@ fn terminal(size: WindowSize) -> Wanted {
 
 /// What came out, what came out as an error, and how it ended.
 async fn whole(mut answers: Answers<ReadHalf<DuplexStream>>) -> (String, String, Answer) {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr, mut first) = (Vec::new(), Vec::new(), true);
     loop {
-        match answers.next().await.unwrap() {
+        let answer = answers.next().await.unwrap();
+        // What executes says so before it says anything else.
+        let is_failure = matches!(answer, Answer::Failed { .. });
+        assert!(!first || is_failure || answer == Answer::Started, "{answer:?}");
+        first = false;
+        match answer {
+            Answer::Started => {}
             Answer::Stdout(bytes) => stdout.extend(bytes),
             Answer::Stderr(bytes) => stderr.extend(bytes),
             last => {
@@ -392,6 +398,7 @@ fn a_signal_passes_input_that_nobody_reads() {
     on_stage(async |app| {
         let script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done";
         let (client, mut answers, _serving) = begin(app.job(&["sh", "-c", script], |_| {}), PIPES);
+        assert_eq!(answers.next().await.unwrap(), Answer::Started);
         assert_eq!(answers.next().await.unwrap(), Answer::Stdout(b"ready\n".to_vec()));
         let speaker = client.clone();
         let stuck = tokio::spawn(async move { speaker.stdin(&vec![0; 1 << 20]).await });
@@ -415,6 +422,7 @@ fn a_terminal_has_a_size_and_keys() {
         let mut until = async |word: &str| {
             while !seen.contains(word) {
                 match answers.next().await.unwrap() {
+                    Answer::Started => {}
                     Answer::Stdout(bytes) => seen.push_str(&String::from_utf8(bytes).unwrap()),
                     other => panic!("{other:?} after {seen}"),
                 }
@@ -460,6 +468,7 @@ fn a_client_that_is_gone_takes_its_command_along() {
                 PIPES
             };
             let (client, mut answers, serving) = begin(job, wanted);
+            assert_eq!(answers.next().await.unwrap(), Answer::Started);
             let Answer::Stdout(pids) = answers.next().await.unwrap() else {
                 panic!("no PIDs")
             };
