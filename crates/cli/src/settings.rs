@@ -66,15 +66,15 @@ fn start_mode() -> Result<StartMode, Report> {
     let Some(text) = env::var_os("ISOPOD_START") else {
         return Ok(StartMode::Auto);
     };
-    match text.to_str() {
-        Some("" | "auto") => Ok(StartMode::Auto),
-        Some("warm") => Ok(StartMode::Warm),
-        Some("cold") => Ok(StartMode::Cold),
-        _ => Err(Report::text(format!(
+    if text.is_empty() {
+        return Ok(StartMode::Auto);
+    }
+    text.to_str().and_then(StartMode::read).ok_or_else(|| {
+        Report::text(format!(
             "`ISOPOD_START` is `{}`, which is none of auto, warm and cold",
             text.display().to_string().escape_debug()
-        ))),
-    }
+        ))
+    })
 }
 
 /// `ISOPOD_KERNEL` and `ISOPOD_MODULES`: the kernel of guests whose pods do not name one.
@@ -92,12 +92,5 @@ fn find_agent(isopod: &std::path::Path) -> Option<PathBuf> {
     if let Some(agent) = env::var_os("ISOPOD_AGENT") {
         return Some(agent.into());
     }
-    let bin = isopod.parent()?;
-    let beside = bin.join("isopod-agent");
-    let libexec = bin
-        .parent()
-        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
-    std::iter::once(beside)
-        .chain(libexec)
-        .find(|place| place.is_file())
+    isopod_runtime::agent_of(isopod)
 }

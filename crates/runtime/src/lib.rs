@@ -38,7 +38,7 @@ pub mod writable;
 pub mod write_tree;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use isopod_image::registry::Registries;
 use isopod_spec::{GuestKernel, StartMode};
@@ -64,4 +64,17 @@ pub struct Settings {
     pub start: StartMode,
     /// The caller's environment, for `-e NAME`.
     pub env: BTreeMap<String, String>,
+}
+
+/// The guest agent of the command `isopod`, where it is installed with it: in the same directory, or in `libexec/isopod` beside that.
+/// `None` leaves it to be looked for where packages put it, by what needs it: a command without a guest does not.
+#[must_use]
+pub fn agent_of(isopod: &Path) -> Option<PathBuf> {
+    let bin = isopod.parent()?;
+    let libexec = bin
+        .parent()
+        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
+    std::iter::once(bin.join("isopod-agent"))
+        .chain(libexec)
+        .find(|place| place.is_file())
 }

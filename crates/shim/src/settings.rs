@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isopod_image::registry::Registries;
 use isopod_runtime::Settings;
@@ -16,7 +16,7 @@ const STATE_DIR: &str = "/var/lib/isopod";
 /// `ISOPOD_AGENT` and `ISOPOD_START` as the command has them.
 ///
 /// # Errors
-/// There is no command `isopod`, or no place.
+/// There is no command `isopod`, or `ISOPOD_START` is no mode.
 pub(crate) fn from_environment() -> io::Result<Settings> {
     let shim = env::current_exe()?;
     let isopod = match env::var_os("ISOPOD_BIN") {
@@ -30,6 +30,14 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
         );
         return Err(io::Error::new(io::ErrorKind::NotFound, what));
     }
+    let start = match env::var("ISOPOD_START").as_deref() {
+        Err(_) | Ok("") => StartMode::Auto,
+        Ok(name) => StartMode::read(name).ok_or_else(|| {
+            let name = name.escape_debug();
+            let what = format!("`ISOPOD_START` is `{name}`, which is none of auto, warm and cold");
+            io::Error::new(io::ErrorKind::InvalidInput, what)
+        })?,
+    };
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = [
         "/usr/local/sbin",
@@ -43,32 +51,16 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
     search_path.extend(usual.map(PathBuf::from));
     let state_dir = PathBuf::from(env::var_os("ISOPOD_DIR").unwrap_or_else(|| STATE_DIR.into()));
     Ok(Settings {
-        agent: agent(&isopod),
+        agent: env::var_os("ISOPOD_AGENT")
+            .map(PathBuf::from)
+            .or_else(|| isopod_runtime::agent_of(&isopod)),
         state_dir,
         isopod,
         search_path,
         working_dir: "/".into(),
         registries: Registries::default(),
-        start: match env::var("ISOPOD_START").as_deref() {
-            Ok("cold") => StartMode::Cold,
-            Ok("warm") => StartMode::Warm,
-            _ => StartMode::Auto,
-        },
+        start,
         kernel: GuestKernel::default(),
         env: std::collections::BTreeMap::new(),
     })
-}
-
-/// The guest agent, where it is not the one that packages install.
-fn agent(isopod: &Path) -> Option<PathBuf> {
-    if let Some(agent) = env::var_os("ISOPOD_AGENT") {
-        return Some(agent.into());
-    }
-    let bin = isopod.parent()?;
-    let libexec = bin
-        .parent()
-        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
-    std::iter::once(bin.join("isopod-agent"))
-        .chain(libexec)
-        .find(|place| place.is_file())
 }

@@ -92,6 +92,17 @@ pub enum StartMode {
 }
 
 impl StartMode {
+    /// The mode of that name: `auto`, `warm` or `cold`; `None`: there is none.
+    #[must_use]
+    pub fn read(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "warm" => Some(Self::Warm),
+            "cold" => Some(Self::Cold),
+            _ => None,
+        }
+    }
+
     /// Whether nothing was said.
     fn is_auto(&self) -> bool {
         *self == Self::Auto

@@ -67,13 +67,11 @@ pub(super) fn vm(spec: &Spec) -> Result<Vm, Refused> {
         },
     };
     let start = match spec.annotation(START) {
-        None | Some("auto") => StartMode::Auto,
-        Some("warm") => StartMode::Warm,
-        Some("cold") => StartMode::Cold,
-        Some(other) => {
-            let what = format!("annotation `{START}: {}`", other.escape_debug());
-            return Err(Refused::new(what, "is none of auto, warm and cold"));
-        }
+        None => StartMode::Auto,
+        Some(name) => StartMode::read(name).ok_or_else(|| {
+            let what = format!("annotation `{START}: {}`", name.escape_debug());
+            Refused::new(what, "is none of auto, warm and cold")
+        })?,
     };
     Ok(Vm {
         memory_mib: memory,

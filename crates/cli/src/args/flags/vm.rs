@@ -74,11 +74,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "MODE",
         "Restore the VM from a template (warm), boot it (cold), or what is there (auto): see `isopod template` [default: auto]",
         |pod, text| {
-            pod.flags.vm.start = match text.to_str() {
-                Some("warm") => StartMode::Warm,
-                Some("cold") => StartMode::Cold,
-                _ => StartMode::Auto,
-            };
+            pod.flags.vm.start = text.to_str().and_then(StartMode::read).unwrap_or_default();
             Ok(())
         },
     )
