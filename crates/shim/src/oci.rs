@@ -113,8 +113,6 @@ pub(crate) struct Given<'a> {
     pub(crate) name: AppName,
     /// Its root filesystem, where it is on the host.
     pub(crate) rootfs: &'a Path,
-    /// Whether the root may be written to.
-    pub(crate) writable: bool,
     /// Whether it has a standard input.
     pub(crate) stdin: bool,
     /// Whether its streams are a terminal.
@@ -135,9 +133,9 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<Coming, Refused> {
         writes: RootWrites::Through,
     };
     let mut app = App::of_root(given.name.clone(), AppRoot::Directory(root));
-    app.rootfs = match given.writable && !spec.root.readonly {
-        true => RootfsAccess::Writable,
-        false => RootfsAccess::ReadOnly,
+    app.rootfs = match spec.root.readonly {
+        false => RootfsAccess::Writable,
+        true => RootfsAccess::ReadOnly,
     };
     process::fill(&mut app, spec)?;
     app.overrides.tty = given.terminal;
@@ -182,7 +180,6 @@ mod tests {
             &Given {
                 name: AppName::new("web").unwrap(),
                 rootfs: Path::new("/bundle/rootfs"),
-                writable: true,
                 stdin: false,
                 terminal: false,
                 seccomp: Path::new("/bundle/seccomp"),

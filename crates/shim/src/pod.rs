@@ -68,7 +68,7 @@ impl Pod {
         settings: &Arc<Settings>,
         watcher: Arc<dyn Watcher>,
         phases: Phases,
-        ended: impl FnOnce(Option<String>) + Send + 'static,
+        ended: impl FnOnce() + Send + 'static,
     ) -> Result<Self, String> {
         let prepared = {
             let (settings, bundle) = (settings.clone(), bundle.to_owned());
@@ -102,7 +102,7 @@ impl Pod {
             if let Ok(Err(error)) = removed {
                 tracing::warn!("{}", words(&error));
             }
-            ended(reason.clone());
+            ended();
             phases.send_replace(Phase::Ended(reason));
         });
         Ok(Self {

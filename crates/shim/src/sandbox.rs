@@ -178,15 +178,15 @@ impl Sandbox {
             bundle: bundle.display().to_string(),
             stdio: stdio.clone(),
         };
+        let rootfs = bundle.join(&spec.root.path);
         let news = self.inner().tasks.add(key.clone(), stdio.clone())?;
         let created = self.create_as(id, bundle, mounts, stdio, spec, role).await;
         if let Err(error) = created {
             let mut inner = self.inner();
             inner.tasks.forget(&key);
-            if let Some(container) = inner.containers.remove(id)
-                && let Some(rootfs) = &container.rootfs
-            {
-                rootfs::take_away(rootfs);
+            inner.containers.remove(id);
+            if !mounts.is_empty() {
+                rootfs::take_away(&rootfs);
             }
             return Err(error);
         }
@@ -239,8 +239,7 @@ impl Sandbox {
             Role::Container { .. } => self.add(id, &stdio, true).await,
             Role::Single => {
                 // What cannot be is refused now; it begins when it is started, for its network may not be there yet.
-                let wanted = self.wanted(id, &stdio)?;
-                drop(wanted);
+                self.wanted(id, &stdio)?;
                 oci::pod(&container, None)?;
                 oci::network(&container)?;
                 Ok(())
@@ -256,7 +255,7 @@ impl Sandbox {
         };
         let wanted = oci::pod(spec, network.as_deref())?;
         let (this, watcher) = (self.clone(), self.clone());
-        let ended = move |_: Option<String>| {
+        let ended = move || {
             let end = End {
                 status: KILLED,
                 at: SystemTime::now(),
@@ -296,7 +295,6 @@ impl Sandbox {
             &Given {
                 name: container.name.clone(),
                 rootfs: &rootfs,
-                writable: true,
                 stdin: !stdio.stdin.is_empty(),
                 terminal: stdio.terminal,
                 seccomp: &seccomp,
@@ -419,8 +417,8 @@ impl Sandbox {
         let ended = move |status: Option<ExitStatus>| this.ended(&of, status);
         let begun = Command::begin(self.pod()?.path(), request, input, outputs, ended).await;
         let command = begun.map_err(SandboxError::Failed)?;
-        // One that has ended already is not needed any more.
-        if let Some(place) = self.inner().commands.get_mut(key) {
+        // Of one that has ended already nothing is kept, least of all its input.
+        if let Some(place @ Command::Waits(_)) = self.inner().commands.get_mut(key) {
             *place = command;
         }
         Ok(())
@@ -459,10 +457,9 @@ impl Sandbox {
 
     /// Sends a signal to a container, or to a command in one.
     pub(crate) async fn kill(&self, key: &Key, signal: u32) -> Result<(), SandboxError> {
-        let signal = u8::try_from(signal)
-            .ok()
-            .filter(|signal| (1..=64).contains(signal));
-        let signal = signal.ok_or_else(|| SandboxError::Failed("there is no such signal".to_owned()))?;
+        let known = u8::try_from(signal).ok().filter(|known| (1..=64).contains(known));
+        let unknown = || SandboxError::Failed(format!("there is no signal {signal}: signals are 1 to 64"));
+        let signal = known.ok_or_else(unknown)?;
         let state = self.inner().tasks.signals(key)?;
         if key.is_exec() {
             let command = self.inner().commands.get(key).and_then(Command::client);
