@@ -23,22 +23,16 @@ const SHIM: &str = "containerd-shim-isopod-v2";
 ///
 /// Returns the path of `isopod`, with the agent beside it as `isopod-agent`, and containerd's shim.
 pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
-    let (flags, built, dist): (&[&str], _, _) = match profile {
-        Profile::Debug => (&[], "debug", "dist-debug"),
-        Profile::Release => (&["--release"], "release", "dist"),
+    // The tests' programs come with their tests: built apart from these, all dependencies would be built for either.
+    let (programs, built, dist): (&[&str], _, _) = match profile {
+        Profile::Debug => (&["--workspace", "--bins", "--tests"], "debug", "dist-debug"),
+        Profile::Release => (
+            &["--release", "-p", "isopod-cli", "-p", "isopod-shim"],
+            "release",
+            "dist",
+        ),
     };
-    let programs = [
-        "build",
-        "-p",
-        "isopod-cli",
-        "-p",
-        "isopod-shim",
-        "--bin",
-        "isopod",
-        "--bin",
-        SHIM,
-    ];
-    command::run(command("cargo", programs).args(flags))?;
+    command::run(command("cargo", ["build"]).args(programs))?;
     // Static, since the guest image has no libraries when it runs first; at a fixed address, since it is executed several
     // times in each start, and moving it took a thirtieth of all that is translated there; without `--target`, so that one
     // directory of build products serves both.
@@ -67,23 +61,6 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     replace(&target.join(built).join("isopod"), &dist.join("isopod"))?;
     replace(&target.join(built).join(SHIM), &dist.join(SHIM))?;
     Ok(dist.join("isopod"))
-}
-
-/// Builds containerd's shim beside them, where the workspace has it.
-pub(crate) fn shim(profile: Profile) -> Result<(), Failure> {
-    const SHIM: &str = "containerd-shim-isopod-v2";
-    if !Path::new("crates/shim/Cargo.toml").is_file() {
-        return Ok(());
-    }
-    let (flags, built, dist): (&[&str], _, _) = match profile {
-        Profile::Debug => (&[], "debug", "dist-debug"),
-        Profile::Release => (&["--release"], "release", "dist"),
-    };
-    command::run(command("cargo", ["build", "-p", "isopod-shim", "--bin", SHIM]).args(flags))?;
-    let (target, dist) = (place::target(), place::target().join(dist));
-    fs::create_dir_all(&dist)
-        .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
-    replace(&target.join(built).join(SHIM), &dist.join(SHIM))
 }
 
 /// Copies a program over one that may be running, whose file cannot be written.

@@ -49,7 +49,6 @@ pub(crate) fn make(binaries: Option<&Path>) -> Result<Packages, Failure> {
     let dist = match binaries {
         Some(dir) => dir.to_owned(),
         None => {
-            build::shim(Profile::Release)?;
             let isopod = build::isopod(Profile::Release)?;
             isopod.parent().unwrap_or(Path::new(".")).to_owned()
         }
