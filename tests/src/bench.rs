@@ -3,9 +3,9 @@
 //! ```text
 //! target/vm-tests/
 //!   images/HEX/          image layouts
-//!   store/               images and guest images, imported and built once for all tests
+//!   store/               images, guest images and templates, imported, built and made once for all tests
 //!   run-XXXXXX/          a bench
-//!     state/             --dir: pods of its own; images, locks and guest are links into the store
+//!     state/             --dir: pods of its own; images, locks, guest and templates are links into the store
 //!     home/              HOME
 //! ```
 //!
@@ -26,6 +26,11 @@ pub const ORDINARY_UID: u32 = 12345;
 
 /// The variable that marks the processes of a bench.
 pub(crate) const MARK: &str = "ISOPOD_TEST_BENCH";
+
+/// What the states of all benches share.
+const SHARED: [&str; 4] = ["images", "locks", "guest", TEMPLATES];
+
+const TEMPLATES: &str = "templates";
 
 /// Programs that have no place outside of distributions' own.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -52,7 +57,7 @@ impl Bench {
     pub fn new() -> Self {
         let root = target().join("vm-tests");
         let store = root.join("store");
-        for dir in ["images", "locks", "guest"] {
+        for dir in SHARED {
             make_dirs(&store.join(dir));
         }
         let dir = tempfile::Builder::new()
@@ -67,7 +72,7 @@ impl Bench {
         };
         make_dirs(&bench.state());
         make_dirs(&bench.home());
-        for name in ["images", "locks", "guest"] {
+        for name in SHARED {
             symlink(store.join(name), bench.state().join(name)).expect("a link into the store");
         }
         bench
@@ -120,6 +125,24 @@ impl Bench {
         bench.give_away(&bench.state());
         bench.give_away(&bench.home());
         bench
+    }
+
+    /// With templates of its own, none yet: its pods boot where they do not say otherwise.
+    #[must_use]
+    pub fn own_templates(self) -> Self {
+        self.leave_templates();
+        self
+    }
+
+    pub(crate) fn leave_templates(&self) {
+        if self.shares_templates() {
+            fs::remove_file(self.state().join(TEMPLATES)).expect("a link into the store");
+        }
+    }
+
+    /// Whether its pods are restored from templates that other benches have too.
+    pub(crate) fn shares_templates(&self) -> bool {
+        self.state().join(TEMPLATES).is_symlink()
     }
 
     /// Makes `path` the user's that commands run as.

@@ -282,18 +282,33 @@ impl<'a> Pod<'a> {
         words.extend(bench.prefix());
         words.push(bench.isopod().into());
         words.extend(["--dir".into(), self.state.clone().into()]);
+        let shared = bench.shares_templates() && self.state == bench.state();
+        let start = if shared && !arguments.iter().any(|word| says_size(word)) {
+            "warm"
+        } else {
+            "cold"
+        };
         words.extend(arguments);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().current_dir(bench.dir());
         command
             .env("PATH", &bench.path)
             .env("HOME", bench.home())
-            // A pod's first start would have a template made beside it, which is still going on when the test has ended.
-            .env("ISOPOD_START", "cold")
+            // As most pods of a user's start. With `auto` a pod's first start would have a template made beside it, which is still
+            // going on when the test has ended.
+            .env("ISOPOD_START", start)
             .env(MARK, bench.dir());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+/// Whether a word is a flag that makes a VM another one than most tests have: a template would be made for it alone.
+fn says_size(word: &OsStr) -> bool {
+    let word = word.as_bytes();
+    [&b"--vm-"[..], b"--memory", b"--cpus", b"--kernel", b"--modules"]
+        .iter()
+        .any(|flag| word.starts_with(flag))
 }
 
 /// A field of a CSV record in quotes, whatever is in it.

@@ -184,6 +184,8 @@ fn a_prepared_pod_is_started_once_and_again() {
     // The supervisor of a pod is killed: all of it is gone, and the list says so.
     kill(bench.process("isopod"), Signal::KILL);
     eventually("no process is left", || bench.processes().is_empty());
+    // A process that ends shows nothing of itself a moment before it lets its files go.
+    eventually("it is known", || status(&bench, &uuid)["state"] != "running");
     let seen = status(&bench, &uuid);
     assert_eq!(
         (&seen["state"], &seen["exitStatus"]),

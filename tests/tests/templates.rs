@@ -48,14 +48,15 @@ const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 /// What of two VMs that were restored from one template differs, and that the pods in them are whole.
 #[test]
 fn clones_are_no_twins() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let image = bench.busybox();
-    let key = make(&bench);
+    let line = "template make --accel tcg --vm-memory 512m";
+    let key = text(&bench, line).trim_end().to_owned();
     assert_eq!(keys(&bench), [&*key]);
     let start = |mode: &str| {
         let plan = bench
             .pod()
-            .flags(["--start", mode])
+            .flags(["--start", mode, "--vm-memory", "512m"])
             .app(&image)
             .plan(&["--format", "json"]);
         let plan: Value = serde_json::from_str(plan.expect(0).text()).unwrap();
@@ -67,12 +68,12 @@ fn clones_are_no_twins() {
 
     let data = bench.source("data", &[("file", "shared\n")]);
     let shared = warm(&bench, &image)
-        .flags(["-d", "--name", "shared"])
+        .flags(["-d", "--vm-memory", "512m", "--name", "shared"])
         .host("data", &data, "")
         .mount("data", "/data", "");
     let _ = shared.sh(SLEEP).start().wait().expect(0);
     for name in ["alone", "other"] {
-        let pod = warm(&bench, &image).flags(["-d", "--name", name]);
+        let pod = warm(&bench, &image).flags(["-d", "--vm-memory", "512m", "--name", name]);
         let _ = pod.sh(SLEEP).start().wait().expect(0);
     }
     let exec = |pod: &str, script: &str| {
@@ -180,7 +181,7 @@ fn maps(bench: &Bench, pod: &str) -> String {
 /// A template that cannot be restored is given up in one line, and the pod runs.
 #[test]
 fn a_broken_template_is_dropped_and_the_pod_boots() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let image = bench.busybox();
     make(&bench);
     let state = template_file(&bench, "state");
@@ -201,7 +202,7 @@ fn a_broken_template_is_dropped_and_the_pod_boots() {
 /// Whatever ends a maker at whatever moment: there is no template, no process, and the next one makes it.
 #[test]
 fn a_killed_maker_leaves_no_template() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     for after_ms in [300, 2500, 4500, 6500] {
         let making = bench.isopod_start(["template", "make", "--accel", "tcg"]);
         std::thread::sleep(Duration::from_millis(after_ms));

@@ -15,7 +15,7 @@ const UNIT: &str = "opt-stage2-web-rootfs-data.mount";
 
 /// Runs an app that must not start, over a guest with a drop-in for the mount unit of its volume.
 fn broken(settings: &str) -> Output {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let source = bench.source("data", &[]);
     let image = bench.busybox();
     // Written to by the other app, so that read-only is for the guest alone to keep.
@@ -73,7 +73,7 @@ fn a_mount_that_should_be_read_only_and_is_not_is_found() {
 /// mount(8) says that it worked and mounts nothing.
 #[test]
 fn a_mount_program_that_lies_is_found() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let busybox = fs::read("/bin/busybox").unwrap();
     let script = r#"#!/busybox sh
         case "$*" in */rootfs/data*) exit 0;; esac
@@ -101,7 +101,7 @@ fn a_mount_program_that_lies_is_found() {
 /// systemd mounts what could not be mounted ahead of it.
 #[test]
 fn a_mount_that_fails_ahead_of_systemd_is_systemds_to_make() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let source = bench.source("data", &[("file", "in the volume")]);
     let pod = bench.pod().host("data", &source, "").app(&bench.busybox());
     let pod = pod.mount("data", "/data", "");
@@ -116,7 +116,7 @@ fn a_mount_that_fails_ahead_of_systemd_is_systemds_to_make() {
 /// The links that make the app's service need its mount are gone: the service starts, and its own check finds it.
 #[test]
 fn a_service_that_no_longer_needs_its_mount_does_not_start_without_it() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     // A unit that is loaded and does nothing, where the mount was.
     let masked = "[Unit]\nDefaultDependencies=no\nConditionPathExists=/nowhere\n[Mount]\nWhat=/mnt/data\nWhere=/opt/stage2/web/rootfs/data\nType=none\nOptions=bind\n";
     let pod = bench
@@ -136,7 +136,7 @@ fn a_service_that_no_longer_needs_its_mount_does_not_start_without_it() {
 /// The host's side changes while the guest boots: what was a directory is a file when it is to be mounted.
 #[test]
 fn a_path_that_changes_its_kind_while_the_guest_boots_is_an_error() {
-    let bench = Bench::new();
+    let bench = Bench::new().own_templates();
     let source = bench.source("data", &[("part/file", "")]);
     let image = bench.image(&Image::busybox());
     let pod = bench

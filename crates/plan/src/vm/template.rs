@@ -11,6 +11,7 @@
 
 use std::hash::Hasher as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use isopod_spec::StartMode;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
@@ -27,6 +28,10 @@ const PORTS: usize = 4;
 
 /// The functions of the one device that a port takes (PCI Local Bus Specification 3.0, 6.2.1).
 const FUNCTIONS: usize = 8;
+
+/// The largest VM that has the template's pages in common with others, in MiB. A larger one may take much and free it, which the host gets back only
+/// where all pages are the VM's own.
+const MOST_COMMON_MIB: u32 = 512;
 
 /// How many devices a VM that is restored may have.
 pub const PLACES: usize = PORTS * FUNCTIONS;
@@ -153,10 +158,14 @@ pub fn template(pod: &Qemu) -> Qemu {
 #[must_use]
 pub fn restored(pod: &Qemu) -> Option<Qemu> {
     let others = pod.devices.iter().filter(|device| !is_own(device));
-    let shared = others
+    let with_other_processes = others
         .clone()
         .any(|device| device.driver.starts_with("vhost-user-"));
-    let mapping = if shared { Mapping::Shared } else { Mapping::Private };
+    let mapping = if with_other_processes || pod.memory_mib > MOST_COMMON_MIB {
+        Mapping::Shared
+    } else {
+        Mapping::Private
+    };
     // To give the host freed pages back QEMU makes holes in the memory's file, which here is other VMs' too.
     let balloon = |device: &&Device| device.driver == "virtio-balloon-pci" && mapping == Mapping::Private;
     let plugged: Vec<Device> = others
@@ -253,11 +262,24 @@ pub fn key(template: &Qemu, facts: &TemplateFacts) -> String {
     word(facts.qemu.as_bytes());
     word(facts.cpu.as_bytes());
     word(template.program.as_os_str().as_bytes());
-    for arg in template.argv() {
+    for arg in located_by_guest(template).argv() {
         word(arg.as_bytes());
     }
     let digest = hasher.finish128();
     format!("{:016x}{:016x}", digest.h1, digest.h2)
+}
+
+/// With the guest image's files as they are in its directory, which is named by what is in them: wherever the state directory is.
+fn located_by_guest(template: &Qemu) -> Qemu {
+    let within = |path: &Path| {
+        let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
+        Path::new(dir).join(path.file_name().unwrap_or_default())
+    };
+    Qemu {
+        kernel: within(&template.kernel),
+        initrd: template.initrd.as_deref().map(within),
+        ..template.clone()
+    }
 }
 
 #[cfg(test)]
@@ -367,6 +389,10 @@ mod tests {
     fn another_vm_processor_or_qemu_has_another_template() {
         let facts = TemplateFacts::default();
         let mut keys = vec![key(&template(&pod(0, &[])), &facts)];
+        let mut moved = pod(0, &[]);
+        moved.kernel = "/elsewhere/guest/vmlinux".into();
+        moved.initrd = Some("/elsewhere/guest/initrd".into());
+        assert_eq!(key(&template(&moved), &facts), keys[0]);
         let changed: [fn(&mut Qemu); 5] = [
             |qemu| qemu.memory_mib = 1024,
             |qemu| qemu.smp = 2,
@@ -421,15 +447,20 @@ mod tests {
 
     #[test]
     fn memory_is_shared_with_virtiofsd_or_with_other_vms_which_keep_it() {
-        let with = |more: &[Device]| {
-            let restored = restored(&pod(1, more)).unwrap();
+        let with = |memory_mib, more: &[Device]| {
+            let booted = Qemu {
+                memory_mib,
+                ..pod(1, more)
+            };
+            let restored = restored(&booted).unwrap();
             let has_balloon = added(&restored)
                 .iter()
                 .any(|device| device["driver"] == "virtio-balloon-pci");
             (restored.memory().ends_with("share=on"), has_balloon)
         };
-        assert_eq!(with(&[share(), balloon()]), (true, true));
-        assert_eq!(with(&[balloon()]), (false, false));
+        assert_eq!(with(512, &[share(), balloon()]), (true, true));
+        assert_eq!(with(512, &[balloon()]), (false, false));
+        assert_eq!(with(2048, &[balloon()]), (true, true));
     }
 
     #[test]
