@@ -538,6 +538,7 @@ fn empty_volumes_have_mode_owner_and_size() {
 #[test]
 fn volumes_in_memory_leave_memory_to_the_pod() {
     let mut pod = pod();
+    pod.vm.memory_mib = 512;
     pod.volumes = vec![empty("one")];
     pod.apps[0].mounts = vec![mount("one", "/1")];
     assert!(

@@ -1,6 +1,7 @@
 //! How large a VM the apps of a pod need: for flags, for the readers of pod files and appc manifests, and for the writer.
 //!
-//! Of a container (an app) its limit counts, and its request where it has no limit. Main containers and sidecars run side by side,
+//! Of a container (an app) its limit counts, and its request where it has no limit. A container without a limit may take what the VM has, and the VM
+//! then has [`ROOM_MIB`] at least, of which the host gives only what is used. Main containers and sidecars run side by side,
 //! and the other init containers one after the other before them, each beside the sidecars that come before it.
 
 use crate::{App, Resources, Vm};
@@ -8,10 +9,18 @@ use crate::{App, Resources, Vm};
 /// What the guest itself takes of the VM's memory beside the containers, in MiB.
 pub(crate) const GUEST_MIB: u64 = 128;
 
+/// The least VM where all containers are limited, in MiB.
+const LEAST_MIB: u32 = 512;
+
+/// The least VM where one is not, in MiB.
+pub(crate) const ROOM_MIB: u32 = 2048;
+
 /// What containers need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Need {
     pub(crate) memory_bytes: u64,
+    /// Whether one of them has no limit of memory.
+    pub(crate) unlimited: bool,
     /// In thousandths of a CPU.
     pub(crate) cpu_millis: u64,
 }
@@ -23,6 +32,7 @@ impl Need {
         let cpu = resources.cpu_limit_millis.or(resources.cpu_request_millis);
         Self {
             memory_bytes: memory.unwrap_or_default(),
+            unlimited: resources.memory_limit_bytes.is_none(),
             cpu_millis: cpu.unwrap_or_default().into(),
         }
     }
@@ -30,6 +40,7 @@ impl Need {
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            unlimited: self.unlimited || other.unlimited,
             cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
         }
     }
@@ -37,6 +48,7 @@ impl Need {
     pub(crate) fn max(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            unlimited: self.unlimited || other.unlimited,
             cpu_millis: self.cpu_millis.max(other.cpu_millis),
         }
     }
@@ -53,25 +65,61 @@ impl Need {
         main.fold(sidecars, Self::plus).max(most)
     }
 
-    /// The memory, in MiB, and the CPUs of a VM for it, never less than the default one has.
+    /// The memory, in MiB, and the CPUs of a VM for it.
     pub(crate) fn vm(self) -> (u32, u32) {
-        let default = Vm::default();
+        let (memory_mib, cpus) = self.exactly();
+        let least = if self.unlimited { ROOM_MIB } else { LEAST_MIB };
+        (stepped(memory_mib.max(least)), cpus)
+    }
+
+    /// The same where a pod says besides what its VM has at least, or of what is limited, exactly.
+    pub(crate) fn vm_of_pod(self, own: PodNeed) -> (u32, u32) {
+        let (of_containers, of_pod) = (self.vm(), own.need.exactly());
+        let either = |limited, of_containers: u32, of_pod| match limited {
+            true => of_pod,
+            false => of_containers.max(of_pod),
+        };
+        (
+            either(own.memory_limited, of_containers.0, of_pod.0),
+            either(own.cpus_limited, of_containers.1, of_pod.1),
+        )
+    }
+
+    fn exactly(self) -> (u32, u32) {
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = self.memory_bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
         let cpus = whole(self.cpu_millis.div_ceil(1000)).min(crate::flags::MAX_CPUS);
-        (whole(memory).max(default.memory_mib), cpus.max(default.cpus))
+        (whole(memory).max(LEAST_MIB), cpus.max(1))
     }
+}
+
+/// What a pod says of the size of its VM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PodNeed {
+    pub(crate) need: Need,
+    pub(crate) memory_limited: bool,
+    pub(crate) cpus_limited: bool,
+}
+
+/// The next of four sizes between a power of two and the next one: VMs of a size have a template in common.
+fn stepped(mib: u32) -> u32 {
+    let step = (1 << mib.max(4).ilog2()) / 4;
+    mib.checked_next_multiple_of(step).unwrap_or(mib)
 }
 
 impl Vm {
     /// The VM that these apps of flags need side by side: by their limits, and by the memory that is reserved for those
-    /// without one. It is never less than the default one.
+    /// without one. Without any app it is the default one: nobody knows which will come.
     #[must_use]
     pub fn holding(apps: &[App]) -> Self {
+        if apps.is_empty() {
+            return Self::default();
+        }
         let need = |app: &App| {
             let own = &app.overrides.resources;
             Need {
                 memory_bytes: own.memory_limit_bytes.or(own.memory_request_bytes).unwrap_or(0),
+                unlimited: own.memory_limit_bytes.is_none(),
                 cpu_millis: own.cpu_limit_millis.unwrap_or(0).into(),
             }
         };
@@ -91,7 +139,43 @@ mod tests {
     fn need(mib: u64, cpu_millis: u64) -> Need {
         Need {
             memory_bytes: mib << 20,
+            unlimited: false,
             cpu_millis,
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_limit_has_room() {
+        let free = Need {
+            unlimited: true,
+            ..need(300, 0)
+        };
+        assert_eq!(
+            Need::of_pod(std::iter::empty(), [need(300, 0)].into_iter()).vm(),
+            (512, 1)
+        );
+        assert_eq!(
+            Need::of_pod(std::iter::empty(), [need(300, 0), free].into_iter()).vm(),
+            (2048, 1)
+        );
+        assert_eq!(
+            Need::of_pod([(false, free)].into_iter(), [need(3000, 0)].into_iter()).vm(),
+            (3584, 1)
+        );
+        assert_eq!(Vm::holding(&[]), Vm::default());
+    }
+
+    #[test]
+    fn sizes_are_few() {
+        for (mib, size) in [
+            (512, 512),
+            (513, 640),
+            (1024, 1024),
+            (1025, 1280),
+            (1800, 2048),
+            (u32::MAX, u32::MAX),
+        ] {
+            assert_eq!(stepped(mib), size);
         }
     }
 
@@ -100,7 +184,7 @@ mod tests {
         let all =
             |init: &[(bool, Need)], main: &[Need]| Need::of_pod(init.iter().copied(), main.iter().copied());
         assert_eq!(all(&[], &[]).vm(), (512, 1));
-        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).vm(), (728, 2));
+        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).vm(), (768, 2));
         assert_eq!(all(&[(false, need(900, 0))], &[need(600, 0)]), need(900, 0));
         let init = [(true, need(200, 0)), (false, need(900, 0)), (true, need(100, 0))];
         assert_eq!(all(&init, &[need(600, 0)]), need(1100, 0));

@@ -27,7 +27,7 @@ pub struct Vm {
 impl Default for Vm {
     fn default() -> Self {
         Self {
-            memory_mib: 512,
+            memory_mib: crate::size::ROOM_MIB,
             cpus: 1,
             accel: Accel::Auto,
             transport: ShareTransport::Auto,

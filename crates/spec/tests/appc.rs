@@ -891,7 +891,9 @@ fn a_manifest_with_very_many_of_a_kind_is_read_in_time() {
                      "isolators": [{}]}}}}"#,
         list(r#"{"name": "os/linux/xN", "value": {}}"#)
     );
-    let begun = std::time::Instant::now();
+    // Its own time: others may have the processor.
+    let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
+    let begun = seconds();
     let errors = isopod_spec::appc::read_image_manifest(&text, "manifest").unwrap_err();
     assert_eq!(errors.faults.len(), MANY);
     let last = errors.faults.last().unwrap();
@@ -899,7 +901,7 @@ fn a_manifest_with_very_many_of_a_kind_is_read_in_time() {
         (last.at.line, &*last.at.field),
         (4 * MANY + 1, &*format!("app.isolators[{}]", MANY - 1))
     );
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert!(seconds() - begun < 20);
 }
 
 /// Where an app is as its image says, so are the names of its ports; what the apps may take sizes the VM.
@@ -922,7 +924,7 @@ fn images_name_ports_and_isolators_size_the_vm() {
         let vm = read(&manifest(app, pod)).vm;
         (vm.memory_mib, vm.cpus)
     };
-    assert_eq!(size(""), (900 + 128, 3));
+    assert_eq!(size(""), (1280, 3));
     let own = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "256Mi"}}]"#;
     assert_eq!(size(own), (256, 3));
 }

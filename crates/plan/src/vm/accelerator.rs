@@ -27,7 +27,7 @@ pub fn accelerator(vm: &Vm, kvm: &Kvm, notices: &mut Vec<String>) -> Result<Acce
 /// Emulation, with room for translated code that fits the guest: QEMU's own measure is 1 GiB whatever the guest is, of which
 /// a boot alone fills 80 MiB. What does not fit is translated again.
 fn emulation(memory_mib: u32) -> Accelerator {
-    let tb_size_mib = (memory_mib / 4).clamp(LEAST_TB_SIZE_MIB, MOST_TB_SIZE_MIB);
+    let tb_size_mib = (memory_mib / 8).clamp(LEAST_TB_SIZE_MIB, MOST_TB_SIZE_MIB);
     Accelerator::Tcg { tb_size_mib }
 }
 
@@ -59,7 +59,14 @@ mod tests {
             let accel = accelerator(&vm, &kvm, &mut Vec::new());
             accel.map(|accel| accel.to_string())
         };
-        for (memory_mib, tb_size) in [(64, 48), (128, 48), (512, 128), (4096, 1024), (65536, 1024)] {
+        for (memory_mib, tb_size) in [
+            (64, 48),
+            (128, 48),
+            (512, 64),
+            (2048, 256),
+            (4096, 512),
+            (65536, 1024),
+        ] {
             assert_eq!(
                 accel(memory_mib, Kvm::NotAsked),
                 Ok(format!("tcg,tb-size={tb_size}"))

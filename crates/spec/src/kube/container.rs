@@ -469,6 +469,7 @@ impl ContainerResources {
         let cpu = self.cpu_limit.or(self.cpu_request);
         Need {
             memory_bytes: memory.unwrap_or_default().units(),
+            unlimited: self.memory_limit.is_none(),
             cpu_millis: cpu.unwrap_or_default().millis(),
         }
     }

@@ -14,7 +14,7 @@ use super::workloads::Template;
 use super::{Read, ReadPlaces, Surroundings, annotations, names, volumes};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
-use crate::size::Need;
+use crate::size::{Need, PodNeed};
 use crate::{
     AppName, AppRole, Dependency, DependencyCondition, HostAlias, Network, PidMode, PodName, PodSpec,
     PortForward, Resolver, RestartPolicy, Sysctl, Vm,
@@ -243,13 +243,11 @@ fn vm(
         init.iter().map(|node| (container::is_sidecar(node), need(node))),
         main.iter().map(need),
     );
-    let asked = all.max(own.need());
-    let (memory, cpu) = (own.memory_limit, own.cpu_limit);
-    let need = Need {
-        memory_bytes: memory.map_or(asked.memory_bytes, Quantity::units),
-        cpu_millis: cpu.map_or(asked.cpu_millis, Quantity::millis),
-    };
-    let (memory_mib, cpus) = need.vm();
+    let (memory_mib, cpus) = all.vm_of_pod(PodNeed {
+        need: own.need(),
+        memory_limited: own.memory_limit.is_some(),
+        cpus_limited: own.cpu_limit.is_some(),
+    });
     // What lies in memory is there beside what the containers may use.
     let in_memory = u32::try_from(super::volumes::in_memory(spec).div_ceil(1 << 20)).unwrap_or(u32::MAX);
     Vm {

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use super::Unsupported;
 use super::names;
 use super::pod::GRACE_SECONDS;
-use crate::size::{GUEST_MIB, Need};
+use crate::size::{GUEST_MIB, Need, PodNeed};
 use crate::tree::{Fields, Tree};
 use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
@@ -261,12 +261,16 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
 /// not follow from the rest.
 fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields {
     let limits = pod.limits;
-    let of_containers = need(order);
-    let need = Need {
-        memory_bytes: limits.memory_bytes.unwrap_or(of_containers.memory_bytes),
-        cpu_millis: limits.cpu_millis.map_or(of_containers.cpu_millis, u64::from),
+    let own = Need {
+        memory_bytes: limits.memory_bytes.unwrap_or_default(),
+        cpu_millis: limits.cpu_millis.map_or(0, u64::from),
+        unlimited: false,
     };
-    let (memory_mib, cpus) = need.vm();
+    let (memory_mib, cpus) = need(order).vm_of_pod(PodNeed {
+        need: own,
+        memory_limited: limits.memory_bytes.is_some(),
+        cpus_limited: limits.cpu_millis.is_some(),
+    });
     let vm = &pod.vm;
     let refuse = |what: String, limited: bool, flag: String| {
         let why = match limited {

@@ -211,12 +211,12 @@ fn the_default_size_is_not_said() {
         }),
         read_only: None,
     });
-    assert_eq!(pod.vm.memory_mib, 512);
-    assert_eq!(read(&write(&pod)).vm.memory_mib, 712);
-    pod.vm.memory_mib = 600;
+    assert_eq!(pod.vm.memory_mib, 2048);
+    assert_eq!(read(&write(&pod)).vm.memory_mib, 2248);
+    pod.vm.memory_mib = 2100;
     assert!(kube::write(&pod, Unsupported::Refuse).is_err());
-    pod.vm.memory_mib = 900;
-    assert_eq!(read(&write(&pod)).vm.memory_mib, 900);
+    pod.vm.memory_mib = 3001;
+    assert_eq!(read(&write(&pod)).vm.memory_mib, 3001);
 }
 
 /// Something that a pod file has no words for.

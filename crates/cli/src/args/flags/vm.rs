@@ -10,7 +10,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "vm-memory",
         "SIZE",
-        "The VM's memory, such as 2g [default: 512m, or 128m more than the memory limits of the apps together]",
+        "The VM's memory, such as 2g [default: 2g, or where all apps have a limit 128m more than those together]",
         |pod, text| keep(&mut pod.flags.vm.memory_mib, flags::read_memory_mib(text)),
     ),
     Flag::pod(

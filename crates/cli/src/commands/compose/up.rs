@@ -55,7 +55,7 @@ pub(super) struct Up {
     /// Ask registries for images: always, missing or never
     #[arg(long, value_name = "POLICY", value_parser = pull)]
     pull: Option<PullPolicy>,
-    /// The VM's memory [default: what the limits of the services ask for, and 512m at least]
+    /// The VM's memory [default: what the limits of the services ask for, or 2g where one has none]
     #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
     vm_memory: Option<u32>,
     /// The VM's CPUs [default: what the limits of the services ask for, and 1 at least]

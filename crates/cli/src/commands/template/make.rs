@@ -15,7 +15,7 @@ use crate::output;
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct TemplateMake {
     /// The VM's memory
-    #[arg(long, value_name = "SIZE", default_value = "512m", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", default_value = "2g", value_parser = memory)]
     vm_memory: u32,
     /// The VM's virtual CPUs
     #[arg(long, value_name = "N", default_value = "1", value_parser = cpus)]
