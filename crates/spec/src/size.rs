@@ -69,7 +69,7 @@ impl Need {
     pub(crate) fn vm(self) -> (u32, u32) {
         let (memory_mib, cpus) = self.exactly();
         let least = if self.unlimited { ROOM_MIB } else { LEAST_MIB };
-        (stepped(memory_mib.max(least)), cpus)
+        (memory_mib.max(least), cpus)
     }
 
     /// The same where a pod says besides what its VM has at least, or of what is limited, exactly.
@@ -99,12 +99,6 @@ pub(crate) struct PodNeed {
     pub(crate) need: Need,
     pub(crate) memory_limited: bool,
     pub(crate) cpus_limited: bool,
-}
-
-/// The next of four sizes between a power of two and the next one: VMs of a size have a template in common.
-fn stepped(mib: u32) -> u32 {
-    let step = (1 << mib.max(4).ilog2()) / 4;
-    mib.checked_next_multiple_of(step).unwrap_or(mib)
 }
 
 impl Vm {
@@ -160,23 +154,9 @@ mod tests {
         );
         assert_eq!(
             Need::of_pod([(false, free)].into_iter(), [need(3000, 0)].into_iter()).vm(),
-            (3584, 1)
+            (3128, 1)
         );
         assert_eq!(Vm::holding(&[]), Vm::default());
-    }
-
-    #[test]
-    fn sizes_are_few() {
-        for (mib, size) in [
-            (512, 512),
-            (513, 640),
-            (1024, 1024),
-            (1025, 1280),
-            (1800, 2048),
-            (u32::MAX, u32::MAX),
-        ] {
-            assert_eq!(stepped(mib), size);
-        }
     }
 
     #[test]
@@ -184,7 +164,7 @@ mod tests {
         let all =
             |init: &[(bool, Need)], main: &[Need]| Need::of_pod(init.iter().copied(), main.iter().copied());
         assert_eq!(all(&[], &[]).vm(), (512, 1));
-        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).vm(), (768, 2));
+        assert_eq!(all(&[], &[need(300, 500), need(300, 600)]).vm(), (728, 2));
         assert_eq!(all(&[(false, need(900, 0))], &[need(600, 0)]), need(900, 0));
         let init = [(true, need(200, 0)), (false, need(900, 0)), (true, need(100, 0))];
         assert_eq!(all(&init, &[need(600, 0)]), need(1100, 0));

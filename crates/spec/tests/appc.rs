@@ -924,7 +924,7 @@ fn images_name_ports_and_isolators_size_the_vm() {
         let vm = read(&manifest(app, pod)).vm;
         (vm.memory_mib, vm.cpus)
     };
-    assert_eq!(size(""), (1280, 3));
+    assert_eq!(size(""), (900 + 128, 3));
     let own = r#", "isolators": [{"name": "resource/memory", "value": {"limit": "256Mi"}}]"#;
     assert_eq!(size(own), (256, 3));
 }
