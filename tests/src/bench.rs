@@ -140,8 +140,12 @@ impl Bench {
         }
     }
 
-    /// Whether its pods are restored from templates that other benches have too.
-    pub(crate) fn shares_templates(&self) -> bool {
+    /// How its pods start: from templates that other benches have too, or else they boot.
+    pub(crate) fn start(&self) -> &'static str {
+        if self.shares_templates() { "warm" } else { "cold" }
+    }
+
+    fn shares_templates(&self) -> bool {
         self.state().join(TEMPLATES).is_symlink()
     }
 

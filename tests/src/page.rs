@@ -207,7 +207,7 @@ fn run_shell(bench: &Bench, dir: &Path, script: &str) -> bool {
             ("PATH", path),
             ("HOME", bench.home().into()),
             (MARK, bench.dir().into()),
-            ("ISOPOD_START", "cold".into()),
+            ("ISOPOD_START", bench.start().into()),
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -282,12 +282,8 @@ impl<'a> Pod<'a> {
         words.extend(bench.prefix());
         words.push(bench.isopod().into());
         words.extend(["--dir".into(), self.state.clone().into()]);
-        let shared = bench.shares_templates() && self.state == bench.state();
-        let start = if shared && !arguments.iter().any(|word| says_size(word)) {
-            "warm"
-        } else {
-            "cold"
-        };
+        let of_its_own = self.state != bench.state() || arguments.iter().any(|word| says_size(word));
+        let start = if of_its_own { "cold" } else { bench.start() };
         words.extend(arguments);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().current_dir(bench.dir());
