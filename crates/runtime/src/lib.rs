@@ -30,6 +30,7 @@ mod routes;
 pub mod run;
 pub mod signals;
 pub mod sources;
+mod sparse;
 pub mod state_dir;
 mod subordinates;
 mod tail;

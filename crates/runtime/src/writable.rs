@@ -11,14 +11,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
-use crate::{disk, private};
+use crate::{disk, private, sparse};
 
 /// Changes whenever a file system of one size is made otherwise.
 const VERSION: u32 = 1;
@@ -26,11 +22,8 @@ const VERSION: u32 = 1;
 /// What the name of one begins with that is being made.
 const NEW: &str = ".new-";
 
-/// Longer than one takes, on a slow disk too.
-const UNFINISHED: Duration = Duration::from_secs(10 * 60);
-
-/// How much is copied at a time.
-const BUFFER: usize = 64 << 10;
+/// How long it takes at most until one that is being made is locked.
+const UNLOCKED: Duration = Duration::from_secs(10);
 
 /// What the file system may take for itself beside its inodes: its journal of at most 64 MiB, bitmaps, and what Linux keeps.
 const OWN_BYTES: u64 = 96 << 20;
@@ -55,7 +48,7 @@ pub(crate) fn make(path: &Path, bytes: u64, dir: &Path, mkfs: Option<&Path>) -> 
         }
         opened => opened?,
     };
-    copy(&from, &private::file(path)?)
+    sparse::copy(&from, &private::file(path)?)
 }
 
 /// Makes the file system that all pods of that size begin with. Nobody sees half of one.
@@ -63,6 +56,8 @@ fn format(path: &Path, bytes: u64, mkfs: &Path) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     private::dir(dir)?;
     let new = tempfile::Builder::new().prefix(NEW).tempfile_in(dir)?;
+    // As long as this process makes it, whatever becomes of the process.
+    new.as_file().lock()?;
     let wanted = bytes.div_ceil(disk::BLOCK_BYTES);
     let mut blocks = wanted + (bytes / BYTES_PER_INODE_BYTE + OWN_BYTES).div_ceil(disk::BLOCK_BYTES);
     let journal = format!("size={}", journal_mib(bytes));
@@ -84,14 +79,17 @@ fn format(path: &Path, bytes: u64, mkfs: &Path) -> io::Result<()> {
     new.persist(path).map_err(|error| error.error).map(drop)
 }
 
-/// Removes what a process that was killed while it made a file system left in `dir`: what has not been written to for longer
-/// than that takes.
+/// Removes what processes that were killed while they made a file system left in `dir`: what nobody holds the lock of.
 pub fn remove_leftovers(dir: &Path) {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().as_bytes().starts_with(NEW.as_bytes())) {
-        let modified = entry.metadata().and_then(|data| data.modified());
-        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
-        if age.is_some_and(|age| age > UNFINISHED)
+        let is_left = || {
+            let file = File::open(entry.path()).ok()?;
+            let age = file.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+            file.try_lock().ok()?;
+            (age > UNLOCKED).then_some(())
+        };
+        if is_left().is_some()
             && let Err(error) = std::fs::remove_file(entry.path())
         {
             tracing::warn!("cannot remove `{}`: {error}", entry.path().display());
@@ -108,32 +106,6 @@ fn journal_mib(bytes: u64) -> u32 {
     }
 }
 
-/// Copies a sparse file into an empty one.
-fn copy(from: &File, to: &File) -> io::Result<()> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    let length = from.metadata()?.len();
-    to.set_len(length)?;
-    let mut buffer = vec![0; BUFFER];
-    let mut at = 0;
-    while at < length {
-        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            found => found?,
-        };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?;
-        at = data;
-        while at < end {
-            let most = usize::try_from(end - at).map_or(BUFFER, |rest| rest.min(BUFFER));
-            from.read_exact_at(&mut buffer[..most], at)?;
-            to.write_all_at(&buffer[..most], at)?;
-            at += most as u64;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
@@ -144,19 +116,21 @@ mod tests {
     const MKFS: &str = "/sbin/mkfs.ext4";
 
     #[test]
-    fn only_what_is_old_and_unfinished_goes() {
+    fn only_what_nobody_makes_any_more_goes() {
         let dir = tempfile::tempdir().unwrap();
         let old = std::time::SystemTime::now() - Duration::from_secs(3600);
-        for (name, age) in [(".new-old", Some(old)), (".new-young", None), ("1-10", Some(old))] {
+        let file = |(name, age): (&str, Option<std::time::SystemTime>)| {
             let file = File::create(dir.path().join(name)).unwrap();
             age.into_iter().for_each(|time| file.set_modified(time).unwrap());
-        }
+            file
+        };
+        let _ = [(".new-old", Some(old)), (".new-young", None), ("1-10", Some(old))].map(file);
+        let made = file((".new-made", Some(old)));
+        made.lock().unwrap();
         remove_leftovers(dir.path());
         let left = |name: &str| dir.path().join(name).exists();
-        assert_eq!(
-            (left(".new-old"), left(".new-young"), left("1-10")),
-            (false, true, true)
-        );
+        let all = [".new-old", ".new-young", ".new-made", "1-10"];
+        assert_eq!(all.map(left), [false, true, true, true]);
         remove_leftovers(&dir.path().join("nowhere"));
     }
 

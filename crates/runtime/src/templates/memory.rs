@@ -18,13 +18,13 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
-use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, memfd_create};
-use rustix::io::Errno;
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 
 use serde::{Deserialize, Serialize};
 
 use super::Template;
 use crate::process::Process;
+use crate::sparse;
 
 /// The common copy's name, before the key.
 const NAME: &str = "isopod-template-";
@@ -44,52 +44,24 @@ pub(super) fn empty(bytes: u64) -> io::Result<File> {
     Ok(memory)
 }
 
-/// Copies what is in `from`, holes left out, to `to`, which is empty and as long.
-pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
-    let length = from.metadata()?.len();
-    let mut at = 0;
-    while at < length {
-        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            found => found?,
-        };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?;
-        rustix::fs::seek(to, SeekFrom::Start(data))?;
-        let mut offset = data;
-        while offset < end {
-            let most = usize::try_from(end - offset).unwrap_or(usize::MAX);
-            if rustix::fs::sendfile(to, from, Some(&mut offset), most)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        at = end;
-    }
-    Ok(())
-}
-
 /// The size of a page of the guest's, in bytes.
 const PAGE: usize = 4096;
 
-/// Copies what is in `from` to `to`, which is empty, as [`copy`] does, but pages of zeros too are left out.
+/// Copies what is in `from` to `to`, which is empty, as [`sparse::copy`] does, but pages of zeros too are left out.
 pub(super) fn copy_without_zeros(from: &File, to: &File) -> io::Result<()> {
-    let length = from.metadata()?.len();
-    to.set_len(length)?;
+    to.set_len(from.metadata()?.len())?;
     let mut buffer = vec![0; 256 * PAGE];
-    let mut at = 0;
-    while at < length {
-        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            found => found?,
-        };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?;
-        let most = usize::try_from(end - data).map_or(buffer.len(), |rest| rest.min(buffer.len()));
-        from.read_exact_at(&mut buffer[..most], data)?;
-        for (i, page) in buffer[..most].chunks(PAGE).enumerate() {
-            if page.iter().any(|&byte| byte != 0) {
-                to.write_all_at(page, data + (i * PAGE) as u64)?;
+    for data in sparse::data(from)? {
+        let data = data?;
+        for at in data.clone().step_by(buffer.len()) {
+            let most = usize::try_from(data.end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+            from.read_exact_at(&mut buffer[..most], at)?;
+            for (i, page) in buffer[..most].chunks(PAGE).enumerate() {
+                if page.iter().any(|&byte| byte != 0) {
+                    to.write_all_at(page, at + (i * PAGE) as u64)?;
+                }
             }
         }
-        at = data + most as u64;
     }
     Ok(())
 }
@@ -107,7 +79,7 @@ pub(super) fn common(template: &Template) -> io::Result<OwnedFd> {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let memory = File::from(memfd_create(name, flags)?);
             memory.set_len(template.memory.metadata()?.len())?;
-            copy(&template.memory, &memory)?;
+            sparse::copy(&template.memory, &memory)?;
             rustix::fs::fcntl_add_seals(&memory, SEALS)?;
             memory
         }
@@ -189,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let template = template(dir.path());
         let own = empty(3 * PAGE as u64).unwrap();
-        copy(&template.memory, &own).unwrap();
+        sparse::copy(&template.memory, &own).unwrap();
         assert_eq!(bytes(&own), bytes(&template.memory));
         assert!(own.metadata().unwrap().blocks() * 512 <= 2 * PAGE as u64);
         own.write_all_at(&[1], 0).unwrap();

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Template, memory};
+use crate::sparse;
 
 /// Between two looks whether the state has been read.
 const LOOK: Duration = Duration::from_millis(1);
@@ -84,7 +85,7 @@ pub(crate) fn begin(template: Template, mapping: Mapping) -> io::Result<(Inherit
             let own = memory::empty(from.metadata()?.len())?;
             let to = own.try_clone()?;
             // Beside QEMU's start, which takes as long.
-            (own.into(), Some(spawn_blocking(move || memory::copy(&from, &to))))
+            (own.into(), Some(spawn_blocking(move || sparse::copy(&from, &to))))
         }
     };
     let (ours, theirs) = StdStream::pair()?;
