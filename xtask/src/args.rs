@@ -22,6 +22,7 @@ usage: cargo xtask quickstart [--yes]
        cargo xtask bench cri
          pods of Kubernetes' beside runc's, on one containerd
        cargo xtask bench network
+       cargo xtask bench disk
        cargo xtask bench pods
          time and memory of pods that run: commands, 1,000 pods listed, 20 at once, logs
        cargo xtask docs
@@ -88,6 +89,8 @@ pub(crate) enum Task {
     BenchCri,
     /// Measure a pod's network.
     BenchNetwork,
+    /// Measure what an app's writing takes.
+    BenchDisk,
     /// Measure pods that run.
     BenchPods,
     /// Kill what belongs to pods.
@@ -117,6 +120,7 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "cri"] => Ok(Task::BenchCri),
         ["bench", "network"] => Ok(Task::BenchNetwork),
+        ["bench", "disk"] => Ok(Task::BenchDisk),
         ["bench", "plan"] => Ok(Task::BenchPlan),
         ["bench", "pods"] => Ok(Task::BenchPods),
         ["docs"] => Ok(Task::Docs),
@@ -236,6 +240,7 @@ mod tests {
         );
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("bench network"), Ok(Task::BenchNetwork));
+        assert_eq!(read_words("bench disk"), Ok(Task::BenchDisk));
         assert_eq!(read_words("bench cri"), Ok(Task::BenchCri));
         assert_eq!(read_words("docs"), Ok(Task::Docs));
         let binaries = Some(PathBuf::from("d"));

@@ -12,6 +12,7 @@
 //! `docs/performance.md` and judges nothing: the goal stands there.
 
 mod cri;
+mod disk;
 mod floor;
 mod import;
 mod network;
@@ -36,6 +37,7 @@ use timings::Timings;
 use watch::{Observed, Watch};
 
 pub(crate) use cri::cri;
+pub(crate) use disk::disk;
 pub(crate) use import::import;
 pub(crate) use network::network;
 pub(crate) use pods::pods;

@@ -74,6 +74,7 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::BenchImport { runs } => bench::import(runs),
         Task::BenchCri => bench::cri(),
         Task::BenchNetwork => bench::network(),
+        Task::BenchDisk => bench::disk(),
         Task::BenchPods => bench::pods(),
         Task::Docs => docs::write(),
         Task::Package { binaries } => package::make(binaries.as_deref()).map(drop),

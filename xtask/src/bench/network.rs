@@ -5,7 +5,7 @@
 //! passt   --network user,by=passt    the same
 //! tap     --netns                    the server at the other end of a veth pair, in a network namespace of the benchmark's own
 //!
-//! streams   iperf3(1), SECONDS for each: from the pod and to it, 1 stream and 8
+//! streams   iperf3(1), SECONDS for each: from the pod and to it, 1 stream and 8; the kinds take turns, ROUNDS times
 //! turns     1 byte there and back over TCP, one after the other
 //! starts    `isopod run ... true`, alternating, by QEMU and by passt
 //! ```
@@ -26,6 +26,8 @@ use crate::failure::Failure;
 use crate::{out, place};
 
 const SECONDS: u32 = 5;
+/// How often each kind has its turn; the median of each figure counts.
+const ROUNDS: usize = 3;
 const STARTS: usize = 7;
 const IPERF_PORT: u16 = 52_110;
 const TURN_PORT: u16 = 52_111;
@@ -134,9 +136,16 @@ pub(crate) fn network() -> Result<(), Failure> {
             figures: Vec::new(),
         },
     ];
-    for kind in &mut kinds {
-        kind.figures = bench.measure(kind)?;
-        out::say(&format!("{}: {:?}", kind.name, kind.figures));
+    let mut rounds: Vec<Vec<Vec<f64>>> = vec![Vec::new(); kinds.len()];
+    for _ in 0..ROUNDS {
+        for (kind, rounds) in kinds.iter().zip(&mut rounds) {
+            let figures = bench.measure(kind)?;
+            out::say(&format!("{}: {figures:.0?}", kind.name));
+            rounds.push(figures);
+        }
+    }
+    for (kind, rounds) in kinds.iter_mut().zip(&rounds) {
+        kind.figures = medians(rounds);
     }
     let starts = bench.starts(&kinds)?;
     out::say(&table(&kinds, &starts));
@@ -228,6 +237,17 @@ impl Bench {
     }
 }
 
+/// The median of each figure over the rounds.
+fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
+    let count = rounds.first().map_or(0, Vec::len);
+    let median = |figure: usize| {
+        let mut all: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    (0..count).map(median).collect()
+}
+
 /// A program of the host's, which ends with it.
 struct Server(Child);
 
@@ -304,6 +324,13 @@ fn table(kinds: &[Kind], starts: &[Vec<f64>; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_each_figure_counts() {
+        let rounds = [vec![1.0, 9.0], vec![3.0, 7.0], vec![2.0, 8.0]];
+        assert_eq!(medians(&rounds), [2.0, 8.0]);
+        assert!(medians(&[]).is_empty());
+    }
 
     #[test]
     fn what_all_streams_received_counts() {
