@@ -40,9 +40,11 @@ mod volumes_from;
 
 use std::process::ExitCode;
 
+use isopod_runtime::networks::{forward, within};
 use isopod_vm::launch;
 use isopod_vm::launcher::change::{self, Change};
 use isopod_vm::launcher::{self, Launcher};
+use isopod_vm::rootless;
 
 use crate::args::ArgsError;
 use crate::command_line::{Cli, Command};
@@ -66,6 +68,9 @@ fn main() -> ExitCode {
     match first {
         Some(first) if first == launcher::LAUNCHER => return become_process(argv),
         Some(first) if first == change::CHANGE => return change_shares(argv),
+        Some(first) if first == rootless::HOLDER => return ended(&rootless::hold(argv)),
+        Some(first) if first == within::WITHIN => return ended(&within::serve(argv)),
+        Some(first) if first == forward::FORWARD => return ended(&forward::serve(argv)),
         _ => {}
     }
     if let Some(status) = complete::answer() {
@@ -143,6 +148,14 @@ fn become_process(argv: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     match Launcher::read(argv).and_then(Launcher::run) {
         Ok(status) => status,
         Err(error) => output::fail(&Report::new(&error).exit_status(launcher::FAILED)),
+    }
+}
+
+/// How a process of an ordinary user's networks ended.
+fn ended<E: std::error::Error>(result: &Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(&Report::new(error).exit_status(launcher::FAILED)),
     }
 }
 

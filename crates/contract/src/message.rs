@@ -88,6 +88,17 @@ pub enum HostStream {
         /// The port.
         port: u16,
     },
+    /// 13: configures an interface whose device was plugged in ([`crate::network`]).
+    AddInterface {
+        /// The [`crate::network::GuestInterface`] as JSON: it leaves out what says nothing, which postcard cannot. It has an Ethernet
+        /// address, by which its device is found.
+        interface: String,
+    },
+    /// 14: takes an interface from the apps; its device may be unplugged then ([`crate::network`]).
+    RemoveInterface {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

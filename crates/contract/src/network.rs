@@ -93,3 +93,16 @@ pub struct GuestNeighbour {
     /// Its Ethernet address.
     pub mac: Mac,
 }
+
+/// The agent's answer to [`AddInterface`](crate::message::HostStream::AddInterface) and
+/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceAnswer {
+    /// 0: it is done.
+    Done,
+    /// 1: it is not, and nothing has changed.
+    Failed {
+        /// Why, in one line.
+        text: String,
+    },
+}

@@ -222,6 +222,10 @@ pub struct NamedNetworks {
     pub netavark: Option<PathBuf>,
     /// aardvark-dns.
     pub aardvark: Option<PathBuf>,
+    /// pasta(1), which leads out of an ordinary user's.
+    pub pasta: Option<PathBuf>,
+    /// What keeps an ordinary user from having the namespaces that they are in.
+    pub obstacle: Option<String>,
     /// Those that there are; why one cannot be had, in words, where its file cannot be read.
     pub networks: BTreeMap<NetworkName, Result<TakenNetwork, String>>,
 }

@@ -95,6 +95,8 @@ pub const RECORD: &str = "pod.json";
 pub const SPEC: &str = "spec.json";
 /// In the pod directory: what was changed of its apps while it ran.
 pub const UPDATES: &str = "updates.json";
+/// In the pod directory: the networks that the pod is in, where it has joined or left one.
+pub const MEMBERS: &str = "networks.json";
 /// In the pod directory: what has become of the pod.
 pub const STATUS: &str = "status.json";
 

@@ -256,6 +256,8 @@ fn with_networks(spec: &PodSpec, networks: &[NamedNetwork], taken: &[&str]) -> F
     facts.host.network.named = NamedNetworks {
         netavark: Some("/usr/lib/podman/netavark".into()),
         aardvark: Some("/usr/lib/podman/aardvark-dns".into()),
+        pasta: None,
+        obstacle: None,
         networks: networks.collect(),
     };
     facts
@@ -390,7 +392,13 @@ fn a_pod_that_cannot_join_is_told_why() {
     let ordinary = refused(&["front"], &|facts, _| {
         facts.host.user = HostUser::Ordinary { uid: 1000 }
     });
-    assert!(ordinary.contains("only root can"), "{ordinary}");
+    assert!(ordinary.contains("`pasta` is not installed"), "{ordinary}");
+    let ordinary = refused(&["front"], &|facts, _| {
+        facts.host.user = HostUser::Ordinary { uid: 1000 };
+        facts.host.network.named.pasta = Some("/usr/bin/pasta".into());
+        facts.host.network.named.obstacle = Some("the kernel forbids it".into());
+    });
+    assert!(ordinary.contains("the kernel forbids it"), "{ordinary}");
     let none = refused(&["front"], &|facts, _| facts.host.network.named.netavark = None);
     assert!(none.contains("`netavark` is not installed"), "{none}");
     let none = refused(&["front"], &|facts, _| facts.host.network.named.aardvark = None);

@@ -29,7 +29,7 @@ use isopod_contract::message::HostStream;
 use isopod_plan::apps::update::Update;
 use isopod_plan::layout;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError};
-use isopod_spec::VolumeName;
+use isopod_spec::{JoinedNetwork, NetworkName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 use crate::pods::arrived::ArrivedRecord;
@@ -128,6 +128,20 @@ pub enum Request {
         /// The app's number.
         app: u16,
     },
+    /// 13: the pod joins a network, or leaves one.
+    Network {
+        /// The [`NetworkChange`] as JSON: records leave out what says nothing, which postcard cannot.
+        change: String,
+    },
+}
+
+/// A network that a pod joins, as it was planned, or leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkChange {
+    /// It joins it.
+    Connect(Box<JoinedNetwork>),
+    /// It leaves the one of that name.
+    Disconnect(NetworkName),
 }
 
 /// An app that comes to a pod which runs, as it was planned.

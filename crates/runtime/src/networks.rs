@@ -6,13 +6,19 @@
 //! STATE/networks/lock        held while one is made or removed, and while a pod gets its addresses
 //! STATE/networks/run/        netavark's and aardvark-dns's own, of one boot of the host
 //! STATE/networks/run.lock    held while netavark works
+//! POD/networks.json          what the pod is in, where it has joined or left one since it was prepared
 //! POD/networks.up            that the pod's interfaces may be there, and since which boot of the host
 //! ```
 //!
 //! Which addresses are taken nobody writes down: a pod has those that its record names, from its preparation to its removal.
 
 mod addresses;
+pub mod change;
+pub mod forward;
+mod live;
+pub(crate) mod members;
 mod up;
+pub mod within;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -24,8 +30,9 @@ use isopod_spec::{NamedNetwork, NetworkName};
 use isopod_vm::netns::{self, NetnsError};
 
 pub use addresses::Addresses;
+pub(crate) use live::{BeginError, Begun, Live, Memberships};
+pub(crate) use up::Place;
 pub use up::{NetworksError, NetworksRecord};
-pub(crate) use up::{Place, Up};
 
 use crate::pods::files::{self, Durability};
 use crate::pods::{PodEntry, Pods, PodsError, new_uuid};

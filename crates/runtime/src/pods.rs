@@ -39,6 +39,7 @@ use state::{Lock, Place, PodState, Verb, observe};
 use updates::Updates;
 
 use crate::events::EventLog;
+use crate::networks::members;
 use crate::state_dir;
 pub use claim::Claim;
 use claim::is_at;
@@ -281,6 +282,7 @@ impl Pods {
         let record = record.map(|record: PodRecord| {
             let mut record = record.with_arrived(status.as_ref());
             Updates::read(&at).apply_to_record(&mut record);
+            members::apply_to_record(&at, &mut record);
             record
         });
         Some(PodEntry {

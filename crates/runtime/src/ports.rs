@@ -90,8 +90,7 @@ pub fn hold(ports: &[PortForward]) -> Result<Vec<OwnedFd>, PortError> {
             match bind_silently(Ipv6Addr::UNSPECIFIED.into(), port) {
                 Ok(socket) => held.push(socket),
                 // A host without IPv6.
-                Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                Err(error) if is_without_ipv6(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -99,8 +98,73 @@ pub fn hold(ports: &[PortForward]) -> Result<Vec<OwnedFd>, PortError> {
     Ok(held)
 }
 
+/// A socket of a port that is listened on.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) socket: OwnedFd,
+    /// Whether it is of IPv6.
+    pub(crate) ipv6: bool,
+}
+
+/// Binds every port as [`hold`] does, and listens.
+///
+/// # Errors
+/// [`PortError`] for the first that cannot be had.
+pub(crate) fn listen(ports: &[PortForward]) -> Result<Vec<(PortForward, Listening)>, PortError> {
+    let mut bound = Vec::new();
+    for port in ports {
+        let other = port
+            .host_ip
+            .is_none()
+            .then_some(IpAddr::from(Ipv6Addr::UNSPECIFIED));
+        for address in std::iter::once(port.address()).chain(other) {
+            let socket = bind_as(address, port, Use::Listened);
+            let listening = socket.and_then(|socket| {
+                if port.protocol == PortProtocol::Tcp {
+                    rustix::net::listen(&socket, BACKLOG)?;
+                }
+                Ok(socket)
+            });
+            let cause = match listening {
+                Ok(socket) => {
+                    let ipv6 = address.is_ipv6();
+                    bound.push((port.clone(), Listening { socket, ipv6 }));
+                    continue;
+                }
+                // A host without IPv6.
+                Err(error) if Some(address) == other && is_without_ipv6(&error) => continue,
+                Err(cause) => cause,
+            };
+            let port = port.clone();
+            return Err(PortError { port, cause });
+        }
+    }
+    Ok(bound)
+}
+
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+        || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// To have the port.
+    Held,
+    /// To be spoken with.
+    Listened,
+}
+
 /// A socket that is bound and does not listen: whoever comes to it nevertheless is refused.
 fn bind_silently(address: IpAddr, port: &PortForward) -> io::Result<OwnedFd> {
+    bind_as(address, port, Use::Held)
+}
+
+fn bind_as(address: IpAddr, port: &PortForward, used: Use) -> io::Result<OwnedFd> {
     let family = match address {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
@@ -112,6 +176,10 @@ fn bind_silently(address: IpAddr, port: &PortForward) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
     if address.is_ipv6() {
         rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // Connections of an earlier life may still be ending.
+    if used == Use::Listened && port.protocol == PortProtocol::Tcp {
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     rustix::net::bind(&socket, &SocketAddr::from((address, port.host_port)))?;
     Ok(socket)

@@ -264,6 +264,11 @@ fn networks(plan: &PodPlan, gathered: &Gathered) -> Option<NetworksRecord> {
         netavark: named.netavark.clone().filter(|_| !joined.is_empty())?,
         aardvark: named.aardvark.clone(),
         joined: joined.to_vec(),
+        pluggable: plan.qemu.has_monitor(),
+        pasta: named
+            .pasta
+            .clone()
+            .filter(|_| gathered.facts.host.user != HostUser::Root),
     })
 }
 

@@ -18,6 +18,7 @@ mod arrivals;
 pub(crate) mod capture;
 mod error;
 mod host_memory;
+mod interfaces;
 mod journal;
 mod origin;
 mod outcome;
@@ -54,6 +55,7 @@ use crate::control::{self, AppOrder, Done, Order, Refusal, SharedInput, VolumeCh
 use crate::logs::Stream;
 use crate::pods::Claim;
 use crate::pods::files::{Keep, PodRecord, Stdin};
+use interfaces::Interfaces;
 use journal::Journal;
 
 /// How many lines the log has at once of what the guest brings about, and how long it takes until there is one more: about
@@ -148,8 +150,10 @@ async fn supervise(
             journal.on_started = caller.started;
             journal.watcher.clone_from(&caller.watcher);
             let app_changes = AppChanges::again(record, dir, &agent);
+            let interfaces = vm.interfaces(record, &agent);
             let mut pod = Pod {
                 record,
+                interfaces,
                 agent,
                 events,
                 orders,
@@ -198,6 +202,7 @@ struct Pod<'a> {
     events: Events,
     orders: control::Orders,
     volumes: Volumes,
+    interfaces: Interfaces,
     app_changes: AppChanges,
     arrivals: Arrivals,
     /// How many changes of what has come are not done yet.
@@ -294,6 +299,7 @@ impl Pod<'_> {
                         .want(&self.agent, app, What::Update(update), Some(done));
                 }
                 Order::Volume { change, done } => self.want(change, done),
+                Order::Network { change, done } => self.interfaces.want(change, done),
                 Order::OneApp { order, done } => self.of_one_app(order, done).await,
                 // A client that has gone needs no agent.
                 Order::Agent(reply) => drop(reply.send(self.agent.clone())),

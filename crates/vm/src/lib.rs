@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod command;
+pub mod fd_message;
 pub mod frames;
 pub mod kvm;
 pub mod launch;
@@ -14,4 +15,5 @@ pub mod namespaces;
 pub mod netavark;
 pub mod netns;
 pub mod qmp;
+pub mod rootless;
 pub mod virtiofsd;

@@ -15,6 +15,10 @@ use crate::launcher::sys;
 /// Where the programs are that it starts: iptables, nft.
 const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The same for an ordinary user, without systemd-run: it would have aardvark-dns started by that user's service manager, which need not
+/// be there.
+const ROOTLESS_SEARCH_PATH: &str = "/usr/sbin:/sbin";
+
 /// What it is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -54,6 +58,8 @@ pub struct Netavark<'a> {
     pub aardvark: Option<&'a Path>,
     /// The directory of its files.
     pub config: &'a Path,
+    /// Whether it is an ordinary user's, root in a namespace of the user's.
+    pub rootless: bool,
 }
 
 impl Netavark<'_> {
@@ -80,8 +86,18 @@ impl Netavark<'_> {
         // Nor anything else that whoever started this process left open: a lock would be held for as long as there are pods.
         sys::close_on_exec(3..=u32::MAX).map_err(failed)?;
         let mut process = command(self.program);
-        process.env("PATH", SEARCH_PATH).arg("--config").arg(self.config);
-        process.args(["--rootless", "false"]);
+        process.arg("--config").arg(self.config);
+        process.args(["--rootless", if self.rootless { "true" } else { "false" }]);
+        process.env(
+            "PATH",
+            if self.rootless {
+                ROOTLESS_SEARCH_PATH
+            } else {
+                SEARCH_PATH
+            },
+        );
+        // Where the one of iptables is that has locks: /run is root's.
+        process.env("XTABLES_LOCKFILE", self.config.join("xtables.lock"));
         if let Some(aardvark) = self.aardvark {
             process.arg("--aardvark-binary").arg(aardvark);
         }
@@ -132,9 +148,10 @@ fn explained(text: &str) -> String {
 /// sent there without more ado (socket(7), `SO_BROADCAST`).
 const NOBODY: &str = "255.255.255.255";
 
-/// What it is told of a pod in a network, whose ports `ports` are published through it.
+/// What it is told of a pod in a network, whose ports `ports` are published through it. `resolver` is who is asked for names outside, where
+/// that is not the host's.
 #[must_use]
-pub fn input(pod: &str, joined: &JoinedNetwork, ports: &[PortForward]) -> Value {
+pub fn input(pod: &str, joined: &JoinedNetwork, ports: &[PortForward], resolver: Option<&str>) -> Value {
     let (name, aliases) = joined.names.split_first().unzip();
     let name = name.map_or(pod, String::as_str);
     let mapping = |port: &PortForward| {
@@ -148,8 +165,13 @@ pub fn input(pod: &str, joined: &JoinedNetwork, ports: &[PortForward]) -> Value 
     };
     let network = joined.network.name.as_str();
     let mut info = json!(joined.network);
-    if joined.network.internal {
-        info["network_dns_servers"] = json!([NOBODY]);
+    let resolver = if joined.network.internal {
+        Some(NOBODY)
+    } else {
+        resolver
+    };
+    if let Some(resolver) = resolver {
+        info["network_dns_servers"] = json!([resolver]);
     }
     json!({
         "container_id": pod,
@@ -192,7 +214,7 @@ mod tests {
             pod_port: 80,
             protocol: isopod_spec::PortProtocol::Tcp,
         };
-        let told = input("uuid", &joined, &[port]);
+        let told = input("uuid", &joined, &[port], None);
         assert_eq!(told["container_name"], "one");
         assert_eq!(
             told["port_mappings"],

@@ -183,6 +183,17 @@ pub fn join(path: &Path, interface: &str, reach: &Reach) -> Result<OwnedFd, Netn
     joined.inspect_err(|_| drop(release(path, [interface])))
 }
 
+/// Makes a tap in the namespace at `path` that leads nowhere.
+///
+/// # Errors
+/// [`NetnsError`].
+pub fn tap(path: &Path) -> Result<OwnedFd, NetnsError> {
+    in_a_thread(path, || {
+        let tap = sys::open_tap(&format!("{TAP}%d")).map_err(NetnsError::Tap)?;
+        Ok(tap.0)
+    })
+}
+
 /// Takes away what [`join`] left at these interfaces of the namespace at `path`, whose taps are gone. A namespace that is gone, or
 /// that another pod has by now, is left alone.
 ///

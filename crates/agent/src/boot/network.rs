@@ -56,6 +56,20 @@ pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
         .try_for_each(|(index, _, interface)| set_up_interface(&netlink, *index, interface))
 }
 
+/// Sets an interface up whose device is called otherwise so far, and is down.
+pub(crate) fn set_up_as(device: &str, interface: &GuestInterface) -> Result<(), NetworkError> {
+    let netlink = Netlink::open().map_err(failed("speak to the kernel's routing".to_owned()))?;
+    let index = netlink
+        .index(device)
+        .map_err(failed(format!("find the interface `{device}`")))?;
+    if device != interface.name {
+        netlink
+            .rename(index, &interface.name)
+            .map_err(failed(format!("call an interface `{}`", interface.name)))?;
+    }
+    set_up_interface(&netlink, index, interface)
+}
+
 fn set_up_interface(netlink: &Netlink, index: u32, interface: &GuestInterface) -> Result<(), NetworkError> {
     let GuestInterface {
         name,

@@ -52,6 +52,14 @@ pub(crate) fn find_devices() -> std::io::Result<()> {
     }
 }
 
+/// Finds devices that are plugged in while apps run: those whose drivers are loaded are there when this returns. From now on the kernel
+/// heeds that one is taken away, too.
+pub(crate) fn find_plugged() -> std::io::Result<()> {
+    // Other boards than q35 have no such event.
+    let _ = std::fs::write(PLUGGED_EVENT, "unmask\n");
+    std::fs::write("/sys/bus/pci/rescan", "1")
+}
+
 /// Sets the kernel's parameters; returns what could not be set. What of that no app may start without is put where the
 /// apps' units look.
 pub(crate) fn write_sysctls(sysctls: &[Sysctl]) -> Vec<String> {

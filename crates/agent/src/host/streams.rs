@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{arriving, departing, hotplug, processes, stats};
+use super::{arriving, departing, hotplug, interfaces, processes, stats};
 use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Job};
 use crate::exec::{self, Wanted, copy};
@@ -83,6 +83,14 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
             departing::take(stream, &session, departure).await;
         }
         Ok(Some(HostStream::Dial { port })) => dial(stream, port).await,
+        Ok(Some(HostStream::AddInterface { interface })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            interfaces::answer(stream, move || interfaces::add(&interface)).await;
+        }
+        Ok(Some(HostStream::RemoveInterface { name })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            interfaces::answer(stream, move || interfaces::remove(&name)).await;
+        }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}
     }

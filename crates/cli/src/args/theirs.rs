@@ -27,8 +27,6 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
-const JOINED: &str =
-    "a pod's networks and addresses are chosen when it is prepared: `isopod run --network ONE --network TWO`";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
 
 /// docker's commands with their groups, and podman's that are met often. One without a group is there with it too.
@@ -104,9 +102,9 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
         "manifest",
         Refused("skopeo(1) and buildah(1) make indexes of images"),
     ),
-    ("network connect", Refused(JOINED)),
+    ("network connect", Same),
     ("network create", Same),
-    ("network disconnect", Refused(JOINED)),
+    ("network disconnect", Same),
     ("network inspect", Same),
     ("network ls", Same),
     ("network prune", Same),

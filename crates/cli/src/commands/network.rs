@@ -1,6 +1,8 @@
 //! `isopod network`: networks with names, by which pods reach each other.
 
+pub(crate) mod connect;
 pub(crate) mod create;
+pub(crate) mod disconnect;
 pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod prune;
@@ -10,8 +12,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use isopod_runtime::Settings;
+use isopod_runtime::networks::change::ChangeError;
 use isopod_runtime::networks::{NetworkError, Networks};
-use isopod_runtime::pods::Pods;
+use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::{NamedNetwork, NetworkName};
 use serde_json::{Value, json};
 
@@ -23,6 +26,8 @@ use crate::output::Report;
 #[command(disable_help_subcommand = true)]
 pub(crate) enum NetworkCommand {
     Create(create::NetworkCreate),
+    Connect(connect::NetworkConnect),
+    Disconnect(disconnect::NetworkDisconnect),
     Ls(ls::NetworkLs),
     Inspect(inspect::NetworkInspect),
     Rm(rm::NetworkRm),
@@ -37,11 +42,30 @@ impl NetworkCommand {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         match self {
             Self::Create(command) => command.execute(settings),
+            Self::Connect(command) => command.execute(settings),
+            Self::Disconnect(command) => command.execute(settings),
             Self::Ls(command) => command.execute(settings),
             Self::Inspect(command) => command.execute(settings),
             Self::Rm(command) => command.execute(settings),
             Self::Prune(command) => command.execute(settings),
         }
+    }
+}
+
+/// Tells why a pod has not joined a network, or not left it.
+fn unchanged(pod: &PodEntry, error: ChangeError) -> Failure {
+    match error {
+        ChangeError::Plan(error) => Failure::of(&error.faults),
+        ChangeError::Networks(error) => Report::from(error).into(),
+        ChangeError::Claim(error) => Report::from(error).into(),
+        ChangeError::Control(error) => {
+            let what = format!("cannot change the networks of pod `{}`", pod.label());
+            Report::text(what)
+                .because(error.to_string())
+                .hint(error.hint())
+                .into()
+        }
+        error @ (ChangeError::NoRecord | ChangeError::Write { .. }) => Report::new(&error).into(),
     }
 }
 

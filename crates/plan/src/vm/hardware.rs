@@ -15,6 +15,7 @@ use crate::vm::qemu::{
     self, Accelerator, Blockdev, Chardev, Device, Fsdev, Origin, Qemu, SecurityModel, Serial,
 };
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
+use crate::vm::template;
 
 /// The slots of the q35 board's root bus beside those of its own devices.
 const PCI_SLOTS: usize = 28;
@@ -27,6 +28,9 @@ const PCI_FUNCTIONS: usize = 8;
 
 /// The devices that the root bus takes beside the board's own.
 pub const PCI_DEVICES: usize = PCI_SLOTS * PCI_FUNCTIONS;
+
+/// How many devices fit into the slots below that of the ports for devices that are plugged in later.
+const BELOW_PORTS: usize = (template::PORTS_SLOT - FIRST_PCI_SLOT) * PCI_FUNCTIONS;
 
 /// The board, with what no guest here uses switched off.
 #[must_use]
@@ -145,7 +149,12 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         });
     }
     check_devices(&devices)?;
-    share_slots(&mut devices);
+    let ports = network.is_some_and(PodNetwork::may_join_others) && pci_devices(&devices) <= BELOW_PORTS;
+    share_slots(&mut devices, if ports { PCI_SLOTS - 1 } else { PCI_SLOTS });
+    if ports {
+        // First: those that say no slot get what is left.
+        devices.splice(0..0, template::ports());
+    }
     let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
         node_name: format!("disk{i}"),
         filename: disk.file.clone(),
@@ -210,8 +219,8 @@ fn nine_p(sharing: &Sharing, user: HostUser, ownership: Ownership) -> Vec<(Fsdev
 
 /// Where there are more devices than slots, puts eight into each, in their order: the guest finds them in it, and names
 /// disks by it.
-fn share_slots(devices: &mut [Device]) {
-    if devices.iter().filter(|device| device.is_pci()).count() <= PCI_SLOTS {
+fn share_slots(devices: &mut [Device], slots: usize) {
+    if pci_devices(devices) <= slots {
         return;
     }
     for (i, device) in devices.iter_mut().filter(|device| device.is_pci()).enumerate() {
@@ -225,8 +234,12 @@ fn share_slots(devices: &mut [Device]) {
     }
 }
 
+fn pci_devices(devices: &[Device]) -> usize {
+    devices.iter().filter(|device| device.is_pci()).count()
+}
+
 fn check_devices(devices: &[Device]) -> Result<(), Fault> {
-    let used = devices.iter().filter(|d| d.is_pci()).count();
+    let used = pci_devices(devices);
     if used <= PCI_DEVICES {
         return Ok(());
     }
@@ -254,7 +267,7 @@ mod tests {
             };
             let mut devices: Vec<Device> = (0..count).map(device).collect();
             check_devices(&devices)?;
-            share_slots(&mut devices);
+            share_slots(&mut devices, PCI_SLOTS);
             Ok::<_, Fault>(devices)
         };
         let own = devices(28).unwrap();

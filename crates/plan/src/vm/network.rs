@@ -392,6 +392,12 @@ impl PodNetwork {
         }
     }
 
+    /// Whether it may join other networks while it runs.
+    #[must_use]
+    pub fn may_join_others(&self) -> bool {
+        matches!(self.router, Router::Networks(_))
+    }
+
     /// Whether QEMU itself speaks to the host's network.
     #[must_use]
     pub fn is_qemus(&self) -> bool {

@@ -320,7 +320,7 @@ impl Qemu {
             };
             switch("-chardev", value);
         }
-        if self.origin != Origin::Booted {
+        if self.has_monitor() {
             switch(
                 "-chardev",
                 format!("socket,id=monitor,fd={MONITOR_DESCRIPTOR}").into(),
@@ -375,6 +375,16 @@ impl Qemu {
             "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{MEMORY_DESCRIPTOR},share={share}",
             self.memory_mib
         )
+    }
+
+    /// Whether somebody speaks with it: devices come later.
+    #[must_use]
+    pub fn has_monitor(&self) -> bool {
+        self.origin != Origin::Booted
+            || self
+                .devices
+                .iter()
+                .any(|device| device.driver == "pcie-root-port")
     }
 
     /// All its devices: those of its command line, and those that it gets later.

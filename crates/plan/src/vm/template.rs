@@ -24,7 +24,7 @@ use crate::vm::qemu::{Device, Mapping, Origin, Qemu};
 const FORMAT: u64 = 1;
 
 /// The ports that a template has for devices. Each takes eight, and 5 ms of the template's boot.
-const PORTS: usize = 4;
+pub(crate) const PORTS: usize = 4;
 
 /// The functions of the one device that a port takes (PCI Local Bus Specification 3.0, 6.2.1).
 const FUNCTIONS: usize = 8;
@@ -157,7 +157,10 @@ pub fn template(pod: &Qemu) -> Qemu {
 /// The VM which `pod` would boot, restored; `None` where it has more devices than there are places.
 #[must_use]
 pub fn restored(pod: &Qemu) -> Option<Qemu> {
-    let others = pod.devices.iter().filter(|device| !is_own(device));
+    let others = pod
+        .devices
+        .iter()
+        .filter(|device| !is_own(device) && device.driver != PORT);
     let with_other_processes = others
         .clone()
         .any(|device| device.driver.starts_with("vhost-user-"));
@@ -219,21 +222,34 @@ fn own_devices(pod: &Qemu) -> Vec<Device> {
         driver: "vmgenid",
         properties: vec![("guid", "auto".to_owned())],
     });
-    devices.extend((0..PORTS).map(|port| Device {
-        driver: "pcie-root-port",
-        properties: vec![
-            ("id", format!("port{port}")),
-            ("chassis", (port + 1).to_string()),
-            ("slot", (port + 1).to_string()),
-            ("addr", format!("{PORTS_SLOT:#x}.{port:#x}")),
-            ("multifunction", if port == 0 { "on" } else { "off" }.to_owned()),
-        ],
-    }));
+    devices.extend(ports());
     devices
 }
 
+/// The driver of a port for devices.
+const PORT: &str = "pcie-root-port";
+
+/// The name of a port.
+pub(crate) fn port(number: usize) -> String {
+    format!("port{number}")
+}
+
+/// The ports for devices that are plugged in later, empty.
+pub(crate) fn ports() -> impl Iterator<Item = Device> {
+    (0..PORTS).map(|number| Device {
+        driver: PORT,
+        properties: vec![
+            ("id", port(number)),
+            ("chassis", (number + 1).to_string()),
+            ("slot", (number + 1).to_string()),
+            ("addr", format!("{PORTS_SLOT:#x}.{number:#x}")),
+            ("multifunction", if number == 0 { "on" } else { "off" }.to_owned()),
+        ],
+    })
+}
+
 /// The slot of the root bus whose functions the ports are.
-const PORTS_SLOT: usize = 0x10;
+pub(crate) const PORTS_SLOT: usize = 0x10;
 
 /// The properties that say where a device is.
 const PLACE: [&str; 2] = ["addr", "multifunction"];
@@ -243,7 +259,7 @@ fn plugged((i, device): (usize, &Device)) -> Device {
     let mut device = device.clone();
     device.properties.retain(|(key, _)| !PLACE.contains(key));
     device.properties.extend([
-        ("bus", format!("port{}", i / FUNCTIONS)),
+        ("bus", port(i / FUNCTIONS)),
         ("addr", format!("0x0.{:#x}", i % FUNCTIONS)),
         ("multifunction", "on".to_owned()),
     ]);

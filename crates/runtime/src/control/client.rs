@@ -20,7 +20,9 @@ use super::{ANSWER_WITHIN, AddApp, Answer, BEGINNING, CHANGED_WITHIN, ControlErr
 /// [`ControlError`].
 pub async fn ask(dir: &Path, request: &Request) -> Result<(), ControlError> {
     let patience = match request {
-        Request::Attach(_) | Request::Detach { .. } | Request::RemoveApp { .. } => CHANGED_WITHIN,
+        Request::Attach(_) | Request::Detach { .. } | Request::RemoveApp { .. } | Request::Network { .. } => {
+            CHANGED_WITHIN
+        }
         _ => ANSWER_WITHIN,
     };
     ask_within(dir, request, patience).await

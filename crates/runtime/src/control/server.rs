@@ -22,7 +22,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::{
-    AddApp, Answer, Attach, ControlError, MAX_FILES_BYTES, PIECE_BYTES, QUEUE, Refusal, Request, through,
+    AddApp, Answer, Attach, ControlError, MAX_FILES_BYTES, NetworkChange, PIECE_BYTES, QUEUE, Refusal,
+    Request, through,
 };
 use crate::pods::arrived::ArrivedRecord;
 
@@ -59,6 +60,11 @@ pub(crate) enum Order {
     /// A volume comes or goes.
     Volume {
         change: VolumeChange,
+        done: Done,
+    },
+    /// A network is joined or left.
+    Network {
+        change: NetworkChange,
         done: Done,
     },
     /// An app comes, goes, is started or stopped.
@@ -257,6 +263,13 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
                 done: done_sender,
             }
         }
+        Request::Network { change } => {
+            let unread = |error: serde_json::Error| ControlError::Read(ReadMessageError::Io(error.into()));
+            Order::Network {
+                change: serde_json::from_str(&change).map_err(unread)?,
+                done: done_sender,
+            }
+        }
         Request::StartApp { app } => Order::OneApp {
             order: AppOrder::Start(app.into()),
             done: done_sender,
@@ -312,6 +325,8 @@ async fn splice(
         HostStream::AddVolume(_)
         | HostStream::RemoveVolume { .. }
         | HostStream::Arrive { .. }
+        | HostStream::AddInterface { .. }
+        | HostStream::RemoveInterface { .. }
         | HostStream::Depart(_) => {
             Err("what comes to the VM and goes is the supervisor's to bring and take".to_owned())
         }

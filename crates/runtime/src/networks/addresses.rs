@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::sync::LazyLock;
 
 use isopod_plan::PodPlan;
 use isopod_plan::facts::{Facts, NamedNetworks, TakenNetwork};
@@ -10,6 +11,8 @@ use isopod_spec::{JoinedNetwork, Network, NetworkName};
 use super::{NetworkError, Networks};
 use crate::Settings;
 use crate::gather::find_system_program;
+use crate::gather::host::user_namespaces;
+use crate::gather::programs::find_program;
 use crate::pods::Pods;
 
 /// Where podman's helpers are (containers.conf(5), `helper_binaries_dir`), before the search path.
@@ -52,6 +55,23 @@ impl Addresses {
         Ok(())
     }
 
+    /// Holds them, to give a pod an address that is there already.
+    ///
+    /// # Errors
+    /// [`NetworkError`] where they cannot be looked at.
+    pub fn hold(settings: &Settings) -> Result<Self, NetworkError> {
+        let networks = Networks::of(&settings.state_dir);
+        let lock = networks.lock()?;
+        let held = Some((lock, look(&networks, settings)?));
+        Ok(Self { held })
+    }
+
+    /// The networks, and what is taken of them; none where nobody needed them.
+    pub(super) fn known(&self) -> &NamedNetworks {
+        static NONE: LazyLock<NamedNetworks> = LazyLock::new(NamedNetworks::default);
+        self.held.as_ref().map_or(&NONE, |(_, known)| known)
+    }
+
     /// Takes what `plan` has, which is not prepared yet.
     pub fn take(&mut self, plan: &PodPlan) {
         let joined = plan.network.as_ref().map(|network| network.networks());
@@ -79,6 +99,8 @@ fn look(networks: &Networks, settings: &Settings) -> Result<NamedNetworks, Netwo
     Ok(NamedNetworks {
         netavark: helper("netavark"),
         aardvark: helper("aardvark-dns"),
+        pasta: find_program(&settings.search_path, "pasta"),
+        obstacle: user_namespaces().obstacle().map(|obstacle| obstacle.reason),
         networks: found,
     })
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,23 @@ use isopod_plan::vm::network::named::publishing;
 use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
 use isopod_vm::netavark::{self, Netavark, NetavarkError, Verb};
 use isopod_vm::netns::{self, NetnsError, OwnNetns, Reach};
+use isopod_vm::rootless::{NAMESERVER, Space, SpaceError};
 use serde::{Deserialize, Serialize};
 
+use super::members;
+use super::within::{self, Call};
 use crate::pods::files::boot_id;
 use crate::pods::state as pods;
 use crate::{private, state_dir};
 
 /// In the pod directory: that netavark was told of the pod, in the boot that is named there.
 const UP: &str = "networks.up";
+
+/// Below the networks' directory: an ordinary user's namespace of all pods.
+const SPACE: &str = "rootless";
+
+/// This program, which is also what does things in such a namespace.
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How long the kernel may take to end a namespace whose last process has ended.
 const NAMESPACE_ENDS: Duration = Duration::from_secs(3);
@@ -34,6 +44,12 @@ pub struct NetworksRecord {
     pub aardvark: Option<PathBuf>,
     /// What it has of each, in the order of its interfaces.
     pub joined: Vec<JoinedNetwork>,
+    /// Whether its VM takes devices while it runs, also where it booted.
+    #[serde(default)]
+    pub pluggable: bool,
+    /// pasta(1), where they are an ordinary user's, in a namespace of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pasta: Option<PathBuf>,
 }
 
 /// Why a pod is not in its networks.
@@ -60,6 +76,20 @@ pub enum NetworksError {
     /// The namespace, or a tap in it.
     #[error("cannot make the pod's interfaces")]
     Namespace(#[from] NetnsError),
+    /// An ordinary user's namespace.
+    #[error("cannot make the pod's interfaces")]
+    Space(#[from] SpaceError),
+    /// What was done in it failed.
+    #[error("{words}")]
+    Within {
+        /// Why.
+        words: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The pod has none any more.
+    #[error("the pod is ending")]
+    Ended,
 }
 
 impl NetworksError {
@@ -71,12 +101,13 @@ impl NetworksError {
             Self::Netavark { .. } => Some(
                 "it needs root, and of the host's kernel bridges, veth and a firewall (`iptables`)".into(),
             ),
-            Self::Io { .. } => None,
+            Self::Within { hint, .. } => hint.clone(),
+            Self::Io { .. } | Self::Space(_) | Self::Ended => None,
         }
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NetworksError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NetworksError {
     let path = path.to_owned();
     move |source| NetworksError::Io { action, path, source }
 }
@@ -85,39 +116,111 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Networ
 #[derive(Debug)]
 pub(crate) struct Up {
     netns: OwnNetns,
+    /// Of an ordinary user: that in which the networks are.
+    space: Option<Space>,
+}
+
+impl Up {
+    /// Those in that namespace.
+    pub(super) fn of(netns: OwnedFd, space: Option<Space>) -> Self {
+        Self {
+            netns: OwnNetns::of(netns),
+            space,
+        }
+    }
+
+    /// A tap in it that leads nowhere.
+    pub(super) fn idle_tap(&self) -> Result<OwnedFd, NetworksError> {
+        match &self.space {
+            None => Ok(netns::tap(&self.netns.path())?),
+            Some(space) => {
+                let mut made = within::call(space, &Call::Tap, Some(&self.netns))?.into_iter();
+                made.next().ok_or(NetworksError::Ended)
+            }
+        }
+    }
+
+    /// The namespace in which they are.
+    pub(super) fn netns(&self) -> &OwnNetns {
+        &self.netns
+    }
+
+    /// That in which the networks are, where it is an ordinary user's.
+    pub(crate) fn space(&self) -> Option<&Space> {
+        self.space.as_ref()
+    }
 }
 
 /// Where what is about one pod is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
     /// The pod's UUID.
-    pub(crate) uuid: &'a str,
+    pub(crate) uuid: String,
     /// Its directory, two below all pods' and three below the state directory.
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: PathBuf,
     /// The host's ports that lead into it.
-    pub(crate) ports: &'a [PortForward],
+    pub(crate) ports: Vec<PortForward>,
 }
 
-impl Place<'_> {
+impl Place {
     fn networks(&self) -> PathBuf {
-        let state = self.dir.ancestors().nth(3).unwrap_or(self.dir);
+        let state = self.dir.ancestors().nth(3).unwrap_or(&self.dir);
         state.join(state_dir::NETWORKS)
     }
 }
 
 impl NetworksRecord {
+    /// The same, with what the pod at `dir` has joined and left since.
+    pub(crate) fn now(&self, dir: &Path) -> Self {
+        Self {
+            joined: members::read(dir).unwrap_or_else(|| self.joined.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Has them made, and gives a tap's descriptor for each.
     ///
     /// # Errors
     /// [`NetworksError`]; nothing is left then.
-    pub(crate) fn up(&self, place: Place<'_>) -> Result<(Up, Vec<std::os::fd::OwnedFd>), NetworksError> {
+    pub(super) fn up(&self, place: &Place) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         self.down(place, None);
+        let path = place.dir.join(UP);
+        fs::write(&path, boot_id()).map_err(failed("write", &path))?;
+        let made = self.up_there(place);
+        if made.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    /// The same, in the namespace where they are.
+    fn up_there(&self, place: &Place) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+        let Some(pasta) = &self.pasta else {
+            return self.up_here(place);
+        };
+        let networks = place.networks();
+        private::dir(&networks).map_err(failed("create", &networks))?;
+        let space = Space::take(&networks.join(SPACE), Path::new(OWN_PROGRAM), pasta)?;
+        let call = Call::Up {
+            networks: self.clone(),
+            place: place.clone(),
+        };
+        let mut made = within::call(&space, &call, None)?.into_iter();
+        let netns = made.next().ok_or(NetworksError::Ended)?;
+        let taps = self.joined.iter().cloned().zip(made).collect();
+        Ok((Up::of(netns, Some(space)), taps))
+    }
+
+    /// The same, in the namespace that this process is in.
+    pub(super) fn up_here(
+        &self,
+        place: &Place,
+    ) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         let networks = place.networks();
         let up = Up {
             netns: OwnNetns::new()?,
+            space: None,
         };
-        let path = place.dir.join(UP);
-        fs::write(&path, boot_id()).map_err(failed("write", &path))?;
         let made = self.make(place, &networks, &up);
         match made {
             Ok(taps) => Ok((up, taps)),
@@ -126,7 +229,9 @@ impl NetworksRecord {
                 for joined in &self.joined {
                     let _ = up.netns.add_a_stand_in(&joined.interface);
                 }
-                self.down(place, Some(up));
+                if let Err(error) = self.take_away_here(place, Some(&up)) {
+                    Self::complain(place, &error);
+                }
                 Err(error)
             }
         }
@@ -134,37 +239,94 @@ impl NetworksRecord {
 
     fn make(
         &self,
-        place: Place<'_>,
+        place: &Place,
         networks: &Path,
         up: &Up,
-    ) -> Result<Vec<std::os::fd::OwnedFd>, NetworksError> {
+    ) -> Result<Vec<(JoinedNetwork, OwnedFd)>, NetworksError> {
         let netns = up.netns.path();
         {
             let _lock = lock(networks)?;
             let config = config(networks)?;
             for joined in &self.joined {
-                let made = self.netavark(&config, place, joined, Verb::Setup, &netns);
-                made.map_err(|source| NetworksError::Netavark {
-                    network: joined.network.name.clone(),
-                    source,
-                })?;
+                self.told(&config, place, joined, Verb::Setup, &netns)?;
             }
         }
-        let tap = |joined: &JoinedNetwork| {
-            let network = &joined.network;
-            let reach = match network.internal {
-                true => Reach::Within(network.subnets.iter().map(|subnet| subnet.subnet).collect()),
-                false => Reach::AllButLoopback,
-            };
-            Ok(netns::join(&netns, &joined.interface, &reach)?)
-        };
+        let tap = |joined: &JoinedNetwork| Ok((joined.clone(), tap(&netns, joined)?));
         self.joined.iter().map(tap).collect()
+    }
+
+    /// Has one more made, which it has by now, and gives its tap.
+    pub(super) fn up_one(
+        &self,
+        place: &Place,
+        up: &Up,
+        joined: &JoinedNetwork,
+    ) -> Result<OwnedFd, NetworksError> {
+        if let Some(space) = &up.space {
+            let call = Call::UpOne {
+                networks: self.clone(),
+                place: place.clone(),
+                joined: joined.clone(),
+            };
+            let mut made = within::call(space, &call, Some(&up.netns))?.into_iter();
+            return made.next().ok_or(NetworksError::Ended);
+        }
+        let (networks, netns) = (place.networks(), up.netns.path());
+        let _lock = lock(&networks)?;
+        let config = config(&networks)?;
+        let made = self.told(&config, place, joined, Verb::Setup, &netns);
+        made.and_then(|()| tap(&netns, joined)).inspect_err(|_| {
+            // It expects an interface, which there may be already.
+            let _ = up.netns.add_a_stand_in(&joined.interface);
+            let _ = self.told(&config, place, joined, Verb::Teardown, &netns);
+        })
+    }
+
+    /// Has one taken away, which it still has.
+    pub(super) fn down_one(
+        &self,
+        place: &Place,
+        up: &Up,
+        joined: &JoinedNetwork,
+    ) -> Result<(), NetworksError> {
+        if let Some(space) = &up.space {
+            let call = Call::DownOne {
+                networks: self.clone(),
+                place: place.clone(),
+                joined: joined.clone(),
+            };
+            return within::call(space, &call, Some(&up.netns)).map(drop);
+        }
+        let networks = place.networks();
+        let _lock = lock(&networks)?;
+        self.told(
+            &config(&networks)?,
+            place,
+            joined,
+            Verb::Teardown,
+            &up.netns.path(),
+        )
+    }
+
+    fn told(
+        &self,
+        config: &Path,
+        place: &Place,
+        joined: &JoinedNetwork,
+        verb: Verb,
+        netns: &Path,
+    ) -> Result<(), NetworksError> {
+        let done = self.netavark(config, place, joined, verb, netns);
+        done.map_err(|source| NetworksError::Netavark {
+            network: joined.network.name.clone(),
+            source,
+        })
     }
 
     fn netavark(
         &self,
         config: &Path,
-        place: Place<'_>,
+        place: &Place,
         joined: &JoinedNetwork,
         verb: Verb,
         netns: &Path,
@@ -173,56 +335,90 @@ impl NetworksRecord {
             program: &self.netavark,
             aardvark: self.aardvark.as_deref(),
             config,
+            rootless: self.pasta.is_some(),
         };
-        // They come in where their answers go out.
+        // They come in where their answers go out. Those of an ordinary user are the supervisor's to carry.
         let first = publishing(&self.joined).is_some_and(|first| first == joined);
-        let ports = if first { place.ports } else { &[] };
-        netavark.run(verb, netns, &netavark::input(place.uuid, joined, ports))
+        let by_firewall = first && self.pasta.is_none();
+        let ports = if by_firewall { &place.ports[..] } else { &[] };
+        let resolver = self.pasta.is_some().then_some(NAMESERVER);
+        netavark.run(
+            verb,
+            netns,
+            &netavark::input(&place.uuid, joined, ports, resolver),
+        )
     }
 
     /// Takes away what is left of them: those of `up`, or of a supervisor that was killed. What cannot be taken away is logged.
-    pub(crate) fn down(&self, place: Place<'_>, up: Option<Up>) {
+    pub(crate) fn down(&self, place: &Place, up: Option<Up>) {
         let path = place.dir.join(UP);
         let Ok(boot) = fs::read_to_string(&path) else {
             return;
         };
         // Nothing of a host's interfaces and rules survives its boot.
         if boot == boot_id()
-            && let Err(error) = self.take_away(place, up)
+            && let Err(error) = self.take_away(place, up.as_ref())
         {
-            tracing::warn!(
-                "cannot clean up the networks of pod `{}`: {}",
-                place.uuid,
-                in_one_line(&error)
-            );
+            Self::complain(place, &error);
         }
         let _ = fs::remove_file(path);
     }
 
-    fn take_away(&self, place: Place<'_>, up: Option<Up>) -> Result<(), NetworksError> {
+    fn complain(place: &Place, error: &NetworksError) {
+        tracing::warn!(
+            "cannot clean up the networks of pod `{}`: {}",
+            place.uuid,
+            in_one_line(error)
+        );
+    }
+
+    fn take_away(&self, place: &Place, up: Option<&Up>) -> Result<(), NetworksError> {
+        if self.pasta.is_none() {
+            return self.take_away_here(place, up);
+        }
+        let call = Call::Down {
+            networks: self.clone(),
+            place: place.clone(),
+        };
+        let found;
+        let space = match up.and_then(Up::space) {
+            Some(space) => space,
+            // It went with the last pod in it, and all that was in it.
+            None => match Space::find(&place.networks().join(SPACE))? {
+                None => return Ok(()),
+                Some(space) => {
+                    found = space;
+                    &found
+                }
+            },
+        };
+        within::call(space, &call, up.map(|up| &up.netns)).map(drop)
+    }
+
+    /// The same, in the namespace that this process is in.
+    pub(super) fn take_away_here(&self, place: &Place, up: Option<&Up>) -> Result<(), NetworksError> {
         let networks = place.networks();
         let _lock = lock(&networks)?;
         let config = config(&networks)?;
+        let stand_in;
         let up = match up {
             Some(up) => up,
-            None => self.stand_in(place)?,
+            None => {
+                stand_in = self.stand_in(place)?;
+                &stand_in
+            }
         };
         let netns = up.netns.path();
         let mut first = Ok(());
         for joined in self.joined.iter().rev() {
-            let done = self.netavark(&config, place, joined, Verb::Teardown, &netns);
-            let done = done.map_err(|source| NetworksError::Netavark {
-                network: joined.network.name.clone(),
-                source,
-            });
-            first = first.and(done);
+            first = first.and(self.told(&config, place, joined, Verb::Teardown, &netns));
         }
         first
     }
 
     /// What netavark takes for the pod's namespace, which is gone: it does nothing about the rest where it does not find the interfaces,
     /// and leaves the host's interface where it believes that another pod has it.
-    fn stand_in(&self, place: Place<'_>) -> Result<Up, NetworksError> {
+    fn stand_in(&self, place: &Place) -> Result<Up, NetworksError> {
         let begun = Instant::now();
         let gone = |joined: &JoinedNetwork| {
             let ports = netns::ports_of(&joined.network.network_interface).unwrap_or(0);
@@ -235,12 +431,22 @@ impl NetworksRecord {
         for joined in &self.joined {
             netns.add_a_stand_in(&joined.interface)?;
         }
-        Ok(Up { netns })
+        Ok(Up { netns, space: None })
     }
 }
 
+/// A tap in place of that interface of the namespace, as far as its network leads.
+fn tap(netns: &Path, joined: &JoinedNetwork) -> Result<OwnedFd, NetworksError> {
+    let network = &joined.network;
+    let reach = match network.internal {
+        true => Reach::Within(network.subnets.iter().map(|subnet| subnet.subnet).collect()),
+        false => Reach::AllButLoopback,
+    };
+    Ok(netns::join(netns, &joined.interface, &reach)?)
+}
+
 /// How many other pods are in that network, or were when their supervisors were killed.
-fn others_up(place: Place<'_>, network: &NetworkName) -> usize {
+fn others_up(place: &Place, network: &NetworkName) -> usize {
     /// What is of interest of a pod's record.
     #[derive(Deserialize)]
     struct Record {
@@ -255,9 +461,12 @@ fn others_up(place: Place<'_>, network: &NetworkName) -> usize {
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    pods.filter(|dir| dir != place.dir && dir.join(UP).exists())
-        .filter_map(|dir| fs::read(dir.join(isopod_plan::layout::RECORD)).ok())
-        .filter_map(|record| serde_json::from_slice::<Record>(&record).ok()?.networks)
+    pods.filter(|dir| *dir != place.dir && dir.join(UP).exists())
+        .filter_map(|dir| {
+            let record = fs::read(dir.join(isopod_plan::layout::RECORD)).ok()?;
+            let record = serde_json::from_slice::<Record>(&record).ok()?;
+            Some(record.networks?.now(&dir))
+        })
         .filter(|networks| {
             networks
                 .joined

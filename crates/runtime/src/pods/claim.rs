@@ -157,11 +157,11 @@ impl Claim {
         }
         if let Some((record, networks)) = record.as_ref().and_then(|it| Some((it, it.networks.as_ref()?))) {
             let place = networks::Place {
-                uuid: &self.uuid,
-                dir: &self.path,
-                ports: &record.ports,
+                uuid: self.uuid.clone(),
+                dir: self.path.clone(),
+                ports: record.ports.clone(),
             };
-            networks.down(place, None);
+            networks.now(&self.path).down(&place, None);
         }
         let name = record.and_then(|record| record.name);
         let seen = matches!(self.place, Place::Prepared | Place::Started);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
 use isopod_plan::vm::network::TAP_FD;
+use isopod_plan::vm::qemu::MONITOR_DESCRIPTOR;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
 use isopod_vm::frames;
@@ -22,7 +23,7 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
-use crate::networks::{self, NetworksRecord};
+use crate::networks::{BeginError, Begun, Live, Memberships};
 use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
 use crate::templates::Template;
@@ -31,6 +32,7 @@ use crate::{Settings, ports};
 
 use super::capture::Capture;
 use super::host_memory::Kills;
+use super::interfaces::{Interfaces, Monitor};
 
 /// The processes, as messages name them.
 const QEMU: &str = "QEMU";
@@ -55,7 +57,8 @@ pub(super) struct Vm<'a> {
     ports: &'a [PortForward],
     netns: Option<&'a NetnsRecord>,
     /// Its networks with names.
-    networks: Option<JoinedNetworks<'a>>,
+    networks: Option<Memberships>,
+    monitor: Option<Monitor>,
     qemu: Child,
     /// What QEMU says.
     qemu_log: Capture,
@@ -88,8 +91,17 @@ impl<'a> Vm<'a> {
         let (networks, taps) = match (&record.netns, &record.networks) {
             (Some(netns), _) => (None, take_over(netns)?),
             (None, Some(networks)) => {
-                let (networks, taps) = JoinedNetworks::join(record, networks, dir)?;
-                (Some(networks), taps)
+                let begun = Live::begin(record, networks, dir).map_err(|error| match error {
+                    BeginError::Port(error) => RunError::Port(error),
+                    BeginError::Networks(error) => RunError::Networks(error),
+                });
+                let Begun {
+                    live,
+                    taps,
+                    later,
+                    left,
+                } = begun?;
+                (Some((live, later, left)), taps)
             }
             (None, None) => {
                 ports::look(ports).map_err(RunError::Port)?;
@@ -103,7 +115,21 @@ impl<'a> Vm<'a> {
         };
         let words = template.as_ref().map_or(&record.qemu, |(record, _)| &record.qemu);
         let of_qemu = launcher(words, life).map_err(failed("start QEMU"))?;
+        let mut monitor = None;
         let (inherited, restored) = match template {
+            None if record
+                .networks
+                .as_ref()
+                .is_some_and(|networks| networks.pluggable) =>
+            {
+                let pair = StdStream::pair().and_then(|(ours, theirs)| {
+                    ours.set_nonblocking(true)?;
+                    monitor = Some(Monitor::New(UnixStream::from_std(ours)?));
+                    Ok(theirs)
+                });
+                let theirs = pair.map_err(failed("make QEMU's monitor"))?;
+                (vec![(theirs.into(), MONITOR_DESCRIPTOR)], Restored::No)
+            }
             None => (Vec::new(), Restored::No),
             Some((record, template)) => {
                 let begun = restore::begin(template, record.mapping());
@@ -153,6 +179,7 @@ impl<'a> Vm<'a> {
             ports,
             netns: record.netns.as_ref(),
             networks,
+            monitor,
             qemu,
             qemu_log,
             virtiofsd,
@@ -225,11 +252,23 @@ impl<'a> Vm<'a> {
                 Err(_) => return Err(error),
             },
         };
-        self.restored = Restored::Yes(resumed.map_err(RunError::NotRestored)?);
+        let (memory, monitor) = resumed.map_err(RunError::NotRestored)?;
+        self.restored = Restored::Yes(memory);
+        self.monitor = Some(Monitor::Ready(Box::new(monitor)));
         if let Some(template) = &record.template {
             tracing::debug!("restored from template `{}`", template.key);
         }
         Ok(())
+    }
+
+    /// The pod's networks with names, from now on.
+    pub(super) fn interfaces(&mut self, record: &PodRecord, agent: &Agent) -> Interfaces {
+        let begun = self
+            .networks
+            .as_mut()
+            .map(|(live, later, left)| (live.clone(), mem::take(later), mem::take(left)));
+        let restored = matches!(self.restored, Restored::Yes(_));
+        Interfaces::begin(record, begun, self.monitor.take(), restored, agent)
     }
 
     /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a VM's.
@@ -373,45 +412,6 @@ fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
             source,
         }
     })
-}
-
-/// The pod's interfaces to networks with names. They are taken away when this goes.
-struct JoinedNetworks<'a> {
-    networks: &'a NetworksRecord,
-    place: networks::Place<'a>,
-    up: Option<networks::Up>,
-    /// Its ports of the host.
-    _ports: Vec<OwnedFd>,
-}
-
-impl<'a> JoinedNetworks<'a> {
-    /// Has them made; gives the taps by the numbers that QEMU knows them by.
-    fn join(
-        record: &'a PodRecord,
-        networks: &'a NetworksRecord,
-        dir: &'a Path,
-    ) -> Result<(Self, Vec<(OwnedFd, i32)>), RunError> {
-        let ports = ports::hold(&record.ports).map_err(RunError::Port)?;
-        let place = networks::Place {
-            uuid: &record.uuid,
-            dir,
-            ports: &record.ports,
-        };
-        let (up, taps) = networks.up(place).map_err(RunError::Networks)?;
-        let joined = Self {
-            networks,
-            place,
-            up: Some(up),
-            _ports: ports,
-        };
-        Ok((joined, taps.into_iter().zip(TAP_FD..).collect()))
-    }
-}
-
-impl Drop for JoinedNetworks<'_> {
-    fn drop(&mut self) {
-        self.networks.down(self.place, self.up.take());
-    }
 }
 
 /// The pod's router, where it is a process of its own, and what carries frames between it and QEMU.

@@ -132,11 +132,11 @@ impl Template {
 
 impl Restoring {
     /// Restores the VM, gives it the devices `added` (the arguments of QMP's `device_add`), and lets it go on. What is given must be
-    /// kept as long as the VM is there: the memory that others share.
+    /// kept as long as the VM is there: the memory that others share. Its monitor takes more.
     ///
     /// # Errors
     /// [`RestoreError`]; the VM is of no use then.
-    pub(crate) async fn resume(mut self, added: &[Value]) -> Result<Option<OwnedFd>, RestoreError> {
+    pub(crate) async fn resume(mut self, added: &[Value]) -> Result<(Option<OwnedFd>, Qmp), RestoreError> {
         let mut monitor = Qmp::begin(self.monitor).await.map_err(RestoreError::Monitor)?;
         if let Some(copying) = self.copying.take() {
             let copied = copying.await.map_err(io::Error::other).flatten();
@@ -171,7 +171,7 @@ impl Restoring {
         }
         let continued = monitor.execute("cont", json!({})).await;
         continued.map_err(RestoreError::Monitor)?;
-        Ok(memory)
+        Ok((memory, monitor))
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
 }
 
 /// fork(2): `None` in the child. A process of several threads has none.
-pub(super) fn fork() -> io::Result<Option<Pid>> {
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("this process has several threads"));
     }
@@ -36,7 +36,7 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
 }
 
 /// Ends a child of [`fork`] at once: what its parent has begun is the parent's to end.
-pub(super) fn exit(status: i32) -> ! {
+pub(crate) fn exit(status: i32) -> ! {
     // SAFETY: `_exit` takes a number and does not return. JUSTIFICATION: std ends a process by running what its parent registered.
     unsafe { libc::_exit(status) }
 }

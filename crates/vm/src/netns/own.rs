@@ -45,6 +45,12 @@ impl OwnNetns {
         })
     }
 
+    /// The one that the descriptor is of.
+    #[must_use]
+    pub fn of(descriptor: OwnedFd) -> Self {
+        Self { descriptor }
+    }
+
     /// Where other processes find it while this one has it.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -59,6 +65,12 @@ impl OwnNetns {
         let other = format!("{interface}-end");
         let words = ["link", "add", interface, "type", "veth", "peer", "name", &other];
         in_a_thread(&self.path(), || run("ip", &words)).map(drop)
+    }
+}
+
+impl std::os::fd::AsFd for OwnNetns {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -12,9 +12,9 @@ use isopod_spec::NetworkName;
 
 use super::name;
 use crate::failure::Failure;
-use crate::output::{self, Report};
+use crate::output;
 
-/// Make a network by which pods reach each other, and print its name; for root
+/// Make a network by which pods reach each other, and print its name
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct NetworkCreate {
     /// Its name
@@ -76,16 +76,6 @@ impl NetworkCreate {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        if !rustix::process::geteuid().is_root() {
-            let what = format!("cannot create network `{}`", self.name);
-            let report = Report::text(what).because("only root can make the host's interfaces to it".into());
-            return Err(report
-                .hint(Some(
-                    "run it as root; an ordinary user's pods reach each other by ports of the host: `-p`"
-                        .into(),
-                ))
-                .into());
-        }
         let label = |text: &String| match text.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             None => (text.clone(), String::new()),

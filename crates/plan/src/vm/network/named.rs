@@ -1,6 +1,8 @@
 //! Networks with names: which addresses and names the pod has in each, and what the guest is told of them. netavark(1) makes the same of
 //! it on the host, in a network namespace of the pod's, which a tap leads out of (`isopod_vm::netns`).
 
+pub mod plugged;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,6 +13,9 @@ use super::{MAX_TAPS, PodNetwork, Router, doubled, named_port};
 use crate::facts::{Facts, HostUser, NamedNetworks, TakenNetwork};
 use crate::fault::Fault;
 use crate::networks::address::{self, AddressFault};
+
+/// How many ports of the host lead into an ordinary user's pod: each has up to two sockets, which one message carries (unix(7)).
+const CARRIED_PORTS: usize = 120;
 
 /// The metric of the first default route that is not the one to take; the next ones follow.
 const METRIC: u32 = 2000;
@@ -28,7 +33,7 @@ pub(super) fn network(
 ) -> Result<PodNetwork, Vec<Fault>> {
     let known = &facts.host.network.named;
     let mut faults = Vec::new();
-    faults.extend(lacking(facts, joins));
+    faults.extend(lacking(facts.host.user, known, joins));
     let mut ports = ports.to_vec();
     for port in &spec.named_ports {
         match named_port(port, spec, facts) {
@@ -43,7 +48,7 @@ pub(super) fn network(
             faults.push(fault(join, "it is named twice", "name it once"));
             continue;
         }
-        match of_join(join, i, spec, known) {
+        match of_join(join, &interface(i), &PodNames::of(spec), known) {
             Ok(network) => joined.push(network),
             Err(fault) => faults.push(fault),
         }
@@ -60,6 +65,15 @@ pub(super) fn network(
         return Err(faults);
     }
     faults.extend(ports.iter().filter_map(|port| unpublishable(port, &joined)));
+    if facts.host.user != HostUser::Root && ports.len() > CARRIED_PORTS {
+        faults.push(Fault::Host {
+            what: format!("cannot publish {} ports", ports.len()),
+            reason: format!(
+                "of a pod in networks with names, an ordinary user's {CARRIED_PORTS} are led in at most"
+            ),
+            hint: "publish fewer".into(),
+        });
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -87,18 +101,23 @@ fn fault(join: &NetworkJoin, reason: &str, hint: &str) -> Fault {
 }
 
 /// What this host or user has not that networks need.
-fn lacking(facts: &Facts, joins: &[NetworkJoin]) -> Option<Fault> {
-    let known = &facts.host.network.named;
+fn lacking(user: HostUser, known: &NamedNetworks, joins: &[NetworkJoin]) -> Option<Fault> {
     let named = |join: &NetworkJoin| known.networks.get(&join.network)?.as_ref().ok();
     let dns = joins
         .iter()
         .filter_map(named)
         .any(|taken| taken.network.dns_enabled);
     let what = "cannot give the pod networks with names";
-    let (reason, hint) = if facts.host.user != HostUser::Root {
+    let ordinary = user != HostUser::Root;
+    let (reason, hint) = if ordinary && known.pasta.is_none() {
         (
-            "only root can make the host's interfaces to them",
-            "run it as root; an ordinary user's pods reach each other by ports of the host: `-p`",
+            "`pasta` is not installed, which leads out of an ordinary user's",
+            "install Debian's `passt`, or run it as root; pods also reach each other by ports of the host: `-p`",
+        )
+    } else if let Some(obstacle) = known.obstacle.as_deref().filter(|_| ordinary) {
+        (
+            obstacle,
+            "`isopod doctor` says what to do; pods also reach each other by ports of the host: `-p`",
         )
     } else if known.netavark.is_none() {
         ("`netavark` is not installed", "install Debian's `netavark`")
@@ -119,8 +138,8 @@ fn lacking(facts: &Facts, joins: &[NetworkJoin]) -> Option<Fault> {
 
 fn of_join(
     join: &NetworkJoin,
-    i: usize,
-    spec: &PodSpec,
+    interface: &str,
+    names: &PodNames,
     known: &NamedNetworks,
 ) -> Result<JoinedNetwork, Fault> {
     let TakenNetwork {
@@ -174,10 +193,10 @@ fn of_join(
     }
     Ok(JoinedNetwork {
         network: network.clone(),
-        interface: format!("eth{i}"),
+        interface: interface.to_owned(),
         mac,
         addresses,
-        names: names(join, spec),
+        names: names.with(&join.aliases),
     })
 }
 
@@ -189,18 +208,42 @@ fn known_names(known: &NamedNetworks) -> String {
     }
 }
 
-/// The pod's names in it: its host name, its own, its apps', and those that were asked for. Names are the same in both cases (RFC 4343).
-fn names(join: &NetworkJoin, spec: &PodSpec) -> Vec<String> {
-    let hostname = super::hostname(spec);
-    let short = hostname.split('.').next().unwrap_or_default().to_owned();
-    let apps = spec.apps.iter().map(|app| app.name.to_string());
-    let pod = spec.name.iter().map(ToString::to_string);
-    let all = [hostname, short].into_iter().chain(pod).chain(apps);
-    let mut seen = BTreeSet::new();
-    all.chain(join.aliases.iter().cloned())
-        .map(|name| name.to_lowercase())
-        .filter(|name| seen.insert(name.clone()))
-        .collect()
+/// What a pod is called in a network, whatever it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNames {
+    /// Its host name.
+    pub hostname: String,
+    /// Its own.
+    pub pod: Option<String>,
+    /// Its apps'.
+    pub apps: Vec<String>,
+}
+
+impl PodNames {
+    fn of(spec: &PodSpec) -> Self {
+        Self {
+            hostname: super::hostname(spec),
+            pod: spec.name.as_ref().map(ToString::to_string),
+            apps: spec.apps.iter().map(|app| app.name.to_string()).collect(),
+        }
+    }
+
+    /// All its names, with those that it asks for. Names are the same in both cases (RFC 4343).
+    fn with(&self, aliases: &[String]) -> Vec<String> {
+        let Self { hostname, pod, apps } = self;
+        let short = hostname.split('.').next().unwrap_or_default();
+        let own = [&**hostname, short].into_iter().chain(pod.as_deref());
+        let all = own.chain(apps.iter().chain(aliases).map(String::as_str));
+        let mut seen = BTreeSet::new();
+        all.map(str::to_lowercase)
+            .filter(|name| seen.insert(name.clone()))
+            .collect()
+    }
+}
+
+/// The guest's name of an interface.
+fn interface(i: usize) -> String {
+    format!("eth{i}")
 }
 
 /// The name server of the first network that has one, one that leads out before one that does not: it knows all networks of a pod.
@@ -254,7 +297,8 @@ pub fn publishing(joined: &[JoinedNetwork]) -> Option<&JoinedNetwork> {
 }
 
 /// The guest's interfaces: as netavark has them in the namespace, and one default route of each kind that is the one to take.
-fn interfaces(joined: &[JoinedNetwork]) -> Vec<GuestInterface> {
+#[must_use]
+pub fn interfaces(joined: &[JoinedNetwork]) -> Vec<GuestInterface> {
     let mut leading_out = [0u32; 2];
     joined
         .iter()

@@ -1,0 +1,71 @@
+//! `isopod network connect`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use isopod_runtime::Settings;
+use isopod_runtime::networks::change;
+use isopod_spec::flags::read_network_alias;
+use isopod_spec::{MacAddress, NetworkJoin, NetworkName};
+
+use super::{name, unchanged};
+use crate::failure::Failure;
+use crate::output;
+use crate::pods::{ask, find, pods};
+
+const NOTES: &str = "\
+The pod is in the network from then on, also when it is started again: its apps find one more interface, and other pods find it by \
+its names. It must be in a network with a name already. Published ports go on leading through the network that they led through.
+";
+
+/// Let a pod join one more network, also while it runs, and print its addresses there
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct NetworkConnect {
+    /// The network
+    #[arg(value_name = "NETWORK", value_parser = name)]
+    network: NetworkName,
+    /// The pod
+    #[arg(value_name = "POD")]
+    pod: String,
+    /// Its IPv4 address there [default: the lowest that is free]
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+    /// Its IPv6 address there [default: the lowest that is free]
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// Its Ethernet address there [default: one that goes with its address]
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
+    /// A name of the pod's there, beside its own and its apps'; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = alias)]
+    alias: Vec<String>,
+}
+
+fn alias(text: &str) -> Result<String, String> {
+    read_network_alias(text.as_ref()).map_err(|error| error.to_string())
+}
+
+impl NetworkConnect {
+    /// Has it join, and prints its addresses, a line each.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the reason.
+    pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let pods = pods(settings)?;
+        let pod = find(&pods, &self.pod)?;
+        let join = NetworkJoin {
+            ipv4: self.ip,
+            ipv6: self.ip6,
+            mac: self.mac_address,
+            aliases: self.alias.clone(),
+            ..NetworkJoin::new(self.network.clone())
+        };
+        let joined = change::connect(&pod.uuid, &join, &pods, settings, &ask);
+        let joined = joined.map_err(|error| unchanged(&pod, error))?;
+        for address in joined.addresses {
+            output::data(&format!("{address}\n"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
