@@ -12,6 +12,7 @@
 //! faults     broken guests and programs, for the tests of errors
 //! Page       a page of the manual, and whether its examples are true
 //! links      what the manual refers to
+//! host       a host of a test's own, in network namespaces
 //! registry   registries and proxies on the loopback interface
 //! soak       lives that end at random moments, and what is left of them
 //! ```
@@ -35,6 +36,7 @@ mod bench;
 pub mod cri;
 mod debian;
 pub mod faults;
+pub mod host;
 mod image;
 mod leftovers;
 mod links;

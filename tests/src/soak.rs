@@ -20,12 +20,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::host::Host;
 use crate::random::Random;
 use crate::{Bench, leftovers};
 use lives::Place;
 
 /// Marks the processes of one life.
 const LIFE: &str = "ISOPOD_TEST_LIFE";
+
+/// The network that half of the lives are in.
+const NETWORK: &str = "soak";
 
 /// How long what was killed may take to be gone, on a VM with other things to do.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -184,6 +188,8 @@ struct Life {
     /// The moment, as a part of the time that it is drawn from.
     moment: f64,
     transport: &'static str,
+    /// Whether it is in a network with a name.
+    networked: bool,
 }
 
 impl Life {
@@ -200,10 +206,16 @@ impl Soak {
     /// not as it was.
     #[must_use]
     pub fn run(self, mut progress: impl FnMut(usize)) -> Tally {
+        // An ordinary user's soak has no such host.
+        let host = Host::new("soak");
         let bench = Bench::new();
+        if host.is_some() {
+            let _ = bench.isopod_command(["network", "create", NETWORK]).expect(0);
+        }
         let neighbours = Neighbours::start(&bench);
         let place = Place {
             bench: &bench,
+            host: host.as_ref(),
             image: bench.busybox(),
             uuids: std::sync::Mutex::default(),
             // Two processors start two VMs in the time of one.
@@ -220,6 +232,7 @@ impl Soak {
                 victim: Victim::DRAWN[(offset + number) % Victim::DRAWN.len()],
                 moment: random.part(),
                 transport: if random.part() < 0.8 { "virtiofs" } else { "9p" },
+                networked: random.part() < 0.5,
             })
             .collect();
         let mut tally = Tally::default();

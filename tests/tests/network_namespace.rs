@@ -290,28 +290,31 @@ fn a_vm_has_several_interfaces() {
     let bench = Bench::new();
     let script = "ip -o -4 address show | grep -v ' lo ' | tr -s ' '; ip route; cat /etc/hosts; ping -c 1 -W 5 10.124.0.1 | grep -c '1 packets received'; \
                   ping -c 1 -W 5 10.125.0.1 | grep -c '1 packets received'";
-    let flags = ["--dns", "192.0.2.53", "--hostname", "two"];
-    let out = bench
-        .pod()
-        .flags(netns(&pod))
-        .flags(flags)
-        .app(&bench.busybox())
-        .sh(script)
-        .run()
-        .expect(0);
-    let said = out.text();
-    for words in [
-        "eth0 inet 10.124.0.2/24 ",
-        "net1 inet 10.125.0.7/24 ",
-        "default via 10.124.0.1 dev eth0",
-        "10.124.0.0/24 via 10.124.0.1 dev eth0",
-        "10.124.0.1 dev eth0 scope link",
-        "10.125.0.0/24 dev net1 scope link",
-        "\n10.124.0.2\ttwo\n10.125.0.7\ttwo\n",
-    ] {
-        assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
+    // A VM that boots, and one that is restored.
+    for start in ["cold", "warm"] {
+        let flags = ["--dns", "192.0.2.53", "--hostname", "two", "--start", start];
+        let out = bench
+            .pod()
+            .flags(netns(&pod))
+            .flags(flags)
+            .app(&bench.busybox())
+            .sh(script)
+            .run()
+            .expect(0);
+        let said = out.text();
+        for words in [
+            "eth0 inet 10.124.0.2/24 ",
+            "net1 inet 10.125.0.7/24 ",
+            "default via 10.124.0.1 dev eth0",
+            "10.124.0.0/24 via 10.124.0.1 dev eth0",
+            "10.124.0.1 dev eth0 scope link",
+            "10.125.0.0/24 dev net1 scope link",
+            "\n10.124.0.2\ttwo\n10.125.0.7\ttwo\n",
+        ] {
+            assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
+        }
+        assert!(said.ends_with("\n1\n1\n"), "{said}");
     }
-    assert!(said.ends_with("\n1\n1\n"), "{said}");
 
     // What cannot be had is told before anything starts.
     let refused = |path: &str| {

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{LIFE, Life, Neighbours, PATIENCE, Seen, Victim, WORK, status, wait_until};
+use super::{LIFE, Life, NETWORK, Neighbours, PATIENCE, Seen, Victim, WORK, status, wait_until};
+use crate::host::Host;
 use crate::running::kill;
-use crate::{Bench, Output, Pod, leftovers};
+use crate::{Bench, Output, Pod, faults, leftovers};
 
 /// Where lives are lived.
 pub(super) struct Place<'a> {
     pub(super) bench: &'a Bench,
+    /// The host on which networks are, where there is one.
+    pub(super) host: Option<&'a Host>,
     pub(super) image: String,
     /// How long a pod takes to start beside the others of its round.
     pub(super) start: Duration,
@@ -47,8 +50,12 @@ impl Place<'_> {
         } else {
             life.transport
         };
+        // An import is in a state of its own, which has no network.
+        let networked = life.networked && self.host.is_some() && life.victim != Victim::Import;
+        let network = ["--network", NETWORK].into_iter().filter(|_| networked);
         self.bench
             .pod()
+            .flags(network)
             // Less than a command may take here: a guest that hangs is to be told.
             .flags(["--boot-timeout", "80", "--name", &life.name()])
             .flags(["--transport", transport])
@@ -364,6 +371,10 @@ impl Place<'_> {
         assert!(left.is_empty(), "left behind of {round:?}: {left:?}");
         let mounts = leftovers::mounts(self.bench.dir());
         assert!(mounts.is_empty(), "left behind of {round:?}: {mounts:?}");
+        if let Some(host) = self.host {
+            // The name server ends by itself.
+            faults::eventually("nothing of a network is left", || host.left().is_empty());
+        }
         neighbours.check(self.bench);
     }
 }
