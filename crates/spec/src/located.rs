@@ -14,4 +14,4 @@ mod value;
 pub use fault::{Fault, FaultKind, Location, Part};
 pub(crate) use node::{Faults, Node, Origin};
 pub(crate) use places::{AppPlaces, MountFields, PodPlaces};
-pub(crate) use value::{At, Key, Kind, Value, read_json, read_yaml};
+pub(crate) use value::{At, Key, Kind, Tag, Value, read_json, read_yaml};

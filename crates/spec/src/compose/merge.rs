@@ -1,7 +1,8 @@
 //! Several descriptions of one thing as one (compose specification, "Merge and override"): objects key by key, lists one
-//! behind the other, and of all else the later one. What is so by another rule is in [`rule`].
+//! behind the other, and of all else the later one. What is so by another rule is in [`rule`]. A value with the tag `!reset`
+//! takes away what is there before it, one with `!override` replaces the whole of it.
 
-use crate::located::{Key, Kind, Value};
+use crate::located::{Key, Kind, Tag, Value};
 
 /// How the values of a key are merged.
 enum Rule {
@@ -47,6 +48,12 @@ fn rule(place: &[String]) -> Rule {
 
 /// What `base` says, and `later` on top of it.
 pub(super) fn merged(base: Value, later: Value, place: &mut Vec<String>) -> Value {
+    if later.tag == Tag::Override {
+        return Value {
+            tag: Tag::None,
+            ..later
+        };
+    }
     if later.kind == Kind::Null {
         return base;
     }
@@ -99,11 +106,37 @@ pub(super) fn merged(base: Value, later: Value, place: &mut Vec<String>) -> Valu
     }
 }
 
+/// A description that nothing comes on top of any more: without what is reset, and without tags.
+pub(super) fn settled(value: Value) -> Value {
+    let stays = |value: &Value| value.tag != Tag::Reset;
+    let kind = match value.kind {
+        Kind::Map(entries) => Kind::Map(
+            entries
+                .into_iter()
+                .filter(|(_, value)| stays(value))
+                .map(|(key, value)| (key, settled(value)))
+                .collect(),
+        ),
+        Kind::List(items) => Kind::List(items.into_iter().filter(stays).map(settled).collect()),
+        kind => kind,
+    };
+    Value {
+        tag: Tag::None,
+        kind,
+        ..value
+    }
+}
+
 /// Merges objects; the later one's place in the file is the whole's.
 fn by_key(mut entries: Vec<(Key, Value)>, later: Value, place: &mut Vec<String>) -> Value {
     let Kind::Map(over) = later.kind else { return later };
     for (key, value) in over {
+        if value.tag == Tag::Reset {
+            entries.retain(|(known, _)| known.text != key.text);
+            continue;
+        }
         match entries.iter_mut().find(|(known, _)| known.text == key.text) {
+            Some((known, before)) if before.tag == Tag::Reset => (*known, *before) = (key, value),
             Some((known, before)) => {
                 place.push(key.text.clone());
                 let base = std::mem::replace(before, value.clone());
@@ -130,7 +163,7 @@ fn as_list(value: Value) -> Vec<Value> {
 
 /// The entries of both, in which a later one replaces one of the same key.
 fn unique(mut items: Vec<Value>, later: Value, key: fn(&Value) -> String) -> Value {
-    let (at, bytes) = (later.at, later.bytes.clone());
+    let (at, bytes, tag) = (later.at, later.bytes.clone(), later.tag);
     for item in as_list(later) {
         match items.iter_mut().find(|known| key(known) == key(&item)) {
             Some(known) => *known = item,
@@ -140,6 +173,7 @@ fn unique(mut items: Vec<Value>, later: Value, key: fn(&Value) -> String) -> Val
     Value {
         at,
         bytes,
+        tag,
         kind: Kind::List(items),
     }
 }
@@ -183,6 +217,7 @@ fn named(name: &str, kind: Kind, item: &Value) -> (Key, Value) {
     let value = Value {
         at: item.at,
         bytes: 0..0,
+        tag: Tag::None,
         kind,
     };
     (key, value)

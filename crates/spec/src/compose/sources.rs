@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::merge::{merged, text_of};
+use super::merge::{merged, settled, text_of};
 use super::{document, read_dotenv, replaced};
 use crate::kube::File;
-use crate::located::{Fault, FaultKind, Faults, Key, Kind, Origin, Value};
+use crate::located::{Fault, FaultKind, Faults, Key, Kind, Origin, Tag, Value};
 
 /// The most files of a project.
 const MAX_FILES: usize = 64;
@@ -78,7 +78,7 @@ impl<'a> Sources<'a> {
                 None => next,
             });
         }
-        whole
+        whole.map(settled)
     }
 
     /// All texts, one behind the other.
@@ -422,6 +422,7 @@ fn with_entries(mut file: Value, section: &str, new: Vec<(Key, Value)>) -> Value
             let value = Value {
                 at,
                 bytes: 0..0,
+                tag: Tag::None,
                 kind: Kind::Map(new),
             };
             fields.push((key, value));
@@ -488,6 +489,7 @@ fn none() -> Value {
     Value {
         at: crate::located::At::default(),
         bytes: 0..0,
+        tag: Tag::None,
         kind: Kind::Null,
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, Tagged};
 
 /// A line and a column, each from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,20 @@ pub(crate) struct Value {
     pub(crate) at: At,
     /// The bytes of the file that it is, where it is a scalar.
     pub(crate) bytes: Range<usize>,
+    pub(crate) tag: Tag,
     pub(crate) kind: Kind,
+}
+
+/// The tags of YAML that say something: those of compose files, by which a later file takes back what one before it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// None, or one that says nothing.
+    #[default]
+    None,
+    /// `!reset`: what stands there is nothing.
+    Reset,
+    /// `!override`: what stands there is this alone.
+    Override,
 }
 
 /// What a value is.
@@ -121,6 +134,7 @@ pub(crate) fn read_json(text: &str) -> Result<Value, (At, String)> {
     let null = || Value {
         at: begin,
         bytes: 0..0,
+        tag: Tag::None,
         kind: Kind::Null,
     };
     Ok(read(text, MAX_JSON_VALUES)?
@@ -138,7 +152,7 @@ fn plain(message: &str) -> String {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let spanned = Spanned::<Tagged<Kind>>::deserialize(deserializer)?;
         let span = spanned.referenced.span();
         let count = |number: Option<u64>| {
             number
@@ -149,7 +163,12 @@ impl<'de> Deserialize<'de> for Value {
         Ok(Self {
             at: spanned.referenced.into(),
             bytes: begin..begin.saturating_add(count(span.byte_len())),
-            kind: spanned.value,
+            tag: match spanned.value.1.as_deref() {
+                Some("!reset") => Tag::Reset,
+                Some("!override") => Tag::Override,
+                _ => Tag::None,
+            },
+            kind: spanned.value.0,
         })
     }
 }
