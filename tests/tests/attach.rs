@@ -121,16 +121,28 @@ fn who_attaches_sees_writes_and_signals() {
     bench.assert_nothing_left();
 }
 
-/// A pod that is gone when it ends has an exit status all the same; one that keeps no input is given none.
+/// The command that started a pod leaves it without ending it, where its signals are its own. A pod that is gone when it ends
+/// has an exit status all the same; one that keeps no input is given none.
 #[test]
 fn a_pod_that_is_removed_has_a_status() {
     let bench = Bench::new();
     let pod = bench
         .pod()
-        .flags(["-d", "--rm", "--name", "p"])
+        .flags(["--sig-proxy=false", "--rm", "--name", "p"])
         .app(&bench.busybox());
-    let script = "cat; trap 'echo bye; exit 4' TERM; while :; do echo tick; sleep 0.2; done";
-    let _ = pod.sh(script).start().wait().expect(0);
+    let script = "cat; echo err >&2; trap 'echo bye; exit 4' TERM; while :; do echo tick; sleep 0.2; done";
+    let mut started = pod.sh(script).start();
+    started.wait_for("tick\n");
+    started.signal(Signal::INT);
+    let left = started.wait();
+    assert_eq!(left.status, 130, "{left:?}");
+    assert!(
+        left.stderr.contains("err\n")
+            && left
+                .stderr
+                .ends_with("error: given up waiting for the pod, which continues\n"),
+        "{left:?}"
+    );
     let mut attached = bench.isopod_start_with_input(["attach", "p"], b"ignored\n".to_vec());
     attached.wait_for("tick\n");
     attached.signal(Signal::TERM);

@@ -160,3 +160,111 @@ services:
     assert_eq!(down.text(), format!("{name}\n"));
     bench.assert_nothing_left();
 }
+
+/// `compose run`: with what a service depends on, in the pod that is then there, and in a pod of its own.
+#[test]
+fn a_command_runs_in_a_service_of_its_own() {
+    let bench = Bench::new();
+    let image = bench.image(&Image::busybox().file("srv/index.html", 0o644, "of the image\n"));
+    let name = format!("once{}", std::process::id());
+    let compose = format!(
+        "name: {name}
+services:
+  web:
+    image: {image}
+    command: httpd -f -p 8080 -h /srv
+    healthcheck: {{test: wget -qO /dev/null http://localhost:8080/index.html, interval: 300ms}}
+    stop_grace_period: 1s
+  job:
+    image: {image}
+    command: sh -c 'echo its own command'
+    environment: {{A: of the file, B: b}}
+    volumes: [\"data:/srv\"]
+    depends_on: {{web: {{condition: service_healthy}}}}
+    restart: always
+  solo:
+    image: {image}
+    command: sleep 600
+    ports: [\"8080:80\"]
+volumes: {{data: }}
+"
+    );
+    let dir = bench.source("once", &[("compose.yaml", &compose)]);
+    let file = dir.join("compose.yaml").display().to_string();
+    let line = |words: &[&str]| -> Vec<String> {
+        let head = ["compose", "-f", &file];
+        head.iter().chain(words).map(|word| (*word).to_owned()).collect()
+    };
+    let run = |words: &[&str], input: &str| {
+        bench.isopod_with_input(line(&[&["run", "-T"], words].concat()), input.as_bytes().to_vec())
+    };
+
+    // A pod of its own, whose ports nobody has.
+    let alone = run(&["--rm", "solo", "sh", "-c", "cat; exit 4"], "typed\n");
+    assert_eq!((alone.status, alone.text()), (4, "typed\n"), "{alone:?}");
+    let missing = bench.isopod_command(line(&["ps"]));
+    assert!(missing.stderr.contains("is not up"), "{missing:?}");
+
+    // What it depends on comes first. The volume is new, and begins as the image has the directory.
+    let script =
+        "echo $A $B; cat; wget -qO- http://web:8080/index.html; cat /srv/index.html; echo err >&2; exit 3";
+    let first = run(
+        &["--rm", "-e", "A=of the flag", "job", "sh", "-c", script],
+        "typed\n",
+    );
+    assert_eq!(first.status, 3, "{first:?}");
+    assert_eq!(
+        first.text(),
+        "of the flag b\ntyped\nof the image\nof the image\n",
+        "{first:?}"
+    );
+    assert!(first.stderr.ends_with("err\n"), "{first:?}");
+    assert_eq!(
+        bench.isopod_command(line(&["ps", "--services"])).expect(0).text(),
+        "web\n"
+    );
+
+    // More than its log holds.
+    let large = run(
+        &["--rm", "--no-deps", "job", "head", "-c", "30000000", "/dev/zero"],
+        "",
+    );
+    assert_eq!((large.status, large.stdout.len()), (0, 30_000_000));
+    assert_eq!(run(&["job"], "").text(), "its own command\n");
+    let words = [
+        "-u",
+        "1000",
+        "-w",
+        "/tmp",
+        "-v",
+        "/etc:/host:ro",
+        "--entrypoint",
+        "sh",
+    ];
+    let other = run(
+        &[&words[..], &["job", "-c", "id -u; pwd; ls /host/passwd"]].concat(),
+        "",
+    );
+    assert_eq!(other.text(), "1000\n/tmp\n/host/passwd\n", "{other:?}");
+    assert_eq!(run(&["job", "nothing-such"], "").status, 127);
+    run(&["-p", "80", "job", "true"], "").assert_refused(
+        125,
+        &format!(
+            "error: project `{name}` is there already, and the ports of a pod are chosen when it is made\nhint: \
+             `isopod compose down` ends it before; or leave `--publish` and `--service-ports` out"
+        ),
+    );
+    let left = bench.isopod_command(line(&["run", "-d", "--name", "left", "job", "sleep", "600"]));
+    assert_eq!(left.expect(0).text(), "left\n");
+    let _ = bench
+        .isopod_command(["exec", "--app", "left", &name, "true"])
+        .expect(0);
+    // Ctrl-C is the command's.
+    let stopped = "trap 'echo asked; exit 6' INT; echo begun; while :; do sleep 0.1; done";
+    let mut stopped = bench.isopod_start(line(&["run", "-T", "job", "sh", "-c", stopped]));
+    stopped.wait_for("begun\n");
+    stopped.signal(Signal::INT);
+    assert!(stopped.wait().expect(6).text().ends_with("asked\n"));
+    let _ = bench.isopod_command(line(&["down", "-v"])).expect(0);
+    bench.assert_nothing_left();
+}

@@ -94,6 +94,8 @@ pub(crate) struct RunArgs {
     pub(crate) outputs: Outputs,
     /// `--detach-keys`: what is typed to end this command alone.
     pub(crate) detach_keys: DetachKeys,
+    /// `--sig-proxy`: whether what ends this command in the foreground ends the pod.
+    pub(crate) sig_proxy: bool,
     /// `--rm`: remove it when it has exited.
     pub(crate) remove: bool,
     /// `--replace`: stop and remove the pod of its name before.
@@ -130,6 +132,7 @@ impl RunArgs {
             stdin: Stdin::Empty,
             outputs: Outputs::default(),
             detach_keys: DetachKeys::default(),
+            sig_proxy: true,
             remove: false,
             replace: false,
             cidfile: None,

@@ -11,10 +11,12 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _, Subcommand as _};
 
 use crate::args::{
-    self, ArgsError, For, HELP_WIDTH, LogLevel, PlanArgs, PodPart, RunArgs, global_flags, group,
+    self, ArgFault, ArgsError, For, HELP_WIDTH, LogLevel, PlanArgs, PodPart, RunArgs, global_flags, group,
     in_own_words, pod_command, pod_help, split, to_complete, to_read,
 };
 use crate::commands;
+use crate::failure::Failure;
+use crate::output::Report;
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,30 @@ pub(crate) fn part_of(argv: &[OsString]) -> PodPart {
     match image {
         true => PodPart::Command,
         false => part,
+    }
+}
+
+/// Reads words as the flags, the image and the command of `isopod run`.
+///
+/// # Errors
+/// All that is wrong with them.
+pub(crate) fn read_run(words: impl IntoIterator<Item = OsString>) -> Result<RunArgs, Failure> {
+    let all = ["isopod", "run"].map(OsString::from).into_iter().chain(words);
+    match parse(all).map_err(not_read)?.command {
+        Command::Run(args) => Ok(args),
+        _ => Err(Report::text("these words are no app").into()),
+    }
+}
+
+fn not_read(error: ArgsError) -> Failure {
+    match error {
+        ArgsError::Faults(faults) => {
+            let report = |fault: &ArgFault| Report::new(fault).hint(fault.hint());
+            faults.iter().map(report).collect::<Vec<_>>().into()
+        }
+        ArgsError::Usage(text) | ArgsError::Asked(text) => {
+            Report::text(text.to_string().trim_end().to_owned()).into()
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct ProjectArgs {
 pub(crate) enum Extent<'a> {
     /// The services that are to be started: those of the profiles, or these.
     ToStart(&'a [String]),
+    /// The same, and what of the file changes nothing is known already.
+    Silent(&'a [String]),
     /// All of them, whatever their profiles: for what is there already.
     Whole,
 }
@@ -74,7 +76,7 @@ impl ProjectArgs {
                 .map(str::to_owned),
         );
         let (services, all) = match extent {
-            Extent::ToStart(services) => (services, false),
+            Extent::ToStart(services) | Extent::Silent(services) => (services, false),
             Extent::Whole => (&[][..], true),
         };
         if all {
@@ -94,7 +96,7 @@ impl ProjectArgs {
         let files: Vec<File<'_>> = files.iter().map(|(name, text)| File { name, text }).collect();
         let other = |path: &Path| open(&dir.join(path));
         let mut project = compose::read(&files, &surroundings, &other).map_err(|errors| refused(&errors))?;
-        if !all {
+        if matches!(extent, Extent::ToStart(_)) {
             project
                 .notices
                 .iter()

@@ -51,7 +51,11 @@ pub(crate) fn add_labels(pod: &mut PodSpec, files: &[PathBuf], settings: &Settin
     Failure::unless_empty(reports)
 }
 
-fn read(file: &Path, settings: &Settings) -> Result<Vec<EnvVar>, Report> {
+/// The variables of a file.
+///
+/// # Errors
+/// A [`Report`] where it cannot be read.
+pub(crate) fn read(file: &Path, settings: &Settings) -> Result<Vec<EnvVar>, Report> {
     let failed = |why: String| Report::text(format!("cannot read `{}`: {why}", file.display()));
     let open = std::fs::File::open(settings.working_dir.join(file));
     let text = open.map_err(|error| error.to_string()).and_then(text_file::read);

@@ -17,26 +17,42 @@ use crate::output::{self, Report};
 use crate::supervision::{failure, remarks, supervise};
 use crate::{relay, service_manager};
 
+/// How this command and a pod in the foreground are connected.
+pub(crate) struct Connection<'a> {
+    /// Which of the apps' outputs are shown.
+    pub(crate) outputs: Outputs,
+    /// What is typed to end this command alone.
+    pub(crate) keys: &'a DetachKeys,
+    /// Whether what ends this command ends the pod (`--sig-proxy`).
+    pub(crate) sig_proxy: bool,
+}
+
 /// Runs pods with the caller's standard streams, to their ends; each is removed then, where that was wished.
 ///
 /// # Errors
 /// A [`Failure`] when none could be run to its end.
 pub(crate) fn run(
     mut claims: Vec<Claim>,
-    outputs: Outputs,
-    keys: &DetachKeys,
+    connection: &Connection<'_>,
     prepared: Duration,
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
     if let [claim] = &mut claims[..] {
         let record = claim.record()?;
-        if relay::is_for(&record)
+        if relay::is_for(&record, connection)
             && let Some(claim) = claims.pop()
         {
-            return relay::run(claim, keys, settings);
+            return relay::run(claim, connection, settings);
         }
+    } else if !connection.sig_proxy {
+        claims.into_iter().for_each(|claim| drop(claim.remove()));
+        return Err(
+            Report::text("`--sig-proxy=false` is for one pod, and the files have several")
+                .hint(Some("leave it out".into()))
+                .into(),
+        );
     }
-    let count = claims.len();
+    let (count, outputs) = (claims.len(), connection.outputs);
     let mut results = supervise(claims, settings, || {
         let milestones = service_manager::milestones(count);
         move |record: &PodRecord, stop, signals| Caller {

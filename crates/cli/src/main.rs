@@ -2,6 +2,7 @@
 //! [`commands`], what they print goes through [`output`].
 
 mod args;
+mod arrival;
 mod as_docker;
 mod background;
 mod command_line;

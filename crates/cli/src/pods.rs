@@ -6,7 +6,7 @@ use std::time::Duration;
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
 use isopod_runtime::events::EventKind;
-use isopod_runtime::pods::files::{Asked, Status};
+use isopod_runtime::pods::files::{AppRecord, Asked, Status};
 use isopod_runtime::pods::state::{Phase, PodState, Verb};
 use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::{AppName, PodName};
@@ -128,11 +128,13 @@ pub(crate) fn meant_app(pod: &PodEntry, app: Option<&AppName>, how: &str) -> Res
         .as_ref()
         .map(|record| &record.apps[..])
         .unwrap_or_default();
-    match (app, apps) {
-        (Some(app), _) => app_number(pod, app),
-        (None, [only]) if !only.gone => Ok(0),
-        (None, _) => {
-            let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
+    let mut present = apps.iter().enumerate().filter(|(_, app)| !app.gone);
+    match (app, present.next(), present.next()) {
+        (Some(app), ..) => app_number(pod, app),
+        (None, Some((only, _)), None) => Ok(u16::try_from(only).unwrap_or(u16::MAX)),
+        (None, None, _) => Err(Report::text(format!("pod `{}` has no app", pod.label()))),
+        (None, ..) => {
+            let names = names_of(apps);
             Err(Report::text(format!("pod `{}` has several apps", pod.label()))
                 .hint(Some(format!("{how}: {}", names.join(", ")))))
         }
@@ -151,10 +153,16 @@ pub(crate) fn app_number(pod: &PodEntry, app: &AppName) -> Result<u16, Report> {
         .unwrap_or_default();
     let position = apps.iter().position(|known| known.name == *app && !known.gone);
     position.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
-        let names: Vec<String> = apps.iter().map(|app| format!("`{}`", app.name)).collect();
+        let names = names_of(apps);
         Report::text(format!("pod `{}` has no app `{app}`", pod.label()))
             .hint(Some(format!("its apps are {}", names.join(", "))))
     })
+}
+
+/// The names of the apps that are there.
+fn names_of(apps: &[AppRecord]) -> Vec<String> {
+    let present = apps.iter().filter(|app| !app.gone);
+    present.map(|app| format!("`{}`", app.name)).collect()
 }
 
 /// What is waited for.

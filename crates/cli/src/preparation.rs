@@ -10,6 +10,7 @@ use isopod_runtime::networks::Addresses;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, Wishes};
+use isopod_runtime::sources::MissingSource;
 
 use crate::args::{Ground, PodSource, RunArgs};
 use crate::failure::Failure;
@@ -50,7 +51,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
             let report = Report::text("`--replace` is for a pod with a name");
             return Err(report.hint(Some("give it `--name`".into())).into());
         }
-        note_what_is_made(&gathered);
+        note_what_is_made(&gathered.missing);
         plan.notices.iter().for_each(|notice| output::note(notice));
         planned.push((pod, gathered, plan));
     }
@@ -116,8 +117,8 @@ pub(crate) fn gather_and_plan(
 }
 
 /// Says which sources of volumes are not there and are made when the pod is prepared.
-pub(crate) fn note_what_is_made(gathered: &Gathered) {
-    for missing in gathered.missing.iter().filter(|missing| !missing.is_kept()) {
+pub(crate) fn note_what_is_made(missing: &[MissingSource]) {
+    for missing in missing.iter().filter(|missing| !missing.is_kept()) {
         output::note(&format!(
             "`{}` is not there, and is made: an empty {}",
             missing.path().display(),
@@ -139,16 +140,17 @@ fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
 /// docker's rule: where both are asked for, the one terminal needs the other. Whoever is connected with one is not the
 /// supervisor.
 fn refuse_without_terminal(args: &RunArgs, plan: &PodPlan) -> Result<(), Report> {
-    let asked = args.ground == Ground::Fore && args.stdin == Stdin::Attached;
+    let fore = args.ground == Ground::Fore;
     let has_terminal = plan.apps.iter().any(|app| app.process.tty);
-    if !(asked && has_terminal) {
+    let asked = fore && args.stdin == Stdin::Attached && has_terminal;
+    if !asked && (args.sig_proxy || !fore) {
         return Ok(());
     }
     if args.pidfile.is_some() {
-        let what = "`--pidfile` is for a pod whose terminal is not connected with this command";
+        let what = "`--pidfile` is for a pod whose supervisor this command is";
         return Err(Report::text(what).hint(Some("add `-d`, then `isopod attach`".into())));
     }
-    match std::io::stdin().is_terminal() {
+    match !asked || std::io::stdin().is_terminal() {
         true => Ok(()),
         false => Err(Report::text("standard input is no terminal")
             .hint(Some("leave `--tty` out, or `--interactive`".into()))),

@@ -1,5 +1,5 @@
-//! A pod in the foreground whose app has a terminal, connected with the caller's. Its supervisor is a process of its own, as in
-//! the background, so that the keys to detach with end this command alone.
+//! A pod in the foreground whose app has a terminal, connected with the caller's, or which goes on when this command is ended
+//! (`--sig-proxy=false`). Its supervisor is a process of its own, as in the background.
 //!
 //! ```text
 //! isopod run -it ── spawns ──> isopod internal-supervise UUID
@@ -31,8 +31,10 @@ use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::args::Outputs;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
+use crate::foreground::Connection;
 use crate::output::{self, Report};
 use crate::supervisor;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
@@ -47,8 +49,10 @@ const TRIES: u32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum MessageKind {
-    /// What the app wrote follows.
+    /// What the apps wrote to standard output follows, or to a terminal.
     Output = b'o',
+    /// What the apps wrote to standard error follows.
+    Error = b'e',
     /// The app has started, or a text says why not.
     Started = b's',
     /// A text for the user follows, as it is printed.
@@ -57,7 +61,7 @@ pub(crate) enum MessageKind {
 
 impl MessageKind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Output, Self::Started, Self::Remark]
+        [Self::Output, Self::Error, Self::Started, Self::Remark]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -89,16 +93,16 @@ pub(crate) fn end_of(stdout: &OwnedFd) -> Option<Socket> {
 }
 
 /// Where an app's output goes: to the command that is connected, and nowhere when it has gone.
-pub(crate) struct Sink(Option<UnixDatagram>);
+pub(crate) struct Sink(Option<UnixDatagram>, MessageKind);
 
 impl Sink {
-    /// To whoever holds the other end of `socket`.
-    pub(crate) fn of(socket: &Socket) -> Self {
+    /// To whoever holds the other end of `socket`, in messages of that kind.
+    pub(crate) fn of(socket: &Socket, kind: MessageKind) -> Self {
         let ours = socket.try_clone().and_then(|ours| {
             ours.set_nonblocking(true)?;
             UnixDatagram::from_std(ours)
         });
-        Self(ours.ok())
+        Self(ours.ok(), kind)
     }
 }
 
@@ -106,7 +110,7 @@ impl AsyncWrite for Sink {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
         if let Some(socket) = &self.0 {
-            let message = [&[MessageKind::Output as u8], piece].concat();
+            let message = [&[self.1 as u8], piece].concat();
             if ready!(socket.poll_send(cx, &message)).is_err() {
                 self.0 = None;
             }
@@ -123,8 +127,14 @@ impl AsyncWrite for Sink {
     }
 }
 
-/// Whether that pod's app is to be connected with the caller's terminal.
-pub(crate) fn is_for(record: &PodRecord) -> bool {
+/// Whether that pod is to have a supervisor of its own: its app is to be connected with the caller's terminal, or it is to go on
+/// when this command has ended.
+pub(crate) fn is_for(record: &PodRecord, connection: &Connection<'_>) -> bool {
+    !connection.sig_proxy || types(record)
+}
+
+/// Whether what is typed goes to the pod's app.
+fn types(record: &PodRecord) -> bool {
     let [app] = &record.apps[..] else { return false };
     app.tty && record.stdin == Stdin::Attached && io::stdin().is_terminal()
 }
@@ -133,8 +143,13 @@ pub(crate) fn is_for(record: &PodRecord) -> bool {
 ///
 /// # Errors
 /// A [`Failure`] when there is no supervisor.
-pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    mut claim: Claim,
+    connection: &Connection<'_>,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
     let uuid = claim.uuid().to_owned();
+    let record = claim.record()?;
     let failed = |e: io::Error| Report::text(format!("cannot start the pod's supervisor: {e}"));
     let (ours, theirs) = Socket::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
@@ -142,7 +157,6 @@ pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Resul
         .enable_all()
         .build()?;
     let result = runtime.block_on(async {
-        let mut claim = claim;
         let command = supervisor::command(&mut claim, settings, Stdio::from(OwnedFd::from(theirs)))?;
         let child = tokio::process::Command::from(command).spawn().map_err(failed)?;
         // From here on the lock is the supervisor's alone.
@@ -155,7 +169,13 @@ pub(crate) fn run(claim: Claim, keys: &DetachKeys, settings: &Settings) -> Resul
             child,
             raw: None,
             detached: None,
-            keys: keys.clone(),
+            keys: connection.keys.clone(),
+            outputs: connection.outputs,
+            sig_proxy: connection.sig_proxy,
+            input: match record.stdin {
+                Stdin::Empty => None,
+                Stdin::Attached => Some(types(&record)),
+            },
             unread: false,
         };
         connected.follow().await
@@ -176,6 +196,10 @@ struct Connected {
     /// Completed when the user detaches.
     detached: Option<oneshot::Receiver<()>>,
     keys: DetachKeys,
+    outputs: Outputs,
+    sig_proxy: bool,
+    /// Whether what its app reads is typed, where it reads something.
+    input: Option<bool>,
     /// Whether nobody reads what this command prints any more.
     unread: bool,
 }
@@ -201,7 +225,10 @@ impl Connected {
                     Ok(()) => return Ok(ExitCode::SUCCESS),
                     Err(_) => self.detached = None,
                 },
-                () = ends.asked() => self.stop(),
+                number = ends.asked() => match self.sig_proxy {
+                    true => self.stop(),
+                    false => return Err(left(number)),
+                },
                 status = self.child.wait() => break status,
             }
         };
@@ -219,23 +246,9 @@ impl Connected {
             return Ok(());
         };
         match MessageKind::of(*kind) {
-            // Nobody reads it, and the pod is about to end.
-            Some(MessageKind::Output) if self.unread => {}
-            Some(MessageKind::Output) => {
-                let mut stdout = tokio::io::stdout();
-                let written = async {
-                    stdout.write_all(text).await?;
-                    stdout.flush().await
-                };
-                if let Err(error) = written.await {
-                    self.unread = true;
-                    self.stop();
-                    return match error.kind() {
-                        io::ErrorKind::BrokenPipe => Ok(()),
-                        _ => Err(Report::text(format!("cannot write what the app wrote: {error}"))),
-                    };
-                }
-            }
+            Some(MessageKind::Output) if self.outputs.stdout => self.write(tokio::io::stdout(), text).await?,
+            Some(MessageKind::Error) if self.outputs.stderr => self.write(tokio::io::stderr(), text).await?,
+            Some(MessageKind::Output | MessageKind::Error) => {}
             Some(MessageKind::Remark) => {
                 // At the beginning of a line, whatever the terminal makes of one's end.
                 let raw = self.raw.take().is_some();
@@ -248,16 +261,44 @@ impl Connected {
         Ok(())
     }
 
-    /// The app has started: connects the terminal with it.
+    /// Writes what the apps wrote; where nobody reads it, the pod is to end.
+    async fn write(&mut self, mut to: impl AsyncWrite + Unpin, text: &[u8]) -> Result<(), Report> {
+        if self.unread {
+            return Ok(());
+        }
+        let written = async {
+            to.write_all(text).await?;
+            to.flush().await
+        };
+        let Err(error) = written.await else { return Ok(()) };
+        self.unread = true;
+        self.stop();
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(Report::text(format!("cannot write what the app wrote: {error}"))),
+        }
+    }
+
+    /// The app has started: connects the terminal with it, or gives it this command's input.
     async fn connect(&mut self, failures: &str) -> Result<(), Report> {
         if !failures.is_empty() {
             output::notice(failures.trim_end());
             return Ok(());
         }
+        let Some(typed) = self.input else { return Ok(()) };
         // An app that has ended already takes nothing.
-        let Ok(input) = control::open_stdin(&self.path).await else {
+        let Ok(mut input) = control::open_stdin(&self.path, 0, !typed).await else {
             return Ok(());
         };
+        if !typed {
+            tokio::spawn(async move {
+                let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
+                // It ends early when the app reads no more, which is no fault.
+                drop(copied);
+                let _ = input.shutdown().await;
+            });
+            return Ok(());
+        }
         self.raw = Some(Raw::enter()?);
         let (detach, detached) = oneshot::channel();
         self.detached = Some(detached);
@@ -279,6 +320,13 @@ impl Connected {
     }
 }
 
+/// This command ends, and the pod goes on.
+fn left(signal: u8) -> Failure {
+    Report::text("given up waiting for the pod, which continues")
+        .exit_status(128 + signal)
+        .into()
+}
+
 /// The signals that ask for a stop.
 struct Ends {
     signals: [Signal; 3],
@@ -297,13 +345,13 @@ impl Ends {
         })
     }
 
-    /// Waits for the next one.
-    async fn asked(&mut self) {
+    /// Waits for the next one, and gives its number (signal(7)).
+    async fn asked(&mut self) -> u8 {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+            _ = hangup.recv() => 1,
         }
     }
 }

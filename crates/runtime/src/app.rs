@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::facts::RootOrigin;
@@ -13,11 +14,13 @@ use isopod_spec::{Network, PidMode, PodSpec, Volume, VolumeKind};
 use crate::Settings;
 use crate::control::AddApp;
 use crate::gather::{GatherError, gather};
+use crate::named_volume::{self, FillError};
 use crate::pods::PodEntry;
 use crate::pods::arrived::ArrivedRecord;
-use crate::pods::files::{self, Asked, PodRecord, Status};
+use crate::pods::files::{self, AppRecord, Asked, PodRecord, Status};
 use crate::pods::volumes::{ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::prepare::app_record;
+use crate::sources::MissingSource;
 
 /// Why no app can come.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,17 @@ pub enum AddError {
     /// The planner found faults.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A named volume could not be filled.
+    #[error("cannot fill a named volume")]
+    Fill(#[from] FillError),
+    /// A volume's source that is missing could not be made.
+    #[error("cannot make `{}`, the source of a volume", path.display())]
+    Source {
+        /// The source.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// What comes cannot be written.
     #[error("cannot write what comes to the VM")]
     Write(#[source] std::io::Error),
@@ -48,9 +62,12 @@ pub struct Planned {
     pub files: Vec<u8>,
     /// Notes.
     pub notices: Vec<String>,
+    /// The sources of volumes that were not there, and were made.
+    pub made: Vec<MissingSource>,
 }
 
-/// Plans that the one app of `wanted` comes to `pod`, and waits to be started where `waits` says so.
+/// Plans that the one app of `wanted` comes to `pod`, and waits to be started where `waits` says so. The sources of its volumes
+/// that are not there are made, and its named volumes that are new begin as the image has the directory.
 ///
 /// # Errors
 /// [`AddError`].
@@ -76,7 +93,19 @@ pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) 
             *rootfs = rootfs.canonicalize().unwrap_or_else(|_| rootfs.clone());
         }
     }
-    let plan = arrive(&running, &spec, &gathered.facts, waits)?;
+    let mut plan = arrive(&running, &spec, &gathered.facts, waits)?;
+    let rootfs = plan.image.as_ref().map(|image| &*image.rootfs);
+    named_volume::fill(&spec, &gathered.facts, std::iter::once((&plan.app, rootfs)))?;
+    for missing in &gathered.missing {
+        let made = missing.make().map_err(|source| AddError::Source {
+            path: missing.path().to_owned(),
+            source,
+        })?;
+        let shared = plan.binds.iter_mut().map(|(_, shared)| shared);
+        shared
+            .filter(|shared| shared.source == missing.path())
+            .for_each(|shared| shared.id = Some(made));
+    }
     let mut files = Vec::new();
     crate::arrival_files::append(&mut files, &plan.guest).map_err(AddError::Write)?;
     if let Some(more) = &plan.more_modules {
@@ -85,6 +114,7 @@ pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) 
     }
     Ok(Planned {
         notices: plan.notices.clone(),
+        made: gathered.missing,
         add: request(&running, &plan),
         files,
     })
@@ -182,10 +212,13 @@ fn request(running: &RunningPod, plan: &ArrivalPlan) -> AddApp {
             .zip(hosts.clone())
             .collect(),
         arrived: ArrivedRecord {
-            app: app_record(
-                &plan.app,
-                plan.image.as_ref().map(|image| &*image.id).unwrap_or_default(),
-            ),
+            app: AppRecord {
+                stdin: plan.app.stdin,
+                ..app_record(
+                    &plan.app,
+                    plan.image.as_ref().map(|image| &*image.id).unwrap_or_default(),
+                )
+            },
             volumes: hosts.filter(own_volume).chain(own).collect(),
             serials: binds.map(|(serial, _)| *serial).collect(),
             departure: plan.departure.clone(),

@@ -6,6 +6,7 @@
 //!   <───────────────────────── Answer ────      one of each on a connection
 //!   <══════ a stream of the agent's ═════>      behind a Request::Agent that was not refused
 //!   ══ what the app is to read ══════════>      behind a Request::Stdin that was not refused
+//!   <══ what the app writes ══════════════      behind a Request::Output that was not refused
 //! ```
 //!
 //! The supervisor does not look at what goes through such a stream: it is between the client and the agent, and both
@@ -32,11 +33,12 @@ use isopod_protocol::codec::{ReadMessageError, WriteMessageError};
 use isopod_spec::{JoinedNetwork, NetworkName, VolumeName};
 use serde::{Deserialize, Serialize};
 
+use crate::logs::Stream;
 use crate::pods::arrived::ArrivedRecord;
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{AttachedRecord, VolumeRecord};
 
-pub use client::{add_app, ask, ask_within, open, open_stdin, supervisor};
+pub use client::{add_app, ask, ask_within, open, open_output, open_stdin, supervisor};
 pub(crate) use server::{AppOrder, Done, Order, Orders, SharedInput, VolumeChange, listen};
 
 /// How long a supervisor may take until it listens.
@@ -71,9 +73,13 @@ pub enum Request {
     },
     /// 2: open a stream to the agent; from then on the connection is that stream.
     Agent(HostStream),
-    /// 3: write to the standard input of the pod's app; from then on the connection is that. Its end is not the
-    /// input's: others may write more.
-    Stdin,
+    /// 3: write to the standard input of an app; from then on the connection is that.
+    Stdin {
+        /// The app's number.
+        app: u16,
+        /// Whether the connection's end is the input's; otherwise others may write more.
+        ends: bool,
+    },
     /// 4: a volume comes.
     Attach(Box<Attach>),
     /// 5: one that came so goes.
@@ -132,6 +138,14 @@ pub enum Request {
     Network {
         /// The [`NetworkChange`] as JSON: records leave out what says nothing, which postcard cannot.
         change: String,
+    },
+    /// 14: have what an app that waits to be started will write to one of its streams, besides its log; from then on the
+    /// connection is that, and ends with the stream. The app waits for whoever does not read.
+    Output {
+        /// The app's number.
+        app: u16,
+        /// Which stream; a terminal has the output alone.
+        stream: Stream,
     },
 }
 
@@ -221,6 +235,9 @@ pub enum ControlError {
     /// The answer could not be read.
     #[error("cannot understand the pod's supervisor")]
     Read(#[source] ReadMessageError),
+    /// The connection cannot be used.
+    #[error("cannot use the connection")]
+    Own(#[source] io::Error),
     /// It says nothing.
     #[error("the pod's supervisor has not answered for {} s", .0.as_secs())]
     Silent(Duration),
@@ -367,21 +384,21 @@ mod tests {
         let server = async {
             for input in [Some(input.clone()), Some(input), None] {
                 match orders.next().await.unwrap() {
-                    Order::Stdin(reply) => assert!(reply.send(input).is_ok()),
+                    Order::Stdin { app: 0, reply } => assert!(reply.send(input).is_ok()),
                     other => panic!("{other:?}"),
                 }
             }
         };
         let client = async {
             for text in ["first, longer than the pipe\n", "second\n"] {
-                let mut stream = open_stdin(dir.path()).await.unwrap();
+                let mut stream = open_stdin(dir.path(), 0, false).await.unwrap();
                 stream.write_all(text.as_bytes()).await.unwrap();
                 drop(stream);
                 let mut read = vec![0; text.len()];
                 reader.read_exact(&mut read).await.unwrap();
                 assert_eq!(read, text.as_bytes());
             }
-            let error = open_stdin(dir.path()).await.unwrap_err();
+            let error = open_stdin(dir.path(), 0, false).await.unwrap_err();
             assert!(error.to_string().contains("no standard input"), "{error}");
         };
         tokio::join!(server, client);

@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use isopod_image::extract::{ExtractError, Owners, extract};
-use isopod_plan::PodPlan;
+use isopod_plan::AppPlan;
 use isopod_plan::facts::{Facts, HostUser};
 use isopod_spec::{PodSpec, SourceRule, VolumeKind};
 use rustix::io::Errno;
@@ -132,11 +132,15 @@ pub enum FillError {
 }
 
 /// Fills the named volumes of `spec` that are empty or not there with what the image of the first app that mounts each one
-/// has at its mount.
+/// has at its mount: `apps` are those with the files of their images.
 ///
 /// # Errors
 /// [`FillError`]; the volume is as it was then.
-pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, facts: &Facts) -> Result<(), FillError> {
+pub(crate) fn fill<'a>(
+    spec: &PodSpec,
+    facts: &Facts,
+    apps: impl Iterator<Item = (&'a AppPlan, Option<&'a Path>)> + Clone,
+) -> Result<(), FillError> {
     let owners = match facts.host.user {
         HostUser::Root => Owners::Kept,
         _ => Owners::Caller,
@@ -149,15 +153,15 @@ pub(crate) fn fill(spec: &PodSpec, plan: &PodPlan, facts: &Facts) -> Result<(), 
         let Some(source) = facts.sources.get(&volume.name).filter(|_| copies) else {
             continue;
         };
-        let mut mounts = plan.apps.iter().flat_map(|app| {
-            let own = app.mounts.iter().map(move |mount| (app.root.image(), mount));
+        let mut mounts = apps.clone().flat_map(|(app, rootfs)| {
+            let own = app.mounts.iter().map(move |mount| (rootfs, mount));
             own.filter(|(_, mount)| mount.sub_path.as_os_str().is_empty())
         });
         let first = mounts.find(|(_, mount)| mount.volume == volume.name);
-        if let Some((Some(image), mount)) = first
+        if let Some((Some(rootfs), mount)) = first
             && is_empty(&source.path)
         {
-            fill_one(&source.path, &plan.images[image].rootfs, &mount.place, owners)?;
+            fill_one(&source.path, rootfs, &mount.place, owners)?;
         }
     }
     Ok(())

@@ -97,7 +97,12 @@ pub fn prepare(
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
     }
-    named_volume::fill(spec, plan, &gathered.facts)?;
+    let rootfs = |app: &AppPlan| Some(&*plan.images.get(app.root.image()?)?.rootfs);
+    named_volume::fill(
+        spec,
+        &gathered.facts,
+        plan.apps.iter().map(|app| (app, rootfs(app))),
+    )?;
     let plan = &*with_made_sources(plan, &gathered.missing)?;
     let mut claim = match &wishes.uuid {
         Some(uuid) => pods.create_as(uuid.clone())?,
@@ -502,6 +507,7 @@ pub(crate) fn app_record(app: &AppPlan, image: &str) -> AppRecord {
             },
         },
         tty: app.process.tty,
+        stdin: false,
         rootfs: app.rootfs,
         uid: app.process.identity.uid,
         executable: app.process.executable.display().to_string(),

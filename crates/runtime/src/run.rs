@@ -29,6 +29,7 @@ pub(crate) mod vm;
 mod volumes;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,7 @@ async fn supervise(
                 ),
                 watcher: caller.watcher,
                 stdin: caller.stdin,
-                input: None,
+                inputs: BTreeMap::new(),
                 copies: JoinSet::new(),
                 draining: false,
                 unread,
@@ -210,8 +211,8 @@ struct Pod<'a> {
     outputs: Outputs,
     /// What the app reads, where the caller writes it.
     stdin: Option<Box<dyn AsyncRead + Unpin + Send>>,
-    /// What the app reads, where those who attach write it.
-    input: Option<SharedInput>,
+    /// What apps read, by their numbers, where those who attach write it.
+    inputs: BTreeMap<usize, SharedInput>,
     copies: JoinSet<()>,
     /// Whether the end of `copies` is waited for.
     draining: bool,
@@ -303,7 +304,13 @@ impl Pod<'_> {
                 Order::OneApp { order, done } => self.of_one_app(order, done).await,
                 // A client that has gone needs no agent.
                 Order::Agent(reply) => drop(reply.send(self.agent.clone())),
-                Order::Stdin(reply) => drop(reply.send(self.input.clone())),
+                Order::Stdin { app, reply } => drop(reply.send(self.inputs.get(&app).cloned())),
+                Order::Output {
+                    app,
+                    stream,
+                    to,
+                    done,
+                } => done.answer(self.outputs.give(app, stream, to)),
                 Order::Stop { grace, done } => {
                     return Ok((Input::Stop(grace), Some(done)));
                 }
@@ -437,8 +444,8 @@ impl Pod<'_> {
                 // Not among the copies: it ends when the caller's input does, which nobody waits for.
                 match self.stdin.take().or_else(|| self.watched_stdin(app)) {
                     Some(stdin) => drop(tokio::spawn(feed(stdin, input))),
-                    None if self.record.stdin == Stdin::Attached => {
-                        self.input = Some(SharedInput::new(input));
+                    None if self.record.stdin == Stdin::Attached || app >= self.record.apps.len() => {
+                        self.inputs.insert(app, SharedInput::new(input));
                     }
                     None => drop(tokio::spawn(async move { input.shutdown().await })),
                 }

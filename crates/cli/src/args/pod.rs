@@ -111,12 +111,6 @@ pub(super) fn read_run(
             }
         }
     };
-    if pod.keeps_signals {
-        faults.push(ArgFault::Refused {
-            flag: "--sig-proxy=false".into(),
-            hint: "the pod ends with the command that runs it: write `isopod run -d`, then `isopod attach --sig-proxy=false`",
-        });
-    }
     if pod.publish_all || pod.flags.publishes() {
         match pod.flags.net {
             Network::None => faults.push(ArgFault::PublishWithoutNetwork),
@@ -148,6 +142,7 @@ fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
             stderr: pod.attach.is_empty() || pod.attach.contains(&Stream::Stderr),
         },
         detach_keys: pod.detach_keys.clone(),
+        sig_proxy: !pod.keeps_signals,
         remove: pod.remove,
         replace: pod.replace,
         cidfile: pod.cidfile.clone(),

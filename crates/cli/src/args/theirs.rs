@@ -184,9 +184,18 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
 /// # Errors
 /// [`ArgFault::Refused`] where docker or podman have that command, and Isopod has not.
 pub(crate) fn in_own_words(mut argv: Vec<OsString>) -> Result<Vec<OsString>, ArgFault> {
+    // docker's short form.
+    if argv.len() == 2 && argv[1] == "-v" {
+        argv[1] = "--version".into();
+    }
     let Some(at) = group::command_at(&argv) else {
         return Ok(argv);
     };
+    if argv[at] == "help" {
+        argv.remove(at);
+        argv.push("--help".into());
+        return Ok(argv);
+    }
     let words: Vec<&str> = argv[at..]
         .iter()
         .take(2)
@@ -244,6 +253,9 @@ mod tests {
             ("isopod build .", "`isopod build` is not supported"),
             ("isopod pod create", "`isopod pod create` is not supported"),
             ("isopod", "isopod"),
+            ("isopod -v", "isopod --version"),
+            ("isopod help", "isopod --help"),
+            ("isopod help volume ls", "isopod volume ls --help"),
         ] {
             assert_eq!(own(theirs), ours);
         }

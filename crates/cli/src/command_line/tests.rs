@@ -570,6 +570,7 @@ fn pod_manifests() {
             ground: Ground::Fore,
             stdin: Stdin::Empty,
             outputs: Outputs::default(),
+            sig_proxy: true,
             detach_keys: DetachKeys::default(),
             remove: false,
             replace: false,

@@ -10,13 +10,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use isopod_runtime::Settings;
-use isopod_runtime::control::ControlError;
-use isopod_runtime::pods::{PodEntry, Pods};
-use isopod_spec::AppName;
 
+use crate::arrival::{failed, live};
 use crate::failure::Failure;
-use crate::output::Report;
-use crate::pods::{check_live, find};
 
 /// Add apps to a pod that runs, start and stop them, take them away, and show them
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -43,20 +39,4 @@ impl AppCommand {
             Self::List(command) => command.execute(settings),
         }
     }
-}
-
-fn live(pods: &Pods, query: &str) -> Result<PodEntry, Report> {
-    let pod = find(pods, query)?;
-    check_live(&pod)?;
-    Ok(pod)
-}
-
-/// Why the supervisor did not do it.
-fn failed(verb: &str, app: &AppName, pod: &PodEntry, error: &ControlError) -> Report {
-    let report = Report::text(format!("cannot {verb} app `{app}` of pod `{}`", pod.label()));
-    let report = match error {
-        ControlError::Refused(reason) => report.because(reason.clone()),
-        error => report.because(error.to_string()),
-    };
-    report.hint(error.hint())
 }

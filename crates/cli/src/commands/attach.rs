@@ -99,13 +99,10 @@ impl Attach {
             .enable_all()
             .build()?;
         let (given_up, detached) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
-        let has_input = pod
-            .record
-            .as_ref()
-            .is_some_and(|record| record.stdin == Stdin::Attached);
+        let reader = reader_of(&pod, number);
         let terminal =
             terminal_of(&pod, number).filter(|_| io::stdin().is_terminal() || io::stdout().is_terminal());
-        let types = terminal.filter(|_| has_input && !self.no_stdin && io::stdin().is_terminal());
+        let types = terminal.filter(|_| reader.is_some() && !self.no_stdin && io::stdin().is_terminal());
         // As it was before when this function returns, whatever ends it.
         let raw = types.map(|_| Raw::enter()).transpose()?;
         if self.sig_proxy || raw.is_some() {
@@ -116,9 +113,9 @@ impl Attach {
         if let Some(app) = terminal {
             runtime.spawn(follow_size(pod.path.clone(), app));
         }
-        if has_input && !self.no_stdin {
+        if let Some(reader) = reader.filter(|_| !self.no_stdin) {
             let keys = types.map(|_| (self.detach_keys.clone(), detached.clone()));
-            feed(&runtime, &pod, keys)?;
+            feed(&runtime, &pod, reader, keys)?;
         }
         // It ends with the process: a read of standard input cannot be cancelled.
         std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -211,9 +208,21 @@ fn terminal_of(pod: &PodEntry, app: Option<u16>) -> Option<u16> {
     apps.get(usize::from(app))?.tty.then_some(app)
 }
 
+/// The number of the app that reads what this command does: the one that came later with an input, or the pod's only one.
+fn reader_of(pod: &PodEntry, app: Option<u16>) -> Option<u16> {
+    let record = pod.record.as_ref()?;
+    let number = app.unwrap_or_default();
+    let came_with_one = app.is_some() && record.apps.get(usize::from(number))?.stdin;
+    let is_only = number == 0 && record.stdin == Stdin::Attached;
+    (came_with_one || is_only).then_some(number)
+}
+
 /// Passes the signals that this command gets on to the app or to all of the pod in that directory, or to nobody; `given_up`
 /// becomes the number of the one that ends this command whatever the app does.
-fn forward_signals(whom: Option<(&Path, Option<u16>)>, given_up: &Arc<AtomicU8>) -> io::Result<()> {
+pub(crate) fn forward_signals(
+    whom: Option<(&Path, Option<u16>)>,
+    given_up: &Arc<AtomicU8>,
+) -> io::Result<()> {
     let (ends, mut asked) = mpsc::unbounded_channel();
     for number in SIGNALS {
         let mut signals = signal(SignalKind::from_raw(number.into()))?;
@@ -257,9 +266,10 @@ fn forward_signals(whom: Option<(&Path, Option<u16>)>, given_up: &Arc<AtomicU8>)
 fn feed(
     runtime: &Runtime,
     pod: &PodEntry,
+    app: u16,
     keys: Option<(DetachKeys, Arc<AtomicBool>)>,
 ) -> Result<(), ControlError> {
-    let mut input = runtime.block_on(control::open_stdin(&pod.path))?;
+    let mut input = runtime.block_on(control::open_stdin(&pod.path, app, false))?;
     runtime.spawn(async move {
         let mut stdin = tokio::io::stdin();
         // It ends early when the app reads no more, which is no fault.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::args::app_name;
 use crate::detach_keys::{DetachKeys, Passed, Typed};
+use crate::env_files;
 use crate::failure::Failure;
 use crate::output::{NOT_READ, Report};
 use crate::patience::Patience;
@@ -44,12 +46,18 @@ pub(crate) struct Exec {
     /// Give it a terminal
     #[arg(short, long)]
     pub(super) tty: bool,
+    /// Leave it running, and show nothing of it
+    #[arg(short, long, conflicts_with = "interactive")]
+    pub(super) detach: bool,
     /// Let the command continue without this one by these keys, where it has a terminal and input
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
     pub(super) detach_keys: DetachKeys,
     /// Set a variable; without a value, to the caller's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
     pub(super) env: Vec<(String, Option<String>)>,
+    /// Set the variables of FILE, below those of `--env`; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Vec<PathBuf>,
     /// Run it as this user [default: the app's]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
@@ -78,7 +86,7 @@ impl Exec {
         let request = Request {
             app: meant_app(&pod, self.app.as_ref(), "name one behind the pod")?,
             argv: self.command.to_vec(),
-            env: variables(&self.env, &settings.env),
+            env: self.variables(settings)?,
             user: self.user.clone(),
             working_dir: self.workdir.clone(),
             terminal: self.tty.then(window_size),
@@ -97,6 +105,23 @@ impl Exec {
         runtime.shutdown_background();
         drop(raw);
         result
+    }
+}
+
+impl Exec {
+    /// The variables of files, and on top of them those of flags.
+    fn variables(&self, settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
+        let mut wanted = Vec::new();
+        for file in &self.env_file {
+            let of_file = env_files::read(file, settings)?;
+            wanted.extend(
+                of_file
+                    .into_iter()
+                    .map(|variable| (variable.name, variable.value)),
+            );
+        }
+        wanted.extend(self.env.iter().cloned());
+        Ok(variables(&wanted, &settings.env))
     }
 }
 
@@ -127,6 +152,7 @@ fn variables(wanted: &[(String, Option<String>)], own: &BTreeMap<String, String>
 async fn converse(pod: &PodEntry, request: Request, exec: &Exec) -> Result<ExitCode, Failure> {
     let stream = control::open(&pod.path, HostStream::Exec(request)).await?;
     let (client, mut answers) = exec::client(stream);
+    let detach = client.clone();
     let (detached, mut detaching) = oneshot::channel();
     let mut may_detach = exec.interactive && exec.tty;
     if may_detach {
@@ -160,7 +186,16 @@ async fn converse(pod: &PodEntry, request: Request, exec: &Exec) -> Result<ExitC
             }
         };
         let written = match answer? {
-            Answer::Started => continue,
+            Answer::Started => {
+                if exec.detach {
+                    let left = detach.detach().await;
+                    left.map_err(|error| Report::new(&error))?;
+                    let end = async { while answers.next().await.is_ok() {} };
+                    let _ = tokio::time::timeout(Patience::AFTER_TERM, end).await;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                continue;
+            }
             Answer::Stdout(bytes) => write(&mut stdout, &bytes).await,
             Answer::Stderr(bytes) => write(&mut stderr, &bytes).await,
             Answer::Exited(ExitStatus::Code(code)) => {

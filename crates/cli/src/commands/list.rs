@@ -20,6 +20,6 @@ impl List {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        self.listing.print(true, settings)
+        self.listing.print(true, None, settings)
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct Wanted {
     /// Only the last N lines; `all` or -1 for every one
     #[arg(short = 'n', long, value_name = "N", value_parser = lines, allow_hyphen_values = true)]
     tail: Option<u64>,
+    /// As it always is: a line has no details
+    #[arg(long)]
+    details: bool,
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,

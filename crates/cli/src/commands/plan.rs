@@ -79,7 +79,7 @@ fn plan_one(
                 return Err(report.hint(Some("`--profile rkt` has".into())).into());
             }
             let (gathered, plan) = preparation::gather_and_plan(pod, &args.run, addresses, settings)?;
-            preparation::note_what_is_made(&gathered);
+            preparation::note_what_is_made(&gathered.missing);
             (Document::from(&plan), plan.guest)
         }
         Profile::Rkt => as_rkt(pod, args.hypervisor, settings)?,

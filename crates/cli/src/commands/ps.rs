@@ -1,5 +1,6 @@
 //! `isopod ps`, and what it has in common with `isopod list`.
 
+use std::cmp::Reverse;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
@@ -20,6 +21,12 @@ pub(crate) struct Ps {
     /// And those that do not run
     #[arg(short, long)]
     all: bool,
+    /// Only the N that were made last, whether they run or not
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// Only the one that was made last, whether it runs or not
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
     #[command(flatten)]
     listing: Listing,
 }
@@ -30,7 +37,8 @@ impl Ps {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        self.listing.print(self.all, settings)
+        let last = if self.latest { Some(1) } else { self.last };
+        self.listing.print(self.all || last.is_some(), last, settings)
     }
 }
 
@@ -52,13 +60,23 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Prints the pods that run, or all.
+    /// Prints the pods that run, or all, or of those the ones that were made last.
     ///
     /// # Errors
     /// A [`Failure`] with the reason.
-    pub(super) fn print(&self, all: bool, settings: &Settings) -> Result<ExitCode, Failure> {
+    pub(super) fn print(
+        &self,
+        all: bool,
+        last: Option<usize>,
+        settings: &Settings,
+    ) -> Result<ExitCode, Failure> {
         let mut found = pods(settings)?.list()?;
         found.retain(|pod| (all || pod.state.is_live()) && passes(pod, &self.filters));
+        if let Some(last) = last {
+            let made = |pod: &PodEntry| pod.record.as_ref().map(|record| record.created_ms);
+            found.sort_by_key(|pod| Reverse(made(pod)));
+            found.truncate(last);
+        }
         let text = match &self.format {
             _ if self.quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
             Layout::Text => pods_table(&found),

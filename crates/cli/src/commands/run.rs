@@ -9,6 +9,7 @@ use isopod_runtime::pods::files::Keep;
 
 use crate::args::{Ground, RunArgs};
 use crate::failure::Failure;
+use crate::foreground::Connection;
 use crate::output::{self};
 use crate::pods::pods;
 use crate::{background, foreground, id_files, preparation};
@@ -29,8 +30,12 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failu
             if let Some(file) = &args.pidfile {
                 id_files::write_pid(file, std::process::id(), settings)?;
             }
-            let (outputs, keys) = (args.outputs, &args.detach_keys);
-            foreground::run(claims, outputs, keys, begun.elapsed(), settings)
+            let connection = Connection {
+                outputs: args.outputs,
+                keys: &args.detach_keys,
+                sig_proxy: args.sig_proxy,
+            };
+            foreground::run(claims, &connection, begun.elapsed(), settings)
         }
         Ground::Back => start(claims, args.pidfile.as_deref(), settings),
     }

@@ -9,6 +9,7 @@ use isopod_runtime::pods::state::Verb;
 use crate::args::Outputs;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
+use crate::foreground::Connection;
 use crate::output::Report;
 use crate::pods::{each, find, pods};
 use crate::{background, foreground};
@@ -41,7 +42,11 @@ impl Start {
         let begun = Instant::now();
         let pods = pods(settings)?;
         let claim = pods.claim(&find(&pods, query)?.uuid, Verb::Start)?;
-        let (outputs, keys) = (Outputs::default(), DetachKeys::default());
-        foreground::run(vec![claim], outputs, &keys, begun.elapsed(), settings)
+        let connection = Connection {
+            outputs: Outputs::default(),
+            keys: &DetachKeys::default(),
+            sig_proxy: true,
+        };
+        foreground::run(vec![claim], &connection, begun.elapsed(), settings)
     }
 }

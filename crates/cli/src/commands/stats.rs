@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures::future::join_all;
 use isopod_contract::message::HostStream;
 use isopod_contract::stats::{AppStats, Stats as Used};
 use isopod_protocol::codec::read_message;
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ANSWER_WITHIN, ControlError};
 use isopod_runtime::pods::PodEntry;
+use isopod_runtime::pods::state::PodState;
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -24,9 +26,15 @@ const WATCH: Duration = Duration::from_millis(500);
 /// Show what the apps of a pod use
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Stats {
-    /// The pod
+    /// The pods [default: those that run]
     #[arg(value_name = "POD")]
-    pod: String,
+    pods: Vec<String>,
+    /// As it always is: pods that do not run use nothing
+    #[arg(short, long)]
+    all: bool,
+    /// As it always is: names are whole
+    #[arg(long)]
+    no_trunc: bool,
     /// As it always is: they are shown once
     #[arg(long)]
     no_stream: bool,
@@ -41,22 +49,59 @@ impl Stats {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pod = find(&pods(settings)?, &self.pod)?;
-        check_live(&pod)?;
+        let all = pods(settings)?;
+        let found = match &self.pods[..] {
+            [] => {
+                let live = all.list()?;
+                live.into_iter()
+                    .filter(|pod| pod.state == PodState::Running)
+                    .collect()
+            }
+            names => {
+                let found: Result<Vec<PodEntry>, Report> =
+                    names.iter().map(|name| find(&all, name)).collect();
+                let found = found?;
+                found.iter().try_for_each(check_live)?;
+                found
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (before, now) = runtime.block_on(async {
-            let before = ask(&pod).await?;
-            tokio::time::sleep(WATCH).await;
-            Ok::<_, Report>((before, ask(&pod).await?))
-        })?;
-        output::data(&match self.format {
-            Format::Text => text(&pod, &before, &now),
-            Format::Json => pretty(&json(&pod, &before, &now)),
-        });
+        // Each by itself: one whose guest is silent holds up no other.
+        let looks = runtime.block_on(join_all(found.iter().map(look)));
+        let (one, mut reports, mut documents) = (found.len() == 1, Vec::new(), Vec::new());
+        for (pod, look) in found.iter().zip(looks) {
+            let (before, now) = match look {
+                Ok(looks) => looks,
+                Err(report) => {
+                    reports.push(report);
+                    continue;
+                }
+            };
+            match self.format {
+                Format::Text if one => output::data(&text(pod, &before, &now)),
+                Format::Text => {
+                    output::data(&format!("pod: {}\n{}\n", pod.label(), text(pod, &before, &now)))
+                }
+                Format::Json => documents.push(json(pod, &before, &now)),
+            }
+        }
+        match (&self.format, &documents[..]) {
+            (Format::Json, [document]) if one => output::data(&pretty(document)),
+            (Format::Json, _) if !one => output::data(&pretty(&documents.into())),
+            _ => {}
+        }
+        Failure::unless_empty(reports)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the pod uses, at two moments.
+async fn look(pod: &PodEntry) -> Result<(Used, Used), Report> {
+    let before = ask(pod).await?;
+    tokio::time::sleep(WATCH).await;
+    Ok((before, ask(pod).await?))
 }
 
 async fn ask(pod: &PodEntry) -> Result<Used, Report> {

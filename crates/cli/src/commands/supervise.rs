@@ -88,15 +88,15 @@ impl Supervise {
     }
 }
 
-/// Supervises a pod whose app is connected with a command's terminal; the exit status is the pod's.
+/// Supervises a pod whose app is connected with a command; the exit status is the pod's.
 fn supervise_connected(claim: Claim, connected: &UnixDatagram, settings: &Settings) -> ExitCode {
     let ended = supervision::supervise(vec![claim], settings, || {
         |_: &PodRecord, stop, signals| {
             let starting = connected.try_clone();
-            let sink = || relay::Sink::of(connected);
+            let sink = |kind| Box::new(relay::Sink::of(connected, kind)) as _;
             Caller {
                 stdin: None,
-                output: Some([Box::new(sink()), Box::new(sink())]),
+                output: Some([sink(MessageKind::Output), sink(MessageKind::Error)]),
                 stop,
                 signals,
                 milestones: None,

@@ -10,6 +10,7 @@ use isopod_protocol::codec::{WriteMessageError, read_message, write_message};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
+use crate::logs::Stream;
 use crate::process::number_is_stopped;
 
 use super::{ANSWER_WITHIN, AddApp, Answer, BEGINNING, CHANGED_WITHIN, ControlError, Request, through};
@@ -101,13 +102,22 @@ pub async fn open(dir: &Path, header: HostStream) -> Result<UnixStream, ControlE
     begin(dir, &Request::Agent(header), ANSWER_WITHIN).await
 }
 
-/// Opens the standard input of the app of the pod at `dir`, one that keeps it open
-/// ([`Stdin::Attached`](crate::pods::files::Stdin)). It is closed by the other side when nobody reads it any more.
+/// Opens the standard input of an app of the pod at `dir` that runs and has one: the only app of a pod that keeps it open
+/// ([`Stdin::Attached`](crate::pods::files::Stdin)), or one that came later. Where `ends` says so, the end of what is written is
+/// the input's. It is closed by the other side when nobody reads it any more.
 ///
 /// # Errors
 /// [`ControlError`].
-pub async fn open_stdin(dir: &Path) -> Result<UnixStream, ControlError> {
-    begin(dir, &Request::Stdin, ANSWER_WITHIN).await
+pub async fn open_stdin(dir: &Path, app: u16, ends: bool) -> Result<UnixStream, ControlError> {
+    begin(dir, &Request::Stdin { app, ends }, ANSWER_WITHIN).await
+}
+
+/// Opens what an app of the pod at `dir` writes to one of its streams from now on. It ends with that.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn open_output(dir: &Path, app: u16, stream: Stream) -> Result<UnixStream, ControlError> {
+    begin(dir, &Request::Output { app, stream }, ANSWER_WITHIN).await
 }
 
 /// The process that supervises the pod at `dir`, as the kernel says (unix(7), `SO_PEERCRED`).

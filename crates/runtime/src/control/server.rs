@@ -25,6 +25,7 @@ use super::{
     AddApp, Answer, Attach, ControlError, MAX_FILES_BYTES, NetworkChange, PIECE_BYTES, QUEUE, Refusal,
     Request, through,
 };
+use crate::logs::Stream;
 use crate::pods::arrived::ArrivedRecord;
 
 /// Something for the supervisor to do.
@@ -74,8 +75,18 @@ pub(crate) enum Order {
     },
     /// Somebody wants to speak with the agent.
     Agent(oneshot::Sender<Agent>),
-    /// Somebody wants to write what the app reads.
-    Stdin(oneshot::Sender<Option<SharedInput>>),
+    /// Somebody wants to write what an app reads.
+    Stdin {
+        app: usize,
+        reply: oneshot::Sender<Option<SharedInput>>,
+    },
+    /// Somebody wants to have what an app writes.
+    Output {
+        app: usize,
+        stream: Stream,
+        to: UnixStream,
+        done: Done,
+    },
 }
 
 /// A change of what has come to a pod that runs.
@@ -283,7 +294,17 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
             done: done_sender,
         },
         Request::Agent(header) => return splice(stream, &header, &orders).await,
-        Request::Stdin => return feed(stream, &orders).await,
+        Request::Stdin { app, ends } => return feed(stream, app.into(), ends, &orders).await,
+        Request::Output { app, stream: which } => {
+            let (back, to) = twice(stream).map_err(ControlError::Own)?;
+            stream = back;
+            Order::Output {
+                app: app.into(),
+                stream: which,
+                to,
+                done: done_sender,
+            }
+        }
     };
     let answer = match orders.send(order).await {
         Ok(()) => done
@@ -300,6 +321,13 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
     write_message(&mut stream, &answer)
         .await
         .map_err(ControlError::Write)
+}
+
+/// The two handles of one connection.
+fn twice(stream: UnixStream) -> io::Result<(UnixStream, UnixStream)> {
+    let stream = stream.into_std()?;
+    let second = stream.try_clone()?;
+    Ok((UnixStream::from_std(stream)?, UnixStream::from_std(second)?))
 }
 
 /// What follows a request for an app.
@@ -351,15 +379,20 @@ async fn splice(
 }
 
 /// Gives the app what the client writes, a piece at a time.
-async fn feed(mut client: UnixStream, orders: &mpsc::Sender<Order>) -> Result<(), ControlError> {
-    let (sender, input) = oneshot::channel();
-    let asked = match orders.send(Order::Stdin(sender)).await {
+async fn feed(
+    mut client: UnixStream,
+    app: usize,
+    ends: bool,
+    orders: &mpsc::Sender<Order>,
+) -> Result<(), ControlError> {
+    let (reply, input) = oneshot::channel();
+    let asked = match orders.send(Order::Stdin { app, reply }).await {
         Ok(()) => input.await.ok(),
         Err(_) => None,
     };
     let (input, answer) = match asked {
         Some(Some(input)) => (Some(input), Ok(())),
-        Some(None) => (None, Err("the pod's app has no standard input that is kept open")),
+        Some(None) => (None, Err("the app has no standard input that is kept open")),
         None => (None, Err("the pod is ending")),
     };
     let answer = answer.map_or_else(
@@ -377,8 +410,11 @@ async fn feed(mut client: UnixStream, orders: &mpsc::Sender<Order>) -> Result<()
         let mut input = input.0.lock().await;
         // Nobody reads it any more, which the client sees by its connection's end.
         if input.write_all(&piece[..n]).await.is_err() || input.flush().await.is_err() {
-            break;
+            return Ok(());
         }
+    }
+    if ends {
+        let _ = input.0.lock().await.shutdown().await;
     }
     Ok(())
 }

@@ -259,6 +259,9 @@ pub struct AppRecord {
     /// Whether its standard streams are a terminal of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
+    /// Whether it came while the pod runs, and has a standard input; of the others the pod says it ([`PodRecord::stdin`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin: bool,
     /// Whether it may write to its root filesystem.
     pub rootfs: RootfsAccess,
     /// The user that it runs as.

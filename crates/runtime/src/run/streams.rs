@@ -3,6 +3,7 @@
 //! The logs are files of the host, so writing them waits for nobody: a caller that does not read holds up its own
 //! pod, and somebody who reads the logs holds up none.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use isopod_vm::agent;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::control::Refusal;
 use crate::logs::{self, Limits, LogWriter, Stream};
 use crate::pods::files::PodRecord;
 use crate::run::report::Watcher;
@@ -59,6 +61,19 @@ pub(super) struct Outputs {
     ends: Vec<LogEnd>,
     names: Vec<AppName>,
     watcher: Option<Arc<dyn Watcher>>,
+    /// Who has each stream besides.
+    taps: BTreeMap<(usize, Stream), Arc<std::sync::Mutex<Tap>>>,
+}
+
+/// Who has a stream of an app besides its log.
+#[derive(Default)]
+enum Tap {
+    /// Nobody.
+    #[default]
+    Free,
+    Taken(Sink),
+    /// The stream has ended.
+    Ended,
 }
 
 /// The end of what an app wrote, as much as may be its last words.
@@ -99,6 +114,7 @@ impl Outputs {
             ends: record.apps.iter().map(|_| LogEnd::default()).collect(),
             names: record.apps.iter().map(|app| app.name.clone()).collect(),
             watcher,
+            taps: BTreeMap::new(),
         }
     }
 
@@ -112,17 +128,39 @@ impl Outputs {
         self.ends.push(LogEnd::default());
     }
 
+    /// What app number `app` writes to one of its streams from now on goes to `to`, too.
+    pub(super) fn give(
+        &mut self,
+        app: usize,
+        stream: Stream,
+        to: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<(), Refusal> {
+        if app >= self.names.len() {
+            return Err("there is no such app".to_owned().into());
+        }
+        let Ok(mut tap) = self.taps.entry((app, stream)).or_default().lock() else {
+            return Err("its output is lost".to_owned().into());
+        };
+        match *tap {
+            Tap::Free => *tap = Tap::Taken(Sink::own(Box::new(to))),
+            Tap::Taken(_) => return Err("another command has its output".to_owned().into()),
+            Tap::Ended => return Err("the app has ended".to_owned().into()),
+        }
+        Ok(())
+    }
+
     /// Removes the log of an app that has gone.
     pub(super) fn remove(&mut self, app: usize, name: &AppName) {
         if let Some(log) = self.logs.get_mut(app) {
             *log = None;
         }
+        self.taps.retain(|(number, _), _| *number != app);
         logs::remove(&self.dir, name);
     }
 
     /// Copies what app number `app` writes to one of its streams, until that has ended.
     pub(super) fn copy(
-        &self,
+        &mut self,
         app: usize,
         stream: Stream,
         output: agent::Output,
@@ -132,12 +170,21 @@ impl Outputs {
             Stream::Stderr => stderr.clone(),
         });
         let own = self.watcher.as_ref().zip(self.names.get(app));
-        let sink = match own.and_then(|(watcher, name)| watcher.output(name, stream)) {
-            Some(own) => Some(Sink::own(own)),
-            None => sink,
+        let own = own.and_then(|(watcher, name)| watcher.output(name, stream));
+        let sink = own.map(Sink::own).or(sink);
+        let tap = self.taps.entry((app, stream)).or_default().clone();
+        if let Ok(mut tap) = tap.lock()
+            && matches!(*tap, Tap::Ended)
+        {
+            *tap = Tap::Free;
+        }
+        let destinations = Destinations {
+            log: self.logs.get(app).cloned().flatten(),
+            caller: sink,
+            tap,
+            end: self.ends.get(app).cloned().unwrap_or_default(),
         };
-        let end = self.ends.get(app).cloned().unwrap_or_default();
-        copy(output, stream, self.logs.get(app).cloned().flatten(), sink, end)
+        copy(output, stream, destinations)
     }
 
     /// The end of what app number `app` wrote since this was asked last.
@@ -170,31 +217,45 @@ fn keep_end(end: &LogEnd, bytes: &[u8]) {
     }
 }
 
-async fn copy(
-    mut output: agent::Output,
-    stream: Stream,
+/// Where a stream of an app goes.
+struct Destinations {
     log: Option<Log>,
-    mut sink: Option<Sink>,
+    caller: Option<Sink>,
+    tap: Arc<std::sync::Mutex<Tap>>,
     end: LogEnd,
-) {
+}
+
+async fn copy(mut output: agent::Output, stream: Stream, mut to: Destinations) {
     let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        let n = match output.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => n,
-        };
-        keep_end(&end, &buffer[..n]);
-        if let Some(mut log) = log.as_ref().and_then(|log| log.lock().ok()) {
+    while let Ok(n @ 1..) = output.read(&mut buffer).await {
+        keep_end(&to.end, &buffer[..n]);
+        if let Some(mut log) = to.log.as_ref().and_then(|log| log.lock().ok()) {
             log.write(stream, &buffer[..n], SystemTime::now());
             if let Some(outage) = log.lost() {
                 tracing::warn!("{outage}");
             }
         }
-        if let Some(caller) = &sink
+        if let Some(caller) = &to.caller
             && caller.write(&buffer[..n]).await.is_err()
         {
-            sink = None;
+            to.caller = None;
         }
+        let tapped = match to.tap.lock().as_deref() {
+            Ok(Tap::Taken(sink)) => Some(sink.clone()),
+            _ => None,
+        };
+        if let Some(sink) = tapped
+            && sink.write(&buffer[..n]).await.is_err()
+        {
+            set(&to.tap, Tap::Free);
+        }
+    }
+    set(&to.tap, Tap::Ended);
+}
+
+fn set(tap: &std::sync::Mutex<Tap>, state: Tap) {
+    if let Ok(mut tap) = tap.lock() {
+        *tap = state;
     }
 }
 

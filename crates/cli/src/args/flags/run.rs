@@ -47,7 +47,7 @@ pub(super) const FLAGS: &[Flag] = &[
     .alias("conmon-pidfile"),
     Flag::pod_switch(
         "sig-proxy",
-        "Pass signals on to the apps, as the command in the foreground always does",
+        "Pass signals on to the apps; with =false, Ctrl-C ends this command alone, and the pod goes on",
         |pod, on| pod.keeps_signals = !on,
     ),
 ];

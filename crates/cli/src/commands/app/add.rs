@@ -4,21 +4,17 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
-use isopod_runtime::app::{self, AddError, Planned};
-use isopod_runtime::control::{self, ControlError};
-use isopod_spec::{AppName, PodSpec, Vm};
+use isopod_runtime::pods::files::Stdin;
+use isopod_spec::{PodSpec, Vm};
 
-use super::{failed, live};
-use crate::args::{ArgFault, ArgsError, Ground, RunArgs};
-use crate::command_line::{self, Command};
+use crate::args::{Ground, RunArgs};
+use crate::arrival;
+use crate::command_line::read_run;
 use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
 use crate::pod_files::Purpose;
-use crate::pods::{block_on, pods};
-
-/// How often an app is planned anew, since something came or went at the same time.
-const ATTEMPTS: usize = 16;
+use crate::pods::pods;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,40 +58,26 @@ impl AppAdd {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let asked = self.read(settings)?;
-        let name = of_one_app(&asked.spec)?;
-        let pods = pods(settings)?;
-        let mut pod = live(&pods, &self.pod)?;
-        for attempt in 1.. {
-            let planned = app::plan(&pod, &asked.spec, self.no_start, settings);
-            let Planned { add, files, notices } = planned.map_err(|error| not_planned(&asked, error))?;
-            match block_on(&pod, control::add_app(&pod.path, &add, &files)) {
-                Ok(()) => {
-                    notices.iter().for_each(|notice| output::note(notice));
-                    output::data(&format!("{name}\n"));
-                    return Ok(ExitCode::SUCCESS);
-                }
-                // Something came or went at the same time: planned anew, on what is now.
-                Err(ControlError::Outdated) if attempt < ATTEMPTS => pod = live(&pods, &self.pod)?,
-                Err(error) => return Err(failed("add", &name, &pod, &error).into()),
-            }
-        }
+        arrival::add(&pods(settings)?, &self.pod, &asked, self.no_start, settings)?;
+        let names = asked.spec.apps.iter().map(|app| format!("{}\n", app.name));
+        output::data(&names.collect::<String>());
         Ok(ExitCode::SUCCESS)
     }
 
     /// The app, as the words of `isopod run` are read.
     fn read(&self, settings: &Settings) -> Result<Asked, Failure> {
-        let words = ["isopod", "run"].map(OsString::from);
-        let words = words.into_iter().chain(self.words.iter().cloned());
-        let Command::Run(args) = command_line::parse(words).map_err(not_read)?.command else {
-            return Err(Report::text("the words after the pod are no app").into());
-        };
+        let args = read_run(self.words.iter().cloned())?;
         if let Some(flag) = of_pod(&args) {
             return Err(of_pods(flag).into());
         }
         let mut asked = manifest::pods(&args, &Purpose::Preparation, settings)?;
-        let asked = asked
+        let mut asked = asked
             .pop()
             .ok_or_else(|| Report::text("there is no app to add"))?;
+        if args.stdin == Stdin::Attached {
+            let apps = &mut asked.spec.apps;
+            apps.iter_mut().for_each(|app| app.overrides.stdin = true);
+        }
         let of_app = PodSpec {
             vm: asked.spec.vm.clone(),
             stop_timeout: asked.spec.stop_timeout,
@@ -105,19 +87,6 @@ impl AppAdd {
         match asked.spec == of_app && asked.spec.vm == Vm::holding(&asked.spec.apps) {
             true => Ok(asked),
             false => Err(of_pods("a flag").into()),
-        }
-    }
-}
-
-/// Why the words are no app.
-fn not_read(error: ArgsError) -> Failure {
-    match error {
-        ArgsError::Faults(faults) => {
-            let report = |fault: &ArgFault| Report::new(fault).hint(fault.hint());
-            faults.iter().map(report).collect::<Vec<_>>().into()
-        }
-        ArgsError::Usage(text) | ArgsError::Asked(text) => {
-            Report::text(text.to_string().trim_end().to_owned()).into()
         }
     }
 }
@@ -141,21 +110,4 @@ fn of_pods(flag: &str) -> Report {
     .hint(Some(
         "`isopod app add` takes the flags of an app: `isopod run --help` has them".into(),
     ))
-}
-
-/// The name of the one app.
-fn of_one_app(spec: &PodSpec) -> Result<AppName, Report> {
-    match &spec.apps[..] {
-        [app] => Ok(app.name.clone()),
-        _ => Err(Report::text("one app is added at a time")
-            .hint(Some("add the others by commands of their own".into()))),
-    }
-}
-
-fn not_planned(asked: &Asked, error: AddError) -> Failure {
-    match error {
-        AddError::Gather(error) => asked.not_gathered(&error),
-        AddError::Plan(error) => asked.not_planned(&error),
-        error => Report::new(&error).into(),
-    }
 }

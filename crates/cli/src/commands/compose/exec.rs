@@ -14,8 +14,11 @@ use crate::failure::Failure;
 /// Execute a command in a service that runs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct Exec {
+    /// Leave it running, and show nothing of it
+    #[arg(short, long)]
+    detach: bool,
     /// Give it no terminal; without this flag it has one where this command has
-    #[arg(short = 'T', long)]
+    #[arg(short = 'T', long, visible_alias = "no-TTY")]
     no_tty: bool,
     /// Set a variable; without a value, to the caller's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
@@ -44,9 +47,11 @@ impl Exec {
         let exec = exec::Exec {
             app: Some(app_of(&project, &self.service)?),
             pod: pod_of(&project, settings)?.uuid,
-            interactive: true,
-            tty: !self.no_tty && std::io::stdin().is_terminal(),
+            interactive: !self.detach,
+            tty: !self.no_tty && !self.detach && std::io::stdin().is_terminal(),
+            detach: self.detach,
             detach_keys: DetachKeys::default(),
+            env_file: Vec::new(),
             env: self.env.clone(),
             user: self.user.clone(),
             workdir: self.workdir.clone(),

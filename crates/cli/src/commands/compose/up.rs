@@ -63,7 +63,7 @@ pub(super) struct Up {
     vm_cpus: Option<u32>,
 }
 
-fn pull(text: &str) -> Result<PullPolicy, String> {
+pub(super) fn pull(text: &str) -> Result<PullPolicy, String> {
     match text {
         "always" => Ok(PullPolicy::Always),
         "missing" => Ok(PullPolicy::Missing),
@@ -80,6 +80,21 @@ fn cpus(text: &str) -> Result<u32, String> {
     read_cpus(text.as_ref()).map_err(|error| error.fault.to_string())
 }
 
+/// Whether the named volumes are there that the file says are.
+///
+/// # Errors
+/// A [`Failure`] with those that are not.
+pub(super) fn check_volumes(project: &Project, settings: &Settings) -> Result<(), Failure> {
+    let missing = missing_volumes(project, &named::names(settings)?);
+    let report = |name: &String| {
+        Report::text(format!(
+            "there is no volume `{name}`, which the file says is there"
+        ))
+        .hint(Some(format!("make it: `isopod volume create {name}`")))
+    };
+    Failure::unless_empty(missing.iter().map(report).collect())
+}
+
 impl Up {
     /// Starts it.
     ///
@@ -87,16 +102,7 @@ impl Up {
     /// A [`Failure`] with all that stands against it.
     pub(super) fn execute(&self, project: &ProjectArgs, settings: &Settings) -> Result<ExitCode, Failure> {
         let mut project = project.read(Extent::ToStart(&self.services), settings)?;
-        let missing = missing_volumes(&project, &named::names(settings)?);
-        if !missing.is_empty() {
-            let report = |name: &String| {
-                Report::text(format!(
-                    "there is no volume `{name}`, which the file says is there"
-                ))
-                .hint(Some(format!("make it: `isopod volume create {name}`")))
-            };
-            return Err(missing.iter().map(report).collect::<Vec<_>>().into());
-        }
+        check_volumes(&project, settings)?;
         project.pod.vm.memory_mib = self.vm_memory.unwrap_or(project.pod.vm.memory_mib);
         project.pod.vm.cpus = self.vm_cpus.unwrap_or(project.pod.vm.cpus);
         let pods = pods::pods(settings)?;

@@ -15,6 +15,9 @@ pub(crate) struct ImageGc {
     /// And those that have a name, but no pod
     #[arg(short, long)]
     pub(in crate::commands) all: bool,
+    /// As it always is: nobody is asked
+    #[arg(short, long)]
+    pub(in crate::commands) force: bool,
 }
 
 impl ImageGc {

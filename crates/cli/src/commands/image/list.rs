@@ -20,6 +20,9 @@ use crate::time::time;
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct ImageList {
+    /// Only those of this name: NAME, whatever the tag, or NAME:TAG
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
@@ -41,7 +44,10 @@ impl ImageList {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let images = Images::open(settings)?;
-        let images = images.store.list()?;
+        let mut images = images.store.list()?;
+        if let Some(name) = &self.name {
+            images.retain(|image| image.names.iter().any(|known| is_named(known, name)));
+        }
         output::data(&match &self.format {
             _ if self.quiet => images.iter().map(|image| format!("{}\n", image.id)).collect(),
             Layout::Text => lines(&images),
@@ -53,6 +59,19 @@ impl ImageList {
         });
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a name is the one that is asked for: with docker's registry and tag, or without them.
+fn is_named(known: &str, asked: &str) -> bool {
+    let short = ["docker.io/library/", "docker.io/"];
+    let short = short.iter().find_map(|begin| known.strip_prefix(begin));
+    let same = |known: &str| {
+        known == asked
+            || known
+                .strip_prefix(asked)
+                .is_some_and(|rest| rest.starts_with(':') && !rest.contains('/'))
+    };
+    same(known) || short.is_some_and(same)
 }
 
 /// The images with docker's fields, one row for each name.
@@ -93,6 +112,14 @@ mod tests {
     use super::*;
     use crate::command_line::tests::command;
     use crate::commands::{OtherCommand, image};
+
+    #[test]
+    fn an_image_is_found_by_its_short_name() {
+        let full = "docker.io/library/alpine:3";
+        assert!(is_named(full, "alpine") && is_named(full, "alpine:3") && is_named(full, full));
+        assert!(!is_named(full, "alp") && !is_named(full, "alpine:4"));
+        assert!(is_named("host:5000/a:1", "host:5000/a") && !is_named("host:5000/a:1", "host"));
+    }
 
     #[test]
     fn how_they_are_printed() {

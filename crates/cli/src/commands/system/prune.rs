@@ -31,8 +31,13 @@ impl SystemPrune {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let _ = Gc {
             grace: Duration::ZERO,
+            force: true,
         }
         .execute(settings)?;
-        ImageGc { all: self.all }.execute(settings)
+        let images = ImageGc {
+            all: self.all,
+            force: true,
+        };
+        images.execute(settings)
     }
 }

@@ -17,6 +17,17 @@ pub(crate) struct VolumeCreate {
     /// Its name [default: one that nobody has]
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(named_volume))]
     name: Option<String>,
+    /// `local` alone: a directory in the state directory
+    #[arg(short, long, value_name = "DRIVER", value_parser = driver)]
+    driver: Option<String>,
+}
+
+fn driver(text: &str) -> Result<String, String> {
+    match text {
+        "local" => Ok(text.to_owned()),
+        _ => Err("a named volume is a directory of the host: mount another one there, and share it, `-v SOURCE:TARGET`"
+            .to_owned()),
+    }
 }
 
 impl VolumeCreate {

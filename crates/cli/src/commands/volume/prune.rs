@@ -16,6 +16,9 @@ pub(crate) struct VolumePrune {
     /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
     #[arg(short, long, required = true)]
     all: bool,
+    /// As it always is: nobody is asked
+    #[arg(short, long)]
+    force: bool,
 }
 
 impl VolumePrune {
