@@ -242,7 +242,7 @@ mod tests {
             assert!(path.starts_with("/var/run/netns"));
             let pod = pod(&spec, Some(&path)).unwrap();
             assert!(pod.held && pod.apps.is_empty());
-            assert_eq!((pod.vm.memory_mib, pod.vm.cpus), (1024, 1));
+            assert_eq!((pod.vm.memory_mib, pod.vm.cpus), (2048, 1));
             assert_eq!(pod.network, Network::Namespace { path });
             assert!(pod.labels.contains_key("io.kubernetes.pod.name"));
         }

@@ -9,9 +9,6 @@ use super::spec::{self, Spec};
 /// What the guest takes for itself beside its containers, in MiB: kernel, systemd, agent, and room for files.
 const GUEST_MIB: u64 = 256;
 
-/// The memory of a VM whose containers have no limit, in MiB.
-const UNLIMITED_MIB: u32 = 1024;
-
 /// The memory is a multiple of this, in MiB: VMs of one size are restored from one template.
 const STEP_MIB: u64 = 256;
 
@@ -49,7 +46,7 @@ pub(super) fn vm(spec: &Spec) -> Result<Vm, Refused> {
                     let mib = bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
                     u32::try_from(mib.next_multiple_of(STEP_MIB)).unwrap_or(u32::MAX)
                 }
-                None => UNLIMITED_MIB,
+                None => Vm::default().memory_mib,
             }
         }
     };
