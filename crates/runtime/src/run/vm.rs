@@ -48,6 +48,9 @@ const LOG_LINES: usize = 12;
 /// How long after another process QEMU may end for it to be QEMU's end that ended both.
 const LEAD: Duration = Duration::from_millis(500);
 
+/// How long after the conversation with the agent the VM may end for it to be the VM's end that ended it.
+const LOSS: Duration = Duration::from_secs(1);
+
 /// How long the agent of a VM that was restored may take to answer: it takes a tenth of a second, or longer on a busy host.
 const ANSWERING: Duration = Duration::from_secs(30);
 
@@ -224,6 +227,10 @@ impl<'a> Vm<'a> {
         };
         match answer {
             Ok(Ok(Ok(conversation))) => Ok(conversation),
+            // What was being sent when the VM ended tells less than its end.
+            Ok(Err(
+                error @ RunError::Arrive(ArriveError::Ended | ArriveError::Stream(_) | ArriveError::Send(_)),
+            )) => Err(self.end_within(LOSS).await.unwrap_or(error)),
             Ok(Err(error)) => Err(error),
             Err(_) | Ok(Ok(Err(AgentError::Silent { .. }))) => Err(RunError::NoGuest {
                 after: deadline,
@@ -338,13 +345,17 @@ impl<'a> Vm<'a> {
 
     /// Why the agent was lost: because the VM ended, if it did.
     pub(super) async fn lost(&mut self, source: AgentError) -> RunError {
-        match tokio::time::timeout(Duration::from_secs(1), self.ended()).await {
-            Ok(error) => error,
-            Err(_) => RunError::Agent {
+        match self.end_within(LOSS).await {
+            Some(error) => error,
+            None => RunError::Agent {
                 source,
                 console: self.console.last(LOG_LINES).await,
             },
         }
+    }
+
+    async fn end_within(&mut self, patience: Duration) -> Option<RunError> {
+        tokio::time::timeout(patience, self.ended()).await.ok()
     }
 
     pub(super) async fn kill(mut self) {
