@@ -44,6 +44,47 @@ impl Debian {
         Self { root }
     }
 
+    /// Those of another architecture and all that they depend on, without their scripts: what a guest can be made of. The host's own
+    /// depmod(8) lists the kernel's modules.
+    ///
+    /// # Panics
+    /// If they cannot be had.
+    #[must_use]
+    pub fn of_architecture(architecture: &str, packages: &[&str]) -> Self {
+        let all = target().join("vm-tests/debian");
+        let root = all.join(format!("{architecture}+{}", packages.join("+")));
+        if root.is_dir() {
+            return Self { root };
+        }
+        fs::create_dir_all(&all).expect("a directory for packages");
+        let new = tempfile::tempdir_in(&all).expect("a directory for packages");
+        let unpacked = new.path().join("root");
+        run(Command::new("mmdebstrap")
+            .args(["--variant=extract", "--quiet"])
+            .arg(format!("--architectures={architecture}"))
+            .arg(format!("--include={}", packages.join(",")))
+            .arg("bookworm")
+            .arg(&unpacked));
+        for modules in fs::read_dir(unpacked.join("lib/modules"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            run(Command::new("/sbin/depmod")
+                .arg("-b")
+                .arg(&unpacked)
+                .arg(modules.file_name()));
+        }
+        let _ = fs::rename(&unpacked, &root);
+        Self { root }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// `image` with a program of theirs at its place, and all libraries that it needs, theirs or the host's.
     ///
     /// # Panics

@@ -26,6 +26,7 @@ const GROUP: &str = "root:x:0:\nwww:x:33:\nadm:x:4:www\naudio:x:29:root,www\nnog
 pub struct Image {
     entries: BTreeMap<String, Entry>,
     config: Map<String, Value>,
+    architecture: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +43,13 @@ impl Image {
     #[must_use]
     pub fn scratch() -> Self {
         Self::default()
+    }
+
+    /// For that processor, and not for the host's.
+    #[must_use]
+    pub fn of_architecture(mut self, architecture: &'static str) -> Self {
+        self.architecture = Some(architecture);
+        self
     }
 
     /// busybox, a link for each of its applets, the users `root`, `www` (in `adm` and `audio`) and `nobody`, `/tmp`.
@@ -209,7 +217,7 @@ impl Image {
     fn image_config(&self, layers: &[Vec<u8>]) -> Value {
         let diff_ids = layers.iter().map(|layer| format!("sha256:{}", sha256(layer)));
         json!({
-            "architecture": "amd64",
+            "architecture": self.architecture.unwrap_or("amd64"),
             "os": "linux",
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },

@@ -10,8 +10,9 @@ use crate::packages::Consent;
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask quickstart [--yes]
          install what is missing from the distribution (asks first, unless `--yes`), build, run a pod
-       cargo xtask build
-         build isopod and its agent, side by side in target/dist
+       cargo xtask build [--foreign]
+         build isopod and its agent, side by side in target/dist; with `--foreign` also the agent for guests of the other
+         architecture (arm64 on amd64), by a cross compiler (gcc-aarch64-linux-gnu, libc6-dev-arm64-cross)
        cargo xtask test [FILTER...]
          install what the tests need, check formatting and lints, run every test
          with filters: run the tests whose names contain one of them, and no other check
@@ -53,7 +54,10 @@ pub(crate) enum Task {
         consent: Consent,
     },
     /// Build `isopod` and its agent.
-    Build,
+    Build {
+        /// Whether also the agent for guests of the other architecture.
+        foreign: bool,
+    },
     /// Run the tests.
     Test {
         /// Run only the tests whose names contain one of these; empty: all, and the other checks too.
@@ -115,7 +119,8 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["quickstart", "--yes"] => Ok(Task::Quickstart {
             consent: Consent::Given,
         }),
-        ["build"] => Ok(Task::Build),
+        ["build"] => Ok(Task::Build { foreign: false }),
+        ["build", "--foreign"] => Ok(Task::Build { foreign: true }),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
         ["bench", "cri"] => Ok(Task::BenchCri),
@@ -221,7 +226,8 @@ mod tests {
                 consent: Consent::Given
             })
         );
-        assert_eq!(read_words("build"), Ok(Task::Build));
+        assert_eq!(read_words("build"), Ok(Task::Build { foreign: false }));
+        assert_eq!(read_words("build --foreign"), Ok(Task::Build { foreign: true }));
         assert_eq!(read_words("test"), Ok(Task::Test { filters: vec![] }));
         assert_eq!(
             read_words("test a b"),

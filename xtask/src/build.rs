@@ -19,6 +19,81 @@ pub(crate) enum Profile {
 /// containerd's shim, by the name that containerd looks for.
 const SHIM: &str = "containerd-shim-isopod-v2";
 
+/// How the agent is built.
+const AGENT: [&str; 7] = [
+    "rustc",
+    "--profile",
+    "agent",
+    "-p",
+    "isopod-agent",
+    "--bin",
+    "isopod-agent",
+];
+
+/// Static, since the guest image has no libraries when it runs first; at a fixed address, since it is executed several times in each
+/// start, and moving it took a thirtieth of all that is translated there.
+const CODE: [&str; 5] = [
+    "--",
+    "-C",
+    "target-feature=+crt-static",
+    "-C",
+    "relocation-model=static",
+];
+
+/// How the agent of another architecture is built quickly: the test that boots it needs no small one.
+const QUICK: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_AGENT_LTO", "off"),
+    ("CARGO_PROFILE_AGENT_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_AGENT_CODEGEN_UNITS", "16"),
+];
+
+/// The architecture of guests that is not this host's, as the kernel calls it.
+fn foreign() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "aarch64",
+        _ => "x86_64",
+    }
+}
+
+/// What the agent for guests of the other architecture is called.
+pub(crate) fn foreign_agent_name() -> String {
+    format!("isopod-agent-{}", foreign())
+}
+
+/// Builds the agent for guests of the other architecture, `isopod-agent-ARCH`, beside `isopod`. It takes rustc's library for
+/// that, which rustup fetches, and Debian's cross compiler.
+pub(crate) fn foreign_agent(profile: Profile) -> Result<PathBuf, Failure> {
+    let arch = foreign();
+    let triple = format!("{arch}-unknown-linux-gnu");
+    if command::exists("rustup") {
+        command::run(command("rustup", ["target", "add"]).arg(&triple))?;
+    }
+    let compiler = format!("{arch}-linux-gnu-gcc");
+    let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"));
+    let cargo = |words: &[&str]| {
+        let mut cargo = command("cargo", words);
+        cargo
+            .env(&linker, &compiler)
+            .env(format!("CC_{}", triple.replace('-', "_")), &compiler);
+        cargo
+    };
+    let mut agent = cargo(&AGENT);
+    if profile == Profile::Debug {
+        agent.envs(QUICK);
+    }
+    command::run(agent.arg("--target").arg(&triple).args(CODE))?;
+    let dist = place::target().join(match profile {
+        Profile::Debug => "dist-debug",
+        Profile::Release => "dist",
+    });
+    fs::create_dir_all(&dist)
+        .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
+    let built = place::target().join(&triple).join("agent/isopod-agent");
+    let place = dist.join(foreign_agent_name());
+    replace(&built, &place)?;
+    Ok(place)
+}
+
 /// Builds them.
 ///
 /// Returns the path of `isopod`, with the agent beside it as `isopod-agent`, and containerd's shim.
@@ -33,26 +108,8 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
         ),
     };
     command::run(command("cargo", ["build"]).args(programs))?;
-    // Static, since the guest image has no libraries when it runs first; at a fixed address, since it is executed several
-    // times in each start, and moving it took a thirtieth of all that is translated there; without `--target`, so that one
-    // directory of build products serves both.
-    let agent = [
-        "rustc",
-        "--profile",
-        "agent",
-        "-p",
-        "isopod-agent",
-        "--bin",
-        "isopod-agent",
-    ];
-    let code = [
-        "--",
-        "-C",
-        "target-feature=+crt-static",
-        "-C",
-        "relocation-model=static",
-    ];
-    command::run(command("cargo", agent).args(code))?;
+    // Without `--target`, so that one directory of build products serves both.
+    command::run(command("cargo", AGENT).args(CODE))?;
     let target = place::target();
     let dist = target.join(dist);
     fs::create_dir_all(&dist)

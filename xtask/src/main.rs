@@ -64,9 +64,13 @@ fn run(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Quickstart { consent } => quickstart::run(consent),
-        Task::Build => {
+        Task::Build { foreign } => {
             let isopod = build::isopod(Profile::Release)?;
             out::say(&format!("built: {0} and {0}-agent", isopod.display()));
+            if foreign {
+                let agent = build::foreign_agent(Profile::Release)?;
+                out::say(&format!("built: {}", agent.display()));
+            }
             Ok(())
         }
         Task::Test { filters } => test::run(&filters),

@@ -3,7 +3,7 @@
 //! ```text
 //! target/package/root/       what the .deb installs, below its own places
 //!   usr/bin/isopod, usr/bin/containerd-shim-isopod-v2 (where it was built)
-//!   usr/libexec/isopod/isopod-agent
+//!   usr/libexec/isopod/isopod-agent, and isopod-agent-ARCH for guests of the other architecture (where it was built)
 //!   usr/lib/systemd/system/isopod@.service
 //!   usr/share/man/man1, usr/share/{bash-completion,zsh,fish}
 //!   usr/share/isopod/apparmor, usr/share/doc/isopod
@@ -84,6 +84,11 @@ fn programs(dist: &Path, root: &Path) -> Result<(), Failure> {
     install(&dist.join("isopod"), &root.join("usr/bin/isopod"), 0o755)?;
     let agent = root.join("usr/libexec/isopod/isopod-agent");
     install(&dist.join("isopod-agent"), &agent, 0o755)?;
+    let foreign = build::foreign_agent_name();
+    if dist.join(&foreign).is_file() {
+        let place = root.join("usr/libexec/isopod").join(&foreign);
+        install(&dist.join(&foreign), &place, 0o755)?;
+    }
     let shim = dist.join(SHIM);
     if shim.is_file() {
         install(&shim, &root.join("usr/bin").join(SHIM), 0o755)?;
@@ -92,6 +97,21 @@ fn programs(dist: &Path, root: &Path) -> Result<(), Failure> {
     install(Path::new("packaging/systemd/isopod@.service"), &unit, 0o644)?;
     let profile = root.join("usr/share/isopod/apparmor/isopod");
     install(Path::new("packaging/apparmor/isopod"), &profile, 0o644)
+}
+
+/// Who makes the package: what `DEBFULLNAME` and `DEBEMAIL` say, as Debian's own tools have it (debchange(1)), or else who made the last
+/// commit.
+fn maintainer() -> Result<String, Failure> {
+    let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let (Some(name), Some(email)) = (said("DEBFULLNAME"), said("DEBEMAIL")) {
+        return Ok(format!("{name} <{email}>"));
+    }
+    let author = command::quiet(&mut command("git", ["log", "-1", "--format=%an <%ae>"]));
+    let author = author.map(|author| author.trim().to_owned());
+    author.filter(|author| !author.is_empty()).ok_or_else(|| {
+        Failure::new("nobody is the package's maintainer: this is no checkout")
+            .hint("say who: `DEBFULLNAME='A B' DEBEMAIL=a@example.org cargo xtask package`")
+    })
 }
 
 /// Man pages and completions, as the command writes them.
@@ -160,6 +180,7 @@ fn deb(dist: &Path, root: &Path, to: &Path) -> Result<(), Failure> {
     programs.extend(shim.is_file().then_some(shim));
     let control = Control {
         version: version(),
+        maintainer: maintainer()?,
         glibc: glibc(&programs)?,
         kibibytes: kibibytes(root)?,
     };

@@ -18,7 +18,7 @@ const RUN: [&str; 6] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 28] = [
+const TEST: [&str; 32] = [
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",
@@ -48,6 +48,11 @@ const TEST: [&str; 28] = [
     // engines whose containers are pods
     "containerd",
     "nftables",
+    // pods of arm64: the VM, a distribution for its guest, a linker for its agent
+    "qemu-system-arm",
+    "mmdebstrap",
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
     // shells that complete
     "fish",
     "zsh",

@@ -39,6 +39,9 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
     }
     out::part("build isopod and its agent");
     let isopod = build::isopod(Profile::Debug)?;
+    if filters.is_empty() || filters.iter().any(|filter| filter.contains("arm64")) {
+        build::foreign_agent(Profile::Debug)?;
+    }
     if filters.is_empty() && doctests::any() {
         out::part("examples in the documentation");
         command::run(&mut command("cargo", ["test", "--workspace", "--doc"]))?;

@@ -43,8 +43,8 @@ use clap::ArgMatches;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
-    Accel, FailurePolicy, GuestKernel, ImplicitVolumes, MacAddress, NamedPort, Network, NetworkJoin, PodName,
-    PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
+    Accel, Architecture, FailurePolicy, GuestKernel, ImplicitVolumes, MacAddress, NamedPort, Network,
+    NetworkJoin, PodName, PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -328,7 +328,9 @@ pub(crate) struct VmFlags {
     pub(crate) transport: ShareTransport,
     /// `--start`.
     pub(crate) start: StartMode,
-    /// `--kernel` and `--modules`.
+    /// `--platform`, or `--arch`.
+    pub(crate) architecture: Option<Architecture>,
+    /// `--kernel`, `--modules` and `--guest-root`.
     pub(crate) kernel: GuestKernel,
 }
 
@@ -341,6 +343,7 @@ impl VmFlags {
             accel: self.accel,
             transport: self.transport,
             start: self.start,
+            architecture: self.architecture,
             kernel: self.kernel.clone(),
         }
     }

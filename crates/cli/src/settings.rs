@@ -1,10 +1,10 @@
 //! What the environment says: where state is kept, where programs are.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use isopod_runtime::{Settings, state_dir};
-use isopod_spec::{GuestKernel, KernelChoice, StartMode};
+use isopod_spec::{Architecture, GuestKernel, KernelChoice, StartMode};
 
 use crate::command_line::Global;
 use crate::output::Report;
@@ -31,6 +31,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         isopod,
         registries: registries::from_environment(&search_path),
         search_path,
+        guest_roots: guest_roots(&working_dir),
         working_dir,
         start: start_mode()?,
         kernel: guest_kernel(),
@@ -83,14 +84,22 @@ fn guest_kernel() -> GuestKernel {
     GuestKernel {
         kernel: env::var_os("ISOPOD_KERNEL").and_then(|kernel| KernelChoice::read(&kernel)),
         modules: modules.map(PathBuf::from),
+        root: None,
     }
+}
+
+/// `ISOPOD_GUEST_ROOT`: directories with distributions that guests can be made of, with colons between them.
+fn guest_roots(working_dir: &Path) -> Vec<PathBuf> {
+    let roots = env::var_os("ISOPOD_GUEST_ROOT").unwrap_or_default();
+    let roots = env::split_paths(&roots).filter(|root| !root.as_os_str().is_empty());
+    roots.map(|root| working_dir.join(root)).collect()
 }
 
 /// The guest agent: named by `ISOPOD_AGENT`, or beside the command. None leaves it to be looked for where packages put it, by what
 /// needs it: a command without a guest does not.
-fn find_agent(isopod: &std::path::Path) -> Option<PathBuf> {
+fn find_agent(isopod: &Path) -> Option<PathBuf> {
     if let Some(agent) = env::var_os("ISOPOD_AGENT") {
         return Some(agent.into());
     }
-    isopod_runtime::agent_of(isopod)
+    isopod_runtime::agent_of(isopod, Architecture::HOST)
 }

@@ -8,21 +8,29 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use isopod_spec::Architecture;
 use object::LittleEndian;
-use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, EM_X86_64, FileHeader64};
+use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 
 use crate::inputs::{Inputs, ReadError};
 
 /// Where the dynamic linkers of Debian (multiarch) and of Fedora, SUSE and Arch look by themselves.
-const LINKER_DIRS: &[&str] = &[
-    "usr/lib/x86_64-linux-gnu",
-    "lib/x86_64-linux-gnu",
-    "usr/lib64",
-    "lib64",
-    "usr/lib",
-    "lib",
-];
+fn linker_dirs(architecture: Architecture) -> [&'static str; 6] {
+    let [first, second] = match architecture {
+        Architecture::Amd64 => ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"],
+        Architecture::Arm64 => ["usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu"],
+    };
+    [first, second, "usr/lib64", "lib64", "usr/lib", "lib"]
+}
+
+/// The architecture that an ELF file of 64 bits is for; `None` for others, and for what is none.
+pub(crate) fn architecture(file: &[u8]) -> Option<Architecture> {
+    let header = FileHeader64::<LittleEndian>::parse(file).ok()?;
+    let machine = header.e_machine(header.endian().ok()?);
+    let mut all = Architecture::ALL.into_iter();
+    all.find(|one| one.elf_machine() == machine.0)
+}
 
 /// What is taken of the libraries that a program may open while it runs, if its note names it. Newer systemd opens most of
 /// its libraries that way; the guest uses none of the features behind the others (TPM, LUKS, PAM, kmod, BPF, ...).
@@ -44,14 +52,22 @@ pub enum ElfError {
     /// A file is missing or may not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A program or library that is no x86-64 ELF file.
-    #[error("`{}` is no x86-64 ELF file", .path.display())]
+    /// A program or library that is no ELF file.
+    #[error("`{}` is no ELF file of 64 bits", .path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; `None` if it is for another architecture.
+        /// What is wrong with it.
         #[source]
-        source: Option<object::read::Error>,
+        source: object::read::Error,
+    },
+    /// A program or library for another processor.
+    #[error("`{}` is no program or library of {wanted}", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The processor that the guest is for.
+        wanted: Architecture,
     },
     /// No directory that the guest's linker looks into has a library.
     #[error("`{}` needs the library `{library}`, which is not in the linker's own directories", .path.display())]
@@ -84,17 +100,17 @@ pub(crate) struct Dynamic {
 }
 
 /// Reads an ELF file's dynamic section.
-pub(crate) fn dynamic(path: &Path, file: &[u8]) -> Result<Dynamic, ElfError> {
+pub(crate) fn dynamic(architecture: Architecture, path: &Path, file: &[u8]) -> Result<Dynamic, ElfError> {
     let parse = |source| ElfError::Parse {
         path: path.to_owned(),
-        source: Some(source),
+        source,
     };
     let header = FileHeader64::<LittleEndian>::parse(file).map_err(parse)?;
     let endian = header.endian().map_err(parse)?;
-    if header.e_machine(endian) != EM_X86_64 {
-        return Err(ElfError::Parse {
+    if header.e_machine(endian).0 != architecture.elf_machine() {
+        return Err(ElfError::Foreign {
             path: path.to_owned(),
-            source: None,
+            wanted: architecture,
         });
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -153,13 +169,14 @@ pub(crate) struct Object {
 
 /// Programs and all that they need, by path in the guest (without the leading slash).
 pub(crate) fn closure(
+    architecture: Architecture,
     root: &Path,
     programs: &[PathBuf],
     inputs: &mut Inputs,
 ) -> Result<BTreeMap<String, Object>, ElfError> {
     let mut objects = BTreeMap::new();
     for program in programs {
-        load(root, program, &mut objects, inputs)?;
+        load((architecture, root), program, &mut objects, inputs)?;
     }
     Ok(objects)
 }
@@ -167,7 +184,7 @@ pub(crate) fn closure(
 /// Loads a program as the dynamic linker does: breadth first, and each library once by its name, so that a library
 /// without a RUNPATH can lean on what the program has found.
 fn load(
-    root: &Path,
+    (architecture, root): (Architecture, &Path),
     program: &Path,
     objects: &mut BTreeMap<String, Object>,
     inputs: &mut Inputs,
@@ -176,7 +193,7 @@ fn load(
     let mut names = BTreeSet::new();
     while let Some(path) = queue.pop_front() {
         let content = inputs.read(&path)?;
-        let dynamic = dynamic(&path, &content)?;
+        let dynamic = dynamic(architecture, &path, &content)?;
         if let Some(interpreter) = &dynamic.interpreter {
             // It may be needed by its name too, and is in memory already.
             names.extend(interpreter.rsplit('/').next().map(str::to_owned));
@@ -195,7 +212,7 @@ fn load(
             if names.contains(library) {
                 continue;
             }
-            match find_library(root, &path, &dynamic.run_path, library) {
+            match find_library((architecture, root), &path, &dynamic.run_path, library) {
                 Some(found) => queue.push_back(found),
                 None if required => {
                     return Err(ElfError::Library {
@@ -218,7 +235,12 @@ fn load(
     Ok(())
 }
 
-fn find_library(root: &Path, user: &Path, run_path: &[String], library: &str) -> Option<PathBuf> {
+fn find_library(
+    (architecture, root): (Architecture, &Path),
+    user: &Path,
+    run_path: &[String],
+    library: &str,
+) -> Option<PathBuf> {
     let origin = user.parent()?.to_str()?;
     let own = run_path.iter().flat_map(|paths| paths.split(':')).map(|dir| {
         match dir
@@ -229,7 +251,8 @@ fn find_library(root: &Path, user: &Path, run_path: &[String], library: &str) ->
             None => root.join(dir.trim_start_matches('/')),
         }
     });
-    own.chain(LINKER_DIRS.iter().map(|dir| root.join(dir)))
+    let dirs = linker_dirs(architecture);
+    own.chain(dirs.iter().map(|dir| root.join(dir)))
         .map(|dir| dir.join(library))
         .find(|path| path.is_file())
 }
@@ -283,7 +306,7 @@ mod tests {
                 let at = at % file.len();
                 file[at] = byte;
             }
-            let _ = dynamic(Path::new("mount"), &file);
+            let _ = dynamic(Architecture::HOST, Path::new("mount"), &file);
         }
     }
 
@@ -299,12 +322,16 @@ mod tests {
             dir.path().join("lib64/ld-linux-x86-64.so.2"),
         )
         .unwrap();
-        let error = closure(dir.path(), std::slice::from_ref(&program), &mut Inputs::default()).unwrap_err();
+        let programs = [program.clone()];
+        let all = |architecture| closure(architecture, dir.path(), &programs, &mut Inputs::default());
+        let error = all(Architecture::Amd64).unwrap_err();
         assert!(
             matches!(&error, ElfError::Library { path, library } if *path == program && library.starts_with("lib"))
         );
+        let foreign = all(Architecture::Arm64);
+        assert!(matches!(foreign, Err(ElfError::Foreign { .. })));
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
-        let error = closure(dir.path(), &[program], &mut Inputs::default()).unwrap_err();
-        assert!(matches!(error, ElfError::Parse { source: Some(_), .. }));
+        let error = all(Architecture::Amd64).unwrap_err();
+        assert!(matches!(error, ElfError::Parse { .. }));
     }
 }

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::build_error::BuildError;
 use crate::initrd;
 use crate::inputs::{Inputs, hex};
-use crate::kernel::{self};
+use crate::kernel;
 use crate::sources::Sources;
 
 /// Where the images are in the state directory.
@@ -43,7 +43,7 @@ const TEMPORARY_PREFIX: &str = ".new-";
 /// A guest image on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestImage {
-    /// The uncompressed kernel with its PVH entry point.
+    /// The kernel as QEMU starts it directly, uncompressed.
     pub kernel: PathBuf,
     /// The root file system: a cpio archive to which others can be appended.
     pub initrd: PathBuf,
@@ -262,10 +262,13 @@ fn image(home: &Path, key: String, description: Description) -> GuestImage {
 fn build(sources: &Sources, home: &Path) -> Result<GuestImage, BuildError> {
     tracing::info!(kernel = %sources.kernel.display(), "building the guest image");
     let mut inputs = Inputs::default();
-    let kernel = kernel::vmlinux(inputs.read(&sources.kernel)?).map_err(|source| BuildError::Kernel {
-        path: sources.kernel.clone(),
-        source,
-    })?;
+    let kernel =
+        kernel::startable(sources.architecture, inputs.read(&sources.kernel)?).map_err(|source| {
+            BuildError::Kernel {
+                path: sources.kernel.clone(),
+                source,
+            }
+        })?;
     let content = initrd::collect(sources, &mut inputs)?;
     let initrd = content.archive.to_bytes()?;
     let modules = content.more_modules.to_bytes()?;

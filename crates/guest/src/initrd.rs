@@ -243,7 +243,10 @@ fn add_dev(archive: &mut Archive) {
 /// The agent runs before there is anything to link it with.
 fn agent(sources: &Sources, inputs: &mut Inputs) -> Result<Vec<u8>, BuildError> {
     let content = inputs.read(&sources.agent)?;
-    if elf::dynamic(&sources.agent, &content)?.interpreter.is_some() {
+    if elf::dynamic(sources.architecture, &sources.agent, &content)?
+        .interpreter
+        .is_some()
+    {
         return Err(BuildError::AgentNotStatic {
             path: sources.agent.clone(),
         });
@@ -307,7 +310,7 @@ fn add_programs(archive: &mut Archive, sources: &Sources, inputs: &mut Inputs) -
     }
     let systemd = programs[0].clone();
     programs.extend(OPTIONAL_PROGRAMS.iter().filter_map(place));
-    let objects = elf::closure(&sources.root, &programs, inputs)?;
+    let objects = elf::closure(sources.architecture, &sources.root, &programs, inputs)?;
     let needed = objects
         .get(SYSTEMD)
         .map(|object| object.needed.as_slice())

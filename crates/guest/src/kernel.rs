@@ -1,12 +1,17 @@
-//! From the kernel as distributions ship it (a bzImage) to the one that QEMU can start directly: the uncompressed
-//! `vmlinux` inside it, with the PVH entry point.
+//! From the kernel as distributions ship it to the one that QEMU can start directly.
 //!
-//! Sources: the kernel's Documentation/arch/x86/boot.rst for the header and
-//! <https://xenbits.xen.org/docs/unstable/misc/pvh.html> for the note. Only x86-64. The payload's own decompressor is not
-//! run, so a kernel that hides its payload elsewhere (EFI zboot) is refused.
+//! ```text
+//! amd64   bzImage, vmlinux              -> vmlinux, uncompressed, with the PVH entry point
+//! arm64   Image, Image.gz, EFI zboot    -> Image, uncompressed
+//! ```
+//!
+//! Sources: the kernel's Documentation/arch/x86/boot.rst for the header of a bzImage,
+//! <https://xenbits.xen.org/docs/unstable/misc/pvh.html> for the note, Documentation/arch/arm64/booting.rst for that of an Image, and
+//! drivers/firmware/efi/libstub/zboot-header.S. A payload's own decompressor is not run.
 
 use std::io::{self, Read};
 
+use isopod_spec::Architecture;
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_NOTE};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -25,6 +30,19 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 const PROTOCOL_WITH_PAYLOAD: u16 = 0x0208;
 /// XEN_ELFNOTE_PHYS32_ENTRY: where a hypervisor enters a kernel that has no firmware below it.
 const PVH_NOTE: u32 = 18;
+/// What an Image has at [`ARM_MAGIC_AT`].
+const ARM_MAGIC: &[u8] = b"ARM\x64";
+const ARM_MAGIC_AT: usize = 56;
+/// What an EFI zboot has at [`ZBOOT_MAGIC_AT`], and where it says where its payload is, and how long without a length behind it.
+const ZBOOT_MAGIC: &[u8] = b"zimg";
+const ZBOOT_MAGIC_AT: usize = 4;
+const ZBOOT_PAYLOAD_OFFSET: usize = 8;
+const ZBOOT_PAYLOAD_LENGTH: usize = 12;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What stands before the release in the kernel's first line (`linux_banner`).
+const BANNER: &[u8] = b"Linux version ";
+/// `__NEW_UTS_LEN` of `linux/utsname.h`.
+const MAX_RELEASE_BYTES: usize = 64;
 
 /// Why a kernel cannot be started directly.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +50,9 @@ pub enum KernelError {
     /// Neither a bzImage nor an ELF file.
     #[error("not an x86 kernel image: neither the boot header `HdrS` nor an ELF header")]
     NotAKernel,
+    /// No Image of 64-bit ARM, as it is or compressed.
+    #[error("not an arm64 kernel image: its header has no `ARM\\x64`")]
+    NotAnImage,
     /// The boot header is too old or points outside of the file.
     #[error("the boot header does not say where the kernel's payload is")]
     NoPayload,
@@ -96,11 +117,49 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The `vmlinux` in a kernel image, or the image itself where it is one.
+/// The kernel that QEMU starts directly, out of one that distributions ship, or itself where it is one.
 ///
 /// # Errors
 /// Whatever keeps QEMU from starting this kernel directly.
-pub(crate) fn vmlinux(image: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+pub(crate) fn startable(architecture: Architecture, image: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    match architecture {
+        Architecture::Amd64 => vmlinux(image),
+        Architecture::Arm64 => arm_image(image),
+    }
+}
+
+/// What the kernel would print of its release; `None` where it has no such text, or is compressed.
+pub(crate) fn banner_release(kernel: &[u8]) -> Option<String> {
+    let at = memchr::memmem::find(kernel, BANNER)? + BANNER.len();
+    let word = kernel.get(at..)?.split(|byte| *byte == b' ').next()?;
+    let word = str::from_utf8(word).ok()?;
+    (!word.is_empty() && word.len() <= MAX_RELEASE_BYTES).then(|| word.to_owned())
+}
+
+/// The Image in a kernel for ARM.
+fn arm_image(image: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    let is_image = |image: &[u8]| image.get(ARM_MAGIC_AT..ARM_MAGIC_AT + 4) == Some(ARM_MAGIC);
+    let image = match image.as_slice() {
+        plain if is_image(plain) => return Ok(image),
+        [0x1f, 0x8b, ..] => unpack(&image)?,
+        zboot if zboot.get(ZBOOT_MAGIC_AT..ZBOOT_MAGIC_AT + 4) == Some(ZBOOT_MAGIC) => {
+            let part = || {
+                let start = u32_at(zboot, ZBOOT_PAYLOAD_OFFSET)? as usize;
+                zboot.get(start..start.checked_add(u32_at(zboot, ZBOOT_PAYLOAD_LENGTH)? as usize)?)
+            };
+            let payload = part().filter(|payload| payload.len() > 8);
+            unpack(payload.ok_or(KernelError::NoPayload)?)?
+        }
+        _ => return Err(KernelError::NotAnImage),
+    };
+    match is_image(&image) {
+        true => Ok(image),
+        false => Err(KernelError::NotAnImage),
+    }
+}
+
+/// The `vmlinux` in a kernel image, or the image itself where it is one.
+fn vmlinux(image: Vec<u8>) -> Result<Vec<u8>, KernelError> {
     let kernel = if image.starts_with(b"\x7fELF") {
         image
     } else {
@@ -133,13 +192,25 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelError> {
         .ok_or(KernelError::NoPayload)
 }
 
-/// Decompresses a payload by its magic number. The kernel's build appends the length to each but gzip's, which ends with
-/// it anyway.
+/// Decompresses the payload of a bzImage. The kernel's build appends the length to each but gzip's, which ends with it anyway.
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, KernelError> {
     let (body, length) = payload.split_at(payload.len() - 4);
     let expected = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
-    let (format, reader): (&'static str, io::Result<Box<dyn Read + '_>>) = match payload {
-        [0x1f, 0x8b, ..] => ("gzip", Ok(Box::new(flate2::read::GzDecoder::new(payload)))),
+    let kernel = match payload.starts_with(&GZIP) {
+        true => unpack(payload)?,
+        false => unpack(body)?,
+    };
+    let found = kernel.len() as u64;
+    if found != u64::from(expected) {
+        return Err(KernelError::Length { found, expected });
+    }
+    Ok(kernel)
+}
+
+/// Decompresses `body` by its magic number.
+fn unpack(body: &[u8]) -> Result<Vec<u8>, KernelError> {
+    let (format, reader): (&'static str, io::Result<Box<dyn Read + '_>>) = match body {
+        [0x1f, 0x8b, ..] => ("gzip", Ok(Box::new(flate2::read::GzDecoder::new(body)))),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", Ok(Box::new(liblzma::read::XzDecoder::new(body)))),
         [0x5d, 0, 0, ..] => ("lzma", lzma(body)),
         [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", Ok(Box::new(lz4_flex::frame::FrameDecoder::new(body)))),
@@ -153,14 +224,10 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>, KernelError> {
             return Err(KernelError::Compression { magic });
         }
     };
-    let mut kernel = Vec::with_capacity((expected as usize).min(MAX_KERNEL_BYTES as usize));
+    let mut kernel = Vec::new();
     reader
         .and_then(|reader| reader.take(MAX_KERNEL_BYTES).read_to_end(&mut kernel))
         .map_err(|source| KernelError::Decompress { format, source })?;
-    let found = kernel.len() as u64;
-    if found != u64::from(expected) {
-        return Err(KernelError::Length { found, expected });
-    }
     Ok(kernel)
 }
 
@@ -347,6 +414,44 @@ mod tests {
         let mut old = bzimage(&[0; 64]);
         old[PROTOCOL_VERSION] = 7;
         assert!(matches!(vmlinux(old), Err(KernelError::NoPayload)));
+    }
+
+    #[test]
+    fn an_image_is_taken_as_it_is_or_out_of_its_wrapping() {
+        let mut plain = vec![7; 4096];
+        plain[ARM_MAGIC_AT..ARM_MAGIC_AT + 4].copy_from_slice(ARM_MAGIC);
+        plain[2000..2030].copy_from_slice(b"Linux version 6.1.0-arm (a@b) ");
+        let of = |image: Vec<u8>| startable(Architecture::Arm64, image);
+        let zboot = |payload: &[u8]| {
+            let mut image = vec![0; 0x200];
+            image[..8].copy_from_slice(b"MZ\0\0zimg");
+            image[8..12].copy_from_slice(&0x200u32.to_le_bytes());
+            image[12..16].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+            image.extend(payload);
+            image.extend([0; 4]);
+            image
+        };
+        let [gzip, .., zstd] = &payloads(&plain)[..] else {
+            panic!()
+        };
+        let zstd = &zstd.1[..zstd.1.len() - 4];
+        for image in [plain.clone(), gzip.1.clone(), zboot(&gzip.1), zboot(zstd)] {
+            assert_eq!(of(image).unwrap(), plain);
+        }
+        assert_eq!(banner_release(&plain).as_deref(), Some("6.1.0-arm"));
+        assert_eq!(banner_release(&[0; 100]), None);
+        for other in [
+            bzimage(zstd),
+            b"nothing".to_vec(),
+            zboot(&payloads(&[0; 100])[0].1),
+        ] {
+            assert!(matches!(of(other), Err(KernelError::NotAnImage)));
+        }
+        assert!(matches!(of(zboot(&[])), Err(KernelError::NoPayload)));
+        assert!(matches!(
+            startable(Architecture::Amd64, plain),
+            Err(KernelError::NotAKernel)
+        ));
     }
 
     #[test]

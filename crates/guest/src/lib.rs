@@ -1,12 +1,12 @@
-//! Builds the guest image: the host's kernel and the part of its root file system that is the same for every pod.
+//! Builds the guest image: a kernel and the part of a root file system that is the same for every pod.
 //!
-//! Everything comes from the packages of the host's own distribution (kernel, modules, systemd, mount and the libraries
-//! that they need) and from the agent; nothing is downloaded, and no command is run.
+//! Everything comes from the packages of a distribution (kernel, modules, systemd, mount and the libraries that they need), the host's
+//! own or one in a directory, of any architecture, and from the agent; nothing is downloaded, and no command is run.
 //!
 //! ```text
 //! sources   where the host keeps what the image is made of
 //!    |         kernels   which of the host's kernels is taken
-//!    |         kernel    bzImage -> vmlinux, which QEMU starts directly (PVH)
+//!    |         kernel    bzImage -> vmlinux, or EFI zboot -> Image: what QEMU starts directly
 //!    |         modules   the modules a guest may need, and in which order they load
 //!    |         more_modules   ... those that only some pods get, in an archive of their own
 //!    |         elf       the shared libraries of systemd and mount
@@ -37,4 +37,4 @@ pub use image::{DIRECTORY, Ensured, GcError, GuestImage, PassedOver, ensure, gc}
 pub use inputs::ReadError;
 pub use kernel::KernelError;
 pub use modules::{MORE, ModulesError, WANTED, WantedModule};
-pub use sources::{FindError, FindOptions, Sources};
+pub use sources::{FindError, FindOptions, Sources, agent_name, architecture_of};

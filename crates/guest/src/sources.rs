@@ -13,12 +13,21 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use isopod_spec::Architecture;
+
+use crate::elf;
 use crate::inputs::ReadError;
 use crate::kernel;
 use crate::kernels::{Kernel, in_order};
 
-/// Where an installed agent is looked for, below the root.
-const AGENT_PATHS: &[&str] = &["usr/libexec/isopod/isopod-agent", "usr/lib/isopod/isopod-agent"];
+/// The agent's name where it is of the architecture of all around it.
+const AGENT: &str = "isopod-agent";
+/// Where an installed agent is looked for, below a root.
+const AGENT_DIRS: &[&str] = &["usr/libexec/isopod", "usr/lib/isopod"];
+/// Where systemd is, below a root.
+const SYSTEMD_PATHS: &[&str] = &["usr/lib/systemd/systemd", "lib/systemd/systemd"];
+/// `sizeof(Elf64_Ehdr)` (elf(5)).
+const ELF_HEADER_BYTES: u64 = 64;
 /// Where distributions keep a release's modules.
 const MODULES_PARENTS: &[&str] = &["usr/lib/modules", "lib/modules"];
 /// Where NixOS has a kernel, without its release in the name, and the parent of its modules.
@@ -29,9 +38,11 @@ const KERNEL_HEAD_BYTES: u64 = 64 << 10;
 /// What the caller knows better than the search.
 #[derive(Clone, Debug)]
 pub struct FindOptions {
+    /// The architecture that the guest is for.
+    pub architecture: Architecture,
     /// The directory below which the distribution's files are.
     pub root: PathBuf,
-    /// The kernel, a bzImage or a `vmlinux`; the best below `root` if not given.
+    /// The kernel, as distributions ship it or as QEMU starts it; the best below `root` if not given.
     pub kernel: Option<PathBuf>,
     /// The release that the kernel is to have; any if not given.
     pub release: Option<String>,
@@ -46,6 +57,7 @@ pub struct FindOptions {
 impl Default for FindOptions {
     fn default() -> Self {
         Self {
+            architecture: Architecture::HOST,
             root: "/".into(),
             kernel: None,
             release: None,
@@ -59,9 +71,11 @@ impl Default for FindOptions {
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
+    /// The architecture that the guest is for.
+    pub architecture: Architecture,
     /// The directory below which the distribution's files are.
     pub root: PathBuf,
-    /// The kernel, a bzImage or a `vmlinux`.
+    /// The kernel, as distributions ship it or as QEMU starts it.
     pub kernel: PathBuf,
     /// The kernel's release, as uname(1) says it.
     pub release: String,
@@ -114,8 +128,10 @@ pub enum FindError {
         kernel: PathBuf,
     },
     /// No agent is installed.
-    #[error("the guest agent (`isopod-agent`) is neither beside `isopod` nor installed below `{}`", .root.display())]
+    #[error("the guest agent (`{name}`) is neither beside `isopod` nor installed below `{}`", .root.display())]
     NoAgent {
+        /// What it is called here.
+        name: String,
         /// Where it was looked for.
         root: PathBuf,
     },
@@ -129,6 +145,11 @@ impl FindError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoKernel { root } if root != Path::new("/") => Some(format!(
+                "install the distribution's kernel package there; where its scripts could not run, `sudo depmod -b {} VERSION` makes the \
+                 list of its modules",
+                root.display()
+            )),
             Self::NoKernel { .. } => Some("install the distribution's kernel package".into()),
             Self::NoSuchRelease { .. } => {
                 Some("a kernel that is elsewhere is named by its path: `--kernel FILE --modules DIR`".into())
@@ -138,10 +159,14 @@ impl FindError {
                 "install the modules of kernel `{release}`, or name their directory: `--modules DIR`"
             )),
             Self::NoRelease { .. } => Some("name the directory with its modules: `--modules DIR`".into()),
-            Self::NoAgent { .. } => Some(format!(
+            Self::NoAgent { name, .. } if name == AGENT => Some(format!(
                 "`cargo install` brings the command only: build the agent in a checkout with `cargo xtask build`, and install it \
-                 as `/{}`, put it beside `isopod`, or name it in ISOPOD_AGENT",
-                AGENT_PATHS[0]
+                 as `/{}/{name}`, put it beside `isopod`, or name it in ISOPOD_AGENT",
+                AGENT_DIRS[0]
+            )),
+            Self::NoAgent { name, .. } => Some(format!(
+                "build it in a checkout with `cargo xtask build --foreign`, and install it as `/{}/{name}`, or put it beside `isopod`",
+                AGENT_DIRS[0]
             )),
             Self::Read(error) => error.hint(),
         }
@@ -162,9 +187,13 @@ impl Sources {
         };
         let agent = match &options.agent {
             Some(agent) => must_exist(agent)?,
-            None => installed_agent(&root).ok_or_else(|| FindError::NoAgent { root: root.clone() })?,
+            None => installed_agent(options).ok_or_else(|| FindError::NoAgent {
+                name: agent_name(options.architecture),
+                root: root.clone(),
+            })?,
         };
         let sources = |kernel: Kernel| Self {
+            architecture: options.architecture,
             root: root.clone(),
             kernel: kernel.file,
             release: kernel.release,
@@ -175,19 +204,48 @@ impl Sources {
     }
 }
 
-/// The agent that a package has installed below `root`.
-fn installed_agent(root: &Path) -> Option<PathBuf> {
-    let mut paths = AGENT_PATHS.iter().map(|path| root.join(path));
-    paths.find(|path| path.is_file())
+/// What the agent is called on this host: that of another architecture stands beside its own.
+#[must_use]
+pub fn agent_name(architecture: Architecture) -> String {
+    match architecture == Architecture::HOST {
+        true => AGENT.to_owned(),
+        false => format!("{AGENT}-{}", architecture.kernel_name()),
+    }
+}
+
+/// The agent that a package has installed: on the host, or else in the directory that the guest is made of.
+fn installed_agent(options: &FindOptions) -> Option<PathBuf> {
+    let on_host = agent_name(options.architecture);
+    let places = |root: &Path, name: &str| -> Vec<PathBuf> {
+        AGENT_DIRS.iter().map(|dir| root.join(dir).join(name)).collect()
+    };
+    let host = Path::new("/");
+    let mut all = places(&options.root, AGENT);
+    if options.root != host {
+        all.splice(0..0, places(host, &on_host));
+    }
+    all.into_iter().find(|path| path.is_file())
+}
+
+/// The architecture of the distribution below `root`: that of its systemd; `None` where there is none, or of an unknown one.
+#[must_use]
+pub fn architecture_of(root: &Path) -> Option<Architecture> {
+    let head = |path: &&str| {
+        let mut head = Vec::new();
+        let file = fs::File::open(root.join(path)).ok()?;
+        file.take(ELF_HEADER_BYTES).read_to_end(&mut head).ok()?;
+        Some(head)
+    };
+    elf::architecture(&SYSTEMD_PATHS.iter().find_map(head)?)
 }
 
 fn named_kernel(kernel: &Path, options: &FindOptions) -> Result<Kernel, FindError> {
-    let head = head(kernel)?;
+    let release = named_release(kernel, options.architecture)?;
     let file = kernel.to_owned();
     if let Some(dir) = &options.modules_dir {
         let modules_dir = must_exist(dir)?;
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-        let release = kernel::release(&head).or(name);
+        let release = release.or(name);
         return match release {
             Some(release) => Ok(Kernel {
                 file,
@@ -197,7 +255,7 @@ fn named_kernel(kernel: &Path, options: &FindOptions) -> Result<Kernel, FindErro
             None => Err(FindError::NoRelease { kernel: file }),
         };
     }
-    let Some(release) = kernel::release(&head) else {
+    let Some(release) = release else {
         return Err(FindError::NoRelease { kernel: file });
     };
     match modules_of(&options.root, &release) {
@@ -211,6 +269,21 @@ fn named_kernel(kernel: &Path, options: &FindOptions) -> Result<Kernel, FindErro
             release,
             root: options.root.clone(),
         }),
+    }
+}
+
+/// What a kernel says of its release. One for ARM says it in its midst only, for people.
+fn named_release(kernel: &Path, architecture: Architecture) -> Result<Option<String>, ReadError> {
+    match architecture {
+        Architecture::Amd64 => Ok(kernel::release(&head(kernel)?)),
+        Architecture::Arm64 => {
+            let image = fs::read(kernel).map_err(|source| ReadError {
+                path: kernel.to_owned(),
+                source,
+            })?;
+            let image = kernel::startable(architecture, image).ok();
+            Ok(image.and_then(|image| kernel::banner_release(&image)))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isopod_spec::appc::{PodManifestErrors, read_image_manifest};
-use isopod_spec::{HealthCheck, HealthTest, ImagePort, MountPoint, RunConfig, VolumeName};
+use isopod_spec::{Architecture, HealthCheck, HealthTest, ImagePort, MountPoint, RunConfig, VolumeName};
 use serde::Deserialize;
 
 use crate::digest::Digest;
@@ -55,14 +55,14 @@ pub enum ConfigError {
     #[error("it does not say `{0}`, so for which platform the image is is not known")]
     NoPlatform(&'static str),
     /// The image is for another platform.
-    #[error("the image is for `{os}/{architecture}`, this host is `linux/{host}`")]
+    #[error("the image is for `{os}/{architecture}`, and not for `linux/{wanted}`")]
     Platform {
         /// The image's operating system.
         os: String,
         /// The image's architecture.
         architecture: String,
-        /// This host's architecture.
-        host: &'static str,
+        /// The one that is wanted.
+        wanted: Architecture,
     },
 }
 
@@ -115,20 +115,6 @@ struct Healthcheck {
     retries: Option<i64>,
 }
 
-/// This host's architecture as Go names it, which is how images name it.
-#[must_use]
-pub fn host_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "x86" => "386",
-        "aarch64" => "arm64",
-        "loongarch64" => "loong64",
-        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
-        "powerpc64" => "ppc64",
-        other => other,
-    }
-}
-
 impl ImageConfig {
     /// Reads an image configuration.
     ///
@@ -154,23 +140,22 @@ impl ImageConfig {
         })
     }
 
-    /// Checks that the image is for this host.
+    /// Checks that the image is for that processor.
     ///
     /// # Errors
     /// [`ConfigError::Platform`] when it is not, [`ConfigError::NoPlatform`] when it does not say.
-    pub fn check_platform(&self) -> Result<(), ConfigError> {
+    pub fn check_platform(&self, wanted: Architecture) -> Result<(), ConfigError> {
         let given = [("architecture", &self.architecture), ("os", &self.os)];
         if let Some((field, _)) = given.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(ConfigError::NoPlatform(field));
         }
-        let host = host_architecture();
-        if self.os == "linux" && self.architecture == host {
+        if self.os == "linux" && self.architecture == wanted.name() {
             return Ok(());
         }
         Err(ConfigError::Platform {
             os: self.os.clone(),
             architecture: self.architecture.clone(),
-            host,
+            wanted,
         })
     }
 }
@@ -441,7 +426,7 @@ mod tests {
             let text = format!(r#"{{{platform}"rootfs":{{"type":"layers","diff_ids":null}}}}"#);
             let config = ImageConfig::read(text.as_bytes()).unwrap();
             assert_eq!(config.diff_ids, []);
-            config.check_platform().unwrap_err().to_string()
+            config.check_platform(Architecture::HOST).unwrap_err().to_string()
         };
         let unsaid = |field: &str| {
             format!("it does not say `{field}`, so for which platform the image is is not known")
@@ -546,10 +531,10 @@ mod tests {
     #[test]
     fn refuses_other_platforms() {
         let mut config = read(r#""config":{}"#).unwrap();
-        config.architecture = host_architecture().to_owned();
-        assert!(config.check_platform().is_ok());
+        config.architecture = Architecture::HOST.name().to_owned();
+        assert!(config.check_platform(Architecture::HOST).is_ok());
         config.os = "windows".to_owned();
-        let error = config.check_platform().unwrap_err().to_string();
+        let error = config.check_platform(Architecture::HOST).unwrap_err().to_string();
         assert!(error.starts_with("the image is for `windows/"), "{error}");
     }
 }

@@ -79,9 +79,10 @@ impl Store {
         };
         match pull {
             PullPolicy::Never => stored()?.ok_or_else(|| ImportError::NotStored(reference.clone())),
+            // The name of one for another processor goes to the one that comes, as with docker.
             PullPolicy::Missing => match stored()? {
-                Some(image) => Ok(image),
-                None => self.fetch(reference, registries),
+                Some(image) if image.processor() == self.limits.architecture => Ok(image),
+                _ => self.fetch(reference, registries),
             },
             PullPolicy::Always => self.fetch(reference, registries),
             PullPolicy::Newer => match (self.fetch(reference, registries), stored) {
@@ -141,7 +142,12 @@ impl Store {
             loop {
                 let blobs = self.layers(&remote, &found.layers, registries)?;
                 let blobs = blobs.into_iter().zip(digests.iter().map(|digest| Some(*digest)));
-                let source = Source::of(found.clone(), blobs.collect(), Vec::new())?;
+                let source = Source::of(
+                    found.clone(),
+                    self.limits.architecture,
+                    blobs.collect(),
+                    Vec::new(),
+                )?;
                 match self.write_image(source, digests.clone()) {
                     // What was kept since an earlier fetch was damaged: it is downloaded again, once.
                     Err(ImportError::Layer {

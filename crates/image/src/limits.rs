@@ -1,8 +1,12 @@
-//! How much of an image is believed: upper bounds that keep a hostile one from filling memory or disk.
+//! What an import takes: images for one processor, and of a hostile one no more than fits into memory and disk.
 
-/// Upper bounds of one import. What passes one is refused with the name of what passed it.
+use isopod_spec::Architecture;
+
+/// What one import takes: what passes one of its bounds is refused with the name of what passed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// The processor that the image is to be for; of several that a reference means, the one that is. This host's.
+    pub architecture: Architecture,
     /// The most bytes that all layers together may have when uncompressed. 64 GiB: the largest images in use
     /// (CUDA, model servers) have 20 to 40 GiB, and gzip can turn each MiB into one GiB.
     pub uncompressed_bytes: u64,
@@ -20,6 +24,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            architecture: Architecture::HOST,
             uncompressed_bytes: 64 << 30,
             entries: 4_000_000,
             metadata_bytes: 1 << 30,

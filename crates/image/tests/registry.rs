@@ -687,7 +687,7 @@ fn of_several_platforms_this_hosts_is_taken() {
     let world = World::new();
     let layout = Layout::new(&world.path("oci"));
     let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});
-    let own = isopod_image::config::host_architecture();
+    let own = isopod_spec::Architecture::HOST.name();
     let other = layout.image(&[layer("other", "1")], |config| {
         config["architecture"] = "s390x".into()
     });

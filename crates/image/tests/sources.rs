@@ -7,8 +7,8 @@ mod make;
 use std::fs;
 use std::path::Path;
 
-use isopod_image::config::host_architecture;
 use isopod_image::{Digest, Image, Limits, Reader, Store};
+use isopod_spec::Architecture;
 use isopod_spec::{LocalReference, Transport};
 use make::{Head, INDEX, Layout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn platform(architecture: &str) -> Value {
 }
 
 fn other_architecture() -> &'static str {
-    if host_architecture() == "s390x" {
+    if Architecture::HOST.name() == "s390x" {
         "amd64"
     } else {
         "s390x"
@@ -118,12 +118,12 @@ fn an_index_is_searched_for_this_machine() {
     let mine = with(
         layout.image(&[layer("f", "mine")], |_| {}),
         "platform",
-        platform(host_architecture()),
+        platform(Architecture::HOST.name()),
     );
     let variant = with(
         layout.image(&[layer("f", "variant")], |_| {}),
         "platform",
-        json!({"os": "linux", "architecture": host_architecture(), "variant": "v9"}),
+        json!({"os": "linux", "architecture": Architecture::HOST.name(), "variant": "v9"}),
     );
     let other = with(
         layout.image(&[], |_| {}),
@@ -146,7 +146,7 @@ fn an_index_is_searched_for_this_machine() {
     let world = World::new();
     layout.index(&[index(&[other])]);
     let message = world.refused(&layout.reference(None));
-    let (host, other) = (host_architecture(), other_architecture());
+    let (host, other) = (Architecture::HOST.name(), other_architecture());
     assert!(
         message.ends_with(&format!(
             "holds no image for `linux/{host}`, only for `linux/{other}`"
@@ -171,7 +171,7 @@ fn chosen(entries: &dyn Fn(&Layout) -> Vec<Value>) -> String {
 
 fn for_host(layout: &Layout, data: &str, variant: Option<&str>) -> Value {
     let image = layout.image(&[layer("f", data)], |_| {});
-    let platform = json!({"os": "linux", "architecture": host_architecture(), "variant": variant});
+    let platform = json!({"os": "linux", "architecture": Architecture::HOST.name(), "variant": variant});
     with(image, "platform", platform)
 }
 

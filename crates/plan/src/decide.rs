@@ -41,7 +41,7 @@ pub(crate) fn decide(
     notices: &mut Vec<String>,
 ) -> Result<(Vec<Decided>, VolumeTable), Vec<Fault>> {
     let mut faults = volumes::check_names(spec);
-    let pod = Pod::of(spec, &facts.host.guest.release);
+    let pod = Pod::of(spec, &facts.host.guest);
     let given = volumes::given_trees(spec);
     let sources = with_given(sources, &given);
     let medium = match disks::writable_bytes(spec, &facts.host) {

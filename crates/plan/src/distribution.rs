@@ -1,6 +1,8 @@
 //! The host's distribution, as its os-release(5) tells it, and what it calls the packages that a pod needs: hints name the command
 //! that installs them there.
 
+use isopod_spec::Architecture;
+
 /// What os-release(5) says, as far as hints follow from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
@@ -39,9 +41,9 @@ pub enum Family {
 /// What may have to be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The hypervisor.
-    Qemu,
-    /// A kernel with all its modules.
+    /// The hypervisor of VMs of that architecture.
+    Qemu(Architecture),
+    /// A kernel of this host's architecture, with all its modules.
     Kernel,
     /// systemd.
     Systemd,
@@ -98,15 +100,24 @@ impl Distribution {
     /// What it calls a package.
     #[must_use]
     pub fn package(&self, need: Need) -> &'static str {
-        use Family as F;
+        use {Architecture as A, Family as F};
         match (need, self.family) {
-            (Need::Qemu, F::Debian | F::Ubuntu | F::Arch) => "qemu-system-x86",
-            (Need::Qemu, F::Fedora) => "qemu-system-x86-core",
-            (Need::Qemu, F::Rhel) => "qemu-kvm",
-            (Need::Qemu, F::Suse) => "qemu-x86",
-            (Need::Qemu, F::Nix) => "qemu",
-            (Need::Qemu, F::Other) => "QEMU for x86-64",
-            (Need::Kernel, F::Debian) => "linux-image-amd64",
+            // It has KVM only: it runs VMs of the host's architecture.
+            (Need::Qemu(_), F::Rhel) => "qemu-kvm",
+            (Need::Qemu(_), F::Nix) => "qemu",
+            (Need::Qemu(A::Amd64), F::Debian | F::Ubuntu | F::Arch) => "qemu-system-x86",
+            (Need::Qemu(A::Amd64), F::Fedora) => "qemu-system-x86-core",
+            (Need::Qemu(A::Amd64), F::Suse) => "qemu-x86",
+            (Need::Qemu(A::Amd64), F::Other) => "QEMU for x86-64",
+            (Need::Qemu(A::Arm64), F::Debian | F::Ubuntu) => "qemu-system-arm",
+            (Need::Qemu(A::Arm64), F::Fedora) => "qemu-system-aarch64-core",
+            (Need::Qemu(A::Arm64), F::Arch) => "qemu-system-aarch64",
+            (Need::Qemu(A::Arm64), F::Suse) => "qemu-arm",
+            (Need::Qemu(A::Arm64), F::Other) => "QEMU for 64-bit ARM",
+            (Need::Kernel, F::Debian) => match A::HOST {
+                A::Amd64 => "linux-image-amd64",
+                A::Arm64 => "linux-image-arm64",
+            },
             (Need::Kernel, F::Ubuntu) => "linux-image-generic",
             (Need::Kernel, F::Fedora | F::Rhel) => "kernel",
             (Need::Kernel, F::Arch) => "linux",
@@ -252,7 +263,7 @@ mod tests {
         for (text, family, version, qemu, virtiofsd) in cases {
             let found = Distribution::read(text);
             assert_eq!((found.family, found.version), (family, version), "{text}");
-            assert_eq!(found.install(Need::Qemu), qemu, "{text}");
+            assert_eq!(found.install(Need::Qemu(Architecture::Amd64)), qemu, "{text}");
             assert_eq!(found.install(Need::Virtiofsd), virtiofsd, "{text}");
             let of_debian = matches!(found.family, Family::Debian | Family::Ubuntu);
             for need in [

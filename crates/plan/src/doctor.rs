@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use isopod_spec::Architecture;
+
 use crate::distribution::{Distribution, Need};
 use crate::facts::{HostUser, Kvm, Namespaces, Virtiofsd, VirtiofsdFlavour};
 use crate::vm::user_namespaces::UserNamespaces;
@@ -177,7 +179,11 @@ fn qemu(host: &HostReport) -> Finding {
     const TOPIC: &str = "QEMU";
     match &host.qemu {
         Some((program, version)) => Finding::ok(TOPIC, format!("{} {version}", program.display())),
-        None => Finding::fault(TOPIC, "not found", host.distribution.install(Need::Qemu)),
+        None => Finding::fault(
+            TOPIC,
+            "not found",
+            host.distribution.install(Need::Qemu(Architecture::HOST)),
+        ),
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use isopod_contract::config::GuestNetwork;
 use isopod_spec::seccomp::SeccompProfile;
-use isopod_spec::{App, MacAddress, NamedNetwork, NetworkName, RunConfig, StartMode, VolumeName};
+use isopod_spec::{
+    App, Architecture, MacAddress, NamedNetwork, NetworkName, RunConfig, StartMode, VolumeName,
+};
 
 use crate::distribution::Distribution;
 use crate::path::Tree;
@@ -359,8 +361,10 @@ pub enum VirtiofsdFlavour {
 }
 
 /// What is known of the guest image.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GuestFacts {
+    /// The architecture that it is for, and the VM's therefore.
+    pub architecture: Architecture,
     /// The uncompressed kernel.
     pub kernel: PathBuf,
     /// What it unpacks: the guest's tree but for the pods' part, the same file for every pod.

@@ -1,6 +1,7 @@
 //! The VM: its devices and how host volumes reach them, QEMU's switches, the network, and what its processes see of the host.
 
 pub mod accelerator;
+pub mod board;
 pub mod confinement;
 pub mod disks;
 pub mod file_server;

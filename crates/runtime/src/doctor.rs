@@ -14,6 +14,7 @@ use isopod_guest::Ensured;
 use isopod_plan::distribution::Distribution;
 use isopod_plan::doctor::{GuestReport, HostReport, KvmReport, RegistryReport, Subordinates, Trouble};
 use isopod_plan::facts::{HostUser, Kvm};
+use isopod_spec::{Architecture, Vm};
 use isopod_vm::{kvm, launch, virtiofsd};
 
 use crate::Settings;
@@ -34,9 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub fn look(settings: &Settings) -> HostReport {
     let distribution = distribution();
     let user = facts::user();
-    let qemu = find_qemu(&settings.search_path);
-    let kernel = wanted(&isopod_spec::GuestKernel::default(), settings);
-    let guest = image(&kernel, settings, &distribution);
+    let qemu = find_qemu(&settings.search_path, Architecture::HOST);
+    let guest = wanted(&Vm::default(), settings).and_then(|choice| image(&choice, settings, &distribution));
     HostReport {
         user,
         kvm: kvm(settings, qemu.as_deref(), guest.as_ref().ok()),

@@ -21,6 +21,7 @@ use isopod_image::{Held, Image};
 use isopod_plan::distribution::{Distribution, Need};
 use isopod_plan::facts::{AppFacts, Facts, RootFacts, RootOrigin, SourceFacts, SourceKind, VolumeImageFacts};
 use isopod_plan::path::{self, Lookup, Tree};
+use isopod_plan::vm::board;
 use isopod_plan::volumes::Source;
 use isopod_spec::seccomp::{SeccompProfile, read_profile};
 use isopod_spec::{App, AppName, GuestKernel, PodSpec, RunConfig, Seccomp, VolumeName};
@@ -58,23 +59,26 @@ pub struct Gathered {
 /// [`GatherError`] with everything that stands against it.
 pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherError> {
     let mut faults = Vec::new();
-    let images = images(spec, settings, &mut faults);
+    let choice = guest::wanted(&spec.vm, settings).map_err(GatherError::one)?;
+    let architecture = choice.architecture;
+    let images = images(spec, architecture, settings, &mut faults);
     let sources = sources::find(spec, settings, &mut faults);
     let directories = roots::find(spec, settings, &mut faults);
     let mut profiles = profiles(spec, settings, &mut faults);
     let distribution = distribution();
-    let qemu = find_qemu(&settings.search_path);
+    let qemu = find_qemu(&settings.search_path, architecture);
     if qemu.is_none() {
-        let hint = distribution.install(Need::Qemu);
-        faults.push(GatherFault::NoQemu { hint });
+        faults.push(GatherFault::NoQemu {
+            program: board::program(architecture),
+            hint: distribution.install(Need::Qemu(architecture)),
+        });
     }
-    let kernel = guest::wanted(&spec.vm.kernel, settings);
-    let guest = guest::image(&kernel, settings, &distribution);
+    let guest = guest::image(&choice, settings, &distribution);
     let guest = guest.map_err(|fault| faults.push(fault)).ok();
     let (Some(qemu), Some(guest), true) = (qemu, guest, faults.is_empty()) else {
         return Err(GatherError { faults });
     };
-    let host = host(spec, settings, &qemu, &guest, distribution);
+    let host = host(spec, settings, &qemu, (architecture, &guest), distribution);
     let apps = spec.apps.iter().map(|app| AppFacts {
         root: None,
         caller_env: caller_env(app, settings),
@@ -94,7 +98,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
     Ok(Gathered {
         facts,
         guest: guest.image,
-        kernel,
+        kernel: choice.kernel,
         qemu,
         missing,
         held,
@@ -107,7 +111,10 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
 /// [`GatherError`] with every image that cannot be had.
 pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>, GatherError> {
     let mut faults = Vec::new();
-    let images = images(spec, settings, &mut faults);
+    let architecture = guest::wanted(&spec.vm, settings)
+        .map_err(GatherError::one)?
+        .architecture;
+    let images = images(spec, architecture, settings, &mut faults);
     if !faults.is_empty() {
         return Err(GatherError { faults });
     }
@@ -126,7 +133,10 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
 /// [`GatherError`] with every image that cannot be had.
 pub fn all_images(spec: &PodSpec, settings: &Settings) -> Result<Vec<Image>, GatherError> {
     let mut faults = Vec::new();
-    let images = images(spec, settings, &mut faults);
+    let architecture = guest::wanted(&spec.vm, settings)
+        .map_err(GatherError::one)?
+        .architecture;
+    let images = images(spec, architecture, settings, &mut faults);
     if !faults.is_empty() {
         return Err(GatherError { faults });
     }

@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use isopod_image::registry::Registries;
-use isopod_spec::{GuestKernel, StartMode};
+use isopod_spec::{Architecture, GuestKernel, StartMode};
 
 /// What this crate needs to know of its caller.
 #[derive(Clone, Debug)]
@@ -53,8 +53,10 @@ pub struct Settings {
     pub isopod: PathBuf,
     /// The guest agent's binary, where it is not the one that packages install.
     pub agent: Option<PathBuf>,
-    /// The kernel of guests whose pods do not name one.
+    /// The kernel of guests whose pods do not name one, where they are made of what the host has.
     pub kernel: GuestKernel,
+    /// Directories with distributions that guests can be made of: for a pod of another architecture than the host's, the first one of it.
+    pub guest_roots: Vec<PathBuf>,
     /// The directories of the search path.
     pub search_path: Vec<PathBuf>,
     /// What relative sources of volumes are relative to.
@@ -67,15 +69,17 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
 }
 
-/// The guest agent of the command `isopod`, where it is installed with it: in the same directory, or in `libexec/isopod` beside that.
-/// `None` leaves it to be looked for where packages put it, by what needs it: a command without a guest does not.
+/// The guest agent of the command `isopod` for that architecture, where it is installed with it: in the same directory, or in
+/// `libexec/isopod` beside that. `None` leaves it to be looked for where packages put it, by what needs it: a command without a guest
+/// does not.
 #[must_use]
-pub fn agent_of(isopod: &Path) -> Option<PathBuf> {
+pub fn agent_of(isopod: &Path, architecture: Architecture) -> Option<PathBuf> {
     let bin = isopod.parent()?;
+    let name = isopod_guest::agent_name(architecture);
     let libexec = bin
         .parent()
-        .map(|prefix| prefix.join("libexec/isopod/isopod-agent"));
-    std::iter::once(bin.join("isopod-agent"))
+        .map(|prefix| prefix.join("libexec/isopod").join(&name));
+    std::iter::once(bin.join(&name))
         .chain(libexec)
         .find(|place| place.is_file())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use isopod_image::registry::Registries;
 use isopod_runtime::Settings;
-use isopod_spec::{GuestKernel, StartMode};
+use isopod_spec::{Architecture, GuestKernel, StartMode};
 
 /// Where state is kept: the same place as the command's for root, so that pods are listed by `isopod list` and templates are
 /// shared.
@@ -53,7 +53,7 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
     Ok(Settings {
         agent: env::var_os("ISOPOD_AGENT")
             .map(PathBuf::from)
-            .or_else(|| isopod_runtime::agent_of(&isopod)),
+            .or_else(|| isopod_runtime::agent_of(&isopod, Architecture::HOST)),
         state_dir,
         isopod,
         search_path,
@@ -61,6 +61,7 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
         registries: Registries::default(),
         start,
         kernel: GuestKernel::default(),
+        guest_roots: Vec::new(),
         env: std::collections::BTreeMap::new(),
     })
 }

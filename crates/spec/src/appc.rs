@@ -39,8 +39,8 @@ use crate::located::{
 use crate::size::Need;
 use crate::words::shown;
 use crate::{
-    App, AppName, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags, Network, PodSpec,
-    RootfsAccess, Vm, Volume, VolumeName,
+    App, AppName, Architecture, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags,
+    Network, PodSpec, RootfsAccess, Vm, Volume, VolumeName,
 };
 use isolators::PodIsolators;
 
@@ -243,16 +243,24 @@ fn read_app<'a>(node: &Node<'a>, volumes: &mut Vec<(Volume, Node<'a>)>) -> Optio
 fn read_image(node: &Node<'_>) -> Option<ImageSource> {
     let fields = node.expect_object(&["name", "id", "labels"])?;
     let labels = image::read_pairs(&fields, "labels");
-    for (label, guests) in [("os", "linux"), ("arch", "amd64")] {
+    // appc's own name for 64-bit ARM is the kernel's.
+    let (arch, hint) = match Architecture::HOST {
+        Architecture::Amd64 => (
+            "amd64",
+            "the guest executes programs of os `linux` and arch `amd64`",
+        ),
+        Architecture::Arm64 => (
+            "aarch64",
+            "the guest executes programs of os `linux` and arch `aarch64`",
+        ),
+    };
+    for (label, guests) in [("os", "linux"), ("arch", arch)] {
         let other = labels
             .iter()
             .find(|(name, value)| name == label && value != guests);
         if let (Some((_, value)), Some(node)) = (other, fields.get("labels")) {
             let what = format!("an image of {label} `{}` is", shown(value));
-            node.refuse_it(
-                &what,
-                "the guest executes programs of os `linux` and arch `amd64`",
-            );
+            node.refuse_it(&what, hint);
         }
     }
     let version = labels.into_iter().find(|(label, _)| label == "version");

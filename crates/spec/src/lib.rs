@@ -12,6 +12,7 @@
 //! source exist? what does the image say?) is a question for later stages.
 
 pub mod appc;
+pub mod architecture;
 pub mod capability;
 pub mod check;
 pub mod compose;
@@ -38,6 +39,7 @@ pub mod vm;
 pub mod volume;
 pub mod words;
 
+pub use architecture::Architecture;
 pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};

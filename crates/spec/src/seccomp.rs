@@ -6,7 +6,8 @@
 //! rules.rs     what both and plain lists come to
 //! ```
 //!
-//! Names are those of the system calls of x86-64, of i386 and of Linux's errors; their tables come from the crate `syscalls`.
+//! Names are those of the system calls of each architecture's programs, of 64 and of 32 bits, and of Linux's errors; their tables come
+//! from the crate `syscalls`.
 
 mod profile;
 mod rules;
@@ -18,8 +19,9 @@ pub use profile::{InvalidProfile, ProfiledProcess, SeccompProfile, read_profile}
 pub use rules::{Answer, Comparison, Operator, SyscallRule, SyscallRules};
 use serde::{Deserialize, Serialize};
 pub use sets::syscall_set;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
+use crate::Architecture;
 use crate::words;
 
 /// Which system calls an app may make.
@@ -62,35 +64,55 @@ pub enum Refusal {
 /// Linux's errors end before this number (errno(3)).
 const ERRNO_END: i32 = 134;
 
-/// The number of the system call `name`.
+/// The number of the system call `name` for programs of 64 bits.
 #[must_use]
-pub fn syscall_number(name: &str) -> Option<u32> {
-    let call: Sysno = name.parse().ok()?;
-    u32::try_from(call.id()).ok()
+pub fn syscall_number(architecture: Architecture, name: &str) -> Option<u32> {
+    let id = match architecture {
+        Architecture::Amd64 => name.parse::<syscalls::x86_64::Sysno>().ok()?.id(),
+        // The crate has it by the name of the C library's function; the kernel's and libseccomp's is that of x86-64.
+        Architecture::Arm64 if name == "newfstatat" => syscalls::aarch64::Sysno::fstatat.id(),
+        Architecture::Arm64 => name.parse::<syscalls::aarch64::Sysno>().ok()?.id(),
+    };
+    u32::try_from(id).ok()
 }
 
-/// The number that the system call `name` has for programs of 32 bits (i386).
+/// The number that the system call `name` has for the programs of 32 bits that the same kernel executes: those of i386, and of ARM's EABI.
 #[must_use]
-pub fn i386_syscall_number(name: &str) -> Option<u32> {
-    let call: syscalls::x86::Sysno = name.parse().ok()?;
-    u32::try_from(call.id()).ok()
+pub fn compat_syscall_number(architecture: Architecture, name: &str) -> Option<u32> {
+    let id = match architecture {
+        Architecture::Amd64 => name.parse::<syscalls::x86::Sysno>().ok()?.id(),
+        Architecture::Arm64 => name.parse::<syscalls::arm::Sysno>().ok()?.id(),
+    };
+    u32::try_from(id).ok()
 }
 
-/// Whether programs of some kind that the guest executes have the system call `name`.
+/// Whether programs that a guest of that architecture executes have the system call `name`.
+#[must_use]
+pub fn has_syscall(architecture: Architecture, name: &str) -> bool {
+    syscall_number(architecture, name).is_some() || compat_syscall_number(architecture, name).is_some()
+}
+
+/// Whether the system call `name` is there at all, on whatever architecture.
 #[must_use]
 pub fn is_syscall(name: &str) -> bool {
-    syscall_number(name).is_some() || i386_syscall_number(name).is_some()
+    Architecture::ALL
+        .into_iter()
+        .any(|architecture| has_syscall(architecture, name))
 }
 
-/// The names of all system calls of x86-64.
-pub fn syscall_names() -> impl Iterator<Item = &'static str> {
-    Sysno::iter().map(|call| call.name())
+/// The names of all system calls of an architecture's programs of 64 bits.
+pub fn syscall_names(architecture: Architecture) -> Vec<&'static str> {
+    match architecture {
+        Architecture::Amd64 => syscalls::x86_64::Sysno::iter().map(|call| call.name()).collect(),
+        Architecture::Arm64 => syscalls::aarch64::Sysno::iter().map(|call| call.name()).collect(),
+    }
 }
 
 /// The system call that `name` was perhaps meant to name.
 #[must_use]
 pub fn nearest_syscall(name: &str) -> Option<&'static str> {
-    words::nearest(name, syscall_names())
+    let names = Architecture::ALL.into_iter().flat_map(syscall_names);
+    words::nearest(name, names)
 }
 
 /// The number of the error `name` (`EPERM`).
@@ -113,14 +135,25 @@ mod tests {
 
     #[test]
     fn names_have_the_numbers_of_the_kernel() {
-        assert_eq!(
-            (syscall_number("read"), syscall_number("mount")),
-            (Some(0), Some(165))
-        );
-        assert_eq!(
-            (syscall_number("openat2"), syscall_number("Read")),
-            (Some(437), None)
-        );
+        let numbers = |architecture, name| {
+            (
+                syscall_number(architecture, name),
+                compat_syscall_number(architecture, name),
+            )
+        };
+        for (name, amd64, arm64) in [
+            ("read", (Some(0), Some(3)), (Some(63), Some(3))),
+            ("mount", (Some(165), Some(21)), (Some(40), Some(21))),
+            ("newfstatat", (Some(262), None), (Some(79), None)),
+            ("open", (Some(2), Some(5)), (None, Some(5))),
+            ("arch_prctl", (Some(158), Some(384)), (None, None)),
+            ("openat2", (Some(437), Some(437)), (Some(437), Some(437))),
+            ("Read", (None, None), (None, None)),
+        ] {
+            assert_eq!(numbers(Architecture::Amd64, name), amd64, "{name}");
+            assert_eq!(numbers(Architecture::Arm64, name), arm64, "{name}");
+        }
+        assert!(is_syscall("open") && !has_syscall(Architecture::Arm64, "arch_prctl"));
         assert_eq!(nearest_syscall("mkdri"), Some("mkdir"));
         assert_eq!(
             (errno_number("EPERM"), errno_number("ENOTSUP")),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Architecture;
+
 /// The VM the pod runs in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
@@ -19,6 +21,9 @@ pub struct Vm {
     /// Booted or restored.
     #[serde(default, skip_serializing_if = "StartMode::is_auto")]
     pub start: StartMode,
+    /// Its processor's, where that is said: images are for it, and so is the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
     /// The guest's kernel.
     #[serde(default, skip_serializing_if = "GuestKernel::is_default")]
     pub kernel: GuestKernel,
@@ -32,12 +37,13 @@ impl Default for Vm {
             accel: Accel::Auto,
             transport: ShareTransport::Auto,
             start: StartMode::Auto,
+            architecture: None,
             kernel: GuestKernel::default(),
         }
     }
 }
 
-/// Which kernel of the host's the guest runs, where the best one is not to be taken.
+/// What the guest is made of, where that is not what the host itself runs, with the best kernel that it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestKernel {
     /// The kernel.
@@ -46,6 +52,9 @@ pub struct GuestKernel {
     /// The directory with its modules, where that is not `/lib/modules/RELEASE`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<PathBuf>,
+    /// The directory with the distribution that kernel, systemd and libraries are taken from, where that is not the host's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
 }
 
 impl GuestKernel {

@@ -11,8 +11,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use isopod_plan::facts::Kvm;
+use isopod_plan::vm::board;
 use isopod_plan::vm::confinement::Isolation;
 use isopod_plan::vm::file_server::Owner;
+use isopod_plan::vm::qemu::Accelerator;
+use isopod_spec::Architecture;
 
 use crate::launch;
 use crate::launcher::{Capabilities, Launcher};
@@ -67,7 +70,10 @@ pub fn works(isopod: &Path, qemu: &Path, guest: &Guest<'_>, remembered: &Path) -
 }
 
 fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String> {
-    let append = format!("console=ttyS0 quiet panic=-1 {PROBE_PARAMETER}");
+    // A guest of another architecture is not tried.
+    let own = Architecture::HOST;
+    let append = format!("console={} quiet panic=-1 {PROBE_PARAMETER}", board::console(own));
+    let machine = format!("{},accel=kvm", board::board(own, Accelerator::Kvm).board);
     let words: [&OsStr; 17] = [
         qemu.as_ref(),
         "-nodefaults".as_ref(),
@@ -78,7 +84,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         "-serial".as_ref(),
         "stdio".as_ref(),
         "-machine".as_ref(),
-        "q35,accel=kvm".as_ref(),
+        machine.as_ref(),
         "-cpu".as_ref(),
         "host".as_ref(),
         "-m".as_ref(),

@@ -9,39 +9,40 @@ use crate::failure::Failure;
 pub(super) struct Control {
     /// The package's version.
     pub(super) version: &'static str,
+    /// Who makes the package: `NAME <ADDRESS>`.
+    pub(super) maintainer: String,
     /// The oldest glibc that has every symbol of the binaries.
     pub(super) glibc: (u32, u32),
     /// What it takes on disk.
     pub(super) kibibytes: u64,
 }
 
-/// What no pod runs without. QEMU's and the kernel's packages have other names on other architectures.
-const DEPENDS: &str = "libgcc-s1, qemu-system-x86, systemd";
-
-/// What pods are slower or poorer without. Debian 12's virtiofsd comes with QEMU (qemu-system-common), and is a package from 13 on.
-const RECOMMENDS: &str = "linux-image-amd64 | linux-image-generic | linux-image, virtiofsd | qemu-system-common (<< 1:8), passt, \
-                          e2fsprogs, uidmap";
+/// What pods are slower or poorer without, beside a kernel. Debian 12's virtiofsd comes with QEMU (qemu-system-common), and is a package from 13 on.
+const RECOMMENDS: &str = "virtiofsd | qemu-system-common (<< 1:8), passt, e2fsprogs, uidmap";
 
 impl Control {
     /// The file's text.
     pub(super) fn text(&self) -> String {
         let (major, minor) = self.glibc;
+        let architecture = architecture();
+        let qemu = match architecture {
+            "arm64" => "qemu-system-arm",
+            _ => "qemu-system-x86",
+        };
         format!(
             "Package: isopod\n\
              Version: {}\n\
              Architecture: {}\n\
-             Maintainer: Isopod <isopod@localhost>\n\
+             Maintainer: {}\n\
              Section: admin\n\
              Priority: optional\n\
              Installed-Size: {}\n\
-             Depends: libc6 (>= {major}.{minor}), {DEPENDS}\n\
-             Recommends: {RECOMMENDS}\n\
+             Depends: libc6 (>= {major}.{minor}), libgcc-s1, {qemu}, systemd\n\
+             Recommends: linux-image-{architecture} | linux-image-generic | linux-image, {RECOMMENDS}\n\
              Description: runs pods of container images, each in a small VM of its own\n \
              A pod is one or more ordinary container images (apps) that share volumes and a network. Isopod runs each pod in a VM with a\n \
              kernel and a systemd of its own, made of what the host has installed: no daemon, and no root where the host allows it.\n",
-            self.version,
-            architecture(),
-            self.kibibytes
+            self.version, architecture, self.maintainer, self.kibibytes
         )
     }
 }
@@ -91,6 +92,7 @@ mod tests {
     fn the_control_file_is_one_that_dpkg_reads() {
         let control = Control {
             version: "1.2.3",
+            maintainer: "A B <a@example.org>".into(),
             glibc: (2, 36),
             kibibytes: 7,
         };

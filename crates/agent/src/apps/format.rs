@@ -19,8 +19,10 @@ const ELF: &[u8] = b"\x7fELF";
 /// Where an ELF file says which machine it is for: class and machine.
 const CLASS: usize = 4;
 const MACHINE: std::ops::Range<usize> = 18..20;
-/// Class and machine of the programs of 32 bits that an x86-64 kernel executes, too: `ELFCLASS32`, `EM_386`.
-const I386: (u8, [u8; 2]) = (1, [3, 0]);
+/// `ELFCLASS32`.
+const CLASS_32: u8 = 1;
+/// Machines of programs, and of those of 32 bits that the same kernel executes, too: `EM_X86_64` and `EM_386`, `EM_AARCH64` and `EM_ARM`.
+const COMPATIBLE: [([u8; 2], [u8; 2]); 2] = [([62, 0], [3, 0]), ([183, 0], [40, 0])];
 /// A program header that names an interpreter.
 const PT_INTERP: u64 = 3;
 
@@ -69,8 +71,8 @@ fn fault(root: &Path, head: &[u8]) -> Option<String> {
         (None, true) if head.len() < MACHINE.end => {
             return Some("the kernel does not take its format".to_owned());
         }
-        (None, true) if is_i386(head) => return None,
-        (None, true) if is_foreign(head) => {
+        (None, true) if is_compatible(&own(), head) => return None,
+        (None, true) if is_foreign(&own(), head) => {
             return Some("it is a program for another architecture".to_owned());
         }
         // One that is linked statically has none.
@@ -111,16 +113,23 @@ fn of_script(line: &[u8]) -> Option<&[u8]> {
     words.find(|word| !word.is_empty())
 }
 
-/// Whether an ELF file is of 32 bits, for an architecture whose programs are executed here.
-fn is_i386(head: &[u8]) -> bool {
-    cfg!(target_arch = "x86_64") && head.get(CLASS) == Some(&I386.0) && head.get(MACHINE) == Some(&I386.1)
-}
-
-/// Whether an ELF file is for another architecture than this program.
-fn is_foreign(head: &[u8]) -> bool {
+/// The beginning of this program's own file; empty where it cannot be read.
+fn own() -> Vec<u8> {
     let mut own = vec![0; MACHINE.end];
     let read = File::open("/proc/self/exe").and_then(|mut file| file.read_exact(&mut own));
-    read.is_ok() && (head.get(CLASS) != own.get(CLASS) || head.get(MACHINE) != own.get(MACHINE))
+    read.map(|()| own).unwrap_or_default()
+}
+
+/// Whether an ELF file is of 32 bits, for a processor whose programs the kernel of `own` executes.
+fn is_compatible(own: &[u8], head: &[u8]) -> bool {
+    let of = |file: &[u8]| file.get(MACHINE).map(<[u8]>::to_vec);
+    let pair = COMPATIBLE.map(|(wide, narrow)| (Some(wide.to_vec()), Some(narrow.to_vec())));
+    head.get(CLASS) == Some(&CLASS_32) && pair.contains(&(of(own), of(head)))
+}
+
+/// Whether an ELF file is for another architecture than `own`.
+fn is_foreign(own: &[u8], head: &[u8]) -> bool {
+    !own.is_empty() && (head.get(CLASS) != own.get(CLASS) || head.get(MACHINE) != own.get(MACHINE))
 }
 
 /// The interpreter of a dynamic 64-bit ELF file of this architecture's byte order.
@@ -166,8 +175,8 @@ mod tests {
         let own = std::fs::read("/proc/self/exe").unwrap();
         let mut foreign = own[..64].to_vec();
         foreign[18] ^= 1;
-        let mut i386 = own[..64].to_vec();
-        (i386[CLASS], i386[18], i386[19]) = (1, 3, 0);
+        let mut narrow = own[..64].to_vec();
+        (narrow[CLASS], narrow[18], narrow[19]) = (1, if cfg!(target_arch = "x86_64") { 3 } else { 40 }, 0);
         let interpreter = String::from_utf8_lossy(of_elf(&own).unwrap()).into_owned();
         assert!(interpreter.contains("ld-"), "{interpreter}");
         let sh = "the kernel does not take its format";
@@ -184,7 +193,7 @@ mod tests {
             (b"#!\n", Some(sh)),
             (b"#!/sh\n", None),
             (&foreign, Some("it is a program for another architecture")),
-            (&i386, None),
+            (&narrow, None),
             (
                 &own,
                 Some(&format!("its interpreter `{interpreter}` does not exist")),

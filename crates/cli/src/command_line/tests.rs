@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
-    Accel, EnvVar, GuestKernel, ImplicitVolumes, KernelChoice, Network, PodName, PodSpec, PortProtocol,
-    Resources, RootWrites, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
+    Accel, Architecture, EnvVar, GuestKernel, ImplicitVolumes, KernelChoice, Network, PodName, PodSpec,
+    PortProtocol, Resources, RootWrites, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
 };
 
 use super::*;
@@ -94,8 +94,8 @@ fn targets(pod: &PodSpec, app: usize) -> Vec<(&str, &str)> {
 
 #[test]
 fn one_app_with_everything() {
-    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --kernel ./vmlinuz --modules /m \
-                --start warm --transport 9p --no-implicit-volumes \
+    let line = "run --volume d,kind=empty --vm-memory 1g --vm-cpus 2 --accel tcg --kernel ./vmlinuz --modules /m --guest-root /r \
+                --platform linux/arm64/v8 --start warm --transport 9p --no-implicit-volumes \
                 --stop-timeout 3 --app-name web --entrypoint /bin/sh --user 1:2 -w /srv -e A=b --env C \
                 --mount volume=d,target=/d -v ./x:/x:ro --read-only --cap-add net_admin --cap-drop ALL --stop-signal quit \
                 oci:/images/a:1 -c env";
@@ -112,7 +112,9 @@ fn one_app_with_everything() {
         kernel: GuestKernel {
             kernel: Some(KernelChoice::File("./vmlinuz".into())),
             modules: Some("/m".into()),
+            root: Some("/r".into()),
         },
+        architecture: Some(Architecture::Arm64),
     };
     assert_eq!((&pod.vm, pod.implicit_volumes), (&vm, ImplicitVolumes::Refuse));
     let app = &pod.apps[0];
@@ -874,6 +876,8 @@ fn flags_of_docker_and_podman() {
         panic!()
     };
     assert_eq!(ports[0].to_string(), "8000-8010:80/tcp");
+    assert_eq!(pod.vm.architecture, Some(Architecture::Amd64));
+    assert!(faults("run --os plan9 oci:a")[0].contains("`--os=plan9` is not supported"));
     assert!(faults("run -p 8000-8010:80-81 oci:a")[0].contains("different lengths"));
     assert!(faults("run --pod x oci:a")[0].contains("apps of one pod come in one command line"));
 }

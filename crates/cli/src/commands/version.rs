@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use isopod_image::config::host_architecture;
 use isopod_runtime::Settings;
+use isopod_spec::Architecture;
 use serde_json::{Value, json};
 
 use super::info::print;
@@ -35,7 +35,8 @@ impl Version {
 }
 
 fn version(settings: &Settings) -> Value {
-    let own = || json!({ "Version": env!("CARGO_PKG_VERSION"), "Os": "linux", "Arch": host_architecture() });
+    let own =
+        || json!({ "Version": env!("CARGO_PKG_VERSION"), "Os": "linux", "Arch": Architecture::HOST.name() });
     json!({
         "Client": own(),
         // There is no server: what docker's would do, this program does.

@@ -10,11 +10,11 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use isopod_spec::appc::{self, ImageManifest};
-use isopod_spec::{ImageReference, words::shown};
+use isopod_spec::{Architecture, ImageReference, words::shown};
 use serde::Serialize;
 
 use super::{Bounded, Section, Source, SourceError};
-use crate::config::{ConfigError, ImageConfig, host_architecture};
+use crate::config::{ConfigError, ImageConfig};
 use crate::digest::{Digest, HashingReader};
 use crate::layer::{Entries, LayerBlob, decoder};
 use crate::limits::Limits;
@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
     let text = String::from_utf8(text).map_err(|_| invalid("its manifest is not UTF-8".to_owned()))?;
     let manifest = appc::read_image_manifest(&text, MANIFEST).map_err(|errors| invalid(errors.all()))?;
     let document = AciConfig {
-        architecture: architecture(&manifest),
+        architecture: architecture(&manifest, limits.architecture),
         os: manifest.os.as_deref().unwrap_or("linux"),
         created: manifest.created.as_deref(),
         rootfs: AciRootfs {
@@ -72,7 +72,7 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
     let id = Digest::of(&document);
     let unfit = |source: ConfigError| SourceError::Config { id, source };
     let config = ImageConfig::read(&document).map_err(unfit)?;
-    config.check_platform().map_err(unfit)?;
+    config.check_platform(limits.architecture).map_err(unfit)?;
     Ok(Source {
         manifest: None,
         manifest_document: None,
@@ -88,10 +88,10 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
     })
 }
 
-/// The architecture as Go names it. appc's own name for 64-bit ARM is the kernel's.
-fn architecture(manifest: &ImageManifest) -> &str {
+/// The architecture as Go names it, the wanted one where it is not said. appc's own name for 64-bit ARM is the kernel's.
+fn architecture(manifest: &ImageManifest, wanted: Architecture) -> &str {
     match manifest.arch.as_deref() {
-        None => host_architecture(),
+        None => wanted.name(),
         Some("aarch64") => "arm64",
         Some("i386") => "386",
         Some(arch) => arch,

@@ -62,5 +62,5 @@ pub(super) fn open(path: &Path, limits: &Limits) -> Result<Source, SourceError> 
         Ok((blob, Some(*digest)))
     });
     let layers = layers.collect::<Result<_, SourceError>>()?;
-    Source::of(found, layers, Vec::new())
+    Source::of(found, limits.architecture, layers, Vec::new())
 }

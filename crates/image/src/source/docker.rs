@@ -60,6 +60,7 @@ pub(super) fn open(
     Source::new(
         manifest.map(|document: Vec<u8>| (Digest::of(&document), document)),
         config,
+        limits.architecture,
         layers,
         names.unwrap_or_else(|| item.repo_tags.iter().flatten().map(|tag| normal(tag)).collect()),
     )

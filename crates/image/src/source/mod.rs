@@ -15,7 +15,7 @@ mod section;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use isopod_spec::{LocalReference, Transport};
+use isopod_spec::{Architecture, LocalReference, Transport};
 
 pub(crate) use oci::Found;
 pub(crate) use section::Section;
@@ -168,13 +168,13 @@ pub enum SourceError {
         /// The names that are there.
         names: Vec<String>,
     },
-    /// There is no image for this host.
-    #[error("`{path}` holds no image for `linux/{host}`, only for {}", list(.platforms))]
+    /// There is no image for the processor that is wanted.
+    #[error("`{path}` holds no image for `linux/{wanted}`, only for {}", list(.platforms))]
     NoPlatform {
         /// The directory or file.
         path: PathBuf,
-        /// This host's architecture.
-        host: &'static str,
+        /// That processor.
+        wanted: Architecture,
         /// The platforms that are there.
         platforms: Vec<String>,
     },
@@ -271,24 +271,26 @@ impl Source {
     /// The image that was `found`, with its layers.
     pub(crate) fn of(
         found: Found,
+        architecture: Architecture,
         layers: Vec<(Section, Option<Digest>)>,
         names: Vec<String>,
     ) -> Result<Self, SourceError> {
         let manifest = Some((found.manifest, found.manifest_document));
-        Self::new(manifest, found.config, layers, names)
+        Self::new(manifest, found.config, architecture, layers, names)
     }
 
     /// Puts the parts together and checks that they agree.
     pub(crate) fn new(
         manifest: Option<(Digest, Vec<u8>)>,
         document: Vec<u8>,
+        architecture: Architecture,
         layers: Vec<(Section, Option<Digest>)>,
         names: Vec<String>,
     ) -> Result<Self, SourceError> {
         let id = Digest::of(&document);
         let invalid = |source| SourceError::Config { id, source };
         let config = ImageConfig::read(&document).map_err(invalid)?;
-        config.check_platform().map_err(invalid)?;
+        config.check_platform(architecture).map_err(invalid)?;
         if !config.odd_env.is_empty() {
             tracing::warn!(entries = ?config.odd_env, "left out what is no variable (`NAME=VALUE`) of the image's environment");
         }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use isopod_spec::Architecture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::archive::Archive;
 use super::platform::Platform;
 use super::{Section, Source, SourceError, read_document};
-use crate::config::host_architecture;
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::null::or_empty;
@@ -64,9 +64,10 @@ impl Descriptor {
         self.annotations.as_ref()?.get(REF_NAME).map(String::as_str)
     }
 
-    /// Whether it may be for this host.
-    fn fits(&self) -> bool {
-        self.platform.as_ref().is_none_or(Platform::fits)
+    /// Whether it may be for that processor.
+    fn fits(&self, architecture: Architecture) -> bool {
+        let platform = self.platform.as_ref();
+        platform.is_none_or(|platform| platform.fits(architecture))
     }
 
     fn platform(&self) -> String {
@@ -198,7 +199,7 @@ pub(super) fn open(layout: &LayoutFiles, name: Option<&str>, limits: &Limits) ->
     let layers = layers.map(|(digest, size)| Ok((layout.blob(*digest, *size)?, Some(*digest))));
     let layers = layers.collect::<Result<_, SourceError>>()?;
     let name = name.map(str::to_owned).or_else(|| found.name.clone());
-    Source::of(found, layers, name.into_iter().collect())
+    Source::of(found, limits.architecture, layers, name.into_iter().collect())
 }
 
 /// The image for this host that `document`, a manifest or an index of type `media_type`, leads to.
@@ -305,7 +306,7 @@ fn list(
     let mut pending: Vec<(Descriptor, u32)> = entries.into_iter().rev().map(|entry| (entry, 0)).collect();
     while let Some((entry, depth)) = pending.pop() {
         let kind = entry.media_type.as_str();
-        if !entry.fits() {
+        if !entry.fits(limits.architecture) {
             listed.platforms.push(entry.platform());
         } else if !seen.insert(entry.digest) {
             // An index that names another many times is read once.
@@ -350,7 +351,9 @@ fn choose(
         let mut fitting = Vec::new();
         for entry in listed.manifests {
             match platform_of(documents, &entry, limits)? {
-                Some(platform) if !platform.fits() => listed.platforms.push(platform.to_string()),
+                Some(platform) if !platform.fits(limits.architecture) => {
+                    listed.platforms.push(platform.to_string())
+                }
                 Some(_) => fitting.push(entry),
                 None => drop(listed.unknown.get_or_insert(entry)),
             }
@@ -362,7 +365,7 @@ fn choose(
         ([], Some(unknown)) if listed.platforms.is_empty() => Err(media_type(&unknown)),
         ([], _) => Err(SourceError::NoPlatform {
             path,
-            host: host_architecture(),
+            wanted: limits.architecture,
             platforms: listed.platforms,
         }),
         (several, _) => Err(SourceError::Ambiguous {

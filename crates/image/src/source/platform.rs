@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use isopod_spec::Architecture;
 use serde::Deserialize;
 
-use crate::config::host_architecture;
 use crate::null::or_empty;
 
 /// An operating system and a processor.
@@ -18,10 +18,11 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// Whether this host runs what is for it.
-    pub(super) fn fits(&self) -> bool {
-        let level = |variant: &str| self.level(variant).is_some_and(|level| level <= host_level());
-        self.os == "linux" && self.architecture == host_architecture() && self.variant().is_none_or(level)
+    /// Whether a VM with that processor runs what is for it.
+    pub(super) fn fits(&self, architecture: Architecture) -> bool {
+        let highest = highest_level(architecture);
+        let level = |variant: &str| self.level(variant).is_some_and(|level| level <= highest);
+        self.os == "linux" && self.architecture == architecture.name() && self.variant().is_none_or(level)
     }
 
     /// Of several that fit, the lowest is taken: the one for every processor, then what asks for the most.
@@ -53,6 +54,15 @@ impl fmt::Display for Platform {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The highest variant that a VM's processor has: the host's, where it is one of this host's. An emulated one has them all, and nobody
+/// makes images for one.
+fn highest_level(architecture: Architecture) -> u32 {
+    match architecture == Architecture::HOST {
+        true => host_level(),
+        false => 0,
     }
 }
 
@@ -89,7 +99,7 @@ mod tests {
 
     fn platform(variant: Option<&str>) -> Platform {
         Platform {
-            architecture: host_architecture().to_owned(),
+            architecture: Architecture::HOST.name().to_owned(),
             os: "linux".to_owned(),
             variant: variant.map(str::to_owned),
         }
@@ -97,12 +107,12 @@ mod tests {
 
     #[test]
     fn a_variant_fits_up_to_what_the_processor_has() {
-        assert!(platform(None).fits() && platform(Some("")).fits());
+        assert!(platform(None).fits(Architecture::HOST) && platform(Some("")).fits(Architecture::HOST));
         let own = format!("v{}", host_level());
         let next = format!("v{}", host_level() + 1);
-        assert!(platform(Some(&own)).fits(), "{own}");
-        assert!(!platform(Some(&next)).fits(), "{next}");
-        assert!(!platform(Some("new")).fits());
+        assert!(platform(Some(&own)).fits(Architecture::HOST), "{own}");
+        assert!(!platform(Some(&next)).fits(Architecture::HOST), "{next}");
+        assert!(!platform(Some("new")).fits(Architecture::HOST));
     }
 
     #[test]
@@ -119,5 +129,6 @@ mod tests {
             ..platform(Some(variant))
         };
         assert_eq!((arm("v8").variant(), arm("v9").variant()), (None, Some("v9")));
+        assert!(arm("v8").fits(Architecture::Arm64) && !arm("v8").fits(Architecture::Amd64));
     }
 }

@@ -117,9 +117,10 @@ impl Store {
                 .collect(),
         };
         let digests = layers.iter().map(|(digest, ..)| *digest).collect();
+        let processor = base.processor();
         let image = self.keep(coming, || {
             let blobs = layers.into_iter().map(|(digest, _, blob)| (blob, Some(digest)));
-            let source = Source::new(Some(manifest), config, blobs.collect(), Vec::new())?;
+            let source = Source::new(Some(manifest), config, processor, blobs.collect(), Vec::new())?;
             self.write_image(source, digests)
         })?;
         Ok(image)

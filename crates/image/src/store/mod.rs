@@ -41,7 +41,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use isopod_spec::{RegistryReference, RunConfig};
+use isopod_spec::{Architecture, RegistryReference, RunConfig};
 
 pub use collect::{Collected, RemoveError};
 pub use commit::CommitError;
@@ -91,6 +91,14 @@ pub struct Image {
     pub os: String,
     /// When it was built, as its config says (RFC 3339).
     pub created: Option<String>,
+}
+
+impl Image {
+    /// The processor that it is for: a store takes images for no others than these.
+    #[must_use]
+    pub fn processor(&self) -> Architecture {
+        Architecture::read(&self.architecture).unwrap_or(Architecture::HOST)
+    }
 }
 
 /// An image that cannot be read, and why.
@@ -204,6 +212,13 @@ impl Store {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same store, which imports and fetches images for that processor.
+    #[must_use]
+    pub fn for_architecture(mut self, architecture: Architecture) -> Self {
+        self.limits.architecture = architecture;
+        self
     }
 
     /// Finds an image by its ID (`sha256-HEX`, `sha256:HEX` or a unique beginning of either, or of `HEX`), its name

@@ -77,7 +77,8 @@ impl Store {
         };
         let layers = blobs.into_iter().zip(image.layers.iter().copied().map(Some));
         let config = self.config(image)?;
-        let source = Source::new(Some((manifest, document)), config, layers.collect(), Vec::new())?;
+        let manifest = Some((manifest, document));
+        let source = Source::new(manifest, config, image.processor(), layers.collect(), Vec::new())?;
         let _image = self.lock(&image.id.hex()).map_err(lock(&image.id.hex()))?;
         self.write_image(source, image.layers.clone())?;
         Ok(true)

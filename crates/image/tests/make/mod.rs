@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 pub(crate) use build::{Head, Tar};
 use isopod_image::Digest;
-use isopod_image::config::host_architecture;
+use isopod_spec::Architecture;
 use isopod_spec::{LocalReference, Transport};
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ impl Layout {
 pub(crate) fn config(layers: &[Vec<u8>]) -> Value {
     let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
     json!({
-        "architecture": host_architecture(),
+        "architecture": Architecture::HOST.name(),
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},

@@ -2,26 +2,31 @@
 //! installs it.
 //!
 //! ```text
-//!   load arch ── x86-64 ──> load nr ── which range it is in, by halves:
-//!      │                      ├── of the x32 ABI ──> refuse
+//!   load arch ── 64 bits ─> load nr ── which range it is in, by halves:
+//!      │                      ├── of the x32 ABI (x86-64) ──> refuse
 //!      │                      ├── newer than all in the rules ──> ENOSYS, where they say so
 //!      │                      └── in the rules ── its arguments hold ──> the rule's answer ── otherwise ──> the default
-//!      ├── i386 ────> load nr ── likewise, by i386's numbers; or kill, where the rules are not for i386
+//!      ├── 32 bits ─> load nr ── likewise, by the numbers of i386 or ARM's EABI; or kill, where the rules are not for these
 //!      └── another ─> kill
 //! ```
 //!
-//! The crate `seccompiler` has one answer for all of a filter's rules, knows no i386, and installs nothing without
+//! The crate `seccompiler` has one answer for all of a filter's rules, knows no programs of 32 bits, and installs nothing without
 //! `PR_SET_NO_NEW_PRIVS`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use isopod_contract::launch::SyscallProgram;
-use isopod_spec::seccomp::{Answer, Comparison, Operator, SyscallRules, i386_syscall_number, syscall_number};
+use isopod_spec::Architecture;
+use isopod_spec::seccomp::{
+    Answer, Comparison, Operator, SyscallRules, compat_syscall_number, syscall_number,
+};
 
-/// `linux/audit.h`: the kinds of program that the guest's kernel executes.
+/// `linux/audit.h`: the kinds of program that a guest's kernel executes.
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+const AUDIT_ARCH_ARM: u32 = 0x4000_0028;
 /// `asm/unistd.h`: what numbers of the x32 ABI begin at. They come with the architecture of x86-64.
 const X32_SYSCALL_BIT: u32 = 0x4000_0000;
 
@@ -58,19 +63,50 @@ type Instruction = (u16, u8, u8, u32);
 /// A rule of one system call.
 type Rule<'a> = (&'a [Comparison], Answer);
 
-/// The program of `rules`; `None` where it is longer than the kernel takes.
-pub(crate) fn program(rules: &SyscallRules) -> Option<SyscallProgram> {
+/// What a filter knows an architecture by: its programs of 64 and of 32 bits; whether the former have a second ABI, and the latter calls
+/// that stand for several.
+struct Kinds {
+    native: u32,
+    compat: u32,
+    has_x32: bool,
+    is_multiplexed: bool,
+}
+
+fn kinds(architecture: Architecture) -> Kinds {
+    match architecture {
+        Architecture::Amd64 => Kinds {
+            native: AUDIT_ARCH_X86_64,
+            compat: AUDIT_ARCH_I386,
+            has_x32: true,
+            is_multiplexed: true,
+        },
+        Architecture::Arm64 => Kinds {
+            native: AUDIT_ARCH_AARCH64,
+            compat: AUDIT_ARCH_ARM,
+            has_x32: false,
+            is_multiplexed: false,
+        },
+    }
+}
+
+/// The program of `rules` for a guest of that architecture; `None` where it is longer than the kernel takes.
+pub(crate) fn program(architecture: Architecture, rules: &SyscallRules) -> Option<SyscallProgram> {
+    let kinds = kinds(architecture);
     let mut instructions = vec![(LD_W_ABS, 0, 0, ARCH)];
-    let native = by_number(rules, syscall_number);
-    add_kind(&mut instructions, AUDIT_ARCH_X86_64, kind(rules, native, true));
-    if rules.i386 {
-        let mut numbers = by_number(rules, i386_syscall_number);
-        let multiplexed = multiplexed(rules);
+    let native = by_number(rules, |name| syscall_number(architecture, name));
+    let native = kind(rules, native, kinds.has_x32);
+    add_kind(&mut instructions, kinds.native, native);
+    if rules.compat {
+        let mut numbers = by_number(rules, |name| compat_syscall_number(architecture, name));
+        let multiplexed = match kinds.is_multiplexed {
+            true => multiplexed(rules),
+            false => Vec::new(),
+        };
         for (number, comparison, answer) in &multiplexed {
             let of_number = numbers.entry(*number).or_default();
             of_number.push((std::slice::from_ref(comparison), *answer));
         }
-        add_kind(&mut instructions, AUDIT_ARCH_I386, kind(rules, numbers, false));
+        add_kind(&mut instructions, kinds.compat, kind(rules, numbers, false));
     }
     instructions.push((RET, 0, 0, RET_KILL_PROCESS));
     (instructions.len() <= MAX_INSTRUCTIONS).then_some(SyscallProgram(instructions))
@@ -270,7 +306,7 @@ const MULTIPLEXED: [(&str, &[(&str, u64)]); 2] = [
 fn multiplexed(rules: &SyscallRules) -> Vec<(u32, Comparison, Answer)> {
     let mut found = Vec::new();
     for (way, calls) in MULTIPLEXED {
-        let Some(number) = i386_syscall_number(way) else {
+        let Some(number) = compat_syscall_number(Architecture::Amd64, way) else {
             continue;
         };
         for (call, value) in calls {
@@ -332,19 +368,21 @@ mod tests {
         }
     }
 
-    fn list(names: &[&str], allowed: bool, refusal: Refusal) -> SyscallProgram {
+    fn list(architecture: Architecture, names: &[&str], allowed: bool, refusal: Refusal) -> SyscallProgram {
         let names = names.iter().map(|&name| name.to_owned()).collect();
-        program(&SyscallRules::of_list(&SyscallFilter { names, refusal }, allowed)).unwrap()
+        let rules = SyscallRules::of_list(&SyscallFilter { names, refusal }, allowed);
+        program(architecture, &rules).unwrap()
     }
 
     fn profile(text: &str, capabilities: &[&str]) -> SyscallProgram {
         let profile = read_profile(text).unwrap();
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
-        program(&profile.rules(&ProfiledProcess {
+        let around = ProfiledProcess {
+            architecture: Architecture::Amd64,
             capabilities: &capabilities,
             kernel: "6.1",
-        }))
-        .unwrap()
+        };
+        program(Architecture::Amd64, &profile.rules(&around)).unwrap()
     }
 
     #[test]
@@ -354,7 +392,9 @@ mod tests {
             (true, Refusal::Errno("ENOSYS".into()), RET_ERRNO | 38),
             (true, Refusal::Kill, RET_KILL_PROCESS),
         ] {
-            let program = list(&["mount", "umount2", "mmap2"], allowed, refusal);
+            let names = ["mount", "umount2", "mmap2"];
+            let program = list(Architecture::Amd64, &names, allowed, refusal.clone());
+            let of_arm = list(Architecture::Arm64, &names, allowed, refusal);
             let (named, others) = if allowed {
                 (RET_ALLOW, refused)
             } else {
@@ -382,15 +422,33 @@ mod tests {
                     "{arch:x} {nr} {allowed}"
                 );
             }
+            // asm-generic/unistd.h, arch/arm/tools/syscall.tbl.
+            for (arch, nr, expected) in [
+                (AUDIT_ARCH_AARCH64, 40, named),
+                (AUDIT_ARCH_AARCH64, 39, named),
+                (AUDIT_ARCH_AARCH64, 165, others),
+                (AUDIT_ARCH_AARCH64, X32_SYSCALL_BIT | 40, others),
+                (AUDIT_ARCH_ARM, 21, named),
+                (AUDIT_ARCH_ARM, 192, named),
+                (AUDIT_ARCH_ARM, 40, others),
+                (AUDIT_ARCH_X86_64, 165, RET_KILL_PROCESS),
+            ] {
+                let found = answer(&of_arm, arch, nr, &[]);
+                assert_eq!(found, expected, "{arch:x} {nr} {allowed}");
+            }
         }
     }
 
     #[test]
     fn every_list_fits() {
-        let all: Vec<&str> = syscall_names().collect();
-        let program = list(&all, true, Refusal::Kill);
-        assert_eq!(answer(&program, AUDIT_ARCH_X86_64, 0, &[]), RET_ALLOW);
-        assert_eq!(answer(&program, AUDIT_ARCH_I386, 3, &[]), RET_ALLOW);
+        for architecture in Architecture::ALL {
+            let all: Vec<&str> = syscall_names(architecture);
+            let program = list(architecture, &all, true, Refusal::Kill);
+            let kinds = kinds(architecture);
+            let read = syscall_number(architecture, "read").unwrap();
+            assert_eq!(answer(&program, kinds.native, read, &[]), RET_ALLOW);
+            assert_eq!(answer(&program, kinds.compat, 3, &[]), RET_ALLOW);
+        }
         let long = SyscallRules {
             rules: (0..500)
                 .map(|value| SyscallRule {
@@ -411,7 +469,7 @@ mod tests {
                 false,
             )
         };
-        assert!(super::program(&long).is_none());
+        assert!(super::program(Architecture::Amd64, &long).is_none());
     }
 
     /// Every comparison, at and around the borders of both halves of an argument.
@@ -445,14 +503,14 @@ mod tests {
                 let rules = SyscallRules {
                     default: Answer::Trap,
                     newer_unknown: false,
-                    i386: false,
+                    compat: false,
                     rules: vec![SyscallRule {
                         names: vec!["read".into()],
                         answer: Answer::Log,
                         arguments: (0..6).map(comparison).collect(),
                     }],
                 };
-                let program = program(&rules).unwrap();
+                let program = program(Architecture::Amd64, &rules).unwrap();
                 for &argument in &values {
                     let holds = match operator {
                         Operator::NotEqual => argument != value,
@@ -530,10 +588,12 @@ mod tests {
         let rules = |capabilities: &[&str]| {
             let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
             let around = ProfiledProcess {
+                architecture: Architecture::Amd64,
                 capabilities: &capabilities,
                 kernel: "6.1.0-1-amd64",
             };
-            program(&SeccompProfile::runtime_default().unwrap().rules(&around)).unwrap()
+            let rules = SeccompProfile::runtime_default().unwrap().rules(&around);
+            program(Architecture::Amd64, &rules).unwrap()
         };
         let (plain, admin) = (rules(&["CAP_SYS_CHROOT"]), rules(&["CAP_SYS_ADMIN"]));
         let (eperm, enosys) = (RET_ERRNO | 1, RET_ERRNO | 38);
@@ -556,7 +616,7 @@ mod tests {
             ("keyctl", 0, eperm, eperm),
             ("arch_prctl", 0, RET_ALLOW, RET_ALLOW),
         ] {
-            let nr = syscall_number(call).unwrap();
+            let nr = syscall_number(Architecture::Amd64, call).unwrap();
             for (program, expected) in [(&plain, plainly), (&admin, with_admin)] {
                 let found = answer(program, AUDIT_ARCH_X86_64, nr, &[argument]);
                 assert_eq!(found, expected, "{call} {argument:x}");

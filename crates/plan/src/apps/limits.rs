@@ -11,8 +11,8 @@ use isopod_spec::seccomp::{
 };
 use isopod_spec::words::shown;
 use isopod_spec::{
-    App, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig, Seccomp,
-    SyscallFilter, Vm,
+    App, Architecture, OomKill, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig,
+    Seccomp, SyscallFilter, Vm,
 };
 
 use crate::apps::filter;
@@ -109,6 +109,7 @@ pub(crate) fn limits(
         faults.extend(rlimit_fault(rlimit));
     }
     let around = ProfiledProcess {
+        architecture: pod.architecture,
         capabilities,
         kernel: &pod.kernel,
     };
@@ -130,8 +131,8 @@ pub(crate) fn limits(
                 shown(path)
             )]),
         },
-        Seccomp::Retain(filter) => syscalls(filter, true).map(Some),
-        Seccomp::Remove(filter) => syscalls(filter, false).map(Some),
+        Seccomp::Retain(filter) => syscalls(pod.architecture, filter, true).map(Some),
+        Seccomp::Remove(filter) => syscalls(pod.architecture, filter, false).map(Some),
     };
     // What every app has is not worth a word.
     let syscalls = syscalls.map(|syscalls| match asked {
@@ -270,7 +271,11 @@ pub(crate) fn beyond(vm: &Vm, app: &App, limits: &Limits) -> Vec<String> {
     notices
 }
 
-fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<String>> {
+fn syscalls(
+    architecture: Architecture,
+    filter: &SyscallFilter,
+    allowed: bool,
+) -> Result<Syscalls, Vec<String>> {
     let unknown = filter.names.iter().filter(|name| !is_syscall(name));
     let mut faults: Vec<String> = unknown
         .map(|name| match nearest_syscall(name) {
@@ -304,7 +309,7 @@ fn syscalls(filter: &SyscallFilter, allowed: bool) -> Result<Syscalls, Vec<Strin
     if allowed {
         filter.names.extend(ALWAYS_ALLOWED.map(str::to_owned));
     }
-    confined(&SyscallRules::of_list(&filter, allowed), words)
+    confined(architecture, &SyscallRules::of_list(&filter, allowed), words)
 }
 
 fn of_profile(profile: &SeccompProfile, around: &ProfiledProcess<'_>) -> Result<Syscalls, Vec<String>> {
@@ -325,11 +330,15 @@ fn of_profile(profile: &SeccompProfile, around: &ProfiledProcess<'_>) -> Result<
         ("SystemCallFilter", format!("{tilde}{}", names.join(" "))),
         ("SystemCallErrorNumber", answer_word(rules.default)),
     ];
-    confined(&rules, words)
+    confined(around.architecture, &rules, words)
 }
 
-fn confined(rules: &SyscallRules, words: Vec<(&'static str, String)>) -> Result<Syscalls, Vec<String>> {
-    match filter::program(rules) {
+fn confined(
+    architecture: Architecture,
+    rules: &SyscallRules,
+    words: Vec<(&'static str, String)>,
+) -> Result<Syscalls, Vec<String>> {
+    match filter::program(architecture, rules) {
         Some(program) => Ok(Syscalls { program, words }),
         None => Err(vec![
             "its rules on system calls are more than the kernel takes (4096 instructions)".to_owned(),

@@ -1,7 +1,8 @@
 //! What all apps of a pod have in common.
 
-use isopod_spec::{PidMode, PodSpec};
+use isopod_spec::{Architecture, PidMode, PodSpec};
 
+use crate::facts::GuestFacts;
 use crate::vm::network;
 
 /// The most open files that the kernel lets a process be allowed (`fs.nr_open`, where no sysctl changes it).
@@ -21,6 +22,8 @@ pub struct Pod {
     pub hostname: String,
     /// The most files that the guest's kernel lets a process have open (`fs.nr_open`).
     pub max_open_files: u64,
+    /// The guest's architecture.
+    pub architecture: Architecture,
     /// The release of the guest's kernel, as uname(1) prints it.
     pub kernel: String,
     /// Which processes its apps see.
@@ -28,13 +31,14 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// What the apps of `spec` have in common in a guest whose kernel has the release `kernel`.
+    /// What the apps of `spec` have in common in that guest.
     #[must_use]
-    pub fn of(spec: &PodSpec, kernel: &str) -> Self {
+    pub fn of(spec: &PodSpec, guest: &GuestFacts) -> Self {
         Self {
             hostname: network::hostname(spec),
             max_open_files: max_open_files(spec),
-            kernel: kernel.to_owned(),
+            architecture: guest.architecture,
+            kernel: guest.release.clone(),
             pid_mode: spec.pid_mode,
         }
     }

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use isopod_spec::Architecture;
+
 use crate::layout;
 use crate::rkt::RktPlan;
 use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Origin, Qemu, SecurityModel, Serial};
@@ -76,6 +78,7 @@ impl RktPlan {
             });
         }
         Qemu {
+            architecture: Architecture::Amd64,
             program: PathBuf::from("qemu-system-x86_64"),
             machine: qemu::Machine {
                 board: "q35",

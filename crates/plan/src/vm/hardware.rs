@@ -1,4 +1,4 @@
-//! The VM's hardware: board, CPU, devices in their slots, as QEMU's switches.
+//! The VM's hardware: its devices in their slots, on the board that its architecture has, as QEMU's switches.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,16 @@ use isopod_spec::Vm;
 use crate::facts::{HostFacts, HostUser};
 use crate::fault::Fault;
 use crate::layout;
+use crate::vm::board;
 use crate::vm::disks::Disk;
 use crate::vm::file_server::Ownership;
 use crate::vm::kernel;
 use crate::vm::network::PodNetwork;
-use crate::vm::qemu::{
-    self, Accelerator, Blockdev, Chardev, Device, Fsdev, Origin, Qemu, SecurityModel, Serial,
-};
+use crate::vm::qemu::{Accelerator, Blockdev, Chardev, Device, Fsdev, Origin, Qemu, SecurityModel, Serial};
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
 use crate::vm::template;
 
-/// The slots of the q35 board's root bus beside those of its own devices.
+/// The slots of the root bus beside those of the board's own devices: q35's, of which `virt` has three more.
 const PCI_SLOTS: usize = 28;
 
 /// The first of those slots.
@@ -31,27 +30,6 @@ pub const PCI_DEVICES: usize = PCI_SLOTS * PCI_FUNCTIONS;
 
 /// How many devices fit into the slots below that of the ports for devices that are plugged in later.
 const BELOW_PORTS: usize = (template::PORTS_SLOT - FIRST_PCI_SLOT) * PCI_FUNCTIONS;
-
-/// The board, with what no guest here uses switched off.
-#[must_use]
-pub fn board(accel: Accelerator) -> qemu::Machine {
-    // What crashes leaves no memory of its guest behind.
-    let options = "vmport=off,smm=off,sata=off,smbus=off,i8042=off,graphics=off,usb=off,dump-guest-core=off";
-    qemu::Machine {
-        board: "q35",
-        options,
-        accel,
-    }
-}
-
-/// The CPU. Emulated string instructions go byte by byte; without these two flags the guest uses others.
-#[must_use]
-pub fn cpu(accel: Accelerator) -> &'static str {
-    match accel {
-        Accelerator::Kvm => "host",
-        Accelerator::Tcg { .. } => "max,-erms,-fsrm",
-    }
-}
 
 /// The guest's driver of the device by which it reports which pages it has freed, so that the host has them again. The device
 /// is not used to take memory from it.
@@ -148,6 +126,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
             properties: vec![("free-page-reporting", "on".to_owned())],
         });
     }
+    let architecture = host.guest.architecture;
     check_devices(&devices)?;
     let ports = network.is_some_and(PodNetwork::may_join_others) && pci_devices(&devices) <= BELOW_PORTS;
     share_slots(&mut devices, if ports { PCI_SLOTS - 1 } else { PCI_SLOTS });
@@ -161,14 +140,15 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         read_only: disk.read_only,
     });
     Ok(Qemu {
-        program: PathBuf::from("qemu-system-x86_64"),
-        machine: board(accel),
-        cpu: cpu(accel).to_owned(),
+        architecture,
+        program: PathBuf::from(board::program(architecture)),
+        machine: board::board(architecture, accel),
+        cpu: board::cpu(architecture, accel).to_owned(),
         smp: vm.cpus,
         memory_mib: vm.memory_mib,
         kernel: host.guest.kernel.clone(),
         initrd: Some(host.guest.initrd.clone()),
-        append: kernel::parameters(vm.cpus, accel),
+        append: kernel::parameters(architecture, vm.cpus, accel),
         serial: Serial::Stdout,
         chardevs,
         blockdevs: blockdevs.collect(),

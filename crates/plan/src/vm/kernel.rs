@@ -1,14 +1,12 @@
 //! The guest's kernel: its command line, with a reason for each parameter.
 
+use isopod_spec::Architecture;
+
+use crate::vm::board;
 use crate::vm::qemu::Accelerator;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const PARAMETERS: [(When, &str, &str); 14] = [
-    (
-        When::Always,
-        "console=ttyS0",
-        "what the kernel and systemd say goes to the console's log",
-    ),
+const PARAMETERS: [(When, &str, &str); 13] = [
     (
         When::Always,
         "quiet",
@@ -33,7 +31,7 @@ const PARAMETERS: [(When, &str, &str); 14] = [
     ),
     (When::Always, "random.trust_cpu=on", "no wait for entropy"),
     (
-        When::Always,
+        When::Amd64,
         "8250.nr_uarts=1",
         "no probing for serial ports that are not there",
     ),
@@ -43,7 +41,7 @@ const PARAMETERS: [(When, &str, &str); 14] = [
         "cgroup v2, whatever the distribution's default",
     ),
     (
-        When::Always,
+        When::Amd64,
         "no_timer_check",
         "the check fails on a busy host, and the clock is QEMU's",
     ),
@@ -59,12 +57,12 @@ const PARAMETERS: [(When, &str, &str); 14] = [
          guest's to prevent",
     ),
     (
-        When::OneCpu,
+        When::Amd64OneCpu,
         "noreplace-smp",
         "150 ms of patching lock prefixes, which one CPU does not need",
     ),
     (
-        When::OneEmulatedCpu,
+        When::Amd64OneEmulatedCpu,
         "nolapic_timer",
         "110 ms of calibration; the HPET drives the clock then",
     ),
@@ -75,22 +73,52 @@ const PARAMETERS: [(When, &str, &str); 14] = [
 enum When {
     Always,
     Emulated,
-    OneCpu,
-    OneEmulatedCpu,
+    Amd64,
+    Amd64OneCpu,
+    Amd64OneEmulatedCpu,
 }
 
-/// The kernel's command line on that VM.
+/// The kernel's command line on that VM. What the kernel and systemd say goes to the console's log.
 #[must_use]
-pub fn parameters(cpus: u32, accel: Accelerator) -> String {
+pub fn parameters(architecture: Architecture, cpus: u32, accel: Accelerator) -> String {
+    let is_amd64 = architecture == Architecture::Amd64;
+    let is_emulated = matches!(accel, Accelerator::Tcg { .. });
     let applies = |when: When| match when {
         When::Always => true,
-        When::Emulated => matches!(accel, Accelerator::Tcg { .. }),
-        When::OneCpu => cpus == 1,
-        When::OneEmulatedCpu => cpus == 1 && matches!(accel, Accelerator::Tcg { .. }),
+        When::Emulated => is_emulated,
+        When::Amd64 => is_amd64,
+        When::Amd64OneCpu => is_amd64 && cpus == 1,
+        When::Amd64OneEmulatedCpu => is_amd64 && is_emulated && cpus == 1,
     };
+    let mut words = vec![format!("console={}", board::console(architecture))];
     let parameters = PARAMETERS.iter().filter(|(when, ..)| applies(*when));
-    parameters
-        .map(|(_, parameter, _)| *parameter)
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.extend(parameters.map(|(_, parameter, _)| (*parameter).to_owned()));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_one_architecture_knows_is_not_said_to_another() {
+        let emulated = Accelerator::Tcg { tb_size_mib: 64 };
+        let words = |architecture, cpus, accel| parameters(architecture, cpus, accel);
+        let amd64 = words(Architecture::Amd64, 1, emulated);
+        let arm64 = words(Architecture::Arm64, 1, emulated);
+        for word in [
+            "8250.nr_uarts=1",
+            "no_timer_check",
+            "noreplace-smp",
+            "nolapic_timer",
+        ] {
+            assert!(amd64.contains(word) && !arm64.contains(word), "{word}");
+        }
+        assert!(amd64.starts_with("console=ttyS0 quiet ") && arm64.starts_with("console=ttyAMA0 quiet "));
+        assert!(arm64.ends_with("TERM=dumb mitigations=off"), "{arm64}");
+        let kvm = words(Architecture::Amd64, 2, Accelerator::Kvm);
+        for word in ["mitigations", "noreplace-smp", "nolapic_timer"] {
+            assert!(!kvm.contains(word), "{word}");
+        }
+    }
 }

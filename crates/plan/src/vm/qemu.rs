@@ -8,11 +8,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use isopod_spec::PortProtocol;
+use isopod_spec::{Architecture, PortProtocol};
 
 /// The whole command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qemu {
+    /// What it runs programs of.
+    pub architecture: Architecture,
     /// The program.
     pub program: PathBuf,
     /// `-machine`.

@@ -13,7 +13,7 @@ use std::hash::Hasher as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use isopod_spec::StartMode;
+use isopod_spec::{Architecture, StartMode};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::facts::TemplateFacts;
@@ -69,6 +69,15 @@ impl StartKind {
     }
 }
 
+/// Whether VMs of that architecture are restored. `virt` tells its guest nothing of a change of generation (vmgenid) without tables of
+/// ACPI, which it has none of without firmware.
+fn has_templates(architecture: Architecture) -> bool {
+    match architecture {
+        Architecture::Amd64 => true,
+        Architecture::Arm64 => false,
+    }
+}
+
 /// A template, and the VM that is restored from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplatePlan {
@@ -102,16 +111,21 @@ pub fn start(mode: StartMode, qemu: &Qemu, facts: &TemplateFacts) -> Result<Star
         };
         return Ok(cold(by.into(), None));
     }
+    let cannot = |reason: String, hint: &str| match mode {
+        StartMode::Warm => Err(Fault::Host {
+            what: "cannot restore the VM (`--start warm`)".into(),
+            reason,
+            hint: hint.into(),
+        }),
+        StartMode::Auto | StartMode::Cold => Ok(cold(reason, None)),
+    };
+    if !has_templates(qemu.architecture) {
+        let reason = format!("VMs of {} are not saved", qemu.architecture);
+        return cannot(reason, "leave `--start` away: it is booted then");
+    }
     let Some(restored) = restored(qemu) else {
         let reason = format!("it has more than {PLACES} devices, for which a template has no places");
-        return match mode {
-            StartMode::Warm => Err(Fault::Host {
-                what: "cannot restore the VM (`--start warm`)".into(),
-                reason,
-                hint: "leave `--start` away, or let apps share an image".into(),
-            }),
-            StartMode::Auto | StartMode::Cold => Ok(cold(reason, None)),
-        };
+        return cannot(reason, "leave `--start` away, or let apps share an image");
     };
     let key = key(&template(qemu), facts);
     let template = TemplatePlan { key, restored };
@@ -308,7 +322,7 @@ mod tests {
     }
 
     fn pod(disks: usize, more: &[Device]) -> Qemu {
-        use crate::vm::hardware;
+        use crate::vm::board;
         use crate::vm::qemu::{Accelerator, Chardev, Serial};
         let disk = |i| device("virtio-blk-pci", &[("drive", &format!("disk{i}"))]);
         let mut devices = vec![
@@ -324,8 +338,9 @@ mod tests {
         devices.extend((0..disks).map(disk));
         devices.extend(more.iter().cloned());
         Qemu {
+            architecture: Architecture::Amd64,
             program: "qemu".into(),
-            machine: hardware::board(Accelerator::Kvm),
+            machine: board::board(Architecture::Amd64, Accelerator::Kvm),
             cpu: "host".into(),
             smp: 1,
             memory_mib: 512,
@@ -529,6 +544,16 @@ mod tests {
             (Cold, false, text("`ISOPOD_START=cold`"))
         );
         assert_eq!(words(StartMode::Warm, &otherwise).0, Warm);
+        let arm = Qemu {
+            architecture: Architecture::Arm64,
+            ..qemu.clone()
+        };
+        let of_arm = |mode| super::start(mode, &arm, &there);
+        assert_eq!(
+            of_arm(StartMode::Auto).unwrap().reason,
+            "VMs of arm64 are not saved"
+        );
+        assert!(of_arm(StartMode::Warm).is_err());
         let many = pod(PLACES + 1, &[]);
         let start_many = |mode| start(mode, &many, &there);
         assert_eq!(start_many(StartMode::Auto).unwrap().kind, Cold);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use isopod_spec::AppName;
+use isopod_spec::Architecture;
 use isopod_spec::VolumeName;
 use isopod_spec::located::Part;
 use isopod_spec::seccomp::InvalidProfile;
@@ -15,6 +16,13 @@ use isopod_spec::words::shown;
 pub struct GatherError {
     /// Every fault found, at least one.
     pub faults: Vec<GatherFault>,
+}
+
+impl GatherError {
+    /// The one thing without which nothing else is looked at.
+    pub(crate) fn one(fault: GatherFault) -> Self {
+        Self { faults: vec![fault] }
+    }
 }
 
 /// One thing that stands against running a pod.
@@ -114,10 +122,40 @@ pub enum GatherFault {
         source: ProfileError,
     },
     /// QEMU is missing.
-    #[error("QEMU (`qemu-system-x86_64`) was not found in the search path")]
+    #[error("QEMU (`{program}`) was not found in the search path")]
     NoQemu {
+        /// The program.
+        program: &'static str,
         /// How it is installed here.
         hint: String,
+    },
+    /// An image is for another processor than the VM's.
+    #[error(
+        "{}: image `{image}` is for {found}, and the VM is {wanted}",
+        shown_part(part)
+    )]
+    Processor {
+        /// What it is for.
+        part: Part,
+        /// Its ID.
+        image: String,
+        /// Its processor.
+        found: Architecture,
+        /// The VM's.
+        wanted: Architecture,
+    },
+    /// There is nothing that a guest of that architecture can be made of.
+    #[error("a guest of {0} is made of a distribution of {0}, and no directory with one is named")]
+    NoGuestRoot(Architecture),
+    /// What is in the directory that the guest is to be made of is not what it is made of.
+    #[error("cannot make a guest of {wanted} of what is in `{}`: {}", root.display(), in_root(*found))]
+    GuestRoot {
+        /// The directory.
+        root: PathBuf,
+        /// The architecture that it has systemd of.
+        found: Option<Architecture>,
+        /// The architecture of the VM.
+        wanted: Architecture,
     },
     /// The parts of the guest image are missing.
     #[error("cannot find what the guest image is made of")]
@@ -145,6 +183,14 @@ fn shown_part(part: &Part) -> String {
     }
 }
 
+/// What a directory has, for its message.
+fn in_root(found: Option<Architecture>) -> String {
+    match found {
+        Some(found) => format!("it has systemd of {found}"),
+        None => "it has no systemd of an architecture that is known here".into(),
+    }
+}
+
 /// Why a profile of system calls cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
@@ -165,10 +211,16 @@ impl GatherFault {
             | Self::Locked { part, .. }
             | Self::Unlocked { part, .. }
             | Self::Find { part, .. }
+            | Self::Processor { part, .. }
             | Self::Rootfs { part, .. } => Some(part.clone()),
             Self::Root { app, .. } | Self::Profile { app, .. } => Some(Part::App(app.clone())),
             Self::Source { volume, .. } => Some(Part::Volume(volume.clone())),
-            Self::Store(_) | Self::NoQemu { .. } | Self::GuestSources { .. } | Self::Guest { .. } => None,
+            Self::Store(_)
+            | Self::NoQemu { .. }
+            | Self::NoGuestRoot(_)
+            | Self::GuestRoot { .. }
+            | Self::GuestSources { .. }
+            | Self::Guest { .. } => None,
         }
     }
 
@@ -188,8 +240,23 @@ impl GatherFault {
             ),
             Self::Locked { source, .. } => source.hint().or_else(lock_anew),
             Self::Unlocked { .. } => lock_anew(),
-            Self::NoQemu { hint } => Some(hint.clone()),
+            Self::NoQemu { hint, .. } => Some(hint.clone()),
             Self::GuestSources { hint, .. } | Self::Guest { hint, .. } => hint.clone(),
+            Self::Processor { found, .. } => Some(format!(
+                "`--platform linux/{found}` runs it, in an emulated VM where that is not the host's processor"
+            )),
+            Self::NoGuestRoot(architecture) => Some(format!(
+                "`sudo mmdebstrap --variant=extract --architectures={architecture} --include=linux-image-{architecture},systemd bookworm \
+                 DIR` makes one and `sudo depmod -b DIR VERSION` its list of modules; name it by `--guest-root DIR` or in \
+                 ISOPOD_GUEST_ROOT"
+            )),
+            Self::GuestRoot { found, .. } => Some(match found {
+                Some(found) => format!("for images of {found} say `--platform linux/{found}`"),
+                None => {
+                    "it needs a distribution's systemd, with its libraries, and a kernel with its modules"
+                        .into()
+                }
+            }),
             Self::Store(_) | Self::Rootfs { .. } => None,
         }
     }

@@ -5,19 +5,61 @@ use std::path::{Path, PathBuf};
 
 use isopod_guest::{BuildError, Ensured, FindError, FindOptions, ReadError, Sources};
 use isopod_plan::distribution::{Distribution, Family, Need};
-use isopod_spec::{GuestKernel, KernelChoice};
+use isopod_spec::{Architecture, GuestKernel, KernelChoice, Vm};
 
 use super::GatherFault;
-use crate::Settings;
+use crate::{Settings, agent_of};
 
-/// The kernel that a pod is to have, by absolute paths: its own, or that of the settings.
-pub(crate) fn wanted(asked: &GuestKernel, settings: &Settings) -> GuestKernel {
-    let wanted = match asked.is_default() {
+/// What a guest is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// The architecture of the VM.
+    pub(crate) architecture: Architecture,
+    /// The kernel, and the directory with the distribution, by absolute paths.
+    pub(crate) kernel: GuestKernel,
+}
+
+/// What the guest of a pod is made of. The architecture is the one that the pod says, else that of the directory that it names, else the
+/// host's; a distribution of another architecture than the host's is in a directory of the pod's or of the settings.
+pub(crate) fn wanted(vm: &Vm, settings: &Settings) -> Result<Choice, GatherFault> {
+    let named = vm
+        .kernel
+        .root
+        .as_ref()
+        .map(|root| settings.working_dir.join(root));
+    let found = named.as_deref().map(isopod_guest::architecture_of);
+    let architecture = vm.architecture.or(found.flatten()).unwrap_or(Architecture::HOST);
+    let root = match (named, found) {
+        (Some(root), Some(found)) if found != Some(architecture) => {
+            return Err(GatherFault::GuestRoot {
+                root,
+                found,
+                wanted: architecture,
+            });
+        }
+        (None, _) if architecture != Architecture::HOST => {
+            let mut roots = settings.guest_roots.iter();
+            let fits = |root: &&PathBuf| isopod_guest::architecture_of(root) == Some(architecture);
+            let root = roots.find(fits);
+            Some(root.ok_or(GatherFault::NoGuestRoot(architecture))?.clone())
+        }
+        (named, _) => named,
+    };
+    Ok(Choice {
+        architecture,
+        kernel: kernel(&vm.kernel, root, settings),
+    })
+}
+
+/// The kernel that a pod is to have, by absolute paths: its own, or, of the host's, that of the settings.
+fn kernel(asked: &GuestKernel, root: Option<PathBuf>, settings: &Settings) -> GuestKernel {
+    let wanted = match asked.is_default() && root.is_none() {
         true => &settings.kernel,
         false => asked,
     };
     let absolute = |path: &PathBuf| settings.working_dir.join(path);
     GuestKernel {
+        root,
         kernel: wanted.kernel.as_ref().map(|kernel| match kernel {
             KernelChoice::File(file) => KernelChoice::File(absolute(file)),
             KernelChoice::Release(release) => KernelChoice::Release(release.clone()),
@@ -28,27 +70,32 @@ pub(crate) fn wanted(asked: &GuestKernel, settings: &Settings) -> GuestKernel {
 
 /// The sources of guest images with that kernel, the best first.
 pub(crate) fn sources(
-    wanted: &GuestKernel,
+    wanted: &Choice,
     settings: &Settings,
     distribution: &Distribution,
 ) -> Result<Vec<Sources>, GatherFault> {
-    let (file, release) = match wanted.kernel.clone() {
+    let Choice { architecture, kernel } = wanted;
+    let (file, release) = match kernel.kernel.clone() {
         Some(KernelChoice::File(file)) => (Some(file), None),
         Some(KernelChoice::Release(release)) => (None, Some(release)),
         None => (None, None),
     };
-    let running = rustix::system::uname().release().to_string_lossy().into_owned();
+    let running = || rustix::system::uname().release().to_string_lossy().into_owned();
     let options = FindOptions {
+        architecture: *architecture,
         kernel: file,
         release,
-        modules_dir: wanted.modules.clone(),
-        agent: settings.agent.clone(),
-        running: Some(running),
-        ..FindOptions::default()
+        modules_dir: kernel.modules.clone(),
+        agent: match *architecture == Architecture::HOST {
+            true => settings.agent.clone(),
+            false => agent_of(&settings.isopod, *architecture),
+        },
+        running: kernel.root.is_none().then(running),
+        root: kernel.root.clone().unwrap_or_else(|| "/".into()),
     };
     Sources::find(&options).map_err(|source| GatherFault::GuestSources {
         hint: match &source {
-            FindError::NoKernel { .. } => Some(distribution.install(Need::Kernel)),
+            FindError::NoKernel { .. } if kernel.root.is_none() => Some(distribution.install(Need::Kernel)),
             FindError::Read(error) => unreadable(error, distribution),
             other => other.hint(),
         },
@@ -58,7 +105,7 @@ pub(crate) fn sources(
 
 /// The guest image with that kernel.
 pub(crate) fn image(
-    wanted: &GuestKernel,
+    wanted: &Choice,
     settings: &Settings,
     distribution: &Distribution,
 ) -> Result<Ensured, GatherFault> {
@@ -67,7 +114,8 @@ pub(crate) fn image(
         hint: match &source {
             BuildError::Read(error) => unreadable(error, distribution),
             BuildError::ProgramMissing { .. } if distribution.family == Family::Nix => Some(
-                "a guest is made of a systemd in /usr/lib, which NixOS has not: run Isopod in a container of another distribution"
+                "a guest is made of a systemd in /usr/lib, which NixOS has not: name a directory with another distribution, `--guest-root \
+                 DIR`"
                     .into(),
             ),
             BuildError::ProgramMissing { .. } => Some(distribution.install(Need::Systemd)),

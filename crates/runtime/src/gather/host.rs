@@ -13,7 +13,9 @@ use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_namespaces::UserNamespaces;
-use isopod_spec::{Accel, Network, PodSpec, ShareTransport, UserMapping, UserRouter, VolumeKind};
+use isopod_spec::{
+    Accel, Architecture, Network, PodSpec, ShareTransport, UserMapping, UserRouter, VolumeKind,
+};
 use isopod_vm::kvm;
 use isopod_vm::launch;
 use isopod_vm::launcher::root::{Proc, Root};
@@ -42,7 +44,7 @@ pub(super) fn host(
     spec: &PodSpec,
     settings: &Settings,
     qemu: &Path,
-    guest: &Ensured,
+    (architecture, guest): (Architecture, &Ensured),
     distribution: Distribution,
 ) -> HostFacts {
     let passed_over = passed_over(guest);
@@ -57,6 +59,10 @@ pub(super) fn host(
             .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
     let kvm = match spec.vm.accel {
         Accel::Tcg => Kvm::NotAsked,
+        Accel::Auto | Accel::Kvm if architecture != Architecture::HOST => Kvm::Unusable(format!(
+            "its processor is {architecture}, and the host's {}",
+            Architecture::HOST
+        )),
         Accel::Auto | Accel::Kvm => {
             let probe = kvm::Guest {
                 kernel: &guest.kernel,
@@ -107,6 +113,7 @@ pub(super) fn host(
             Network::None => Vec::new(),
         },
         guest: GuestFacts {
+            architecture,
             kernel: guest.kernel.clone(),
             initrd: guest.initrd.clone(),
             more_modules: guest.more_modules.clone(),

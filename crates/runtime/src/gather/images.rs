@@ -3,7 +3,7 @@
 use isopod_image::erofs::Reader;
 use isopod_image::{Held, Image, Store};
 use isopod_spec::located::Part;
-use isopod_spec::{ImageReference, ImageSource, PodSpec, PullPolicy, VolumeKind, VolumeName};
+use isopod_spec::{Architecture, ImageReference, ImageSource, PodSpec, PullPolicy, VolumeKind, VolumeName};
 
 use super::fault::GatherFault;
 use crate::Settings;
@@ -18,16 +18,21 @@ pub(super) struct Images {
     pub(super) volumes: Vec<(VolumeName, Opened)>,
 }
 
-pub(super) fn images(spec: &PodSpec, settings: &Settings, faults: &mut Vec<GatherFault>) -> Images {
+pub(super) fn images(
+    spec: &PodSpec,
+    architecture: Architecture,
+    settings: &Settings,
+    faults: &mut Vec<GatherFault>,
+) -> Images {
     let store = match Store::open(&settings.state_dir) {
-        Ok(store) => store,
+        Ok(store) => store.for_architecture(architecture),
         Err(error) => {
             faults.push(GatherFault::Store(error));
             return Images::default();
         }
     };
     let mut open = |part, source, pull| {
-        let opened = open_image(&store, settings, part, (source, pull));
+        let opened = open_image(&store, (settings, architecture), part, (source, pull));
         opened.map_err(|fault| faults.push(fault)).ok()
     };
     let apps = spec.apps.iter();
@@ -79,11 +84,19 @@ fn locked(
 
 fn open_image(
     store: &Store,
-    settings: &Settings,
+    (settings, wanted): (&Settings, Architecture),
     part: Part,
     (source, pull): (&ImageSource, PullPolicy),
 ) -> Result<Opened, GatherFault> {
     let (image, held) = obtain(store, settings, &part, (source, pull))?;
+    if image.processor() != wanted {
+        return Err(GatherFault::Processor {
+            part,
+            image: image.id.to_string(),
+            found: image.processor(),
+            wanted,
+        });
+    }
     match Reader::open(&image.rootfs) {
         Ok(reader) => Ok((image, reader, held)),
         Err(source) => Err(GatherFault::Rootfs {

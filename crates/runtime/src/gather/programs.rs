@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// QEMU's name everywhere but in RHEL.
-const QEMU: &str = "qemu-system-x86_64";
+use isopod_plan::vm::board;
+use isopod_spec::Architecture;
 
-/// RHEL's QEMU, which is in no search path, and its name where it is in one.
+/// RHEL's QEMU, for VMs of the host's architecture, which is in no search path, and its name where it is in one.
 const QEMU_KVM: (&str, &str) = ("/usr/libexec/qemu-kvm", "qemu-kvm");
 
 /// The first executable of that name in `search`.
@@ -16,14 +16,18 @@ pub(crate) fn find_program(search: &[PathBuf], name: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-/// QEMU for x86-64.
-pub(crate) fn find_qemu(search: &[PathBuf]) -> Option<PathBuf> {
-    qemu_in(search, Path::new("/"))
+/// QEMU for VMs of that architecture.
+pub(crate) fn find_qemu(search: &[PathBuf], architecture: Architecture) -> Option<PathBuf> {
+    qemu_in(search, architecture, Path::new("/"))
 }
 
-fn qemu_in(search: &[PathBuf], root: &Path) -> Option<PathBuf> {
+fn qemu_in(search: &[PathBuf], architecture: Architecture, root: &Path) -> Option<PathBuf> {
+    let named = find_program(search, board::program(architecture));
+    if architecture != Architecture::HOST {
+        return named;
+    }
     let hidden = root.join(QEMU_KVM.0.trim_start_matches('/'));
-    find_program(search, QEMU)
+    named
         .or_else(|| is_program(&hidden).then_some(hidden))
         .or_else(|| find_program(search, QEMU_KVM.1))
 }
@@ -48,8 +52,12 @@ mod tests {
             std::fs::write(&path, "").unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
+        let other = Architecture::ALL
+            .into_iter()
+            .find(|one| *one != Architecture::HOST);
+        let (own, other) = (Architecture::HOST, other.unwrap());
         let found = || {
-            let found = qemu_in(&search, root.path())?;
+            let found = qemu_in(&search, own, root.path())?;
             Some(
                 found
                     .strip_prefix(root.path())
@@ -64,9 +72,16 @@ mod tests {
         assert_eq!(found().as_deref(), Some("usr/bin/qemu-kvm"));
         make("usr/libexec/qemu-kvm", 0o755);
         assert_eq!(found().as_deref(), Some("usr/libexec/qemu-kvm"));
-        make("usr/bin/qemu-system-x86_64", 0o644);
+        let named = |architecture| format!("usr/bin/{}", board::program(architecture));
+        make(&named(own), 0o644);
         assert_eq!(found().as_deref(), Some("usr/libexec/qemu-kvm"));
-        make("usr/bin/qemu-system-x86_64", 0o755);
-        assert_eq!(found().as_deref(), Some("usr/bin/qemu-system-x86_64"));
+        make(&named(own), 0o755);
+        assert_eq!(found(), Some(named(own)));
+        assert_eq!(qemu_in(&search, other, root.path()), None);
+        make(&named(other), 0o755);
+        assert_eq!(
+            qemu_in(&search, other, root.path()),
+            Some(root.path().join(named(other)))
+        );
     }
 }

@@ -465,7 +465,12 @@ fn arguments(vm: &Vm, key: &str) -> Vec<OsString> {
         KernelChoice::Release(release) => release.into(),
     });
     let modules = vm.kernel.modules.clone().map(PathBuf::into_os_string);
-    for (flag, value) in [("--kernel", kernel), ("--modules", modules)] {
+    let root = vm.kernel.root.clone().map(PathBuf::into_os_string);
+    for (flag, value) in [
+        ("--kernel", kernel),
+        ("--modules", modules),
+        ("--guest-root", root),
+    ] {
         arguments.extend(value.into_iter().flat_map(|value| [flag.into(), value]));
     }
     arguments

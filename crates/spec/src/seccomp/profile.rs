@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{Answer, Comparison, Operator, SyscallRule, SyscallRules, errno_number, is_syscall};
+use super::{Answer, Comparison, Operator, SyscallRule, SyscallRules, errno_number, has_syscall};
+use crate::Architecture;
 use crate::words::shown;
 
 /// The profile of [`super::Seccomp::RuntimeDefault`]: docker's own (`crates/spec/data/README.md`).
 const DEFAULT: &str = include_str!("../../data/seccomp/docker-default.json");
 
-/// How docker calls the processor in conditions (`GOARCH`).
-const ARCH: &str = "amd64";
 /// The error that a system call fails with where a profile does not say: `EPERM`.
 const DEFAULT_ERRNO: u16 = 1;
 /// `ENOSYS`.
@@ -59,13 +58,16 @@ impl InvalidProfile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeccompProfile {
     default: Answer,
-    i386: bool,
+    /// The architectures whose programs of 32 bits go by it, too.
+    compat: Vec<Architecture>,
     rules: Vec<(Conditions, SyscallRule)>,
 }
 
 /// What is known of a process and of its kernel when a profile is applied.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfiledProcess<'a> {
+    /// The guest's architecture.
+    pub architecture: Architecture,
     /// The capabilities that it may have.
     pub capabilities: &'a BTreeSet<String>,
     /// The kernel's release, as uname(1) prints it.
@@ -156,32 +158,46 @@ pub fn read_profile(text: &str) -> Result<SeccompProfile, InvalidProfile> {
         });
     }
     let default_errno = errno(document.default_errno_ret, &document.default_errno)?;
-    let i386 = is_for_i386(document.architectures, document.arch_map)?;
+    let compat = compat(document.architectures, document.arch_map)?;
     let default = answer(&document.default_action, default_errno)?;
     let mut rules = Vec::new();
     for rule in document.syscalls.unwrap_or_default() {
         rules.extend(rule.read()?);
     }
-    Ok(SeccompProfile { default, i386, rules })
+    Ok(SeccompProfile {
+        default,
+        compat,
+        rules,
+    })
 }
 
-/// Whether programs of 32 bits go by the profile, too; those of 64 always do.
-fn is_for_i386(
+/// How libseccomp calls the programs of 64 and of 32 bits.
+fn libseccomp_names(architecture: Architecture) -> (&'static str, &'static str) {
+    match architecture {
+        Architecture::Amd64 => ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"),
+        Architecture::Arm64 => ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+    }
+}
+
+/// The architectures whose programs of 32 bits go by the profile, too; those of 64 always do.
+fn compat(
     architectures: Option<Vec<String>>,
     map: Option<Vec<ArchMap>>,
-) -> Result<bool, InvalidProfile> {
+) -> Result<Vec<Architecture>, InvalidProfile> {
     let architectures = architectures.unwrap_or_default();
     let map = map.unwrap_or_default();
     if !architectures.is_empty() && !map.is_empty() {
         let both = "it has `architectures` and `archMap`, of which only one can be there";
         return Err(InvalidProfile::Part(both.into()));
     }
-    let own = map.into_iter().find(|map| map.architecture == "SCMP_ARCH_X86_64");
-    let sub = own.and_then(|map| map.sub_architectures).unwrap_or_default();
-    Ok(architectures
-        .iter()
-        .chain(&sub)
-        .any(|arch| arch == "SCMP_ARCH_X86"))
+    let goes_by_it = |architecture: &Architecture| {
+        let (own, compat) = libseccomp_names(*architecture);
+        let own = map.iter().find(|map| map.architecture == own);
+        let sub = own.and_then(|map| map.sub_architectures.as_ref());
+        let mut named = architectures.iter().chain(sub.into_iter().flatten());
+        named.any(|arch| arch == compat)
+    };
+    Ok(Architecture::ALL.into_iter().filter(goes_by_it).collect())
 }
 
 /// The error that is asked for by number (docker) or by name or number (podman, where that goes first).
@@ -320,10 +336,11 @@ impl Conditions {
     fn hold(&self, around: &ProfiledProcess<'_>) -> bool {
         let given = |set: &Option<BTreeSet<String>>| set.clone().filter(|set| !set.is_empty());
         let (includes, excludes) = (&self.includes, &self.excludes);
-        let included = given(&includes.arches).is_none_or(|arches| arches.contains(ARCH))
+        let arch = around.architecture.name();
+        let included = given(&includes.arches).is_none_or(|arches| arches.contains(arch))
             && given(&includes.caps).is_none_or(|caps| caps.is_subset(around.capabilities))
             && includes.is_kernel(around).unwrap_or(true);
-        let excluded = given(&excludes.arches).is_some_and(|arches| arches.contains(ARCH))
+        let excluded = given(&excludes.arches).is_some_and(|arches| arches.contains(arch))
             || given(&excludes.caps).is_some_and(|caps| !caps.is_disjoint(around.capabilities))
             || excludes.is_kernel(around).unwrap_or(false);
         included && !excluded
@@ -339,7 +356,7 @@ impl SeccompProfile {
         read_profile(DEFAULT)
     }
 
-    /// The rules for a process. Names that neither programs of 64 nor of 32 bits have are left out.
+    /// The rules for a process. Names that none of its programs have are left out.
     #[must_use]
     pub fn rules(&self, around: &ProfiledProcess<'_>) -> SyscallRules {
         let held = self
@@ -350,7 +367,7 @@ impl SeccompProfile {
             names: rule
                 .names
                 .iter()
-                .filter(|name| is_syscall(name))
+                .filter(|name| has_syscall(around.architecture, name))
                 .cloned()
                 .collect(),
             ..rule.clone()
@@ -358,7 +375,7 @@ impl SeccompProfile {
         SyscallRules {
             default: self.default,
             newer_unknown: !self.default.allows() && self.default != Answer::Errno(ENOSYS),
-            i386: self.i386,
+            compat: self.compat.contains(&around.architecture),
             rules: known.filter(|rule| !rule.names.is_empty()).collect(),
         }
     }
@@ -377,6 +394,7 @@ mod tests {
     fn rules(profile: &SeccompProfile, capabilities: &[&str], kernel: &str) -> Vec<SyscallRule> {
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
         let around = ProfiledProcess {
+            architecture: Architecture::Amd64,
             capabilities: &capabilities,
             kernel,
         };
@@ -517,23 +535,27 @@ mod tests {
     #[test]
     fn programs_of_32_bits_go_by_it_where_it_says_so() {
         for (architectures, expected) in [
-            (r#""architectures": null"#, false),
-            (r#""architectures": ["SCMP_ARCH_X86"]"#, true),
+            (r#""architectures": null"#, &[][..]),
+            (r#""architectures": ["SCMP_ARCH_X86"]"#, &[Architecture::Amd64]),
+            (
+                r#""architectures": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]"#,
+                &[Architecture::Arm64],
+            ),
             (
                 r#""archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}]"#,
-                true,
+                &[Architecture::Amd64],
             ),
             (
                 r#""archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": null}]"#,
-                false,
+                &[],
             ),
             (
                 r#""archMap": [{"architecture": "SCMP_ARCH_S390X", "subArchitectures": ["SCMP_ARCH_X86"]}]"#,
-                false,
+                &[],
             ),
         ] {
             let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", {architectures}}}"#);
-            assert_eq!(read_profile(&text).unwrap().i386, expected, "{architectures}");
+            assert_eq!(read_profile(&text).unwrap().compat, expected, "{architectures}");
         }
     }
 
@@ -601,7 +623,7 @@ mod tests {
     #[test]
     fn dockers_own_profile_goes_by_the_capabilities() {
         let default = SeccompProfile::runtime_default().unwrap();
-        assert!(default.i386);
+        assert_eq!(default.compat, Architecture::ALL);
         let clone = |rules: &[SyscallRule]| -> Vec<(Answer, usize)> {
             let of = rules
                 .iter()

@@ -87,8 +87,8 @@ pub struct SyscallRules {
     pub default: Answer,
     /// Whether what is newer than all that the rules name fails with `ENOSYS`, so that a program takes the older one.
     pub newer_unknown: bool,
-    /// Whether programs of 32 bits (i386) go by the rules as well; otherwise their first call kills them.
-    pub i386: bool,
+    /// Whether programs of 32 bits go by the rules as well; otherwise their first call kills them.
+    pub compat: bool,
     /// The rules.
     pub rules: Vec<SyscallRule>,
 }
@@ -108,7 +108,7 @@ impl SyscallRules {
         Self {
             default,
             newer_unknown: false,
-            i386: true,
+            compat: true,
             rules: vec![SyscallRule {
                 names: filter.names.clone(),
                 answer,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::is_syscall;
 use super::profile::{InvalidProfile, ProfiledProcess, SeccompProfile};
+use crate::Architecture;
 
 /// What docker's documentation lists as blocked.
 const BLOCKED: &str = include_str!("../../data/seccomp/blocked.txt");
@@ -30,14 +31,19 @@ pub fn syscall_set(name: &str) -> Result<Option<BTreeSet<String>>, InvalidProfil
 }
 
 /// What docker's profile allows a container with docker's capabilities, of which it asks for one.
+/// What an architecture does not have is passed over where a program is made of the set.
 fn allowed() -> Result<BTreeSet<String>, InvalidProfile> {
     let capabilities = BTreeSet::from(["CAP_SYS_CHROOT".to_owned()]);
-    let around = ProfiledProcess {
-        capabilities: &capabilities,
-        kernel: "5.0",
-    };
-    let rules = SeccompProfile::runtime_default()?.rules(&around).rules;
-    let allowed = rules.into_iter().filter(|rule| rule.answer.allows());
+    let profile = SeccompProfile::runtime_default()?;
+    let rules = Architecture::ALL.into_iter().flat_map(|architecture| {
+        let around = ProfiledProcess {
+            architecture,
+            capabilities: &capabilities,
+            kernel: "5.0",
+        };
+        profile.rules(&around).rules
+    });
+    let allowed = rules.filter(|rule| rule.answer.allows());
     let names = allowed.flat_map(|rule| rule.names);
     Ok(names.chain([CLONE3.to_owned()]).collect())
 }

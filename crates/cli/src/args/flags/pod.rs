@@ -9,11 +9,11 @@ use isopod_plan::vm::network::GATEWAY;
 use isopod_spec::flags::{self, HostAddress, Published, Stream};
 use isopod_spec::words::shown;
 use isopod_spec::{
-    FailurePolicy, HostAlias, ImplicitVolumes, Network, PidMode, PodName, PortProtocol, PullPolicy, Resolver,
-    Sysctl, UserMapping,
+    Architecture, FailurePolicy, HostAlias, ImplicitVolumes, Network, PidMode, PodName, PortProtocol,
+    PullPolicy, Resolver, Sysctl, UserMapping,
 };
 
-use super::{Done, Flag, PlanDraft, extend, keep, push};
+use super::{Flag, PlanDraft, extend, keep, push};
 use crate::args::{ArgFault, PodFlags};
 use crate::detach_keys::DetachKeys;
 
@@ -289,13 +289,28 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "platform",
         "OS/ARCH",
-        "The platform of the images: only the host's own, whose processor the VM has",
-        |_, text| platform("--platform", text),
+        "The platform of the images and of the VM, linux/amd64 or linux/arm64; another than the host's is emulated and needs \
+         `--guest-root` [default: the host's]",
+        |pod, text| {
+            pod.flags.vm.architecture = Some(platform("--platform", text)?);
+            Ok(())
+        },
     ),
-    Flag::pod("arch", "ARCH", "The processor of the images: only the host's own", |_, text| {
-        platform("--arch", text)
+    Flag::pod(
+        "arch",
+        "ARCH",
+        "The processor of the images and of the VM, as `--platform` has it",
+        |pod, text| {
+            pod.flags.vm.architecture = Some(platform("--arch", text)?);
+            Ok(())
+        },
+    ),
+    Flag::pod("os", "OS", "The system of the images: linux", |_, text| {
+        match text.to_str() {
+            Some("linux") => Ok(()),
+            _ => Err(refused("--os", text)),
+        }
     }),
-    Flag::pod("os", "OS", "The system of the images: linux", |_, text| platform("--os", text)),
     Flag::pod(
         "log-driver",
         "DRIVER",
@@ -390,28 +405,23 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
 ];
 
-/// Whether images of that platform run here.
-fn platform(flag: &str, text: &OsStr) -> Done {
-    let own = isopod_image::config::host_architecture();
+/// The processor of a platform: `linux/ARCH`, `linux/ARCH/VARIANT` of which the variant does not matter here, or `ARCH`.
+fn platform(flag: &str, text: &OsStr) -> Result<Architecture, ArgFault> {
     let word = text.to_string_lossy();
     let mut parts = word.split('/');
     let architecture = match (parts.next(), parts.next()) {
-        (Some("linux"), Some(architecture)) => architecture,
-        (Some("linux"), None) => own,
-        (Some(architecture), None) => architecture,
-        _ => "",
+        (Some("linux"), Some(architecture)) => Architecture::read(architecture),
+        (Some("linux"), None) => Some(Architecture::HOST),
+        (Some(architecture), None) => Architecture::read(architecture),
+        _ => None,
     };
-    let known = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    match known == own {
-        true => Ok(()),
-        false => Err(ArgFault::Refused {
-            flag: format!("{flag}={}", shown(text)),
-            hint: "a VM has the host's processor, and runs images for it alone: leave it out",
-        }),
+    architecture.ok_or_else(|| refused(flag, text))
+}
+
+fn refused(flag: &str, text: &OsStr) -> ArgFault {
+    ArgFault::Refused {
+        flag: format!("{flag}={}", shown(text)),
+        hint: "a VM runs images of linux/amd64 or linux/arm64",
     }
 }
 

@@ -56,6 +56,16 @@ pub(super) const FLAGS: &[Flag] = &[
         },
     ),
     Flag::pod(
+        "guest-root",
+        "DIR",
+        "The directory with the distribution that the guest is made of: kernel, modules, systemd, libraries; its architecture is the \
+         VM's [default: the host's own, or for another platform one of ISOPOD_GUEST_ROOT]",
+        |pod, text| {
+            pod.flags.vm.kernel.root = Some(text.into());
+            Ok(())
+        },
+    ),
+    Flag::pod(
         "transport",
         "TRANSPORT",
         "How host volumes are shared [default: auto]",

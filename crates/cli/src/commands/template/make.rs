@@ -29,6 +29,9 @@ pub(crate) struct TemplateMake {
     /// The directory with that kernel's modules
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
+    /// The directory with the distribution that the guest is made of
+    #[arg(long, value_name = "DIR")]
+    guest_root: Option<PathBuf>,
     /// The key that it must have
     #[arg(long, hide = true, value_name = "KEY")]
     key: Option<String>,
@@ -69,6 +72,7 @@ impl TemplateMake {
             kernel: GuestKernel {
                 kernel: self.kernel.as_deref().and_then(KernelChoice::read),
                 modules: self.modules.clone(),
+                root: self.guest_root.clone(),
             },
             ..Vm::default()
         };
