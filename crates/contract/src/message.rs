@@ -317,6 +317,14 @@ pub enum GuestMessage {
         /// What.
         text: String,
     },
+    /// 15: the kernel killed another process of the app's because there was no memory left. Before what says that the app
+    /// ended, once in a life.
+    ProcessOutOfMemory {
+        /// The app.
+        app: AppIndex,
+        /// What there was no memory left in.
+        within: MemoryBound,
+    },
 }
 
 /// The most bytes of an app's last words: Kubernetes'.

@@ -87,6 +87,10 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
             text
         }),
         (any::<u16>(), any::<String>()).prop_map(|(app, reason)| GuestMessage::Ending { app, reason }),
+        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::ProcessOutOfMemory {
+            app,
+            within: if own { MemoryBound::App } else { MemoryBound::Guest },
+        }),
         any::<u32>().prop_map(|number| GuestMessage::Beat { number }),
         (any::<u16>(), any::<String>()).prop_map(|(app, text)| GuestMessage::LastWords { app, text }),
     ]

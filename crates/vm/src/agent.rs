@@ -241,6 +241,13 @@ pub enum Event {
         /// The app.
         app: usize,
     },
+    /// The guest's kernel has killed another process of an app's because there was no memory left; the app's end, or its next start, follows.
+    ProcessOutOfMemory {
+        /// The app.
+        app: usize,
+        /// What there was no memory left in.
+        within: MemoryBound,
+    },
     /// The guest's kernel has killed an app's main process because there was no memory left; its end follows.
     OutOfMemory {
         /// The app.

@@ -363,6 +363,9 @@ impl Lifecycle {
         if let Some(text) = exit.last_words {
             self.send(GuestMessage::LastWords { app: index, text });
         }
+        if let Some(within) = exit.process_out_of_memory {
+            self.send(GuestMessage::ProcessOutOfMemory { app: index, within });
+        }
         if let Some(within) = exit.out_of_memory {
             self.send(GuestMessage::OutOfMemory { app: index, within });
         }

@@ -38,8 +38,9 @@ use crate::host::clock::Clock;
 use crate::mounts::fresh_root::{FreshRootError, Renewal};
 use crate::mounts::{mount_check, mountinfo};
 use crate::systemd::appstate::{Activity, AppState, ServiceState, judge};
+use crate::systemd::diagnosis;
+use crate::systemd::kmsg::{self, MemoryKill};
 use crate::systemd::{Manager, ManagerError, Whom};
-use crate::systemd::{diagnosis, kmsg};
 use checks::{Checks, Undertaking};
 use heart::Heart;
 
@@ -101,6 +102,8 @@ pub(crate) struct Session<M> {
     checks: Checks,
     /// The apps that are held.
     paused: Paused,
+    /// The record of the kernel's by which the last process of an app was killed for want of memory, as far as it was told.
+    memory_kills: BTreeMap<usize, u64>,
     /// Keeps `words` open where no app says anything.
     reports: mpsc::Sender<(usize, Word)>,
 }
@@ -161,6 +164,7 @@ impl<M: Manager> Session<M> {
             later,
             renewals: BTreeMap::new(),
             words,
+            memory_kills: BTreeMap::new(),
             reports,
         };
         session.send(&GuestMessage::Ready(times)).await?;
@@ -481,7 +485,7 @@ impl<M: Manager> Session<M> {
 
     /// What can be found out of an app's end.
     async fn exit(
-        &self,
+        &mut self,
         app: usize,
         uptime_ms: u64,
         ProcessEnd { status, killed_pid }: ProcessEnd,
@@ -489,10 +493,10 @@ impl<M: Manager> Session<M> {
     ) -> Result<AppExit, SessionError> {
         let uptime_ms = (state.active_enter_us > 0).then_some(uptime_ms);
         let fault = uptime_ms.and_then(|_| self.mount_fault(app));
-        let (mut words, mut out_of_memory) = (None, None);
+        let (mut words, mut out_of_memory, mut other) = (None, None, None);
         if fault.is_none() {
             words = last_words::take(Path::new(&self.pod.apps[app].last_words));
-            out_of_memory = self.out_of_memory(app, status, killed_pid).await?;
+            (out_of_memory, other) = self.out_of_memory(app, status, killed_pid).await?;
         }
         Ok(AppExit {
             app,
@@ -501,26 +505,38 @@ impl<M: Manager> Session<M> {
             fault,
             last_words: words,
             out_of_memory,
+            process_out_of_memory: other,
             times: (state.active_enter_us, state.exec_main_start_us),
         })
     }
 
-    /// What the memory has run out in that the kernel killed an app for, if it did. When another process of the app was
-    /// the one to be killed and all went with it, only systemd knows.
+    /// What the memory has run out in that the kernel killed an app for, if it did, and another process of the app's in this life.
+    /// When another was the one to be killed and all went with it, only systemd knows.
     async fn out_of_memory(
-        &self,
+        &mut self,
         app: usize,
         status: ExitStatus,
         killed_pid: u32,
-    ) -> Result<Option<MemoryBound>, SessionError> {
-        let unit = &self.pod.apps[app].unit;
+    ) -> Result<(Option<MemoryBound>, Option<MemoryBound>), SessionError> {
+        let unit = self.pod.apps[app].unit.clone();
         let killed = matches!(status, ExitStatus::Signal { signal, .. } if signal == i32::from(SIGKILL));
-        let of_process = kmsg::out_of_memory(unit, killed_pid);
-        if of_process.is_some() || !killed {
-            return Ok(of_process);
+        let mut kills = kmsg::memory_kills(&unit);
+        // Those of earlier lives were told.
+        let told = self.memory_kills.get(&app).copied();
+        kills.retain(|kill| told.is_none_or(|told| kill.sequence > told));
+        if let Some(last) = kills.last() {
+            self.memory_kills.insert(app, last.sequence);
         }
-        let unit = self.manager.unit(unit).await.map_err(SessionError::Systemd)?;
-        Ok((unit.result == OUT_OF_MEMORY).then_some(MemoryBound::App))
+        let (of_process, others): (Vec<_>, Vec<_>) = kills
+            .iter()
+            .partition(|kill| killed_pid != 0 && kill.pid == killed_pid);
+        let within = |kills: Vec<MemoryKill>| kills.last().map(|kill| kill.within);
+        let (of_process, other) = (within(of_process), within(others));
+        if of_process.is_some() || !killed {
+            return Ok((of_process, other));
+        }
+        let unit = self.manager.unit(&unit).await.map_err(SessionError::Systemd)?;
+        Ok(((unit.result == OUT_OF_MEMORY).then_some(MemoryBound::App), other))
     }
 
     /// Warns when what the unit of an app has run after its program has failed.

@@ -29,8 +29,20 @@ pub(crate) struct Record {
     /// 0 is the kernel itself.
     facility: u32,
     level: u32,
+    sequence: u64,
     time_us: u64,
     text: String,
+}
+
+/// A process of a unit's that the kernel killed because there was no memory left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryKill {
+    /// The record's number in the log.
+    pub(crate) sequence: u64,
+    /// The process.
+    pub(crate) pid: u32,
+    /// What there was no memory left in.
+    pub(crate) within: MemoryBound,
 }
 
 /// What a unit's log lines are looked for by.
@@ -50,17 +62,22 @@ pub(crate) fn about(subject: &Subject<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// What had no memory left when the kernel killed that process of a unit, if that is why.
-pub(crate) fn out_of_memory(unit: &str, pid: u32) -> Option<MemoryBound> {
-    let records = match pid {
-        0 => Vec::new(),
-        _ => read(Path::new("/dev/kmsg")).unwrap_or_default(),
-    };
-    records.iter().find_map(|record| oom_kill(record, unit, pid))
+/// The processes of a unit's that the kernel killed because there was no memory left, as far back as its log goes.
+pub(crate) fn memory_kills(unit: &str) -> Vec<MemoryKill> {
+    let counts = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    // The log is long, and every end of an app asks.
+    if counts.lines().any(|line| line == "oom_kill 0") {
+        return Vec::new();
+    }
+    let records = read(Path::new("/dev/kmsg")).unwrap_or_default();
+    records
+        .iter()
+        .filter_map(|record| oom_kill(record, unit))
+        .collect()
 }
 
 /// `oom-kill:constraint=...,task_memcg=/web.service,task=NAME,pid=PID,uid=UID` (`dump_oom_summary`, mm/oom_kill.c).
-fn oom_kill(record: &Record, unit: &str, pid: u32) -> Option<MemoryBound> {
+fn oom_kill(record: &Record, unit: &str) -> Option<MemoryKill> {
     let summary = record
         .text
         .strip_prefix("oom-kill:")
@@ -70,11 +87,17 @@ fn oom_kill(record: &Record, unit: &str, pid: u32) -> Option<MemoryBound> {
     let (cgroup, task) = rest.split_once(",task=")?;
     let (before, _) = task.rsplit_once(",uid=")?;
     let name = cgroup.rsplit('/').next()?;
-    let (_, found) = before.rsplit_once(",pid=")?;
-    let is_it = name.strip_prefix('_').unwrap_or(name) == unit && found.parse() == Ok(pid);
-    is_it.then(|| match facts.starts_with("constraint=CONSTRAINT_MEMCG,") {
-        true => MemoryBound::App,
-        false => MemoryBound::Guest,
+    let (_, pid) = before.rsplit_once(",pid=")?;
+    if name.strip_prefix('_').unwrap_or(name) != unit {
+        return None;
+    }
+    Some(MemoryKill {
+        sequence: record.sequence,
+        pid: pid.parse().ok()?,
+        within: match facts.starts_with("constraint=CONSTRAINT_MEMCG,") {
+            true => MemoryBound::App,
+            false => MemoryBound::Guest,
+        },
     })
 }
 
@@ -102,11 +125,13 @@ fn parse(record: &str) -> Option<Record> {
     let (prefix, text) = record.split_once(';')?;
     let mut fields = prefix.split(',');
     let priority: u32 = fields.next()?.parse().ok()?;
-    let time_us = fields.nth(1)?.parse().ok()?;
+    let sequence = fields.next()?.parse().ok()?;
+    let time_us = fields.next()?.parse().ok()?;
     let text = text.lines().next().unwrap_or_default().to_owned();
     Some(Record {
         facility: priority >> 3,
         level: priority & 7,
+        sequence,
         time_us,
         text,
     })
@@ -197,7 +222,8 @@ mod tests {
     fn finds_who_was_killed_for_want_of_memory() {
         let is = |text: &str, unit: &str, pid| {
             let record = parse(&format!("6,1,5000000,-;{text}")).unwrap();
-            oom_kill(&record, unit, pid)
+            let kill = oom_kill(&record, unit).filter(|kill| kill.pid == pid);
+            kill.map(|kill| kill.within)
         };
         let line = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,\
                     task_memcg=/hog.service,task=a,pid=9,uid=0,pid=77,uid=0";
@@ -214,7 +240,7 @@ mod tests {
         let escaped = "oom-kill:x,task_memcg=/system.slice/_cpu.service,task=b,pid=8,uid=5";
         assert_eq!(is(escaped, "cpu.service", 8), Some(MemoryBound::Guest));
         let of_an_app = parse(&format!("14,1,5000000,-;{line}")).unwrap();
-        let of_an_app = oom_kill(&of_an_app, "hog.service", 77);
+        let of_an_app = oom_kill(&of_an_app, "hog.service");
         assert_eq!(of_an_app, None, "a program may write to this log");
     }
 

@@ -138,6 +138,7 @@ impl Journal {
                 self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
                 self.tell(app, AppNews::OutOfMemory);
             }
+            Note::AppProcessOutOfMemory(app) => self.tell(app, AppNews::OutOfMemory),
             Note::AppStarted { app, probed } => self.app_started(app, probed),
             Note::AppHealth(app, health, text) => self.app_health(app, health, text),
             Note::AppEnding(app, reason) => self.app_ending(app, reason),

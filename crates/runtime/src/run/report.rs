@@ -47,7 +47,7 @@ pub enum AppNews {
     Started,
     /// It will never run, for this reason.
     Failed(String),
-    /// The guest's kernel has killed its first process for want of memory.
+    /// The guest's kernel has killed its first process, or another of it, for want of memory.
     OutOfMemory,
     /// It has ended.
     Exited(ExitStatus),

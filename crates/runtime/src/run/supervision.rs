@@ -161,6 +161,8 @@ pub(super) enum Note {
     },
     AppUnready(usize),
     AppOutOfMemory(usize, MemoryBound),
+    /// A process of an app's that is not its main one was killed.
+    AppProcessOutOfMemory(usize),
     /// An app has started; whether it has probes.
     AppStarted {
         app: usize,
@@ -494,6 +496,7 @@ impl Supervision {
                 }
                 self.record(Note::AppOutOfMemory(app, within));
             }
+            Event::ProcessOutOfMemory { app, .. } => self.record(Note::AppProcessOutOfMemory(app)),
             Event::Health { app, health, text } => self.app_health(app, health, text),
             Event::Ending { app, reason } => {
                 if let Some(terms) = self.terms.apps.get(app) {

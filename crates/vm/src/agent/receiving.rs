@@ -399,6 +399,13 @@ impl Receiving {
                 }
                 self.emit(Event::OutOfMemory { app, within }).await
             }
+            GuestMessage::ProcessOutOfMemory { app, within } => {
+                let app = self.index(app)?;
+                if self.apps[app].ended {
+                    return Err(breach.into());
+                }
+                self.emit(Event::ProcessOutOfMemory { app, within }).await
+            }
             GuestMessage::Health { app, health, text } => {
                 let app = self.index(app)?;
                 if !self.apps[app].started || self.apps[app].ended {
@@ -484,6 +491,7 @@ pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
         GuestMessage::AppReady { .. } => "app ready",
         GuestMessage::AppUnready { .. } => "app unready",
         GuestMessage::OutOfMemory { .. } => "out of memory",
+        GuestMessage::ProcessOutOfMemory { .. } => "process out of memory",
         GuestMessage::Health { .. } => "health",
         GuestMessage::Ending { .. } => "ending",
         GuestMessage::Beat { .. } => "beat",

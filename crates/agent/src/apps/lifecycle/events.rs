@@ -64,6 +64,8 @@ pub(crate) struct AppExit {
     pub(crate) last_words: Option<String>,
     /// What memory has run out in, where the kernel killed it for that.
     pub(crate) out_of_memory: Option<MemoryBound>,
+    /// The same for which another process of it was killed.
+    pub(crate) process_out_of_memory: Option<MemoryBound>,
     /// When its life was active and when its process was started, as systemd counts.
     pub(crate) times: (u64, u64),
 }

@@ -149,6 +149,7 @@ impl Run {
                 fault: None,
                 last_words: Some("bye".to_owned()),
                 out_of_memory: None,
+                process_out_of_memory: None,
                 times: (1, 1),
             }),
             Happens::NeverRuns(app) if watched(app) && !self.known[app].runs => LifecycleInput::NeverRan {
