@@ -43,9 +43,22 @@ pub struct GuestLaunch {
     /// Whether its `/proc` and its cgroups are as the guest has them, and not as a container does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub privileged: bool,
+    /// What else it does not see as it is; `None`: what docker's containers do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<GuestPaths>,
     /// Whether it finds its own cgroup at `/sys/fs/cgroup`; not where a volume is mounted in its `/sys`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cgroups: bool,
+}
+
+/// Paths of an app's that are mounted over. What is not there is passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestPaths {
+    /// Files and directories that are empty.
+    pub masked: Vec<String>,
+    /// Files and directories that cannot be written to.
+    pub read_only: Vec<String>,
 }
 
 /// Which processes an app sees (pid_namespaces(7)).

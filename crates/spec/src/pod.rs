@@ -115,6 +115,15 @@ pub enum PidMode {
     Vm,
 }
 
+/// What of its files an app does not see as they are (runtime-spec, config-linux.md). What is not there is passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelPaths {
+    /// Files and directories that it finds empty.
+    pub masked: Vec<PathBuf>,
+    /// Files and directories that it cannot write to.
+    pub read_only: Vec<PathBuf>,
+}
+
 impl PidMode {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
     fn is_default(&self) -> bool {
@@ -529,6 +538,9 @@ pub struct Overrides {
     /// `--privileged`: every capability, every device of the guest, and the guest's own `/proc` and `/sys`.
     #[serde(default)]
     pub privileged: bool,
+    /// What it finds empty and what it cannot write to, whatever it may do there; `None`: what docker's containers do in `/proc` and `/sys`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_paths: Option<KernelPaths>,
     /// `--init`: whether an init of the agent's is process 1 of the app and not its program; `None`: unless the program is an
     /// init itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

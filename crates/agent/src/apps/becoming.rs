@@ -121,7 +121,11 @@ fn become_program(directory: &Path, part: Part, report: &mut Option<File>) -> Re
         (_, Side::Parent(attendant)) => return attendant.wait().map_err(LaunchError::Processes),
         (beginning, Side::Child) => beginning,
     };
-    kernel_fs::show_processes(launch.privileged, &directory.join(LAUNCH_BOOT_ID))?;
+    kernel_fs::show_processes(
+        launch.privileged,
+        launch.paths.as_ref(),
+        &directory.join(LAUNCH_BOOT_ID),
+    )?;
     if launch.cgroups {
         kernel_fs::show_cgroups(launch.privileged)?;
     }

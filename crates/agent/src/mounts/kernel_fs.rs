@@ -13,7 +13,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use isopod_contract::launch::GuestPaths;
 use isopod_contract::layout::APP_SYS;
+use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{
     MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
 };
@@ -63,13 +65,19 @@ pub(crate) fn prepare() -> Result<(), KernelFsError> {
     make_read_only(&cgroup)
 }
 
-/// Mounts `/proc` in the root of the app whose process this is: its processes, and where there is a file `boot_id`, that in the
-/// place of the kernel's.
-pub(crate) fn show_processes(privileged: bool, boot_id: &Path) -> Result<(), KernelFsError> {
+/// Mounts `/proc` in the root of the app whose process this is: its processes, with what `paths` says of them and of other files, and
+/// where there is a file `boot_id`, that in the place of the kernel's.
+pub(crate) fn show_processes(
+    privileged: bool,
+    paths: Option<&GuestPaths>,
+    boot_id: &Path,
+) -> Result<(), KernelFsError> {
     let proc = Path::new("/proc");
     made(proc, mount("proc", proc, "proc", FLAGS, c""))?;
-    if !privileged {
-        hide_processes(proc)?;
+    match paths {
+        _ if privileged => {}
+        None => hide_processes(proc)?,
+        Some(paths) => hide(paths)?,
     }
     if boot_id.exists() {
         // After the parts that are bound, which would lie above it.
@@ -86,6 +94,29 @@ fn hide_processes(proc: &Path) -> Result<(), KernelFsError> {
     }
     for name in READ_ONLY_PROC {
         read_only(&proc.join(name))?;
+    }
+    Ok(())
+}
+
+/// What an engine says is empty or read-only, which is not in `/proc` and `/sys` alone.
+fn hide(paths: &GuestPaths) -> Result<(), KernelFsError> {
+    for path in &paths.masked {
+        mask(Path::new(path))?;
+    }
+    for path in paths.read_only.iter().map(Path::new).filter(|path| path.exists()) {
+        let data = made_of(path, rustix::fs::statvfs(path))?;
+        let flags = [
+            (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+            (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+            (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        ];
+        let kept = flags.iter().filter(|(flag, _)| data.f_flag.contains(*flag));
+        let kept = kept.fold(MountFlags::empty(), |flags, (_, flag)| flags | *flag);
+        made(path, mount_bind_recursive(path, path))?;
+        made(
+            path,
+            mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | kept, c""),
+        )?;
     }
     Ok(())
 }
@@ -148,6 +179,10 @@ fn make_read_only(path: &Path) -> Result<(), KernelFsError> {
 }
 
 fn made(path: &Path, result: Result<(), impl Into<io::Error>>) -> Result<(), KernelFsError> {
+    made_of(path, result)
+}
+
+fn made_of<T>(path: &Path, result: Result<T, impl Into<io::Error>>) -> Result<T, KernelFsError> {
     result.map_err(|error| KernelFsError {
         path: path.to_owned(),
         source: error.into(),

@@ -1,8 +1,8 @@
 //! What the agent is told to become for an app: the file that its unit and the commands in it are executed by.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestProcess, PidNamespace};
+use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestPaths, GuestProcess, PidNamespace};
 use isopod_spec::Readiness;
 
 use crate::apps::lifecycle::Life;
@@ -31,6 +31,18 @@ pub(crate) fn launch(process: &Process, life: &Life, cgroups: bool) -> GuestLaun
         terminal: process.tty,
         processes: process.processes,
         privileged: process.privileged,
+        paths: process.kernel_paths.as_ref().map(|paths| {
+            let texts = |paths: &[PathBuf]| {
+                paths
+                    .iter()
+                    .map(|path| path.to_string_lossy().into_owned())
+                    .collect()
+            };
+            GuestPaths {
+                masked: texts(&paths.masked),
+                read_only: texts(&paths.read_only),
+            }
+        }),
         cgroups: cgroups && process.processes != PidNamespace::Vm,
     }
 }

@@ -8,7 +8,9 @@ use isopod_contract::environment::is_name;
 use isopod_contract::launch::PidNamespace;
 use isopod_spec::capability::{self, CAPABILITIES};
 use isopod_spec::words::shown;
-use isopod_spec::{App, AppName, AppRoot, Capabilities, Device, ImageSource, PidMode, RunConfig};
+use isopod_spec::{
+    App, AppName, AppRoot, Capabilities, Device, ImageSource, KernelPaths, PidMode, RunConfig,
+};
 
 use crate::apps::limits::{self, Limits};
 use crate::apps::pod::Pod;
@@ -62,6 +64,8 @@ pub struct Process {
     pub devices: Vec<Device>,
     /// Whether it finds the guest's devices, `/proc` and `/sys` as they are.
     pub privileged: bool,
+    /// What it finds empty or read-only in place of what docker's containers do.
+    pub kernel_paths: Option<KernelPaths>,
     /// Which processes it sees, and which is the first of them.
     pub processes: PidNamespace,
     /// Whether its standard streams are a terminal of its own.
@@ -166,6 +170,7 @@ pub fn process_of(
             capabilities,
             devices: app.overrides.devices.clone(),
             privileged: app.overrides.privileged,
+            kernel_paths: app.overrides.kernel_paths.clone(),
             tty: app.overrides.tty,
             stop_signal,
             limits,
