@@ -1,8 +1,11 @@
 //! OCI's hooks that run in the host's namespaces (runtime-spec, config.md): engines set up the network by them.
 
-use std::io::Write as _;
+use std::io::{self, Read, Write as _};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +19,18 @@ struct Hook {
     args: Vec<String>,
     #[serde(default)]
     env: Vec<String>,
+    /// How many seconds it may take.
+    timeout: Option<NonZeroU32>,
 }
+
+/// How often a hook that may take a limited time is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The most that is read of what a hook says of its failure, in bytes.
+const MOST_WORDS: u64 = 4096;
+
+/// How long its words are waited for when it has ended: what it left running may hold them open.
+const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a hook was not run to a good end.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +45,12 @@ pub(crate) enum HookError {
         stage: String,
         path: PathBuf,
         source: std::io::Error,
+    },
+    #[error("hook `{}` of stage `{stage}` took longer than its {seconds} s, and was killed", path.display())]
+    Late {
+        stage: String,
+        path: PathBuf,
+        seconds: u32,
     },
     #[error("hook `{}` of stage `{stage}` failed: {status}: {text}", path.display())]
     Failed {
@@ -77,19 +97,89 @@ pub(crate) fn run(spec: &Spec, stage: &str, id: &str, bundle: &Path, status: &st
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
+        let words = child.stderr.take().map(read);
         if let Some(mut stdin) = child.stdin.take() {
-            // One that does not read it does not need it.
-            let _ = stdin.write_all(state.to_string().as_bytes());
+            // It fits into a pipe where its annotations are not many; one that does not read it does not need it.
+            let state = state.to_string();
+            std::thread::spawn(move || stdin.write_all(state.as_bytes()));
         }
-        let output = child.wait_with_output().map_err(failed)?;
-        if !output.status.success() {
+        let Some(status) = wait(&mut child, hook.timeout).map_err(failed)? else {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(HookError::Late {
+                stage: stage.to_owned(),
+                path: hook.path.clone(),
+                seconds: hook.timeout.map_or(0, NonZeroU32::get),
+            });
+        };
+        if !status.success() {
+            let words = words.and_then(|words| words.recv_timeout(WORDS_WITHIN).ok());
             return Err(HookError::Failed {
                 stage: stage.to_owned(),
                 path: hook.path.clone(),
-                status: output.status,
-                text: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                status,
+                text: String::from_utf8_lossy(&words.unwrap_or_default())
+                    .trim()
+                    .to_owned(),
             });
         }
     }
     Ok(())
+}
+
+/// Waits for a hook; `None` when its time is over.
+fn wait(child: &mut Child, timeout: Option<NonZeroU32>) -> io::Result<Option<ExitStatus>> {
+    let Some(seconds) = timeout else {
+        return child.wait().map(Some);
+    };
+    let until = Instant::now() + Duration::from_secs(seconds.get().into());
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// Reads what a hook says, to the end of whatever it may have left running.
+fn read(from: ChildStderr) -> mpsc::Receiver<Vec<u8>> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut from = from;
+        let mut words = Vec::new();
+        let _ = Read::take(&mut from, MOST_WORDS).read_to_end(&mut words);
+        let _ = tell.send(words);
+        let _ = io::copy(&mut from, &mut io::sink());
+    });
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(script: &str, timeout: u32) -> Result<(), HookError> {
+        let hook =
+            json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["A=b"], "timeout": timeout});
+        let spec = json!({"hooks": {"prestart": [hook]}, "annotations": {"long": "x".repeat(200_000)}});
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        run(&spec, "prestart", "c1", Path::new("/"), "created")
+    }
+
+    #[test]
+    fn hooks_get_the_state_and_fail_the_container_with_their_words() {
+        hooks(r#"[ "$A" = b ] && grep -q '"id":"c1"'"#, 20).unwrap();
+        // It reads nothing of the state.
+        hooks("true", 20).unwrap();
+        let failed = hooks("echo why >&2; exit 3", 20).unwrap_err().to_string();
+        assert!(failed.contains("exit status: 3: why"), "{failed}");
+    }
+
+    #[test]
+    fn a_hook_that_takes_too_long_is_killed() {
+        let begun = Instant::now();
+        let late = hooks("sleep 60", 1).unwrap_err();
+        assert!(matches!(late, HookError::Late { seconds: 1, .. }), "{late}");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
 }
