@@ -33,6 +33,7 @@ pub const EXITED: i64 = 2;
 /// Whether a namespace is a pod's or a container's own (`NamespaceMode`).
 const OF_POD: i64 = 0;
 const OF_CONTAINER: i64 = 1;
+const OF_NODE: i64 = 2;
 
 /// A refusal of containerd's.
 #[derive(Clone, Debug)]
@@ -383,7 +384,7 @@ impl Wish {
         Self {
             config: Message::new().message(2, image).texts(3, command),
             linux: Message::new(),
-            security: Message::new(),
+            security: hidden_and_locked(Message::new()),
             namespaces: Message::new().number(2, OF_CONTAINER),
         }
     }
@@ -422,6 +423,13 @@ impl Wish {
         self
     }
 
+    /// Among the host's processes (`hostPID`).
+    #[must_use]
+    pub fn sees_the_hosts_processes(mut self) -> Self {
+        self.namespaces = Message::new().number(2, OF_NODE);
+        self
+    }
+
     /// With a mount of the host's `from`.
     #[must_use]
     pub fn mount(self, from: &Path, at: &str, read_only: bool) -> Self {
@@ -430,6 +438,34 @@ impl Wish {
             .text(2, from.as_os_str().as_encoded_bytes());
         self.config(|config| config.message(7, mount.number(3, read_only.into())))
     }
+}
+
+/// What the kubelet has hidden and locked in a container whose `procMount` is not said (`pkg/securitycontext/util.go`).
+fn hidden_and_locked(security: Message) -> Message {
+    const MASKED: [&str; 9] = [
+        "/proc/asound",
+        "/proc/acpi",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/sys/firmware",
+    ];
+    const READ_ONLY: [&str; 5] = [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ];
+    let security = MASKED
+        .into_iter()
+        .fold(security, |security, path| security.text(13, path));
+    READ_ONLY
+        .into_iter()
+        .fold(security, |security, path| security.text(14, path))
 }
 
 impl<'a> Sandbox<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,28 @@ use isopod_tests::{Bench, Scenarios};
 
 fn number(value: i64) -> Message {
     Message::new().number(1, value)
+}
+
+/// Updates a volume as the kubelet does: the files are links through `..data` to those of the last update.
+fn update(dir: &Path, name: &str, files: &[(&str, &str)]) {
+    fs::create_dir(dir.join(name)).unwrap();
+    for (file, content) in files {
+        fs::write(dir.join(name).join(file), content).unwrap();
+    }
+    let last = fs::read_link(dir.join("..data"));
+    symlink(name, dir.join("..data_tmp")).unwrap();
+    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    for (file, _) in files {
+        let _ = symlink(Path::new("..data").join(file), dir.join(file));
+    }
+    if let Ok(last) = last {
+        for link in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if !link.exists() {
+                fs::remove_file(link).unwrap();
+            }
+        }
+        fs::remove_dir_all(dir.join(last)).unwrap();
+    }
 }
 
 /// Pods in one VM after another; each scenario is what critest or a kubelet does.
@@ -243,6 +265,87 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
             assert_eq!((status, &*reason), (137, "OOMKilled"));
         },
     );
+    scenarios.run(
+        "a process of a container's that is killed for want of memory is told of",
+        || {
+            let limits = Message::new().number(4, 30 << 20).number(5, 500);
+            let wish = Wish::sh("dd if=/dev/zero of=/dev/null bs=100M count=1; exit 3").limits(limits);
+            let (status, reason, _) = sandbox.run("survives", wish);
+            assert_eq!((status, &*reason), (3, "OOMKilled"));
+        },
+    );
+    scenarios.run(
+        "an update of a ConfigMap is there within seconds, where it is mounted whole",
+        || {
+            let config = bench.source("config", &[]);
+            update(&config, "..1", &[("key", "one\n"), ("old", "")]);
+            let part = bench.source("part", &[("key", "one\n")]);
+            let container = sandbox.start(
+                "configured",
+                Wish::new(&["sleep", "100000"])
+                    .mount(&config, "/etc/config", true)
+                    .mount(&part.join("key"), "/etc/part", true),
+            );
+            assert_eq!(
+                container.sh("ls /etc/config; cat /etc/config/key /etc/part; readlink /etc/config/key"),
+                "key\nold\none\none\n..data/key\n"
+            );
+            // What is watched is the guest's own, of whose changes its kernel tells.
+            assert!(
+                !container
+                    .sh("grep ' /etc/config ' /proc/self/mountinfo")
+                    .contains("virtiofs")
+            );
+            update(&config, "..2", &[("key", "two\n"), ("new", "")]);
+            // The kubelet's mount of a part keeps what it was of.
+            fs::remove_file(part.join("key")).unwrap();
+            let begun = Instant::now();
+            while container.sh("cat /etc/config/key") != "two\n" {
+                assert!(begun.elapsed() < Duration::from_secs(20), "no update");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            assert_eq!(
+                container.sh("ls -A /etc/config; cat /etc/part"),
+                "..2\n..data\nkey\nnew\none\n"
+            );
+            assert!(
+                container
+                    .sh("echo x > /etc/config/key")
+                    .contains("Read-only file system")
+            );
+            container.remove();
+        },
+    );
+    scenarios.run(
+        "what is to be hidden or locked is, and the host's processes are the guest's",
+        || {
+            let wish = Wish::sh(
+                "wc -c < /etc/group; ls -A /srv; echo x > /tmp/x; echo 1 > /proc/sys/net/ipv4/ip_forward",
+            );
+            let (_, _, text) = sandbox.run(
+                "hides",
+                wish.security(|security| {
+                    let security = security
+                        .text(13, "/etc/group")
+                        .text(13, "/srv")
+                        .text(13, "/no/such");
+                    security.text(14, "/tmp")
+                }),
+            );
+            assert!(text.starts_with("0\n") && !text.contains("www"), "{text}");
+            for locked in [
+                "/tmp/x: Read-only file system",
+                "ip_forward: Read-only file system",
+            ] {
+                assert!(text.contains(locked), "{text}");
+            }
+            let (_, _, all) = sandbox.run(
+                "host-pid",
+                Wish::sh("cat /proc/1/comm").sees_the_hosts_processes(),
+            );
+            assert_eq!(all, "systemd\n");
+        },
+    );
     scenarios.run("limits hold, and can be changed", || {
         let limits = Message::new()
             .number(1, 100_000)
@@ -388,7 +491,16 @@ fn nothing_stays_when_something_dies() {
         });
     }
     scenarios.run("containerd itself", || {
-        let sandbox = containerd.sandbox("survivor");
+        let privileged = Message::new().message(2, Message::new().number(6, 1));
+        let sandbox = containerd
+            .sandbox_with("survivor", |config| config.message(8, privileged))
+            .unwrap();
+        let (_, _, text) = sandbox.run(
+            "privileged",
+            Wish::sh("mount -t tmpfs none /tmp && echo mounted; grep CapEff /proc/self/status; ls /dev/kmsg; echo 334 > /proc/sys/net/core/somaxconn && echo set")
+                .security(|security| security.number(2, 1)),
+        );
+        assert!(text.starts_with("mounted\nCapEff:\t000001ffffffffff\n/dev/kmsg\nset\n"), "{text}");
         let container = sandbox.start("main", Wish::sh("echo before; sleep 4; echo after; sleep 100000"));
         let (sandbox_id, container_id) = (sandbox.id.clone(), container.id.clone());
         drop((sandbox, container));

@@ -12,6 +12,7 @@ mod interfaces;
 pub(crate) mod port;
 mod processes;
 pub(crate) mod questions;
+mod refilling;
 pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod stats;

@@ -99,6 +99,12 @@ pub enum HostStream {
         /// Its name.
         name: String,
     },
+    /// 15: gives a volume of files new content, an archive of `DIR/.` as in [`HostStream::CopyIn`]. What reads it sees names come and go as the
+    /// kubelet changes them: new directories, then links, then what is not there any more.
+    Refill {
+        /// The volume.
+        volume: String,
+    },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

@@ -10,7 +10,8 @@ mod volumes;
 use std::path::{Path, PathBuf};
 
 use isopod_spec::{
-    App, AppName, AppRoot, Network, PodSpec, RootDirectory, RootWrites, RootfsAccess, Seccomp, Sysctl, Volume,
+    App, AppName, AppRoot, Network, PidMode, PodSpec, RootDirectory, RootWrites, RootfsAccess, Seccomp,
+    Sysctl, Volume, VolumeName,
 };
 
 pub(crate) use process::command;
@@ -100,10 +101,34 @@ pub(crate) struct Coming {
     pub(crate) app: App,
     /// Its volumes.
     pub(crate) volumes: Vec<Volume>,
+    /// Those of them that are to hold what a directory of the host's does, as it changes.
+    pub(crate) mirrors: Vec<Mirror>,
     /// The filter of system calls that is to be in [`Given::seccomp`].
     pub(crate) seccomp: Option<String>,
-    /// Whether it shares its processes with others of the pod.
-    pub(crate) shares_processes: bool,
+    /// Which processes it sees.
+    pub(crate) processes: PidMode,
+}
+
+/// A volume of files that is to hold what a directory of the host's does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    /// The volume.
+    pub(crate) volume: VolumeName,
+    /// The directory.
+    pub(crate) source: PathBuf,
+}
+
+/// What a mount's source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Nothing is there.
+    Missing,
+    /// A file of any kind.
+    File,
+    /// A directory.
+    Directory,
+    /// One that the kubelet updates ([`crate::mirror`]), of a size that fits into the guest's memory.
+    Updated,
 }
 
 /// What is known of a container beside its `config.json`.
@@ -119,8 +144,10 @@ pub(crate) struct Given<'a> {
     pub(crate) terminal: bool,
     /// Where a filter of system calls is written for the planner to read.
     pub(crate) seccomp: &'a Path,
-    /// Whether a source of a mount is there, and is a directory.
-    pub(crate) is_directory: &'a dyn Fn(&Path) -> Option<bool>,
+    /// What a source of a mount is.
+    pub(crate) source: &'a dyn Fn(&Path) -> Source,
+    /// The processes that the container sees whose namespace of them this is; `None`: it is the sandbox's.
+    pub(crate) processes_of: &'a dyn Fn(&Path) -> Option<PidMode>,
 }
 
 /// The app that the container of `spec` is.
@@ -137,11 +164,12 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<Coming, Refused> {
         false => RootfsAccess::Writable,
         true => RootfsAccess::ReadOnly,
     };
-    process::fill(&mut app, spec)?;
+    let processes = process::sees(spec, given.processes_of)?;
+    process::fill(&mut app, spec, processes)?;
     app.overrides.tty = given.terminal;
     app.overrides.stdin = given.stdin;
     app.overrides.resources = sizes::resources(&spec.linux.resources, spec.process.oom_score_adj);
-    let volumes = volumes::fill(&mut app, spec, given.is_directory)?;
+    let (volumes, mirrors) = volumes::fill(&mut app, spec, given.source)?;
     let seccomp = spec.linux.seccomp.as_ref().map(ToString::to_string);
     app.overrides.seccomp = Some(match &seccomp {
         Some(_) => Seccomp::Profile(given.seccomp.to_owned()),
@@ -150,14 +178,15 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<Coming, Refused> {
     Ok(Coming {
         app,
         volumes,
+        mirrors,
         seccomp,
-        shares_processes: process::shares_processes(spec),
+        processes,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use isopod_spec::{Capabilities, StartMode, VolumeKind};
+    use isopod_spec::{Capabilities, FilesVolume, SourceRule, StartMode, VolumeKind};
     use serde_json::{Value, json};
 
     use super::*;
@@ -183,7 +212,15 @@ mod tests {
                 stdin: false,
                 terminal: false,
                 seccomp: Path::new("/bundle/seccomp"),
-                is_directory: &|_| Some(false),
+                source: &|path| match path == Path::new("/kubelet/config") {
+                    true => Source::Updated,
+                    false => Source::File,
+                },
+                processes_of: &|path| match path.to_str()? {
+                    "/proc/77/ns/pid" => Some(PidMode::Private),
+                    "/proc/78/ns/pid" => Some(PidMode::Vm),
+                    _ => None,
+                },
             },
         )
     }
@@ -201,9 +238,11 @@ mod tests {
             app,
             volumes,
             seccomp,
-            shares_processes,
+            processes,
+            mirrors,
         } = coming(&value).unwrap();
-        assert_eq!((seccomp, shares_processes), (None, true));
+        assert!(mirrors.is_empty());
+        assert_eq!((seccomp, processes), (None, PidMode::Pod));
         let config = app.run_config.unwrap();
         assert_eq!(config.entrypoint[..2], ["sh", "-c"]);
         assert_eq!(config.env[1], ("HOSTNAME".to_owned(), "p1".to_owned()));
@@ -295,6 +334,37 @@ mod tests {
                 json!([{"destination": "/data", "type": kind, "source": "/srv", "options": options}]);
             assert!(coming(&value).is_err(), "{kind}");
         }
+    }
+
+    #[test]
+    fn what_the_kubelet_updates_is_mirrored_where_nobody_writes_to_it() {
+        let mut value = sample("container.config.json");
+        value["mounts"] = json!([
+            {"destination": "/etc/config", "type": "bind", "source": "/kubelet/config", "options": ["rbind", "ro"]},
+            {"destination": "/written", "type": "bind", "source": "/kubelet/config", "options": ["rbind", "rw"]},
+        ]);
+        let Coming { volumes, mirrors, .. } = coming(&value).unwrap();
+        assert_eq!(volumes[0].kind, VolumeKind::Files(FilesVolume::default()));
+        assert!(matches!(&volumes[1].kind, VolumeKind::Host(host) if host.must_be == SourceRule::Directory));
+        let mirror = Mirror {
+            volume: volumes[0].name.clone(),
+            source: "/kubelet/config".into(),
+        };
+        assert_eq!(mirrors, [mirror]);
+    }
+
+    #[test]
+    fn processes_are_the_containers_or_shared_ones_and_never_one_others() {
+        let seen = |namespaces: Value| {
+            let mut value = sample("container.config.json");
+            value["linux"]["namespaces"] = namespaces;
+            coming(&value).map(|coming| coming.processes)
+        };
+        assert_eq!(seen(json!([{"type": "pid"}])), Ok(PidMode::Private));
+        assert_eq!(seen(json!([{"type": "network"}])), Ok(PidMode::Vm));
+        let at = |number: u32| seen(json!([{"type": "pid", "path": format!("/proc/{number}/ns/pid")}]));
+        assert_eq!((at(1), at(78)), (Ok(PidMode::Pod), Ok(PidMode::Vm)));
+        assert!(at(77).unwrap_err().to_string().contains("--target"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use containerd_shim_protos::topics;
 use containerd_shim_protos::ttrpc::context;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::numbers::Numbers;
 use crate::tasks::{Key, News, Stdio};
 
 /// How long containerd may take for an event.
@@ -56,9 +57,9 @@ fn wrap(topic: &str, name: &str, event: &impl Message, namespace: &str) -> Optio
     })
 }
 
-/// The event that tells of `news`. Every task has the number of the process that supervises it.
-fn envelope(news: &News, creation: &Creation, namespace: &str) -> Option<Envelope> {
-    let pid = std::process::id();
+/// The event that tells of `news`.
+fn envelope(news: &News, creation: &Creation, namespace: &str, numbers: &Numbers) -> Option<Envelope> {
+    let pid = numbers.of(&news.key().container);
     let container_id = |key: &Key| key.container.clone();
     // A container's own process is called as the container.
     let id = |key: &Key| match key.is_exec() {
@@ -169,6 +170,7 @@ fn envelope(news: &News, creation: &Creation, namespace: &str) -> Option<Envelop
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     namespace: String,
+    numbers: Numbers,
     queue: mpsc::UnboundedSender<Queued>,
 }
 
@@ -182,18 +184,19 @@ enum Queued {
 
 impl Publisher {
     /// Begins to send to containerd's socket for ttrpc.
-    pub(crate) fn begin(namespace: &str, address: String) -> Self {
+    pub(crate) fn begin(namespace: &str, address: String, numbers: Numbers) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
         tokio::spawn(send(address, queued));
         Self {
             namespace: namespace.to_owned(),
+            numbers,
             queue,
         }
     }
 
     /// Tells of it.
     pub(crate) fn tell(&self, news: &News, creation: &Creation) {
-        if let Some(envelope) = envelope(news, creation, &self.namespace) {
+        if let Some(envelope) = envelope(news, creation, &self.namespace, &self.numbers) {
             let _ = self.queue.send(Queued::Event(Box::new(envelope)));
         }
     }

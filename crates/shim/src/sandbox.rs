@@ -18,15 +18,18 @@ use isopod_spec::{AppName, PidMode, PodSpec};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::Sender;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::commands::Command;
+use crate::logger::Whose;
+use crate::numbers::Numbers;
 use crate::oci::spec::{Process, Resources, Spec};
-use crate::oci::{self, Given, NetworkOf, Role};
+use crate::oci::{self, Given, Mirror, NetworkOf, Role};
 use crate::pod::{Phase, Phases, Pod, words};
 use crate::publish::{Creation, Publisher};
 use crate::stdio::{self, Input, Output};
 use crate::tasks::{End, KILLED, Key, NOT_RUN, News, Refusal, State, Stdio, Tasks};
-use crate::{hooks, relay, rootfs};
+use crate::{hooks, mirror, relay, rootfs};
 
 /// How long a pod whose sandbox is deleted may take to end in order.
 const END_WITHIN: Duration = Duration::from_secs(30);
@@ -75,6 +78,8 @@ struct Container {
     /// Where its root is; `None`: it has none, or none was mounted.
     rootfs: Option<PathBuf>,
     name: AppName,
+    /// The processes that it sees.
+    processes: PidMode,
     /// Its number in the pod, once it has come.
     app: Option<u16>,
     launch: watch::Sender<Launch>,
@@ -82,6 +87,8 @@ struct Container {
     /// Keeps its input from ending.
     input_open: Option<Sender>,
     outputs: [Option<Output>; 2],
+    /// Bring what changes in its volumes.
+    mirrors: JoinSet<()>,
 }
 
 /// What all tasks of the sandbox are.
@@ -99,6 +106,9 @@ struct Inner {
 pub(crate) struct Sandbox {
     settings: Arc<Settings>,
     publisher: Publisher,
+    /// containerd's.
+    namespace: String,
+    numbers: Numbers,
     inner: Mutex<Inner>,
     phases: Phases,
     /// Takes a message when this process is to end.
@@ -109,11 +119,15 @@ impl Sandbox {
     pub(crate) fn new(
         settings: Settings,
         publisher: Publisher,
+        namespace: String,
+        numbers: Numbers,
         shutdown: mpsc::UnboundedSender<()>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings: Arc::new(settings),
             publisher,
+            namespace,
+            numbers,
             inner: Mutex::default(),
             phases: Arc::new(watch::Sender::new(Phase::Coming)),
             shutdown,
@@ -122,6 +136,19 @@ impl Sandbox {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a container's task on the host.
+    pub(crate) fn number(&self, container: &str) -> u32 {
+        self.numbers.of(container)
+    }
+
+    /// Of whose outputs a program that logs them is told.
+    fn whose(&self, container: &str) -> Whose {
+        Whose {
+            id: container.to_owned(),
+            namespace: self.namespace.clone(),
+        }
     }
 
     fn tell(&self, news: impl IntoIterator<Item = News>) {
@@ -180,11 +207,17 @@ impl Sandbox {
         };
         let rootfs = bundle.join(&spec.root.path);
         let news = self.inner().tasks.add(key.clone(), stdio.clone())?;
+        if matches!(role, Role::Container { .. })
+            && let Err(error) = self.numbers.give(id)
+        {
+            tracing::warn!("container `{id}` has its sandbox's number: {error}");
+        }
         let created = self.create_as(id, bundle, mounts, stdio, spec, role).await;
         if let Err(error) = created {
             let mut inner = self.inner();
             inner.tasks.forget(&key);
             inner.containers.remove(id);
+            self.numbers.take_back(id);
             if !mounts.is_empty() {
                 rootfs::take_away(&rootfs);
             }
@@ -212,6 +245,10 @@ impl Sandbox {
                 Some(path)
             }
         };
+        let outputs = match role {
+            Role::Sandbox => [None, None],
+            _ => stdio::outputs(&stdio, &self.whose(id)).await.map_err(failed)?,
+        };
         let container = {
             let mut inner = self.inner();
             let name = inner.name(&oci::name(&spec, id));
@@ -221,11 +258,13 @@ impl Sandbox {
                 bundle: bundle.to_owned(),
                 rootfs,
                 name,
+                processes: PidMode::Private,
                 app: None,
                 launch: watch::Sender::new(Launch::Coming),
                 input: None,
                 input_open: None,
-                outputs: [None, None],
+                outputs,
+                mirrors: JoinSet::new(),
             };
             if role != Role::Sandbox {
                 container.open(&stdio)?;
@@ -284,7 +323,7 @@ impl Sandbox {
     }
 
     /// What is asked of the planner for a container.
-    fn wanted(&self, id: &str, stdio: &Stdio) -> Result<PodSpec, SandboxError> {
+    fn wanted(&self, id: &str, stdio: &Stdio) -> Result<(PodSpec, Vec<Mirror>), SandboxError> {
         let inner = self.inner();
         let missing = || Refusal::NotFound(format!("container `{id}`"));
         let container = inner.containers.get(id).ok_or_else(missing)?;
@@ -298,7 +337,11 @@ impl Sandbox {
                 stdin: !stdio.stdin.is_empty(),
                 terminal: stdio.terminal,
                 seccomp: &seccomp,
-                is_directory: &|path| Some(path.metadata().ok()?.is_dir()),
+                source: &mirror::source,
+                processes_of: &|path| {
+                    let container = self.numbers.container_at(path)?;
+                    Some(inner.containers.get(&container)?.processes)
+                },
             },
         )?;
         if let Some(text) = &coming.seccomp {
@@ -306,20 +349,24 @@ impl Sandbox {
         }
         let mut wanted = PodSpec::new(vec![coming.app]);
         wanted.volumes = coming.volumes;
-        if coming.shares_processes {
-            wanted.pid_mode = PidMode::Pod;
-        }
-        Ok(wanted)
+        wanted.pid_mode = coming.processes;
+        Ok((wanted, coming.mirrors))
     }
 
     /// Brings a container to the pod.
     async fn add(&self, id: &str, stdio: &Stdio, waits: bool) -> Result<(), SandboxError> {
-        let (wanted, pod) = (self.wanted(id, stdio)?, self.pod()?);
+        let ((wanted, mirrors), pod) = (self.wanted(id, stdio)?, self.pod()?);
         pod.up().await.map_err(SandboxError::Failed)?;
         let number = pod.add(&wanted, waits, &self.settings).await;
         let number = number.map_err(SandboxError::Failed)?;
         if let Some(container) = self.inner().containers.get_mut(id) {
-            container.app = Some(number);
+            (container.app, container.processes) = (Some(number), wanted.pid_mode);
+        }
+        for mirror in mirrors {
+            mirror::bring(pod.path(), &mirror).await.map_err(failed)?;
+            if let Some(container) = self.inner().containers.get_mut(id) {
+                container.mirrors.spawn(mirror::follow(pod.clone(), mirror));
+            }
         }
         Ok(())
     }
@@ -406,12 +453,9 @@ impl Sandbox {
             (inner.app(&key.container)?, process)
         };
         let request = oci::command(&process, app, !stdio.stdin.is_empty(), stdio.terminal)?;
-        let (input, outputs) = (stdio::input(&stdio.stdin), [&stdio.stdout, &stdio.stderr]);
-        let [stdout, stderr] = outputs.map(|uri| stdio::output(uri));
-        let (input, outputs) = (
-            input.map_err(failed)?,
-            [stdout.map_err(failed)?, stderr.map_err(failed)?],
-        );
+        let input = stdio::input(&stdio.stdin).map_err(failed)?;
+        let outputs = stdio::outputs(stdio, &self.whose(&key.container)).await;
+        let outputs = outputs.map_err(failed)?;
         let this = self.clone();
         let of = key.clone();
         let ended = move |status: Option<ExitStatus>| this.ended(&of, status);
@@ -564,6 +608,7 @@ impl Sandbox {
             inner.tasks.delete(key, end)
         };
         self.tell([news]);
+        self.numbers.take_back(id);
         Ok(end)
     }
 
@@ -715,10 +760,6 @@ impl Container {
         if let Some(Input { reader, open }) = stdio::input(&stdio.stdin).map_err(failed)? {
             (self.input, self.input_open) = (Some(reader), Some(open));
         }
-        self.outputs = [
-            stdio::output(&stdio.stdout).map_err(failed)?,
-            stdio::output(&stdio.stderr).map_err(failed)?,
-        ];
         Ok(())
     }
 

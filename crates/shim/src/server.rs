@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::args::Args;
+use crate::numbers::Numbers;
 use crate::oci::{self, NetworkOf};
 use crate::publish::Publisher;
 use crate::sandbox::Sandbox;
@@ -50,9 +51,16 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let publisher = Publisher::begin(&args.namespace, address);
+        let numbers = Numbers::default();
+        let publisher = Publisher::begin(&args.namespace, address, numbers.clone());
         let (shutdown, mut shut) = mpsc::unbounded_channel();
-        let sandbox = Sandbox::new(settings, publisher.clone(), shutdown);
+        let sandbox = Sandbox::new(
+            settings,
+            publisher.clone(),
+            args.namespace.clone(),
+            numbers,
+            shutdown,
+        );
         let service = create_task(Arc::new(Service(sandbox.clone())));
         let mut server = Server::new()
             .add_listener(Listener::from(UnixListener::from_std(listener)?))

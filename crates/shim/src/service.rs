@@ -52,11 +52,6 @@ impl From<SandboxError> for ttrpc::Error {
     }
 }
 
-/// The number of every task's process: this one's, which is there as long as the VM is.
-fn pid() -> u32 {
-    std::process::id()
-}
-
 /// What was sent as JSON in an `Any`.
 fn json<T: serde::de::DeserializeOwned>(
     any: &MessageField<containerd_shim_protos::protobuf::well_known_types::any::Any>,
@@ -95,7 +90,7 @@ impl Task for Service {
             id: request.id,
             exec_id: request.exec_id,
             bundle: bundle.display().to_string(),
-            pid: pid(),
+            pid: self.0.number(&key.container),
             status: EnumOrUnknown::new(status),
             stdin: stdio.stdin,
             stdout: stdio.stdout,
@@ -124,14 +119,15 @@ impl Task for Service {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let sandbox = self.0.clone();
+        let (sandbox, id) = (self.0.clone(), request.id.clone());
         whole(async move {
             let bundle = Path::new(&request.bundle);
             sandbox.create(&request.id, bundle, &request.rootfs, stdio).await
         })
         .await?;
+        let pid = self.0.number(&id);
         Ok(CreateTaskResponse {
-            pid: pid(),
+            pid,
             ..CreateTaskResponse::default()
         })
     }
@@ -139,17 +135,19 @@ impl Task for Service {
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let (sandbox, key) = (self.0.clone(), Key::new(&request.id, &request.exec_id));
         whole(async move { sandbox.start(&key).await }).await?;
+        let pid = self.0.number(&request.id);
         Ok(StartResponse {
-            pid: pid(),
+            pid,
             ..StartResponse::default()
         })
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
         let (sandbox, key) = (self.0.clone(), Key::new(&request.id, &request.exec_id));
+        let pid = self.0.number(&request.id);
         let End { status, at } = whole(async move { sandbox.delete(&key).await }).await?;
         Ok(DeleteResponse {
-            pid: pid(),
+            pid,
             exit_status: status,
             exited_at: timestamp(at),
             ..DeleteResponse::default()
@@ -159,7 +157,7 @@ impl Task for Service {
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
         self.0.state(&Key::new(&request.id, ""))?;
         let info = ProcessInfo {
-            pid: pid(),
+            pid: self.0.number(&request.id),
             ..ProcessInfo::default()
         };
         Ok(PidsResponse {
@@ -258,10 +256,10 @@ impl Task for Service {
         })
     }
 
-    async fn connect(&self, _: &TtrpcContext, _: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
+    async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
         Ok(ConnectResponse {
-            shim_pid: pid(),
-            task_pid: pid(),
+            shim_pid: std::process::id(),
+            task_pid: self.0.number(&request.id),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..ConnectResponse::default()
         })

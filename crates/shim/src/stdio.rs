@@ -11,6 +11,9 @@ use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::{self, Receiver, Sender};
 
+use crate::logger::{self, Whose};
+use crate::tasks::Stdio;
+
 /// Where a task's output goes.
 pub(crate) type Output = Box<dyn AsyncWrite + Unpin + Send>;
 
@@ -22,11 +25,18 @@ pub(crate) struct Input {
     pub(crate) open: Sender,
 }
 
-/// Opens what a task writes to; `None` where there is nothing.
+/// Opens what a task writes to, output and error; `None` where there is nothing.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn output(uri: &str) -> io::Result<Option<Output>> {
+pub(crate) async fn outputs(stdio: &Stdio, whose: &Whose) -> io::Result<[Option<Output>; 2]> {
+    match logger::is_one(&stdio.stdout) {
+        true => logger::begin(&stdio.stdout, whose).await,
+        false => Ok([output(&stdio.stdout)?, output(&stdio.stderr)?]),
+    }
+}
+
+fn output(uri: &str) -> io::Result<Option<Output>> {
     let path = match uri.split_once("://") {
         _ if uri.is_empty() => return Ok(None),
         None => uri,
@@ -37,7 +47,7 @@ pub(crate) fn output(uri: &str) -> io::Result<Option<Output>> {
             return Ok(Some(Box::new(tokio::fs::File::from_std(file))));
         }
         Some((scheme, _)) => {
-            let what = format!("streams by `{scheme}://` are not supported; `fifo` and `file` are");
+            let what = format!("streams by `{scheme}://` are not supported; `fifo`, `file` and `binary` are");
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
     };

@@ -98,6 +98,22 @@ pub(crate) enum News {
     Deleted(Key, End),
 }
 
+impl News {
+    /// Of which task.
+    pub(crate) fn key(&self) -> &Key {
+        match self {
+            Self::Created(key)
+            | Self::Started(key)
+            | Self::ExecAdded(key)
+            | Self::Paused(key)
+            | Self::Resumed(key)
+            | Self::OutOfMemory(key)
+            | Self::Exited(key, _)
+            | Self::Deleted(key, _) => key,
+        }
+    }
+}
+
 /// All tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks(BTreeMap<Key, Task>);

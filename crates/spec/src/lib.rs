@@ -40,7 +40,7 @@ pub mod volume;
 pub mod words;
 
 pub use architecture::Architecture;
-pub use files::{FileContent, FilesVolume, ImageVolume, VolumeFile};
+pub use files::{FileContent, FilesVolume, ImageVolume, MAX_FILES_BYTES, VolumeFile};
 pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 pub use name::{AppName, InvalidName, VolumeName};
 pub use named_network::{JoinedNetwork, MacAddress, NamedNetwork, NetworkJoin, NetworkName, Subnet};

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{arriving, departing, hotplug, interfaces, processes, stats};
+use super::{arriving, departing, hotplug, interfaces, processes, refilling, stats};
 use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Job};
 use crate::exec::{self, Wanted, copy};
@@ -90,6 +90,10 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::RemoveInterface { name })) => {
             let _one_at_a_time = session.volumes.lock().await;
             interfaces::answer(stream, move || interfaces::remove(&name)).await;
+        }
+        Ok(Some(HostStream::Refill { volume })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            refilling::receive(stream, &volume).await;
         }
         // A second control stream, or a host that is gone: dropping the stream resets it.
         Ok(Some(HostStream::Control) | None) | Err(_) => {}

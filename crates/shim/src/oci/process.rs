@@ -1,8 +1,12 @@
 //! Who a container's process, or a command in it, is and what it may do.
 
+use std::path::Path;
+
 use isopod_contract::exec::{Exactly, Request, WindowSize};
 use isopod_spec::capability::{self, CAPABILITIES};
-use isopod_spec::{App, Capabilities, Device, ImageGroups, Rlimit, RlimitKind, RunConfig};
+use isopod_spec::{
+    App, Capabilities, Device, ImageGroups, KernelPaths, PidMode, Rlimit, RlimitKind, RunConfig,
+};
 
 use super::Refused;
 use super::spec::{Process, Spec};
@@ -83,14 +87,27 @@ fn is_privileged(spec: &Spec) -> bool {
         && sys.is_some_and(|sys| !sys.options.iter().any(|option| option == "ro"))
 }
 
-/// Whether the container shares its processes with others of the pod.
-pub(super) fn shares_processes(spec: &Spec) -> bool {
-    let namespace = spec.namespace("pid");
-    namespace.is_some_and(|namespace| !namespace.path.as_os_str().is_empty())
+/// Which processes the container sees: of a host there are the guest's. `processes_of`: those of the container whose namespace that
+/// is; `None`: it is the sandbox's.
+pub(super) fn sees(spec: &Spec, processes_of: &dyn Fn(&Path) -> Option<PidMode>) -> Result<PidMode, Refused> {
+    let Some(namespace) = spec.namespace("pid") else {
+        return Ok(PidMode::Vm);
+    };
+    if namespace.path.as_os_str().is_empty() {
+        return Ok(PidMode::Private);
+    }
+    match processes_of(&namespace.path) {
+        None => Ok(PidMode::Pod),
+        Some(PidMode::Private) => Err(Refused::new(
+            "another container's processes (`kubectl debug --target`)",
+            "cannot be joined, unless the pod's containers share theirs (`shareProcessNamespace: true`): leave the target out",
+        )),
+        Some(shared) => Ok(shared),
+    }
 }
 
 /// Fills in how the app of `spec` is run.
-pub(super) fn fill(app: &mut App, spec: &Spec) -> Result<(), Refused> {
+pub(super) fn fill(app: &mut App, spec: &Spec, processes: PidMode) -> Result<(), Refused> {
     let process = &spec.process;
     if process.args.is_empty() {
         return Err(Refused::new("a container without `args`", "runs nothing"));
@@ -119,8 +136,12 @@ pub(super) fn fill(app: &mut App, spec: &Spec) -> Result<(), Refused> {
     overrides.image_groups = ImageGroups::Never;
     overrides.rlimits = rlimits(process)?;
     overrides.privileged = is_privileged(spec);
+    overrides.kernel_paths = Some(KernelPaths {
+        masked: spec.linux.masked_paths.clone(),
+        read_only: spec.linux.readonly_paths.clone(),
+    });
     // The program is process 1 of its own, as an engine's users know it; among shared ones it cannot be.
-    overrides.init = (!shares_processes(spec)).then_some(false);
+    overrides.init = (processes == PidMode::Private).then_some(false);
     if !overrides.privileged {
         let wanted = |device: &Device| {
             let mut paths = spec.linux.devices.iter().map(|device| &device.path);
@@ -136,7 +157,7 @@ pub(super) fn fill(app: &mut App, spec: &Spec) -> Result<(), Refused> {
 }
 
 /// Whether every container has such a device, or may have it here.
-fn is_known(path: &std::path::Path) -> bool {
+fn is_known(path: &Path) -> bool {
     const ALWAYS: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "console"];
     let always = path.strip_prefix("/dev").ok().and_then(|name| name.to_str());
     always.is_some_and(|name| ALWAYS.contains(&name))

@@ -121,7 +121,9 @@ pub(crate) struct Linux {
     /// As it stands: docker's form of a profile, which others read.
     pub(crate) seccomp: Option<serde_json::Value>,
     #[serde(deserialize_with = "nothing")]
-    pub(crate) masked_paths: Vec<String>,
+    pub(crate) masked_paths: Vec<PathBuf>,
+    #[serde(deserialize_with = "nothing")]
+    pub(crate) readonly_paths: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use isopod_spec::{
-    App, EmptyVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Propagation, SourceRule, Volume,
-    VolumeKind, VolumeName,
+    App, EmptyVolume, FilesVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Propagation,
+    SourceRule, Volume, VolumeKind, VolumeName,
 };
 
-use super::Refused;
 use super::spec::{Mount, Spec};
+use super::{Mirror, Refused, Source};
 
 /// What is mounted there in every app of a pod, by the guest.
 const OWN: [&str; 7] = [
@@ -24,24 +24,34 @@ const OWN: [&str; 7] = [
 /// File systems of the kernel's that the guest mounts where they belong.
 const KERNEL: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
 
-/// Gives the app its mounts, and returns their volumes.
+/// Gives the app its mounts, and returns their volumes, with those that are to be what a directory of the host's becomes.
 pub(super) fn fill(
     app: &mut App,
     spec: &Spec,
-    is_directory: &dyn Fn(&Path) -> Option<bool>,
-) -> Result<Vec<Volume>, Refused> {
-    let mut volumes = Vec::new();
+    source: &dyn Fn(&Path) -> Source,
+) -> Result<(Vec<Volume>, Vec<Mirror>), Refused> {
+    let (mut volumes, mut mirrors) = (Vec::new(), Vec::new());
     for (number, mount) in spec.mounts.iter().enumerate() {
         let destination = &mount.destination;
         if KERNEL.contains(&&*mount.kind) || OWN.iter().any(|own| destination.as_os_str() == *own) {
             continue;
         }
         let has = |word: &str| mount.options.iter().any(|option| option == word);
+        let name = format!("{}-{number}", app.name);
+        let name = VolumeName::nearest(&name).ok_or_else(|| Refused::new(name, "is no name of a volume"))?;
         let kind = match &*mount.kind {
             "tmpfs" => VolumeKind::Empty(empty(mount)),
-            _ if mount.kind == "bind" || has("bind") || has("rbind") => {
-                VolumeKind::Host(host(mount, is_directory)?)
-            }
+            _ if mount.kind == "bind" || has("bind") || has("rbind") => match source(&mount.source) {
+                // Whoever may write to it is to write to the host's.
+                Source::Updated if has("ro") => {
+                    mirrors.push(Mirror {
+                        volume: name.clone(),
+                        source: mount.source.clone(),
+                    });
+                    VolumeKind::Files(FilesVolume::default())
+                }
+                source => VolumeKind::Host(host(mount, source)?),
+            },
             other => {
                 let what = format!(
                     "a mount of type `{}` at `{}`",
@@ -51,8 +61,6 @@ pub(super) fn fill(
                 return Err(Refused::new(what, "is not supported: bind and tmpfs are"));
             }
         };
-        let name = format!("{}-{number}", app.name);
-        let name = VolumeName::nearest(&name).ok_or_else(|| Refused::new(name, "is no name of a volume"))?;
         app.mounts.push(AppMount {
             volume: name.clone(),
             target: destination.clone(),
@@ -70,10 +78,10 @@ pub(super) fn fill(
             read_only: None,
         });
     }
-    Ok(volumes)
+    Ok((volumes, mirrors))
 }
 
-fn host(mount: &Mount, is_directory: &dyn Fn(&Path) -> Option<bool>) -> Result<HostVolume, Refused> {
+fn host(mount: &Mount, source: Source) -> Result<HostVolume, Refused> {
     let has = |word: &str| mount.options.iter().any(|option| option == word);
     if has("rshared") || has("shared") {
         let what = format!(
@@ -89,9 +97,9 @@ fn host(mount: &Mount, is_directory: &dyn Fn(&Path) -> Option<bool>) -> Result<H
             true => Propagation::Rslave,
             false => Propagation::Private,
         },
-        must_be: match is_directory(&mount.source) {
-            Some(true) => SourceRule::Directory,
-            Some(false) | None => SourceRule::Any,
+        must_be: match source {
+            Source::Directory | Source::Updated => SourceRule::Directory,
+            Source::File | Source::Missing => SourceRule::Any,
         },
     })
 }
