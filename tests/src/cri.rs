@@ -33,7 +33,6 @@ pub const EXITED: i64 = 2;
 /// Whether a namespace is a pod's or a container's own (`NamespaceMode`).
 const OF_POD: i64 = 0;
 const OF_CONTAINER: i64 = 1;
-const OF_NODE: i64 = 2;
 
 /// A refusal of containerd's.
 #[derive(Clone, Debug)]
@@ -420,13 +419,6 @@ impl Wish {
     #[must_use]
     pub fn shares_processes(mut self) -> Self {
         self.namespaces = Message::new().number(2, OF_POD);
-        self
-    }
-
-    /// Among the host's processes (`hostPID`).
-    #[must_use]
-    pub fn sees_the_hosts_processes(mut self) -> Self {
-        self.namespaces = Message::new().number(2, OF_NODE);
         self
     }
 

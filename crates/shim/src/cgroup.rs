@@ -49,6 +49,11 @@ fn directories(below: &Path) -> Vec<PathBuf> {
     }
 }
 
+/// Where this process is: the text of `/proc/self/cgroup` (cgroups(7)).
+pub(crate) fn own() -> String {
+    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+}
+
 /// Moves this process there. A hierarchy in which that cannot be is one that does not count the VM.
 pub(crate) fn join(path: &Path) {
     for dir in below_root(path).iter().flat_map(|below| directories(below)) {
@@ -80,16 +85,60 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes it, when nothing is in it any more.
-pub(crate) fn remove(path: &Path) {
-    for dir in below_root(path).iter().flat_map(|below| directories(below)) {
-        let _ = fs::remove_dir(dir);
+/// Removes it. What is still in it, this process or one that makes a template of the pod's VM for others, goes where `to` says ([`own`]).
+pub(crate) fn remove(path: &Path, to: &str) {
+    if let Some(below) = below_root(path) {
+        for dir in directories(&below) {
+            let left = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            let hierarchy = dir.ancestors().nth(below.components().count());
+            if let Some(to) = hierarchy.and_then(|hierarchy| of_process(to, hierarchy)) {
+                for pid in left.lines() {
+                    if let Err(error) = fs::write(to.join("cgroup.procs"), pid) {
+                        tracing::debug!("process {pid} stays in `{}`: {error}", dir.display());
+                    }
+                }
+            }
+            let _ = fs::remove_dir(&dir);
+        }
     }
+}
+
+/// Where a process is in a hierarchy, `cgroups` being what `/proc/PID/cgroup` says (cgroups(7)).
+fn of_process(cgroups: &str, hierarchy: &Path) -> Option<PathBuf> {
+    let wanted = hierarchy.strip_prefix(ROOT).ok()?.to_str()?;
+    let lines = cgroups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>().try_into().ok());
+    let found = lines
+        .map(|fields: [&str; 2]| fields)
+        .find(|[controllers, _]| *controllers == wanted);
+    let [_, path] = found?;
+    Some(hierarchy.join(path.trim_start_matches('/')))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_process_is_is_read_for_each_hierarchy() {
+        let v1 = "4:memory:/system.slice/a:b\n3:cpu,cpuacct:/\n0::/unified\n";
+        let of =
+            |cgroups, dir: &str| of_process(cgroups, Path::new(dir)).map(|dir| dir.display().to_string());
+        assert_eq!(
+            of(v1, "/sys/fs/cgroup/memory").as_deref(),
+            Some("/sys/fs/cgroup/memory/system.slice/a:b")
+        );
+        assert_eq!(
+            of(v1, "/sys/fs/cgroup/cpu,cpuacct").as_deref(),
+            Some("/sys/fs/cgroup/cpu,cpuacct/")
+        );
+        assert_eq!(of(v1, "/sys/fs/cgroup/pids"), None);
+        assert_eq!(
+            of("0::/x\n", "/sys/fs/cgroup").as_deref(),
+            Some("/sys/fs/cgroup/x")
+        );
+    }
 
     #[test]
     fn both_forms_of_a_path_are_read() {

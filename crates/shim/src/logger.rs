@@ -108,9 +108,9 @@ pub(crate) async fn begin(uri: &str, whose: &Whose) -> io::Result<[Option<Output
 
 /// A byte, or an end.
 fn is_ready(mut ready: PipeReader) -> io::Result<()> {
-    match ready.read(&mut [0]) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
+    match ready.read_exact(&mut [0]) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        read => read,
     }
 }
 

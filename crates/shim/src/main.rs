@@ -99,7 +99,7 @@ fn delete(bundle: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
         pod::clean(bundle, &settings);
     }
     if let Ok(spec) = start::read_spec(bundle) {
-        cgroup::remove(&spec.linux.cgroups_path);
+        cgroup::remove(&spec.linux.cgroups_path, &cgroup::own());
     }
     rootfs::take_away(&bundle.join("rootfs"));
     let response = DeleteResponse {

@@ -41,6 +41,7 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         Err(_) => {}
     }
     namespaces::own_mounts()?;
+    let cgroups = cgroup::own();
     cgroup::join(&spec.linux.cgroups_path);
     let address =
         std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", args.address.display()));
@@ -77,7 +78,7 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(socket) = socket {
         let _ = std::fs::remove_file(socket);
     }
-    cgroup::remove(&spec.linux.cgroups_path);
+    cgroup::remove(&spec.linux.cgroups_path, &cgroups);
     served
 }
 
