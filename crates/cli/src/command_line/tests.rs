@@ -440,7 +440,7 @@ fn limits_are_an_apps_and_its_vm_is_large_enough() {
     );
     assert_eq!(pod.apps[1].overrides.resources, Resources::default());
     for (line, memory_mib, cpus) in [
-        ("run oci:a", 512, 1),
+        ("run oci:a", 2048, 1),
         ("run -m 64m --cpus 0.5 oci:a", 512, 1),
         ("run -m 1g --cpus 1.5 oci:a --- --cpus 2 -m 1g oci:b", 2176, 4),
         ("run -m 1g --cpus 2 --vm-memory 256m oci:a", 256, 2),
