@@ -38,6 +38,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
         env: env::vars_os()
             .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
             .collect(),
+        aside: Vec::new(),
     })
 }
 

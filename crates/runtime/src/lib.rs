@@ -67,6 +67,9 @@ pub struct Settings {
     pub start: StartMode,
     /// The caller's environment, for `-e NAME`.
     pub env: BTreeMap<String, String>,
+    /// Files of cgroups (`cgroup.procs`) that take what works for pods to come, and not for the one that this process supervises: the maker of a
+    /// template. Empty: it stays where this process is.
+    pub aside: Vec<PathBuf>,
 }
 
 /// The guest agent of the command `isopod` for that architecture, where it is installed with it: in the same directory, or in

@@ -34,24 +34,37 @@ pub(crate) fn below_root(path: &Path) -> Option<PathBuf> {
     (plain && !below.as_os_str().is_empty()).then_some(below)
 }
 
-/// The directories of that cgroup, one for each hierarchy.
-fn directories(below: &Path) -> Vec<PathBuf> {
+/// Where the hierarchies are.
+fn hierarchies() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
     match root.join("cgroup.controllers").exists() {
-        true => vec![root.join(below)],
+        true => vec![root.to_owned()],
         false => {
             let hierarchies = V1.iter().map(|controller| root.join(controller));
-            hierarchies
-                .filter(|dir| dir.is_dir())
-                .map(|dir| dir.join(below))
-                .collect()
+            hierarchies.filter(|dir| dir.is_dir()).collect()
         }
     }
+}
+
+/// The directories of that cgroup, one for each hierarchy.
+fn directories(below: &Path) -> Vec<PathBuf> {
+    hierarchies()
+        .iter()
+        .map(|hierarchy| hierarchy.join(below))
+        .collect()
 }
 
 /// Where this process is: the text of `/proc/self/cgroup` (cgroups(7)).
 pub(crate) fn own() -> String {
     fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+}
+
+/// The files that take a process back to where `cgroups` says ([`own`]), one for each hierarchy.
+pub(crate) fn entries(cgroups: &str) -> Vec<PathBuf> {
+    let places = hierarchies()
+        .into_iter()
+        .filter_map(|hierarchy| of_process(cgroups, &hierarchy));
+    places.map(|dir| dir.join("cgroup.procs")).collect()
 }
 
 /// Moves this process there. A hierarchy in which that cannot be is one that does not count the VM.

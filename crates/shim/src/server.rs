@@ -32,7 +32,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let bundle = std::env::current_dir()?;
     let spec = read_spec(&bundle)?;
-    let settings = settings::from_environment()?;
+    let mut settings = settings::from_environment()?;
     // Namespaces are left and entered by the process's only thread.
     match oci::network(&spec) {
         Ok(NetworkOf::Namespace(path)) => namespaces::join_network(&path)?,
@@ -43,6 +43,7 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     namespaces::own_mounts()?;
     let cgroups = cgroup::own();
     cgroup::join(&spec.linux.cgroups_path);
+    settings.aside = cgroup::entries(&cgroups);
     let address =
         std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", args.address.display()));
     let listener = listener()?;

@@ -63,5 +63,6 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
         kernel: GuestKernel::default(),
         guest_roots: Vec::new(),
         env: std::collections::BTreeMap::new(),
+        aside: Vec::new(),
     })
 }

@@ -499,6 +499,15 @@ pub fn spawn(settings: &Settings, vm: &Vm, key: &str) -> io::Result<()> {
         command.env("ISOPOD_AGENT", agent);
     }
     let child = tokio::process::Command::from(command).spawn()?;
+    let number = child.id().map(|pid| pid.to_string()).unwrap_or_default();
+    for place in &settings.aside {
+        if let Err(error) = fs::write(place, &number) {
+            tracing::debug!(
+                "the template's maker does not come to `{}`: {error}",
+                place.display()
+            );
+        }
+    }
     // Reaped by the event loop when it has ended before this process does.
     drop(child);
     Ok(())
