@@ -37,11 +37,8 @@ pub enum EntryKind {
     HardLink,
     /// A symbolic link.
     Symlink,
-    /// A character device.
     CharDevice,
-    /// A block device.
     BlockDevice,
-    /// A directory.
     Directory,
     /// A named pipe.
     Fifo,

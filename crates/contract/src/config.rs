@@ -101,7 +101,6 @@ pub struct EarlyMount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewDirectory {
-    /// Its path.
     pub path: String,
     /// Its permission bits.
     pub mode: u32,
@@ -134,7 +133,6 @@ pub struct MountAhead {
 pub struct Sysctl {
     /// Its name, as sysctl(8) has it.
     pub name: String,
-    /// Its value.
     pub value: String,
     /// Whether no app may start without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -50,7 +50,6 @@ pub struct UnitText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HotplugMount {
-    /// The app.
     pub app: AppIndex,
     /// The mount, as the app's other mounts are told.
     pub mount: GuestMount,

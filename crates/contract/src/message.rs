@@ -36,14 +36,12 @@ pub enum HostStream {
     Stats,
     /// 3: asks for a file or directory of an app's, as an archive ([`crate::copy`]).
     CopyOut {
-        /// The app.
         app: AppIndex,
         /// The file, as the app sees it. `DIR/.` is what is in a directory.
         path: String,
     },
     /// 4: brings an archive to an app ([`crate::copy`]).
     CopyIn {
-        /// The app.
         app: AppIndex,
         /// The target, as the app sees it.
         path: String,
@@ -59,7 +57,6 @@ pub enum HostStream {
     },
     /// 7: changes how an app runs ([`crate::change`]).
     ChangeApp {
-        /// The app.
         app: AppIndex,
         /// What becomes of it.
         change: crate::change::AppChange,
@@ -85,7 +82,6 @@ pub enum HostStream {
     Depart(crate::arrival::Departure),
     /// 12: connects with a TCP port of the guest's loopback interface. A [`DialAnswer`], then what both sides write.
     Dial {
-        /// The port.
         port: u16,
     },
     /// 13: configures an interface whose device was plugged in ([`crate::network`]).
@@ -96,13 +92,11 @@ pub enum HostStream {
     },
     /// 14: takes an interface from the apps; its device may be unplugged then ([`crate::network`]).
     RemoveInterface {
-        /// Its name.
         name: String,
     },
     /// 15: gives a volume of files new content, an archive of `DIR/.` as in [`HostStream::CopyIn`]. What reads it sees names come and go as the
     /// kubelet changes them: new directories, then links, then what is not there any more.
     Refill {
-        /// The volume.
         volume: String,
     },
 }
@@ -138,17 +132,14 @@ pub enum GuestStream {
     /// 0: the host writes what the app reads as its standard input, and half-closes for the end of input. The guest
     /// resets the stream when nobody reads any more.
     Stdin {
-        /// The app.
         app: AppIndex,
     },
     /// 1: what the app writes to its standard output, up to the end of the app.
     Stdout {
-        /// The app.
         app: AppIndex,
     },
     /// 2: what the app writes to its standard error, up to the end of the app, its restarts included.
     Stderr {
-        /// The app.
         app: AppIndex,
     },
 }
@@ -163,7 +154,6 @@ pub enum HostMessage {
     },
     /// 1: send a signal to an app's main process.
     Signal {
-        /// The app.
         app: AppIndex,
         /// The signal's number (signal(7)).
         signal: u8,
@@ -182,19 +172,15 @@ pub enum HostMessage {
     },
     /// 4: the size of the terminal that is connected with an app's. Of an app without a terminal it says nothing.
     Resize {
-        /// The app.
         app: AppIndex,
-        /// The size.
         size: crate::exec::WindowSize,
     },
     /// 5: start an app that [waits](crate::config::GuestApp::waits) for this. Of another it says nothing.
     StartApp {
-        /// The app.
         app: AppIndex,
     },
     /// 6: stop one app for good: its stop signal first, `SIGKILL` to what is left of it after the grace.
     StopApp {
-        /// The app.
         app: AppIndex,
         /// The grace in milliseconds; 0 kills at once.
         grace_ms: u32,
@@ -234,21 +220,18 @@ pub enum GuestMessage {
     Ready(BootTimes),
     /// 1: an app's main process is executing. Once per app, and once more after each [`GuestMessage::Restarting`].
     Started {
-        /// The app.
         app: AppIndex,
         /// When systemd started the process, in milliseconds of guest uptime.
         uptime_ms: u64,
     },
     /// 2: an app will never run. Its last message.
     Failed {
-        /// The app.
         app: AppIndex,
         /// Why.
         cause: FailureCause,
     },
     /// 3: an app has ended; what it wrote went to its streams before. Its last message.
     Exited {
-        /// The app.
         app: AppIndex,
         /// How it ended.
         status: ExitStatus,
@@ -267,7 +250,6 @@ pub enum GuestMessage {
     },
     /// 7: an app has ended and will be restarted. Only for an app with a restart policy. Its streams live on.
     Restarting {
-        /// The app.
         app: AppIndex,
         /// How it ended.
         status: ExitStatus,
@@ -279,24 +261,20 @@ pub enum GuestMessage {
     /// 8: an app that runs is ready now, as it says itself. An app whose readiness nobody tells is ready once it has
     /// started.
     AppReady {
-        /// The app.
         app: AppIndex,
     },
     /// 9: an app that was ready is not any more. One that has ended is not ready either; this does not come then.
     AppUnready {
-        /// The app.
         app: AppIndex,
     },
     /// 10: the kernel killed the app's main process because there was no memory left. Before what says that it ended.
     OutOfMemory {
-        /// The app.
         app: AppIndex,
         /// What there was no memory left in.
         within: MemoryBound,
     },
     /// 11: what an app's probes find of it is new. Only for an app that runs.
     Health {
-        /// The app.
         app: AppIndex,
         /// What they find.
         health: Health,
@@ -305,7 +283,6 @@ pub enum GuestMessage {
     },
     /// 12: the agent ends an app's life by itself. Only for an app that runs, once in a life.
     Ending {
-        /// The app.
         app: AppIndex,
         /// Why, in a line.
         reason: String,
@@ -318,7 +295,6 @@ pub enum GuestMessage {
     },
     /// 14: what an app left to be known of its end. Before what says that it ended, once in a life.
     LastWords {
-        /// The app.
         app: AppIndex,
         /// What.
         text: String,
@@ -326,7 +302,6 @@ pub enum GuestMessage {
     /// 15: the kernel killed another process of the app's because there was no memory left. Before what says that the app
     /// ended, once in a life.
     ProcessOutOfMemory {
-        /// The app.
         app: AppIndex,
         /// What there was no memory left in.
         within: MemoryBound,

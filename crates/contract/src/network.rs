@@ -44,7 +44,6 @@ pub struct GuestInterface {
     /// The longest packet, in bytes; `None`: the device's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Its addresses.
     pub addresses: Vec<GuestAddress>,
     /// The routes through it, all of them: an address brings none to its network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +57,6 @@ pub struct GuestInterface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestAddress {
-    /// The address.
     pub address: IpAddr,
     /// How many of its bits are its network's.
     pub prefix_len: u8,
@@ -88,7 +86,6 @@ pub struct GuestRoute {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestNeighbour {
-    /// Its address.
     pub address: IpAddr,
     /// Its Ethernet address.
     pub mac: Mac,

@@ -20,7 +20,6 @@ pub enum ProcessMessage {
 /// A process of an app's (proc_pid_stat(5), proc_pid_status(5)). Its texts may hold anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppProcess {
-    /// The app.
     pub app: AppIndex,
     /// Its number, as the app sees it.
     pub pid: u32,

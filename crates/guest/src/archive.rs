@@ -16,7 +16,6 @@ const ALIGNMENT: usize = 512;
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A directory.
     Directory,
     /// A regular file with its content.
     File(Vec<u8>),

@@ -53,7 +53,6 @@ pub enum BuildError {
     SystemdTooOld {
         /// systemd.
         path: PathBuf,
-        /// Its version.
         version: u32,
     },
     /// The agent would need libraries before there are any.

@@ -95,7 +95,6 @@ struct InputList {
 /// A guest image, and the kernels that were better and could not be used.
 #[derive(Debug)]
 pub struct Ensured {
-    /// The image.
     pub image: GuestImage,
     /// What was passed over for it.
     pub passed_over: Vec<PassedOver>,
@@ -104,7 +103,6 @@ pub struct Ensured {
 /// A kernel that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedOver {
-    /// The kernel.
     pub kernel: PathBuf,
     /// Why, in one line.
     pub reason: String,

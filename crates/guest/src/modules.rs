@@ -210,7 +210,6 @@ pub enum ModulesError {
     Line {
         /// The file.
         path: PathBuf,
-        /// The line.
         line: String,
     },
     /// A module depends on one that has no entry of its own.

@@ -81,7 +81,6 @@ pub struct Sources {
     pub release: String,
     /// The directory with the kernel's modules.
     pub modules_dir: PathBuf,
-    /// The agent.
     pub agent: PathBuf,
 }
 
@@ -100,7 +99,6 @@ pub enum FindError {
         shown(there)
     )]
     NoSuchRelease {
-        /// The release.
         release: String,
         /// Those that are there.
         there: Vec<String>,
@@ -114,9 +112,7 @@ pub enum FindError {
     /// A kernel was named, but its modules are not there.
     #[error("kernel `{}` is release `{release}`, which has no modules below `{}`", .kernel.display(), .root.display())]
     NoModules {
-        /// The kernel.
         kernel: PathBuf,
-        /// Its release.
         release: String,
         /// Where the modules were looked for.
         root: PathBuf,
@@ -124,7 +120,6 @@ pub enum FindError {
     /// A kernel was named that does not say its release.
     #[error("cannot tell the release of kernel `{}`", .kernel.display())]
     NoRelease {
-        /// The kernel.
         kernel: PathBuf,
     },
     /// No agent is installed.

@@ -43,7 +43,6 @@ pub enum ConfigError {
     Field {
         /// The field, as the specification names it.
         field: &'static str,
-        /// The value.
         value: String,
         /// What is wrong with it.
         reason: &'static str,

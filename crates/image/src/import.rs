@@ -110,7 +110,6 @@ impl ImportError {
 
 /// An image on its way into the store.
 pub(crate) struct Coming {
-    /// Its ID.
     pub(crate) id: Digest,
     /// The names that it gets.
     pub(crate) names: Vec<String>,

@@ -14,7 +14,6 @@ use crate::volumes::VolumeMount;
 /// An app, decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppPlan {
-    /// Its name.
     pub name: AppName,
     /// The unit that runs it.
     pub unit: String,
@@ -131,7 +130,6 @@ impl AppPlan {
 /// An image, attached as a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
-    /// Its ID.
     pub id: String,
     /// Its root filesystem's file in the store.
     pub rootfs: PathBuf,

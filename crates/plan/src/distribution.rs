@@ -23,7 +23,6 @@ pub enum Family {
     Debian,
     /// Ubuntu and what is made of it.
     Ubuntu,
-    /// Fedora.
     Fedora,
     /// RHEL and what is made of it.
     Rhel,
@@ -45,7 +44,6 @@ pub enum Need {
     Qemu(Architecture),
     /// A kernel of this host's architecture, with all its modules.
     Kernel,
-    /// systemd.
     Systemd,
     /// The file server of host volumes.
     Virtiofsd,

@@ -13,7 +13,6 @@ use crate::vm::user_namespaces::UserNamespaces;
 /// What is known of a host.
 #[derive(Clone, Debug)]
 pub struct HostReport {
-    /// Its distribution.
     pub distribution: Distribution,
     /// Who asks.
     pub user: HostUser,
@@ -27,7 +26,6 @@ pub struct HostReport {
     pub passed_over: Vec<Trouble>,
     /// The virtiofsd that works for this user.
     pub virtiofsd: Option<Virtiofsd>,
-    /// passt.
     pub passt: Option<PathBuf>,
     /// `mkfs.ext4`.
     pub mkfs: Option<PathBuf>,

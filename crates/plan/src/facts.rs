@@ -70,9 +70,7 @@ pub struct RootFacts {
 /// What an app's root is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootOrigin {
-    /// An image.
     Image {
-        /// Its ID.
         id: String,
         /// The file that holds its root filesystem, on the host.
         rootfs: PathBuf,
@@ -135,7 +133,6 @@ pub struct FileId {
 /// What is known of the image that a volume is.
 #[derive(Clone, Debug)]
 pub struct VolumeImageFacts {
-    /// Its ID.
     pub id: String,
     /// The file that holds its root filesystem, on the host.
     pub rootfs: PathBuf,
@@ -146,7 +143,6 @@ pub struct VolumeImageFacts {
 /// What can be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// A directory.
     Directory,
     /// A regular file.
     File,
@@ -235,7 +231,6 @@ pub struct NamedNetworks {
 /// A network with a name, and what other pods have of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenNetwork {
-    /// The network.
     pub network: NamedNetwork,
     /// The addresses of pods.
     pub addresses: BTreeSet<IpAddr>,
@@ -255,7 +250,6 @@ pub struct NamespaceFault {
 /// Who runs the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostUser {
-    /// Root.
     Root,
     /// Anyone else.
     Ordinary {
@@ -267,9 +261,7 @@ pub enum HostUser {
 /// The users and groups that an ordinary user may be beside himself (subuid(5)), and what maps them (newuidmap(1)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubordinateIds {
-    /// newuidmap.
     pub newuidmap: PathBuf,
-    /// newgidmap.
     pub newgidmap: PathBuf,
     /// The users, as `/etc/subuid` has them.
     pub users: Vec<IdRange>,
@@ -293,7 +285,6 @@ impl SubordinateIds {
 /// Consecutive users or groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRange {
-    /// The first.
     pub first: u32,
     /// How many.
     pub count: u32,
@@ -335,7 +326,6 @@ pub enum Namespaces {
 /// A virtiofsd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Virtiofsd {
-    /// The program.
     pub program: PathBuf,
     /// Which of the two it is.
     pub flavour: VirtiofsdFlavour,
@@ -375,7 +365,6 @@ pub struct GuestFacts {
     pub release: String,
     /// The kernel modules that the image can load, or has built in.
     pub modules: BTreeSet<String>,
-    /// The version of systemd.
     pub systemd_version: u32,
     /// Why better kernels than this one were passed over, each in a line.
     pub passed_over: Vec<String>,

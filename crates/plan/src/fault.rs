@@ -49,7 +49,6 @@ pub enum Fault {
         shown(target)
     )]
     MissingVolume {
-        /// The app.
         app: AppName,
         /// The volume that is missing.
         volume: VolumeName,
@@ -62,7 +61,6 @@ pub enum Fault {
         shown(target)
     )]
     UnboundMountPoint {
-        /// The app.
         app: AppName,
         /// The mount point's name, which is the name of the volume it wants.
         mount_point: VolumeName,
@@ -75,7 +73,6 @@ pub enum Fault {
         shown(target)
     )]
     DoubledTarget {
-        /// The app.
         app: AppName,
         /// The volume of the mount declared first.
         first: VolumeName,
@@ -90,9 +87,7 @@ pub enum Fault {
         shown(target)
     )]
     Target {
-        /// The app.
         app: AppName,
-        /// The volume.
         volume: VolumeName,
         /// The target as it was asked for.
         target: PathBuf,
@@ -105,9 +100,7 @@ pub enum Fault {
         shown(sub_path)
     )]
     SubPath {
-        /// The app.
         app: AppName,
-        /// The volume.
         volume: VolumeName,
         /// The path as it was asked for.
         sub_path: PathBuf,
@@ -117,7 +110,6 @@ pub enum Fault {
     /// A source that cannot be shared.
     #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
-        /// The volume.
         volume: VolumeName,
         /// Its source.
         path: PathBuf,
@@ -127,7 +119,6 @@ pub enum Fault {
     /// Something about a volume that cannot be done.
     #[error("volume `{volume}`: {reason}")]
     Volume {
-        /// The volume.
         volume: VolumeName,
         /// What, and why not.
         reason: String,
@@ -135,7 +126,6 @@ pub enum Fault {
     /// Something about an app that cannot be done.
     #[error("app `{app}`: {reason}")]
     App {
-        /// The app.
         app: AppName,
         /// What, and why not.
         reason: String,
@@ -143,7 +133,6 @@ pub enum Fault {
     /// The program is not there: exit status 127.
     #[error("app `{app}`: {reason}")]
     CommandNotFound {
-        /// The app.
         app: AppName,
         /// The program, as it was given.
         program: String,
@@ -153,7 +142,6 @@ pub enum Fault {
     /// The program is there and cannot be executed: exit status 126.
     #[error("app `{app}`: `{}` in its image is {what}", shown(path))]
     CommandNotExecutable {
-        /// The app.
         app: AppName,
         /// The program.
         path: PathBuf,

@@ -30,7 +30,6 @@ pub struct Node {
 /// The kinds of node that planning tells apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
-    /// A directory.
     Directory,
     /// A regular file.
     File,

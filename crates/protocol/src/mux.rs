@@ -78,9 +78,7 @@ impl AsyncWrite for MuxStream {
 /// Which side of the port this is; it decides who numbers streams how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The host.
     Host,
-    /// The guest.
     Guest,
 }
 
@@ -162,7 +160,6 @@ pub enum OpenError {
     /// This side has as many streams open as it may.
     #[error("there are {limit} streams already, which is the limit")]
     TooMany {
-        /// The limit.
         limit: usize,
     },
     /// yamux refused.

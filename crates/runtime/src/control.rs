@@ -84,7 +84,6 @@ pub enum Request {
     Attach(Box<Attach>),
     /// 5: one that came so goes.
     Detach {
-        /// Its name.
         name: VolumeName,
         /// Also where it is in use.
         force: bool,
@@ -93,7 +92,6 @@ pub enum Request {
     Resize {
         /// The app's number.
         app: u16,
-        /// The size.
         size: WindowSize,
     },
     /// 7: an app is to run in another way.

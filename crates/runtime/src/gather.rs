@@ -45,7 +45,6 @@ pub struct Gathered {
     pub guest: GuestImage,
     /// The kernel that was asked for, by absolute paths.
     pub kernel: GuestKernel,
-    /// QEMU.
     pub qemu: PathBuf,
     /// The sources of volumes that are to be made.
     pub missing: Vec<MissingSource>,

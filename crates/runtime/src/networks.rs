@@ -67,7 +67,6 @@ pub enum NetworkError {
     /// It cannot be what it is to be.
     #[error("cannot create network `{name}`")]
     Create {
-        /// Its name.
         name: NetworkName,
         /// Why not.
         source: CreateFault,
@@ -75,7 +74,6 @@ pub enum NetworkError {
     /// Pods are in it.
     #[error("network `{name}` is in use: by {}", pods.join(", "))]
     Used {
-        /// Its name.
         name: NetworkName,
         /// Their names.
         pods: Vec<String>,

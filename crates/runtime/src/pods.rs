@@ -58,11 +58,9 @@ pub struct Pods {
 /// A pod that was seen.
 #[derive(Clone, Debug)]
 pub struct PodEntry {
-    /// Its UUID.
     pub uuid: String,
     /// Its directory, when it was seen.
     pub path: PathBuf,
-    /// Its state.
     pub state: PodState,
     /// Whether somebody was at it.
     pub lock: Lock,

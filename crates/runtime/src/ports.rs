@@ -13,7 +13,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot publish port `{port}`: {}", reason(.cause))]
 pub struct PortError {
-    /// The port.
     pub port: PortForward,
     /// What binding it came to.
     cause: io::Error,

@@ -37,7 +37,6 @@ use crate::{arrival_files, disk, named_volume, private, writable};
 pub struct Wishes {
     /// Its UUID, where it was chosen before ([`crate::pods::new_uuid`]).
     pub uuid: Option<String>,
-    /// Its name.
     pub name: Option<PodName>,
     /// What becomes of its directory when it has ended.
     pub keep: Keep,

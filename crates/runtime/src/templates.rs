@@ -55,7 +55,6 @@ pub struct Description {
     pub version: u32,
     /// The VM's memory, in MiB.
     pub memory_mib: u32,
-    /// Its CPUs.
     pub cpus: u32,
     /// `kvm` or `tcg`.
     pub accel: String,
@@ -74,7 +73,6 @@ pub struct Description {
 /// A template that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its key.
     pub key: String,
     /// What is known of it.
     pub description: Description,

@@ -97,9 +97,7 @@ pub(crate) fn pod(spec: &Spec, network: Option<&Path>) -> Result<PodSpec, Refuse
 /// What comes to a pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Coming {
-    /// The app.
     pub(crate) app: App,
-    /// Its volumes.
     pub(crate) volumes: Vec<Volume>,
     /// Those of them that are to hold what a directory of the host's does, as it changes.
     pub(crate) mirrors: Vec<Mirror>,
@@ -112,7 +110,6 @@ pub(crate) struct Coming {
 /// A volume of files that is to hold what a directory of the host's does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mirror {
-    /// The volume.
     pub(crate) volume: VolumeName,
     /// The directory.
     pub(crate) source: PathBuf,
@@ -125,7 +122,6 @@ pub(crate) enum Source {
     Missing,
     /// A file of any kind.
     File,
-    /// A directory.
     Directory,
     /// One that the kubelet updates ([`crate::mirror`]), of a size that fits into the guest's memory.
     Updated,

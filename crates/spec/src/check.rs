@@ -20,7 +20,6 @@ pub enum PodFault {
     /// Two apps have one name.
     #[error("two apps are named `{name}`")]
     DuplicateApp {
-        /// The name.
         name: AppName,
         /// The second app that has it.
         app_index: usize,
@@ -28,7 +27,6 @@ pub enum PodFault {
     /// Two volumes have one name.
     #[error("two volumes are named `{name}`")]
     DuplicateVolume {
-        /// The name.
         name: VolumeName,
         /// The second volume that has it.
         volume_index: usize,
@@ -39,7 +37,6 @@ pub enum PodFault {
         shown(target)
     )]
     UnknownVolume {
-        /// The app.
         app: AppName,
         /// The target, as it was written.
         target: PathBuf,
@@ -58,7 +55,6 @@ pub enum PodFault {
         shown(target)
     )]
     DoubledTarget {
-        /// The app.
         app: AppName,
         /// The target, clean.
         target: PathBuf,
@@ -76,7 +72,6 @@ pub enum PodFault {
     DoubledPort {
         /// The port declared first.
         first: PortForward,
-        /// The second.
         second: PortForward,
         /// Which the second is.
         port_index: usize,
@@ -87,7 +82,6 @@ pub enum PodFault {
     /// An app depends on one that the pod does not have.
     #[error("app `{app}` depends on app `{dependency}`, but the pod has no app of that name")]
     UnknownDependency {
-        /// The app.
         app: AppName,
         /// The app that is missing.
         dependency: AppName,
@@ -107,7 +101,6 @@ pub enum PodFault {
     /// An app waits for the success of one that never ends.
     #[error("app `{app}` waits for the success of app `{dependency}`, which is always restarted")]
     EndlessDependency {
-        /// The app.
         app: AppName,
         /// The app that never ends.
         dependency: AppName,
@@ -117,7 +110,6 @@ pub enum PodFault {
     /// A probe that cannot be run as it is.
     #[error("the {} probe of app `{app}` cannot be run: {reason}", .kind.as_str())]
     Probe {
-        /// The app.
         app: AppName,
         /// Which probe.
         kind: ProbeKind,
@@ -129,7 +121,6 @@ pub enum PodFault {
     /// A handler that cannot be run as it is.
     #[error("the {handler} handler of app `{app}` cannot be run: {reason}")]
     Handler {
-        /// The app.
         app: AppName,
         /// Which handler, as its origin names it (`preStop`).
         handler: &'static str,

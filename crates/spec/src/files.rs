@@ -120,7 +120,6 @@ impl fmt::Debug for FileContent {
 /// A volume that is an image's root filesystem (Kubernetes' `image`): every mount of it is read-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageVolume {
-    /// The image.
     pub image: ImageSource,
     /// When it is fetched anew.
     pub pull: PullPolicy,

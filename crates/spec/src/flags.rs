@@ -113,33 +113,27 @@ pub enum FlagFault {
     /// A key that is given twice.
     #[error("key `{key}` is given twice")]
     DoubledKey {
-        /// The key.
         key: &'static str,
     },
     /// A key that must be there is not.
     #[error("key `{key}` is missing")]
     MissingKey {
-        /// The key.
         key: &'static str,
     },
     /// A key that does not go with the volume's kind.
     #[error("key `{key}` does not apply to a volume of kind `{kind}`")]
     MisplacedKey {
-        /// The key.
         key: &'static str,
-        /// The kind.
         kind: &'static str,
     },
     /// A key has no value.
     #[error("key `{key}` has no value")]
     NoValue {
-        /// The key.
         key: &'static str,
     },
     /// A key has a value that it cannot have.
     #[error("`{value}` is no value of `{key}`: it must be {expected}")]
     Value {
-        /// The key.
         key: &'static str,
         /// Its value, control characters escaped.
         value: String,

@@ -106,7 +106,6 @@ pub struct PodFiles {
 /// A pod that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFile {
-    /// The pod.
     pub pod: PodSpec,
     /// The UUID that it was read with.
     pub uuid: String,

@@ -166,7 +166,6 @@ impl From<MacAddress> for String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NetworkJoin {
-    /// The network.
     pub network: NetworkName,
     /// The IPv4 address; `None`: one that is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,7 +217,6 @@ impl fmt::Display for NetworkJoin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedNetwork {
-    /// Its name.
     pub name: NetworkName,
     /// 64 hexadecimal digits that no other network has.
     pub id: String,

@@ -144,7 +144,6 @@ impl HostLoopback {
 /// Further names of an address (Kubernetes' `hostAliases`, docker's `--add-host`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAlias {
-    /// The address.
     pub address: IpAddr,
     /// Its names, at least one.
     pub names: Vec<String>,
@@ -175,7 +174,6 @@ pub struct PortForward {
     pub host_last: Option<u16>,
     /// The pod's port.
     pub pod_port: u16,
-    /// The protocol.
     pub protocol: PortProtocol,
 }
 
@@ -227,7 +225,6 @@ impl fmt::Display for PortForward {
 /// A port of the host that leads to one which an app's image, or its manifest, has a name for (rkt's `--port`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedPort {
-    /// The name.
     pub name: String,
     /// The host's address; `None`: every IPv4 address.
     pub host_ip: Option<IpAddr>,
@@ -338,7 +335,6 @@ pub enum PortProtocol {
     /// TCP.
     #[default]
     Tcp,
-    /// UDP.
     Udp,
 }
 

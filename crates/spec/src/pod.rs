@@ -29,7 +29,6 @@ pub struct PodSpec {
     pub apps: Vec<App>,
     /// The volumes, in the order of declaration. Names are unique.
     pub volumes: Vec<Volume>,
-    /// The VM.
     pub vm: Vm,
     /// What its apps may take of that together.
     #[serde(default)]
@@ -303,7 +302,6 @@ pub enum AppRoot {
 /// those of the app's [`RunConfig`] and [`Overrides`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootDirectory {
-    /// Its path.
     pub path: PathBuf,
     /// Where what the app writes to its root is kept.
     pub writes: RootWrites,
@@ -480,7 +478,6 @@ pub struct RunConfig {
     pub seccomp: Option<Seccomp>,
     /// What is run before and after its program.
     pub event_handlers: EventHandlers,
-    /// Its health check.
     pub health_check: HealthCheck,
 }
 

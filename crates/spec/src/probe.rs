@@ -101,7 +101,6 @@ pub enum ProbeAction {
         /// Whether TLS is spoken; the server's certificate is not looked at.
         #[serde(default)]
         tls: bool,
-        /// The port.
         port: u16,
         /// The service whose health is asked for; empty: the server's own.
         service: String,
@@ -110,7 +109,6 @@ pub enum ProbeAction {
     Tcp {
         /// The address; `None`: the pod's own.
         host: Option<IpAddr>,
-        /// The port.
         port: u16,
     },
 }
@@ -123,7 +121,6 @@ pub struct HttpGet {
     pub tls: bool,
     /// The address; `None`: the pod's own.
     pub host: Option<IpAddr>,
-    /// The port.
     pub port: u16,
     /// The path with its query, such as `/healthz?full=1`.
     pub path: String,

@@ -147,6 +147,5 @@ impl RlimitKind {
 pub struct Sysctl {
     /// Its name, with dots (`net.core.somaxconn`).
     pub name: String,
-    /// Its value.
     pub value: String,
 }

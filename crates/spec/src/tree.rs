@@ -5,17 +5,13 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tree {
-    /// A text.
     Text(String),
-    /// A number.
     Number(i64),
     /// Permission bits: a number, with a comment that has it octal. In YAML only.
     Mode(u32),
     /// `true` or `false`.
     Boolean(bool),
-    /// A list.
     List(Vec<Tree>),
-    /// An object.
     Object(Fields),
 }
 

@@ -7,7 +7,6 @@ use crate::kube::Unsupported;
 /// A pod in another form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its text.
     pub text: String,
     /// What it does without, with [`Unsupported::Ignore`].
     pub left_out: Vec<Unsaid>,

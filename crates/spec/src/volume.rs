@@ -10,7 +10,6 @@ use crate::files::{FilesVolume, ImageVolume};
 /// A mount of a volume in an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// The volume.
     pub volume: VolumeName,
     /// The path in the app's root filesystem, as it was written.
     pub target: PathBuf,
@@ -36,7 +35,6 @@ pub struct MountFlags {
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// Its name.
     pub name: VolumeName,
     /// What it is.
     pub kind: VolumeKind,

@@ -167,7 +167,6 @@ pub enum Breach {
     /// It opened a second stream of the same kind.
     #[error("app {app} has two streams for its {stream}")]
     SecondStream {
-        /// The app.
         app: usize,
         /// Which stream.
         stream: &'static str,
@@ -175,7 +174,6 @@ pub enum Breach {
     /// It said something at the wrong time, or twice.
     #[error("`{message}` came out of turn")]
     OutOfTurn {
-        /// The message.
         message: &'static str,
     },
 }
@@ -194,35 +192,30 @@ pub enum Event {
     },
     /// What an app reads as its standard input is to be written here.
     Stdin {
-        /// The app.
         app: usize,
         /// Its standard input.
         input: Input,
     },
     /// An app's standard output.
     Stdout {
-        /// The app.
         app: usize,
         /// What it writes.
         output: Output,
     },
     /// An app's standard error.
     Stderr {
-        /// The app.
         app: usize,
         /// What it writes.
         output: Output,
     },
     /// An app will never run.
     Failed {
-        /// The app.
         app: usize,
         /// Why.
         cause: FailureCause,
     },
     /// An app has ended and will be restarted, as its policy has it; its streams live on.
     Restarting {
-        /// The app.
         app: usize,
         /// How it ended.
         status: ExitStatus,
@@ -233,31 +226,26 @@ pub enum Event {
     },
     /// An app that runs is ready, as it says itself.
     AppReady {
-        /// The app.
         app: usize,
     },
     /// An app that runs is not ready any more.
     AppUnready {
-        /// The app.
         app: usize,
     },
     /// The guest's kernel has killed another process of an app's because there was no memory left; the app's end, or its next start, follows.
     ProcessOutOfMemory {
-        /// The app.
         app: usize,
         /// What there was no memory left in.
         within: MemoryBound,
     },
     /// The guest's kernel has killed an app's main process because there was no memory left; its end follows.
     OutOfMemory {
-        /// The app.
         app: usize,
         /// What there was no memory left in.
         within: MemoryBound,
     },
     /// What an app's probes find of it is new.
     Health {
-        /// The app.
         app: usize,
         /// What they find.
         health: Health,
@@ -266,21 +254,18 @@ pub enum Event {
     },
     /// What an app left to be known of its end, which follows. It may hold anything.
     LastWords {
-        /// The app.
         app: usize,
         /// What.
         text: String,
     },
     /// The agent ends an app's life of its own accord; its end follows.
     Ending {
-        /// The app.
         app: usize,
         /// Why.
         reason: String,
     },
     /// An app has ended for good, and all of its output was read.
     Exited {
-        /// The app.
         app: usize,
         /// How.
         status: ExitStatus,

@@ -157,7 +157,6 @@ pub enum LauncherError {
     /// The program could not be executed.
     #[error("cannot execute `{}`", program.display())]
     Exec {
-        /// The program.
         program: PathBuf,
         /// Why.
         source: std::io::Error,

@@ -34,7 +34,6 @@ pub enum NetavarkError {
     /// It could not be run.
     #[error("cannot run `{}`", program.display())]
     Run {
-        /// The program.
         program: PathBuf,
         /// Why not.
         source: std::io::Error,

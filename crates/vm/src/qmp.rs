@@ -39,7 +39,6 @@ pub enum QmpError {
     /// QEMU refused it.
     #[error("QEMU refused `{command}`: {reason}")]
     Refused {
-        /// The command.
         command: String,
         /// QEMU's words.
         reason: String,

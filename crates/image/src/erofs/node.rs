@@ -51,7 +51,6 @@ pub enum ReadError {
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// A directory.
     Directory,
     /// A regular file.
     File,
@@ -60,14 +59,12 @@ pub enum NodeKind {
         /// Where it points, as it stands.
         target: PathBuf,
     },
-    /// A character device.
     CharDevice {
         /// The major number.
         major: u32,
         /// The minor number.
         minor: u32,
     },
-    /// A block device.
     BlockDevice {
         /// The major number.
         major: u32,
@@ -111,7 +108,6 @@ impl Node {
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
-    /// The name.
     pub name: OsString,
     /// The number of the node that it names ([`super::Reader::node`]).
     pub inode: u64,

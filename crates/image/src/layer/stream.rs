@@ -26,7 +26,6 @@ const CHUNKS: usize = 4;
 /// A layer of an image, not read yet.
 #[derive(Debug)]
 pub(crate) struct LayerBlob {
-    /// The blob.
     pub(crate) blob: Section,
     /// Its digest, where the image says one (`docker save` does not).
     pub(crate) digest: Option<Digest>,

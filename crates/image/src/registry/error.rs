@@ -113,7 +113,6 @@ pub enum PullError {
     Refused {
         /// `HOST[:PORT]`.
         registry: String,
-        /// The repository.
         repository: String,
         /// What the registry says, may be empty.
         reason: String,

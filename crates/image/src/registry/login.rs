@@ -27,7 +27,6 @@ pub enum LoginError {
     /// The registry does not take the credentials, or does not answer.
     #[error("cannot log in to `{registry}`")]
     Refused {
-        /// The registry.
         registry: String,
         /// Why.
         #[source]

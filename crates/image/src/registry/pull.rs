@@ -37,9 +37,7 @@ pub(crate) struct Remote {
     client: Client,
     /// The media type that the registry says it has.
     pub(crate) media_type: String,
-    /// The document.
     pub(crate) document: Vec<u8>,
-    /// Its digest.
     pub(crate) digest: Digest,
 }
 

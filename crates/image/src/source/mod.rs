@@ -94,7 +94,6 @@ pub enum SourceError {
     NoMember {
         /// The file.
         path: PathBuf,
-        /// The member.
         member: String,
     },
     /// A document is not what it should be.
@@ -141,7 +140,6 @@ pub enum SourceError {
     MediaType {
         /// The blob.
         digest: Digest,
-        /// Its media type.
         media_type: String,
     },
     /// There is no image at all.

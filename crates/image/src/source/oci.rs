@@ -94,9 +94,7 @@ pub(super) trait Documents {
 pub(crate) struct Found {
     /// The manifest's digest.
     pub(crate) manifest: Digest,
-    /// The manifest.
     pub(crate) manifest_document: Vec<u8>,
-    /// The config.
     pub(crate) config: Vec<u8>,
     /// Digests and sizes, the lowest first.
     pub(crate) layers: Vec<(Digest, u64)>,

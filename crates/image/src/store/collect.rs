@@ -48,7 +48,6 @@ impl RemoveError {
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// The images.
     pub images: Vec<Digest>,
     /// How many blobs, finished or not.
     pub blobs: usize,

@@ -48,7 +48,6 @@ pub enum LoadError {
     Version {
         /// The file.
         path: PathBuf,
-        /// Its version.
         version: u32,
         /// The one version that can be read.
         known: u32,

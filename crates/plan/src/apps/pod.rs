@@ -18,7 +18,6 @@ pub(crate) fn max_open_files(spec: &PodSpec) -> u64 {
 /// What all apps of a pod have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Its host name.
     pub hostname: String,
     /// The most files that the guest's kernel lets a process have open (`fs.nr_open`).
     pub max_open_files: u64,

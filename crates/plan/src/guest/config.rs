@@ -177,7 +177,6 @@ impl Serialize for Apps<'_> {
 /// Which arrival it is.
 #[derive(Default)]
 pub(crate) struct Placed<'a> {
-    /// Its number.
     pub number: u32,
     /// The apps that came before.
     pub before: &'a [AppName],

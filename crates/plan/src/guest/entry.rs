@@ -40,7 +40,6 @@ impl Entry {
 /// The kinds of file in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A directory.
     Directory,
     /// A regular file with its content.
     File(Content),

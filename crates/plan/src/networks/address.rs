@@ -12,9 +12,7 @@ pub enum AddressFault {
     /// The one that was asked for belongs elsewhere.
     #[error("address {address} is not in its subnet {subnet}")]
     Outside {
-        /// The address.
         address: IpAddr,
-        /// The subnet.
         subnet: IpNet,
     },
     /// The one that was asked for is the subnet's own, or its router's.

@@ -20,7 +20,6 @@ const POOL6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd49, 0x534f, 0x5045, 0, 0, 0, 0,
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkRequest {
-    /// Its name.
     pub name: NetworkName,
     /// Its subnets, at most one of each kind; one that is missing is chosen.
     pub subnets: Vec<IpNet>,
@@ -74,9 +73,7 @@ pub enum CreateFault {
     /// Two that would be one.
     #[error("subnet {subnet} overlaps {other} of network `{network}`")]
     OfAnother {
-        /// The subnet.
         subnet: IpNet,
-        /// The other.
         other: IpNet,
         /// Whose that is.
         network: NetworkName,
@@ -84,7 +81,6 @@ pub enum CreateFault {
     /// The host has a route there.
     #[error("subnet {subnet} overlaps {other}, which the host has a route to")]
     OfTheHost {
-        /// The subnet.
         subnet: IpNet,
         /// Where the route leads.
         other: IpNet,

@@ -39,7 +39,6 @@ pub struct HostUnit<'a> {
     pub working_dir: Option<PathBuf>,
     /// What its environment must have, in order.
     pub environment: Vec<(String, String)>,
-    /// The pod.
     pub pod: &'a PodSpec,
     /// The signals by which its apps are asked to stop: one that ends by them has done what it was asked.
     pub stop_signals: BTreeSet<u8>,

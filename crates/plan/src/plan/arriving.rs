@@ -63,7 +63,6 @@ pub struct RunningPod {
 pub struct ArrivalPlan {
     /// The number of the arrival.
     pub number: u32,
-    /// The app.
     pub app: AppPlan,
     /// Its image; `None` where its root is a directory, which is among what is bound.
     pub image: Option<ImagePlan>,

@@ -18,7 +18,6 @@ use crate::layout;
 /// An empty volume that is kept in a file of the host: a sparse one with a file system of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskVolume {
-    /// Its name.
     pub name: VolumeName,
     /// What can be written to it, in bytes.
     pub size_bytes: u64,

@@ -41,9 +41,7 @@ pub struct Attached<'a> {
     pub sharing: Option<&'a Sharing>,
     /// Whose the files of its host volumes are.
     pub ownership: Ownership,
-    /// Its disks.
     pub disks: &'a [Disk],
-    /// Its network.
     pub network: Option<&'a PodNetwork>,
 }
 

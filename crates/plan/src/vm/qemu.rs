@@ -15,7 +15,6 @@ use isopod_spec::{Architecture, PortProtocol};
 pub struct Qemu {
     /// What it runs programs of.
     pub architecture: Architecture,
-    /// The program.
     pub program: PathBuf,
     /// `-machine`.
     pub machine: Machine,
@@ -82,7 +81,6 @@ pub const MONITOR_DESCRIPTOR: i32 = 901;
 /// `-machine`, with the accelerator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The board.
     pub board: &'static str,
     /// Switches of the board, for devices that no guest here uses.
     pub options: &'static str,
@@ -139,7 +137,6 @@ impl Serial {
 /// `-chardev socket`: QEMU connects to a socket that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chardev {
-    /// Its ID.
     pub id: &'static str,
     /// The socket.
     pub path: PathBuf,
@@ -148,9 +145,7 @@ pub struct Chardev {
 /// `-blockdev`: a file as a raw disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blockdev {
-    /// Its node name.
     pub node_name: String,
-    /// The file.
     pub filename: PathBuf,
     /// Whether it can be written to.
     pub read_only: bool,
@@ -159,7 +154,6 @@ pub struct Blockdev {
 /// `-fsdev local`: a directory for 9p.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fsdev {
-    /// Its ID.
     pub id: String,
     /// The directory.
     pub path: PathBuf,
@@ -176,14 +170,12 @@ pub enum Netdev {
     User(UserNetdev),
     /// `-netdev stream`, since QEMU 7.2: frames, each behind its length, through a socket that QEMU connects to.
     Stream {
-        /// Its ID.
         id: String,
         /// The socket.
         path: PathBuf,
     },
     /// `-netdev tap`: a descriptor that QEMU is born with.
     Tap {
-        /// Its ID.
         id: String,
         /// The descriptor.
         fd: i32,
@@ -193,7 +185,6 @@ pub enum Netdev {
 /// `-netdev user`: a network in the QEMU process. Neither SMB nor TFTP are served, which only options would turn on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserNetdev {
-    /// Its ID.
     pub id: String,
     /// `net=`: the network and the length of its prefix.
     pub network: (Ipv4Addr, u8),
@@ -210,7 +201,6 @@ pub struct UserNetdev {
 /// `hostfwd=`: a port of the host that leads into the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The protocol.
     pub protocol: PortProtocol,
     /// The host's address and port.
     pub host: (IpAddr, u16),
@@ -230,9 +220,7 @@ pub enum SecurityModel {
 /// `-device`: a driver and its properties, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// The driver.
     pub driver: &'static str,
-    /// Its properties.
     pub properties: Vec<(&'static str, String)>,
 }
 
@@ -402,7 +390,6 @@ impl Qemu {
 /// What a process does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It reads.
     Read,
     /// It writes, or connects.
     Write,

@@ -131,7 +131,6 @@ pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {
 /// What is to be shared.
 #[derive(Clone, Debug, Default)]
 pub struct ToShare {
-    /// The volumes.
     pub volumes: Vec<SharedVolume>,
     /// The roots, with their apps.
     pub roots: Vec<(AppName, SharedVolume)>,

@@ -81,7 +81,6 @@ fn has_templates(architecture: Architecture) -> bool {
 /// A template, and the VM that is restored from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplatePlan {
-    /// Its key.
     pub key: String,
     /// The pod's VM, restored.
     pub restored: Qemu,

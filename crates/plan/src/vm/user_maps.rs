@@ -23,9 +23,7 @@ pub struct UserMaps {
     pub newuidmap: PathBuf,
     /// Writes the map of groups (newgidmap(1)).
     pub newgidmap: PathBuf,
-    /// The users.
     pub users: Vec<IdMap>,
-    /// The groups.
     pub groups: Vec<IdMap>,
 }
 

@@ -49,9 +49,7 @@ pub struct Running<'a> {
 
 /// An app that runs, or ran, or will.
 pub struct RunningApp<'a> {
-    /// Its name.
     pub name: AppName,
-    /// Its image.
     pub image: &'a dyn Lookup,
     /// Whether it may write to its root.
     pub rootfs: RootfsAccess,
@@ -74,7 +72,6 @@ pub enum Share {
 
 /// A volume that is to come, and where it is to be.
 pub struct Coming<'a> {
-    /// The volume.
     pub volume: &'a Volume,
     /// Its source, links followed.
     pub path: PathBuf,

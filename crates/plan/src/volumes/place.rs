@@ -96,7 +96,6 @@ fn unplaced(
 
 /// Finds the places of further mounts of an app whose others are in place.
 pub(crate) struct Placing<'a> {
-    /// The app.
     pub(crate) app: &'a AppName,
     /// The volumes.
     pub(crate) table: &'a VolumeTable,

@@ -10,7 +10,6 @@ use crate::facts::SourceKind;
 /// A mount of a volume in an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeMount {
-    /// The volume.
     pub volume: VolumeName,
     /// The path asked for, cleaned.
     pub target: Arc<Path>,

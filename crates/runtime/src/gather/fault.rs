@@ -90,7 +90,6 @@ pub enum GatherFault {
     /// A volume's source cannot be shared.
     #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
-        /// The volume.
         volume: VolumeName,
         /// Its source.
         path: PathBuf,
@@ -102,7 +101,6 @@ pub enum GatherFault {
     /// A directory cannot be an app's root.
     #[error("app `{app}`: its root cannot be `{}`: {reason}", shown(path))]
     Root {
-        /// The app.
         app: AppName,
         /// The directory.
         path: PathBuf,
@@ -114,7 +112,6 @@ pub enum GatherFault {
     /// A profile of system calls cannot be used.
     #[error("app `{app}`: cannot use the seccomp profile `{}`", shown(path))]
     Profile {
-        /// The app.
         app: AppName,
         /// The file.
         path: PathBuf,
@@ -124,7 +121,6 @@ pub enum GatherFault {
     /// QEMU is missing.
     #[error("QEMU (`{program}`) was not found in the search path")]
     NoQemu {
-        /// The program.
         program: &'static str,
         /// How it is installed here.
         hint: String,

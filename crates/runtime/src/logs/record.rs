@@ -30,7 +30,6 @@ pub enum Kind {
 /// One record of an app's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The app.
     pub app: &'a AppName,
     /// When the supervisor read it; of what is [`Kind::Damaged`] or a [`Kind::Gap`], the time of the record before.
     pub time: SystemTime,

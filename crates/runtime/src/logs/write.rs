@@ -51,7 +51,6 @@ pub struct LogWriter {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the log of `{app}`; what it writes is lost until that works again")]
 pub struct Outage {
-    /// The app.
     pub app: AppName,
     /// Why.
     pub source: io::Error,

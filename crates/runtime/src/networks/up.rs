@@ -68,7 +68,6 @@ pub enum NetworksError {
     /// netavark failed.
     #[error("cannot join network `{network}`")]
     Netavark {
-        /// The network.
         network: NetworkName,
         /// Why not.
         source: NetavarkError,

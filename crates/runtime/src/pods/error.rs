@@ -108,7 +108,6 @@ pub enum NameError {
     /// Another pod has it.
     #[error("the name `{name}` is pod `{uuid}`'s")]
     Taken {
-        /// The name.
         name: PodName,
         /// Whose it is.
         uuid: String,

@@ -201,9 +201,7 @@ pub enum Stdin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub enum RootRecord {
-    /// An image.
     Image {
-        /// Its ID.
         id: String,
         /// The number of its file.
         number: usize,
@@ -252,7 +250,6 @@ impl RootRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AppRecord {
-    /// Its name.
     pub name: AppName,
     /// What its root is.
     pub root: RootRecord,
@@ -330,7 +327,6 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AppStatus {
-    /// Its name.
     pub name: AppName,
     /// Where it is.
     pub state: AppState,

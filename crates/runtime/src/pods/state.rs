@@ -137,7 +137,6 @@ pub enum Verb {
     Start,
     /// Ask its supervisor something.
     Speak,
-    /// Remove it.
     Remove,
 }
 

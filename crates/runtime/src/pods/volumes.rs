@@ -83,7 +83,6 @@ impl OwnerRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct VolumeRecord {
-    /// Its name.
     pub name: VolumeName,
     /// What it is.
     pub kind: VolumeType,
@@ -218,7 +217,6 @@ fn kind(file: bool) -> SourceKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct MountRecord {
-    /// The volume.
     pub volume: VolumeName,
     /// Where the app sees it, as it was asked for.
     pub target: String,
@@ -269,7 +267,6 @@ impl MountRecord {
 pub struct AttachedRecord {
     /// The number of the change that brought it: its name below the share is made of it.
     pub serial: u32,
-    /// The volume.
     pub volume: VolumeRecord,
     /// Where it is.
     pub mounts: Vec<AttachedMountRecord>,
@@ -279,8 +276,6 @@ pub struct AttachedRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AttachedMountRecord {
-    /// The app.
     pub app: AppName,
-    /// Its mount.
     pub mount: MountRecord,
 }

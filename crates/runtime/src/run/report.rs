@@ -12,7 +12,6 @@ pub type OnStarted = Box<dyn FnOnce(&[AppFailure]) + Send>;
 /// An app that could not be started.
 #[derive(Clone, Debug)]
 pub struct AppFailure {
-    /// The app.
     pub app: AppName,
     /// Why.
     pub cause: FailureCause,

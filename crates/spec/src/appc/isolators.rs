@@ -69,7 +69,6 @@ pub(super) fn read_app_isolators(app: &Node<'_>, config: &mut RunConfig) {
 pub(super) struct PodIsolators {
     /// What bounds all of the pod's apps is the size of its VM: its memory, in MiB, where they say it.
     pub(super) memory_mib: Option<u32>,
-    /// Its CPUs.
     pub(super) cpus: Option<u32>,
     pub(super) sysctls: Vec<Sysctl>,
 }

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 /// What became of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interpolated {
-    /// The text.
     pub(super) text: String,
     /// The variables without a value and without another text, which count as empty.
     pub(super) unset: Vec<String>,

@@ -21,7 +21,6 @@ pub enum Status {
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Its name.
     pub name: &'static str,
     /// What becomes of it.
     pub status: Status,

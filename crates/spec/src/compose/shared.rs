@@ -19,7 +19,6 @@ use crate::{
 
 /// What is gathered of all services.
 pub(super) struct Shared<'a> {
-    /// The file.
     pub(super) file: Node<'a>,
     pub(super) env: &'a BTreeMap<String, String>,
     host_ip: IpAddr,

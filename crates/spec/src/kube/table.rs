@@ -51,7 +51,6 @@ pub enum Shape {
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name.
     pub name: &'static str,
     /// Whether it must be there.
     pub required: bool,

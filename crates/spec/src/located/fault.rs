@@ -10,18 +10,15 @@ use crate::{AppName, InvalidName, InvalidReference, VolumeName};
 /// A part of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// An app.
     App(AppName),
     /// What an app has at a path: a mount, or where it has none a mount point.
     Target(AppName, PathBuf),
-    /// A volume.
     Volume(VolumeName),
 }
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
@@ -81,7 +78,6 @@ pub enum FaultKind {
     /// The field does not go with the volume's kind.
     #[error("the field does not apply to a volume of kind `{kind}`")]
     MisplacedField {
-        /// The kind.
         kind: &'static str,
     },
     /// The value is none that the field can have.
@@ -111,7 +107,6 @@ pub enum FaultKind {
     NotFound {
         /// What it is (`Secret`, `key of ConfigMap`).
         what: String,
-        /// Its name.
         name: String,
         /// The name that was perhaps meant.
         nearest: Option<String>,
@@ -121,7 +116,6 @@ pub enum FaultKind {
     Unsupported {
         /// What is asked for, with its verb (``isolator `resource/cpu` is``).
         what: String,
-        /// Why.
         why: Option<String>,
         /// What to do instead.
         hint: &'static str,

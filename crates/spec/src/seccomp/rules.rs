@@ -71,7 +71,6 @@ pub struct Comparison {
 pub struct SyscallRule {
     /// Their names (syscalls(2)).
     pub names: Vec<String>,
-    /// The answer.
     pub answer: Answer,
     /// What all holds of their arguments, each of which is compared once; empty: nothing has to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +88,6 @@ pub struct SyscallRules {
     pub newer_unknown: bool,
     /// Whether programs of 32 bits go by the rules as well; otherwise their first call kills them.
     pub compat: bool,
-    /// The rules.
     pub rules: Vec<SyscallRule>,
 }
 

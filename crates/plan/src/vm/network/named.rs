@@ -211,7 +211,6 @@ fn known_names(known: &NamedNetworks) -> String {
 /// What a pod is called in a network, whatever it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodNames {
-    /// Its host name.
     pub hostname: String,
     /// Its own.
     pub pod: Option<String>,

@@ -22,7 +22,6 @@ const MAC: &str = "52:55:0a:00:02:02";
 /// How passt is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passt {
-    /// The program.
     pub program: PathBuf,
     /// Whether the pod has IPv6.
     pub ipv6: bool,
