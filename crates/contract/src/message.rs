@@ -81,9 +81,7 @@ pub enum HostStream {
     /// 11: takes away an app that has ended, with all that came with it ([`crate::arrival`]).
     Depart(crate::arrival::Departure),
     /// 12: connects with a TCP port of the guest's loopback interface. A [`DialAnswer`], then what both sides write.
-    Dial {
-        port: u16,
-    },
+    Dial { port: u16 },
     /// 13: configures an interface whose device was plugged in ([`crate::network`]).
     AddInterface {
         /// The [`crate::network::GuestInterface`] as JSON: it leaves out what says nothing, which postcard cannot. It has an Ethernet
@@ -91,14 +89,10 @@ pub enum HostStream {
         interface: String,
     },
     /// 14: takes an interface from the apps; its device may be unplugged then ([`crate::network`]).
-    RemoveInterface {
-        name: String,
-    },
+    RemoveInterface { name: String },
     /// 15: gives a volume of files new content, an archive of `DIR/.` as in [`HostStream::CopyIn`]. What reads it sees names come and go as the
     /// kubelet changes them: new directories, then links, then what is not there any more.
-    Refill {
-        volume: String,
-    },
+    Refill { volume: String },
 }
 
 /// The agent's answer to [`HostStream::Dial`].
@@ -131,17 +125,11 @@ pub enum RootPart {
 pub enum GuestStream {
     /// 0: the host writes what the app reads as its standard input, and half-closes for the end of input. The guest
     /// resets the stream when nobody reads any more.
-    Stdin {
-        app: AppIndex,
-    },
+    Stdin { app: AppIndex },
     /// 1: what the app writes to its standard output, up to the end of the app.
-    Stdout {
-        app: AppIndex,
-    },
+    Stdout { app: AppIndex },
     /// 2: what the app writes to its standard error, up to the end of the app, its restarts included.
-    Stderr {
-        app: AppIndex,
-    },
+    Stderr { app: AppIndex },
 }
 
 /// What the host asks, on the control stream.
@@ -176,9 +164,7 @@ pub enum HostMessage {
         size: crate::exec::WindowSize,
     },
     /// 5: start an app that [waits](crate::config::GuestApp::waits) for this. Of another it says nothing.
-    StartApp {
-        app: AppIndex,
-    },
+    StartApp { app: AppIndex },
     /// 6: stop one app for good: its stop signal first, `SIGKILL` to what is left of it after the grace.
     StopApp {
         app: AppIndex,
@@ -260,13 +246,9 @@ pub enum GuestMessage {
     },
     /// 8: an app that runs is ready now, as it says itself. An app whose readiness nobody tells is ready once it has
     /// started.
-    AppReady {
-        app: AppIndex,
-    },
+    AppReady { app: AppIndex },
     /// 9: an app that was ready is not any more. One that has ended is not ready either; this does not come then.
-    AppUnready {
-        app: AppIndex,
-    },
+    AppUnready { app: AppIndex },
     /// 10: the kernel killed the app's main process because there was no memory left. Before what says that it ended.
     OutOfMemory {
         app: AppIndex,

@@ -119,9 +119,7 @@ pub enum FindError {
     },
     /// A kernel was named that does not say its release.
     #[error("cannot tell the release of kernel `{}`", .kernel.display())]
-    NoRelease {
-        kernel: PathBuf,
-    },
+    NoRelease { kernel: PathBuf },
     /// No agent is installed.
     #[error("the guest agent (`{name}`) is neither beside `isopod` nor installed below `{}`", .root.display())]
     NoAgent {

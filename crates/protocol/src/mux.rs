@@ -159,9 +159,7 @@ pub enum OpenError {
     Ended,
     /// This side has as many streams open as it may.
     #[error("there are {limit} streams already, which is the limit")]
-    TooMany {
-        limit: usize,
-    },
+    TooMany { limit: usize },
     /// yamux refused.
     #[error("cannot open a stream")]
     Yamux(#[source] yamux::ConnectionError),

@@ -45,7 +45,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vm::Vm;
-use volumes::{Changed, OfApp, Volumes};
+use volumes::{ChangedVolumes, OfApp, Volumes};
 
 pub use error::RunError;
 pub use outcome::{AppEnd, Outcome, Timings};
@@ -326,8 +326,8 @@ impl Pod<'_> {
     }
 
     /// Writes down that an app runs in another way, and answers; what failed of an earlier life of the pod is logged.
-    fn changed(&mut self, changed: app_changes::Changed) {
-        let app_changes::Changed {
+    fn changed(&mut self, changed: app_changes::ChangedApps) {
+        let app_changes::ChangedApps {
             app,
             what,
             done,
@@ -390,8 +390,8 @@ impl Pod<'_> {
     }
 
     /// Something has come or gone, or was to; what that is to the supervision.
-    fn take_change(&mut self, changed: Changed) -> Option<Input> {
-        let Changed {
+    fn take_change(&mut self, changed: ChangedVolumes) -> Option<Input> {
+        let ChangedVolumes {
             attached,
             count,
             app,

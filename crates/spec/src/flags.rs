@@ -112,25 +112,16 @@ pub enum FlagFault {
     },
     /// A key that is given twice.
     #[error("key `{key}` is given twice")]
-    DoubledKey {
-        key: &'static str,
-    },
+    DoubledKey { key: &'static str },
     /// A key that must be there is not.
     #[error("key `{key}` is missing")]
-    MissingKey {
-        key: &'static str,
-    },
+    MissingKey { key: &'static str },
     /// A key that does not go with the volume's kind.
     #[error("key `{key}` does not apply to a volume of kind `{kind}`")]
-    MisplacedKey {
-        key: &'static str,
-        kind: &'static str,
-    },
+    MisplacedKey { key: &'static str, kind: &'static str },
     /// A key has no value.
     #[error("key `{key}` has no value")]
-    NoValue {
-        key: &'static str,
-    },
+    NoValue { key: &'static str },
     /// A key has a value that it cannot have.
     #[error("`{value}` is no value of `{key}`: it must be {expected}")]
     Value {

@@ -173,9 +173,7 @@ pub enum Breach {
     },
     /// It said something at the wrong time, or twice.
     #[error("`{message}` came out of turn")]
-    OutOfTurn {
-        message: &'static str,
-    },
+    OutOfTurn { message: &'static str },
 }
 
 /// What the agent reports.
@@ -225,13 +223,9 @@ pub enum Event {
         count: u32,
     },
     /// An app that runs is ready, as it says itself.
-    AppReady {
-        app: usize,
-    },
+    AppReady { app: usize },
     /// An app that runs is not ready any more.
-    AppUnready {
-        app: usize,
-    },
+    AppUnready { app: usize },
     /// The guest's kernel has killed another process of an app's because there was no memory left; the app's end, or its next start, follows.
     ProcessOutOfMemory {
         app: usize,

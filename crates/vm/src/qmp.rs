@@ -49,12 +49,12 @@ pub enum QmpError {
 pub struct Qmp {
     lines: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
-    events: VecDeque<Event>,
+    events: VecDeque<MonitorEvent>,
 }
 
 /// Something that QEMU tells unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Event {
+struct MonitorEvent {
     name: String,
     data: Map<String, Value>,
 }
@@ -177,7 +177,7 @@ impl Qmp {
             self.events.pop_front();
         }
         let data = message.data;
-        self.events.push_back(Event { name, data });
+        self.events.push_back(MonitorEvent { name, data });
     }
 
     async fn read(&mut self) -> Result<Message, QmpError> {

@@ -49,11 +49,11 @@ pub(crate) enum Side {
 pub(crate) struct Attendant {
     child: Pid,
     /// How the end is reported, where the child is not the program.
-    report: Report,
+    report: EndReport,
 }
 
 /// How one process around the program learns of its end from another.
-enum Report {
+enum EndReport {
     /// The child is the program.
     Own,
     /// The child says it here.
@@ -68,9 +68,9 @@ impl Attendant {
         let status = attend(self.child);
         let pid = Some(self.child);
         match self.report {
-            Report::Own => Ok(Ended { pid, status }),
-            Report::From(socket) => Ok(reported(socket).unwrap_or(Ended { pid: None, status })),
-            Report::To(mut socket) => {
+            EndReport::Own => Ok(Ended { pid, status }),
+            EndReport::From(socket) => Ok(reported(socket).unwrap_or(Ended { pid: None, status })),
+            EndReport::To(mut socket) => {
                 socket.write_all(&status.into_raw().to_le_bytes())?;
                 Ok(Ended { pid: None, status })
             }
@@ -118,8 +118,8 @@ impl Beginning {
                 drop(theirs);
                 leave_streams()?;
                 let report = match kind {
-                    PidNamespace::Own => Report::From(ours),
-                    _ => Report::Own,
+                    PidNamespace::Own => EndReport::From(ours),
+                    _ => EndReport::Own,
                 };
                 Ok((
                     Self { held, report: None },
@@ -138,7 +138,7 @@ impl Beginning {
         if let Some(mut report) = self.report {
             if let Some(child) = sys::fork()? {
                 become_first()?;
-                let report = Report::To(report);
+                let report = EndReport::To(report);
                 return Ok(Side::Parent(Attendant { child, report }));
             }
             // What it sends bears its number as the attendant has it.

@@ -247,12 +247,12 @@ pub(crate) fn run() -> ExitCode {
         let _ = socket.write_all(&report);
     };
     match entered {
-        Ok(Done::Action(None)) => ExitCode::SUCCESS,
-        Ok(Done::Action(Some(warning))) => {
+        Ok(Entered::Action(None)) => ExitCode::SUCCESS,
+        Ok(Entered::Action(Some(warning))) => {
             tell(0, warning);
             ExitCode::SUCCESS
         }
-        Ok(Done::Started(child)) => {
+        Ok(Entered::Started(child)) => {
             drop(socket);
             // Standard input is the socket, too.
             let left = processes::leave_streams();
@@ -267,7 +267,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// What [`enter`] did.
-enum Done {
+enum Entered {
     /// What was asked for, with a warning of it.
     Action(Option<String>),
     /// A command is on its way.
@@ -275,9 +275,9 @@ enum Done {
 }
 
 /// Does what came.
-fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, EnterError> {
+fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Entered, EnterError> {
     if let Action::Root { root, part } = &job.action {
-        return root::write(root, *part, fd(fds, 1)?).map(Done::Action);
+        return root::write(root, *part, fd(fds, 1)?).map(Entered::Action);
     }
     let tree = match &job.action {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
@@ -299,7 +299,7 @@ fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, E
             step("write the archive", archive.flush())?;
             return match packed.fault() {
                 Some(fault) => Err(EnterError::Incomplete(fault)),
-                None => Ok(Done::Action(packed.warning())),
+                None => Ok(Entered::Action(packed.warning())),
             };
         }
         Action::Unpack { path } => {
@@ -313,7 +313,7 @@ fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Done, E
             )?;
         }
     }
-    Ok(Done::Action(None))
+    Ok(Entered::Action(None))
 }
 
 /// Starts a command: in the child this comes back only with why it could not be executed.
@@ -322,7 +322,7 @@ fn start(
     fds: Vec<OwnedFd>,
     cgroup: Option<File>,
     socket: &mut UnixStream,
-) -> Result<Done, EnterError> {
+) -> Result<Entered, EnterError> {
     let (mut named, mut name) = step("begin a process", io::pipe())?;
     // The kernel's word where the app's processes are ending.
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
@@ -334,7 +334,7 @@ fn start(
         let [a, b, c, d] = child.as_raw_nonzero().get().to_le_bytes();
         step("say which process it is", socket.write_all(&[0, a, b, c, d]))?;
         step("begin a process", name.write_all(&[0]))?;
-        return Ok(Done::Started(child));
+        return Ok(Entered::Started(child));
     }
     drop(name);
     end_with_parent()?;

@@ -19,12 +19,12 @@ use super::*;
 use crate::exec::enter::{Action, Execute};
 
 /// A running app.
-struct App {
+struct AppStandIn {
     process: std::process::Child,
     root: tempfile::TempDir,
 }
 
-impl Drop for App {
+impl Drop for AppStandIn {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -38,7 +38,7 @@ fn agent() -> PathBuf {
 }
 
 /// Starts an app, or nothing where this user may not.
-fn app() -> Option<App> {
+fn app() -> Option<AppStandIn> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -65,7 +65,7 @@ fn app() -> Option<App> {
         .unwrap();
     let mut up = [0; 3];
     std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut up).unwrap();
-    let app = App { process, root };
+    let app = AppStandIn { process, root };
     // Not before it has changed its root.
     let exe = format!("/proc/{}/comm", app.process.id());
     while std::fs::read_to_string(&exe).unwrap() != "sleep\n" {
@@ -74,7 +74,7 @@ fn app() -> Option<App> {
     Some(app)
 }
 
-impl App {
+impl AppStandIn {
     fn job(&self, argv: &[&str], change: impl FnOnce(&mut Execute)) -> Job {
         let env = BTreeMap::from([("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/root"), ("A", "b")]);
         let mut execute = Execute {
@@ -148,7 +148,7 @@ async fn output(job: Job, wanted: Wanted) -> (String, String, Answer) {
     whole(answers).await
 }
 
-fn on_stage(test: impl AsyncFnOnce(App)) {
+fn on_stage(test: impl AsyncFnOnce(AppStandIn)) {
     let Some(app) = app() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -132,7 +132,7 @@ fn make(request: &Request) -> Result<(), MountError> {
         rustix::mount::mount_bind(named(&source), named(&at)).map_err(failed)?;
     } else if let Some(upper) = &request.upper {
         let lower = request.opened()?;
-        let layers = Layers::make(&lower, upper).map_err(|source| MountError::Upper {
+        let layers = UpperLayer::make(&lower, upper).map_err(|source| MountError::Upper {
             path: upper.clone(),
             source,
         })?;
@@ -198,12 +198,12 @@ impl Request {
 }
 
 /// The upper layer of an overlay and its working directory.
-struct Layers {
+struct UpperLayer {
     upper: OwnedFd,
     work: OwnedFd,
 }
 
-impl Layers {
+impl UpperLayer {
     /// Makes them in the directory `at`, where they are not there yet. The upper one's root, which is what is seen, has the
     /// mode and owner of `lower`.
     fn make(lower: &OwnedFd, at: &Path) -> io::Result<Self> {

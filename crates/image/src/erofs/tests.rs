@@ -17,7 +17,7 @@ use isopod_archive::reader::Time;
 /// A tree as a value.
 #[derive(Clone, Debug, PartialEq)]
 enum Model {
-    Directory(BTreeMap<Vec<u8>, Item>),
+    Directory(BTreeMap<Vec<u8>, TestItem>),
     File(Vec<u8>),
     Symlink(Vec<u8>),
     Char(u32, u32),
@@ -26,7 +26,7 @@ enum Model {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Item {
+struct TestItem {
     model: Model,
     mode: u16,
     uid: u32,
@@ -68,7 +68,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     name.prop_filter("not a name", |name| !matches!(name.as_slice(), b"." | b".."))
 }
 
-fn item() -> impl Strategy<Value = Item> {
+fn item() -> impl Strategy<Value = TestItem> {
     let leaf = prop_oneof![
         4 => contents().prop_map(Model::File),
         1 => prop_oneof![1usize..100, 3900usize..4096].prop_map(|length| Model::Symlink(vec![b'x'; length])),
@@ -77,7 +77,7 @@ fn item() -> impl Strategy<Value = Item> {
         1 => Just(Model::Fifo),
     ];
     let with_metadata = |model: BoxedStrategy<Model>| {
-        (model, metadata()).prop_map(|(model, (mode, uid, gid, mtime, xattrs))| Item {
+        (model, metadata()).prop_map(|(model, (mode, uid, gid, mtime, xattrs))| TestItem {
             model,
             mode,
             uid,
@@ -92,9 +92,9 @@ fn item() -> impl Strategy<Value = Item> {
     })
 }
 
-fn root() -> impl Strategy<Value = Item> {
+fn root() -> impl Strategy<Value = TestItem> {
     let children = proptest::collection::btree_map(name(), item(), 0..30);
-    (children, metadata()).prop_map(|(children, (mode, uid, gid, mtime, xattrs))| Item {
+    (children, metadata()).prop_map(|(children, (mode, uid, gid, mtime, xattrs))| TestItem {
         model: Model::Directory(children),
         mode,
         uid,
@@ -130,7 +130,7 @@ impl Builder {
         }
     }
 
-    fn inode(&mut self, item: &Item) -> Inode {
+    fn inode(&mut self, item: &TestItem) -> Inode {
         let xattrs: Vec<_> = item.xattrs.clone().into_iter().collect();
         let xattrs = encode_xattrs(&xattrs).unwrap();
         let kind = match &item.model {
@@ -159,7 +159,7 @@ impl Builder {
         Inode { kind, meta }
     }
 
-    fn add(&mut self, dir: InodeId, name: &[u8], item: &Item) -> InodeId {
+    fn add(&mut self, dir: InodeId, name: &[u8], item: &TestItem) -> InodeId {
         let inode = self.inode(item);
         let inode = self.tree.add(inode);
         self.tree.link(dir, name, Link { inode, layer: 1 });
@@ -167,7 +167,7 @@ impl Builder {
         inode
     }
 
-    fn fill(&mut self, dir: InodeId, item: &Item) {
+    fn fill(&mut self, dir: InodeId, item: &TestItem) {
         let Model::Directory(children) = &item.model else {
             return;
         };
@@ -176,21 +176,21 @@ impl Builder {
         }
     }
 
-    fn finish(mut self) -> Image {
+    fn finish(mut self) -> TestImage {
         self.writer.finish(&mut self.tree, [7; 16]).unwrap();
-        Image {
+        TestImage {
             path: self.path,
             _dir: self._dir,
         }
     }
 }
 
-struct Image {
+struct TestImage {
     path: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-fn build(root: &Item) -> Image {
+fn build(root: &TestItem) -> TestImage {
     let mut builder = Builder::new();
     let inode = builder.inode(root);
     *builder.tree.inode_mut(Tree::ROOT) = inode;
@@ -198,7 +198,7 @@ fn build(root: &Item) -> Image {
     builder.finish()
 }
 
-fn read_back(reader: &Reader, node: &Node) -> Result<Item, ReadError> {
+fn read_back(reader: &Reader, node: &Node) -> Result<TestItem, ReadError> {
     let model = match &node.kind {
         NodeKind::Directory => {
             let mut children = BTreeMap::new();
@@ -217,7 +217,7 @@ fn read_back(reader: &Reader, node: &Node) -> Result<Item, ReadError> {
         NodeKind::Fifo => Model::Fifo,
     };
     let xattrs = reader.xattrs(node)?;
-    Ok(Item {
+    Ok(TestItem {
         model,
         mode: node.mode,
         uid: node.uid,
@@ -244,8 +244,8 @@ fn fsck(path: &Path) {
     );
 }
 
-fn plain(model: Model) -> Item {
-    Item {
+fn plain(model: Model) -> TestItem {
+    TestItem {
         model,
         mode: 0o755,
         uid: 0,
@@ -255,7 +255,7 @@ fn plain(model: Model) -> Item {
     }
 }
 
-fn directory(children: impl IntoIterator<Item = (Vec<u8>, Item)>) -> Item {
+fn directory(children: impl IntoIterator<Item = (Vec<u8>, TestItem)>) -> TestItem {
     plain(Model::Directory(children.into_iter().collect()))
 }
 

@@ -11,10 +11,7 @@ use isopod_spec::Subnet;
 pub enum AddressFault {
     /// The one that was asked for belongs elsewhere.
     #[error("address {address} is not in its subnet {subnet}")]
-    Outside {
-        address: IpAddr,
-        subnet: IpNet,
-    },
+    Outside { address: IpAddr, subnet: IpNet },
     /// The one that was asked for is the subnet's own, or its router's.
     #[error("address {0} is no pod's: it is the subnet's own, or its router's")]
     Reserved(IpAddr),

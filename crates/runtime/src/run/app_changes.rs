@@ -19,7 +19,7 @@ use crate::pods::updates::Updates;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A change that was tried.
-pub(super) struct Changed {
+pub(super) struct ChangedApps {
     pub(super) app: usize,
     pub(super) what: What,
     /// `None` where nobody asked for it: it is what was changed in an earlier life of the pod.
@@ -45,7 +45,7 @@ impl What {
 
 /// The changes on their way. They end with this.
 #[derive(Default)]
-pub(super) struct AppChanges(JoinSet<Changed>);
+pub(super) struct AppChanges(JoinSet<ChangedApps>);
 
 impl AppChanges {
     /// Begins with what was changed of the pod at `dir` in its earlier lives.
@@ -78,7 +78,7 @@ impl AppChanges {
                     break;
                 }
             }
-            Changed {
+            ChangedApps {
                 app: app.into(),
                 what,
                 done,
@@ -88,7 +88,7 @@ impl AppChanges {
     }
 
     /// The next that was tried; waits for ever where there is none. May be cancelled.
-    pub(super) async fn changed(&mut self) -> Changed {
+    pub(super) async fn changed(&mut self) -> ChangedApps {
         loop {
             match self.0.join_next().await {
                 Some(Ok(changed)) => return changed,

@@ -40,7 +40,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 const QUEUE: usize = 16;
 
 /// A change that was tried: what the pod has then, and the answer.
-pub(super) struct Changed {
+pub(super) struct ChangedVolumes {
     pub(super) attached: Vec<AttachedRecord>,
     /// How many changes there have been.
     pub(super) count: u32,
@@ -61,7 +61,7 @@ pub(super) enum OfApp {
 /// Where changes go to and come from. Ends with this.
 pub(super) struct Volumes {
     wanted: mpsc::Sender<(VolumeChange, Done)>,
-    changed: mpsc::Receiver<Changed>,
+    changed: mpsc::Receiver<ChangedVolumes>,
     task: AbortHandle,
 }
 
@@ -104,7 +104,7 @@ impl Volumes {
                         keeper.remove(&arrived).await
                     }
                 };
-                let changed = Changed {
+                let changed = ChangedVolumes {
                     attached: keeper.attached.iter().map(|one| one.record.clone()).collect(),
                     count: keeper.count,
                     app,
@@ -134,7 +134,7 @@ impl Volumes {
     }
 
     /// The next change that was tried. May be cancelled.
-    pub(super) async fn changed(&mut self) -> Option<Changed> {
+    pub(super) async fn changed(&mut self) -> Option<ChangedVolumes> {
         self.changed.recv().await
     }
 }

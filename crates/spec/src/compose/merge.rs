@@ -5,7 +5,7 @@
 use crate::located::{Key, Kind, Tag, Value};
 
 /// How the values of a key are merged.
-enum Rule {
+enum MergeRule {
     /// Objects key by key, lists one behind the other, the later one of all else.
     Plain,
     /// The later one.
@@ -19,30 +19,32 @@ enum Rule {
 }
 
 /// The rule for what is at a place of the file: the names from its root on.
-fn rule(place: &[String]) -> Rule {
+fn rule(place: &[String]) -> MergeRule {
     let words: Vec<&str> = place.iter().map(String::as_str).collect();
     match words[..] {
-        ["services", _, "command" | "entrypoint"] | ["services", _, "healthcheck", "test"] => Rule::Later,
+        ["services", _, "command" | "entrypoint"] | ["services", _, "healthcheck", "test"] => {
+            MergeRule::Later
+        }
         [
             "services",
             _,
             "environment" | "labels" | "annotations" | "sysctls",
         ]
         | ["services", _, "deploy", "labels"]
-        | ["volumes" | "networks" | "secrets" | "configs", _, "labels"] => Rule::Pairs(&['=']),
-        ["services", _, "extra_hosts"] => Rule::Pairs(&['=', ':']),
-        ["services", _, "depends_on" | "networks"] => Rule::Names,
-        ["services", _, "ports"] => Rule::Unique(port),
-        ["services", _, "volumes"] => Rule::Unique(target),
-        ["services", _, "secrets" | "configs"] => Rule::Unique(mounted),
-        ["services", _, "devices"] => Rule::Unique(device),
+        | ["volumes" | "networks" | "secrets" | "configs", _, "labels"] => MergeRule::Pairs(&['=']),
+        ["services", _, "extra_hosts"] => MergeRule::Pairs(&['=', ':']),
+        ["services", _, "depends_on" | "networks"] => MergeRule::Names,
+        ["services", _, "ports"] => MergeRule::Unique(port),
+        ["services", _, "volumes"] => MergeRule::Unique(target),
+        ["services", _, "secrets" | "configs"] => MergeRule::Unique(mounted),
+        ["services", _, "devices"] => MergeRule::Unique(device),
         [
             "services",
             _,
             "expose" | "dns" | "dns_search" | "dns_opt" | "tmpfs" | "env_file" | "cap_add" | "cap_drop"
             | "security_opt" | "links" | "profiles" | "group_add",
-        ] => Rule::Unique(whole),
-        _ => Rule::Plain,
+        ] => MergeRule::Unique(whole),
+        _ => MergeRule::Plain,
     }
 }
 
@@ -61,8 +63,8 @@ pub(super) fn merged(base: Value, later: Value, place: &mut Vec<String>) -> Valu
         return later;
     }
     match rule(place) {
-        Rule::Later => later,
-        Rule::Pairs(between) => match (as_pairs(&base, between), as_pairs(&later, between)) {
+        MergeRule::Later => later,
+        MergeRule::Pairs(between) => match (as_pairs(&base, between), as_pairs(&later, between)) {
             (Some(base), Some(entries)) => by_key(
                 base,
                 Value {
@@ -74,7 +76,7 @@ pub(super) fn merged(base: Value, later: Value, place: &mut Vec<String>) -> Valu
             // What is neither is for whoever reads it to refuse.
             _ => later,
         },
-        Rule::Names => match (as_names(&base), as_names(&later)) {
+        MergeRule::Names => match (as_names(&base), as_names(&later)) {
             (Some(base), Some(entries)) => by_key(
                 base,
                 Value {
@@ -85,8 +87,8 @@ pub(super) fn merged(base: Value, later: Value, place: &mut Vec<String>) -> Valu
             ),
             _ => later,
         },
-        Rule::Unique(key) => unique(as_list(base), later, key),
-        Rule::Plain => match (base.kind, later.kind) {
+        MergeRule::Unique(key) => unique(as_list(base), later, key),
+        MergeRule::Plain => match (base.kind, later.kind) {
             (Kind::Map(entries), Kind::Map(over)) => {
                 let later = Value {
                     kind: Kind::Map(over),

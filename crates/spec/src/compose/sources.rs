@@ -32,7 +32,7 @@ pub type Open<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 const SECTIONS: [&str; 5] = ["services", "volumes", "networks", "secrets", "configs"];
 
 /// A file that was read.
-struct Part {
+struct ReadFile {
     name: String,
     /// The lines of the whole before its first.
     lines_before: usize,
@@ -40,7 +40,7 @@ struct Part {
 
 /// The files that were read so far.
 pub(super) struct Sources<'a> {
-    parts: Vec<Part>,
+    parts: Vec<ReadFile>,
     text: String,
     open: Open<'a>,
     faults: &'a Faults,
@@ -127,7 +127,7 @@ impl<'a> Sources<'a> {
         let value = document(file, origin).map(|value| replaced(value, origin, "", standing.env));
         let lines_before = self.text.matches('\n').count();
         let bytes_before = self.text.len();
-        self.parts.push(Part {
+        self.parts.push(ReadFile {
             name: file.name.to_owned(),
             lines_before,
         });

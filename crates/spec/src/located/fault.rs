@@ -77,9 +77,7 @@ pub enum FaultKind {
     DuplicateField,
     /// The field does not go with the volume's kind.
     #[error("the field does not apply to a volume of kind `{kind}`")]
-    MisplacedField {
-        kind: &'static str,
-    },
+    MisplacedField { kind: &'static str },
     /// The value is none that the field can have.
     #[error("`{value}` must be {expected}")]
     Value {

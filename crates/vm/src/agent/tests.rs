@@ -12,13 +12,13 @@ use super::*;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A guest after the handshake.
-struct Guest {
+struct GuestStandIn {
     opener: Opener,
     control: MuxStream,
     incoming: Incoming,
 }
 
-impl Guest {
+impl GuestStandIn {
     async fn greet(mut port: UnixStream) -> Self {
         handshake::guest(&mut port, [2; handshake::NONCE_BYTES])
             .await
@@ -66,12 +66,12 @@ impl Guest {
 }
 
 /// A conversation of a pod of `apps` apps with a guest that has said that it is ready.
-async fn converse(apps: usize) -> (Guest, Agent, Events) {
+async fn converse(apps: usize) -> (GuestStandIn, Agent, Events) {
     converse_of(&vec![RestartPolicy::No; apps]).await
 }
 
 /// The same, of apps with these policies, which have come.
-async fn converse_of(apps: &[RestartPolicy]) -> (Guest, Agent, Events) {
+async fn converse_of(apps: &[RestartPolicy]) -> (GuestStandIn, Agent, Events) {
     let (mut guest, agent, events) = converse_with_none().await;
     let taken = ArrivalAnswer::Done(ArrivalTimes::default());
     let (arrived, _) = tokio::join!(agent.arrive(apps.to_vec(), &b"files"[..]), guest.take(&taken));
@@ -80,10 +80,10 @@ async fn converse_of(apps: &[RestartPolicy]) -> (Guest, Agent, Events) {
 }
 
 /// The same, before any app has come.
-async fn converse_with_none() -> (Guest, Agent, Events) {
+async fn converse_with_none() -> (GuestStandIn, Agent, Events) {
     let (host, port) = UnixStream::pair().unwrap();
     let guest = async {
-        let mut guest = Guest::greet(port).await;
+        let mut guest = GuestStandIn::greet(port).await;
         guest.send(GuestMessage::Ready(BootTimes::default())).await;
         guest
     };
@@ -306,7 +306,10 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
     }
     // It greets, and then never says that it is ready.
     let (host, port) = UnixStream::pair().unwrap();
-    let (error, _guest) = tokio::join!(connect(host, Duration::from_millis(100)), Guest::greet(port));
+    let (error, _guest) = tokio::join!(
+        connect(host, Duration::from_millis(100)),
+        GuestStandIn::greet(port)
+    );
     assert!(matches!(error.unwrap_err(), AgentError::Silent { .. }));
 }
 
@@ -338,7 +341,7 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
         let _ = tokio::io::copy_bidirectional(&mut a, &mut b).await;
     });
     let guest = async {
-        let mut guest = Guest::greet(guest_port).await;
+        let mut guest = GuestStandIn::greet(guest_port).await;
         guest.send(GuestMessage::Ready(BootTimes::default())).await;
         guest.take(&ArrivalAnswer::Done(ArrivalTimes::default())).await;
         guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
