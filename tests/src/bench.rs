@@ -352,7 +352,7 @@ impl Drop for Bench {
 
 /// Says something on standard error, which test runners show for failures and on request.
 #[expect(clippy::print_stderr, reason = "a test's only way to say that it was skipped")]
-fn say(text: &str) {
+pub fn say(text: &str) {
     eprintln!("{text}");
 }
 

@@ -50,7 +50,7 @@ mod small_disk;
 pub mod soak;
 mod terminal;
 
-pub use bench::{Bench, ORDINARY_UID};
+pub use bench::{Bench, ORDINARY_UID, say};
 pub use debian::Debian;
 pub use image::Image;
 pub use links::broken_links;

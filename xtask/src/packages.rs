@@ -18,7 +18,10 @@ const RUN: [&str; 6] = [
 ];
 
 /// What the tests need beside [`RUN`], and for what.
-const TEST: [&str; 32] = [
+const TEST: [&str; 34] = [
+    // the same command lines
+    "podman",
+    "runc",
     // oracles for layers, image transports and the root file system
     "umoci",
     "skopeo",

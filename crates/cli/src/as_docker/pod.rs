@@ -11,8 +11,8 @@ use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, P
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
-    App, AppRoot, ImageReference, ImageSource, JoinedNetwork, Network, PodSpec, PortForward, RestartPolicy,
-    RootfsAccess, Sysctl,
+    App, AppRoot, EmptyVolume, ImageReference, ImageSource, JoinedNetwork, Medium, Network, PodSpec,
+    PortForward, RestartPolicy, RootfsAccess, Sysctl, VolumeKind, VolumeName,
 };
 use serde_json::{Map, Value, json};
 
@@ -93,7 +93,18 @@ fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
     };
     let asked = spec.and_then(|spec| spec.apps.iter().find(|asked| asked.name == app.name));
     let status = pod.status.as_ref().and_then(|status| status.apps.get(index));
-    let mounts: Vec<Value> = app.mounts.iter().map(|mount| mounted(mount, record)).collect();
+    // In memory is what `HostConfig.Tmpfs` has: docker tells of each in one place.
+    let (in_memory, kept): (Vec<_>, Vec<_>) = app
+        .mounts
+        .iter()
+        .partition(|mount| spec.is_some_and(|spec| memory_volume(&mount.volume, spec).is_some()));
+    let mounts: Vec<Value> = kept.into_iter().map(|mount| mounted(mount, record)).collect();
+    let tmpfs: Map<String, Value> = in_memory
+        .into_iter()
+        .map(|mount| (mount.target.clone(), tmpfs_options(mount, spec).into()))
+        .collect();
+    let mut host_config = host_config(app, asked, spec, &record.ports);
+    host_config["Tmpfs"] = tmpfs.into();
     json!({
         "Name": app.name,
         "Image": app.root.image_id(),
@@ -103,7 +114,7 @@ fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
         "State": app_state(status),
         "Mounts": mounts,
         "Config": config(app, asked, spec),
-        "HostConfig": host_config(app, asked, spec, &record.ports),
+        "HostConfig": host_config,
     })
 }
 
@@ -157,6 +168,24 @@ fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, por
         "OomScoreAdj": resources.oom_score_adj.unwrap_or(0),
         "Sysctls": sysctls,
     })
+}
+
+/// The volume of that name, if it is in the VM's memory.
+fn memory_volume<'a>(name: &VolumeName, spec: &'a PodSpec) -> Option<&'a EmptyVolume> {
+    let volume = spec.volumes.iter().find(|volume| volume.name == *name)?;
+    match &volume.kind {
+        VolumeKind::Empty(empty) if empty.medium == Medium::Memory => Some(empty),
+        _ => None,
+    }
+}
+
+/// As mount(8) would be told.
+fn tmpfs_options(mount: &MountRecord, spec: Option<&PodSpec>) -> String {
+    let access = if mount.read_only { "ro" } else { "rw" };
+    match spec.and_then(|spec| memory_volume(&mount.volume, spec)?.size_bytes) {
+        Some(bytes) => format!("{access},size={bytes}"),
+        None => access.to_owned(),
+    }
 }
 
 /// A mount as docker has it: of the host's directory a `bind`, of one that is kept a `volume`.
