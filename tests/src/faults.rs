@@ -14,6 +14,14 @@ use crate::Bench;
 /// QEMU's name.
 pub const QEMU: &str = "qemu-system-x86_64";
 
+/// What proc_pid_smaps(5) of a QEMU says of its guest's memory: under QEMU's own name for it, or ours where the VM was restored.
+#[must_use]
+pub fn guest_memory(smaps: &str) -> Option<&str> {
+    let names = ["/memfd:memory-backend", "/memfd:isopod-memory"];
+    let found = names.iter().find_map(|name| smaps.split_once(name));
+    found.map(|(_, rest)| rest)
+}
+
 impl Bench {
     /// Puts a shell script into the search path before the program of that name. `$real` is that program's path.
     ///

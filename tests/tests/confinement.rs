@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use isopod_tests::Bench;
-use isopod_tests::faults::pods;
+use isopod_tests::faults::{guest_memory, pods};
 
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
@@ -164,10 +164,7 @@ fn confined(bench: &Bench, low_port: Option<u16>) {
     }
     assert_leaves_no_memory(qemu);
     let memory = fs::read_to_string(format!("/proc/{qemu}/smaps")).expect("its memory");
-    let guest = memory
-        .split("/memfd:memory-backend")
-        .nth(1)
-        .expect("the guest's memory");
+    let guest = guest_memory(&memory).expect("the guest's memory");
     let flags = guest
         .lines()
         .find(|line| line.starts_with("VmFlags:"))

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use isopod_tests::Bench;
-use isopod_tests::faults::{QEMU, eventually};
+use isopod_tests::faults::{QEMU, eventually, guest_memory};
 
 /// Nodes that no app can make, since no container has them: disks, memory, the port to the host.
 const NO_NODES: &str = "for n in 'b 254 0' 'b 254 16' 'b 254 32' 'c 1 1' 'c 10 237' 'c 5 2' 'c 246 1'; do \
@@ -158,9 +158,7 @@ fn memory_that_an_app_freed_is_the_hosts() {
     let qemu = bench.process(QEMU);
     let resident_mib = || {
         let maps = std::fs::read_to_string(format!("/proc/{qemu}/smaps")).unwrap();
-        // QEMU's own name for it, or ours where the VM was restored.
-        let names = ["/memfd:memory-backend", "/memfd:isopod-memory"];
-        let (_, guest) = names.iter().find_map(|name| maps.split_once(name)).unwrap();
+        let guest = guest_memory(&maps).unwrap();
         let rss = guest.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
         rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
     };
