@@ -190,7 +190,8 @@ fn a_guest_does_not_reach_the_hosts_loopback() {
 
 #[test]
 fn without_a_network_there_is_the_loopback_interface() {
-    let bench = Bench::new();
+    // A template has the drivers of all.
+    let bench = Bench::new().own_templates();
     let script = "ls /sys/class/net; echo hi | nc -l -p 80 & \
         until nc 127.0.0.1 80; do sleep 0.1; done; ip route; grep -c virtio_net /proc/modules; hostname; \
         tail -n 1 /etc/hosts; echo more >> /etc/hosts";

@@ -72,9 +72,14 @@ impl Need {
         (memory_mib.max(least), cpus)
     }
 
-    /// The same where a pod says besides what its VM has at least, or of what is limited, exactly.
+    /// The same where a pod says besides what its VM has at least, or of what is limited, exactly. Its own word on memory stands in place of
+    /// the room that containers without a limit have otherwise.
     pub(crate) fn vm_of_pod(self, own: PodNeed) -> (u32, u32) {
-        let (of_containers, of_pod) = (self.vm(), own.need.exactly());
+        let containers = Self {
+            unlimited: self.unlimited && own.need.memory_bytes == 0,
+            ..self
+        };
+        let (of_containers, of_pod) = (containers.vm(), own.need.exactly());
         let either = |limited, of_containers: u32, of_pod| match limited {
             true => of_pod,
             false => of_containers.max(of_pod),

@@ -266,11 +266,18 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
         cpu_millis: limits.cpu_millis.map_or(0, u64::from),
         unlimited: false,
     };
-    let (memory_mib, cpus) = need(order).vm_of_pod(PodNeed {
+    let containers = need(order);
+    let (memory_mib, cpus) = containers.vm_of_pod(PodNeed {
         need: own,
         memory_limited: limits.memory_bytes.is_some(),
         cpus_limited: limits.cpu_millis.is_some(),
     });
+    // What a request of the pod's own can come to.
+    let (least_mib, _) = Need {
+        unlimited: false,
+        ..containers
+    }
+    .vm();
     let vm = &pod.vm;
     let refuse = |what: String, limited: bool, flag: String| {
         let why = match limited {
@@ -281,10 +288,10 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
     };
     let own_mib = vm.memory_mib.saturating_sub(in_memory_mib(pod));
     let asked_memory = own_mib != memory_mib;
-    let memory = (asked_memory && limits.memory_bytes.is_none() && own_mib > memory_mib)
-        .then(|| crate::words::bytes((u64::from(own_mib) - GUEST_MIB) << 20));
     // Nobody asked for the default: what the file comes to has room for as much, and for the volumes besides.
     let is_default = vm.memory_mib == Vm::default().memory_mib && limits.memory_bytes.is_none();
+    let memory = (asked_memory && !is_default && limits.memory_bytes.is_none() && own_mib >= least_mib)
+        .then(|| crate::words::bytes((u64::from(own_mib) - GUEST_MIB) << 20));
     if asked_memory && memory.is_none() && !is_default {
         let mib = vm.memory_mib;
         let limited = limits.memory_bytes.is_some();

@@ -213,10 +213,12 @@ fn the_default_size_is_not_said() {
     });
     assert_eq!(pod.vm.memory_mib, 2048);
     assert_eq!(read(&write(&pod)).vm.memory_mib, 2248);
-    pod.vm.memory_mib = 2100;
+    pod.vm.memory_mib = 600;
     assert!(kube::write(&pod, Unsupported::Refuse).is_err());
-    pod.vm.memory_mib = 3001;
-    assert_eq!(read(&write(&pod)).vm.memory_mib, 3001);
+    for mib in [712, 2100, 3001] {
+        pod.vm.memory_mib = mib;
+        assert_eq!(read(&write(&pod)).vm.memory_mib, mib);
+    }
 }
 
 /// Something that a pod file has no words for.
