@@ -66,7 +66,7 @@ fn a_pod_of_arm64_has_its_volumes_its_exit_code_and_exec() {
     }
 
     let refused = |flags: &[&str], image: &str, words: &str| {
-        let out = bench.pod().flags(flags).app(image).run().expect(125);
+        let out = bench.pod().flags(flags).app(image).sh("true").run().expect(125);
         assert!(out.stderr.contains(words), "{}", out.stderr);
     };
     let guest_root = root.to_str().unwrap();

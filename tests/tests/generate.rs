@@ -86,7 +86,8 @@ fn by_flags<'a>(bench: &'a Bench, site: &Path) -> Pod<'a> {
 
 #[test]
 fn a_pod_by_flags_is_the_same_pod_as_a_kubernetes_pod_file() {
-    let bench = Bench::new();
+    // A plan says how the VM starts.
+    let bench = Bench::new().own_templates();
     let site = bench.source("site", &[("index.html", "<h1>\n")]);
     let pod = || by_flags(&bench, &site);
     let _ = pod().subcommand("prepare").start().wait().expect(0);

@@ -120,7 +120,7 @@ fn scenario(bench: &Bench, more: &[&str]) {
         "33:755"
     };
     assert_eq!(
-        bench.written("through", "1\n"),
+        bench.written("through", "of the host\n1\n"),
         format!("www\np\n127.0.0.1\tlocalhost\n{own}\n1\nof the host\n1\n")
     );
     assert!(bench.written("layer", "layer\n").ends_with("1\nlayer\n"));
