@@ -155,7 +155,7 @@ fn start(dir: &Path, isopod: &Path, pasta: &Path) -> Result<u32, SpaceError> {
     let log = dir.join("log");
     let errors = File::create(&log).map_err(failed("create", &log))?;
     let mut holder = command(isopod);
-    holder.arg(HOLDER).arg(dir).arg(pasta).arg(isopod);
+    holder.arg(HOLDER).arg(dir).arg(pasta);
     // It outlives this process, and a terminal's Ctrl-C.
     let spawned = holder
         .stdout(Stdio::piped())
@@ -199,13 +199,13 @@ pub fn enter(process: u32) -> Result<(), SpaceError> {
     Ok(())
 }
 
-/// Holds a namespace until nobody uses it; the arguments are the directory, pasta and this program, after [`HOLDER`].
+/// Holds a namespace until nobody uses it; the arguments are the directory and pasta, after [`HOLDER`].
 ///
 /// # Errors
 /// [`SpaceError`].
 pub fn hold(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), SpaceError> {
     let args: Vec<PathBuf> = args.into_iter().map(PathBuf::from).collect();
-    let [dir, pasta, isopod] = &args[..] else {
+    let [dir, pasta] = &args[..] else {
         return Err(SpaceError::Holder(format!(
             "`isopod {HOLDER}` is called by isopod itself"
         )));
@@ -234,7 +234,7 @@ pub fn hold(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Sp
         ));
     }
     let process = child.as_raw_nonzero().get();
-    let mut out = Pasta::start(dir, pasta, isopod, process)?;
+    let mut out = Pasta::start(dir, pasta, process)?;
     out.await_route(process);
     lock.set_len(0).map_err(failed("write to", &dir.join(HELD)))?;
     write!(lock, "{process}").map_err(failed("write to", &dir.join(HELD)))?;
@@ -247,7 +247,7 @@ pub fn hold(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Sp
         }
         match used.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) => out.look(dir, pasta, isopod, process)?,
+            Err(TryLockError::WouldBlock) => out.look(dir, pasta, process)?,
             Err(TryLockError::Error(error)) => return Err(failed("lock", &dir.join(USED))(error)),
         }
     }
@@ -290,8 +290,7 @@ struct Pasta {
 }
 
 impl Pasta {
-    fn start(dir: &Path, pasta: &Path, isopod: &Path, process: i32) -> Result<Self, SpaceError> {
-        let _ = isopod;
+    fn start(dir: &Path, pasta: &Path, process: i32) -> Result<Self, SpaceError> {
         let spaces = ["user", "net"].map(|kind| format!("/proc/{process}/ns/{kind}"));
         let [user, net] = &spaces;
         let child = command(pasta)
@@ -334,11 +333,11 @@ impl Pasta {
     }
 
     /// Starts it anew where it has ended: on a host that had no network there may be one by now.
-    fn look(&mut self, dir: &Path, pasta: &Path, isopod: &Path, process: i32) -> Result<(), SpaceError> {
+    fn look(&mut self, dir: &Path, pasta: &Path, process: i32) -> Result<(), SpaceError> {
         if matches!(self.child.try_wait(), Ok(None)) || self.begun.elapsed() < BEGINNING {
             return Ok(());
         }
-        *self = Self::start(dir, pasta, isopod, process)?;
+        *self = Self::start(dir, pasta, process)?;
         Ok(())
     }
 }
