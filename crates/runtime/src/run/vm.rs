@@ -48,6 +48,10 @@ const LOG_LINES: usize = 12;
 /// How long after another process QEMU may end for it to be QEMU's end that ended both.
 const LEAD: Duration = Duration::from_millis(500);
 
+/// The same where that other process ended in order, which it does when QEMU has closed its connection: QEMU ends then, however busy the
+/// host is.
+const PARTING: Duration = Duration::from_secs(5);
+
 /// How long after the conversation with the agent the VM may end for it to be the VM's end that ended it.
 const LOSS: Duration = Duration::from_secs(1);
 
@@ -311,8 +315,9 @@ impl<'a> Vm<'a> {
             }
         };
         // The others end when QEMU does: whose end came first is told by whether QEMU's follows at once.
+        let lead = if status.success() { PARTING } else { LEAD };
         if process != QEMU
-            && let Ok(Ok(of_qemu)) = tokio::time::timeout(LEAD, qemu.wait()).await
+            && let Ok(Ok(of_qemu)) = tokio::time::timeout(lead, qemu.wait()).await
             && (of_qemu.success() || status.success() || self.kills.explain(of_qemu))
         {
             (process, status) = (QEMU, of_qemu);
