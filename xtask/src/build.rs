@@ -60,14 +60,24 @@ pub(crate) fn foreign_agent_name() -> String {
     format!("isopod-agent-{}", foreign())
 }
 
+fn foreign_triple() -> String {
+    format!("{}-unknown-linux-gnu", foreign())
+}
+
+/// Gets rustc's library for the other architecture from Rust's own server, which not every host reaches.
+pub(crate) fn foreign_library() -> Result<(), Failure> {
+    match command::exists("rustup") {
+        true => command::run(command("rustup", ["target", "add"]).arg(foreign_triple())),
+        false => Ok(()),
+    }
+}
+
 /// Builds the agent for guests of the other architecture, `isopod-agent-ARCH`, beside `isopod`. It takes rustc's library for
 /// that, which rustup fetches, and Debian's cross compiler.
 pub(crate) fn foreign_agent(profile: Profile) -> Result<PathBuf, Failure> {
+    foreign_library()?;
     let arch = foreign();
-    let triple = format!("{arch}-unknown-linux-gnu");
-    if command::exists("rustup") {
-        command::run(command("rustup", ["target", "add"]).arg(&triple))?;
-    }
+    let triple = foreign_triple();
     let compiler = format!("{arch}-linux-gnu-gcc");
     let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"));
     let cargo = |words: &[&str]| {
