@@ -30,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::up::OWN_PROGRAM;
+use super::within;
 use crate::ports::Listening;
 
 /// The first argument that makes `isopod` such a process.
@@ -114,12 +115,7 @@ impl Forwarder {
 /// # Errors
 /// The system's.
 pub fn serve(args: impl IntoIterator<Item = OsString>) -> io::Result<()> {
-    let process = args
-        .into_iter()
-        .next()
-        .and_then(|word| word.to_str()?.parse().ok());
-    let process = process.ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (process, socket) = within::asked(args)?;
     let (targets, given) = fd_message::receive(&socket)?;
     let targets: Vec<Target> = serde_json::from_slice(&targets)?;
     rootless::enter(process).map_err(io::Error::other)?;

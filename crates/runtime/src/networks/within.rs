@@ -91,17 +91,21 @@ pub(super) fn call(
     }
 }
 
+/// Of a process of `isopod` that is to enter the user's namespace: the process that is in it, by its only argument, and the socket of whoever asks, which is
+/// its standard input.
+pub(super) fn asked(args: impl IntoIterator<Item = OsString>) -> io::Result<(u32, UnixStream)> {
+    let process = args.into_iter().next();
+    let process = process.and_then(|word| word.to_str()?.parse().ok());
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    Ok((process.ok_or(io::ErrorKind::InvalidInput)?, socket))
+}
+
 /// Is the process that does it; the argument is the process whose namespaces it enters, after [`WITHIN`].
 ///
 /// # Errors
 /// The system's: whoever asked has gone.
 pub fn serve(args: impl IntoIterator<Item = OsString>) -> io::Result<()> {
-    let process = args
-        .into_iter()
-        .next()
-        .and_then(|word| word.to_str()?.parse().ok());
-    let process = process.ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (process, socket) = asked(args)?;
     let (call, given) = fd_message::receive(&socket)?;
     let call: Call = serde_json::from_slice(&call)?;
     let entered = rootless::enter(process).map_err(NetworksError::Space);
