@@ -66,7 +66,7 @@ pub enum Origin {
 /// How a VM has its memory file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapping {
-    /// It is its own, and processes of a vhost-user device have it too.
+    /// It is its own; the process of a vhost-user device has it too, where there is one.
     Shared,
     /// It is that of all VMs of one template; what this VM writes is its own.
     Private,

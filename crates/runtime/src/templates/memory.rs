@@ -1,8 +1,8 @@
 //! The memory of a VM that is restored: a copy of the template's, in a file that is in memory only (memfd_create(2)).
 //!
 //! ```text
-//! with virtiofsd    a copy of its own, which both processes map shared
-//! without           one copy for all VMs of the template that run: each maps it privately, so that what a VM writes is its own
+//! Mapping::Shared     a copy of its own, mapped shared: virtiofsd maps it too, or the host gets back what the VM frees
+//! Mapping::Private    one copy for all VMs of the template that run: each maps it privately, so that what a VM writes is its own
 //! ```
 //!
 //! QEMU before 8.2 opens its memory's file for writing whatever it does with it. A guest that has broken out of its VM must not reach
