@@ -57,7 +57,7 @@ const HANGUP_GRACE: Duration = Duration::from_secs(5);
 
 /// What the command's standard streams are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum WantedStreams {
     /// A terminal for all three.
     Terminal {
         size: WindowSize,
@@ -84,7 +84,7 @@ pub(crate) enum StartError {
 }
 
 /// Executes what `job` says by way of the agent's program, `agent`, and serves the client until it has ended.
-pub(crate) async fn run<S>(stream: S, agent: &Path, job: &Job, wanted: Wanted)
+pub(crate) async fn run<S>(stream: S, agent: &Path, job: &Job, wanted: WantedStreams)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -115,7 +115,7 @@ struct Started {
     streams: Streams,
 }
 
-async fn start(agent: &Path, job: &Job, wanted: Wanted) -> Result<Result<Started, Report>, StartError> {
+async fn start(agent: &Path, job: &Job, wanted: WantedStreams) -> Result<Result<Started, Report>, StartError> {
     let (streams, theirs) = Streams::make(wanted).map_err(StartError::Streams)?;
     let mut process = spawn(agent, job, theirs).await?;
     match process.report().await {

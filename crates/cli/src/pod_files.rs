@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isopod_plan::vm::network;
 use isopod_runtime::{Settings, pods};
-use isopod_spec::kube::{self, PodFile, Surroundings, Unsupported};
+use isopod_spec::kube::{self, PodFile, KubeSurroundings, Unsupported};
 use isopod_spec::located::FaultKind;
 use isopod_spec::{Network, PodName, PodSpec};
 
@@ -56,7 +56,7 @@ pub(crate) fn of_texts(
         .map(|(name, text)| kube::File { name, text })
         .collect();
     let has_network = matches!(args.flags.net, Network::User { .. });
-    let surroundings = Surroundings {
+    let surroundings = KubeSurroundings {
         new_uuid: match purpose {
             Purpose::Preparation => pods::new_uuid,
             Purpose::Show => || NO_UUID.to_owned(),

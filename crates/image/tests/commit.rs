@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use isopod_image::erofs::Reader;
 use isopod_image::{Image, Store};
-use make::{Layout, Tar, chain, layer};
+use make::{OciLayout, Tar, chain, layer};
 use serde_json::{Value, json};
 
 /// A file with an archive in it.
@@ -41,7 +41,7 @@ fn names(image: &Image) -> Vec<String> {
 fn it_is_the_base_and_a_layer_more() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
-    let layout = Layout::new(&dir.path().join("oci"));
+    let layout = OciLayout::new(&dir.path().join("oci"));
     let two = Tar::new().file("f", b"f").file("g", b"g").finish();
     layout.index(&[layout.image(&[layer("e", "e"), two], |_| {})]);
     let base = store.import(&layout.reference(None)).unwrap();
@@ -83,7 +83,7 @@ fn it_is_the_base_and_a_layer_more() {
 fn what_is_no_layer_makes_no_image() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
-    let layout = Layout::new(&dir.path().join("oci"));
+    let layout = OciLayout::new(&dir.path().join("oci"));
     layout.index(&[layout.image(&[layer("e", "e")], |_| {})]);
     let base = store.import(&layout.reference(None)).unwrap();
     let step = json!({ "created": "2026-11-23T20:08:36Z" });

@@ -14,7 +14,7 @@ use std::time::Duration;
 use isopod_image::registry::{Patience, Registries, Settings};
 use isopod_image::{Image, ImportError, Store};
 use isopod_spec::{ImageReference, PullPolicy};
-use make::{Layout, Tar, chain, layer, named, run, with};
+use make::{OciLayout, Tar, chain, layer, named, run, with};
 use serde_json::json;
 use serve::{Answer, Proxy, Registry};
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ impl World {
 
     /// Makes an image of these layers and pushes it as `name`.
     fn push(&self, layers: &[Vec<u8>], name: &str) {
-        let layout = Layout::new(&self.path("oci"));
+        let layout = OciLayout::new(&self.path("oci"));
         layout.index(&[named(layout.image(layers, |_| {}), "x")]);
         self.registry
             .push(&format!("oci:{}:x", layout.dir.display()), name, &[]);
@@ -218,7 +218,7 @@ fn user_names_and_passwords() {
         htpasswd.display()
     );
     let mut world = World::with("", &auth);
-    let layout = Layout::new(&world.path("oci"));
+    let layout = OciLayout::new(&world.path("oci"));
     layout.index(&[named(layout.image(&[layer("a", "1")], |_| {}), "x")]);
     let source = format!("oci:{}:x", layout.dir.display());
     world
@@ -685,7 +685,7 @@ fn short_names_are_looked_for_where_registries_conf_says() {
 #[test]
 fn of_several_platforms_this_hosts_is_taken() {
     let world = World::new();
-    let layout = Layout::new(&world.path("oci"));
+    let layout = OciLayout::new(&world.path("oci"));
     let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});
     let own = isopod_spec::Architecture::HOST.name();
     let other = layout.image(&[layer("other", "1")], |config| {
@@ -733,7 +733,7 @@ fn of_several_platforms_this_hosts_is_taken() {
 /// Pushes one image by three manifests: `g` and `h` have its layer as gzip makes it, `z` as zstd does. Gives their digests.
 fn push_thrice(world: &World) -> [String; 3] {
     use std::io::Write as _;
-    let layout = Layout::new(&world.path("oci"));
+    let layout = OciLayout::new(&world.path("oci"));
     let plain = big("f", 7);
     let config = serde_json::to_vec(&make::config(std::slice::from_ref(&plain))).unwrap();
     let config = layout.blob("application/vnd.oci.image.config.v1+json", &config);

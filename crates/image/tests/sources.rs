@@ -10,7 +10,7 @@ use std::path::Path;
 use isopod_image::{Digest, Image, Limits, Reader, Store};
 use isopod_spec::Architecture;
 use isopod_spec::{LocalReference, Transport};
-use make::{Head, INDEX, Layout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
+use make::{Head, INDEX, OciLayout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -26,8 +26,8 @@ impl World {
         Self { dir, store }
     }
 
-    fn layout(&self) -> Layout {
-        Layout::new(&self.dir.path().join("oci"))
+    fn layout(&self) -> OciLayout {
+        OciLayout::new(&self.dir.path().join("oci"))
     }
 
     fn import(&self, reference: &LocalReference) -> Image {
@@ -155,13 +155,13 @@ fn an_index_is_searched_for_this_machine() {
     );
 }
 
-fn index(layout: &Layout, manifests: &[Value]) -> Value {
+fn index(layout: &OciLayout, manifests: &[Value]) -> Value {
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     layout.blob(INDEX, &serde_json::to_vec(&index).unwrap())
 }
 
 /// What an import of an index of these entries, by the name `multi`, gives of the file `f`.
-fn chosen(entries: &dyn Fn(&Layout) -> Vec<Value>) -> String {
+fn chosen(entries: &dyn Fn(&OciLayout) -> Vec<Value>) -> String {
     let world = World::new();
     let layout = world.layout();
     let entries = entries(&layout);
@@ -169,7 +169,7 @@ fn chosen(entries: &dyn Fn(&Layout) -> Vec<Value>) -> String {
     text(&world.import(&layout.reference(Some("multi"))), "f")
 }
 
-fn for_host(layout: &Layout, data: &str, variant: Option<&str>) -> Value {
+fn for_host(layout: &OciLayout, data: &str, variant: Option<&str>) -> Value {
     let image = layout.image(&[layer("f", data)], |_| {});
     let platform = json!({"os": "linux", "architecture": Architecture::HOST.name(), "variant": variant});
     with(image, "platform", platform)
@@ -178,7 +178,7 @@ fn for_host(layout: &Layout, data: &str, variant: Option<&str>) -> Value {
 /// "Implementations MUST NOT generate an error" (image-index.md, `mediaType`).
 #[test]
 fn kinds_that_are_not_known_are_passed_over_in_an_index() {
-    let unknown = |layout: &Layout| layout.blob("application/vnd.example.signature+json", b"{}");
+    let unknown = |layout: &OciLayout| layout.blob("application/vnd.example.signature+json", b"{}");
     let data = chosen(&|layout| vec![unknown(layout), layout.image(&[layer("f", "image")], |_| {})]);
     assert_eq!(data, "image");
     let world = World::new();
@@ -200,14 +200,14 @@ fn the_first_of_equal_platforms_is_taken() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_plain_variant_is_taken_else_the_highest_that_the_processor_has() {
-    let both = |layout: &Layout| {
+    let both = |layout: &OciLayout| {
         vec![
             for_host(layout, "v1", Some("v1")),
             for_host(layout, "plain", None),
         ]
     };
     assert_eq!(chosen(&both), "plain");
-    let highest = |layout: &Layout| {
+    let highest = |layout: &OciLayout| {
         let variants = ["v1", "v2", "v3", "v4", "v5"];
         variants.iter().map(|v| for_host(layout, v, Some(v))).collect()
     };

@@ -10,20 +10,20 @@ use std::path::Path;
 
 use isopod_image::{Digest, FindError, Image, ImportError, LoadError, Store};
 use isopod_spec::LocalReference;
-use make::{Layout, Mounted, Tar, chain, is_root, layer};
+use make::{OciLayout, Mounted, Tar, chain, is_root, layer};
 use tempfile::TempDir;
 
 struct World {
     dir: TempDir,
     store: Store,
-    layout: Layout,
+    layout: OciLayout,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let layout = Layout::new(&dir.path().join("oci"));
+        let layout = OciLayout::new(&dir.path().join("oci"));
         Self { dir, store, layout }
     }
 

@@ -474,7 +474,7 @@ fn a_tree_of_this_host_is_kept_as_it_is() {
         .status()
         .expect("this test needs `tar`");
     assert!(status.success());
-    let layout = make::Layout::new(&dir.path().join("oci"));
+    let layout = make::OciLayout::new(&dir.path().join("oci"));
     layout.index(&[layout.image(&[fs::read(&tar).unwrap()], |_| {})]);
     let bundle = dir.path().join("rootfs");
     fs::create_dir(&bundle).unwrap();
@@ -533,7 +533,7 @@ fn sparse_files_are_what_umoci_unpacks_and_sparse_in_the_store() {
         &["--format=pax", "--sparse-version=1.0"],
     ] {
         let work = tempfile::tempdir_in(dir.path()).unwrap();
-        let layout = make::Layout::new(&work.path().join("oci"));
+        let layout = make::OciLayout::new(&work.path().join("oci"));
         layout.index(&[make::named(layout.image(&[layer(format)], |_| {}), "v1")]);
         let bundle = work.path().join("bundle");
         let name = format!("{}:v1", layout.dir.display());
@@ -641,7 +641,7 @@ proptest! {
             return Ok(());
         }
         let dir = tempfile::tempdir().unwrap();
-        let layout = make::Layout::new(&dir.path().join("oci"));
+        let layout = make::OciLayout::new(&dir.path().join("oci"));
         let layers: Vec<_> = layers.iter().zip(1..).map(|(entries, layer)| random_tar(entries, layer)).collect();
         layout.index(&[make::named(layout.image(&layers, |_| {}), "v1")]);
         let (bundle, name) = (dir.path().join("bundle"), format!("{}:v1", layout.dir.display()));

@@ -17,7 +17,7 @@ use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::path::{Lookup, Tree};
 use crate::vm::disks;
-use crate::volumes::{self, Origin, Roots, Rules, Source, View, VolumeMount, VolumeTable};
+use crate::volumes::{self, AskedBy, Roots, Rules, Source, View, VolumeMount, VolumeTable};
 
 /// What is decided of an app.
 pub(crate) struct Decided {
@@ -71,7 +71,7 @@ pub(crate) fn decide(
             faults.extend(found);
             Vec::new()
         });
-        notices.extend(mounts.iter().filter(|m| m.origin == Origin::Implicit).map(|m| {
+        notices.extend(mounts.iter().filter(|m| m.asked_by == AskedBy::Implicit).map(|m| {
             let begins = match table.content(&m.volume) {
                 Some(_) => "one of its own, which begins as the image has it",
                 None => "an empty one",

@@ -17,7 +17,7 @@ use crate::apps::{last_words, limits, roots};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, RootOrigin, SourceKind};
 use crate::fault::{Fault, PlanError};
-use crate::guest::config::{Coming, Placed};
+use crate::guest::config::{ArrivalText, Placed};
 use crate::guest::mounts::{Elsewhere, Writable};
 use crate::guest::network_names::{KnownNetwork, Names};
 use crate::guest::tree::GuestTree;
@@ -293,7 +293,7 @@ impl Planner<'_> {
         let mut arrival = config::arrival(Some(identity), apps, early, mounts, sharing, &placed);
         let balloon = self.facts.host.guest.modules.get(hardware::BALLOON_MODULE);
         arrival.modules.extend(balloon.cloned());
-        let coming = Coming::new(arrival, apps, mounts, sharing);
+        let coming = ArrivalText::new(arrival, apps, mounts, sharing);
         let mut guest = files::guest_tree(self.table, self.facts, apps, self.spec.limits, mounts, coming)?;
         for (i, disk) in inside.disk_volumes.iter().enumerate() {
             guest.symlink(

@@ -26,7 +26,7 @@ pub(crate) use place::Placing;
 pub use roots::{Roots, Rules, Source, View};
 pub use table::VolumeTable;
 pub(crate) use volume_mount::Wanted;
-pub use volume_mount::{Origin, VolumeMount};
+pub use volume_mount::{AskedBy, VolumeMount};
 
 /// Checks that no two apps and no two volumes have one name, and that there is an app.
 #[must_use]
@@ -161,7 +161,7 @@ fn explicit(
             target: target.into(),
             sub_path: mount.sub_path.clone(),
             flags: mount.flags,
-            origin: Origin::Mount,
+            asked_by: AskedBy::User,
             late: !app_is_first,
         });
     }
@@ -187,7 +187,7 @@ fn anonymous(app: &App, table: &mut VolumeTable, roots: &Roots<'_>, wanted: &mut
             read_only: false,
             sub_path: None,
             flags: MountFlags::default(),
-            origin: Origin::Mount,
+            asked_by: AskedBy::User,
             late: !app.depends_on.is_empty(),
         });
     }
@@ -213,11 +213,11 @@ fn from_image(
         if !taken.insert(target.clone()) {
             continue;
         }
-        let (volume, origin) = if table.is_declared(&point.name) {
-            (point.name.clone(), Origin::MountPoint)
+        let (volume, asked_by) = if table.is_declared(&point.name) {
+            (point.name.clone(), AskedBy::MountPoint)
         } else if implicit == ImplicitVolumes::Create {
             let found = roots.image.and_then(|image| path::resolve(image, &target).ok());
-            (table.add_implicit(&app.name, point, found), Origin::Implicit)
+            (table.add_implicit(&app.name, point, found), AskedBy::Implicit)
         } else {
             let (app, mount_point) = (app.name.clone(), point.name.clone());
             faults.push(Fault::UnboundMountPoint {
@@ -237,7 +237,7 @@ fn from_image(
             read_only,
             sub_path: None,
             flags: MountFlags::default(),
-            origin,
+            asked_by,
             late: !app.depends_on.is_empty(),
         });
     }

@@ -10,7 +10,7 @@ use isopod_plan::facts::SourceKind;
 use isopod_plan::path::{Lookup, Tree};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::volumes::Source;
-use isopod_plan::volumes::hotplug::{AttachPlan, Coming, Running, RunningApp, Share, attach, detach};
+use isopod_plan::volumes::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach, detach};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{AppName, Mount, MountFlags, PodSpec, RootfsAccess, Volume};
 use proptest::prelude::*;
@@ -87,7 +87,7 @@ impl Case {
                 )
             })
             .collect();
-        let coming = Coming {
+        let coming = ComingVolume {
             volume: &self.volume,
             path: "/srv/new".into(),
             source: Source {

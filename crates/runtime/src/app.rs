@@ -55,7 +55,7 @@ pub enum AddError {
 
 /// What is to be asked of the supervisor, and what the user should know.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PlannedApp {
     /// The request.
     pub add: AddApp,
     /// What comes to the guest, which follows the request.
@@ -71,7 +71,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// [`AddError`].
-pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<Planned, AddError> {
+pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<PlannedApp, AddError> {
     let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
         return Err(AddError::NoRecord);
     };
@@ -112,7 +112,7 @@ pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) 
         let copied = File::open(more).and_then(|mut more| io::copy(&mut more, &mut files));
         copied.map_err(AddError::Write)?;
     }
-    Ok(Planned {
+    Ok(PlannedApp {
         notices: plan.notices.clone(),
         made: gathered.missing,
         add: request(&running, &plan),

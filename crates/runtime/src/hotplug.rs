@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use isopod_image::erofs::{ReadError, Reader};
 use isopod_plan::facts::{FileId, SourceKind};
 use isopod_plan::path::Lookup;
-use isopod_plan::volumes::hotplug::{AttachPlan, Coming, Running, RunningApp, Share, attach};
+use isopod_plan::volumes::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach};
 use isopod_plan::volumes::{Source, VolumeMount};
 use isopod_plan::{PlanError, layout};
 use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};
@@ -47,7 +47,7 @@ pub enum AttachError {
 
 /// What is to be asked of the supervisor, and what the user should know.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PlannedHotplug {
     /// The request.
     pub attach: Attach,
     /// Notes.
@@ -63,7 +63,7 @@ pub fn plan(
     volume: &Volume,
     mounts: &[(Option<AppName>, Mount)],
     settings: &Settings,
-) -> Result<Planned, AttachError> {
+) -> Result<PlannedHotplug, AttachError> {
     let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
         return Err(AttachError::NoRecord);
     };
@@ -103,7 +103,7 @@ pub fn plan(
         attached_before: status.volume_changes,
     };
     let tree = HostRoot(path.clone());
-    let coming = Coming {
+    let coming = ComingVolume {
         volume,
         path,
         source: Source { kind, tree: &tree },
@@ -111,7 +111,7 @@ pub fn plan(
         mounts,
     };
     let plan = attach(&running, &coming)?;
-    Ok(Planned {
+    Ok(PlannedHotplug {
         notices: plan.notices.clone(),
         attach: request(record, plan),
     })

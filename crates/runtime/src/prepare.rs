@@ -12,7 +12,7 @@ use isopod_plan::facts::HostUser;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
-use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, Origin};
+use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, VmOrigin};
 use isopod_plan::vm::template::TemplatePlan;
 use isopod_plan::vm::user_maps::UserMaps;
 use isopod_plan::{AppPlan, PodPlan, RootPlan, Writes, layout};
@@ -432,8 +432,8 @@ fn template_record(
 ) -> TemplateRecord {
     let qemu = &template.restored;
     let (shares_memory, added) = match &qemu.origin {
-        Origin::Restored { mapping, added } => (*mapping == Mapping::Shared, added.as_slice()),
-        Origin::Booted | Origin::Template => (false, &[][..]),
+        VmOrigin::Restored { mapping, added } => (*mapping == Mapping::Shared, added.as_slice()),
+        VmOrigin::Booted | VmOrigin::Template => (false, &[][..]),
     };
     TemplateRecord {
         key: template.key.clone(),

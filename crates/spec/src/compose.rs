@@ -39,7 +39,7 @@ use sources::Sources;
 
 /// What a compose file does not say.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct ComposeSurroundings<'a> {
     /// The variables that the file may use: the caller's, and below them those of `.env`.
     pub env: &'a BTreeMap<String, String>,
     /// The address by which a pod reaches the host.
@@ -92,7 +92,7 @@ pub struct EnvFile {
 /// [`PodFileErrors`] with every fault of the files.
 pub fn read(
     files: &[File<'_>],
-    surroundings: &Surroundings<'_>,
+    surroundings: &ComposeSurroundings<'_>,
     open: Open<'_>,
 ) -> Result<Project, PodFileErrors> {
     let faults = Faults::default();
@@ -179,7 +179,7 @@ fn replaced(value: Value, origin: Origin<'_>, field: &str, env: &BTreeMap<String
     Value { kind, ..value }
 }
 
-fn project(file: &Node<'_>, surroundings: &Surroundings<'_>) -> Option<Project> {
+fn project(file: &Node<'_>, surroundings: &ComposeSurroundings<'_>) -> Option<Project> {
     keys::check(file, "file");
     let name = project_name(file, surroundings)?;
     let chosen = profiles::chosen(file, surroundings);
@@ -222,7 +222,7 @@ fn project(file: &Node<'_>, surroundings: &Surroundings<'_>) -> Option<Project> 
 }
 
 /// The project's name: the caller's, the file's, or its directory's, of which compose takes what may be in a name.
-fn project_name(file: &Node<'_>, surroundings: &Surroundings<'_>) -> Option<PodName> {
+fn project_name(file: &Node<'_>, surroundings: &ComposeSurroundings<'_>) -> Option<PodName> {
     let own = file.text("name").map(|(_, name)| name);
     let made = || {
         let lower = surroundings.directory.to_lowercase();

@@ -14,7 +14,7 @@
 //! Every fault is reported, not the first one, each with its file, line and field. A field that the API does not have is
 //! a fault, and so is one that cannot be honoured, unless the caller wants to do without; what only a cluster gives a
 //! meaning to is left out silently (`fields.txt` says which). What only the caller knows (the pod's UUID and addresses)
-//! comes in as [`Surroundings`].
+//! comes in as [`KubeSurroundings`].
 
 mod annotations;
 mod check;
@@ -65,7 +65,7 @@ pub struct File<'a> {
 
 /// What a pod file does not say and a pod may ask for.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct KubeSurroundings {
     /// Gives the UUID that a pod will have, another one at each call.
     pub new_uuid: fn() -> String,
     /// The pod's name, where the caller gives it one in place of the file's: for files of one pod.
@@ -131,13 +131,13 @@ impl PodFile {
 }
 
 /// Reads the pods that `files` describe together. The VM's accelerator and transport are the default ones, its size
-/// follows from limits and requests where [`Surroundings`] do not say it.
+/// follows from limits and requests where [`KubeSurroundings`] do not say it.
 ///
 /// # Errors
 /// [`PodFileErrors`] with every fault of the files.
 pub fn read(
     files: &[File<'_>],
-    surroundings: &Surroundings,
+    surroundings: &KubeSurroundings,
     unsupported: Unsupported,
 ) -> Result<PodFiles, PodFileErrors> {
     let faults = Faults::default();

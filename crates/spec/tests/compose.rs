@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::compose::keys::{OBJECTS, Status};
-use isopod_spec::compose::{self, Project, Surroundings};
+use isopod_spec::compose::keys::{OBJECTS, KeyStatus};
+use isopod_spec::compose::{self, Project, ComposeSurroundings};
 use isopod_spec::kube::{File, PodFileErrors};
 use isopod_spec::located::Fault;
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn read_all(
     ];
     let env: BTreeMap<String, String> = env.map(|(name, value)| (name.into(), value.into())).into();
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let surroundings = Surroundings {
+    let surroundings = ComposeSurroundings {
         env: &env,
         host_ip: [10, 0, 2, 2].into(),
         name: None,
@@ -236,9 +236,9 @@ fn the_page_about_compose_has_the_keys() {
     for (object, keys) in OBJECTS.iter() {
         for key in keys {
             let (verdict, words) = match key.status {
-                Status::Honoured(words) => ("honoured", words),
-                Status::Ignored(words) => ("changes nothing", words),
-                Status::Refused(words) => ("refused", words),
+                KeyStatus::Honoured(words) => ("honoured", words),
+                KeyStatus::Ignored(words) => ("changes nothing", words),
+                KeyStatus::Refused(words) => ("refused", words),
             };
             writeln!(
                 table,

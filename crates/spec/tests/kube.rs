@@ -8,15 +8,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, PodFileErrors, PodFiles, Surroundings, Unsupported};
+use isopod_spec::kube::{self, File, PodFileErrors, PodFiles, KubeSurroundings, Unsupported};
 use isopod_spec::located::Fault;
 use isopod_spec::secrets::without_secrets;
 use isopod_spec::{PodSpec, RestartPolicy, VolumeKind};
 use proptest::prelude::*;
 use serde_json::Value;
 
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn surroundings() -> KubeSurroundings {
+    KubeSurroundings {
         new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
         name: None,
         node_name: "the-host".into(),

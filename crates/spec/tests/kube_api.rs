@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::table::{FieldType, Status, TYPES};
+use isopod_spec::kube::table::{FieldType, FieldStatus, TYPES};
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as api;
@@ -127,7 +127,7 @@ fn no_honoured_field_is_forgotten() {
     let forgotten: Vec<String> = TYPES
         .iter()
         .flat_map(|(name, fields)| fields.iter().map(move |field| (name, field)))
-        .filter(|(_, field)| matches!(field.status, Status::Honoured(_)))
+        .filter(|(_, field)| matches!(field.status, FieldStatus::Honoured(_)))
         .filter(|(_, field)| !text.contains(&format!("\"{}\"", field.name)))
         .map(|(name, field)| format!("{name}.{}", field.name))
         .collect();
@@ -137,7 +137,7 @@ fn no_honoured_field_is_forgotten() {
 /// The table as the document has it.
 fn document() -> String {
     let mut out = String::new();
-    let count = |wanted: fn(&Status) -> bool| {
+    let count = |wanted: fn(&FieldStatus) -> bool| {
         let fields = TYPES.iter().flat_map(|(_, fields)| fields);
         fields.filter(|field| wanted(&field.status)).count()
     };
@@ -146,25 +146,25 @@ fn document() -> String {
         "{} fields of {} types: {} honoured, {} ignored, {} refused, {} parts of ignored and refused ones.",
         count(|_| true),
         TYPES.len(),
-        count(|status| matches!(status, Status::Honoured(_))),
-        count(|status| matches!(status, Status::Ignored(_))),
-        count(|status| matches!(status, Status::Refused(_))),
-        count(|status| matches!(status, Status::Inherited)),
+        count(|status| matches!(status, FieldStatus::Honoured(_))),
+        count(|status| matches!(status, FieldStatus::Ignored(_))),
+        count(|status| matches!(status, FieldStatus::Refused(_))),
+        count(|status| matches!(status, FieldStatus::Inherited)),
     )
     .unwrap();
     let mut rest = Vec::new();
     for (name, fields) in TYPES.iter() {
-        if fields.iter().any(|field| field.status == Status::Inherited) {
+        if fields.iter().any(|field| field.status == FieldStatus::Inherited) {
             rest.push((name, fields));
             continue;
         }
         writeln!(out, "\n#### {name}\n\n| field | status | |\n|---|---|---|").unwrap();
         for field in fields {
             let (word, words) = match field.status {
-                Status::Honoured(how) => ("honoured", how),
-                Status::Ignored(why) => ("ignored", why),
-                Status::Refused(why) => ("refused", why),
-                Status::Inherited => unreachable!("sorted out above"),
+                FieldStatus::Honoured(how) => ("honoured", how),
+                FieldStatus::Ignored(why) => ("ignored", why),
+                FieldStatus::Refused(why) => ("refused", why),
+                FieldStatus::Inherited => unreachable!("sorted out above"),
             };
             writeln!(out, "| `{}` | {word} | {words} |", field.name).unwrap();
         }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
-use super::Wanted;
+use super::WantedStreams;
 use crate::apps::terminal;
 use crate::host::device::Device;
 
@@ -30,10 +30,10 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Makes them, and the command's ends: its standard input, output and error.
-    pub(super) fn make(wanted: Wanted) -> io::Result<(Self, [OwnedFd; 3])> {
+    pub(super) fn make(wanted: WantedStreams) -> io::Result<(Self, [OwnedFd; 3])> {
         match wanted {
-            Wanted::Terminal { size, ptmx } => Self::terminal(size, &ptmx),
-            Wanted::Pipes { stdin } => Self::pipes(stdin),
+            WantedStreams::Terminal { size, ptmx } => Self::terminal(size, &ptmx),
+            WantedStreams::Pipes { stdin } => Self::pipes(stdin),
         }
     }
 

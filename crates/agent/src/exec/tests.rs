@@ -112,18 +112,18 @@ type Conversation = (
     tokio::task::JoinHandle<()>,
 );
 
-fn begin(job: Job, wanted: Wanted) -> Conversation {
+fn begin(job: Job, wanted: WantedStreams) -> Conversation {
     let (host, guest) = tokio::io::duplex(64 * 1024);
     let serving = tokio::spawn(async move { run(guest, &agent(), &job, wanted).await });
     let (client, answers) = exec::client(host);
     (client, answers, serving)
 }
 
-const PIPES: Wanted = Wanted::Pipes { stdin: true };
+const PIPES: WantedStreams = WantedStreams::Pipes { stdin: true };
 
-fn terminal(size: WindowSize) -> Wanted {
+fn terminal(size: WindowSize) -> WantedStreams {
     let ptmx = "/dev/ptmx".into();
-    Wanted::Terminal { size, ptmx }
+    WantedStreams::Terminal { size, ptmx }
 }
 
 /// What came out, what came out as an error, and how it ended.
@@ -142,7 +142,7 @@ async fn whole(mut answers: Answers<ReadHalf<DuplexStream>>) -> (String, String,
     }
 }
 
-async fn output(job: Job, wanted: Wanted) -> (String, String, Answer) {
+async fn output(job: Job, wanted: WantedStreams) -> (String, String, Answer) {
     let (client, answers, _serving) = begin(job, wanted);
     client.end_stdin().await.unwrap();
     whole(answers).await
@@ -383,7 +383,7 @@ fn input_goes_through_whole_and_none_is_none() {
         feeding.await.unwrap();
         serving.await.unwrap();
 
-        let (_client, answers, _serving) = begin(app.job(&["cat"], |_| {}), Wanted::Pipes { stdin: false });
+        let (_client, answers, _serving) = begin(app.job(&["cat"], |_| {}), WantedStreams::Pipes { stdin: false });
         assert_eq!(whole(answers).await.2, exited(0));
     });
 }

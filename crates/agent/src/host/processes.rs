@@ -20,7 +20,7 @@ const MAX_DATABASE_BYTES: u64 = 1024 * 1024;
 
 /// Whose processes are wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct ProcessesOf {
     pub(super) app: AppIndex,
     /// As systemd names it.
     pub(super) cgroup: String,
@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 }
 
 /// The processes of an app; `cgroups` is where the cgroups are, `proc` is `/proc`.
-pub(super) fn list(cgroups: &Path, proc: &Path, wanted: &Wanted) -> Vec<AppProcess> {
+pub(super) fn list(cgroups: &Path, proc: &Path, wanted: &ProcessesOf) -> Vec<AppProcess> {
     let relative = wanted.cgroup.trim_start_matches('/');
     if relative.is_empty() {
         return Vec::new();
@@ -186,7 +186,7 @@ mod tests {
         let own = std::process::id();
         std::fs::write(dir.path().join("a.service/cgroup.procs"), "1\n").unwrap();
         std::fs::write(below.join("cgroup.procs"), format!("{own}\n4194304\n")).unwrap();
-        let wanted = Wanted {
+        let wanted = ProcessesOf {
             app: 3,
             cgroup: "/a.service".to_owned(),
             main_pid: 1,
@@ -211,7 +211,7 @@ mod tests {
             list(
                 dir.path(),
                 Path::new("/proc"),
-                &Wanted {
+                &ProcessesOf {
                     cgroup: "/".into(),
                     ..wanted
                 }

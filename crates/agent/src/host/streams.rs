@@ -23,7 +23,7 @@ use super::questions::{Question, Running, SELF, SessionHandle, command_of};
 use super::{arriving, departing, hotplug, interfaces, processes, refilling, stats};
 use crate::apps::paused::Paused;
 use crate::exec::enter::{Action, Job};
-use crate::exec::{self, Wanted, copy};
+use crate::exec::{self, WantedStreams, copy};
 
 /// Questions that wait for the session.
 const QUESTIONS: usize = 8;
@@ -124,11 +124,11 @@ async fn dial(mut stream: MuxStream, port: u16) {
 
 async fn execute(mut stream: MuxStream, session: &SessionHandle, request: Request) {
     let wanted = |process: &Running| match request.terminal {
-        Some(size) => Wanted::Terminal {
+        Some(size) => WantedStreams::Terminal {
             size,
             ptmx: process.ptmx.clone(),
         },
-        None => Wanted::Pipes { stdin: request.stdin },
+        None => WantedStreams::Pipes { stdin: request.stdin },
     };
     let process = session.process(request.app).await;
     let wanted = process.map(|process| (wanted(&process), process));
@@ -161,7 +161,7 @@ async fn send_processes(mut stream: MuxStream, session: &SessionHandle) {
         let Ok(running) = session.running(app).await else {
             continue;
         };
-        let wanted = processes::Wanted {
+        let wanted = processes::ProcessesOf {
             app,
             main_pid: running.unit.main_pid,
             helpers: running.helpers(),

@@ -42,15 +42,15 @@ pub(crate) struct Compose {
 enum ComposeCommand {
     Up(up::Up),
     Down(down::Down),
-    Ps(ps::Ps),
-    Logs(logs::Logs),
-    Exec(exec::Exec),
+    Ps(ps::ComposePs),
+    Logs(logs::ComposeLogs),
+    Exec(exec::ComposeExec),
     Run(run::Run),
     Config(config::Config),
-    Pull(pull::Pull),
-    Start(start::Start),
-    Stop(stop::Stop),
-    Restart(restart::Restart),
+    Pull(pull::ComposePull),
+    Start(start::ComposeStart),
+    Stop(stop::ComposeStop),
+    Restart(restart::ComposeRestart),
 }
 
 impl Compose {

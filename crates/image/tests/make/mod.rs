@@ -18,11 +18,11 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An OCI layout in a directory.
-pub(crate) struct Layout {
+pub(crate) struct OciLayout {
     pub(crate) dir: PathBuf,
 }
 
-impl Layout {
+impl OciLayout {
     pub(crate) fn new(dir: &Path) -> Self {
         fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
         fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();

@@ -23,8 +23,8 @@ use crate::vm::disks::{self, DISK_TYPE};
 use crate::vm::network;
 use crate::vm::sharing::{Sharing, Transport};
 
-/// What comes.
-pub(crate) struct Coming {
+/// An arrival as it is written: the mounts of its apps are added one app at a time.
+pub(crate) struct ArrivalText {
     /// All but what names every mount.
     pub arrival: Arrival,
     /// The mounts of the guest.
@@ -37,7 +37,7 @@ pub(crate) struct Coming {
     shared: HashSet<VolumeName>,
 }
 
-impl Coming {
+impl ArrivalText {
     /// Of a pod whose host volumes come so.
     pub(crate) fn new(
         arrival: Arrival,
@@ -83,14 +83,14 @@ impl Coming {
     }
 }
 
-impl WriteText for Coming {
+impl WriteText for ArrivalText {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         out.write_all(b"\n")
     }
 }
 
-impl Serialize for Coming {
+impl Serialize for ArrivalText {
     /// As [`Arrival`] is, with one app's mounts in memory at a time.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Arrival {
@@ -164,7 +164,7 @@ impl Serialize for Ahead<'_> {
     }
 }
 
-struct Apps<'a>(&'a Coming);
+struct Apps<'a>(&'a ArrivalText);
 
 impl Serialize for Apps<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -184,7 +184,7 @@ pub(crate) struct Placed<'a> {
     pub waits: bool,
 }
 
-/// What comes, but for what names every mount, which [`Coming`] adds when it is written.
+/// What comes, but for what names every mount, which [`ArrivalText`] adds when it is written.
 pub(crate) fn arrival(
     identity: Option<Identity>,
     apps: &[AppPlan],
@@ -352,7 +352,7 @@ mod tests {
         };
         let mount = |place| MountUnit::new(Path::new("x"), Path::new(place), "ext4");
         let mounts = Arc::new(Mounts::new(vec![mount("/1"), mount("/2")]));
-        let coming = Coming {
+        let coming = ArrivalText {
             arrival: arrival.clone(),
             all: Arc::clone(&mounts),
             mounts: vec![

@@ -11,7 +11,7 @@ use crate::app_plan::{AppPlan, Writes};
 use crate::apps::limits;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
-use crate::guest::config::Coming;
+use crate::guest::config::ArrivalText;
 use crate::guest::entry::{Content, Entry, EntryKind};
 use crate::guest::tree::GuestTree;
 use crate::guest::unit;
@@ -27,7 +27,7 @@ pub(crate) fn guest_tree(
     apps: &[AppPlan],
     bound: PodLimits,
     mounts: &Arc<Mounts>,
-    coming: Coming,
+    coming: ArrivalText,
 ) -> Result<GuestTree, Vec<Fault>> {
     let mut tree = GuestTree::default();
     let waits = coming.arrival.apps.iter().any(|app| app.waits);

@@ -28,7 +28,7 @@ use crate::quoted;
 use crate::vm::hardware::PCI_DEVICES;
 use crate::vm::network::{PodNetwork, Router};
 use crate::vm::sharing::SharedVolume;
-use crate::volumes::{Origin, VolumeMount};
+use crate::volumes::{AskedBy, VolumeMount};
 
 pub(crate) fn texts(texts: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<TextOrHex> {
     texts.into_iter().map(TextOrHex::new).collect()
@@ -239,10 +239,10 @@ pub(crate) fn app_mount(mount: &VolumeMount, at: &Path, read_only_on_host: bool)
             (true, true) => ReadOnly::Host,
             (true, false) => ReadOnly::Guest,
         },
-        origin: match mount.origin {
-            Origin::Mount => MountOrigin::Mount,
-            Origin::MountPoint => MountOrigin::MountPoint,
-            Origin::Implicit => MountOrigin::Implicit,
+        origin: match mount.asked_by {
+            AskedBy::User => MountOrigin::Mount,
+            AskedBy::MountPoint => MountOrigin::MountPoint,
+            AskedBy::Implicit => MountOrigin::Implicit,
         },
     }
 }

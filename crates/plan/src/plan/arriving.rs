@@ -20,7 +20,7 @@ use crate::apps::roots;
 use crate::decide;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
-use crate::guest::config::{self, Coming, Placed};
+use crate::guest::config::{self, ArrivalText, Placed};
 use crate::guest::mounts::{self, Elsewhere, Writable};
 use crate::guest::network_names::{KnownNetwork, Names};
 use crate::guest::tree::GuestTree;
@@ -209,7 +209,7 @@ fn arrival(
         Share::Bound(fs_type) => Some(fs_type),
         Share::Devices | Share::None => None,
     };
-    let coming = Coming::of_share(
+    let coming = ArrivalText::of_share(
         coming,
         &apps,
         &made,

@@ -7,7 +7,7 @@ use isopod_spec::Architecture;
 
 use crate::layout;
 use crate::rkt::RktPlan;
-use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Origin, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{self, Accelerator, Device, Fsdev, VmOrigin, Qemu, SecurityModel, Serial};
 
 impl RktPlan {
     /// The arguments that share the volumes with `lkvm`, in the order of declaration.
@@ -97,7 +97,7 @@ impl RktPlan {
             fsdevs,
             netdevs: Vec::new(),
             devices,
-            origin: Origin::Booted,
+            origin: VmOrigin::Booted,
         }
     }
 }

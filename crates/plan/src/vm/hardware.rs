@@ -12,7 +12,7 @@ use crate::vm::disks::Disk;
 use crate::vm::file_server::Ownership;
 use crate::vm::kernel;
 use crate::vm::network::PodNetwork;
-use crate::vm::qemu::{Accelerator, Blockdev, Chardev, Device, Fsdev, Origin, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{Accelerator, Blockdev, Chardev, Device, Fsdev, VmOrigin, Qemu, SecurityModel, Serial};
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
 use crate::vm::template;
 
@@ -153,7 +153,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         fsdevs,
         netdevs: network.map(PodNetwork::netdevs).unwrap_or_default(),
         devices,
-        origin: Origin::Booted,
+        origin: VmOrigin::Booted,
     })
 }
 

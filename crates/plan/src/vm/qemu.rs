@@ -43,12 +43,12 @@ pub struct Qemu {
     /// `-device`.
     pub devices: Vec<Device>,
     /// Where what its memory holds comes from.
-    pub origin: Origin,
+    pub origin: VmOrigin,
 }
 
 /// Where what a VM's memory holds comes from ([`template`](super::template)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum VmOrigin {
     /// It boots.
     #[default]
     Booted,
@@ -305,8 +305,8 @@ impl Qemu {
         switch("-serial", self.serial.value());
         for chardev in &self.chardevs {
             let value = match self.origin {
-                Origin::Template => format!("null,id={}", chardev.id).into(),
-                Origin::Booted | Origin::Restored { .. } => chardev.value(),
+                VmOrigin::Template => format!("null,id={}", chardev.id).into(),
+                VmOrigin::Booted | VmOrigin::Restored { .. } => chardev.value(),
             };
             switch("-chardev", value);
         }
@@ -332,7 +332,7 @@ impl Qemu {
         // The kernel is there already: the firmware is not to look for one on the disks. What it would keep of them lies at
         // the end of the memory and makes the kernel move the guest image, which takes 80 ms under emulation.
         switch("-boot", "strict=on".into());
-        if let Origin::Restored { .. } = self.origin {
+        if let VmOrigin::Restored { .. } = self.origin {
             switch("-incoming", "defer".into());
         }
         argv.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
@@ -345,18 +345,18 @@ impl Qemu {
     pub(super) fn memory(&self) -> String {
         let share = match self.origin {
             // Without shared memory no vhost-user device can reach the guest's buffers.
-            Origin::Booted => {
+            VmOrigin::Booted => {
                 return format!(
                     "memory-backend-memfd,id=memory,size={}M,share=on",
                     self.memory_mib
                 );
             }
-            Origin::Template => "on",
-            Origin::Restored {
+            VmOrigin::Template => "on",
+            VmOrigin::Restored {
                 mapping: Mapping::Shared,
                 ..
             } => "on",
-            Origin::Restored {
+            VmOrigin::Restored {
                 mapping: Mapping::Private,
                 ..
             } => "off",
@@ -370,7 +370,7 @@ impl Qemu {
     /// Whether somebody speaks with it: devices come later.
     #[must_use]
     pub fn has_monitor(&self) -> bool {
-        self.origin != Origin::Booted
+        self.origin != VmOrigin::Booted
             || self
                 .devices
                 .iter()
@@ -380,8 +380,8 @@ impl Qemu {
     /// All its devices: those of its command line, and those that it gets later.
     pub fn all_devices(&self) -> impl Iterator<Item = &Device> {
         let added = match &self.origin {
-            Origin::Restored { added, .. } => added.as_slice(),
-            Origin::Booted | Origin::Template => &[],
+            VmOrigin::Restored { added, .. } => added.as_slice(),
+            VmOrigin::Booted | VmOrigin::Template => &[],
         };
         self.devices.iter().chain(added)
     }
@@ -400,7 +400,7 @@ impl Qemu {
     #[must_use]
     pub fn files(&self) -> Vec<(Access, PathBuf)> {
         let kernel = std::iter::once(&self.kernel).chain(&self.initrd);
-        let connected = self.origin != Origin::Template;
+        let connected = self.origin != VmOrigin::Template;
         let sockets = self.chardevs.iter().filter(|_| connected);
         let sockets = sockets.map(|chardev| &chardev.path);
         let sockets = sockets.chain(self.netdevs.iter().filter_map(Netdev::socket));

@@ -18,7 +18,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::facts::TemplateFacts;
 use crate::fault::Fault;
-use crate::vm::qemu::{Device, Mapping, Origin, Qemu};
+use crate::vm::qemu::{Device, Mapping, VmOrigin, Qemu};
 
 /// Changes whenever the same inputs would give another template.
 const FORMAT: u64 = 1;
@@ -162,7 +162,7 @@ pub fn template(pod: &Qemu) -> Qemu {
         netdevs: Vec::new(),
         append: format!("{} {WORD}", pod.append),
         devices: own_devices(pod),
-        origin: Origin::Template,
+        origin: VmOrigin::Template,
         ..pod.clone()
     }
 }
@@ -200,7 +200,7 @@ pub fn restored(pod: &Qemu) -> Option<Qemu> {
     Some(Qemu {
         append: format!("{} {WORD}", pod.append),
         devices: own_devices(pod),
-        origin: Origin::Restored { mapping, added },
+        origin: VmOrigin::Restored { mapping, added },
         ..pod.clone()
     })
 }
@@ -357,7 +357,7 @@ mod tests {
             fsdevs: Vec::new(),
             netdevs: Vec::new(),
             devices,
-            origin: Origin::Booted,
+            origin: VmOrigin::Booted,
         }
     }
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn added(qemu: &Qemu) -> Vec<serde_json::Value> {
-        let Origin::Restored { added, .. } = &qemu.origin else {
+        let VmOrigin::Restored { added, .. } = &qemu.origin else {
             panic!("{:?}", qemu.origin)
         };
         added.iter().map(Device::arguments).collect()

@@ -23,7 +23,7 @@ use crate::path::{self, Lookup};
 use crate::vm::file_server::Ownership;
 use crate::vm::sharing::SharedVolume;
 use crate::volumes::kernel_places;
-use crate::volumes::{Origin, Placing, Roots, Rules, Source, VolumeMount, VolumeTable, Wanted};
+use crate::volumes::{AskedBy, Placing, Roots, Rules, Source, VolumeMount, VolumeTable, Wanted};
 use crate::{layout, notices};
 
 /// The most bytes of units that go to the guest in one message, which has room for as much again.
@@ -71,7 +71,7 @@ pub enum Share {
 }
 
 /// A volume that is to come, and where it is to be.
-pub struct Coming<'a> {
+pub struct ComingVolume<'a> {
     pub volume: &'a Volume,
     /// Its source, links followed.
     pub path: PathBuf,
@@ -102,7 +102,7 @@ pub struct AttachPlan {
 ///
 /// # Errors
 /// [`PlanError`] with every fault found.
-pub fn attach(running: &Running<'_>, coming: &Coming<'_>) -> Result<AttachPlan, PlanError> {
+pub fn attach(running: &Running<'_>, coming: &ComingVolume<'_>) -> Result<AttachPlan, PlanError> {
     let mut faults = refusals(running, coming);
     let by_app = by_app(running, coming, &mut faults);
     let mut mounts = Vec::new();
@@ -182,7 +182,7 @@ fn not_of_the_host(volume: &Volume) -> Fault {
 }
 
 /// What stands against it whatever its mounts are.
-fn refusals(running: &Running<'_>, coming: &Coming<'_>) -> Vec<Fault> {
+fn refusals(running: &Running<'_>, coming: &ComingVolume<'_>) -> Vec<Fault> {
     let volume = coming.volume;
     let host = |reason: &str, hint: &str| Fault::Host {
         what: format!("cannot attach volume `{}`", volume.name),
@@ -222,7 +222,7 @@ fn refusals(running: &Running<'_>, coming: &Coming<'_>) -> Vec<Fault> {
 /// The mounts of each app. One that is for this app alone wins over one for all at the same target.
 fn by_app<'a>(
     running: &Running<'_>,
-    coming: &Coming<'a>,
+    coming: &ComingVolume<'a>,
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<usize, Vec<&'a Mount>> {
     let mut by_app: BTreeMap<usize, Vec<&Mount>> = BTreeMap::new();
@@ -259,7 +259,7 @@ fn by_app<'a>(
 /// The places of the mounts of one app.
 fn place(
     running: &Running<'_>,
-    coming: &Coming<'_>,
+    coming: &ComingVolume<'_>,
     number: usize,
     wanted: &[&Mount],
     faults: &mut Vec<Fault>,
@@ -310,7 +310,7 @@ fn place_one(
         read_only: volume.read_only.or(mount.read_only).unwrap_or(false),
         sub_path: mount.sub_path.clone(),
         flags: mount.flags,
-        origin: Origin::Mount,
+        asked_by: AskedBy::User,
         late: false,
     };
     let (mount, there) = placing.add(want, placed)?;

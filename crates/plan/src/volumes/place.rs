@@ -83,7 +83,7 @@ fn unplaced(
             known,
             there: true,
             flags: want.flags,
-            origin: want.origin,
+            asked_by: want.asked_by,
         }),
         Err(reason) => Err(Fault::SubPath {
             app: app.clone(),

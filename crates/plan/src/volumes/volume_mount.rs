@@ -31,14 +31,14 @@ pub struct VolumeMount {
     /// Further restrictions.
     pub flags: MountFlags,
     /// Who asked for it.
-    pub origin: Origin,
+    pub asked_by: AskedBy,
 }
 
 /// Who asked for a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The user.
-    Mount,
+pub enum AskedBy {
+    /// The user, with `--mount` or a pod file.
+    User,
     /// The image, and the pod has a volume of the mount point's name.
     MountPoint,
     /// The image, and the pod has no such volume.
@@ -52,7 +52,7 @@ pub(crate) struct Wanted {
     pub(crate) read_only: bool,
     pub(crate) sub_path: Option<PathBuf>,
     pub(crate) flags: MountFlags,
-    pub(crate) origin: Origin,
+    pub(crate) asked_by: AskedBy,
     /// Whether it is mounted only when other apps have come so far, which may have made what it needs.
     pub(crate) late: bool,
 }

@@ -11,7 +11,7 @@ use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
 
 use super::forward::Forwarder;
 use super::members;
-use super::up::{NetworksError, NetworksRecord, Place, Up, failed};
+use super::up::{NetworksError, NetworksRecord, NetworksPlace, Up, failed};
 use crate::pods::files::PodRecord;
 use crate::ports::{self, Listening, PortError};
 
@@ -23,7 +23,7 @@ pub(crate) struct Live(Arc<Mutex<Inner>>);
 struct Inner {
     /// What it is in now.
     networks: NetworksRecord,
-    place: Place,
+    place: NetworksPlace,
     up: Option<Up>,
     /// Its ports of the host.
     ports: Ports,
@@ -60,7 +60,7 @@ impl Live {
             None => Bound::Held(ports::hold(&record.ports).map_err(BeginError::Port)?),
             Some(_) => Bound::Listening(ports::listen(&record.ports).map_err(BeginError::Port)?),
         };
-        let place = Place {
+        let place = NetworksPlace {
             uuid: record.uuid.clone(),
             dir: dir.to_owned(),
             ports: record.ports.clone(),

@@ -152,7 +152,7 @@ impl Up {
 
 /// Where what is about one pod is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct NetworksPlace {
     /// The pod's UUID.
     pub(crate) uuid: String,
     /// Its directory, two below all pods' and three below the state directory.
@@ -161,7 +161,7 @@ pub(crate) struct Place {
     pub(crate) ports: Vec<PortForward>,
 }
 
-impl Place {
+impl NetworksPlace {
     fn networks(&self) -> PathBuf {
         let state = self.dir.ancestors().nth(3).unwrap_or(&self.dir);
         state.join(state_dir::NETWORKS)
@@ -181,7 +181,7 @@ impl NetworksRecord {
     ///
     /// # Errors
     /// [`NetworksError`]; nothing is left then.
-    pub(super) fn up(&self, place: &Place) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+    pub(super) fn up(&self, place: &NetworksPlace) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         self.down(place, None);
         let path = place.dir.join(UP);
         fs::write(&path, boot_id()).map_err(failed("write", &path))?;
@@ -193,7 +193,7 @@ impl NetworksRecord {
     }
 
     /// The same, in the namespace where they are.
-    fn up_there(&self, place: &Place) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+    fn up_there(&self, place: &NetworksPlace) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         let Some(pasta) = &self.pasta else {
             return self.up_here(place);
         };
@@ -213,7 +213,7 @@ impl NetworksRecord {
     /// The same, in the namespace that this process is in.
     pub(super) fn up_here(
         &self,
-        place: &Place,
+        place: &NetworksPlace,
     ) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         let networks = place.networks();
         let up = Up {
@@ -238,7 +238,7 @@ impl NetworksRecord {
 
     fn make(
         &self,
-        place: &Place,
+        place: &NetworksPlace,
         networks: &Path,
         up: &Up,
     ) -> Result<Vec<(JoinedNetwork, OwnedFd)>, NetworksError> {
@@ -257,7 +257,7 @@ impl NetworksRecord {
     /// Has one more made, which it has by now, and gives its tap.
     pub(super) fn up_one(
         &self,
-        place: &Place,
+        place: &NetworksPlace,
         up: &Up,
         joined: &JoinedNetwork,
     ) -> Result<OwnedFd, NetworksError> {
@@ -284,7 +284,7 @@ impl NetworksRecord {
     /// Has one taken away, which it still has.
     pub(super) fn down_one(
         &self,
-        place: &Place,
+        place: &NetworksPlace,
         up: &Up,
         joined: &JoinedNetwork,
     ) -> Result<(), NetworksError> {
@@ -310,7 +310,7 @@ impl NetworksRecord {
     fn told(
         &self,
         config: &Path,
-        place: &Place,
+        place: &NetworksPlace,
         joined: &JoinedNetwork,
         verb: Verb,
         netns: &Path,
@@ -325,7 +325,7 @@ impl NetworksRecord {
     fn netavark(
         &self,
         config: &Path,
-        place: &Place,
+        place: &NetworksPlace,
         joined: &JoinedNetwork,
         verb: Verb,
         netns: &Path,
@@ -349,7 +349,7 @@ impl NetworksRecord {
     }
 
     /// Takes away what is left of them: those of `up`, or of a supervisor that was killed. What cannot be taken away is logged.
-    pub(crate) fn down(&self, place: &Place, up: Option<Up>) {
+    pub(crate) fn down(&self, place: &NetworksPlace, up: Option<Up>) {
         let path = place.dir.join(UP);
         let Ok(boot) = fs::read_to_string(&path) else {
             return;
@@ -363,7 +363,7 @@ impl NetworksRecord {
         let _ = fs::remove_file(path);
     }
 
-    fn complain(place: &Place, error: &NetworksError) {
+    fn complain(place: &NetworksPlace, error: &NetworksError) {
         tracing::warn!(
             "cannot clean up the networks of pod `{}`: {}",
             place.uuid,
@@ -371,7 +371,7 @@ impl NetworksRecord {
         );
     }
 
-    fn take_away(&self, place: &Place, up: Option<&Up>) -> Result<(), NetworksError> {
+    fn take_away(&self, place: &NetworksPlace, up: Option<&Up>) -> Result<(), NetworksError> {
         if self.pasta.is_none() {
             return self.take_away_here(place, up);
         }
@@ -395,7 +395,7 @@ impl NetworksRecord {
     }
 
     /// The same, in the namespace that this process is in.
-    pub(super) fn take_away_here(&self, place: &Place, up: Option<&Up>) -> Result<(), NetworksError> {
+    pub(super) fn take_away_here(&self, place: &NetworksPlace, up: Option<&Up>) -> Result<(), NetworksError> {
         let networks = place.networks();
         let _lock = lock(&networks)?;
         let config = config(&networks)?;
@@ -417,7 +417,7 @@ impl NetworksRecord {
 
     /// What netavark takes for the pod's namespace, which is gone: it does nothing about the rest where it does not find the interfaces,
     /// and leaves the host's interface where it believes that another pod has it.
-    fn stand_in(&self, place: &Place) -> Result<Up, NetworksError> {
+    fn stand_in(&self, place: &NetworksPlace) -> Result<Up, NetworksError> {
         let begun = Instant::now();
         let gone = |joined: &JoinedNetwork| {
             let ports = netns::ports_of(&joined.network.network_interface).unwrap_or(0);
@@ -445,7 +445,7 @@ fn tap(netns: &Path, joined: &JoinedNetwork) -> Result<OwnedFd, NetworksError> {
 }
 
 /// How many other pods are in that network, or were when their supervisors were killed.
-fn others_up(place: &Place, network: &NetworkName) -> usize {
+fn others_up(place: &NetworksPlace, network: &NetworkName) -> usize {
     /// What is of interest of a pod's record.
     #[derive(Deserialize)]
     struct Record {

@@ -21,7 +21,7 @@ use isopod_vm::rootless::{self, Space};
 use isopod_vm::{fd_message, launch};
 use serde::{Deserialize, Serialize};
 
-use super::up::{NetworksError, NetworksRecord, OWN_PROGRAM, Place, Up};
+use super::up::{NetworksError, NetworksRecord, OWN_PROGRAM, NetworksPlace, Up};
 
 /// The first argument that makes `isopod` such a process.
 pub const WITHIN: &str = "internal-networks";
@@ -30,21 +30,21 @@ pub const WITHIN: &str = "internal-networks";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Call {
     /// The pod's interfaces are made: its namespace comes back, and a tap for each.
-    Up { networks: NetworksRecord, place: Place },
+    Up { networks: NetworksRecord, place: NetworksPlace },
     /// One more, in the namespace that comes with this: its tap comes back.
     UpOne {
         networks: NetworksRecord,
-        place: Place,
+        place: NetworksPlace,
         joined: JoinedNetwork,
     },
     /// One goes.
     DownOne {
         networks: NetworksRecord,
-        place: Place,
+        place: NetworksPlace,
         joined: JoinedNetwork,
     },
     /// All go: of the namespace that comes with this, or of one that is gone.
-    Down { networks: NetworksRecord, place: Place },
+    Down { networks: NetworksRecord, place: NetworksPlace },
     /// A tap that leads nowhere.
     Tap,
 }

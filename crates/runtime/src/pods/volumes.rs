@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use isopod_plan::facts::{FileId, SourceKind};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::sharing::{SharedVolume, Sharing, Transport};
-use isopod_plan::volumes::{Origin, VolumeMount};
+use isopod_plan::volumes::{AskedBy, VolumeMount};
 use isopod_spec::{
     AppName, EmptyVolume, HostVolume, MountFlags, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
 };
@@ -256,7 +256,7 @@ impl MountRecord {
             known: true,
             there: true,
             flags: MountFlags::default(),
-            origin: Origin::Mount,
+            asked_by: AskedBy::User,
         }
     }
 }

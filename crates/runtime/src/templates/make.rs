@@ -19,7 +19,7 @@ use isopod_plan::layout;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::hardware::{self, Attached};
-use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, Origin, Qemu};
+use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, VmOrigin, Qemu};
 use isopod_plan::vm::{accelerator, template};
 use isopod_spec::{Accel, KernelChoice, PodSpec, Vm};
 use isopod_vm::agent::{self, AgentError};
@@ -228,7 +228,7 @@ impl Making {
             restored: Qemu {
                 append: saved.append.clone(),
                 devices: saved.devices.clone(),
-                origin: Origin::Restored {
+                origin: VmOrigin::Restored {
                     mapping: Mapping::Private,
                     added: Vec::new(),
                 },

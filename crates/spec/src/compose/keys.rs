@@ -9,7 +9,7 @@ use crate::words::nearest;
 
 /// What becomes of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum KeyStatus {
     /// The pod is as it says; how, where that needs words.
     Honoured(&'static str),
     /// It changes nothing, which the user is told; why.
@@ -20,25 +20,25 @@ pub enum Status {
 
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct ComposeKey {
     pub name: &'static str,
     /// What becomes of it.
-    pub status: Status,
+    pub status: KeyStatus,
 }
 
 /// The objects of a file, in the order of the list, each with its keys.
-pub static OBJECTS: LazyLock<Vec<(&'static str, Vec<Key>)>> =
+pub static OBJECTS: LazyLock<Vec<(&'static str, Vec<ComposeKey>)>> =
     LazyLock::new(|| read(include_str!("keys.txt")));
 
-static BY_NAME: LazyLock<HashMap<&'static str, &'static [Key]>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<&'static str, &'static [ComposeKey]>> = LazyLock::new(|| {
     OBJECTS
         .iter()
         .map(|(name, keys)| (*name, keys.as_slice()))
         .collect()
 });
 
-fn read(text: &'static str) -> Vec<(&'static str, Vec<Key>)> {
-    let mut objects: Vec<(&str, Vec<Key>)> = Vec::new();
+fn read(text: &'static str) -> Vec<(&'static str, Vec<ComposeKey>)> {
+    let mut objects: Vec<(&str, Vec<ComposeKey>)> = Vec::new();
     for line in text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -51,15 +51,15 @@ fn read(text: &'static str) -> Vec<(&'static str, Vec<Key>)> {
     objects
 }
 
-fn read_key(line: &'static str) -> Key {
+fn read_key(line: &'static str) -> ComposeKey {
     let (name, status) = line.split_once(' ').unwrap_or((line, ""));
     let (word, words) = status.trim().split_once(": ").unwrap_or((status.trim(), ""));
     let status = match word {
-        "ignored" => Status::Ignored(words),
-        "refused" => Status::Refused(words),
-        _ => Status::Honoured(words),
+        "ignored" => KeyStatus::Ignored(words),
+        "refused" => KeyStatus::Refused(words),
+        _ => KeyStatus::Honoured(words),
     };
-    Key { name, status }
+    ComposeKey { name, status }
 }
 
 /// Holds an object against the list: keys that there are not, or twice, and those that are refused or change nothing.
@@ -82,13 +82,13 @@ pub(super) fn check(node: &Node<'_>, object: &str) {
             continue;
         };
         match known.status {
-            Status::Refused(_) | Status::Ignored(_) if says_nothing(&value) => {}
-            Status::Refused(hint) => {
+            KeyStatus::Refused(_) | KeyStatus::Ignored(_) if says_nothing(&value) => {}
+            KeyStatus::Refused(hint) => {
                 let (what, why) = ("the key is".to_owned(), None);
                 node.report(key, FaultKind::Unsupported { what, why, hint });
             }
-            Status::Ignored(why) => node.report(key, FaultKind::Notice(format!("it changes nothing: {why}"))),
-            Status::Honoured(_) => {}
+            KeyStatus::Ignored(why) => node.report(key, FaultKind::Notice(format!("it changes nothing: {why}"))),
+            KeyStatus::Honoured(_) => {}
         }
     }
 }
@@ -116,7 +116,7 @@ mod tests {
             let mut seen = BTreeSet::new();
             for key in keys {
                 assert!(seen.insert(key.name), "{object}.{}", key.name);
-                if let Status::Ignored(why) | Status::Refused(why) = key.status {
+                if let KeyStatus::Ignored(why) | KeyStatus::Refused(why) = key.status {
                     assert!(!why.is_empty(), "{object}.{}", key.name);
                 }
             }
@@ -125,8 +125,8 @@ mod tests {
         assert!(service.len() > 80);
         assert!(matches!(
             service.iter().find(|key| key.name == "build"),
-            Some(Key {
-                status: Status::Refused(_),
+            Some(ComposeKey {
+                status: KeyStatus::Refused(_),
                 ..
             })
         ));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Surroundings;
+use super::ComposeSurroundings;
 use super::values::{fields, pairs, word_at, words};
 use crate::AppName;
 use crate::located::{FaultKind, Key, Kind, Node};
@@ -30,7 +30,7 @@ pub(super) struct Needed<'a> {
 }
 
 /// The services that are started, in the order of the file.
-pub(super) fn chosen<'a>(file: &Node<'a>, surroundings: &Surroundings<'_>) -> Vec<Chosen<'a>> {
+pub(super) fn chosen<'a>(file: &Node<'a>, surroundings: &ComposeSurroundings<'_>) -> Vec<Chosen<'a>> {
     let all = file.entries("services");
     let asked = |name: &str| surroundings.services.iter().any(|asked| asked == name);
     for name in surroundings.services {

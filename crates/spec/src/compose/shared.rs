@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::keys;
 use super::profiles::Chosen;
 use super::values::{boolean, pairs, word_at, words};
-use super::{Surroundings, values};
+use super::{ComposeSurroundings, values};
 use crate::flags::{self, HostAddress};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
@@ -52,7 +52,7 @@ impl<'a> Shared<'a> {
         file: &Node<'a>,
         project: &PodName,
         chosen: &[Chosen<'a>],
-        surroundings: &Surroundings<'a>,
+        surroundings: &ComposeSurroundings<'a>,
     ) -> Self {
         note_networks(file);
         Self {

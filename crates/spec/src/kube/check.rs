@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::table::{self, Field, FieldType, Shape, Status};
+use super::table::{self, Field, FieldType, Shape, FieldStatus};
 use crate::located::{FaultKind, Kind, Node};
 use crate::words::nearest;
 
@@ -36,8 +36,8 @@ impl Node<'_> {
             if value.kind != Kind::Null {
                 let child = self.child(&key.text, value);
                 match field.status {
-                    Status::Refused(_) if child.asks_for_nothing() => {}
-                    Status::Refused(why) => self.report(
+                    FieldStatus::Refused(_) if child.asks_for_nothing() => {}
+                    FieldStatus::Refused(why) => self.report(
                         key,
                         FaultKind::Unsupported {
                             what: "the field is".to_owned(),
@@ -99,7 +99,7 @@ impl Node<'_> {
     /// Whether this object has a field that is refused, as [`check`](Self::check) reports.
     pub(super) fn asks_for_refused(&self, type_name: &'static str) -> bool {
         let fields = table::fields(type_name).iter();
-        let mut refused = fields.filter(|field| matches!(field.status, Status::Refused(_)));
+        let mut refused = fields.filter(|field| matches!(field.status, FieldStatus::Refused(_)));
         refused.any(|field| self.get(field.name).is_some_and(|node| !node.asks_for_nothing()))
     }
 

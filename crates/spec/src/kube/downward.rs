@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::Surroundings;
+use super::KubeSurroundings;
 use super::quantity::Quantity;
 use crate::located::Node;
 use crate::words::shown;
 
 /// What the pod says about itself.
 pub(super) struct Downward<'a, 'o> {
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) surroundings: &'a KubeSurroundings,
     pub(super) uuid: &'o str,
     pub(super) name: String,
     pub(super) namespace: &'a str,

@@ -11,7 +11,7 @@ use super::objects::Objects;
 use super::quantity::Quantity;
 use super::values::address;
 use super::workloads::Template;
-use super::{Read, ReadPlaces, Surroundings, annotations, names, volumes};
+use super::{Read, ReadPlaces, KubeSurroundings, annotations, names, volumes};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::size::{Need, PodNeed};
@@ -31,7 +31,7 @@ pub(super) fn read<'a, 'o>(
     template: &'o Template<'a>,
     objects: &'o Objects<'a>,
     bindings: &'o Bindings<'o, 'a>,
-    surroundings: &'a Surroundings,
+    surroundings: &'a KubeSurroundings,
     uuid: &'o str,
 ) -> Option<Read<'a>> {
     let node = &template.node;
@@ -236,7 +236,7 @@ fn vm(
     spec: &Node<'_>,
     own: ContainerResources,
     (init, main): (&[Node<'_>], &[Node<'_>]),
-    surroundings: &Surroundings,
+    surroundings: &KubeSurroundings,
 ) -> Vm {
     let need = |node: &Node<'_>| container::resources(node, container::Report::Nothing).need();
     let all = Need::of_pod(
@@ -272,7 +272,7 @@ fn downward<'a, 'o>(
     own: ContainerResources,
     vm: &Vm,
     containers: &[Node<'a>],
-    surroundings: &'a Surroundings,
+    surroundings: &'a KubeSurroundings,
 ) -> Downward<'a, 'o> {
     let node = &about.template.node;
     let metadata = node.get("metadata");

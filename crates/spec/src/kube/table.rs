@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum FieldStatus {
     /// The pod is as it says; how, where that needs words.
     Honoured(&'static str),
     /// It asks for nothing that a host alone could do; why.
@@ -61,7 +61,7 @@ pub struct Field {
     /// Its type.
     pub of: FieldType,
     /// What becomes of it.
-    pub status: Status,
+    pub status: FieldStatus,
 }
 
 /// The types, in the order of the file, each with its fields.
@@ -123,10 +123,10 @@ fn read_field(line: &'static str) -> Field {
             name => FieldType::Object(name),
         },
         status: match word {
-            "honoured" => Status::Honoured(words),
-            "ignored" => Status::Ignored(words),
-            "refused" => Status::Refused(words),
-            _ => Status::Inherited,
+            "honoured" => FieldStatus::Honoured(words),
+            "ignored" => FieldStatus::Ignored(words),
+            "refused" => FieldStatus::Refused(words),
+            _ => FieldStatus::Inherited,
         },
     }
 }
@@ -146,14 +146,14 @@ mod tests {
                     assert!(BY_NAME.contains_key(of), "{path}: {of}");
                 }
                 match field.status {
-                    Status::Ignored(why) | Status::Refused(why) => assert!(!why.is_empty(), "{path}"),
-                    Status::Honoured(_) | Status::Inherited => {}
+                    FieldStatus::Ignored(why) | FieldStatus::Refused(why) => assert!(!why.is_empty(), "{path}"),
+                    FieldStatus::Honoured(_) | FieldStatus::Inherited => {}
                 }
             }
         }
         let container = fields("Container");
         let image = container.iter().find(|field| field.name == "image").unwrap();
-        assert!(matches!(image.status, Status::Honoured(_)));
+        assert!(matches!(image.status, FieldStatus::Honoured(_)));
         assert!(
             container
                 .iter()
@@ -182,7 +182,7 @@ mod tests {
         while let Some(name) = live.get(next).copied() {
             next += 1;
             for field in fields(name) {
-                if let (FieldType::Object(of), Status::Honoured(_)) = (field.of, field.status)
+                if let (FieldType::Object(of), FieldStatus::Honoured(_)) = (field.of, field.status)
                     && !live.contains(&of)
                 {
                     live.push(of);
@@ -191,7 +191,7 @@ mod tests {
         }
         for (name, fields) in TYPES.iter() {
             for field in fields {
-                let inherits = field.status == Status::Inherited;
+                let inherits = field.status == FieldStatus::Inherited;
                 assert_eq!(inherits, !live.contains(name), "{name}.{}", field.name);
             }
         }

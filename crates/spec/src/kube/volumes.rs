@@ -10,7 +10,7 @@ use super::names;
 use super::objects::Secrecy;
 use super::quantity::Quantity;
 use super::values::{image, pull_policy, quantity};
-use super::{ReadPlaces, Surroundings};
+use super::{ReadPlaces, KubeSurroundings};
 use crate::check::clean;
 use crate::located::Part;
 use crate::located::{FaultKind, Node};
@@ -54,7 +54,7 @@ impl Volumes {
 pub(super) fn read<'a>(
     spec: &Node<'a>,
     pod: &Pod<'a, '_>,
-    surroundings: &Surroundings,
+    surroundings: &KubeSurroundings,
     places: &mut ReadPlaces<'a>,
 ) -> Volumes {
     let fs_group = pod.security.as_ref().and_then(|security| security.get("fsGroup"));
@@ -159,7 +159,7 @@ fn propagating<'a>(spec: &Node<'a>) -> HashSet<&'a str> {
 
 struct Reader<'a, 'o> {
     pod: &'o Pod<'a, 'o>,
-    surroundings: &'o Surroundings,
+    surroundings: &'o KubeSurroundings,
     /// `fsGroup`.
     group: Option<u32>,
     propagating: HashSet<&'a str>,

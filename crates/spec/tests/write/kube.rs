@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, Surroundings, Unsupported};
+use isopod_spec::kube::{self, File, KubeSurroundings, Unsupported};
 use isopod_spec::*;
 use proptest::prelude::*;
 
 use crate::pods;
 
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn surroundings() -> KubeSurroundings {
+    KubeSurroundings {
         new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
         name: None,
         node_name: "the-host".into(),

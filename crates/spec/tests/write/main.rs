@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{File, Surroundings, Unsupported};
+use isopod_spec::kube::{File, KubeSurroundings, Unsupported};
 use isopod_spec::{PodSpec, Unsaid, Written};
 
 fn read(folder: &Path) -> PodSpec {
@@ -28,7 +28,7 @@ fn read(folder: &Path) -> PodSpec {
         name: "pod.yaml",
         text: &text,
     };
-    let surroundings = Surroundings {
+    let surroundings = KubeSurroundings {
         new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
         name: None,
         node_name: "the-host".into(),

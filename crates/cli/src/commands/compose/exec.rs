@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Execute a command in a service that runs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Exec {
+pub(super) struct ComposeExec {
     /// Leave it running, and show nothing of it
     #[arg(short, long)]
     detach: bool,
@@ -37,7 +37,7 @@ pub(super) struct Exec {
     command: Vec<String>,
 }
 
-impl Exec {
+impl ComposeExec {
     /// Executes it; the exit status is the command's.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// Show what the services of a project wrote
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Logs {
+pub(super) struct ComposeLogs {
     /// The services [default: all]
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct Logs {
     wanted: logs::Wanted,
 }
 
-impl Logs {
+impl ComposeLogs {
     /// Prints it.
     ///
     /// # Errors

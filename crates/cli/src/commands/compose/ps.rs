@@ -13,7 +13,7 @@ use crate::show::{JSON_VERSION, pod_text, pretty, summary};
 
 /// Show the services of a project
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Ps {
+pub(super) struct ComposePs {
     /// Print the names of the services only
     #[arg(long, conflicts_with = "format")]
     services: bool,
@@ -28,7 +28,7 @@ pub(super) struct Ps {
     format: Format,
 }
 
-impl Ps {
+impl ComposePs {
     /// Prints them.
     ///
     /// # Errors

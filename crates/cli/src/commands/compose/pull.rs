@@ -11,13 +11,13 @@ use crate::failure::Failure;
 
 /// Fetch the images of a project's services
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Pull {
+pub(super) struct ComposePull {
     /// The services, with those that they depend on [default: all]
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 }
 
-impl Pull {
+impl ComposePull {
     /// Fetches them, and prints their IDs.
     ///
     /// # Errors

@@ -16,13 +16,13 @@ use crate::pods::pods;
 
 /// Stop the services of a project and start them again
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Restart {
+pub(super) struct ComposeRestart {
     /// How long the services have to stop [default: as the file says]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
 }
 
-impl Restart {
+impl ComposeRestart {
     /// Does it, and prints the project's name.
     ///
     /// # Errors

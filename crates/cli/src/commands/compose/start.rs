@@ -13,9 +13,9 @@ use crate::pods::pods;
 
 /// Start a project that was stopped
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Start {}
+pub(super) struct ComposeStart {}
 
-impl Start {
+impl ComposeStart {
     /// Does it, and prints the project's name.
     ///
     /// # Errors

@@ -15,13 +15,13 @@ use crate::pods::pods;
 
 /// Stop the services of a project, which stays as it is
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct Stop {
+pub(super) struct ComposeStop {
     /// How long the services have to stop [default: as the file says]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
 }
 
-impl Stop {
+impl ComposeStop {
     /// Does it, and prints the project's name.
     ///
     /// # Errors
