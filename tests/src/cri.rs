@@ -368,14 +368,14 @@ pub struct Sandbox<'a> {
 
 /// A container to be.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct ContainerConfig {
     config: Message,
     linux: Message,
     security: Message,
     namespaces: Message,
 }
 
-impl Wish {
+impl ContainerConfig {
     /// A container that executes a command.
     #[must_use]
     pub fn new(command: &[&str]) -> Self {
@@ -465,10 +465,10 @@ impl<'a> Sandbox<'a> {
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn try_start(&self, name: &str, wish: Wish) -> Result<Container<'a>, Refused> {
-        let security = wish.security.message(3, wish.namespaces);
-        let linux = wish.linux.message(2, security);
-        let config = wish
+    pub fn try_start(&self, name: &str, config: ContainerConfig) -> Result<Container<'a>, Refused> {
+        let security = config.security.message(3, config.namespaces);
+        let linux = config.linux.message(2, security);
+        let config = config
             .config
             .message(1, Message::new().text(1, name))
             .text(11, format!("{name}.log"));
@@ -492,8 +492,8 @@ impl<'a> Sandbox<'a> {
     /// # Panics
     /// When it does not.
     #[must_use]
-    pub fn start(&self, name: &str, wish: Wish) -> Container<'a> {
-        let started = self.try_start(name, wish);
+    pub fn start(&self, name: &str, config: ContainerConfig) -> Container<'a> {
+        let started = self.try_start(name, config);
         started.unwrap_or_else(|refused| panic!("{name}: {refused:?}\n{}", self.containerd.log()))
     }
 
@@ -502,8 +502,8 @@ impl<'a> Sandbox<'a> {
     /// # Panics
     /// When it does not start or end.
     #[must_use]
-    pub fn run(&self, name: &str, wish: Wish) -> (i64, String, String) {
-        let container = self.start(name, wish);
+    pub fn run(&self, name: &str, config: ContainerConfig) -> (i64, String, String) {
+        let container = self.start(name, config);
         container.ended();
         let status = container.status();
         let output = container.output();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isopod_tests::cri::wire::Message;
-use isopod_tests::cri::{Containerd, EXITED, RUNNING, Wish, ask};
+use isopod_tests::cri::{ContainerConfig, Containerd, EXITED, RUNNING, ask};
 use isopod_tests::{Bench, Scenarios};
 
 fn number(value: i64) -> Message {
@@ -56,7 +56,7 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
 
     let main = sandbox.start(
         "main",
-        Wish::new(&["sleep", "100000"])
+        ContainerConfig::new(&["sleep", "100000"])
             .mount(&volume, "/volume", false)
             .mount(&volume, "/locked", true)
             .mount(&volume.join("file"), "/etc/one-file", true)
@@ -162,12 +162,12 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         );
     });
     scenarios.run("a user other than root, with its groups", || {
-        let wish =
-            Wish::sh("id -u; id -g; id -G; grep CapEff /proc/self/status; touch /x").security(|security| {
+        let config = ContainerConfig::sh("id -u; id -g; id -G; grep CapEff /proc/self/status; touch /x")
+            .security(|security| {
                 let security = security.message(5, number(1234)).message(12, number(5678));
                 security.number(8, 5).number(8, 7)
             });
-        let (status, _, text) = sandbox.run("user", wish);
+        let (status, _, text) = sandbox.run("user", config);
         assert_eq!(status, 1);
         assert!(
             text.starts_with("1234\n5678\n5678 5 7\nCapEff:\t0000000000000000\n"),
@@ -178,7 +178,7 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     scenarios.run(
         "capabilities, no new privileges, a filter of system calls",
         || {
-            let wish = Wish::sh(
+            let config = ContainerConfig::sh(
                 "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; \
                               ip link add dummy1 type dummy && echo made; unshare -U true",
             )
@@ -190,7 +190,7 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
                     .number(11, 1)
                     .message(15, Message::new().number(1, 0))
             });
-            let (status, _, text) = sandbox.run("secured", wish);
+            let (status, _, text) = sandbox.run("secured", config);
             assert_eq!(status, 1);
             assert!(
                 // The module comes with the container that may have it loaded.
@@ -201,9 +201,9 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         },
     );
     scenarios.run("a root that cannot be written to", || {
-        let wish =
-            Wish::sh("touch /x; touch /dev/shm/x && echo shared").security(|security| security.number(7, 1));
-        let (status, _, text) = sandbox.run("locked", wish);
+        let config = ContainerConfig::sh("touch /x; touch /dev/shm/x && echo shared")
+            .security(|security| security.number(7, 1));
+        let (status, _, text) = sandbox.run("locked", config);
         assert_eq!(status, 0);
         assert!(
             text.contains("Read-only file system") && text.contains("shared"),
@@ -211,14 +211,16 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         );
     });
     scenarios.run("exit statuses, output, and a program that is not there", || {
-        let (status, reason, text) =
-            sandbox.run("fails", Wish::sh("echo err >&2; printf unfinished; exit 42"));
+        let (status, reason, text) = sandbox.run(
+            "fails",
+            ContainerConfig::sh("echo err >&2; printf unfinished; exit 42"),
+        );
         assert_eq!((status, &*reason), (42, "Error"));
         assert!(text.contains("!err\n") && text.contains("unfinished"), "{text}");
-        let (status, reason, text) = sandbox.run("succeeds", Wish::new(&["echo", "all", "well"]));
+        let (status, reason, text) = sandbox.run("succeeds", ContainerConfig::new(&["echo", "all", "well"]));
         assert_eq!((status, &*reason, &*text), (0, "Completed", "all well\n"));
         let refused = sandbox
-            .try_start("absent", Wish::new(&["/no/such"]))
+            .try_start("absent", ContainerConfig::new(&["/no/such"]))
             .err()
             .unwrap();
         assert!(refused.text.contains("/no/such"), "{refused:?}");
@@ -229,7 +231,9 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
             let _ = main.sh("echo shared > /dev/shm/word; httpd -p 127.0.0.1:99 -h /volume");
             let (_, _, text) = sandbox.run(
                 "other",
-                Wish::sh("cat /dev/shm/word; printf 'GET /file HTTP/1.0\\r\\n\\r\\n' | nc 127.0.0.1 99"),
+                ContainerConfig::sh(
+                    "cat /dev/shm/word; printf 'GET /file HTTP/1.0\\r\\n\\r\\n' | nc 127.0.0.1 99",
+                ),
             );
             assert!(text.starts_with("shared\n") && text.contains("changed"), "{text}");
         },
@@ -250,10 +254,13 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     scenarios.run(
         "processes are a container's own, or shared where that is asked for",
         || {
-            let (_, _, own) = sandbox.run("alone", Wish::sh("ps"));
+            let (_, _, own) = sandbox.run("alone", ContainerConfig::sh("ps"));
             assert!(!own.contains("isopod"), "{own}");
-            let sharer = sandbox.start("sharer", Wish::new(&["sleep", "4321"]).shares_processes());
-            let (_, _, all) = sandbox.run("sees", Wish::sh("ps").shares_processes());
+            let sharer = sandbox.start(
+                "sharer",
+                ContainerConfig::new(&["sleep", "4321"]).shares_processes(),
+            );
+            let (_, _, all) = sandbox.run("sees", ContainerConfig::sh("ps").shares_processes());
             assert!(all.contains("sleep 4321"), "{all}");
             sharer.remove();
         },
@@ -262,9 +269,9 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         "a container that needs more memory than it may have is killed for it",
         || {
             let limits = Message::new().number(4, 30 << 20).number(5, 500);
-            let wish =
-                Wish::new(&["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"]).limits(limits);
-            let (status, reason, _) = sandbox.run("hungry", wish);
+            let config = ContainerConfig::new(&["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"])
+                .limits(limits);
+            let (status, reason, _) = sandbox.run("hungry", config);
             assert_eq!((status, &*reason), (137, "OOMKilled"));
         },
     );
@@ -272,8 +279,9 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         "a process of a container's that is killed for want of memory is told of",
         || {
             let limits = Message::new().number(4, 30 << 20).number(5, 500);
-            let wish = Wish::sh("dd if=/dev/zero of=/dev/null bs=100M count=1; exit 3").limits(limits);
-            let (status, reason, _) = sandbox.run("survives", wish);
+            let config =
+                ContainerConfig::sh("dd if=/dev/zero of=/dev/null bs=100M count=1; exit 3").limits(limits);
+            let (status, reason, _) = sandbox.run("survives", config);
             assert_eq!((status, &*reason), (3, "OOMKilled"));
         },
     );
@@ -285,7 +293,7 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
             let part = bench.source("part", &[("key", "one\n")]);
             let container = sandbox.start(
                 "configured",
-                Wish::new(&["sleep", "100000"])
+                ContainerConfig::new(&["sleep", "100000"])
                     .mount(&config, "/etc/config", true)
                     .mount(&part.join("key"), "/etc/part", true),
             );
@@ -320,12 +328,12 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         },
     );
     scenarios.run("what is to be hidden or locked is", || {
-        let wish = Wish::sh(
+        let config = ContainerConfig::sh(
             "wc -c < /etc/group; ls -A /srv; echo x > /tmp/x; echo 1 > /proc/sys/net/ipv4/ip_forward",
         );
         let (_, _, text) = sandbox.run(
             "hides",
-            wish.security(|security| {
+            config.security(|security| {
                 let security = security
                     .text(13, "/etc/group")
                     .text(13, "/srv")
@@ -363,8 +371,8 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         );
     });
     scenarios.run("a terminal, attached to, with its size and keys", || {
-        let wish = Wish::new(&["sh"]).config(|config| config.number(12, 1).number(14, 1));
-        let container = sandbox.start("terminal", wish);
+        let config = ContainerConfig::new(&["sh"]).config(|config| config.number(12, 1).number(14, 1));
+        let container = sandbox.start("terminal", config);
         let mut streams = container.attach(true);
         streams.resize(100, 33);
         streams.write("stty size; tty; echo $((6*7))\n");
@@ -390,8 +398,8 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         streams.close();
     });
     scenarios.run("input that is given once ends with whoever gives it", || {
-        let wish = Wish::new(&["wc", "-c"]).config(|config| config.number(12, 1).number(13, 1));
-        let container = sandbox.start("once", wish);
+        let config = ContainerConfig::new(&["wc", "-c"]).config(|config| config.number(12, 1).number(13, 1));
+        let container = sandbox.start("once", config);
         let mut streams = container.attach(false);
         streams.write("12345");
         std::thread::sleep(Duration::from_millis(300));
@@ -401,7 +409,10 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         container.remove();
     });
     scenarios.run("a log that is rotated goes on in a new file", || {
-        let talker = sandbox.start("talker", Wish::sh("while true; do echo word; sleep 0.1; done"));
+        let talker = sandbox.start(
+            "talker",
+            ContainerConfig::sh("while true; do echo word; sleep 0.1; done"),
+        );
         let log = bench.dir().join("containerd/logs/pod/talker.log");
         fs::rename(&log, log.with_extension("old")).unwrap();
         let _ = talker.call("ReopenContainerLog", |of| of);
@@ -418,8 +429,9 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
         talker.remove();
     });
     scenarios.run("a container stops in its own way, or is killed", || {
-        let wish = Wish::sh("trap 'echo bye; exit 5' TERM; echo ready; while true; do sleep 0.1; done");
-        let container = sandbox.start("polite", wish);
+        let config =
+            ContainerConfig::sh("trap 'echo bye; exit 5' TERM; echo ready; while true; do sleep 0.1; done");
+        let container = sandbox.start("polite", config);
         let begun = Instant::now();
         while container.output() != "ready\n" {
             assert!(begun.elapsed() < Duration::from_secs(20), "it is not ready");
@@ -465,7 +477,7 @@ fn nothing_stays_when_something_dies() {
     for victim in ["qemu", "virtiofsd", "containerd-shim-isopod"] {
         scenarios.run(victim, || {
             let sandbox = containerd.sandbox(&format!("of-{}", &victim[..4]));
-            let container = sandbox.start("main", Wish::new(&["sleep", "100000"]));
+            let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
             let pid = bench.process(victim);
             rustix::process::kill_process(
                 rustix::process::Pid::from_raw(pid).unwrap(),
@@ -492,11 +504,11 @@ fn nothing_stays_when_something_dies() {
             .unwrap();
         let (_, _, text) = sandbox.run(
             "privileged",
-            Wish::sh("mount -t tmpfs none /tmp && echo mounted; grep CapEff /proc/self/status; ls /dev/kmsg; echo 334 > /proc/sys/net/core/somaxconn && echo set")
+            ContainerConfig::sh("mount -t tmpfs none /tmp && echo mounted; grep CapEff /proc/self/status; ls /dev/kmsg; echo 334 > /proc/sys/net/core/somaxconn && echo set")
                 .security(|security| security.number(2, 1)),
         );
         assert!(text.starts_with("mounted\nCapEff:\t000001ffffffffff\n/dev/kmsg\nset\n"), "{text}");
-        let container = sandbox.start("main", Wish::sh("echo before; sleep 4; echo after; sleep 100000"));
+        let container = sandbox.start("main", ContainerConfig::sh("echo before; sleep 4; echo after; sleep 100000"));
         let (sandbox_id, container_id) = (sandbox.id.clone(), container.id.clone());
         drop((sandbox, container));
         containerd.restart();
@@ -605,7 +617,7 @@ fn benchmark() {
         };
         let sandbox = containerd.sandbox_by(runtime, name, |config| config).unwrap();
         step(&mut times);
-        let container = sandbox.start("main", Wish::new(&["sleep", "100000"]));
+        let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
         step(&mut times);
         times.push(times[0] + times[1]);
         container.try_exec(&["true"], 60).unwrap();
@@ -650,7 +662,7 @@ fn benchmark() {
                     let sandbox = containerd
                         .sandbox_by(runtime, &format!("at-once-{runtime}-{number}"), |config| config)
                         .unwrap();
-                    let _ = sandbox.start("main", Wish::new(&["sleep", "100000"]));
+                    let _ = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
                     sandbox
                 });
             }

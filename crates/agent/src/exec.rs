@@ -2,9 +2,9 @@
 //! obeys the client, and sees to it that a command without a client ends.
 //!
 //! ```text
-//!   client ──> hear ── Stdin ──> queue (a window's worth) ──> feed ──> pipe or terminal
+//!   client ──> receive ── Stdin ──> queue (a window's worth) ──> feed ──> pipe or terminal
 //!               │ Resize, Signal: at once                       └── StdinTaken ──┐
-//!               └ the end: kill                  pipe or terminal ── Stdout... ──┴──> tell ──> client
+//!               └ the end: kill                  pipe or terminal ── Stdout... ──┴──> send_messages ──> client
 //! ```
 //!
 //! A client that detaches leaves the command to itself, and what it writes then is read and dropped.
@@ -115,7 +115,11 @@ struct Started {
     streams: Streams,
 }
 
-async fn start(agent: &Path, job: &Job, wanted: WantedStreams) -> Result<Result<Started, Report>, StartError> {
+async fn start(
+    agent: &Path,
+    job: &Job,
+    wanted: WantedStreams,
+) -> Result<Result<Started, Report>, StartError> {
     let (streams, theirs) = Streams::make(wanted).map_err(StartError::Streams)?;
     let mut process = spawn(agent, job, theirs).await?;
     match process.report().await {
@@ -251,13 +255,13 @@ where
         streams,
     } = started;
     let hangup = streams.master.is_some();
-    let (tell, mut told) = mpsc::channel(QUEUE);
+    let (sender, mut messages) = mpsc::channel(QUEUE);
     let (ended_by, end) = watch::channel(false);
     let (queue, queued) = mpsc::unbounded_channel();
     let unread = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    let feeding = tasks.spawn(feed(streams.stdin, queued, unread.clone(), tell.clone()));
-    let hear = Hear {
+    let feeding = tasks.spawn(feed(streams.stdin, queued, unread.clone(), sender.clone()));
+    let receiver = ClientReceiver {
         queue: Some(queue),
         unread,
         master: streams.master,
@@ -266,29 +270,29 @@ where
     };
     let (gone, client_gone) = oneshot::channel();
     tasks.spawn(async move {
-        let _ = gone.send(hear.run(reader).await);
+        let _ = gone.send(receiver.run(reader).await);
     });
     let mut outputs = JoinSet::new();
     if let Some(stderr) = streams.stderr {
-        outputs.spawn(forward(stderr, FromCommand::Stderr, tell.clone(), end.clone()));
+        outputs.spawn(forward(stderr, FromCommand::Stderr, sender.clone(), end.clone()));
     }
-    outputs.spawn(forward(streams.stdout, FromCommand::Stdout, tell, end));
+    outputs.spawn(forward(streams.stdout, FromCommand::Stdout, sender, end));
 
-    let life = async {
+    let running = async {
         let status = child.wait().await;
         ended_by.send_replace(true);
         while outputs.join_next().await.is_some() {}
-        // It holds the last way to tell.
+        // It holds the last sender.
         feeding.abort();
         status
     };
     let ended = tokio::select! {
-        ended = async { tokio::join!(life, say(writer, &mut told)) } => Ok(ended),
+        ended = async { tokio::join!(running, send_messages(writer, &mut messages)) } => Ok(ended),
         left = client_gone => Err(left.unwrap_or(Left::Gone)),
     };
     if ended.as_ref().is_err_and(|left| *left == Left::Detached) {
         // Not among the host's streams any more.
-        tokio::spawn(go_on(child, ended_by, told, (tasks, outputs)));
+        tokio::spawn(go_on(child, ended_by, messages, (tasks, outputs)));
         return;
     }
     // Closes the terminal and the pipes.
@@ -317,30 +321,33 @@ enum Left {
 async fn go_on(
     mut child: Child,
     ended: watch::Sender<bool>,
-    mut told: mpsc::Receiver<FromCommand>,
+    mut messages: mpsc::Receiver<FromCommand>,
     tasks: (JoinSet<()>, JoinSet<()>),
 ) {
-    let unheard = async { while told.recv().await.is_some() {} };
+    let closed = async { while messages.recv().await.is_some() {} };
     tokio::select! {
         _ = child.wait() => {}
         // All of its streams have ended, and it may not have.
-        () = unheard => drop(child.wait().await),
+        () = closed => drop(child.wait().await),
     }
     ended.send_replace(true);
     drop(tasks);
 }
 
 /// Writes messages until nobody has one; gives the stream back where it still works.
-async fn say<W: AsyncWrite + Unpin>(mut writer: W, told: &mut mpsc::Receiver<FromCommand>) -> Option<W> {
-    while let Some(message) = told.recv().await {
-        // A stream that does not work ends for the hearing side, too.
+async fn send_messages<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    messages: &mut mpsc::Receiver<FromCommand>,
+) -> Option<W> {
+    while let Some(message) = messages.recv().await {
+        // A stream that does not work ends for the receiving side, too.
         write_message(&mut writer, &message).await.ok()?;
     }
     Some(writer)
 }
 
-/// What hears the client.
-struct Hear {
+/// Receives from the client.
+struct ClientReceiver {
     /// Where input goes, until its end.
     queue: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// The bytes in the queue.
@@ -350,8 +357,8 @@ struct Hear {
     end: watch::Receiver<bool>,
 }
 
-impl Hear {
-    /// Hears the client until it leaves.
+impl ClientReceiver {
+    /// Receives from the client until it leaves.
     async fn run<R: AsyncRead + Unpin>(mut self, mut reader: R) -> Left {
         while let Ok(Some(message)) = read_message(&mut reader).await {
             match message {
@@ -392,7 +399,7 @@ async fn feed(
     mut stdin: Option<Sink>,
     mut queued: mpsc::UnboundedReceiver<Vec<u8>>,
     unread: Arc<AtomicUsize>,
-    tell: mpsc::Sender<FromCommand>,
+    sender: mpsc::Sender<FromCommand>,
 ) {
     while let Some(bytes) = queued.recv().await {
         if let Some(pipe) = &mut stdin
@@ -402,7 +409,7 @@ async fn feed(
         }
         unread.fetch_sub(bytes.len(), Ordering::Relaxed);
         let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        if tell.send(FromCommand::StdinTaken(taken)).await.is_err() {
+        if sender.send(FromCommand::StdinTaken(taken)).await.is_err() {
             return;
         }
     }
@@ -412,7 +419,7 @@ async fn feed(
 async fn forward(
     mut source: Source,
     message: fn(Vec<u8>) -> FromCommand,
-    tell: mpsc::Sender<FromCommand>,
+    sender: mpsc::Sender<FromCommand>,
     mut end: watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; MAX_PIECE_BYTES];
@@ -422,12 +429,12 @@ async fn forward(
             _ = end.wait_for(|ended| *ended) => break,
         };
         match read {
-            Ok(n @ 1..) if tell.send(message(buffer[..n].to_vec())).await.is_ok() => {}
+            Ok(n @ 1..) if sender.send(message(buffer[..n].to_vec())).await.is_ok() => {}
             _ => return,
         }
     }
     while let Some(n) = source.rest(&mut buffer).await {
-        if tell.send(message(buffer[..n].to_vec())).await.is_err() {
+        if sender.send(message(buffer[..n].to_vec())).await.is_err() {
             return;
         }
     }

@@ -25,7 +25,7 @@ use crate::boot::{init, modules, setup};
 use crate::exec::enter;
 use crate::host::serve;
 use crate::mounts::mount;
-use crate::report::{fail, fail_in_service, log, say};
+use crate::report::{fail, fail_in_service, log, print};
 
 mod apps;
 mod arrival;
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         [pod::MAKE] => pod::make().map_or_else(|error| fail_in_service(&error), |()| ExitCode::SUCCESS),
         ["become", part] if let Some(part) = Part::of(part) => becoming::run(part),
         _ => {
-            say("isopod-agent: usage: isopod-agent serve");
+            print("isopod-agent: usage: isopod-agent serve");
             ExitCode::from(EX_USAGE)
         }
     }

@@ -7,7 +7,7 @@ use isopod_contract::in_one_line;
 
 /// Writes an error with its causes to standard error.
 pub(crate) fn fail(error: &dyn std::error::Error) -> ExitCode {
-    say(&format!("isopod-agent: {}", in_one_line(error)));
+    print(&format!("isopod-agent: {}", in_one_line(error)));
     ExitCode::FAILURE
 }
 
@@ -22,12 +22,12 @@ pub(crate) fn fail_in_service(error: &dyn std::error::Error) -> ExitCode {
 pub(crate) fn log(line: &str) {
     let line = format!("isopod-agent: {line}");
     if std::fs::write("/dev/kmsg", format!("<3>{line}\n")).is_err() {
-        say(&line);
+        print(&line);
     }
 }
 
 /// Writes a line to standard error, which is the console for process 1 and the log for a service. There is nobody to
 /// tell when that fails.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -39,11 +39,11 @@ pub(crate) fn is_whiteout(data: &Metadata) -> bool {
 /// Tells each change that `upper` makes of `lowers`, the nearest first: parents before what is in them, in order of name.
 ///
 /// # Errors
-/// [`PackError`]: what cannot be read, and what `tell` fails with, as [`PackError::Write`].
+/// [`PackError`]: what cannot be read, and what `emit` fails with, as [`PackError::Write`].
 pub fn changes(
     upper: &Path,
     lowers: &[PathBuf],
-    tell: &mut dyn FnMut(Change) -> io::Result<()>,
+    emit: &mut dyn FnMut(Change) -> io::Result<()>,
 ) -> Result<(), PackError> {
     let mut pending = vec![Pending {
         upper: upper.to_owned(),
@@ -52,7 +52,7 @@ pub fn changes(
         deleted: false,
     }];
     while let Some(next) = pending.pop() {
-        next.tell(&mut pending, tell)?;
+        next.report(&mut pending, emit)?;
     }
     Ok(())
 }
@@ -68,10 +68,10 @@ struct Pending {
 }
 
 impl Pending {
-    fn tell(
+    fn report(
         self,
         pending: &mut Vec<Self>,
-        tell: &mut dyn FnMut(Change) -> io::Result<()>,
+        emit: &mut dyn FnMut(Change) -> io::Result<()>,
     ) -> Result<(), PackError> {
         let is_root = self.place.parent().is_none();
         let read = |source| PackError::Read {
@@ -79,22 +79,22 @@ impl Pending {
             source,
         };
         let is_lower = !self.lowers.is_empty();
-        let mut say = |kind| {
+        let mut emit_kind = |kind| {
             let path = self.place.clone();
-            tell(Change { kind, path }).map_err(PackError::Write)
+            emit(Change { kind, path }).map_err(PackError::Write)
         };
         if self.deleted {
-            return say(ChangeKind::Deleted);
+            return emit_kind(ChangeKind::Deleted);
         }
         let data = self.upper.symlink_metadata().map_err(read)?;
         if is_whiteout(&data) {
             return match is_lower {
-                true => say(ChangeKind::Deleted),
+                true => emit_kind(ChangeKind::Deleted),
                 false => Ok(()),
             };
         }
         if !is_root {
-            say(match is_lower {
+            emit_kind(match is_lower {
                 true => ChangeKind::Changed,
                 false => ChangeKind::Added,
             })?;

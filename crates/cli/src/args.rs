@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     /// `--name`: the pod's name.
     pub(crate) name: Option<PodName>,
     /// Whether the command waits for the pod.
-    pub(crate) ground: Ground,
+    pub(crate) mode: RunMode,
     /// `--interactive`: whether its app has an input; in the foreground it is the command's own.
     pub(crate) stdin: Stdin,
     /// Where its output goes in the foreground.
@@ -128,7 +128,7 @@ impl RunArgs {
             source,
             pull: None,
             name: None,
-            ground: Ground::Back,
+            mode: RunMode::Detached,
             stdin: Stdin::Empty,
             outputs: Outputs::default(),
             detach_keys: DetachKeys::default(),
@@ -176,12 +176,12 @@ impl Default for Outputs {
 
 /// Whether a command waits for the pod that it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub(crate) enum RunMode {
     /// It does, and its standard streams are the apps'.
     #[default]
-    Fore,
+    Foreground,
     /// It does not (`--detach`).
-    Back,
+    Detached,
 }
 
 /// Where the pod comes from.

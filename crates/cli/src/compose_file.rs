@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use isopod_plan::vm::network;
 use isopod_runtime::Settings;
-use isopod_spec::compose::{self, EnvFile, Project, ComposeSurroundings, read_dotenv};
+use isopod_spec::compose::{self, ComposeSurroundings, EnvFile, Project, read_dotenv};
 use isopod_spec::flags::read_env_file;
 use isopod_spec::kube::{File, PodFileErrors};
 use isopod_spec::{EnvVar, SourceRule, VolumeKind};

@@ -140,7 +140,7 @@ with_hints! {
     isopod_runtime::state_dir::StateDirError,
     isopod_runtime::templates::make::MakeError,
     isopod_runtime::write_tree::WriteTreeError,
-    isopod_spec::Unsaid,
+    isopod_spec::Gap,
     isopod_spec::check::PodFault,
     isopod_spec::flags::InvalidFlag,
     isopod_spec::located::Fault,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isopod_plan::vm::network;
 use isopod_runtime::{Settings, pods};
-use isopod_spec::kube::{self, PodFile, KubeSurroundings, Unsupported};
+use isopod_spec::kube::{self, KubeSurroundings, PodFile, Unsupported};
 use isopod_spec::located::FaultKind;
 use isopod_spec::{Network, PodName, PodSpec};
 

@@ -9,10 +9,10 @@ use isopod_runtime::gather::{self, Gathered};
 use isopod_runtime::networks::Addresses;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
-use isopod_runtime::prepare::{self, Wishes};
+use isopod_runtime::prepare::{self, PrepareOptions};
 use isopod_runtime::sources::MissingSource;
 
-use crate::args::{Ground, PodSource, RunArgs};
+use crate::args::{PodSource, RunArgs, RunMode};
 use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
@@ -59,7 +59,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
     let mut claims: Vec<Claim> = Vec::new();
     for (pod, gathered, plan) in planned {
         let prepared = replaced(&pod, args.replace, &pods).and_then(|()| {
-            let wishes = Wishes {
+            let options = PrepareOptions {
                 uuid: pod.uuid.clone(),
                 name: pod.spec.name.clone(),
                 keep,
@@ -70,7 +70,7 @@ pub(crate) fn pods(args: &RunArgs, keep: Keep, settings: &Settings) -> Result<Ve
             // It is read from elsewhere, later.
             let mut asked = pod.spec.clone();
             asked.map_host_paths(|path| absolute(path, settings));
-            Ok(prepare::prepare(&pods, &asked, &plan, &gathered, &wishes)?)
+            Ok(prepare::prepare(&pods, &asked, &plan, &gathered, &options)?)
         });
         match prepared {
             Ok(claim) => claims.push(claim),
@@ -110,7 +110,7 @@ pub(crate) fn gather_and_plan(
     };
     let mut gathered = gather::gather(&pod.spec, settings).map_err(|error| pod.not_gathered(&error))?;
     publish::complete(&mut pod.spec, &args.publish, &gathered)?;
-    addresses.tell(&mut gathered.facts, &pod.spec.network, settings)?;
+    addresses.add_to(&mut gathered.facts, &pod.spec.network, settings)?;
     let plan = isopod_plan::plan(&pod.spec, &gathered.facts).map_err(|error| pod.not_planned(&error))?;
     addresses.take(&plan);
     Ok((gathered, plan))
@@ -129,8 +129,10 @@ pub(crate) fn note_what_is_made(missing: &[MissingSource]) {
 
 /// What the app reads. A pod file says whether an app has a terminal, and not whether this command's is connected with it: it is.
 fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
-    match (&args.source, args.ground, &plan.apps[..]) {
-        (PodSource::Files(_), Ground::Fore, [app]) if app.process.tty && std::io::stdin().is_terminal() => {
+    match (&args.source, args.mode, &plan.apps[..]) {
+        (PodSource::Files(_), RunMode::Foreground, [app])
+            if app.process.tty && std::io::stdin().is_terminal() =>
+        {
             Stdin::Attached
         }
         _ => args.stdin,
@@ -140,7 +142,7 @@ fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
 /// docker's rule: where both are asked for, the one terminal needs the other. Whoever is connected with one is not the
 /// supervisor.
 fn refuse_without_terminal(args: &RunArgs, plan: &PodPlan) -> Result<(), Report> {
-    let fore = args.ground == Ground::Fore;
+    let fore = args.mode == RunMode::Foreground;
     let has_terminal = plan.apps.iter().any(|app| app.process.tty);
     let asked = fore && args.stdin == Stdin::Attached && has_terminal;
     if !asked && (args.sig_proxy || !fore) {

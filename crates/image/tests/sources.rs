@@ -10,7 +10,7 @@ use std::path::Path;
 use isopod_image::{Digest, Image, Limits, Reader, Store};
 use isopod_spec::Architecture;
 use isopod_spec::{LocalReference, Transport};
-use make::{Head, INDEX, OciLayout, MANIFEST, Tar, chain, config, layer, named, reference, run, with};
+use make::{Head, INDEX, MANIFEST, OciLayout, Tar, chain, config, layer, named, reference, run, with};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

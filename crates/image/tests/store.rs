@@ -10,7 +10,7 @@ use std::path::Path;
 
 use isopod_image::{Digest, FindError, Image, ImportError, LoadError, Store};
 use isopod_spec::LocalReference;
-use make::{OciLayout, Mounted, Tar, chain, is_root, layer};
+use make::{Mounted, OciLayout, Tar, chain, is_root, layer};
 use tempfile::TempDir;
 
 struct World {

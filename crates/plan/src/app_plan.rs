@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isopod_spec::{AppName, RestartPolicy, RootOnRestart, RootWrites, RootfsAccess};
 
-use crate::apps::lifecycle::Life;
+use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::process::Process;
 use crate::facts::FileId;
 use crate::layout;
@@ -28,7 +28,7 @@ pub struct AppPlan {
     /// Whether its standard input is the caller's.
     pub stdin: bool,
     /// How it lives.
-    pub life: Life,
+    pub lifecycle: AppLifecycle,
     /// Where what it writes to its root is kept.
     pub writes: Writes,
     /// Where its file for last words is bound; `None`: it is in its `/dev`.
@@ -88,8 +88,8 @@ impl AppPlan {
     /// Whether it may write to its root, and each life of it begins without what an earlier one wrote.
     #[must_use]
     pub fn has_fresh_roots(&self) -> bool {
-        self.life.root_on_restart == RootOnRestart::Fresh
-            && self.life.restart != RestartPolicy::No
+        self.lifecycle.root_on_restart == RootOnRestart::Fresh
+            && self.lifecycle.restart != RestartPolicy::No
             && self.rootfs == RootfsAccess::Writable
             && self.writes != Writes::Through
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use isopod_spec::{Medium, PodSpec, VolumeName};
 
-use crate::apps::health::Care;
+use crate::apps::health::AppHealth;
 use crate::apps::pod::Pod;
 use crate::apps::process::{self, Process};
 use crate::facts::{Facts, SourceKind};
@@ -26,7 +26,7 @@ pub(crate) struct Decided {
     /// What it executes.
     pub process: Process,
     /// How its health is looked after.
-    pub care: Care,
+    pub health: AppHealth,
 }
 
 /// Decides for every app, looking into `images` (one an app) and `sources`.
@@ -71,17 +71,22 @@ pub(crate) fn decide(
             faults.extend(found);
             Vec::new()
         });
-        notices.extend(mounts.iter().filter(|m| m.asked_by == AskedBy::Implicit).map(|m| {
-            let begins = match table.content(&m.volume) {
-                Some(_) => "one of its own, which begins as the image has it",
-                None => "an empty one",
-            };
-            format!(
-                "app `{}`: its image wants a volume at `{}`: it gets {begins}",
-                app.name,
-                m.target.display()
-            )
-        }));
+        notices.extend(
+            mounts
+                .iter()
+                .filter(|m| m.asked_by == AskedBy::Implicit)
+                .map(|m| {
+                    let begins = match table.content(&m.volume) {
+                        Some(_) => "one of its own, which begins as the image has it",
+                        None => "an empty one",
+                    };
+                    format!(
+                        "app `{}`: its image wants a volume at `{}`: it gets {begins}",
+                        app.name,
+                        m.target.display()
+                    )
+                }),
+        );
         let placed: HashMap<Arc<Path>, VolumeMount> =
             mounts.iter().map(|m| (m.place.clone(), m.clone())).collect();
         let view = View {
@@ -90,15 +95,15 @@ pub(crate) fn decide(
         };
         let process = process::process_of(app, app_facts, &config, &pod, &view, notices);
         let process = process.map_err(|found| faults.extend(found)).ok();
-        let care = Care::of(app, &config.health_check, spec.stop_timeout).map_err(|reason| {
+        let health = AppHealth::of(app, &config.health_check, spec.stop_timeout).map_err(|reason| {
             let app = app.name.clone();
             faults.push(Fault::App { app, reason });
         });
-        if let (Some(process), Ok(care)) = (process, care) {
+        if let (Some(process), Ok(health)) = (process, health) {
             decided.push(Decided {
                 mounts: mounts.into(),
                 process,
-                care,
+                health,
             });
         }
     }

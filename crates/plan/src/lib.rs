@@ -37,7 +37,7 @@ pub mod vm;
 pub mod volumes;
 
 pub use app_plan::{AppPlan, ImagePlan, RootPlan, Writes};
-pub use apps::lifecycle::Life;
+pub use apps::lifecycle::AppLifecycle;
 pub use decide::survey;
 pub use facts::Facts;
 pub use fault::{Fault, PlanError};

@@ -12,7 +12,7 @@ use isopod_contract::config::{EarlyMount, Identity, Sysctl};
 use isopod_spec::{Medium, PodSpec, VolumeKind, VolumeName};
 
 use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
-use crate::apps::lifecycle::Life;
+use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::{last_words, limits, roots};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, RootOrigin, SourceKind};
@@ -398,7 +398,7 @@ impl Planner<'_> {
                 rootfs: app.rootfs,
                 writes: roots::writes(app, writable_bytes.is_some()),
                 stdin,
-                life: Life::of(app, decided.care.clone()),
+                lifecycle: AppLifecycle::of(app, decided.health.clone()),
                 last_words: last_words::place(&app.last_words, Some(&facts.tree)),
             });
         }

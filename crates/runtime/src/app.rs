@@ -71,7 +71,12 @@ pub struct PlannedApp {
 ///
 /// # Errors
 /// [`AddError`].
-pub fn plan(pod: &PodEntry, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<PlannedApp, AddError> {
+pub fn plan(
+    pod: &PodEntry,
+    wanted: &PodSpec,
+    waits: bool,
+    settings: &Settings,
+) -> Result<PlannedApp, AddError> {
     let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
         return Err(AddError::NoRecord);
     };

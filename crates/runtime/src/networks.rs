@@ -31,7 +31,7 @@ use isopod_vm::netns::{self, NetnsError};
 
 pub use addresses::Addresses;
 pub(crate) use live::{BeginError, Begun, Live, Memberships};
-pub(crate) use up::NetworksPlace;
+pub(crate) use up::JoiningPod;
 pub use up::{NetworksError, NetworksRecord};
 
 use crate::pods::files::{self, Durability};

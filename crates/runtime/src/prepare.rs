@@ -34,7 +34,7 @@ use crate::{arrival_files, disk, named_volume, private, writable};
 
 /// How a pod is to live.
 #[derive(Clone, Debug)]
-pub struct Wishes {
+pub struct PrepareOptions {
     /// Its UUID, where it was chosen before ([`crate::pods::new_uuid`]).
     pub uuid: Option<String>,
     pub name: Option<PodName>,
@@ -91,7 +91,7 @@ pub fn prepare(
     spec: &PodSpec,
     plan: &PodPlan,
     gathered: &Gathered,
-    wishes: &Wishes,
+    options: &PrepareOptions,
 ) -> Result<Claim, PrepareError> {
     for uuid in pods.sweep() {
         tracing::info!("removed what was left of pod `{uuid}`");
@@ -103,12 +103,12 @@ pub fn prepare(
         plan.apps.iter().map(|app| (app, rootfs(app))),
     )?;
     let plan = &*with_made_sources(plan, &gathered.missing)?;
-    let mut claim = match &wishes.uuid {
+    let mut claim = match &options.uuid {
         Some(uuid) => pods.create_as(uuid.clone())?,
         None => pods.create()?,
     };
-    let written = write(pods, &claim, plan, gathered, wishes)
-        .and_then(|()| keep_asked(claim.path(), spec, wishes))
+    let written = write(pods, &claim, plan, gathered, options)
+        .and_then(|()| keep_asked(claim.path(), spec, options))
         .and_then(|()| Ok(claim.publish()?));
     match written {
         Ok(()) => Ok(claim),
@@ -147,7 +147,7 @@ fn write(
     claim: &Claim,
     plan: &PodPlan,
     gathered: &Gathered,
-    wishes: &Wishes,
+    options: &PrepareOptions,
 ) -> Result<(), PrepareError> {
     let dir = claim.path();
     for name in [layout::HOST_SHARE_DIR, layout::IMAGE_LINKS, layout::DISKS] {
@@ -181,19 +181,19 @@ fn write(
         &pods.started_path(claim.uuid()),
         plan,
         gathered,
-        wishes,
+        options,
     );
     let path = dir.join(layout::RECORD);
-    files::write(dir, layout::RECORD, &record, Durability::from(wishes.keep))
+    files::write(dir, layout::RECORD, &record, Durability::from(options.keep))
         .map_err(failed("write", &path))?;
-    if let Some(name) = &wishes.name {
+    if let Some(name) = &options.name {
         pods.name(claim.uuid(), name).map_err(PrepareError::Name)?;
     }
     Ok(())
 }
 
 /// Keeps what was asked for, for people to read.
-fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), PrepareError> {
+fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<(), PrepareError> {
     let asked = Asked {
         version: VERSION,
         spec: spec.clone(),
@@ -202,12 +202,18 @@ fn keep_asked(dir: &Path, spec: &PodSpec, wishes: &Wishes) -> Result<(), Prepare
         return Ok(());
     }
     let path = dir.join(layout::SPEC);
-    let written = files::write(dir, layout::SPEC, &asked, Durability::from(wishes.keep));
+    let written = files::write(dir, layout::SPEC, &asked, Durability::from(options.keep));
     Ok(written.map_err(failed("write", &path))?)
 }
 
 /// What starting the pod will need; `dir` is where it will be then.
-fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &Wishes) -> PodRecord {
+fn record(
+    uuid: &str,
+    dir: &Path,
+    plan: &PodPlan,
+    gathered: &Gathered,
+    options: &PrepareOptions,
+) -> PodRecord {
     let Launchers {
         virtiofsd,
         passt,
@@ -222,10 +228,10 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
     PodRecord {
         version: VERSION,
         uuid: uuid.to_owned(),
-        name: wishes.name.clone(),
+        name: options.name.clone(),
         created_ms: now_ms(),
-        keep: wishes.keep,
-        stdin: wishes.stdin,
+        keep: options.keep,
+        stdin: options.stdin,
         guest: gathered.guest.key.clone(),
         ports: plan.ports().to_vec(),
         on_failure: plan.on_failure,
@@ -256,8 +262,8 @@ fn record(uuid: &str, dir: &Path, plan: &PodPlan, gathered: &Gathered, wishes: &
         networks: networks(plan, gathered),
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
-        boot_timeout_ms: millis(wishes.boot_timeout),
-        silent_kill_ms: wishes.silent_kill.map(millis),
+        boot_timeout_ms: millis(options.boot_timeout),
+        silent_kill_ms: options.silent_kill.map(millis),
     }
 }
 
@@ -511,11 +517,11 @@ pub(crate) fn app_record(app: &AppPlan, image: &str) -> AppRecord {
         uid: app.process.identity.uid,
         executable: app.process.executable.display().to_string(),
         argv: app.process.shown_argv(),
-        restart: app.life.restart,
-        reports_readiness: app.life.reports_readiness(),
-        probed: app.life.is_probed(),
-        role: app.life.role,
-        words_from_log: app.life.last_words.from_log,
+        restart: app.lifecycle.restart,
+        reports_readiness: app.lifecycle.reports_readiness(),
+        probed: app.lifecycle.is_probed(),
+        role: app.lifecycle.role,
+        words_from_log: app.lifecycle.last_words.from_log,
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
         gone: false,
     }

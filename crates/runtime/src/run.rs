@@ -19,10 +19,10 @@ pub(crate) mod capture;
 mod error;
 mod host_memory;
 mod interfaces;
-mod journal;
 mod origin;
 mod outcome;
 mod report;
+mod status_writer;
 mod streams;
 mod supervision;
 pub(crate) mod vm;
@@ -57,7 +57,7 @@ use crate::logs::Stream;
 use crate::pods::Claim;
 use crate::pods::files::{Keep, PodRecord, Stdin};
 use interfaces::Interfaces;
-use journal::Journal;
+use status_writer::StatusWriter;
 
 /// How many lines the log has at once of what the guest brings about, and how long it takes until there is one more: about
 /// 9,000 a day, in files of a bounded size where the supervisor writes them.
@@ -93,16 +93,16 @@ pub async fn run(
     caller: Caller,
 ) -> Result<Outcome, RunError> {
     let started = Instant::now();
-    let mut journal = Journal::begin(claim, record);
+    let mut status = StatusWriter::begin(claim, record);
     let orders = control::listen(claim.path()).map_err(|source| RunError::Start {
         action: "listen for commands",
         source,
     });
     let result = match orders {
-        Ok(orders) => supervise(claim, record, settings, caller, started, orders, &mut journal).await,
+        Ok(orders) => supervise(claim, record, settings, caller, started, orders, &mut status).await,
         Err(error) => Err(error),
     };
-    journal.end(&result);
+    status.end(&result);
     result
 }
 
@@ -113,7 +113,7 @@ async fn supervise(
     mut caller: Caller,
     started: Instant,
     mut orders: control::Orders,
-    journal: &mut Journal,
+    status: &mut StatusWriter,
 ) -> Result<Outcome, RunError> {
     let dir = claim.path();
     let deadline = Duration::from_millis(record.boot_timeout_ms);
@@ -148,8 +148,8 @@ async fn supervise(
         Ok((agent, events, arrival)) => {
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
-            journal.on_started = caller.started;
-            journal.watcher.clone_from(&caller.watcher);
+            status.on_started = caller.started;
+            status.watcher.clone_from(&caller.watcher);
             let app_changes = AppChanges::again(record, dir, &agent);
             let interfaces = vm.interfaces(record, &agent);
             let mut pod = Pod {
@@ -179,7 +179,7 @@ async fn supervise(
                 signals: caller.signals,
                 milestones: caller.milestones,
                 lines: Allowance::new(LINES_AT_ONCE, LINE_EVERY),
-                journal,
+                status,
             };
             let ended = pod.supervise(&mut vm, started).await;
             ended.map(|mut outcome| {
@@ -224,7 +224,7 @@ struct Pod<'a> {
     watcher: Option<Arc<dyn Watcher>>,
     /// Of lines that the guest brings about.
     lines: Allowance,
-    journal: &'a mut Journal,
+    status: &'a mut StatusWriter,
 }
 
 impl Pod<'_> {
@@ -335,11 +335,11 @@ impl Pod<'_> {
         } = changed;
         let result = match (result, what) {
             (Ok(()), What::Change(change)) => {
-                self.journal.app_changed(app, &change);
+                self.status.app_changed(app, &change);
                 Ok(())
             }
             (Ok(()), What::Update(update)) if done.is_some() => self
-                .journal
+                .status
                 .app_updated(app, update)
                 .map_err(|error| format!("it is done, but not written down: {error}").into()),
             (result, _) => result,
@@ -363,7 +363,7 @@ impl Pod<'_> {
         match order {
             AppOrder::Add(add, files) => {
                 // Planned on what was then: not the same any more, or about to be.
-                let as_planned = add.first == self.journal.apps();
+                let as_planned = add.first == self.status.apps();
                 if !as_planned || self.waiting > 0 || self.arrivals.any() {
                     return done.answer(Err(Refusal::Outdated));
                 }
@@ -376,10 +376,10 @@ impl Pod<'_> {
             AppOrder::Stop(app, grace) => {
                 let grace = grace.unwrap_or(Duration::from_millis(self.record.stop_timeout_ms));
                 let _ = self.agent.stop_app(app, grace).await;
-                self.journal.apps_continue(Some(app));
+                self.status.apps_continue(Some(app));
                 done.answer(Ok(()));
             }
-            AppOrder::Remove(app) => match self.journal.removable(app) {
+            AppOrder::Remove(app) => match self.status.removable(app) {
                 Ok(arrived) => {
                     let arrived = Box::new(arrived.clone());
                     self.want(VolumeChange::Remove { app, arrived }, done);
@@ -399,17 +399,17 @@ impl Pod<'_> {
             result,
         } = changed;
         // Written first: whoever has the answer finds it so.
-        self.journal.volumes(attached, count);
+        self.status.volumes(attached, count);
         match (app, result) {
             (Some(OfApp::Bound(add, files)), Ok(())) => {
                 let terms = AppTerms::from(&add.arrived.app);
-                self.journal.comes(&add.arrived);
+                self.status.comes(&add.arrived);
                 self.outputs.add(&add.arrived.app.name);
                 self.arrivals.send(&self.agent, add, files, done);
                 return Some(Input::Comes(terms));
             }
             (Some(OfApp::Gone(app)), Ok(())) => {
-                if let Some(name) = self.journal.gone(app) {
+                if let Some(name) = self.status.gone(app) {
                     self.outputs.remove(app, &name);
                 }
                 done.answer(Ok(()));
@@ -429,7 +429,7 @@ impl Pod<'_> {
             }
             Err(why) => {
                 done.answer(Err(why.clone().into()));
-                self.journal.gone(add.first);
+                self.status.gone(add.first);
                 let (unheard, _) = Done::unheard();
                 self.want(VolumeChange::Unbind(add.arrived.serials), unheard);
                 Some(Input::NotCome(add.first, why))
@@ -465,7 +465,7 @@ impl Pod<'_> {
 
     /// What the watcher has for an app to read.
     fn watched_stdin(&self, app: usize) -> Option<Box<dyn AsyncRead + Unpin + Send>> {
-        self.watcher.as_ref()?.stdin(self.journal.name_of(app)?)
+        self.watcher.as_ref()?.stdin(self.status.name_of(app)?)
     }
 
     /// Performs an action; how the supervision ends, where it does.
@@ -475,11 +475,11 @@ impl Pod<'_> {
             Action::Stop(grace) => {
                 tracing::debug!("stopping the apps, with {} s of grace", grace.as_secs());
                 let _ = self.agent.stop(grace).await;
-                self.journal.apps_continue(None);
+                self.status.apps_continue(None);
             }
             Action::Signal { app, signal } => {
                 let _ = self.agent.signal(app, signal).await;
-                self.journal.apps_continue(Some(app));
+                self.status.apps_continue(Some(app));
             }
             Action::AwaitOutput => self.draining = true,
             Action::Finish => {
@@ -494,10 +494,10 @@ impl Pod<'_> {
                     let _ = milestones.send(milestone);
                 }
             }
-            Action::Record(note) => self.journal.record(note),
+            Action::Record(note) => self.status.record(note),
             Action::LastWords { app, words, from_log } => {
                 let end = self.outputs.take_end(app).filter(|_| from_log);
-                self.journal.app_last_words(app, words.or(end));
+                self.status.app_last_words(app, words.or(end));
             }
             Action::Log(line) => self.log(line),
             Action::End(end) => return Some(end),

@@ -13,7 +13,7 @@ use isopod_runtime::gather;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::state::Verb;
 use isopod_runtime::pods::{Claim, Pods};
-use isopod_runtime::prepare::{self, Wishes};
+use isopod_runtime::prepare::{self, PrepareOptions};
 use isopod_runtime::run::{self, Caller, Watcher};
 use isopod_spec::PodSpec;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -245,7 +245,7 @@ fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, 
         .map_err(|error| faults(error.faults.iter().map(ToString::to_string)))?;
     plan.notices.iter().for_each(|notice| tracing::info!("{notice}"));
     let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
-    let wishes = Wishes {
+    let options = PrepareOptions {
         uuid: None,
         name: None,
         keep: Keep::UntilEnded,
@@ -253,7 +253,7 @@ fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, 
         boot_timeout: BOOT_WITHIN,
         silent_kill: None,
     };
-    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &wishes).map_err(|error| words(&error))?;
+    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &options).map_err(|error| words(&error))?;
     match std::fs::write(bundle.join(FILE), claim.uuid()) {
         Ok(()) => Ok(claim),
         Err(error) => {

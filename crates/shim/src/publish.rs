@@ -195,7 +195,7 @@ impl Publisher {
     }
 
     /// Tells of it.
-    pub(crate) fn tell(&self, news: &News, creation: &Creation) {
+    pub(crate) fn publish(&self, news: &News, creation: &Creation) {
         if let Some(envelope) = envelope(news, creation, &self.namespace, &self.numbers) {
             let _ = self.queue.send(Queued::Event(Box::new(envelope)));
         }

@@ -151,9 +151,9 @@ impl Sandbox {
         }
     }
 
-    fn tell(&self, news: impl IntoIterator<Item = News>) {
+    fn publish(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
-            self.publisher.tell(&news, &Creation::default());
+            self.publisher.publish(&news, &Creation::default());
         }
     }
 
@@ -223,7 +223,7 @@ impl Sandbox {
             }
             return Err(error);
         }
-        self.publisher.tell(&news, &creation);
+        self.publisher.publish(&news, &creation);
         Ok(())
     }
 
@@ -306,7 +306,7 @@ impl Sandbox {
                 inner.commands.clear();
                 inner.tasks.all_ended(end)
             };
-            this.tell(news);
+            this.publish(news);
         };
         let pod = Pod::begin(
             wanted,
@@ -381,7 +381,7 @@ impl Sandbox {
         match started {
             Ok(()) => {
                 let news = self.inner().tasks.started(key);
-                self.tell(news);
+                self.publish(news);
                 Ok(())
             }
             Err(error) => {
@@ -439,7 +439,7 @@ impl Sandbox {
             inner.commands.insert(key.clone(), Command::Waits(process));
             news
         };
-        self.tell([news]);
+        self.publish([news]);
         Ok(())
     }
 
@@ -479,7 +479,7 @@ impl Sandbox {
             inner.close(key);
             inner.tasks.ended(key, end)
         };
-        self.tell(news);
+        self.publish(news);
     }
 
     /// A container or a command has ended.
@@ -496,7 +496,7 @@ impl Sandbox {
             let ended = inner.tasks.ended(key, end);
             started.into_iter().chain(ended).collect::<Vec<_>>()
         };
-        self.tell(news);
+        self.publish(news);
     }
 
     /// Sends a signal to a container, or to a command in one.
@@ -565,7 +565,7 @@ impl Sandbox {
             inner.commands.remove(key);
             let news = inner.tasks.delete(key, end);
             drop(inner);
-            self.tell([news]);
+            self.publish([news]);
             return Ok(end);
         }
         let id = &key.container;
@@ -607,7 +607,7 @@ impl Sandbox {
             inner.commands.retain(|command, _| command.container != *id);
             inner.tasks.delete(key, end)
         };
-        self.tell([news]);
+        self.publish([news]);
         self.numbers.take_back(id);
         Ok(end)
     }
@@ -645,7 +645,7 @@ impl Sandbox {
         };
         self.ask(&Request::ChangeApp { app, change }).await?;
         let news = self.inner().tasks.pause(key, paused)?;
-        self.tell([news]);
+        self.publish([news]);
         Ok(())
     }
 
@@ -863,7 +863,7 @@ impl Watcher for Sandbox {
         };
         match news {
             AppNews::Started => launched(Launch::Executes),
-            AppNews::OutOfMemory => self.tell([News::OutOfMemory(key)]),
+            AppNews::OutOfMemory => self.publish([News::OutOfMemory(key)]),
             AppNews::Exited(status) => self.ended(&key, Some(status)),
             AppNews::Failed(why) => {
                 launched(Launch::Failed(why));

@@ -4,7 +4,7 @@
 //! --volume data,kind=host,source=/srv/data     -> volume.rs   records are read by record.rs
 //! --mount volume=data,target=/data,readOnly    -> mount.rs
 //! --volume ./src:/src:ro                       -> brought.rs  a volume and a mount in one
-//! --restart --depends-on ...                   -> life.rs
+//! --restart --depends-on ...                   -> lifecycle.rs
 //! --rootfs DIR[:O]                         -> rootfs.rs
 //! --health-cmd --health-interval ...          -> health.rs
 //! --publish --hostname --add-host ...          -> network.rs
@@ -19,7 +19,7 @@ mod brought;
 mod device;
 mod env_file;
 mod health;
-mod life;
+mod lifecycle;
 mod limits;
 mod mount;
 mod network;
@@ -34,7 +34,7 @@ pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volum
 pub use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};
 pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};
-pub use life::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
+pub use lifecycle::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
 pub use limits::{
     SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
     read_security_opt, read_storage_opt, read_sysctl, read_ulimit,

@@ -18,8 +18,9 @@ pub mod check;
 pub mod compose;
 pub mod files;
 pub mod flags;
+mod gaps;
 pub mod kube;
-pub mod life;
+pub mod lifecycle;
 pub mod located;
 pub mod lock;
 pub mod name;
@@ -34,14 +35,16 @@ pub mod seccomp;
 pub mod secrets;
 mod size;
 mod tree;
-mod unsaid;
 pub mod vm;
 pub mod volume;
 pub mod words;
 
 pub use architecture::Architecture;
 pub use files::{FileContent, FilesVolume, ImageVolume, MAX_FILES_BYTES, VolumeFile};
-pub use life::{Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
+pub use gaps::{Gap, Written};
+pub use lifecycle::{
+    Dependency, DependencyCondition, FailurePolicy, Readiness, RestartPolicy, RootOnRestart,
+};
 pub use name::{AppName, InvalidName, VolumeName};
 pub use named_network::{JoinedNetwork, MacAddress, NamedNetwork, NetworkJoin, NetworkName, Subnet};
 pub use network::{
@@ -57,6 +60,5 @@ pub use probe::{
 pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
 pub use resources::{PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
-pub use unsaid::{Unsaid, Written};
 pub use vm::*;
 pub use volume::*;

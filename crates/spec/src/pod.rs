@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::life::{Dependency, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
+use crate::lifecycle::{Dependency, FailurePolicy, Readiness, RestartPolicy, RootOnRestart};
 use crate::network::{HostAlias, ImagePort, NamedPort, Network, Resolver};
 use crate::probe::{EventHandlers, HealthCheck, Lifecycle, OnUnhealthy, Probes};
 use crate::resources::{PodLimits, Resources, Rlimit, Sysctl};
@@ -83,7 +83,7 @@ pub struct PodSpec {
 pub enum UserMapping {
     /// All of them are he.
     #[default]
-    Unsaid,
+    Unspecified,
     /// He is the guest's root, and his subordinate users (subuid(5)) are the others.
     Host,
     /// He is that user and group, his own numbers where they are not said, and his subordinate users are the others.

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::compose::keys::{OBJECTS, KeyStatus};
-use isopod_spec::compose::{self, Project, ComposeSurroundings};
+use isopod_spec::compose::keys::{KeyStatus, OBJECTS};
+use isopod_spec::compose::{self, ComposeSurroundings, Project};
 use isopod_spec::kube::{File, PodFileErrors};
 use isopod_spec::located::Fault;
 use proptest::prelude::*;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, PodFileErrors, PodFiles, KubeSurroundings, Unsupported};
+use isopod_spec::kube::{self, File, KubeSurroundings, PodFileErrors, PodFiles, Unsupported};
 use isopod_spec::located::Fault;
 use isopod_spec::secrets::without_secrets;
 use isopod_spec::{PodSpec, RestartPolicy, VolumeKind};

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::table::{FieldType, FieldStatus, TYPES};
+use isopod_spec::kube::table::{FieldStatus, FieldType, TYPES};
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as api;

@@ -24,7 +24,7 @@ use crate::apps::format;
 use crate::apps::launch::Failure;
 use crate::apps::processes::{self, Beginning, Ended, Side};
 use crate::mounts::kernel_fs::{self, KernelFsError};
-use crate::report::say;
+use crate::report::print;
 
 /// Why the program could not be executed.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub(crate) fn run(part: Part) -> ExitCode {
         Err(error) => {
             let (status, text) = (error.status(), in_one_line(&error));
             if !write(&[&[status], text.as_bytes()].concat()) {
-                say(&format!("isopod-agent: {text}"));
+                print(&format!("isopod-agent: {text}"));
             }
             ExitCode::from(status)
         }

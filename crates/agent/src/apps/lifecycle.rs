@@ -31,7 +31,7 @@ use super::probe_schedule::ProbeSchedule;
 use super::restart::Restarts;
 
 pub(crate) use events::{AppExit, LifecycleAction, LifecycleInput, What};
-use record::{App, Life, State, Stop, Terms};
+use record::{App, AppRun, State, Stop, Terms};
 
 /// What an app has between its stop signal and its kill at least, where others used its grace up
 /// (Kubernetes, `pkg/kubelet/kuberuntime/kuberuntime_container.go`: `minimumGracePeriodInSeconds`).
@@ -77,7 +77,7 @@ impl Lifecycle {
             restarts: app.restart.clone().map(Restarts::new),
             last_end: None,
             seen: (0, 0),
-            life: Life::default(),
+            run: AppRun::default(),
             terms: Terms::of(app),
         };
         self.apps.extend(apps.iter().map(app));
@@ -100,7 +100,7 @@ impl Lifecycle {
             restarts: None,
             last_end: None,
             seen: (0, 0),
-            life: Life::default(),
+            run: AppRun::default(),
         });
     }
 
@@ -142,13 +142,13 @@ impl Lifecycle {
         self.apps[app].state == State::Starting
     }
 
-    /// Whether an app that is not there was stopped before its next life began.
+    /// Whether an app that is not there was stopped before its next run began.
     pub(crate) fn was_stopped(&self, app: usize) -> bool {
-        let asked = self.stopping || self.apps[app].life.stop != Stop::No;
+        let asked = self.stopping || self.apps[app].run.stop != Stop::No;
         asked && self.apps[app].last_end.is_some()
     }
 
-    /// When an app's last life was active and when its process was started, as systemd counts.
+    /// When an app's last run was active and when its process was started, as systemd counts.
     pub(crate) fn seen(&self, app: usize) -> (u64, u64) {
         self.apps[app].seen
     }
@@ -158,7 +158,7 @@ impl Lifecycle {
         let of_app = |app: &App| match app.state {
             State::Waiting { until, .. } => Some(until),
             State::Ended => None,
-            _ => app.life.due(),
+            _ => app.run.due(),
         };
         self.apps.iter().filter_map(of_app).chain(self.kill_at).min()
     }
@@ -184,7 +184,7 @@ impl Lifecycle {
             }
             LifecycleInput::Exited(exit) if self.is_watched(exit.app) => self.exited(exit, now),
             LifecycleInput::NeverRan { app, cause } if self.is_watched(app) => {
-                let stopped = self.apps[app].life.stop != Stop::No;
+                let stopped = self.apps[app].run.stop != Stop::No;
                 self.fail(app, if stopped { FailureCause::Stopped } else { cause });
             }
             LifecycleInput::Cancelled { app } => match self.apps[app].last_end {
@@ -192,17 +192,12 @@ impl Lifecycle {
                 _ => {}
             },
             LifecycleInput::NotStarted { app, text } if self.is_starting(app) => self.not_started(app, text),
-            LifecycleInput::Word { app, word } => {
-                self.apps[app].life.word = Some(word);
+            LifecycleInput::Readiness { app, report } => {
+                self.apps[app].run.readiness = Some(report);
                 self.report_readiness(app);
             }
-            LifecycleInput::Done {
-                app,
-                life,
-                what,
-                done,
-            } => {
-                if self.apps[app].life.number == life && self.apps[app].state == State::Running {
+            LifecycleInput::Done { app, run, what, done } => {
+                if self.apps[app].run.number == run && self.apps[app].state == State::Running {
                     self.done(app, what, &done, now);
                 }
             }
@@ -309,7 +304,7 @@ impl Lifecycle {
         let record = &mut self.apps[app];
         record.state = State::Running;
         record.standing.started |= !record.terms.reports_readiness;
-        record.life.since = Some(now);
+        record.run.since = Some(now);
         // systemd has opened it for the app: from now on writing fails when the app no longer reads. One that may be
         // started again opens it once more.
         if record.restarts.is_none() {
@@ -328,10 +323,10 @@ impl Lifecycle {
     }
 
     fn check(&mut self, app: usize, what: What, check: GuestCheck, limit: Option<Duration>) {
-        let life = self.apps[app].life.number;
+        let run = self.apps[app].run.number;
         self.actions.push(LifecycleAction::Check {
             app,
-            life,
+            run,
             what,
             check,
             limit,
@@ -339,14 +334,14 @@ impl Lifecycle {
     }
 
     fn begin_probes(&mut self, app: usize) {
-        let App { terms, life, .. } = &mut self.apps[app];
-        life.begun = true;
-        life.schedule = (!terms.probes.is_empty()).then(|| ProbeSchedule::new(&terms.probes));
+        let App { terms, run, .. } = &mut self.apps[app];
+        run.begun = true;
+        run.schedule = (!terms.probes.is_empty()).then(|| ProbeSchedule::new(&terms.probes));
     }
 
-    /// No probe is done any more in this life.
+    /// No probe is done any more in this run.
     fn quiet(&mut self, app: usize) {
-        self.apps[app].life.schedule = None;
+        self.apps[app].run.schedule = None;
         self.actions.push(LifecycleAction::Abandon(app));
     }
 
@@ -370,11 +365,11 @@ impl Lifecycle {
             self.send(GuestMessage::OutOfMemory { app: index, within });
         }
         let stopping = self.stopping;
-        let App { restarts, life, .. } = &mut self.apps[app];
+        let App { restarts, run, .. } = &mut self.apps[app];
         let restart = match restarts {
-            Some(restarts) if !stopping && life.ending.is_none_or(|ending| ending.restarts) => {
-                let ran = life.since.map(|since| now.saturating_duration_since(since));
-                let failed = life.ending.is_some() || status != ExitStatus::Code(0);
+            Some(restarts) if !stopping && run.ending.is_none_or(|ending| ending.restarts) => {
+                let ran = run.since.map(|since| now.saturating_duration_since(since));
+                let failed = run.ending.is_some() || status != ExitStatus::Code(0);
                 restarts.ended(failed, ran.unwrap_or_default())
             }
             _ => None,
@@ -390,7 +385,7 @@ impl Lifecycle {
         if record.terms.fresh_root {
             self.actions.push(LifecycleAction::RenewRoot(app));
         }
-        self.end_life(app);
+        self.end_run(app);
         self.send(GuestMessage::Restarting {
             app: index,
             status,
@@ -399,12 +394,12 @@ impl Lifecycle {
         });
     }
 
-    /// Another life begins, or none does any more.
-    fn end_life(&mut self, app: usize) {
-        let life = &mut self.apps[app].life;
-        *life = Life {
-            number: life.number.wrapping_add(1),
-            ..Life::default()
+    /// Another run begins, or none does any more.
+    fn end_run(&mut self, app: usize) {
+        let run = &mut self.apps[app].run;
+        *run = AppRun {
+            number: run.number.wrapping_add(1),
+            ..AppRun::default()
         };
         self.actions.push(LifecycleAction::Abandon(app));
     }
@@ -427,7 +422,7 @@ impl Lifecycle {
     }
 
     fn end(&mut self, app: usize, last: GuestMessage, (success, words): (Success, String)) {
-        self.end_life(app);
+        self.end_run(app);
         let record = &mut self.apps[app];
         record.state = State::Ended;
         (record.standing.ended, record.end) = (Some(success), Some(words));
@@ -441,8 +436,8 @@ impl Lifecycle {
         if record.state != State::Running || !record.terms.reports_readiness {
             return;
         }
-        let ready = record.life.is_ready(&record.terms);
-        if std::mem::replace(&mut record.life.ready, ready) == ready {
+        let ready = record.run.is_ready(&record.terms);
+        if std::mem::replace(&mut record.run.ready, ready) == ready {
             return;
         }
         record.standing.started |= ready;
@@ -479,9 +474,9 @@ impl Lifecycle {
     }
 
     fn probed(&mut self, app: usize, probe: usize, done: &Done, now: Instant) {
-        let App { life, standing, .. } = &mut self.apps[app];
-        let ran = life.since.map(|since| now.saturating_duration_since(since));
-        let Some(schedule) = &mut life.schedule else {
+        let App { run, standing, .. } = &mut self.apps[app];
+        let ran = run.since.map(|since| now.saturating_duration_since(since));
+        let Some(schedule) = &mut run.schedule else {
             return;
         };
         let ending = schedule.ended(probe, ran.unwrap_or_default(), done.success);
@@ -491,8 +486,8 @@ impl Lifecycle {
             .map(|probe| probe.name.clone())
             .unwrap_or_default();
         standing.healthy |= health == Health::Healthy;
-        if health != life.health.unwrap_or(Health::Starting) {
-            life.health = Some(health);
+        if health != run.health.unwrap_or(Health::Starting) {
+            run.health = Some(health);
             let text = match done.success {
                 true if done.text.is_empty() => format!("{name} succeeded"),
                 true => format!("{name} succeeded: {}", done.text),
@@ -507,14 +502,14 @@ impl Lifecycle {
         }
     }
 
-    /// Ends an app's life because of what was found.
+    /// Ends an app's run because of what was found.
     fn end_because(&mut self, app: usize, reason: String, ending: Option<GuestEnding>, now: Instant) {
-        let is_ending = self.stopping || self.apps[app].life.ending.is_some();
+        let is_ending = self.stopping || self.apps[app].run.ending.is_some();
         let Some(ending) = ending.filter(|_| !is_ending) else {
             return;
         };
         self.quiet(app);
-        self.apps[app].life.ending = Some(ending);
+        self.apps[app].run.ending = Some(ending);
         self.send(GuestMessage::Ending {
             app: wire_index(app),
             reason,
@@ -524,7 +519,7 @@ impl Lifecycle {
             self.actions.push(LifecycleAction::Kill(app));
             return;
         }
-        self.apps[app].life.kill_at = Some(now + Duration::from_millis(ending.grace_ms));
+        self.apps[app].run.kill_at = Some(now + Duration::from_millis(ending.grace_ms));
         self.begin_stop(app, now);
     }
 
@@ -549,16 +544,16 @@ impl Lifecycle {
             State::Ended => {}
             State::Starting | State::Running => {
                 let kill_at = now + grace;
-                let life = &mut self.apps[app].life;
-                life.ending = Some(GuestEnding {
+                let run = &mut self.apps[app].run;
+                run.ending = Some(GuestEnding {
                     grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
                     restarts: false,
                 });
-                life.kill_at = Some(life.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+                run.kill_at = Some(run.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
                 self.report_readiness(app);
                 if grace.is_zero() {
                     self.quiet(app);
-                    self.apps[app].life.stop = Stop::Asked;
+                    self.apps[app].run.stop = Stop::Asked;
                     self.actions.push(LifecycleAction::Kill(app));
                 } else {
                     self.begin_stop(app, now);
@@ -578,7 +573,7 @@ impl Lifecycle {
                 let others = &other.terms.depends_on;
                 is_up(other) && others.iter().any(|other| usize::from(other.app) == app)
             };
-            let is_due = is_up(&self.apps[app]) && self.apps[app].life.stop == Stop::No;
+            let is_due = is_up(&self.apps[app]) && self.apps[app].run.stop == Stop::No;
             if is_due && !self.apps.iter().any(depends) {
                 self.begin_stop(app, now);
             }
@@ -586,7 +581,7 @@ impl Lifecycle {
     }
 
     fn begin_stop(&mut self, app: usize, now: Instant) {
-        if self.apps[app].life.stop != Stop::No {
+        if self.apps[app].run.stop != Stop::No {
             return;
         }
         self.quiet(app);
@@ -594,7 +589,7 @@ impl Lifecycle {
         let in_time = self.kill_at.is_none_or(|at| at > now);
         match self.apps[app].terms.pre_stop.clone() {
             Some(handler) if runs && in_time => {
-                self.apps[app].life.stop = Stop::Before;
+                self.apps[app].run.stop = Stop::Before;
                 self.check(app, What::PreStop, handler.check, None);
             }
             _ => self.ask_to_stop(app),
@@ -604,17 +599,17 @@ impl Lifecycle {
     /// The time is up for an app that could not be asked to stop, since its `preStop` handler, or what depends on it, took
     /// all of it: asks it now, with a last moment before it is killed. Whether it was so.
     fn ask_at_last(&mut self, app: usize, now: Instant) -> bool {
-        if self.apps[app].life.stop == Stop::Asked || self.apps[app].state != State::Running {
+        if self.apps[app].run.stop == Stop::Asked || self.apps[app].state != State::Running {
             return false;
         }
         self.quiet(app);
-        self.apps[app].life.kill_at = Some(now + LAST_MOMENT);
+        self.apps[app].run.kill_at = Some(now + LAST_MOMENT);
         self.ask_to_stop(app);
         true
     }
 
     fn ask_to_stop(&mut self, app: usize) {
-        self.apps[app].life.stop = Stop::Asked;
+        self.apps[app].run.stop = Stop::Asked;
         self.actions.push(LifecycleAction::Stop(app));
     }
 
@@ -644,17 +639,17 @@ impl Lifecycle {
         self.kill_at = longest.map(|time| now + time);
     }
 
-    /// Does what is due in an app's life.
+    /// Does what is due in an app's run.
     fn app_due(&mut self, app: usize, now: Instant) {
-        let time_is_up = self.apps[app].life.kill_at.is_some_and(|at| at <= now);
+        let time_is_up = self.apps[app].run.kill_at.is_some_and(|at| at <= now);
         if time_is_up && !self.ask_at_last(app, now) {
             // What its unit runs behind the program has its time, too.
-            let App { terms, life, .. } = &mut self.apps[app];
-            life.kill_at = terms.post_stop.map(|time| now + time);
+            let App { terms, run, .. } = &mut self.apps[app];
+            run.kill_at = terms.post_stop.map(|time| now + time);
             self.actions.push(LifecycleAction::Kill(app));
         }
-        let life = &mut self.apps[app].life;
-        let (Some(since), Some(schedule)) = (life.since, &mut life.schedule) else {
+        let run = &mut self.apps[app].run;
+        let (Some(since), Some(schedule)) = (run.since, &mut run.schedule) else {
             return;
         };
         for probe in schedule.begin_due(now.saturating_duration_since(since)) {

@@ -16,7 +16,7 @@ const MAX_DATAGRAM_BYTES: usize = 4096;
 
 /// Whether an app says that it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum ReadinessReport {
     /// `READY=1`.
     Ready,
     /// `RELOADING=1` or `STOPPING=1`.
@@ -32,23 +32,27 @@ pub(crate) fn open(path: &Path) -> io::Result<UnixDatagram> {
 }
 
 /// Hands on what arrives, until nobody listens. An app that floods its socket waits for the agent, not the agent for it.
-pub(crate) async fn listen(socket: UnixDatagram, app: usize, words: mpsc::Sender<(usize, Word)>) {
+pub(crate) async fn listen(
+    socket: UnixDatagram,
+    app: usize,
+    reports: mpsc::Sender<(usize, ReadinessReport)>,
+) {
     let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
     while let Ok(length) = socket.recv(&mut datagram).await {
-        if let Some(word) = read(&datagram[..length])
-            && words.send((app, word)).await.is_err()
+        if let Some(report) = read(&datagram[..length])
+            && reports.send((app, report)).await.is_err()
         {
             return;
         }
     }
 }
 
-/// The last word on readiness in a datagram of lines.
-fn read(datagram: &[u8]) -> Option<Word> {
+/// The last report of readiness in a datagram of lines.
+fn read(datagram: &[u8]) -> Option<ReadinessReport> {
     let mut lines = datagram.rsplit(|&byte| byte == b'\n');
     lines.find_map(|line| match line {
-        b"READY=1" => Some(Word::Ready),
-        b"RELOADING=1" | b"STOPPING=1" => Some(Word::NotReady),
+        b"READY=1" => Some(ReadinessReport::Ready),
+        b"RELOADING=1" | b"STOPPING=1" => Some(ReadinessReport::NotReady),
         _ => None,
     })
 }
@@ -59,17 +63,17 @@ mod tests {
 
     #[test]
     fn reads_readiness_and_nothing_else() {
-        for (datagram, word) in [
-            (&b"READY=1"[..], Some(Word::Ready)),
-            (b"STATUS=up\nREADY=1\nMAINPID=7\n", Some(Word::Ready)),
-            (b"RELOADING=1\nMONOTONIC_USEC=5", Some(Word::NotReady)),
-            (b"READY=1\nSTOPPING=1", Some(Word::NotReady)),
+        for (datagram, report) in [
+            (&b"READY=1"[..], Some(ReadinessReport::Ready)),
+            (b"STATUS=up\nREADY=1\nMAINPID=7\n", Some(ReadinessReport::Ready)),
+            (b"RELOADING=1\nMONOTONIC_USEC=5", Some(ReadinessReport::NotReady)),
+            (b"READY=1\nSTOPPING=1", Some(ReadinessReport::NotReady)),
             (b"READY=0", None),
             (b"NOTREADY=1", None),
             (b"\xff\0\n\n", None),
             (b"", None),
         ] {
-            assert_eq!(read(datagram), word, "{datagram:?}");
+            assert_eq!(read(datagram), report, "{datagram:?}");
         }
     }
 }

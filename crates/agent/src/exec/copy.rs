@@ -39,7 +39,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let copied = pack(&mut stream, agent, job).await;
-    tell(stream, copied).await;
+    send_result(stream, copied).await;
 }
 
 /// Gives the archive that comes to `job`, which unpacks it, and tells how it went.
@@ -48,7 +48,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let copied = unpack(&mut stream, agent, job).await;
-    tell(stream, copied).await;
+    send_result(stream, copied).await;
 }
 
 /// Tells the host that nothing was copied.
@@ -57,7 +57,7 @@ pub(crate) async fn fail<W: AsyncWrite + Unpin>(mut stream: W, text: String) {
     let _ = stream.shutdown().await;
 }
 
-async fn tell<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<Option<String>, AgentCopyError>) {
+async fn send_result<S: AsyncWrite + Unpin>(mut stream: S, copied: Result<Option<String>, AgentCopyError>) {
     match copied {
         Ok(warning) => {
             if let Some(text) = warning {

@@ -241,7 +241,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let mut socket = UnixStream::from(socket);
     let entered = receive(&mut socket).and_then(|(job, fds)| enter(job, fds, &mut socket));
-    let mut tell = |status: u8, text: String| {
+    let mut send_report = |status: u8, text: String| {
         let mut report = vec![status];
         report.extend(text.into_bytes());
         let _ = socket.write_all(&report);
@@ -249,7 +249,7 @@ pub(crate) fn run() -> ExitCode {
     match entered {
         Ok(Entered::Action(None)) => ExitCode::SUCCESS,
         Ok(Entered::Action(Some(warning))) => {
-            tell(0, warning);
+            send_report(0, warning);
             ExitCode::SUCCESS
         }
         Ok(Entered::Started(child)) => {
@@ -260,7 +260,7 @@ pub(crate) fn run() -> ExitCode {
                 .map_or(ExitCode::FAILURE, processes::end_as)
         }
         Err(error) => {
-            tell(error.status(), in_one_line(&error));
+            send_report(error.status(), in_one_line(&error));
             ExitCode::FAILURE
         }
     }

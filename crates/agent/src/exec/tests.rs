@@ -383,7 +383,8 @@ fn input_goes_through_whole_and_none_is_none() {
         feeding.await.unwrap();
         serving.await.unwrap();
 
-        let (_client, answers, _serving) = begin(app.job(&["cat"], |_| {}), WantedStreams::Pipes { stdin: false });
+        let (_client, answers, _serving) =
+            begin(app.job(&["cat"], |_| {}), WantedStreams::Pipes { stdin: false });
         assert_eq!(whole(answers).await.2, exited(0));
     });
 }

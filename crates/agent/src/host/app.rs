@@ -9,7 +9,7 @@ use isopod_protocol::mux::{OpenError, Opener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::apps::notify::{self, Word};
+use crate::apps::notify::{self, ReadinessReport};
 use crate::apps::pipes::{AppPipes, StdinReader, forward_input, forward_output};
 use crate::apps::terminal::Sizer;
 
@@ -49,7 +49,7 @@ impl AppStreams {
         app: AppIndex,
         config: &GuestApp,
         pipes: AppPipes,
-        words: &mpsc::Sender<(usize, Word)>,
+        reports: &mpsc::Sender<(usize, ReadinessReport)>,
     ) -> Result<Self, OpenError> {
         let (ended, _) = watch::channel(false);
         let mut outputs = Vec::with_capacity(2);
@@ -82,7 +82,7 @@ impl AppStreams {
         }
         let notify = pipes
             .notify
-            .map(|socket| tokio::spawn(notify::listen(socket, usize::from(app), words.clone())));
+            .map(|socket| tokio::spawn(notify::listen(socket, usize::from(app), reports.clone())));
         Ok(Self {
             ended,
             stdin_reader,

@@ -27,7 +27,7 @@ use super::questions::{self, Question};
 use super::{stats, streams};
 use crate::apps::launch::{Failure, ProcessEnd};
 use crate::apps::lifecycle::{AppExit, Lifecycle, LifecycleAction, LifecycleInput, failure, wire_index};
-use crate::apps::notify::Word;
+use crate::apps::notify::ReadinessReport;
 use crate::apps::paused::Paused;
 use crate::apps::pipes::{self, AppPipes};
 
@@ -42,10 +42,10 @@ use crate::systemd::diagnosis;
 use crate::systemd::kmsg::{self, MemoryKill};
 use crate::systemd::{Manager, ManagerError, Whom};
 use checks::{Checks, Undertaking};
-use heart::Heart;
+use heartbeat::Heartbeat;
 
 mod checks;
-mod heart;
+mod heartbeat;
 
 /// The streams that an app can have.
 const STREAMS_PER_APP: usize = 3;
@@ -87,7 +87,7 @@ pub(crate) struct Session<M> {
     lifecycle: Lifecycle,
     apps: Vec<AppStreams>,
     orders: mpsc::Receiver<HostOrder>,
-    heart: Heart,
+    heartbeat: Heartbeat,
     /// What the streams that the host opened have to know.
     questions: mpsc::Receiver<Question>,
     control: WriteHalf<MuxStream>,
@@ -97,7 +97,7 @@ pub(crate) struct Session<M> {
     /// The apps' roots that are being made anew.
     renewals: BTreeMap<usize, JoinHandle<Result<(), FreshRootError>>>,
     /// What apps say of their readiness.
-    words: mpsc::Receiver<(usize, Word)>,
+    readiness: mpsc::Receiver<(usize, ReadinessReport)>,
     /// What the agent does for apps of its own accord.
     checks: Checks,
     /// The apps that are held.
@@ -105,7 +105,7 @@ pub(crate) struct Session<M> {
     /// The record of the kernel's by which the last process of an app was killed for want of memory, as far as it was told.
     memory_kills: BTreeMap<usize, u64>,
     /// Keeps `words` open where no app says anything.
-    reports: mpsc::Sender<(usize, Word)>,
+    reports: mpsc::Sender<(usize, ReadinessReport)>,
 }
 
 /// What is known of the pod: all that has come.
@@ -144,7 +144,7 @@ impl<M: Manager> Session<M> {
             return Err(SessionError::NoControl);
         };
         let (reader, control) = tokio::io::split(control);
-        let (reports, words) = mpsc::channel(1);
+        let (reports, readiness) = mpsc::channel(1);
         let (orders, later) = (read_orders(reader), FuturesUnordered::new());
         let paused = Paused::new(Path::new(stats::CGROUPS));
         let questions = streams::receive(incoming, paused.clone());
@@ -158,12 +158,12 @@ impl<M: Manager> Session<M> {
             opener,
             apps: Vec::new(),
             orders,
-            heart: Heart::new(clock),
+            heartbeat: Heartbeat::new(clock),
             control,
             driver,
             later,
             renewals: BTreeMap::new(),
-            words,
+            readiness,
             memory_kills: BTreeMap::new(),
             reports,
         };
@@ -274,7 +274,7 @@ impl<M: Manager> Session<M> {
         mut changes: mpsc::UnboundedReceiver<String>,
     ) -> Result<(), SessionError> {
         loop {
-            let (due, beat_at) = (self.lifecycle.due(), self.heart.next_beat());
+            let (due, beat_at) = (self.lifecycle.due(), self.heartbeat.next_beat());
             tokio::select! {
                 unit = changes.recv() => match unit {
                     Some(unit) => self.changed(unit, &mut changes).await?,
@@ -291,7 +291,7 @@ impl<M: Manager> Session<M> {
                         self.feed(LifecycleInput::LastSent).await?;
                     }
                 }
-                Some((app, word)) = self.words.recv() => self.feed(LifecycleInput::Word { app, word }).await?,
+                Some((app, report)) = self.readiness.recv() => self.feed(LifecycleInput::Readiness { app, report }).await?,
                 () = sleep_until(beat_at.into()) => self.beat().await?,
                 Some(done) = self.checks.next() => self.feed(done).await?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -350,14 +350,14 @@ impl<M: Manager> Session<M> {
                 LifecycleAction::Abandon(app) => self.checks.abandon(app),
                 LifecycleAction::Check {
                     app,
-                    life,
+                    run,
                     what,
                     check,
                     limit,
                 } => {
                     let undertaking = Undertaking {
                         app,
-                        life,
+                        run,
                         what,
                         check,
                         limit,
@@ -554,13 +554,14 @@ impl<M: Manager> Session<M> {
 
     /// Shows the host that the agent lives.
     async fn beat(&mut self) -> Result<(), SessionError> {
-        let number = self.heart.beat(std::time::Instant::now());
+        let number = self.heartbeat.beat(std::time::Instant::now());
         self.send(&GuestMessage::Beat { number }).await
     }
 
     async fn handle(&mut self, order: HostMessage, received: std::time::Instant) -> Result<(), SessionError> {
         match order {
-            HostMessage::Time { number, unix_ns } => match self.heart.answered(number, unix_ns, received) {
+            HostMessage::Time { number, unix_ns } => match self.heartbeat.answered(number, unix_ns, received)
+            {
                 Some(text) => self.send(&GuestMessage::Warning { text }).await,
                 None => Ok(()),
             },

@@ -17,7 +17,7 @@ use isopod_spec::{
 
 use super::flags::{self, AppDraft, Flag, For, PlanDraft, PodDraft};
 use super::{
-    ArgFault, ArgsError, FileArgs, Ground, Outputs, PodSource, Publish, RunArgs, nearest, pod_command,
+    ArgFault, ArgsError, FileArgs, Outputs, PodSource, Publish, RunArgs, RunMode, nearest, pod_command,
 };
 
 /// `--boot-timeout` where it is not given: an emulated guest on a busy host takes half a minute at worst.
@@ -129,9 +129,9 @@ fn run_args(pod: &PodDraft, source: PodSource) -> RunArgs {
         source,
         pull: pod.pull,
         name: pod.name.clone(),
-        ground: match pod.detach {
-            true => Ground::Back,
-            false => Ground::Fore,
+        mode: match pod.detach {
+            true => RunMode::Detached,
+            false => RunMode::Foreground,
         },
         stdin: match pod.interactive || pod.attach.contains(&Stream::Stdin) {
             true => Stdin::Attached,

@@ -569,7 +569,7 @@ fn pod_manifests() {
             source,
             pull: None,
             name: None,
-            ground: Ground::Fore,
+            mode: RunMode::Foreground,
             stdin: Stdin::Empty,
             outputs: Outputs::default(),
             sig_proxy: true,

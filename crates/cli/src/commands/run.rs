@@ -7,7 +7,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::Claim;
 use isopod_runtime::pods::files::Keep;
 
-use crate::args::{Ground, RunArgs};
+use crate::args::{RunArgs, RunMode};
 use crate::failure::Failure;
 use crate::foreground::Connection;
 use crate::output::{self};
@@ -20,13 +20,13 @@ use crate::{background, foreground, id_files, preparation};
 /// A [`Failure`] when they could not be run to their end.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let begun = std::time::Instant::now();
-    let keep = match (args.ground, args.remove) {
-        (Ground::Back, false) => Keep::UntilRemoved,
+    let keep = match (args.mode, args.remove) {
+        (RunMode::Detached, false) => Keep::UntilRemoved,
         _ => Keep::UntilEnded,
     };
     let claims = preparation::pods(args, keep, settings)?;
-    match args.ground {
-        Ground::Fore => {
+    match args.mode {
+        RunMode::Foreground => {
             if let Some(file) = &args.pidfile {
                 id_files::write_pid(file, std::process::id(), settings)?;
             }
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failu
             };
             foreground::run(claims, &connection, begun.elapsed(), settings)
         }
-        Ground::Back => start(claims, args.pidfile.as_deref(), settings),
+        RunMode::Detached => start(claims, args.pidfile.as_deref(), settings),
     }
 }
 

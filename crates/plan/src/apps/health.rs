@@ -28,7 +28,7 @@ const RETRIES: u32 = 3;
 
 /// How an app's health is looked after.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Care {
+pub struct AppHealth {
     probes: Probes,
     health_check: Option<Check>,
     lifecycle: Lifecycle,
@@ -48,7 +48,7 @@ struct Check {
     on_unhealthy: OnUnhealthy,
 }
 
-impl Care {
+impl AppHealth {
     /// How `app` is looked after, whose image has the check `of_image` and which has `grace` to stop.
     ///
     /// # Errors
@@ -296,8 +296,8 @@ mod tests {
 
     #[test]
     fn dockers_defaults_hold_and_a_failure_only_shows() {
-        let care = Care::of(&app(), &check(), GRACE).unwrap();
-        let [probe] = &care.guest_probes()[..] else {
+        let health = AppHealth::of(&app(), &check(), GRACE).unwrap();
+        let [probe] = &health.guest_probes()[..] else {
             panic!("one")
         };
         assert_eq!(
@@ -306,7 +306,7 @@ mod tests {
         );
         assert_eq!((probe.failure_threshold, probe.lenient_ms), (3, 0));
         assert!(probe.on_failure.is_none() && !probe.readies && !probe.holds_others);
-        assert!(care.has_probes());
+        assert!(health.has_probes());
     }
 
     #[test]
@@ -314,7 +314,10 @@ mod tests {
         let mut app = app();
         app.overrides.health_check.start_period = Some(Duration::from_secs(60));
         app.on_unhealthy = OnUnhealthy::Stop;
-        let probe = Care::of(&app, &check(), GRACE).unwrap().guest_probes().remove(0);
+        let probe = AppHealth::of(&app, &check(), GRACE)
+            .unwrap()
+            .guest_probes()
+            .remove(0);
         assert_eq!(
             (probe.initial_delay_ms, probe.lenient_ms, probe.lenient_period_ms),
             (5_000, 60_000, 5_000)
@@ -330,12 +333,12 @@ mod tests {
     fn what_is_turned_off_is_off_and_flags_for_nothing_are_refused() {
         let mut off = app();
         off.overrides.health_check.test = Some(HealthTest::Nothing);
-        assert!(!Care::of(&off, &check(), GRACE).unwrap().has_probes());
+        assert!(!AppHealth::of(&off, &check(), GRACE).unwrap().has_probes());
         let mut kills = app();
         kills.on_unhealthy = OnUnhealthy::Kill;
-        assert!(Care::of(&kills, &HealthCheck::default(), GRACE).is_err());
+        assert!(AppHealth::of(&kills, &HealthCheck::default(), GRACE).is_err());
         kills.overrides.health_check = check();
-        let probe = Care::of(&kills, &HealthCheck::default(), GRACE)
+        let probe = AppHealth::of(&kills, &HealthCheck::default(), GRACE)
             .unwrap()
             .guest_probes()
             .remove(0);
@@ -348,7 +351,7 @@ mod tests {
         );
         let mut retries = app();
         retries.overrides.health_check.retries = Some(1);
-        assert!(Care::of(&retries, &HealthCheck::default(), GRACE).is_err());
+        assert!(AppHealth::of(&retries, &HealthCheck::default(), GRACE).is_err());
     }
 
     #[test]
@@ -361,7 +364,7 @@ mod tests {
             ..Probe::new(tcp.clone())
         });
         app.probes.readiness = Some(Probe::new(tcp));
-        let probes = Care::of(&app, &HealthCheck::default(), GRACE)
+        let probes = AppHealth::of(&app, &HealthCheck::default(), GRACE)
             .unwrap()
             .guest_probes();
         let graces: Vec<_> = probes
@@ -377,7 +380,7 @@ mod tests {
     fn words_say_what_is_done() {
         let mut app = app();
         app.lifecycle.pre_stop = Some(Handler::Sleep(Duration::from_millis(1500)));
-        let words = Care::of(&app, &check(), GRACE).unwrap().words();
+        let words = AppHealth::of(&app, &check(), GRACE).unwrap().words();
         assert_eq!(words[0].1, "runs /check, every 30 s, 30 s at most, 3 failures");
         assert_eq!(words[1], ("preStop handler".to_owned(), "waits 1.5 s".to_owned()));
     }

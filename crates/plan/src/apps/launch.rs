@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use isopod_contract::launch::{GuestIdentity, GuestLaunch, GuestPaths, GuestProcess, PidNamespace};
 use isopod_spec::Readiness;
 
-use crate::apps::lifecycle::Life;
+use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::limits::Limits;
 use crate::apps::process::{self, Process};
 use crate::apps::users::Identity;
 use crate::layout;
 
 /// What is executed of an app that runs `process` and lives so. `cgroups`: whether it finds its own in `/sys`.
-pub(crate) fn launch(process: &Process, life: &Life, cgroups: bool) -> GuestLaunch {
+pub(crate) fn launch(process: &Process, lifecycle: &AppLifecycle, cgroups: bool) -> GuestLaunch {
     let mut env = process.env.clone();
-    if life.readiness == Readiness::Notify {
+    if lifecycle.readiness == Readiness::Notify {
         env.insert("NOTIFY_SOCKET".to_owned(), layout::NOTIFY_SOCKET.to_owned());
     }
     let identity = identity(&process.identity);

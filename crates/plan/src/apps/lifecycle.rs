@@ -7,7 +7,7 @@ use isopod_spec::{
     RootOnRestart,
 };
 
-use crate::apps::health::Care;
+use crate::apps::health::AppHealth;
 
 /// The first delay before a restart, in milliseconds (docker's).
 const FIRST_DELAY_MS: u64 = 100;
@@ -20,7 +20,7 @@ const RESET_AFTER_MS: u64 = 10 * 1000;
 
 /// How an app lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Life {
+pub struct AppLifecycle {
     /// What happens when it has ended.
     pub restart: RestartPolicy,
     /// What is left then of what it wrote.
@@ -30,23 +30,23 @@ pub struct Life {
     /// What must come before it.
     pub depends_on: Vec<Dependency>,
     /// How its health is looked after.
-    pub care: Care,
+    pub health: AppHealth,
     /// Whether the pod lives as long as it does.
     pub role: AppRole,
     /// Where it may say why it ended.
     pub last_words: LastWords,
 }
 
-impl Life {
+impl AppLifecycle {
     /// How `app` lives.
     #[must_use]
-    pub(crate) fn of(app: &App, care: Care) -> Self {
+    pub(crate) fn of(app: &App, health: AppHealth) -> Self {
         Self {
             restart: app.restart,
             root_on_restart: app.root_on_restart,
             readiness: app.readiness,
             depends_on: app.depends_on.clone(),
-            care,
+            health,
             role: app.role,
             last_words: app.last_words.clone(),
         }
@@ -55,13 +55,13 @@ impl Life {
     /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
     #[must_use]
     pub fn reports_readiness(&self) -> bool {
-        self.readiness == Readiness::Notify || self.care.reports_readiness()
+        self.readiness == Readiness::Notify || self.health.reports_readiness()
     }
 
     /// Whether anything ever finds the app healthy.
     #[must_use]
     pub fn is_probed(&self) -> bool {
-        self.care.has_probes()
+        self.health.has_probes()
     }
 
     /// What the agent is told of the apps that come before this one, of a pod of these `apps`.

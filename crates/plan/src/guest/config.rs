@@ -229,7 +229,7 @@ pub(crate) fn arrival(
                 .filter(|m| Path::new(&m.mount_point) == layout::app_root(&app.name))
                 .map(guest_root)
                 .collect(),
-            restart: app.life.guest_restart(),
+            restart: app.lifecycle.guest_restart(),
             fresh_root: app.has_fresh_roots().then(|| FreshRoot {
                 mount_point: text(&layout::app_root(&app.name)),
                 seed: text(&app.seed()),
@@ -237,10 +237,10 @@ pub(crate) fn arrival(
                 work: text(&app.work()),
             }),
             waits: placed.waits,
-            depends_on: app.life.guest_dependencies(&names),
-            notify: (app.life.readiness == Readiness::Notify)
+            depends_on: app.lifecycle.guest_dependencies(&names),
+            notify: (app.lifecycle.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
-            last_words: text(&last_words::file(&app.name, &app.life.last_words)),
+            last_words: text(&last_words::file(&app.name, &app.lifecycle.last_words)),
             dev: text(&layout::app_dev(&app.name)),
             own_shm: app
                 .mounts
@@ -250,9 +250,9 @@ pub(crate) fn arrival(
             privileged: app.process.privileged,
             sys: (World::of(app).sys == Sys::Own).then(|| text(&layout::app_sys(&app.name))),
             oom_score_adj: app.process.limits.resources.oom_score_adj,
-            probes: app.life.care.guest_probes(),
-            post_start: app.life.care.guest_post_start(),
-            pre_stop: app.life.care.guest_pre_stop(),
+            probes: app.lifecycle.health.guest_probes(),
+            post_start: app.lifecycle.health.guest_post_start(),
+            pre_stop: app.lifecycle.health.guest_pre_stop(),
             pre_start: app.process.pre_start.is_some(),
             post_stop_ms: app.process.post_stop.is_some().then_some(POST_STOP_MS),
         }

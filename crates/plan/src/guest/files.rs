@@ -74,7 +74,7 @@ pub(crate) fn guest_tree(
             name: app.name.clone(),
             process: app.process.clone(),
             stdin: app.stdin,
-            life: app.life.clone(),
+            lifecycle: app.lifecycle.clone(),
             last_words: app.last_words.clone(),
             sysctls,
             world: World::of(app),
@@ -113,7 +113,7 @@ fn add_mount_points(table: &VolumeTable, tree: &mut GuestTree, app: &AppPlan, im
     let fixed = layout::ROOT_DIRECTORIES
         .iter()
         .map(|dir| (PathBuf::from(dir), SourceKind::Directory));
-    let notify = (app.life.readiness == Readiness::Notify)
+    let notify = (app.lifecycle.readiness == Readiness::Notify)
         .then(|| (PathBuf::from(layout::NOTIFY_SOCKET), SourceKind::File));
     // In `/dev` systemd makes it, which does so on a root that can be written to only.
     let words = app.last_words.iter().filter(|path| !path.starts_with("/dev"));

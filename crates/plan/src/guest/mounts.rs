@@ -88,7 +88,7 @@ pub(crate) fn mounts(
             // Where nothing is and no plan can make it, systemd makes a directory.
             let file_in_volume = mount.kind == SourceKind::File && parent.is_some();
             bind.work.replaces = !mount.there && (!mount.known || file_in_volume);
-            bind.late = !app.life.depends_on.is_empty()
+            bind.late = !app.lifecycle.depends_on.is_empty()
                 && (may_change(table, mount) || parent.is_some_and(|(_, late)| *late || !mount.there));
             bind.after = match parent {
                 Some((parent, _)) => {

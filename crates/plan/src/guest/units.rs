@@ -23,7 +23,7 @@ pub(crate) use mount::{Selected, flag_options, words};
 pub(crate) use world::{Sys, World};
 
 use crate::app_plan::AppPlan;
-use crate::apps::lifecycle::Life;
+use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::process::Process;
 use crate::apps::{last_words, launch};
 use crate::guest::entry::{EntryKind, WriteText};
@@ -40,7 +40,7 @@ pub(crate) struct AppUnit {
     /// Whether its standard input comes from the caller.
     pub stdin: bool,
     /// How it lives.
-    pub life: Life,
+    pub lifecycle: AppLifecycle,
     /// Where its file for last words is bound.
     pub last_words: Option<PathBuf>,
     /// Whether the pod sets parameters of the kernel.
@@ -76,11 +76,11 @@ impl AppUnit {
             ("After", mounts),
         ];
         // The agent starts it when they have come so far; systemd stops them only when it has stopped.
-        let others = self.life.depends_on.iter();
+        let others = self.lifecycle.depends_on.iter();
         let others = others.map(|dependency| ("After", app_unit(&dependency.app)));
         // The agent restarts it, with delays of its own: systemd must not find that too often.
         let limit =
-            (self.life.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
+            (self.lifecycle.restart != RestartPolicy::No).then(|| ("StartLimitIntervalSec", "0".to_owned()));
         // What the pod sets of the kernel's parameters is as much asked for as its volumes are.
         let sysctls = self
             .sysctls
@@ -157,11 +157,11 @@ impl AppUnit {
             service.push(("ExecStopPost", exec_line(Part::PostStop)));
         }
         if let Some(path) = &self.last_words {
-            let file = last_words::file(&self.name, &self.life.last_words);
+            let file = last_words::file(&self.name, &self.lifecycle.last_words);
             let [file, path] = [unit::path_text(&file)?, unit::path_text(path)?].map(unit::word);
             service.push(("BindPaths", format!("{file}:{path}")));
         }
-        if self.life.readiness == Readiness::Notify {
+        if self.lifecycle.readiness == Readiness::Notify {
             // The agent hears it, not systemd: the unit is active as soon as the program executes.
             let socket = layout::app_notify_socket(&self.name);
             service.push((
@@ -186,11 +186,15 @@ impl AppUnit {
         tree.directory(&own, 0o700);
         let dev = layout::app_dev(&self.name);
         tree.directory(&dev, 0o755);
-        tree.file(&last_words::file(&self.name, &self.life.last_words), "", 0o666);
+        tree.file(
+            &last_words::file(&self.name, &self.lifecycle.last_words),
+            "",
+            0o666,
+        );
         let launch = layout::app_launch(&self.name);
         let text = serde_json::to_string(&launch::launch(
             &self.process,
-            &self.life,
+            &self.lifecycle,
             self.world.sys == Sys::Pod,
         ));
         tree.file(&launch.join(LAUNCH_FILE), text.unwrap_or_default(), 0o600);
@@ -295,7 +299,7 @@ fn join(tree: &mut GuestTree, app: &str) {
 /// Writes the target of an arrival: it starts the apps that wait for nothing, and names the others, since systemd forgets how
 /// a unit ended that no other names.
 pub(crate) fn write_target(tree: &mut GuestTree, unit: &str, apps: &[AppPlan], waits: bool) {
-    let starts = |app: &&AppPlan| app.life.depends_on.is_empty() && !waits;
+    let starts = |app: &&AppPlan| app.lifecycle.depends_on.is_empty() && !waits;
     let names = |apps: &mut dyn Iterator<Item = &AppPlan>| {
         let units = apps.map(|app| app.unit.as_str());
         units.collect::<Vec<_>>().join(" ")

@@ -202,10 +202,11 @@ fn app_of(app: &AppPlan, plan: &PodPlan, shared: &Shared<'_>) -> App {
                 .collect(),
         }),
         readonly_rootfs: app.rootfs == RootfsAccess::ReadOnly,
-        restart: (app.life.restart != RestartPolicy::No).then(|| lifecycle::restart_words(app.life.restart)),
-        notifies: app.life.readiness == Readiness::Notify,
+        restart: (app.lifecycle.restart != RestartPolicy::No)
+            .then(|| lifecycle::restart_words(app.lifecycle.restart)),
+        notifies: app.lifecycle.readiness == Readiness::Notify,
         depends_on: app
-            .life
+            .lifecycle
             .depends_on
             .iter()
             .map(lifecycle::dependency_words)
@@ -223,7 +224,10 @@ fn checks(app: &AppPlan) -> Vec<CheckDocument> {
     };
     let before = program("pre-start handler", &app.process.pre_start);
     let after = program("post-stop handler", &app.process.post_stop);
-    let all = before.into_iter().chain(app.life.care.words()).chain(after);
+    let all = before
+        .into_iter()
+        .chain(app.lifecycle.health.words())
+        .chain(after);
     all.map(|(name, does)| CheckDocument { name, does }).collect()
 }
 

@@ -37,7 +37,7 @@ pub(super) fn health(spec: &PodSpec, all: &[Decided]) -> Vec<Fault> {
         for dependency in app.depends_on.iter().filter(healthy) {
             let mut others = spec.apps.iter().zip(all);
             let other = others.find(|(other, _)| other.name == dependency.app);
-            if other.is_some_and(|(_, decided)| !decided.care.has_probes()) {
+            if other.is_some_and(|(_, decided)| !decided.health.has_probes()) {
                 faults.push(Fault::App {
                     app: app.name.clone(),
                     reason: format!(

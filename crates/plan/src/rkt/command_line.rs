@@ -7,7 +7,7 @@ use isopod_spec::Architecture;
 
 use crate::layout;
 use crate::rkt::RktPlan;
-use crate::vm::qemu::{self, Accelerator, Device, Fsdev, VmOrigin, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{self, Accelerator, Device, Fsdev, Qemu, SecurityModel, Serial, VmOrigin};
 
 impl RktPlan {
     /// The arguments that share the volumes with `lkvm`, in the order of declaration.

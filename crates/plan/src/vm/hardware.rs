@@ -12,7 +12,7 @@ use crate::vm::disks::Disk;
 use crate::vm::file_server::Ownership;
 use crate::vm::kernel;
 use crate::vm::network::PodNetwork;
-use crate::vm::qemu::{Accelerator, Blockdev, Chardev, Device, Fsdev, VmOrigin, Qemu, SecurityModel, Serial};
+use crate::vm::qemu::{Accelerator, Blockdev, Chardev, Device, Fsdev, Qemu, SecurityModel, Serial, VmOrigin};
 use crate::vm::sharing::{ShareLayout, Sharing, Transport};
 use crate::vm::template;
 

@@ -18,7 +18,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::facts::TemplateFacts;
 use crate::fault::Fault;
-use crate::vm::qemu::{Device, Mapping, VmOrigin, Qemu};
+use crate::vm::qemu::{Device, Mapping, Qemu, VmOrigin};
 
 /// Changes whenever the same inputs would give another template.
 const FORMAT: u64 = 1;

@@ -110,7 +110,7 @@ pub fn wanted(
         })
     };
     let (uid, gid) = match (mapping, host.user) {
-        (UserMapping::Unsaid, _) | (UserMapping::Host, HostUser::Root) => return Ok(None),
+        (UserMapping::Unspecified, _) | (UserMapping::Host, HostUser::Root) => return Ok(None),
         (UserMapping::KeepId { .. }, HostUser::Root) => {
             return refused(
                 "root is not mapped to another user".into(),

@@ -44,7 +44,7 @@ pub async fn add_app(dir: &Path, add: &AddApp, files: &[u8]) -> Result<(), Contr
             .await
             .map_err(ControlError::Write)?;
         stream.write_all(files).await.map_err(failed)?;
-        hear(&mut stream).await
+        receive(&mut stream).await
     };
     tokio::time::timeout(CHANGED_WITHIN, conversation)
         .await
@@ -80,11 +80,11 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
     write_message(stream, request)
         .await
         .map_err(ControlError::Write)?;
-    hear(stream).await
+    receive(stream).await
 }
 
 /// The answer.
-async fn hear(stream: &mut UnixStream) -> Result<(), ControlError> {
+async fn receive(stream: &mut UnixStream) -> Result<(), ControlError> {
     match read_message(stream).await.map_err(ControlError::Read)? {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Refused { reason }) => Err(ControlError::Refused(reason)),

@@ -83,7 +83,7 @@ pub(super) fn host(
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         },
-        subordinates: (spec.user_mapping != UserMapping::Unsaid)
+        subordinates: (spec.user_mapping != UserMapping::Unspecified)
             .then(|| subordinates::of_caller(&settings.search_path))
             .flatten(),
         own_users: own_users(),

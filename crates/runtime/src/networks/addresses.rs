@@ -30,12 +30,12 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Tells `facts` of those networks of the host that a pod with `network` may be in; the first time with which they are needed they
+    /// Adds to `facts` those networks of the host that a pod with `network` may be in; the first time with which they are needed they
     /// are looked at and held.
     ///
     /// # Errors
     /// [`NetworkError`] where they cannot be looked at.
-    pub fn tell(
+    pub fn add_to(
         &mut self,
         facts: &mut Facts,
         network: &Network,

@@ -11,7 +11,7 @@ use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
 
 use super::forward::Forwarder;
 use super::members;
-use super::up::{NetworksError, NetworksRecord, NetworksPlace, Up, failed};
+use super::up::{JoiningPod, NetworksError, NetworksRecord, Up, failed};
 use crate::pods::files::PodRecord;
 use crate::ports::{self, Listening, PortError};
 
@@ -23,7 +23,7 @@ pub(crate) struct Live(Arc<Mutex<Inner>>);
 struct Inner {
     /// What it is in now.
     networks: NetworksRecord,
-    place: NetworksPlace,
+    pod: JoiningPod,
     up: Option<Up>,
     /// Its ports of the host.
     ports: Ports,
@@ -60,16 +60,16 @@ impl Live {
             None => Bound::Held(ports::hold(&record.ports).map_err(BeginError::Port)?),
             Some(_) => Bound::Listening(ports::listen(&record.ports).map_err(BeginError::Port)?),
         };
-        let place = NetworksPlace {
+        let pod = JoiningPod {
             uuid: record.uuid.clone(),
             dir: dir.to_owned(),
             ports: record.ports.clone(),
         };
         let networks = first.now(dir);
-        let (up, mut taps) = networks.up(&place).map_err(BeginError::Networks)?;
+        let (up, mut taps) = networks.up(&pod).map_err(BeginError::Networks)?;
         let mut inner = Inner {
             networks,
-            place,
+            pod,
             up: Some(up),
             ports: Ports::None,
         };
@@ -119,7 +119,7 @@ impl Live {
         inner.networks.joined.push(joined.clone());
         let made = inner
             .write()
-            .and_then(|()| inner.networks.up_one(&inner.place, up, joined));
+            .and_then(|()| inner.networks.up_one(&inner.pod, up, joined));
         made.inspect_err(|_| {
             inner.networks.joined.pop();
             if let Err(error) = inner.write() {
@@ -138,7 +138,7 @@ impl Live {
         let is_it = |joined: &JoinedNetwork| joined.network.name == *network;
         if let Some(at) = inner.networks.joined.iter().position(is_it) {
             let joined = inner.networks.joined[at].clone();
-            inner.networks.down_one(&inner.place, up, &joined)?;
+            inner.networks.down_one(&inner.pod, up, &joined)?;
             inner.networks.joined.remove(at);
         }
         inner.write()
@@ -204,13 +204,13 @@ impl Inner {
     }
 
     fn write(&self) -> Result<(), NetworksError> {
-        let written = members::write(&self.place.dir, &self.networks.joined);
-        written.map_err(failed("write to", &self.place.dir))
+        let written = members::write(&self.pod.dir, &self.networks.joined);
+        written.map_err(failed("write to", &self.pod.dir))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.networks.down(&self.place, self.up.take());
+        self.networks.down(&self.pod, self.up.take());
     }
 }

@@ -150,9 +150,9 @@ impl Up {
     }
 }
 
-/// Where what is about one pod is.
+/// A pod whose interfaces are made or removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct NetworksPlace {
+pub(crate) struct JoiningPod {
     /// The pod's UUID.
     pub(crate) uuid: String,
     /// Its directory, two below all pods' and three below the state directory.
@@ -161,7 +161,7 @@ pub(crate) struct NetworksPlace {
     pub(crate) ports: Vec<PortForward>,
 }
 
-impl NetworksPlace {
+impl JoiningPod {
     fn networks(&self) -> PathBuf {
         let state = self.dir.ancestors().nth(3).unwrap_or(&self.dir);
         state.join(state_dir::NETWORKS)
@@ -181,11 +181,11 @@ impl NetworksRecord {
     ///
     /// # Errors
     /// [`NetworksError`]; nothing is left then.
-    pub(super) fn up(&self, place: &NetworksPlace) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
-        self.down(place, None);
-        let path = place.dir.join(UP);
+    pub(super) fn up(&self, pod: &JoiningPod) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+        self.down(pod, None);
+        let path = pod.dir.join(UP);
         fs::write(&path, boot_id()).map_err(failed("write", &path))?;
-        let made = self.up_there(place);
+        let made = self.up_there(pod);
         if made.is_err() {
             let _ = fs::remove_file(path);
         }
@@ -193,16 +193,16 @@ impl NetworksRecord {
     }
 
     /// The same, in the namespace where they are.
-    fn up_there(&self, place: &NetworksPlace) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+    fn up_there(&self, pod: &JoiningPod) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         let Some(pasta) = &self.pasta else {
-            return self.up_here(place);
+            return self.up_here(pod);
         };
-        let networks = place.networks();
+        let networks = pod.networks();
         private::dir(&networks).map_err(failed("create", &networks))?;
         let space = Space::take(&networks.join(SPACE), Path::new(OWN_PROGRAM), pasta)?;
         let call = Call::Up {
             networks: self.clone(),
-            place: place.clone(),
+            pod: pod.clone(),
         };
         let mut made = within::call(&space, &call, None)?.into_iter();
         let netns = made.next().ok_or(NetworksError::Ended)?;
@@ -213,14 +213,14 @@ impl NetworksRecord {
     /// The same, in the namespace that this process is in.
     pub(super) fn up_here(
         &self,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
     ) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
-        let networks = place.networks();
+        let networks = pod.networks();
         let up = Up {
             netns: OwnNetns::new()?,
             space: None,
         };
-        let made = self.make(place, &networks, &up);
+        let made = self.make(pod, &networks, &up);
         match made {
             Ok(taps) => Ok((up, taps)),
             Err(error) => {
@@ -228,8 +228,8 @@ impl NetworksRecord {
                 for joined in &self.joined {
                     let _ = up.netns.add_a_stand_in(&joined.interface);
                 }
-                if let Err(error) = self.take_away_here(place, Some(&up)) {
-                    Self::complain(place, &error);
+                if let Err(error) = self.take_away_here(pod, Some(&up)) {
+                    Self::complain(pod, &error);
                 }
                 Err(error)
             }
@@ -238,7 +238,7 @@ impl NetworksRecord {
 
     fn make(
         &self,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
         networks: &Path,
         up: &Up,
     ) -> Result<Vec<(JoinedNetwork, OwnedFd)>, NetworksError> {
@@ -247,7 +247,7 @@ impl NetworksRecord {
             let _lock = lock(networks)?;
             let config = config(networks)?;
             for joined in &self.joined {
-                self.told(&config, place, joined, Verb::Setup, &netns)?;
+                self.run_netavark(&config, pod, joined, Verb::Setup, &netns)?;
             }
         }
         let tap = |joined: &JoinedNetwork| Ok((joined.clone(), tap(&netns, joined)?));
@@ -257,65 +257,59 @@ impl NetworksRecord {
     /// Has one more made, which it has by now, and gives its tap.
     pub(super) fn up_one(
         &self,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
         up: &Up,
         joined: &JoinedNetwork,
     ) -> Result<OwnedFd, NetworksError> {
         if let Some(space) = &up.space {
             let call = Call::UpOne {
                 networks: self.clone(),
-                place: place.clone(),
+                pod: pod.clone(),
                 joined: joined.clone(),
             };
             let mut made = within::call(space, &call, Some(&up.netns))?.into_iter();
             return made.next().ok_or(NetworksError::Ended);
         }
-        let (networks, netns) = (place.networks(), up.netns.path());
+        let (networks, netns) = (pod.networks(), up.netns.path());
         let _lock = lock(&networks)?;
         let config = config(&networks)?;
-        let made = self.told(&config, place, joined, Verb::Setup, &netns);
+        let made = self.run_netavark(&config, pod, joined, Verb::Setup, &netns);
         made.and_then(|()| tap(&netns, joined)).inspect_err(|_| {
             // It expects an interface, which there may be already.
             let _ = up.netns.add_a_stand_in(&joined.interface);
-            let _ = self.told(&config, place, joined, Verb::Teardown, &netns);
+            let _ = self.run_netavark(&config, pod, joined, Verb::Teardown, &netns);
         })
     }
 
     /// Has one taken away, which it still has.
     pub(super) fn down_one(
         &self,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
         up: &Up,
         joined: &JoinedNetwork,
     ) -> Result<(), NetworksError> {
         if let Some(space) = &up.space {
             let call = Call::DownOne {
                 networks: self.clone(),
-                place: place.clone(),
+                pod: pod.clone(),
                 joined: joined.clone(),
             };
             return within::call(space, &call, Some(&up.netns)).map(drop);
         }
-        let networks = place.networks();
+        let networks = pod.networks();
         let _lock = lock(&networks)?;
-        self.told(
-            &config(&networks)?,
-            place,
-            joined,
-            Verb::Teardown,
-            &up.netns.path(),
-        )
+        self.run_netavark(&config(&networks)?, pod, joined, Verb::Teardown, &up.netns.path())
     }
 
-    fn told(
+    fn run_netavark(
         &self,
         config: &Path,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
         joined: &JoinedNetwork,
         verb: Verb,
         netns: &Path,
     ) -> Result<(), NetworksError> {
-        let done = self.netavark(config, place, joined, verb, netns);
+        let done = self.netavark(config, pod, joined, verb, netns);
         done.map_err(|source| NetworksError::Netavark {
             network: joined.network.name.clone(),
             source,
@@ -325,7 +319,7 @@ impl NetworksRecord {
     fn netavark(
         &self,
         config: &Path,
-        place: &NetworksPlace,
+        pod: &JoiningPod,
         joined: &JoinedNetwork,
         verb: Verb,
         netns: &Path,
@@ -339,51 +333,47 @@ impl NetworksRecord {
         // They come in where their answers go out. Those of an ordinary user are the supervisor's to carry.
         let first = publishing(&self.joined).is_some_and(|first| first == joined);
         let by_firewall = first && self.pasta.is_none();
-        let ports = if by_firewall { &place.ports[..] } else { &[] };
+        let ports = if by_firewall { &pod.ports[..] } else { &[] };
         let resolver = self.pasta.is_some().then_some(NAMESERVER);
-        netavark.run(
-            verb,
-            netns,
-            &netavark::input(&place.uuid, joined, ports, resolver),
-        )
+        netavark.run(verb, netns, &netavark::input(&pod.uuid, joined, ports, resolver))
     }
 
     /// Takes away what is left of them: those of `up`, or of a supervisor that was killed. What cannot be taken away is logged.
-    pub(crate) fn down(&self, place: &NetworksPlace, up: Option<Up>) {
-        let path = place.dir.join(UP);
+    pub(crate) fn down(&self, pod: &JoiningPod, up: Option<Up>) {
+        let path = pod.dir.join(UP);
         let Ok(boot) = fs::read_to_string(&path) else {
             return;
         };
         // Nothing of a host's interfaces and rules survives its boot.
         if boot == boot_id()
-            && let Err(error) = self.take_away(place, up.as_ref())
+            && let Err(error) = self.take_away(pod, up.as_ref())
         {
-            Self::complain(place, &error);
+            Self::complain(pod, &error);
         }
         let _ = fs::remove_file(path);
     }
 
-    fn complain(place: &NetworksPlace, error: &NetworksError) {
+    fn complain(pod: &JoiningPod, error: &NetworksError) {
         tracing::warn!(
             "cannot clean up the networks of pod `{}`: {}",
-            place.uuid,
+            pod.uuid,
             in_one_line(error)
         );
     }
 
-    fn take_away(&self, place: &NetworksPlace, up: Option<&Up>) -> Result<(), NetworksError> {
+    fn take_away(&self, pod: &JoiningPod, up: Option<&Up>) -> Result<(), NetworksError> {
         if self.pasta.is_none() {
-            return self.take_away_here(place, up);
+            return self.take_away_here(pod, up);
         }
         let call = Call::Down {
             networks: self.clone(),
-            place: place.clone(),
+            pod: pod.clone(),
         };
         let found;
         let space = match up.and_then(Up::space) {
             Some(space) => space,
             // It went with the last pod in it, and all that was in it.
-            None => match Space::find(&place.networks().join(SPACE))? {
+            None => match Space::find(&pod.networks().join(SPACE))? {
                 None => return Ok(()),
                 Some(space) => {
                     found = space;
@@ -395,33 +385,33 @@ impl NetworksRecord {
     }
 
     /// The same, in the namespace that this process is in.
-    pub(super) fn take_away_here(&self, place: &NetworksPlace, up: Option<&Up>) -> Result<(), NetworksError> {
-        let networks = place.networks();
+    pub(super) fn take_away_here(&self, pod: &JoiningPod, up: Option<&Up>) -> Result<(), NetworksError> {
+        let networks = pod.networks();
         let _lock = lock(&networks)?;
         let config = config(&networks)?;
         let stand_in;
         let up = match up {
             Some(up) => up,
             None => {
-                stand_in = self.stand_in(place)?;
+                stand_in = self.stand_in(pod)?;
                 &stand_in
             }
         };
         let netns = up.netns.path();
         let mut first = Ok(());
         for joined in self.joined.iter().rev() {
-            first = first.and(self.told(&config, place, joined, Verb::Teardown, &netns));
+            first = first.and(self.run_netavark(&config, pod, joined, Verb::Teardown, &netns));
         }
         first
     }
 
     /// What netavark takes for the pod's namespace, which is gone: it does nothing about the rest where it does not find the interfaces,
     /// and leaves the host's interface where it believes that another pod has it.
-    fn stand_in(&self, place: &NetworksPlace) -> Result<Up, NetworksError> {
+    fn stand_in(&self, pod: &JoiningPod) -> Result<Up, NetworksError> {
         let begun = Instant::now();
         let gone = |joined: &JoinedNetwork| {
             let ports = netns::ports_of(&joined.network.network_interface).unwrap_or(0);
-            ports <= others_up(place, &joined.network.name)
+            ports <= others_up(pod, &joined.network.name)
         };
         while !self.joined.iter().all(gone) && begun.elapsed() < NAMESPACE_ENDS {
             std::thread::sleep(Duration::from_millis(50));
@@ -434,7 +424,7 @@ impl NetworksRecord {
     }
 }
 
-/// A tap in place of that interface of the namespace, as far as its network leads.
+/// A tap in pod of that interface of the namespace, as far as its network leads.
 fn tap(netns: &Path, joined: &JoinedNetwork) -> Result<OwnedFd, NetworksError> {
     let network = &joined.network;
     let reach = match network.internal {
@@ -445,13 +435,13 @@ fn tap(netns: &Path, joined: &JoinedNetwork) -> Result<OwnedFd, NetworksError> {
 }
 
 /// How many other pods are in that network, or were when their supervisors were killed.
-fn others_up(place: &NetworksPlace, network: &NetworkName) -> usize {
+fn others_up(pod: &JoiningPod, network: &NetworkName) -> usize {
     /// What is of interest of a pod's record.
     #[derive(Deserialize)]
     struct Record {
         networks: Option<NetworksRecord>,
     }
-    let state = place.networks();
+    let state = pod.networks();
     let started = state
         .with_file_name(state_dir::PODS)
         .join(pods::Place::Started.dir_name());
@@ -460,7 +450,7 @@ fn others_up(place: &NetworksPlace, network: &NetworkName) -> usize {
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    pods.filter(|dir| *dir != place.dir && dir.join(UP).exists())
+    pods.filter(|dir| *dir != pod.dir && dir.join(UP).exists())
         .filter_map(|dir| {
             let record = fs::read(dir.join(isopod_plan::layout::RECORD)).ok()?;
             let record = serde_json::from_slice::<Record>(&record).ok()?;

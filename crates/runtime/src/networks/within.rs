@@ -21,7 +21,7 @@ use isopod_vm::rootless::{self, Space};
 use isopod_vm::{fd_message, launch};
 use serde::{Deserialize, Serialize};
 
-use super::up::{NetworksError, NetworksRecord, OWN_PROGRAM, NetworksPlace, Up};
+use super::up::{JoiningPod, NetworksError, NetworksRecord, OWN_PROGRAM, Up};
 
 /// The first argument that makes `isopod` such a process.
 pub const WITHIN: &str = "internal-networks";
@@ -30,21 +30,27 @@ pub const WITHIN: &str = "internal-networks";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Call {
     /// The pod's interfaces are made: its namespace comes back, and a tap for each.
-    Up { networks: NetworksRecord, place: NetworksPlace },
+    Up {
+        networks: NetworksRecord,
+        pod: JoiningPod,
+    },
     /// One more, in the namespace that comes with this: its tap comes back.
     UpOne {
         networks: NetworksRecord,
-        place: NetworksPlace,
+        pod: JoiningPod,
         joined: JoinedNetwork,
     },
     /// One goes.
     DownOne {
         networks: NetworksRecord,
-        place: NetworksPlace,
+        pod: JoiningPod,
         joined: JoinedNetwork,
     },
     /// All go: of the namespace that comes with this, or of one that is gone.
-    Down { networks: NetworksRecord, place: NetworksPlace },
+    Down {
+        networks: NetworksRecord,
+        pod: JoiningPod,
+    },
     /// A tap that leads nowhere.
     Tap,
 }
@@ -125,8 +131,8 @@ fn perform(call: Call, given: Option<OwnedFd>) -> Result<Vec<OwnedFd>, NetworksE
     let up = given.map(|netns| Up::of(netns, None));
     let needed = || up.as_ref().ok_or(NetworksError::Ended);
     match call {
-        Call::Up { networks, place } => {
-            let (up, taps) = networks.up_here(&place)?;
+        Call::Up { networks, pod } => {
+            let (up, taps) = networks.up_here(&pod)?;
             let netns = up.netns().as_fd().try_clone_to_owned();
             let netns = netns.map_err(|_| NetworksError::Ended)?;
             Ok(std::iter::once(netns)
@@ -135,19 +141,19 @@ fn perform(call: Call, given: Option<OwnedFd>) -> Result<Vec<OwnedFd>, NetworksE
         }
         Call::UpOne {
             networks,
-            place,
+            pod,
             joined,
-        } => Ok(vec![networks.up_one(&place, needed()?, &joined)?]),
+        } => Ok(vec![networks.up_one(&pod, needed()?, &joined)?]),
         Call::DownOne {
             networks,
-            place,
+            pod,
             joined,
         } => {
-            networks.down_one(&place, needed()?, &joined)?;
+            networks.down_one(&pod, needed()?, &joined)?;
             Ok(Vec::new())
         }
-        Call::Down { networks, place } => {
-            networks.take_away_here(&place, up.as_ref())?;
+        Call::Down { networks, pod } => {
+            networks.take_away_here(&pod, up.as_ref())?;
             Ok(Vec::new())
         }
         Call::Tap => Ok(vec![needed()?.idle_tap()?]),

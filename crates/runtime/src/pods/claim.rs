@@ -156,7 +156,7 @@ impl Claim {
             netns.release();
         }
         if let Some((record, networks)) = record.as_ref().and_then(|it| Some((it, it.networks.as_ref()?))) {
-            let place = networks::NetworksPlace {
+            let place = networks::JoiningPod {
                 uuid: self.uuid.clone(),
                 dir: self.path.clone(),
                 ports: record.ports.clone(),

@@ -116,12 +116,12 @@ impl<'a> Vm<'a> {
             }
         };
         let failed = |action| move |source| RunError::Start { action, source };
-        let life = match dir.join(layout::LOGS).exists() {
-            false => Life::First,
-            true => Life::Later,
+        let pod_start = match dir.join(layout::LOGS).exists() {
+            false => PodStart::First,
+            true => PodStart::Later,
         };
         let words = template.as_ref().map_or(&record.qemu, |(record, _)| &record.qemu);
-        let of_qemu = launcher(words, life).map_err(failed("start QEMU"))?;
+        let of_qemu = launcher(words, pod_start).map_err(failed("start QEMU"))?;
         let mut monitor = None;
         let (inherited, restored) = match template {
             None if record
@@ -149,14 +149,14 @@ impl<'a> Vm<'a> {
             .map_err(failed("listen for the agent"))?;
         let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
         let router = match &record.passt {
-            Some(words) => Some(Router::start(words, dir, settings, of_qemu.user, life)?),
+            Some(words) => Some(Router::start(words, dir, settings, of_qemu.user, pod_start)?),
             None => None,
         };
         let mut virtiofsd = None;
         if let Some(words) = &record.virtiofsd {
             let socket =
                 listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
-            let launcher = launcher(words, life).map_err(failed("start virtiofsd"))?;
+            let launcher = launcher(words, pod_start).map_err(failed("start virtiofsd"))?;
             let log = Capture::begin(dir, layout::VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
@@ -452,10 +452,10 @@ impl Router {
         dir: &Path,
         settings: &Settings,
         qemu_user: Option<u32>,
-        life: Life,
+        pod_start: PodStart,
     ) -> Result<Self, RunError> {
         let failed = |action| move |source| RunError::Start { action, source };
-        let launcher = launcher(words, life).map_err(failed("start passt"))?;
+        let launcher = launcher(words, pod_start).map_err(failed("start passt"))?;
         let socket = listen(dir, layout::NETWORK_SOCKET, qemu_user).map_err(failed("listen for QEMU"))?;
         socket.set_nonblocking(true).map_err(failed("listen for QEMU"))?;
         let socket = UnixListener::from_std(socket).map_err(failed("listen for QEMU"))?;
@@ -506,7 +506,7 @@ fn carry(qemu: StdStream, passt: StdStream) {
 
 /// Which of a pod's lives it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum PodStart {
     /// It has never come up.
     First,
     /// It has run before.
@@ -515,11 +515,11 @@ enum Life {
 
 /// The launcher that was prepared, as a child of this process. A pod that has run before takes the file or directory that is at a
 /// source's path by now: a configuration that an editor replaced is what it is restarted for.
-fn launcher(words: &[OsText], life: Life) -> io::Result<Launcher> {
+fn launcher(words: &[OsText], pod_start: PodStart) -> io::Result<Launcher> {
     let parent = std::process::id().to_string().into();
     let words = words.iter().cloned().map(Into::into);
     let mut launcher = Launcher::read(std::iter::once(parent).chain(words)).map_err(io::Error::other)?;
-    if let (Life::Later, Some((_, volumes))) = (life, &mut launcher.share) {
+    if let (PodStart::Later, Some((_, volumes))) = (pod_start, &mut launcher.share) {
         volumes.iter_mut().for_each(|volume| volume.id = None);
     }
     Ok(launcher)

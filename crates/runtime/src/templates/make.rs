@@ -19,7 +19,7 @@ use isopod_plan::layout;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::{Owner, Ownership};
 use isopod_plan::vm::hardware::{self, Attached};
-use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, VmOrigin, Qemu};
+use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, Qemu, VmOrigin};
 use isopod_plan::vm::{accelerator, template};
 use isopod_spec::{Accel, KernelChoice, PodSpec, Vm};
 use isopod_vm::agent::{self, AgentError};

@@ -87,7 +87,9 @@ pub(super) fn check(node: &Node<'_>, object: &str) {
                 let (what, why) = ("the key is".to_owned(), None);
                 node.report(key, FaultKind::Unsupported { what, why, hint });
             }
-            KeyStatus::Ignored(why) => node.report(key, FaultKind::Notice(format!("it changes nothing: {why}"))),
+            KeyStatus::Ignored(why) => {
+                node.report(key, FaultKind::Notice(format!("it changes nothing: {why}")))
+            }
             KeyStatus::Honoured(_) => {}
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::table::{self, Field, FieldType, Shape, FieldStatus};
+use super::table::{self, Field, FieldStatus, FieldType, Shape};
 use crate::located::{FaultKind, Kind, Node};
 use crate::words::nearest;
 

@@ -11,7 +11,7 @@ use super::objects::Objects;
 use super::quantity::Quantity;
 use super::values::address;
 use super::workloads::Template;
-use super::{Read, ReadPlaces, KubeSurroundings, annotations, names, volumes};
+use super::{KubeSurroundings, Read, ReadPlaces, annotations, names, volumes};
 use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::size::{Need, PodNeed};

@@ -146,7 +146,9 @@ mod tests {
                     assert!(BY_NAME.contains_key(of), "{path}: {of}");
                 }
                 match field.status {
-                    FieldStatus::Ignored(why) | FieldStatus::Refused(why) => assert!(!why.is_empty(), "{path}"),
+                    FieldStatus::Ignored(why) | FieldStatus::Refused(why) => {
+                        assert!(!why.is_empty(), "{path}")
+                    }
                     FieldStatus::Honoured(_) | FieldStatus::Inherited => {}
                 }
             }

@@ -10,7 +10,7 @@ use super::names;
 use super::objects::Secrecy;
 use super::quantity::Quantity;
 use super::values::{image, pull_policy, quantity};
-use super::{ReadPlaces, KubeSurroundings};
+use super::{KubeSurroundings, ReadPlaces};
 use crate::check::clean;
 use crate::located::Part;
 use crate::located::{FaultKind, Node};

@@ -26,9 +26,9 @@ use std::collections::BTreeMap;
 use super::Unsupported;
 use super::names;
 use super::pod::GRACE_SECONDS;
+use crate::gaps::{Gap, Gaps, Written};
 use crate::size::{GUEST_MIB, Need, PodNeed};
 use crate::tree::{Fields, Tree};
-use crate::unsaid::{Unsaid, Unsaids, Written};
 use crate::{
     App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PidMode, PodSpec, PortForward,
     PortProtocol, Resolver, RestartPolicy, UserNetwork, Vm, Volume, VolumeKind,
@@ -44,8 +44,8 @@ const FORM: &str = "a Kubernetes Pod";
 ///
 /// # Errors
 /// Everything that the form cannot say, unless that is to be left out.
-pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
-    let unsaids = Unsaids::of(FORM);
+pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Gap>> {
+    let gaps = Gaps::of(FORM);
     let mut objects = WrittenObjects::new(pod.name.as_ref());
     let notes = |notes: &BTreeMap<String, String>| {
         notes.iter().fold(Fields::new(), |fields, (name, value)| {
@@ -53,66 +53,62 @@ pub fn write(pod: &PodSpec, unsupported: Unsupported) -> Result<Written, Vec<Uns
         })
     };
     let metadata = Fields::new()
-        .with_some("name", name(pod, &unsaids))
+        .with_some("name", name(pod, &gaps))
         .with_fields("labels", notes(&pod.labels))
         .with_fields("annotations", notes(&pod.annotations));
-    let spec = spec(&run_config::as_overrides(pod, &unsaids), &mut objects, &unsaids);
+    let spec = spec(&run_config::as_overrides(pod, &gaps), &mut objects, &gaps);
     let document = Fields::new()
         .with("apiVersion", "v1")
         .with("kind", "Pod")
         .with("metadata", metadata)
         .with("spec", spec);
-    let mut text = yaml(&document, &unsaids);
+    let mut text = yaml(&document, &gaps);
     for object in objects.into_documents() {
         text.push_str("---\n");
-        text.push_str(&yaml(&object, &unsaids));
+        text.push_str(&yaml(&object, &gaps));
     }
-    unsaids.finish(text, unsupported)
+    gaps.finish(text, unsupported)
 }
 
 /// The pod's name, where it is one there.
-fn name<'a>(pod: &'a PodSpec, unsaids: &Unsaids) -> Option<&'a str> {
+fn name<'a>(pod: &'a PodSpec, gaps: &Gaps) -> Option<&'a str> {
     let name = pod.name.as_ref()?.as_str();
     match names::dns_subdomain(name) {
         None => Some(name),
         Some(wrong) => {
-            unsaids.add_flag(format!("the name `{name}`"), wrong, &format!("--name {name}"));
+            gaps.add_flag(format!("the name `{name}`"), wrong, &format!("--name {name}"));
             None
         }
     }
 }
 
 /// Tells of the name of a part that is none there.
-fn check_name(what: &str, name: &str, unsaids: &Unsaids) {
+fn check_name(what: &str, name: &str, gaps: &Gaps) {
     if let Some(wrong) = names::dns_label(name) {
-        unsaids.add_needed(format!("{what} `{name}`"), wrong, "give it another name");
+        gaps.add_needed(format!("{what} `{name}`"), wrong, "give it another name");
     }
 }
 
 /// A document as people write it: literal blocks for lines, and nothing folded.
-fn yaml(document: &Fields, unsaids: &Unsaids) -> String {
+fn yaml(document: &Fields, gaps: &Gaps) -> String {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let written = serde_saphyr::to_string_with_options(document, options);
-    written.unwrap_or_else(|error| unsaids.not_written(&error))
+    written.unwrap_or_else(|error| gaps.not_written(&error))
 }
 
-fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Fields {
-    let order = AppsByList::of(pod, unsaids);
-    let groups = Groups::of(pod, unsaids);
+fn spec(pod: &PodSpec, objects: &mut WrittenObjects, gaps: &Gaps) -> Fields {
+    let order = AppsByList::of(pod, gaps);
+    let groups = Groups::of(pod, gaps);
     let restart = order.main.first().map(|app| app.restart).unwrap_or_default();
-    let context = container::Context {
-        pod,
-        restart,
-        unsaids,
-    };
-    unsaid_of_pod(pod, unsaids);
+    let context = container::Context { pod, restart, gaps };
+    gaps_of_pod(pod, gaps);
     let apps = pod.apps.iter().map(|app| ("the name of app", app.name.as_str()));
     let volumes_named = pod
         .volumes
         .iter()
         .map(|volume| ("the name of volume", volume.name.as_str()));
     apps.chain(volumes_named)
-        .for_each(|(what, name)| check_name(what, name, unsaids));
+        .for_each(|(what, name)| check_name(what, name, gaps));
     let ports = pod.network.ports();
     let init: Vec<Fields> = order
         .init
@@ -157,24 +153,24 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Field
             (pod.pid_mode == PidMode::Pod).then_some(true),
         )
         .with_fields("securityContext", security::of_pod(pod, &groups))
-        .with_fields("resources", resources(pod, &order, unsaids))
+        .with_fields("resources", resources(pod, &order, gaps))
         .with_list("initContainers", init)
         .with_list("containers", main)
-        .with_list("volumes", volumes::write(pod, &groups, objects, unsaids))
+        .with_list("volumes", volumes::write(pod, &groups, objects, gaps))
 }
 
 /// What no field of a Pod says.
-fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
+fn gaps_of_pod(pod: &PodSpec, gaps: &Gaps) {
     if pod.network == Network::None {
-        unsaids.add_flag("a pod without a network", "every Pod has one", "--network none");
+        gaps.add_flag("a pod without a network", "every Pod has one", "--network none");
     }
     for join in pod.network.joins() {
         let flag = format!("--network {join}");
-        unsaids.add_flag("a network with a name", "no Pod names one", &flag);
+        gaps.add_flag("a network with a name", "no Pod names one", &flag);
     }
     if let Network::Namespace { path } = &pod.network {
         let flag = format!("--netns {}", path.display());
-        unsaids.add_flag(
+        gaps.add_flag(
             "a pod in a network namespace of the host's",
             "no Pod names one",
             &flag,
@@ -184,21 +180,21 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
         && *options != UserNetwork::default()
     {
         let flag = format!("--network {options}");
-        unsaids.add_flag("how the pod has the host's network", "no Pod does", &flag);
+        gaps.add_flag("how the pod has the host's network", "no Pod does", &flag);
     }
     if pod.held {
-        unsaids.add_flag(
+        gaps.add_flag(
             "that it waits for apps",
             "a Pod has all its containers from its start",
             "--hold",
         );
     }
     if pod.pid_mode == PidMode::Vm {
-        unsaids.add_flag("apps that see the VM's processes", "no Pod's do", "--pid vm");
+        gaps.add_flag("apps that see the VM's processes", "no Pod's do", "--pid vm");
     }
     if let Some(bytes) = pod.shm_bytes {
         let flag = format!("--shm-size {bytes}");
-        unsaids.add_flag(
+        gaps.add_flag(
             format!("a `/dev/shm` of {bytes} bytes"),
             "every Pod's has 64 MiB",
             &flag,
@@ -206,7 +202,7 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     }
     if let Some(bytes) = pod.storage_bytes {
         let flag = format!("--storage-opt size={bytes}");
-        unsaids.add_flag(
+        gaps.add_flag(
             format!("a disk of {bytes} bytes for what its apps write"),
             "a Pod's containers have what the node has, each its limit of `ephemeral-storage`",
             &flag,
@@ -214,7 +210,7 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     }
     for port in &pod.named_ports {
         let flag = format!("-p {port}");
-        unsaids.add_flag(
+        gaps.add_flag(
             format!("its port `{port}`"),
             "a `hostPort` leads to a number",
             &flag,
@@ -222,11 +218,11 @@ fn unsaid_of_pod(pod: &PodSpec, unsaids: &Unsaids) {
     }
     if pod.on_failure == FailurePolicy::Stop {
         let what = "that one app's failure stops the others";
-        unsaids.add_flag(what, "containers end each for itself", "--on-app-failure stop");
+        gaps.add_flag(what, "containers end each for itself", "--on-app-failure stop");
     }
     if pod.implicit_volumes == ImplicitVolumes::Refuse {
         let what = "that an image's mount point must have a volume";
-        unsaids.add_flag(what, "it has no field for it", "--no-implicit-volumes");
+        gaps.add_flag(what, "it has no field for it", "--no-implicit-volumes");
     }
 }
 
@@ -259,7 +255,7 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
 
 /// The pod's own `resources`: what binds its containers together, and as `requests` what its VM has where that does
 /// not follow from the rest.
-fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields {
+fn resources(pod: &PodSpec, order: &AppsByList<'_>, gaps: &Gaps) -> Fields {
     let limits = pod.limits;
     let own = Need {
         memory_bytes: limits.memory_bytes.unwrap_or_default(),
@@ -284,7 +280,7 @@ fn resources(pod: &PodSpec, order: &AppsByList<'_>, unsaids: &Unsaids) -> Fields
             true => "its size follows from the pod's limits",
             false => "it is as large as its containers need at least",
         };
-        unsaids.add_flag(what, why, &flag);
+        gaps.add_flag(what, why, &flag);
     };
     let own_mib = vm.memory_mib.saturating_sub(in_memory_mib(pod));
     let asked_memory = own_mib != memory_mib;

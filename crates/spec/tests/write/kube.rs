@@ -39,10 +39,7 @@ fn read(text: &str) -> PodSpec {
 fn write(pod: &PodSpec) -> String {
     match kube::write(pod, Unsupported::Refuse) {
         Ok(written) => written.text,
-        Err(unsaid) => panic!(
-            "{:#?}",
-            unsaid.iter().map(ToString::to_string).collect::<Vec<_>>()
-        ),
+        Err(gaps) => panic!("{:#?}", gaps.iter().map(ToString::to_string).collect::<Vec<_>>()),
     }
 }
 
@@ -130,8 +127,8 @@ fn ordered(apps: &[Waiting]) -> PodSpec {
 }
 
 fn told(pod: &PodSpec) -> Vec<String> {
-    let unsaid = kube::write(pod, Unsupported::Refuse).err().unwrap_or_default();
-    unsaid.iter().map(ToString::to_string).collect()
+    let gaps = kube::write(pod, Unsupported::Refuse).err().unwrap_or_default();
+    gaps.iter().map(ToString::to_string).collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use isopod_spec::kube::{File, KubeSurroundings, Unsupported};
-use isopod_spec::{PodSpec, Unsaid, Written};
+use isopod_spec::{Gap, PodSpec, Written};
 
 fn read(folder: &Path) -> PodSpec {
     if let Ok(text) = fs::read_to_string(folder.join("spec.json")) {
@@ -42,10 +42,10 @@ fn read(folder: &Path) -> PodSpec {
     read.unwrap().pods.into_iter().next().unwrap().pod
 }
 
-fn listed(unsaid: &[Unsaid]) -> String {
+fn listed(gaps: &[Gap]) -> String {
     let mut out = String::new();
-    for unsaid in unsaid {
-        writeln!(out, "{unsaid}\n  hint: {}", unsaid.hint().unwrap_or_default()).unwrap();
+    for gap in gaps {
+        writeln!(out, "{gap}\n  hint: {}", gap.hint().unwrap_or_default()).unwrap();
     }
     out
 }
@@ -63,13 +63,13 @@ fn compare(path: &Path, found: &str, wrong: &mut String) {
     }
 }
 
-fn check(folder: &Path, form: &str, written: Result<Written, Vec<Unsaid>>, wrong: &mut String) {
+fn check(folder: &Path, form: &str, written: Result<Written, Vec<Gap>>, wrong: &mut String) {
     let stem = form.split('.').next().unwrap();
     let written = match written {
         Ok(written) => written,
-        Err(unsaid) => {
+        Err(gaps) => {
             let path = folder.join(format!("{stem}-refused.txt"));
-            return compare(&path, &listed(&unsaid), wrong);
+            return compare(&path, &listed(&gaps), wrong);
         }
     };
     compare(&folder.join(form), &written.text, wrong);

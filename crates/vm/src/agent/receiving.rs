@@ -121,7 +121,7 @@ pub(super) struct Receiving {
 /// Whether the guest has said that all apps ended, and the caller was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AllEnded {
-    Unsaid,
+    NotReported,
     Held,
     Emitted,
 }
@@ -157,7 +157,7 @@ impl Receiving {
         Self {
             apps: Vec::new(),
             more,
-            all_ended: AllEnded::Unsaid,
+            all_ended: AllEnded::NotReported,
             expected,
             events,
             commands,
@@ -235,7 +235,7 @@ impl Receiving {
                 policies: vec![policy],
                 ..Record::default()
             }));
-            self.all_ended = AllEnded::Unsaid;
+            self.all_ended = AllEnded::NotReported;
         }
         let _ = first.send(fit.then_some(next));
     }
@@ -355,7 +355,7 @@ impl Receiving {
                 self.end(app, Event::Exited { app, status }, breach).await
             }
             GuestMessage::AllEnded => {
-                if self.all_ended != AllEnded::Unsaid || !self.apps.iter().all(|app| app.ended) {
+                if self.all_ended != AllEnded::NotReported || !self.apps.iter().all(|app| app.ended) {
                     return Err(breach.into());
                 }
                 self.all_ended = AllEnded::Held;

@@ -6,7 +6,7 @@ use isopod_contract::config::GuestCheck;
 use isopod_contract::message::{ExitStatus, FailureCause, GuestMessage, MemoryBound};
 
 use crate::apps::check::Done;
-use crate::apps::notify::Word;
+use crate::apps::notify::ReadinessReport;
 
 /// What happens. Apps are named by their position.
 #[derive(Debug)]
@@ -26,16 +26,16 @@ pub(crate) enum LifecycleInput {
     Exited(AppExit),
     /// An app never ran, and why.
     NeverRan { app: usize, cause: FailureCause },
-    /// An app [was stopped](Lifecycle::was_stopped) before its next life began.
+    /// An app [was stopped](Lifecycle::was_stopped) before its next run began.
     Cancelled { app: usize },
     /// systemd did not take an app's start.
     NotStarted { app: usize, text: String },
     /// An app says how ready it is.
-    Word { app: usize, word: Word },
+    Readiness { app: usize, report: ReadinessReport },
     /// What [`LifecycleAction::Check`] asked for is done.
     Done {
         app: usize,
-        life: u32,
+        run: u32,
         what: What,
         done: Done,
     },
@@ -51,7 +51,7 @@ pub(crate) enum LifecycleInput {
     Due,
 }
 
-/// The end of an app's life, as far as it can be looked at.
+/// The end of an app's run, as far as it can be looked at.
 #[derive(Debug)]
 pub(crate) struct AppExit {
     pub(crate) app: usize,
@@ -66,7 +66,7 @@ pub(crate) struct AppExit {
     pub(crate) out_of_memory: Option<MemoryBound>,
     /// The same for which another process of it was killed.
     pub(crate) process_out_of_memory: Option<MemoryBound>,
-    /// When its life was active and when its process was started, as systemd counts.
+    /// When its run was active and when its process was started, as systemd counts.
     pub(crate) times: (u64, u64),
 }
 
@@ -83,14 +83,14 @@ pub(crate) enum LifecycleAction {
     Stop(usize),
     /// Kill all processes of the app's unit.
     Kill(usize),
-    /// Make the app's root anew for its next life, before [`LifecycleAction::Start`].
+    /// Make the app's root anew for its next run, before [`LifecycleAction::Start`].
     RenewRoot(usize),
-    /// Nobody holds the app's standard input open for a further life.
+    /// Nobody holds the app's standard input open for a further run.
     LeaveStdin(usize),
     /// Do this for an app, within `limit` where there is one; [`LifecycleInput::Done`] follows.
     Check {
         app: usize,
-        life: u32,
+        run: u32,
         what: What,
         check: GuestCheck,
         limit: Option<Duration>,

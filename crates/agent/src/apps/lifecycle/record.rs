@@ -1,4 +1,4 @@
-//! What is known of one app: how it is to be run, and where its life is.
+//! What is known of one app: how it is to be run, and where its run is.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use isopod_contract::config::{GuestApp, GuestDependency, GuestEnding, GuestHandl
 use isopod_contract::message::{ExitStatus, Health};
 use tokio::time::Instant;
 
-use crate::apps::notify::Word;
+use crate::apps::notify::ReadinessReport;
 use crate::apps::order::Standing;
 use crate::apps::probe_schedule::ProbeSchedule;
 use crate::apps::restart::Restarts;
@@ -24,7 +24,7 @@ pub(super) struct Terms {
     pub(super) post_start: Option<GuestHandler>,
     pub(super) pre_stop: Option<GuestHandler>,
     pub(super) post_stop: Option<Duration>,
-    /// Whether each life begins with a fresh root.
+    /// Whether each run begins with a fresh root.
     pub(super) fresh_root: bool,
 }
 
@@ -70,9 +70,9 @@ pub(super) enum Stop {
     Asked,
 }
 
-/// One life of an app.
+/// One run of an app.
 #[derive(Debug, Default)]
-pub(super) struct Life {
+pub(super) struct AppRun {
     pub(super) number: u32,
     /// Since when it runs.
     pub(super) since: Option<Instant>,
@@ -86,15 +86,15 @@ pub(super) struct Life {
     pub(super) kill_at: Option<Instant>,
     pub(super) stop: Stop,
     /// What it last said of its readiness.
-    pub(super) word: Option<Word>,
+    pub(super) readiness: Option<ReadinessReport>,
     /// Whether the host knows that it is ready.
     pub(super) ready: bool,
 }
 
-impl Life {
+impl AppRun {
     /// Whether all that the app's readiness depends on says so.
     pub(super) fn is_ready(&self, terms: &Terms) -> bool {
-        let reported = !terms.notifies || self.word == Some(Word::Ready);
+        let reported = !terms.notifies || self.readiness == Some(ReadinessReport::Ready);
         let well = self.schedule.as_ref().is_some_and(ProbeSchedule::is_ready);
         let begun = terms.post_start.is_none() || self.begun;
         reported && begun && self.ending.is_none() && (terms.probes.is_empty() || well)
@@ -120,9 +120,9 @@ pub(super) struct App {
     pub(super) end: Option<String>,
     /// Its restarts, where its policy has any.
     pub(super) restarts: Option<Restarts>,
-    /// How its last life ended, where it has another.
+    /// How its last run ended, where it has another.
     pub(super) last_end: Option<ExitStatus>,
-    /// The times of that life.
+    /// The times of that run.
     pub(super) seen: (u64, u64),
-    pub(super) life: Life,
+    pub(super) run: AppRun,
 }

@@ -6,7 +6,7 @@ use isopod_contract::config::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::apps::notify::Word;
+use crate::apps::notify::ReadinessReport;
 use crate::apps::probe_schedule::tests::probe;
 
 const APPS: usize = 3;
@@ -160,12 +160,16 @@ impl Run {
                 app,
                 text: "no".to_owned(),
             },
-            Happens::Reports(app, ready) => LifecycleInput::Word {
+            Happens::Reports(app, ready) => LifecycleInput::Readiness {
                 app,
-                word: if ready { Word::Ready } else { Word::NotReady },
+                report: if ready {
+                    ReadinessReport::Ready
+                } else {
+                    ReadinessReport::NotReady
+                },
             },
             Happens::IsDone(success) if !self.checks.is_empty() => {
-                let (app, life, what) = self.checks.remove(0);
+                let (app, run, what) = self.checks.remove(0);
                 let done = match success {
                     true => Done {
                         success,
@@ -173,12 +177,7 @@ impl Run {
                     },
                     false => Done::failed("no"),
                 };
-                LifecycleInput::Done {
-                    app,
-                    life,
-                    what,
-                    done,
-                }
+                LifecycleInput::Done { app, run, what, done }
             }
             Happens::IsSent => LifecycleInput::LastSent,
             Happens::Stop(ms) => {
@@ -206,7 +205,7 @@ impl Run {
                 LifecycleAction::Start(app) => {
                     let known = &mut self.known[app];
                     prop_assert!(!self.stopping && !known.ended);
-                    // One for each life but the first.
+                    // One for each run but the first.
                     prop_assert_eq!(known.fresh_roots, known.restarts);
                     known.starts += 1;
                 }
@@ -215,9 +214,9 @@ impl Run {
                     self.asked.push(app);
                 }
                 LifecycleAction::Kill(app) => self.killed.push(app),
-                LifecycleAction::Check { app, life, what, .. } => {
+                LifecycleAction::Check { app, run, what, .. } => {
                     prop_assert!(!self.known[app].ended);
-                    self.checks.push((app, life, what));
+                    self.checks.push((app, run, what));
                 }
                 LifecycleAction::Abandon(app) => self.checks.retain(|(of, ..)| *of != app),
                 LifecycleAction::RenewRoot(app) => self.known[app].fresh_roots += 1,

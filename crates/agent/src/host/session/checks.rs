@@ -32,7 +32,7 @@ pub(super) struct Checks {
 #[derive(Default)]
 struct OfApp {
     tasks: JoinSet<()>,
-    /// How its unit runs in this life, once that was asked.
+    /// How its unit runs in this run, once that was asked.
     process: Option<(u32, UnitProcess)>,
 }
 
@@ -40,7 +40,7 @@ struct OfApp {
 pub(super) struct Undertaking {
     pub(super) app: usize,
     /// In which of the app's lives.
-    pub(super) life: u32,
+    pub(super) run: u32,
     pub(super) what: What,
     pub(super) check: GuestCheck,
     pub(super) limit: Option<Duration>,
@@ -87,13 +87,13 @@ impl Checks {
     ) {
         let Undertaking {
             app,
-            life,
+            run,
             what,
             check,
             limit,
         } = undertaking;
         let job = match &check {
-            GuestCheck::Exec { argv } => Some(self.job(manager, config, (app, life), argv).await),
+            GuestCheck::Exec { argv } => Some(self.job(manager, config, (app, run), argv).await),
             _ => None,
         };
         let own = network.and_then(GuestNetwork::ipv4);
@@ -124,12 +124,7 @@ impl Checks {
                     () = paused.until(index, true), if matches!(what, What::Probe(_)) => {}
                 }
             };
-            let _ = report.send(LifecycleInput::Done {
-                app,
-                life,
-                what,
-                done,
-            });
+            let _ = report.send(LifecycleInput::Done { app, run, what, done });
         });
     }
 
@@ -138,15 +133,15 @@ impl Checks {
         &mut self,
         manager: &impl Manager,
         config: &GuestApp,
-        (app, life): (usize, u32),
+        (app, run): (usize, u32),
         argv: &[String],
     ) -> Result<Job, String> {
-        let known = self.apps[app].process.take().filter(|(of, _)| *of == life);
+        let known = self.apps[app].process.take().filter(|(of, _)| *of == run);
         let process = match known {
             Some((_, process)) => process,
             None => questions::process(manager, config).await?,
         };
-        self.apps[app].process = Some((life, process.clone()));
+        self.apps[app].process = Some((run, process.clone()));
         questions::job_for(config, process, argv.to_vec())
     }
 }

@@ -481,11 +481,11 @@ fn restarts(max: u32) -> impl Fn(&mut GuestApp) {
     }
 }
 
-/// The states of a unit's `life`th life.
-fn living(life: u64, state: ServiceState) -> ServiceState {
+/// The states of a unit's `run`th run.
+fn living(run: u64, state: ServiceState) -> ServiceState {
     ServiceState {
-        active_enter_us: 2_000_000 * life,
-        exec_main_start_us: 1_900_000 * life,
+        active_enter_us: 2_000_000 * run,
+        exec_main_start_us: 1_900_000 * run,
         ..state
     }
 }
@@ -535,7 +535,7 @@ fn an_app_is_started_anew_and_its_streams_live_on() {
         };
         assert_eq!(stage.receive().await, restarting);
         stage.asked("start web.service").await;
-        // What is known of the first life says nothing of the second.
+        // What is known of the first run says nothing of the second.
         stage.change(
             "web",
             ServiceState {

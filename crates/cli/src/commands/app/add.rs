@@ -7,7 +7,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{PodSpec, Vm};
 
-use crate::args::{Ground, RunArgs};
+use crate::args::{RunArgs, RunMode};
 use crate::arrival;
 use crate::command_line::read_run;
 use crate::failure::Failure;
@@ -95,7 +95,7 @@ impl AppAdd {
 fn of_pod(args: &RunArgs) -> Option<&'static str> {
     match () {
         () if args.name.is_some() => Some("`--name`"),
-        () if args.ground == Ground::Back => Some("`-d`"),
+        () if args.mode == RunMode::Detached => Some("`-d`"),
         () if args.remove => Some("`--rm`"),
         () if args.replace => Some("`--replace`"),
         () if args.stop_timeout.is_some() => Some("`--stop-timeout`"),

@@ -20,7 +20,7 @@ use isopod_spec::{App, AppName, PodName, PodSpec, PortForward, RestartPolicy, Vm
 
 use super::up::{check_volumes, pull};
 use super::{app_of, awaited};
-use crate::args::{Ground, PodSource, RunArgs};
+use crate::args::{PodSource, RunArgs, RunMode};
 use crate::command_line::read_run;
 use crate::compose_file::{Extent, ProjectArgs};
 use crate::detach_keys::DetachKeys;
@@ -349,9 +349,9 @@ impl Run {
         };
         let run = RunArgs {
             name: Some(name),
-            ground: match self.detach {
-                true => Ground::Back,
-                false => Ground::Fore,
+            mode: match self.detach {
+                true => RunMode::Detached,
+                false => RunMode::Foreground,
             },
             stdin: match self.interactive && !self.detach {
                 true => Stdin::Attached,

@@ -13,7 +13,7 @@ use isopod_spec::{AppName, PodSpec, PullPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pod_of;
-use crate::args::{Ground, PodSource, RunArgs, seconds};
+use crate::args::{PodSource, RunArgs, RunMode, seconds};
 use crate::background;
 use crate::commands::logs::Logs;
 use crate::commands::run;
@@ -144,7 +144,7 @@ impl Up {
         };
         let args = RunArgs {
             pull: self.pull,
-            ground: Ground::Back,
+            mode: RunMode::Detached,
             ..RunArgs::of(source)
         };
         run::run(&args, settings)

@@ -36,9 +36,9 @@ impl GenerateKube {
             true => Unsupported::Ignore,
             false => Unsupported::Refuse,
         };
-        let written = kube::write(&found.spec, unsupported).map_err(|unsaid| Failure::of(&unsaid))?;
-        for unsaid in &written.left_out {
-            output::warning(&unsaid.to_string());
+        let written = kube::write(&found.spec, unsupported).map_err(|gaps| Failure::of(&gaps))?;
+        for gap in &written.left_out {
+            output::warning(&gap.to_string());
         }
         output::document(&written.text);
         Ok(ExitCode::SUCCESS)

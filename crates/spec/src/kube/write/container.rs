@@ -6,8 +6,8 @@ use super::image::image;
 use super::objects::WrittenObjects;
 use super::{is_plain, probes, security};
 use crate::check::clean;
+use crate::gaps::Gaps;
 use crate::tree::Fields;
-use crate::unsaid::Unsaids;
 use crate::words::{bytes, cpus};
 use crate::{
     App, AppRole, AppRoot, Device, EnvVar, HealthCheck, Mount, MountFlags, PodSpec, PortForward, Propagation,
@@ -19,7 +19,7 @@ pub(super) struct Context<'a> {
     pub(super) pod: &'a PodSpec,
     /// The pod's `restartPolicy`.
     pub(super) restart: RestartPolicy,
-    pub(super) unsaids: &'a Unsaids,
+    pub(super) gaps: &'a Gaps,
 }
 
 /// Which of the pod's lists a container is in.
@@ -38,12 +38,12 @@ pub(super) fn write(
     objects: &mut WrittenObjects,
 ) -> Fields {
     let subject = format!("app `{}`", app.name);
-    let unsaids = context.unsaids;
-    unsaid_of_app(app, place, unsaids);
+    let gaps = context.gaps;
+    gaps_of_app(app, place, gaps);
     let (image, pull) = match &app.root {
-        AppRoot::Image(source) => image(&subject, source, app.pull, unsaids),
+        AppRoot::Image(source) => image(&subject, source, app.pull, gaps),
         AppRoot::Directory(_) => {
-            unsaids.add_needed(
+            gaps.add_needed(
                 format!("{subject}: its root, a directory of the host"),
                 "a container has an image",
                 "make an image of the directory, with buildah(1) or umoci(1)",
@@ -52,7 +52,7 @@ pub(super) fn write(
         }
     };
     let overrides = &app.overrides;
-    let env = env(app, objects, unsaids);
+    let env = env(app, objects, gaps);
     let probe = |probe: &Option<crate::Probe>| probe.as_ref().map(probes::probe);
     // Said already to be none of an init container's.
     let has_probes = place == ContainerList::Main || app.role == AppRole::Sidecar;
@@ -64,9 +64,9 @@ pub(super) fn write(
     };
     let working_dir = overrides.working_dir.as_ref();
     if working_dir.is_some_and(|dir| dir.to_str().is_none()) {
-        unsaids.add(format!("{subject}: its working directory"), "it takes UTF-8 only");
+        gaps.add(format!("{subject}: its working directory"), "it takes UTF-8 only");
     }
-    let (command, args) = command(app, unsaids);
+    let (command, args) = command(app, gaps);
     Fields::new()
         .with("name", app.name.as_str())
         .with_some("image", image)
@@ -77,9 +77,9 @@ pub(super) fn write(
         .with_some("workingDir", working_dir.and_then(|dir| super::text(dir)))
         .with_list("env", env)
         .with_list("ports", ports.iter().map(super::port))
-        .with_fields("resources", resources(&subject, &overrides.resources, unsaids))
+        .with_fields("resources", resources(&subject, &overrides.resources, gaps))
         .with_list("volumeMounts", mounts(app, context))
-        .with_fields("securityContext", security::of_app(app, unsaids))
+        .with_fields("securityContext", security::of_app(app, gaps))
         .with_some("startupProbe", probe(&probes.startup))
         .with_some("livenessProbe", probe(&probes.liveness))
         .with_some("readinessProbe", probe(&probes.readiness))
@@ -96,8 +96,8 @@ pub(super) fn write(
 }
 
 /// What no field of a container says.
-fn unsaid_of_app(app: &App, place: ContainerList, unsaids: &Unsaids) {
-    let add = |what: &str, why: &str| unsaids.add(format!("app `{}`: {what}", app.name), why);
+fn gaps_of_app(app: &App, place: ContainerList, gaps: &Gaps) {
+    let add = |what: &str, why: &str| gaps.add(format!("app `{}`: {what}", app.name), why);
     let overrides = &app.overrides;
     let resources = &overrides.resources;
     let on_node = "a node has one, not a container";
@@ -172,13 +172,13 @@ fn own_restart(app: &App, place: ContainerList, context: &Context<'_>) -> Option
 }
 
 /// `command` and `args`.
-fn command(app: &App, unsaids: &Unsaids) -> (Vec<String>, Vec<String>) {
+fn command(app: &App, gaps: &Gaps) -> (Vec<String>, Vec<String>) {
     let overrides = &app.overrides;
     let args = overrides.args.as_deref().unwrap_or_default();
     let word = |(index, word): (usize, &String)| match overrides.secret_args.contains(&index) {
         true => with_variables(app, word).unwrap_or_else(|| {
             let what = format!("app `{}`: the secret in its argument {}", app.name, index + 1);
-            unsaids.add(
+            gaps.add(
                 what,
                 "only a variable holds one, and none of the app's has this one",
             );
@@ -193,7 +193,7 @@ fn command(app: &App, unsaids: &Unsaids) -> (Vec<String>, Vec<String>) {
         None => {
             if overrides.args.is_some() && words.is_empty() {
                 let what = format!("app `{}`: no arguments in place of its image's", app.name);
-                unsaids.add(what, "an empty list of them says nothing");
+                gaps.add(what, "an empty list of them says nothing");
             }
             (Vec::new(), words)
         }
@@ -224,7 +224,7 @@ fn variables(app: &App) -> Vec<&EnvVar> {
 }
 
 /// The variables: those that hold a secret refer to a Secret.
-fn env(app: &App, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Vec<Fields> {
+fn env(app: &App, objects: &mut WrittenObjects, gaps: &Gaps) -> Vec<Fields> {
     let variables = variables(app);
     let secrets = variables.iter().filter(|variable| variable.secret);
     let secrets = secrets.filter_map(|variable| {
@@ -245,7 +245,7 @@ fn env(app: &App, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Vec<Fields
             }
             Some(value) => Some(named.with("value", escape(value))),
             None => {
-                unsaids.add(
+                gaps.add(
                     format!(
                         "app `{}`: the caller's own variable `{}`",
                         app.name, variable.name
@@ -260,7 +260,7 @@ fn env(app: &App, objects: &mut WrittenObjects, unsaids: &Unsaids) -> Vec<Fields
 }
 
 /// `requests` and `limits`. A request that is not said would be as large as the limit.
-fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields {
+fn resources(subject: &str, resources: &Resources, gaps: &Gaps) -> Fields {
     let memory = |amount: Option<u64>| amount.map(bytes);
     let cpu = |millis: Option<u32>| millis.map(cpus);
     let request = |request: Option<String>, limit: &Option<String>| match (request, limit) {
@@ -276,7 +276,7 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
         || too_much(millis.0.map(u64::from), millis.1.map(u64::from))
     {
         let why = "a request is no more than its limit";
-        unsaids.add_needed(
+        gaps.add_needed(
             format!("{subject}: what it takes of the VM"),
             why,
             "raise its limit",
@@ -300,7 +300,7 @@ fn resources(subject: &str, resources: &Resources, unsaids: &Unsaids) -> Fields 
 fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
     let write = |mount: &Mount| {
         let subject = format!("app `{}`: its mount at `{}`", app.name, mount.target.display());
-        let unsaids = context.unsaids;
+        let gaps = context.gaps;
         if mount.flags != MountFlags::default() {
             let flags = [
                 (mount.flags.nosuid, "nosuid"),
@@ -308,7 +308,7 @@ fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
                 (mount.flags.noexec, "noexec"),
             ];
             for (_, flag) in flags.into_iter().filter(|(is_set, _)| *is_set) {
-                unsaids.add(
+                gaps.add(
                     format!("{subject}: `{flag}`"),
                     "a mount is read-only or not, and nothing else",
                 );
@@ -320,7 +320,7 @@ fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
         let is_written =
             sub_path.is_none_or(|path| path.to_str().is_some() && path.is_relative() && is_plain(path));
         let (Some(target), true) = (target, is_written) else {
-            unsaids.add_needed(
+            gaps.add_needed(
                 subject,
                 "paths are UTF-8, `mountPath` without `:`, `subPath` relative and without `..`",
                 "mount it at another path",

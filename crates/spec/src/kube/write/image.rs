@@ -1,7 +1,7 @@
 //! Images of apps and of volumes.
 
 use super::super::values::default_pull_policy;
-use super::Unsaids;
+use super::Gaps;
 use crate::{ImageReference, ImageSource, PullPolicy};
 
 /// An image's reference and pull policy, each where it must be written.
@@ -9,13 +9,13 @@ pub(super) fn image(
     subject: &str,
     image: &ImageSource,
     pull: PullPolicy,
-    unsaids: &Unsaids,
+    gaps: &Gaps,
 ) -> (Option<String>, Option<&'static str>) {
     let (reference, pull) = match image {
         ImageSource::Reference(reference) => (Some(reference.clone()), pull),
         ImageSource::Locked { reference, .. } => {
             let why = "`isopod pod lock` writes it beside the file";
-            unsaids.add(format!("{subject}: the lock of its image"), why);
+            gaps.add(format!("{subject}: the lock of its image"), why);
             (Some(reference.clone()), pull)
         }
         // The store alone is asked for it; an ID is a name there.
@@ -33,7 +33,7 @@ pub(super) fn image(
         .as_ref()
         .and_then(|text| ImageReference::parse(text.as_ref()).ok());
     if read.is_none() || read != reference {
-        unsaids.add_needed(
+        gaps.add_needed(
             format!("{subject}: its image"),
             "it takes names in registries and in the store, IDs of `sha256`, and paths that are UTF-8",
             "give the image a name, `isopod image tag IMAGE NAME`, and let the pod use that",
@@ -46,7 +46,7 @@ pub(super) fn image(
         PullPolicy::Never => "Never",
         PullPolicy::Newer => {
             let what = format!("{subject}: an image that the store has when the registry does not answer");
-            unsaids.add(what, "a pull policy is `Always`, `IfNotPresent` or `Never`");
+            gaps.add(what, "a pull policy is `Always`, `IfNotPresent` or `Never`");
             "Always"
         }
     };

@@ -1,6 +1,6 @@
 //! Which apps are init containers and sidecars, and whether the order that a Pod gives them is the one asked for.
 
-use crate::unsaid::Unsaids;
+use crate::gaps::Gaps;
 use crate::{App, AppRole, Dependency, DependencyCondition, PodSpec};
 
 /// The apps by their lists.
@@ -13,7 +13,7 @@ pub(super) struct AppsByList<'a> {
 
 impl<'a> AppsByList<'a> {
     /// Sorts the apps of `pod`.
-    pub(super) fn of(pod: &'a PodSpec, unsaids: &Unsaids) -> Self {
+    pub(super) fn of(pod: &'a PodSpec, gaps: &Gaps) -> Self {
         let is_waited_for = |app: &App| {
             let all = pod.apps.iter().flat_map(|other| &other.depends_on);
             all.into_iter()
@@ -25,10 +25,10 @@ impl<'a> AppsByList<'a> {
         init.sort_by_cached_key(|app| all_before(pod, app).len());
         let mut gates: Vec<Dependency> = Vec::new();
         for app in &init {
-            compare(pod, app, &gates, unsaids);
+            compare(pod, app, &gates, gaps);
             gates.push(gate(app));
         }
-        main.iter().for_each(|app| compare(pod, app, &gates, unsaids));
+        main.iter().for_each(|app| compare(pod, app, &gates, gaps));
         Self { init, main }
     }
 }
@@ -64,7 +64,7 @@ fn all_before<'a>(pod: &'a PodSpec, app: &'a App) -> Vec<&'a Dependency> {
 }
 
 /// Tells what differs between what an app waits for and what a Pod lets it wait for.
-fn compare(pod: &PodSpec, app: &App, gates: &[Dependency], unsaids: &Unsaids) {
+fn compare(pod: &PodSpec, app: &App, gates: &[Dependency], gaps: &Gaps) {
     let before = all_before(pod, app);
     for wanted in before.iter().filter(|wanted| !gates.contains(wanted)) {
         let state = match wanted.condition {
@@ -72,7 +72,7 @@ fn compare(pod: &PodSpec, app: &App, gates: &[Dependency], unsaids: &Unsaids) {
             DependencyCondition::Succeeded => "has succeeded",
             DependencyCondition::Healthy => "is healthy",
         };
-        unsaids.add(
+        gaps.add(
             format!("app `{}`: waiting until app `{}` {state}", app.name, wanted.app),
             "containers start all at once, after the init containers, which start one after the other",
         );
@@ -81,7 +81,7 @@ fn compare(pod: &PodSpec, app: &App, gates: &[Dependency], unsaids: &Unsaids) {
         .iter()
         .filter(|gate| before.iter().all(|one| one.app != gate.app))
     {
-        unsaids.add(
+        gaps.add(
             format!(
                 "app `{}`: starting without waiting for app `{}`",
                 app.name, other.app

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use crate::check::clean;
-use crate::unsaid::Unsaids;
+use crate::gaps::Gaps;
 use crate::{App, Capabilities, EnvVar, HealthCheck, Mount, MountFlags, Overrides, PodSpec, RunConfig};
 
 /// `pod` without an `app` section: its apps have overrides and mounts in that one's place.
-pub(super) fn as_overrides(pod: &PodSpec, unsaids: &Unsaids) -> PodSpec {
+pub(super) fn as_overrides(pod: &PodSpec, gaps: &Gaps) -> PodSpec {
     let mut pod = pod.clone();
     for app in &mut pod.apps {
         let Some(config) = app.run_config.take() else {
             continue;
         };
-        unsaid(app, &config, unsaids);
+        gaps_of_config(app, &config, gaps);
         for point in &config.mount_points {
             let target = clean(&point.path);
             if app.mounts.iter().any(|mount| clean(&mount.target) == target) {
@@ -24,7 +24,7 @@ pub(super) fn as_overrides(pod: &PodSpec, unsaids: &Unsaids) -> PodSpec {
                     "app `{}`: the mount point `{}` without a volume",
                     app.name, point.name
                 );
-                unsaids.add(what, "a container mounts volumes that the pod has");
+                gaps.add(what, "a container mounts volumes that the pod has");
                 continue;
             }
             app.mounts.push(Mount {
@@ -41,8 +41,8 @@ pub(super) fn as_overrides(pod: &PodSpec, unsaids: &Unsaids) -> PodSpec {
 }
 
 /// What becomes of an `app` section only in part, and what of it does not.
-fn unsaid(app: &App, config: &RunConfig, unsaids: &Unsaids) {
-    let add = |what: &str, why: &str| unsaids.add(format!("app `{}`: {what}", app.name), why);
+fn gaps_of_config(app: &App, config: &RunConfig, gaps: &Gaps) {
+    let add = |what: &str, why: &str| gaps.add(format!("app `{}`: {what}", app.name), why);
     add(
         "an `app` section in place of all that its image says",
         "beside a container's fields the image's variables, stop signal and health check hold as well",

@@ -1,8 +1,8 @@
 //! Who a container runs as and what it may do: its `securityContext` and the pod's.
 
 use super::super::security::{MAX_ID, SECCOMP_ROOT};
+use crate::gaps::Gaps;
 use crate::tree::{Fields, Tree};
-use crate::unsaid::Unsaids;
 use crate::{App, ImageGroups, PodSpec, RootfsAccess, Seccomp, VolumeKind};
 
 /// The groups that all of a pod's containers have.
@@ -15,7 +15,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// The groups of `pod`.
-    pub(super) fn of(pod: &PodSpec, unsaids: &Unsaids) -> Self {
+    pub(super) fn of(pod: &PodSpec, gaps: &Gaps) -> Self {
         let fs = fs_group(pod);
         let common = pod.apps.first().map(|app| &app.overrides.group_add);
         for app in pod
@@ -23,7 +23,7 @@ impl Groups {
             .iter()
             .filter(|app| Some(&app.overrides.group_add) != common)
         {
-            unsaids.add(
+            gaps.add(
                 format!(
                     "app `{}`: groups other than those of app `{}`",
                     app.name, pod.apps[0].name
@@ -35,7 +35,7 @@ impl Groups {
         for group in common.into_iter().flatten() {
             match read_id(group) {
                 Some(id) => supplemental.push(id),
-                None => unsaids.add(
+                None => gaps.add(
                     format!("the further group `{group}`"),
                     "`supplementalGroups` are numbers",
                 ),
@@ -44,7 +44,7 @@ impl Groups {
         if fs.is_some() {
             supplemental.pop();
         }
-        let policy = policy(pod, unsaids);
+        let policy = policy(pod, gaps);
         Self {
             fs,
             supplemental,
@@ -54,7 +54,7 @@ impl Groups {
 }
 
 /// What the pod says of the groups in which images have their users; `None`: they hold.
-fn policy(pod: &PodSpec, unsaids: &Unsaids) -> Option<&'static str> {
+fn policy(pod: &PodSpec, gaps: &Gaps) -> Option<&'static str> {
     let strict = |app: &&App| match app.overrides.image_groups {
         ImageGroups::WithoutGroup => app.overrides.group.is_some(),
         ImageGroups::Always => false,
@@ -65,7 +65,7 @@ fn policy(pod: &PodSpec, unsaids: &Unsaids) -> Option<&'static str> {
     }
     for app in pod.apps.iter().filter(strict) {
         let what = format!("app `{}`: that its image adds no groups", app.name);
-        unsaids.add(
+        gaps.add(
             what,
             "`supplementalGroupsPolicy` is the pod's, and others have them",
         );
@@ -116,14 +116,14 @@ pub(super) fn of_pod(pod: &PodSpec, groups: &Groups) -> Fields {
 }
 
 /// A container's context.
-pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
+pub(super) fn of_app(app: &App, gaps: &Gaps) -> Fields {
     let overrides = &app.overrides;
     let id = |what: &str, field: &str, value: &Option<String>| {
         let text = value.as_ref()?;
         let id = read_id(text);
         if id.is_none() {
             let what = format!("app `{}`: the {what} `{text}`", app.name);
-            unsaids.add(what, format!("`{field}` takes a number up to {MAX_ID}"));
+            gaps.add(what, format!("`{field}` takes a number up to {MAX_ID}"));
         }
         id
     };
@@ -137,7 +137,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
             "app `{}`: `no-new-privileges` beside the capability SYS_ADMIN",
             app.name
         );
-        unsaids.add(
+        gaps.add(
             what,
             "`allowPrivilegeEscalation: false` is for no container with that",
         );
@@ -151,7 +151,7 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
     };
     if unheld.is_some() {
         let what = format!("app `{}`: its filter of system calls", app.name);
-        unsaids.add(what, "none holds for a privileged container");
+        gaps.add(what, "none holds for a privileged container");
     }
     Fields::new()
         .with_some("runAsUser", id("user", "runAsUser", &overrides.user))
@@ -163,11 +163,11 @@ pub(super) fn of_app(app: &App, unsaids: &Unsaids) -> Fields {
         .with_fields("capabilities", capabilities)
         .with_some(
             "seccompProfile",
-            seccomp.and_then(|seccomp| profile(app, seccomp, unsaids)),
+            seccomp.and_then(|seccomp| profile(app, seccomp, gaps)),
         )
 }
 
-fn profile(app: &App, seccomp: &Seccomp, unsaids: &Unsaids) -> Option<Fields> {
+fn profile(app: &App, seccomp: &Seccomp, gaps: &Gaps) -> Option<Fields> {
     let of_type = |kind: &str| Fields::new().with("type", kind);
     match seccomp {
         Seccomp::Unconfined => None,
@@ -179,7 +179,7 @@ fn profile(app: &App, seccomp: &Seccomp, unsaids: &Unsaids) -> Option<Fields> {
                 .and_then(|inner| inner.to_str());
             if inner.is_none() {
                 let what = format!("app `{}`: the seccomp profile `{}`", app.name, path.display());
-                unsaids.add(
+                gaps.add(
                     what,
                     format!("a `Localhost` profile is a file below `{SECCOMP_ROOT}`"),
                 );
@@ -188,7 +188,7 @@ fn profile(app: &App, seccomp: &Seccomp, unsaids: &Unsaids) -> Option<Fields> {
         }
         Seccomp::Retain(_) | Seccomp::Remove(_) => {
             let what = format!("app `{}`: its list of system calls", app.name);
-            unsaids.add(
+            gaps.add(
                 what,
                 format!("a `Localhost` profile is a file below `{SECCOMP_ROOT}`"),
             );

@@ -7,8 +7,8 @@ use super::super::volumes::FILE_MODE;
 use super::image;
 use super::objects::WrittenObjects;
 use super::security::Groups;
+use crate::gaps::Gaps;
 use crate::tree::{Fields, Tree};
-use crate::unsaid::Unsaids;
 use crate::{
     Device, EmptyVolume, FilesVolume, HostVolume, Medium, PodSpec, Propagation, SourceRule, Volume,
     VolumeFile, VolumeKind,
@@ -22,7 +22,7 @@ pub(super) fn write(
     pod: &PodSpec,
     groups: &Groups,
     objects: &mut WrittenObjects,
-    unsaids: &Unsaids,
+    gaps: &Gaps,
 ) -> Vec<Fields> {
     let one = |volume: &Volume| {
         let named = Fields::new().with("name", volume.name.as_str());
@@ -30,23 +30,23 @@ pub(super) fn write(
         Some(match &volume.kind {
             VolumeKind::Host(host) if host.must_be.is_kept() => {
                 let read_only = (volume.read_only == Some(true)).then_some(true);
-                let claim = claim_name(&subject, host, unsaids)?;
+                let claim = claim_name(&subject, host, gaps)?;
                 let claim = Fields::new()
                     .with("claimName", claim)
                     .with_some("readOnly", read_only);
                 named.with("persistentVolumeClaim", claim)
             }
             VolumeKind::Host(host) => {
-                unsaid_of_host(pod, volume, host, unsaids);
-                named.with("hostPath", host_path(&subject, host, unsaids)?)
+                gaps_of_host(pod, volume, host, gaps);
+                named.with("hostPath", host_path(&subject, host, gaps)?)
             }
-            VolumeKind::Empty(empty) => named.with("emptyDir", empty_dir(&subject, empty, groups, unsaids)),
+            VolumeKind::Empty(empty) => named.with("emptyDir", empty_dir(&subject, empty, groups, gaps)),
             VolumeKind::Files(files) => {
-                let (kind, source) = files_source(volume, files, groups, objects, unsaids);
+                let (kind, source) = files_source(volume, files, groups, objects, gaps);
                 named.with(kind, source)
             }
             VolumeKind::Image(image) => {
-                let (reference, pull) = image::image(&subject, &image.image, image.pull, unsaids);
+                let (reference, pull) = image::image(&subject, &image.image, image.pull, gaps);
                 let source = Fields::new()
                     .with_some("reference", reference)
                     .with_some("pullPolicy", pull);
@@ -76,24 +76,24 @@ pub(super) fn device_name(device: Device, pod: &PodSpec) -> String {
     name
 }
 
-fn unsaid_of_host(pod: &PodSpec, volume: &Volume, host: &HostVolume, unsaids: &Unsaids) {
+fn gaps_of_host(pod: &PodSpec, volume: &Volume, host: &HostVolume, gaps: &Gaps) {
     let subject = format!("volume `{}`", volume.name);
     if !host.recursive {
         let why = "what is mounted below a `hostPath` is part of it";
-        unsaids.add(format!("{subject}: leaving out what is mounted below it"), why);
+        gaps.add(format!("{subject}: leaving out what is mounted below it"), why);
     }
     let mut mounts = pod.apps.iter().flat_map(|app| &app.mounts);
     if host.propagation == Propagation::Rslave && !mounts.any(|mount| mount.volume == volume.name) {
         let why = "a container's mount says it, and none mounts this volume";
-        unsaids.add(format!("{subject}: its propagation"), why);
+        gaps.add(format!("{subject}: its propagation"), why);
     }
 }
 
-fn host_path(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<Fields> {
+fn host_path(subject: &str, host: &HostVolume, gaps: &Gaps) -> Option<Fields> {
     let path = host.source.to_str();
     let path = path.filter(|_| host.source.is_absolute() && super::is_plain(&host.source));
     if path.is_none() {
-        unsaids.add_needed(
+        gaps.add_needed(
             format!("{subject}: its path `{}`", crate::words::shown(&host.source)),
             "a `hostPath` is absolute, UTF-8 and without `..`",
             "give the directory another path, such as that of a link to it",
@@ -111,10 +111,10 @@ fn host_path(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<Fiel
 }
 
 /// A claim is the last part of the directory that is kept for it.
-fn claim_name(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<String> {
+fn claim_name(subject: &str, host: &HostVolume, gaps: &Gaps) -> Option<String> {
     let name = host.source.file_name().and_then(|name| name.to_str());
     if name.is_none() {
-        unsaids.add_needed(
+        gaps.add_needed(
             format!("{subject}: its claim"),
             "it has no name",
             "give the claim a name",
@@ -123,25 +123,25 @@ fn claim_name(subject: &str, host: &HostVolume, unsaids: &Unsaids) -> Option<Str
     name.map(str::to_owned)
 }
 
-fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, unsaids: &Unsaids) -> Fields {
+fn empty_dir(subject: &str, empty: &EmptyVolume, groups: &Groups, gaps: &Gaps) -> Fields {
     // appc's mode where none is said.
     let mode = empty.mode.unwrap_or(0o755);
     let set_group_id = if groups.fs.is_some() { 0o2000 } else { 0 };
     let bits = mode & !set_group_id;
     if bits > 0o1777 {
         let what = format!("{subject}: the mode {mode:04o}");
-        unsaids.add(what, "an `emptyDir` has the bits of 01777 only");
+        gaps.add(what, "an `emptyDir` has the bits of 01777 only");
     }
     if groups.fs.is_some() && bits & 0o770 != 0o770 {
         let what = format!("{subject}: the mode {mode:04o}");
-        unsaids.add(what, "with an `fsGroup` owner and group may do all");
+        gaps.add(what, "with an `fsGroup` owner and group may do all");
     }
     if empty.uid.is_some_and(|uid| uid != 0) {
-        unsaids.add(format!("{subject}: its owner"), "an `emptyDir` is root's");
+        gaps.add(format!("{subject}: its owner"), "an `emptyDir` is root's");
     }
     if groups.fs.is_none() && empty.gid.is_some_and(|gid| gid != 0) {
         let why = "an `emptyDir` is of `fsGroup`, as all of the pod's are";
-        unsaids.add(format!("{subject}: its group"), why);
+        gaps.add(format!("{subject}: its group"), why);
     }
     let bits = bits & 0o1777;
     Fields::new()
@@ -170,12 +170,12 @@ fn files_source(
     files: &FilesVolume,
     groups: &Groups,
     objects: &mut WrittenObjects,
-    unsaids: &Unsaids,
+    gaps: &Gaps,
 ) -> (&'static str, Fields) {
     let subject = format!("volume `{}`", volume.name);
     if groups.fs.is_none() && files.gid.is_some_and(|gid| gid != 0) {
         let why = "its files are of `fsGroup`, as those of all of the pod's volumes are";
-        unsaids.add(format!("{subject}: its group"), why);
+        gaps.add(format!("{subject}: its group"), why);
     }
     for file in files.files.iter().filter(|file| file.mode > 0o777) {
         let what = format!(
@@ -183,7 +183,7 @@ fn files_source(
             file.mode,
             file.path.display()
         );
-        unsaids.add(what, "files of a volume have the bits of 0777 only");
+        gaps.add(what, "files of a volume have the bits of 0777 only");
     }
     let defaults = Defaults::of(files);
     let runs = runs(&files.files);

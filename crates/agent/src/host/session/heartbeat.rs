@@ -11,7 +11,7 @@ use crate::host::clock::Clock;
 const ANSWER_WITHIN: Duration = Duration::from_secs(9);
 
 /// The beats of a session.
-pub(super) struct Heart {
+pub(super) struct Heartbeat {
     clock: Clock,
     /// The number of the last beat.
     number: u32,
@@ -22,7 +22,7 @@ pub(super) struct Heart {
     failed: bool,
 }
 
-impl Heart {
+impl Heartbeat {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn it_beats_when_the_last_was_answered_or_was_long_ago() {
-        let mut heart = Heart::new(Clock::default());
-        let begun = heart.next_beat();
-        assert_eq!(heart.beat(begun), 1);
-        assert_eq!(heart.next_beat(), begun + ANSWER_WITHIN);
+        let mut heartbeat = Heartbeat::new(Clock::default());
+        let begun = heartbeat.next_beat();
+        assert_eq!(heartbeat.beat(begun), 1);
+        assert_eq!(heartbeat.next_beat(), begun + ANSWER_WITHIN);
         // Out of turn, it says nothing.
-        assert_eq!(heart.answered(7, 0, begun), None);
-        assert_eq!(heart.next_beat(), begun + ANSWER_WITHIN);
+        assert_eq!(heartbeat.answered(7, 0, begun), None);
+        assert_eq!(heartbeat.next_beat(), begun + ANSWER_WITHIN);
     }
 }

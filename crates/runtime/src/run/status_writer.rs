@@ -42,7 +42,7 @@ const SYNCS_AT_ONCE: u32 = 100;
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 
 /// The status of a pod, on disk as it is here.
-pub(super) struct Journal {
+pub(super) struct StatusWriter {
     dir: PathBuf,
     durability: Durability,
     events: EventLog,
@@ -60,11 +60,11 @@ pub(super) struct Journal {
     pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 
-impl Journal {
+impl StatusWriter {
     /// Writes that the pod is starting.
     pub(super) fn begin(claim: &Claim, record: &PodRecord) -> Self {
         let apps = record.apps.iter().map(|app| app.name.clone());
-        let mut journal = Self {
+        let mut writer = Self {
             dir: claim.path().to_owned(),
             durability: record.keep.into(),
             events: claim.events(),
@@ -79,9 +79,9 @@ impl Journal {
             on_started: None,
             watcher: None,
         };
-        journal.write();
-        journal.emit(EventKind::Started, |_| {});
-        journal
+        writer.write();
+        writer.emit(EventKind::Started, |_| {});
+        writer
     }
 
     /// Tells of something that happens to the pod.
@@ -136,9 +136,9 @@ impl Journal {
             Note::AppUnready(app) => self.app_unready(app),
             Note::AppOutOfMemory(app, within) => {
                 self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
-                self.tell(app, AppNews::OutOfMemory);
+                self.notify_watcher(app, AppNews::OutOfMemory);
             }
-            Note::AppProcessOutOfMemory(app) => self.tell(app, AppNews::OutOfMemory),
+            Note::AppProcessOutOfMemory(app) => self.notify_watcher(app, AppNews::OutOfMemory),
             Note::AppStarted { app, probed } => self.app_started(app, probed),
             Note::AppHealth(app, health, text) => self.app_health(app, health, text),
             Note::AppEnding(app, reason) => self.app_ending(app, reason),
@@ -223,7 +223,7 @@ impl Journal {
     }
 
     /// Tells the watcher what has become of an app.
-    fn tell(&self, app: usize, news: AppNews) {
+    fn notify_watcher(&self, app: usize, news: AppNews) {
         if let (Some(watcher), Some(name)) = (&self.watcher, self.name_of(app)) {
             watcher.app(name, news);
         }
@@ -337,7 +337,7 @@ impl Journal {
             app.health_text = None;
         });
         self.emit_of_app(app, EventKind::AppStarted, |_| {});
-        self.tell(app, AppNews::Started);
+        self.notify_watcher(app, AppNews::Started);
     }
 
     fn app_health(&mut self, app: usize, health: Health, text: String) {
@@ -376,7 +376,7 @@ impl Journal {
             app.ended_ms = Some(now_ms());
             app.error = Some(error);
         });
-        self.tell(app, AppNews::Failed(reason.clone()));
+        self.notify_watcher(app, AppNews::Failed(reason.clone()));
         self.emit_of_app(app, EventKind::AppFailed, |event| event.reason = Some(reason));
     }
 
@@ -389,7 +389,7 @@ impl Journal {
     fn app_exited(&mut self, app: usize, status: ExitStatus) {
         self.ended(app, AppState::Exited, status);
         self.emit_end(app, EventKind::AppExited, status, None);
-        self.tell(app, AppNews::Exited(status));
+        self.notify_watcher(app, AppNews::Exited(status));
     }
 
     /// What an app said of its end, which has come.

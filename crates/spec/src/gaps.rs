@@ -9,13 +9,13 @@ use crate::kube::Unsupported;
 pub struct Written {
     pub text: String,
     /// What it does without, with [`Unsupported::Ignore`].
-    pub left_out: Vec<Unsaid>,
+    pub left_out: Vec<Gap>,
 }
 
 /// Something of a pod that the other form has no words for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be said in {form}: {why}")]
-pub struct Unsaid {
+pub struct Gap {
     form: &'static str,
     what: String,
     why: String,
@@ -24,7 +24,7 @@ pub struct Unsaid {
     needed: bool,
 }
 
-impl Unsaid {
+impl Gap {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -37,12 +37,12 @@ impl Unsaid {
 }
 
 /// What was found so far that a form cannot say.
-pub(crate) struct Unsaids {
+pub(crate) struct Gaps {
     form: &'static str,
-    found: RefCell<Vec<Unsaid>>,
+    found: RefCell<Vec<Gap>>,
 }
 
-impl Unsaids {
+impl Gaps {
     /// None yet; `form` is how messages call the form.
     pub(crate) fn of(form: &'static str) -> Self {
         let found = RefCell::default();
@@ -79,7 +79,7 @@ impl Unsaids {
 
     fn push(&self, what: String, why: String, hint: Option<String>, needed: bool) {
         let form = self.form;
-        self.found.borrow_mut().push(Unsaid {
+        self.found.borrow_mut().push(Gap {
             form,
             what,
             why,
@@ -89,12 +89,12 @@ impl Unsaids {
     }
 
     /// `text`, unless what it does not say stands against it.
-    pub(crate) fn finish(self, text: String, unsupported: Unsupported) -> Result<Written, Vec<Unsaid>> {
+    pub(crate) fn finish(self, text: String, unsupported: Unsupported) -> Result<Written, Vec<Gap>> {
         let left_out = self.found.into_inner();
-        let ignored = |unsaid: &Unsaid| unsupported == Unsupported::Ignore && !unsaid.needed;
+        let ignored = |gap: &Gap| unsupported == Unsupported::Ignore && !gap.needed;
         match left_out.iter().all(ignored) {
             true => Ok(Written { text, left_out }),
-            false => Err(left_out.into_iter().filter(|unsaid| !ignored(unsaid)).collect()),
+            false => Err(left_out.into_iter().filter(|gap| !ignored(gap)).collect()),
         }
     }
 }
