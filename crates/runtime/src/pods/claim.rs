@@ -156,15 +156,15 @@ impl Claim {
             netns.release();
         }
         if let Some((record, networks)) = record.as_ref().and_then(|it| Some((it, it.networks.as_ref()?))) {
-            let place = networks::JoiningPod {
+            let pod = networks::JoiningPod {
                 uuid: self.uuid.clone(),
                 dir: self.path.clone(),
                 ports: record.ports.clone(),
             };
-            networks.now(&self.path).down(&place, None);
+            networks.now(&self.path).down(&pod, None);
         }
         let name = record.and_then(|record| record.name);
-        let seen = matches!(self.place, Place::Prepared | Place::Started);
+        let seen = matches!(self.pod, Place::Prepared | Place::Started);
         if seen {
             self.emit_lost_end();
         }
