@@ -1,5 +1,5 @@
 //! `cargo xtask bench cri`: what a kubelet waits for, with Isopod and with runc, on Debian's containerd. It is a test that is ignored
-//! otherwise, since the tests have the client: `tests/tests/cri.rs`.
+//! otherwise, since the tests have the client: `tests/tests/cri/benchmark.rs`.
 
 use crate::build::{self, Profile};
 use crate::command::{self, command};

@@ -1,0 +1,89 @@
+//! What a kubelet waits for, in figures.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use isopod_tests::Bench;
+use isopod_tests::cri::{ContainerConfig, Containerd};
+
+/// What a kubelet waits for, beside runc on the same containerd, alternating: `cargo xtask bench cri`. Times are in seconds.
+#[test]
+#[ignore = "a benchmark"]
+fn benchmark() {
+    const ROUNDS: usize = 7;
+    const AT_ONCE: usize = 10;
+    let Some(bench) = Bench::of_root() else { return };
+    let containerd = Containerd::start_with(&bench, "auto");
+    let runtimes = ["isopod", "runc"];
+    let steps = ["sandbox", "container", "both", "exec", "remove"];
+    let round = |runtime: &str, name: &str| {
+        let mut times = Vec::new();
+        let mut last = Instant::now();
+        let mut step = |times: &mut Vec<f64>| {
+            times.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        };
+        let sandbox = containerd.sandbox_by(runtime, name, |config| config).unwrap();
+        step(&mut times);
+        let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
+        step(&mut times);
+        times.push(times[0] + times[1]);
+        container.try_exec(&["true"], 60).unwrap();
+        step(&mut times);
+        sandbox.remove();
+        step(&mut times);
+        times
+    };
+    // The first has a template made.
+    let _ = round("isopod", "first");
+    let template = bench.state().join("templates");
+    let made = || {
+        fs::read_dir(&template)
+            .is_ok_and(|mut entries| entries.any(|entry| entry.unwrap().path().join("memory").exists()))
+    };
+    let begun = Instant::now();
+    while !made() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let mut all = [Vec::new(), Vec::new()];
+    for number in 0..ROUNDS {
+        for (times, runtime) in all.iter_mut().zip(runtimes) {
+            times.push(round(runtime, &format!("{runtime}-{number}")));
+        }
+    }
+    let median = |times: &[Vec<f64>], step: usize| {
+        let mut column: Vec<f64> = times.iter().map(|times| times[step]).collect();
+        column.sort_by(f64::total_cmp);
+        column[column.len() / 2]
+    };
+    let mut table = "| | isopod | runc | ratio |\n|---|---|---|---|\n".to_owned();
+    for (number, step) in steps.iter().enumerate() {
+        let [ours, theirs] = [0, 1].map(|of| median(&all[of], number));
+        table += &format!("| {step} | {ours:.2} | {theirs:.2} | {:.1} |\n", ours / theirs);
+    }
+    let [ours, theirs] = runtimes.map(|runtime| {
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for number in 0..AT_ONCE {
+                let containerd = &containerd;
+                scope.spawn(move || {
+                    let sandbox = containerd
+                        .sandbox_by(runtime, &format!("at-once-{runtime}-{number}"), |config| config)
+                        .unwrap();
+                    let _ = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
+                    sandbox
+                });
+            }
+        });
+        begun.elapsed().as_secs_f64()
+    });
+    table += &format!(
+        "| {AT_ONCE} pods at once, all up | {ours:.2} | {theirs:.2} | {:.1} |\n",
+        ours / theirs
+    );
+    fs::write(
+        std::env::var("ISOPOD_BENCH_TABLE").unwrap_or("/dev/stdout".to_owned()),
+        table,
+    )
+    .unwrap();
+}

@@ -1,0 +1,81 @@
+//! That nothing stays when a process of a sandbox's, or containerd, dies.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isopod_tests::cri::wire::Message;
+use isopod_tests::cri::{Container, ContainerConfig, Containerd, RUNNING, Sandbox};
+use isopod_tests::{Bench, Scenarios};
+
+/// What dies is cleaned up after, and told of.
+#[test]
+fn nothing_stays_when_something_dies() {
+    let Some(bench) = Bench::of_root() else { return };
+    let mut containerd = Containerd::start(&bench);
+    let mut scenarios = Scenarios::default();
+    let gone = |sandbox: &Sandbox<'_>, container: &Container<'_>| {
+        container.ended();
+        let status = container.status().number(7);
+        // containerd itself says 255 of one whose shim is gone.
+        assert!([137, 255].contains(&status), "{status}");
+        let begun = Instant::now();
+        while sandbox.status().message(1).number(3) == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the sandbox is ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    for victim in ["qemu", "virtiofsd", "containerd-shim-isopod"] {
+        scenarios.run(victim, || {
+            let sandbox = containerd.sandbox(&format!("of-{}", &victim[..4]));
+            let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
+            let pid = bench.process(victim);
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(pid).unwrap(),
+                rustix::process::Signal::KILL,
+            )
+            .unwrap();
+            gone(&sandbox, &container);
+            let namespace = sandbox.namespace();
+            sandbox.remove();
+            assert!(!Path::new(&namespace).exists(), "{namespace} is left");
+            let left = bench
+                .processes()
+                .into_iter()
+                .filter(|(_, line)| !line.starts_with("containerd "));
+            assert_eq!(left.collect::<Vec<_>>(), []);
+            let pods = fs::read_dir(bench.state().join("pods/started")).unwrap();
+            assert_eq!(pods.count(), 0);
+        });
+    }
+    scenarios.run("containerd itself", || {
+        let privileged = Message::new().message(2, Message::new().number(6, 1));
+        let sandbox = containerd
+            .sandbox_with("survivor", |config| config.message(8, privileged))
+            .unwrap();
+        let (_, _, text) = sandbox.run(
+            "privileged",
+            ContainerConfig::sh("mount -t tmpfs none /tmp && echo mounted; grep CapEff /proc/self/status; ls /dev/kmsg; echo 334 > /proc/sys/net/core/somaxconn && echo set")
+                .security(|security| security.number(2, 1)),
+        );
+        assert!(text.starts_with("mounted\nCapEff:\t000001ffffffffff\n/dev/kmsg\nset\n"), "{text}");
+        let container = sandbox.start("main", ContainerConfig::sh("echo before; sleep 4; echo after; sleep 100000"));
+        let (sandbox_id, container_id) = (sandbox.id.clone(), container.id.clone());
+        drop((sandbox, container));
+        containerd.restart();
+        let of = |id: &str| Message::new().text(1, id);
+        let status = containerd.call("ContainerStatus", &of(&container_id)).message(1);
+        assert_eq!(status.number(3), RUNNING);
+        let exec = containerd.call("ExecSync", &of(&container_id).text(2, "hostname").number(3, 30));
+        assert_eq!(exec.text(1), "survivor\n");
+        std::thread::sleep(Duration::from_secs(5));
+        let log = fs::read_to_string(bench.dir().join("containerd/logs/survivor/main.log")).unwrap();
+        assert!(log.contains("before") && log.contains("after"), "{log}");
+        for method in ["StopPodSandbox", "RemovePodSandbox"] {
+            let _ = containerd.call(method, &of(&sandbox_id));
+        }
+    });
+    drop(scenarios);
+    drop(containerd);
+    bench.assert_nothing_left();
+}

@@ -1,0 +1,6 @@
+//! Pods of Kubernetes pod files, in a guest.
+
+mod ends;
+mod fields;
+mod pods;
+mod reading;
