@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use isopod_runtime::Settings;
-use isopod_runtime::app::{self, AddError, Planned};
+use isopod_runtime::app::{self, AddError, PlannedApp};
 use isopod_runtime::control::{self, ControlError, Request};
 use isopod_runtime::logs::Stream;
 use isopod_runtime::pods::files::{AppState, AppStatus};
@@ -70,7 +70,7 @@ pub(crate) fn add(
         attempt += 1;
         let planned = app::plan(&pod, &asked.spec, waits, settings);
         let planned = planned.map_err(|error| not_planned(asked, error))?;
-        let Planned {
+        let PlannedApp {
             add,
             files,
             notices,

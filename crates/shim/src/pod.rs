@@ -207,7 +207,7 @@ impl Pod {
     }
 }
 
-fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<app::Planned, String> {
+fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<app::PlannedApp, String> {
     let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
     let entry = pods.entry(uuid).ok_or("the sandbox has ended")?;
     app::plan(&entry, wanted, waits, settings).map_err(|error| match error {

@@ -31,6 +31,7 @@ pub mod pod_name;
 pub mod probe;
 pub mod reference;
 pub mod resources;
+pub mod run_config;
 pub mod seccomp;
 pub mod secrets;
 mod size;
@@ -59,6 +60,7 @@ pub use probe::{
 };
 pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
 pub use resources::{PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
+pub use run_config::*;
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
 pub use vm::*;
 pub use volume::*;

@@ -1,5 +1,7 @@
 //! Pods of Kubernetes': Debian's containerd with the shim, asked over CRI as a kubelet asks.
 
+#![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
+
 mod benchmark;
 mod deaths;
 mod ends;
@@ -32,7 +34,8 @@ fn number(value: i64) -> Message {
 }
 
 /// Pods in one VM after another; each scenario is what critest or a kubelet does.
-#[test]fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
+#[test]
+fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     let Some(bench) = Bench::of_root() else { return };
     let containerd = Containerd::start(&bench);
     let volume = bench.source("volume", &[("file", "from the host\n"), ("words", "")]);
@@ -127,13 +130,7 @@ fn ctr_runs_a_container_by_itself() {
         "--env",
         "A=b",
     ]);
-    run.args([
-        IMAGE,
-        "one",
-        "sh",
-        "-c",
-        "echo $A; ip link; echo err >&2; exit 3",
-    ]);
+    run.args([IMAGE, "one", "sh", "-c", "echo $A; ip link; echo err >&2; exit 3"]);
     let output = run.output().unwrap();
     let (out, error) = (
         String::from_utf8_lossy(&output.stdout),
@@ -150,4 +147,3 @@ fn ctr_runs_a_container_by_itself() {
     drop(containerd);
     bench.assert_nothing_left();
 }
-

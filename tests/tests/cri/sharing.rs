@@ -11,7 +11,9 @@ use isopod_tests::cri::{ContainerConfig, ask};
 use crate::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
-    let Pod { bench, sandbox, main, .. } = pod;
+    let Pod {
+        bench, sandbox, main, ..
+    } = pod;
     scenarios.run(
         "a container of one pod has what the others have: /dev/shm, localhost",
         || {

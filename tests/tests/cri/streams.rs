@@ -9,7 +9,9 @@ use isopod_tests::cri::ContainerConfig;
 use crate::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
-    let Pod { bench, sandbox, main, .. } = pod;
+    let Pod {
+        bench, sandbox, main, ..
+    } = pod;
     scenarios.run("a terminal, attached to, with its size and keys", || {
         let config = ContainerConfig::new(&["sh"]).config(|config| config.number(12, 1).number(14, 1));
         let container = sandbox.start("terminal", config);

@@ -10,7 +10,12 @@ use isopod_tests::Scenarios;
 use crate::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
-    let Pod { volume, sandbox, main, .. } = pod;
+    let Pod {
+        volume,
+        sandbox,
+        main,
+        ..
+    } = pod;
     scenarios.run(
         "a sandbox has an address of each kind, and the guest has it",
         || {

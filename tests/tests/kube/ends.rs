@@ -3,7 +3,6 @@
 use std::fs;
 
 use isopod_tests::Bench;
-use isopod_tests::faults::eventually;
 
 /// What containers say of their ends, where and as they may say it.
 const WORDS: &str = r#"

@@ -1,13 +1,14 @@
 //! A volume comes to every app of a running pod, and goes.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use isopod_tests::faults::{QEMU, eventually, kill};
+use isopod_tests::faults::{QEMU, eventually};
 use isopod_tests::{Bench, Image};
 
-use crate::{IDLE, attach, attached, isopod, quoted, refused, runs_again, sh, text, volumes};
+use crate::{IDLE, attached, isopod, quoted, refused, runs_again, sh, text, volumes};
 
 /// The names below the share, as its server (`program`) has them.
 pub(crate) fn served(bench: &Bench, program: &str) -> Vec<String> {

@@ -7,7 +7,7 @@ use isopod_tests::faults::kill;
 use rustix::process::Signal;
 
 use crate::comes_and_goes::served;
-use crate::{IDLE, attach, attached, runs_again, sh, text, volumes};
+use crate::{IDLE, attached, runs_again, sh, text, volumes};
 
 /// systemd mounts it anew for an app that starts anew, and an app that cannot have it does not start.
 #[test]

@@ -1,5 +1,6 @@
 //! The same for an ordinary user's pod.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -1,7 +1,5 @@
 //! Volumes and roots that are the pod's own.
 
-use std::os::unix::fs::symlink;
-
 use isopod_tests::{Bench, Image};
 use serde_json::json;
 

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use isopod_tests::Bench;
-use serde_json::json;
 
 use crate::{MOUNTED, Transport};
 

@@ -7,7 +7,7 @@ use isopod_plan::plan;
 use isopod_spec::flags::Published;
 use isopod_spec::{ImagePort, Network, PodSpec, ShareTransport, UserNetwork, UserRouter};
 
-use crate::fixture::{app, facts, host, mount, pod, read_only, volume_name};
+use crate::fixture::{self, app, facts, host, mount, pod, read_only, volume_name};
 use crate::{refused, unit};
 
 #[test]

@@ -11,7 +11,7 @@ mod read_only;
 
 use std::path::Path;
 
-use fixture::{app, empty, facts, mount, pod, read_only, volume_name};
+use fixture::{app, empty, facts, mount, pod, volume_name};
 use isopod_plan::facts::Facts;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{MountPoint, PodSpec};

@@ -6,7 +6,7 @@ use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::plan;
 use isopod_spec::{AppRoot, ImageReference, ImageSource, PodSpec};
 
-use crate::fixture::{app, empty, facts, mount, pod};
+use crate::fixture::{self, app};
 
 /// Which of the three files an app of that image gets where it mounts `target`, below its upper directory.
 fn name_files(image: &[&str], target: Option<&str>) -> (Vec<String>, Vec<String>) {

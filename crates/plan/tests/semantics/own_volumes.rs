@@ -7,7 +7,7 @@ use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::plan;
 use isopod_spec::{EmptyVolume, ImplicitVolumes, Medium, PodSpec, VolumeKind};
 
-use crate::fixture::{app, empty, facts, host, mount, pod, read_only, tree};
+use crate::fixture::{app, empty, facts, host, mount, pod};
 use crate::{planned, point, refused, unit};
 
 #[test]

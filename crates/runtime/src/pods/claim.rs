@@ -164,7 +164,7 @@ impl Claim {
             networks.now(&self.path).down(&pod, None);
         }
         let name = record.and_then(|record| record.name);
-        let seen = matches!(self.pod, Place::Prepared | Place::Started);
+        let seen = matches!(self.place, Place::Prepared | Place::Started);
         if seen {
             self.emit_lost_end();
         }

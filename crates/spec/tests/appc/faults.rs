@@ -197,7 +197,7 @@ proptest! {
         length in 0usize..12,
         new in r#"[a-z0-9\[\]{}:,"\\\\é \n-]{0,6}"#,
     ) {
-        let whole = include_str!("data/whole.json");
+        let whole = include_str!("../data/whole.json");
         let start = start.min(whole.len());
         let text = format!("{}{new}{}", &whole[..start], &whole[(start + length).min(whole.len())..]);
         if let Err(errors) = read_pod_manifest(&text, "pod.json") {

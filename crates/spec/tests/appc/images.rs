@@ -1,7 +1,6 @@
 //! What follows from the manifests of images.
 
 use isopod_spec::{ImageSource, Network};
-use proptest::prelude::*;
 
 use crate::{manifest, messages, read};
 

@@ -1,9 +1,8 @@
 //! Isolators of apps and pods.
 
 use isopod_spec::{Capabilities, Refusal, Resources, Seccomp, SyscallFilter};
-use proptest::prelude::*;
 
-use crate::{manifest, messages};
+use crate::{manifest, messages, read};
 
 #[test]
 fn isolators_of_capabilities() {

@@ -8,7 +8,6 @@ mod manifest;
 use isopod_spec::PodSpec;
 use isopod_spec::appc::read_pod_manifest;
 use isopod_spec::located::Fault;
-use proptest::prelude::*;
 
 fn read(text: &str) -> PodSpec {
     read_pod_manifest(text, "pod.json").unwrap_or_else(|errors| panic!("{errors}: {:#?}", errors.faults))

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use isopod_spec::appc::read_pod_manifest;
-use isopod_spec::{Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Network, Propagation, RootfsAccess, Transport, Vm, VolumeKind};
-use proptest::prelude::*;
+use isopod_spec::{
+    Capabilities, EmptyVolume, HostVolume, ImageReference, ImageSource, ImplicitVolumes, Network,
+    Propagation, RootfsAccess, Transport, Vm, VolumeKind,
+};
 
-use crate::{messages, read};
+use crate::{manifest, messages, read};
 
 #[test]
 fn reads_a_whole_manifest() {

@@ -322,7 +322,7 @@ proptest! {
         }
         (run.asked, run.killed) = (Vec::new(), Vec::new());
         run.happens(Happens::Stop(grace))?;
-        run.pass(Duration::from_millis(grace) + LAST_MOMENT)?;
+        run.pass(Duration::from_millis(grace) + stopping::LAST_MOMENT)?;
         // One that waits for others ends with them.
         let up: Vec<usize> = (0..APPS).filter(|app| is_up(&run.lifecycle.apps[*app])).collect();
         prop_assert!(up.iter().all(|app| run.killed.contains(app)), "{:?} of {up:?}", run.killed);

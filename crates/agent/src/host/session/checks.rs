@@ -107,7 +107,7 @@ impl Checks {
                 Some(permits) => permits.acquire_owned().await.ok(),
                 None => None,
             };
-            let run = || async {
+            let attempt = || async {
                 match (job.clone().transpose(), limit) {
                     (Err(text), _) => Done::failed(text),
                     (Ok(job), None) => check::run(check.clone(), job, own).await,
@@ -119,7 +119,7 @@ impl Checks {
             let done = loop {
                 paused.until(index, false).await;
                 tokio::select! {
-                    done = run() => break done,
+                    done = attempt() => break done,
                     // What an app that is held does not answer says nothing: it is asked again.
                     () = paused.until(index, true), if matches!(what, What::Probe(_)) => {}
                 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use isopod_contract::arrival::ArrivalTimes;
 use isopod_contract::config::{
     ARRIVAL_VERSION, Arrival, DependencyCondition, GuestApp, GuestDependency, GuestRestart, RestartAfter,
 };
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 mod health;
 
 use super::*;
+use crate::arrival::Arrived;
 use crate::systemd::appstate::{Activity, ServiceState};
 use crate::systemd::{UnitProcess, UnitState};
 

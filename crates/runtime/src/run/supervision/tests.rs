@@ -1,5 +1,6 @@
 //! What holds of a supervision whatever happens in whatever order, and some pods from their beginning to their end.
 
+use isopod_spec::AppName;
 use proptest::prelude::*;
 
 use super::*;

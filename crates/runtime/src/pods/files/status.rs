@@ -1,0 +1,229 @@
+//! What became of a pod: `status.json`.
+
+use std::time::Duration;
+
+use isopod_spec::AppName;
+use serde::{Deserialize, Serialize};
+
+use super::{VERSION, boot_id, boot_ms, now_ms};
+use crate::pods::arrived::ArrivedRecord;
+use crate::pods::state::Phase;
+use crate::pods::volumes::AttachedRecord;
+use crate::process::Process;
+
+/// What became of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Status {
+    /// [`VERSION`].
+    pub version: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// The host's boot that it runs in (random(4), `boot_id`).
+    pub boot_id: String,
+    /// When this was written, in milliseconds since that boot (time_namespaces(7), `CLOCK_BOOTTIME`): the clock that
+    /// nobody sets.
+    pub boot_ms: u64,
+    /// When its start was asked for, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// When every app had been ready.
+    pub ready_ms: Option<u64>,
+    /// When it had ended.
+    pub ended_ms: Option<u64>,
+    /// The apps, in the order of declaration.
+    pub apps: Vec<AppStatus>,
+    /// The volumes that were attached while it runs.
+    pub attached: Vec<AttachedRecord>,
+    /// The apps that came while it runs, those that have gone again included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrived: Vec<ArrivedRecord>,
+    /// How often volumes came or went, or were to.
+    pub volume_changes: u32,
+    /// The process that supervises it.
+    pub supervisor: Option<Process>,
+    /// Since when its guest has not been heard, in milliseconds since the host's boot; `None`: it is heard.
+    pub silent_since_ms: Option<u64>,
+    /// The pod's exit status, once it has ended.
+    pub exit_status: Option<u8>,
+    /// Why it ended, in words.
+    pub reason: Option<String>,
+}
+
+impl Status {
+    /// The status of a pod of these apps whose start was just asked for.
+    #[must_use]
+    pub fn starting(apps: impl Iterator<Item = AppName>) -> Self {
+        Self {
+            version: VERSION,
+            phase: Phase::Starting,
+            boot_id: boot_id(),
+            boot_ms: boot_ms(),
+            started_ms: now_ms(),
+            ready_ms: None,
+            ended_ms: None,
+            apps: apps.map(AppStatus::waiting).collect(),
+            attached: Vec::new(),
+            arrived: Vec::new(),
+            volume_changes: 0,
+            supervisor: Process::current(),
+            silent_since_ms: None,
+            exit_status: None,
+            reason: None,
+        }
+    }
+
+    /// How long ago this was written, which is the pod's end for one that has ended. Within one boot the time of day
+    /// may be set as it likes; a pod of an earlier boot has ended before this one began.
+    #[must_use]
+    pub fn age(&self, now: &Now) -> Duration {
+        if self.boot_id == now.boot_id {
+            return Duration::from_millis(now.boot_ms.saturating_sub(self.boot_ms));
+        }
+        let ended = self.ended_ms.unwrap_or(self.started_ms);
+        Duration::from_millis(now.wall_ms.saturating_sub(ended).max(now.boot_ms))
+    }
+
+    /// Why a pod with this status does not run any more: its own reason, or what must have happened.
+    #[must_use]
+    pub fn exit_reason(&self) -> String {
+        match &self.reason {
+            Some(reason) => reason.clone(),
+            None if self.boot_id != boot_id() => "the host was restarted while it ran".into(),
+            None => "its supervisor was killed".into(),
+        }
+    }
+}
+
+/// What became of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AppStatus {
+    pub name: AppName,
+    /// Where it is.
+    pub state: AppState,
+    /// The exit status as a shell shows it, once it has ended.
+    pub exit_status: Option<u8>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Whether its processes are held.
+    #[serde(default)]
+    pub paused: bool,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// When its program was started last, in milliseconds since 1970.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// Why it did not start, or what ended it that was not its own doing.
+    pub error: Option<String>,
+    /// What its probes find while it runs; `None`: it has none, or does not run.
+    pub health: Option<HealthState>,
+    /// What the probe last said to which that is due.
+    pub health_text: Option<String>,
+    /// Why its last life was ended by Isopod itself, where one was.
+    pub ended_because: Option<String>,
+    /// What it left to be known of the end of its last life. It may hold anything.
+    #[serde(default)]
+    pub last_words: Option<String>,
+}
+
+impl AppStatus {
+    /// The status of an app that has not started yet.
+    pub(crate) fn waiting(name: AppName) -> Self {
+        Self {
+            name,
+            state: AppState::Waiting,
+            exit_status: None,
+            signal: None,
+            ready: false,
+            paused: false,
+            restarts: 0,
+            started_ms: None,
+            ended_ms: None,
+            error: None,
+            health: None,
+            health_text: None,
+            ended_because: None,
+            last_words: None,
+        }
+    }
+}
+
+/// Where an app is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppState {
+    /// It has not started yet.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It has ended, and will be restarted.
+    Restarting,
+    /// It has ended.
+    Exited,
+    /// It never ran.
+    Failed,
+}
+
+impl AppState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AppState::Waiting => "waiting",
+            AppState::Running => "running",
+            AppState::Restarting => "restarting",
+            AppState::Exited => "exited",
+            AppState::Failed => "failed",
+        }
+    }
+}
+
+/// What an app's probes find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// Nothing yet.
+    Starting,
+    /// All is well.
+    Healthy,
+    /// One of them has failed.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthState::Starting => "starting",
+            HealthState::Healthy => "healthy",
+            HealthState::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// The host's clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The host's boot.
+    pub boot_id: String,
+    /// Milliseconds since that boot.
+    pub boot_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+impl Now {
+    /// What they say now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self {
+            boot_id: boot_id(),
+            boot_ms: boot_ms(),
+            wall_ms: now_ms(),
+        }
+    }
+}
