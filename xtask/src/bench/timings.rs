@@ -2,10 +2,10 @@
 //! whatever the logger puts before it. Any key is read; [`phases`] knows these and makes lengths of time of them:
 //!
 //! ```text
-//! host's clock    0 ── prepare_ms ─┬─ ready_ms ───────────────── ended_ms ─ synced_ms ─ gone_ms ── end of the process
-//!                    (its own 0)   0      │ = the same moment
+//! host's clock    0 ── prepare_ms ─┬─────────── ready_ms ──────────── ended_ms ─ synced_ms ─ gone_ms ── end of the process
+//!                    (its own 0)   0               │ = the same moment
 //! guest's clock     0 ─ guest_init_ms ─ guest_systemd_begun_ms ─ guest_agent_ms ─ guest_arrival_ms ─ guest_mounted_ms
-//!                     ─ guest_first_app_ms
+//!                     ─ guest_asked_ms ─ guest_first_app_ms
 //! ```
 
 /// Phases with their milliseconds, in `isopod`'s order.
@@ -50,10 +50,8 @@ pub(super) fn phases(timings: &Timings, wall: f64) -> Option<Timings> {
     let (init, begun) = (at("guest_init_ms")?, at("guest_systemd_begun_ms")?);
     let (agent, app) = (at("guest_agent_ms")?, at("guest_first_app_ms")?);
     let (arrival, mounted) = (at("guest_arrival_ms")?, at("guest_mounted_ms")?);
-    // The agent says that it is ready when both the host and systemd have answered it.
-    let said_ready = at("guest_connected_ms")?.max(at("guest_systemd_ms")?);
-    // The host's time when the guest's clock began.
-    let boot = ready - said_ready;
+    // The host's time when the guest's clock began: the host continues when the agent has answered that the pod has arrived.
+    let boot = ready - at("guest_asked_ms")?;
     let phases = [
         ("host: image, plan, pod directory", prepare),
         ("host: processes, up to the start of the guest's clock", boot),
@@ -121,13 +119,13 @@ mod tests {
     fn phases_add_up_to_the_whole() {
         let line = "timings: prepare_ms=50 ready_ms=3000 ended_ms=3600 synced_ms=3650 gone_ms=4000 guest_init_ms=1200 \
                     guest_systemd_begun_ms=1350 guest_agent_ms=2000 guest_systemd_ms=2100 guest_connected_ms=2200 \
-                    guest_arrival_ms=2250 guest_mounted_ms=2400 guest_first_app_ms=2700";
+                    guest_arrival_ms=2250 guest_mounted_ms=2400 guest_asked_ms=2500 guest_first_app_ms=2700";
         let phases = phases(&read(line).unwrap(), 4100.0).unwrap();
         let values: Vec<f64> = phases.iter().map(|(_, value)| *value).collect();
         assert_eq!(
             values,
             [
-                50.0, 800.0, 1200.0, 150.0, 650.0, 250.0, 150.0, 300.0, 100.0, 50.0, 350.0, 50.0
+                50.0, 500.0, 1200.0, 150.0, 650.0, 250.0, 150.0, 300.0, 400.0, 50.0, 350.0, 50.0
             ]
         );
         assert_eq!(values.iter().sum::<f64>(), 4100.0);
