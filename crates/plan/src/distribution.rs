@@ -47,8 +47,12 @@ pub enum Need {
     Systemd,
     /// The file server of host volumes.
     Virtiofsd,
-    /// The router.
+    /// The router, and pasta(1).
     Passt,
+    /// What makes networks with names.
+    Netavark,
+    /// Their name server.
+    Aardvark,
     /// `mkfs.ext4` and `debugfs`.
     Ext4,
     /// `newuidmap` and `newgidmap`.
@@ -126,6 +130,8 @@ impl Distribution {
             (Need::Virtiofsd, _) if self.virtiofsd_is_qemus() => "qemu-system-common",
             (Need::Virtiofsd, _) => "virtiofsd",
             (Need::Passt, _) => "passt",
+            (Need::Netavark, _) => "netavark",
+            (Need::Aardvark, _) => "aardvark-dns",
             (Need::Ext4, _) => "e2fsprogs",
             (Need::UidMap, F::Debian | F::Ubuntu) => "uidmap",
             (Need::UidMap, F::Fedora | F::Rhel) => "shadow-utils",
@@ -267,6 +273,8 @@ mod tests {
             for need in [
                 Need::Kernel,
                 Need::Passt,
+                Need::Netavark,
+                Need::Aardvark,
                 Need::Ext4,
                 Need::UidMap,
                 Need::Iproute,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use isopod_spec::Architecture;
 
 use crate::distribution::{Distribution, Need};
-use crate::facts::{HostUser, Kvm, Namespaces, Virtiofsd, VirtiofsdFlavour};
+use crate::facts::{HostUser, Kvm, Namespaces, NetworkPrograms, Virtiofsd, VirtiofsdFlavour};
 use crate::vm::user_namespaces::UserNamespaces;
 
 /// What is known of a host.
@@ -27,6 +27,8 @@ pub struct HostReport {
     /// The virtiofsd that works for this user.
     pub virtiofsd: Option<Virtiofsd>,
     pub passt: Option<PathBuf>,
+    /// What makes networks with names.
+    pub network_programs: NetworkPrograms,
     /// `mkfs.ext4`.
     pub mkfs: Option<PathBuf>,
     /// What a process of a pod can be confined by.
@@ -164,6 +166,7 @@ pub fn findings(host: &HostReport) -> Vec<Finding> {
     findings.extend([
         volumes(host),
         network(host),
+        named_networks(host),
         disks(host),
         namespaces(host),
         owners(host),
@@ -293,6 +296,18 @@ fn network(host: &HostReport) -> Finding {
     }
 }
 
+fn named_networks(host: &HostReport) -> Finding {
+    const TOPIC: &str = "networks";
+    match host.network_programs.missing(host.user, true) {
+        None => Finding::ok(TOPIC, "with names, by netavark and aardvark-dns"),
+        Some((what, need)) => Finding::lack(
+            TOPIC,
+            format!("none with names (`isopod network`): {what}"),
+            host.distribution.install(need),
+        ),
+    }
+}
+
 fn disks(host: &HostReport) -> Finding {
     const TOPIC: &str = "disks";
     match &host.mkfs {
@@ -406,6 +421,11 @@ mod tests {
                 version: (1, 10),
             }),
             passt: Some("/usr/bin/passt".into()),
+            network_programs: NetworkPrograms {
+                netavark: Some("/usr/lib/podman/netavark".into()),
+                aardvark: Some("/usr/lib/podman/aardvark-dns".into()),
+                pasta: Some("/usr/bin/pasta".into()),
+            },
             mkfs: Some("/usr/sbin/mkfs.ext4".into()),
             namespaces: Namespaces::Available,
             user_namespaces: UserNamespaces::default(),
@@ -430,7 +450,7 @@ mod tests {
     #[test]
     fn whatever_is_missing_has_its_fix() {
         type Change = fn(&mut HostReport);
-        let changes: [(&str, Level, &str, Change); 17] = [
+        let changes: [(&str, Level, &str, Change); 20] = [
             ("QEMU", Level::Fault, "apt install qemu-system-x86", |host| {
                 host.qemu = None
             }),
@@ -475,6 +495,15 @@ mod tests {
             }),
             ("network", Level::Lack, "apt install passt", |host| {
                 host.passt = None
+            }),
+            ("networks", Level::Lack, "apt install netavark", |host| {
+                host.network_programs.netavark = None
+            }),
+            ("networks", Level::Lack, "apt install aardvark-dns", |host| {
+                host.network_programs.aardvark = None
+            }),
+            ("networks", Level::Lack, "apt install passt", |host| {
+                host.network_programs.pasta = None
             }),
             ("disks", Level::Lack, "apt install e2fsprogs", |host| {
                 host.mkfs = None

@@ -213,15 +213,21 @@ pub struct NetworkFacts {
     pub named: NamedNetworks,
 }
 
-/// What the host has for a pod in networks with names.
+/// The programs that make networks with names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamedNetworks {
+pub struct NetworkPrograms {
     /// netavark(1).
     pub netavark: Option<PathBuf>,
     /// aardvark-dns.
     pub aardvark: Option<PathBuf>,
     /// pasta(1), which leads out of an ordinary user's.
     pub pasta: Option<PathBuf>,
+}
+
+/// What the host has for a pod in networks with names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedNetworks {
+    pub programs: NetworkPrograms,
     /// What keeps an ordinary user from having the namespaces that they are in.
     pub obstacle: Option<String>,
     /// Those that there are; why one cannot be had, in words, where its file cannot be read.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use isopod_plan::facts::{Facts, HostUser, NamedNetworks, TakenNetwork};
+use isopod_plan::facts::{Facts, HostUser, NamedNetworks, NetworkPrograms, TakenNetwork};
 use isopod_plan::networks::address::{AddressFault, choose};
 use isopod_plan::networks::{CreateFault, NetworkRequest, Surroundings, create};
 use isopod_plan::plan;
@@ -254,9 +254,11 @@ fn with_networks(spec: &PodSpec, networks: &[NamedNetwork], taken: &[&str]) -> F
         .map(|network| (network.name.clone(), Ok(of(network))));
     let mut facts = fixture::facts(spec, &[]);
     facts.host.network.named = NamedNetworks {
-        netavark: Some("/usr/lib/podman/netavark".into()),
-        aardvark: Some("/usr/lib/podman/aardvark-dns".into()),
-        pasta: None,
+        programs: NetworkPrograms {
+            netavark: Some("/usr/lib/podman/netavark".into()),
+            aardvark: Some("/usr/lib/podman/aardvark-dns".into()),
+            pasta: None,
+        },
         obstacle: None,
         networks: networks.collect(),
     };
@@ -395,13 +397,17 @@ fn a_pod_that_cannot_join_is_told_why() {
     assert!(ordinary.contains("`pasta` is not installed"), "{ordinary}");
     let ordinary = refused(&["front"], &|facts, _| {
         facts.host.user = HostUser::Ordinary { uid: 1000 };
-        facts.host.network.named.pasta = Some("/usr/bin/pasta".into());
+        facts.host.network.named.programs.pasta = Some("/usr/bin/pasta".into());
         facts.host.network.named.obstacle = Some("the kernel forbids it".into());
     });
     assert!(ordinary.contains("the kernel forbids it"), "{ordinary}");
-    let none = refused(&["front"], &|facts, _| facts.host.network.named.netavark = None);
+    let none = refused(&["front"], &|facts, _| {
+        facts.host.network.named.programs.netavark = None
+    });
     assert!(none.contains("`netavark` is not installed"), "{none}");
-    let none = refused(&["front"], &|facts, _| facts.host.network.named.aardvark = None);
+    let none = refused(&["front"], &|facts, _| {
+        facts.host.network.named.programs.aardvark = None
+    });
     assert!(none.contains("`aardvark-dns` is not installed"), "{none}");
     let publish = |flags: &'static [&'static str], port: &'static str| {
         refused(flags, &move |_, spec| {

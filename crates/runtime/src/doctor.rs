@@ -21,6 +21,7 @@ use crate::Settings;
 use crate::gather::guest::{image, make_readable, wanted};
 use crate::gather::programs::{find_program, find_qemu};
 use crate::gather::{distribution, host as facts};
+use crate::networks::addresses::programs;
 use crate::state_dir;
 use crate::subordinates;
 
@@ -53,6 +54,7 @@ pub fn look(settings: &Settings) -> HostReport {
         }),
         virtiofsd: virtiofsd::find(&settings.search_path, user),
         passt: find_program(&settings.search_path, "passt"),
+        network_programs: programs(settings),
         mkfs: facts::mkfs(settings),
         namespaces: facts::namespaces(settings),
         user_namespaces: facts::user_namespaces(),

@@ -12,7 +12,7 @@
 //!
 //! Which addresses are taken nobody writes down: a pod has those that its record names, from its preparation to its removal.
 
-mod addresses;
+pub(crate) mod addresses;
 pub mod change;
 pub mod forward;
 mod live;

@@ -269,13 +269,13 @@ fn record(
 
 fn networks(plan: &PodPlan, gathered: &Gathered) -> Option<NetworksRecord> {
     let joined = plan.network.as_ref()?.networks();
-    let named = &gathered.facts.host.network.named;
+    let programs = &gathered.facts.host.network.named.programs;
     Some(NetworksRecord {
-        netavark: named.netavark.clone().filter(|_| !joined.is_empty())?,
-        aardvark: named.aardvark.clone(),
+        netavark: programs.netavark.clone().filter(|_| !joined.is_empty())?,
+        aardvark: programs.aardvark.clone(),
         joined: joined.to_vec(),
         pluggable: plan.qemu.has_monitor(),
-        pasta: named
+        pasta: programs
             .pasta
             .clone()
             .filter(|_| gathered.facts.host.user != HostUser::Root),

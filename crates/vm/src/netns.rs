@@ -94,7 +94,7 @@ impl NetnsError {
             Self::Empty => "whoever made it adds its interfaces before the pod starts",
             Self::Changed => "prepare the pod anew",
             Self::Taken(_) => "a namespace is one pod's: end that pod first",
-            Self::NoProgram(_) => "install Debian's `iproute2`",
+            Self::NoProgram(_) => "install iproute2: it has `ip` and `tc`",
             Self::Tap(source) if source.kind() == io::ErrorKind::NotFound => {
                 "load the module: `modprobe tun`"
             }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::LazyLock;
 
 use isopod_plan::PodPlan;
-use isopod_plan::facts::{Facts, NamedNetworks, TakenNetwork};
+use isopod_plan::facts::{Facts, NamedNetworks, NetworkPrograms, TakenNetwork};
 use isopod_spec::{JoinedNetwork, Network, NetworkName};
 
 use super::{NetworkError, Networks};
@@ -95,14 +95,21 @@ fn look(networks: &Networks, settings: &Settings) -> Result<NamedNetworks, Netwo
     for pod in Pods::open(&settings.state_dir)?.list()? {
         take(&mut found, pod.joined());
     }
-    let helper = |name| find_system_program(&HELPERS, &settings.search_path, name);
     Ok(NamedNetworks {
-        netavark: helper("netavark"),
-        aardvark: helper("aardvark-dns"),
-        pasta: find_program(&settings.search_path, "pasta"),
+        programs: programs(settings),
         obstacle: user_namespaces().obstacle().map(|obstacle| obstacle.reason),
         networks: found,
     })
+}
+
+/// The programs that make networks with names.
+pub(crate) fn programs(settings: &Settings) -> NetworkPrograms {
+    let helper = |name| find_system_program(&HELPERS, &settings.search_path, name);
+    NetworkPrograms {
+        netavark: helper("netavark"),
+        aardvark: helper("aardvark-dns"),
+        pasta: find_program(&settings.search_path, "pasta"),
+    }
 }
 
 fn take(networks: &mut BTreeMap<NetworkName, Result<TakenNetwork, String>>, joined: &[JoinedNetwork]) {

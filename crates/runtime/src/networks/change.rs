@@ -12,6 +12,7 @@ use isopod_spec::{JoinedNetwork, NetworkJoin, NetworkName};
 use super::{Addresses, NetworkError, members};
 use crate::Settings;
 use crate::control::{ControlError, NetworkChange, Request};
+use crate::gather::distribution;
 use crate::gather::host::user;
 use crate::pods::files::PodRecord;
 use crate::pods::state::Verb;
@@ -76,7 +77,14 @@ pub fn connect(
         pod: record.name.as_ref().map(ToString::to_string),
         apps: record.present().map(|(_, app)| app.name.to_string()).collect(),
     };
-    let joined = plugged::connect(join, pod.joined(), &names, user(), addresses.known())?;
+    let joined = plugged::connect(
+        join,
+        pod.joined(),
+        &names,
+        user(),
+        &distribution(),
+        addresses.known(),
+    )?;
     let change = NetworkChange::Connect(Box::new(joined.clone()));
     let mut all = pod.joined().to_vec();
     all.push(joined.clone());

@@ -10,7 +10,8 @@ use isopod_contract::network::{GuestAddress, GuestInterface, GuestNetwork, Guest
 use isopod_spec::{JoinedNetwork, MacAddress, NetworkJoin, PodSpec, PortForward};
 
 use super::{MAX_TAPS, PodNetwork, Router, doubled, named_port};
-use crate::facts::{Facts, HostUser, NamedNetworks, TakenNetwork};
+use crate::distribution::{Distribution, Need};
+use crate::facts::{Facts, HostUser, NamedNetworks, NetworkPrograms, TakenNetwork};
 use crate::fault::Fault;
 use crate::networks::address::{self, AddressFault};
 
@@ -33,7 +34,8 @@ pub(super) fn network(
 ) -> Result<PodNetwork, Vec<Fault>> {
     let known = &facts.host.network.named;
     let mut faults = Vec::new();
-    faults.extend(lacking(facts.host.user, known, joins));
+    let host = &facts.host;
+    faults.extend(lacking(host.user, &host.distribution, known, joins));
     let mut ports = ports.to_vec();
     for port in &spec.named_ports {
         match named_port(port, spec, facts) {
@@ -100,40 +102,50 @@ fn fault(join: &NetworkJoin, reason: &str, hint: &str) -> Fault {
     }
 }
 
-/// What this host or user has not that networks need.
-fn lacking(user: HostUser, known: &NamedNetworks, joins: &[NetworkJoin]) -> Option<Fault> {
+impl NetworkPrograms {
+    /// The first program that `user` needs for networks with names and does not have, in words, and what brings it. `dns`: whether a
+    /// network has a name server.
+    pub(crate) fn missing(&self, user: HostUser, dns: bool) -> Option<(&'static str, Need)> {
+        if user != HostUser::Root && self.pasta.is_none() {
+            let what = "`pasta` is not installed, which leads out of an ordinary user's";
+            return Some((what, Need::Passt));
+        }
+        if self.netavark.is_none() {
+            return Some(("`netavark` is not installed", Need::Netavark));
+        }
+        let what = "`aardvark-dns` is not installed, which is their name server";
+        (dns && self.aardvark.is_none()).then_some((what, Need::Aardvark))
+    }
+}
+
+/// What this host or user lacks that networks need.
+fn lacking(
+    user: HostUser,
+    distribution: &Distribution,
+    known: &NamedNetworks,
+    joins: &[NetworkJoin],
+) -> Option<Fault> {
     let named = |join: &NetworkJoin| known.networks.get(&join.network)?.as_ref().ok();
     let dns = joins
         .iter()
         .filter_map(named)
         .any(|taken| taken.network.dns_enabled);
-    let what = "cannot give the pod networks with names";
-    let ordinary = user != HostUser::Root;
-    let (reason, hint) = if ordinary && known.pasta.is_none() {
-        (
-            "`pasta` is not installed, which leads out of an ordinary user's",
-            "install Debian's `passt`, or run it as root; pods also reach each other by ports of the host: `-p`",
-        )
-    } else if let Some(obstacle) = known.obstacle.as_deref().filter(|_| ordinary) {
-        (
-            obstacle,
-            "`isopod doctor` says what to do; pods also reach each other by ports of the host: `-p`",
-        )
-    } else if known.netavark.is_none() {
-        ("`netavark` is not installed", "install Debian's `netavark`")
-    } else if dns && known.aardvark.is_none() {
-        (
-            "`aardvark-dns` is not installed, which is their name server",
-            "install Debian's `aardvark-dns`, or create the network with `--disable-dns`",
-        )
-    } else {
-        return None;
-    };
-    Some(Fault::Host {
-        what: what.into(),
+    let fault = |reason: &str, hint: String| Fault::Host {
+        what: "cannot give the pod networks with names".into(),
         reason: reason.into(),
-        hint: hint.into(),
-    })
+        hint,
+    };
+    if let Some((what, need)) = known.programs.missing(user, dns) {
+        let instead = match need {
+            Need::Passt => "; or run it as root; pods also reach each other by ports of the host: `-p`",
+            Need::Aardvark => "; or create the network with `--disable-dns`",
+            _ => "",
+        };
+        return Some(fault(what, distribution.install(need) + instead));
+    }
+    let obstacle = known.obstacle.as_deref().filter(|_| user != HostUser::Root)?;
+    let hint = "`isopod doctor` says what to do; pods also reach each other by ports of the host: `-p`";
+    Some(fault(obstacle, hint.into()))
 }
 
 fn of_join(

@@ -7,6 +7,7 @@ use isopod_spec::{JoinedNetwork, MacAddress, NetworkJoin, NetworkName, PortForwa
 use serde_json::{Value, json};
 
 use super::{MAX_TAPS, PodNames, fault, interface, lacking, of_join, publishing};
+use crate::distribution::Distribution;
 use crate::facts::{HostUser, NamedNetworks};
 use crate::fault::Fault;
 use crate::vm::template::{PORTS, port};
@@ -20,9 +21,10 @@ pub fn connect(
     current: &[JoinedNetwork],
     names: &PodNames,
     user: HostUser,
+    distribution: &Distribution,
     known: &NamedNetworks,
 ) -> Result<JoinedNetwork, Fault> {
-    if let Some(lacking) = lacking(user, known, std::slice::from_ref(join)) {
+    if let Some(lacking) = lacking(user, distribution, known, std::slice::from_ref(join)) {
         return Err(lacking);
     }
     if current.iter().any(|joined| joined.network.name == join.network) {
