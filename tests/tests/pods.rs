@@ -59,6 +59,34 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         assert_eq!(seen["apps"][0]["mounts"][0]["readOnly"], true);
         assert_eq!(seen, status(&bench, &uuid[..13]), "by the beginning of the UUID");
     });
+    scenarios.run("where the time of its start went", || {
+        let report: Value = serde_json::from_str(&text(&bench, "boot-report --format json web")).unwrap();
+        let spans = report["spans"].as_array().unwrap();
+        let at = |span: &Value, key: &str| span[key].as_u64().unwrap();
+        let (apps, phases): (Vec<&Value>, Vec<&Value>) = spans.iter().partition(|span| span["side"] == "app");
+        for (span, next) in phases.iter().zip(&phases[1..]) {
+            assert_eq!(span["toMs"], next["fromMs"], "{report}");
+        }
+        assert_eq!(apps.len(), 2, "{report}");
+        let arrived = at(phases[phases.len() - 1], "toMs");
+        assert!(
+            apps.iter()
+                .all(|app| at(app, "fromMs") == arrived && at(app, "toMs") >= arrived),
+            "{report}"
+        );
+        let (began, ready) = (
+            &status(&bench, "web")["startedMs"],
+            &status(&bench, "web")["readyMs"],
+        );
+        let whole = ready.as_u64().unwrap() - began.as_u64().unwrap();
+        let total = report["totalMs"].as_u64().unwrap();
+        assert!(total > 100 && total <= whole, "{total} of {whole} ms: {report}");
+        let page = text(&bench, "boot-report web");
+        assert!(
+            page.starts_with("<!doctype html>") && page.contains("unit of app `b`"),
+            "{page}"
+        );
+    });
     scenarios.run("what a pod that runs refuses", || {
         for (command, words) in [
             ("start web", "error: cannot start pod `"),

@@ -3,6 +3,7 @@
 
 pub(crate) mod app;
 pub(crate) mod attach;
+pub(crate) mod boot_report;
 pub(crate) mod cat_manifest;
 pub(crate) mod commit;
 pub(crate) mod completion;
@@ -98,6 +99,7 @@ pub(crate) enum OtherCommand {
     Version(version::Version),
     Info(info::Info),
     Doctor(doctor::Doctor),
+    BootReport(boot_report::BootReport),
     Completion(completion::Completion),
     #[command(name = "internal-docs", hide = true)]
     Docs(docs::Docs),

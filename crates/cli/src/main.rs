@@ -133,6 +133,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Version(command) => command.execute(&settings()?),
             C::Info(command) => command.execute(&settings()?),
             C::Doctor(command) => command.execute(&settings()?),
+            C::BootReport(command) => command.execute(&settings()?),
             C::Completion(command) => command.execute(),
             C::Docs(command) => command.execute(command_line::root()),
             C::Pod(command) => command.execute(&settings()?),

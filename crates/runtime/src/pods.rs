@@ -20,6 +20,7 @@ mod error;
 pub mod files;
 pub mod os_text;
 mod rename;
+pub mod start_times;
 pub mod state;
 pub mod updates;
 pub mod volumes;

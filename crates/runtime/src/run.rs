@@ -56,6 +56,7 @@ use crate::control::{self, AppOrder, Done, Order, Refusal, SharedInput, VolumeCh
 use crate::logs::Stream;
 use crate::pods::Claim;
 use crate::pods::files::{Keep, PodRecord, Stdin};
+use crate::pods::start_times::StartTimes;
 use interfaces::Interfaces;
 use status_writer::StatusWriter;
 
@@ -149,6 +150,11 @@ async fn supervise(
             let volumes = Volumes::begin(record, dir, settings, agent.clone(), vm.file_server());
             let (broken, unread) = mpsc::unbounded_channel();
             status.on_started = caller.started;
+            status.came(StartTimes::of_arrival(
+                started.elapsed(),
+                vm.is_restored(),
+                arrival,
+            ));
             status.watcher.clone_from(&caller.watcher);
             let app_changes = AppChanges::again(record, dir, &agent);
             let interfaces = vm.interfaces(record, &agent);

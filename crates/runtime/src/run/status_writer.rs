@@ -20,6 +20,7 @@ use crate::events::{Event, EventKind, EventLog};
 use crate::pods::Claim;
 use crate::pods::arrived::ArrivedRecord;
 use crate::pods::files::{self, AppState, AppStatus, Durability, HealthState, PodRecord, Status, now_ms};
+use crate::pods::start_times::StartTimes;
 use crate::pods::state::Phase;
 use crate::pods::updates::Updates;
 use crate::pods::volumes::AttachedRecord;
@@ -107,6 +108,11 @@ impl StatusWriter {
         });
     }
 
+    /// The agent has answered, and the pod has come to it. Written with what follows.
+    pub(super) fn came(&mut self, start: StartTimes) {
+        self.status.start = Some(start);
+    }
+
     /// Writes down what has become of the pod.
     pub(super) fn record(&mut self, note: Note) {
         match note {
@@ -139,7 +145,16 @@ impl StatusWriter {
                 self.notify_watcher(app, AppNews::OutOfMemory);
             }
             Note::AppProcessOutOfMemory(app) => self.notify_watcher(app, AppNews::OutOfMemory),
-            Note::AppStarted { app, probed } => self.app_started(app, probed),
+            Note::Booted(boot) => {
+                if let Some(start) = &mut self.status.start {
+                    start.boot = boot;
+                }
+            }
+            Note::AppStarted {
+                app,
+                uptime_ms,
+                probed,
+            } => self.app_started(app, uptime_ms, probed),
             Note::AppHealth(app, health, text) => self.app_health(app, health, text),
             Note::AppEnding(app, reason) => self.app_ending(app, reason),
             Note::AppFailed(app, cause) => self.app_failed(app, &cause),
@@ -328,7 +343,10 @@ impl StatusWriter {
     }
 
     /// An app has started; whether it is healthy is not known yet, where that is asked.
-    fn app_started(&mut self, app: usize, probed: bool) {
+    fn app_started(&mut self, app: usize, uptime_ms: u64, probed: bool) {
+        if let (Some(start), Some(status)) = (&mut self.status.start, self.status.apps.get(app)) {
+            start.app_executed(&status.name, uptime_ms);
+        }
         self.app(app, |app| {
             app.state = AppState::Running;
             app.error = None;

@@ -325,7 +325,10 @@ impl Supervision {
 
     fn receive(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Ready(boot) => self.timings.boot = boot,
+            Event::Ready(boot) => {
+                self.timings.boot = boot;
+                self.record(Note::Booted(boot));
+            }
             Event::Started { app, uptime_ms } => self.app_started(app, uptime_ms),
             Event::AppReady { app } => self.app_ready(app),
             Event::AppUnready { app } => self.record(Note::AppUnready(app)),
@@ -391,7 +394,11 @@ impl Supervision {
         let terms = self.terms.apps.get(app);
         let probed = terms.is_some_and(|app| app.probed);
         let is_ready = terms.is_some_and(|app| !app.reports_readiness);
-        self.record(Note::AppStarted { app, probed });
+        self.record(Note::AppStarted {
+            app,
+            uptime_ms,
+            probed,
+        });
         if is_ready {
             self.app_ready(app);
         }

@@ -278,8 +278,13 @@ impl<'a> Vm<'a> {
             .networks
             .as_mut()
             .map(|(live, later, left)| (live.clone(), mem::take(later), mem::take(left)));
-        let restored = matches!(self.restored, Restored::Yes(_));
+        let restored = self.is_restored();
         Interfaces::begin(record, begun, self.monitor.take(), restored, agent)
+    }
+
+    /// Whether it was restored from a template.
+    pub(super) fn is_restored(&self) -> bool {
+        matches!(self.restored, Restored::Yes(_))
     }
 
     /// The process that serves the pod's share: virtiofsd, or QEMU itself. Not waited for while it is a VM's.

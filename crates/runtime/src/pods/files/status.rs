@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{VERSION, boot_id, boot_ms, now_ms};
 use crate::pods::arrived::ArrivedRecord;
+use crate::pods::start_times::StartTimes;
 use crate::pods::state::Phase;
 use crate::pods::volumes::AttachedRecord;
 use crate::process::Process;
@@ -39,6 +40,9 @@ pub struct Status {
     pub arrived: Vec<ArrivedRecord>,
     /// How often volumes came or went, or were to.
     pub volume_changes: u32,
+    /// Where the time of its start went; `None` until its guest has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartTimes>,
     /// The process that supervises it.
     pub supervisor: Option<Process>,
     /// Since when its guest has not been heard, in milliseconds since the host's boot; `None`: it is heard.
@@ -65,6 +69,7 @@ impl Status {
             attached: Vec::new(),
             arrived: Vec::new(),
             volume_changes: 0,
+            start: None,
             supervisor: Process::current(),
             silent_since_ms: None,
             exit_status: None,

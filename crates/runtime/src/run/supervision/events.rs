@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use isopod_spec::{AppName, AppRole, FailurePolicy};
-use isopod_vm::agent::{Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+use isopod_vm::agent::{BootTimes, Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
 
 use crate::pods::files::{AppRecord, PodRecord};
 use crate::run::report::Milestone;
@@ -134,9 +134,12 @@ pub(in crate::run) enum Note {
     AppOutOfMemory(usize, MemoryBound),
     /// A process of an app's that is not its main one was killed.
     AppProcessOutOfMemory(usize),
-    /// An app has started; whether it has probes.
+    /// How the guest's boot went.
+    Booted(BootTimes),
+    /// An app has started, at this time of the guest's clock; whether it has probes.
     AppStarted {
         app: usize,
+        uptime_ms: u64,
         probed: bool,
     },
     AppHealth(usize, Health, String),
