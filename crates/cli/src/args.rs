@@ -19,6 +19,7 @@ mod layout;
 mod nearest;
 mod pod;
 mod pod_command;
+pub(crate) mod switch;
 mod theirs;
 mod values;
 

@@ -142,6 +142,7 @@ with_hints! {
     isopod_runtime::write_tree::WriteTreeError,
     isopod_spec::Gap,
     isopod_spec::check::PodFault,
+    isopod_spec::compose::one_off::OneOffError,
     isopod_spec::flags::InvalidFlag,
     isopod_spec::located::Fault,
 }

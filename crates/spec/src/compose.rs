@@ -15,6 +15,7 @@ mod interpolate;
 pub mod keys;
 mod merge;
 mod mounts;
+pub mod one_off;
 mod profiles;
 mod service;
 mod shared;

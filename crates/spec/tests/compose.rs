@@ -5,15 +5,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
+mod golden;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use golden::{compare, folders, prune};
 use isopod_spec::compose::keys::{KeyStatus, OBJECTS};
+use isopod_spec::compose::one_off::{OneOffError, OneOffOptions};
 use isopod_spec::compose::{self, ComposeSurroundings, Project};
 use isopod_spec::kube::{File, PodFileErrors};
 use isopod_spec::located::Fault;
+use isopod_spec::{App, AppName, EnvVar, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -55,51 +60,13 @@ fn read_all(
 }
 
 fn listed(faults: &[Fault]) -> String {
-    let mut out = String::new();
-    for fault in faults {
-        writeln!(out, "{fault}").unwrap();
-        if let Some(hint) = fault.hint() {
-            writeln!(out, "  hint: {hint}").unwrap();
-        }
-    }
-    out
-}
-
-/// Leaves out what says nothing, so that a field that a pod gains later changes no folder.
-fn prune(value: &mut Value) {
-    let says_nothing = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    match value {
-        Value::Object(fields) => {
-            fields.values_mut().for_each(prune);
-            fields.retain(|_, value| !says_nothing(value));
-        }
-        Value::Array(items) => items.iter_mut().for_each(prune),
-        _ => {}
-    }
-}
-
-fn compare(path: &Path, found: &str, wrong: &mut String) {
-    if std::env::var_os("UPDATE").is_some() {
-        match found.is_empty() {
-            true => drop(fs::remove_file(path)),
-            false => fs::write(path, found).unwrap(),
-        }
-    } else if fs::read_to_string(path).unwrap_or_default() != found {
-        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
-    }
+    golden::listed(faults, Fault::hint)
 }
 
 #[test]
 fn every_folder_is_read_as_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
     let mut wrong = String::new();
-    for entry in fs::read_dir(&root).unwrap() {
-        let folder = entry.unwrap().path();
+    for folder in folders("compose") {
         let text = |name: &str| {
             fs::read_to_string(folder.join(name))
                 .ok()
@@ -277,4 +244,83 @@ proptest! {
             let _ = read(&changed.join("\n"), &["*"], &[]);
         }
     }
+}
+
+/// `compose run`: what its flags say comes on top of the service, and the service's own ports only where they are asked for.
+#[test]
+fn a_command_in_a_service_of_its_own() {
+    let text = "services:
+  web: {image: web, ports: ['8080:80'], depends_on: [db], environment: {A: service}, user: ada, command: [serve], volumes: ['data:/data', 'more:/more']}
+  db: {image: db, ports: ['5432:5432']}
+volumes: {data: , more: }
+";
+    let project = read(text, &[], &[]).unwrap();
+    let (web, others) = (AppName::new("web").unwrap(), read(text, &[], &["db"]).unwrap());
+    assert_eq!(project.needed_by(&web), ["db"]);
+
+    let mut own = App::new(web.clone(), project.pod.apps[0].image().unwrap().clone());
+    own.overrides.env.push(EnvVar {
+        name: "A".into(),
+        value: Some("flag".into()),
+        secret: false,
+    });
+    own.overrides.exec = Some("migrate".into());
+    own.overrides.args = Some(vec!["--all".into()]);
+    let [data, more] = &project.pod.apps[0].mounts[..] else {
+        panic!("{:?}", project.pod.apps[0].mounts)
+    };
+    own.mounts.push(data.clone());
+    let mut flags = PodSpec::new(vec![own]);
+    flags.volumes.clone_from(&project.pod.volumes);
+    let command = ["now".to_owned()];
+    let options = OneOffOptions {
+        name: None,
+        suffix: "0123",
+        flags: &flags,
+        command: &command,
+        tty: true,
+        stdin: false,
+        service_ports: true,
+    };
+    let one_off = project.one_off(&web, Some(&others), &options).unwrap();
+    let app = &one_off.spec.apps[0];
+    assert_eq!(app.name.as_str(), "myproject-web-run-0123");
+    let overrides = &app.overrides;
+    let args: Vec<&str> = overrides.args.iter().flatten().map(String::as_str).collect();
+    assert_eq!(
+        (overrides.exec.as_deref(), &args[..]),
+        (Some("migrate"), &["--all", "now"][..])
+    );
+    assert_eq!((overrides.tty, overrides.user.as_deref()), (true, Some("ada")));
+    let set: Vec<_> = overrides
+        .env
+        .iter()
+        .filter_map(|variable| variable.value.as_deref())
+        .collect();
+    assert_eq!(set, ["service", "flag"]);
+    // The flag's volume is at `/data` now, beside the one that the service keeps.
+    let volumes: Vec<_> = one_off
+        .spec
+        .volumes
+        .iter()
+        .map(|volume| volume.name.to_string())
+        .collect();
+    assert_eq!(volumes, [more.volume.to_string(), format!("run-{}", data.volume)]);
+    let ports: Vec<_> = one_off.ports.iter().map(|port| port.host_port).collect();
+    assert_eq!(ports, [8080]);
+
+    let alone = project.of_one_off("web", one_off).unwrap();
+    assert_eq!(alone.name.unwrap().as_str(), "myproject-web-run-0123");
+    assert_eq!(
+        (alone.apps[0].name.as_str(), alone.apps[0].depends_on.len()),
+        ("web", 0)
+    );
+    assert_eq!(alone.network.ports().len(), 1);
+
+    let named = OneOffOptions {
+        name: Some("No Name"),
+        ..options
+    };
+    let refused = project.one_off(&web, None, &named).unwrap_err();
+    assert_eq!(refused, OneOffError::Name("No Name".into()));
 }

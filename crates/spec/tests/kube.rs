@@ -4,29 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
-use std::fmt::Write as _;
+mod golden;
+
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, KubeSurroundings, PodFileErrors, PodFiles, Unsupported};
+use golden::{compare, folders, prune, surroundings};
+use isopod_spec::kube::{self, File, PodFileErrors, PodFiles, Unsupported};
 use isopod_spec::located::Fault;
 use isopod_spec::secrets::without_secrets;
 use isopod_spec::{PodSpec, RestartPolicy, VolumeKind};
 use proptest::prelude::*;
 use serde_json::Value;
-
-fn surroundings() -> KubeSurroundings {
-    KubeSurroundings {
-        new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
-        name: None,
-        node_name: "the-host".into(),
-        pod_ip: Some([10, 0, 2, 15].into()),
-        host_ip: Some([10, 0, 2, 2].into()),
-        claims_dir: "/state/claims".into(),
-        memory_mib: None,
-        cpus: None,
-    }
-}
 
 fn read_all(text: &str, unsupported: Unsupported) -> Result<PodFiles, PodFileErrors> {
     let file = File {
@@ -55,54 +44,15 @@ fn read(text: &str, unsupported: Unsupported) -> Result<One, PodFileErrors> {
     read_all(text, unsupported).map(one)
 }
 
+/// What cannot be honoured has the same hint everywhere.
 fn listed(faults: &[Fault]) -> String {
-    let mut out = String::new();
-    for fault in faults {
-        writeln!(out, "{fault}").unwrap();
-        if let Some(hint) = fault.hint().filter(|_| !fault.is_unsupported()) {
-            writeln!(out, "  hint: {hint}").unwrap();
-        }
-    }
-    out
-}
-
-/// Leaves out what says nothing, so that a field that a pod gains later changes no folder.
-fn prune(value: &mut Value) {
-    let says_nothing = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    match value {
-        Value::Object(fields) => {
-            fields.values_mut().for_each(prune);
-            fields.retain(|_, value| !says_nothing(value));
-        }
-        Value::Array(items) => items.iter_mut().for_each(prune),
-        _ => {}
-    }
-}
-
-fn compare(path: &Path, found: &str, wrong: &mut String) {
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(path, found).unwrap();
-    } else if fs::read_to_string(path).unwrap_or_default() != found {
-        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
-    }
+    golden::listed(faults, |fault| fault.hint().filter(|_| !fault.is_unsupported()))
 }
 
 #[test]
 fn every_folder_is_read_as_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube");
     let mut wrong = String::new();
-    let mut folders: Vec<_> = fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    folders.sort();
-    assert!(folders.len() > 8, "{folders:?}");
-    for folder in folders {
+    for folder in folders("kube") {
         let text = fs::read_to_string(folder.join("pod.yaml")).unwrap();
         let left_out = folder.join("left-out.txt");
         let unsupported = match left_out.exists() {

@@ -400,6 +400,11 @@ mod tests {
         let mut child = command(Path::new("/bin/sleep")).arg("100").spawn().unwrap();
         let file = dir.path().join("pid");
         fs::write(&file, child.id().to_string()).unwrap();
+        // The kernel gives a process its name only after whoever began it goes on.
+        let comm = format!("/proc/{}/comm", child.id());
+        while fs::read_to_string(&comm).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
         end(&file, |name| name.starts_with("pasta"));
         assert!(child.try_wait().unwrap().is_none());
         end(&file, |name| name.starts_with("sleep"));

@@ -36,7 +36,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use isopod_spec::flags::InvalidFlag;
 use isopod_spec::words::shown;
 
-use super::ArgFault;
+use super::{ArgFault, switch};
 
 pub(super) struct Flag {
     /// Its name, without the dashes.
@@ -175,11 +175,7 @@ impl Flag {
     fn parsed(&self) -> Arg {
         let arg = self.arg().action(ArgAction::Append);
         match self.value {
-            Value::Switch => arg
-                .value_parser(OsStringValueParser::new())
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true"),
+            Value::Switch => switch::optional(arg.value_parser(OsStringValueParser::new())),
             Value::Text(_) => arg
                 .value_parser(OsStringValueParser::new())
                 .allow_hyphen_values(true),

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::ArgAction;
 use isopod_plan::layout::LOGS;
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, ControlError, Request};
@@ -27,7 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::args::app_name;
+use crate::args::{app_name, switch};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::output::{self, Report};
@@ -57,6 +56,7 @@ terminal of an app that has one is connected with this command's, and Ctrl-P Ctr
 /// Show what a running pod writes from now on, and give it input and signals, up to its end
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = ATTACH_NOTES)]
+#[command(mut_arg("sig_proxy", switch::on))]
 pub(crate) struct Attach {
     /// The pod
     #[arg(value_name = "POD")]
@@ -71,15 +71,7 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
     detach_keys: DetachKeys,
     /// Pass signals on to the apps
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = ArgAction::Set
-    )]
+    #[arg(long)]
     sig_proxy: bool,
 }
 

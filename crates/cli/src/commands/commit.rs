@@ -22,7 +22,7 @@ use isopod_spec::{AppName, ImageReference};
 use serde_json::{Value, json};
 
 use super::pause;
-use crate::args::app_name;
+use crate::args::{app_name, switch};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{ask, find, meant_app, pods};
@@ -40,6 +40,7 @@ Example:
 /// Make an image of an app's image and of what the app wrote
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
+#[command(mut_arg("pause", switch::on))]
 pub(crate) struct Commit {
     /// The pod
     #[arg(value_name = "POD")]
@@ -60,16 +61,7 @@ pub(crate) struct Commit {
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
     /// Pause the app meanwhile
-    #[arg(
-        short,
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set
-    )]
+    #[arg(short, long)]
     pause: bool,
 }
 

@@ -3,24 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{self, File, KubeSurroundings, Unsupported};
+use isopod_spec::kube::{self, File, Unsupported};
 use isopod_spec::*;
 use proptest::prelude::*;
 
+use crate::golden::surroundings;
 use crate::pods;
-
-fn surroundings() -> KubeSurroundings {
-    KubeSurroundings {
-        new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
-        name: None,
-        node_name: "the-host".into(),
-        pod_ip: Some([10, 0, 2, 15].into()),
-        host_ip: Some([10, 0, 2, 2].into()),
-        claims_dir: "/state/claims".into(),
-        memory_mib: None,
-        cpus: None,
-    }
-}
 
 fn read(text: &str) -> PodSpec {
     let file = File {

@@ -4,14 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
+#[path = "../golden/mod.rs"]
+mod golden;
 mod kube;
 mod pods;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use isopod_spec::kube::{File, KubeSurroundings, Unsupported};
+use golden::{compare, folders, listed, surroundings};
+use isopod_spec::kube::{File, Unsupported};
 use isopod_spec::{Gap, PodSpec, Written};
 
 fn read(folder: &Path) -> PodSpec {
@@ -28,39 +30,8 @@ fn read(folder: &Path) -> PodSpec {
         name: "pod.yaml",
         text: &text,
     };
-    let surroundings = KubeSurroundings {
-        new_uuid: || "11111111-2222-4333-8444-555555555555".into(),
-        name: None,
-        node_name: "the-host".into(),
-        pod_ip: None,
-        host_ip: None,
-        claims_dir: "/state/claims".into(),
-        memory_mib: None,
-        cpus: None,
-    };
-    let read = isopod_spec::kube::read(&[file], &surroundings, Unsupported::Refuse);
+    let read = isopod_spec::kube::read(&[file], &surroundings(), Unsupported::Refuse);
     read.unwrap().pods.into_iter().next().unwrap().pod
-}
-
-fn listed(gaps: &[Gap]) -> String {
-    let mut out = String::new();
-    for gap in gaps {
-        writeln!(out, "{gap}\n  hint: {}", gap.hint().unwrap_or_default()).unwrap();
-    }
-    out
-}
-
-/// Holds a file against what was found; one that holds nothing need not be there.
-fn compare(path: &Path, found: &str, wrong: &mut String) {
-    let there = fs::read_to_string(path).unwrap_or_default();
-    if there == found {
-        return;
-    }
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(path, found).unwrap();
-    } else {
-        writeln!(wrong, "{} would be:\n{found}", path.display()).unwrap();
-    }
 }
 
 fn check(folder: &Path, form: &str, written: Result<Written, Vec<Gap>>, wrong: &mut String) {
@@ -69,28 +40,21 @@ fn check(folder: &Path, form: &str, written: Result<Written, Vec<Gap>>, wrong: &
         Ok(written) => written,
         Err(gaps) => {
             let path = folder.join(format!("{stem}-refused.txt"));
-            return compare(&path, &listed(&gaps), wrong);
+            return compare(&path, &listed(&gaps, Gap::hint), wrong);
         }
     };
     compare(&folder.join(form), &written.text, wrong);
     compare(
         &folder.join(format!("{stem}-left-out.txt")),
-        &listed(&written.left_out),
+        &listed(&written.left_out, Gap::hint),
         wrong,
     );
 }
 
 #[test]
 fn every_folder_is_written_as_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generate");
     let mut wrong = String::new();
-    let mut folders: Vec<_> = fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    folders.sort();
-    assert!(folders.len() > 1, "{folders:?}");
-    for folder in folders {
+    for folder in folders("generate") {
         let pod = read(&folder);
         let written = isopod_spec::kube::write(&pod, Unsupported::Ignore);
         check(&folder, "kube.yaml", written, &mut wrong);

@@ -16,11 +16,12 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{PodEntry, Pods, new_uuid};
 use isopod_spec::compose::Project;
-use isopod_spec::{App, AppName, PodName, PodSpec, PortForward, RestartPolicy, Vm, VolumeName};
+use isopod_spec::compose::one_off::{OneOff, OneOffOptions, publish};
+use isopod_spec::{App, AppName, PodSpec, PortForward, Vm};
 
 use super::up::{check_volumes, pull};
 use super::{app_of, awaited};
-use crate::args::{PodSource, RunArgs, RunMode};
+use crate::args::{PodSource, RunArgs, RunMode, switch};
 use crate::command_line::read_run;
 use crate::compose_file::{Extent, ProjectArgs};
 use crate::detach_keys::DetachKeys;
@@ -43,6 +44,7 @@ Examples:
 /// Run a command in a container of a service's own
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
+#[command(mut_arg("interactive", switch::on))]
 pub(super) struct Run {
     /// Leave it running, and print its name
     #[arg(short, long)]
@@ -51,16 +53,7 @@ pub(super) struct Run {
     #[arg(short = 'T', long = "no-TTY", visible_alias = "no-tty")]
     no_tty: bool,
     /// Give it this command's standard input, as without this flag; `--interactive=false` gives it none
-    #[arg(
-        short,
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set
-    )]
+    #[arg(short, long)]
     interactive: bool,
     /// Remove it when it has ended
     #[arg(long)]
@@ -109,15 +102,6 @@ pub(super) struct Run {
     command: Vec<String>,
 }
 
-/// What is run, and where.
-struct OneOff {
-    app: App,
-    /// With the volumes of the app.
-    spec: PodSpec,
-    /// The ports that are published.
-    ports: Vec<PortForward>,
-}
-
 impl Run {
     /// Runs it; the exit status is the command's, unless it is left running.
     ///
@@ -131,7 +115,10 @@ impl Run {
         }
         check_volumes(&project, settings)?;
         let service = app_of(&project, &self.service)?;
-        let needed = self.needed(&project, &service);
+        let needed = match self.no_deps {
+            true => Vec::new(),
+            false => project.needed_by(&service),
+        };
         let others = match needed.is_empty() {
             true => None,
             false => Some(args.read(Extent::Silent(&needed), settings)?),
@@ -160,24 +147,12 @@ impl Run {
             (None, Some(others)) => start(&pods, &project, others, one_off.ports.clone(), settings)?,
             (None, None) => return self.alone(&project, one_off, settings),
         };
-        let needs = match self.no_deps {
-            true => &[][..],
-            false => &one_off.app.depends_on,
-        };
-        awaited(&pods, &pod, needs)?;
+        if !self.no_deps {
+            for app in &one_off.spec.apps {
+                awaited(&pods, &pod, &app.depends_on)?;
+            }
+        }
         self.in_pod(&pods, &pod, one_off, settings)
-    }
-
-    /// The services that it depends on.
-    fn needed(&self, project: &Project, service: &AppName) -> Vec<String> {
-        let app = project.pod.apps.iter().find(|app| app.name == *service);
-        let needs = app.filter(|_| !self.no_deps).map(|app| &app.depends_on);
-        let needs = needs.into_iter().flatten().map(|needed| &needed.app);
-        let name = |app: &AppName| {
-            let found = project.services.iter().find(|(_, known)| known == app);
-            found.map(|(name, _)| name.clone())
-        };
-        needs.filter_map(name).collect()
     }
 
     /// The service with what the flags say.
@@ -188,82 +163,17 @@ impl Run {
         service: &AppName,
         settings: &Settings,
     ) -> Result<OneOff, Failure> {
-        let flags = self.flags(settings)?;
-        let found = project.pod.apps.iter().find(|app| app.name == *service);
-        let mut app = found
-            .cloned()
-            .ok_or_else(|| Report::text("there is no such service"))?;
-        let [own] = &flags.apps[..] else {
-            return Err(Report::text("the command is no app").into());
-        };
         let suffix: String = new_uuid().chars().filter(|c| *c != '-').take(12).collect();
-        let name = self
-            .name
-            .clone()
-            .unwrap_or_else(|| format!("{}-{service}-run-{suffix}", project.name.as_str()));
-        app.name = AppName::nearest(&name)
-            .filter(|nearest| self.name.is_none() || nearest.as_str() == name)
-            .ok_or_else(|| {
-                Report::text(format!("`{name}` cannot be its name"))
-                    .hint(Some("write lower-case letters, digits and dashes".into()))
-            })?;
-        app.restart = RestartPolicy::No;
-        app.overrides.tty = self.has_terminal();
-        app.overrides.stdin = self.interactive && !self.detach;
-        app.overrides.env.extend(own.overrides.env.iter().cloned());
-        app.overrides
-            .cap_add
-            .extend(own.overrides.cap_add.iter().cloned());
-        app.overrides
-            .cap_drop
-            .extend(own.overrides.cap_drop.iter().cloned());
-        if own.overrides.user.is_some() {
-            app.overrides.user.clone_from(&own.overrides.user);
-            app.overrides.group.clone_from(&own.overrides.group);
-        }
-        if own.overrides.working_dir.is_some() {
-            app.overrides.working_dir.clone_from(&own.overrides.working_dir);
-        }
-        if own.overrides.exec.is_some() {
-            app.overrides.exec.clone_from(&own.overrides.exec);
-            app.overrides.args.clone_from(&own.overrides.args);
-        }
-        if !self.command.is_empty() {
-            let first = own.overrides.args.iter().flatten();
-            app.overrides.args = Some(first.chain(&self.command).cloned().collect());
-            app.overrides.secret_args.clear();
-        }
-        let mut volumes = project.pod.volumes.clone();
-        for mount in &own.mounts {
-            app.mounts.retain(|known| known.target != mount.target);
-            let (mut mount, mut volume) = (
-                mount.clone(),
-                flags.volumes.iter().find(|v| v.name == mount.volume).cloned(),
-            );
-            let renamed = VolumeName::nearest(&format!("run-{}", mount.volume));
-            if let (Some(volume), Some(renamed)) = (&mut volume, renamed) {
-                volume.name = renamed.clone();
-                mount.volume = renamed;
-            }
-            volumes.extend(volume);
-            app.mounts.push(mount);
-        }
-        app.anonymous.extend(own.anonymous.iter().cloned());
-        volumes.retain(|volume| app.mounts.iter().any(|mount| mount.volume == volume.name));
-        let mut ports = flags.network.ports().to_vec();
-        if self.service_ports {
-            let of_others = others
-                .map(|others| others.pod.network.ports())
-                .unwrap_or_default();
-            let own = project.pod.network.ports().iter();
-            ports.extend(own.filter(|port| !of_others.contains(port)).cloned());
-        }
-        let spec = PodSpec {
-            volumes,
-            vm: Vm::holding(std::slice::from_ref(&app)),
-            ..PodSpec::new(vec![app.clone()])
+        let options = OneOffOptions {
+            name: self.name.as_deref(),
+            suffix: &suffix,
+            flags: &self.flags(settings)?,
+            command: &self.command,
+            tty: self.has_terminal(),
+            stdin: self.interactive && !self.detach,
+            service_ports: self.service_ports,
         };
-        Ok(OneOff { app, spec, ports })
+        Ok(project.one_off(service, others, &options)?)
     }
 
     /// What the flags say, read as those of `isopod run` are.
@@ -301,8 +211,8 @@ impl Run {
         one_off: OneOff,
         settings: &Settings,
     ) -> Result<ExitCode, Failure> {
-        let name = one_off.app.name.clone();
         let mut spec = one_off.spec;
+        let name = spec.apps[0].name.clone();
         // What it depends on is there, and was waited for.
         spec.apps.iter_mut().for_each(|app| app.depends_on.clear());
         let asked = Asked::plain(spec);
@@ -323,24 +233,8 @@ impl Run {
 
     /// A pod of its own.
     fn alone(&self, project: &Project, one_off: OneOff, settings: &Settings) -> Result<ExitCode, Failure> {
-        let OneOff { mut app, spec, ports } = one_off;
-        let name = PodName::new(app.name.as_str()).map_err(|error| Report::new(&error))?;
-        if let Some(own) = AppName::nearest(&self.service) {
-            app.name = own;
-        }
-        app.depends_on.clear();
-        app.overrides.stdin = false;
-        let mut pod = PodSpec {
-            apps: vec![app],
-            volumes: spec.volumes,
-            vm: spec.vm,
-            name: Some(name.clone()),
-            ..project.pod.clone()
-        };
-        if let Some(of_service) = pod.network.ports_mut() {
-            of_service.clear();
-        }
-        publish(&mut pod, ports)?;
+        let pod = project.of_one_off(&self.service, one_off)?;
+        let name = pod.name.clone();
         let source = PodSource::Apps {
             spec: Box::new(pod),
             env_files: Vec::new(),
@@ -348,7 +242,7 @@ impl Run {
             label_files: Vec::new(),
         };
         let run = RunArgs {
-            name: Some(name),
+            name,
             mode: match self.detach {
                 true => RunMode::Detached,
                 false => RunMode::Foreground,
@@ -362,22 +256,6 @@ impl Run {
         };
         commands::run::run(&run, settings)
     }
-}
-
-/// Publishes these ports of a pod that had none of its own.
-fn publish(pod: &mut PodSpec, ports: Vec<PortForward>) -> Result<(), Report> {
-    match pod.network.ports_mut() {
-        Some(published) => published.extend(ports),
-        None if ports.is_empty() => {}
-        None => {
-            let hint = "leave `--publish` out, or `network_mode` in the file";
-            return Err(
-                Report::text("the service has no network, through which a port could lead to it")
-                    .hint(Some(hint.into())),
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Starts what a service depends on, as the project's pod, which goes on when that ends.
