@@ -36,6 +36,7 @@ use crate::check;
 use crate::located::{
     AppPlaces, At, Fault, FaultKind, Faults, MountFields, Node, Origin, PodPlaces, Value, read_json,
 };
+use crate::name::check_ac_name;
 use crate::size::Need;
 use crate::words::shown;
 use crate::{
@@ -349,7 +350,9 @@ fn read_mount<'a>(node: &Node<'a>, app: &str, volumes: &mut Vec<(Volume, Node<'a
 impl Node<'_> {
     /// An AC Name.
     fn name<N>(&self, read: impl FnOnce(String) -> Result<N, InvalidName>) -> Option<N> {
-        read(self.expect_text()?)
+        let text = self.expect_text()?;
+        check_ac_name(&text)
+            .and_then(|()| read(text))
             .map_err(|error| self.fault(FaultKind::Name(error)))
             .ok()
     }

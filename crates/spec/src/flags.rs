@@ -134,7 +134,7 @@ pub enum FlagFault {
     /// An image that is none.
     #[error(transparent)]
     Reference(crate::InvalidReference),
-    /// A name that is not an AC Name.
+    /// A name that is none.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// Something that other tools know and this one does not do.

@@ -18,6 +18,7 @@
 
 mod annotations;
 mod check;
+mod choices;
 mod claims;
 mod container;
 mod context;
@@ -31,6 +32,7 @@ mod objects;
 mod pod;
 mod probes;
 mod quantity;
+mod schedule;
 mod security;
 pub mod table;
 mod values;

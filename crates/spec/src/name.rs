@@ -1,6 +1,6 @@
-//! Names of apps and volumes: the appc specification's AC Name.
+//! Names of apps and volumes: what Kubernetes takes for one, of which the appc specification's AC Name is a part.
 //!
-//! An AC Name holds lower-case letters, digits and single inner dashes, so it needs no quoting in a unit file, on a
+//! Such a name holds lower-case letters, digits and inner dashes, so it needs no quoting in a unit file, on a
 //! QEMU command line or in a path. That is why everything the planner names after the user's words is named after
 //! one of these, and every other text of the user's (paths above all) is treated as hostile.
 
@@ -16,7 +16,7 @@ pub const MAX_APP_NAME_BYTES: usize = 247;
 /// The longest volume name accepted, in bytes: it becomes one component of a path (`NAME_MAX`, path_resolution(7)).
 pub const MAX_VOLUME_NAME_BYTES: usize = 255;
 
-/// Why a text is not an AC Name (appc spec, section "AC Name Type").
+/// Why a text is no such name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid name `{name}`: {reason}")]
 pub struct InvalidName {
@@ -57,10 +57,24 @@ fn check(name: &str, max_bytes: usize) -> Result<(), InvalidName> {
     {
         return fail("only lower-case letters, digits and `-` are allowed");
     }
-    if name.starts_with('-') || name.ends_with('-') || name.contains("--") {
-        return fail("`-` must stand between two letters or digits");
+    if name.starts_with('-') || name.ends_with('-') {
+        return fail("it must begin and end with a letter or digit");
     }
     Ok(())
+}
+
+/// Whether a name is an AC Name, too, which has no two dashes in a row (appc spec, section "AC Name Type").
+///
+/// # Errors
+/// [`InvalidName`] where it is none.
+pub(crate) fn check_ac_name(name: &str) -> Result<(), InvalidName> {
+    match name.contains("--") {
+        true => Err(InvalidName {
+            name: name.escape_debug().to_string(),
+            reason: "`-` must stand between two letters or digits",
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Turns any text into the nearest AC Name, or `None` when no letter or digit is left of it.
@@ -86,7 +100,7 @@ macro_rules! name_type {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks `name` against the AC Name rules.
+            /// Checks `name` against the rules.
             ///
             /// # Errors
             /// [`InvalidName`] with the rule that it breaks.
@@ -153,16 +167,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_and_refuses_as_the_appc_spec_says() {
+    fn accepts_and_refuses_as_kubernetes_and_appc_do() {
         let (longest, too_long) = ("a".repeat(MAX_APP_NAME_BYTES), "a".repeat(MAX_APP_NAME_BYTES + 1));
-        for good in ["a", "0", "a-b", "database", "example-1-2", &longest] {
+        for good in ["a", "0", "a-b", "a--b", "database", "example-1-2", &longest] {
             assert!(AppName::new(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "-a", "a-", "a--b", "A", "a_b", "a.b", "a/b", "ä", "a b", "a\n", &too_long,
+            "", "-a", "a-", "A", "a_b", "a.b", "a/b", "ä", "a b", "a\n", &too_long,
         ] {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }
+        assert!(check_ac_name("a-b").is_ok() && check_ac_name("a--b").is_err());
     }
 
     proptest! {

@@ -150,6 +150,17 @@ pub enum Handler {
     Sleep(Duration),
 }
 
+impl Handler {
+    /// How long it waits, where it does nothing else.
+    #[must_use]
+    pub fn sleep(&self) -> Option<Duration> {
+        match self {
+            Self::Sleep(time) => Some(*time),
+            Self::Exec(_) | Self::HttpGet(_) => None,
+        }
+    }
+}
+
 /// What is run before and after an app's program, with the app's user, environment and mounts (appc `eventHandlers`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventHandlers {

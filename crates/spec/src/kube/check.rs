@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::choices;
 use super::table::{self, Field, FieldStatus, FieldType, Shape};
 use crate::located::{FaultKind, Kind, Node};
 use crate::words::nearest;
@@ -45,12 +46,18 @@ impl Node<'_> {
                             hint: WITHOUT,
                         },
                     ),
-                    _ => child.check_field(field),
+                    _ => {
+                        child.check_field(field);
+                        choices::check(type_name, field.name, &child);
+                    }
                 }
             }
         }
         for field in fields.iter().filter(|field| field.required) {
-            if self.get(field.name).is_none() {
+            let value = self.get(field.name);
+            // Of headers and of the kernel's parameters a value may be empty; all else that must be there says something.
+            let is_empty = |node: &Self| field.name != "value" && node.as_text() == Some("");
+            if value.is_none_or(|node| is_empty(&node)) {
                 self.missing(field.name);
             }
         }

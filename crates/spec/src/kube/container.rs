@@ -69,7 +69,7 @@ pub(super) fn read<'a>(
     overrides.env = variables.into_env();
     let (role, restart) = restart(node, order, pod.restart, pod.template.max_retries);
     let probes = probes::probes(node);
-    let lifecycle = probes::lifecycle(node, &mut overrides);
+    let lifecycle = probes::lifecycle(node, pod.grace, &mut overrides);
     if order == Order::Init && role == AppRole::Main {
         refuse_around_init(node);
     }
@@ -244,7 +244,9 @@ fn mount(node: &Node<'_>, variables: &Variables, volumes: &Volumes) -> Option<Mo
         }
         return None;
     }
-    match node.text("mountPropagation") {
+    let propagation = node.text("mountPropagation");
+    let node_propagates = propagation.as_ref().is_some_and(|(_, text)| *text != "None");
+    match propagation {
         None | Some((_, "None" | "HostToContainer")) => {}
         Some((node, "Bidirectional")) => {
             node.refuse(
@@ -256,9 +258,14 @@ fn mount(node: &Node<'_>, variables: &Variables, volumes: &Volumes) -> Option<Mo
     }
     let read_only = node.boolean("readOnly").unwrap_or(false);
     match node.text("recursiveReadOnly") {
-        None | Some((_, "Disabled" | "IfPossible")) => {}
-        Some((_, "Enabled")) if read_only => {}
-        Some((node, "Enabled")) => node.rule("`Enabled` needs `readOnly: true`"),
+        None | Some((_, "Disabled")) => {}
+        Some((node, "IfPossible" | "Enabled")) => {
+            if !read_only {
+                node.rule("it needs `readOnly: true`");
+            } else if node_propagates {
+                node.rule("it is for mounts without `mountPropagation`");
+            }
+        }
         Some((node, other)) => node.reject(other, "`Disabled`, `IfPossible` or `Enabled`"),
     }
     let sub_path = sub_path(node, variables)?;
@@ -426,6 +433,9 @@ pub(super) fn resources(node: &Node<'_>, report: Report) -> ContainerResources {
             *place = Some(quantity);
         }
     }
+    if report == Report::Faults {
+        check_extended(&node);
+    }
     let both = |limit: Option<Quantity>, request: Option<Quantity>| limit.zip(request);
     let pairs = [
         both(resources.cpu_limit, resources.cpu_request),
@@ -441,6 +451,23 @@ pub(super) fn resources(node: &Node<'_>, report: Report) -> ContainerResources {
         node.rule("a request is more than its limit");
     }
     resources
+}
+
+/// Reports a request of a device or of huge pages without a limit, or with another one: of these there is never more than
+/// was asked for.
+fn check_extended(node: &Node<'_>) {
+    let limits = node.entries("limits");
+    for (name, value) in node.entries("requests") {
+        if !name.contains('/') && !name.starts_with("hugepages-") {
+            continue;
+        }
+        let amount = |value: &Node<'_>| Quantity::read(&value.as_word()?);
+        let limit = limits.iter().find(|(other, _)| *other == name);
+        if limit.is_none_or(|(_, limit)| amount(limit) != amount(&value)) {
+            let name = crate::words::shown(name);
+            value.rule(format!("a request of `{name}` needs a limit of the same amount"));
+        }
+    }
 }
 
 /// Reports a resource that cannot be had, or that there is not.

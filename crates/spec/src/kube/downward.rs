@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::KubeSurroundings;
+use super::names;
 use super::quantity::Quantity;
 use crate::located::Node;
 use crate::words::shown;
@@ -43,6 +44,11 @@ pub(super) enum Destination {
 impl Downward<'_, '_> {
     /// What `fieldRef` names.
     pub(super) fn field(&self, node: &Node<'_>, destination: Destination) -> Option<String> {
+        if let Some((version_node, version)) = node.text("apiVersion")
+            && version != "v1"
+        {
+            version_node.reject(version, "`v1`");
+        }
         let (node, path) = node.text("fieldPath")?;
         let whole = destination == Destination::File;
         let subscript = |list: &str| {
@@ -53,16 +59,16 @@ impl Downward<'_, '_> {
             "metadata.name" => self.name.clone(),
             "metadata.namespace" => self.namespace.to_owned(),
             "metadata.uid" => self.uuid.to_owned(),
-            "spec.nodeName" => self.surroundings.node_name.clone(),
-            "spec.serviceAccountName" => self.service_account.to_owned(),
-            "status.podIP" | "status.podIPs" => match self.surroundings.pod_ip {
+            "spec.nodeName" if !whole => self.surroundings.node_name.clone(),
+            "spec.serviceAccountName" if !whole => self.service_account.to_owned(),
+            "status.podIP" | "status.podIPs" if !whole => match self.surroundings.pod_ip {
                 Some(address) => address.to_string(),
                 None => {
                     node.rule("the pod has no network, so it has no address");
                     return None;
                 }
             },
-            "status.hostIP" | "status.hostIPs" => match self.surroundings.host_ip {
+            "status.hostIP" | "status.hostIPs" if !whole => match self.surroundings.host_ip {
                 Some(address) => address.to_string(),
                 None => {
                     node.rule("the pod has no network, so it reaches no host");
@@ -72,8 +78,12 @@ impl Downward<'_, '_> {
             "metadata.labels" if whole => lines(&self.labels),
             "metadata.annotations" if whole => lines(&self.annotations),
             _ => match (subscript("metadata.labels"), subscript("metadata.annotations")) {
-                (Some(key), _) => value_of(&self.labels, key),
-                (_, Some(key)) => value_of(&self.annotations, key),
+                (Some(key), _) => value_of(&self.labels, checked(&node, key, "key of a label")?),
+                (_, Some(key)) => {
+                    // As the keys of annotations are held against the rule, too.
+                    checked(&node, &key.to_ascii_lowercase(), "key of an annotation")?;
+                    value_of(&self.annotations, key)
+                }
                 _ => {
                     let expected = match destination {
                         Destination::Variable => FIELDS,
@@ -116,26 +126,53 @@ impl Downward<'_, '_> {
                 return None;
             }
         };
-        let divisor = match node.get("divisor").and_then(|node| Some((node.as_word()?, node))) {
-            Some((word, node)) => match Quantity::read(&word) {
-                Some(divisor) if divisor == Quantity::default() => Quantity::whole(1),
-                Some(divisor) => divisor,
-                None => {
-                    node.reject(&word, "a quantity such as `1`, `1m` or `1Mi`");
-                    return None;
-                }
-            },
+        let divisor = match node.get("divisor") {
+            Some(node) => divisor(&node, resource)?,
             None => Quantity::whole(1),
         };
         Some(value.unwrap_or_default().divided_by(divisor)?.to_string())
     }
 }
 
+/// What the amounts of `resource` are counted in. 0 is Go's way to say nothing.
+fn divisor(node: &Node<'_>, resource: &str) -> Option<Quantity> {
+    let word = node.as_word()?;
+    let of_cpus = resource.ends_with(".cpu");
+    let known: &[&str] = if of_cpus { &CPU_DIVISORS } else { &BYTE_DIVISORS };
+    match Quantity::read(&word) {
+        Some(divisor) if divisor == Quantity::default() => Some(Quantity::whole(1)),
+        Some(divisor) if known.iter().any(|one| Quantity::read(one) == Some(divisor)) => Some(divisor),
+        _ => {
+            node.reject(
+                &word,
+                match of_cpus {
+                    true => "`1` or `1m`, in which CPUs are counted",
+                    false => "`1`, `1k` to `1E` or `1Ki` to `1Ei`, in which bytes are counted",
+                },
+            );
+            None
+        }
+    }
+}
+
+/// What CPUs are counted in (`validateContainerResourceDivisor`).
+const CPU_DIVISORS: [&str; 2] = ["1", "1m"];
+
+/// What memory and room on disk are counted in.
+const BYTE_DIVISORS: [&str; 13] = [
+    "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+];
+
 const FIELDS: &str = "`metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']`, \
      `metadata.annotations['KEY']`, `spec.nodeName`, `spec.serviceAccountName`, `status.hostIP` or `status.podIP`";
 
 const FIELDS_OF_FILES: &str = "`metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels`, `metadata.annotations`, \
      or one of the latter two with `['KEY']`";
+
+/// `key`, where it is one that a label or annotation can have.
+fn checked<'k>(node: &Node<'_>, key: &'k str, what: &str) -> Option<&'k str> {
+    names::check(node, key, what, names::qualified).then_some(key)
+}
 
 /// The value of a label or annotation; one that is not there is empty, as in the API.
 fn value_of(list: &[(&str, &str)], key: &str) -> String {

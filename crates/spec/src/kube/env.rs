@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::downward::{Destination, Downward};
 use super::expand::expand;
-use super::objects::{Objects, Secrecy, Values};
+use super::objects::{Secrecy, Seen, Values};
 use crate::EnvVar;
 use crate::located::Node;
 use crate::words::shown;
@@ -30,7 +30,7 @@ impl Variables {
     pub(super) fn read(
         node: &Node<'_>,
         name: &str,
-        objects: &Objects<'_>,
+        objects: Seen<'_, '_>,
         downward: &Downward<'_, '_>,
     ) -> Self {
         let mut variables = Self::default();
@@ -120,8 +120,12 @@ impl Variables {
     }
 
     /// Adds every value of what an `envFrom` names.
-    fn add_all(&mut self, source: &Node<'_>, objects: &Objects<'_>) {
-        let prefix = source.text("prefix").map_or("", |(_, prefix)| prefix);
+    fn add_all(&mut self, source: &Node<'_>, objects: Seen<'_, '_>) {
+        let prefix = source.text("prefix");
+        if let Some((node, prefix)) = prefix.as_ref().filter(|(_, prefix)| prefix.contains('=')) {
+            node.reject(prefix, "a name without `=`");
+        }
+        let prefix = prefix.map_or("", |(_, prefix)| prefix);
         let (config_map, secret) = (source.get("configMapRef"), source.get("secretRef"));
         let (node, secrecy) = match (config_map, secret) {
             (Some(node), None) => (node, Secrecy::Open),
@@ -177,7 +181,7 @@ impl<'a> StaticVariables<'a> {
 fn value_from(
     from: &Node<'_>,
     container: &str,
-    objects: &Objects<'_>,
+    objects: Seen<'_, '_>,
     downward: &Downward<'_, '_>,
 ) -> Option<(String, Secrecy)> {
     let sources = [

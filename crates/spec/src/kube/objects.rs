@@ -51,6 +51,8 @@ impl Secrecy {
 pub(super) struct Values<'a> {
     pub(super) secrecy: Secrecy,
     pub(super) name: &'a str,
+    /// Its namespace, where it says one.
+    namespace: Option<&'a str>,
     pub(super) entries: BTreeMap<&'a str, Vec<u8>>,
     /// The keys of a ConfigMap's `binaryData`, which gives files and no variables.
     pub(super) binary: BTreeSet<&'a str>,
@@ -91,16 +93,17 @@ impl<'a> Objects<'a> {
         check_type(node, &entries);
         let Some(name) = name_of(node) else { return };
         let kind = secrecy.kind();
-        if self
-            .values
-            .iter()
-            .any(|other| other.name == name && other.secrecy == secrecy)
-        {
+        let namespace = namespace_of(node);
+        let is_same = |other: &Values<'_>| {
+            other.name == name && other.secrecy == secrecy && other.namespace == namespace
+        };
+        if self.values.iter().any(is_same) {
             node.rule(format!("the file has a second {kind} `{}`", shown(name)));
         }
         self.values.push(Values {
             secrecy,
             name,
+            namespace,
             entries,
             binary,
         });
@@ -116,23 +119,49 @@ impl<'a> Objects<'a> {
         list.push(Named { name, node });
     }
 
+    /// Those that a pod of that namespace sees.
+    pub(super) fn seen_from(&self, namespace: Option<&'a str>) -> Seen<'_, 'a> {
+        Seen {
+            objects: self,
+            namespace,
+        }
+    }
+}
+
+/// The objects as a pod of a namespace sees them.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'o, 'a> {
+    pub(super) objects: &'o Objects<'a>,
+    namespace: Option<&'a str>,
+}
+
+impl<'o, 'a> Seen<'o, 'a> {
     /// The ConfigMap or Secret that the field `name_field` of `node` names. One that is missing is a fault, unless the
-    /// node says that it is `optional`.
-    pub(super) fn named(&self, node: &Node<'_>, name_field: &str, secrecy: Secrecy) -> Option<&Values<'a>> {
+    /// node says that it is `optional`. What says no namespace is in any: `kubectl apply -n` would put it into the pod's.
+    pub(super) fn named(self, node: &Node<'_>, name_field: &str, secrecy: Secrecy) -> Option<&'o Values<'a>> {
         let Some((name_node, name)) = node.text(name_field) else {
-            if node.get(name_field).is_none() {
-                node.missing(name_field);
-            }
+            node.missing(name_field);
             return None;
         };
-        let of_kind = || self.values.iter().filter(|values| values.secrecy == secrecy);
-        let found = of_kind().find(|values| values.name == name);
+        let of_kind = || (self.objects.values.iter()).filter(|values| values.secrecy == secrecy);
+        let of_name = || of_kind().filter(|values| values.name == name);
+        let found = of_name()
+            .find(|values| values.namespace == self.namespace)
+            .or_else(|| of_name().find(|values| values.namespace.is_none() || self.namespace.is_none()));
         if found.is_none() && secrecy == Secrecy::Open && name == ROOT_CA {
             // Every pod that a cluster gives back has it, beside its token.
             name_node.refuse(
                 "the ConfigMap of the cluster's certificate is",
                 "there is no API server",
             );
+        } else if let (None, Some(other), false) = (found, of_name().next(), node.is_true("optional")) {
+            name_node.rule(format!(
+                "{} `{}` is in the namespace `{}`, and the pod in `{}`",
+                secrecy.kind(),
+                shown(name),
+                shown(other.namespace.unwrap_or_default()),
+                shown(self.namespace.unwrap_or_default())
+            ));
         } else if found.is_none() && !node.is_true("optional") {
             name_node.fault(FaultKind::NotFound {
                 what: secrecy.kind().to_owned(),
@@ -184,11 +213,19 @@ fn check_type(node: &Node<'_>, entries: &BTreeMap<&str, Vec<u8>>) {
 
 fn add<'a>(entries: &mut BTreeMap<&'a str, Vec<u8>>, key: &'a str, node: &Node<'_>, value: Vec<u8>) {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if key.is_empty() || key.len() > 253 || !key.bytes().all(known) || matches!(key, "." | "..") {
-        node.rule("the key must be of letters, digits, `-`, `_` and `.`, and no more than 253 of them");
+    if key.is_empty() || key.len() > 253 || !key.bytes().all(known) || key == "." || key.starts_with("..") {
+        node.rule(
+            "the key must be of letters, digits, `-`, `_` and `.`, no more than 253 of them, and not begin with `..`",
+        );
         return;
     }
     entries.insert(key, value);
+}
+
+/// The namespace that an object says.
+fn namespace_of<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let metadata = node.get("metadata")?;
+    metadata.text("namespace").map(|(_, namespace)| namespace)
 }
 
 /// An object's name, which must be there.

@@ -1,5 +1,6 @@
 //! The pod itself: what is not a container's or a volume's.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,12 +61,17 @@ pub(super) fn read<'a, 'o>(
     let downward = downward(&about, own, &vm, &containers, surroundings);
     let security = spec.get("securityContext");
     let mut places = ReadPlaces::default();
+    let namespace = template
+        .metadata
+        .as_ref()
+        .and_then(|metadata| Some(metadata.text("namespace")?.1));
     let host_network = spec.is_true("hostNetwork");
     let pod = Pod {
-        objects,
+        objects: objects.seen_from(namespace),
         downward: &downward,
         security: security.clone(),
         restart: restart(&spec),
+        grace: Duration::from_secs(grace(&spec).into()),
         template,
         bindings,
     };
@@ -95,7 +101,9 @@ pub(super) fn read<'a, 'o>(
     }
     let pod = PodSpec {
         name,
-        hostname: hostname(&spec).or_else(|| template.name.clone()),
+        hostname: hostname(&spec)
+            .or_else(|| template.hostname.clone())
+            .or_else(|| template.name.clone()),
         volumes: volumes.into_volumes(),
         vm,
         limits: own.for_pod(),
@@ -317,8 +325,18 @@ fn downward<'a, 'o>(
     }
 }
 
+/// The host name that the pod says, if it does.
 fn hostname(spec: &Node<'_>) -> Option<String> {
-    let (node, name) = spec.text("hostnameOverride").or_else(|| spec.text("hostname"))?;
+    if let Some((node, name)) = spec.text("subdomain") {
+        names::check(&node, name, "name of a subdomain", names::dns_label);
+    }
+    let own = spec.text("hostname");
+    if let Some((node, name)) = &own
+        && !names::check(node, name, "host name", names::dns_label)
+    {
+        return None;
+    }
+    let (node, name) = spec.text("hostnameOverride").or(own)?;
     if let Err(reason) = check_hostname(name) {
         node.rule(format!(
             "`{}` is no host name: {reason}",
@@ -330,14 +348,18 @@ fn hostname(spec: &Node<'_>) -> Option<String> {
 }
 
 fn sysctls(security: &Node<'_>) -> Vec<Sysctl> {
-    let read = |node: &Node<'_>| {
-        Some(Sysctl {
-            // Both forms are sysctl(8)'s, and the API takes both.
-            name: node.text("name")?.1.replace('/', "."),
-            value: node.get("value")?.as_text()?.to_owned(),
-        })
+    let mut seen = BTreeSet::new();
+    let mut read = |node: &Node<'_>| {
+        let (name_node, name) = node.text("name")?;
+        // Both forms are sysctl(8)'s, and the API takes both.
+        let name = name.replace('/', ".");
+        if !seen.insert(name.clone()) {
+            name_node.rule(format!("`{}` is set twice", crate::words::shown(&name)));
+        }
+        let value = node.get("value")?.as_text()?.to_owned();
+        Some(Sysctl { name, value })
     };
-    security.items("sysctls").iter().filter_map(read).collect()
+    security.items("sysctls").iter().filter_map(&mut read).collect()
 }
 
 fn host_alias(node: &Node<'_>) -> Option<HostAlias> {
@@ -380,19 +402,11 @@ fn resolver(spec: &Node<'_>) -> Option<Resolver> {
         }
         return None;
     };
-    let words = |name: &str| {
-        let mut words = Vec::new();
-        for node in config.items(name) {
-            let Some(word) = node.as_text() else { continue };
-            match word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                true => node.reject(word, "a word without blanks"),
-                false => words.push(word.to_owned()),
-            }
-        }
-        words
-    };
     let option = |node: &Node<'_>| {
-        let (_, name) = node.text("name")?;
+        let Some((_, name)) = node.text("name") else {
+            node.missing("name");
+            return None;
+        };
         let value = node.text("value").map(|(_, value)| format!(":{value}"));
         let option = format!("{name}{}", value.unwrap_or_default());
         if option.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -410,7 +424,32 @@ fn resolver(spec: &Node<'_>) -> Option<Resolver> {
     Some(Resolver {
         with_host,
         nameservers,
-        searches: words("searches"),
+        searches: searches(&config),
         options: config.items("options").iter().filter_map(option).collect(),
     })
+}
+
+/// The domains that a `dnsConfig` has names looked for in.
+fn searches(config: &Node<'_>) -> Vec<String> {
+    const MOST: usize = 32;
+    const MOST_BYTES: usize = 2048;
+    let mut searches = Vec::new();
+    for node in config.items("searches") {
+        let Some(domain) = node.as_text() else { continue };
+        match is_search_domain(domain) {
+            true => searches.push(domain.to_owned()),
+            false => node.reject(domain, "a DNS name"),
+        }
+    }
+    let bytes = searches.iter().map(String::len).sum::<usize>() + searches.len().saturating_sub(1);
+    if searches.len() > MOST || bytes > MOST_BYTES {
+        config.rule("its `searches` are more than 32, or have more than 2048 bytes together");
+    }
+    searches
+}
+
+/// Whether names are looked for in `domain`: a DNS name, in which there may be `_` and at whose end a dot, or the root.
+pub(super) fn is_search_domain(domain: &str) -> bool {
+    let name = domain.strip_suffix('.').unwrap_or(domain);
+    domain == "." || names::dns_subdomain(&name.replace('_', "a")).is_none()
 }

@@ -61,25 +61,36 @@ fn probe(node: &Node<'_>, container: &Node<'_>, variables: &StaticVariables<'_>)
         timeout: seconds("timeoutSeconds").unwrap_or(default.timeout),
         success_threshold: count("successThreshold").unwrap_or(default.success_threshold),
         failure_threshold: count("failureThreshold").unwrap_or(default.failure_threshold),
-        termination_grace: seconds("terminationGracePeriodSeconds"),
+        termination_grace: termination_grace(node),
         ..default
     })
 }
 
-/// The lifecycle handlers of the container `node`; its stop signal goes to `overrides`.
-pub(super) fn lifecycle(container: &Node<'_>, overrides: &mut Overrides) -> Lifecycle {
+/// How long an app that fails the probe has to stop: unlike the other times, 0 is not Go's way to say nothing.
+fn termination_grace(node: &Node<'_>) -> Option<Duration> {
+    const SECONDS: &str = "a number of seconds, at least 1";
+    let node = node.get("terminationGracePeriodSeconds")?;
+    let seconds: u32 = node.as_number(SECONDS)?;
+    if seconds == 0 {
+        node.reject("0", SECONDS);
+    }
+    Some(Duration::from_secs(seconds.into()))
+}
+
+/// The lifecycle handlers of the container `node`, which has `grace` to stop; its stop signal goes to `overrides`.
+pub(super) fn lifecycle(container: &Node<'_>, grace: Duration, overrides: &mut Overrides) -> Lifecycle {
     let Some(node) = container.get("lifecycle") else {
         return Lifecycle::default();
     };
     overrides.stop_signal = node.text("stopSignal").map(|(_, signal)| signal.to_owned());
-    let read = |name: &str| handler(&node.get(name)?, container);
+    let read = |name: &str| handler(&node.get(name)?, container, grace);
     Lifecycle {
         post_start: read("postStart"),
         pre_stop: read("preStop"),
     }
 }
 
-fn handler(node: &Node<'_>, container: &Node<'_>) -> Option<Handler> {
+fn handler(node: &Node<'_>, container: &Node<'_>, grace: Duration) -> Option<Handler> {
     match (
         node.get("exec"),
         node.get("httpGet"),
@@ -90,7 +101,14 @@ fn handler(node: &Node<'_>, container: &Node<'_>) -> Option<Handler> {
         (None, Some(get), None, None) => Some(Handler::HttpGet(http_get(&get, container)?)),
         (None, None, Some(sleep), None) => {
             let seconds: u32 = sleep.number("seconds", "a number of seconds")?;
-            Some(Handler::Sleep(Duration::from_secs(seconds.into())))
+            let time = Duration::from_secs(seconds.into());
+            if time > grace {
+                sleep.rule(format!(
+                    "it sleeps longer than the pod's `terminationGracePeriodSeconds`, which are {}",
+                    grace.as_secs()
+                ));
+            }
+            Some(Handler::Sleep(time))
         }
         // Refused by its field.
         (None, None, None, Some(_)) => None,
@@ -176,6 +194,9 @@ fn port(node: &Node<'_>, container: &Node<'_>) -> Option<u16> {
     let node = node.get("port")?;
     let word = node.as_word()?;
     if let Ok(port @ 1..) = word.parse::<u16>() {
+        if node.as_text().is_some() {
+            node.rule("a port in quotes is a name, and a name has a letter: write the number without them");
+        }
         return Some(port);
     }
     let named = container.items("ports").into_iter().find(|port| {

@@ -154,6 +154,7 @@ fn capability(node: &Node<'_>) -> Option<String> {
 fn seccomp(context: &Node<'_>) -> Option<Seccomp> {
     let profile = context.get("seccompProfile")?;
     let (node, kind) = profile.text("type")?;
+    check_profile_name(&profile, kind);
     match kind {
         "RuntimeDefault" => Some(Seccomp::RuntimeDefault),
         "Unconfined" => Some(Seccomp::Unconfined),
@@ -174,6 +175,15 @@ fn seccomp(context: &Node<'_>) -> Option<Seccomp> {
             node.reject(other, "`RuntimeDefault`, `Unconfined` or `Localhost`");
             None
         }
+    }
+}
+
+/// Reports a profile's name beside a type that has none.
+fn check_profile_name(profile: &Node<'_>, kind: &str) {
+    if let Some((node, _)) = profile.text("localhostProfile")
+        && kind != "Localhost"
+    {
+        node.rule("only a profile of `type: Localhost` has a name");
     }
 }
 

@@ -288,7 +288,13 @@ impl<'a> Reader<'a, '_> {
 
     /// The claim that a StatefulSet makes for its pod.
     fn claim_of_template(&self, name: &str, claim: &str) -> Option<(Volume, Node<'a>)> {
-        let made = self.pod.objects.claims.iter().find(|other| other.name == claim)?;
+        let made = self
+            .pod
+            .objects
+            .objects
+            .claims
+            .iter()
+            .find(|other| other.name == claim)?;
         let propagation = match self.propagating.contains(name) {
             true => Propagation::Rslave,
             false => Propagation::Private,
@@ -312,7 +318,13 @@ impl<'a> Reader<'a, '_> {
             name_node.reject(name, "of lower-case letters, digits, `-` and `.`");
             return None;
         }
-        let claim = self.pod.objects.claims.iter().find(|claim| claim.name == name);
+        let claim = self
+            .pod
+            .objects
+            .objects
+            .claims
+            .iter()
+            .find(|claim| claim.name == name);
         if claim.is_some_and(|claim| !claims::is_directory(&claim.node)) {
             return None;
         }
@@ -416,7 +428,9 @@ impl<'a> Reader<'a, '_> {
     fn projected(&self, node: &Node<'_>) -> VolumeKind {
         let defaults = self.default_file(node);
         let mut files: Vec<VolumeFile> = Vec::new();
+        let mut paths = HashSet::new();
         for source in node.items("sources") {
+            check_projection(&source, &mut paths);
             let config_map = source
                 .get("configMap")
                 .map(|node| self.values(&node, "name", Secrecy::Open, defaults));
@@ -432,6 +446,26 @@ impl<'a> Reader<'a, '_> {
             }
         }
         self.files(files)
+    }
+}
+
+/// Reports what the API refuses of a source of a projected volume: several at once, or a path of `items` that an earlier one
+/// has.
+fn check_projection<'a>(source: &Node<'a>, paths: &mut HashSet<&'a str>) {
+    let mut there = source.map().iter().filter_map(|(key, _)| source.get(&key.text));
+    if there.by_ref().nth(1).is_some() {
+        source.rule("it has more than one source: write an item of `sources` for each");
+    }
+    for kind in ["configMap", "secret", "downwardAPI"] {
+        let items = source
+            .get(kind)
+            .map(|node| node.items("items"))
+            .unwrap_or_default();
+        for (node, path) in items.iter().filter_map(|item| item.text("path")) {
+            if !paths.insert(path) {
+                node.rule(format!("the volume has `{}` already", crate::words::shown(path)));
+            }
+        }
     }
 }
 
@@ -503,8 +537,12 @@ fn file_path(item: &Node<'_>) -> Option<PathBuf> {
     let stays = path
         .components()
         .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    if names.as_os_str().is_empty() || !stays {
-        node.reject(&path.to_string_lossy(), "a relative path without `..`");
+    // What begins so is the kubelet's own.
+    if names.as_os_str().is_empty() || !stays || node.as_text().is_some_and(|text| text.starts_with("..")) {
+        node.reject(
+            &path.to_string_lossy(),
+            "a relative path without `..`, and not begin with it",
+        );
         return None;
     }
     Some(names)

@@ -5,6 +5,7 @@
 
 use super::names;
 use super::objects::Named;
+use super::schedule;
 use crate::located::{FaultKind, Node};
 use crate::words::shown;
 
@@ -22,6 +23,8 @@ pub(super) struct Template<'a> {
     pub(super) metadata: Option<Node<'a>>,
     /// The pod's name, where it is not the object's.
     pub(super) name: Option<String>,
+    /// The name of its host, where neither the pod says it nor the pod's name is it.
+    pub(super) hostname: Option<String>,
     /// Labels beside those of the template.
     pub(super) labels: Vec<(&'static str, String)>,
     /// Annotations beside those of the template.
@@ -43,6 +46,7 @@ impl<'a> Template<'a> {
             node: node.clone(),
             metadata: node.get("metadata"),
             name: None,
+            hostname: None,
             labels: Vec::new(),
             annotations: Vec::new(),
             env: Vec::new(),
@@ -72,6 +76,7 @@ pub(super) fn read<'a>(node: &Node<'a>, kind: &'static str) -> Option<(Template<
                 "the job of a CronJob is run once, now: a timer of the host's systemd runs it again and again".to_owned(),
             ));
             check_length(node, 52);
+            check_schedule(spec);
             spec.get("jobTemplate")?.get("spec")
         }
         _ => spec,
@@ -104,6 +109,7 @@ pub(super) fn read<'a>(node: &Node<'a>, kind: &'static str) -> Option<(Template<
         }
         _ => {
             check_selector(&spec, &template);
+            check_strategy(&spec);
             Vec::new()
         }
     };
@@ -150,6 +156,25 @@ fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
     true
 }
 
+/// What the API refuses of a Deployment's strategy.
+fn check_strategy(spec: &Node<'_>) {
+    if let Some(strategy) = spec.get("strategy")
+        && strategy.text("type").is_some_and(|(_, kind)| kind == "Recreate")
+        && let Some(node) = strategy.get("rollingUpdate")
+    {
+        node.rule("it goes with the type `RollingUpdate`");
+    }
+}
+
+/// What the API refuses of a CronJob's schedule. Nothing else is done with it.
+fn check_schedule(spec: &Node<'_>) {
+    if let Some((node, schedule)) = spec.text("schedule")
+        && let Err(wrong) = schedule::check(schedule)
+    {
+        node.rule(format!("`{}` is no schedule: {wrong}", shown(schedule)));
+    }
+}
+
 /// What a job says of its pod.
 fn read_job<'a>(spec: &Node<'a>, node: &Node<'a>, read: &mut Template<'a>) {
     const COUNT: &str = "a number of times";
@@ -169,6 +194,11 @@ fn read_job<'a>(spec: &Node<'a>, node: &Node<'a>, read: &mut Template<'a>) {
             read.labels.push((index, INDEX.to_owned()));
             read.annotations.push((index, INDEX.to_owned()));
             read.env.push(("JOB_COMPLETION_INDEX", INDEX.to_owned()));
+            if spec.get("completions").is_none() {
+                spec.missing("completions");
+            }
+            let name = read.metadata.as_ref().and_then(|metadata| metadata.text("name"));
+            read.hostname = name.map(|(_, name)| format!("{name}-{INDEX}"));
         }
         Some((node, other)) => node.reject(other, "`NonIndexed` or `Indexed`"),
     }

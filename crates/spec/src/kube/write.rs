@@ -30,8 +30,8 @@ use crate::gaps::{Gap, Gaps, Written};
 use crate::size::{GUEST_MIB, Need, PodNeed};
 use crate::tree::{Fields, Tree};
 use crate::{
-    App, AppRole, FailurePolicy, HostAlias, ImplicitVolumes, Medium, Network, PidMode, PodSpec, PortForward,
-    PortProtocol, Resolver, RestartPolicy, UserNetwork, Vm, Volume, VolumeKind,
+    App, AppRole, FailurePolicy, Handler, HostAlias, ImplicitVolumes, Medium, Network, PidMode, PodSpec,
+    PortForward, PortProtocol, Resolver, RestartPolicy, UserNetwork, Vm, Volume, VolumeKind,
 };
 use objects::WrittenObjects;
 use order::AppsByList;
@@ -102,6 +102,9 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, gaps: &Gaps) -> Fields {
     let restart = order.main.first().map(|app| app.restart).unwrap_or_default();
     let context = container::Context { pod, restart, gaps };
     gaps_of_pod(pod, gaps);
+    for app in &pod.apps {
+        gaps_of_sleeps(app, pod.stop_timeout, gaps);
+    }
     let apps = pod.apps.iter().map(|app| ("the name of app", app.name.as_str()));
     let volumes_named = pod
         .volumes
@@ -122,13 +125,13 @@ fn spec(pod: &PodSpec, objects: &mut WrittenObjects, gaps: &Gaps) -> Fields {
     });
     let main: Vec<Fields> = main.collect();
     let (host_name, any_host_name) = match pod.hostname.as_deref() {
-        Some(name) if name.contains('.') => (None, Some(name)),
+        Some(name) if names::dns_label(name).is_some() => (None, Some(name)),
         name => (name, None),
     };
     let signals = pod.apps.iter().any(|app| app.overrides.stop_signal.is_some());
     let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let grace = seconds(pod.stop_timeout);
-    let (dns_policy, dns_config) = resolver(pod.resolver.as_ref());
+    let (dns_policy, dns_config) = resolver(pod.resolver.as_ref(), gaps);
     Fields::new()
         .with_some("hostname", host_name)
         .with_some("hostnameOverride", any_host_name)
@@ -226,6 +229,20 @@ fn gaps_of_pod(pod: &PodSpec, gaps: &Gaps) {
     }
 }
 
+/// Handlers that sleep longer than the pod has to stop: the API takes none.
+fn gaps_of_sleeps(app: &App, stop_timeout: std::time::Duration, gaps: &Gaps) {
+    let handlers = [&app.lifecycle.post_start, &app.lifecycle.pre_stop];
+    for time in handlers.into_iter().flatten().filter_map(Handler::sleep) {
+        if time > stop_timeout {
+            gaps.add_needed(
+                format!("app `{}`: a handler that sleeps {} s", app.name, time.as_secs()),
+                format!("the pod has {} s to stop", stop_timeout.as_secs()),
+                "prepare the pod with a longer `--stop-timeout`",
+            );
+        }
+    }
+}
+
 fn host_alias(alias: &HostAlias) -> Fields {
     Fields::new()
         .with("ip", alias.address.to_string())
@@ -233,7 +250,7 @@ fn host_alias(alias: &HostAlias) -> Fields {
 }
 
 /// `dnsPolicy` and `dnsConfig`.
-fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
+fn resolver(resolver: Option<&Resolver>, gaps: &Gaps) -> (Option<&'static str>, Fields) {
     let Some(resolver) = resolver else {
         return (None, Fields::new());
     };
@@ -243,12 +260,20 @@ fn resolver(resolver: Option<&Resolver>) -> (Option<&'static str>, Fields) {
         }
         _ => Fields::new().with("name", option),
     };
+    let is_said = |domain: &&String| {
+        let is_domain = super::pod::is_search_domain(domain);
+        if !is_domain {
+            let what = format!("the search domain `{}`", crate::words::shown(domain));
+            gaps.add_flag(what, "it is no DNS name", "--dns-search");
+        }
+        is_domain
+    };
     let config = Fields::new()
         .with_list(
             "nameservers",
             resolver.nameservers.iter().map(ToString::to_string),
         )
-        .with_list("searches", &resolver.searches)
+        .with_list("searches", resolver.searches.iter().filter(is_said))
         .with_list("options", resolver.options.iter().map(option));
     ((!resolver.with_host).then_some("None"), config)
 }

@@ -78,13 +78,118 @@ const MAX_YAML_VALUES: usize = 250_000;
 /// The most values of a JSON file, which says each of them itself.
 const MAX_JSON_VALUES: usize = 4_000_000;
 
-/// Reads every document of `text`, which is YAML or JSON; empty ones are left out.
+/// Reads every document of `text`, which is YAML, or JSON values one after the other; empty ones are left out.
 ///
 /// # Errors
 /// The first thing that is no YAML or beyond the limits (64 levels, 250,000 values, a bounded replay of aliases), and
 /// where it stands.
 pub(crate) fn read_yaml(text: &str) -> Result<Vec<Value>, (At, String)> {
-    read(text, MAX_YAML_VALUES)
+    let parts = json_values(text);
+    if parts.len() < 2 {
+        return read(text, MAX_YAML_VALUES);
+    }
+    let (mut documents, mut before) = (Vec::new(), Begin::default());
+    for part in parts {
+        before = before.to(text, part.start);
+        let read = read(&text[part], MAX_YAML_VALUES);
+        let values = read.map_err(|(at, message)| (before.shifted(at), message))?;
+        documents.extend(values.into_iter().map(|value| before.of(value)));
+        if documents.len() > MAX_YAML_VALUES {
+            return Err((
+                before.shifted(At { line: 1, column: 1 }),
+                "it has too many values".to_owned(),
+            ));
+        }
+    }
+    Ok(documents)
+}
+
+/// Where the JSON values of `text` are, which follow each other without a mark of YAML's, as `jq` and many a tool writes
+/// them; none where it is anything else.
+fn json_values(text: &str) -> Vec<Range<usize>> {
+    let blank = |c: char| c.is_ascii_whitespace();
+    if !text.trim_start_matches(blank).starts_with('{') {
+        return Vec::new();
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<de::IgnoredAny>();
+    let mut parts = Vec::new();
+    loop {
+        let begin = values.byte_offset();
+        match values.next() {
+            None => return parts,
+            Some(Err(_)) => return Vec::new(),
+            Some(Ok(_)) => {
+                let end = values.byte_offset();
+                let part = &text[begin..end];
+                parts.push(end - part.trim_start_matches(blank).len()..end);
+            }
+        }
+    }
+}
+
+/// Where a part of a file begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Begin {
+    byte: usize,
+    /// How many lines are before its own.
+    lines: usize,
+    /// How many characters are before it in its line.
+    columns: usize,
+}
+
+impl Begin {
+    /// The place at the byte `byte` of `text`, which is behind this one.
+    fn to(self, text: &str, byte: usize) -> Self {
+        let between = &text[self.byte..byte];
+        match between.rsplit_once('\n') {
+            Some((lines, last)) => Self {
+                byte,
+                lines: self.lines + lines.matches('\n').count() + 1,
+                columns: last.chars().count(),
+            },
+            None => Self {
+                byte,
+                columns: self.columns + between.chars().count(),
+                ..self
+            },
+        }
+    }
+
+    /// A place of the part as one of the file.
+    fn shifted(self, at: At) -> At {
+        At {
+            line: at.line + self.lines,
+            column: if at.line == 1 {
+                at.column + self.columns
+            } else {
+                at.column
+            },
+        }
+    }
+
+    /// A value of the part as one of the file.
+    fn of(self, value: Value) -> Value {
+        let kind = match value.kind {
+            Kind::List(items) => Kind::List(items.into_iter().map(|item| self.of(item)).collect()),
+            Kind::Map(entries) => {
+                let entry = |(key, value): (Key, Value)| {
+                    let key = Key {
+                        at: self.shifted(key.at),
+                        ..key
+                    };
+                    (key, self.of(value))
+                };
+                Kind::Map(entries.into_iter().map(entry).collect())
+            }
+            scalar => scalar,
+        };
+        Value {
+            at: self.shifted(value.at),
+            bytes: value.bytes.start + self.byte..value.bytes.end + self.byte,
+            tag: value.tag,
+            kind,
+        }
+    }
 }
 
 fn read(text: &str, max_values: usize) -> Result<Vec<Value>, (At, String)> {
@@ -314,6 +419,32 @@ mod tests {
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[1].at.line, 6);
         assert!(read_yaml("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn json_values_may_follow_each_other() {
+        let text = "{\"a\": 1}{\"ä\":\n \"b\"}  {\"c\": [10]}\n";
+        let documents = read_yaml(text).unwrap();
+        assert_eq!(documents.len(), 3);
+        let Kind::Map(second) = &documents[1].kind else {
+            panic!()
+        };
+        assert_eq!(
+            (second[0].0.at, second[0].1.at),
+            (At { line: 1, column: 10 }, At { line: 2, column: 2 })
+        );
+        let Kind::Map(third) = &documents[2].kind else {
+            panic!()
+        };
+        let Kind::List(items) = &third[0].1.kind else {
+            panic!()
+        };
+        assert_eq!(items[0].at, At { line: 2, column: 15 });
+        assert_eq!(&text[items[0].bytes.clone()], "10");
+        // With anything else between them it is YAML, or nothing.
+        assert_eq!(read_yaml("{\"a\": 1}\n---\n{\"b\": 1}\n").unwrap().len(), 2);
+        assert!(read_yaml("{\"a\": 1}, {\"b\": 1}").is_err());
+        assert!(read_yaml("{\"a\": 1} {\"b\": }").is_err());
     }
 
     #[test]

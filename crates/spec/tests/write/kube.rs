@@ -207,7 +207,15 @@ fn the_default_size_is_not_said() {
 }
 
 /// Something that a pod file has no words for.
-const UNSAYABLE: [fn(&mut PodSpec); 19] = [
+const UNSAYABLE: [fn(&mut PodSpec); 20] = [
+    |pod| {
+        pod.resolver = Some(Resolver {
+            with_host: true,
+            nameservers: Vec::new(),
+            searches: vec!["a..b".into()],
+            options: Vec::new(),
+        });
+    },
     |pod| {
         pod.named_ports.push(NamedPort {
             name: "http".into(),

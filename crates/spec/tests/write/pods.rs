@@ -415,7 +415,7 @@ fn resolver() -> BoxedStrategy<Resolver> {
     (
         any::<bool>(),
         vec(address(), 1..4),
-        vec("[a-z.]{1,9}", 0..2),
+        vec("[a-z]{1,4}(\\.[a-z_]{1,4})?\\.?", 0..2),
         vec("[a-z0-9:]{1,9}", 0..3),
     )
         .prop_map(|(with_host, nameservers, searches, options)| Resolver {
@@ -541,6 +541,9 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                 let (stop, deadline, sysctls) = life;
                 let (init, sidecars, groups, of_volumes) = shape;
                 let init = init.min(apps.len() - 1);
+                let handlers = |app: &App| [app.lifecycle.post_start.clone(), app.lifecycle.pre_stop.clone()];
+                let sleeps = apps.iter().flat_map(handlers).flatten();
+                let longest = sleeps.filter_map(|handler| handler.sleep()).max();
                 let in_memory = |volume: &Volume| match &volume.kind {
                     VolumeKind::Empty(empty) if empty.medium == Medium::Memory => empty.size_bytes,
                     _ => None,
@@ -568,7 +571,7 @@ pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
                         .into_iter()
                         .map(|(name, value)| Sysctl { name, value })
                         .collect(),
-                    stop_timeout: Duration::from_secs(stop),
+                    stop_timeout: Duration::from_secs(stop).max(longest.unwrap_or_default()),
                     deadline,
                     host_aliases: aliases.into_iter().map(alias).collect(),
                     resolver,
