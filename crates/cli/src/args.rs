@@ -45,7 +45,8 @@ use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
     Accel, Architecture, FailurePolicy, GuestKernel, ImplicitVolumes, MacAddress, NamedPort, Network,
-    NetworkJoin, PodName, PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, StartMode, Vm,
+    NetworkJoin, PodName, PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, SizedBy, StartMode,
+    Vm,
 };
 
 use crate::detach_keys::DetachKeys;
@@ -336,16 +337,26 @@ pub(crate) struct VmFlags {
 }
 
 impl VmFlags {
-    /// The VM of these flags, and of `base` where they say nothing.
-    pub(crate) fn over(&self, base: &Vm) -> Vm {
+    /// `base` with the memory and the CPUs of these flags, where they say them.
+    pub(crate) fn sized(&self, base: &Vm) -> Vm {
         Vm {
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
             cpus: self.cpus.unwrap_or(base.cpus),
+            memory_by: self.memory_mib.map_or(base.memory_by, |_| SizedBy::Pod),
+            cpus_by: self.cpus.map_or(base.cpus_by, |_| SizedBy::Pod),
+            ..base.clone()
+        }
+    }
+
+    /// The VM of these flags, as large as `base` where they say nothing.
+    pub(crate) fn over(&self, base: &Vm) -> Vm {
+        Vm {
             accel: self.accel,
             transport: self.transport,
             start: self.start,
             architecture: self.architecture,
             kernel: self.kernel.clone(),
+            ..self.sized(base)
         }
     }
 }

@@ -235,8 +235,7 @@ pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
     let asked = pod.asked()?;
     asked.ok_or_else(|| {
         Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
-            "it has a path that is not UTF-8, is being prepared, or comes from another version of isopod; \
-             `isopod inspect` shows what it became"
+            "it is being prepared, or comes from another version of isopod; `isopod inspect` shows what it became"
                 .into(),
         ))
     })

@@ -4,12 +4,13 @@ pub mod arriving;
 mod faults;
 mod host_volumes;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use isopod_contract::config::{EarlyMount, Identity, Sysctl};
-use isopod_spec::{Medium, PodSpec, VolumeKind, VolumeName};
+use isopod_spec::{Medium, PodSpec, Resources, VolumeKind, VolumeName};
 
 use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
 use crate::apps::lifecycle::AppLifecycle;
@@ -45,6 +46,8 @@ use host_volumes::HostVolumes;
 /// # Errors
 /// [`PlanError`] with every fault found.
 pub fn plan(spec: &PodSpec, facts: &Facts) -> Result<PodPlan, PlanError> {
+    let sized = sized(spec, facts);
+    let spec = &*sized;
     let mut notices = Vec::new();
     let source = |kind, tree| Source { kind, tree };
     let of_host = facts.sources.iter().map(|(name, facts)| {
@@ -67,6 +70,22 @@ pub fn plan(spec: &PodSpec, facts: &Facts) -> Result<PodPlan, PlanError> {
     }
     .plan(notices)
     .map_err(|faults| PlanError { faults })
+}
+
+/// `spec` with a VM that is as large as its apps need, where nobody says how large it is: their images may have limits, too.
+fn sized<'a>(spec: &'a PodSpec, facts: &Facts) -> Cow<'a, PodSpec> {
+    let images = spec.apps.iter().zip(&facts.apps);
+    let images: Vec<_> = images
+        .map(|(app, facts)| facts.run_config(app).resources)
+        .collect();
+    if images.iter().all(|resources| *resources == Resources::default()) {
+        return Cow::Borrowed(spec);
+    }
+    let flags = spec.apps.iter().map(|app| &app.overrides.resources);
+    Cow::Owned(PodSpec {
+        vm: spec.vm.for_apps(flags.zip(&images)),
+        ..spec.clone()
+    })
 }
 
 /// The inputs of the second half, in which nothing is looked up any more.

@@ -7,12 +7,13 @@ use std::path::Path;
 use fixture::{app, facts, launch};
 use isopod_contract::launch::PidNamespace;
 use isopod_plan::explain;
+use isopod_plan::facts::Facts;
 use isopod_plan::layout::{self, UNIT_DIR};
 use isopod_plan::output::document::Document;
 use isopod_plan::{PlanError, PodPlan, plan};
 use isopod_spec::{
     ImageGroups, OomKill, PidMode, PodLimits, PodSpec, Refusal, Resources, Rlimit, RlimitKind, RunConfig,
-    Seccomp, SyscallFilter, Sysctl,
+    Seccomp, SizedBy, SyscallFilter, Sysctl, Vm,
 };
 
 fn planned(pod: &PodSpec) -> PodPlan {
@@ -506,4 +507,32 @@ fn groups_are_added_by_the_images_names() {
     assert_eq!(groups(Some("3"), ImageGroups::WithoutGroup), [7, 44]);
     assert_eq!(groups(Some("3"), ImageGroups::Always), [4, 7, 44]);
     assert_eq!(groups(None, ImageGroups::Never), [7, 44]);
+}
+
+/// What images say of limits (appc's isolators) sizes the VM as flags do, where nobody says how large it is; a flag's limit
+/// goes before an image's.
+#[test]
+fn limits_of_images_size_the_vm() {
+    let mut pod = PodSpec::new(vec![app("db"), app("web")]);
+    pod.vm = Vm::holding(&pod.apps);
+    let mut known = facts(&pod, &[]);
+    let size = |pod: &PodSpec, known: &Facts| {
+        let qemu = plan(pod, known).unwrap_or_else(|error| panic!("{error}")).qemu;
+        (qemu.memory_mib, qemu.smp)
+    };
+    assert_eq!(size(&pod, &known), (2048, 1));
+    for (facts, mib) in known.apps.iter_mut().zip([3000, 1000]) {
+        facts.root.as_mut().unwrap().config.resources = Resources {
+            memory_limit_bytes: Some(mib << 20),
+            cpu_request_millis: Some(1500),
+            ..Resources::default()
+        };
+    }
+    assert_eq!(size(&pod, &known), (4128, 3));
+    let limited = &mut pod.apps[0].overrides.resources;
+    (limited.memory_limit_bytes, limited.cpu_limit_millis) = (Some(200 << 20), Some(200));
+    assert_eq!(size(&pod, &known), (1328, 2));
+    // A pod file's size, a flag's and an appc pod's is the pod's own word.
+    (pod.vm.memory_by, pod.vm.memory_mib) = (SizedBy::Pod, 700);
+    assert_eq!(size(&pod, &known), (700, 2));
 }

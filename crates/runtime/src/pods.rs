@@ -104,8 +104,8 @@ impl PodEntry {
         Some(Silence::Guest(silent))
     }
 
-    /// What was asked for, with what was changed of its apps since; `None` where that has paths that are not UTF-8, or another
-    /// version of isopod wrote it.
+    /// What was asked for, with what was changed of its apps since; `None` where another version of
+    /// isopod wrote it.
     ///
     /// # Errors
     /// [`PodsError`].

@@ -198,9 +198,6 @@ fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<()
         version: VERSION,
         spec: spec.clone(),
     };
-    if !asked.is_text() {
-        return Ok(());
-    }
     let path = dir.join(layout::SPEC);
     let written = files::write(dir, layout::SPEC, &asked, Durability::from(options.keep));
     Ok(written.map_err(failed("write", &path))?)

@@ -29,7 +29,6 @@ pub use fault::PodManifestErrors;
 pub use image::{ImageManifest, read_image_manifest};
 pub use locate::locate;
 
-use std::iter;
 use std::path::PathBuf;
 
 use crate::check;
@@ -37,11 +36,10 @@ use crate::located::{
     AppPlaces, At, Fault, FaultKind, Faults, MountFields, Node, Origin, PodPlaces, Value, read_json,
 };
 use crate::name::check_ac_name;
-use crate::size::Need;
 use crate::words::shown;
 use crate::{
     App, AppName, Architecture, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags,
-    Network, PodSpec, RootfsAccess, Vm, Volume, VolumeName,
+    Network, PodSpec, Resources, RootfsAccess, SizedBy, Vm, Volume, VolumeName,
 };
 use isolators::PodIsolators;
 
@@ -167,16 +165,30 @@ fn read_pod<'a>(root: &Node<'a>, places: &mut PodPlaces<'a>) -> Option<PodSpec> 
     })
 }
 
-/// The VM: as large as the pod's isolators say, or as those of its apps do, and never smaller than the default.
+/// The VM: as large as the pod's isolators say, or as those of its apps do, and never smaller than the default. An app
+/// without an `app` section has those of its image, which only the planner knows.
 fn vm(isolators: &PodIsolators, apps: &[App]) -> Vm {
-    let of_apps = apps.iter().filter_map(|app| app.run_config.as_ref());
-    let of_apps = of_apps.map(|config| Need::of(&config.resources));
-    let (memory_mib, cpus) = Need::of_pod(iter::empty(), of_apps).vm();
-    Vm {
-        memory_mib: isolators.memory_mib.unwrap_or(memory_mib),
-        cpus: isolators.cpus.unwrap_or(cpus),
+    let of_apps: Vec<Resources> = apps
+        .iter()
+        .map(|app| {
+            app.run_config
+                .as_ref()
+                .map(|config| config.resources)
+                .unwrap_or_default()
+        })
+        .collect();
+    let by = |said: Option<u32>| match said {
+        Some(_) => SizedBy::Pod,
+        None => SizedBy::Apps,
+    };
+    let vm = Vm {
+        memory_by: by(isolators.memory_mib),
+        cpus_by: by(isolators.cpus),
+        memory_mib: isolators.memory_mib.unwrap_or_default(),
+        cpus: isolators.cpus.unwrap_or_default(),
         ..Vm::default()
-    }
+    };
+    vm.for_apps(apps.iter().map(|app| &app.overrides.resources).zip(&of_apps))
 }
 
 fn read_kind_and_version(fields: &Node<'_>, kind: &str, expected: &'static str) {

@@ -29,6 +29,7 @@ pub mod network;
 pub mod pod;
 pub mod pod_name;
 pub mod probe;
+mod raw_path;
 pub mod reference;
 pub mod resources;
 pub mod run_config;

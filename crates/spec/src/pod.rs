@@ -303,6 +303,7 @@ pub enum AppRoot {
 /// those of the app's [`RunConfig`] and [`Overrides`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootDirectory {
+    #[serde(with = "crate::raw_path")]
     pub path: PathBuf,
     /// Where what the app writes to its root is kept.
     pub writes: RootWrites,

@@ -25,14 +25,21 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// These, and where they say nothing what `base` says.
+    /// These, and where they say nothing what `base` says: of what that asks for, no more than these allow.
     #[must_use]
     pub fn or(self, base: Self) -> Self {
+        fn within<T: Ord + Copy>(request: Option<T>, limit: Option<T>) -> Option<T> {
+            request.map(|request| limit.map_or(request, |limit| request.min(limit)))
+        }
         Self {
             memory_limit_bytes: self.memory_limit_bytes.or(base.memory_limit_bytes),
-            memory_request_bytes: self.memory_request_bytes.or(base.memory_request_bytes),
+            memory_request_bytes: self
+                .memory_request_bytes
+                .or(within(base.memory_request_bytes, self.memory_limit_bytes)),
             cpu_limit_millis: self.cpu_limit_millis.or(base.cpu_limit_millis),
-            cpu_request_millis: self.cpu_request_millis.or(base.cpu_request_millis),
+            cpu_request_millis: self
+                .cpu_request_millis
+                .or(within(base.cpu_request_millis, self.cpu_limit_millis)),
             pids_limit: self.pids_limit.or(base.pids_limit),
             oom_score_adj: self.oom_score_adj.or(base.oom_score_adj),
         }

@@ -4,7 +4,7 @@
 //! then has [`ROOM_MIB`] at least, of which the host gives only what is used. Main containers and sidecars run side by side,
 //! and the other init containers one after the other before them, each beside the sidecars that come before it.
 
-use crate::{App, Resources, Vm};
+use crate::{App, Resources, SizedBy, Vm};
 
 /// What the guest itself takes of the VM's memory beside the containers, in MiB.
 pub(crate) const GUEST_MIB: u64 = 128;
@@ -114,19 +114,40 @@ impl Vm {
         if apps.is_empty() {
             return Self::default();
         }
-        let need = |app: &App| {
-            let own = &app.overrides.resources;
+        let unsized_vm = Self {
+            memory_by: SizedBy::Apps,
+            cpus_by: SizedBy::Apps,
+            ..Self::default()
+        };
+        let of_image = Resources::default();
+        unsized_vm.for_apps(apps.iter().map(|app| (&app.overrides.resources, &of_image)))
+    }
+
+    /// This VM for apps of these resources, what flags say of each and what its image says (appc's isolators): as large as
+    /// they need, where nobody else says how large it is.
+    #[must_use]
+    pub fn for_apps<'a>(&self, apps: impl Iterator<Item = (&'a Resources, &'a Resources)>) -> Self {
+        let need = |(flags, image): (&Resources, &Resources)| {
+            let both = flags.or(*image);
             Need {
-                memory_bytes: own.memory_limit_bytes.or(own.memory_request_bytes).unwrap_or(0),
-                unlimited: own.memory_limit_bytes.is_none(),
-                cpu_millis: own.cpu_limit_millis.unwrap_or(0).into(),
+                // `--cpu-shares` only weighs apps against each other; an image's request is a number of CPUs.
+                cpu_millis: both
+                    .cpu_limit_millis
+                    .or(image.cpu_request_millis)
+                    .unwrap_or_default()
+                    .into(),
+                ..Need::of(&both)
             }
         };
-        let (memory_mib, cpus) = Need::of_pod(std::iter::empty(), apps.iter().map(need)).vm();
+        let (memory_mib, cpus) = Need::of_pod(std::iter::empty(), apps.map(need)).vm();
+        let either = |by, of_apps, own| match by {
+            SizedBy::Apps => of_apps,
+            SizedBy::Pod => own,
+        };
         Self {
-            memory_mib,
-            cpus,
-            ..Self::default()
+            memory_mib: either(self.memory_by, memory_mib, self.memory_mib),
+            cpus: either(self.cpus_by, cpus, self.cpus),
+            ..self.clone()
         }
     }
 }

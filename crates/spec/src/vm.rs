@@ -14,6 +14,12 @@ pub struct Vm {
     pub memory_mib: u32,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Who says its memory.
+    #[serde(default, skip_serializing_if = "SizedBy::is_pod")]
+    pub memory_by: SizedBy,
+    /// Who says its CPUs.
+    #[serde(default, skip_serializing_if = "SizedBy::is_pod")]
+    pub cpus_by: SizedBy,
     /// KVM or emulation.
     pub accel: Accel,
     /// How host volumes reach the guest.
@@ -34,12 +40,32 @@ impl Default for Vm {
         Self {
             memory_mib: crate::size::ROOM_MIB,
             cpus: 1,
+            memory_by: SizedBy::Pod,
+            cpus_by: SizedBy::Pod,
             accel: Accel::Auto,
             transport: ShareTransport::Auto,
             start: StartMode::Auto,
             architecture: None,
             kernel: GuestKernel::default(),
         }
+    }
+}
+
+/// Who says how large a VM is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SizedBy {
+    /// The pod: a flag, or a file, which says what its containers need.
+    #[default]
+    Pod,
+    /// Its apps, by their limits: those of flags, which the size follows already, and those of their images, which only the
+    /// planner knows ([`Vm::for_apps`]).
+    Apps,
+}
+
+impl SizedBy {
+    fn is_pod(&self) -> bool {
+        *self == Self::Pod
     }
 }
 
@@ -50,10 +76,18 @@ pub struct GuestKernel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelChoice>,
     /// The directory with its modules, where that is not `/lib/modules/RELEASE`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::raw_path::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub modules: Option<PathBuf>,
     /// The directory with the distribution that kernel, systemd and libraries are taken from, where that is not the host's root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::raw_path::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub root: Option<PathBuf>,
 }
 
@@ -70,7 +104,7 @@ impl GuestKernel {
 #[serde(rename_all = "kebab-case")]
 pub enum KernelChoice {
     /// By its file.
-    File(PathBuf),
+    File(#[serde(with = "crate::raw_path")] PathBuf),
     /// By its release, as uname(1) says it.
     Release(String),
 }

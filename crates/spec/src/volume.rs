@@ -16,6 +16,7 @@ pub struct Mount {
     /// Read-only, writable, or not said.
     pub read_only: Option<bool>,
     /// A path within the volume to mount in place of its root, relative.
+    #[serde(with = "crate::raw_path::option", default)]
     pub sub_path: Option<PathBuf>,
     /// Further restrictions of this mount.
     pub flags: MountFlags,
@@ -60,6 +61,7 @@ pub enum VolumeKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostVolume {
     /// The path on the host, or a volume's name ([`SourceRule::Named`]). Relative ones (`-v ./src:/src`) are relative to the caller's working directory.
+    #[serde(with = "crate::raw_path")]
     pub source: PathBuf,
     /// Whether file systems mounted below the source are part of it (appc `recursive`; `true` where not said).
     pub recursive: bool,

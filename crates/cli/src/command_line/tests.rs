@@ -5,7 +5,8 @@ use std::time::Duration;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{
     Accel, Architecture, EnvVar, GuestKernel, ImplicitVolumes, KernelChoice, Network, PodName, PodSpec,
-    PortProtocol, Resources, RootWrites, RootfsAccess, Seccomp, ShareTransport, StartMode, Vm, VolumeKind,
+    PortProtocol, Resources, RootWrites, RootfsAccess, Seccomp, ShareTransport, SizedBy, StartMode, Vm,
+    VolumeKind,
 };
 
 use super::*;
@@ -106,6 +107,8 @@ fn one_app_with_everything() {
     let vm = Vm {
         memory_mib: 1024,
         cpus: 2,
+        memory_by: SizedBy::Pod,
+        cpus_by: SizedBy::Pod,
         accel: Accel::Tcg,
         start: StartMode::Warm,
         transport: ShareTransport::NineP,
@@ -164,7 +167,7 @@ fn defaults() {
     let pod = pod_of(cli);
     assert_eq!(
         (&pod.vm, pod.implicit_volumes),
-        (&Vm::default(), ImplicitVolumes::Create)
+        (&Vm::holding(&pod.apps), ImplicitVolumes::Create)
     );
     assert_eq!(pod.apps[0].name.as_str(), "alpine");
     assert_eq!(pod.apps[0].overrides.args, None);

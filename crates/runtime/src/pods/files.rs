@@ -170,13 +170,6 @@ pub struct Asked {
     pub spec: PodSpec,
 }
 
-impl Asked {
-    /// Whether it can be written: JSON has no paths but UTF-8.
-    pub(crate) fn is_text(&self) -> bool {
-        serde_json::to_writer(io::sink(), self).is_ok()
-    }
-}
-
 /// What becomes of a pod's directory when the pod has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,6 +15,7 @@ pub struct LocalReference {
     /// How the image is stored there.
     pub transport: Transport,
     /// The directory or file.
+    #[serde(with = "crate::raw_path")]
     pub path: PathBuf,
     /// For `oci:` and `oci-archive:`, the `org.opencontainers.image.ref.name` annotation; for `docker-archive:`, the
     /// `RepoTags` entry, always with a tag (`NAME:TAG`); `dir:` has none. `None` takes the only image there is.

@@ -17,8 +17,8 @@ fn reads_a_whole_manifest() {
         &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/whole.json")).unwrap(),
     );
     assert_eq!(
-        (pod.vm, pod.implicit_volumes),
-        (Vm::default(), ImplicitVolumes::Create)
+        (&pod.vm, pod.implicit_volumes),
+        (&Vm::holding(&pod.apps), ImplicitVolumes::Create)
     );
 
     let [work, scratch] = &pod.volumes[..] else {

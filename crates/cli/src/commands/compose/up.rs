@@ -13,7 +13,7 @@ use isopod_spec::{AppName, PodSpec, PullPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pod_of;
-use crate::args::{PodSource, RunArgs, RunMode, seconds};
+use crate::args::{PodSource, RunArgs, RunMode, VmFlags, seconds};
 use crate::background;
 use crate::commands::logs::Logs;
 use crate::commands::run;
@@ -103,8 +103,12 @@ impl Up {
     pub(super) fn execute(&self, project: &ProjectArgs, settings: &Settings) -> Result<ExitCode, Failure> {
         let mut project = project.read(Extent::ToStart(&self.services), settings)?;
         check_volumes(&project, settings)?;
-        project.pod.vm.memory_mib = self.vm_memory.unwrap_or(project.pod.vm.memory_mib);
-        project.pod.vm.cpus = self.vm_cpus.unwrap_or(project.pod.vm.cpus);
+        let flags = VmFlags {
+            memory_mib: self.vm_memory,
+            cpus: self.vm_cpus,
+            ..VmFlags::default()
+        };
+        project.pod.vm = flags.sized(&project.pod.vm);
         let pods = pods::pods(settings)?;
         let status = self.start(&project, &pods, settings)?;
         match (self.detach || self.wait, self.wait) {
