@@ -3,13 +3,12 @@
 //!
 //! | what | modules |
 //! |---|---|
-//! | its program is executed | [`becoming`], which begins its processes ([`processes`]) and becomes who the app is ([`assume`]); [`format`] says why a program could not be executed; [`launch`] reads that |
+//! | its program is executed | [`becoming`], which begins its processes ([`processes`](crate::process::processes)) and becomes who the app is ([`assume`](crate::process::assume)); [`format`] says why a program could not be executed; [`launch`] reads that |
 //! | its streams and what it says of itself | [`pipes`], [`terminal`], [`notify`], [`last_words`] |
 //! | its health | [`probe_schedule`] decides when to probe, [`check`] does it |
 //! | it is held | [`paused`] |
 //! | its turn | [`order`] decides whether it may start and stop, [`restart`] whether it is started again |
 
-pub(crate) mod assume;
 pub(crate) mod becoming;
 pub(crate) mod check;
 pub(crate) mod format;
@@ -21,7 +20,6 @@ pub(crate) mod order;
 pub(crate) mod paused;
 pub(crate) mod pipes;
 pub(crate) mod probe_schedule;
-pub(crate) mod processes;
 pub(crate) mod restart;
 pub(crate) mod streams;
 pub(crate) mod terminal;

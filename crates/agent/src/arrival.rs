@@ -13,13 +13,13 @@ use isopod_contract::in_one_line;
 use isopod_contract::layout::{ARRIVAL, MODULES};
 use isopod_contract::message::ENTROPY_BYTES;
 
-use crate::apps::processes;
 use crate::arrival::description::DescriptionError;
 use crate::arrival::unpack::UnpackError;
 use crate::boot::memory::MemoryError;
-use crate::boot::{app_dev, chance, early, memory, modules, network, setup};
+use crate::boot::{app_dev, chance, memory, modules, network, setup};
 use crate::mounts::kernel_fs::{self, KernelFsError};
-use crate::mounts::mount;
+use crate::mounts::{early, mount};
+use crate::process::processes;
 use crate::report::log;
 
 /// Why something cannot come.

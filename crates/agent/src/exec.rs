@@ -39,9 +39,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::apps::terminal;
+use crate::device::Device;
 use crate::exec::enter::{Job, Report};
-use crate::host::device::Device;
+use crate::process::pty;
 use streams::{Sink, Source, Streams};
 
 mod streams;
@@ -374,7 +374,7 @@ impl ClientReceiver {
                 ToCommand::StdinEnd => self.queue = None,
                 ToCommand::Resize(size) => {
                     if let Some(master) = &self.master {
-                        let _ = terminal::resize(master.file(), size);
+                        let _ = pty::resize(master.file(), size);
                     }
                 }
                 // After its end the number may be another's.

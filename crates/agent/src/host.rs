@@ -6,7 +6,6 @@ pub(crate) mod app;
 pub(crate) mod arriving;
 pub(crate) mod clock;
 pub(crate) mod departing;
-pub(crate) mod device;
 pub(crate) mod hotplug;
 mod interfaces;
 pub(crate) mod port;

@@ -20,19 +20,21 @@ use isopod_contract::in_one_line;
 use isopod_contract::launch::Part;
 
 use crate::apps::becoming;
-use crate::apps::processes::pod;
 use crate::boot::{init, modules, setup};
 use crate::exec::enter;
 use crate::host::serve;
 use crate::mounts::mount;
+use crate::process::processes::pod;
 use crate::report::{fail, fail_in_service, log, print};
 
 mod apps;
 mod arrival;
 mod boot;
+mod device;
 mod exec;
 mod host;
 mod mounts;
+mod process;
 mod report;
 mod systemd;
 

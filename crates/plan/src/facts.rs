@@ -12,7 +12,6 @@ use isopod_spec::{
 
 use crate::distribution::Distribution;
 use crate::path::Tree;
-use crate::vm::file_server::Owner;
 
 /// What is known of the world.
 #[derive(Clone, Debug)]
@@ -374,4 +373,13 @@ pub struct GuestFacts {
     pub systemd_version: u32,
     /// Why better kernels than this one were passed over, each in a line.
     pub passed_over: Vec<String>,
+}
+
+/// Whose files the guest's users see in the host volumes of an ordinary user's pod, who is one user to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user that the caller's files belong to in the guest.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }

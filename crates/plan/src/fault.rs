@@ -9,8 +9,8 @@ use isopod_spec::located::Part;
 use isopod_spec::words::shown;
 use isopod_spec::{AppName, VolumeName};
 
-use crate::guest::unit::Unwritable;
 use crate::path::ResolveError;
+use crate::systemd::unit::Unwritable;
 
 /// A pod that cannot be run as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

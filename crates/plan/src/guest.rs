@@ -7,6 +7,4 @@ pub(crate) mod mounts;
 pub(crate) mod network_names;
 pub(crate) mod sysctl;
 pub mod tree;
-pub mod unit;
-pub mod unit_name;
 pub mod units;

@@ -16,7 +16,6 @@
 //! Nothing in this crate reads a file, a clock or the environment. [`survey`] lets the caller find out what planning
 //! will ask of images and volumes.
 
-mod app_plan;
 pub mod apps;
 mod decide;
 pub mod distribution;
@@ -24,6 +23,7 @@ pub mod doctor;
 pub mod facts;
 pub mod fault;
 pub mod guest;
+pub mod hotplug;
 pub mod layout;
 pub mod networks;
 mod notices;
@@ -33,11 +33,12 @@ mod plan;
 mod pod_plan;
 mod quoted;
 mod rkt;
+pub mod systemd;
 pub mod vm;
 pub mod volumes;
 
-pub use app_plan::{AppPlan, ImagePlan, RootPlan, Writes};
 pub use apps::lifecycle::AppLifecycle;
+pub use apps::{AppPlan, ImagePlan, RootPlan, Writes};
 pub use decide::survey;
 pub use facts::Facts;
 pub use fault::{Fault, PlanError};

@@ -2,7 +2,8 @@
 
 use isopod_spec::{AppName, VolumeName};
 
-use crate::vm::file_server::{Owner, Ownership};
+use crate::facts::Owner;
+use crate::vm::file_server::Ownership;
 use crate::vm::memory::Shares;
 
 /// The guest alone keeps an app from writing.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use isopod_contract::config::{EarlyMount, Identity, Sysctl};
 use isopod_spec::{Medium, PodSpec, Resources, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
 use crate::apps::lifecycle::AppLifecycle;
+use crate::apps::{AppPlan, ImagePlan, RootPlan};
 use crate::apps::{last_words, limits, roots};
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, RootOrigin, SourceKind};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use isopod_contract::config::EarlyMount;
 use isopod_spec::{FailurePolicy, PodLimits, PortForward, Volume, VolumeName};
 
-use crate::app_plan::{AppPlan, ImagePlan};
+use crate::apps::{AppPlan, ImagePlan};
 use crate::guest::tree::GuestTree;
 use crate::guest::units::Mounts;
 use crate::vm::confinement::{Confinement, QemuUser};

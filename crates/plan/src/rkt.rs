@@ -20,9 +20,9 @@ use isopod_spec::{
 use crate::fault::{Fault, PlanError};
 use crate::guest::entry::{Entry, EntryKind};
 use crate::guest::tree::GuestTree;
-use crate::guest::unit::Unwritable;
-use crate::guest::unit_name;
 use crate::guest::units::{MountUnit, Work, flag_options};
+use crate::systemd::unit::Unwritable;
+use crate::systemd::unit_name;
 use crate::vm::sharing;
 use crate::volumes::{self, Roots, Rules, VolumeMount, VolumeTable};
 use crate::{layout, path};

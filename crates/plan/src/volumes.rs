@@ -3,7 +3,6 @@
 //!
 //! This decides what is mounted; `units` writes how.
 
-pub mod hotplug;
 pub(crate) mod kernel_places;
 mod place;
 mod roots;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
-use isopod_plan::facts::SourceKind;
+use isopod_plan::facts::{Owner, SourceKind};
+use isopod_plan::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach, detach};
 use isopod_plan::path::{Lookup, Tree};
-use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::volumes::Source;
-use isopod_plan::volumes::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach, detach};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{AppName, Mount, MountFlags, PodSpec, RootfsAccess, Volume};
 use proptest::prelude::*;

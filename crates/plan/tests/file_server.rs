@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use fixture::{facts, host, mount, pod, volume_name};
-use isopod_plan::facts::{Facts, HostUser, IdRange, MountNames, Namespaces, Sizes, SubordinateIds};
+use isopod_plan::facts::{Facts, HostUser, IdRange, MountNames, Namespaces, Owner, Sizes, SubordinateIds};
 use isopod_plan::plan;
-use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::qemu::SecurityModel;
 use isopod_spec::{PodSpec, Propagation, ShareTransport, UserMapping, VolumeKind};
 

@@ -10,10 +10,10 @@ use std::path::Path;
 use fixture::{app, facts, host, mount};
 use isopod_contract::config::{BIND, EarlyMount};
 use isopod_plan::arriving::{RunningPod, arrive};
-use isopod_plan::facts::{Facts, FileId, HostUser, MountNames, Namespaces, RootOrigin};
+use isopod_plan::facts::{Facts, FileId, HostUser, MountNames, Namespaces, Owner, RootOrigin};
+use isopod_plan::hotplug::Share;
 use isopod_plan::path::{Node, NodeKind};
-use isopod_plan::vm::file_server::{Owner, Ownership};
-use isopod_plan::volumes::hotplug::Share;
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::{Document, PodPlan, RootPlan, Writes, explain, layout, plan};
 use isopod_spec::{App, AppRoot, PodSpec, RootDirectory, RootWrites, RootfsAccess};
 

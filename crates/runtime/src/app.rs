@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::facts::RootOrigin;
-use isopod_plan::volumes::hotplug::Share;
+use isopod_plan::hotplug::Share;
 use isopod_plan::{PlanError, layout};
 use isopod_spec::{Network, PidMode, PodSpec, Volume, VolumeKind};
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
 use isopod_plan::facts::{FileId, SourceKind};
+use isopod_plan::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach};
 use isopod_plan::path::Lookup;
-use isopod_plan::volumes::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach};
 use isopod_plan::volumes::{Source, VolumeMount};
 use isopod_plan::{PlanError, layout};
 use isopod_spec::{AppName, Mount, Volume, VolumeKind, VolumeName};

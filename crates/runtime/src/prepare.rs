@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isopod_plan::facts::HostUser;
+use isopod_plan::facts::{HostUser, Owner};
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
-use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, VmOrigin};
 use isopod_plan::vm::template::TemplatePlan;

@@ -20,7 +20,6 @@ mod cgroup;
 mod commands;
 mod hooks;
 mod log;
-mod logger;
 mod metrics;
 mod mirror;
 mod numbers;

@@ -22,12 +22,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::commands::Command;
 use crate::hooks;
-use crate::logger::Whose;
 use crate::numbers::Numbers;
 use crate::oci::spec::{Resources, Spec};
 use crate::oci::{self, Role};
 use crate::pod::{Phase, Phases, Pod, words};
 use crate::publish::{Creation, Publisher};
+use crate::stdio::logger::Whose;
 use crate::tasks::{End, Key, News, Refusal, State, Stdio, Tasks};
 use container::Container;
 

@@ -4,6 +4,8 @@
 //! The one for input is opened for writing too, until containerd says that the input has ended ([`Input`]): clients that attach
 //! come and go.
 
+pub(crate) mod logger;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -11,8 +13,8 @@ use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::{self, Receiver, Sender};
 
-use crate::logger::{self, Whose};
 use crate::tasks::Stdio;
+use logger::Whose;
 
 /// Where a task's output goes.
 pub(crate) type Output = Box<dyn AsyncWrite + Unpin + Send>;

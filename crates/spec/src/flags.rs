@@ -30,6 +30,7 @@ mod userns;
 mod volume;
 mod volumes_from;
 
+pub use crate::size::{MAX_CPUS, MIN_MEMORY_MIB};
 pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volume_flag};
 pub use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};
@@ -46,9 +47,8 @@ pub use network::{
 };
 pub use rootfs::{read_rootfs, rootfs_app_name};
 pub use scalar::{
-    MAX_CPUS, MIN_MEMORY_MIB, read_app_name, read_capability, read_cpus, read_entrypoint, read_env,
-    read_label, read_memory_mib, read_on_silent, read_pod_name, read_seconds, read_text, read_user,
-    read_word, read_workdir,
+    read_app_name, read_capability, read_cpus, read_entrypoint, read_env, read_label, read_memory_mib,
+    read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,
 };
 pub use userns::read_userns;
 pub use volume::read_volume;

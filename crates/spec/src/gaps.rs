@@ -2,7 +2,14 @@
 
 use std::cell::RefCell;
 
-use crate::kube::Unsupported;
+/// What is done about what cannot be honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// The file is refused.
+    Refuse,
+    /// The pod does without.
+    Ignore,
+}
 
 /// A pod in another form.
 #[derive(Clone, Debug, PartialEq, Eq)]

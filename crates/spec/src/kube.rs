@@ -40,6 +40,7 @@ mod volumes;
 mod workloads;
 mod write;
 
+pub use crate::gaps::Unsupported;
 pub use fault::PodFileErrors;
 pub use write::write;
 
@@ -84,15 +85,6 @@ pub struct KubeSurroundings {
     pub memory_mib: Option<u32>,
     /// The VM's CPUs, where the caller says so; otherwise they follow from the containers' limits.
     pub cpus: Option<u32>,
-}
-
-/// What is done about what cannot be honoured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsupported {
-    /// The file is refused.
-    Refuse,
-    /// The pod does without.
-    Ignore,
 }
 
 /// The pods that were read.

@@ -115,15 +115,6 @@ pub enum PidMode {
     Vm,
 }
 
-/// What of its files an app does not see as they are (runtime-spec, config-linux.md). What is not there is passed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KernelPaths {
-    /// Files and directories that it finds empty.
-    pub masked: Vec<PathBuf>,
-    /// Files and directories that it cannot write to.
-    pub read_only: Vec<PathBuf>,
-}
-
 impl PidMode {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
     fn is_default(&self) -> bool {

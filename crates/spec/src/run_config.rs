@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::VolumeName;
 use crate::network::ImagePort;
-use crate::pod::KernelPaths;
 use crate::probe::{EventHandlers, HealthCheck};
 use crate::resources::{Resources, Rlimit};
 use crate::seccomp::Seccomp;
@@ -224,4 +223,13 @@ pub struct EnvVar {
     pub value: Option<String>,
     /// Whether the value holds a secret, and is not shown.
     pub secret: bool,
+}
+
+/// What of its files an app does not see as they are (runtime-spec, config-linux.md). What is not there is passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelPaths {
+    /// Files and directories that it finds empty.
+    pub masked: Vec<PathBuf>,
+    /// Files and directories that it cannot write to.
+    pub read_only: Vec<PathBuf>,
 }

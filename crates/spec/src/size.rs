@@ -6,6 +6,13 @@
 
 use crate::{App, Resources, SizedBy, Vm};
 
+/// The most virtual CPUs: QEMU's q35 machine needs an emulated IOMMU beyond them.
+pub const MAX_CPUS: u32 = 255;
+
+/// The least memory a VM can have, in MiB. The kernel unpacks the guest image, 28 MiB, into a file system that may have half of what
+/// the kernel and the image themselves leave of it: 144 MiB are enough on Debian 12, and 136 are not.
+pub const MIN_MEMORY_MIB: u32 = 160;
+
 /// What the guest itself takes of the VM's memory beside the containers, in MiB.
 pub(crate) const GUEST_MIB: u64 = 128;
 
@@ -93,7 +100,7 @@ impl Need {
     fn exactly(self) -> (u32, u32) {
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = self.memory_bytes.div_ceil(1 << 20).saturating_add(GUEST_MIB);
-        let cpus = whole(self.cpu_millis.div_ceil(1000)).min(crate::flags::MAX_CPUS);
+        let cpus = whole(self.cpu_millis.div_ceil(1000)).min(MAX_CPUS);
         (whole(memory).max(LEAST_MIB), cpus.max(1))
     }
 }

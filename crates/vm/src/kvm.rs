@@ -10,10 +10,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use isopod_plan::facts::Kvm;
+use isopod_plan::facts::{Kvm, Owner};
 use isopod_plan::vm::board;
 use isopod_plan::vm::confinement::Isolation;
-use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::qemu::Accelerator;
 use isopod_spec::Architecture;
 

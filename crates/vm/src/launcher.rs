@@ -33,9 +33,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use isopod_plan::facts::{FileId, SourceKind};
+use isopod_plan::facts::{FileId, Owner, SourceKind};
 use isopod_plan::vm::confinement::Isolation;
-use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_maps::UserMaps;

@@ -19,11 +19,11 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Uid, ioctl_tiocsctty};
 use rustix::stdio;
 
-use crate::apps::assume::{self, AssumeError};
 use crate::apps::format;
 use crate::apps::launch::Failure;
-use crate::apps::processes::{self, Beginning, Ended, Side};
 use crate::mounts::kernel_fs::{self, KernelFsError};
+use crate::process::assume::{self, AssumeError};
+use crate::process::processes::{self, Beginning, Ended, Side};
 use crate::report::print;
 
 /// Why the program could not be executed.

@@ -11,7 +11,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,49 +18,23 @@ use isopod_contract::config::GuestApp;
 use isopod_contract::exec::WindowSize;
 use isopod_protocol::mux::MuxStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, open};
-use rustix::pty::{OpenptFlags, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::pty::ptsname;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::apps::streams;
-use crate::host::device::Device;
+use crate::device::Device;
+use crate::process::pty::{SILENCE, master, resize};
 
 /// What goes between a terminal and a stream in one piece: a yamux frame.
 const COPY_BYTES: usize = 16 * 1024;
-
-/// How long a terminal may be silent, when what it was for has ended, before it counts as read: what a process wrote last
-/// comes through a queue of the kernel's.
-pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 
 /// How often the agent looks whether a terminal that was hung up is open again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The size of a terminal that nobody has connected with his own yet.
 const FIRST_SIZE: WindowSize = WindowSize { rows: 24, cols: 80 };
-
-/// Opens a new terminal's master, of those that `ptmx` makes: it neither blocks nor becomes the agent's own.
-pub(crate) fn master(ptmx: &Path, size: WindowSize) -> io::Result<File> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = open(ptmx, flags.into(), Mode::empty())?;
-    unlockpt(&master)?;
-    rustix::io::ioctl_fionbio(&master, true)?;
-    resize(&master, size)?;
-    Ok(File::from(master))
-}
-
-/// Gives a terminal another size; the kernel tells whoever has it in the foreground (`SIGWINCH`).
-pub(crate) fn resize(master: impl AsFd, size: WindowSize) -> io::Result<()> {
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.cols,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    Ok(tcsetwinsize(master, size)?)
-}
 
 /// An app's terminal.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use isopod_contract::layout::{
 use rustix::system::{RebootCommand, reboot};
 
 use crate::boot::memory::MemoryError;
-use crate::boot::{early, memory, modules, setup};
+use crate::boot::{memory, modules, setup};
+use crate::mounts::early;
 use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::report::{fail, log};
 

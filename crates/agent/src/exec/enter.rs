@@ -48,8 +48,8 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::apps::assume::{self, AssumeError};
-use crate::apps::processes;
+use crate::process::assume::{self, AssumeError};
+use crate::process::processes;
 
 mod mount;
 mod root;

@@ -16,8 +16,8 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::WantedStreams;
-use crate::apps::terminal;
-use crate::host::device::Device;
+use crate::device::Device;
+use crate::process::pty;
 
 /// The agent's ends.
 pub(super) struct Streams {
@@ -38,7 +38,7 @@ impl Streams {
     }
 
     fn terminal(size: WindowSize, ptmx: &Path) -> io::Result<(Self, [OwnedFd; 3])> {
-        let master = terminal::master(ptmx, size)?;
+        let master = pty::master(ptmx, size)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = ioctl_tiocgptpeer(&master, flags)?;
         let master = Device::new(master)?;
@@ -120,7 +120,7 @@ impl Source {
                     read => break read.ok(),
                 }
             },
-            Self::Terminal(master) => timeout(terminal::SILENCE, master.read(buffer)).await.ok()?.ok(),
+            Self::Terminal(master) => timeout(pty::SILENCE, master.read(buffer)).await.ok()?.ok(),
         };
         read.filter(|n| *n > 0)
     }

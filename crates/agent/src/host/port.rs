@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use tokio::time::{Instant, sleep};
 
-use crate::host::device::Device;
+use crate::device::Device;
 
 /// Between two looks for a port, or for a host at its other end: short beside everything else in a boot.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);

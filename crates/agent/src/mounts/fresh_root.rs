@@ -18,7 +18,7 @@ use isopod_contract::config::{EarlyMount, FreshRoot, MountAhead};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use crate::boot::early::{self, EarlyMountError};
+use crate::mounts::early::{self, EarlyMountError};
 use crate::mounts::mount;
 
 /// The directory beside the layers that takes what is removed.

@@ -8,7 +8,7 @@ use isopod_contract::config::{GuestApp, GuestMount};
 use isopod_contract::layout::{ERROR_DIR, SYSCTL_ERRORS};
 use isopod_contract::message::{FailureCause, MAX_LOG_LINES};
 
-use crate::boot::early;
+use crate::mounts::early;
 use crate::mounts::mount_check;
 use crate::mounts::mountinfo::Mount;
 use crate::systemd::appstate::{Activity, step_name};

@@ -17,8 +17,8 @@ use crate::apps::pod::Pod;
 use crate::apps::users::{Identity, UserDatabase};
 use crate::facts::AppFacts;
 use crate::fault::Fault;
-use crate::guest::unit;
 use crate::path::{self, NodeKind};
+use crate::systemd::unit;
 use crate::volumes::View;
 
 /// The search path of an image that names none (docker's).

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 use isopod_spec::{App, PodSpec, Propagation, RootWrites, SourceRule, VolumeKind, VolumeName};
 
-use crate::app_plan::{RootPlan, Writes};
 use crate::apps::process::Process;
-use crate::facts::{Facts, FileId, RootOrigin, SourceKind};
+use crate::apps::{RootPlan, Writes};
+use crate::facts::{Facts, FileId, Owner, RootOrigin, SourceKind};
 use crate::fault::Fault;
 use crate::layout;
-use crate::vm::file_server::{Owner, Ownership};
+use crate::vm::file_server::Ownership;
 use crate::vm::sharing::SharedVolume;
 
 /// What each app's root is shared as, in the order of the apps; `None` for an image.

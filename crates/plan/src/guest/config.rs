@@ -12,13 +12,13 @@ use isopod_contract::config::{
 use isopod_spec::{AppName, Device, Readiness, VolumeName};
 use serde::{Serialize, Serializer};
 
-use crate::app_plan::AppPlan;
+use crate::apps::AppPlan;
 use crate::apps::health::POST_STOP_MS;
 use crate::apps::last_words;
 use crate::guest::entry::WriteText;
-use crate::guest::unit_name;
 use crate::guest::units::{MountUnit, Mounts, Selected, Sys, World};
 use crate::layout;
+use crate::systemd::unit_name;
 use crate::vm::disks::{self, DISK_TYPE};
 use crate::vm::network;
 use crate::vm::sharing::{Sharing, Transport};

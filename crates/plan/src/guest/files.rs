@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use isopod_spec::{FilesVolume, PodLimits, Readiness, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, Writes};
-use crate::apps::limits;
+use crate::apps::{AppPlan, Writes, limits};
 use crate::facts::{Facts, SourceKind};
 use crate::fault::Fault;
 use crate::guest::config::ArrivalText;
 use crate::guest::entry::{Content, Entry, EntryKind};
 use crate::guest::tree::GuestTree;
-use crate::guest::unit;
 use crate::guest::units::{self, AppUnit, MountUnit, Mounts, World};
 use crate::layout;
 use crate::path::{self, Lookup};
+use crate::systemd::unit;
 use crate::vm::disks;
 use crate::volumes::{VolumeMount, VolumeTable, kernel_places};
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use isopod_contract::config::{BIND, EarlyMount, NewDirectory};
 use isopod_spec::{Medium, RootfsAccess, Volume, VolumeKind, VolumeName};
 
-use crate::app_plan::{AppPlan, RootPlan, Writes};
+use crate::apps::{AppPlan, RootPlan, Writes};
 use crate::facts::SourceKind;
-use crate::guest::unit_name;
 use crate::guest::units::{Binds, MountUnit, Mounts};
 use crate::layout;
 use crate::path::{Lookup, Node};
+use crate::systemd::unit_name;
 use crate::vm::disks::{self, DISK_TYPE, DiskVolume};
 use crate::vm::memory::Shares;
 use crate::vm::sharing::{self, ShareLayout, SharedVolume, Sharing};

@@ -11,7 +11,7 @@ use std::path::Path;
 use isopod_contract::config::GuestNetwork;
 use isopod_spec::{AppName, HostAlias, Resolver};
 
-use crate::app_plan::{AppPlan, Writes};
+use crate::apps::{AppPlan, Writes};
 use crate::facts::RootFacts;
 use crate::guest::tree::GuestTree;
 use crate::layout::{MTAB, NAMES_DIR};

@@ -22,14 +22,14 @@ pub use mount::{Binds, MountUnit, Mounts, Work};
 pub(crate) use mount::{Selected, flag_options, words};
 pub(crate) use world::{Sys, World};
 
-use crate::app_plan::AppPlan;
+use crate::apps::AppPlan;
 use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::process::Process;
 use crate::apps::{last_words, launch};
 use crate::guest::entry::{EntryKind, WriteText};
 use crate::guest::tree::GuestTree;
-use crate::guest::unit::{self, UnitFile, Unwritable};
 use crate::layout::{self, LAUNCH_AGENT, LAUNCH_DIR, LAUNCH_FAILURE, LAUNCH_FILE, LAUNCH_PIDS};
+use crate::systemd::unit::{self, UnitFile, Unwritable};
 
 /// What the app's service needs to know besides its process.
 pub(crate) struct AppUnit {

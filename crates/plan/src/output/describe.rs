@@ -10,12 +10,10 @@ use isopod_spec::{
     EmptyVolume, FailurePolicy, HostLoopback, Medium, Readiness, RestartPolicy, RootfsAccess, VolumeKind,
 };
 
-use crate::app_plan::{AppPlan, RootPlan, Writes};
-use crate::apps::{lifecycle, limits};
+use crate::apps::{AppPlan, RootPlan, Writes, lifecycle, limits};
 use crate::facts::SourceKind;
 use crate::guest::entry::{Entry, EntryKind};
 use crate::guest::tree::GuestTree;
-use crate::guest::unit_name;
 use crate::guest::units::MountUnit;
 use crate::layout;
 use crate::output::document::{
@@ -25,6 +23,7 @@ use crate::output::document::{
 };
 use crate::pod_plan::PodPlan;
 use crate::quoted;
+use crate::systemd::unit_name;
 use crate::vm::hardware::PCI_DEVICES;
 use crate::vm::network::{PodNetwork, Router};
 use crate::vm::sharing::SharedVolume;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isopod_spec::{PodSpec, RestartPolicy};
 
-use crate::guest::unit::{self, UnitFile, Unwritable};
+use crate::systemd::unit::{self, UnitFile, Unwritable};
 
 /// The exit status of a pod that its deadline has stopped.
 const DEADLINE_STATUS: u8 = 124;

@@ -15,8 +15,7 @@ use isopod_spec::{
 };
 
 use super::{Planner, image_trees};
-use crate::app_plan::{AppPlan, ImagePlan, RootPlan};
-use crate::apps::roots;
+use crate::apps::{AppPlan, ImagePlan, RootPlan, roots};
 use crate::decide;
 use crate::facts::{Facts, SourceKind};
 use crate::fault::{Fault, PlanError};
@@ -25,13 +24,13 @@ use crate::guest::mounts::{self, Elsewhere, Writable};
 use crate::guest::network_names::{KnownNetwork, Names};
 use crate::guest::tree::GuestTree;
 use crate::guest::{files, units};
+use crate::hotplug::Share;
 use crate::layout;
 use crate::path::Lookup;
 use crate::vm::file_server::Ownership;
 use crate::vm::network;
 use crate::vm::sharing::SharedVolume;
 use crate::volumes::Source;
-use crate::volumes::hotplug::Share;
 
 /// A pod that runs, as far as this needs it.
 #[derive(Clone, Debug)]

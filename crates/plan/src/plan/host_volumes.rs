@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use isopod_spec::{AppName, HostVolume, PodSpec, Propagation, Volume, VolumeKind, VolumeName};
 
 use crate::decide::Decided;
-use crate::facts::{AppFacts, Facts, MountNames, RootOrigin, Sizes, SourceKind};
+use crate::facts::{AppFacts, Facts, MountNames, Owner, RootOrigin, Sizes, SourceKind};
 use crate::notices;
-use crate::vm::file_server::{Owner, Ownership};
+use crate::vm::file_server::Ownership;
 use crate::vm::sharing::{SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
 

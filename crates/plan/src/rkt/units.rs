@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use crate::guest::tree::GuestTree;
-use crate::guest::unit::{self, UnitFile, Unwritable};
-use crate::guest::unit_name;
 use crate::guest::units::{MountUnit, words};
 use crate::layout;
+use crate::systemd::unit::{self, UnitFile, Unwritable};
+use crate::systemd::unit_name;
 
 /// Adds the files of `mount`.
 ///

@@ -4,17 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::facts::{HostFacts, HostUser, MountNames, Virtiofsd, VirtiofsdFlavour};
+use crate::facts::{HostFacts, HostUser, MountNames, Owner, Virtiofsd, VirtiofsdFlavour};
 use crate::vm::sharing::{Sharing, Transport};
-
-/// Whose files the guest's users see in the host volumes of an ordinary user's pod, who is one user to the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The user that the caller's files belong to in the guest.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-}
 
 /// How users and groups of the guest and the host are one another's in host volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,8 @@
 
 use std::path::PathBuf;
 
-use crate::facts::{HostFacts, HostUser, IdRange, SubordinateIds};
+use crate::facts::{HostFacts, HostUser, IdRange, Owner, SubordinateIds};
 use crate::fault::Fault;
-use crate::vm::file_server::Owner;
 use crate::vm::sharing::Sharing;
 use isopod_spec::UserMapping;
 

@@ -9,9 +9,9 @@ use isopod_spec::{App, AppName, VolumeName};
 
 use crate::facts::SourceKind;
 use crate::fault::{Fault, TargetFault};
-use crate::guest::{unit, unit_name};
 use crate::layout;
 use crate::path::{self, Node, NodeKind, Resolved};
+use crate::systemd::{unit, unit_name};
 use crate::volumes::kernel_places;
 use crate::volumes::roots::{Roots, Rules, View};
 use crate::volumes::table::VolumeTable;

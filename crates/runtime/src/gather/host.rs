@@ -7,10 +7,9 @@ use isopod_contract::in_one_line;
 use isopod_guest::Ensured;
 use isopod_plan::distribution::{Distribution, Need};
 use isopod_plan::facts::{
-    GuestFacts, HostFacts, HostUser, Kvm, NamespaceFault, Namespaces, NetworkFacts, OwnUsers,
+    GuestFacts, HostFacts, HostUser, Kvm, NamespaceFault, Namespaces, NetworkFacts, OwnUsers, Owner,
 };
 use isopod_plan::vm::confinement::{self, Isolation};
-use isopod_plan::vm::file_server::Owner;
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_namespaces::UserNamespaces;
 use isopod_spec::{

@@ -4,8 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use isopod_plan::facts::{FileId, SourceKind};
-use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::facts::{FileId, Owner, SourceKind};
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::sharing::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{AskedBy, VolumeMount};
 use isopod_spec::{

@@ -14,10 +14,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use isopod_plan::PlanError;
+use isopod_plan::facts::Owner;
 use isopod_plan::fault::Fault;
 use isopod_plan::layout;
 use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
-use isopod_plan::vm::file_server::{Owner, Ownership};
+use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::hardware::{self, Attached};
 use isopod_plan::vm::qemu::{Accelerator, MEMORY_DESCRIPTOR, MONITOR_DESCRIPTOR, Mapping, Qemu, VmOrigin};
 use isopod_plan::vm::{accelerator, template};

@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::quantity;
-use crate::flags::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::located::{FaultKind, Node};
 use crate::seccomp::{errno_number, is_syscall, nearest_syscall, syscall_set};
+use crate::size::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::words::shown;
 use crate::{Capabilities, Refusal, RunConfig, Seccomp, SyscallFilter, Sysctl, capability};
 

@@ -7,15 +7,9 @@ use std::time::Duration;
 
 use super::{FlagFault, InvalidFlag};
 use crate::capability;
+use crate::size::{MAX_CPUS, MIN_MEMORY_MIB};
 use crate::words::shown;
 use crate::{AppName, EnvVar, PodName};
-
-/// The least memory a VM can have, in MiB. The kernel unpacks the guest image, 28 MiB, into a file system that may have half of what
-/// the kernel and the image themselves leave of it: 144 MiB are enough on Debian 12, and 136 are not.
-pub const MIN_MEMORY_MIB: u32 = 160;
-
-/// The most virtual CPUs: QEMU's q35 machine needs an emulated IOMMU beyond them.
-pub const MAX_CPUS: u32 = 255;
 
 /// Reads text that must be UTF-8: the arguments of an app.
 ///

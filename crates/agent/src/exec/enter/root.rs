@@ -24,8 +24,8 @@ use rustix::process::chroot;
 use rustix::thread::UnshareFlags;
 
 use super::{COPY_BYTES, EnterError, step};
-use crate::apps::processes;
 use crate::mounts::mountinfo::{self, Layers};
+use crate::process::processes;
 
 const UPPER: &str = "/upper";
 const LOWER: &str = "/lower";

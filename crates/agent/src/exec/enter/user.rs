@@ -3,7 +3,7 @@
 
 use isopod_contract::launch::GuestIdentity;
 
-use crate::apps::assume::is_id;
+use crate::process::assume::is_id;
 
 /// The longest database that is read: an app may have made it a pipe, or endless.
 const MAX_DATABASE_BYTES: u64 = 4 * 1024 * 1024;

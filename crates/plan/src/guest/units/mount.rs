@@ -11,9 +11,9 @@ use std::sync::Arc;
 use isopod_spec::{MountFlags, VolumeName};
 
 use crate::guest::entry::{Content, EntryKind, WriteText};
-use crate::guest::unit::{self, UnitFile, Unwritable};
-use crate::guest::unit_name;
 use crate::layout;
+use crate::systemd::unit::{self, UnitFile, Unwritable};
+use crate::systemd::unit_name;
 use crate::volumes::VolumeMount;
 
 /// A mount in the guest, as systemd will make it.

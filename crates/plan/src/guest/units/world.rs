@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use isopod_spec::{AppName, Device};
 
-use crate::app_plan::AppPlan;
+use crate::apps::AppPlan;
 use crate::layout::{self, APP_SYS};
 
 /// The devices that an app may open, by the guest's names, and what it may do with them: read, write, make a node. They

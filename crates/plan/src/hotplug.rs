@@ -16,10 +16,11 @@ use isopod_spec::{AppName, Mount, RootfsAccess, Volume, VolumeKind, VolumeName};
 
 use crate::facts::{FileId, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
-use crate::guest::unit::UnitFile;
+use crate::guest::config;
 use crate::guest::units::{self, Binds, MountUnit};
-use crate::guest::{config, unit_name};
 use crate::path::{self, Lookup};
+use crate::systemd::unit::UnitFile;
+use crate::systemd::unit_name;
 use crate::vm::file_server::Ownership;
 use crate::vm::sharing::SharedVolume;
 use crate::volumes::kernel_places;
@@ -437,7 +438,7 @@ fn mount_units<'a>(
 }
 
 /// What an app's unit says of its own volumes, for these: it does not start without them.
-fn drop_in(units: &[MountUnit]) -> Result<String, crate::guest::unit::Unwritable> {
+fn drop_in(units: &[MountUnit]) -> Result<String, crate::systemd::unit::Unwritable> {
     let names: Vec<String> = units.iter().map(MountUnit::name).collect();
     let names = names.join(" ");
     let mut section = vec![("Requires", names.clone()), ("After", names)];
