@@ -1,4 +1,4 @@
-//! `isopod cp`: files into and out of apps that run.
+//! `isopod cp`: files into and out of apps, of pods that run and of those that do not.
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
@@ -27,14 +27,17 @@ fn refused(out: &Output, words: &str) {
     assert!(out.stderr.contains(words), "{words}: {out:?}");
 }
 
-/// A pod of one app, `one`, with a volume of 2 MiB.
+/// A pod of one app, `one`, with a volume of 2 MiB, one of its own and one of the host's.
 fn start(bench: &Bench) {
+    fs::create_dir(bench.dir().join("shared")).unwrap();
+    let shared = format!("{}:/shared", bench.dir().join("shared").display());
     let pod = bench
         .pod()
         .flags(["-d", "--name", "one"])
         .empty("small", "size=2m")
         .app(&bench.busybox())
-        .mount("small", "/small", "");
+        .mount("small", "/small", "")
+        .with(["-v", "/own", "-v", &shared]);
     let _ = pod.sh("exec sleep 1000").start().wait().expect(0);
 }
 
@@ -82,9 +85,92 @@ fn files_go_both_ways() {
     what_the_kernel_makes_up_is_copied(&bench);
     what_cannot_be_copied(&bench);
 
+    let _ = in_app(&bench, "echo own > /own/file; sync");
     let _ = bench.isopod_command(["stop", "-t", "1", "one"]).expect(0);
-    refused(&cp(&bench, "one:/new", "x"), "it does not run any more");
-    let _ = bench.isopod_command(["rm", "one"]).expect(0);
+    of_a_pod_that_does_not_run(&bench);
+    let _ = bench.isopod_command(["rm", "-f", "one"]).expect(0);
+    bench.assert_nothing_left();
+}
+
+/// What is known of the pod, but for what a look at it takes.
+fn known(bench: &Bench) -> String {
+    let inspected = bench.isopod_command(["inspect", "one"]).expect(0);
+    let events = bench.isopod_command(["events"]).expect(0);
+    format!("{}{}", inspected.text(), events.text())
+}
+
+/// docker's users copy out of a container that has ended, and into one that they start then. Volumes are as the app finds them.
+fn of_a_pod_that_does_not_run(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    let before = known(bench);
+    let archive = cp(bench, "one:/there/tree", "-").expect(0).stdout;
+    assert!(archive.windows(8).any(|bytes| bytes == b"content\n"));
+    let _ = cp(bench, "one:/own/file", "own").expect(0);
+    assert_eq!(fs::read_to_string(at("own")).unwrap(), "own\n");
+    refused(
+        &cp(bench, "one:/nowhere", "y"),
+        "cannot read `/nowhere`: No such file",
+    );
+    fs::write(at("late"), "put there meanwhile\n").unwrap();
+    fs::write(at("shared/of-the-host"), "host\n").unwrap();
+    let _ = cp(bench, "one:/shared/of-the-host", "of-the-host").expect(0);
+    let _ = cp(bench, "late", "one:/etc/late").expect(0);
+    let _ = cp(bench, "late", "one:/own/").expect(0);
+    let _ = cp(bench, "late", "one:/shared/").expect(0);
+    assert!(at("shared/late").exists());
+    let changed = bench.isopod_command(["diff", "one"]).expect(0);
+    let lines: Vec<&str> = changed.text().lines().collect();
+    assert!(
+        lines.contains(&"A /etc/late") && lines.contains(&"C /etc"),
+        "{lines:?}"
+    );
+    let exported = bench.isopod_command(["export", "one"]).expect(0).stdout;
+    assert!(exported.windows(8).any(|bytes| bytes == b"etc/late"));
+    let image = bench
+        .isopod_command(["commit", "one", "localhost/of-stopped"])
+        .expect(0);
+    assert!(image.text().starts_with("sha256:"), "{image:?}");
+    // It is as it was: exited, with its end and its events.
+    assert_eq!(known(bench), before);
+    let _ = bench.isopod_command(["start", "one"]).expect(0);
+    assert_eq!(
+        in_app(
+            bench,
+            "cat /etc/late /own/late /own/file; test -e /new/file && echo there"
+        ),
+        "put there meanwhile\nput there meanwhile\nown\nthere\n"
+    );
+    let _ = bench.isopod_command(["rmi", "localhost/of-stopped"]).expect(0);
+}
+
+/// `docker create`, `docker cp`, `docker start`.
+#[test]
+fn into_a_pod_that_was_never_started() {
+    let bench = Bench::new();
+    fs::write(bench.dir().join("script"), "echo from the file\n").unwrap();
+    let image = bench.busybox();
+    let words = [
+        "create",
+        "--accel",
+        "tcg",
+        "--name",
+        "made",
+        "-p",
+        "127.0.0.1::80",
+        &image,
+        "sh",
+        "/script",
+    ];
+    let _ = bench.isopod_command(words).expect(0);
+    let _ = cp(&bench, "script", "made:/script").expect(0);
+    let state = bench
+        .isopod_command(["inspect", "-f", "{{.State.Status}}", "made"])
+        .expect(0);
+    assert_eq!(state.text(), "created\n");
+    let _ = cp(&bench, "made:/bin/busybox", "busybox").expect(0);
+    let started = bench.isopod_command(["start", "-a", "made"]).expect(0);
+    assert_eq!(started.text(), "from the file\n");
+    let _ = bench.isopod_command(["rm", "made"]).expect(0);
     bench.assert_nothing_left();
 }
 
@@ -248,7 +334,7 @@ fn what_cannot_be_copied(bench: &Bench) {
     assert_eq!(in_app(bench, "cat /there/f"), "content\n");
 }
 
-/// Two apps need a name; the one that has ended is not there to copy from.
+/// Two apps need a name; the one that has ended is there too.
 #[test]
 fn one_app_of_several() {
     let bench = Bench::new();
@@ -276,7 +362,9 @@ fn one_app_of_several() {
         &cp(&bench, "two:/f", "f"),
         "hint: name one between pod and path, POD:APP:PATH: `a`, `b`",
     );
-    refused(&cp(&bench, "two:b:/f", "f"), "the app is not running");
+    // As with docker, also of one that has ended.
+    let _ = cp(&bench, "two:b:/f", "f").expect(0);
+    assert_eq!(fs::read_to_string(bench.dir().join("f")).unwrap(), "b\n");
     let _ = bench.isopod_command(["rm", "-f", "two"]).expect(0);
     bench.assert_nothing_left();
 }

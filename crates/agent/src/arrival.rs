@@ -41,10 +41,20 @@ pub(crate) enum ArrivalError {
     Processes(#[source] io::Error),
 }
 
+/// What comes for which purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its apps are to run.
+    Run,
+    /// What is in its roots and volumes is to be read and written, and no app runs.
+    Open,
+}
+
 /// What has come, as far as the kernel is concerned.
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) arrival: Arrival,
+    pub(crate) purpose: Purpose,
     /// What could not be done and keeps no app from running.
     pub(crate) warnings: Vec<String>,
     pub(crate) times: ArrivalTimes,
@@ -54,11 +64,19 @@ pub(crate) struct Arrived {
 ///
 /// # Errors
 /// [`ArrivalError`], where no app could run, or one would see what it must not.
-pub(crate) fn bring(archives: impl Read, entropy: &[u8; ENTROPY_BYTES]) -> Result<Arrived, ArrivalError> {
+pub(crate) fn bring(
+    archives: impl Read,
+    entropy: &[u8; ENTROPY_BYTES],
+    purpose: Purpose,
+) -> Result<Arrived, ArrivalError> {
     let begun_ms = setup::uptime_ms();
     chance::stir(entropy).map_err(ArrivalError::Chance)?;
     unpack::unpack(archives, Path::new("/"))?;
     let arrival = description::take(Path::new(ARRIVAL))?;
+    let arrival = match purpose {
+        Purpose::Run => arrival,
+        Purpose::Open => opened(arrival),
+    };
     let unpacked_ms = setup::uptime_ms();
     let wanted = arrival.modules.iter().map(String::as_str);
     for error in modules::load(Path::new(MODULES), wanted, &mut modules::present()) {
@@ -83,6 +101,7 @@ pub(crate) fn bring(archives: impl Read, entropy: &[u8; ENTROPY_BYTES]) -> Resul
     }
     Ok(Arrived {
         arrival,
+        purpose,
         warnings,
         times: ArrivalTimes {
             begun_ms,
@@ -91,6 +110,22 @@ pub(crate) fn bring(archives: impl Read, entropy: &[u8; ENTROPY_BYTES]) -> Resul
             asked_ms: 0,
         },
     })
+}
+
+/// The pod, with nothing in it that runs, and with all that its last life left.
+fn opened(mut arrival: Arrival) -> Arrival {
+    if let Some(identity) = &mut arrival.identity {
+        identity.network = None;
+        identity.held = true;
+    }
+    for app in &mut arrival.apps {
+        app.waits = true;
+    }
+    let mounts = arrival.early_mounts.iter_mut();
+    for directory in mounts.flat_map(|mount| &mut mount.directories) {
+        directory.emptied = false;
+    }
+    arrival
 }
 
 /// Makes the VM what it is from now on; returns what could not be done.
@@ -106,4 +141,50 @@ fn identify(identity: &Identity) -> Result<Vec<String>, MemoryError> {
         warnings.push(format!("the pod has no network: {}", in_one_line(&error)));
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use isopod_contract::config::{EarlyMount, GuestApp, NewDirectory};
+    use isopod_contract::network::GuestNetwork;
+
+    use super::*;
+
+    #[test]
+    fn nothing_runs_in_what_is_opened_and_nothing_of_it_is_emptied() {
+        let directory = NewDirectory {
+            path: "/isopod/writable/apps/a/upper".to_owned(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            emptied: true,
+        };
+        let disk = EarlyMount {
+            source: "/dev/vdb".to_owned(),
+            mount_point: "/isopod/writable".to_owned(),
+            fs_type: "ext4".to_owned(),
+            options: String::new(),
+            read_only: false,
+            directories: vec![directory],
+            laid: None,
+        };
+        let arrival = Arrival {
+            version: 1,
+            identity: Some(Identity {
+                network: Some(GuestNetwork::default()),
+                ..Identity::default()
+            }),
+            unit: "arrival-0.target".to_owned(),
+            modules: Vec::new(),
+            early_mounts: vec![disk],
+            mounts_ahead: Vec::new(),
+            shares: Vec::new(),
+            disks: Vec::new(),
+            apps: vec![GuestApp::default()],
+        };
+        let arrival = opened(arrival);
+        let identity = arrival.identity.unwrap();
+        assert_eq!((identity.network, identity.held), (None, true));
+        assert!(arrival.apps[0].waits && !arrival.early_mounts[0].directories[0].emptied);
+    }
 }

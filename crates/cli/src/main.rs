@@ -25,6 +25,7 @@ mod pods;
 mod preparation;
 mod progress;
 mod publish;
+mod reach;
 mod registries;
 mod relay;
 mod root_of_app;

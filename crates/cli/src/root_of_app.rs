@@ -7,19 +7,17 @@ use std::task::{Context, Poll};
 
 use isopod_contract::message::{HostStream, RootPart};
 use isopod_protocol::copy::{self, CopyError};
-use isopod_runtime::control::{self, ControlError};
-use isopod_runtime::pods::PodEntry;
-use isopod_runtime::pods::state::PodState;
 use isopod_spec::words::shown;
 use tokio::io::AsyncWrite;
 
 use crate::output::{self, Report};
+use crate::reach::{Reach, ReachError};
 
 /// Why it was not brought.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootError {
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Reach(#[from] ReachError),
     #[error("cannot read the app's root")]
     Stream(#[source] CopyError),
     /// The agent's own words.
@@ -33,26 +31,10 @@ pub(crate) enum RootError {
 impl From<RootError> for Report {
     fn from(error: RootError) -> Self {
         let hint = match &error {
-            RootError::Control(error) => error.hint(),
+            RootError::Reach(error) => error.hint(),
             _ => None,
         };
         Self::new(&error).hint(hint)
-    }
-}
-
-/// Whether there is somebody who can read it.
-///
-/// # Errors
-/// A [`Report`] where the pod does not run.
-pub(crate) fn check_readable(pod: &PodEntry) -> Result<(), Report> {
-    match pod.state {
-        PodState::Running => Ok(()),
-        _ => Err(
-            Report::text(format!("pod `{}` does not run", pod.label())).hint(Some(format!(
-                "what its apps wrote is in a file system that only its VM reads: `isopod start {}` first",
-                pod.label()
-            ))),
-        ),
     }
 }
 
@@ -61,12 +43,12 @@ pub(crate) fn check_readable(pod: &PodEntry) -> Result<(), Report> {
 /// # Errors
 /// [`RootError`]; what was written is not all then.
 pub(crate) async fn read(
-    pod: &PodEntry,
+    reach: &Reach<'_>,
     app: u16,
     part: RootPart,
     out: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), RootError> {
-    let mut stream = control::open(&pod.path, HostStream::Root { app, part }).await?;
+    let mut stream = reach.open(HostStream::Root { app, part }).await?;
     match copy::receive(&mut stream, out).await {
         Ok(warning) => {
             if let Some(text) = warning {

@@ -34,7 +34,8 @@ pub enum HostStream {
     Exec(crate::exec::Request),
     /// 2: asks what the apps use ([`crate::stats`]).
     Stats,
-    /// 3: asks for a file or directory of an app's, as an archive ([`crate::copy`]).
+    /// 3: asks for a file or directory of an app's, as an archive ([`crate::copy`]). An app that does not run has what is mounted
+    /// for it, and not what the kernel shows of its processes.
     CopyOut {
         app: AppIndex,
         /// The file, as the app sees it. `DIR/.` is what is in a directory.
@@ -93,6 +94,12 @@ pub enum HostStream {
     /// 15: gives a volume of files new content, an archive of `DIR/.` as in [`HostStream::CopyIn`]. What reads it sees names come and go as the
     /// kubelet changes them: new directories, then links, then what is not there any more.
     Refill { volume: String },
+    /// 16: brings the whole pod as [`HostStream::Arrive`] does, but to be looked into: its roots and volumes are mounted, no app of it
+    /// is started and no network is set up.
+    Open {
+        /// As in [`HostStream::Arrive`].
+        entropy: [u8; ENTROPY_BYTES],
+    },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

@@ -91,6 +91,8 @@ pub const SUPERVISOR_LOG: &str = "supervisor.log";
 pub const LOGS: &str = "logs";
 /// In the pod directory: how the pod is run.
 pub const RECORD: &str = "pod.json";
+/// In the pod directory: locked while the pod is opened and does not run.
+pub const OPENED_LOCK: &str = "opened.lock";
 /// In the pod directory: what was asked for.
 pub const SPEC: &str = "spec.json";
 /// In the pod directory: what was changed of its apps while it ran.

@@ -3,7 +3,7 @@
 //! ```text
 //! STATE/pods/preparing/UUID/   being written; its writer holds the lock
 //! STATE/pods/prepared/UUID/    written, never started
-//! STATE/pods/started/UUID/     started: its supervisor holds the lock, or it has exited
+//! STATE/pods/started/UUID/     started: its supervisor holds the lock, or it has exited, or is opened for a copy ([`opened`])
 //! STATE/pods/garbage/UUID/     being removed
 //! STATE/pods/names/NAME        -> UUID; a link whose pod is gone names nobody
 //! STATE/pods/lock              held while a name is given
@@ -18,6 +18,7 @@ pub mod arrived;
 mod claim;
 mod error;
 pub mod files;
+pub mod opened;
 pub mod os_text;
 mod rename;
 pub mod start_times;
@@ -49,6 +50,9 @@ pub use error::{ClaimError, FindError, NameError, PodsError};
 
 /// How long a lock is waited for that somebody holds: who only looks holds it for microseconds.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long one is waited for that somebody has opened, who copies something.
+const OPENED: Duration = Duration::from_secs(60);
 
 /// The pods of a state directory.
 #[derive(Clone, Debug)]
@@ -269,6 +273,10 @@ impl Pods {
         };
         // Read by way of the directory's handle, which stays the pod's when it moves.
         let at = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        let lock = match lock {
+            Lock::Held if opened::is_opened(&at) => Lock::Opened,
+            lock => lock,
+        };
         let status: Option<Status> = match place {
             Place::Started => files::read(&at, layout::STATUS).ok().flatten(),
             _ => None,
@@ -384,8 +392,13 @@ impl Pods {
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let state = self.look(place, uuid).map(|pod| pod.state);
-                    if begun.elapsed() > LOOK {
+                    let seen = self.look(place, uuid);
+                    let (lock, state) = seen.map(|pod| (pod.lock, pod.state)).unzip();
+                    let patience = match lock {
+                        Some(Lock::Opened) => OPENED,
+                        _ => LOOK,
+                    };
+                    if begun.elapsed() > patience {
                         let refusal = state.and_then(|state| state.refusal(verb));
                         return Err(refusal.map_or_else(
                             || ClaimError::Held(uuid.to_owned()),
@@ -421,7 +434,7 @@ impl Pods {
                 _ => false,
             };
             // Whoever is at it sees to it.
-            if !leftover || pod.lock == Lock::Held {
+            if !leftover || pod.lock != Lock::Free {
                 continue;
             }
             if let Ok(claim) = self.claim(&uuid, Verb::Remove)
@@ -462,6 +475,7 @@ impl Pods {
 fn state_error(verb: Verb, uuid: &str, reason: &'static str) -> ClaimError {
     let verb = match verb {
         Verb::Start => "start",
+        Verb::Open => "open",
         Verb::Speak => "speak to",
         Verb::Remove => "remove",
     };

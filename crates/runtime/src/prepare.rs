@@ -13,7 +13,7 @@ use isopod_plan::vm::confinement::{self, Confinement, QemuUser};
 use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::network::{PasstUser, PodNetwork};
 use isopod_plan::vm::qemu::{Accelerator, Access, Device, Mapping, VmOrigin};
-use isopod_plan::vm::template::TemplatePlan;
+use isopod_plan::vm::template::{self, TemplatePlan};
 use isopod_plan::vm::user_maps::UserMaps;
 use isopod_plan::{AppPlan, PodPlan, RootPlan, Writes, layout};
 use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, VolumeKind};
@@ -26,6 +26,7 @@ use crate::pods::files::{
     self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, RootRecord, Stdin, TemplateRecord,
     VERSION, now_ms,
 };
+use crate::pods::opened::OpenedRecord;
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
@@ -217,7 +218,7 @@ fn record(
         qemu,
     } = launchers(uuid, dir, plan, gathered);
     let template = plan.start.template.as_ref().map(|template| {
-        let launcher = restored(&qemu, template, gathered);
+        let launcher = restored_launcher(&qemu, template, gathered);
         let kernel = gathered.kernel.clone();
         template_record(template, plan.start.mode, kernel, &launcher)
     });
@@ -250,6 +251,7 @@ fn record(
         template,
         virtiofsd: virtiofsd.as_ref().map(words),
         passt: passt.as_ref().map(words),
+        opened: Some(opened(&qemu, plan, gathered)),
         netns: plan.network.as_ref().and_then(|network| {
             Some(NetnsRecord {
                 path: network.namespace()?.to_owned(),
@@ -415,7 +417,7 @@ fn maps(plan: &PodPlan, gathered: &Gathered) -> Option<UserMaps> {
 }
 
 /// What becomes QEMU where the VM is restored: as `booted`, but for the command line and its files.
-fn restored(booted: &Launcher, template: &TemplatePlan, gathered: &Gathered) -> Launcher {
+fn restored_launcher(booted: &Launcher, template: &TemplatePlan, gathered: &Gathered) -> Launcher {
     let program = gathered.qemu.clone().into_os_string();
     Launcher {
         root: booted.root.as_ref().map(|root| Root {
@@ -424,6 +426,38 @@ fn restored(booted: &Launcher, template: &TemplatePlan, gathered: &Gathered) -> 
         }),
         command: std::iter::once(program).chain(template.restored.argv()).collect(),
         ..booted.clone()
+    }
+}
+
+/// What becomes QEMU where the pod is opened and not run: as `run`, but for the network.
+fn opened(run: &Launcher, plan: &PodPlan, gathered: &Gathered) -> OpenedRecord {
+    let qemu = plan.qemu.without_network();
+    let program = gathered.qemu.clone().into_os_string();
+    let launcher = Launcher {
+        root: run.root.as_ref().map(|root| Root {
+            files: qemu.files(),
+            ..root.clone()
+        }),
+        isolation: plan.confinement.isolation(false),
+        capabilities: match run.capabilities {
+            Capabilities::BindsPorts => Capabilities::Dropped,
+            kept => kept,
+        },
+        command: std::iter::once(program).chain(qemu.argv()).collect(),
+        ..run.clone()
+    };
+    let template = plan.start.template.as_ref().and_then(|template| {
+        let restored = TemplatePlan {
+            key: template.key.clone(),
+            restored: template::restored(&qemu)?,
+        };
+        let kernel = gathered.kernel.clone();
+        let launcher = restored_launcher(&launcher, &restored, gathered);
+        Some(template_record(&restored, plan.start.mode, kernel, &launcher))
+    });
+    OpenedRecord {
+        qemu: words(&launcher),
+        template,
     }
 }
 

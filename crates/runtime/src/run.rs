@@ -19,6 +19,7 @@ pub(crate) mod capture;
 mod error;
 mod host_memory;
 mod interfaces;
+pub mod opened;
 mod origin;
 mod outcome;
 mod report;
@@ -44,7 +45,7 @@ use supervision::{Action, AppTerms, GuestLine, Input, Supervision, SupervisionEn
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use vm::Vm;
+use vm::{Purpose, Vm};
 use volumes::{ChangedVolumes, OfApp, Volumes};
 
 pub use error::RunError;
@@ -125,7 +126,7 @@ async fn supervise(
         let (mut vm, port) = Vm::start(record, dir, settings, template.take())?;
         let connected = tokio::select! {
             biased;
-            connected = vm.connect(record, port, deadline) => connected,
+            connected = vm.connect(record, port, deadline, Purpose::Run) => connected,
             // There is nothing in order yet that could end in order.
             Some(()) = caller.stop.recv() => Err(RunError::StoppedEarly),
             done = orders.stop() => {

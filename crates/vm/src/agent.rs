@@ -459,7 +459,33 @@ impl Agent {
     pub async fn arrive(
         &self,
         apps: Vec<RestartPolicy>,
+        files: impl AsyncRead + Unpin,
+    ) -> Result<(usize, ArrivalTimes), ArriveError> {
+        self.bring(apps, files, |first, entropy| HostStream::Arrive {
+            first,
+            entropy,
+        })
+        .await
+    }
+
+    /// Brings a pod to a VM that nothing has come to, so that its apps' roots and volumes can be read and written; no app starts.
+    ///
+    /// # Errors
+    /// [`ArriveError`].
+    pub async fn open_pod(
+        &self,
+        apps: Vec<RestartPolicy>,
+        files: impl AsyncRead + Unpin,
+    ) -> Result<(usize, ArrivalTimes), ArriveError> {
+        self.bring(apps, files, |_, entropy| HostStream::Open { entropy })
+            .await
+    }
+
+    async fn bring(
+        &self,
+        apps: Vec<RestartPolicy>,
         mut files: impl AsyncRead + Unpin,
+        header: impl FnOnce(AppIndex, [u8; ENTROPY_BYTES]) -> HostStream,
     ) -> Result<(usize, ArrivalTimes), ArriveError> {
         self.streams.add(STREAMS_PER_APP * apps.len());
         let (first, answer) = oneshot::channel();
@@ -471,11 +497,7 @@ impl Agent {
         let mut entropy = [0; ENTROPY_BYTES];
         rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| ArriveError::Random(errno.into()))?;
-        let header = HostStream::Arrive {
-            first: first_app,
-            entropy,
-        };
-        let mut stream = self.open(&header).await?;
+        let mut stream = self.open(&header(first_app, entropy)).await?;
         let sent = tokio::io::copy(&mut files, &mut stream).await;
         // Where the guest has taken no more of it, its answer says why.
         let sent = match sent {

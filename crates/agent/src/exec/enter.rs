@@ -74,6 +74,9 @@ pub(crate) struct Job {
     pub(crate) cgroup: String,
     /// How gladly the kernel kills what runs here, as it does the app.
     pub(crate) oom_score_adj: i16,
+    /// Where its root is mounted in the guest: that is entered in place of its world, so there need be no process.
+    #[serde(default)]
+    pub(crate) root: Option<String>,
     pub(crate) action: Action,
 }
 
@@ -90,9 +93,8 @@ pub(crate) enum Action {
     Mount { from: String, at: String },
     /// Unmounts what is at these places of the app's (bytes of paths), in this order.
     Unmount { places: Vec<Vec<u8>>, lazy: bool },
-    /// Writes what is asked for of the root that is mounted there to the second file descriptor. The app's world is not
-    /// entered, so there may be no process.
-    Root { root: String, part: RootPart },
+    /// Writes what is asked for of the root to the second file descriptor.
+    Root { part: RootPart },
 }
 
 impl Action {
@@ -276,14 +278,18 @@ enum Entered {
 
 /// Does what came.
 fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Entered, EnterError> {
-    if let Action::Root { root, part } = &job.action {
+    if let (Action::Root { part }, Some(root)) = (&job.action, &job.root) {
         return root::write(root, *part, fd(fds, 1)?).map(Entered::Action);
     }
     let tree = match &job.action {
         Action::Mount { from, .. } => Some(mount::copy(from)?),
         _ => None,
     };
-    let cgroup = join(&job).map_err(|error| match error {
+    let joined = match &job.root {
+        Some(root) => root::enter_at_rest(root).map(|()| None),
+        None => join(&job),
+    };
+    let cgroup = joined.map_err(|error| match error {
         EnterError::Gone if job.action.is_mount() => EnterError::Left,
         other => other,
     })?;

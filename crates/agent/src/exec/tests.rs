@@ -101,6 +101,7 @@ impl AppStandIn {
             pid,
             cgroup: cgroup.to_owned(),
             oom_score_adj: 0,
+            root: None,
             action: Action::Execute(execute),
         }
     }

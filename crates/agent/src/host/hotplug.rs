@@ -284,7 +284,17 @@ fn remove_unit(file: &isopod_contract::hotplug::UnitText) -> Result<(), VolumeEr
 
 /// Lets systemd mount it where apps are started from, and looks whether it did.
 async fn start(session: &SessionHandle, mount: &HotplugMount) -> Result<(), VolumeError> {
-    let unit = &mount.mount.unit;
+    let app = session.app_name(mount.app).await;
+    start_mount(session, &app, &mount.mount).await
+}
+
+/// Likewise, of the app of that name.
+pub(super) async fn start_mount(
+    session: &SessionHandle,
+    app: &str,
+    mount: &isopod_contract::config::GuestMount,
+) -> Result<(), VolumeError> {
+    let (app, unit) = (app.to_owned(), &mount.unit);
     session.start(unit).await.map_err(VolumeError::Systemd)?;
     let begun = Instant::now();
     let active = loop {
@@ -294,13 +304,12 @@ async fn start(session: &SessionHandle, mount: &HotplugMount) -> Result<(), Volu
             None => sleep(LOOK_EVERY).await,
         }
     };
-    let app = session.app_name(mount.app).await;
     if active != Activity::Active {
-        let (unit, log) = (unit.clone(), diagnosis::messages_of(unit));
+        let (unit, log) = (unit.to_owned(), diagnosis::messages_of(unit));
         return Err(VolumeError::Unit { app, unit, log });
     }
     let mounts = mountinfo::read().unwrap_or_default();
-    match mount_check::fault(&mount.mount, &mounts) {
+    match mount_check::fault(mount, &mounts) {
         Some(fault) => Err(VolumeError::Wrong { app, fault }),
         None => Ok(()),
     }
@@ -410,6 +419,7 @@ async fn enter(target: enter::Target, action: Action) -> Result<Result<(), (u8, 
         pid: target.pid,
         cgroup: target.cgroup,
         oom_score_adj: 0,
+        root: None,
         action,
     };
     let entering = exec::spawn(Path::new(SELF), &job, []).await;

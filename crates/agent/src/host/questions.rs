@@ -226,6 +226,7 @@ pub(super) fn command_of(running: Running, request: Request) -> Result<Job, Stri
         pid: unit.main_pid.cast_signed(),
         cgroup: unit.cgroup,
         oom_score_adj: running.oom_score_adj,
+        root: None,
         action: Action::Execute(execute),
     })
 }
@@ -322,6 +323,12 @@ impl SessionHandle {
         Ok(running)
     }
 
+    /// Whether an app has no process.
+    pub(super) async fn is_at_rest(&self, app: AppIndex) -> Result<bool, String> {
+        let unit = self.unit_process(app).await?;
+        Ok(unit.main_pid == 0 && matches!(unit.active, Activity::Inactive | Activity::Failed))
+    }
+
     /// Likewise, of one that is not held: whatever joins it would be.
     pub(super) async fn process(&self, app: AppIndex) -> Result<Running, String> {
         match self.paused.contains(app) {
@@ -337,6 +344,7 @@ impl SessionHandle {
             pid: running.unit.main_pid.cast_signed(),
             cgroup: running.unit.cgroup,
             oom_score_adj: running.oom_score_adj,
+            root: None,
             action,
         })
     }

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
 use super::{arriving, departing, hotplug, interfaces, processes, refilling, stats};
 use crate::apps::paused::Paused;
+use crate::arrival::Purpose;
 use crate::exec::enter::{Action, Job};
 use crate::exec::{self, WantedStreams, copy};
 
@@ -55,14 +56,18 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
     match header {
         Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
         Ok(Some(HostStream::Stats)) => send_stats(stream, &session).await,
-        Ok(Some(HostStream::CopyOut { app, path })) => match session.job(app, Action::Pack { path }).await {
-            Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
-            Err(text) => copy::fail(stream, text).await,
-        },
-        Ok(Some(HostStream::CopyIn { app, path })) => match session.job(app, Action::Unpack { path }).await {
-            Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,
-            Err(text) => copy::fail(stream, text).await,
-        },
+        Ok(Some(HostStream::CopyOut { app, path })) => {
+            match copy_job(&session, app, Action::Pack { path }).await {
+                Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
+                Err(text) => copy::fail(stream, text).await,
+            }
+        }
+        Ok(Some(HostStream::CopyIn { app, path })) => {
+            match copy_job(&session, app, Action::Unpack { path }).await {
+                Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,
+                Err(text) => copy::fail(stream, text).await,
+            }
+        }
         Ok(Some(HostStream::AddVolume(volume))) => {
             let _one_at_a_time = session.volumes.lock().await;
             hotplug::attach(stream, &session, &volume).await;
@@ -76,7 +81,11 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::Root { app, part })) => send_root(stream, &session, app, part).await,
         Ok(Some(HostStream::Arrive { first, entropy })) => {
             let _one_at_a_time = session.volumes.lock().await;
-            arriving::receive(stream, entropy, first, &session).await;
+            arriving::receive(stream, entropy, first, Purpose::Run, &session).await;
+        }
+        Ok(Some(HostStream::Open { entropy })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            arriving::receive(stream, entropy, 0, Purpose::Open, &session).await;
         }
         Ok(Some(HostStream::Depart(departure))) => {
             let _one_at_a_time = session.volumes.lock().await;
@@ -179,21 +188,39 @@ async fn send_processes(mut stream: MuxStream, session: &SessionHandle) {
     let _ = stream.shutdown().await;
 }
 
+/// What `enter` is to do in an app: in its process's world, or where it does not run, in the root that is mounted for it.
+async fn copy_job(session: &SessionHandle, app: AppIndex, action: Action) -> Result<Job, String> {
+    if !session.is_at_rest(app).await? {
+        return session.job(app, action).await;
+    }
+    Ok(Job {
+        pid: 0,
+        cgroup: String::new(),
+        oom_score_adj: 0,
+        root: Some(root_of(session, app).await),
+        action,
+    })
+}
+
+/// Where an app's root is mounted.
+async fn root_of(session: &SessionHandle, app: AppIndex) -> String {
+    let name = session.app_name(app).await;
+    let root = Path::new(ROOTS).join(name).join("rootfs");
+    root.to_string_lossy().into_owned()
+}
+
 /// Sends what an app has in its root. It need not run, and may be held.
 async fn send_root(stream: MuxStream, session: &SessionHandle, app: AppIndex, part: RootPart) {
     if !session.apps().await.any(|known| known == app) {
         return copy::fail(stream, format!("there is no app {app}")).await;
     }
-    let name = session.app_name(app).await;
-    let root = Path::new(ROOTS).join(name).join("rootfs");
+    let root = root_of(session, app).await;
     let job = Job {
         pid: 0,
         cgroup: String::new(),
         oom_score_adj: 0,
-        action: Action::Root {
-            root: root.to_string_lossy().into_owned(),
-            part,
-        },
+        root: Some(root),
+        action: Action::Root { part },
     };
     copy::out(stream, Path::new(SELF), &job).await;
 }

@@ -16,8 +16,9 @@ use isopod_image::Store;
 use isopod_runtime::Settings;
 use isopod_runtime::control::Request;
 use isopod_runtime::logs::stamp;
-use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::AppState;
+use isopod_runtime::pods::state::PodState;
+use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::{AppName, ImageReference};
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ use crate::args::{app_name, switch};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{ask, find, meant_app, pods};
-use crate::root_of_app::{ToFile, check_readable, read};
+use crate::reach::{Reach, with_agent};
+use crate::root_of_app::{ToFile, read};
 use change::ConfigChange;
 
 const NOTES: &str = "\
@@ -71,8 +73,8 @@ impl Commit {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pod = find(&pods(settings)?, &self.pod)?;
-        check_readable(&pod)?;
+        let pods = pods(settings)?;
+        let pod = find(&pods, &self.pod)?;
         let number = meant_app(&pod, self.app.as_ref(), "name one with `--app`")?;
         let index = usize::from(number);
         let record = pod.record.as_ref().and_then(|record| record.apps.get(index));
@@ -92,7 +94,7 @@ impl Commit {
         let base = store.find(Some(image), None)?;
 
         let file = tempfile::tempfile_in(&settings.state_dir)?;
-        self.bring(&pod, number, &record.name, file.try_clone()?)?;
+        self.bring(settings, &pods, &pod, number, &record.name, file.try_clone()?)?;
         let mut step = json!({
             "created": stamp(SystemTime::now()),
             "created_by": record.argv.join(" "),
@@ -120,12 +122,22 @@ impl Commit {
     }
 
     /// Writes the layer to `file`. An app that is paused for it continues whatever comes of that.
-    fn bring(&self, pod: &PodEntry, app: u16, name: &AppName, file: File) -> Result<(), Failure> {
+    fn bring(
+        &self,
+        settings: &Settings,
+        pods: &Pods,
+        pod: &PodEntry,
+        app: u16,
+        name: &AppName,
+        file: File,
+    ) -> Result<(), Failure> {
         let status = pod
             .status
             .as_ref()
             .and_then(|status| status.apps.get(usize::from(app)));
-        let pauses = self.pause && status.is_some_and(|app| app.state == AppState::Running && !app.paused);
+        let runs = pod.state == PodState::Running;
+        let pauses =
+            self.pause && runs && status.is_some_and(|app| app.state == AppState::Running && !app.paused);
         if pauses {
             pause::change(pod, Some(name), &AppChange::Pause)?;
         }
@@ -133,7 +145,8 @@ impl Commit {
             .enable_all()
             .build()?;
         let mut file = ToFile(file);
-        let read = runtime.block_on(read(pod, app, RootPart::Layer, &mut file));
+        let work = async |reach: Reach<'_>| read(&reach, app, RootPart::Layer, &mut file).await;
+        let read = runtime.block_on(with_agent(settings, pods, pod, app, work));
         if pauses {
             // As it was then it is not paused any more.
             let change = AppChange::Unpause;
@@ -142,7 +155,7 @@ impl Commit {
                 output::warning(&Report::new(&error).line());
             }
         }
-        Ok(read.map_err(Report::from)?)
+        Ok(read?.map_err(Report::from)?)
     }
 }
 

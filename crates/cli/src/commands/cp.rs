@@ -1,4 +1,4 @@
-//! `isopod cp`: files into and out of an app that runs, as one archive over a stream of the agent's.
+//! `isopod cp`: files into and out of an app, whether it runs or not, as one archive over a stream of the agent's.
 //!
 //! ```text
 //! out: agent ──frames──> here ──pipe──> unpack (a thread) ──> the target       in: the same, the other way
@@ -22,16 +22,15 @@ use isopod_contract::message::{AppIndex, HostStream};
 use isopod_protocol::codec::{WriteMessageError, write_message};
 use isopod_protocol::copy::{self, CopyError};
 use isopod_runtime::Settings;
-use isopod_runtime::control::{self, ControlError};
 use isopod_spec::words::shown;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::args::CopyPlace;
 use crate::failure::Failure;
 use crate::output::{self, NOT_READ, Report};
-use crate::pods::{check_live, find, meant_app, pods};
+use crate::pods::{find, meant_app, pods};
+use crate::reach::{Conversation, Reach, ReachError, with_agent};
 
 /// What goes between an archive and its pipe in one piece.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -47,7 +46,7 @@ struct CopyFailed {
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Reach(#[from] ReachError),
     #[error(transparent)]
     Stream(#[from] CopyError),
     #[error(transparent)]
@@ -76,7 +75,8 @@ enum Way<'a> {
 const CP_NOTES: &str = "\
 A path with a colon in it is one of this host's when it begins with / or a dot. A directory that is there takes the tree \
 in, under its own name; otherwise the tree becomes the target, whose parent must be there. DIR/. is what is in a \
-directory. In the app, files are root's, on the host the caller's; of an archive from standard input owners are kept.
+directory. In the app, files are root's, on the host the caller's; of an archive from standard input owners are kept. \
+Of a pod that does not run the VM is started for the copy, without its apps and without a network.
 
 Examples:
   isopod cp web:/etc/nginx/nginx.conf .
@@ -84,7 +84,7 @@ Examples:
   isopod cp web:/var/log - | tar tv
 ";
 
-/// Copy files into or out of an app that runs
+/// Copy files into or out of an app
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = CP_NOTES)]
 pub(crate) struct Cp {
@@ -127,15 +127,17 @@ impl Cp {
                     .into(),
             );
         }
-        let pod = find(&pods(settings)?, pod)?;
-        check_live(&pod)?;
+        let pods = pods(settings)?;
+        let pod = find(&pods, pod)?;
         let app = meant_app(&pod, app.as_ref(), "name one between pod and path, POD:APP:PATH")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let copied = runtime.block_on(copy(&pod.path, app, path, &way));
+        let work = async |reach: Reach<'_>| copy(&reach, app, path, &way).await;
+        let copied = runtime.block_on(with_agent(settings, &pods, &pod, app, work));
         // A read of standard input cannot be cancelled, and must not be waited for.
         runtime.shutdown_background();
+        let copied = copied?;
         if let Err(Cause::Stream(CopyError::Local(error))) = &copied
             && (self.target == P::Stream && error.kind() == io::ErrorKind::BrokenPipe)
         {
@@ -147,7 +149,7 @@ impl Cp {
         };
         copied.map_err(|cause| {
             let hint = match &cause {
-                Cause::Control(error) => error.hint(),
+                Cause::Reach(error) => error.hint(),
                 _ => None,
             };
             Report::new(&failed(cause)).hint(hint)
@@ -156,18 +158,18 @@ impl Cp {
     }
 }
 
-async fn copy(pod: &Path, app: AppIndex, path: &str, way: &Way<'_>) -> Result<(), Cause> {
+async fn copy(reach: &Reach<'_>, app: AppIndex, path: &str, way: &Way<'_>) -> Result<(), Cause> {
     let at = path.to_owned();
     match way {
         Way::Out(target) => {
-            let stream = control::open(pod, HostStream::CopyOut { app, path: at }).await?;
+            let stream = reach.open(HostStream::CopyOut { app, path: at }).await?;
             match target {
                 CopyPlace::Host(target) => bring_out(stream, tree_name(Path::new(path)), target).await,
                 _ => receive(stream, &mut tokio::io::stdout()).await,
             }
         }
         Way::In(source) => {
-            let stream = control::open(pod, HostStream::CopyIn { app, path: at }).await?;
+            let stream = reach.open(HostStream::CopyIn { app, path: at }).await?;
             match source {
                 CopyPlace::Host(source) => bring_in(stream, source).await,
                 _ => send(stream, tokio::io::stdin(), || Ok(Packed::default())).await,
@@ -177,7 +179,7 @@ async fn copy(pod: &Path, app: AppIndex, path: &str, way: &Way<'_>) -> Result<()
 }
 
 /// Unpacks what the app sends, in a thread of its own.
-async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<(), Cause> {
+async fn bring_out(stream: impl Conversation, tree: &OsStr, target: &Path) -> Result<(), Cause> {
     let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
     let (tree, target) = (tree.to_owned(), target.to_owned());
     let unpacking = thread::spawn(move || {
@@ -199,7 +201,10 @@ async fn bring_out(stream: UnixStream, tree: &OsStr, target: &Path) -> Result<()
     }
 }
 
-async fn receive(mut stream: UnixStream, archive: &mut (impl AsyncWrite + Unpin)) -> Result<(), Cause> {
+async fn receive(
+    mut stream: impl Conversation,
+    archive: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), Cause> {
     let warning = copy::receive(&mut stream, archive).await.map_err(reported)?;
     if let Some(text) = warning {
         output::warning(&shown(text));
@@ -216,7 +221,7 @@ fn reported(error: CopyError) -> Cause {
 }
 
 /// Packs what the app is to have, in a thread of its own.
-async fn bring_in(stream: UnixStream, source: &Path) -> Result<(), Cause> {
+async fn bring_in(stream: impl Conversation, source: &Path) -> Result<(), Cause> {
     let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
     let source = source.to_owned();
     let packing = thread::spawn(move || {
@@ -233,11 +238,11 @@ async fn bring_in(stream: UnixStream, source: &Path) -> Result<(), Cause> {
 /// Sends an archive, and its end when `packed` says that it is whole; then the agent says whether it was unpacked. It
 /// may say so at any time. What the archive does not have is told when the rest is there.
 async fn send(
-    mut stream: UnixStream,
+    stream: impl Conversation,
     mut archive: impl AsyncRead + Unpin,
     packed: impl FnOnce() -> Result<Packed, Cause>,
 ) -> Result<(), Cause> {
-    let (mut from, mut to) = stream.split();
+    let (mut from, mut to) = tokio::io::split(stream);
     let mut nothing = tokio::io::sink();
     let mut verdict = pin!(copy::receive(&mut from, &mut nothing));
     let sent = tokio::select! {

@@ -12,7 +12,8 @@ use crate::args::{Format, app_name};
 use crate::failure::Failure;
 use crate::output;
 use crate::pods::{find, meant_app, pods};
-use crate::root_of_app::{check_readable, read};
+use crate::reach::{Reach, with_agent};
+use crate::root_of_app::read;
 use crate::show::{JSON_VERSION, pretty};
 
 const NOTES: &str = "\
@@ -40,15 +41,16 @@ impl Diff {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pod = find(&pods(settings)?, &self.pod)?;
-        check_readable(&pod)?;
+        let pods = pods(settings)?;
+        let pod = find(&pods, &self.pod)?;
         let app = meant_app(&pod, self.app.as_ref(), "name one behind the pod")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let mut list = Vec::new();
-        let read = runtime.block_on(read(&pod, app, RootPart::Changes, &mut list));
-        read.map_err(crate::output::Report::from)?;
+        let work = async |reach: Reach<'_>| read(&reach, app, RootPart::Changes, &mut list).await;
+        let read = runtime.block_on(with_agent(settings, &pods, &pod, app, work));
+        read?.map_err(crate::output::Report::from)?;
         let changes = changes(&list);
         output::data(&match self.format {
             Format::Text => changes

@@ -12,7 +12,8 @@ use crate::args::app_name;
 use crate::failure::Failure;
 use crate::output::{NOT_READ, Report};
 use crate::pods::{find, meant_app, pods};
-use crate::root_of_app::{RootError, ToFile, check_readable, read};
+use crate::reach::{Reach, with_agent};
+use crate::root_of_app::{RootError, ToFile, read};
 
 const NOTES: &str = "\
 The archive has what the app finds in its root, but for volumes and what the kernel shows in /proc, /sys and /dev.
@@ -46,15 +47,15 @@ impl Export {
             let report = Report::text("standard output is a terminal, which an archive is not for");
             return Err(report.hint(Some("name a file: `-o FILE`".into())).into());
         }
-        let pod = find(&pods(settings)?, &self.pod)?;
-        check_readable(&pod)?;
+        let pods = pods(settings)?;
+        let pod = find(&pods, &self.pod)?;
         let app = meant_app(&pod, self.app.as_ref(), "name one behind the pod")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let written = runtime.block_on(async {
+        let work = async |reach: Reach<'_>| {
             match &self.output {
-                None => read(&pod, app, RootPart::Whole, &mut tokio::io::stdout())
+                None => read(&reach, app, RootPart::Whole, &mut tokio::io::stdout())
                     .await
                     .map_err(Failed::Root),
                 Some(path) => {
@@ -62,15 +63,16 @@ impl Export {
                     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
                     let file = tempfile::NamedTempFile::new_in(dir.unwrap_or(".".as_ref()))?;
                     let mut out = ToFile(file.reopen()?);
-                    read(&pod, app, RootPart::Whole, &mut out)
+                    read(&reach, app, RootPart::Whole, &mut out)
                         .await
                         .map_err(Failed::Root)?;
                     file.persist(path).map_err(|error| Failed::File(error.error))?;
                     Ok(())
                 }
             }
-        });
-        match written {
+        };
+        let written = runtime.block_on(with_agent(settings, &pods, &pod, app, work));
+        match written? {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(Failed::Root(RootError::NotRead)) => Ok(ExitCode::from(NOT_READ)),
             Err(Failed::Root(error)) => Err(Report::from(error).into()),

@@ -341,6 +341,21 @@ impl Qemu {
 }
 
 impl Qemu {
+    /// The VM of a pod that is opened and not run: it has the pod's disks and shares, and no network.
+    #[must_use]
+    pub fn without_network(&self) -> Self {
+        let is_networks = |device: &Device| {
+            let joins = device.properties.iter().any(|(key, _)| *key == "netdev");
+            joins || device.driver == "pcie-root-port"
+        };
+        let others = self.devices.iter().filter(|device| !is_networks(device));
+        Self {
+            netdevs: Vec::new(),
+            devices: others.cloned().collect(),
+            ..self.clone()
+        }
+    }
+
     /// The memory's back end.
     pub(super) fn memory(&self) -> String {
         let share = match self.origin {

@@ -353,6 +353,7 @@ async fn splice(
         HostStream::AddVolume(_)
         | HostStream::RemoveVolume { .. }
         | HostStream::Arrive { .. }
+        | HostStream::Open { .. }
         | HostStream::AddInterface { .. }
         | HostStream::RemoveInterface { .. }
         | HostStream::Depart(_) => {

@@ -138,7 +138,7 @@ impl Claim {
         }
     }
 
-    fn go_to(&mut self, place: Place) -> Result<(), PodsError> {
+    pub(super) fn go_to(&mut self, place: Place) -> Result<(), PodsError> {
         let path = self.root.join(place.dir_name()).join(&self.uuid);
         fs::rename(&self.path, &path).map_err(failed("rename", &self.path))?;
         (self.place, self.path) = (place, path);

@@ -25,6 +25,7 @@ use isopod_vm::netns;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::opened::OpenedRecord;
 use super::os_text::OsText;
 use super::volumes::{MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
 use crate::networks::NetworksRecord;
@@ -88,6 +89,9 @@ pub struct PodRecord {
     /// The template that its VM may be restored from; `None`: it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateRecord>,
+    /// What becomes QEMU where it is opened and not run; `None`: an older isopod prepared it, which did not open pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<OpenedRecord>,
     /// The launcher that becomes virtiofsd.
     pub virtiofsd: Option<Vec<OsText>>,
     /// The network namespace that the VM takes over.

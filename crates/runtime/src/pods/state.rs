@@ -52,6 +52,8 @@ impl Place {
 pub enum Lock {
     /// Somebody does.
     Held,
+    /// Somebody does who has opened it: its VM runs, and no app.
+    Opened,
     /// Nobody does.
     Free,
 }
@@ -116,7 +118,10 @@ impl PodState {
     pub fn refusal(self, verb: Verb) -> Option<&'static str> {
         use PodState as S;
         match (verb, self) {
-            (Verb::Start, S::Prepared | S::Exited) => None,
+            (Verb::Start | Verb::Open, S::Prepared | S::Exited) => None,
+            (Verb::Open, S::Starting) => Some("it is still starting"),
+            (Verb::Open, S::Running) => Some("it runs"),
+            (Verb::Open, S::Stopping) => Some("it is still stopping"),
             (Verb::Start, S::Starting | S::Running) => Some("it runs already"),
             (Verb::Start, S::Stopping) => Some("it is still stopping"),
             (Verb::Speak, S::Starting | S::Running | S::Stopping) => None,
@@ -125,7 +130,7 @@ impl PodState {
             (Verb::Remove, S::Prepared | S::Exited | S::Garbage) => None,
             (Verb::Remove, S::Starting | S::Running | S::Stopping) => Some("it runs"),
             (_, S::Preparing) => Some("it is still being prepared"),
-            (Verb::Start | Verb::Speak, S::Garbage) => Some("it is being removed"),
+            (Verb::Start | Verb::Open | Verb::Speak, S::Garbage) => Some("it is being removed"),
         }
     }
 }
@@ -135,6 +140,8 @@ impl PodState {
 pub enum Verb {
     /// Start it, for the first time or once more.
     Start,
+    /// Read and write what its apps wrote, without running them.
+    Open,
     /// Ask its supervisor something.
     Speak,
     Remove,
@@ -144,10 +151,12 @@ pub enum Verb {
 #[must_use]
 pub fn observe(place: Place, lock: Lock, phase: Option<Phase>) -> PodState {
     match (place, lock) {
-        (Place::Preparing, Lock::Held) => PodState::Preparing,
+        (Place::Preparing, Lock::Held | Lock::Opened) => PodState::Preparing,
+        // One that was never started has no phase.
+        (Place::Started, Lock::Opened) if phase.is_none() => PodState::Prepared,
         (Place::Preparing, Lock::Free) | (Place::Garbage, _) => PodState::Garbage,
         (Place::Prepared, _) => PodState::Prepared,
-        (Place::Started, Lock::Free) => PodState::Exited,
+        (Place::Started, Lock::Free | Lock::Opened) => PodState::Exited,
         (Place::Started, Lock::Held) => match phase {
             // A supervisor that has said its last word is about to let go of the lock.
             Some(Phase::Stopping | Phase::Exited) => PodState::Stopping,

@@ -32,6 +32,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         qemu: Vec::new(),
         template: None,
         virtiofsd: None,
+        opened: None,
         passt: None,
         netns: None,
         stop_timeout_ms: 0,

@@ -58,6 +58,15 @@ const LOSS: Duration = Duration::from_secs(1);
 /// How long the agent of a VM that was restored may take to answer: it takes a tenth of a second, or longer on a busy host.
 const ANSWERING: Duration = Duration::from_secs(30);
 
+/// What a pod comes to its VM for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Its apps run.
+    Run,
+    /// What its apps wrote is read and written, and none runs.
+    Open,
+}
+
 /// The processes of a VM.
 pub(super) struct Vm<'a> {
     dir: &'a Path,
@@ -204,6 +213,7 @@ impl<'a> Vm<'a> {
         record: &PodRecord,
         port: UnixListener,
         deadline: Duration,
+        purpose: Purpose,
     ) -> Result<(Agent, Events, ArrivalTimes), RunError> {
         let (begun, dir) = (Instant::now(), self.dir);
         self.restore(record).await?;
@@ -221,7 +231,9 @@ impl<'a> Vm<'a> {
                 Ok(conversation) => conversation,
                 Err(error) => return Ok(Err(error)),
             };
-            let arrived = arrive(record, dir, &agent).await.map_err(RunError::Arrive)?;
+            let arrived = arrive(record, dir, &agent, purpose)
+                .await
+                .map_err(RunError::Arrive)?;
             Ok(Ok((agent, events, arrived)))
         };
         let answer = tokio::select! {
@@ -398,15 +410,24 @@ impl<'a> Vm<'a> {
 }
 
 /// Brings the pod to its VM.
-async fn arrive(record: &PodRecord, dir: &Path, agent: &Agent) -> Result<ArrivalTimes, ArriveError> {
+async fn arrive(
+    record: &PodRecord,
+    dir: &Path,
+    agent: &Agent,
+    purpose: Purpose,
+) -> Result<ArrivalTimes, ArriveError> {
     let apps = record.apps.iter().map(|app| app.restart).collect();
     let files = tokio::task::spawn_blocking({
         let path = dir.join(layout::POD_FILES);
         move || std::fs::read(path)
     });
     let files = files.await.map_err(std::io::Error::other).flatten();
-    let (_, times) = agent.arrive(apps, &*files.map_err(ArriveError::Read)?).await?;
-    Ok(times)
+    let files = files.map_err(ArriveError::Read)?;
+    let arrived = match purpose {
+        Purpose::Run => agent.arrive(apps, &*files).await,
+        Purpose::Open => agent.open_pod(apps, &*files).await,
+    };
+    arrived.map(|(_, times)| times)
 }
 
 /// Takes over what is in the namespace, if that is still what the guest is told that it has: the taps, by the numbers that QEMU knows

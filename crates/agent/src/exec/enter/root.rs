@@ -59,6 +59,22 @@ pub(super) fn write(root: &str, part: RootPart, out: OwnedFd) -> Result<Option<S
     }
 }
 
+/// Enters the root that is mounted at `root`, with all that is mounted in it, as the app would find it.
+pub(super) fn enter_at_rest(root: &str) -> Result<(), EnterError> {
+    let adjusted = fs::write("/proc/self/oom_score_adj", "0");
+    step("take the agent's protection off", adjusted)?;
+    let mounts = step("read what is mounted", mountinfo::read())?;
+    if !mounts.iter().any(|mount| mount.mount_point == Path::new(root)) {
+        return Err(EnterError::Root("its root is not mounted".to_owned()));
+    }
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = step("copy the mounts", open_tree(CWD, root, flags))?;
+    enter(&[(WHOLE.into(), tree)])?;
+    step("enter the root", chroot(WHOLE))?;
+    step("enter the root", std::env::set_current_dir("/"))
+}
+
 fn lower(number: usize) -> PathBuf {
     Path::new(LOWER).join(number.to_string())
 }

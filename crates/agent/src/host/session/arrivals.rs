@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Session, SessionError};
 use crate::apps::lifecycle::{LifecycleInput, wire_index};
 use crate::apps::pipes::{self, AppPipes};
-use crate::arrival::Arrived;
+use crate::arrival::{Arrived, Purpose};
 use crate::boot::setup;
 use crate::host::app::AppStreams;
 use crate::mounts::fresh_root::Renewal;
@@ -21,6 +21,7 @@ impl<M: Manager> Session<M> {
     pub(super) async fn arrive(&mut self, arrived: Arrived) -> Result<ArrivalTimes, SessionError> {
         let Arrived {
             arrival,
+            purpose,
             mut warnings,
             times,
         } = arrived;
@@ -42,7 +43,8 @@ impl<M: Manager> Session<M> {
         self.warn_of(warnings).await?;
         let actions = self.lifecycle.add(&arrival.apps, Instant::now());
         self.pod.apps.extend(arrival.apps);
-        if !self.lifecycle.is_stopping()
+        if purpose == Purpose::Run
+            && !self.lifecycle.is_stopping()
             && let Err(error) = self.manager.start(&arrival.unit).await
         {
             let text = in_one_line(&error);

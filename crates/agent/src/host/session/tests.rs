@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 mod health;
 
 use super::*;
-use crate::arrival::Arrived;
+use crate::arrival::{Arrived, Purpose};
 use crate::systemd::appstate::{Activity, ServiceState};
 use crate::systemd::{UnitProcess, UnitState};
 
@@ -251,6 +251,7 @@ async fn serve(
         .unwrap();
     let arrived = Arrived {
         arrival,
+        purpose: Purpose::Run,
         warnings: vec!["a warning".to_owned()],
         times: ArrivalTimes::default(),
     };
