@@ -126,7 +126,7 @@ mod tests {
         let service = BY_NAME["service"];
         assert!(service.len() > 80);
         assert!(matches!(
-            service.iter().find(|key| key.name == "build"),
+            service.iter().find(|key| key.name == "gpus"),
             Some(ComposeKey {
                 status: KeyStatus::Refused(_),
                 ..

@@ -95,7 +95,8 @@ pub(super) fn chosen<'a>(file: &Node<'a>, surroundings: &ComposeSurroundings<'_>
 fn runs(node: &Node<'_>) -> bool {
     let deploy = node.get("deploy");
     let replicas = deploy.as_ref().and_then(|deploy| word_at(deploy, "replicas"));
-    replicas.is_none_or(|(_, replicas)| replicas != "0")
+    let mut numbers = replicas.into_iter().chain(word_at(node, "scale"));
+    numbers.all(|(_, number)| number != "0")
 }
 
 /// What a service depends on.

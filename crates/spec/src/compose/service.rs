@@ -8,10 +8,10 @@ use super::shared::Shared;
 use super::values::{boolean, command, flag, flag_at, is_object, pairs, word_at, words};
 use super::{EnvFile, keys, mounts};
 use crate::flags::{self, SecurityOption, take_over};
-use crate::located::{Kind, Node};
+use crate::located::{FaultKind, Kind, Node};
 use crate::{
-    App, Dependency, DependencyCondition, EnvVar, HealthTest, ImageReference, ImageSource, Overrides,
-    PullPolicy, RestartPolicy, RootfsAccess,
+    App, Dependency, DependencyCondition, EnvVar, Handler, HealthTest, ImageReference, ImageSource,
+    Lifecycle, Overrides, PullPolicy, RestartPolicy, RootfsAccess,
 };
 
 /// Reads a service, and what it says of all of them; the apps before it are there for `volumes_from`.
@@ -35,6 +35,11 @@ pub(super) fn read<'a>(
     let mut app = App::new(service.app.clone(), ImageSource::Reference(read));
     app.pull = pull_policy(node);
     app.overrides = overrides(node, deploy.as_ref(), shared);
+    app.lifecycle = Lifecycle {
+        post_start: hook(node, "post_start"),
+        pre_stop: hook(node, "pre_stop"),
+    };
+    as_it_is(node, deploy.as_ref());
     app.restart = restart(node, deploy.as_ref());
     app.depends_on = depends_on(node, shared);
     if boolean(node, "read_only") == Some(true) {
@@ -56,16 +61,72 @@ pub(super) fn read<'a>(
 }
 
 fn image(node: &Node<'_>) -> Option<ImageReference> {
+    let build = node.get("build").filter(|build| !keys::says_nothing(build));
     let Some((image, text)) = node.text("image") else {
-        // What `build` would make has been refused already.
-        if node.get("build").is_none() {
-            node.missing("image");
+        match build {
+            Some(build) => build.unsupported(
+                "building images is",
+                None,
+                "build the image with buildah(1) or docker(1), and name it: `image: oci-archive:FILE`",
+            ),
+            None => node.missing("image"),
         }
         return None;
     };
+    if let Some(build) = build {
+        let notice = "it changes nothing: the image of that name is taken, and not built";
+        build.fault(FaultKind::Notice(notice.to_owned()));
+    }
     let read = ImageReference::parse(OsStr::new(text));
-    read.map_err(|error| image.fault(crate::located::FaultKind::Reference(error)))
+    read.map_err(|error| image.fault(FaultKind::Reference(error)))
         .ok()
+}
+
+/// What is run once in the service.
+fn hook(node: &Node<'_>, name: &str) -> Option<Handler> {
+    let hooks = node.get(name).map(|hooks| hooks.own_items()).unwrap_or_default();
+    let (first, others) = hooks.split_first()?;
+    keys::check(first, "hook");
+    if let Some(other) = others.first() {
+        other.unsupported(
+            "more than one command is",
+            None,
+            "write one: `sh -c 'FIRST && SECOND'`",
+        );
+    }
+    let found = command(first, "command").filter(|command| !command.is_empty());
+    if found.is_none() {
+        first.missing("command");
+    }
+    found.map(Handler::Exec)
+}
+
+/// Refuses what a service has one value of, and another is asked for.
+fn as_it_is(node: &Node<'_>, deploy: Option<&Node<'_>>) {
+    if let Some((cgroup, word)) = word_at(node, "cgroup")
+        && word != "private"
+    {
+        cgroup.unsupported(
+            "another cgroup namespace than the service's own is",
+            None,
+            "leave it out",
+        );
+    }
+    if let Some((ipc, word)) = word_at(node, "ipc")
+        && word != "shareable"
+        && !word.starts_with("service:")
+    {
+        let hint = "leave it out: the services of a project share /dev/shm as it is";
+        ipc.unsupported("that IPC namespace is", None, hint);
+    }
+    let replicas = deploy.and_then(|deploy| word_at(deploy, "replicas"));
+    for (scale, word) in word_at(node, "scale").into_iter().chain(replicas) {
+        if ["0", "1"].contains(&word.as_str()) {
+            continue;
+        }
+        let hint = "the services of a project share one network, in which each has its port once: write it as several services";
+        scale.unsupported("running a service more than once is", None, hint);
+    }
 }
 
 fn pull_policy(node: &Node<'_>) -> PullPolicy {
@@ -173,7 +234,7 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
     let resources = &mut overrides.resources;
     resources.memory_limit_bytes = bytes(node, "mem_limit");
     resources.memory_request_bytes = bytes(node, "mem_reservation");
-    resources.cpu_limit_millis = flag_at(node, "cpus", flags::read_cpu_millis);
+    resources.cpu_limit_millis = flag_at(node, "cpus", flags::read_cpu_millis).or_else(|| quota(node));
     resources.cpu_request_millis = flag_at(node, "cpu_shares", flags::read_cpu_shares);
     resources.pids_limit = flag_at(node, "pids_limit", flags::read_pids_limit).flatten();
     resources.oom_score_adj = flag_at(node, "oom_score_adj", flags::read_oom_score_adj);
@@ -197,6 +258,30 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
             flag_at(&reserved, "cpus", flags::read_cpu_millis).or(resources.cpu_request_millis);
     }
 }
+
+/// `cpu_quota` by `cpu_period`, in thousandths of a CPU.
+fn quota(node: &Node<'_>) -> Option<u32> {
+    let micros = |name: &str| {
+        let (node, word) = word_at(node, name)?;
+        // The specification has a number, or a time.
+        let read = match word.strip_suffix("us").unwrap_or(&word).parse::<u64>() {
+            Ok(micros) => Some(micros),
+            Err(_) => flag(&node, flags::read_health_time("cpu_period", OsStr::new(&word)))
+                .flatten()
+                .and_then(|time| u64::try_from(time.as_micros()).ok()),
+        };
+        if read == Some(0) {
+            node.rule("it is 0");
+        }
+        read.filter(|micros| *micros > 0)
+    };
+    let (quota, period) = (micros("cpu_quota"), micros("cpu_period"));
+    let millis = quota?.saturating_mul(1000) / period.unwrap_or(CPU_PERIOD_MICROS);
+    Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1))
+}
+
+/// The kernel's period for `cpu_quota`, where none is said, in microseconds.
+const CPU_PERIOD_MICROS: u64 = 100_000;
 
 fn health_check(node: &Node<'_>, overrides: &mut Overrides) {
     let Some(check) = node.get("healthcheck") else {

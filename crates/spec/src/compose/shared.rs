@@ -14,7 +14,7 @@ use crate::located::{FaultKind, Node};
 use crate::network::check_hostname;
 use crate::{
     HostAlias, Network, NetworkJoin, NetworkName, PidMode, PodName, PodSpec, PortForward, PortProtocol,
-    Resolver, Sysctl, Volume,
+    Resolver, Sysctl, UserMapping, Volume,
 };
 
 /// What is gathered of all services.
@@ -37,6 +37,8 @@ pub(super) struct Shared<'a> {
     /// Which processes the services see.
     pid_mode: PidMode,
     shm_bytes: Option<u64>,
+    storage_bytes: Option<u64>,
+    user_mapping: Option<UserMapping>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     stop_timeout: Option<Duration>,
@@ -70,6 +72,8 @@ impl<'a> Shared<'a> {
             sysctls: Vec::new(),
             pid_mode: PidMode::default(),
             shm_bytes: None,
+            storage_bytes: None,
+            user_mapping: None,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             stop_timeout: None,
@@ -119,6 +123,12 @@ impl<'a> Shared<'a> {
             flags::read_memory_bytes("shm_size", text)
         });
         self.shm_bytes = self.shm_bytes.max(shm);
+        for pair in pairs(node, "storage_opt", &['=']) {
+            let text = format!("{}={}", pair.name, pair.value.unwrap_or_default());
+            let size = values::flag(&pair.node, flags::read_storage_opt(OsStr::new(&text)));
+            self.storage_bytes = self.storage_bytes.max(size);
+        }
+        self.take_users(node);
         let grace = values::flag_at(node, "stop_grace_period", |text| {
             flags::read_health_time("stop_grace_period", text)
         });
@@ -132,6 +142,20 @@ impl<'a> Shared<'a> {
         }
         for pair in pairs(node, "annotations", &['=']) {
             self.annotations.insert(pair.name, pair.value.unwrap_or_default());
+        }
+    }
+
+    /// Whose files those of the host's volumes are, which all services have from one server of files.
+    fn take_users(&mut self, service: &Node<'a>) {
+        let mapping = values::flag_at(service, "userns_mode", flags::read_userns);
+        match (self.user_mapping, mapping) {
+            (_, None) => {}
+            (Some(other), Some(mapping)) if other != mapping => {
+                if let Some((mode, _)) = word_at(service, "userns_mode") {
+                    mode.rule("another service has another one, and the services of a project are one pod");
+                }
+            }
+            (_, mapping) => self.user_mapping = mapping,
         }
     }
 
@@ -391,6 +415,8 @@ impl<'a> Shared<'a> {
         pod.pid_mode = self.pid_mode;
         pod.sysctls = self.sysctls;
         pod.shm_bytes = self.shm_bytes;
+        pod.storage_bytes = self.storage_bytes;
+        pod.user_mapping = self.user_mapping.unwrap_or_default();
         pod.labels = self.labels;
         pod.labels
             .insert(PROJECT_LABEL.to_owned(), self.project.as_str().to_owned());
