@@ -131,23 +131,37 @@ fn pod_health(pod: &PodEntry) -> Option<HealthState> {
 }
 
 pub(crate) fn pods_table(found: &[PodEntry]) -> String {
-    let row = |pod: &PodEntry| {
-        let record = pod.record.as_ref();
-        let apps = record.iter().flat_map(|record| record.present());
-        let apps: Vec<&str> = apps.map(|(_, app)| app.name.as_str()).collect();
-        [
-            pod.uuid.chars().take(8).collect(),
-            record
-                .and_then(|r| r.name.as_ref())
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            state_text(pod),
-            record.map(|record| since(record.created_ms)).unwrap_or_default(),
-            apps.join(","),
-        ]
-    };
     let rows: Vec<[String; 5]> = found.iter().map(row).collect();
-    table(["UUID", "NAME", "STATE", "AGE", "APPS"], &rows)
+    table(PODS_TABLE, &rows)
+}
+
+/// The same, with one more column.
+pub(crate) fn pods_table_with(found: &[PodEntry], name: &str, more: impl Fn(&PodEntry) -> String) -> String {
+    let [a, b, c, d, e] = PODS_TABLE;
+    let row = |pod: &PodEntry| {
+        let [a, b, c, d, e] = row(pod);
+        [a, b, c, d, e, more(pod)]
+    };
+    let rows: Vec<[String; 6]> = found.iter().map(row).collect();
+    table([a, b, c, d, e, name], &rows)
+}
+
+const PODS_TABLE: [&str; 5] = ["UUID", "NAME", "STATE", "AGE", "APPS"];
+
+fn row(pod: &PodEntry) -> [String; 5] {
+    let record = pod.record.as_ref();
+    let apps = record.iter().flat_map(|record| record.present());
+    let apps: Vec<&str> = apps.map(|(_, app)| app.name.as_str()).collect();
+    [
+        pod.uuid.chars().take(8).collect(),
+        record
+            .and_then(|r| r.name.as_ref())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        state_text(pod),
+        record.map(|record| since(record.created_ms)).unwrap_or_default(),
+        apps.join(","),
+    ]
 }
 
 fn state_text(pod: &PodEntry) -> String {

@@ -44,6 +44,8 @@ pub struct Request {
     /// Who it is and what it may do, in place of what the app has and of `user`; `env` is its whole environment then. For a
     /// caller that has decided all of it (OCI's `process`).
     pub exactly: Option<Exactly>,
+    /// Whether it has every capability, whatever the app has. The app's filter of system calls stays. Of no meaning beside `exactly`.
+    pub privileged: bool,
 }
 
 /// Who a command is and what it may do.

@@ -25,9 +25,13 @@ fn the_encoding_is_pinned() {
         terminal: None,
         stdin: true,
         exactly: None,
+        privileged: false,
     };
     let bytes = encode(&HostStream::Exec(request)).unwrap();
-    assert_eq!(bytes[4..], *b"\x01\x01\x01\x01a\x01\x01B\x01c\0\x01\x01/\0\x01\0");
+    assert_eq!(
+        bytes[4..],
+        *b"\x01\x01\x01\x01a\x01\x01B\x01c\0\x01\x01/\0\x01\0\0"
+    );
     assert_eq!(encode(&HostStream::Stats).unwrap()[4..], [2]);
     assert_eq!(
         encode(&ToCommand::Stdin(vec![7, 200])).unwrap()[4..],

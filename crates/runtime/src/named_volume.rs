@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! STATE/volumes/NAME       a volume: its files, as apps see them
+//! STATE/volumes/.labels/NAME   its labels ([`labels`])
 //! STATE/volumes/.new-...   one that is being filled or removed; what a killed process left of it is nobody's
 //! ```
 //!
 //! An empty one begins as an image has the directory at which it is mounted, as with docker. It is filled beside its place
 //! and comes there by one rename, so that no pod ever finds half of it.
 
+mod labels;
+
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -20,6 +24,7 @@ use isopod_spec::{PodSpec, SourceRule, VolumeKind};
 use rustix::io::Errno;
 
 use crate::pods::PodsError;
+pub use labels::labels;
 
 /// The directory of all of them.
 #[must_use]
@@ -49,17 +54,23 @@ pub fn names(state_dir: &Path) -> io::Result<Vec<String>> {
 /// The mode of a volume that begins empty: whoever an app runs as may write to it.
 const MODE: u32 = 0o777;
 
-/// Makes the volume `name`; one that is there stays as it is.
+/// Makes the volume `name` with those labels; one that is there stays as it is.
 ///
 /// # Errors
 /// The error of the file system.
-pub fn create(state_dir: &Path, name: &str) -> io::Result<()> {
+pub fn create(state_dir: &Path, name: &str, labels: &BTreeMap<String, String>) -> io::Result<()> {
     let parent = dir(state_dir);
     DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
     let path = parent.join(name);
     match DirBuilder::new().mode(MODE).create(&path) {
         // The mode of a new directory is cut by the umask.
-        Ok(()) => fs::set_permissions(&path, Permissions::from_mode(MODE)),
+        Ok(()) => {
+            fs::set_permissions(&path, Permissions::from_mode(MODE))?;
+            match labels.is_empty() {
+                true => labels::forget(state_dir, name),
+                false => labels::set(state_dir, name, labels),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -89,7 +100,10 @@ pub fn remove(
     }
     let back = || rustix::fs::rename(&gone, &path).map_err(io::Error::from);
     match is_used() {
-        Ok(pods) if pods.is_empty() => Ok(aside.close()?),
+        Ok(pods) if pods.is_empty() => {
+            aside.close()?;
+            Ok(labels::forget(state_dir, name)?)
+        }
         Ok(pods) => back()
             .map_err(RemoveError::from)
             .and(Err(RemoveError::Used(pods))),
@@ -216,8 +230,10 @@ mod tests {
         let state = state.path();
         let missing = remove(state, "data", || Ok(Vec::new()));
         assert!(matches!(missing, Err(RemoveError::Missing)), "{missing:?}");
-        create(state, "data").unwrap();
-        create(state, "data").unwrap();
+        let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
+        create(state, "data", &labels).unwrap();
+        create(state, "data", &BTreeMap::new()).unwrap();
+        assert_eq!(super::labels(state, "data").unwrap(), labels);
         let path = dir(state).join("data");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
         fs::write(path.join("file"), "kept").unwrap();
@@ -228,7 +244,11 @@ mod tests {
         assert_eq!(used.unwrap_err().to_string(), "pod `web` has it");
         assert_eq!(fs::read(path.join("file")).unwrap(), b"kept");
         remove(state, "data", || Ok(Vec::new())).unwrap();
-        assert_eq!(fs::read_dir(dir(state)).unwrap().count(), 0);
+        assert_eq!(names(state).unwrap(), Vec::<String>::new());
+        // Another of that name has none of them.
+        create(state, "data", &BTreeMap::new()).unwrap();
+        assert_eq!(super::labels(state, "data").unwrap(), BTreeMap::new());
+        remove(state, "data", || Ok(Vec::new())).unwrap();
         let missing = remove(state, "data", || Ok(Vec::new()));
         assert!(matches!(missing, Err(RemoveError::Missing)), "{missing:?}");
     }

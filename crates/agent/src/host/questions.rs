@@ -25,6 +25,9 @@ use crate::systemd::{Manager, ManagerError, UnitProcess};
 /// The agent's own program.
 pub(super) const SELF: &str = "/proc/self/exe";
 
+/// A bit for each capability, up to `CAP_CHECKPOINT_RESTORE` (capabilities(7)).
+const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+
 /// What a task asks the session.
 pub(super) enum Question {
     /// How an app runs.
@@ -185,6 +188,7 @@ pub(super) fn job_for(app: &GuestApp, process: UnitProcess, argv: Vec<String>) -
         terminal: None,
         stdin: false,
         exactly: None,
+        privileged: false,
     };
     command_of(Running::new(app, process), request)
 }
@@ -202,6 +206,9 @@ pub(super) fn command_of(running: Running, request: Request) -> Result<Job, Stri
     let mut process = launch.process;
     if let Some(dir) = request.working_dir {
         process.working_dir = dir;
+    }
+    if request.privileged {
+        process.capabilities = ALL_CAPABILITIES;
     }
     let exactly = request.exactly.is_some();
     if let Some(given) = request.exactly {

@@ -61,6 +61,9 @@ pub(crate) struct Exec {
     /// Run it as this user [default: the app's]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
+    /// Give it every capability, over the guest's kernel
+    #[arg(long)]
+    pub(super) privileged: bool,
     /// Start it there [default: where the app starts]
     #[arg(short, long, value_name = "PATH")]
     pub(super) workdir: Option<String>,
@@ -92,6 +95,7 @@ impl Exec {
             terminal: self.tty.then(window_size),
             stdin: self.interactive,
             exactly: None,
+            privileged: self.privileged,
         };
         let raw = match self.tty && self.interactive {
             true => Some(Raw::enter()?),

@@ -3,6 +3,7 @@
 pub(crate) mod cat_manifest;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod filter;
 pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod import;

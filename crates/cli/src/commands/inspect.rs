@@ -13,6 +13,7 @@ use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::pods;
+use crate::room::Room;
 use crate::show::{JSON_VERSION, exit_reason, pretty};
 
 /// Print all that is known of pods or images, as JSON
@@ -24,6 +25,9 @@ pub(crate) struct Inspect {
     /// Print each by a Go template over docker's fields, or `json` for those
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
+    /// Also how much of the disk what a pod wrote takes
+    #[arg(short, long)]
+    size: bool,
     /// Look for these alone
     #[arg(long, value_name = "TYPE")]
     r#type: Option<Kind>,
@@ -64,7 +68,7 @@ impl Inspect {
             return image();
         }
         match pods.find(name) {
-            Ok(pod) => of_pod(&pod, layout),
+            Ok(pod) => of_pod(&pod, layout, self.size),
             // As with docker, the name may be an image's.
             Err(error @ FindError::None(_)) if self.r#type.is_none() => image().map_err(|_| error.into()),
             Err(error) => Err(error.into()),
@@ -72,12 +76,25 @@ impl Inspect {
     }
 }
 
-fn of_pod(pod: &PodEntry, layout: Option<&Layout>) -> Result<String, Report> {
+fn of_pod(pod: &PodEntry, layout: Option<&Layout>, sized: bool) -> Result<String, Report> {
+    let room = sized.then(|| Room::of(pod));
     let document = match layout {
-        None => own(pod),
+        None => {
+            let mut document = own(pod);
+            if let Some(Room { written, images }) = room {
+                document["writtenBytes"] = written.into();
+                document["imageBytes"] = images.into();
+            }
+            document
+        }
         Some(_) => {
             let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
-            as_docker::inspected(pod, spec.as_ref())
+            let mut document = as_docker::inspected(pod, spec.as_ref());
+            if let Some(Room { written, images }) = room {
+                document["SizeRw"] = written.into();
+                document["SizeRootFs"] = (written + images).into();
+            }
+            document
         }
     };
     print(&document, layout)

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use crate::args::{Layout, layout};
 use crate::as_docker;
 use crate::failure::Failure;
+use crate::label_filter::LabelFilter;
 use crate::output::{self};
 use crate::pods::pods;
-use crate::show::{JSON_VERSION, is_paused, pods_table, pretty, summary};
+use crate::room::Room;
+use crate::show::{JSON_VERSION, is_paused, pods_table, pods_table_with, pretty, summary};
 
 /// Show the pods that run, as docker's `ps` does
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -42,12 +44,25 @@ impl Ps {
     }
 }
 
+/// What a pod wrote, and with its images, as docker says it.
+fn docker_size(room: Room) -> String {
+    let size = as_docker::size;
+    format!(
+        "{} (virtual {})",
+        size(room.written),
+        size(room.written + room.images)
+    )
+}
+
 /// Which of the pods are shown, and how.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Listing {
     /// Print UUIDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
+    /// Show how much of the disk what they wrote takes
+    #[arg(short, long)]
+    size: bool,
     /// As it always is: UUIDs are whole in what is printed for programs
     #[arg(long)]
     no_trunc: bool,
@@ -79,12 +94,23 @@ impl Listing {
         }
         let text = match &self.format {
             _ if self.quiet => found.iter().map(|pod| format!("{}\n", pod.uuid)).collect(),
+            Layout::Text if self.size => pods_table_with(&found, "SIZE", |pod| docker_size(Room::of(pod))),
             Layout::Text => pods_table(&found),
             Layout::Json => {
+                let summary = |pod: &PodEntry| {
+                    let mut summary = summary(pod);
+                    if self.size {
+                        summary["writtenBytes"] = Room::of(pod).written.into();
+                    }
+                    summary
+                };
                 let found: Vec<Value> = found.iter().map(summary).collect();
                 pretty(&json!({ "version": JSON_VERSION, "pods": found }))
             }
-            layout => as_docker::rows(layout, &rows(&found))?,
+            layout @ (Layout::Template(text) | Layout::Table(text)) => {
+                let sized = self.size || text.contains(".Size") || text.contains("json .");
+                as_docker::rows(layout, &rows(&found, sized))?
+            }
         };
         output::data(&text);
         Ok(ExitCode::SUCCESS)
@@ -92,11 +118,15 @@ impl Listing {
 }
 
 /// The pods with docker's fields.
-fn rows(found: &[PodEntry]) -> Vec<Value> {
+fn rows(found: &[PodEntry], sized: bool) -> Vec<Value> {
     let now_ms = Now::read().wall_ms;
     let row = |pod: &PodEntry| {
         let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
-        as_docker::pod_row(pod, spec.as_ref(), now_ms)
+        let mut row = as_docker::pod_row(pod, spec.as_ref(), now_ms);
+        if sized {
+            row["Size"] = docker_size(Room::of(pod)).into();
+        }
+        row
     };
     found.iter().map(row).collect()
 }
@@ -110,8 +140,8 @@ pub(crate) enum PodFilter {
     Id(String),
     /// Those in this state.
     Status(String),
-    /// Those with this label, and of that value where it is given.
-    Label(String, Option<String>),
+    /// Those with this label.
+    Label(LabelFilter),
 }
 
 fn pod_filter(text: &str) -> Result<PodFilter, String> {
@@ -130,10 +160,7 @@ fn pod_filter(text: &str) -> Result<PodFilter, String> {
     match key {
         "name" => Ok(PodFilter::Name(value.trim_start_matches('/').to_owned())),
         "id" => Ok(PodFilter::Id(value.to_owned())),
-        "label" => Ok(match value.split_once('=') {
-            Some((name, value)) => PodFilter::Label(name.to_owned(), Some(value.to_owned())),
-            None => PodFilter::Label(value.to_owned(), None),
-        }),
+        "label" => Ok(PodFilter::Label(LabelFilter::read(value))),
         // docker's word for it.
         "status" if value == "created" => Ok(PodFilter::Status("prepared".to_owned())),
         "status" if STATES.contains(&value) => Ok(PodFilter::Status(value.to_owned())),
@@ -155,7 +182,7 @@ fn passes(pod: &PodEntry, filters: &[PodFilter]) -> bool {
 /// Labels are each a key of their own, as with docker.
 fn same_key(one: &PodFilter, other: &PodFilter) -> bool {
     match (one, other) {
-        (PodFilter::Label(..), PodFilter::Label(..)) => one == other,
+        (PodFilter::Label(_), PodFilter::Label(_)) => one == other,
         _ => std::mem::discriminant(one) == std::mem::discriminant(other),
     }
 }
@@ -167,10 +194,9 @@ fn passes_one(pod: &PodEntry, filter: &PodFilter) -> bool {
         PodFilter::Id(begin) => pod.uuid.starts_with(begin),
         PodFilter::Status(state) if state == "paused" => is_paused(pod),
         PodFilter::Status(state) => pod.state.as_str() == state && !(state == "running" && is_paused(pod)),
-        PodFilter::Label(label, value) => {
+        PodFilter::Label(label) => {
             let asked = pod.asked().ok().flatten();
-            let found = asked.and_then(|asked| asked.spec.labels.get(label).cloned());
-            found.is_some_and(|found| value.as_ref().is_none_or(|value| *value == found))
+            asked.is_some_and(|asked| label.passes(&asked.spec.labels))
         }
     }
 }
@@ -187,7 +213,7 @@ mod tests {
             panic!()
         };
         let expected = [
-            PodFilter::Label("a".into(), Some("b".into())),
+            PodFilter::Label(LabelFilter::read("a=b")),
             PodFilter::Status("prepared".into()),
         ];
         assert_eq!((ps.all, &ps.listing.filters[..]), (true, &expected[..]));

@@ -189,5 +189,6 @@ pub(crate) fn command(process: &Process, app: u16, stdin: bool, terminal: bool) 
             capabilities: bits,
             no_new_privileges: process.no_new_privileges,
         }),
+        privileged: false,
     })
 }

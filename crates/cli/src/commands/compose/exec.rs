@@ -26,6 +26,18 @@ pub(super) struct ComposeExec {
     /// Run it as this user [default: the service's]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
+    /// Give it every capability, over the guest's kernel
+    #[arg(long)]
+    privileged: bool,
+    /// Which of the service's containers: there is one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1))]
+    index: u8,
+    /// As it always is: it has this command's standard input
+    #[arg(short, long, hide = true)]
+    interactive: bool,
+    /// As it always is where this command has a terminal
+    #[arg(short, long, hide = true, conflicts_with = "no_tty")]
+    tty: bool,
     /// Start it there [default: where the service starts]
     #[arg(short, long, value_name = "PATH")]
     workdir: Option<String>,
@@ -48,12 +60,13 @@ impl ComposeExec {
             app: Some(app_of(&project, &self.service)?),
             pod: pod_of(&project, settings)?.uuid,
             interactive: !self.detach,
-            tty: !self.no_tty && !self.detach && std::io::stdin().is_terminal(),
+            tty: !self.no_tty && !self.detach && (self.tty || std::io::stdin().is_terminal()),
             detach: self.detach,
             detach_keys: DetachKeys::default(),
             env_file: Vec::new(),
             env: self.env.clone(),
             user: self.user.clone(),
+            privileged: self.privileged,
             workdir: self.workdir.clone(),
             command: self.command.clone(),
         };

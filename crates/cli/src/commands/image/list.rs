@@ -7,6 +7,7 @@ use isopod_image::Image;
 use isopod_runtime::Settings;
 use serde_json::{Value, json};
 
+use super::filter::{ImageFilter, image_filter};
 use super::{Images, document, size};
 use crate::args::{Layout, layout};
 use crate::as_docker;
@@ -26,6 +27,12 @@ pub(crate) struct ImageList {
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
+    /// Show also the digests of manifests
+    #[arg(long, conflicts_with = "quiet")]
+    digests: bool,
+    /// Only these: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE or label=NAME[=VALUE]
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = image_filter)]
+    filters: Vec<ImageFilter>,
     /// As it always is: no image is left out
     #[arg(short, long)]
     all: bool,
@@ -44,18 +51,19 @@ impl ImageList {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let images = Images::open(settings)?;
-        let mut images = images.store.list()?;
+        let mut found = images.filtered(images.store.list()?, &self.filters)?;
         if let Some(name) = &self.name {
-            images.retain(|image| image.names.iter().any(|known| is_named(known, name)));
+            found.retain(|image| image.names.iter().any(|known| is_named(known, name)));
         }
         output::data(&match &self.format {
-            _ if self.quiet => images.iter().map(|image| format!("{}\n", image.id)).collect(),
-            Layout::Text => lines(&images),
+            _ if self.quiet => found.iter().map(|image| format!("{}\n", image.id)).collect(),
+            Layout::Text if self.digests => lines_with_digests(&found),
+            Layout::Text => lines(&found),
             Layout::Json => {
-                let images: Vec<Value> = images.iter().map(document).collect();
+                let images: Vec<Value> = found.iter().map(document).collect();
                 pretty(&json!({ "version": 1, "images": images }))
             }
-            layout => as_docker::rows(layout, &rows(&images, SystemTime::now()))?,
+            layout => as_docker::rows(layout, &rows(&found, SystemTime::now()))?,
         });
         Ok(ExitCode::SUCCESS)
     }
@@ -92,19 +100,34 @@ fn rows(images: &[Image], now: SystemTime) -> Vec<Value> {
 }
 
 fn lines(images: &[Image]) -> String {
-    let rows: Vec<[String; 4]> = images
-        .iter()
-        .map(|image| {
-            let created = image.created.as_deref().unwrap_or_default();
-            [
-                image.id.hex()[..12].to_owned(),
-                size(image.rootfs_bytes),
-                created.chars().take(10).collect(),
-                image.names.join(", "),
-            ]
-        })
-        .collect();
+    let rows: Vec<[String; 4]> = images.iter().map(line).collect();
     table(["IMAGE ID", "SIZE", "BUILT", "NAMES"], &rows)
+}
+
+fn lines_with_digests(images: &[Image]) -> String {
+    let row = |image: &Image| {
+        let [id, size, built, names] = line(image);
+        let digest = image.manifest.map(|digest| digest.to_string());
+        [
+            id,
+            digest.unwrap_or_else(|| "<none>".to_owned()),
+            size,
+            built,
+            names,
+        ]
+    };
+    let rows: Vec<[String; 5]> = images.iter().map(row).collect();
+    table(["IMAGE ID", "DIGEST", "SIZE", "BUILT", "NAMES"], &rows)
+}
+
+fn line(image: &Image) -> [String; 4] {
+    let created = image.created.as_deref().unwrap_or_default();
+    [
+        image.id.hex()[..12].to_owned(),
+        size(image.rootfs_bytes),
+        created.chars().take(10).collect(),
+        image.names.join(", "),
+    ]
 }
 
 #[cfg(test)]

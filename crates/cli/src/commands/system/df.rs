@@ -1,9 +1,6 @@
 //! `isopod system df`.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use isopod_image::Store;
@@ -17,12 +14,16 @@ use crate::commands::volume::named;
 use crate::failure::Failure;
 use crate::output;
 use crate::pods::pods;
+use crate::room::taken;
 use crate::show::pretty;
 use crate::table::table;
 
 /// Show how much of the disk pods, images, volumes and templates take
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct SystemDf {
+    /// Show each of them
+    #[arg(short, long, conflicts_with = "format")]
+    verbose: bool,
     /// How to print it: text, json, or a Go template over docker's fields, with `table` before it under their names
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
     format: Layout,
@@ -34,7 +35,12 @@ impl SystemDf {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let uses = uses(settings)?;
+        let kinds = kinds(settings)?;
+        if self.verbose {
+            output::data(&kinds.iter().map(Kind::table).collect::<Vec<_>>().join("\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let uses: Vec<Use> = kinds.iter().map(Kind::sum).collect();
         output::data(&match &self.format {
             Layout::Text => {
                 let rows: Vec<[String; 5]> = uses.iter().map(Use::row).collect();
@@ -78,94 +84,123 @@ impl Use {
             "Reclaimable": size(self.reclaimable_bytes),
         })
     }
+}
 
-    /// Of things with their sizes, and whether each is active.
-    fn of(kind: &'static str, things: &[(u64, bool)]) -> Self {
+/// One thing that takes room.
+struct Thing {
+    name: String,
+    bytes: u64,
+    /// Whether a pod that runs, or of images and volumes any pod, has it.
+    active: bool,
+    /// How many pods have it, where that may be any number.
+    users: Option<usize>,
+}
+
+/// The things of one kind.
+struct Kind {
+    name: &'static str,
+    things: Vec<Thing>,
+}
+
+impl Kind {
+    fn sum(&self) -> Use {
         let bytes = |active: bool| {
-            things
-                .iter()
-                .filter(|thing| active || !thing.1)
-                .map(|thing| thing.0)
-                .sum()
+            let counted = self.things.iter().filter(|thing| active || !thing.active);
+            counted.map(|thing| thing.bytes).sum()
         };
-        Self {
-            kind,
-            total: things.len(),
-            active: things.iter().filter(|thing| thing.1).count(),
+        Use {
+            kind: self.name,
+            total: self.things.len(),
+            active: self.things.iter().filter(|thing| thing.active).count(),
             bytes: bytes(true),
             reclaimable_bytes: bytes(false),
         }
     }
+
+    fn table(&self) -> String {
+        let row = |thing: &Thing| {
+            let users = match (thing.users, thing.active) {
+                (Some(users), _) => users.to_string(),
+                (None, true) => "yes".to_owned(),
+                (None, false) => "no".to_owned(),
+            };
+            [thing.name.clone(), size(thing.bytes), users]
+        };
+        let rows: Vec<[String; 3]> = self.things.iter().map(row).collect();
+        let users = match self.things.iter().any(|thing| thing.users.is_some()) {
+            true => "PODS",
+            false => "IN USE",
+        };
+        format!("{}:\n{}", self.name, table(["NAME", "SIZE", users], &rows))
+    }
 }
 
-fn uses(settings: &Settings) -> Result<Vec<Use>, Failure> {
+fn kinds(settings: &Settings) -> Result<Vec<Kind>, Failure> {
     let found = pods(settings)?.list()?;
-    let used: BTreeSet<&String> = found
-        .iter()
-        .flat_map(|pod| &pod.record)
-        .flat_map(|record| &record.images)
-        .collect();
+    let records = || found.iter().flat_map(|pod| &pod.record);
     let images = Store::open(&settings.state_dir)?.list()?;
-    let images: Vec<(u64, bool)> = images
-        .iter()
-        .map(|image| (image.rootfs_bytes, used.contains(&image.id.to_string())))
-        .collect();
-    let pods: Vec<(u64, bool)> = found
-        .iter()
-        .map(|pod| (taken(&pod.path), pod.state.is_live()))
-        .collect();
-    let users = named::used(settings)?;
+    let images = images.iter().map(|image| {
+        let id = image.id.to_string();
+        let users = records().filter(|record| record.images.contains(&id)).count();
+        Thing {
+            name: image
+                .names
+                .first()
+                .cloned()
+                .unwrap_or_else(|| image.id.hex()[..12].to_owned()),
+            bytes: image.rootfs_bytes,
+            active: users > 0,
+            users: Some(users),
+        }
+    });
+    let pods = found.iter().map(|pod| Thing {
+        name: pod.label(),
+        bytes: taken(&pod.path),
+        active: pod.state.is_live(),
+        users: None,
+    });
+    let users = named::users_of(settings)?;
     let dir = named_volume::dir(&settings.state_dir);
     let names = named::names(settings)?;
-    let volumes: Vec<(u64, bool)> = names
-        .iter()
-        .map(|name| (taken(&dir.join(name)), users.contains(name)))
-        .collect();
+    let volumes = names.iter().map(|name| {
+        let users = users.get(name).map_or(0, Vec::len);
+        Thing {
+            name: name.clone(),
+            bytes: taken(&dir.join(name)),
+            active: users > 0,
+            users: Some(users),
+        }
+    });
     let guests = fs::read_dir(settings.state_dir.join(state_dir::GUEST))
         .into_iter()
         .flatten()
         .flatten();
-    let in_use: BTreeSet<&String> = found
-        .iter()
-        .flat_map(|pod| &pod.record)
-        .map(|record| &record.guest)
-        .collect();
-    let guests: Vec<(u64, bool)> = guests
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            (taken(&entry.path()), in_use.contains(&name))
-        })
-        .collect();
-    let templates: Vec<(u64, bool)> = Templates::of(&settings.state_dir)
-        .list()
-        .iter()
-        // Whoever was restored from one needs it no more.
-        .map(|template| (template.disk_bytes, false))
-        .collect();
-    Ok(vec![
-        Use::of("Images", &images),
-        Use::of("Containers", &pods),
-        Use::of("Local Volumes", &volumes),
-        Use::of("Guest Images", &guests),
-        Use::of("Templates", &templates),
-    ])
-}
-
-/// How many bytes of the disk a file or a directory with all below it takes; of links, none.
-fn taken(path: &Path) -> u64 {
-    let Ok(metadata) = path.symlink_metadata() else {
-        return 0;
-    };
-    // stat(2): blocks of 512 bytes.
-    let own = metadata.blocks() * 512;
-    match metadata.is_dir() {
-        false => own,
-        true => {
-            let below = fs::read_dir(path).into_iter().flatten().flatten();
-            below.map(|entry| taken(&entry.path())).sum::<u64>() + own
+    let guests = guests.filter(|entry| entry.path().is_dir()).map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let users = records().filter(|record| record.guest == name).count();
+        Thing {
+            bytes: taken(&entry.path()),
+            active: users > 0,
+            users: Some(users),
+            name,
         }
-    }
+    });
+    let templates = Templates::of(&settings.state_dir).list();
+    // Whoever was restored from one needs it no more.
+    let templates = templates.iter().map(|template| Thing {
+        name: template.key.clone(),
+        bytes: template.disk_bytes,
+        active: false,
+        users: None,
+    });
+    let kind = |name, things| Kind { name, things };
+    Ok(vec![
+        kind("Images", images.collect()),
+        kind("Containers", pods.collect()),
+        kind("Local Volumes", volumes.collect()),
+        kind("Guest Images", guests.collect()),
+        kind("Templates", templates.collect()),
+    ])
 }
 
 #[cfg(test)]
@@ -174,11 +209,20 @@ mod tests {
 
     #[test]
     fn what_is_active_cannot_be_reclaimed() {
-        let used = Use::of("Images", &[(1000, true), (200, false), (30, false)]);
-        assert_eq!(used.row(), ["Images", "3", "1", "1.23kB", "230B"]);
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a"), vec![1; 10_000]).unwrap();
-        assert!(taken(dir.path()) >= 10_000);
-        assert_eq!(taken(&dir.path().join("none")), 0);
+        let thing = |bytes, users| Thing {
+            name: format!("of {bytes}"),
+            bytes,
+            active: users > 0,
+            users: Some(users),
+        };
+        let images = Kind {
+            name: "Images",
+            things: vec![thing(1000, 2), thing(200, 0), thing(30, 0)],
+        };
+        assert_eq!(images.sum().row(), ["Images", "3", "1", "1.23kB", "230B"]);
+        assert_eq!(
+            images.table(),
+            "Images:\nNAME     SIZE  PODS\nof 1000  1kB   2\nof 200   200B  0\nof 30    30B   0\n"
+        );
     }
 }

@@ -20,6 +20,24 @@ pub(crate) struct VolumeCreate {
     /// `local` alone: a directory in the state directory
     #[arg(short, long, value_name = "DRIVER", value_parser = driver)]
     driver: Option<String>,
+    /// Give it a label; may be repeated
+    #[arg(long = "label", value_name = "NAME[=VALUE]", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// None: what docker's driver `local` mounts by its options is mounted on the host, and shared
+    #[arg(short, long = "opt", value_name = "NAME=VALUE", value_parser = option, hide = true)]
+    options: Vec<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    match name.is_empty() {
+        true => Err("it has no name".to_owned()),
+        false => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn option(_: &str) -> Result<String, String> {
+    Err("a named volume is a directory of the host: mount what it is to be there, and share it, `-v SOURCE:TARGET`".to_owned())
 }
 
 fn driver(text: &str) -> Result<String, String> {
@@ -40,7 +58,8 @@ impl VolumeCreate {
         let failed = |error: std::io::Error| {
             Report::text(format!("cannot make volume `{name}`")).because(error.to_string())
         };
-        runtime::create(&settings.state_dir, &name).map_err(failed)?;
+        let labels = self.labels.iter().cloned().collect();
+        runtime::create(&settings.state_dir, &name, &labels).map_err(failed)?;
         output::data(&format!("{name}\n"));
         Ok(ExitCode::SUCCESS)
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 
-use super::named::{names, no_such_volume, shown};
+use super::named::{Shown, names, no_such_volume, shown};
 use crate::args::{Layout, document};
 use crate::failure::Failure;
 use crate::output::{self};
@@ -33,6 +33,7 @@ impl VolumeInspect {
         output::data(&shown(
             &self.names,
             self.format.as_ref().unwrap_or(&Layout::Json),
+            Shown::Document,
             settings,
         )?);
         Ok(ExitCode::SUCCESS)

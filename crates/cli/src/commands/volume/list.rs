@@ -9,7 +9,7 @@ use isopod_spec::AppName;
 use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
-use super::named;
+use super::named::{self, Shown, VolumeFilter, volume_filter};
 use crate::args::{Format, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
@@ -27,6 +27,9 @@ pub(crate) struct VolumeList {
     /// Print names only
     #[arg(short, long, conflicts_with_all = ["format", "pod"])]
     quiet: bool,
+    /// Only these: name=TEXT, label=NAME[=VALUE], dangling=true|false or driver=NAME
+    #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = volume_filter, conflicts_with = "pod")]
+    filters: Vec<VolumeFilter>,
     /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
     format: Layout,
@@ -46,10 +49,10 @@ impl VolumeList {
             output::data(&of_pod(pod, format, settings)?);
             return Ok(ExitCode::SUCCESS);
         }
-        let names = named::names(settings)?;
+        let names = named::filtered(named::names(settings)?, &self.filters, settings)?;
         output::data(&match self.quiet {
             true => names.iter().map(|name| format!("{name}\n")).collect::<String>(),
-            false => named::shown(&names, &self.format, settings)?,
+            false => named::shown(&names, &self.format, Shown::Row, settings)?,
         });
         Ok(ExitCode::SUCCESS)
     }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isopod_runtime::Settings;
+use isopod_runtime::logs::stamp;
 use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError};
 use serde_json::json;
 
 use crate::args::Layout;
 use crate::as_docker;
+use crate::label_filter::LabelFilter;
 use crate::output::Report;
 use crate::pods::pods;
 use crate::show::{JSON_VERSION, pretty};
@@ -32,10 +34,17 @@ pub(crate) fn remove(name: &str, pods: &Pods, settings: &Settings) -> Result<(),
 /// # Errors
 /// A [`Report`] when the pods cannot be read.
 pub(crate) fn used(settings: &Settings) -> Result<BTreeSet<String>, Report> {
-    Ok(users(&pods(settings)?, settings)?.into_keys().collect())
+    Ok(users_of(settings)?.into_keys().collect())
 }
 
 /// The pods that have named volumes, by the volumes' names.
+///
+/// # Errors
+/// A [`Report`] when the pods cannot be read.
+pub(crate) fn users_of(settings: &Settings) -> Result<BTreeMap<String, Vec<String>>, Report> {
+    Ok(users(&pods(settings)?, settings)?)
+}
+
 fn users(pods: &Pods, settings: &Settings) -> Result<BTreeMap<String, Vec<String>>, PodsError> {
     let dir = dir(&settings.state_dir);
     // Sources are recorded with their links followed.
@@ -62,10 +71,104 @@ fn users(pods: &Pods, settings: &Settings) -> Result<BTreeMap<String, Vec<String
     Ok(users)
 }
 
+/// Which volumes are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum VolumeFilter {
+    /// Those whose names have this text in them.
+    Name(String),
+    Label(LabelFilter),
+    /// Those that no pod has, or that one has.
+    Dangling(bool),
+    /// Those of this driver: all are `local`.
+    Driver(String),
+}
+
+/// Reads one.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn volume_filter(text: &str) -> Result<VolumeFilter, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
+    match key {
+        "name" => Ok(VolumeFilter::Name(value.to_owned())),
+        "label" => Ok(VolumeFilter::Label(LabelFilter::read(value))),
+        "driver" => Ok(VolumeFilter::Driver(value.to_owned())),
+        "dangling" => match value {
+            "true" | "1" => Ok(VolumeFilter::Dangling(true)),
+            "false" | "0" => Ok(VolumeFilter::Dangling(false)),
+            _ => Err("it is true or false".to_owned()),
+        },
+        _ => Err("the keys are name, label, dangling and driver".to_owned()),
+    }
+}
+
+/// The names of those that pass one filter of each key, and every filter by label.
+///
+/// # Errors
+/// A [`Report`] when labels or pods cannot be read.
+pub(crate) fn filtered(
+    mut names: Vec<String>,
+    filters: &[VolumeFilter],
+    settings: &Settings,
+) -> Result<Vec<String>, Report> {
+    let used = match filters
+        .iter()
+        .any(|filter| matches!(filter, VolumeFilter::Dangling(_)))
+    {
+        true => used(settings)?,
+        false => BTreeSet::new(),
+    };
+    for filter in filters {
+        let passes = |name: &String| -> Result<bool, Report> {
+            let mut like = filters.iter();
+            Ok(match filter {
+                VolumeFilter::Name(_) => {
+                    like.any(|other| matches!(other, VolumeFilter::Name(text) if name.contains(text)))
+                }
+                VolumeFilter::Label(label) => label.passes(&labels(name, settings)?),
+                VolumeFilter::Dangling(_) => filters.contains(&VolumeFilter::Dangling(!used.contains(name))),
+                VolumeFilter::Driver(_) => {
+                    like.any(|other| matches!(other, VolumeFilter::Driver(driver) if driver == "local"))
+                }
+            })
+        };
+        let passing = names.iter().map(passes).collect::<Result<Vec<bool>, Report>>()?;
+        let mut passing = passing.into_iter();
+        names.retain(|_| passing.next().unwrap_or(false));
+    }
+    Ok(names)
+}
+
+fn labels(name: &str, settings: &Settings) -> Result<BTreeMap<String, String>, Report> {
+    let failed = |error: std::io::Error| {
+        Report::text(format!("cannot read the labels of volume `{name}`")).because(error.to_string())
+    };
+    named_volume::labels(&settings.state_dir, name).map_err(failed)
+}
+
+/// Whether a template is for a row of a list, in which docker has labels as a text, or for one document, in which they are a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Row,
+    Document,
+}
+
 /// These, with the pods that have them.
-pub(crate) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> Result<String, Report> {
+pub(crate) fn shown(
+    names: &[String],
+    layout: &Layout,
+    as_what: Shown,
+    settings: &Settings,
+) -> Result<String, Report> {
     let users = users(&pods(settings)?, settings)?;
     let of = |name: &String| users.get(name).cloned().unwrap_or_default();
+    let labels = |name: &String| labels(name, settings);
+    let created = |name: &String| {
+        let metadata = dir(&settings.state_dir).join(name).metadata().ok()?;
+        Some(stamp(metadata.created().ok()?))
+    };
     let path = |name: &String| dir(&settings.state_dir).join(name).display().to_string();
     Ok(match layout {
         Layout::Text => {
@@ -76,22 +179,39 @@ pub(crate) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> R
             table(["VOLUME", "DIRECTORY", "USED BY"], &rows)
         }
         Layout::Json => {
-            let value = |name| json!({ "name": name, "directory": path(name), "usedBy": of(name) });
-            let volumes: Vec<_> = names.iter().map(value).collect();
+            let value = |name| {
+                Ok(json!({
+                    "name": name,
+                    "directory": path(name),
+                    "created": created(name),
+                    "labels": labels(name)?,
+                    "usedBy": of(name),
+                }))
+            };
+            let volumes: Vec<_> = names.iter().map(value).collect::<Result<_, Report>>()?;
             pretty(&json!({ "version": JSON_VERSION, "volumes": volumes }))
         }
         layout => {
             let row = |name: &String| {
-                json!({
+                let labels = labels(name)?;
+                let text = labels.iter().map(|(name, value)| format!("{name}={value}"));
+                let labels = match as_what {
+                    Shown::Row => json!(text.collect::<Vec<_>>().join(",")),
+                    Shown::Document => json!(labels),
+                };
+                Ok(json!({
                     "Name": name,
                     "Driver": "local",
                     "Scope": "local",
                     "Mountpoint": path(name),
-                    "Labels": "",
+                    "CreatedAt": created(name),
+                    "Labels": labels,
+                    "Options": null,
                     "Links": of(name).len().to_string(),
-                })
+                }))
             };
-            as_docker::rows(layout, &names.iter().map(row).collect::<Vec<_>>())?
+            let rows: Vec<_> = names.iter().map(row).collect::<Result<_, Report>>()?;
+            as_docker::rows(layout, &rows)?
         }
     })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use isopod_runtime::Settings;
 use isopod_runtime::named_volume::RemoveError;
 
-use super::named::{names, refused, remove};
+use super::named::{VolumeFilter, filtered, names, refused, remove, volume_filter};
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::pods;
@@ -16,6 +16,9 @@ pub(crate) struct VolumePrune {
     /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
     #[arg(short, long, required = true)]
     all: bool,
+    /// Only these: label=NAME[=VALUE], or name=TEXT
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = volume_filter)]
+    filters: Vec<VolumeFilter>,
     /// As it always is: nobody is asked
     #[arg(short, long)]
     force: bool,
@@ -29,7 +32,7 @@ impl VolumePrune {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
         let mut reports = Vec::new();
-        for name in names(settings)? {
+        for name in filtered(names(settings)?, &self.filters, settings)? {
             match remove(&name, &pods, settings) {
                 Ok(()) => output::data(&format!("{name}\n")),
                 Err(RemoveError::Used(_) | RemoveError::Missing) => {}
