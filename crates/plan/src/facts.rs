@@ -206,6 +206,8 @@ pub struct NetworkFacts {
     pub ipv6_route: bool,
     /// The host's name servers (resolv.conf(5)), or those that a namespace has of its own (ip-netns(8)).
     pub nameservers: Vec<IpAddr>,
+    /// Whether `/dev/vhost-net` can be opened, by which the host's kernel serves taps.
+    pub vhost_net: bool,
     /// What is in the network namespace that the pod is to have, where it is to have one.
     pub namespace: Option<Result<GuestNetwork, NamespaceFault>>,
     /// What there is of networks with names, where the pod is to be in one.

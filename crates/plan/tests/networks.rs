@@ -12,6 +12,7 @@ use isopod_plan::facts::{Facts, HostUser, NamedNetworks, NetworkPrograms, TakenN
 use isopod_plan::networks::address::{AddressFault, choose};
 use isopod_plan::networks::{CreateFault, NetworkRequest, Surroundings, create};
 use isopod_plan::plan;
+use isopod_plan::vm::network::named::plugged::Plug;
 use isopod_spec::flags::{read_network, read_publish};
 use isopod_spec::{NamedNetwork, Network, NetworkName, PodSpec, Subnet};
 use proptest::prelude::*;
@@ -349,7 +350,27 @@ fn a_pod_is_told_what_netavark_makes() {
         .iter()
         .filter(|word| word.to_string_lossy().starts_with("tap,"))
         .collect();
-    assert_eq!(taps.len(), 2);
+    assert_eq!(taps, ["tap,id=net0,fd=903", "tap,id=net1,fd=904"]);
+
+    // Where the host's kernel can serve taps, it does; also those that come while the pod runs.
+    let mut facts = with_networks(&spec, &networks(), &[]);
+    facts.host.network.vhost_net = true;
+    let switches = plan(&spec, &facts).unwrap().qemu.argv();
+    let served: Vec<_> = switches
+        .iter()
+        .filter_map(|word| word.to_str()?.split_once(",vhost=on"))
+        .collect();
+    assert_eq!(
+        served,
+        [
+            ("tap,id=net0,fd=903", ",vhostfd=910"),
+            ("tap,id=net1,fd=904", ",vhostfd=911"),
+        ]
+    );
+    let plug = |vhost_net| Plug::new(front.mac, "port3", vhost_net);
+    assert_eq!(plug(false).netdev.get("vhost"), None);
+    assert_eq!(plug(true).netdev["vhostfd"], "vhost-port3");
+    assert_eq!(plug(true).vhost_id.as_deref(), Some("vhost-port3"));
 
     // One default route of a kind is the one to take.
     let spec = joining(&["front", "quiet"]);

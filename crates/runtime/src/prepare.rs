@@ -259,6 +259,7 @@ fn record(
             })
         }),
         networks: networks(plan, gathered),
+        vhost_net: plan.network.as_ref().is_some_and(|network| network.vhost_net),
         stop_timeout_ms: millis(plan.stop_timeout),
         deadline_ms: plan.deadline.map(millis),
         boot_timeout_ms: millis(options.boot_timeout),

@@ -31,7 +31,7 @@ const ENDING: Duration = Duration::from_secs(30);
 const WAITING: Duration = Duration::from_secs(5);
 
 /// The numbers of the descriptors that a program inherits beside its standard streams.
-const INHERITED: std::ops::Range<u32> = 900..910;
+const INHERITED: std::ops::Range<u32> = 900..920;
 
 /// A process's standard streams.
 pub struct Streams<'a> {
@@ -80,6 +80,12 @@ pub fn spawn(isopod: &Path, launcher: &Launcher, dir: &Path, streams: Streams<'_
         Some(stream) => Ok(Stdio::from(stream)),
         None => lock.try_clone().map(Stdio::from),
     };
+    let is_kept = |number: i32| u32::try_from(number).is_ok_and(|number| INHERITED.contains(&number));
+    if let Some((_, number)) = streams.inherited.iter().find(|(_, number)| !is_kept(*number)) {
+        return Err(io::Error::other(format!(
+            "no program keeps a descriptor of number {number}"
+        )));
+    }
     let mappings = streams
         .inherited
         .into_iter()

@@ -194,6 +194,15 @@ pub fn tap(path: &Path) -> Result<OwnedFd, NetnsError> {
     })
 }
 
+/// What a process that serves taps in the host's kernel is given (`vhost_net`), one for each.
+///
+/// # Errors
+/// Where there is no `/dev/vhost-net`, or it is not for this user.
+pub fn vhost_net() -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open("/dev/vhost-net")?;
+    Ok(file.into())
+}
+
 /// Takes away what [`join`] left at these interfaces of the namespace at `path`, whose taps are gone. A namespace that is gone, or
 /// that another pod has by now, is left alone.
 ///

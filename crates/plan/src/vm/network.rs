@@ -67,6 +67,8 @@ pub(crate) const MODULE: &str = "virtio_net";
 pub const TAP_FD: i32 = 903;
 /// How many there may be.
 pub const MAX_TAPS: usize = 7;
+/// Where the host's kernel serves the taps: the number of QEMU's descriptor of `/dev/vhost-net` for the first; the next ones follow.
+pub const VHOST_FD: i32 = TAP_FD + 7;
 
 /// What docker gives a container too: an app need not be root for a port below 1024, nor for ping(8).
 const SYSCTLS: [(&str, &str); 2] = [
@@ -85,6 +87,8 @@ pub struct PodNetwork {
     pub guest: GuestNetwork,
     /// The name servers that are the host's.
     pub nameservers: Vec<IpAddr>,
+    /// Whether the host's kernel serves its taps (`vhost_net`), in place of QEMU.
+    pub vhost_net: bool,
 }
 
 /// What leads out of a pod's network.
@@ -264,6 +268,7 @@ pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &Netwo
             interfaces: vec![interface],
         },
         nameservers,
+        vhost_net: false,
     }
 }
 
@@ -340,8 +345,13 @@ impl PodNetwork {
                 path: layout::NETWORK_SOCKET.into(),
             }],
             Router::Namespace(_) | Router::Networks(_) => (TAP_FD..)
+                .zip(VHOST_FD..)
                 .zip(0..self.guest.interfaces.len())
-                .map(|(fd, i)| Netdev::Tap { id: netdev(i), fd })
+                .map(|((fd, vhost), i)| Netdev::Tap {
+                    id: netdev(i),
+                    fd,
+                    vhost: self.vhost_net.then_some(vhost),
+                })
                 .collect(),
         }
     }

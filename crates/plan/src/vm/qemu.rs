@@ -179,6 +179,8 @@ pub enum Netdev {
         id: String,
         /// The descriptor.
         fd: i32,
+        /// Where the host's kernel serves it: that of `/dev/vhost-net`.
+        vhost: Option<i32>,
     },
 }
 
@@ -492,7 +494,10 @@ impl Netdev {
                 let head = format!("stream,id={id},server=off,addr.type=unix,addr.path=");
                 join(&[head.as_ref(), &option(path)])
             }
-            Self::Tap { id, fd } => format!("tap,id={id},fd={fd}").into(),
+            Self::Tap { id, fd, vhost } => {
+                let vhost = vhost.map(|number| format!(",vhost=on,vhostfd={number}"));
+                format!("tap,id={id},fd={fd}{}", vhost.unwrap_or_default()).into()
+            }
         }
     }
 

@@ -100,6 +100,7 @@ pub(super) fn host(
             // Which addresses are taken is looked at last, and held.
             Network::Named { .. } => NetworkFacts {
                 nameservers: resolver::nameservers(&text_of(resolver::RESOLV_CONF.as_ref())),
+                vhost_net: netns::vhost_net().is_ok(),
                 ..NetworkFacts::default()
             },
             Network::None => NetworkFacts::default(),
@@ -171,6 +172,7 @@ fn namespace(path: &Path, distribution: &Distribution) -> NetworkFacts {
     NetworkFacts {
         nameservers: resolver::nameservers(&text_of(&resolver::of_namespace(path))),
         namespace: Some(found),
+        vhost_net: netns::vhost_net().is_ok(),
         ..NetworkFacts::default()
     }
 }

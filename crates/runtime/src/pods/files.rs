@@ -100,6 +100,9 @@ pub struct PodRecord {
     /// What it has of networks with names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<NetworksRecord>,
+    /// Whether the host's kernel serves its taps, by `/dev/vhost-net`.
+    #[serde(default)]
+    pub vhost_net: bool,
     /// The launcher that becomes passt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passt: Option<Vec<OsText>>,

@@ -20,6 +20,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
         hostname: "pod".into(),
         network: None,
         networks: None,
+        vhost_net: false,
         held: false,
         writable: true,
         slice: false,

@@ -19,6 +19,7 @@ use isopod_protocol::codec::read_message;
 use isopod_spec::words::shown;
 use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
 use isopod_vm::agent::Agent;
+use isopod_vm::netns::vhost_net;
 use isopod_vm::qmp::{Qmp, QmpError};
 use serde_json::json;
 use tokio::net::UnixStream;
@@ -72,6 +73,7 @@ impl Interfaces {
             monitor,
             agent: agent.clone(),
             ports: record.ports.clone(),
+            vhost_net: record.vhost_net,
             taken: added.map_or_else(Vec::new, |template| plugged::taken_ports(&template.added)),
             plugged: Vec::new(),
         };
@@ -116,6 +118,8 @@ struct Keeper {
     monitor: Option<Monitor>,
     agent: Agent,
     ports: Vec<PortForward>,
+    /// Whether the host's kernel serves the taps.
+    vhost_net: bool,
     /// The VM's ports for devices that have some.
     taken: Vec<String>,
     /// The devices that were plugged in, by their networks, with their ports.
@@ -210,10 +214,15 @@ impl Keeper {
     async fn plug(&mut self, joined: &JoinedNetwork, tap: OwnedFd) -> Result<(), Refusal> {
         let port = plugged::free_port(&self.taken);
         let port = port.ok_or_else(|| "its VM has no place for one more device".to_owned())?;
-        let plug = Plug::new(joined.mac, &port);
+        let plug = Plug::new(joined.mac, &port, self.vhost_net);
+        let vhost = plug.vhost_id.as_ref().map(|_| vhost_net()).transpose();
+        let vhost = vhost.map_err(|error| format!("cannot open /dev/vhost-net: {error}"))?;
         let monitor = self.monitor().await?;
         let plugging = async {
             monitor.give(&plug.netdev_id, tap).await?;
+            if let (Some(name), Some(vhost)) = (&plug.vhost_id, vhost) {
+                monitor.give(name, vhost).await?;
+            }
             monitor.execute("netdev_add", plug.netdev.clone()).await?;
             let added = monitor.execute("device_add", plug.device.clone()).await;
             if added.is_err() {

@@ -9,14 +9,14 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use isopod_plan::layout;
-use isopod_plan::vm::network::TAP_FD;
+use isopod_plan::vm::network::{TAP_FD, VHOST_FD};
 use isopod_plan::vm::qemu::MONITOR_DESCRIPTOR;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
 use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
-use isopod_vm::netns::{self, NetnsError, Reach};
+use isopod_vm::netns::{self, NetnsError, Reach, vhost_net};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
@@ -125,6 +125,13 @@ impl<'a> Vm<'a> {
             }
         };
         let failed = |action| move |source| RunError::Start { action, source };
+        let vhost = taps
+            .iter()
+            .zip(VHOST_FD..)
+            .filter(|_| record.vhost_net)
+            .map(|(_, number)| Ok((vhost_net()?, number)))
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(failed("open /dev/vhost-net"))?;
         let pod_start = match dir.join(layout::LOGS).exists() {
             false => PodStart::First,
             true => PodStart::Later,
@@ -183,7 +190,7 @@ impl<'a> Vm<'a> {
         let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
-            inherited: inherited.into_iter().chain(taps).collect(),
+            inherited: inherited.into_iter().chain(taps).chain(vhost).collect(),
             stdin: None,
             stdout: Some(stdout),
             stderr,

@@ -91,6 +91,7 @@ pub(super) fn network(
         router: Router::Networks(joined),
         ports,
         nameservers,
+        vhost_net: host.network.vhost_net,
     })
 }
 

@@ -50,5 +50,6 @@ pub(super) fn network(
         ports: Vec::new(),
         guest,
         nameservers,
+        vhost_net: host.vhost_net,
     })
 }

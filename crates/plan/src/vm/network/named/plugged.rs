@@ -99,6 +99,8 @@ pub fn taken_ports(added: &[Value]) -> Vec<String> {
 pub struct Plug {
     /// How QEMU knows the tap's descriptor, and its end of the interface.
     pub netdev_id: String,
+    /// How it knows that of `/dev/vhost-net`, where the host's kernel is to serve the tap.
+    pub vhost_id: Option<String>,
     /// How QEMU knows the device.
     pub device_id: String,
     /// The arguments of `netdev_add`.
@@ -108,17 +110,24 @@ pub struct Plug {
 }
 
 impl Plug {
-    /// That of an interface with this Ethernet address, at that port.
+    /// That of an interface with this Ethernet address, at that port; `vhost_net`: whether the host's kernel is to serve its tap.
     #[must_use]
-    pub fn new(mac: MacAddress, port: &str) -> Self {
+    pub fn new(mac: MacAddress, port: &str, vhost_net: bool) -> Self {
         let (netdev_id, device_id) = (format!("net-{port}"), format!("nic-{port}"));
+        let vhost_id = vhost_net.then(|| format!("vhost-{port}"));
+        let mut netdev = json!({ "type": "tap", "id": netdev_id, "fd": netdev_id });
+        if let Some(vhost_id) = &vhost_id {
+            netdev["vhost"] = true.into();
+            netdev["vhostfd"] = vhost_id.as_str().into();
+        }
         Self {
-            netdev: json!({ "type": "tap", "id": netdev_id, "fd": netdev_id }),
+            netdev,
             device: json!({
                 "driver": "virtio-net-pci", "id": device_id, "bus": port, "addr": "0x0", "netdev": netdev_id,
                 "mac": mac, "romfile": "",
             }),
             netdev_id,
+            vhost_id,
             device_id,
         }
     }
