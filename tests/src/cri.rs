@@ -19,6 +19,9 @@ use wire::{Message, Read};
 
 use crate::{Bench, Image};
 
+/// A variable of containerd's environment, which no process of a sandbox's is to have.
+pub const OF_CONTAINERD: &str = "DATABASE_PASSWORD";
+
 /// The image of all containers.
 pub const IMAGE: &str = "docker.io/library/box:latest";
 
@@ -81,6 +84,7 @@ impl Containerd {
             ("ISOPOD_DIR", bench.state().display().to_string()),
             ("ISOPOD_START", start.to_owned()),
             ("ISOPOD_BIN", bench.isopod().display().to_string()),
+            (OF_CONTAINERD, "secret".to_owned()),
         ];
         let child = spawn(&dir, &netns, &env);
         let containerd = Self {

@@ -53,7 +53,7 @@ mod terminal;
 pub use bench::{Bench, ORDINARY_UID, say};
 pub use debian::Debian;
 pub use image::Image;
-pub use links::broken_links;
+pub use links::{broken_links, missing_tests};
 pub use page::Page;
 pub use pod::Pod;
 pub use random::Random;

@@ -50,6 +50,59 @@ pub fn broken_links(root: &Path) -> Vec<String> {
     faults
 }
 
+/// A test's name: words with underscores between them.
+const TEST: &str = r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`";
+
+/// A file of tests or of a crate, without the folder that all of them are in.
+const TEST_FILE: &str = r"`([a-z0-9_/]+\.rs)`";
+
+/// The pages whose promises name the tests that hold them.
+const PROMISES: [&str; 2] = ["docs/security.md", "docs/reliability.md"];
+
+/// The tests and files of tests that these pages name, and that the checkout `root` does not have.
+///
+/// # Panics
+/// When a page or a folder cannot be read.
+#[must_use]
+pub fn missing_tests(root: &Path) -> Vec<String> {
+    let mut code = String::new();
+    for folder in ["crates", "tests"] {
+        read_code(&root.join(folder), &mut code);
+    }
+    let (test, file) = (expression(TEST), expression(TEST_FILE));
+    let places = ["tests/tests", "crates"].map(|place| root.join(place));
+    let mut missing = Vec::new();
+    for page in PROMISES {
+        let text = fs::read_to_string(root.join(page)).expect("a page");
+        for (line, content) in prose(&text) {
+            let tests = test
+                .captures_iter(content)
+                .filter(|found| !code.contains(&format!("fn {}(", &found[1])));
+            let files = file
+                .captures_iter(content)
+                .filter(|found| !places.iter().any(|place| place.join(&found[1]).exists()));
+            missing.extend(
+                tests
+                    .chain(files)
+                    .map(|found| format!("{page}:{line}: there is no `{}`", &found[1])),
+            );
+        }
+    }
+    missing
+}
+
+/// All code below a folder.
+fn read_code(dir: &Path, code: &mut String) {
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_code(&path, code);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&fs::read_to_string(&path).expect("code"));
+        }
+    }
+}
+
 fn expression(written: &str) -> Regex {
     Regex::new(written).expect("a regular expression")
 }

@@ -93,9 +93,10 @@ fn prepare(bench: &Bench) -> Result<(), std::io::Error> {
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
 }
 
-/// Relative links of every page: the file is there, and has a heading of that name.
+/// Relative links of every page: the file is there, and has a heading of that name. So are the tests that promises name.
 fn links_lead_to_files() -> Result<(), Failed> {
-    let faults = isopod_tests::broken_links(&root());
+    let mut faults = isopod_tests::broken_links(&root());
+    faults.extend(isopod_tests::missing_tests(&root()));
     if faults.is_empty() {
         Ok(())
     } else {

@@ -93,7 +93,7 @@ fn pipe(program: &str, args: &[&str], input: &str) -> io::Result<()> {
     use std::io::Write as _;
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let mut command = Command::new(program);
-    command.args(args).env("PATH", path);
+    command.args(args).env_clear().env("PATH", path);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -12,6 +12,16 @@ use isopod_spec::{Architecture, GuestKernel, StartMode};
 /// shared.
 const STATE_DIR: &str = "/var/lib/isopod";
 
+/// The variables that a sandbox's server is started with: those that are read here and in [`server`](crate::server).
+pub(crate) const VARIABLES: [&str; 6] = [
+    "PATH",
+    "TTRPC_ADDRESS",
+    "ISOPOD_DIR",
+    "ISOPOD_BIN",
+    "ISOPOD_AGENT",
+    "ISOPOD_START",
+];
+
 /// Reads the environment: `ISOPOD_DIR` in place of `/var/lib/isopod`, `ISOPOD_BIN` in place of the command beside the shim, and
 /// `ISOPOD_AGENT` and `ISOPOD_START` as the command has them.
 ///

@@ -7,13 +7,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use isopod_vm::launch;
 use sha2::{Digest as _, Sha256};
 
 use crate::args::Args;
 use crate::oci::Role;
 use crate::oci::spec::Spec;
+use crate::settings;
 
 /// Where the sockets of containerd's shims are.
 const SOCKETS: &str = "/run/containerd/s";
@@ -101,8 +103,13 @@ fn serve(args: &Args, path: &Path) -> Result<(), StartError> {
     let listener = UnixListener::bind(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let program = std::env::current_exe().map_err(StartError::Spawn)?;
-    let mut command = Command::new(program);
+    let mut command = launch::command(&program);
+    // All else that containerd has in its environment is nobody's here.
+    let known = settings::VARIABLES
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command
+        .envs(known)
         .arg("-namespace")
         .arg(&args.namespace)
         .arg("-id")

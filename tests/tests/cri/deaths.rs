@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isopod_tests::cri::wire::Message;
-use isopod_tests::cri::{Container, ContainerConfig, Containerd, RUNNING, Sandbox};
+use isopod_tests::cri::{Container, ContainerConfig, Containerd, OF_CONTAINERD, RUNNING, Sandbox};
 use isopod_tests::{Bench, Scenarios};
 
 /// What dies is cleaned up after, and told of.
@@ -30,6 +30,9 @@ fn nothing_stays_when_something_dies() {
             let sandbox = containerd.sandbox(&format!("of-{}", &victim[..4]));
             let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
             let pid = bench.process(victim);
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap();
+            let environ = String::from_utf8_lossy(&environ);
+            assert!(!environ.contains(OF_CONTAINERD), "{victim}: {environ}");
             rustix::process::kill_process(
                 rustix::process::Pid::from_raw(pid).unwrap(),
                 rustix::process::Signal::KILL,

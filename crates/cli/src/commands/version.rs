@@ -1,10 +1,11 @@
 //! `isopod version`.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 use isopod_spec::Architecture;
+use isopod_vm::launch;
 use serde_json::{Value, json};
 
 use super::info::print;
@@ -53,7 +54,7 @@ fn version_of(program: &str, settings: &Settings) -> String {
     let Some(found) = places.map(|dir| dir.join(program)).find(|path| path.is_file()) else {
         return String::new();
     };
-    let output = Command::new(found).arg("--version").output();
+    let output = launch::command(&found).arg("--version").output();
     let output = output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();
