@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crate::AppName;
 use crate::check::MAX_PORTS;
 use crate::located::{FaultKind, Node};
 use crate::network::{ImagePort, NamedPort, PortForward};
@@ -12,7 +13,7 @@ use crate::words::shown;
 /// Reads an item of an app's `ports`. It is information; only socket activation asks for something.
 pub(super) fn read_app_port(node: &Node<'_>) -> Option<ImagePort> {
     let fields = node.expect_object(&["name", "protocol", "port", "count", "socketActivated"])?;
-    let name = fields.required_text("name");
+    let name = fields.required("name").and_then(|node| node.name(AppName::new));
     let protocol = fields.required_text("protocol");
     let first = fields.required("port").and_then(|node| read_number(&node));
     let count = match fields.get("count") {
@@ -21,13 +22,21 @@ pub(super) fn read_app_port(node: &Node<'_>) -> Option<ImagePort> {
         Some(node) => read_number(&node),
         None => Some(1),
     };
+    if let (Some(first), Some(count)) = (first, count)
+        && first.checked_add(count - 1).is_none()
+    {
+        fields
+            .get("count")
+            .iter()
+            .for_each(|node| node.reject(&count.to_string(), "no more ports than there are up to 65535"));
+    }
     if let Some(activated) = fields.get("socketActivated")
         && activated.expect_boolean() == Some(true)
     {
         activated.refuse_it("socket activation is", "let the app open its port itself");
     }
     Some(ImagePort {
-        name: name?.1,
+        name: name?.to_string(),
         protocol: protocol?.1,
         first: first?,
         count: count?,

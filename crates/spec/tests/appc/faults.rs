@@ -7,7 +7,7 @@ use isopod_spec::check::PodFault;
 use isopod_spec::located::{Fault, FaultKind};
 use proptest::prelude::*;
 
-use crate::{faults, manifest, messages};
+use crate::{faults, manifest, messages, read};
 
 #[test]
 fn every_fault_is_reported_at_its_line() {
@@ -97,6 +97,21 @@ fn a_missing_volume_names_app_path_and_volume() {
 }
 
 #[test]
+fn a_range_of_ports_ends_at_the_last_one() {
+    let with = |count: u32| {
+        let port = format!(r#"{{"name": "p", "protocol": "tcp", "port": 65530, "count": {count}}}"#);
+        let app = format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", "ports": [{port}]}}"#);
+        manifest(&app, "")
+    };
+    read(&with(6));
+    let [fault] = &faults(&with(7))[..] else { panic!() };
+    assert_eq!(
+        fault.kind.to_string(),
+        "`7` must be no more ports than there are up to 65535"
+    );
+}
+
+#[test]
 fn what_cannot_be_honoured_is_named() {
     let app = |fields: &str| format!(r#", "app": {{"exec": ["/a"], "user": "0", "group": "0", {fields}}}"#);
     let isolators = r#""isolators": [{"name": "resource/network-bandwidth", "value": {"limit": "500"}}]"#;
@@ -125,6 +140,11 @@ fn what_cannot_be_honoured_is_named() {
             &app(r#""ports": [{"name": "p", "protocol": "tcp", "port": 1, "socketActivated": true}]"#),
             "",
             "4: `apps[0].app.ports[0].socketActivated`: socket activation is not supported",
+        ),
+        (
+            &app(r#""ports": [{"name": "a--b", "protocol": "tcp", "port": 1}]"#),
+            "",
+            "4: `apps[0].app.ports[0].name`: invalid name `a--b`: `-` must stand between two letters or digits",
         ),
     ] {
         let text = manifest(app, pod);
