@@ -2,8 +2,9 @@
 //! service of the host's begins.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Image;
 use crate::bench::target;
@@ -85,6 +86,42 @@ impl Debian {
         &self.root
     }
 
+    /// `image` with all files and directories that they have below `path`, as root's, at `place`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn tree(&self, image: Image, path: &str, place: &str) -> Image {
+        tree(image, &self.root.join(path), place)
+    }
+
+    /// Executes a program of theirs on the host, with their libraries, as a user who is not root and has the caller's files.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn run(&self, program: &str, args: &[&str], input: &[u8]) {
+        let mut child = Command::new("unshare")
+            .args(["--user", "--map-user=65534", "--map-group=65534"])
+            .arg(self.root.join(program))
+            .args(args)
+            .env("LD_LIBRARY_PATH", self.root.join("usr/lib/x86_64-linux-gnu"))
+            // The one that a server knows without a database of time zones.
+            .env("TZ", "GMT")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("unshare(1)");
+        let mut stdin = child.stdin.take().expect("its input");
+        let output = std::thread::scope(|scope| {
+            // A program that has failed reads no more, and says why.
+            scope.spawn(move || drop(stdin.write_all(input)));
+            child.wait_with_output().expect("its end")
+        });
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}");
+    }
+
     /// `image` with a program of theirs at its place, and all libraries that it needs, theirs or the host's.
     ///
     /// # Panics
@@ -122,6 +159,23 @@ impl Debian {
             add(image, &place, library)
         })
     }
+}
+
+/// `image` with what is in a directory of the host, as root's, at `place`.
+#[must_use]
+pub fn tree(image: Image, from: &Path, place: &str) -> Image {
+    let image = image.directory(place, 0o755, (0, 0));
+    let mut entries: Vec<_> = fs::read_dir(from).expect("a directory").flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    entries.into_iter().fold(image, |image, entry| {
+        let (path, name) = (entry.path(), entry.file_name());
+        let place = format!("{place}/{}", name.to_string_lossy());
+        match entry.file_type().expect("its type") {
+            kind if kind.is_dir() => tree(image, &path, &place),
+            kind if kind.is_file() => add(image, &place, &path),
+            _ => image,
+        }
+    })
 }
 
 fn add(image: Image, place: &str, file: &Path) -> Image {

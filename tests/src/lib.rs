@@ -51,7 +51,7 @@ pub mod soak;
 mod terminal;
 
 pub use bench::{Bench, ORDINARY_UID, say};
-pub use debian::Debian;
+pub use debian::{Debian, tree};
 pub use image::Image;
 pub use links::{broken_links, missing_tests};
 pub use page::Page;
