@@ -101,6 +101,13 @@ impl Host {
         });
     }
 
+    /// The servers that pods are to reach, or not: one outside, one on every address of the host, one on its loopback interface.
+    pub fn serve_all(&self) {
+        self.serve(&self.outside, "192.0.2.2:80", "the world outside");
+        self.serve(&self.name, "0.0.0.0:7000", "the host");
+        self.serve(&self.name, "127.0.0.1:7001", "the host's loopback");
+    }
+
     /// What a server answers to somebody in `space`.
     #[must_use]
     pub fn ask_from(&self, space: &str, address: &str) -> String {
@@ -145,6 +152,19 @@ pub fn run(words: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a pod executes that is asked by others.
+pub const SERVER: &str =
+    "mkdir /tmp/www; echo one says hi > /tmp/www/hi; exec httpd -f -p [::]:80 -h /tmp/www";
+
+/// Words of the shell that show what becomes of asking for each of these.
+#[must_use]
+pub fn asking(urls: &[&str]) -> String {
+    let urls = urls.join(" ");
+    format!(
+        "for url in {urls}; do echo \"$url: $(timeout 3 wget -q -O - http://$url/hi 2>/dev/null || echo no)\"; done; "
+    )
 }
 
 /// What a server says, or why it does not.

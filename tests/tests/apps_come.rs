@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use isopod_tests::faults::{QEMU, eventually, pods};
-use isopod_tests::{Bench, Output};
+use isopod_tests::{Bench, Output, Scenarios};
 
 /// How many apps come and go. `ISOPOD_APPS` says another number.
 const APPS: usize = 12;
@@ -80,8 +80,9 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
     ok(&bench, &["run", "-d", "--hold", "--pid", "vm", "--name", "work"]);
     assert_eq!(ok(&bench, &["app", "list", "-q", "work"]), "");
 
-    // One comes with a volume, runs, is looked at, and is executed in.
     let volume = format!("{}:/data", source.display());
+    let mut scenarios = Scenarios::default();
+    scenarios.run("one comes with a volume, runs, is looked at and executed in", || {
     let script =
         "cat /data/file; echo more > /data/more; echo root > /root-file; cat /root-file; exec sleep 1000";
     let one = [
@@ -108,115 +109,124 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
     assert_eq!(ok(&bench, &["exec", "work", "sh", "-c", "echo $A"]), "b\n");
     let listed = ok(&bench, &["app", "list", "work"]);
     assert!(listed.contains("one") && listed.contains("running"), "{listed}");
-
-    // One waits to be started, and one depends on nothing but fails: the pod goes on.
-    ok(
-        &bench,
-        &[
-            "app",
-            "add",
-            "--no-start",
-            "work",
-            "--app-name",
-            "later",
-            &image,
-            "sh",
-            "-c",
-            "echo started; exit 7",
-        ],
-    );
-    assert!(ok(&bench, &["status", "work"]).contains("later  waiting"));
-    ok(&bench, &["app", "start", "work", "later"]);
-    eventually("it has ended", || {
-        ok(&bench, &["app", "list", "work"]).contains("exited (7)")
     });
-
-    // What cannot be is told, before anything is done.
-    for (words, why) in [
-        (
-            &["app", "add", "work", "--app-name", "one", &image][..],
-            "used once",
-        ),
-        (
-            &["app", "add", "work", "--name", "x", &image],
-            "`--name` says something of a whole pod",
-        ),
-        (
-            &["app", "add", "work", "-p", "80", &image],
-            "says something of a whole pod",
-        ),
-        (&["app", "add", "work", "/nowhere/at/all"], "/nowhere/at/all"),
-        (&["app", "rm", "work", "one"], "it has not ended"),
-        (&["app", "rm", "work", "nobody"], "no app `nobody`"),
-    ] {
-        let out = isopod(&bench, words);
-        assert!(
-            out.status != 0 && out.stderr.contains(why),
-            "{words:?}: {}",
-            out.stderr
-        );
-    }
-
-    // Many come and go: nothing is left of them, in the guest, in the supervisor, or below the share.
-    // QEMU's launcher is its child.
-    let supervisor = parent(&parent(&bench.process(QEMU).to_string()));
-    ok(
-        &bench,
-        &["app", "add", "work", "--app-name", "eye", &image, "sleep", "1000"],
+    scenarios.run(
+        "one waits to be started, and the pod continues when it fails",
+        || {
+            // One waits to be started, and one depends on nothing but fails: the pod goes on.
+            ok(
+                &bench,
+                &[
+                    "app",
+                    "add",
+                    "--no-start",
+                    "work",
+                    "--app-name",
+                    "later",
+                    &image,
+                    "sh",
+                    "-c",
+                    "echo started; exit 7",
+                ],
+            );
+            assert!(ok(&bench, &["status", "work"]).contains("later  waiting"));
+            ok(&bench, &["app", "start", "work", "later"]);
+            eventually("it has ended", || {
+                ok(&bench, &["app", "list", "work"]).contains("exited (7)")
+            });
+        },
     );
-    ok(&bench, &["app", "stop", "-t", "0", "work", "one"]);
-    ok(&bench, &["app", "rm", "work", "one"]);
-    ok(&bench, &["app", "rm", "work", "later"]);
-    let round = |name: &str| {
+    scenarios.run("what cannot be is refused before anything is done", || {
+        // What cannot be is told, before anything is done.
+        for (words, why) in [
+            (
+                &["app", "add", "work", "--app-name", "one", &image][..],
+                "used once",
+            ),
+            (
+                &["app", "add", "work", "--name", "x", &image],
+                "`--name` says something of a whole pod",
+            ),
+            (
+                &["app", "add", "work", "-p", "80", &image],
+                "says something of a whole pod",
+            ),
+            (&["app", "add", "work", "/nowhere/at/all"], "/nowhere/at/all"),
+            (&["app", "rm", "work", "one"], "it has not ended"),
+            (&["app", "rm", "work", "nobody"], "no app `nobody`"),
+        ] {
+            let out = isopod(&bench, words);
+            assert!(
+                out.status != 0 && out.stderr.contains(why),
+                "{words:?}: {}",
+                out.stderr
+            );
+        }
+    });
+    scenarios.run("nothing is left of many", || {
+        // Many come and go: nothing is left of them, in the guest, in the supervisor, or below the share.
+        // QEMU's launcher is its child.
+        let supervisor = parent(&parent(&bench.process(QEMU).to_string()));
         ok(
             &bench,
-            &[
-                "app",
-                "add",
-                "work",
-                "--app-name",
-                name,
-                "-v",
-                &volume,
-                &image,
-                "cat",
-                "/data/file",
-            ],
+            &["app", "add", "work", "--app-name", "eye", &image, "sleep", "1000"],
         );
-        eventually("it has ended", || {
-            ok(&bench, &["app", "list", "work"]).contains("exited (0)")
-        });
-        ok(&bench, &["app", "rm", "work", name]);
-    };
-    round("first");
-    let (before, held) = (left_in_guest(&bench), descriptors(&supervisor));
-    let apps = std::env::var("ISOPOD_APPS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    for number in 0..apps.unwrap_or(APPS) {
-        round(&format!("app-{number}"));
-    }
-    assert_eq!(left_in_guest(&bench), before);
-    assert_eq!(descriptors(&supervisor), held);
-    let on_host = |dir: &str| {
-        let pod = pods(&bench).into_iter().find(|pod| pod.join("logs").is_dir());
-        let pod = pod.unwrap();
-        let entries = fs::read_dir(pod.join(dir)).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (on_host("logs"), on_host("images").len()),
-        (vec!["eye.log".into()], 1)
-    );
-    assert_eq!(ok(&bench, &["app", "list", "-q", "work"]), "eye\n");
-
-    // A stop ends the pod, which has held on until then.
-    ok(&bench, &["app", "stop", "-t", "0", "work", "eye"]);
-    assert!(ok(&bench, &["status", "work"]).contains("state   running"));
-    ok(&bench, &["stop", "work"]);
-    ok(&bench, &["rm", "work"]);
+        ok(&bench, &["app", "stop", "-t", "0", "work", "one"]);
+        ok(&bench, &["app", "rm", "work", "one"]);
+        ok(&bench, &["app", "rm", "work", "later"]);
+        let round = |name: &str| {
+            ok(
+                &bench,
+                &[
+                    "app",
+                    "add",
+                    "work",
+                    "--app-name",
+                    name,
+                    "-v",
+                    &volume,
+                    &image,
+                    "cat",
+                    "/data/file",
+                ],
+            );
+            eventually("it has ended", || {
+                ok(&bench, &["app", "list", "work"]).contains("exited (0)")
+            });
+            ok(&bench, &["app", "rm", "work", name]);
+        };
+        round("first");
+        let (before, held) = (left_in_guest(&bench), descriptors(&supervisor));
+        let apps = std::env::var("ISOPOD_APPS")
+            .ok()
+            .and_then(|text| text.parse().ok());
+        for number in 0..apps.unwrap_or(APPS) {
+            round(&format!("app-{number}"));
+        }
+        assert_eq!(left_in_guest(&bench), before);
+        assert_eq!(descriptors(&supervisor), held);
+        let on_host = |dir: &str| {
+            let pod = pods(&bench).into_iter().find(|pod| pod.join("logs").is_dir());
+            let pod = pod.unwrap();
+            let entries = fs::read_dir(pod.join(dir)).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (on_host("logs"), on_host("images").len()),
+            (vec!["eye.log".into()], 1)
+        );
+        assert_eq!(ok(&bench, &["app", "list", "-q", "work"]), "eye\n");
+    });
+    scenarios.run("the pod continues without apps until it is stopped", || {
+        // A stop ends the pod, which has held on until then.
+        ok(&bench, &["app", "stop", "-t", "0", "work", "eye"]);
+        assert!(ok(&bench, &["status", "work"]).contains("state   running"));
+        ok(&bench, &["stop", "work"]);
+        ok(&bench, &["rm", "work"]);
+    });
+    drop(scenarios);
     bench.assert_nothing_left();
 }
 

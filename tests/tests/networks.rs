@@ -1,17 +1,15 @@
 //! Networks with names: pods that reach each other by them, what a hostile guest does not reach, and what is left when supervisors are
 //! killed. One network namespace stands for the host and another for the world outside; nothing of this host's own network is touched.
 
-use isopod_tests::host::{Host, ask};
-use isopod_tests::{Bench, faults};
+use isopod_tests::host::{Host, SERVER, ask, asking};
+use isopod_tests::{Bench, Scenarios, faults};
 use rustix::process::Signal;
 
-/// Words of the shell that tell what becomes of asking for each of these.
-fn asking(urls: &[&str]) -> String {
-    let urls = urls.join(" ");
-    format!(
-        "for url in {urls}; do echo \"$url: $(timeout 3 wget -q -O - http://$url/hi 2>/dev/null || echo no)\"; done; "
-    )
-}
+/// The template for a pod's addresses.
+const ADDRESSES: &str = "{{range $name, $in := .NetworkSettings.Networks}}{{$name}} {{$in.IPAddress}} {{$in.GlobalIPv6Address}} {{$in.MacAddress}}\n{{end}}";
+
+/// Words of the shell by which a guest takes for its neighbours what is its own loopback interface.
+const SPOOFED: &str = "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; ip address del 127.0.0.1/8 dev lo; ";
 
 #[test]
 fn pods_reach_each_other_by_name_and_nothing_else() {
@@ -28,9 +26,7 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         let _ = bench.isopod_command([&["network"], network].concat()).expect(0);
     }
     assert_eq!(host.left(), "", "a network is nothing before its first pod");
-    host.serve(&host.outside, "192.0.2.2:80", "the world outside");
-    host.serve(&host.name, "0.0.0.0:7000", "the host");
-    host.serve(&host.name, "127.0.0.1:7001", "the host's loopback");
+    host.serve_all();
 
     // Two apps: one name each, and the pod's own, and those that are asked for.
     let flags = [
@@ -46,44 +42,47 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         "-p",
         "[2001:db8::1]:8081:80",
     ];
-    let server = "mkdir /tmp/www; echo one says hi > /tmp/www/hi; exec httpd -f -p [::]:80 -h /tmp/www";
     let one = bench
         .pod()
         .flags(flags)
         .app(&busybox)
         .with(["--app-name", "web"])
-        .sh(server);
+        .sh(SERVER);
     let one = one.app(&busybox).with(["--app-name", "side"]).sh("sleep 1000");
     let _ = one.start().wait().expect(0);
-    let settings = "{{range $name, $in := .NetworkSettings.Networks}}{{$name}} {{$in.IPAddress}} {{$in.GlobalIPv6Address}} {{$in.MacAddress}}\n{{end}}";
-    let told = bench
-        .isopod_command(["inspect", "--format", settings, "one"])
-        .expect(0);
-    assert_eq!(
-        told.text(),
-        "back 10.91.0.2  02:49:0a:5b:00:02\nfront 10.90.0.2 fd49:534f:5045::2 02:49:0a:5a:00:02\n\n"
-    );
-    let told = bench.isopod_command(["port", "one"]).expect(0);
-    assert_eq!(
-        told.text(),
-        "80/tcp -> 0.0.0.0:8080\n80/tcp -> [2001:db8::1]:8081\n"
-    );
-    // From the host, by its loopback interface, and from outside.
-    faults::eventually("it serves", || ask("10.90.0.2:80").ends_with("one says hi\n"));
-    for address in [
-        "[fd49:534f:5045::2]:80",
-        "10.91.0.2:80",
-        "127.0.0.1:8080",
-        "192.0.2.1:8080",
-    ] {
-        let answer = ask(address);
-        assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
-    }
-    for address in ["192.0.2.1:8080", "[2001:db8::1]:8081"] {
-        let answer = host.ask_from(&host.outside, address);
-        assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
-    }
-
+    let mut scenarios = Scenarios::default();
+    scenarios.run("its addresses and ports are shown", || {
+        let told = bench
+            .isopod_command(["inspect", "--format", ADDRESSES, "one"])
+            .expect(0);
+        assert_eq!(
+            told.text(),
+            "back 10.91.0.2  02:49:0a:5b:00:02\nfront 10.90.0.2 fd49:534f:5045::2 02:49:0a:5a:00:02\n\n"
+        );
+        let told = bench.isopod_command(["port", "one"]).expect(0);
+        assert_eq!(
+            told.text(),
+            "80/tcp -> 0.0.0.0:8080\n80/tcp -> [2001:db8::1]:8081\n"
+        );
+    });
+    scenarios.run("the host and others reach it by its addresses and ports", || {
+        // From the host, by its loopback interface, and from outside.
+        faults::eventually("it serves", || ask("10.90.0.2:80").ends_with("one says hi\n"));
+        for address in [
+            "[fd49:534f:5045::2]:80",
+            "10.91.0.2:80",
+            "127.0.0.1:8080",
+            "192.0.2.1:8080",
+        ] {
+            let answer = ask(address);
+            assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
+        }
+        for address in ["192.0.2.1:8080", "[2001:db8::1]:8081"] {
+            let answer = host.ask_from(&host.outside, address);
+            assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
+        }
+    });
+    scenarios.run("a pod of the same network reaches it by all names", || {
     // A pod in the same network: all names, both kinds of addresses, the world, and what is published.
     let asked = asking(&[
         "one",
@@ -128,11 +127,11 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
     ] {
         assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
     }
-
+    });
+    scenarios.run("a hostile guest of an internal network reaches nothing else", || {
     // A hostile guest in an internal network: its router is all that it reaches of the host, and its neighbours all of the rest.
-    let spoofed = "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; ip address del 127.0.0.1/8 dev lo; ";
     let script = format!(
-        "ip route; ip route add default via 10.91.0.1; {spoofed} ip route add 127.0.0.1/32 via 10.91.0.1 dev eth0 src 10.91.0.77; {} ip -o link show eth0 | grep -o 'ether [0-9a-f:]*'",
+        "ip route; ip route add default via 10.91.0.1; {SPOOFED} ip route add 127.0.0.1/32 via 10.91.0.1 dev eth0 src 10.91.0.77; {} ip -o link show eth0 | grep -o 'ether [0-9a-f:]*'",
         asking(&[
             "one",
             "10.91.0.2",
@@ -162,10 +161,11 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         "{}",
         out.stderr
     );
-
+    });
+    scenarios.run("a hostile guest of another network reaches nothing of this one", || {
     // One in a network that leads out reaches no other network, and not the host's loopback interface: netavark lets a bridge lead there.
     let script = format!(
-        "{spoofed} ip route add 127.0.0.1/32 via 10.90.1.1 dev eth0 src 10.90.1.2; ip route get 127.0.0.1 | head -n 1; {}",
+        "{SPOOFED} ip route add 127.0.0.1/32 via 10.90.1.1 dev eth0 src 10.90.1.2; ip route get 127.0.0.1 | head -n 1; {}",
         asking(&[
             "one",
             "10.90.0.2",
@@ -189,7 +189,8 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         "{}",
         out.stderr
     );
-
+    });
+    scenarios.run("what cannot be is refused before a VM begins", || {
     // What cannot be had is told before a VM begins.
     let refused = |flags: &[&str], words: &str| {
         let pod = bench.pod().flags(flags.iter().copied()).app(&busybox).sh("true");
@@ -232,31 +233,36 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         125,
         "error: network `front` is in use: by one\nhint: remove those pods first",
     );
-
-    // Stopped, it leaves nothing but its claim to its addresses, which it has again.
-    let _ = bench.isopod_command(["stop", "one"]).expect(0);
-    faults::eventually("the name server ends", || host.left().is_empty());
-    let _ = bench.isopod_command(["start", "one"]).expect(0);
-    faults::eventually("it serves again", || {
-        ask("192.0.2.1:8080").ends_with("one says hi\n")
     });
-    let told = bench.isopod_command(["status", "one"]).expect(0);
-    let networks = "network front: 10.90.0.2, fd49:534f:5045::2\nnetwork back: 10.91.0.2\n";
-    assert!(told.text().contains(networks), "{}", told.text());
-
-    // Its supervisor is killed: `gc` removes what that leaves, but for nothing.
-    let told = bench
-        .isopod_command(["inspect", "--format", "{{.State.Pid}}", "one"])
-        .expect(0);
-    let supervisor = told.text().trim().parse().unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
-    let is_server = |(_, words): &(i32, String)| words.contains("aardvark");
-    faults::eventually("its processes end", || bench.processes().iter().all(is_server));
-    assert!(host.left().contains("10.90.0.2:80"), "{}", host.left());
-    let _ = bench.isopod_command(["gc", "--grace", "0s"]).expect(0);
-    faults::eventually("the name server ends", || host.left().is_empty());
-    assert_eq!(host.left(), "");
-    let removed = bench.isopod_command(["network", "prune"]).expect(0);
-    assert_eq!(removed.text(), "alone\nback\nfront\n");
+    scenarios.run("a stopped pod keeps nothing but its addresses", || {
+        // Stopped, it leaves nothing but its claim to its addresses, which it has again.
+        let _ = bench.isopod_command(["stop", "one"]).expect(0);
+        faults::eventually("the name server ends", || host.left().is_empty());
+        let _ = bench.isopod_command(["start", "one"]).expect(0);
+        faults::eventually("it serves again", || {
+            ask("192.0.2.1:8080").ends_with("one says hi\n")
+        });
+        let told = bench.isopod_command(["status", "one"]).expect(0);
+        let networks = "network front: 10.90.0.2, fd49:534f:5045::2\nnetwork back: 10.91.0.2\n";
+        assert!(told.text().contains(networks), "{}", told.text());
+    });
+    scenarios.run("what a killed supervisor leaves is removed", || {
+        // Its supervisor is killed: `gc` removes what that leaves, but for nothing.
+        let told = bench
+            .isopod_command(["inspect", "--format", "{{.State.Pid}}", "one"])
+            .expect(0);
+        let supervisor = told.text().trim().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(supervisor).unwrap(), Signal::KILL)
+            .unwrap();
+        let is_server = |(_, words): &(i32, String)| words.contains("aardvark");
+        faults::eventually("its processes end", || bench.processes().iter().all(is_server));
+        assert!(host.left().contains("10.90.0.2:80"), "{}", host.left());
+        let _ = bench.isopod_command(["gc", "--grace", "0s"]).expect(0);
+        faults::eventually("the name server ends", || host.left().is_empty());
+        assert_eq!(host.left(), "");
+        let removed = bench.isopod_command(["network", "prune"]).expect(0);
+        assert_eq!(removed.text(), "alone\nback\nfront\n");
+    });
+    drop(scenarios);
     bench.assert_nothing_left();
 }

@@ -2,7 +2,7 @@
 //! for the host; nothing of this host's own network is touched.
 
 use isopod_tests::host::Host;
-use isopod_tests::{Bench, faults};
+use isopod_tests::{Bench, Scenarios, faults};
 use rustix::process::Signal;
 
 /// The guest's interfaces, and where its default routes lead.
@@ -46,6 +46,8 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         let script = format!("timeout 5 wget -q -O - http://{whom}/hi || echo no");
         isopod(&["exec", pod, "sh", "-c", &script])
     };
+    let mut scenarios = Scenarios::default();
+    scenarios.run("they join networks, whether restored or booted", || {
     // A VM that was restored, and one that booted.
     assert_eq!(ask("one", "two"), "no\n");
     assert_eq!(
@@ -80,71 +82,75 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         "eth0 inet 10.90.2.2/24\neth1 inet 10.90.1.77/24\neth2 inet 10.90.0.2/24\ndefault via 10.90.2.1 dev eth0 \n\
          default via 10.90.0.1 dev eth2  metric 2001 \n"
     );
-
-    // What cannot be is told, and changes nothing.
-    refused(
-        &["network", "connect", "late", "one"],
-        "error: cannot join network `late`: the pod is in it already\n\
-         hint: `isopod network disconnect` first, for another address",
-    );
-    refused(
-        &["network", "connect", "--ip", "10.90.2.3", "front", "one"],
-        "error: cannot join network `front`: address 10.90.2.3 is not in its subnet 10.90.0.0/24\n\
-         hint: leave the address out, or name another",
-    );
-    refused(
-        &["network", "connect", "--ip", "10.90.0.2", "front", "one"],
-        "error: cannot join network `front`: address 10.90.0.2 is another pod's\n\
-         hint: leave the address out, or name another",
-    );
-    refused(
-        &["network", "connect", "none-such", "one"],
-        "error: cannot join network `none-such`: there is none of that name\n\
-         hint: there are `back`, `front`, `late`",
-    );
-    refused(
-        &["network", "disconnect", "front", "one"],
-        "error: cannot leave network `front`: the pod is not in it\n\
-         hint: it is in `back`, `late`",
-    );
-    refused(
-        &["network", "rm", "late"],
-        "error: network `late` is in use: by one, two\nhint: remove those pods first",
-    );
-
-    // One that it began with goes, and one that came; names go with them.
-    assert_eq!(isopod(&["network", "disconnect", "back", "one"]), "back\n");
-    assert_eq!(isopod(&["network", "disconnect", "back", "two"]), "back\n");
-    assert_eq!(
-        show("one"),
-        "eth1 inet 10.90.2.3/24\ndefault via 10.90.2.1 dev eth1 \n"
-    );
-    // Its name server was that of `back`.
-    assert_eq!(ask("one", "two"), "no\n");
-    assert_eq!(ask("one", "10.90.2.2"), "two\n");
-    // Its place is free again.
-    assert_eq!(isopod(&["network", "connect", "back", "one"]), "10.90.1.2\n");
-    assert_eq!(
-        show("one"),
-        "eth1 inet 10.90.2.3/24\neth0 inet 10.90.1.2/24\ndefault via 10.90.2.1 dev eth1 \n"
-    );
-
-    // In the next life it is as it was in the last one, and as it was changed between the two.
-    let _ = isopod(&["stop", "one", "two"]);
-    faults::eventually("the name server ends", || host.left().is_empty());
-    assert_eq!(
-        isopod(&["network", "connect", "--alias", "web", "back", "two"]),
-        "10.90.1.3\n"
-    );
-    assert_eq!(isopod(&["network", "disconnect", "front", "two"]), "front\n");
-    let _ = isopod(&["start", "one", "two"]);
-    faults::eventually("they have their interfaces", || {
-        show("one").contains("eth0 inet 10.90.1.2/24") && show("two").contains("eth1 inet 10.90.1.3/24")
     });
-    faults::eventually("they serve", || ask("one", "web") == "two\n");
-    assert_eq!(ask("two", "db"), "one\n");
-    assert!(!show("two").contains("eth2"), "{}", show("two"));
-
+    scenarios.run("what cannot be is refused, and changes nothing", || {
+        // What cannot be is told, and changes nothing.
+        refused(
+            &["network", "connect", "late", "one"],
+            "error: cannot join network `late`: the pod is in it already\n\
+         hint: `isopod network disconnect` first, for another address",
+        );
+        refused(
+            &["network", "connect", "--ip", "10.90.2.3", "front", "one"],
+            "error: cannot join network `front`: address 10.90.2.3 is not in its subnet 10.90.0.0/24\n\
+         hint: leave the address out, or name another",
+        );
+        refused(
+            &["network", "connect", "--ip", "10.90.0.2", "front", "one"],
+            "error: cannot join network `front`: address 10.90.0.2 is another pod's\n\
+         hint: leave the address out, or name another",
+        );
+        refused(
+            &["network", "connect", "none-such", "one"],
+            "error: cannot join network `none-such`: there is none of that name\n\
+         hint: there are `back`, `front`, `late`",
+        );
+        refused(
+            &["network", "disconnect", "front", "one"],
+            "error: cannot leave network `front`: the pod is not in it\n\
+         hint: it is in `back`, `late`",
+        );
+        refused(
+            &["network", "rm", "late"],
+            "error: network `late` is in use: by one, two\nhint: remove those pods first",
+        );
+    });
+    scenarios.run("they leave networks, and names go with them", || {
+        // One that it began with goes, and one that came; names go with them.
+        assert_eq!(isopod(&["network", "disconnect", "back", "one"]), "back\n");
+        assert_eq!(isopod(&["network", "disconnect", "back", "two"]), "back\n");
+        assert_eq!(
+            show("one"),
+            "eth1 inet 10.90.2.3/24\ndefault via 10.90.2.1 dev eth1 \n"
+        );
+        // Its name server was that of `back`.
+        assert_eq!(ask("one", "two"), "no\n");
+        assert_eq!(ask("one", "10.90.2.2"), "two\n");
+        // Its place is free again.
+        assert_eq!(isopod(&["network", "connect", "back", "one"]), "10.90.1.2\n");
+        assert_eq!(
+            show("one"),
+            "eth1 inet 10.90.2.3/24\neth0 inet 10.90.1.2/24\ndefault via 10.90.2.1 dev eth1 \n"
+        );
+    });
+    scenarios.run("the next life is as the last one ended", || {
+        // In the next life it is as it was in the last one, and as it was changed between the two.
+        let _ = isopod(&["stop", "one", "two"]);
+        faults::eventually("the name server ends", || host.left().is_empty());
+        assert_eq!(
+            isopod(&["network", "connect", "--alias", "web", "back", "two"]),
+            "10.90.1.3\n"
+        );
+        assert_eq!(isopod(&["network", "disconnect", "front", "two"]), "front\n");
+        let _ = isopod(&["start", "one", "two"]);
+        faults::eventually("they have their interfaces", || {
+            show("one").contains("eth0 inet 10.90.1.2/24") && show("two").contains("eth1 inet 10.90.1.3/24")
+        });
+        faults::eventually("they serve", || ask("one", "web") == "two\n");
+        assert_eq!(ask("two", "db"), "one\n");
+        assert!(!show("two").contains("eth2"), "{}", show("two"));
+    });
+    scenarios.run("a pod without a network joins none", || {
     // A pod of another network cannot.
     let _ = bench
         .pod()
@@ -159,14 +165,17 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         "error: cannot join network `front`: the pod has no network, to which no network with a name is added\n\
          hint: make the pod anew in a network: `isopod run --replace --network NAME`",
     );
-
-    // A supervisor that is killed leaves what `rm` takes away, of networks that came later too.
-    let supervisor = isopod(&["inspect", "--format", "{{.State.Pid}}", "one"]);
-    let supervisor = rustix::process::Pid::from_raw(supervisor.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
-    let _ = isopod(&["stop", "two", "alone"]);
-    let _ = isopod(&["rm", "one", "two", "alone"]);
-    faults::eventually("nothing is left", || host.left().is_empty());
-    assert_eq!(isopod(&["network", "prune"]), "back\nfront\nlate\n");
+    });
+    scenarios.run("what a killed supervisor leaves is removed", || {
+        // A supervisor that is killed leaves what `rm` takes away, of networks that came later too.
+        let supervisor = isopod(&["inspect", "--format", "{{.State.Pid}}", "one"]);
+        let supervisor = rustix::process::Pid::from_raw(supervisor.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
+        let _ = isopod(&["stop", "two", "alone"]);
+        let _ = isopod(&["rm", "one", "two", "alone"]);
+        faults::eventually("nothing is left", || host.left().is_empty());
+        assert_eq!(isopod(&["network", "prune"]), "back\nfront\nlate\n");
+    });
+    drop(scenarios);
     bench.assert_nothing_left();
 }

@@ -1,6 +1,6 @@
 //! Networks with names of an ordinary user: the same as root's, in a namespace of the user's, of which nothing stays.
 
-use isopod_tests::host::{Host, ask};
+use isopod_tests::host::{Host, SERVER, ask, asking};
 use isopod_tests::{Bench, faults};
 use rustix::process::{Pid, Signal};
 
@@ -21,10 +21,7 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
     ] {
         let _ = isopod(&[&["network"], network].concat());
     }
-    host.serve(&host.outside, "192.0.2.2:80", "the world outside");
-    host.serve(&host.name, "0.0.0.0:7000", "the host");
-    host.serve(&host.name, "127.0.0.1:7001", "the host's loopback");
-    let server = "mkdir /tmp/www; echo one says hi > /tmp/www/hi; exec httpd -f -p [::]:80 -h /tmp/www";
+    host.serve_all();
     let flags = [
         "-d",
         "--name",
@@ -39,7 +36,7 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
         "127.0.0.1:8081:81/udp",
     ];
     let one = bench.pod().flags(flags).app(&busybox).with(["--app-name", "web"]);
-    let _ = one.sh(server).start().wait().expect(0);
+    let _ = one.sh(SERVER).start().wait().expect(0);
     // The host's network has nothing of it but the ports.
     assert_eq!(host.left(), "");
     for address in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.1:8080"] {
@@ -76,8 +73,8 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
     let script = format!(
         "for to in all eth0; do echo 1 > /proc/sys/net/ipv4/conf/$to/route_localnet; done; ip address del 127.0.0.1/8 dev lo; \
          ip route add 127.0.0.1/32 via 10.90.0.1 dev eth0; \
-         for url in {}; do echo \"$url: $(timeout 5 wget -q -O - http://$url/hi 2>/dev/null || echo no)\"; done",
-        asked.join(" ")
+         {}",
+        asking(&asked)
     );
     let two = bench
         .pod()

@@ -180,7 +180,7 @@ fn of_pod(command: For) -> Command {
         For::Run => Command::new("run").about("Run a pod and wait for it"),
         For::Prepare => Command::new("prepare")
             .visible_alias("create")
-            .about("Prepare a pod, for `start` to run it"),
+            .about("Prepare a pod, which `start` then runs"),
         For::Plan => Command::new("plan").about("Show what `run` would do"),
     };
     named.override_usage(usage(command)).disable_help_flag(true)

@@ -14,7 +14,7 @@ use isopod_runtime::Settings;
 use crate::arrival::{failed, live};
 use crate::failure::Failure;
 
-/// Add apps to a pod that runs, start and stop them, take them away, and show them
+/// Add apps to a running pod; start, stop, remove and list them
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum AppCommand {

@@ -53,7 +53,7 @@ terminal of an app that has one is connected with this command's, and Ctrl-P Ctr
 `--sig-proxy=false` lets Ctrl-C do so.
 ";
 
-/// Show what a running pod writes from now on, and give it input and signals, up to its end
+/// Connect to a running pod: show what it writes from now on, and pass input and signals to it, until it ends
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = ATTACH_NOTES)]
 #[command(mut_arg("sig_proxy", switch::on))]

@@ -39,7 +39,7 @@ Example:
   isopod commit -c 'CMD [\"nginx\"]' web localhost/web:2
 ";
 
-/// Make an image of an app's image and of what the app wrote
+/// Make an image from an app's image and what the app wrote
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
 #[command(mut_arg("pause", switch::on))]

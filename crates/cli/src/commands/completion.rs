@@ -18,7 +18,7 @@ Examples:
   isopod completion fish > /usr/share/fish/vendor_completions.d/isopod.fish
 ";
 
-/// Print what completes isopod's commands, flags, pods, apps and images in a shell
+/// Print a shell's completion of isopod's commands, flags, pods, apps and images
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = COMPLETION_NOTES)]
 pub(crate) struct Completion {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::show::pretty;
 
-/// Show what this host can do and what it cannot, and how to mend it: QEMU, KVM, the guest's kernel, volumes, network, namespaces
+/// Show what this host can do and what it cannot, and how to fix it: QEMU, KVM, the guest's kernel, volumes, network, namespaces
 ///
 /// Builds the guest image where there is none yet, and tries KVM with it, as a pod's first start does. Exits with 1 where no pod can run.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

@@ -31,7 +31,7 @@ use crate::terminal::{Raw, window_size};
 /// What is read of standard input at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Execute a command in an app that runs
+/// Execute a command in a running app
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Exec {
     /// The pod

@@ -14,7 +14,7 @@ use crate::output::{self, Report};
 use crate::pods::pods;
 use crate::show::pretty;
 
-/// Show what there is of pods and images, and the host
+/// Show the host, and how many pods and images there are
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Info {
     /// How to print it: text, json, or a Go template over docker's fields

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::terminal::Unseen;
 
-/// Keep the credentials for a registry, when it takes them
+/// Store the credentials for a registry, if it accepts them
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Login {
     /// The registry, HOST[:PORT] [default: docker.io]

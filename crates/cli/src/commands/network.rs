@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::Report;
 
-/// Make networks by which pods reach each other, remove them, and show them
+/// Create, remove and list networks by which pods reach each other
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum NetworkCommand {

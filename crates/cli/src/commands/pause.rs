@@ -19,7 +19,7 @@ Nothing of an app that is paused runs, its probes neither; its memory stays. A s
 `isopod unpause` let it continue; until then no command begins in it.
 ";
 
-/// Hold all processes of pods
+/// Pause all processes of pods
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = PAUSE_NOTES)]
 pub(crate) struct Pause {
@@ -27,7 +27,7 @@ pub(crate) struct Pause {
     whose: Whose,
 }
 
-/// Let the processes of pods that are paused continue
+/// Resume the processes of paused pods
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Unpause {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{find, pods};
 
-/// Print which ports of the host lead to a pod
+/// Print the host's ports that lead to a pod
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Port {
     /// The pod

@@ -17,7 +17,7 @@ use crate::pods::pods;
 use crate::room::Room;
 use crate::show::{JSON_VERSION, is_paused, pods_table, pods_table_with, pretty, summary};
 
-/// Show the pods that run, as docker's `ps` does
+/// Show running pods, as docker's `ps` does
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Ps {
     /// And those that do not run

@@ -10,7 +10,7 @@ use crate::ending::{force_stop, stop};
 use crate::failure::Failure;
 use crate::pods::each;
 
-/// Stop pods: each app's stop signal, and a kill to what is left
+/// Stop pods: send each app its stop signal, then kill what is left
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Stop {
     /// The pods

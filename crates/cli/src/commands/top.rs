@@ -45,7 +45,7 @@ pub(crate) struct Top {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
-    /// Which columns, as ps(1) is told
+    /// The columns, as for ps(1)
     #[arg(value_name = "PS OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }

@@ -22,7 +22,7 @@ It holds at once, and when the pod is started again. The VM stays as large as it
 what there is. How much memory an app keeps, its processors and its disk are decided at the start: `isopod run --replace`.
 ";
 
-/// Give an app that runs other limits, or another restart policy
+/// Change the limits or the restart policy of a running app
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct Update {

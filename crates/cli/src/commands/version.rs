@@ -16,7 +16,7 @@ use crate::output;
 /// QEMU's program.
 const QEMU: &str = "qemu-system-x86_64";
 
-/// Show which versions there are of isopod and of what it starts
+/// Show the versions of isopod and of the programs that it starts
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Version {
     /// How to print them: text, json, or a Go template over docker's fields

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::output::Report;
 use crate::pods::{check_live, find};
 
-/// Bring volumes to a pod that runs, take them away, and show them
+/// Attach volumes to a running pod, detach them, and list them
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum VolumeCommand {

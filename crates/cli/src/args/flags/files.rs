@@ -9,8 +9,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "volume",
         "[SOURCE:]TARGET[:OPTIONS]",
-        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume \
-         of the app's own (/data); OPTIONS are ro, rw, nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
+        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume for this app alone (/data); OPTIONS are ro, rw, nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
          the pod for `--mount volume=NAME`, before the first image: \
          NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|rslave] or \
          NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES][,medium=memory|disk] or \

@@ -91,10 +91,10 @@ pub(super) const FLAGS: &[Flag] = &[
     .short('i'),
     Flag::pod_switch(
         "replace",
-        "Stop and remove the pod that has this one's name, when this one can be planned",
+        "Stop and remove the pod of the same name, once this one is planned",
         |pod, on| pod.replace = on,
     ),
-    Flag::pod("cidfile", "FILE", "Write the pod's UUID to FILE, which must not be there", |pod, text| {
+    Flag::pod("cidfile", "FILE", "Write the pod's UUID to FILE, which must not exist", |pod, text| {
         pod.cidfile = Some(text.into());
         Ok(())
     }),
@@ -169,7 +169,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network-alias",
         "NAME",
-        "A further name of the pod's in its networks with names, beside its own and its apps'",
+        "Another name of the pod in its networks, beside its own and its apps' names",
         |pod, text| push(&mut pod.flags.in_network.aliases, flags::read_network_alias(text)),
     ),
     Flag::pod(
@@ -257,7 +257,7 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     Flag::pod_switch(
         "hold",
-        "The pod goes on when its last app has ended, for those that `isopod app add` brings; it needs no IMAGE",
+        "The pod continues when its last app has ended, and waits for those that `isopod app add` adds; it needs no IMAGE",
         |pod, given| pod.held = given,
     ),
     Flag::pod(

@@ -38,7 +38,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "pidfile",
         "FILE",
-        "Write the number of the process that supervises the pod to FILE, with which the pod ends",
+        "Write the process ID of the pod's supervisor to FILE; the pod ends with that process",
         |pod, text| {
             pod.pidfile = Some(text.into());
             Ok(())
@@ -47,7 +47,7 @@ pub(super) const FLAGS: &[Flag] = &[
     .alias("conmon-pidfile"),
     Flag::pod_switch(
         "sig-proxy",
-        "Pass signals on to the apps; with =false, Ctrl-C ends this command alone, and the pod goes on",
+        "Pass signals on to the apps; with =false, Ctrl-C ends this command alone, and the pod continues",
         |pod, on| pod.keeps_signals = !on,
     ),
 ];

@@ -36,7 +36,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "kernel",
         "FILE|VERSION",
-        "The guest's kernel: one of the host's by its version (`uname -r`), or a file (with a slash) \
+        "The guest's kernel: one of the host's kernels by its version (`uname -r`), or a file (with a slash) \
          [default: the one that the host runs, or the newest with its modules]",
         |pod, text| {
             pod.flags.vm.kernel.kernel = Some(KernelChoice::read(text).ok_or(ArgFault::Refused {

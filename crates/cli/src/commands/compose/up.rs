@@ -25,8 +25,7 @@ use crate::output::{self, Report};
 use crate::pods::{self, Until, wait};
 
 const NOTES: &str = "\
-A project that is up as the file describes it stays as it is; one that is another is stopped and made anew, its named \
-volumes are kept. Without `--detach` the command shows what the services write, and stops the project at Ctrl-C.
+A project that is up as the file describes it stays as it is; one that is another is stopped and recreated, its named volumes are kept. Without `--detach` the command shows what the services write, and stops the project at Ctrl-C.
 
 Examples:
   isopod compose up -d
@@ -46,10 +45,10 @@ pub(super) struct Up {
     /// Wait until all services are ready, and healthy where they have a health check; implies --detach
     #[arg(long)]
     wait: bool,
-    /// Make the project anew although nothing has changed
+    /// Recreate the project even if nothing has changed
     #[arg(long)]
     force_recreate: bool,
-    /// How long the services have to stop, where the project is made anew
+    /// How long the services have to stop, when the project is recreated
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Ask registries for images: always, missing or never

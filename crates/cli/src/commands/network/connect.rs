@@ -15,7 +15,7 @@ use crate::pods::{ask, find, pods};
 
 const NOTES: &str = "\
 The pod is in the network from then on, also when it is started again: its apps find one more interface, and other pods find it by \
-its names. It must be in a network with a name already. Published ports go on leading through the network that they led through.
+its names. It must be in a network with a name already. Published ports keep leading through the network that they led through before.
 ";
 
 /// Let a pod join one more network, also while it runs, and print its addresses there
@@ -37,7 +37,7 @@ pub(crate) struct NetworkConnect {
     /// Its Ethernet address there [default: one that goes with its address]
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// A name of the pod's there, beside its own and its apps'; may be repeated
+    /// Another name of the pod there, beside its own and its apps' names; may be repeated
     #[arg(long, value_name = "NAME", value_parser = alias)]
     alias: Vec<String>,
 }

@@ -8,7 +8,7 @@ use isopod_runtime::templates::Templates;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Remove templates; VMs that were restored from them go on, and the next start makes a new one
+/// Remove templates; VMs that were restored from them continue, and the next start makes a new one
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "remove")]
 pub(crate) struct TemplateRm {
