@@ -293,7 +293,7 @@ disabled_plugins = [
 [grpc]
   address = "{dir}/c.sock"
 [plugins."io.containerd.grpc.v1.cri"]
-  # The tests' machines may lack the right to lower the score.
+  # The tests' hosts may lack the right to lower the score.
   restrict_oom_score_adj = true
   sandbox_image = "{IMAGE}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
