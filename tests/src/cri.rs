@@ -1,19 +1,19 @@
 //! Debian's containerd in a network namespace of its own, and a client of its CRI service (Kubernetes' `runtime/v1`): what a kubelet
 //! does. The numbers of fields are those of Kubernetes' `api.proto`.
 
+mod container_config;
+mod streams;
 pub mod wire;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+pub use container_config::ContainerConfig;
 use serde_json::json;
+pub use streams::{Streams, ask};
 use tokio::net::UnixStream;
 use wire::{Message, Read};
 
@@ -32,10 +32,6 @@ const CALL_WITHIN: Duration = Duration::from_secs(120);
 pub const RUNNING: i64 = 1;
 /// It has ended.
 pub const EXITED: i64 = 2;
-
-/// Whether a namespace is a pod's or a container's own (`NamespaceMode`).
-const OF_POD: i64 = 0;
-const OF_CONTAINER: i64 = 1;
 
 /// A refusal of containerd's.
 #[derive(Clone, Debug)]
@@ -370,100 +366,6 @@ pub struct Sandbox<'a> {
     logs: PathBuf,
 }
 
-/// A container to be.
-#[derive(Clone, Debug)]
-pub struct ContainerConfig {
-    config: Message,
-    linux: Message,
-    security: Message,
-    namespaces: Message,
-}
-
-impl ContainerConfig {
-    /// A container that executes a command.
-    #[must_use]
-    pub fn new(command: &[&str]) -> Self {
-        let image = Message::new().text(1, IMAGE);
-        Self {
-            config: Message::new().message(2, image).texts(3, command),
-            linux: Message::new(),
-            security: hidden_and_locked(Message::new()),
-            namespaces: Message::new().number(2, OF_CONTAINER),
-        }
-    }
-
-    /// A shell's script.
-    #[must_use]
-    pub fn sh(script: &str) -> Self {
-        Self::new(&["sh", "-c", script])
-    }
-
-    /// More of `ContainerConfig`.
-    #[must_use]
-    pub fn config(mut self, more: impl FnOnce(Message) -> Message) -> Self {
-        self.config = more(self.config);
-        self
-    }
-
-    /// Limits (`LinuxContainerResources`).
-    #[must_use]
-    pub fn limits(mut self, limits: Message) -> Self {
-        self.linux = self.linux.message(1, limits);
-        self
-    }
-
-    /// More of `LinuxContainerSecurityContext`.
-    #[must_use]
-    pub fn security(mut self, more: impl FnOnce(Message) -> Message) -> Self {
-        self.security = more(self.security);
-        self
-    }
-
-    /// Among the processes of the pod's other containers.
-    #[must_use]
-    pub fn shares_processes(mut self) -> Self {
-        self.namespaces = Message::new().number(2, OF_POD);
-        self
-    }
-
-    /// With a mount of the host's `from`.
-    #[must_use]
-    pub fn mount(self, from: &Path, at: &str, read_only: bool) -> Self {
-        let mount = Message::new()
-            .text(1, at)
-            .text(2, from.as_os_str().as_encoded_bytes());
-        self.config(|config| config.message(7, mount.number(3, read_only.into())))
-    }
-}
-
-/// What the kubelet has hidden and locked in a container whose `procMount` is not said (`pkg/securitycontext/util.go`).
-fn hidden_and_locked(security: Message) -> Message {
-    const MASKED: [&str; 9] = [
-        "/proc/asound",
-        "/proc/acpi",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/timer_stats",
-        "/proc/sched_debug",
-        "/sys/firmware",
-    ];
-    const READ_ONLY: [&str; 5] = [
-        "/proc/bus",
-        "/proc/fs",
-        "/proc/irq",
-        "/proc/sys",
-        "/proc/sysrq-trigger",
-    ];
-    let security = MASKED
-        .into_iter()
-        .fold(security, |security, path| security.text(13, path));
-    READ_ONLY
-        .into_iter()
-        .fold(security, |security, path| security.text(14, path))
-}
-
 impl<'a> Sandbox<'a> {
     /// Creates and starts a container.
     ///
@@ -677,101 +579,4 @@ impl Container<'_> {
         };
         Streams::connect(&self.containerd.netns, &self.call("Exec", request).text(1))
     }
-}
-
-/// The streams of a container or a command, over a WebSocket (`v4.channel.k8s.io`): the first byte of each message is its channel.
-pub struct Streams(tungstenite::WebSocket<TcpStream>);
-
-impl Streams {
-    fn connect(netns: &str, url: &str) -> Self {
-        let address: SocketAddr = url
-            .split('/')
-            .nth(2)
-            .expect("a host")
-            .parse()
-            .expect("an address");
-        let path = format!("/run/netns/{netns}");
-        // A thread may enter a namespace; its sockets stay there.
-        let socket = std::thread::spawn(move || {
-            let namespace = fs::File::open(path).expect("the namespace");
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(namespace.as_fd(), network).expect("to enter it");
-            TcpStream::connect(address).expect("containerd's streaming server")
-        });
-        let socket = socket.join().expect("a connection");
-        let timeout = Some(Duration::from_secs(30));
-        socket.set_read_timeout(timeout).expect("a timeout");
-        let request = http::Request::get(url.replacen("http", "ws", 1))
-            .header("host", address.to_string())
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header(
-                "sec-websocket-key",
-                tungstenite::handshake::client::generate_key(),
-            )
-            .header("sec-websocket-protocol", "v4.channel.k8s.io");
-        let request = request.body(()).expect("a request");
-        Self(tungstenite::client(request, socket).expect("a WebSocket").0)
-    }
-
-    fn send(&mut self, channel: u8, bytes: &[u8]) {
-        let message = [&[channel], bytes].concat();
-        self.0.send(message.into()).expect("to send");
-    }
-
-    /// Writes to its standard input.
-    pub fn write(&mut self, text: &str) {
-        self.send(0, text.as_bytes());
-    }
-
-    /// Gives its terminal another size.
-    pub fn resize(&mut self, columns: u16, rows: u16) {
-        self.send(
-            4,
-            json!({"Width": columns, "Height": rows}).to_string().as_bytes(),
-        );
-    }
-
-    /// What comes until `text` has come, or the end.
-    #[must_use]
-    pub fn until(&mut self, text: &str) -> String {
-        let mut all = String::new();
-        while !all.contains(text) {
-            match self.0.read() {
-                Ok(message) if message.is_binary() || message.is_text() => {
-                    let bytes = message.into_data();
-                    all += &String::from_utf8_lossy(bytes.get(1..).unwrap_or_default());
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        all
-    }
-
-    /// Goes without a word.
-    pub fn close(mut self) {
-        let _ = self.0.close(None);
-        let _ = self.0.flush();
-    }
-}
-
-/// What a server answers to `request`, in a network namespace.
-///
-/// # Errors
-/// The system's.
-pub fn ask(namespace: &str, address: SocketAddr, request: &'static str) -> std::io::Result<String> {
-    let namespace = namespace.to_owned();
-    let asking = std::thread::spawn(move || {
-        let namespace = fs::File::open(namespace)?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
-        socket.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        Ok(answer)
-    });
-    asking.join().expect("a thread")
 }
