@@ -166,6 +166,13 @@ fn commands_are_dockers() {
         assert_eq!(out.text().trim_end(), printed.trim_end(), "{template}");
     }
     assert_eq!(isopod("inspect -f {{.Nope}} docked").status, 125);
+    // Without a template it is docker's array, of those that there are.
+    let some = isopod("inspect docked nobody docked");
+    let documents: serde_json::Value = serde_json::from_str(some.text()).expect("JSON");
+    assert_eq!((some.status, documents.as_array().map(Vec::len)), (125, Some(2)));
+    assert_eq!(documents[0]["State"]["Status"], "running");
+    assert_eq!(documents[0]["Isopod"]["record"]["uuid"], uuid.as_str());
+    assert!(some.stderr.contains("nobody"), "{}", some.stderr);
     let _ = isopod("rename docked other").expect(0);
     assert_eq!(isopod("inspect -f {{.Name}} other").expect(0).text(), "/other\n");
     assert_eq!(isopod("exec other echo -n hi").expect(0).text(), "hi");

@@ -139,7 +139,7 @@ impl World {
         }
         let inspected = self.isopod(&["image", "inspect", id]).expect(0);
         let inspected: serde_json::Value = serde_json::from_str(inspected.text()).expect("JSON");
-        let manifest = inspected["images"][0]["manifest"].as_str().expect("a digest");
+        let manifest = inspected[0]["Isopod"]["manifest"].as_str().expect("a digest");
         expected.push(manifest.replace("sha256:", "manifests/"));
         expected.push("names.json".into());
         assert_eq!(files.into_keys().collect::<Vec<_>>(), expected);
@@ -327,8 +327,5 @@ fn an_image_has_every_name_that_it_was_asked_for_by() {
     assert_eq!(id(one.wait()), id(two.wait()));
     let out = world.isopod(&["image", "inspect", &world.name]).expect(0);
     let document: Value = serde_json::from_str(out.text()).expect("JSON");
-    assert_eq!(
-        document["images"][0]["names"],
-        serde_json::json!([world.name, other])
-    );
+    assert_eq!(document[0]["RepoTags"], serde_json::json!([world.name, other]));
 }

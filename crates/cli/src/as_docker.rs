@@ -14,5 +14,5 @@ mod time;
 
 pub(crate) use image::image_row;
 pub(crate) use pod::{inspected, pod_row};
-pub(crate) use template::{check, one, rows};
+pub(crate) use template::{check, inspection, one, rows};
 pub(crate) use time::size;

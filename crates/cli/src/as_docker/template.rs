@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use crate::args::Layout;
 use crate::output::Report;
+use crate::show::pretty;
 
 /// The least width of a column of `table` and what is between two, as docker has them.
 const COLUMN: usize = 10;
@@ -39,6 +40,17 @@ pub(crate) fn rows(layout: &Layout, rows: &[Json]) -> Result<String, Report> {
         true => in_columns(&lines),
         false => lines.iter().map(|line| format!("{line}\n")).collect(),
     })
+}
+
+/// What docker's `inspect` prints: one array, or each document by a template.
+///
+/// # Errors
+/// A [`Report`] where the template asks for what a document does not have.
+pub(crate) fn inspection(documents: &[Json], layout: Option<&Layout>) -> Result<String, Report> {
+    match layout {
+        Some(layout @ Layout::Template(_)) => rows(layout, documents),
+        _ => Ok(pretty(&Json::Array(documents.to_vec()))),
+    }
 }
 
 /// One value by a template.

@@ -1,4 +1,4 @@
-//! `isopod inspect`: all that is known of pods and images, or by a Go template what docker would say of them.
+//! `isopod inspect`: all that is known of pods and images, with the fields that docker has for them; what it has none for is below `Isopod`.
 
 use std::process::ExitCode;
 
@@ -14,15 +14,15 @@ use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::pods;
 use crate::room::Room;
-use crate::show::{JSON_VERSION, exit_reason, pretty};
+use crate::show::{JSON_VERSION, exit_reason};
 
-/// Print all that is known of pods or images, as JSON
+/// Print all that is known of pods or images, as JSON: docker's fields, and what isopod alone knows below `Isopod`
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Inspect {
     /// The pods; where there is none of that name, the images
     #[arg(required = true, value_name = "POD")]
     names: Vec<String>,
-    /// Print each by a Go template over docker's fields, or `json` for those
+    /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
     /// Also how much of the disk what a pod wrote takes
@@ -50,25 +50,25 @@ impl Inspect {
     /// A [`Failure`] for each name that is none, or that the template does not fit.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
-        let mut reports = Vec::new();
+        let (mut documents, mut reports) = (Vec::new(), Vec::new());
         for name in &self.names {
-            match self.text(&pods, name, settings) {
-                Ok(text) => output::data(&text),
+            match self.document(&pods, name, settings) {
+                Ok(document) => documents.push(document),
                 Err(report) => reports.push(report),
             }
         }
+        output::data(&as_docker::inspection(&documents, self.format.as_ref())?);
         Failure::unless_empty(reports)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn text(&self, pods: &Pods, name: &str, settings: &Settings) -> Result<String, Report> {
-        let layout = self.format.as_ref();
-        let image = || image::inspect::inspected(name, layout, settings);
+    fn document(&self, pods: &Pods, name: &str, settings: &Settings) -> Result<Value, Report> {
+        let image = || image::inspect::document_of(name, settings);
         if self.r#type == Some(Kind::Image) {
             return image();
         }
         match pods.find(name) {
-            Ok(pod) => of_pod(&pod, layout, self.size),
+            Ok(pod) => Ok(of_pod(&pod, self.size)),
             // As with docker, the name may be an image's.
             Err(error @ FindError::None(_)) if self.r#type.is_none() => image().map_err(|_| error.into()),
             Err(error) => Err(error.into()),
@@ -76,39 +76,17 @@ impl Inspect {
     }
 }
 
-fn of_pod(pod: &PodEntry, layout: Option<&Layout>, sized: bool) -> Result<String, Report> {
-    let room = sized.then(|| Room::of(pod));
-    let document = match layout {
-        None => {
-            let mut document = own(pod);
-            if let Some(Room { written, images }) = room {
-                document["writtenBytes"] = written.into();
-                document["imageBytes"] = images.into();
-            }
-            document
-        }
-        Some(_) => {
-            let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
-            let mut document = as_docker::inspected(pod, spec.as_ref());
-            if let Some(Room { written, images }) = room {
-                document["SizeRw"] = written.into();
-                document["SizeRootFs"] = (written + images).into();
-            }
-            document
-        }
-    };
-    print(&document, layout)
-}
-
-/// A document by a template, or as JSON.
-///
-/// # Errors
-/// A [`Report`] where the template asks for what there is not.
-pub(super) fn print(document: &Value, layout: Option<&Layout>) -> Result<String, Report> {
-    match layout {
-        Some(Layout::Template(text)) => as_docker::one(text, document).map(|text| text + "\n"),
-        _ => Ok(pretty(document)),
+/// All that is known of a pod, with docker's fields.
+fn of_pod(pod: &PodEntry, sized: bool) -> Value {
+    let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
+    let mut document = as_docker::inspected(pod, spec.as_ref());
+    document["Isopod"] = own(pod);
+    if sized {
+        let Room { written, images } = Room::of(pod);
+        document["SizeRw"] = written.into();
+        document["SizeRootFs"] = (written + images).into();
     }
+    document
 }
 
 /// What isopod itself knows of a pod.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::Report;
+use crate::show::JSON_VERSION;
 
 /// Create, remove and list networks by which pods reach each other
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -114,6 +115,14 @@ impl Shown {
         let pods: Vec<&Value> = self.pods.iter().map(|(_, value)| value).collect();
         value["pods"] = json!(pods);
         value
+    }
+
+    /// All that is known of it, with docker's fields.
+    fn document(&self) -> Value {
+        let mut document = self.row();
+        document["Isopod"] = self.value();
+        document["Isopod"]["version"] = JSON_VERSION.into();
+        document
     }
 
     /// docker's fields.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::{Images, document as summary, users};
 use crate::args::{Layout, document};
-use crate::commands::inspect::print;
+use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self, Report};
-use crate::show::pretty;
+use crate::show::JSON_VERSION;
 
 /// Print all that is known of images, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct ImageInspect {
     /// The images: names, IDs or their beginnings
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    /// Print each by a Go template over docker's fields, or `json` for those
+    /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
 }
@@ -31,30 +31,19 @@ impl ImageInspect {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let images = Images::open(settings)?;
-        if let Some(layout) = &self.format {
-            for word in &self.images {
-                output::data(&print(&images.as_docker(word)?, Some(layout))?);
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let documents = self.images.iter().map(|word| images.own(word));
+        let documents = self.images.iter().map(|word| images.document(word));
         let documents: Vec<Value> = documents.collect::<Result<_, Report>>()?;
-        output::data(&pretty(&json!({ "version": 1, "images": documents })));
+        output::data(&as_docker::inspection(&documents, self.format.as_ref())?);
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// All that is known of one image, or what docker says of it.
+/// All that is known of one image, with docker's fields.
 ///
 /// # Errors
 /// A [`Report`] where there is none.
-pub(crate) fn inspected(word: &str, layout: Option<&Layout>, settings: &Settings) -> Result<String, Report> {
-    let images = Images::open(settings)?;
-    let document = match layout {
-        None => images.own(word)?,
-        Some(_) => images.as_docker(word)?,
-    };
-    print(&document, layout)
+pub(crate) fn document_of(word: &str, settings: &Settings) -> Result<Value, Report> {
+    Images::open(settings)?.document(word)
 }
 
 impl Images<'_> {
@@ -76,6 +65,14 @@ impl Images<'_> {
             .map(|pod| Value::from(pod.uuid.clone()))
             .collect();
         document["config"] = serde_json::from_slice(&config)?;
+        Ok(document)
+    }
+
+    /// All that is known of an image, with docker's fields.
+    fn document(&self, word: &str) -> Result<Value, Report> {
+        let mut document = self.as_docker(word)?;
+        document["Isopod"] = self.own(word)?;
+        document["Isopod"]["version"] = JSON_VERSION.into();
         Ok(document)
     }
 

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 
-use super::named::{Shown, names, no_such_volume, shown};
+use super::named::{documents, names, no_such_volume};
 use crate::args::{Layout, document};
+use crate::as_docker;
 use crate::failure::Failure;
 use crate::output::{self};
 
@@ -15,7 +16,7 @@ pub(crate) struct VolumeInspect {
     /// The named volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Print each by a Go template over docker's fields, or `json` for those
+    /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
 }
@@ -30,12 +31,8 @@ impl VolumeInspect {
         if let Some(missing) = self.names.iter().find(|name| !known.contains(name)) {
             return Err(no_such_volume(missing).into());
         }
-        output::data(&shown(
-            &self.names,
-            self.format.as_ref().unwrap_or(&Layout::Json),
-            Shown::Document,
-            settings,
-        )?);
+        let documents = documents(&self.names, settings)?;
+        output::data(&as_docker::inspection(&documents, self.format.as_ref())?);
         Ok(ExitCode::SUCCESS)
     }
 }

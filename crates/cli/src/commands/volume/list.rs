@@ -9,7 +9,7 @@ use isopod_spec::AppName;
 use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
-use super::named::{self, Shown, VolumeFilter, volume_filter};
+use super::named::{self, VolumeFilter, volume_filter};
 use crate::args::{Format, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
@@ -52,7 +52,7 @@ impl VolumeList {
         let names = named::filtered(named::names(settings)?, &self.filters, settings)?;
         output::data(&match self.quiet {
             true => names.iter().map(|name| format!("{name}\n")).collect::<String>(),
-            false => named::shown(&names, &self.format, Shown::Row, settings)?,
+            false => named::shown(&names, &self.format, settings)?,
         });
         Ok(ExitCode::SUCCESS)
     }

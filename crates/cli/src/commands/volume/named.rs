@@ -6,7 +6,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::logs::stamp;
 use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Layout;
 use crate::as_docker;
@@ -148,44 +148,66 @@ fn labels(name: &str, settings: &Settings) -> Result<BTreeMap<String, String>, R
     named_volume::labels(&settings.state_dir, name).map_err(failed)
 }
 
-/// Whether a template is for a row of a list, in which docker has labels as a text, or for one document, in which they are a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Row,
-    Document,
+/// What is known of named volumes.
+struct Known<'a> {
+    settings: &'a Settings,
+    /// The pods that have them.
+    users: BTreeMap<String, Vec<String>>,
+}
+
+impl Known<'_> {
+    fn of(settings: &Settings) -> Result<Known<'_>, Report> {
+        let users = users(&pods(settings)?, settings)?;
+        Ok(Known { settings, users })
+    }
+
+    fn path(&self, name: &str) -> String {
+        dir(&self.settings.state_dir).join(name).display().to_string()
+    }
+
+    fn created(&self, name: &str) -> Option<String> {
+        let metadata = dir(&self.settings.state_dir).join(name).metadata().ok()?;
+        Some(stamp(metadata.created().ok()?))
+    }
+
+    fn users(&self, name: &str) -> &[String] {
+        self.users.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// docker's fields.
+    fn as_docker(&self, name: &str, labels: &Value) -> Value {
+        json!({
+            "Name": name,
+            "Driver": "local",
+            "Scope": "local",
+            "Mountpoint": self.path(name),
+            "CreatedAt": self.created(name),
+            "Labels": labels,
+            "Options": null,
+            "Links": self.users(name).len().to_string(),
+        })
+    }
 }
 
 /// These, with the pods that have them.
-pub(crate) fn shown(
-    names: &[String],
-    layout: &Layout,
-    as_what: Shown,
-    settings: &Settings,
-) -> Result<String, Report> {
-    let users = users(&pods(settings)?, settings)?;
-    let of = |name: &String| users.get(name).cloned().unwrap_or_default();
-    let labels = |name: &String| labels(name, settings);
-    let created = |name: &String| {
-        let metadata = dir(&settings.state_dir).join(name).metadata().ok()?;
-        Some(stamp(metadata.created().ok()?))
-    };
-    let path = |name: &String| dir(&settings.state_dir).join(name).display().to_string();
+pub(crate) fn shown(names: &[String], layout: &Layout, settings: &Settings) -> Result<String, Report> {
+    let known = Known::of(settings)?;
     Ok(match layout {
         Layout::Text => {
             let rows: Vec<[String; 3]> = names
                 .iter()
-                .map(|name| [name.clone(), path(name), of(name).join(", ")])
+                .map(|name| [name.clone(), known.path(name), known.users(name).join(", ")])
                 .collect();
             table(["VOLUME", "DIRECTORY", "USED BY"], &rows)
         }
         Layout::Json => {
-            let value = |name| {
+            let value = |name: &String| {
                 Ok(json!({
                     "name": name,
-                    "directory": path(name),
-                    "created": created(name),
-                    "labels": labels(name)?,
-                    "usedBy": of(name),
+                    "directory": known.path(name),
+                    "created": known.created(name),
+                    "labels": labels(name, settings)?,
+                    "usedBy": known.users(name),
                 }))
             };
             let volumes: Vec<_> = names.iter().map(value).collect::<Result<_, Report>>()?;
@@ -193,27 +215,26 @@ pub(crate) fn shown(
         }
         layout => {
             let row = |name: &String| {
-                let labels = labels(name)?;
+                let labels = labels(name, settings)?;
                 let text = labels.iter().map(|(name, value)| format!("{name}={value}"));
-                let labels = match as_what {
-                    Shown::Row => json!(text.collect::<Vec<_>>().join(",")),
-                    Shown::Document => json!(labels),
-                };
-                Ok(json!({
-                    "Name": name,
-                    "Driver": "local",
-                    "Scope": "local",
-                    "Mountpoint": path(name),
-                    "CreatedAt": created(name),
-                    "Labels": labels,
-                    "Options": null,
-                    "Links": of(name).len().to_string(),
-                }))
+                // In a list docker has them as a text.
+                Ok(known.as_docker(name, &text.collect::<Vec<_>>().join(",").into()))
             };
             let rows: Vec<_> = names.iter().map(row).collect::<Result<_, Report>>()?;
             as_docker::rows(layout, &rows)?
         }
     })
+}
+
+/// All that is known of each, with docker's fields.
+pub(crate) fn documents(names: &[String], settings: &Settings) -> Result<Vec<Value>, Report> {
+    let known = Known::of(settings)?;
+    let document = |name: &String| {
+        let mut document = known.as_docker(name, &json!(labels(name, settings)?));
+        document["Isopod"] = json!({ "version": JSON_VERSION, "usedBy": known.users(name) });
+        Ok(document)
+    };
+    names.iter().map(document).collect()
 }
 
 /// Why a volume is not found.
