@@ -15,7 +15,6 @@ mod copy_place;
 mod error;
 mod flags;
 mod group;
-mod layout;
 mod nearest;
 mod pod;
 mod pod_command;
@@ -27,7 +26,6 @@ pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
 pub(crate) use flags::For;
 pub(crate) use group::{is_flag, pod_command, split};
-pub(crate) use layout::{Layout, document, layout};
 pub(crate) use nearest::nearest;
 pub(crate) use pod_command::{
     HELP_WIDTH, PodPart, described, global_flags, group, pod_help, to_complete, to_read, usage,
@@ -50,22 +48,6 @@ use isopod_spec::{
 };
 
 use crate::detach_keys::DetachKeys;
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum LogLevel {
-    /// What failed.
-    Error,
-    /// And what the user should know.
-    #[default]
-    Warn,
-    /// And what happens.
-    Info,
-    /// And why.
-    Debug,
-    /// And every message between host and guest.
-    Trace,
-}
 
 /// Reads the pod that `run` or `prepare` is given: its own matches, and the words of the groups behind `---`.
 ///

@@ -24,13 +24,13 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::commands::attach::forward_signals;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::manifest::Asked;
 use crate::output::{self, Report};
 use crate::pods::{app_number, block_on, check_live, find};
 use crate::preparation::note_what_is_made;
+use crate::signals;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
 
 /// How often an app is planned anew, since something came or went at the same time.
@@ -174,7 +174,7 @@ impl Connected<'_> {
             outputs.spawn(copy(stderr.await.map_err(failed)?, tokio::io::stderr()));
         }
         let given_up = Arc::new(AtomicU8::new(0));
-        forward_signals(Some((dir, Some(self.number))), &given_up)?;
+        signals::forward(Some((dir, Some(self.number))), &given_up)?;
         let start = Request::StartApp { app: self.number };
         control::ask(dir, &start).await.map_err(failed)?;
         let mut raw = None;

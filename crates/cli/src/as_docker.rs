@@ -8,11 +8,13 @@
 //! All of it is pure: what is known of a pod comes in, JSON values go out.
 
 mod image;
+mod layout;
 mod pod;
 mod template;
 mod time;
 
 pub(crate) use image::image_row;
+pub(crate) use layout::{Layout, document, layout};
 pub(crate) use pod::{inspected, pod_row};
-pub(crate) use template::{check, inspection, one, rows};
+pub(crate) use template::{inspection, one, rows};
 pub(crate) use time::size;

@@ -5,18 +5,18 @@
 mod unknown;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _, Subcommand as _};
 
 use crate::args::{
-    self, ArgFault, ArgsError, For, HELP_WIDTH, LogLevel, PlanArgs, PodPart, RunArgs, global_flags, group,
+    self, ArgFault, ArgsError, For, HELP_WIDTH, PlanArgs, PodPart, RunArgs, global_flags, group,
     in_own_words, pod_command, pod_help, split, to_complete, to_read,
 };
 use crate::commands;
 use crate::failure::Failure;
 use crate::output::Report;
+use crate::settings::Global;
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +25,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     /// What to do.
     pub(crate) command: Command,
-}
-
-/// What applies to every command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Global {
-    /// `--dir`: where images and pods are kept; `None`: the default place.
-    pub(crate) dir: Option<PathBuf>,
-    /// `--log-level`.
-    pub(crate) log_level: LogLevel,
 }
 
 /// What to do.

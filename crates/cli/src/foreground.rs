@@ -10,22 +10,11 @@ use isopod_runtime::pods::files::{PodRecord, Stdin};
 use isopod_runtime::run::{AppEnd, Caller, Outcome, Timings};
 use isopod_vm::agent::{ExitStatus, FailureCause};
 
-use crate::args::Outputs;
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::output::{self, Report};
+use crate::relay::{self, Connection};
+use crate::service_manager;
 use crate::supervision::{failure, remarks, supervise};
-use crate::{relay, service_manager};
-
-/// How this command and a pod in the foreground are connected.
-pub(crate) struct Connection<'a> {
-    /// Which of the apps' outputs are shown.
-    pub(crate) outputs: Outputs,
-    /// What is typed to end this command alone.
-    pub(crate) keys: &'a DetachKeys,
-    /// Whether what ends this command ends the pod (`--sig-proxy`).
-    pub(crate) sig_proxy: bool,
-}
 
 /// Runs pods with the caller's standard streams, to their ends; each is removed then, where that was wished.
 ///

@@ -35,6 +35,7 @@ mod root_of_app;
 mod service_manager;
 mod settings;
 mod show;
+mod signals;
 mod supervision;
 mod supervisor;
 mod table;

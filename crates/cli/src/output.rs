@@ -18,7 +18,22 @@ use isopod_spec::words::{for_terminal, is_obeyed, message_for_terminal};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
-use crate::args::LogLevel;
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what the user should know.
+    #[default]
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And every message between host and guest.
+    Trace,
+}
 
 /// The exit status of a command whose output nobody reads any more, as that of a pipe is: 128 and SIGPIPE's number.
 pub(crate) const NOT_READ: u8 = 128 + 13;

@@ -34,7 +34,6 @@ use tokio::sync::oneshot;
 use crate::args::Outputs;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
-use crate::foreground::Connection;
 use crate::output::{self, Report};
 use crate::supervisor;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
@@ -125,6 +124,16 @@ impl AsyncWrite for Sink {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+}
+
+/// How this command and a pod in the foreground are connected.
+pub(crate) struct Connection<'a> {
+    /// Which of the apps' outputs are shown.
+    pub(crate) outputs: Outputs,
+    /// What is typed to end this command alone.
+    pub(crate) keys: &'a DetachKeys,
+    /// Whether what ends this command ends the pod (`--sig-proxy`).
+    pub(crate) sig_proxy: bool,
 }
 
 /// Whether that pod is to have a supervisor of its own: its app is to be connected with the caller's terminal, or it is to go on

@@ -6,9 +6,17 @@ use std::path::{Path, PathBuf};
 use isopod_runtime::{Settings, state_dir};
 use isopod_spec::{Architecture, GuestKernel, KernelChoice, StartMode};
 
-use crate::command_line::Global;
-use crate::output::Report;
+use crate::output::{LogLevel, Report};
 use crate::registries;
+
+/// What applies to every command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Global {
+    /// `--dir`: where images and pods are kept; `None`: the default place.
+    pub(crate) dir: Option<PathBuf>,
+    /// `--log-level`.
+    pub(crate) log_level: LogLevel,
+}
 
 /// Reads the environment.
 ///

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use super::LogLevel;
 use super::flags::{self, For};
+use crate::output::LogLevel;
 
 /// Help is this wide at most, in columns; clap would ask the terminal and the environment otherwise.
 pub(crate) const HELP_WIDTH: usize = 100;

@@ -3,7 +3,7 @@
 use gtmpl_ng::{Context, FuncError, Template, Value};
 use serde_json::Value as Json;
 
-use crate::args::Layout;
+use super::layout::Layout;
 use crate::output::Report;
 use crate::show::pretty;
 

@@ -12,6 +12,8 @@ use isopod_spec::{
 use super::*;
 use crate::args::*;
 use crate::detach_keys::DetachKeys;
+use crate::output::LogLevel;
+use crate::settings::Global;
 
 fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Cli, ArgsError> {
     parse(std::iter::once("isopod").chain(words).map(OsString::from))

@@ -7,7 +7,6 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use isopod_plan::layout::LOGS;
 use isopod_runtime::Settings;
-use isopod_runtime::control::{self, ControlError, Request};
+use isopod_runtime::control::{self, ControlError};
 use isopod_runtime::events::EventKind;
 use isopod_runtime::logs::{LogReader, Options, Record, Stream};
 use isopod_runtime::pods::files::{AppState, Stdin};
@@ -23,23 +22,15 @@ use isopod_runtime::pods::{PodEntry, Pods};
 use isopod_spec::AppName;
 use isopod_spec::words::shown;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::args::{app_name, switch};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::output::{self, Report};
-use crate::patience::Patience;
 use crate::pods::{app_number, check_live, find, pods};
 use crate::show::{exit_reason, exit_status};
+use crate::signals;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
-
-/// The signals that are passed on (signal(7)).
-const SIGNALS: [u8; 6] = [1, 2, 3, 10, 12, 15];
-
-/// Those of them that ask for an end.
-const ENDS: [u8; 3] = [1, 2, 15];
 
 /// How often the log and the pod's status are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -99,7 +90,7 @@ impl Attach {
         let raw = types.map(|_| Raw::enter()).transpose()?;
         if self.sig_proxy || raw.is_some() {
             let whom = self.sig_proxy.then_some((pod.path.as_path(), number));
-            let forwarded = runtime.block_on(async { forward_signals(whom, &given_up) });
+            let forwarded = runtime.block_on(async { signals::forward(whom, &given_up) });
             forwarded?;
         }
         if let Some(app) = terminal {
@@ -207,50 +198,6 @@ fn reader_of(pod: &PodEntry, app: Option<u16>) -> Option<u16> {
     let came_with_one = app.is_some() && record.apps.get(usize::from(number))?.stdin;
     let is_only = number == 0 && record.stdin == Stdin::Attached;
     (came_with_one || is_only).then_some(number)
-}
-
-/// Passes the signals that this command gets on to the app or to all of the pod in that directory, or to nobody; `given_up`
-/// becomes the number of the one that ends this command whatever the app does.
-pub(crate) fn forward_signals(
-    whom: Option<(&Path, Option<u16>)>,
-    given_up: &Arc<AtomicU8>,
-) -> io::Result<()> {
-    let (ends, mut asked) = mpsc::unbounded_channel();
-    for number in SIGNALS {
-        let mut signals = signal(SignalKind::from_raw(number.into()))?;
-        let (whom, ends) = (whom.map(|(dir, app)| (PathBuf::from(dir), app)), ends.clone());
-        let alone = given_up.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                let Some((dir, app)) = whom.clone() else {
-                    alone.store(number, Ordering::Relaxed);
-                    continue;
-                };
-                if ENDS.contains(&number) {
-                    let _ = ends.send(number);
-                }
-                // Not waited for: the next one may be the last.
-                tokio::spawn(async move {
-                    let request = Request::Signal { app, signal: number };
-                    if let Err(error) = control::ask(&dir, &request).await {
-                        tracing::warn!("cannot pass signal {number} on: {error}");
-                    }
-                });
-            }
-        });
-    }
-    let given_up = given_up.clone();
-    tokio::spawn(async move {
-        let mut patience = Patience::default();
-        loop {
-            let last = patience.last();
-            tokio::select! {
-                Some(number) = asked.recv() => patience.asked(number, Instant::now()),
-                number = last => return given_up.store(number, Ordering::Relaxed),
-            }
-        }
-    });
-    Ok(())
 }
 
 /// Gives the app this command's standard input; when that ends, the app waits for the next who attaches. With keys to detach

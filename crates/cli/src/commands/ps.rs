@@ -8,8 +8,8 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
 use serde_json::{Value, json};
 
-use crate::args::{Layout, layout};
 use crate::as_docker;
+use crate::as_docker::{Layout, layout};
 use crate::failure::Failure;
 use crate::label_filter::LabelFilter;
 use crate::output::{self};

@@ -9,9 +9,9 @@ use isopod_runtime::pods::files::Keep;
 
 use crate::args::{RunArgs, RunMode};
 use crate::failure::Failure;
-use crate::foreground::Connection;
 use crate::output::{self};
 use crate::pods::pods;
+use crate::relay::Connection;
 use crate::{background, foreground, id_files, preparation};
 
 /// Runs the pods; in the foreground, the exit status is that of the first app to fail.

@@ -9,9 +9,9 @@ use isopod_runtime::pods::state::Verb;
 use crate::args::Outputs;
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
-use crate::foreground::Connection;
 use crate::output::Report;
 use crate::pods::{each, find, pods};
+use crate::relay::Connection;
 use crate::{background, foreground};
 
 /// Start a pod that was prepared, or that has exited

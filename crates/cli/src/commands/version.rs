@@ -9,7 +9,7 @@ use isopod_vm::launch;
 use serde_json::{Value, json};
 
 use super::info::print;
-use crate::args::{Layout, layout};
+use crate::as_docker::{Layout, layout};
 use crate::failure::Failure;
 use crate::output;
 

@@ -7,8 +7,8 @@ use isopod_spec::NetworkName;
 use serde_json::Value;
 
 use super::{name, shown};
-use crate::args::{Layout, document};
 use crate::as_docker;
+use crate::as_docker::{Layout, document};
 use crate::failure::Failure;
 use crate::output;
 

@@ -8,8 +8,8 @@ use isopod_runtime::templates::Templates;
 use isopod_runtime::{Settings, named_volume, state_dir};
 use serde_json::{Value, json};
 
-use crate::args::{Layout, layout};
 use crate::as_docker::{self, size};
+use crate::as_docker::{Layout, layout};
 use crate::commands::volume::named;
 use crate::failure::Failure;
 use crate::output;

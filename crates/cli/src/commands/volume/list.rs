@@ -10,7 +10,8 @@ use isopod_spec::words::shown;
 use serde_json::{Value, json};
 
 use super::named::{self, VolumeFilter, volume_filter};
-use crate::args::{Format, Layout, layout};
+use crate::args::Format;
+use crate::as_docker::{Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{find, pods};

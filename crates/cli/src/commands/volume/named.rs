@@ -8,8 +8,8 @@ use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError};
 use serde_json::{Value, json};
 
-use crate::args::Layout;
 use crate::as_docker;
+use crate::as_docker::Layout;
 use crate::label_filter::LabelFilter;
 use crate::output::Report;
 use crate::pods::pods;

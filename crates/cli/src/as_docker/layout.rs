@@ -1,7 +1,7 @@
 //! `--format`: for people, versioned JSON, or a Go template over docker's fields.
 
-use super::Format;
-use crate::as_docker;
+use super::template::check;
+use crate::args::Format;
 
 /// How a list or a document is printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub(crate) fn layout(text: &str) -> Result<Layout, String> {
         ("text", _) | (_, Some("")) => Ok(Layout::Text),
         ("json", _) => Ok(Layout::Json),
         (_, Some(template)) if template.contains("{{") => {
-            as_docker::check(template).map(|()| Layout::Table(template.to_owned()))
+            check(template).map(|()| Layout::Table(template.to_owned()))
         }
-        _ if text.contains("{{") => as_docker::check(text).map(|()| Layout::Template(text.to_owned())),
+        _ if text.contains("{{") => check(text).map(|()| Layout::Template(text.to_owned())),
         _ => Err("write text, json, table, or a Go template such as '{{.Names}}'".to_owned()),
     }
 }
