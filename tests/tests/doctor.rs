@@ -25,6 +25,7 @@ fn every_finding_has_its_fix() {
         "guest",
         "volumes",
         "network",
+        "networks",
         "disks",
         "namespaces",
         "owners",
