@@ -34,7 +34,10 @@ fn who_attaches_sees_writes_and_signals() {
         .with(["--app-name", "a"]);
     let script = "trap 'echo got; exit 7' USR1; echo before; echo err >&2; exec 3<&0; cat <&3 & while :; do sleep 0.1; done";
     let _ = pod.sh(script).start().wait().expect(0);
-    eventually("it has written", || isopod(&bench, "logs p").text() == "before\n");
+    eventually("it has written", || {
+        let written = isopod(&bench, "logs p");
+        written.text() == "before\n" && written.stderr == "err\n"
+    });
 
     let start = |words: &str, input: &str| {
         bench.isopod_start_with_input(words.split_whitespace(), input.as_bytes().to_vec())
