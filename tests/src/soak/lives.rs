@@ -252,9 +252,12 @@ impl Place<'_> {
                     && !line.contains("qemu-system")
             }
         });
+        let Some(victim) = victim else {
+            panic!("there was no process to be killed: {:?}", running.wait());
+        };
         std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
-        kill(victim.expect("a process to be killed"), Signal::KILL);
+        kill(victim, Signal::KILL);
         if life.victim == Victim::Supervisor && life.number.is_multiple_of(2) {
             return self.start_again(life, state);
         }

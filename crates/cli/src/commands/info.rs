@@ -7,8 +7,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::state::PodState;
 use serde_json::{Value, json};
 
-use crate::as_docker;
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::pods;

@@ -8,8 +8,7 @@ use isopod_runtime::pods::{FindError, PodEntry, Pods};
 use serde_json::{Value, json};
 
 use super::image;
-use crate::as_docker;
-use crate::as_docker::{Layout, document};
+use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::pods;

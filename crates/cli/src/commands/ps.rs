@@ -8,8 +8,7 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
 use serde_json::{Value, json};
 
-use crate::as_docker;
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::label_filter::LabelFilter;
 use crate::output::{self};

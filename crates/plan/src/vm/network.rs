@@ -68,7 +68,9 @@ pub const TAP_FD: i32 = 903;
 /// How many there may be.
 pub const MAX_TAPS: usize = 7;
 /// Where the host's kernel serves the taps: the number of QEMU's descriptor of `/dev/vhost-net` for the first; the next ones follow.
-pub const VHOST_FD: i32 = TAP_FD + 7;
+/// Behind those of [`MAX_TAPS`] taps.
+pub const VHOST_FD: i32 = 910;
+const _: () = assert!(VHOST_FD as usize == TAP_FD as usize + MAX_TAPS);
 
 /// What docker gives a container too: an app need not be root for a port below 1024, nor for ping(8).
 const SYSCTLS: [(&str, &str); 2] = [

@@ -16,9 +16,9 @@ use super::{Claim, PodsError, failed};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OpenedRecord {
-    /// As [`PodRecord::qemu`].
+    /// The launcher that becomes QEMU, with its arguments, as the pod's record has them.
     pub qemu: Vec<OsText>,
-    /// As [`PodRecord::template`].
+    /// What its VM is restored from, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateRecord>,
 }

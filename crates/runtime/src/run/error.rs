@@ -70,6 +70,9 @@ pub enum RunError {
         /// The console's last lines.
         console: Vec<String>,
     },
+    /// The host's kernel does not serve the pod's taps any more.
+    #[error("cannot open `/dev/vhost-net`, by which the host's kernel serves the VM's interfaces")]
+    VhostNet(#[source] std::io::Error),
     /// The VM could not be restored.
     #[error("cannot restore the VM from its template")]
     NotRestored(#[source] RestoreError),
@@ -118,6 +121,9 @@ impl RunError {
                 "let the pods of the host have less (`--vm-memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
                  memory"
                     .into(),
+            ),
+            Self::VhostNet(_) => Some(
+                "it could be opened when the pod was made: load the module (`modprobe vhost_net`), or make the pod again".into(),
             ),
             Self::Agent { source, .. } => source.hint(),
             Self::Port(error) => error.hint(),

@@ -131,7 +131,7 @@ impl<'a> Vm<'a> {
             .filter(|_| record.vhost_net)
             .map(|(_, number)| Ok((vhost_net()?, number)))
             .collect::<std::io::Result<Vec<_>>>()
-            .map_err(failed("open /dev/vhost-net"))?;
+            .map_err(RunError::VhostNet)?;
         let pod_start = match dir.join(layout::LOGS).exists() {
             false => PodStart::First,
             true => PodStart::Later,

@@ -7,8 +7,7 @@ use isopod_runtime::Settings;
 use serde_json::{Value, json};
 
 use super::{Images, document as summary, users};
-use crate::as_docker;
-use crate::as_docker::{Layout, document};
+use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::show::JSON_VERSION;

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::filter::{ImageFilter, image_filter};
 use super::{Images, document, size};
-use crate::as_docker;
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::show::pretty;

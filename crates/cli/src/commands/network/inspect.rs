@@ -7,8 +7,7 @@ use isopod_spec::NetworkName;
 use serde_json::Value;
 
 use super::{name, shown};
-use crate::as_docker;
-use crate::as_docker::{Layout, document};
+use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output;
 

@@ -7,8 +7,7 @@ use isopod_runtime::networks::Networks;
 use serde_json::{Value, json};
 
 use super::shown;
-use crate::as_docker;
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::output;
 use crate::show::{JSON_VERSION, pretty};

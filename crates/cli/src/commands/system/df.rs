@@ -8,8 +8,7 @@ use isopod_runtime::templates::Templates;
 use isopod_runtime::{Settings, named_volume, state_dir};
 use serde_json::{Value, json};
 
-use crate::as_docker::{self, size};
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout, size};
 use crate::commands::volume::named;
 use crate::failure::Failure;
 use crate::output;

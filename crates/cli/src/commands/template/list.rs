@@ -7,8 +7,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::templates::{Entry, Templates};
 use serde_json::{Value, json};
 
-use crate::as_docker::{self, size};
-use crate::as_docker::{Layout, layout};
+use crate::as_docker::{self, Layout, layout, size};
 use crate::failure::Failure;
 use crate::output;
 use crate::show::pretty;

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use isopod_runtime::Settings;
 
 use super::named::{documents, names, no_such_volume};
-use crate::as_docker;
-use crate::as_docker::{Layout, document};
+use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output::{self};
 

@@ -8,8 +8,7 @@ use isopod_runtime::named_volume::{self, RemoveError, dir};
 use isopod_runtime::pods::{Pods, PodsError};
 use serde_json::{Value, json};
 
-use crate::as_docker;
-use crate::as_docker::Layout;
+use crate::as_docker::{self, Layout};
 use crate::label_filter::LabelFilter;
 use crate::output::Report;
 use crate::pods::pods;
