@@ -8,6 +8,7 @@ use std::{fmt, io};
 use isopod_vm::agent::{AgentError, ArriveError};
 use isopod_vm::netns::NetnsError;
 
+use super::vm::QEMU;
 use crate::networks::NetworksError;
 use crate::ports::PortError;
 use crate::templates::make::MakeError;
@@ -108,6 +109,18 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Why a VM is not there that was to be restored, where one of its processes has ended meanwhile: a QEMU that exits does so for
+    /// what it was told, and the pod may be booted instead. A process that was killed, or another that failed, is why by itself.
+    pub(super) fn not_restored(error: RestoreError, end: Option<Self>) -> Self {
+        match end {
+            Some(Self::Process { process, status, .. }) if process == QEMU && status.code().is_some() => {
+                Self::NotRestored(error)
+            }
+            Some(Self::GuestEnded { .. }) | None => Self::NotRestored(error),
+            Some(end) => end,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -186,5 +199,38 @@ impl fmt::Display for IndentedLines<'_> {
         }
         f.write_str("; its last lines:")?;
         self.0.iter().try_for_each(|line| write!(f, "\n    {line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    fn ended(process: &'static str, status: i32) -> Option<RunError> {
+        let status = ProcessStatus::from_raw(status);
+        let log = Vec::new();
+        Some(RunError::Process { process, status, log })
+    }
+
+    #[test]
+    fn only_a_qemu_that_exits_by_itself_was_not_restored() {
+        let why = |end| RunError::not_restored(RestoreError::Broken, end).to_string();
+        let not_restored = "cannot restore the VM from its template";
+        let (exited, killed) = (1 << 8, 9);
+        assert_eq!(why(None), not_restored);
+        assert_eq!(why(ended(QEMU, exited)), not_restored);
+        assert_eq!(
+            why(Some(RunError::GuestEnded { console: Vec::new() })),
+            not_restored
+        );
+        assert_eq!(why(ended(QEMU, killed)), "QEMU ended with signal: 9 (SIGKILL)");
+        assert_eq!(
+            why(ended("virtiofsd", killed)),
+            "virtiofsd ended with signal: 9 (SIGKILL)"
+        );
+        assert_eq!(why(ended("passt", exited)), "passt ended with exit status: 1");
+        let process = QEMU;
+        assert!(why(Some(RunError::HostMemory { process })).contains("had no memory left"));
     }
 }

@@ -35,7 +35,7 @@ use super::host_memory::Kills;
 use super::interfaces::{Interfaces, Monitor};
 
 /// The processes, as messages name them.
-const QEMU: &str = "QEMU";
+pub(super) const QEMU: &str = "QEMU";
 const VIRTIOFSD: &str = "virtiofsd";
 const PASST: &str = "passt";
 
@@ -273,16 +273,28 @@ impl<'a> Vm<'a> {
             .as_ref()
             .map_or(&[][..], |template| &template.added);
         let mut resumed = pin!(restoring.resume(added));
+        let mut end = None;
         let resumed = tokio::select! {
             biased;
             resumed = &mut resumed => resumed,
             // Where QEMU has ended, what it was doing tells more.
             error = self.ended() => match tokio::time::timeout(LEAD, resumed).await {
-                Ok(resumed) => resumed,
+                Ok(resumed) => {
+                    end = Some(error);
+                    resumed
+                }
                 Err(_) => return Err(error),
             },
         };
-        let (memory, monitor) = resumed.map_err(RunError::NotRestored)?;
+        let (memory, monitor) = match resumed {
+            Ok(resumed) => resumed,
+            Err(error) => {
+                if end.is_none() {
+                    end = self.end_within(LEAD).await;
+                }
+                return Err(RunError::not_restored(error, end));
+            }
+        };
         self.restored = Restored::Yes(memory);
         self.monitor = Some(Monitor::Ready(Box::new(monitor)));
         if let Some(template) = &record.template {
@@ -325,6 +337,7 @@ impl<'a> Vm<'a> {
             None => std::future::pending().await,
         };
         let (mut process, status) = tokio::select! {
+            biased;
             status = end_of(virtiofsd.as_mut().map(|(child, _)| child)) => (VIRTIOFSD, status),
             status = end_of(router.as_mut().map(|router| &mut router.passt)) => (PASST, status),
             status = qemu.wait() => (QEMU, status),
