@@ -34,7 +34,7 @@ pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let search_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     Ok(Settings {
-        agent: find_agent(&isopod),
+        agent: find_agent(&isopod, &working_dir),
         state_dir,
         isopod,
         registries: registries::from_environment(&search_path),
@@ -106,9 +106,9 @@ fn guest_roots(working_dir: &Path) -> Vec<PathBuf> {
 
 /// The guest agent: named by `ISOPOD_AGENT`, or beside the command. None leaves it to be looked for where packages put it, by what
 /// needs it: a command without a guest does not.
-fn find_agent(isopod: &Path) -> Option<PathBuf> {
+fn find_agent(isopod: &Path, working_dir: &Path) -> Option<PathBuf> {
     if let Some(agent) = env::var_os("ISOPOD_AGENT") {
-        return Some(agent.into());
+        return Some(working_dir.join(agent));
     }
     isopod_runtime::agent_of(isopod, Architecture::HOST)
 }

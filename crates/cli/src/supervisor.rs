@@ -17,7 +17,6 @@ use std::process::{Command, Stdio};
 use isopod_plan::layout;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::Claim;
-use isopod_vm::launch;
 
 use crate::output::Report;
 
@@ -37,12 +36,11 @@ pub(crate) fn command(claim: &mut Claim, settings: &Settings, stdout: Stdio) -> 
     let log = options.open(&log).and_then(|log| log.set_len(0).map(|()| log));
     let log = log.map_err(|e| failed("create its log", &e))?;
     let lock = claim.handle().map_err(|e| failed("give it the lock", &e))?;
-    let mut command = launch::command(&settings.isopod);
+    let mut command = settings
+        .own_command()
+        .map_err(|e| failed("give it the search path", &e))?;
     command
-        .arg("--dir")
-        .arg(&settings.state_dir)
         .args(["internal-supervise", claim.uuid()])
-        .current_dir("/")
         .stdin(Stdio::from(lock))
         .stdout(stdout)
         .stderr(log)

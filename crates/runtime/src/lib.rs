@@ -40,9 +40,12 @@ pub mod write_tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, io};
 
 use isopod_image::registry::Registries;
 use isopod_spec::{Architecture, GuestKernel, StartMode};
+use isopod_vm::launch;
 
 /// What this crate needs to know of its caller.
 #[derive(Clone, Debug)]
@@ -72,6 +75,27 @@ pub struct Settings {
     pub aside: Vec<PathBuf>,
 }
 
+impl Settings {
+    /// `isopod` itself, to be run with a command of its own that finds the same programs, agent and state as this process, and has
+    /// nothing else of its environment.
+    ///
+    /// # Errors
+    /// A directory of the search path has a colon in its name.
+    pub fn own_command(&self) -> io::Result<Command> {
+        let mut command = launch::command(&self.isopod);
+        let path = env::join_paths(&self.search_path).map_err(io::Error::other)?;
+        command
+            .arg("--dir")
+            .arg(&self.state_dir)
+            .env("PATH", path)
+            .current_dir("/");
+        if let Some(agent) = &self.agent {
+            command.env("ISOPOD_AGENT", agent);
+        }
+        Ok(command)
+    }
+}
+
 /// The guest agent of the command `isopod` for that architecture, where it is installed with it: in the same directory, or in
 /// `libexec/isopod` beside that. `None` leaves it to be looked for where packages put it, by what needs it: a command without a guest
 /// does not.
@@ -85,4 +109,34 @@ pub fn agent_of(isopod: &Path, architecture: Architecture) -> Option<PathBuf> {
     std::iter::once(bin.join(&name))
         .chain(libexec)
         .find(|place| place.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_isopod_finds_the_same_programs_agent_and_state() {
+        let settings = Settings {
+            state_dir: "/state".into(),
+            isopod: "/opt/isopod".into(),
+            agent: Some("/opt/agent".into()),
+            kernel: GuestKernel::default(),
+            guest_roots: Vec::new(),
+            search_path: vec!["/run/current-system/sw/bin".into(), "/bin".into()],
+            working_dir: "/home".into(),
+            registries: Registries::default(),
+            start: StartMode::Auto,
+            env: BTreeMap::new(),
+            aside: Vec::new(),
+        };
+        let command = settings.own_command().unwrap();
+        let args: Vec<_> = command.get_args().collect();
+        assert_eq!(args, ["--dir", "/state"]);
+        let env: BTreeMap<_, _> = command.get_envs().collect();
+        let value = |name: &str| env[std::ffi::OsStr::new(name)].unwrap();
+        assert_eq!(value("PATH"), "/run/current-system/sw/bin:/bin");
+        assert_eq!(value("ISOPOD_AGENT"), "/opt/agent");
+        assert_eq!(env.len(), 2);
+    }
 }

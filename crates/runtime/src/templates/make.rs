@@ -486,19 +486,8 @@ pub fn spawn(settings: &Settings, vm: &Vm, key: &str) -> io::Result<()> {
     let root = Templates::of(&settings.state_dir).root;
     private::dir(&root)?;
     let log = private::file(&root.join("make.log"))?;
-    let path = std::env::join_paths(&settings.search_path).map_err(io::Error::other)?;
-    let mut command = launch::command(&settings.isopod);
-    command
-        .arg("--dir")
-        .arg(&settings.state_dir)
-        .args(arguments(vm, key))
-        .env("PATH", path)
-        .current_dir("/")
-        .stdout(Stdio::null())
-        .stderr(log);
-    if let Some(agent) = &settings.agent {
-        command.env("ISOPOD_AGENT", agent);
-    }
+    let mut command = settings.own_command()?;
+    command.args(arguments(vm, key)).stdout(Stdio::null()).stderr(log);
     let child = tokio::process::Command::from(command).spawn()?;
     let number = child.id().map(|pid| pid.to_string()).unwrap_or_default();
     for place in &settings.aside {
