@@ -6,7 +6,7 @@ use crate::vm::board;
 use crate::vm::qemu::Accelerator;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const PARAMETERS: [(When, &str, &str); 13] = [
+const PARAMETERS: [(When, &str, &str); 14] = [
     (
         When::Always,
         "quiet",
@@ -30,6 +30,11 @@ const PARAMETERS: [(When, &str, &str); 13] = [
         "no profile of another security module is ever loaded in the guest, and each is asked at every open file",
     ),
     (When::Always, "random.trust_cpu=on", "no wait for entropy"),
+    (
+        When::Always,
+        "rcupdate.rcu_expedited=1",
+        "mounts and cgroups wait for a grace period each, which takes ticks of the clock in an idle VM otherwise",
+    ),
     (
         When::Amd64,
         "8250.nr_uarts=1",
