@@ -138,7 +138,7 @@ with_hints! {
     isopod_runtime::prepare::PrepareError,
     isopod_runtime::run::RunError,
     isopod_runtime::state_dir::StateDirError,
-    isopod_runtime::templates::make::MakeError,
+    isopod_runtime::template_maker::MakeError,
     isopod_runtime::write_tree::WriteTreeError,
     isopod_spec::Gap,
     isopod_spec::check::PodFault,

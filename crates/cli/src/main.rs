@@ -46,7 +46,8 @@ mod volumes_from;
 
 use std::process::ExitCode;
 
-use isopod_runtime::networks::{forward, within};
+use isopod_runtime::joining::within;
+use isopod_runtime::networks::forward;
 use isopod_vm::launch;
 use isopod_vm::launcher::change::{self, Change};
 use isopod_vm::launcher::{self, Launcher};

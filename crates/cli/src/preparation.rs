@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 
 use isopod_plan::PodPlan;
 use isopod_runtime::Settings;
+use isopod_runtime::gather::sources::MissingSource;
 use isopod_runtime::gather::{self, Gathered};
 use isopod_runtime::networks::Addresses;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, PrepareOptions};
-use isopod_runtime::sources::MissingSource;
 
 use crate::args::{PodSource, RunArgs, RunMode};
 use crate::failure::Failure;

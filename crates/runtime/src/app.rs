@@ -13,14 +13,15 @@ use isopod_spec::{Network, PidMode, PodSpec, Volume, VolumeKind};
 
 use crate::Settings;
 use crate::control::AddApp;
+use crate::gather::sources::MissingSource;
 use crate::gather::{GatherError, gather};
+use crate::json_file;
 use crate::named_volume::{self, FillError};
 use crate::pods::PodEntry;
-use crate::pods::arrived::ArrivedRecord;
-use crate::pods::files::{self, AppRecord, Asked, PodRecord, Status};
+use crate::pods::files::ArrivedRecord;
+use crate::pods::files::{AppRecord, Asked, PodRecord, Status};
 use crate::pods::volumes::{ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::prepare::app_record;
-use crate::sources::MissingSource;
 
 /// Why no app can come.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,7 @@ pub fn plan(
     let (Some(record), Some(status)) = (&pod.record, &pod.status) else {
         return Err(AddError::NoRecord);
     };
-    let asked: Option<Asked> = files::read(&pod.path, layout::SPEC).ok().flatten();
+    let asked: Option<Asked> = json_file::read(&pod.path, layout::SPEC).ok().flatten();
     let asked = asked.ok_or(AddError::NotAsked)?.spec;
     let running = running(record, status);
     let spec = merged(asked, wanted, record, &running);

@@ -34,7 +34,7 @@ use isopod_spec::{JoinedNetwork, NetworkName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 use crate::logs::Stream;
-use crate::pods::arrived::ArrivedRecord;
+use crate::pods::files::ArrivedRecord;
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{AttachedRecord, VolumeRecord};
 

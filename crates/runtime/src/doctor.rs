@@ -19,9 +19,9 @@ use isopod_vm::{kvm, launch, virtiofsd};
 
 use crate::Settings;
 use crate::gather::guest::{image, make_readable, wanted};
-use crate::gather::programs::{find_program, find_qemu};
 use crate::gather::{distribution, host as facts};
 use crate::networks::addresses::programs;
+use crate::programs::{find_program, find_qemu};
 use crate::state_dir;
 use crate::subordinates;
 

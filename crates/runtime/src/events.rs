@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use isopod_spec::{AppName, PodName, VolumeName};
 use serde::{Deserialize, Serialize};
 
-use crate::pods::files::now_ms;
+use crate::clock::now_ms;
 
 pub use read::EventReader;
 

@@ -9,8 +9,8 @@ pub(crate) mod fault;
 pub(crate) mod guest;
 pub(crate) mod host;
 mod images;
-pub(crate) mod programs;
 mod roots;
+pub mod sources;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -30,12 +30,12 @@ pub use fault::{GatherError, GatherFault, ProfileError};
 pub(crate) use host::find_system_program;
 use host::{MAX_DATABASE_BYTES, host};
 use images::{Images, Opened, images};
-use programs::find_qemu;
 pub(crate) use roots::RootDir;
 
 use crate::Settings;
+use crate::programs::find_qemu;
 use crate::record::{HostRoot, ImageRoot, Recorder};
-use crate::sources::{self, FoundSource, MissingSource};
+use sources::{FoundSource, MissingSource};
 
 /// Facts, and what they were gathered from.
 pub struct Gathered {

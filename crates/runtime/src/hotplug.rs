@@ -15,13 +15,13 @@ use crate::Settings;
 use crate::control::Attach;
 use crate::gather::GatherFault;
 use crate::gather::RootDir;
+use crate::gather::sources;
 use crate::pods::PodEntry;
 use crate::pods::files::{AppRecord, PodRecord, RootRecord, Status};
 use crate::pods::volumes::{
     AttachedMountRecord, AttachedRecord, MountRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType,
 };
 use crate::record::{HostRoot, ImageRoot};
-use crate::sources;
 
 /// Why no volume can come.
 #[derive(Debug, thiserror::Error)]

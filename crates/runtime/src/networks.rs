@@ -6,19 +6,14 @@
 //! STATE/networks/lock        held while one is made or removed, and while a pod gets its addresses
 //! STATE/networks/run/        netavark's and aardvark-dns's own, of one boot of the host
 //! STATE/networks/run.lock    held while netavark works
-//! POD/networks.json          what the pod is in, where it has joined or left one since it was prepared
-//! POD/networks.up            that the pod's interfaces may be there, and since which boot of the host
 //! ```
 //!
-//! Which addresses are taken nobody writes down: a pod has those that its record names, from its preparation to its removal.
+//! What one pod has of them is in [`crate::joining`]. Which addresses are taken nobody writes down: a pod has those that its record names, from its preparation to its removal.
 
 pub(crate) mod addresses;
 pub mod change;
 pub mod forward;
 mod live;
-pub(crate) mod members;
-mod up;
-pub mod within;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -31,10 +26,8 @@ use isopod_vm::netns::{self, NetnsError};
 
 pub use addresses::Addresses;
 pub(crate) use live::{BeginError, Begun, Live, Memberships};
-pub(crate) use up::JoiningPod;
-pub use up::{NetworksError, NetworksRecord};
 
-use crate::pods::files::{self, Durability};
+use crate::json_file::{self, Durability};
 use crate::pods::{PodEntry, Pods, PodsError, new_uuid};
 use crate::{private, routes, state_dir};
 
@@ -154,7 +147,7 @@ impl Networks {
     pub fn read(&self, name: &NetworkName) -> Result<NamedNetwork, NetworkError> {
         let path = self.path(name);
         let network: Option<NamedNetwork> =
-            files::read(&self.dir, &format!("{name}{SUFFIX}")).map_err(failed("read", &path))?;
+            json_file::read(&self.dir, &format!("{name}{SUFFIX}")).map_err(failed("read", &path))?;
         match network {
             Some(network) if network.name == *name => Ok(network),
             Some(_) => Err(failed("read", &path)(io::Error::other(
@@ -189,7 +182,7 @@ impl Networks {
             source,
         })?;
         let name = format!("{}{SUFFIX}", network.name);
-        files::write(&self.dir, &name, &network, Durability::Durable)
+        json_file::write(&self.dir, &name, &network, Durability::Durable)
             .map_err(failed("write", &self.path(&network.name)))?;
         Ok(network)
     }

@@ -18,6 +18,7 @@ pub mod arrived;
 mod claim;
 mod error;
 pub mod files;
+mod memberships;
 pub mod opened;
 pub mod os_text;
 mod rename;
@@ -41,8 +42,7 @@ use state::{Lock, Place, PodState, Verb, observe};
 use updates::Updates;
 
 use crate::events::EventLog;
-use crate::networks::members;
-use crate::state_dir;
+use crate::{clock, json_file, state_dir};
 pub use claim::Claim;
 use claim::is_at;
 pub(crate) use error::failed;
@@ -104,7 +104,7 @@ impl PodEntry {
             return Some(Silence::Supervisor);
         }
         let since = status.silent_since_ms?;
-        let silent = Duration::from_millis(files::boot_ms().saturating_sub(since));
+        let silent = Duration::from_millis(clock::boot_ms().saturating_sub(since));
         Some(Silence::Guest(silent))
     }
 
@@ -126,8 +126,8 @@ impl PodEntry {
     /// # Errors
     /// [`PodsError`].
     pub fn asked_at_first(&self) -> Result<Option<Asked>, PodsError> {
-        let asked =
-            files::read(&self.path, layout::SPEC).map_err(failed("read", &self.path.join(layout::SPEC)))?;
+        let asked = json_file::read(&self.path, layout::SPEC)
+            .map_err(failed("read", &self.path.join(layout::SPEC)))?;
         Ok(asked.filter(|asked: &Asked| asked.version == files::VERSION))
     }
 }
@@ -278,18 +278,18 @@ impl Pods {
             lock => lock,
         };
         let status: Option<Status> = match place {
-            Place::Started => files::read(&at, layout::STATUS).ok().flatten(),
+            Place::Started => json_file::read(&at, layout::STATUS).ok().flatten(),
             _ => None,
         };
         let state = observe(place, lock, status.as_ref().map(|status| status.phase));
         let record = match place {
-            Place::Prepared | Place::Started => files::read(&at, layout::RECORD).ok().flatten(),
+            Place::Prepared | Place::Started => json_file::read(&at, layout::RECORD).ok().flatten(),
             Place::Preparing | Place::Garbage => None,
         };
         let record = record.map(|record: PodRecord| {
             let mut record = record.with_arrived(status.as_ref());
             Updates::read(&at).apply_to_record(&mut record);
-            members::apply_to_record(&at, &mut record);
+            memberships::apply_to_record(&at, &mut record);
             record
         });
         Some(PodEntry {

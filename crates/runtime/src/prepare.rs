@@ -20,17 +20,17 @@ use isopod_spec::{Accel, GuestKernel, PodName, PodSpec, StartMode, Vm, Volume, V
 use isopod_vm::launcher::root::{Proc, Root};
 use isopod_vm::launcher::{Capabilities, Launcher};
 
+use crate::clock::now_ms;
 use crate::gather::Gathered;
-use crate::networks::NetworksRecord;
+use crate::gather::sources::MissingSource;
+use crate::joining::NetworksRecord;
+use crate::json_file::{self, Durability};
 use crate::pods::files::{
-    self, AppRecord, Asked, Durability, Keep, NetnsRecord, PodRecord, RootRecord, Stdin, TemplateRecord,
-    VERSION, now_ms,
+    AppRecord, Asked, Keep, NetnsRecord, OpenedRecord, PodRecord, RootRecord, Stdin, TemplateRecord, VERSION,
 };
-use crate::pods::opened::OpenedRecord;
 use crate::pods::os_text::OsText;
 use crate::pods::volumes::{MountRecord, OwnerRecord, ShareRecord, SourceRecord, VolumeRecord, VolumeType};
 use crate::pods::{Claim, NameError, Pods, PodsError, failed};
-use crate::sources::MissingSource;
 use crate::{arrival_files, disk, named_volume, private, writable};
 
 /// How a pod is to live.
@@ -185,7 +185,7 @@ fn write(
         options,
     );
     let path = dir.join(layout::RECORD);
-    files::write(dir, layout::RECORD, &record, Durability::from(options.keep))
+    json_file::write(dir, layout::RECORD, &record, Durability::from(options.keep))
         .map_err(failed("write", &path))?;
     if let Some(name) = &options.name {
         pods.name(claim.uuid(), name).map_err(PrepareError::Name)?;
@@ -200,7 +200,7 @@ fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<()
         spec: spec.clone(),
     };
     let path = dir.join(layout::SPEC);
-    let written = files::write(dir, layout::SPEC, &asked, Durability::from(options.keep));
+    let written = json_file::write(dir, layout::SPEC, &asked, Durability::from(options.keep));
     Ok(written.map_err(failed("write", &path))?)
 }
 

@@ -15,7 +15,6 @@
 mod allowance;
 mod app_changes;
 mod arrivals;
-pub(crate) mod capture;
 mod error;
 mod host_memory;
 mod interfaces;
@@ -26,7 +25,7 @@ mod report;
 mod status_writer;
 mod streams;
 mod supervision;
-pub(crate) mod vm;
+mod vm;
 mod volumes;
 mod watch;
 

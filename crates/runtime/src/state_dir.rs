@@ -30,6 +30,8 @@ pub const GUEST: &str = isopod_guest::DIRECTORY;
 
 /// In the state directory: pods and their events.
 pub const PODS: &str = "pods";
+/// There: those that were started.
+pub(crate) const STARTED: &str = "started";
 
 /// In the state directory: named volumes.
 pub const VOLUMES: &str = "volumes";

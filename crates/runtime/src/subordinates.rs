@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use isopod_plan::doctor::Subordinates;
 use isopod_plan::facts::{IdRange, SubordinateIds};
 
-use crate::gather::programs::find_program;
+use crate::programs::find_program;
 
 /// Those of this process's user, where there are some and the programs that map them.
 pub(crate) fn of_caller(search: &[PathBuf]) -> Option<SubordinateIds> {

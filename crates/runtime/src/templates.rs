@@ -1,4 +1,4 @@
-//! Templates on disk ([`isopod_plan::vm::template`] says what one is, [`make`] makes one, [`restore`] restores a VM from it).
+//! Templates on disk ([`isopod_plan::vm::template`] says what one is, [`crate::template_maker`] makes one, [`restore`] restores a VM from it).
 //!
 //! ```text
 //! STATE/templates/KEY/            a template; never changed once it has its name
@@ -14,8 +14,7 @@
 //! A template gets its name in one step, when a VM was restored from it and its agent has answered: whatever ends its maker leaves
 //! nothing that counts as one.
 
-pub mod make;
-mod memory;
+pub(crate) mod memory;
 pub mod restore;
 
 use std::collections::BTreeSet;
@@ -33,18 +32,18 @@ use crate::{Settings, private};
 pub const TEMPLATES: &str = "templates";
 
 /// The version of [`Description`] that is written and read.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
-const MEMORY: &str = "memory";
-const STATE: &str = "state";
-const DESCRIPTION: &str = "template.json";
+pub(crate) const MEMORY: &str = "memory";
+pub(crate) const STATE: &str = "state";
+pub(crate) const DESCRIPTION: &str = "template.json";
 const NEW: &str = ".new-";
 const LOCKS: &str = "locks";
 
 /// The templates of a state directory.
 #[derive(Clone, Debug)]
 pub struct Templates {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 /// What is known of a template.
@@ -201,7 +200,7 @@ impl Templates {
     }
 
     /// Begins one: its directory, empty. The caller has the right to make it.
-    fn begin(&self, key: &str) -> io::Result<PathBuf> {
+    pub(crate) fn begin(&self, key: &str) -> io::Result<PathBuf> {
         let dir = self.new_dir(key);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -213,7 +212,7 @@ impl Templates {
     }
 
     /// Gives it its name.
-    fn publish(&self, key: &str) -> io::Result<()> {
+    pub(crate) fn publish(&self, key: &str) -> io::Result<()> {
         let place = self.root.join(key);
         // One that could not be opened.
         let _ = fs::remove_dir_all(&place);
@@ -221,7 +220,7 @@ impl Templates {
         File::open(&self.root)?.sync_all()
     }
 
-    fn new_dir(&self, key: &str) -> PathBuf {
+    pub(crate) fn new_dir(&self, key: &str) -> PathBuf {
         self.root.join(format!("{NEW}{key}"))
     }
 
@@ -243,7 +242,7 @@ impl Templates {
 }
 
 impl Template {
-    fn open(dir: PathBuf, key: &str, state_crc: u32) -> io::Result<Self> {
+    pub(crate) fn open(dir: PathBuf, key: &str, state_crc: u32) -> io::Result<Self> {
         Ok(Self {
             memory: File::open(dir.join(MEMORY))?,
             state: File::open(dir.join(STATE))?,
@@ -268,7 +267,7 @@ pub fn facts(settings: &Settings, qemu: &Path) -> TemplateFacts {
 }
 
 /// What tells a program from any other that is or was at its path: `PATH:LENGTH:TIME:INODE`.
-fn identity(program: &Path) -> io::Result<String> {
+pub(crate) fn identity(program: &Path) -> io::Result<String> {
     let found = fs::metadata(program)?;
     Ok(format!(
         "{}:{}:{}.{:09}:{}",

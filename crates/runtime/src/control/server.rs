@@ -26,7 +26,7 @@ use super::{
     Request, through,
 };
 use crate::logs::Stream;
-use crate::pods::arrived::ArrivedRecord;
+use crate::pods::files::ArrivedRecord;
 
 /// Something for the supervisor to do.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use isopod_vm::netns;
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
-use super::programs::find_program;
+use crate::programs::find_program;
 use crate::{Settings, resolver, routes, state_dir, subordinates, templates};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.

@@ -11,9 +11,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::fault::GatherFault;
 use super::host::MAX_DATABASE_BYTES;
+use super::sources;
 use crate::Settings;
 use crate::record::HostRoot;
-use crate::sources;
 
 /// A directory that is an app's root.
 pub(crate) struct RootDir {

@@ -12,8 +12,8 @@ use super::{NetworkError, Networks};
 use crate::Settings;
 use crate::gather::find_system_program;
 use crate::gather::host::user_namespaces;
-use crate::gather::programs::find_program;
 use crate::pods::Pods;
+use crate::programs::find_program;
 
 /// Where podman's helpers are (containers.conf(5), `helper_binaries_dir`), before the search path.
 const HELPERS: [&str; 4] = [

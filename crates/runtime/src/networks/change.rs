@@ -9,11 +9,12 @@ use isopod_plan::vm::network::named::PodNames;
 use isopod_plan::vm::network::named::plugged;
 use isopod_spec::{JoinedNetwork, NetworkJoin, NetworkName};
 
-use super::{Addresses, NetworkError, members};
+use super::{Addresses, NetworkError};
 use crate::Settings;
 use crate::control::{ControlError, NetworkChange, Request};
 use crate::gather::distribution;
 use crate::gather::host::user;
+use crate::joining::members;
 use crate::pods::files::PodRecord;
 use crate::pods::state::Verb;
 use crate::pods::{ClaimError, PodEntry, Pods};

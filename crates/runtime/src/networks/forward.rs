@@ -29,8 +29,8 @@ use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::up::OWN_PROGRAM;
-use super::within;
+use crate::joining::OWN_PROGRAM;
+use crate::joining::call;
 use crate::ports::Listening;
 
 /// The first argument that makes `isopod` such a process.
@@ -115,7 +115,7 @@ impl Forwarder {
 /// # Errors
 /// The system's.
 pub fn serve(args: impl IntoIterator<Item = OsString>) -> io::Result<()> {
-    let (process, socket) = within::asked(args)?;
+    let (process, socket) = call::asked(args)?;
     let (targets, given) = fd_message::receive(&socket)?;
     let targets: Vec<Target> = serde_json::from_slice(&targets)?;
     rootless::enter(process).map_err(io::Error::other)?;

@@ -10,8 +10,9 @@ use isopod_plan::vm::network::named::publishing;
 use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
 
 use super::forward::Forwarder;
-use super::members;
-use super::up::{JoiningPod, NetworksError, NetworksRecord, Up, failed};
+use crate::joining::members;
+use crate::joining::up::Up;
+use crate::joining::{JoiningPod, NetworksError, NetworksRecord, failed};
 use crate::pods::files::PodRecord;
 use crate::ports::{self, Listening, PortError};
 

@@ -12,7 +12,7 @@ use super::files::{self, PodRecord, Status};
 use super::state::{Lock, Phase, Place, Verb, observe};
 use super::{ClaimError, Pods, PodsError, failed, state_error};
 use crate::events::{Event, EventKind, EventLog};
-use crate::networks;
+use crate::{joining, json_file};
 
 /// A pod whose lock is held: by this process, until this is dropped.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Claim {
     pub fn record(&self) -> Result<PodRecord, PodsError> {
         let path = self.path.join(layout::RECORD);
         let record: Option<PodRecord> =
-            files::read(&self.path, layout::RECORD).map_err(failed("read", &path))?;
+            json_file::read(&self.path, layout::RECORD).map_err(failed("read", &path))?;
         match record {
             Some(record) if record.version == files::VERSION => Ok(record),
             Some(_) => Err(failed("read", &path)(io::Error::other(
@@ -113,7 +113,7 @@ impl Claim {
 
     /// Tells of the pod's end, where its supervisor was killed before it could.
     fn emit_lost_end(&self) {
-        let status: Option<Status> = files::read(&self.path, layout::STATUS).ok().flatten();
+        let status: Option<Status> = json_file::read(&self.path, layout::STATUS).ok().flatten();
         if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {
             self.emit(EventKind::Exited, |event| {
                 event.exit_status = Some(125);
@@ -156,7 +156,7 @@ impl Claim {
             netns.release();
         }
         if let Some((record, networks)) = record.as_ref().and_then(|it| Some((it, it.networks.as_ref()?))) {
-            let pod = networks::JoiningPod {
+            let pod = joining::JoiningPod {
                 uuid: self.uuid.clone(),
                 dir: self.path.clone(),
                 ports: record.ports.clone(),

@@ -8,12 +8,8 @@
 
 mod status;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
 
 use isopod_contract::config::GuestNetwork;
 use isopod_contract::in_one_line;
@@ -22,21 +18,15 @@ use isopod_spec::{
     AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess, Vm,
 };
 use isopod_vm::netns;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::opened::OpenedRecord;
 use super::os_text::OsText;
 use super::volumes::{MountRecord, OwnerRecord, ShareRecord, VolumeRecord};
-use crate::networks::NetworksRecord;
+use crate::joining::NetworksRecord;
+use crate::json_file::Durability;
 
-pub use status::{AppState, AppStatus, HealthState, Now, Status};
-
-/// The version of [`PodRecord`], [`Asked`] and [`Status`] that this build writes, and the only one it reads.
-pub const VERSION: u32 = 1;
-
-/// Records and statuses are smaller than this.
-const MAX_BYTES: u64 = 64 << 20;
+pub use crate::json_file::VERSION;
+pub use status::{AppState, AppStatus, ArrivedRecord, HealthState, Now, Status};
 
 /// What was prepared: all that starting the pod needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +145,17 @@ pub struct TemplateRecord {
     pub shares_memory: bool,
     /// The devices that QEMU gets before the guest goes on: the arguments of QMP's `device_add`.
     pub added: Vec<serde_json::Value>,
+}
+
+/// The VM of a pod that is opened and not run: that of one that runs, without the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OpenedRecord {
+    /// The launcher that becomes QEMU, with its arguments, as the pod's record has them.
+    pub qemu: Vec<OsText>,
+    /// What its VM is restored from, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateRecord>,
 }
 
 impl TemplateRecord {
@@ -286,34 +287,6 @@ pub struct AppRecord {
     pub gone: bool,
 }
 
-/// The host's boot; empty where the kernel does not tell.
-pub(crate) fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-/// Milliseconds since the host's boot, sleep included.
-pub(crate) fn boot_ms() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let millis = i128::from(time.tv_sec) * 1000 + i128::from(time.tv_nsec) / 1_000_000;
-    u64::try_from(millis).unwrap_or_default()
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether a file must be there after the host lost its power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// It must.
-    Durable,
-    /// The pod would be removed then anyway.
-    Fleeting,
-}
-
 impl From<Keep> for Durability {
     fn from(keep: Keep) -> Self {
         match keep {
@@ -322,88 +295,3 @@ impl From<Keep> for Durability {
         }
     }
 }
-
-/// Room that is kept on the disk for the next [`write_reserved`]: twice what was written last, and at least this.
-const RESERVE_BYTES: u64 = 4096;
-
-/// Writes `value` as the file `name` of `dir`, as [`write`] does, and takes the room for the next time right away: on a
-/// disk that fills up meanwhile, the last word of a pod can still be written.
-pub(crate) fn write_reserved<T: Serialize>(
-    dir: &Path,
-    name: &str,
-    value: &T,
-    durability: Durability,
-) -> io::Result<()> {
-    write(dir, name, value, durability)?;
-    let length = fs::metadata(dir.join(name))?.len();
-    // What cannot be had now may be there when it is needed.
-    let _ = open_new(&temporary(dir, name)).and_then(|file| {
-        let room = RESERVE_BYTES.max(2 * length);
-        Ok(rustix::fs::fallocate(
-            file,
-            rustix::fs::FallocateFlags::empty(),
-            0,
-            room,
-        )?)
-    });
-    Ok(())
-}
-
-/// Removes what [`write_reserved`] keeps.
-pub(crate) fn release(dir: &Path, name: &str) {
-    let _ = fs::remove_file(temporary(dir, name));
-}
-
-fn temporary(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!(".{name}.new"))
-}
-
-/// A file with what is in it, and its room.
-fn open_new(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Writes `value` as the file `name` of `dir`: whole, or as it was before.
-pub(crate) fn write<T: Serialize>(
-    dir: &Path,
-    name: &str,
-    value: &T,
-    durability: Durability,
-) -> io::Result<()> {
-    let text = serde_json::to_vec(value).map_err(io::Error::other)?;
-    let temporary = temporary(dir, name);
-    let mut file = open_new(&temporary)?;
-    file.write_all(&text)?;
-    file.set_len(u64::try_from(text.len()).map_err(io::Error::other)?)?;
-    if durability == Durability::Durable {
-        file.sync_all()?;
-    }
-    fs::rename(&temporary, dir.join(name))?;
-    if durability == Durability::Durable {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Reads the file `name` of `dir`; `None` where there is none.
-pub(crate) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    use io::Read as _;
-    let file = match File::open(dir.join(name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text)?;
-    let value = serde_json::from_slice(&text)?;
-    Ok(Some(value))
-}
-
-#[cfg(test)]
-mod tests;

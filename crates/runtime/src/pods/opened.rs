@@ -1,27 +1,13 @@
-//! What a pod's directory says of how it is opened without being run, and whether it is.
+//! A pod that is opened without being run: who does so has its lock, and leaves it as it was.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use isopod_plan::layout;
-use serde::{Deserialize, Serialize};
 
-use super::files::TemplateRecord;
-use super::os_text::OsText;
 use super::state::Place;
 use super::{Claim, PodsError, failed};
-
-/// The VM of a pod that is opened and not run: that of one that runs, without the network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct OpenedRecord {
-    /// The launcher that becomes QEMU, with its arguments, as the pod's record has them.
-    pub qemu: Vec<OsText>,
-    /// What its VM is restored from, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<TemplateRecord>,
-}
 
 /// Whether somebody has opened the pod at `dir`.
 pub(super) fn is_opened(dir: &Path) -> bool {

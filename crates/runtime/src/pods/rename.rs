@@ -7,8 +7,9 @@ use std::{fs, io};
 use isopod_plan::layout;
 use isopod_spec::PodName;
 
-use super::files::{self, Asked, Durability, PodRecord};
+use super::files::{Asked, PodRecord};
 use super::{NameError, Pods, PodsError, failed};
+use crate::json_file::{self, Durability};
 
 impl Pods {
     /// Names a pod `name`, whatever it was called before, also while it runs. What happened to it keeps the name of that time.
@@ -44,19 +45,19 @@ fn gone(path: &Path) -> PodsError {
 
 fn record_name(dir: &Path, name: &PodName) -> Result<(), PodsError> {
     let at = dir.join(layout::RECORD);
-    let record: Option<PodRecord> = files::read(dir, layout::RECORD).map_err(failed("read", &at))?;
+    let record: Option<PodRecord> = json_file::read(dir, layout::RECORD).map_err(failed("read", &at))?;
     let Some(mut record) = record else {
         return Err(gone(&at));
     };
     record.name = Some(name.clone());
-    files::write(dir, layout::RECORD, &record, Durability::Durable).map_err(failed("write", &at))?;
+    json_file::write(dir, layout::RECORD, &record, Durability::Durable).map_err(failed("write", &at))?;
     let at = dir.join(layout::SPEC);
-    let asked: Option<Asked> = files::read(dir, layout::SPEC).map_err(failed("read", &at))?;
-    let Some(mut asked) = asked.filter(|asked| asked.version == files::VERSION) else {
+    let asked: Option<Asked> = json_file::read(dir, layout::SPEC).map_err(failed("read", &at))?;
+    let Some(mut asked) = asked.filter(|asked| asked.version == json_file::VERSION) else {
         return Ok(());
     };
     asked.spec.name = Some(name.clone());
-    files::write(dir, layout::SPEC, &asked, Durability::Durable).map_err(failed("write", &at))
+    json_file::write(dir, layout::SPEC, &asked, Durability::Durable).map_err(failed("write", &at))
 }
 
 #[cfg(test)]

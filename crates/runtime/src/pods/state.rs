@@ -15,6 +15,7 @@
 //! Place and lock decide which of the columns a pod is in; the phase that the supervisor writes only tells starting,
 //! running and stopping apart. So a supervisor that is killed leaves an exited pod, whatever it wrote last.
 
+use crate::state_dir;
 use serde::{Deserialize, Serialize};
 
 /// The directory below `pods` that a pod is in.
@@ -41,7 +42,7 @@ impl Place {
         match self {
             Place::Preparing => "preparing",
             Place::Prepared => "prepared",
-            Place::Started => "started",
+            Place::Started => state_dir::STARTED,
             Place::Garbage => "garbage",
         }
     }

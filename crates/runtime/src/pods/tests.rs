@@ -2,16 +2,17 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::files::{Durability, Keep, VERSION};
+use super::files::{Keep, VERSION};
 use super::*;
 use crate::events::{Event, EventKind};
+use crate::json_file::Durability;
 
 fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
     PodRecord {
         version: VERSION,
         uuid: uuid.into(),
         name: name.map(|name| PodName::new(name).unwrap()),
-        created_ms: files::now_ms(),
+        created_ms: clock::now_ms(),
         keep,
         stdin: files::Stdin::Empty,
         guest: String::new(),
@@ -46,7 +47,7 @@ fn record(uuid: &str, name: Option<&str>, keep: Keep) -> PodRecord {
 pub(super) fn prepared(pods: &Pods, name: Option<&str>, keep: Keep) -> String {
     let mut claim = pods.create().unwrap();
     let uuid = claim.uuid().to_owned();
-    files::write(
+    json_file::write(
         claim.path(),
         layout::RECORD,
         &record(&uuid, name, keep),
@@ -143,10 +144,10 @@ fn a_pod_of_another_version_is_refused() {
     let (_dir, pods) = fixture();
     let claim = pods.create().unwrap();
     let mut other = record(claim.uuid(), None, Keep::UntilRemoved);
-    files::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
+    json_file::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
     assert_eq!(claim.record().unwrap(), other);
     other.version += 1;
-    files::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
+    json_file::write(claim.path(), layout::RECORD, &other, Durability::Fleeting).unwrap();
     assert!(claim.record().is_err());
 }
 
@@ -181,7 +182,7 @@ fn another_start_forgets_what_was() {
     claim.begin().unwrap();
     let mut status = Status::starting(std::iter::empty());
     (status.phase, status.ready_ms) = (state::Phase::Exited, Some(1));
-    files::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
+    json_file::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
     drop(claim);
     assert_eq!(pods.entry(&uuid).unwrap().state, PodState::Exited);
     let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
@@ -236,7 +237,7 @@ fn every_end_is_told() {
     let mut claim = pods.claim(&uuid, Verb::Start).unwrap();
     claim.begin().unwrap();
     let status = Status::starting(std::iter::empty());
-    files::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
+    json_file::write(claim.path(), layout::STATUS, &status, Durability::Fleeting).unwrap();
     drop(claim);
     pods.claim(&uuid, Verb::Remove).unwrap().remove().unwrap();
     // One that was half-written is nobody's business.

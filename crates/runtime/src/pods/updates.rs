@@ -10,7 +10,8 @@ use isopod_plan::layout;
 use isopod_spec::{AppName, PodSpec};
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, Durability, PodRecord, VERSION};
+use super::files::{PodRecord, VERSION};
+use crate::json_file::{self, Durability};
 
 /// The changes of the apps of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ impl Default for Updates {
 impl Updates {
     /// Those of the pod at `dir`; none where there are none, or where they cannot be read.
     pub(crate) fn read(dir: &Path) -> Self {
-        let read = files::read::<Self>(dir, layout::UPDATES).ok().flatten();
+        let read = json_file::read::<Self>(dir, layout::UPDATES).ok().flatten();
         read.filter(|updates| updates.version == VERSION)
             .unwrap_or_default()
     }
@@ -49,7 +50,7 @@ impl Updates {
     ) -> io::Result<()> {
         let before = self.apps.get(&app).copied().unwrap_or_default();
         self.apps.insert(app, update.or(before));
-        files::write(dir, layout::UPDATES, self, durability)
+        json_file::write(dir, layout::UPDATES, self, durability)
     }
 
     /// Has a record say it.

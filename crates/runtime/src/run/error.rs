@@ -8,11 +8,13 @@ use std::{fmt, io};
 use isopod_vm::agent::{AgentError, ArriveError};
 use isopod_vm::netns::NetnsError;
 
-use super::vm::QEMU;
-use crate::networks::NetworksError;
+use crate::joining::NetworksError;
 use crate::ports::PortError;
-use crate::templates::make::MakeError;
+use crate::template_maker::MakeError;
 use crate::templates::restore::RestoreError;
+
+/// The hypervisor, as messages name it.
+pub(super) const QEMU: &str = "QEMU";
 
 /// Why a pod could not be run to its end.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 
 use crate::control::{Done, NetworkChange, Refusal};
-use crate::networks::{Live, Memberships, NetworksError};
+use crate::joining::NetworksError;
+use crate::networks::{Live, Memberships};
 use crate::pods::files::PodRecord;
 
 /// How long the agent may take: a device that appears, and what is configured on it.

@@ -6,7 +6,7 @@ use std::error::Error;
 use super::error::RunError;
 use crate::Settings;
 use crate::pods::files::{PodRecord, TemplateRecord};
-use crate::templates::make::{self, Other};
+use crate::template_maker::{self, Other};
 use crate::templates::{Template, Templates};
 use isopod_spec::StartMode;
 
@@ -33,7 +33,7 @@ pub(super) async fn template<'r>(
     if found.is_some() || wanted.vm.start != StartMode::Warm {
         return Ok(found);
     }
-    make::make(settings, &wanted.vm, Other::Awaited, Some(&wanted.key))
+    template_maker::make(settings, &wanted.vm, Other::Awaited, Some(&wanted.key))
         .await
         .map_err(|error| RunError::Template(Box::new(error)))?;
     Ok(open())
@@ -42,7 +42,7 @@ pub(super) async fn template<'r>(
 /// Begins to make the template that a pod's VM could have been restored from, for the next one.
 pub(super) fn make_for_the_next(record: &PodRecord, settings: &Settings) {
     let Some(wanted) = &record.template else { return };
-    match make::spawn(settings, &wanted.vm, &wanted.key) {
+    match template_maker::spawn(settings, &wanted.vm, &wanted.key) {
         Ok(()) => tracing::debug!("a template is being made for the next start"),
         Err(error) => tracing::warn!("cannot make a template for the next start: {error}"),
     }

@@ -16,10 +16,12 @@ use super::error::RunError;
 use super::outcome::{AppEnd, Outcome};
 use super::report::{AppFailure, AppNews, OnStarted, Watcher};
 use super::supervision::Note;
+use crate::clock::{self, now_ms};
 use crate::events::{Event, EventKind, EventLog};
+use crate::json_file::{self, Durability};
 use crate::pods::Claim;
-use crate::pods::arrived::ArrivedRecord;
-use crate::pods::files::{self, AppState, AppStatus, Durability, HealthState, PodRecord, Status, now_ms};
+use crate::pods::files::ArrivedRecord;
+use crate::pods::files::{AppState, AppStatus, HealthState, PodRecord, Status};
 use crate::pods::start_times::StartTimes;
 use crate::pods::state::Phase;
 use crate::pods::updates::Updates;
@@ -172,8 +174,8 @@ impl StatusWriter {
     }
 
     fn write_as(&mut self, durability: Durability) {
-        self.status.boot_ms = files::boot_ms();
-        match files::write_reserved(&self.dir, layout::STATUS, &self.status, durability) {
+        self.status.boot_ms = clock::boot_ms();
+        match json_file::write_reserved(&self.dir, layout::STATUS, &self.status, durability) {
             Ok(()) => self.silent = false,
             // The pod runs on: what it does matters more than what is written of it.
             Err(error) if !self.silent => {
@@ -197,7 +199,7 @@ impl StatusWriter {
     /// The guest has not been heard for so long.
     fn silent(&mut self, silence: Duration) {
         let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-        self.status.silent_since_ms = Some(files::boot_ms().saturating_sub(silence));
+        self.status.silent_since_ms = Some(clock::boot_ms().saturating_sub(silence));
         self.write();
         self.emit(EventKind::Silent, |_| {});
     }
@@ -467,7 +469,7 @@ impl StatusWriter {
         self.status.exit_status = Some(exit_status);
         self.status.reason = Some(reason.clone());
         self.write_as(self.durability);
-        files::release(&self.dir, layout::STATUS);
+        json_file::release(&self.dir, layout::STATUS);
         self.emit(EventKind::Exited, |event| {
             event.exit_status = Some(exit_status);
             event.reason = Some(reason);

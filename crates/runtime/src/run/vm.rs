@@ -2,8 +2,8 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -22,20 +22,20 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use super::error::RunError;
+use super::error::{QEMU, RunError};
 use crate::networks::{BeginError, Begun, Live, Memberships};
 use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
+use crate::socket::listen;
 use crate::templates::Template;
 use crate::templates::restore::{self, Restoring};
 use crate::{Settings, ports};
 
-use super::capture::Capture;
 use super::host_memory::Kills;
 use super::interfaces::{Interfaces, Monitor};
+use crate::capture::Capture;
 
-/// The processes, as messages name them.
-pub(super) const QEMU: &str = "QEMU";
+/// The other processes, as messages name them.
 const VIRTIOFSD: &str = "virtiofsd";
 const PASST: &str = "passt";
 
@@ -569,23 +569,4 @@ fn launcher(words: &[OsText], pod_start: PodStart) -> io::Result<Launcher> {
         volumes.iter_mut().for_each(|volume| volume.id = None);
     }
     Ok(launcher)
-}
-
-/// Listens on a socket in the pod directory, in place of one that an earlier run left, whose path may be longer than the 107 bytes that an address takes: so it
-/// is named through the directory's descriptor. `user` is who connects, where that is not this one.
-pub(crate) fn listen(dir: &Path, name: &str, user: Option<u32>) -> io::Result<StdListener> {
-    let handle = std::fs::File::open(dir)?;
-    match std::fs::remove_file(dir.join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = StdListener::bind(
-        Path::new("/proc/self/fd")
-            .join(handle.as_raw_fd().to_string())
-            .join(name),
-    )?;
-    if let Some(user) = user {
-        std::os::unix::fs::chown(dir.join(name), Some(user), Some(user))?;
-    }
-    Ok(listener)
 }

@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 
 use crate::Settings;
 use crate::control::{AddApp, Attach, Done, Refusal, VolumeChange};
-use crate::pods::arrived::ArrivedRecord;
+use crate::pods::files::ArrivedRecord;
 use crate::pods::files::PodRecord;
 use crate::pods::volumes::AttachedRecord;
 

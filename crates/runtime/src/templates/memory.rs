@@ -38,7 +38,7 @@ const SEALS: SealFlags = SealFlags::WRITE
     .union(SealFlags::SEAL);
 
 /// An empty memory of so many bytes.
-pub(super) fn empty(bytes: u64) -> io::Result<File> {
+pub(crate) fn empty(bytes: u64) -> io::Result<File> {
     let memory = File::from(memfd_create("isopod-memory", MemfdFlags::CLOEXEC)?);
     memory.set_len(bytes)?;
     Ok(memory)
@@ -48,7 +48,7 @@ pub(super) fn empty(bytes: u64) -> io::Result<File> {
 const PAGE: usize = 4096;
 
 /// Copies what is in `from` to `to`, which is empty, as [`sparse::copy`] does, but pages of zeros too are left out.
-pub(super) fn copy_without_zeros(from: &File, to: &File) -> io::Result<()> {
+pub(crate) fn copy_without_zeros(from: &File, to: &File) -> io::Result<()> {
     to.set_len(from.metadata()?.len())?;
     let mut buffer = vec![0; 256 * PAGE];
     for data in sparse::data(from)? {

@@ -104,15 +104,15 @@ pub(crate) fn begin(template: Template, mapping: Mapping) -> io::Result<(Inherit
 }
 
 /// The pipe's name at QEMU's.
-pub(super) const PIPE: &str = "state";
+pub(crate) const PIPE: &str = "state";
 
 /// Where the state comes from, or goes.
-pub(super) fn through_pipe() -> Value {
+pub(crate) fn through_pipe() -> Value {
     json!({ "uri": format!("fd:{PIPE}") })
 }
 
 /// Lets QEMU leave out memory that is in a file. Both sides are told so.
-pub(super) async fn ignore_shared(monitor: &mut Qmp) -> Result<(), QmpError> {
+pub(crate) async fn ignore_shared(monitor: &mut Qmp) -> Result<(), QmpError> {
     let capability = json!({ "capability": "x-ignore-shared", "state": true });
     let arguments = json!({ "capabilities": [capability] });
     monitor

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
-use isopod_runtime::templates::make::{Made, Other, lower_priority, make};
+use isopod_runtime::template_maker::{Made, Other, lower_priority, make};
 use isopod_spec::{Accel, GuestKernel, KernelChoice, Vm, flags};
 
 use crate::failure::Failure;

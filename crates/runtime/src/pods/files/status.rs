@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use isopod_contract::arrival::Departure;
 use isopod_spec::AppName;
 use serde::{Deserialize, Serialize};
 
-use super::{VERSION, boot_id, boot_ms, now_ms};
-use crate::pods::arrived::ArrivedRecord;
+use super::{AppRecord, VERSION};
+use crate::clock::{boot_id, boot_ms, now_ms};
 use crate::pods::start_times::StartTimes;
 use crate::pods::state::Phase;
-use crate::pods::volumes::AttachedRecord;
+use crate::pods::volumes::{AttachedRecord, VolumeRecord};
 use crate::process::Process;
 
 /// What became of a pod.
@@ -210,6 +211,22 @@ impl HealthState {
     }
 }
 
+/// An app that came while the pod runs: it lasts until the pod stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ArrivedRecord {
+    /// The app. Whether it has gone again, it says itself.
+    pub app: AppRecord,
+    /// The volumes that came with it.
+    pub volumes: Vec<VolumeRecord>,
+    /// Under which numbers of changes what came with it is bound below the share.
+    pub serials: Vec<u32>,
+    /// What goes with it.
+    pub departure: Departure,
+    /// Whether the pod's apps are in a slice of their own since.
+    pub slice: bool,
+}
+
 /// The host's clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -230,5 +247,40 @@ impl Now {
             boot_ms: boot_ms(),
             wall_ms: now_ms(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the time of day does, and however long the host slept.
+    #[test]
+    fn an_age_is_of_the_clock_that_nobody_sets() {
+        let mut status = Status::starting(std::iter::empty());
+        status.boot_ms = 10_000;
+        status.ended_ms = Some(5_000_000);
+        let now = |boot_id: &str, boot_ms, wall_ms| Now {
+            boot_id: boot_id.to_owned(),
+            boot_ms,
+            wall_ms,
+        };
+        let here = status.boot_id.clone();
+        for wall_ms in [0, 5_000_000, u64::MAX] {
+            assert_eq!(status.age(&now(&here, 13_000, wall_ms)), Duration::from_secs(3));
+        }
+        // After a reboot there is the time of day, and the boot's own age where that was set back.
+        assert_eq!(status.age(&now("0", 2_000, 5_060_000)), Duration::from_secs(60));
+        assert_eq!(status.age(&now("0", 2_000, 0)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn another_boot_is_a_reason() {
+        let mut status = Status::starting(std::iter::empty());
+        assert_eq!(status.exit_reason(), "its supervisor was killed");
+        status.boot_id = "0".into();
+        assert_eq!(status.exit_reason(), "the host was restarted while it ran");
+        status.reason = Some("all apps have ended".into());
+        assert_eq!(status.exit_reason(), "all apps have ended");
     }
 }

@@ -14,8 +14,8 @@ use isopod_spec::{HostVolume, PodSpec, SourceRule, VolumeKind, VolumeName};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
+use super::fault::GatherFault;
 use crate::Settings;
-use crate::gather::fault::GatherFault;
 use crate::named_volume;
 
 /// A host volume's source.

@@ -5,11 +5,10 @@ use std::io;
 use std::path::Path;
 
 use isopod_plan::layout;
-use isopod_plan::vm::network::named;
 use isopod_spec::JoinedNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::pods::files::{self, Durability, PodRecord, VERSION};
+use crate::json_file::{self, Durability, VERSION};
 
 /// The networks that a pod is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,30 +21,19 @@ struct Members {
 }
 
 /// What the pod at `dir` is in; `None` where nothing has changed since it was prepared, or where that cannot be read.
-pub(super) fn read(dir: &Path) -> Option<Vec<JoinedNetwork>> {
-    let read = files::read::<Members>(dir, layout::MEMBERS).ok().flatten();
+pub(crate) fn read(dir: &Path) -> Option<Vec<JoinedNetwork>> {
+    let read = json_file::read::<Members>(dir, layout::MEMBERS).ok().flatten();
     read.filter(|members| members.version == VERSION)
         .map(|members| members.joined)
 }
 
 /// Writes what the pod at `dir` is in.
-pub(super) fn write(dir: &Path, joined: &[JoinedNetwork]) -> io::Result<()> {
+pub(crate) fn write(dir: &Path, joined: &[JoinedNetwork]) -> io::Result<()> {
     let members = Members {
         version: VERSION,
         joined: joined.to_vec(),
     };
-    files::write(dir, layout::MEMBERS, &members, Durability::Durable)
-}
-
-/// Has the record of the pod at `dir` say it.
-pub(crate) fn apply_to_record(dir: &Path, record: &mut PodRecord) {
-    let (Some(networks), Some(joined)) = (&mut record.networks, read(dir)) else {
-        return;
-    };
-    if let Some((guest, _)) = &mut record.network {
-        guest.interfaces = named::interfaces(&joined);
-    }
-    networks.joined = joined;
+    json_file::write(dir, layout::MEMBERS, &members, Durability::Durable)
 }
 
 #[cfg(test)]

@@ -33,13 +33,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::task::spawn_blocking;
 
-use super::restore::{self, Inherited, PIPE, RestoreError, ignore_shared, through_pipe};
-use super::{DESCRIPTION, Description, MEMORY, STATE, Template, Templates, VERSION, identity, memory};
+use crate::capture::Capture;
+use crate::clock::now_ms;
 use crate::gather::{GatherError, gather};
-use crate::pods::files::now_ms;
 use crate::pods::new_uuid;
-use crate::run::capture::Capture;
-use crate::run::vm::listen;
+use crate::socket::listen;
+use crate::templates::restore::{self, Inherited, PIPE, RestoreError, ignore_shared, through_pipe};
+use crate::templates::{
+    DESCRIPTION, Description, MEMORY, STATE, Template, Templates, VERSION, identity, memory,
+};
 use crate::{Settings, private};
 
 /// How long all of it may take: at the lowest priority, beside pods that take all there is.

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use isopod_contract::in_one_line;
 use isopod_plan::vm::network::named::publishing;
-use isopod_spec::{JoinedNetwork, NetworkName, PortForward};
+use isopod_spec::{JoinedNetwork, NetworkName};
 use isopod_vm::netavark::{self, Netavark, NetavarkError, Verb};
-use isopod_vm::netns::{self, NetnsError, OwnNetns, Reach};
-use isopod_vm::rootless::{NAMESERVER, Space, SpaceError};
-use serde::{Deserialize, Serialize};
+use isopod_vm::netns::{self, OwnNetns, Reach};
+use isopod_vm::rootless::{NAMESERVER, Space};
+use serde::Deserialize;
 
+use super::call::{self, Call};
 use super::members;
-use super::within::{self, Call};
-use crate::pods::files::boot_id;
-use crate::pods::state as pods;
+use super::{JoiningPod, NetworksError, NetworksRecord, OWN_PROGRAM, failed};
+use crate::clock::boot_id;
 use crate::{private, state_dir};
 
 /// In the pod directory: that netavark was told of the pod, in the boot that is named there.
@@ -28,88 +28,8 @@ const UP: &str = "networks.up";
 /// Below the networks' directory: an ordinary user's namespace of all pods.
 const SPACE: &str = "rootless";
 
-/// This program, which is also what does things in such a namespace.
-pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
-
 /// How long the kernel may take to end a namespace whose last process has ended.
 const NAMESPACE_ENDS: Duration = Duration::from_secs(3);
-
-/// What a pod has of networks with names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct NetworksRecord {
-    /// netavark(1).
-    pub netavark: PathBuf,
-    /// aardvark-dns, where there is one.
-    pub aardvark: Option<PathBuf>,
-    /// What it has of each, in the order of its interfaces.
-    pub joined: Vec<JoinedNetwork>,
-    /// Whether its VM takes devices while it runs, also where it booted.
-    #[serde(default)]
-    pub pluggable: bool,
-    /// pasta(1), where they are an ordinary user's, in a namespace of the user's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pasta: Option<PathBuf>,
-}
-
-/// Why a pod is not in its networks.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworksError {
-    /// Files cannot be written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// What was to be done.
-        action: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// netavark failed.
-    #[error("cannot join network `{network}`")]
-    Netavark {
-        network: NetworkName,
-        /// Why not.
-        source: NetavarkError,
-    },
-    /// The namespace, or a tap in it.
-    #[error("cannot make the pod's interfaces")]
-    Namespace(#[from] NetnsError),
-    /// An ordinary user's namespace.
-    #[error("cannot make the pod's interfaces")]
-    Space(#[from] SpaceError),
-    /// What was done in it failed.
-    #[error("{words}")]
-    Within {
-        /// Why.
-        words: String,
-        /// What to do about it.
-        hint: Option<String>,
-    },
-    /// The pod has none any more.
-    #[error("the pod is ending")]
-    Ended,
-}
-
-impl NetworksError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Namespace(error) => error.hint(),
-            Self::Netavark { .. } => Some(
-                "it needs root, and of the host's kernel bridges, veth and a firewall (`iptables`)".into(),
-            ),
-            Self::Within { hint, .. } => hint.clone(),
-            Self::Io { .. } | Self::Space(_) | Self::Ended => None,
-        }
-    }
-}
-
-pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NetworksError {
-    let path = path.to_owned();
-    move |source| NetworksError::Io { action, path, source }
-}
 
 /// The interfaces of a pod that runs.
 #[derive(Debug)]
@@ -129,11 +49,11 @@ impl Up {
     }
 
     /// A tap in it that leads nowhere.
-    pub(super) fn idle_tap(&self) -> Result<OwnedFd, NetworksError> {
+    pub(crate) fn idle_tap(&self) -> Result<OwnedFd, NetworksError> {
         match &self.space {
             None => Ok(netns::tap(&self.netns.path())?),
             Some(space) => {
-                let mut made = within::call(space, &Call::Tap, Some(&self.netns))?.into_iter();
+                let mut made = call::call(space, &Call::Tap, Some(&self.netns))?.into_iter();
                 made.next().ok_or(NetworksError::Ended)
             }
         }
@@ -150,24 +70,6 @@ impl Up {
     }
 }
 
-/// A pod whose interfaces are made or removed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct JoiningPod {
-    /// The pod's UUID.
-    pub(crate) uuid: String,
-    /// Its directory, two below all pods' and three below the state directory.
-    pub(crate) dir: PathBuf,
-    /// The host's ports that lead into it.
-    pub(crate) ports: Vec<PortForward>,
-}
-
-impl JoiningPod {
-    fn networks(&self) -> PathBuf {
-        let state = self.dir.ancestors().nth(3).unwrap_or(&self.dir);
-        state.join(state_dir::NETWORKS)
-    }
-}
-
 impl NetworksRecord {
     /// The same, with what the pod at `dir` has joined and left since.
     pub(crate) fn now(&self, dir: &Path) -> Self {
@@ -181,7 +83,7 @@ impl NetworksRecord {
     ///
     /// # Errors
     /// [`NetworksError`]; nothing is left then.
-    pub(super) fn up(&self, pod: &JoiningPod) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
+    pub(crate) fn up(&self, pod: &JoiningPod) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         self.down(pod, None);
         let path = pod.dir.join(UP);
         fs::write(&path, boot_id()).map_err(failed("write", &path))?;
@@ -204,7 +106,7 @@ impl NetworksRecord {
             networks: self.clone(),
             pod: pod.clone(),
         };
-        let mut made = within::call(&space, &call, None)?.into_iter();
+        let mut made = call::call(&space, &call, None)?.into_iter();
         let netns = made.next().ok_or(NetworksError::Ended)?;
         let taps = self.joined.iter().cloned().zip(made).collect();
         Ok((Up::of(netns, Some(space)), taps))
@@ -255,7 +157,7 @@ impl NetworksRecord {
     }
 
     /// Has one more made, which it has by now, and gives its tap.
-    pub(super) fn up_one(
+    pub(crate) fn up_one(
         &self,
         pod: &JoiningPod,
         up: &Up,
@@ -267,7 +169,7 @@ impl NetworksRecord {
                 pod: pod.clone(),
                 joined: joined.clone(),
             };
-            let mut made = within::call(space, &call, Some(&up.netns))?.into_iter();
+            let mut made = call::call(space, &call, Some(&up.netns))?.into_iter();
             return made.next().ok_or(NetworksError::Ended);
         }
         let (networks, netns) = (pod.networks(), up.netns.path());
@@ -282,7 +184,7 @@ impl NetworksRecord {
     }
 
     /// Has one taken away, which it still has.
-    pub(super) fn down_one(
+    pub(crate) fn down_one(
         &self,
         pod: &JoiningPod,
         up: &Up,
@@ -294,7 +196,7 @@ impl NetworksRecord {
                 pod: pod.clone(),
                 joined: joined.clone(),
             };
-            return within::call(space, &call, Some(&up.netns)).map(drop);
+            return call::call(space, &call, Some(&up.netns)).map(drop);
         }
         let networks = pod.networks();
         let _lock = lock(&networks)?;
@@ -381,7 +283,7 @@ impl NetworksRecord {
                 }
             },
         };
-        within::call(space, &call, up.map(|up| &up.netns)).map(drop)
+        call::call(space, &call, up.map(|up| &up.netns)).map(drop)
     }
 
     /// The same, in the namespace that this process is in.
@@ -442,9 +344,7 @@ fn others_up(pod: &JoiningPod, network: &NetworkName) -> usize {
         networks: Option<NetworksRecord>,
     }
     let state = pod.networks();
-    let started = state
-        .with_file_name(state_dir::PODS)
-        .join(pods::Place::Started.dir_name());
+    let started = state.with_file_name(state_dir::PODS).join(state_dir::STARTED);
     let pods = fs::read_dir(started)
         .into_iter()
         .flatten()
