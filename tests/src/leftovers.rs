@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::bench::MARK;
+/// The variable that marks the processes of a bench.
+pub(crate) const MARK: &str = "ISOPOD_TEST_BENCH";
 
 /// Everything that is left of the commands of the bench at `dir`, in words.
 pub(crate) fn of(dir: &Path, state: &Path) -> Vec<String> {

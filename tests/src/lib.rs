@@ -12,6 +12,7 @@
 //! faults     broken guests and programs, for the tests of errors
 //! Page       a page of the manual, and whether its examples are true
 //! links      what the manual refers to
+//! circles    modules of a crate that use each other
 //! host       a host of a test's own, in network namespaces
 //! registry   registries and proxies on the loopback interface
 //! soak       lives that end at random moments, and what is left of them
@@ -33,6 +34,7 @@
 //! `ISOPOD_BIN` names the program, with its agent beside it; `cargo xtask test` sets it.
 
 mod bench;
+mod circles;
 pub mod cri;
 mod debian;
 pub mod faults;
@@ -51,6 +53,7 @@ pub mod soak;
 mod terminal;
 
 pub use bench::{Bench, ORDINARY_UID, say};
+pub use circles::circle;
 pub use debian::{Debian, tree};
 pub use image::Image;
 pub use links::{broken_links, missing_tests};

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use regex_lite::Regex;
 
 use crate::Bench;
-use crate::bench::{MARK, is_root};
+use crate::bench::is_root;
+use crate::leftovers::MARK;
 
 /// How long an example may take: two VMs one after the other on a busy host.
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Bench;
-use crate::bench::MARK;
+use crate::leftovers::MARK;
 use crate::running::{Output, Running};
 use crate::terminal::{OWN_SESSION, Typist};
 
@@ -37,6 +37,77 @@ struct App {
     flags: Vec<OsString>,
     image: OsString,
     command: Vec<OsString>,
+}
+
+/// Commands of a bench.
+impl Bench {
+    /// A pod to describe and to run.
+    #[must_use]
+    pub fn pod(&self) -> Pod<'_> {
+        Pod::new(self)
+    }
+
+    /// Runs another subcommand of `isopod` to its end.
+    #[must_use]
+    pub fn isopod_command<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Output {
+        self.pod().other(words.into_iter().map(Into::into).collect())
+    }
+
+    /// What an app of the pod `p` has written, once it ends with `last`, or after 30 s.
+    #[must_use]
+    pub fn written(&self, app: &str, last: &str) -> String {
+        let mut text = String::new();
+        for _ in 0..60 {
+            text = self.isopod_command(["logs", "--app", app, "p"]).text().to_owned();
+            if text.ends_with(last) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        text
+    }
+
+    /// Runs another subcommand of `isopod` on the state in `state`.
+    #[must_use]
+    pub fn isopod_on<I: IntoIterator<Item: Into<OsString>>>(&self, state: &Path, words: I) -> Output {
+        let words = words.into_iter().map(Into::into).collect();
+        self.pod().state(state).other(words)
+    }
+
+    /// Runs another subcommand of `isopod` with that standard input.
+    #[must_use]
+    pub fn isopod_with_input<I: IntoIterator<Item: Into<OsString>>>(
+        &self,
+        words: I,
+        input: Vec<u8>,
+    ) -> Output {
+        self.isopod_start_with_input(words, input).wait()
+    }
+
+    /// Starts another subcommand of `isopod` with that standard input.
+    #[must_use]
+    pub fn isopod_start_with_input<I: IntoIterator<Item: Into<OsString>>>(
+        &self,
+        words: I,
+        input: Vec<u8>,
+    ) -> Running {
+        let pod = self.pod().stdin(input);
+        pod.start_other(words.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts another subcommand of `isopod`.
+    #[must_use]
+    pub fn isopod_start<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Running {
+        self.pod()
+            .start_other(words.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts another subcommand of `isopod` on a terminal.
+    #[must_use]
+    pub fn isopod_on_terminal<I: IntoIterator<Item: Into<OsString>>>(&self, words: I) -> Typist {
+        self.pod()
+            .other_on_terminal(words.into_iter().map(Into::into).collect())
+    }
 }
 
 impl<'a> Pod<'a> {

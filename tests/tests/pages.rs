@@ -30,6 +30,7 @@ const OF_ROOT: [&str; 2] = ["docs/pod-files.md", "docs/volumes.md"];
 fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("links_lead_to_files", links_lead_to_files),
+        Trial::test("modules_are_no_circles", no_circles),
         Trial::test("the_rust_version_is_that_of_cargo_toml", rust_version),
     ];
     let pages = Page::all(&root()).into_iter();
@@ -91,6 +92,23 @@ fn prepare(bench: &Bench) -> Result<(), std::io::Error> {
     );
     fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
+}
+
+/// No module of a crate uses one that uses it.
+fn no_circles() -> Result<(), Failed> {
+    let crates = fs::read_dir(root().join("crates"))?
+        .flatten()
+        .map(|entry| entry.path());
+    let others = ["tests", "xtask"].map(|name| root().join(name));
+    let circles = crates.chain(others).filter_map(|dir| {
+        let circle = isopod_tests::circle(&dir);
+        (!circle.is_empty()).then(|| format!("{}: {}", dir.display(), circle.join(" -> ")))
+    });
+    let circles: Vec<String> = circles.collect();
+    match circles.is_empty() {
+        true => Ok(()),
+        false => Err(circles.join("\n").into()),
+    }
 }
 
 /// Relative links of every page: the file is there, and has a heading of that name. So are the tests that promises name.

@@ -20,7 +20,9 @@ mod pod;
 mod pod_command;
 pub(crate) mod switch;
 mod theirs;
+mod unknown;
 mod values;
+mod words;
 
 pub(crate) use copy_place::CopyPlace;
 pub(crate) use error::{ArgFault, ArgsError};
@@ -28,10 +30,11 @@ pub(crate) use flags::For;
 pub(crate) use group::{is_flag, pod_command, split};
 pub(crate) use nearest::nearest;
 pub(crate) use pod_command::{
-    HELP_WIDTH, PodPart, described, global_flags, group, pod_help, to_complete, to_read, usage,
+    HELP_WIDTH, PodPart, described, global_flags, group, to_complete, to_read, usage,
 };
 pub(crate) use theirs::in_own_words;
 pub(crate) use values::{Format, app_name, duration, seconds};
+pub(crate) use words::{read_words, refused};
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -46,6 +49,8 @@ use isopod_spec::{
     NetworkJoin, PodName, PodSpec, PortForward, PortProtocol, PullPolicy, ShareTransport, SizedBy, StartMode,
     Vm,
 };
+
+use pod_command::pod_help;
 
 use crate::detach_keys::DetachKeys;
 

@@ -7,14 +7,16 @@
 //!
 //! All of it is pure: what is known of a pod comes in, JSON values go out.
 
+mod format;
 mod image;
 mod layout;
 mod pod;
 mod template;
 mod time;
 
+pub(crate) use format::{document, layout};
 pub(crate) use image::image_row;
-pub(crate) use layout::{Layout, document, layout};
+pub(crate) use layout::Layout;
 pub(crate) use pod::{inspected, pod_row};
 pub(crate) use template::{inspection, one, rows};
 pub(crate) use time::size;

@@ -2,20 +2,15 @@
 //! file. A command that is about pods which are there reads its arguments itself ([`commands`]); the flags of a
 //! new pod are rows of a table, and its apps groups between `---` ([`args`](crate::args)).
 
-mod unknown;
-
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _, Subcommand as _};
 
 use crate::args::{
-    self, ArgFault, ArgsError, For, HELP_WIDTH, PlanArgs, PodPart, RunArgs, global_flags, group,
-    in_own_words, pod_command, pod_help, split, to_complete, to_read,
+    self, ArgsError, For, HELP_WIDTH, PlanArgs, PodPart, RunArgs, global_flags, group, in_own_words,
+    pod_command, refused, split, to_complete, to_read,
 };
 use crate::commands;
-use crate::failure::Failure;
-use crate::output::Report;
 use crate::settings::Global;
 
 /// A command line.
@@ -52,7 +47,7 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
     };
     let matches = root()
         .try_get_matches_from(head)
-        .map_err(|error| refused(error, &argv))?;
+        .map_err(|error| refused(error, &argv, root()))?;
     let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
     let command = match name {
         "run" => Command::Run(args::read_run(For::Run, sub, &others)?),
@@ -60,23 +55,13 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Arg
         "plan" => Command::Plan(args::read_plan(sub, &others)?),
         _ => {
             let command = commands::OtherCommand::from_arg_matches(&matches);
-            Command::Other(command.map_err(|error| refused(error, &argv))?)
+            Command::Other(command.map_err(|error| refused(error, &argv, root()))?)
         }
     };
     Ok(Cli {
         global: read_global(&matches),
         command,
     })
-}
-
-/// What clap says about `argv`.
-fn refused(error: clap::Error, argv: &[OsString]) -> ArgsError {
-    match (error.kind(), pod_command(argv)) {
-        (ErrorKind::DisplayHelp, Some((_, command))) => ArgsError::Asked(pod_help(command)),
-        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => ArgsError::Asked(error.render()),
-        (ErrorKind::UnknownArgument, _) => ArgsError::Usage(unknown::explain(error, argv).render()),
-        _ => ArgsError::Usage(error.render()),
-    }
 }
 
 fn read_global(matches: &ArgMatches) -> Global {
@@ -134,30 +119,6 @@ pub(crate) fn part_of(argv: &[OsString]) -> PodPart {
     match image {
         true => PodPart::Command,
         false => part,
-    }
-}
-
-/// Reads words as the flags, the image and the command of `isopod run`.
-///
-/// # Errors
-/// All that is wrong with them.
-pub(crate) fn read_run(words: impl IntoIterator<Item = OsString>) -> Result<RunArgs, Failure> {
-    let all = ["isopod", "run"].map(OsString::from).into_iter().chain(words);
-    match parse(all).map_err(not_read)?.command {
-        Command::Run(args) => Ok(args),
-        _ => Err(Report::text("these words are no app").into()),
-    }
-}
-
-fn not_read(error: ArgsError) -> Failure {
-    match error {
-        ArgsError::Faults(faults) => {
-            let report = |fault: &ArgFault| Report::new(fault).hint(fault.hint());
-            faults.iter().map(report).collect::<Vec<_>>().into()
-        }
-        ArgsError::Usage(text) | ArgsError::Asked(text) => {
-            Report::text(text.to_string().trim_end().to_owned()).into()
-        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! descriptor.md, "Registered algorithms"), and image IDs are made of it. Others are refused by name.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +24,11 @@ pub struct InvalidDigest {
     pub text: String,
     /// What is wrong with it.
     pub reason: &'static str,
+}
+
+/// The digest of a file.
+pub(crate) fn of_file(path: &Path) -> io::Result<Digest> {
+    HashingReader::new(File::open(path)?).finish()
 }
 
 impl Digest {

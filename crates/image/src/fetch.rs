@@ -15,10 +15,11 @@ use std::thread;
 use isopod_spec::{ImageReference, PullPolicy, RegistryReference};
 
 use crate::digest::Digest;
-use crate::import::{Coming, ImportError};
 use crate::layer::LayerError;
 use crate::registry::{PullError, Registries, Remote, Stop, download};
-use crate::source::{Section, Source, remote};
+use crate::section::Section;
+use crate::source::{Source, remote};
+use crate::store::import::{Coming, ImportError};
 use crate::store::{FindError, Held, Image, Store};
 
 /// How many layers are downloaded at a time, as with docker.

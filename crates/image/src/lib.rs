@@ -19,20 +19,20 @@ pub mod digest;
 pub mod erofs;
 pub mod extract;
 mod fetch;
-pub mod import;
 pub mod layer;
 pub mod limits;
 mod null;
 pub mod registry;
+mod section;
 pub mod source;
 pub mod store;
 mod tree;
 
 pub use digest::Digest;
 pub use erofs::{DirEntry, Node, NodeKind, ReadError, Reader};
-pub use import::ImportError;
 pub use isopod_archive::reader::{TarError, Time};
 pub use limits::Limits;
+pub use store::import::ImportError;
 pub use store::{
     Collected, CommitError, Damage, ExportError, FindError, FlattenError, Held, Image, ListError, LoadError,
     RemoveError, SetNameError, Store, StoreError, Unreadable,

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use isopod_archive::reader::Time;
 
-use crate::erofs::Content;
-
 /// The number of an inode: its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InodeId(pub(crate) u32);
@@ -27,6 +25,17 @@ pub(crate) struct Directory {
     pub(crate) links: BTreeMap<Box<[u8]>, Link>,
     /// The last layer whose whiteouts took everything of lower layers out of it.
     pub(crate) emptied_by: Option<u32>,
+}
+
+/// Where the contents of a file are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// In bytes.
+    pub(crate) size: u64,
+    /// The first block, where there is one.
+    pub(crate) block: u32,
+    /// Where in the temporary file the part is that fills no block; `None`: in the last block.
+    pub(crate) tail: Option<u64>,
 }
 
 /// What an inode is.

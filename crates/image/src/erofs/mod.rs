@@ -21,7 +21,7 @@ mod xattr;
 
 pub use node::{DirEntry, Node, NodeKind, ReadError};
 pub use read::Reader;
-pub(crate) use write::{Content, CopyError, Writer};
+pub(crate) use write::{CopyError, Writer};
 pub use xattr::XattrError;
 pub(crate) use xattr::{encode as encode_xattrs, is_linux as is_linux_xattr};
 

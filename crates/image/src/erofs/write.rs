@@ -8,24 +8,13 @@ use std::os::unix::fs::FileExt;
 
 use super::format::{BLOCK, DataLayout, Superblock};
 use super::layout::{self, Layout, Place, Reachable};
-use crate::tree::{Kind, Tree};
+use crate::tree::{Content, Kind, Tree};
 
 /// How much is written at a time, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Contents that no file has any more (a later layer replaced it) are left in the image up to one in this many
 /// blocks; beyond, the others are moved together, which costs a copy of all that lies behind.
 const MAX_DEAD_SHARE: u64 = 16;
-
-/// Where the contents of a file are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Content {
-    /// In bytes.
-    pub(crate) size: u64,
-    /// The first block, where there is one.
-    pub(crate) block: u32,
-    /// Where in the temporary file the part is that fills no block; `None`: in the last block.
-    tail: Option<u64>,
-}
 
 impl Content {
     pub(super) fn layout(&self) -> DataLayout {

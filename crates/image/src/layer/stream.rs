@@ -13,7 +13,7 @@ use std::thread;
 
 use crate::digest::{Digest, Hasher, HashingReader};
 use crate::layer::{Entries, LayerError};
-use crate::source::Section;
+use crate::section::Section;
 use isopod_archive::reader::Skip;
 
 /// The size of a chunk, in bytes.

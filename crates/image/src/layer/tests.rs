@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::erofs::{Node, NodeKind, Reader};
-use crate::source::Section;
+use crate::section::Section;
 use build::{Head, Tar};
 
 struct Merged {

@@ -13,11 +13,12 @@ use isopod_spec::appc::{self, ImageManifest};
 use isopod_spec::{Architecture, ImageReference, words::shown};
 use serde::Serialize;
 
-use super::{Bounded, Section, Source, SourceError};
+use super::{Bounded, Source, SourceError};
 use crate::config::{ConfigError, ImageConfig};
 use crate::digest::{Digest, HashingReader};
 use crate::layer::{Entries, LayerBlob, decoder};
 use crate::limits::Limits;
+use crate::section::Section;
 use isopod_archive::reader::{self, EntryKind, Skip, TarReader};
 
 const MANIFEST: &str = "manifest";

@@ -8,9 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use super::{Bounded, Section, SourceError};
+use super::{Bounded, SourceError};
 use crate::layer::decoder;
 use crate::limits::Limits;
+use crate::section::Section;
 use isopod_archive::reader::{self, EntryKind, TarError, TarReader};
 
 /// How many links may lead from one member to another; `docker save` of old needs one.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::oci::{Descriptor, Documents, check, check_size, find_one};
-use super::{Section, Source, SourceError, read_document};
+use super::{Source, SourceError, read_document};
 use crate::digest::Digest;
 use crate::limits::Limits;
+use crate::section::Section;
 
 /// What the manifest is taken for when it does not say: OCI's, where it may leave that out.
 const DEFAULT_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";

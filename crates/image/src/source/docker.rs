@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::archive::Archive;
-use super::{Section, Source, SourceError, read_document};
+use super::{Source, SourceError, read_document};
 use crate::config::ImageConfig;
 use crate::digest::{Digest, HashingReader};
 use crate::limits::Limits;
 use crate::null::or_empty;
+use crate::section::Section;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -10,7 +10,6 @@ mod docker;
 mod oci;
 mod platform;
 pub(crate) mod remote;
-mod section;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,12 +17,12 @@ use std::path::{Path, PathBuf};
 use isopod_spec::{Architecture, LocalReference, Transport};
 
 pub(crate) use oci::Found;
-pub(crate) use section::Section;
 
 use crate::config::{ConfigError, ImageConfig};
 use crate::digest::Digest;
 use crate::layer::{Entries, LayerBlob};
 use crate::limits::Limits;
+use crate::section::Section;
 
 /// An image that was found, its documents checked, its layers not read yet.
 #[derive(Debug)]

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 
 use super::archive::Archive;
 use super::platform::Platform;
-use super::{Section, Source, SourceError, read_document};
+use super::{Source, SourceError, read_document};
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::null::or_empty;
+use crate::section::Section;
 
 /// The annotation that names an image in an index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";

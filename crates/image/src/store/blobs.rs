@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::Store;
 use crate::digest::Digest;
-use crate::source::Section;
+use crate::section::Section;
 
 /// What the name of an unfinished blob begins with.
 pub(super) const PART: &str = ".part-";

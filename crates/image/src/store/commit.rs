@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::export::{Flat, OCI_MANIFEST, flat_config};
 use super::{ExportError, Image, LoadError, Store};
 use crate::digest::{Digest, HashingReader};
-use crate::import::{Coming, ImportError};
-use crate::source::{Section, Source};
+use crate::section::Section;
+use crate::source::Source;
+use crate::store::import::{Coming, ImportError};
 
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";

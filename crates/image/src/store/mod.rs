@@ -31,6 +31,7 @@ mod collect;
 mod commit;
 mod export;
 mod flatten;
+pub mod import;
 mod manifests;
 mod names;
 mod stored;
@@ -51,7 +52,6 @@ pub use names::SetNameError;
 pub use stored::LoadError;
 pub(crate) use stored::{CONFIG, ROOTFS, Record};
 pub use verify::Damage;
-pub(crate) use verify::hash;
 
 use crate::digest::Digest;
 use crate::limits::Limits;

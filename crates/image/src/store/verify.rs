@@ -2,14 +2,13 @@
 //! where the layers that it was made of are kept and whole.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Image, ROOTFS, Store, stored};
-use crate::digest::{Digest, HashingReader};
-use crate::import::ImportError;
-use crate::source::{Section, Source};
+use crate::digest::{self, Digest};
+use crate::section::Section;
+use crate::source::Source;
+use crate::store::import::ImportError;
 
 /// A file that is not what it was.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Store {
         let layers: BTreeSet<Digest> = origins.into_iter().flat_map(|(_, layers)| layers).collect();
         files.extend(layers.into_iter().map(|layer| (self.blob_path(layer), layer)));
         let damage = files.into_iter().filter_map(|(path, expected)| {
-            let reason = match hash(&path) {
+            let reason = match digest::of_file(&path) {
                 Ok(actual) if actual == expected => return None,
                 Ok(actual) => format!("it has digest `{actual}`, not `{expected}`"),
                 Err(error) => error.to_string(),
@@ -68,7 +67,7 @@ impl Store {
         };
         let whole = |layer: &Digest| {
             let path = self.blob_path(*layer);
-            let is_whole = hash(&path).is_ok_and(|actual| actual == *layer);
+            let is_whole = digest::of_file(&path).is_ok_and(|actual| actual == *layer);
             is_whole.then(|| Section::open(&path).ok()).flatten()
         };
         let blobs: Option<Vec<Section>> = image.layers.iter().map(whole).collect();
@@ -83,9 +82,4 @@ impl Store {
         self.write_image(source, image.layers.clone())?;
         Ok(true)
     }
-}
-
-/// The digest of a file.
-pub(crate) fn hash(path: &Path) -> io::Result<Digest> {
-    HashingReader::new(File::open(path)?).finish()
 }

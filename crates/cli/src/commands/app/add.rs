@@ -7,9 +7,8 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::files::Stdin;
 use isopod_spec::{PodSpec, Vm};
 
-use crate::args::{RunArgs, RunMode};
+use crate::args::{RunArgs, RunMode, read_words};
 use crate::arrival;
-use crate::command_line::read_run;
 use crate::failure::Failure;
 use crate::manifest::{self, Asked};
 use crate::output::{self, Report};
@@ -66,7 +65,7 @@ impl AppAdd {
 
     /// The app, as the words of `isopod run` are read.
     fn read(&self, settings: &Settings) -> Result<Asked, Failure> {
-        let args = read_run(self.words.iter().cloned())?;
+        let args = read_words(self.words.iter().cloned())?;
         if let Some(flag) = of_pod(&args) {
             return Err(of_pods(flag).into());
         }

@@ -21,8 +21,7 @@ use isopod_spec::{App, AppName, PodSpec, PortForward, Vm};
 
 use super::up::{check_volumes, pull};
 use super::{app_of, awaited};
-use crate::args::{PodSource, RunArgs, RunMode, switch};
-use crate::command_line::read_run;
+use crate::args::{PodSource, RunArgs, RunMode, read_words, switch};
 use crate::compose_file::{Extent, ProjectArgs};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
@@ -194,7 +193,7 @@ impl Run {
         say("--cap-drop", &self.cap_drop);
         // The image is the service's.
         words.push("oci:service".into());
-        let read = manifest::pods(&read_run(words)?, &Purpose::Preparation, settings)?;
+        let read = manifest::pods(&read_words(words)?, &Purpose::Preparation, settings)?;
         let spec = read.into_iter().next().map(|asked| asked.spec);
         Ok(spec.ok_or_else(|| Report::text("the flags are those of no app"))?)
     }

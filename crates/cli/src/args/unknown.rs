@@ -26,12 +26,12 @@ const OTHER_NAMES: [(&str, &str); 13] = [
     ("cwd", "workdir"),
 ];
 
-/// `error` with what was most likely meant, where it is about a flag that the command of `argv` does not have.
-pub(super) fn explain(mut error: clap::Error, argv: &[OsString]) -> clap::Error {
+/// `error` with what was most likely meant, where it is about a flag that the command of `argv` does not have; `root` has all commands.
+pub(super) fn explain(mut error: clap::Error, argv: &[OsString], root: Command) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
-    let tip = tip(&command_of(argv), word);
+    let tip = tip(&command_of(root, argv), word);
     // clap's own guess at a value that begins like a flag: what stands behind `--` is an image or its command here.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
@@ -47,8 +47,8 @@ pub(super) fn explain(mut error: clap::Error, argv: &[OsString]) -> clap::Error 
 }
 
 /// The innermost command that `argv` names.
-fn command_of(argv: &[OsString]) -> Command {
-    let mut command = super::root();
+fn command_of(root: Command, argv: &[OsString]) -> Command {
+    let mut command = root;
     let mut words = argv.iter().skip(1);
     while let Some(word) = words.next() {
         if word == "--dir" || word == "--log-level" {
@@ -125,7 +125,10 @@ mod tests {
     fn tip_of(line: &str) -> Option<String> {
         let argv: Vec<OsString> = line.split(' ').map(Into::into).collect();
         let word = argv.iter().skip(2).rfind(|word| is_flag(word)).unwrap();
-        tip(&command_of(&argv), word.to_str().unwrap())
+        tip(
+            &command_of(crate::command_line::root(), &argv),
+            word.to_str().unwrap(),
+        )
     }
 
     #[test]
@@ -175,7 +178,9 @@ mod tests {
         let error = crate::command_line::root()
             .try_get_matches_from(&argv)
             .unwrap_err();
-        let text = explain(error, &argv).render().to_string();
+        let text = explain(error, &argv, crate::command_line::root())
+            .render()
+            .to_string();
         assert!(text.contains("tip: APP is a positional argument"), "{text}");
         assert!(!text.contains("as a value"), "{text}");
         assert!(text.contains("Usage: isopod attach"), "{text}");

@@ -16,14 +16,12 @@ use std::thread;
 
 use isopod_spec::{LocalReference, RegistryReference};
 
-use crate::digest::Digest;
+use crate::digest::{self, Digest};
 use crate::erofs;
 use crate::layer::{self, LayerError, Usage};
 use crate::registry::PullError;
 use crate::source::{Source, SourceError};
-use crate::store::{
-    CONFIG, FindError, Image, LoadError, ROOTFS, Record, SetNameError, Store, hash, sync_dir,
-};
+use crate::store::{CONFIG, FindError, Image, LoadError, ROOTFS, Record, SetNameError, Store, sync_dir};
 use crate::tree::Tree;
 
 /// Why an image cannot be imported.
@@ -260,7 +258,7 @@ fn write_rootfs(store: &Store, source: Source, dir: &Path) -> Result<(Digest, u6
     let file = writer.finish(&mut tree, uuid(id)).map_err(failed)?;
     // The file is in memory still: while the disk is waited for, it is hashed.
     let digest = thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash(&path));
+        let hashing = scope.spawn(|| digest::of_file(&path));
         file.sync_all()?;
         hashing
             .join()
