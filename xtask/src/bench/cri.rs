@@ -13,8 +13,7 @@ pub(crate) fn cri() -> Result<(), Failure> {
     let isopod = build::isopod(Profile::Release)?;
     let words = [
         "test",
-        "-p",
-        "isopod-tests",
+        "--workspace",
         "--test",
         "cri",
         "--",
