@@ -39,8 +39,9 @@ use crate::capture::Capture;
 const VIRTIOFSD: &str = "virtiofsd";
 const PASST: &str = "passt";
 
-/// As much room as a socket of passt's is to have, in bytes; for ordinary users the system bounds it (`net.core.wmem_max`, socket(7)).
-const PASST_BUFFER: usize = 8 << 20;
+/// As much room as passt's socket is to have, in bytes; for ordinary users the system bounds it (`net.core.wmem_max`, socket(7)). passt drops
+/// what finds none: it takes eight connections whose windows are as large as Linux lets them become, 6 MiB.
+const PASST_BUFFER: usize = 32 << 20;
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
@@ -506,11 +507,8 @@ impl Router {
         socket.set_nonblocking(true).map_err(failed("listen for QEMU"))?;
         let socket = UnixListener::from_std(socket).map_err(failed("listen for QEMU"))?;
         let (ours, of_passt) = StdStream::pair().map_err(failed("make passt's socket"))?;
-        // passt drops what finds no room.
-        for end in [&of_passt, &ours] {
-            let _ = set_socket_send_buffer_size_force(end, PASST_BUFFER)
-                .or_else(|_| set_socket_send_buffer_size(end, PASST_BUFFER));
-        }
+        let _ = set_socket_send_buffer_size_force(&of_passt, PASST_BUFFER)
+            .or_else(|_| set_socket_send_buffer_size(&of_passt, PASST_BUFFER));
         let (log, stderr) = Capture::begin(dir, layout::PASST_LOG).map_err(failed("make passt's log"))?;
         let streams = Streams {
             inherited: Vec::new(),
