@@ -62,6 +62,10 @@ fn keeps(case: &Case) {
     bench.give_away(&data);
     bench.give_away(&data.join("mine"));
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let given = bench.source("given", &[("deep/file", "whose")]);
+    for path in ["", "deep", "deep/file"] {
+        bench.give_away(&given.join(path));
+    }
     let behind = subordinates(&bench);
     let flags = [
         "--transport",
@@ -71,7 +75,12 @@ fn keeps(case: &Case) {
         "--network",
         "none",
     ];
-    let pod = bench.pod().behind(&behind).flags(flags).host("data", &data, "");
+    let pod = bench
+        .pod()
+        .behind(&behind)
+        .flags(flags)
+        .host("data", &data, "")
+        .host("given", &given, "");
     let pod = pod
         .app(&bench.busybox())
         .with(["--app-name", "root"])
@@ -83,8 +92,11 @@ fn keeps(case: &Case) {
     let pod = pod
         .app(&bench.busybox())
         .with(["--app-name", "web", "--user", "33:33"]);
+    // The host gives it to the app's user (`U`), who alone could not read it then.
+    let pod = pod.mount("given", "/given", "U");
     let pod = pod.mount("data", "/data", "").sh(
-        "cd /data; until [ -e done ]; do sleep 0.1; done; touch of-33/by-33; { cat mine > of-33/read; } 2> /dev/null || touch of-33/refused",
+        "cd /data; until [ -e done ]; do sleep 0.1; done; touch of-33/by-33; { cat mine > of-33/read; } 2> /dev/null || touch of-33/refused
+         chmod 700 /given && echo mine >> /given/deep/file && touch /given/new",
     );
     let out = pod.run().expect(0);
     let caller = case.caller;
@@ -112,6 +124,20 @@ fn keeps(case: &Case) {
             case.transport
         );
     }
+    let of_33 = (case.on_the_host(33), case.on_the_host(33));
+    for file in ["", "deep", "deep/file", "new"] {
+        assert_eq!(
+            owner(&given.join(file)),
+            of_33,
+            "{file}, {} {}",
+            case.mode,
+            case.transport
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(given.join("deep/file")).unwrap(),
+        "whosemine\n"
+    );
 }
 
 #[test]
@@ -128,6 +154,15 @@ fn the_caller_is_the_guests_root_over_virtiofs() {
     keeps(&Case {
         mode: "host",
         transport: "virtiofs",
+        caller: 0,
+    });
+}
+
+#[test]
+fn the_caller_is_the_guests_root_over_9p() {
+    keeps(&Case {
+        mode: "host",
+        transport: "9p",
         caller: 0,
     });
 }

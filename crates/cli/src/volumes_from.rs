@@ -6,7 +6,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::volumes::{MountRecord, VolumeRecord};
 use isopod_spec::flags::{Brought, VolumesFrom, take_over};
-use isopod_spec::{HostVolume, MountFlags, PodSpec, SourceRule, VolumeKind};
+use isopod_spec::{HostVolume, MountFlags, Owners, PodSpec, SourceRule, VolumeKind};
 
 use crate::failure::Failure;
 use crate::output::Report;
@@ -90,6 +90,8 @@ fn shareable(volume: &VolumeRecord, mount: &MountRecord) -> Option<Brought> {
             .filter(|path| !path.as_os_str().is_empty())
             .map(Path::to_owned),
         flags: MountFlags::default(),
+        // They were given when that pod started.
+        owners: Owners::default(),
     })
 }
 

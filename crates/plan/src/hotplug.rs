@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume, UnitText};
 use isopod_spec::words::shown;
-use isopod_spec::{AppName, Mount, RootfsAccess, Volume, VolumeKind, VolumeName};
+use isopod_spec::{AppName, Mount, Owners, RootfsAccess, Volume, VolumeKind, VolumeName};
 
 use crate::facts::{FileId, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
@@ -209,6 +209,13 @@ fn refusals(running: &Running<'_>, coming: &ComingVolume<'_>) -> Vec<Fault> {
         faults.push(Fault::Volume {
             volume: volume.name.clone(),
             reason: "the pod has a volume of this name".into(),
+        });
+    }
+    if coming.mounts.iter().any(|(_, mount)| mount.owners == Owners::App) {
+        faults.push(Fault::Volume {
+            volume: volume.name.clone(),
+            reason: "its files are given to an app's user (`U`) where the pod starts with it, and not later"
+                .into(),
         });
     }
     if coming.mounts.is_empty() {

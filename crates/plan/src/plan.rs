@@ -258,13 +258,15 @@ impl Planner<'_> {
                 .collect(),
             held: self.spec.held,
         };
-        let sharing = sharing::sharing(vm, host, shared, notices)
+        let mut sharing = sharing::sharing(vm, host, shared, notices)
             .map_err(|found| faults.extend(found))
             .unwrap_or_default();
         let mapped = user_maps::wanted(self.spec.user_mapping, host, sharing.as_ref());
         let mapped = mapped.map_err(|fault| faults.push(fault)).unwrap_or_default();
-        let ownership = sharing.as_ref().map_or(Ownership::ByNumber, |sharing| {
+        let ownership = sharing.as_mut().map_or(Ownership::ByNumber, |sharing| {
             let ownership = file_server::ownership(host, sharing, &volumes.users(sharing), mapped);
+            let is_bound = sharing.is_bound();
+            faults.extend(volumes.give(ownership, is_bound, &mut sharing.volumes));
             volumes.note_foreign_users(sharing, ownership, notices);
             self.note_roots(ownership, notices);
             ownership

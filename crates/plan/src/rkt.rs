@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_spec::{
-    HostVolume, ImplicitVolumes, Medium, PodSpec, Propagation, RunConfig, Volume, VolumeKind, VolumeName,
+    HostVolume, ImplicitVolumes, Medium, Owners, PodSpec, Propagation, RunConfig, Volume, VolumeKind,
+    VolumeName,
 };
 
 use crate::fault::{Fault, PlanError};
@@ -109,6 +110,12 @@ pub fn plan_rkt(spec: &PodSpec, configs: &[RunConfig]) -> Result<RktPlan, PlanEr
         }
     }
     faults.extend(spec.volumes.iter().filter_map(not_rkts));
+    let mounts_of_apps = spec.apps.iter().flat_map(|app| &app.mounts);
+    let giving = mounts_of_apps.filter(|mount| mount.owners == Owners::App);
+    faults.extend(giving.map(|mount| Fault::Volume {
+        volume: mount.volume.clone(),
+        reason: "the profile `rkt` gives no files to an app's user (`U`)".into(),
+    }));
     let refused = |mount: &MountUnit| Some(unwritable(mount, &mount.check().err()?));
     faults.extend(mounts.iter().filter_map(refused));
     if !faults.is_empty() {

@@ -5,6 +5,7 @@ pub mod board;
 pub mod confinement;
 pub mod disks;
 pub mod file_server;
+pub(crate) mod giving;
 pub mod hardware;
 pub mod kernel;
 pub(crate) mod memory;

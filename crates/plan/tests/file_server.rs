@@ -10,7 +10,7 @@ use isopod_plan::facts::{Facts, HostUser, IdRange, MountNames, Namespaces, Owner
 use isopod_plan::plan;
 use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::qemu::SecurityModel;
-use isopod_spec::{PodSpec, Propagation, ShareTransport, UserMapping, VolumeKind};
+use isopod_spec::{Mount, Owners, PodSpec, Propagation, ShareTransport, UserMapping, VolumeKind};
 
 /// Handles in place of descriptors: as root, and where mountinfo writes every mount point as it is.
 #[test]
@@ -170,4 +170,76 @@ fn owners_are_kept_by_subordinate_users() {
 
     known.host.namespaces = Namespaces::Unavailable("so it is".into());
     assert!(fault(&pod, &known).contains("it needs a user namespace"));
+}
+
+/// podman's `U`: root's volumes are given by number, an ordinary user's in the namespace of his subordinates, and nobody's where the files
+/// are the app's anyway.
+#[test]
+fn the_files_of_a_volume_are_given_to_the_app_that_asks() {
+    let mut pod = pod();
+    pod.volumes = vec![host("data", "/srv/data"), fixture::empty("tmp")];
+    pod.apps[0].mounts = vec![Mount {
+        owners: Owners::App,
+        ..mount("data", "/d")
+    }];
+    (pod.apps[0].overrides.user, pod.apps[0].overrides.group) = (Some("33".into()), Some("34".into()));
+    let mut known = facts(&pod, &[]);
+    let given = |pod: &PodSpec, facts: &Facts| {
+        let planned = plan(pod, facts).map_err(|error| error.to_string());
+        planned.map(|planned| planned.sharing.unwrap().volumes[0].given_to)
+    };
+    let refused = |pod: &PodSpec, facts: &Facts| given(pod, facts).unwrap_err();
+    let of_app = Some(Owner { uid: 33, gid: 34 });
+    assert_eq!(given(&pod, &known), Ok(of_app));
+
+    let mut other = pod.clone();
+    other.apps.push(fixture::app("db"));
+    other.apps[1].mounts.clone_from(&pod.apps[0].mounts);
+    let mut known_other = facts(&other, &[]);
+    let words = "volume `data`: its files cannot be given to app `db` (`U`): they are given to app `web`, which runs as another user";
+    assert_eq!(refused(&other, &known_other), words);
+    // Who does not ask takes nothing.
+    other.apps[1].mounts[0].owners = Owners::Kept;
+    assert_eq!(given(&other, &known_other), Ok(of_app));
+    other.apps[0].mounts[0].sub_path = Some("part".into());
+    assert!(refused(&other, &known_other).contains("mounts a part of it"));
+    other.apps[0].mounts[0] = Mount {
+        owners: Owners::App,
+        ..mount("tmp", "/d")
+    };
+    known_other = facts(&other, &[]);
+    assert!(refused(&other, &known_other).contains("no directory or file of the host"));
+    known.sources.get_mut(&volume_name("data")).unwrap().path = "/home/me".into();
+    assert!(refused(&pod, &known).contains("`/home/me` is a directory of the system's"));
+    known.sources.get_mut(&volume_name("data")).unwrap().path = "/srv/data".into();
+
+    known.host.user = HostUser::Ordinary { uid: 1000 };
+    assert_eq!(given(&pod, &known), Ok(None), "they are the app's already");
+    let two = &mut other;
+    two.apps[0].mounts[0] = pod.apps[0].mounts[0].clone();
+    (two.apps[1].overrides.user, two.apps[1].overrides.group) = (Some("7".into()), Some("7".into()));
+    known_other.host.user = HostUser::Ordinary { uid: 1000 };
+    known_other = Facts {
+        host: known_other.host,
+        ..facts(two, &[])
+    };
+    assert!(refused(two, &known_other).contains("`--userns keep-id` or `--userns host` keeps users apart"));
+
+    pod.user_mapping = UserMapping::KeepId { uid: None, gid: None };
+    let range = vec![IdRange {
+        first: 100_000,
+        count: 1_000,
+    }];
+    known.host.subordinates = Some(SubordinateIds {
+        newuidmap: "/usr/bin/newuidmap".into(),
+        newgidmap: "/usr/bin/newgidmap".into(),
+        users: range.clone(),
+        groups: range,
+    });
+    for transport in [ShareTransport::Virtiofs, ShareTransport::NineP] {
+        pod.vm.transport = transport;
+        assert_eq!(given(&pod, &known), Ok(of_app));
+    }
+    pod.apps[0].overrides.user = Some("2000".into());
+    assert!(refused(&pod, &known).contains("user 2000, group 34 are beyond your subordinates"));
 }

@@ -39,7 +39,7 @@ use crate::name::check_ac_name;
 use crate::words::shown;
 use crate::{
     App, AppName, Architecture, ImagePort, ImageReference, ImageSource, InvalidName, Mount, MountFlags,
-    Network, PodSpec, Resources, RootfsAccess, SizedBy, Vm, Volume, VolumeName,
+    Network, Owners, PodSpec, Resources, RootfsAccess, SizedBy, Vm, Volume, VolumeName,
 };
 use isolators::PodIsolators;
 
@@ -356,6 +356,7 @@ fn read_mount<'a>(node: &Node<'a>, app: &str, volumes: &mut Vec<(Volume, Node<'a
         read_only: None,
         sub_path: None,
         flags: MountFlags::default(),
+        owners: Owners::default(),
     })
 }
 

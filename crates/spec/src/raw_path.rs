@@ -81,6 +81,7 @@ mod tests {
             read_only: None,
             sub_path: Some(OsString::from_vec(vec![0xff]).into()),
             flags: MountFlags::default(),
+            owners: Owners::default(),
         });
         pod.volumes.push(Volume {
             name: volume,

@@ -20,6 +20,20 @@ pub struct Mount {
     pub sub_path: Option<PathBuf>,
     /// Further restrictions of this mount.
     pub flags: MountFlags,
+    /// Whose its files are.
+    #[serde(default)]
+    pub owners: Owners,
+}
+
+/// Whose the files of a mounted host volume are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owners {
+    /// As the host has them.
+    #[default]
+    Kept,
+    /// The user and group that the app runs as: at each start all files of the source are given to them (podman's `U`).
+    App,
 }
 
 /// Per-mount restrictions (mount(8)).

@@ -5,7 +5,7 @@
 //!                        1. dies with the supervisor from here on (PR_SET_PDEATHSIG)
 //!                        2. enters namespaces of its own: mounts, processes, IPC, the network where it needs no other (and a
 //!                           user namespace when not root); what follows, a child does ([`child`])
-//!                        3. binds the volumes below one directory, read-only where they are
+//!                        3. gives to the apps' users what is to be theirs, and binds the volumes below one directory, read-only where they are
 //!                        4. gets a root of its own, with nothing in it but its files ([`root`])
 //!                        5. gives up what privileges its program does not need, its user too ([`privileges`])
 //!                        6. becomes PROGRAM
@@ -21,6 +21,7 @@
 
 pub mod change;
 mod child;
+mod giving;
 mod privileges;
 pub mod root;
 pub(crate) mod sys;
@@ -356,7 +357,7 @@ fn die_with(parent: &Parent) -> Result<(), LauncherError> {
     parent.die_with().map_err(|_| LauncherError::Orphaned)
 }
 
-/// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION,DEVICE:INODE`.
+/// A volume's switches as one argument: `KIND,ACCESS,DEPTH,PROPAGATION,DEVICE:INODE,UID:GID`; the last is to whom it is given.
 fn flags(volume: &SharedVolume) -> String {
     let kind = if volume.kind == SourceKind::File {
         "file"
@@ -374,18 +375,30 @@ fn flags(volume: &SharedVolume) -> String {
         Some(FileId { device, inode }) => format!("{device}:{inode}"),
         None => "any".to_owned(),
     };
-    format!("{kind},{access},{depth},{propagation},{id}")
+    let taker = match volume.given_to {
+        Some(Owner { uid, gid }) => format!("{uid}:{gid}"),
+        None => "nobody".to_owned(),
+    };
+    format!("{kind},{access},{depth},{propagation},{id},{taker}")
 }
 
 fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Option<SharedVolume> {
-    let [kind, access, depth, propagation, id] =
-        <[&str; 5]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
+    let [kind, access, depth, propagation, id, taker] =
+        <[&str; 6]>::try_from(flags.to_str()?.split(',').collect::<Vec<_>>()).ok()?;
     let id = match id {
         "any" => None,
         id => {
             let (device, inode) = id.split_once(':')?;
             let (device, inode) = (device.parse().ok()?, inode.parse().ok()?);
             Some(FileId { device, inode })
+        }
+    };
+    let given_to = match taker {
+        "nobody" => None,
+        taker => {
+            let (uid, gid) = taker.split_once(':')?;
+            let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+            Some(Owner { uid, gid })
         }
     };
     Some(SharedVolume {
@@ -404,6 +417,7 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
         } else {
             Propagation::Private
         },
+        given_to,
     })
 }
 
@@ -499,6 +513,13 @@ fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
     let (device, inode) = (stat.st_dev, stat.st_ino);
     if volume.id.is_some_and(|id| id != FileId { device, inode }) {
         return Err(("it is another file or directory than when it was looked at", None));
+    }
+    if let Some(owner) = volume.given_to {
+        let depth = match volume.recursive {
+            true => giving::Depth::All,
+            false => giving::Depth::OneFileSystem,
+        };
+        giving::give(&source, owner, depth).map_err(failed("give its files to the app's user"))?;
     }
     let mut flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;

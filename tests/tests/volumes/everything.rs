@@ -1,7 +1,7 @@
 //! Most of what a volume can be, over each transport.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::Path;
 
 use isopod_tests::{Bench, Image};
@@ -34,6 +34,7 @@ const MAIN_SET: &str = r#"
     cat /sub/file; cat /sub-file
     awk '$2 == "/flags" { print $4 }' /proc/mounts | tr , '\n' | grep ^no | sort
     printf '#!/bin/sh\necho ran\n' > /flags/program; chmod +x /flags/program; say run /flags/program
+    stat -c '%u %g' /given /given/deep/file; touch /rw/of-7; chown 7:8 /rw/of-7; stat -c '%u %g' /rw/of-7
 "#;
 
 const MAIN_SET_RESULT: &str = "\
@@ -67,6 +68,9 @@ nodev
 noexec
 nosuid
 run: no
+0 0
+0 0
+7 8
 ";
 
 /// Most of what a volume can be, in one boot.
@@ -93,6 +97,11 @@ fn main_set(transport: Transport) {
     );
     let deeper = bench.source("deeper", &[("in-deeper", "deeper\n")]);
     let sub = bench.source("sub", &[("a/b/file", "sub\n"), ("a/file", "sub file\n")]);
+    let given = bench.source("given", &[("deep/file", "whose\n")]);
+    let is_root = rustix::process::geteuid().is_root();
+    for path in ["", "deep", "deep/file"].iter().filter(|_| is_root) {
+        chown(given.join(path), Some(33), Some(44)).unwrap();
+    }
     let image = bench.image(&Image::busybox().file("etc/app.conf", 0o644, "the image's own\n"));
     let pod = transport.choose(&mut bench);
     let pod = pod
@@ -104,7 +113,8 @@ fn main_set(transport: Transport) {
         .host("outer", &outer, "")
         .host("inner", &inner, "")
         .host("deeper", &deeper, "")
-        .host("sub", &sub, "");
+        .host("sub", &sub, "")
+        .host("given", &given, "");
     let pod = pod
         .empty("empty", "mode=1750,uid=7,gid=8")
         .empty("sized", "size=1m,mode=0700,uid=33,gid=33");
@@ -129,7 +139,9 @@ fn main_set(transport: Transport) {
     let pod = pod
         .mount("sub", "/sub", "subPath=a/b")
         .mount("sub", "/sub-file", "subPath=a/file");
-    let pod = pod.mount("flags", "/flags", "nosuid,nodev,noexec");
+    let pod = pod
+        .mount("flags", "/flags", "nosuid,nodev,noexec")
+        .mount("given", "/given", "U");
     let out = pod.sh(MAIN_SET).run().expect(0);
     let (fs_type, rest) = out.text().split_once('\n').unwrap();
     assert_eq!(fs_type, format!("type {}", transport.fs_type()));
@@ -142,7 +154,16 @@ fn main_set(transport: Transport) {
     assert_eq!(text(&conf), "edited\n");
     assert_eq!(text(&ro.join("file")), "read me\n");
     assert!(!ro.join("new").exists());
-    use std::os::unix::fs::MetadataExt;
+    let owner = |path: &Path| {
+        let found = fs::metadata(path).unwrap();
+        (found.uid(), found.gid())
+    };
+    if is_root {
+        // By number, and given by the host (`U`).
+        assert_eq!(owner(&rw.join("of-7")), (7, 8));
+        assert_eq!(owner(&given), (0, 0));
+        assert_eq!(owner(&given.join("deep/file")), (0, 0));
+    }
     assert_eq!(fs::metadata(rw.join("new/here")).unwrap().mode() & 0o777, 0o640);
     assert_eq!(fs::metadata(rw.join("hard")).unwrap().nlink(), 2);
 }

@@ -37,6 +37,7 @@ pub(crate) fn shared(spec: &PodSpec, facts: &Facts) -> Vec<Option<SharedVolume>>
             // What is mounted in it is part of it, as with podman.
             recursive: true,
             propagation: Propagation::Private,
+            given_to: None,
         })
     })
     .collect()

@@ -279,6 +279,8 @@ fn volume_of(volume: &isopod_spec::Volume, plan: &PodPlan, shared: &Shared<'_>) 
     };
     let transport = plan.sharing.as_ref().map(|sharing| sharing.transport.fs_type());
     document.transport = shared.and(transport).map(str::to_owned);
+    let taker = shared.and_then(|shared| shared.given_to);
+    document.given_to = taker.map(|taker| [taker.uid, taker.gid]);
     document
 }
 
@@ -291,6 +293,7 @@ pub(crate) fn host_volume(name: String, kind: VolumeType, source: &Path) -> Volu
         size_bytes: None,
         image: None,
         transport: None,
+        given_to: None,
     }
 }
 
@@ -304,6 +307,7 @@ pub(crate) fn given_volume(name: String, kind: VolumeType) -> Volume {
         size_bytes: None,
         image: None,
         transport: None,
+        given_to: None,
     }
 }
 
@@ -321,6 +325,7 @@ pub(crate) fn empty_volume(name: String, empty: &EmptyVolume) -> Volume {
         size_bytes,
         image: None,
         transport: None,
+        given_to: None,
     }
 }
 

@@ -296,6 +296,9 @@ pub struct Volume {
     /// How a host volume reaches the guest: `virtiofs` or `9p`. Left out for one that is not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
+    /// To whom its files are given before the pod starts (`U`): user and group, by the guest's numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_to: Option<[u32; 2]>,
 }
 
 /// What a volume is.

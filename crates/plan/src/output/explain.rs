@@ -152,6 +152,10 @@ impl<'a> Index<'a> {
                 let _ = write!(access, ", {option}");
             }
         }
+        let volume = self.volumes.get(mount.volume.as_str());
+        if let Some([uid, gid]) = volume.and_then(|volume| volume.given_to) {
+            let _ = write!(access, ", given to user {uid}, group {gid}");
+        }
         access
     }
 }

@@ -168,7 +168,15 @@ fn arrival(
         binds.push((at, root));
     }
     let mut elsewhere = Elsewhere::new();
-    for volume in planner.host_volumes().shared(&mut notices) {
+    let mut shared = planner.host_volumes().shared(&mut notices);
+    let is_bound = matches!(running.share, Share::Bound(_));
+    let faults = planner
+        .host_volumes()
+        .give(running.ownership, is_bound, &mut shared);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    for volume in shared {
         let at = next();
         elsewhere.insert(volume.name.clone(), layout::attached_volume(at));
         binds.push((at, volume));

@@ -6,8 +6,10 @@ use isopod_spec::{AppName, HostVolume, PodSpec, Propagation, Volume, VolumeKind,
 
 use crate::decide::Decided;
 use crate::facts::{AppFacts, Facts, MountNames, Owner, RootOrigin, Sizes, SourceKind};
+use crate::fault::Fault;
 use crate::notices;
 use crate::vm::file_server::Ownership;
+use crate::vm::giving::{self, Asked, Given};
 use crate::vm::sharing::{SharedVolume, Sharing};
 use crate::volumes::{VolumeMount, VolumeTable};
 
@@ -18,6 +20,13 @@ pub(super) struct HostVolumes<'a> {
     pub(super) facts: &'a Facts,
     pub(super) decided: &'a [Decided],
     pub(super) table: &'a VolumeTable,
+}
+
+fn user(decided: &Decided) -> Owner {
+    Owner {
+        uid: decided.process.identity.uid,
+        gid: decided.process.identity.gid,
+    }
 }
 
 impl HostVolumes<'_> {
@@ -61,14 +70,28 @@ impl HostVolumes<'_> {
         }
     }
 
+    /// Says of each of `shared` to whom it is given, where mounts ask for that.
+    pub(super) fn give(
+        &self,
+        ownership: Ownership,
+        is_bound: bool,
+        shared: &mut [SharedVolume],
+    ) -> Vec<Fault> {
+        let asked = self.spec.apps.iter().zip(self.decided);
+        let asked = asked.flat_map(|(app, decided)| Asked::of(app, user(decided)));
+        let given = Given {
+            table: self.table,
+            is_bound,
+            ownership,
+            host: &self.facts.host,
+        };
+        giving::give(asked, &given, shared)
+    }
+
     /// The users of the apps that mount host volumes; where none does, those of all.
     pub(super) fn users(&self, sharing: &Sharing) -> Vec<Owner> {
         let shared = |m: &VolumeMount| sharing.volumes.iter().any(|v| v.name == m.volume);
         let mounting = |decided: &&Decided| sharing.volumes.is_empty() || decided.mounts.iter().any(shared);
-        let user = |decided: &Decided| Owner {
-            uid: decided.process.identity.uid,
-            gid: decided.process.identity.gid,
-        };
         self.decided.iter().filter(mounting).map(user).collect()
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use isopod_spec::{AppName, HostVolume, Propagation, ShareTransport, Vm, VolumeName};
 
 use crate::distribution::{Family, Need};
-use crate::facts::{FileId, HostFacts, HostUser, Namespaces, SourceKind, Virtiofsd};
+use crate::facts::{FileId, HostFacts, HostUser, Namespaces, Owner, SourceKind, Virtiofsd};
 use crate::fault::Fault;
 
 /// How many shares carry the host volumes.
@@ -80,6 +80,8 @@ pub struct SharedVolume {
     pub recursive: bool,
     /// Whether later mounts of the host appear.
     pub propagation: Propagation,
+    /// To whom all its files are given before it is shared, by the numbers of the process that serves it.
+    pub given_to: Option<Owner>,
 }
 
 impl SharedVolume {
@@ -101,6 +103,7 @@ impl SharedVolume {
             read_only,
             recursive,
             propagation,
+            given_to: None,
         }
     }
 

@@ -50,6 +50,20 @@ impl UserMaps {
     }
 }
 
+impl UserMaps {
+    /// Whether that user and that group are of the namespace.
+    #[must_use]
+    pub fn has(&self, owner: Owner) -> bool {
+        let of = |lines: &[IdMap], id: u32| {
+            lines.iter().any(|line| {
+                id.checked_sub(line.inside)
+                    .is_some_and(|offset| offset < line.count)
+            })
+        };
+        of(&self.users, owner.uid) && of(&self.groups, owner.gid)
+    }
+}
+
 /// `own` is `caller`, and every other number, from 0 on, the next one of `ranges`.
 fn lines(own: u32, caller: u32, ranges: &[IdRange]) -> Vec<IdMap> {
     let mut lines = Vec::new();

@@ -145,6 +145,9 @@ pub struct SourceRecord {
     pub recursive: bool,
     /// Whether later mounts of the host appear.
     pub propagation: Propagation,
+    /// To whom its files are given before it is shared (`U`): user and group.
+    #[serde(default)]
+    pub given_to: Option<(u32, u32)>,
 }
 
 impl SourceRecord {
@@ -156,6 +159,7 @@ impl SourceRecord {
             read_only: shared.read_only,
             recursive: shared.recursive,
             propagation: shared.propagation,
+            given_to: shared.given_to.map(|owner| (owner.uid, owner.gid)),
         }
     }
 
@@ -202,6 +206,7 @@ impl VolumeRecord {
             read_only: host.read_only,
             recursive: host.recursive,
             propagation: host.propagation,
+            given_to: host.given_to.map(|(uid, gid)| Owner { uid, gid }),
         })
     }
 }

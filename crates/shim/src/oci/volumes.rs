@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use isopod_spec::{
-    App, EmptyVolume, FilesVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Propagation,
+    App, EmptyVolume, FilesVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Owners, Propagation,
     SourceRule, Volume, VolumeKind, VolumeName,
 };
 
@@ -71,6 +71,7 @@ pub(super) fn fill(
                 nodev: has("nodev"),
                 noexec: has("noexec"),
             },
+            owners: Owners::default(),
         });
         volumes.push(Volume {
             name,

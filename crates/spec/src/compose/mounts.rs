@@ -11,7 +11,7 @@ use crate::flags::{self, Brought, VolumeFlag};
 use crate::located::Node;
 use crate::{
     App, EmptyVolume, FileContent, FilesVolume, HostVolume, ImageReference, ImageSource, ImageVolume,
-    MountFlags, Propagation, PullPolicy, SourceRule, VolumeFile, VolumeKind,
+    MountFlags, Owners, Propagation, PullPolicy, SourceRule, VolumeFile, VolumeKind,
 };
 
 /// Where a secret is, unless it says otherwise.
@@ -146,6 +146,7 @@ fn long<'a>(item: &Node<'a>, shared: &mut Shared<'a>) -> Option<VolumeFlag> {
         read_only: boolean(item, "read_only"),
         sub_path,
         flags: MountFlags::default(),
+        owners: Owners::default(),
     }))
 }
 
@@ -227,6 +228,7 @@ fn files<'a>(node: &Node<'a>, key: &'static str, shared: &mut Shared<'a>, app: &
                 read_only: Some(true),
                 sub_path,
                 flags: MountFlags::default(),
+                owners: Owners::default(),
             };
             mount(brought, shared, app);
         }

@@ -13,7 +13,8 @@ use super::volume::read_mode;
 use super::{FlagFault, InvalidFlag};
 use crate::words::{nearest, shown};
 use crate::{
-    EmptyVolume, HostVolume, Mount, MountFlags, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
+    EmptyVolume, HostVolume, Mount, MountFlags, Owners, Propagation, SourceRule, Volume, VolumeKind,
+    VolumeName,
 };
 
 /// A volume and its mount, before the volume has a name.
@@ -29,6 +30,8 @@ pub struct Brought {
     pub sub_path: Option<PathBuf>,
     /// Further restrictions of the mount.
     pub flags: MountFlags,
+    /// Whose the files are.
+    pub owners: Owners,
 }
 
 /// What one `--volume` or `--mount` says.
@@ -44,9 +47,9 @@ pub enum VolumeFlag {
     Mount(Mount),
 }
 
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "ro", "rw", "nocopy", "nosuid", "nodev", "noexec", "private", "rprivate", "slave", "rslave", "z", "Z",
-    "copy",
+    "copy", "U",
 ];
 
 /// Reads the value of `--volume` in docker's form or in rkt's, which begins with a name and a comma.
@@ -97,6 +100,7 @@ fn read(text: &OsStr) -> Result<VolumeFlag, FlagFault> {
         read_only: None,
         sub_path: None,
         flags: MountFlags::default(),
+        owners: Owners::default(),
     };
     if let Some(options) = options {
         read_options(options, &mut host, &mut brought)?;
@@ -175,6 +179,7 @@ fn read_options(options: &[u8], host: &mut HostVolume, brought: &mut Brought) ->
                     *copies = false;
                 }
             }
+            "U" => brought.owners = Owners::App,
             // No process of a pod has a label that would keep it from the files, and the guest sees them as they are.
             "z" | "Z" | "copy" | "cached" | "delegated" | "consistent" => {}
             _ => return Err(refuse(option)),
@@ -200,7 +205,6 @@ fn set<T: PartialEq>(key: &'static str, slot: &mut Option<T>, value: T) -> Resul
 
 fn refuse(option: String) -> FlagFault {
     let hint = match option.as_str() {
-        "U" => "give the files to the app's user yourself: `chown -R UID:GID SOURCE`",
         "shared" | "rshared" => {
             "a mount made in the guest cannot appear on the host; `rslave` takes the host's mounts"
         }
@@ -280,6 +284,7 @@ fn tmpfs(text: &OsStr) -> Result<Brought, FlagFault> {
         read_only,
         sub_path: None,
         flags,
+        owners: Owners::default(),
     })
 }
 
@@ -321,6 +326,7 @@ impl Brought {
             read_only: self.read_only,
             sub_path: self.sub_path,
             flags: self.flags,
+            owners: self.owners,
         }
     }
 }
@@ -399,8 +405,14 @@ mod tests {
             read_only: None,
             sub_path: None,
             flags: MountFlags::default(),
+            owners: Owners::Kept,
         };
         assert_eq!(brought("/a b:/c"), plain);
+        let given = Brought {
+            owners: Owners::App,
+            ..plain.clone()
+        };
+        assert_eq!(brought("/a b:/c:Z,U"), given);
         assert_eq!(brought("/a b:/c:private,Z,nocopy,cached"), plain);
         let read_only = Brought {
             read_only: Some(true),
@@ -441,7 +453,6 @@ mod tests {
             ),
             (":/b", "the source is empty"),
             ("/a:b", "`b` is no value of `TARGET`: it must be an absolute path"),
-            ("/a:/b:U", "`U` is not supported"),
             ("/a:/b:rshared", "`rshared` is not supported"),
             ("/a:/b:ro,rw", "it asks for both `ro` and `rw`"),
             ("/a:/b:private,slave", "it asks for two kinds of propagation"),

@@ -13,11 +13,11 @@ use super::volume::read_mode;
 use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
 use crate::{
-    AppName, EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Mount, MountFlags,
+    AppName, EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Mount, MountFlags, Owners,
     Propagation, PullPolicy, SourceRule, VolumeKind, VolumeName,
 };
 
-const KEYS: [RecordKey; 8] = [
+const KEYS: [RecordKey; 9] = [
     // For a pod that runs, which a flag does not stand behind an app of; it comes first and is left out elsewhere.
     &["app"],
     &["volume"],
@@ -27,7 +27,11 @@ const KEYS: [RecordKey; 8] = [
     &["nosuid"],
     &["nodev"],
     &["noexec"],
+    GIVES,
 ];
+
+/// podman's key that gives the files to the app's user.
+const GIVES: RecordKey = &["U", "chown"];
 
 /// docker's and podman's keys. Which of them a type takes is looked at when it has taken its own.
 const DOCKER_KEYS: [RecordKey; 25] = [
@@ -52,7 +56,7 @@ const DOCKER_KEYS: [RecordKey; 25] = [
     &["nodev"],
     &["noexec"],
     &["create-host-path", "bind-create-src"],
-    &["U", "chown"],
+    GIVES,
     &["idmap"],
     &["notmpcopyup"],
     &["tmpcopyup"],
@@ -65,10 +69,10 @@ const DOCKER_KEYS: [RecordKey; 25] = [
 /// type=volume[,source=NAME],target=PATH[,readonly][,volume-nocopy][,volume-subpath=PATH]
 /// type=tmpfs,target=PATH[,tmpfs-size=SIZE][,tmpfs-mode=OCTAL]
 /// type=image,source=IMAGE,target=PATH[,image-subpath=PATH]
-/// volume=NAME,target=PATH[,readOnly[=BOOL]][,subPath=PATH][,nosuid][,nodev][,noexec]
+/// volume=NAME,target=PATH[,readOnly[=BOOL]][,subPath=PATH][,nosuid][,nodev][,noexec][,U]
 /// ```
 ///
-/// Without a type it is a volume, as with docker.
+/// `bind` and `volume` take `U`, too. Without a type it is a volume, as with docker.
 ///
 /// # Errors
 /// [`InvalidFlag`] for a record, a name, a key or a value that is not of this form.
@@ -120,6 +124,10 @@ fn docker(record: &mut Record) -> Result<VolumeFlag, FlagFault> {
         nodev: record.boolean("nodev")?.unwrap_or(tmpfs),
         noexec: record.boolean("noexec")?.unwrap_or(tmpfs),
     };
+    let owners = match kind {
+        "bind" | "volume" => owners(record)?,
+        _ => Owners::default(),
+    };
     let sub_path = match kind {
         "volume" | "image" => read_sub_path(record, "volume-subpath")?,
         _ => None,
@@ -131,7 +139,15 @@ fn docker(record: &mut Record) -> Result<VolumeFlag, FlagFault> {
         read_only: if kind == "image" { None } else { read_only },
         sub_path,
         flags,
+        owners,
     }))
+}
+
+fn owners(record: &mut Record) -> Result<Owners, FlagFault> {
+    Ok(match record.boolean("U")? {
+        Some(true) => Owners::App,
+        Some(false) | None => Owners::Kept,
+    })
 }
 
 fn bind(source: OsString, record: &mut Record) -> Result<HostVolume, FlagFault> {
@@ -217,7 +233,10 @@ fn tmpfs(record: &mut Record) -> Result<EmptyVolume, FlagFault> {
 fn no_more(record: &Record, kind: &'static str) -> Result<(), FlagFault> {
     let hint = match record.left_over() {
         None => return Ok(()),
-        Some("U" | "idmap") => "give the files to the app's user yourself: `chown -R UID:GID SOURCE`",
+        Some("U") => {
+            "it is for files of the host; an empty volume takes its owner: `--tmpfs TARGET:uid=N,gid=N`"
+        }
+        Some("idmap") => "give the files to the app's user: `U`",
         Some("volume-opt" | "volume-label") => {
             "mount what the volume is to be on the host, and share it: `type=bind,source=PATH`"
         }
@@ -258,6 +277,7 @@ fn mount(record: &mut Record) -> Result<Mount, FlagFault> {
             nodev: record.boolean("nodev")?.unwrap_or_default(),
             noexec: record.boolean("noexec")?.unwrap_or_default(),
         },
+        owners: owners(record)?,
     })
 }
 
@@ -357,7 +377,8 @@ mod tests {
                 "type=volume,source=a,target=/b,volume-opt=type=nfs",
                 "`volume-opt` is not supported",
             ),
-            ("type=bind,source=/a,target=/b,U", "`U` is not supported"),
+            ("type=tmpfs,target=/b,U", "`U` is not supported"),
+            ("type=volume,target=/b,U", "`U` is not supported"),
             (
                 "type=bind,source=/a,target=b",
                 "`b` is no value of `target`: it must be an absolute path",
@@ -381,10 +402,26 @@ mod tests {
             read_only: None,
             sub_path: None,
             flags: MountFlags::default(),
+            owners: Owners::Kept,
         };
         assert_eq!(read, plain);
         for text in ["volume=data,dst=/a/b", "destination=/a/b,volume=data"] {
             assert_eq!(mount(text).unwrap(), plain, "{text}");
+        }
+        for (field, owners) in [
+            ("U", Owners::App),
+            ("chown=true", Owners::App),
+            ("U=false", Owners::Kept),
+        ] {
+            let given = Mount {
+                owners,
+                ..plain.clone()
+            };
+            assert_eq!(
+                mount(&format!("volume=data,target=/a/b,{field}")).unwrap(),
+                given,
+                "{field}"
+            );
         }
         for (field, read_only) in [
             ("ro", true),

@@ -276,6 +276,7 @@ fn mount(node: &Node<'_>, variables: &Variables, volumes: &Volumes) -> Option<Mo
         volume,
         sub_path,
         flags: crate::MountFlags::default(),
+        owners: crate::Owners::default(),
     })
 }
 

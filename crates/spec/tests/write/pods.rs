@@ -280,6 +280,7 @@ fn app(name: &'static str, volumes: Vec<&'static str>) -> BoxedStrategy<App> {
                     read_only,
                     sub_path: sub_path.map(PathBuf::from),
                     flags: MountFlags::default(),
+                    owners: Owners::default(),
                 }
             };
         mounts.into_iter().enumerate().map(mount).collect::<Vec<_>>()

@@ -225,6 +225,7 @@ mod tests {
             read_only: true,
             recursive: false,
             propagation: Propagation::Rslave,
+            given_to: None,
         };
         for action in [Action::Attach(volume), Action::Detach] {
             let change = Change {

@@ -19,6 +19,7 @@ fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
             read_only: false,
             recursive: true,
             propagation: Propagation::Private,
+            given_to: None,
         };
         copy(&volume).map_err(|(what, _)| what).unwrap_err()
     };
@@ -59,6 +60,10 @@ fn arguments_come_back() {
         read_only,
         recursive,
         propagation,
+        given_to: read_only.then_some(Owner {
+            uid: 33,
+            gid: u32::MAX,
+        }),
     };
     let launcher = Launcher {
         parent: 7,

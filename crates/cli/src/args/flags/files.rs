@@ -9,7 +9,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "volume",
         "[SOURCE:]TARGET[:OPTIONS]",
-        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume for this app alone (/data); OPTIONS are ro, rw, nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
+        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume for this app alone (/data); OPTIONS are ro, rw, U (gives the files to the app's user), nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
          the pod for `--mount volume=NAME`, before the first image: \
          NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|rslave] or \
          NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES][,medium=memory|disk] or \
@@ -22,7 +22,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "type=TYPE,...",
         "Mount a volume: type=bind,source=PATH,target=PATH or type=volume,source=NAME,target=PATH or \
          type=image,source=IMAGE,target=PATH or type=tmpfs,target=PATH[,tmpfs-size=SIZE][,tmpfs-mode=OCTAL], or one that \
-         the pod declares: volume=NAME,target=PATH[,subPath=PATH]; each with [,readonly][,nosuid][,nodev][,noexec]",
+         the pod declares: volume=NAME,target=PATH[,subPath=PATH]; each with [,readonly][,nosuid][,nodev][,noexec], those of the host with [,U]",
         |app, text| mounted(app, flags::read_mount(text)),
     ),
     Flag::app(

@@ -10,8 +10,8 @@ use crate::gaps::Gaps;
 use crate::tree::Fields;
 use crate::words::{bytes, cpus};
 use crate::{
-    App, AppRole, AppRoot, Device, EnvVar, HealthCheck, Mount, MountFlags, PodSpec, PortForward, Propagation,
-    Readiness, Resources, RestartPolicy, VolumeKind,
+    App, AppRole, AppRoot, Device, EnvVar, HealthCheck, Mount, MountFlags, Owners, PodSpec, PortForward,
+    Propagation, Readiness, Resources, RestartPolicy, VolumeKind,
 };
 
 /// What the containers of a pod share while they are written.
@@ -313,6 +313,12 @@ fn mounts(app: &App, context: &Context<'_>) -> Vec<Fields> {
                     "a mount is read-only or not, and nothing else",
                 );
             }
+        }
+        if mount.owners == Owners::App {
+            gaps.add(
+                format!("{subject}: `U`"),
+                "only a pod's `fsGroup` gives files away, and not those of a `hostPath`",
+            );
         }
         let target = clean(&mount.target);
         let target = target.to_str().filter(|target| !target.contains(':'));

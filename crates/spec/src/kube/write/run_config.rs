@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use crate::check::clean;
 use crate::gaps::Gaps;
-use crate::{App, Capabilities, EnvVar, HealthCheck, Mount, MountFlags, Overrides, PodSpec, RunConfig};
+use crate::{
+    App, Capabilities, EnvVar, HealthCheck, Mount, MountFlags, Overrides, Owners, PodSpec, RunConfig,
+};
 
 /// `pod` without an `app` section: its apps have overrides and mounts in that one's place.
 pub(super) fn as_overrides(pod: &PodSpec, gaps: &Gaps) -> PodSpec {
@@ -33,6 +35,7 @@ pub(super) fn as_overrides(pod: &PodSpec, gaps: &Gaps) -> PodSpec {
                 read_only: Some(point.read_only),
                 sub_path: None,
                 flags: MountFlags::default(),
+                owners: Owners::default(),
             });
         }
         app.overrides = overrides(config);
