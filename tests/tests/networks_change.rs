@@ -46,6 +46,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         let script = format!("timeout 5 wget -q -O - http://{whom}/hi || echo no");
         isopod(&["exec", pod, "sh", "-c", &script])
     };
+    let servers = |pod: &str| isopod(&["exec", pod, "grep", "nameserver", "/etc/resolv.conf"]);
     let mut scenarios = Scenarios::default();
     scenarios.run("they join networks, whether restored or booted", || {
     // A VM that was restored, and one that booted.
@@ -123,9 +124,12 @@ fn pods_join_networks_while_they_run_and_leave_them() {
             show("one"),
             "eth1 inet 10.90.2.3/24\ndefault via 10.90.2.1 dev eth1 \n"
         );
-        // Its name server was that of `back`.
-        assert_eq!(ask("one", "two"), "no\n");
-        assert_eq!(ask("one", "10.90.2.2"), "two\n");
+        // Its name server was that of `back`, and is that of `late`.
+        assert_eq!(
+            servers("one"),
+            "nameserver 10.90.2.1\nnameserver fd49:534f:5045::1\n"
+        );
+        assert_eq!(ask("one", "two"), "two\n");
         // Its place is free again.
         assert_eq!(isopod(&["network", "connect", "back", "one"]), "10.90.1.2\n");
         assert_eq!(
@@ -148,6 +152,10 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         });
         faults::eventually("they serve", || ask("one", "web") == "two\n");
         assert_eq!(ask("two", "db"), "one\n");
+        assert_eq!(
+            servers("one"),
+            "nameserver 10.90.2.1\nnameserver fd49:534f:5045::1\n"
+        );
         assert!(!show("two").contains("eth2"), "{}", show("two"));
     });
     scenarios.run("a pod without a network joins none", || {

@@ -5,6 +5,8 @@
 //! list itself and need only check a bound. Texts that a guest wrote may hold anything: escape them before a terminal
 //! sees them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::app::{AppIndex, ExitStatus};
@@ -100,6 +102,8 @@ pub enum HostStream {
         /// As in [`HostStream::Arrive`].
         entropy: [u8; ENTROPY_BYTES],
     },
+    /// 17: the name servers `before` of the apps' `/etc/resolv.conf` are `after` from now on ([`crate::network`]).
+    Nameservers { before: Vec<IpAddr>, after: Vec<IpAddr> },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

@@ -91,8 +91,8 @@ pub struct GuestNeighbour {
     pub mac: Mac,
 }
 
-/// The agent's answer to [`AddInterface`](crate::message::HostStream::AddInterface) and
-/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface).
+/// The agent's answer to [`AddInterface`](crate::message::HostStream::AddInterface),
+/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface) and [`Nameservers`](crate::message::HostStream::Nameservers).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceAnswer {
     /// 0: it is done.

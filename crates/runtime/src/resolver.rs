@@ -1,6 +1,7 @@
 //! The host's search domains, which a pod's names are completed with too (resolv.conf(5)), and its name servers: the pod's router
 //! asks them, and of which kind they are decides where the pod asks.
 
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,11 @@ pub(crate) fn search_domains(text: &str) -> Vec<String> {
     domains.retain(|domain| check_hostname(domain.trim_end_matches('.')).is_ok());
     domains.truncate(MAX_DOMAINS);
     domains
+}
+
+/// The host's name servers; none where they cannot be read.
+pub(crate) fn of_host() -> Vec<IpAddr> {
+    nameservers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
 
 /// The name servers of `text`.

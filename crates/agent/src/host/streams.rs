@@ -8,7 +8,7 @@ use std::path::Path;
 use isopod_contract::MAX_HOST_STREAMS;
 use isopod_contract::change::{AppChange, ChangeAnswer};
 use isopod_contract::exec::{Request, STATUS_FAILED};
-use isopod_contract::layout::ROOTS;
+use isopod_contract::layout::{APPS, ROOTS};
 use isopod_contract::message::{AppIndex, DialAnswer, HostStream, RootPart, StreamAnswer};
 use isopod_contract::processes::ProcessMessage;
 use isopod_contract::stats::Stats;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{arriving, departing, hotplug, interfaces, processes, refilling, stats};
+use super::{arriving, departing, hotplug, interfaces, nameservers, processes, refilling, stats};
 use crate::apps::paused::Paused;
 use crate::arrival::Purpose;
 use crate::exec::enter::{Action, Job};
@@ -99,6 +99,13 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
         Ok(Some(HostStream::RemoveInterface { name })) => {
             let _one_at_a_time = session.volumes.lock().await;
             interfaces::answer(stream, move || interfaces::remove(&name)).await;
+        }
+        Ok(Some(HostStream::Nameservers { before, after })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            interfaces::answer(stream, move || {
+                nameservers::replace(Path::new(APPS), &before, &after)
+            })
+            .await;
         }
         Ok(Some(HostStream::Refill { volume })) => {
             let _one_at_a_time = session.volumes.lock().await;

@@ -356,6 +356,7 @@ async fn splice(
         | HostStream::Open { .. }
         | HostStream::AddInterface { .. }
         | HostStream::RemoveInterface { .. }
+        | HostStream::Nameservers { .. }
         | HostStream::Depart(_) => {
             Err("what comes to the VM and goes is the supervisor's to bring and take".to_owned())
         }

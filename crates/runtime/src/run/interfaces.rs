@@ -7,6 +7,7 @@
 //!
 //! What the pod joined or left in an earlier life is done again first. The client that asked may go at any time: what was begun is ended.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::control::{Done, NetworkChange, Refusal};
 use crate::joining::NetworksError;
 use crate::networks::{Live, Memberships};
 use crate::pods::files::PodRecord;
+use crate::resolver;
 
 /// How long the agent may take: a device that appears, and what is configured on it.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -74,6 +76,10 @@ impl Interfaces {
             monitor,
             agent: agent.clone(),
             ports: record.ports.clone(),
+            nameservers: record
+                .network
+                .as_ref()
+                .map_or_else(Vec::new, |(_, nameservers)| nameservers.clone()),
             vhost_net: record.vhost_net,
             taken: added.map_or_else(Vec::new, |template| plugged::taken_ports(&template.added)),
             plugged: Vec::new(),
@@ -82,7 +88,11 @@ impl Interfaces {
             keeper.again(later, left).await;
             while let Some((change, done)) = to_do.recv().await {
                 let done: Done = done;
-                done.answer(keeper.change(change).await);
+                let changed = keeper.change(change).await;
+                if changed.is_ok() {
+                    keeper.renew_nameservers().await;
+                }
+                done.answer(changed);
             }
         });
         Self {
@@ -119,6 +129,8 @@ struct Keeper {
     monitor: Option<Monitor>,
     agent: Agent,
     ports: Vec<PortForward>,
+    /// The name servers that the apps ask.
+    nameservers: Vec<IpAddr>,
     /// Whether the host's kernel serves the taps.
     vhost_net: bool,
     /// The VM's ports for devices that have some.
@@ -157,6 +169,27 @@ impl Keeper {
                     .await
                     .unwrap_or_else(|refusal| self.log(&refusal));
             }
+        }
+        self.renew_nameservers().await;
+    }
+
+    /// Has the apps ask the name servers of the networks that the pod is in now. A pod is not kept from a network because they do not.
+    async fn renew_nameservers(&mut self) {
+        let host = resolver::of_host();
+        let after = named::nameservers(&self.live.joined(), &host);
+        if after == self.nameservers {
+            return;
+        }
+        let header = HostStream::Nameservers {
+            before: self.nameservers.clone(),
+            after: after.clone(),
+        };
+        match self.ask(header).await {
+            Ok(()) => self.nameservers = after,
+            Err(Refusal::Reason(why) | Refusal::Busy(why)) => {
+                tracing::warn!("the apps keep their name servers: {why}");
+            }
+            Err(Refusal::Outdated) => {}
         }
     }
 

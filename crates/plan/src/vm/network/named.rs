@@ -260,7 +260,8 @@ fn interface(i: usize) -> String {
 
 /// The name server of the first network that has one, one that leads out before one that does not: it knows all networks of a pod.
 /// Where none has, the host's.
-fn nameservers(joined: &[JoinedNetwork], host: &[IpAddr]) -> Vec<IpAddr> {
+#[must_use]
+pub fn nameservers(joined: &[JoinedNetwork], host: &[IpAddr]) -> Vec<IpAddr> {
     let of = |internal| {
         let mut found = joined.iter().map(|joined| &joined.network);
         found.find(|network| network.dns_enabled && network.internal == internal)
