@@ -62,6 +62,28 @@ fn parent(pid: &str) -> String {
     line.unwrap().trim().to_owned()
 }
 
+/// Memory that is in use, in KiB: the supervisor's own, and the guest's without what its kernel can give up.
+fn memory(bench: &Bench, supervisor: &str) -> [u64; 2] {
+    let field = |text: &str, name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let own = fs::read_to_string(Path::new("/proc").join(supervisor).join("status")).unwrap();
+    let guest = ok(bench, &["exec", "--app", "eye", "work", "cat", "/proc/meminfo"]);
+    let used = [
+        "AnonPages:",
+        "Shmem:",
+        "SUnreclaim:",
+        "KernelStack:",
+        "PageTables:",
+        "Percpu:",
+    ];
+    [
+        field(&own, "RssAnon:"),
+        used.iter().map(|name| field(&guest, name)).sum(),
+    ]
+}
+
 /// What a process holds open at rest: connections that end are closed a moment after their client has its answer.
 fn descriptors(pid: &str) -> usize {
     let dir = Path::new("/proc").join(pid).join("fd");
@@ -197,6 +219,7 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
         };
         round("first");
         let (before, held) = (left_in_guest(&bench), descriptors(&supervisor));
+        let [own, guest] = memory(&bench, &supervisor);
         let apps = std::env::var("ISOPOD_APPS")
             .ok()
             .and_then(|text| text.parse().ok());
@@ -205,6 +228,15 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
         }
         assert_eq!(left_in_guest(&bench), before);
         assert_eq!(descriptors(&supervisor), held);
+        let [own_after, guest_after] = memory(&bench, &supervisor);
+        assert!(
+            own_after < own + 2048,
+            "the supervisor keeps memory: {own} KiB, then {own_after}"
+        );
+        assert!(
+            guest_after < guest + 16 * 1024,
+            "the guest keeps memory: {guest} KiB, then {guest_after}"
+        );
         let on_host = |dir: &str| {
             let pod = pods(&bench).into_iter().find(|pod| pod.join("logs").is_dir());
             let pod = pod.unwrap();
