@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::hosts::SUITES;
+use crate::hosts::{More, SUITES};
+use crate::kvm_check::Accel;
 use crate::packages::Consent;
 
 /// What `cargo xtask --help` prints.
@@ -16,7 +17,7 @@ usage: cargo xtask quickstart [--yes]
        cargo xtask test [FILTER...]
          install what the tests need, check formatting and lints, run every test
          with filters: run the tests whose names contain one of them, and no other check
-       cargo xtask bench boot [--runs N]
+       cargo xtask bench boot [--binaries DIR] [--runs N]
          compare `isopod run` with the floor, N times each [default: 5]
        cargo xtask bench import [--runs N]
          compare the import of a Debian image with `skopeo` and `umoci`, and with `podman`; as root
@@ -30,8 +31,12 @@ usage: cargo xtask quickstart [--yes]
          write docs/cli.md, and the man pages and the shells' completions to target/docs
        cargo xtask package [--binaries DIR]
          make a .deb and a tarball in target/package, of a release build or of the binaries in DIR
-       cargo xtask hosts [--binaries DIR] [SUITE...]
+       cargo xtask hosts [--binaries DIR] [--bench N] [--source] [SUITE...]
          install that package in bare roots of Debian and run pods there; as root [default: bookworm trixie sid]
+         with `--bench` also `bench boot` with N rounds; with `--source` also the quickstart, from this checkout's last commit
+       cargo xtask kvm-check [--accel tcg] [--binaries DIR]
+         what differs between KVM and emulation, tried in pods on a host with KVM, in some minutes; with `--accel tcg` the same
+         checks under emulation
        cargo xtask soak [--lives N] [--seed N]
          end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200]
        cargo xtask bench plan
@@ -67,6 +72,8 @@ pub(crate) enum Task {
     BenchBoot {
         /// How often each side runs.
         runs: usize,
+        /// The directory of the binaries; a release build, where it is not said.
+        binaries: Option<PathBuf>,
     },
     /// Compare imports.
     BenchImport {
@@ -84,8 +91,17 @@ pub(crate) enum Task {
     Hosts {
         /// The directory of the binaries; a release build, where it is not said.
         binaries: Option<PathBuf>,
+        /// What is done beside running a few pods.
+        more: More,
         /// Debian's releases.
         suites: Vec<String>,
+    },
+    /// Try KVM.
+    KvmCheck {
+        /// What runs the guests.
+        accel: Accel,
+        /// The directory of the binaries; a release build, where it is not said.
+        binaries: Option<PathBuf>,
     },
     /// Measure planning.
     BenchPlan,
@@ -122,7 +138,19 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["build"] => Ok(Task::Build { foreign: false }),
         ["build", "--foreign"] => Ok(Task::Build { foreign: true }),
         ["test", ref filters @ ..] => read_filters(filters),
-        ["bench", "boot"] => Ok(Task::BenchBoot { runs: DEFAULT_RUNS }),
+        ["bench", "boot", ref words @ ..] => {
+            let (binaries, rest) = read_binaries(words)?;
+            let runs = match rest {
+                [] => DEFAULT_RUNS,
+                ["--runs", runs] => read_runs(runs)?,
+                _ => {
+                    return Err(
+                        Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE)
+                    );
+                }
+            };
+            Ok(Task::BenchBoot { runs, binaries })
+        }
         ["bench", "cri"] => Ok(Task::BenchCri),
         ["bench", "network"] => Ok(Task::BenchNetwork),
         ["bench", "disk"] => Ok(Task::BenchDisk),
@@ -137,7 +165,16 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
             }
         }
         ["hosts", ref words @ ..] => {
-            let (binaries, suites) = read_binaries(words)?;
+            let (binaries, words) = read_binaries(words)?;
+            let (bench, words) = match words {
+                ["--bench", runs, rest @ ..] => (Some(read_runs(runs)?), rest),
+                rest => (None, rest),
+            };
+            let (source, suites) = match words {
+                ["--source", rest @ ..] => (true, rest),
+                rest => (false, rest),
+            };
+            let more = More { bench, source };
             if let Some(suite) = suites.iter().find(|suite| !SUITES.contains(suite)) {
                 let known = SUITES.join(", ");
                 return Err(Failure::new(format!("`{suite}` is none of {known}")));
@@ -147,13 +184,26 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
                 false => suites,
             };
             let suites = suites.iter().map(|suite| (*suite).to_owned()).collect();
-            Ok(Task::Hosts { binaries, suites })
+            Ok(Task::Hosts {
+                binaries,
+                more,
+                suites,
+            })
+        }
+        ["kvm-check", ref words @ ..] => {
+            let (accel, words) = match words {
+                ["--accel", "tcg", rest @ ..] => (Accel::Tcg, rest),
+                rest => (Accel::Kvm, rest),
+            };
+            match read_binaries(words)? {
+                (binaries, []) => Ok(Task::KvmCheck { accel, binaries }),
+                (_, rest) => {
+                    Err(Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE))
+                }
+            }
         }
         ["soak", ref flags @ ..] => read_soak(flags),
         ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
-        ["bench", "boot", "--runs", runs] => Ok(Task::BenchBoot {
-            runs: read_runs(runs)?,
-        }),
         ["bench", "import", "--runs", runs] => Ok(Task::BenchImport {
             runs: read_runs(runs)?,
         }),
@@ -237,13 +287,28 @@ mod tests {
         );
         assert_eq!(
             read_words("bench boot"),
-            Ok(Task::BenchBoot { runs: DEFAULT_RUNS })
+            Ok(Task::BenchBoot {
+                runs: DEFAULT_RUNS,
+                binaries: None
+            })
         );
-        assert_eq!(read_words("bench boot --runs 3"), Ok(Task::BenchBoot { runs: 3 }));
+        assert_eq!(
+            read_words("bench boot --runs 3"),
+            Ok(Task::BenchBoot {
+                runs: 3,
+                binaries: None
+            })
+        );
         assert_eq!(
             read_words("bench import --runs 2"),
             Ok(Task::BenchImport { runs: 2 })
         );
+        let (accel, binaries) = (Accel::Tcg, Some("dist".into()));
+        assert_eq!(
+            read_words("kvm-check --accel tcg --binaries dist"),
+            Ok(Task::KvmCheck { accel, binaries })
+        );
+        assert!(read_words("kvm-check --accel kvm tcg").is_err());
         assert_eq!(read_words("bench plan"), Ok(Task::BenchPlan));
         assert_eq!(read_words("bench network"), Ok(Task::BenchNetwork));
         assert_eq!(read_words("bench disk"), Ok(Task::BenchDisk));
@@ -256,8 +321,15 @@ mod tests {
         assert_eq!(read_words("package --binaries d"), Ok(package));
         let suites = vec!["sid".to_owned()];
         assert_eq!(
-            read_words("hosts --binaries d sid"),
-            Ok(Task::Hosts { binaries, suites })
+            read_words("hosts --binaries d --bench 3 --source sid"),
+            Ok(Task::Hosts {
+                binaries,
+                more: More {
+                    bench: Some(3),
+                    source: true,
+                },
+                suites
+            })
         );
         assert!(read_words("hosts etch").is_err() && read_words("package now").is_err());
         assert_eq!(read_words("test --help"), Ok(Task::Help));

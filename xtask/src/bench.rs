@@ -55,9 +55,12 @@ struct Round {
     timings: Timings,
 }
 
-/// Measures `runs` rounds and prints the tables.
-pub(crate) fn boot(runs: usize) -> Result<(), Failure> {
-    let isopod = build::isopod(Profile::Release)?;
+/// Measures `runs` rounds of the binaries in `binaries`, or of a release build, and prints the tables.
+pub(crate) fn boot(runs: usize, binaries: Option<&Path>) -> Result<(), Failure> {
+    let isopod = match binaries {
+        Some(dir) => place::absolute(&dir.join("isopod")),
+        None => build::isopod(Profile::Release)?,
+    };
     let dir = place::target().join("bench");
     let volume = dir.join("volume");
     fs::create_dir_all(&volume)

@@ -10,6 +10,8 @@
 //! Root's, since a root is entered; what happens in it is `hosts.sh`. The kernel is this host's: what differs is QEMU, systemd, the
 //! guest's kernel and all libraries.
 
+mod browser;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,7 +30,17 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 /// What is done in a root.
 const SCRIPT: &str = include_str!("hosts.sh");
 
-/// Enters a root, in a mount namespace of its own: nothing is left mounted. Arguments: the suite's directory, package, image, test.
+/// What is done beside installing the package and running a few pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    /// How many rounds of `bench boot` there are.
+    pub(crate) bench: Option<usize>,
+    /// Whether the quickstart runs, from source.
+    pub(crate) source: bool,
+}
+
+/// Enters a root, in a mount namespace of its own: nothing is left mounted. Arguments: the suite's directory, package, image, test, this
+/// program, the checkout, rounds of `bench boot` (0: none), an archive of the checkout (empty: none), Cargo's and rustup's directories.
 const ENTER: &str = r#"
 set -e
 cd "$1"
@@ -41,16 +53,24 @@ mount --bind archives root/var/cache/apt/archives
 cp "$2" root/srv/isopod.deb
 cp -a "$3" root/srv/busybox
 cp "$4" root/srv/test
+mkdir -p root/srv/target/debug "root$6"
+cp "$5" root/srv/target/debug/xtask
+if [ -n "$8" ]; then
+    mkdir -p root/srv/source root/root/.cargo root/root/.rustup
+    tar -xf "$8" -C root/srv/source
+    mount --bind "$9" root/root/.cargo
+    mount --bind "${10}" root/root/.rustup
+fi
 rm -f root/etc/resolv.conf && cp -L /etc/resolv.conf root/etc/resolv.conf
 # Not chroot(2), in which nobody may make a user namespace (user_namespaces(7)).
 cd root
 pivot_root . mnt
 umount -l /mnt
-exec env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh /srv/test
+exec env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin BENCH="$7" SOURCE="$8" sh /srv/test
 "#;
 
 /// Runs the task: the package of `binaries`, or of a release build, in each of `suites`.
-pub(crate) fn run(binaries: Option<&Path>, suites: &[String]) -> Result<(), Failure> {
+pub(crate) fn run(binaries: Option<&Path>, more: More, suites: &[String]) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {
         return Err(
             Failure::new("roots of other releases are entered as root").hint("`sudo cargo xtask hosts`")
@@ -65,8 +85,12 @@ pub(crate) fn run(binaries: Option<&Path>, suites: &[String]) -> Result<(), Fail
     for suite in suites {
         out::part(suite);
         let dir = root(suite)?;
-        let (found, lines) = try_in(&dir, &package.deb, &image.layout)?;
+        let (found, lines) = try_in(&dir, &package.deb, &image.layout, more)?;
         lines.iter().for_each(|line| out::say(line));
+        out::say(&format!(
+            "boot-report in Chromium: {}",
+            browser::shows(&dir.join("upper/srv/report.html"))?
+        ));
         out::say(&table(std::slice::from_ref(suite), std::slice::from_ref(&found)));
         figures.push(found);
     }
@@ -107,7 +131,7 @@ fn remove(dir: &Path) -> Result<(), Failure> {
 type Figure = (String, String);
 
 /// Does what [`SCRIPT`] says; gives its figures, and its other words.
-fn try_in(dir: &Path, deb: &Path, image: &Path) -> Result<(Vec<Figure>, Vec<String>), Failure> {
+fn try_in(dir: &Path, deb: &Path, image: &Path, more: More) -> Result<(Vec<Figure>, Vec<String>), Failure> {
     let script = dir.join("test.sh");
     fs::write(&script, SCRIPT)
         .map_err(|error| Failure::new(format!("cannot write `{}`", script.display())).caused_by(error))?;
@@ -126,6 +150,16 @@ fn try_in(dir: &Path, deb: &Path, image: &Path) -> Result<(Vec<Figure>, Vec<Stri
     );
     enter.arg(dir);
     enter.args([deb, image].map(place::absolute)).arg(&script);
+    let this = std::env::current_exe()
+        .map_err(|error| Failure::new("cannot tell where this program is").caused_by(error))?;
+    enter
+        .arg(this)
+        .arg(place::root())
+        .arg(more.bench.unwrap_or(0).to_string());
+    match more.source {
+        true => enter.arg(archive(dir)?).args(toolchain()?),
+        false => enter.arg(""),
+    };
     let output = enter
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -144,6 +178,31 @@ fn try_in(dir: &Path, deb: &Path, image: &Path) -> Result<(Vec<Figure>, Vec<Stri
         figures.into_iter().filter_map(figure).collect(),
         words.into_iter().map(str::to_owned).collect(),
     ))
+}
+
+/// The last commit of the checkout, as an archive.
+fn archive(dir: &Path) -> Result<PathBuf, Failure> {
+    let path = dir.join("source.tar");
+    command::run(
+        command("git", ["archive", "--format=tar", "-o"])
+            .arg(&path)
+            .arg("HEAD"),
+    )?;
+    Ok(path)
+}
+
+/// The directories of Cargo, with the dependencies that it has fetched, and of rustup: what a newcomer downloads.
+fn toolchain() -> Result<[PathBuf; 2], Failure> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let of = |variable: &str, name: &str| {
+        std::env::var_os(variable).map_or_else(|| home.join(name), PathBuf::from)
+    };
+    let dirs = [of("CARGO_HOME", ".cargo"), of("RUSTUP_HOME", ".rustup")];
+    match dirs.iter().find(|dir| !dir.is_dir()) {
+        Some(missing) => Err(Failure::new(format!("there is no `{}`", missing.display()))
+            .hint("`--source` builds with the toolchain that rustup has installed for this user")),
+        None => Ok(dirs),
+    }
 }
 
 /// `@ NAME VALUE`.

@@ -11,6 +11,7 @@
 //! docs       ─ isopod internal-docs
 //! package    ─ build ─ isopod internal-docs ─ dpkg-deb, tar
 //! hosts      ─ packages ─ package ─ busybox ─ debootstrap ─ pods in each root
+//! kvm-check  ─ packages ─ build ─ busybox ─ pods
 //! soak       ─ packages ─ build ─ tests/src/soak.rs
 //! bench plan ─ crates/runtime/benches/plan.rs
 //! ```
@@ -27,6 +28,7 @@ mod docs;
 mod doctests;
 mod failure;
 mod hosts;
+mod kvm_check;
 mod out;
 mod package;
 mod packages;
@@ -74,7 +76,7 @@ fn run(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Test { filters } => test::run(&filters),
-        Task::BenchBoot { runs } => bench::boot(runs),
+        Task::BenchBoot { runs, binaries } => bench::boot(runs, binaries.as_deref()),
         Task::BenchImport { runs } => bench::import(runs),
         Task::BenchCri => bench::cri(),
         Task::BenchNetwork => bench::network(),
@@ -82,7 +84,12 @@ fn run(task: Task) -> Result<(), Failure> {
         Task::BenchPods => bench::pods(),
         Task::Docs => docs::write(),
         Task::Package { binaries } => package::make(binaries.as_deref()).map(drop),
-        Task::Hosts { binaries, suites } => hosts::run(binaries.as_deref(), &suites),
+        Task::Hosts {
+            binaries,
+            more,
+            suites,
+        } => hosts::run(binaries.as_deref(), more, &suites),
+        Task::KvmCheck { accel, binaries } => kvm_check::run(accel, binaries.as_deref()),
         Task::Soak { lives, seed } => test::soak(lives, seed),
         // Cargo's own benchmark prints its table.
         Task::BenchPlan => command::run(&mut command::command(

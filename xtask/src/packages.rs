@@ -69,8 +69,8 @@ const TEST: [&str; 34] = [
 /// What the comparison of imports needs beside [`RUN`].
 const BENCH_IMPORT: [&str; 4] = ["debootstrap", "umoci", "skopeo", "podman"];
 
-/// What trying the package in other releases' roots needs beside [`RUN`].
-const HOSTS: [&str; 2] = ["debootstrap", "binutils"];
+/// What trying the package in other releases' roots needs beside [`RUN`], and what shows a page of it.
+const HOSTS: [&str; 3] = ["debootstrap", "binutils", "chromium"];
 
 /// For whom packages are installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
