@@ -12,7 +12,7 @@ fn isopod(bench: &Bench, line: &str) -> Output {
 }
 
 fn events(bench: &Bench, line: &str) -> Vec<Value> {
-    let out = isopod(bench, &format!("events --format json {line}")).expect(0);
+    let out = isopod(bench, &format!("events --stream=false --format json {line}")).expect(0);
     let lines = out.text().lines();
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -26,7 +26,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 fn who_attaches_sees_writes_and_signals() {
     let bench = Bench::new();
     let image = bench.busybox();
-    let mut follower = bench.isopod_start(["events", "-f", "--filter", "pod=p"]);
+    let mut follower = bench.isopod_start(["events", "--since", "1m", "--filter", "pod=p"]);
     let pod = bench
         .pod()
         .flags(["-di", "--name", "p"])
@@ -110,11 +110,11 @@ fn who_attaches_sees_writes_and_signals() {
         (&"a".into(), &7.into(), &1.into())
     );
     assert_eq!(
-        types(&events(&bench, "--filter type=exited --filter app=a")),
+        types(&events(&bench, "--filter event=exited --filter app=a")),
         [""; 0]
     );
     assert_eq!(
-        types(&events(&bench, "--filter type=exited --filter type=removed")),
+        types(&events(&bench, "--filter event=exited --filter event=destroy")),
         ["exited", "removed"]
     );
     assert_eq!(

@@ -95,7 +95,7 @@ fn files_go_both_ways() {
 /// What is known of the pod, but for what a look at it takes.
 fn known(bench: &Bench) -> String {
     let inspected = bench.isopod_command(["inspect", "one"]).expect(0);
-    let events = bench.isopod_command(["events"]).expect(0);
+    let events = bench.isopod_command(["events", "--stream=false"]).expect(0);
     format!("{}{}", inspected.text(), events.text())
 }
 
@@ -132,6 +132,7 @@ fn of_a_pod_that_does_not_run(bench: &Bench) {
     assert!(image.text().starts_with("sha256:"), "{image:?}");
     // It is as it was: exited, with its end and its events.
     assert_eq!(known(bench), before);
+    files_alone_are_an_image(bench, exported);
     let _ = bench.isopod_command(["start", "one"]).expect(0);
     assert_eq!(
         in_app(
@@ -141,6 +142,27 @@ fn of_a_pod_that_does_not_run(bench: &Bench) {
         "put there meanwhile\nput there meanwhile\nown\nthere\n"
     );
     let _ = bench.isopod_command(["rmi", "localhost/of-stopped"]).expect(0);
+}
+
+/// `docker export one | docker import - NAME`, and `docker run NAME`.
+fn files_alone_are_an_image(bench: &Bench, archive: Vec<u8>) {
+    let words = [
+        "import",
+        "-c",
+        "CMD [\"cat\", \"/etc/late\"]",
+        "-m",
+        "exported",
+        "-",
+        "of-files",
+    ];
+    let image = bench.isopod_with_input(words, archive).expect(0);
+    assert!(image.text().starts_with("sha256:"), "{image:?}");
+    let history = bench.isopod_command(["history", "of-files"]).expect(0);
+    assert!(history.text().contains("exported"), "{history:?}");
+    let run = ["run", "--rm", "--accel", "tcg", "of-files"];
+    let out = bench.isopod_command(run).expect(0);
+    assert_eq!(out.text(), "put there meanwhile\n");
+    let _ = bench.isopod_command(["rmi", "of-files"]).expect(0);
 }
 
 /// `docker create`, `docker cp`, `docker start`.

@@ -118,7 +118,7 @@ fn health_checks_are_shown_and_end_apps_where_they_are_asked_to() {
         );
     });
     scenarios.run("events", || {
-        let events = text(&bench, "events");
+        let events = text(&bench, "events --until 0s");
         for word in ["app-unhealthy", "app-healthy", "app-ending"] {
             assert!(events.contains(word), "{word}: {events}");
         }

@@ -1,4 +1,4 @@
-//! Pods, images and volumes with the fields that docker has for them, for `--format` and `inspect -f`.
+//! Pods, images, volumes and events with the fields that docker has for them, for `--format` and `inspect -f`.
 //!
 //! ```text
 //! PodEntry ─ pod.rs ──> a row of `ps`, a document of `inspect` ─┐
@@ -7,6 +7,7 @@
 //!
 //! All of it is pure: what is known of a pod comes in, JSON values go out.
 
+mod event;
 mod format;
 mod image;
 mod layout;
@@ -14,6 +15,7 @@ mod pod;
 mod template;
 mod time;
 
+pub(crate) use event::{action, event_row, event_type};
 pub(crate) use format::{document, layout};
 pub(crate) use image::image_row;
 pub(crate) use layout::Layout;

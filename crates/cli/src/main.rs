@@ -16,6 +16,7 @@ mod failure;
 mod foreground;
 mod glob;
 mod id_files;
+mod image_change;
 mod label_filter;
 mod lock;
 mod manifest;

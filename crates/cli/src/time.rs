@@ -1,13 +1,16 @@
 //! Points in time, as `--since` and `--until` name them.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::logs::parse_stamp;
 
 use crate::args::duration;
 use crate::output::Report;
 
-/// A time that `--FLAG` names: RFC 3339, or how long ago.
+/// The least number that is a time and not how long ago: a number of seconds since 1970, as docker's users write with `date +%s`.
+const UNIX_TIMES: f64 = 1e9;
+
+/// A time that `--FLAG` names: RFC 3339, seconds since 1970, or how long ago.
 ///
 /// # Errors
 /// A [`Report`] when it is neither.
@@ -16,11 +19,18 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<SystemTime, Report> {
         let ago = duration(text).ok()?;
         SystemTime::now().checked_sub(ago)
     };
-    universal(text).or_else(|| ago(text)).ok_or_else(|| {
-        Report::text(format!("invalid value `{}` of `--{flag}`", text.escape_debug())).hint(Some(
-            "such as 90s, 5m, 2h, 1d, 2026-11-23T20:08:36Z or 2026-11-23".into(),
-        ))
-    })
+    let unix = || {
+        let seconds = text.parse().ok().filter(|seconds| *seconds >= UNIX_TIMES)?;
+        UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
+    };
+    universal(text)
+        .or_else(unix)
+        .or_else(|| ago(text))
+        .ok_or_else(|| {
+            Report::text(format!("invalid value `{}` of `--{flag}`", text.escape_debug())).hint(Some(
+                "such as 90s, 5m, 2h, 1d, 2026-11-23T20:08:36Z or 2026-11-23".into(),
+            ))
+        })
 }
 
 /// A time of RFC 3339's, with any number of a second's digits, or a date, whose day begins in UTC.
@@ -61,8 +71,6 @@ fn universal(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
 
     #[test]
@@ -82,6 +90,9 @@ mod tests {
         }
         let midnight = at(0) - Duration::from_secs(20 * 3600 + 8 * 60 + 36);
         assert_eq!(time("since", "2026-11-23").unwrap(), midnight);
+        assert_eq!(time("since", "1795464516").unwrap(), at(0));
+        assert!(time("since", "1795464516.5").unwrap() > at(400_000_000));
+        assert!(time("since", "1e400").is_err());
         assert!(time("since", "90s").unwrap() < SystemTime::now());
         for text in [
             "",

@@ -98,3 +98,39 @@ fn what_is_no_layer_makes_no_image() {
     );
     assert_eq!(store.list().unwrap().len(), 1);
 }
+
+/// Files without an image, as `docker export` and debootstrap give them: compressed or not, and none at all.
+#[test]
+fn files_alone_are_an_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let tar = Tar::new().file("f", b"f").file("g", b"g").finish();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&tar).unwrap();
+    let packed = packed.finish().unwrap();
+    let import = |archive: &[u8], names: &[String]| {
+        let step = json!({ "created": "2026-11-23T20:08:36Z", "comment": "of files" });
+        let change = |config: &mut Value| config["Cmd"] = json!(["/f"]);
+        store.import_files(file(archive), "files.tar".as_ref(), names, step, change)
+    };
+    let one = import(&tar, &["localhost/files:1".to_owned()]).unwrap();
+    assert_eq!((names(&one), one.layers.len()), (vec!["f".into(), "g".into()], 1));
+    assert_eq!(one.config.cmd, ["/f"]);
+    assert_eq!(store.find(None, Some("localhost/files:1")).unwrap().id, one.id);
+    assert_eq!(
+        import(&packed, &[]).unwrap().id,
+        one.id,
+        "compressed, it is the same"
+    );
+    assert_eq!(names(&import(&[0; 1024], &[]).unwrap()), [""; 0]);
+    let above = commit(&store, &one, &layer("h", "h"), "localhost/files:2", "more");
+    assert_eq!(names(&above), ["f", "g", "h"]);
+    let wrong = import(&[7; 2000], &[]).unwrap_err();
+    assert!(
+        chain(&wrong).contains("cannot apply layer 1 of 1"),
+        "{}",
+        chain(&wrong)
+    );
+    let packed = import(b"BZh91AY", &[]).unwrap_err();
+    assert!(packed.hint().unwrap().contains("bzip2 -dk"), "{}", chain(&packed));
+}

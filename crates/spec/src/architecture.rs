@@ -40,6 +40,18 @@ impl Architecture {
         named.or((name == "x86-64").then_some(Self::Amd64))
     }
 
+    /// That of a platform: `linux/ARCH`, `linux/ARCH/VARIANT` of which the variant does not matter here, or `ARCH`.
+    #[must_use]
+    pub fn of_platform(platform: &str) -> Option<Self> {
+        let mut parts = platform.split('/');
+        match (parts.next(), parts.next()) {
+            (Some("linux"), Some(architecture)) => Self::read(architecture),
+            (Some("linux"), None) => Some(Self::HOST),
+            (Some(architecture), None) => Self::read(architecture),
+            _ => None,
+        }
+    }
+
     /// What Go calls it, and thereby images, Debian and docker: `amd64`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -87,10 +87,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("image save", Same),
     ("image tag", Same),
     ("images", Ours(&["image", "list"])),
-    (
-        "import",
-        Refused("make an image of the files with buildah(1) or umoci(1): `isopod run oci:DIR`"),
-    ),
+    ("import", Ours(&["image", "import"])),
     ("info", Same),
     ("inspect", Same),
     ("kill", Same),

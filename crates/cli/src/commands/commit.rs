@@ -4,8 +4,6 @@
 //! pause ─> the agent packs the upper layer ─> unpause ─> the store makes an image of its base, the layer and a config
 //! ```
 
-mod change;
-
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -25,11 +23,11 @@ use serde_json::{Value, json};
 use super::pause;
 use crate::args::{app_name, switch};
 use crate::failure::Failure;
+use crate::image_change::{self, ConfigChange};
 use crate::output::{self, Report};
 use crate::pods::{ask, find, meant_app, pods};
 use crate::reach::{Reach, with_agent};
 use crate::root_of_app::{ToFile, read};
-use change::ConfigChange;
 
 const NOTES: &str = "\
 The image begins with the app's own. Its command, variables, user and working directory are those that the app was run \
@@ -111,9 +109,9 @@ impl Commit {
             .find(|app| app.name == record.name);
         let change = |config: &mut Value| {
             if let (Some(spec), Some(app)) = (&spec, asked) {
-                change::as_run(config, &app.overrides, &spec.labels);
+                image_change::as_run(config, &app.overrides, &spec.labels);
             }
-            change::apply(config, &self.changes);
+            image_change::apply(config, &self.changes);
         };
         let names: Vec<String> = self.name.iter().cloned().collect();
         let image = store.commit(&base, file, &names, step, change)?;
@@ -160,7 +158,7 @@ impl Commit {
 }
 
 /// A name as the store has it.
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     match ImageReference::parse(text.as_ref()) {
         Ok(ImageReference::Registry(reference)) if reference.digest.is_none() => Ok(reference.stored_name()),
         Ok(_) => Err("it is no NAME or NAME:TAG".to_owned()),

@@ -1,42 +1,47 @@
-//! `isopod events`: what happened to pods and their apps, from the log that every process of isopod's appends to.
+//! `isopod events`: what happens to pods and their apps, from the log that every process of isopod's appends to.
+
+mod filter;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::Settings;
-use isopod_runtime::events::{Event, EventKind};
+use isopod_runtime::events::Event;
 use isopod_runtime::logs::stamp;
-use isopod_spec::AppName;
 use isopod_spec::words::shown;
 
-use crate::args::{Format, app_name};
+use crate::args::switch;
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::pods;
 use crate::time::time;
+use filter::Filter;
 
 /// How often is looked for more.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Show what happened to pods and their apps
+/// Show what happens to pods and their apps, until Ctrl-C
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("stream", switch::on))]
 pub(crate) struct Events {
-    /// Go on with what happens
-    #[arg(short, long)]
-    follow: bool,
-    /// Only what happened since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
+    /// Go on with what happens [false: end with what has happened, all of it without `--since`]
+    #[arg(long)]
+    stream: bool,
+    /// Begin with what happened since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339) [default: now; the oldest with
+    /// `--until` or `--stream=false`]
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only what happened before; with --follow, end then
+    /// End with what happened before
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only these: pod=POD, app=APP or type=TYPE; of several with one key any, of several keys all
-    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
+    /// Only these: container=POD, app=APP, event=KIND or type=container|volume; of several with one key any, of several keys all
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter::read)]
     filters: Vec<Filter>,
-    /// How to print them: for people, or one JSON object per line
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print them: text, json (an object a line), or a Go template over docker's fields
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = template)]
+    format: Layout,
 }
 
 impl Events {
@@ -45,16 +50,12 @@ impl Events {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let since = self
-            .since
-            .as_deref()
-            .map(|text| time("since", text))
-            .transpose()?;
-        let until = self
-            .until
-            .as_deref()
-            .map(|text| time("until", text))
-            .transpose()?;
+        // The log knows milliseconds: what happens within this one is shown.
+        let now = SystemTime::now() - Duration::from_millis(1);
+        let given = |name, text: &Option<String>| text.as_deref().map(|text| time(name, text)).transpose();
+        let until = given("until", &self.until)?;
+        let from_now = self.stream && until.is_none();
+        let since = given("since", &self.since)?.or(from_now.then_some(now));
         let log = pods(settings)?.events();
         let mut reader = log.read()?;
         loop {
@@ -63,10 +64,10 @@ impl Events {
             while let Some(event) = reader.next_event()? {
                 let at = UNIX_EPOCH + Duration::from_millis(event.time_ms);
                 let in_time = since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until);
-                if !in_time || !matches(&self.filters, &event) {
+                if !in_time || !filter::matches(&self.filters, &event) {
                     continue;
                 }
-                match print(&event, self.format) {
+                match print(&line(&event, &self.format)?) {
                     Ok(()) => {}
                     // Who reads no more wants no more.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
@@ -75,7 +76,7 @@ impl Events {
                     }
                 }
             }
-            if over || !self.follow {
+            if over || !self.stream {
                 break;
             }
             std::thread::sleep(LOOK_EVERY);
@@ -90,59 +91,26 @@ impl Events {
     }
 }
 
-/// Which events are shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
-    /// Those of a pod: its name, its UUID or the beginning of it.
-    Pod(String),
-    /// Those of apps of this name.
-    App(AppName),
-    /// Those of this type.
-    Type(EventKind),
-}
-
-fn filter(text: &str) -> Result<Filter, String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
-    match key {
-        "pod" if !value.is_empty() => Ok(Filter::Pod(value.to_owned())),
-        "app" => app_name(value).map(Filter::App),
-        "type" => {
-            let kinds = EventKind::ALL.into_iter();
-            let kind = kinds.clone().find(|kind| kind.as_str() == value);
-            kind.map(Filter::Type).ok_or_else(|| {
-                let words: Vec<&str> = kinds.map(EventKind::as_str).collect();
-                format!("the types are {}", words.join(", "))
-            })
-        }
-        _ => Err("the keys are pod, app and type".to_owned()),
+/// A table has no width before its end.
+fn template(text: &str) -> Result<Layout, String> {
+    match layout(text)? {
+        Layout::Table(_) => Err("write text, json, or a Go template such as '{{.Action}}'".to_owned()),
+        layout => Ok(layout),
     }
 }
 
-/// Whether an event is one of those: of several filters with one key any, of several keys all.
-fn matches(filters: &[Filter], event: &Event) -> bool {
-    let is = |filter: &Filter| match filter {
-        Filter::Pod(pod) => {
-            event.uuid.starts_with(pod) || event.name.as_ref().is_some_and(|name| name.as_str() == pod)
-        }
-        Filter::App(app) => event.app.as_ref() == Some(app),
-        Filter::Type(kind) => event.kind == *kind,
-    };
-    filters.iter().all(|filter| {
-        let same_key = |other: &&Filter| std::mem::discriminant(*other) == std::mem::discriminant(filter);
-        filters.iter().filter(same_key).any(is)
-    })
-}
-
-fn print(event: &Event, format: Format) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// An event as a line, its end included.
+fn line(event: &Event, format: &Layout) -> Result<String, Failure> {
     match format {
-        Format::Text => writeln!(out, "{}", shown(text(event)))?,
-        Format::Json => {
-            writeln!(out, "{}", output::json_text(&serde_json::to_string(event)?))?;
-        }
+        Layout::Text => Ok(format!("{}\n", shown(text(event)))),
+        Layout::Json => Ok(format!("{}\n", output::json_text(&serde_json::to_string(event)?))),
+        layout => Ok(as_docker::rows(layout, &[as_docker::event_row(event)])?),
     }
+}
+
+fn print(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line.as_bytes())?;
     out.flush()
 }
 
@@ -182,7 +150,8 @@ fn text(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
-    use isopod_spec::PodName;
+    use isopod_runtime::events::EventKind;
+    use isopod_spec::{AppName, PodName};
 
     use super::*;
 
@@ -192,28 +161,6 @@ mod tests {
         event.app = Some(AppName::new("a").unwrap());
         event.time_ms = 1_795_464_516_123;
         event
-    }
-
-    #[test]
-    fn filters_of_one_key_widen_and_keys_narrow() {
-        let pod = |pod: &str| Filter::Pod(pod.into());
-        let app = |app: &str| Filter::App(AppName::new(app).unwrap());
-        let kind = Filter::Type;
-        for (filters, shown) in [
-            (vec![], true),
-            (vec![pod("web")], true),
-            (vec![pod("0123")], true),
-            (vec![pod("we")], false),
-            (vec![pod("db"), pod("web")], true),
-            (vec![app("a"), kind(EventKind::AppExited)], true),
-            (vec![app("b"), kind(EventKind::AppExited)], false),
-            (
-                vec![kind(EventKind::Exited), kind(EventKind::AppExited), pod("web")],
-                true,
-            ),
-        ] {
-            assert_eq!(matches(&filters, &event()), shown, "{filters:?}");
-        }
     }
 
     #[test]

@@ -90,8 +90,13 @@ impl Archive {
     }
 }
 
-/// The tar file itself, or what it is decompressed to.
-fn plain(file: Section, path: &Path, limits: &Limits, scratch: &Path) -> Result<Section, SourceError> {
+/// The tar file `file`, whose path is `path`, or what it is decompressed to, in a file of the directory `scratch`.
+pub(crate) fn plain(
+    file: Section,
+    path: &Path,
+    limits: &Limits,
+    scratch: &Path,
+) -> Result<Section, SourceError> {
     let mut magic = Vec::new();
     file.clone()
         .take(4)

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use isopod_spec::{Architecture, LocalReference, Transport};
 
+pub(crate) use archive::plain;
 pub(crate) use oci::Found;
 
 use crate::config::{ConfigError, ImageConfig};

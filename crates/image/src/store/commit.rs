@@ -1,23 +1,27 @@
-//! A new image of one that is there: with a layer more, and with another config.
+//! A new image: of one that is there, with a layer more and with another config, or of the files of an archive alone.
 //!
 //! The store keeps the layers of such an image, so that it is saved as what it is: those of its base and the new one. Of a
 //! base whose own layers are not kept there is one layer, what its root filesystem holds ([`super::flatten`]).
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
 
+use isopod_spec::Architecture;
 use serde_json::{Value, json};
 
 use super::export::{Flat, OCI_MANIFEST, flat_config};
 use super::{ExportError, Image, LoadError, Store};
 use crate::digest::{Digest, HashingReader};
 use crate::section::Section;
-use crate::source::Source;
+use crate::source::{Source, SourceError, plain};
 use crate::store::import::{Coming, ImportError};
 
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// How much of a layer is copied at once.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Why no image was made.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,9 @@ pub enum CommitError {
     /// The base cannot be read.
     #[error("cannot read the image that the new one begins with")]
     Base(#[source] ExportError),
+    /// The archive cannot be decompressed.
+    #[error(transparent)]
+    Archive(#[from] SourceError),
     /// The layer cannot be read.
     #[error("cannot read the new layer")]
     Layer(#[source] io::Error),
@@ -43,6 +50,7 @@ impl CommitError {
         match self {
             Self::Base(error) => error.hint(),
             Self::Import(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
             Self::Layer(_) | Self::Document(_) => None,
         }
     }
@@ -54,8 +62,9 @@ impl From<LoadError> for CommitError {
     }
 }
 
-/// The layers of the base, with their descriptors, and its config.
+/// What an image begins with: the layers of its base, with their descriptors, and its config.
 struct Base {
+    processor: Architecture,
     layers: Vec<(Digest, u64, Section)>,
     descriptors: Vec<Value>,
     config: Value,
@@ -71,24 +80,73 @@ impl Store {
     pub fn commit(
         &self,
         base: &Image,
-        mut layer: File,
+        layer: File,
         names: &[String],
         step: Value,
         change: impl FnOnce(&mut Value),
     ) -> Result<Image, CommitError> {
-        let _store = self.share().map_err(|source| ImportError::Store {
+        let _store = self.share_to_write()?;
+        let layer = Section::of(layer).map_err(CommitError::Layer)?;
+        self.with_layer(self.base(base)?, layer, names, step, change)
+    }
+
+    /// Makes an image of the files of a tar file, which may be compressed (gzip, zstd, xz), keeps it and gives it these names.
+    /// `path` is what errors call it; `step` and `change` as for [`Self::commit`]. The image is for the store's processor.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing but the layer is left in the store then, which `gc` removes.
+    pub fn import_files(
+        &self,
+        archive: File,
+        path: &Path,
+        names: &[String],
+        step: Value,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Image, CommitError> {
+        let _store = self.share_to_write()?;
+        let archive = Section::of(archive).map_err(CommitError::Layer)?;
+        let layer = plain(archive, path, &self.limits, &self.images_dir())?;
+        let processor = self.limits.architecture;
+        let nothing = Base {
+            processor,
+            layers: Vec::new(),
+            descriptors: Vec::new(),
+            config: json!({
+                "architecture": processor.name(),
+                "os": "linux",
+                "rootfs": { "type": "layers", "diff_ids": [] },
+            }),
+        };
+        self.with_layer(nothing, layer, names, step, change)
+    }
+
+    /// Others import meanwhile, and nobody removes what is unused.
+    fn share_to_write(&self) -> Result<File, ImportError> {
+        self.share().map_err(|source| ImportError::Store {
             path: self.lock_path("store"),
             source,
-        })?;
+        })
+    }
+
+    fn with_layer(
+        &self,
+        base: Base,
+        layer: Section,
+        names: &[String],
+        step: Value,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Image, CommitError> {
         let Base {
+            processor,
             mut layers,
             mut descriptors,
             mut config,
-        } = self.base(base)?;
-        layer.seek(SeekFrom::Start(0)).map_err(CommitError::Layer)?;
-        let digest = HashingReader::new(&layer).finish().map_err(CommitError::Layer)?;
-        let bytes = layer.metadata().map_err(CommitError::Layer)?.len();
-        layers.push((digest, bytes, self.keep_blob(digest, bytes, &mut layer)?));
+        } = base;
+        let digest = HashingReader::new(layer.clone())
+            .finish()
+            .map_err(CommitError::Layer)?;
+        let bytes = layer.len();
+        layers.push((digest, bytes, self.keep_blob(digest, layer)?));
         descriptors.push(descriptor(OCI_LAYER, digest, bytes));
 
         config["created"] = step["created"].clone();
@@ -118,7 +176,6 @@ impl Store {
                 .collect(),
         };
         let digests = layers.iter().map(|(digest, ..)| *digest).collect();
-        let processor = base.processor();
         let image = self.keep(coming, || {
             let blobs = layers.into_iter().map(|(digest, _, blob)| (blob, Some(digest)));
             let source = Source::new(Some(manifest), config, processor, blobs.collect(), Vec::new())?;
@@ -142,17 +199,15 @@ impl Store {
             if let Some(layers) = layers.filter(|layers| layers.len() == descriptors.len()) {
                 let config = serde_json::from_slice(&config)?;
                 return Ok(Base {
+                    processor: image.processor(),
                     layers,
                     descriptors,
                     config,
                 });
             }
         }
-        let Flat {
-            mut file,
-            digest,
-            bytes,
-        } = self.flatten(image).map_err(CommitError::Base)?;
+        let Flat { file, digest, bytes } = self.flatten(image).map_err(CommitError::Base)?;
+        let flat = Section::of(file).map_err(CommitError::Layer)?;
         let mut config: Value =
             serde_json::from_slice(&flat_config(&config, digest).map_err(CommitError::Layer)?)?;
         push(
@@ -163,21 +218,22 @@ impl Store {
             }),
         );
         Ok(Base {
-            layers: vec![(digest, bytes, self.keep_blob(digest, bytes, &mut file)?)],
+            processor: image.processor(),
+            layers: vec![(digest, bytes, self.keep_blob(digest, flat)?)],
             descriptors: vec![descriptor(OCI_LAYER, digest, bytes)],
             config,
         })
     }
 
     /// Keeps a layer, unless it is kept already.
-    fn keep_blob(&self, digest: Digest, bytes: u64, from: &mut File) -> Result<Section, ImportError> {
+    fn keep_blob(&self, digest: Digest, from: Section) -> Result<Section, ImportError> {
         let failed = |path: PathBuf, source| ImportError::Store { path, source };
         let path = self.blob_path(digest);
+        let bytes = from.len();
         self.blob_or(digest, bytes, failed, |file| {
             let mut write = || {
                 file.set_len(0)?;
-                from.seek(SeekFrom::Start(0))?;
-                io::copy(&mut from.take(bytes), file)?;
+                io::copy(&mut BufReader::with_capacity(COPY_BYTES, from.clone()), file)?;
                 file.sync_all()
             };
             write().map_err(|source| failed(path, source))

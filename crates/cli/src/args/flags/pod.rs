@@ -405,17 +405,8 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
 ];
 
-/// The processor of a platform: `linux/ARCH`, `linux/ARCH/VARIANT` of which the variant does not matter here, or `ARCH`.
 fn platform(flag: &str, text: &OsStr) -> Result<Architecture, ArgFault> {
-    let word = text.to_string_lossy();
-    let mut parts = word.split('/');
-    let architecture = match (parts.next(), parts.next()) {
-        (Some("linux"), Some(architecture)) => Architecture::read(architecture),
-        (Some("linux"), None) => Some(Architecture::HOST),
-        (Some(architecture), None) => Architecture::read(architecture),
-        _ => None,
-    };
-    architecture.ok_or_else(|| refused(flag, text))
+    Architecture::of_platform(&text.to_string_lossy()).ok_or_else(|| refused(flag, text))
 }
 
 fn refused(flag: &str, text: &OsStr) -> ArgFault {

@@ -55,7 +55,7 @@ impl ImageLoad {
 }
 
 /// Standard input in a file of the state directory, since an archive is not read in order.
-fn spool(settings: &Settings) -> Result<tempfile::NamedTempFile, Report> {
+pub(super) fn spool(settings: &Settings) -> Result<tempfile::NamedTempFile, Report> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(Report::text("an archive does not come from a terminal")

@@ -98,7 +98,7 @@ impl ConfigChange {
 }
 
 /// Makes the changes in their order. An entry point without a command beside it takes the command away, as in a Dockerfile.
-pub(super) fn apply(config: &mut Value, changes: &[ConfigChange]) {
+pub(crate) fn apply(config: &mut Value, changes: &[ConfigChange]) {
     let sets = |field| {
         changes
             .iter()
@@ -111,7 +111,7 @@ pub(super) fn apply(config: &mut Value, changes: &[ConfigChange]) {
 }
 
 /// Gives the config what an app was run with; secrets are left out.
-pub(super) fn as_run(config: &mut Value, overrides: &Overrides, labels: &BTreeMap<String, String>) {
+pub(crate) fn as_run(config: &mut Value, overrides: &Overrides, labels: &BTreeMap<String, String>) {
     if let Some(program) = &overrides.exec {
         config["Entrypoint"] = match program.is_empty() {
             true => Value::Null,
