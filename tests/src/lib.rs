@@ -15,6 +15,7 @@
 //! circles    modules of a crate that use each other
 //! host       a host of a test's own, in network namespaces
 //! registry   registries and proxies on the loopback interface
+//! podman     podman on the same host, for the same lines
 //! soak       lives that end at random moments, and what is left of them
 //! ```
 //!
@@ -44,6 +45,7 @@ mod leftovers;
 mod links;
 mod page;
 mod pod;
+pub mod podman;
 mod random;
 pub mod registry;
 mod running;

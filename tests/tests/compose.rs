@@ -134,9 +134,32 @@ services:
     stop_grace_period: 1s
 "
     );
-    let script = "trap 'echo asked; exit 5' TERM; echo begun again; while :; do sleep 0.1; done";
-    let over = format!("services: {{web: {{command: [sh, -c, \"{script}\"], environment: {{A: b}}}}}}\n");
-    let dir = bench.source("followed", &[("compose.yaml", &compose), ("over.yaml", &over)]);
+    let script = "trap 'echo asked; exit 5' TERM; while ! test -e /begun; do sleep 0.1; done; \
+                  df -m / | awk 'NR > 1 { print ($$2 > 950 && $$2 <= 1024) }'; echo begun again; while :; do sleep 0.1; done";
+    let over = format!(
+        "services:
+  web:
+    command: [sh, -c, \"{script}\"]
+    environment: {{A: b}}
+    scale: 1
+    ipc: shareable
+    cgroup: private
+    userns_mode: host
+    cpu_quota: -1
+    storage_opt: {{size: 1g}}
+    label_file: labels
+    volumes: [\"./out:/out\"]
+    post_start: [{{command: touch /begun}}]
+    pre_stop: [{{command: [sh, -c, \"touch /out/stopping\"]}}]
+"
+    );
+    let files = [
+        ("compose.yaml", &*compose),
+        ("over.yaml", &*over),
+        ("labels", "tier=front\n"),
+        ("out/.keep", ""),
+    ];
+    let dir = bench.source("followed", &files);
     let file = |name: &str| dir.join(name).display().to_string();
     let first = file("compose.yaml");
     let failed = bench.isopod_command(["compose", "-f", &first, "up", "-d", "--wait"]);
@@ -153,9 +176,12 @@ services:
 
     let mut followed = bench.isopod_start(["compose", "-f", &first, "-f", &file("over.yaml"), "up"]);
     followed.wait_for("begun again\n");
+    let labels = ["inspect", "-f", "{{.Config.Labels.tier}}", &name];
+    assert_eq!(bench.isopod_command(labels).expect(0).text(), "front\n");
     followed.signal(Signal::INT);
     let out = followed.wait().expect(5);
-    assert!(out.text().ends_with("begun again\nasked\n"), "{}", out.text());
+    assert!(out.text().ends_with("1\nbegun again\nasked\n"), "{}", out.text());
+    assert!(dir.join("out/stopping").exists());
     let down = bench.isopod_command(["compose", "-f", &first, "down"]).expect(0);
     assert_eq!(down.text(), format!("{name}\n"));
     bench.assert_nothing_left();

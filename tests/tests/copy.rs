@@ -99,10 +99,18 @@ fn known(bench: &Bench) -> String {
     format!("{}{}", inspected.text(), events.text())
 }
 
+/// What the VM said in the pod's last life, to its end: its file and when that was written.
+fn console(bench: &Bench) -> (Vec<u8>, i64) {
+    let pod = isopod_tests::faults::pods(bench);
+    let path = pod.iter().find(|pod| pod.join("console.log").exists()).unwrap();
+    let path = path.join("console.log");
+    (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mtime())
+}
+
 /// docker's users copy out of a container that has ended, and into one that they start then. Volumes are as the app finds them.
 fn of_a_pod_that_does_not_run(bench: &Bench) {
     let at = |path: &str| bench.dir().join(path);
-    let before = known(bench);
+    let (before, last_life) = (known(bench), console(bench));
     let archive = cp(bench, "one:/there/tree", "-").expect(0).stdout;
     assert!(archive.windows(8).any(|bytes| bytes == b"content\n"));
     let _ = cp(bench, "one:/own/file", "own").expect(0);
@@ -124,6 +132,7 @@ fn of_a_pod_that_does_not_run(bench: &Bench) {
         lines.contains(&"A /etc/late") && lines.contains(&"C /etc"),
         "{lines:?}"
     );
+    assert_eq!(console(bench), last_life);
     let exported = bench.isopod_command(["export", "one"]).expect(0).stdout;
     assert!(exported.windows(8).any(|bytes| bytes == b"etc/late"));
     let image = bench

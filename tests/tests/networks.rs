@@ -128,6 +128,33 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
         assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
     }
     });
+    scenarios.run("a compose project joins what its file calls external", || {
+        let compose = format!(
+            "name: project
+services:
+  shop:
+    image: {busybox}
+    command: [sh, -c, \"wget -qO- http://one/hi; sleep 1000\"]
+    networks: {{front: {{aliases: [till], ipv4_address: 10.90.0.77}}}}
+    stop_grace_period: 1s
+networks: {{front: {{external: true}}}}
+"
+        );
+        let dir = bench.source("project", &[("compose.yaml", &compose)]);
+        let file = dir.join("compose.yaml").display().to_string();
+        let isopod = |words: &[&str]| bench.isopod_command([&["compose", "-f", &file], words].concat());
+        let _ = isopod(&["up", "-d"]).expect(0);
+        faults::eventually("it reaches another pod", || {
+            isopod(&["logs", "shop"]).text() == "one says hi\n"
+        });
+        for name in ["shop", "till"] {
+            let words = ["exec", "--app", "side", "one", "nslookup", name];
+            // Its status is that of the IPv6 question.
+            let found = bench.isopod_command(words);
+            assert!(found.text().contains("10.90.0.77"), "{name}: {found:?}");
+        }
+        let _ = isopod(&["down"]).expect(0);
+    });
     scenarios.run("a hostile guest of an internal network reaches nothing else", || {
     // A hostile guest in an internal network: its router is all that it reaches of the host, and its neighbours all of the rest.
     let script = format!(

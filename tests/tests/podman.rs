@@ -1,12 +1,10 @@
 //! The same lines for podman and for `isopod`: exit status, what they print, and what `inspect` tells of mounts are the same.
 //! What podman cannot do on this host is left out by name.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use isopod_tests::{Bench, Image, say};
-use serde_json::Value;
+use isopod_tests::podman::{Gave, Podman, mounts};
+use isopod_tests::{Bench, Image};
 
 /// One after the other, in containers of their own and in one that runs. `IMAGE` is an image, `HOST` a directory of the host
 /// with a file `file`.
@@ -53,13 +51,6 @@ const LINES: &[&str] = &[
     "volume rm data",
 ];
 
-/// What a line gave: its exit status, and what it printed on standard output.
-#[derive(Debug, PartialEq, Eq)]
-struct Gave {
-    status: i32,
-    stdout: String,
-}
-
 /// A line's words, as a shell has them.
 fn words(line: &str, image: &str, host: &str) -> Vec<String> {
     let words = shlex(line);
@@ -80,71 +71,6 @@ fn shlex(line: &str) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Podman with a storage of its own, as it runs where control groups, networks and limits are not the caller's to set.
-fn podman(state: &Path) -> Command {
-    let mut command = Command::new("podman");
-    command
-        .env("CONTAINERS_CONF", state.join("containers.conf"))
-        .arg("--root")
-        .arg(state.join("root"))
-        .arg("--runroot")
-        .arg(state.join("run"))
-        .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
-        .args(["--events-backend", "file", "--runtime", "runc"]);
-    command
-}
-
-fn with_input(command: &mut Command, words: &[String]) -> Gave {
-    let mut child = command
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("podman");
-    let input = child.stdin.take();
-    // A line that reads nothing closes it.
-    let _ = input.map(|mut input| std::io::Write::write_all(&mut input, b"typed\n"));
-    let output = child.wait_with_output().expect("its output");
-    Gave {
-        status: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-    }
-}
-
-/// What is the same: an ID is any ID.
-fn same(gave: Gave) -> Gave {
-    let is_id = |line: &str| {
-        let of_id = |c: char| c.is_ascii_hexdigit() || c == '-';
-        line.len() >= 32 && line.chars().all(of_id)
-    };
-    let line = |line: &str| if is_id(line) { "ID" } else { line }.trim_end().to_owned() + "\n";
-    Gave {
-        stdout: gave.stdout.lines().map(line).collect(),
-        ..gave
-    }
-}
-
-/// The mounts as `inspect` tells them.
-fn mounts(inspected: &str) -> BTreeSet<(String, String, String, bool)> {
-    let all: Value = serde_json::from_str(inspected).expect("JSON");
-    let mounts = all[0]["Mounts"].as_array().cloned().unwrap_or_default();
-    let mount = |mount: Value| {
-        let text = |key: &str| mount[key].as_str().unwrap_or_default().to_owned();
-        let what = match mount["Type"] == "volume" {
-            true => text("Name"),
-            false => text("Source"),
-        };
-        (
-            text("Type"),
-            what,
-            text("Destination"),
-            mount["RW"].as_bool().unwrap_or_default(),
-        )
-    };
-    mounts.into_iter().map(mount).collect()
-}
-
 #[test]
 fn podman_says_the_same() {
     let Some(bench) = Bench::of_root() else { return };
@@ -153,56 +79,37 @@ fn podman_says_the_same() {
         .source("host", &[("file", "of the host\n")])
         .display()
         .to_string();
-    let state = bench.source(
-        "podman",
-        &[(
-            "containers.conf",
-            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
-        )],
-    );
     let network = |words: &mut Vec<String>| {
         if matches!(words[0].as_str(), "run" | "create") {
             words.splice(1..1, ["--network".to_owned(), "none".to_owned()]);
         }
     };
-    let mut first = words("run --rm IMAGE true", &image, &host);
-    network(&mut first);
-    let can = podman(&state).args(&first).output().expect("podman is installed");
-    if !can.status.success() {
-        let why = String::from_utf8_lossy(&can.stderr);
-        let why = why.lines().last().unwrap_or_default().to_owned();
-        return say(&format!("skipped: podman runs no container on this host: {why}"));
-    }
+    let Some(podman) = Podman::here(&bench, &image) else {
+        return;
+    };
     let mut wrong = Vec::new();
     for line in LINES {
         let mut all = words(line, &image, &host);
         network(&mut all);
-        let mut theirs = same(with_input(&mut podman(&state), &all));
-        let output = bench.isopod_with_input(all, b"typed\n".to_vec());
-        let ours = same(Gave {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        });
+        let mut theirs = podman.run(&all, b"typed\n");
+        let ours = Gave::of(&bench.isopod_with_input(all, b"typed\n".to_vec()));
         // An error of its own is 125 here, and with podman 125 or 1.
         if ours.status == 125 && theirs.status == 1 {
             theirs.status = 125;
         }
-        if ours != theirs {
-            wrong.push(format!(
-                "{line}\n  podman: {theirs:?}\n  isopod: {ours:?}\n  {}",
-                output.stderr
-            ));
+        if ours.comparable() != theirs.comparable() {
+            wrong.push(format!("{line}\n  podman: {theirs:?}\n  isopod: {ours:?}"));
         }
         if line.starts_with("run -d") {
             let inspect = ["inspect", "c"].map(str::to_owned);
-            let theirs = mounts(&with_input(&mut podman(&state), &inspect).stdout);
+            let theirs = mounts(&podman.run(&inspect, b"").stdout);
             let ours = mounts(bench.isopod_command(inspect).text());
             if ours != theirs {
                 wrong.push(format!("mounts\n  podman: {theirs:?}\n  isopod: {ours:?}"));
             }
         }
     }
-    let _ = podman(&state).args(["rm", "-fa", "-t", "0"]).output();
+    drop(podman);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     bench.assert_nothing_left();
 }

@@ -14,6 +14,7 @@ pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod exists;
 pub(crate) mod export;
 pub(crate) mod gc;
 pub(crate) mod generate;
@@ -75,6 +76,7 @@ pub(crate) enum OtherCommand {
     Diff(diff::Diff),
     Export(export::Export),
     Commit(commit::Commit),
+    Exists(exists::Exists),
     Top(top::Top),
     Stats(stats::Stats),
     Restart(restart::Restart),

@@ -11,6 +11,7 @@ use isopod_spec::flags::read_env_file;
 use isopod_spec::kube::{File, PodFileErrors};
 use isopod_spec::{EnvVar, SourceRule, VolumeKind};
 
+use crate::env_files;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::text_file;
@@ -105,6 +106,9 @@ impl ProjectArgs {
         project.pod.map_host_paths(|path| absolute(&dir, path));
         if !all {
             add_env_files(&mut project, &dir, &env)?;
+            let files = project.label_files.iter().map(|file| absolute(&dir, file));
+            let files: Vec<PathBuf> = files.collect();
+            env_files::add_labels(&mut project.pod, &files, settings)?;
         }
         Ok(project)
     }

@@ -122,6 +122,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             C::Diff(command) => command.execute(&settings()?),
             C::Export(command) => command.execute(&settings()?),
             C::Commit(command) => command.execute(&settings()?),
+            C::Exists(command) => command.execute(&settings()?),
             C::Top(command) => command.execute(&settings()?),
             C::Stats(command) => command.execute(&settings()?),
             C::Restart(command) => command.execute(&settings()?),

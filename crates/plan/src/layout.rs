@@ -14,7 +14,8 @@
 //! /isopod/sys              what apps see       writable          what the apps write
 //! /isopod/images/N         image N, mounted    logs/, console.log*   the apps' logs, what the guest's kernel said
 //! /isopod/errors/UNIT      what mount(8) said  *.log, *.lock     what the processes said; locked while they live
-//! /isopod/boot-times       of process 1        pod.json          how the pod is run
+//! /isopod/boot-times       of process 1        opened/*.log      the same, of a VM that had the pod opened
+//!                                              pod.json          how the pod is run
 //! /isopod/pids             shared processes    spec.json         what was asked for
 //!                                              status.json       what has become of it
 //! /isopod/volumes/VOLUME   an empty volume, or one of files
@@ -69,6 +70,8 @@ pub const POD_FILES: &str = "pod.cpio";
 pub const HOST_SHARE_DIR: &str = "share";
 /// In the pod directory: what the guest's kernel and systemd said.
 pub const CONSOLE_LOG: &str = "console.log";
+/// In the pod directory: what the VM's processes said when the pod was opened the last time, without its apps.
+pub const OPENED_LOGS: &str = "opened";
 /// In the pod directory: the supervisor's socket, for commands.
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// In the pod directory: what QEMU said.

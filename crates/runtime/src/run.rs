@@ -122,7 +122,7 @@ async fn supervise(
     let was_there = template.is_some();
     let (mut vm, connected) = loop {
         let restored = template.is_some();
-        let (mut vm, port) = Vm::start(record, dir, settings, template.take())?;
+        let (mut vm, port) = Vm::start(record, dir, dir, settings, template.take())?;
         let connected = tokio::select! {
             biased;
             connected = vm.connect(record, port, deadline, Purpose::Run) => connected,

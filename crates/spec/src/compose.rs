@@ -66,6 +66,8 @@ pub struct Project {
     pub services: Vec<(String, AppName)>,
     /// The files of variables of each app, whose values come below those that the app has.
     pub env_files: Vec<Vec<EnvFile>>,
+    /// The files of labels, which come below those that the pod has.
+    pub label_files: Vec<PathBuf>,
     /// The named volumes that are the project's own.
     pub volumes: Vec<String>,
     /// The named volumes that must be there already.
@@ -191,6 +193,7 @@ fn project(file: &Node<'_>, surroundings: &ComposeSurroundings<'_>) -> Option<Pr
     let mut shared = Shared::new(file, &name, &chosen, surroundings);
     let mut apps = Vec::new();
     let mut env_files = Vec::new();
+    let mut label_files = Vec::new();
     let mut services = Vec::new();
     for service in &chosen {
         // The faults of the others are wanted too.
@@ -198,6 +201,7 @@ fn project(file: &Node<'_>, surroundings: &ComposeSurroundings<'_>) -> Option<Pr
             services.push((service.name.to_owned(), app.name.clone()));
             apps.push(app);
             env_files.push(files);
+            label_files.extend(service::label_files(&service.node));
         }
     }
     if apps.len() < chosen.len() {
@@ -215,6 +219,7 @@ fn project(file: &Node<'_>, surroundings: &ComposeSurroundings<'_>) -> Option<Pr
         pod,
         services,
         env_files,
+        label_files,
         volumes,
         external_volumes,
         notices: Vec::new(),

@@ -92,6 +92,7 @@ fn every_folder_is_read_as_it_says() {
                     "name": project.name,
                     "services": project.services,
                     "envFiles": files.collect::<Vec<_>>(),
+                    "labelFiles": project.label_files,
                     "volumes": project.volumes,
                     "externalVolumes": project.external_volumes,
                     "pod": project.pod,

@@ -27,42 +27,83 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
+const SAVED: &str = "no pod is saved while it runs yet";
+const IN_THE_VM: &str =
+    "the files are in the VM: `isopod cp POD:PATH DIR` copies them out, `isopod export POD` all of them";
+const IMAGE_MOUNT: &str = "mount it in an app: `--mount type=image,source=IMAGE,target=DIR`";
+const ANOTHER: &str =
+    "`isopod generate kube POD` writes what it is, of which `isopod run -f` makes another under another name";
+const VOLUME_PATH: &str =
+    "its files are at `isopod volume inspect -f '{{.Mountpoint}}' NAME`: tar(1) packs and unpacks them there";
+const SEARCH: &str =
+    "registries have pages for that; `skopeo list-tags docker://NAME` lists the tags of an image";
+const TRUST: &str = "policy.json(5) says whose images are taken; skopeo(1) signs them";
+const UNTAG: &str = "`isopod rmi NAME` takes one of several names away";
+const INIT: &str = "`isopod start POD` makes the VM and starts the apps";
+const MACHINE: &str = "each pod comes with a VM of its own: leave it out";
+const QUADLET: &str = "`isopod generate systemd POD` writes a unit";
 const DAEMON: &str = "there is no daemon, and nothing to be told to it";
 
-/// docker's commands with their groups, and podman's that are met often. One without a group is there with it too.
+/// docker's and podman's commands with their groups. A group that is refused is so with all that is in it; a command without a
+/// group is there with it too.
 pub(super) const COMMANDS: &[(&str, Meaning)] = &[
+    (
+        "artifact",
+        Refused("oras(1) and skopeo(1) fetch what is no image"),
+    ),
     ("attach", Same),
+    (
+        "auto-update",
+        Refused(
+            "fetch the image and make the pod anew: `isopod pull IMAGE`, then `isopod run --replace ...`",
+        ),
+    ),
     ("build", Refused(BUILD)),
     ("builder", Refused(BUILD)),
     ("buildx", Refused(BUILD)),
-    ("checkpoint", Refused("no pod is saved while it runs yet")),
+    ("checkpoint", Refused(SAVED)),
     ("commit", Same),
     ("compose", Same),
     ("config", Refused(SWARM)),
     ("container attach", Ours(&["attach"])),
+    ("container checkpoint", Refused(SAVED)),
+    (
+        "container cleanup",
+        Refused("a pod's supervisor cleans up after it: leave it out"),
+    ),
+    ("container clone", Refused(ANOTHER)),
     ("container commit", Ours(&["commit"])),
     ("container cp", Ours(&["cp"])),
     ("container create", Ours(&["create"])),
     ("container diff", Ours(&["diff"])),
     ("container exec", Ours(&["exec"])),
+    ("container exists", Ours(&["exists", "pod"])),
     ("container export", Ours(&["export"])),
+    ("container init", Refused(INIT)),
     ("container inspect", Ours(&["inspect"])),
     ("container kill", Ours(&["kill"])),
     ("container list", Ours(&["ps"])),
     ("container logs", Ours(&["logs"])),
     ("container ls", Ours(&["ps"])),
+    ("container mount", Refused(IN_THE_VM)),
     ("container pause", Ours(&["pause"])),
     ("container port", Ours(&["port"])),
     ("container prune", Ours(&["gc", "--grace", "0s"])),
     ("container ps", Ours(&["ps"])),
     ("container rename", Ours(&["rename"])),
     ("container restart", Ours(&["restart"])),
+    ("container restore", Refused(SAVED)),
     ("container rm", Ours(&["rm"])),
     ("container run", Ours(&["run"])),
+    (
+        "container runlabel",
+        Refused("the command is a label: `isopod image inspect -f '{{json .Config.Labels}}' IMAGE`"),
+    ),
     ("container start", Ours(&["start"])),
     ("container stats", Ours(&["stats"])),
     ("container stop", Ours(&["stop"])),
     ("container top", Ours(&["top"])),
+    ("container unmount", Refused(IN_THE_VM)),
     ("container unpause", Ours(&["unpause"])),
     ("container update", Ours(&["update"])),
     ("container wait", Ours(&["wait"])),
@@ -73,46 +114,97 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("events", Same),
     ("exec", Same),
     ("export", Same),
+    ("farm", Refused(BUILD)),
+    ("generate kube", Same),
+    (
+        "generate spec",
+        Refused("`isopod plan` shows all that a pod will be"),
+    ),
+    ("generate systemd", Same),
+    (
+        "healthcheck run",
+        Refused(
+            "`isopod status POD` shows what the checks found; `isopod exec POD COMMAND` runs one by hand",
+        ),
+    ),
     ("history", Ours(&["image", "history"])),
     ("image build", Refused(BUILD)),
+    (
+        "image diff",
+        Refused(
+            "`isopod diff POD` shows what an app changed; of two images compare what `isopod export` writes of pods",
+        ),
+    ),
+    ("image exists", Ours(&["exists", "image"])),
     ("image history", Same),
     ("image import", Same),
     ("image inspect", Same),
+    ("image list", Same),
     ("image load", Same),
     ("image ls", Same),
+    ("image mount", Refused(IMAGE_MOUNT)),
     ("image prune", Same),
     ("image pull", Same),
     ("image push", Refused(PUSH)),
     ("image rm", Same),
     ("image save", Same),
+    ("image scp", Refused("`isopod save IMAGE | ssh HOST isopod load`")),
+    ("image search", Refused(SEARCH)),
+    ("image sign", Refused(TRUST)),
     ("image tag", Same),
+    ("image tree", Refused("`isopod history IMAGE` shows its layers")),
+    ("image trust", Refused(TRUST)),
+    ("image unmount", Refused(IMAGE_MOUNT)),
+    ("image untag", Refused(UNTAG)),
     ("images", Ours(&["image", "list"])),
     ("import", Ours(&["image", "import"])),
     ("info", Same),
+    ("init", Refused(INIT)),
     ("inspect", Same),
     ("kill", Same),
+    (
+        "kube apply",
+        Refused("`isopod generate kube POD | kubectl apply -f -`"),
+    ),
+    ("kube down", Same),
+    ("kube generate", Ours(&["generate", "kube"])),
+    ("kube play", Same),
     ("load", Ours(&["image", "load"])),
     ("login", Same),
     ("logout", Same),
     ("logs", Same),
+    ("machine", Refused(MACHINE)),
     (
         "manifest",
         Refused("skopeo(1) and buildah(1) make indexes of images"),
     ),
+    ("mount", Refused(IN_THE_VM)),
     ("network connect", Same),
     ("network create", Same),
     ("network disconnect", Same),
+    ("network exists", Ours(&["exists", "network"])),
     ("network inspect", Same),
     ("network ls", Same),
     ("network prune", Same),
+    (
+        "network reload",
+        Refused("a pod's rules are made when it starts: `isopod restart POD`"),
+    ),
     ("network rm", Same),
+    (
+        "network update",
+        Refused("make it anew: `isopod network rm NAME`, `isopod network create ...`"),
+    ),
     ("node", Refused(SWARM)),
     ("pause", Same),
+    ("play kube", Ours(&["kube", "play"])),
     ("plugin", Refused(DAEMON)),
+    ("pod clone", Refused(ANOTHER)),
     (
         "pod create",
         Refused("a pod comes with its apps: `isopod prepare IMAGE --- IMAGE`, then `isopod start`"),
     ),
+    ("pod exists", Ours(&["exists", "pod"])),
     ("pod inspect", Ours(&["inspect"])),
     ("pod kill", Ours(&["kill"])),
     ("pod list", Ours(&["list"])),
@@ -132,18 +224,14 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("ps", Same),
     ("pull", Ours(&["image", "fetch"])),
     ("push", Refused(PUSH)),
+    ("quadlet", Refused(QUADLET)),
     ("rename", Same),
     ("restart", Same),
     ("rm", Same),
     ("rmi", Ours(&["image", "rm"])),
     ("run", Same),
     ("save", Ours(&["image", "save"])),
-    (
-        "search",
-        Refused(
-            "registries have pages for that; `skopeo list-tags docker://NAME` lists the tags of an image",
-        ),
-    ),
+    ("search", Refused(SEARCH)),
     (
         "secret",
         Refused("mount a file: `-v FILE:/run/secrets/NAME:ro`, or write a pod file with a Secret"),
@@ -154,24 +242,53 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("stats", Same),
     ("stop", Same),
     ("swarm", Refused(SWARM)),
+    (
+        "system check",
+        Refused("`isopod image verify` looks for damage, `isopod gc` removes what is left over"),
+    ),
+    ("system connection", Refused(DAEMON)),
     ("system df", Same),
     ("system events", Ours(&["events"])),
     ("system info", Ours(&["info"])),
+    ("system migrate", Refused("pods need no migration: leave it out")),
     ("system prune", Same),
+    (
+        "system renumber",
+        Refused("pods have no numbers of locks: leave it out"),
+    ),
+    (
+        "system reset",
+        Refused(
+            "remove pods, images and volumes: `isopod rm -f POD...`, `isopod system prune --all`, `isopod volume prune --all`",
+        ),
+    ),
+    ("system service", Refused(DAEMON)),
     ("tag", Ours(&["image", "tag"])),
     ("top", Same),
-    (
-        "trust",
-        Refused("policy.json(5) says whose images are taken; skopeo(1) signs them"),
-    ),
+    ("trust", Refused(TRUST)),
+    ("unmount", Refused(IN_THE_VM)),
     ("unpause", Same),
+    (
+        "unshare",
+        Refused("unshare(1) has the same: `unshare --map-auto --map-root-user COMMAND`"),
+    ),
+    ("untag", Refused(UNTAG)),
     ("update", Same),
     ("version", Same),
     ("volume create", Same),
+    ("volume exists", Ours(&["exists", "volume"])),
+    ("volume export", Refused(VOLUME_PATH)),
+    ("volume import", Refused(VOLUME_PATH)),
     ("volume inspect", Same),
     ("volume ls", Same),
+    ("volume mount", Refused(VOLUME_PATH)),
     ("volume prune", Same),
+    (
+        "volume reload",
+        Refused("volumes are known by their directories: leave it out"),
+    ),
     ("volume rm", Same),
+    ("volume unmount", Refused(VOLUME_PATH)),
     ("volume update", Refused(SWARM)),
     ("wait", Same),
 ];
@@ -272,15 +389,39 @@ mod tests {
                     .collect(),
                 Refused(_) => continue,
             };
-            let found = ours
-                .iter()
-                .try_fold(&root, |command, word| command.find_subcommand(word));
+            // What follows a command that has none of its own is its argument.
+            let found = ours.iter().try_fold(&root, |command, word| {
+                let inner = command.find_subcommand(word);
+                inner.or_else(|| (!command.has_subcommands()).then_some(command))
+            });
             assert!(
                 found.is_some(),
                 "{theirs}: there is no `isopod {}`",
                 ours.join(" ")
             );
         }
+    }
+
+    /// Each of theirs has its line, by itself or by its group.
+    #[test]
+    fn all_commands_of_docker_and_podman_are_in_the_table() {
+        let lists = [
+            include_str!("docker-commands.txt"),
+            include_str!("podman-commands.txt"),
+        ];
+        let lines = lists.iter().flat_map(|list| list.lines());
+        let commands: Vec<&str> = lines.filter(|line| !line.starts_with('#')).collect();
+        assert!(commands.len() > 300, "{}", commands.len());
+        let known = |name: &str| COMMANDS.iter().find(|(theirs, _)| *theirs == name);
+        let missing: Vec<&&str> = commands
+            .iter()
+            .filter(|command| {
+                let groups = command.match_indices(' ').map(|(end, _)| &command[..end]);
+                let mut groups = groups.filter_map(known);
+                known(command).is_none() && !groups.any(|(_, meaning)| matches!(meaning, Refused(_)))
+            })
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

@@ -5,9 +5,12 @@
 //! claim ─> spawn virtiofsd, QEMU without a network ─> agent answers ─> the pod comes, to be looked into ─> the work ─> disks written back ─> VM killed
 //! ```
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
 use isopod_contract::message::WriteBack;
+use isopod_plan::layout;
 use isopod_spec::RootfsAccess;
 use isopod_vm::agent::{Agent, AgentError, Event, Events};
 
@@ -103,10 +106,17 @@ async fn in_vm<T>(
     work: impl AsyncFnOnce(&Agent) -> T,
 ) -> Result<T, OpenError> {
     let (dir, deadline) = (claim.path(), Duration::from_millis(record.boot_timeout_ms));
+    // What the pod's last life said stays.
+    let logs = dir.join(layout::OPENED_LOGS);
+    let made = DirBuilder::new().mode(0o700).recursive(true).create(&logs);
+    made.map_err(|source| {
+        let action = "make the directory of its logs";
+        OpenError::Vm(RunError::Start { action, source })
+    })?;
     let mut template = origin::template(record, settings).await.map_err(OpenError::Vm)?;
     let (mut vm, connected) = loop {
         let restored = template.is_some();
-        let started = Vm::start(record, dir, settings, template.take());
+        let started = Vm::start(record, dir, &logs, settings, template.take());
         let (mut vm, port) = started.map_err(OpenError::Vm)?;
         let connected = vm.connect(record, port, deadline, Purpose::Open).await;
         match &connected {

@@ -97,10 +97,12 @@ enum Restored {
 }
 
 impl<'a> Vm<'a> {
-    /// Starts the processes: of a VM that boots, or of one that is restored from `template`.
+    /// Starts the processes: of a VM that boots, or of one that is restored from `template`. What they say goes to logs in the
+    /// directory `logs`.
     pub(super) fn start(
         record: &'a PodRecord,
         dir: &'a Path,
+        logs: &Path,
         settings: &Settings,
         template: Option<(&TemplateRecord, Template)>,
     ) -> Result<(Self, UnixListener), RunError> {
@@ -174,7 +176,7 @@ impl<'a> Vm<'a> {
             let socket =
                 listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
             let launcher = launcher(words, pod_start).map_err(failed("start virtiofsd"))?;
-            let log = Capture::begin(dir, layout::VIRTIOFSD_LOG);
+            let log = Capture::begin(logs, layout::VIRTIOFSD_LOG);
             let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
             let streams = Streams {
                 inherited: Vec::new(),
@@ -186,9 +188,9 @@ impl<'a> Vm<'a> {
             let child = launch::spawn(&settings.isopod, &launcher, dir, streams);
             virtiofsd = Some((child.map_err(failed("start virtiofsd"))?, log));
         }
-        let console = Capture::begin(dir, layout::CONSOLE_LOG);
+        let console = Capture::begin(logs, layout::CONSOLE_LOG);
         let (console, stdout) = console.map_err(failed("make the console's log"))?;
-        let qemu_log = Capture::begin(dir, layout::QEMU_LOG);
+        let qemu_log = Capture::begin(logs, layout::QEMU_LOG);
         let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
         let streams = Streams {
             inherited: inherited.into_iter().chain(taps).chain(vhost).collect(),

@@ -41,8 +41,8 @@ fn rule(place: &[String]) -> MergeRule {
         [
             "services",
             _,
-            "expose" | "dns" | "dns_search" | "dns_opt" | "tmpfs" | "env_file" | "cap_add" | "cap_drop"
-            | "security_opt" | "links" | "profiles" | "group_add",
+            "expose" | "dns" | "dns_search" | "dns_opt" | "tmpfs" | "env_file" | "label_file" | "cap_add"
+            | "cap_drop" | "security_opt" | "links" | "profiles" | "group_add",
         ] => MergeRule::Unique(whole),
         _ => MergeRule::Plain,
     }

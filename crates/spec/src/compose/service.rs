@@ -263,6 +263,10 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
 fn quota(node: &Node<'_>) -> Option<u32> {
     let micros = |name: &str| {
         let (node, word) = word_at(node, name)?;
+        // As with the kernel, no limit.
+        if name == "cpu_quota" && word == "-1" {
+            return None;
+        }
         // The specification has a number, or a time.
         let read = match word.strip_suffix("us").unwrap_or(&word).parse::<u64>() {
             Ok(micros) => Some(micros),
@@ -396,6 +400,19 @@ fn environment(node: &Node<'_>, shared: &Shared<'_>) -> Vec<EnvVar> {
         .into_iter()
         .filter_map(variable)
         .collect()
+}
+
+/// The files of labels, whose labels come below those of `labels`.
+pub(super) fn label_files(node: &Node<'_>) -> Vec<PathBuf> {
+    let Some(files) = node.get("label_file") else {
+        return Vec::new();
+    };
+    let items = match files.kind() {
+        Kind::List(_) => files.own_items(),
+        _ => vec![files],
+    };
+    let path = |item: Node<'_>| super::values::word(&item).map(PathBuf::from);
+    items.into_iter().filter_map(path).collect()
 }
 
 fn env_files(node: &Node<'_>) -> Vec<EnvFile> {
