@@ -134,7 +134,8 @@ pub fn mounts(inspected: &str) -> BTreeSet<Mounted> {
     let mount = |mount: Value| {
         let text = |key: &str| mount[key].as_str().unwrap_or_default().to_owned();
         let what = match mount["Type"] == "volume" {
-            true if is_id(&text("Name")) => String::new(),
+            // podman's is random, and Isopod's is called after the app.
+            true if is_id(&text("Name")) || text("Name").contains("-volume-") => String::new(),
             true => text("Name"),
             false => text("Source"),
         };

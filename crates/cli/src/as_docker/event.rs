@@ -41,8 +41,11 @@ pub(crate) fn event_row(event: &Event) -> Value {
         ("signal", event.signal.map(|signal| signal.to_string())),
         ("reason", event.reason.clone()),
     ];
-    let told = texts.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    attributes.extend(told.map(|(key, value)| (key.to_owned(), value.into())));
+    // In Go, what such a map does not have is an empty text.
+    let told = texts
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().into()));
+    attributes.extend(told);
     let id = match (&event.volume, kind) {
         (Some(volume), "volume") => volume.to_string(),
         _ => event.uuid.clone(),
