@@ -69,6 +69,18 @@ fn a_pod_of_arm64_has_its_volumes_its_exit_code_and_exec() {
         }
     }
 
+    // Ahead of a start; the store has it already.
+    let fetch = |image: &str| bench.isopod_command(["image", "fetch", "--platform", "linux/arm64", image]);
+    assert!(fetch(&image).expect(0).text().starts_with("sha256"));
+    let other = fetch(&bench.busybox()).expect(125);
+    assert!(
+        other
+            .stderr
+            .contains("the image is for `linux/amd64`, and not for `linux/arm64`"),
+        "{}",
+        other.stderr
+    );
+
     let refused = |flags: &[&str], image: &str, words: &str| {
         let out = bench.pod().flags(flags).app(image).sh("true").run().expect(125);
         assert!(out.stderr.contains(words), "{}", out.stderr);

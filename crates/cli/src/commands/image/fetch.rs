@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use isopod_runtime::Settings;
-use isopod_spec::{ImageReference, PullPolicy};
+use isopod_spec::{Architecture, ImageReference, PullPolicy};
 
 use super::{Images, REFERENCES, reference};
 use crate::failure::Failure;
@@ -27,6 +27,13 @@ pub(crate) struct ImageFetch {
         hide_default_value = true
     )]
     pull: Pull,
+    /// The platform of the images, linux/amd64 or linux/arm64 [default: the host's]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Architecture>,
+}
+
+fn platform(text: &str) -> Result<Architecture, String> {
+    Architecture::of_platform(text).ok_or_else(|| "a VM runs images of linux/amd64 or linux/arm64".to_owned())
 }
 
 impl ImageFetch {
@@ -35,7 +42,8 @@ impl ImageFetch {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        fetch(&self.references, self.pull.into(), settings)
+        let platform = self.platform.unwrap_or(Architecture::HOST);
+        fetch(&self.references, self.pull.into(), platform, settings)
     }
 }
 
@@ -44,11 +52,17 @@ impl ImageFetch {
 /// # Errors
 /// A [`Failure`] for each that cannot be had.
 pub(crate) fn always(references: &[ImageReference], settings: &Settings) -> Result<ExitCode, Failure> {
-    fetch(references, PullPolicy::Always, settings)
+    fetch(references, PullPolicy::Always, Architecture::HOST, settings)
 }
 
-fn fetch(references: &[ImageReference], pull: PullPolicy, settings: &Settings) -> Result<ExitCode, Failure> {
-    let images = Images::open(settings)?;
+fn fetch(
+    references: &[ImageReference],
+    pull: PullPolicy,
+    platform: Architecture,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
+    let mut images = Images::open(settings)?;
+    images.store = images.store.for_architecture(platform);
     let mut reports = Vec::new();
     for reference in references {
         match images.obtain(reference, pull) {
@@ -90,10 +104,11 @@ mod tests {
     #[test]
     fn names_of_registries_are_asked_always() {
         let OtherCommand::Image(image::ImageCommand::Fetch(fetch)) =
-            command("image pull alpine docker://quay.io/x:1")
+            command("image pull --platform linux/arm64/v8 alpine docker://quay.io/x:1")
         else {
             panic!()
         };
+        assert_eq!(fetch.platform, Some(Architecture::Arm64));
         let references: Vec<String> = fetch.references.iter().map(ToString::to_string).collect();
         assert_eq!(
             (references, fetch.pull.into()),
