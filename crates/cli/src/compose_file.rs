@@ -27,20 +27,20 @@ const NAMES: [&str; 4] = [
 /// Which project is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct ProjectArgs {
-    /// The compose file; may be repeated, for more on top of it; `-` is standard input [default: compose.yaml here or in a
+    /// The compose file; may be repeated, each one overrides those before it; `-` is standard input [default: compose.yaml here or in a
     /// directory above, and compose.override.yaml beside it]
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The project's name [default: the file's `name`, or its directory's]
     #[arg(short, long, value_name = "NAME")]
     project_name: Option<String>,
-    /// The directory of relative paths and of `.env` [default: the first file's]
+    /// The directory that relative paths and `.env` are in [default: the first file's]
     #[arg(long, value_name = "DIR")]
     project_directory: Option<PathBuf>,
-    /// Start services of this profile too; may be repeated, `*` is every one
+    /// Start the services of this profile, too; may be repeated; `*` means all
     #[arg(long = "profile", value_name = "PROFILE")]
     profiles: Vec<String>,
-    /// Read the variables that the file uses from FILE, in place of `.env`
+    /// Read the variables that the file uses from FILE instead of `.env`
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
 }

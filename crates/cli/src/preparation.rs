@@ -127,7 +127,8 @@ pub(crate) fn note_what_is_made(missing: &[MissingSource]) {
     }
 }
 
-/// What the app reads. A pod file says whether an app has a terminal, and not whether this command's is connected with it: it is.
+/// What the app reads. A pod file says whether an app has a terminal, and not whether this command's is connected to
+/// it: it is.
 fn stdin_of(args: &RunArgs, plan: &PodPlan) -> Stdin {
     match (&args.source, args.mode, &plan.apps[..]) {
         (PodSource::Files(_), RunMode::Foreground, [app])

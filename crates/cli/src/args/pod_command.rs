@@ -47,13 +47,13 @@ Images:
   aci:FILE                          an App Container Image, as rkt ran them
   dir:DIR                           a directory that skopeo wrote
 
-What follows an image is the app's command, word by word, in place of the image's own; `---` ends it and begins the
-next app. A `--` right after the image is left out.
+What follows an image is the app's command, word by word, instead of the image's own; `---` ends it and begins \
+the next app. A `--` right after the image is left out.
 ";
 
 const RUN_EXAMPLES: &str = "
 Examples:
-  One app, with a command in place of the image's own:
+  One app, with a command instead of the image's own:
     isopod run oci:/images/alpine echo hello
 
   A host directory, read-only:
@@ -68,7 +68,7 @@ Examples:
     isopod run -d --name shop -p 127.0.0.1:8080:80 oci:/images/web \\
       --- --app-name db -e PASSWORD=example oci:/images/postgres
 
-  A Kubernetes pod, or several, or what has them as its template:
+  Kubernetes pods, or objects with a pod template:
     isopod run -f pod.yaml
 
   A path with a comma in it, quoted as in CSV:

@@ -39,9 +39,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ECHO_WITHIN: Duration = Duration::from_millis(10);
 
 const ATTACH_NOTES: &str = "\
-Input is for a pod that was started with `--interactive`; its end is not the app's, who attaches next continues. The \
-terminal of an app that has one is connected with this command's, and Ctrl-P Ctrl-Q ends this command alone. Elsewhere \
-`--sig-proxy=false` lets Ctrl-C do so.
+A pod has input if it was started with `--interactive`. The app does not see where one input ends: the next one that \
+attaches continues it. If the app has a terminal, it is connected to this command's, and Ctrl-P Ctrl-Q ends this command \
+alone; otherwise Ctrl-C does with `--sig-proxy=false`.
 ";
 
 /// Connect to a running pod: show what it writes from now on, and pass input and signals to it, until it ends

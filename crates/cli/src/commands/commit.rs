@@ -31,7 +31,7 @@ use crate::root_of_app::{ToFile, read};
 
 const NOTES: &str = "\
 The image begins with the app's own. Its command, variables, user and working directory are those that the app was run \
-with, but for secrets; `--change` sets others. What is in volumes is none of it.
+with, without secrets; `--change` sets others. Volumes are left out.
 
 Example:
   isopod commit -c 'CMD [\"nginx\"]' web localhost/web:2
@@ -45,13 +45,14 @@ pub(crate) struct Commit {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
-    /// The image's name; an image that has it loses it
+    /// The image's name; an image that has this name loses it
     #[arg(value_name = "NAME[:TAG]", value_parser = name)]
     name: Option<String>,
     /// The app; the pod's only one needs no name
     #[arg(long, value_name = "APP", value_parser = app_name)]
     app: Option<AppName>,
-    /// Change the image's config, as a Dockerfile's CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR
+    /// Change the image's config, with a Dockerfile's CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME
+    /// or WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION", value_parser = ConfigChange::parse)]
     changes: Vec<ConfigChange>,
     /// Who made it

@@ -73,10 +73,10 @@ enum Way<'a> {
 }
 
 const CP_NOTES: &str = "\
-A path with a colon in it is one of this host's when it begins with / or a dot. A directory that is there takes the tree \
-in, under its own name; otherwise the tree becomes the target, whose parent must be there. DIR/. is what is in a \
-directory. In the app, files are root's, on the host the caller's; of an archive from standard input owners are kept. \
-Of a pod that does not run the VM is started for the copy, without its apps and without a network.
+A path with a colon is one of the host if it begins with / or a dot. If the target is a directory, the source is copied \
+into it, under its own name; otherwise the source becomes the target, whose parent must exist. DIR/. means the contents \
+of a directory. Files belong to root in the app and to the caller on the host; an archive on standard input keeps its \
+owners. If the pod does not run, its VM is started for the copy, without its apps and without a network.
 
 Examples:
   isopod cp web:/etc/nginx/nginx.conf .

@@ -17,7 +17,7 @@ use crate::root_of_app::read;
 use crate::show::{JSON_VERSION, pretty};
 
 const NOTES: &str = "\
-A is what it added, C what it changed, D what it deleted. Volumes are none of it.
+A is what it added, C what it changed, D what it deleted. Volumes are left out.
 ";
 
 /// Show what an app changed in its root

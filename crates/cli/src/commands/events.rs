@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(mut_arg("stream", switch::on))]
 pub(crate) struct Events {
-    /// Go on with what happens [false: end with what has happened, all of it without `--since`]
+    /// Continue with what happens [false: end with what has happened, all of it without `--since`]
     #[arg(long)]
     stream: bool,
     /// Begin with what happened since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339) [default: now; the oldest with
@@ -36,7 +36,7 @@ pub(crate) struct Events {
     /// End with what happened before
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only these: container=POD, app=APP, event=KIND or type=container|volume; of several with one key any, of several keys all
+    /// Only these: container=POD, app=APP, event=KIND or type=container|volume; with one key given twice either matches, with two keys both must
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter::read)]
     filters: Vec<Filter>,
     /// How to print them: text, json (an object a line), or a Go template over docker's fields

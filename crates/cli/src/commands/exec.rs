@@ -46,16 +46,16 @@ pub(crate) struct Exec {
     /// Give it a terminal
     #[arg(short, long)]
     pub(super) tty: bool,
-    /// Leave it running, and show nothing of it
+    /// Leave it running, without its output
     #[arg(short, long, conflicts_with = "interactive")]
     pub(super) detach: bool,
-    /// Let the command continue without this one by these keys, where it has a terminal and input
+    /// The keys that end this command and leave the other running, where that has a terminal and input
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
     pub(super) detach_keys: DetachKeys,
-    /// Set a variable; without a value, to the caller's own
+    /// Set an environment variable; without a value, to this command's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
     pub(super) env: Vec<(String, Option<String>)>,
-    /// Set the variables of FILE, below those of `--env`; may be repeated
+    /// Set the environment variables in FILE; `--env` takes precedence; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Vec<PathBuf>,
     /// Run it as this user [default: the app's]

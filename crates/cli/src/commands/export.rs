@@ -16,7 +16,7 @@ use crate::reach::{Reach, with_agent};
 use crate::root_of_app::{RootError, ToFile, read};
 
 const NOTES: &str = "\
-The archive has what the app finds in its root, but for volumes and what the kernel shows in /proc, /sys and /dev.
+The archive has what the app finds in its root, without volumes, /proc, /sys and /dev.
 
 Example:
   isopod export web | tar tv

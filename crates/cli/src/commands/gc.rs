@@ -25,7 +25,7 @@ pub(crate) struct Gc {
     /// Keep pods that have exited within this time
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(super) grace: Duration,
-    /// As it always is: nobody is asked
+    /// No effect: isopod never asks
     #[arg(short, long)]
     pub(super) force: bool,
 }

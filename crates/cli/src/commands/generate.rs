@@ -23,8 +23,8 @@ use crate::pods::{find, kept, pods};
 use crate::{pod_files, text_file};
 
 const SUBJECTS: &str = "\
-POD is a pod's name, its UUID or the beginning of it, in any state. What has a `/` in it, ends in .yaml, .yml or .json or is \
-`-`, standard input, is a FILE: a Kubernetes pod file or an appc pod manifest.
+POD is a pod's name, its UUID or the beginning of it, in any state. An argument that contains a `/`, ends in .yaml, .yml \
+or .json, or is `-` (standard input) is a FILE: a Kubernetes pod file or an appc pod manifest.
 ";
 
 /// Print a pod in another form
@@ -54,7 +54,7 @@ struct SubjectArgs {
     /// The pod, or the file that describes it
     #[arg(value_name = "POD|FILE", value_parser = OsStringValueParser::new().try_map(subject))]
     subject: Subject,
-    /// Leave out what the file asks for and cannot be honoured, or what cannot be said, with a warning for each
+    /// Leave out what cannot be honoured, or cannot be written, with a warning for each
     #[arg(long)]
     ignore_unsupported: bool,
 }

@@ -15,16 +15,16 @@ use crate::pods::pods;
 use crate::room::Room;
 use crate::show::{JSON_VERSION, exit_reason};
 
-/// Print all that is known of pods or images, as JSON: docker's fields, and what isopod alone knows below `Isopod`
+/// Print everything about pods or images, as JSON: docker's fields, and isopod's own under `Isopod`
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Inspect {
-    /// The pods; where there is none of that name, the images
+    /// Pods; where no pod has that name, images
     #[arg(required = true, value_name = "POD")]
     names: Vec<String>,
     /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
-    /// Also how much of the disk what a pod wrote takes
+    /// Print the disk space that a pod's writes take, too
     #[arg(short, long)]
     size: bool,
     /// Look for these alone

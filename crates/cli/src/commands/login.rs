@@ -19,7 +19,7 @@ pub(crate) struct Login {
     /// The user [default: asked for]
     #[arg(short, long, value_name = "USER")]
     username: Option<String>,
-    /// The password, which every user of the host can see while this runs [default: asked for]
+    /// The password; every user of the host can see it while this command runs [default: asked for]
     #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from standard input

@@ -31,7 +31,7 @@ pub(crate) struct Logs {
 /// Which part of the logs is shown, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Wanted {
-    /// Go on until the pod has ended
+    /// Continue until the pod has ended
     #[arg(short, long)]
     follow: bool,
     /// Only what was written since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
@@ -40,7 +40,7 @@ pub(super) struct Wanted {
     /// Only the last N lines; `all` or -1 for every one
     #[arg(short = 'n', long, value_name = "N", value_parser = lines, allow_hyphen_values = true)]
     tail: Option<u64>,
-    /// As it always is: a line has no details
+    /// No effect: a line has no details
     #[arg(long)]
     details: bool,
     /// Show when each line was written

@@ -15,8 +15,8 @@ use crate::output::Report;
 use crate::pods::{app_number, ask, check_live, each};
 
 const PAUSE_NOTES: &str = "\
-Nothing of an app that is paused runs, its probes neither; its memory stays. A signal for it, `isopod stop` and \
-`isopod unpause` let it continue; until then no command begins in it.
+An app that is paused does not run, nor do its probes; its memory stays. A signal to it, `isopod stop` and `isopod \
+unpause` let it continue; until then no command starts in it.
 ";
 
 /// Pause all processes of pods

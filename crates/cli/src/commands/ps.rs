@@ -19,13 +19,13 @@ use crate::show::{JSON_VERSION, is_paused, pods_table, pods_table_with, pretty, 
 /// Show running pods, as docker's `ps` does
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Ps {
-    /// And those that do not run
+    /// Show all pods, not only those that run
     #[arg(short, long)]
     all: bool,
-    /// Only the N that were made last, whether they run or not
+    /// Show the N pods that were made last, in any state
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
-    /// Only the one that was made last, whether it runs or not
+    /// Show the pod that was made last, in any state
     #[arg(short, long, conflicts_with = "last")]
     latest: bool,
     #[command(flatten)]
@@ -59,13 +59,14 @@ pub(crate) struct Listing {
     /// Print UUIDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// Show how much of the disk what they wrote takes
+    /// Show the disk space that the apps' writes take
     #[arg(short, long)]
     size: bool,
-    /// As it always is: UUIDs are whole in what is printed for programs
+    /// No effect: UUIDs for programs are always whole
     #[arg(long)]
     no_trunc: bool,
-    /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; of several with one key any, of several keys all
+    /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; with one key given twice either matches,
+    /// with two keys both must
     #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
     filters: Vec<PodFilter>,
     /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names

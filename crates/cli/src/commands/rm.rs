@@ -14,10 +14,10 @@ pub(crate) struct Rm {
     /// The pods
     #[arg(required = true, value_name = "POD")]
     pods: Vec<String>,
-    /// Also pods that run: they are killed
+    /// Also remove pods that run: they are killed
     #[arg(short, long)]
     force: bool,
-    /// And the volumes of their own, which are always removed with a pod; named ones are kept
+    /// No effect: a pod's own volumes are always removed with it; named ones are kept
     #[arg(short, long)]
     volumes: bool,
 }

@@ -29,13 +29,13 @@ pub(crate) struct Stats {
     /// The pods [default: those that run]
     #[arg(value_name = "POD")]
     pods: Vec<String>,
-    /// As it always is: pods that do not run use nothing
+    /// No effect: pods that do not run use nothing
     #[arg(short, long)]
     all: bool,
-    /// As it always is: names are whole
+    /// No effect: names are always whole
     #[arg(long)]
     no_trunc: bool,
-    /// As it always is: they are shown once
+    /// No effect: they are always shown once
     #[arg(long)]
     no_stream: bool,
     /// How to print it

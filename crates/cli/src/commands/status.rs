@@ -22,7 +22,7 @@ pub(crate) struct Status {
     /// Wait until it has exited
     #[arg(long)]
     wait: bool,
-    /// Wait until every app has been ready; exit status 1 when it has exited before
+    /// Wait until every app has been ready; exit status 1 if the pod exits before
     #[arg(long, conflicts_with = "wait")]
     wait_ready: bool,
     /// How to print it

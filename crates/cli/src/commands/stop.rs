@@ -19,7 +19,7 @@ pub(crate) struct Stop {
     /// How long the apps have to stop [default: what the pod was started with]
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
-    /// Kill them at once, and the VM where its supervisor does not answer
+    /// Kill them at once, and the VM if its supervisor does not answer
     #[arg(short, long, conflicts_with = "time")]
     force: bool,
 }

@@ -18,8 +18,9 @@ use crate::output::Report;
 use crate::pods::{ask, check_live, each, meant_app};
 
 const NOTES: &str = "\
-It holds at once, and when the pod is started again. The VM stays as large as it is: an app that may take more than that gets \
-what there is. How much memory an app keeps, its processors and its disk are decided at the start: `isopod run --replace`.
+A change takes effect at once, and stays when the pod is started again. The VM keeps its size: an app whose limit is \
+larger gets what there is. The memory that an app keeps, which CPUs it runs on and its disk are decided at the start: \
+`isopod run --replace`.
 ";
 
 /// Change the limits or the restart policy of a running app
@@ -35,13 +36,13 @@ pub(crate) struct Update {
     /// Kill the app when it needs more memory than this, such as 64m
     #[arg(short, long, value_name = "SIZE", value_parser = by(|text| flags::read_memory_bytes("--memory", text.as_ref())))]
     memory: Option<u64>,
-    /// Give the app no more processor time than of N CPUs, such as 0.5
+    /// Give the app at most the time of N CPUs, such as 0.5
     #[arg(long, value_name = "N", value_parser = by(|text| flags::read_cpu_millis(text.as_ref())))]
     cpus: Option<u32>,
-    /// The app's share where processor time is short, against 1024 of an app that says nothing
+    /// The app's weight where CPU time is short; an app without this flag has 1024
     #[arg(short, long, value_name = "N", value_parser = by(|text| flags::read_cpu_shares(text.as_ref())))]
     cpu_shares: Option<u32>,
-    /// Let the app have no more processes and threads than N; -1 is no limit
+    /// Let the app have at most N processes and threads; -1 is no limit
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = by(|text| {
         flags::read_pids_limit(text.as_ref()).map(|limit| limit.unwrap_or(NO_LIMIT))
     }))]

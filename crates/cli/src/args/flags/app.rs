@@ -36,13 +36,13 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "app-name",
         "NAME",
-        "The app's name [default: made of the image's]",
+        "The app's name [default: from the image's]",
         |app, text| keep(&mut app.name, flags::read_app_name(text)),
     ),
     Flag::app_switch(
         "rootfs",
-        "What stands in the image's place is a directory of the host, which is the app's root and takes what the app writes; \
-         DIR:O leaves it as it is, and the pod keeps what is written",
+        "IMAGE is a host directory, which becomes the app's root and which the app writes to; with DIR:O it stays unchanged, and \
+         the pod keeps what the app writes",
         |app, on| app.of_directory = on,
     ),
     Flag::app(
@@ -57,7 +57,7 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     Flag::app_switch(
         "notify",
-        "The app reports when it is ready (sd_notify); without it, it is as soon as it has started",
+        "The app reports when it is ready, by sd_notify(3); without this flag it is ready as soon as it has started",
         |app, on| {
             app.readiness = match on {
                 true => Readiness::Notify,

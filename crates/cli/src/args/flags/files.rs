@@ -9,7 +9,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "volume",
         "[SOURCE:]TARGET[:OPTIONS]",
-        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume for this app alone (/data); OPTIONS are ro, rw, U (gives the files to the app's user), nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
+        "Mount a path of the host (/srv/data:/data, ./src:/src), a named volume (data:/data), which is kept, or a volume for \
+         this app alone (/data); OPTIONS are ro, rw, U (gives the files to the app's user), nocopy, nosuid, nodev, noexec, private, rslave. Or declare a volume of \
          the pod for `--mount volume=NAME`, before the first image: \
          NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|rslave] or \
          NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,size=BYTES][,medium=memory|disk] or \
@@ -34,7 +35,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "volumes-from",
         "POD[:ro]",
-        "Mount what another pod, or an earlier app of this one, has mounted of the host's and of named volumes",
+        "Mount the host volumes and named volumes of another pod, or of an earlier app of this one",
         |app, text| push(&mut app.volumes_from, flags::read_volumes_from(text)),
     ),
     Flag::app_switch("read-only", "Let the app write to volumes only", |app, on| {

@@ -14,7 +14,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "health-interval",
         "TIME",
-        "Check so often, such as 30s or 1m30s [default: 30s]",
+        "The time between two checks, such as 30s or 1m30s [default: 30s]",
         |app, text| {
             app.overrides.health_check.interval = flags::read_health_time("--health-interval", text)?;
             Ok(())
@@ -32,7 +32,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "health-retries",
         "N",
-        "Unhealthy after so many failures in a row [default: 3]",
+        "How many failures in a row make the app unhealthy [default: 3]",
         |app, text| {
             app.overrides.health_check.retries = flags::read_health_retries(text)?;
             Ok(())
@@ -41,7 +41,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "health-start-period",
         "TIME",
-        "Count no failures for so long, or until the first success [default: 0s]",
+        "How long failures do not count after a start, unless a check succeeds before [default: 0s]",
         |app, text| {
             app.overrides.health_check.start_period = flags::read_health_time("--health-start-period", text)?;
             Ok(())
@@ -50,7 +50,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "health-start-interval",
         "TIME",
-        "Check so often within the start period [default: 5s]",
+        "The time between two checks within the start period [default: 5s]",
         |app, text| {
             app.overrides.health_check.start_interval =
                 flags::read_health_time("--health-start-interval", text)?;
@@ -60,7 +60,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "health-on-failure",
         "ACTION",
-        "What becomes of an unhealthy app: none, kill (its restart policy decides what follows) or stop [default: none]",
+        "What happens to an unhealthy app: none, kill (its restart policy decides what follows) or stop [default: none]",
         |app, text| {
             app.on_unhealthy = flags::read_health_on_failure(text)?;
             Ok(())

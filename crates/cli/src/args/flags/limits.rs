@@ -19,7 +19,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "memory-reservation",
         "SIZE",
-        "Take memory from others before the app has less than this",
+        "Memory that the app keeps as long as other apps have more than theirs",
         |app, text| {
             let request = &mut app.overrides.resources.memory_request_bytes;
             keep(request, flags::read_memory_bytes("--memory-reservation", text))
@@ -28,7 +28,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "cpus",
         "N",
-        "Give the app no more processor time than of N CPUs, such as 0.5",
+        "Give the app at most the time of N CPUs, such as 0.5",
         |app, text| {
             keep(
                 &mut app.overrides.resources.cpu_limit_millis,
@@ -39,7 +39,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "cpu-shares",
         "N",
-        "The app's share where processor time is short, against 1024 of an app that says nothing",
+        "The app's weight where CPU time is short; an app without this flag has 1024",
         |app, text| {
             keep(
                 &mut app.overrides.resources.cpu_request_millis,
@@ -51,7 +51,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "pids-limit",
         "N",
-        "Let the app have no more processes and threads than N",
+        "Let the app have at most N processes and threads",
         |app, text| {
             app.overrides.resources.pids_limit = flags::read_pids_limit(text)?;
             Ok(())
@@ -60,7 +60,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "oom-score-adj",
         "N",
-        "How gladly the kernel kills it when the VM's memory runs out: -1000 to 1000",
+        "How readily the kernel kills the app when the VM's memory runs out: -1000 (never) to 1000",
         |app, text| {
             keep(
                 &mut app.overrides.resources.oom_score_adj,

@@ -19,7 +19,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "profile",
         "PROFILE",
-        "Lay the pod out in the project's own way, or as rkt's kvm flavour did [default: default]",
+        "Lay the pod out in isopod's own way, or as rkt's kvm flavour did [default: default]",
         |pod, text| {
             pod.plan.profile = match text.to_str() {
                 Some("rkt") => Profile::Rkt,
@@ -61,7 +61,11 @@ pub(super) const FLAGS: &[Flag] = &[
         pod.plan.write = Some(text.into());
         Ok(())
     }),
-    Flag::pod_switch("verify", "Let systemd read the units, and compare", |pod, on| {
-        pod.plan.verify = on;
-    }),
+    Flag::pod_switch(
+        "verify",
+        "Let systemd read the units, and compare what it understands with the plan",
+        |pod, on| {
+            pod.plan.verify = on;
+        },
+    ),
 ];

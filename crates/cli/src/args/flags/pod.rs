@@ -91,7 +91,7 @@ pub(super) const FLAGS: &[Flag] = &[
     .short('i'),
     Flag::pod_switch(
         "replace",
-        "Stop and remove the pod of the same name, once this one is planned",
+        "Stop and remove the pod of the same name first, once this one has been planned",
         |pod, on| pod.replace = on,
     ),
     Flag::pod("cidfile", "FILE", "Write the pod's UUID to FILE, which must not exist", |pod, text| {
@@ -101,8 +101,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "publish",
         "[[IP:][HOST]:]POD[/PROTOCOL]",
-        "Forward a port of the host to the pod, or a range of them; a free one where HOST is not given. PROTOCOL is tcp or udp \
-         [default: tcp]; NAME:[IP:]HOST: to the port of that name of an image",
+        "Forward a host port, or a range of them, to the pod; without HOST a free one is chosen. PROTOCOL is tcp or udp \
+         [default: tcp]; NAME:[IP:]HOST forwards to the port that an image calls NAME",
         |pod, text| {
             match flags::read_published(text)? {
                 Published::Forwards(ports) => pod.flags.ports.extend(ports),
@@ -114,7 +114,7 @@ pub(super) const FLAGS: &[Flag] = &[
     .short('p'),
     Flag::pod_switch(
         "publish-all",
-        "Forward free ports of the host to those that the images expose, and to those of `--expose`",
+        "Forward free host ports to the ports that the images expose, and to those of `--expose`",
         |pod, on| pod.publish_all = on,
     )
     .short('P'),
@@ -127,8 +127,9 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network",
         "NETWORK",
-        "`user`: the host user's own, with `by=passt`, `by=qemu` and `host-loopback=yes` behind commas; the name of a network, \
-         with `ip=`, `ip6=`, `mac=` and `alias=`, one or more; `ns:PATH`: `--netns`; `none`: the loopback interface alone \
+        "`user`: out through the host, as the user who runs isopod, with `by=passt`, `by=qemu` and `host-loopback=yes` after \
+         commas; the name of a network of `isopod network`, with `ip=`, `ip6=`, `mac=` and `alias=`, one or more; `ns:PATH`: \
+         `--netns`; `none`: the loopback interface alone \
          [default: user]",
         |pod, text| {
             match flags::read_network(text)? {
@@ -151,7 +152,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "ip",
         "ADDRESS",
-        "The pod's IPv4 address in its network with a name [default: one that is free]",
+        "The pod's IPv4 address in the network that it joins [default: a free one]",
         |pod, text| keep(&mut pod.flags.in_network.ipv4, flags::read_ip("--ip", text)),
     ),
     Flag::pod(
@@ -163,19 +164,19 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "mac-address",
         "ADDRESS",
-        "Its Ethernet address there [default: one that goes with its address]",
+        "Its Ethernet address there [default: made from its IP address]",
         |pod, text| keep(&mut pod.flags.in_network.mac, flags::read_mac(text)),
     ),
     Flag::pod(
         "network-alias",
         "NAME",
-        "Another name of the pod in its networks, beside its own and its apps' names",
+        "Another name of the pod in its networks, besides its own and its apps' names",
         |pod, text| push(&mut pod.flags.in_network.aliases, flags::read_network_alias(text)),
     ),
     Flag::pod(
         "hostname",
         "NAME",
-        "The pod's host name [default: made of its first app's name]",
+        "The pod's host name [default: from its first app's name]",
         |pod, text| keep(&mut pod.flags.hostname, flags::read_hostname(text)),
     )
     .short('h'),
@@ -196,7 +197,7 @@ pub(super) const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
-    Flag::pod("dns", "ADDRESS", "Ask this name server in place of the host's", |pod, text| {
+    Flag::pod("dns", "ADDRESS", "Use this name server instead of the host's", |pod, text| {
         push(&mut resolver(pod).nameservers, flags::read_dns(text))
     }),
     Flag::pod(
@@ -227,8 +228,9 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "userns",
         "MODE",
-        "Whose the files of host volumes are, without root: with `host` yours are the guest root's, with `keep-id[:uid=N,gid=N]` yours by \
-         number, and your subordinate users are the guest's others [default: whoever writes is you]",
+        "Who owns the files of host volumes in the guest, without root: `host`: root owns yours; `keep-id[:uid=N,gid=N]`: your \
+         own uid and gid do, or these; your subordinate users are the guest's other users [default: whoever writes a file, it is \
+         yours]",
         |pod, text| {
             pod.user_mapping = flags::read_userns(text)?;
             Ok(())
@@ -257,31 +259,31 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     Flag::pod_switch(
         "hold",
-        "The pod continues when its last app has ended, and waits for those that `isopod app add` adds; it needs no IMAGE",
+        "Keep the pod running when its last app has ended; it waits for apps of `isopod app add`, and needs no IMAGE",
         |pod, given| pod.held = given,
     ),
     Flag::pod(
         "storage-opt",
         "size=SIZE",
         "The most that the apps may keep in their roots and in volumes of their own, together, on the host's disk \
-         [default: 10g, or what it has left]",
+         [default: 10g, or what is free there]",
         |pod, text| keep(&mut pod.storage_bytes, flags::read_storage_opt(text)),
     ),
     Flag::pod(
         "label",
         "NAME[=VALUE]",
-        "Note something about the pod, to find it by: `isopod list --filter label=NAME`",
+        "Give the pod a label; `isopod list --filter label=NAME` finds it",
         |pod, text| {
             pod.labels.extend([flags::read_label("--label", text)?]);
             Ok(())
         },
     )
     .short('l'),
-    Flag::pod("label-file", "FILE", "The labels of FILE, one a line; `--label` wins over it", |pod, text| {
+    Flag::pod("label-file", "FILE", "Give the pod the labels in FILE, one per line; `--label` takes precedence", |pod, text| {
         pod.label_files.push(text.into());
         Ok(())
     }),
-    Flag::pod("annotation", "NAME[=VALUE]", "Note something else about the pod", |pod, text| {
+    Flag::pod("annotation", "NAME[=VALUE]", "Give the pod an annotation: a note that nothing is found by", |pod, text| {
         pod.annotations.extend([flags::read_label("--annotation", text)?]);
         Ok(())
     }),
@@ -299,7 +301,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "arch",
         "ARCH",
-        "The processor of the images and of the VM, as `--platform` has it",
+        "The architecture of the images and of the VM, as in `--platform`",
         |pod, text| {
             pod.flags.vm.architecture = Some(platform("--arch", text)?);
             Ok(())
@@ -326,8 +328,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "pull",
         "POLICY",
-        "Ask registries for images, those of volumes too: missing (when the store has none), always, newer (always, \
-         but without an answer the store's will do) or never [default: missing]",
+        "When to ask registries for images, those of volumes too: missing (if the store has none), always, newer (always, but \
+         the store's image is used if the registry does not answer) or never [default: missing]",
         |pod, text| {
             pod.pull = Some(match text.to_str() {
                 Some("always") => PullPolicy::Always,
@@ -341,7 +343,7 @@ pub(super) const FLAGS: &[Flag] = &[
     .one_of(&["missing", "always", "newer", "never"]),
     Flag::pod_switch(
         "no-implicit-volumes",
-        "Refuse an image's mount point without a volume, rather than give it an empty one",
+        "Refuse an image whose declared volumes are not given one each, instead of making empty ones",
         |pod, on| {
             pod.flags.implicit_volumes = match on {
                 true => ImplicitVolumes::Refuse,
@@ -371,7 +373,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "timeout",
         "SECONDS",
-        "Stop the pod when it has run for so long",
+        "Stop the pod after this time",
         |pod, text| keep(&mut pod.deadline, flags::read_seconds("--timeout", 1, text)),
     ),
     Flag::pod(
@@ -386,12 +388,12 @@ pub(super) const FLAGS: &[Flag] = &[
     .short('f'),
     Flag::pod_switch(
         "ignore-unsupported",
-        "Run a pod file without what cannot be honoured, with a warning for each",
+        "Run a pod file without the fields that cannot be honoured, with a warning for each",
         |pod, on| pod.ignore_unsupported = on,
     ),
     Flag::pod_switch(
         "locked",
-        "Run just the images that `isopod pod lock` wrote to FILE.lock",
+        "Run exactly the images that `isopod pod lock` wrote to FILE.lock",
         |pod, on| pod.locked = on,
     ),
     Flag::pod(

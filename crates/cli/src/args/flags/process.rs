@@ -8,7 +8,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "entrypoint",
         "PROGRAM",
-        "Run PROGRAM in place of the image's entry point and command; a JSON list is a program with its first arguments",
+        "Run PROGRAM instead of the image's entry point and command; a JSON list is a program with its first arguments",
         |app, text| {
             let (program, arguments) = flags::read_entrypoint(text)?;
             (app.overrides.exec, app.entrypoint_args) = (Some(program), arguments);
@@ -18,7 +18,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "user",
         "USER[:GROUP]",
-        "Run as this user: a number, a name, or a path whose owner it is",
+        "Run as this user: a uid, a name, or a path in the image whose owner it is",
         |app, text| {
             let (user, group) = flags::read_user(text)?;
             app.overrides.user = Some(user);
@@ -37,14 +37,14 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "env",
         "NAME[=VALUE]",
-        "Set a variable; without a value, to the caller's own",
+        "Set an environment variable; without a value, to this command's own",
         |app, text| push(&mut app.overrides.env, flags::read_env(text)),
     )
     .short('e'),
     Flag::app(
         "env-file",
         "FILE",
-        "Set the variables of FILE, one NAME[=VALUE] a line; `--env` wins over it",
+        "Set the environment variables in FILE, one NAME[=VALUE] per line; `--env` takes precedence",
         |app, text| {
             app.env_files.push(text.into());
             Ok(())
@@ -80,14 +80,14 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     Flag::app_switch(
         "tty",
-        "Give the app a terminal; in the foreground, with `-i`, this command's is connected with it",
+        "Give the app a terminal; in the foreground, with `-i`, this command's is connected to it",
         |app, on| app.overrides.tty = on,
     )
     .short('t'),
     Flag::app_switch(
         "init",
-        "Whether process 1 of the app is an init that reaps and passes signals on, and not its program \
-         [default: unless the program is an init itself, such as /sbin/init or tini]",
+        "Run an init as process 1 of the app, which reaps processes and passes signals on; with =false its program is process 1 \
+         [default: an init, unless the program is one itself, such as /sbin/init or tini]",
         |app, on| app.overrides.init = Some(on),
     ),
     Flag::app_switch(
@@ -98,7 +98,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "group-add",
         "GROUP",
-        "Put the app into a further group: a number or a name",
+        "Put the app into another group: a number or a name",
         |app, text| {
             push(
                 &mut app.overrides.group_add,
@@ -109,7 +109,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "security-opt",
         "OPTION",
-        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE with a profile as docker has it",
+        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE, a profile in docker's format",
         |app, text| {
             match flags::read_security_opt(text)? {
                 SecurityOption::NoNewPrivileges(value) => app.overrides.no_new_privileges = Some(value),

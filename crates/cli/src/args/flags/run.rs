@@ -28,7 +28,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "detach-keys",
         "KEYS",
-        "End this command alone by these keys, where the app's terminal is connected [default: ctrl-p,ctrl-q]",
+        "The keys that end this command and leave the pod running, where the app's terminal is connected [default: ctrl-p,ctrl-q]",
         |pod, text| {
             let keys = flags::read_text("--detach-keys", text)?;
             pod.detach_keys = DetachKeys::parse(&keys).map_err(ArgFault::DetachKeys)?;

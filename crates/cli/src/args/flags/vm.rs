@@ -10,13 +10,13 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "vm-memory",
         "SIZE",
-        "The VM's memory, such as 2g [default: 2g, or where all apps have a limit 128m more than those together]",
+        "The VM's memory, such as 2g [default: 2g; if every app has a limit, their sum and 128m]",
         |pod, text| keep(&mut pod.flags.vm.memory_mib, flags::read_memory_mib(text)),
     ),
     Flag::pod(
         "vm-cpus",
         "N",
-        "The VM's virtual CPUs [default: 1, or what the apps may take together]",
+        "The VM's virtual CPUs [default: 1, or the sum of the apps' limits]",
         |pod, text| keep(&mut pod.flags.vm.cpus, flags::read_cpus(text)),
     ),
     Flag::pod(
@@ -82,7 +82,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "start",
         "MODE",
-        "Restore the VM from a template (warm), boot it (cold), or what is there (auto): see `isopod template` [default: auto]",
+        "Restore the VM from a template (warm), boot it (cold), or restore it where there is a template (auto); see `isopod \
+         template` [default: auto]",
         |pod, text| {
             pod.flags.vm.start = text.to_str().and_then(StartMode::read).unwrap_or_default();
             Ok(())
@@ -103,8 +104,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "on-silent",
         "POLICY",
-        "When the guest is silent, report it or kill the pod: report, or kill[:SECONDS] after that time \
-         (10 or more, 60 where not given) [default: report]",
+        "What to do when the guest does not answer: report it, or kill[:SECONDS]: kill the pod after that time (10 or more, 60 \
+         by default) [default: report]",
         |pod, text| {
             pod.silent_kill = flags::read_on_silent(text)?;
             Ok(())

@@ -17,13 +17,13 @@ use crate::pods::{self, pods};
 /// Stop the services of a project, and remove its pod
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct Down {
-    /// And the named volumes that are the project's own, with all that is in them
+    /// Remove the project's own named volumes, too, with all that is in them
     #[arg(short, long)]
     volumes: bool,
     /// How long the services have to stop [default: as the file says]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// As it always is: a project is one pod
+    /// No effect: a project is one pod
     #[arg(long)]
     remove_orphans: bool,
 }

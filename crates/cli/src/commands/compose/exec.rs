@@ -14,13 +14,13 @@ use crate::failure::Failure;
 /// Execute a command in a service that runs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct ComposeExec {
-    /// Leave it running, and show nothing of it
+    /// Leave it running, without its output
     #[arg(short, long)]
     detach: bool,
-    /// Give it no terminal; without this flag it has one where this command has
+    /// Give it no terminal; without this flag it has one if this command has one
     #[arg(short = 'T', long, visible_alias = "no-TTY")]
     no_tty: bool,
-    /// Set a variable; without a value, to the caller's own
+    /// Set an environment variable; without a value, to this command's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
     env: Vec<(String, Option<String>)>,
     /// Run it as this user [default: the service's]

@@ -20,7 +20,7 @@ pub(super) struct ComposePs {
     /// Print the UUID of the project's pod only
     #[arg(short, long, conflicts_with_all = ["format", "services"])]
     quiet: bool,
-    /// As it always is: services that do not run are shown too
+    /// No effect: services that do not run are always shown
     #[arg(short, long)]
     all: bool,
     /// How to print them

@@ -32,15 +32,15 @@ use crate::pods::{self, app_number, ask};
 use crate::{arrival, background, commands, preparation};
 
 const NOTES: &str = "\
-What the service depends on is started before, and stays. The command is one more app of the project's pod, or a pod of its own \
-where the project is not up and the service depends on nothing.
+The services that it depends on are started before, and keep running. The command runs as one more app of the project's \
+pod, or in a pod of its own if the project is not up and the service depends on nothing.
 
 Examples:
   isopod compose run --rm web python manage.py migrate
   isopod compose run -T db pg_dump -U app app > dump.sql
 ";
 
-/// Run a command in a container of a service's own
+/// Run a command in a new container of a service
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
 #[command(mut_arg("interactive", switch::on))]
@@ -48,7 +48,7 @@ pub(super) struct Run {
     /// Leave it running, and print its name
     #[arg(short, long)]
     detach: bool,
-    /// Give it no terminal; without this flag it has one where this command has
+    /// Give it no terminal; without this flag it has one if this command has one
     #[arg(short = 'T', long = "no-TTY", visible_alias = "no-tty")]
     no_tty: bool,
     /// Give it this command's standard input, as without this flag; `--interactive=false` gives it none
@@ -63,7 +63,7 @@ pub(super) struct Run {
     /// Start nothing that the service depends on
     #[arg(long)]
     no_deps: bool,
-    /// Set a variable; without a value, to the caller's own; may be repeated
+    /// Set an environment variable; without a value, to this command's own; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
     /// Run it as this user [default: the service's]

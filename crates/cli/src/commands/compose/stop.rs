@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::pods::pods;
 
-/// Stop the services of a project, which stays as it is
+/// Stop the services of a project, and keep its pod
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct ComposeStop {
     /// How long the services have to stop [default: as the file says]

@@ -25,7 +25,9 @@ use crate::output::{self, Report};
 use crate::pods::{self, Until, wait};
 
 const NOTES: &str = "\
-A project that is up as the file describes it stays as it is; one that is another is stopped and recreated, its named volumes are kept. Without `--detach` the command shows what the services write, and stops the project at Ctrl-C.
+A project that runs as the file describes it stays as it is; if the file has changed, the project is stopped and \
+recreated, and keeps its named volumes. Without `--detach` the command shows what the services write, and stops the \
+project at Ctrl-C.
 
 Examples:
   isopod compose up -d
@@ -54,10 +56,10 @@ pub(super) struct Up {
     /// Ask registries for images: always, missing or never
     #[arg(long, value_name = "POLICY", value_parser = pull)]
     pull: Option<PullPolicy>,
-    /// The VM's memory [default: what the limits of the services ask for, or 2g where one has none]
+    /// The VM's memory [default: 2g; if every service has a limit, their sum and 128m]
     #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
     vm_memory: Option<u32>,
-    /// The VM's CPUs [default: what the limits of the services ask for, and 1 at least]
+    /// The VM's CPUs [default: 1, or the sum of the services' limits]
     #[arg(long, value_name = "N", value_parser = cpus)]
     vm_cpus: Option<u32>,
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{self};
 
 const KUBE_NOTES: &str = "\
-The values of secrets are in what is printed, as `kind: Secret`.
+The output contains the values of secrets, as `kind: Secret`.
 
 Examples:
   isopod generate kube web > web.yaml

@@ -27,7 +27,7 @@ Examples:
   isopod generate systemd ./pod.yaml > ~/.config/systemd/user/pod.service
 ";
 
-/// Print a unit of systemd's that runs a pod on this host
+/// Print a systemd unit that runs a pod on this host
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = format!("{SUBJECTS}\n{SYSTEMD_NOTES}"))]
 pub(crate) struct GenerateSystemd {

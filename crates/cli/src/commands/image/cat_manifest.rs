@@ -9,7 +9,7 @@ use super::Images;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Print an image's manifest as it came, or of an archive of `docker save` what its layers make
+/// Print an image's manifest; for an archive of `docker save`, one that is made from its layers
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ImageCatManifest {
     /// The image: a name, an ID or its beginning

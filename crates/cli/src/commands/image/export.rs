@@ -12,7 +12,7 @@ use super::Images;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Write an image to a file, as an oci-archive: with its own digests, or as one layer where its layers are not kept
+/// Write an image to a file, as an oci-archive: with its own digests, or as one layer if its layers are not kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ImageExport {
     /// The image: a name, an ID or its beginning
@@ -51,7 +51,8 @@ pub(super) fn write(
         let ids = images.store.save(&all, out)?;
         for ((word, _), id) in wanted.iter().zip(ids).filter(|((_, image), id)| image.id != *id) {
             output::notice(&format!(
-                "the layers of image `{word}` are not kept, since it came from a file, or was there already when it was fetched by this name: \
+                "the layers of image `{word}` are not kept, since it came from a file, or was there already when it was fetched \
+                 by this name: \
                  it is written as one layer, as image `{id}`"
             ));
         }

@@ -18,7 +18,8 @@ pub(crate) struct ImageFetch {
     /// The images
     #[arg(required = true, value_name = "REFERENCE", value_parser = OsStringValueParser::new().try_map(reference))]
     references: Vec<ImageReference>,
-    /// Ask the registry always, only for what the store lacks (missing), or unless it does not answer (newer)
+    /// When to ask the registry: always, missing (if the store has none) or newer (always, but the store's image is
+    /// used if the registry does not answer)
     /// [default: always]
     #[arg(
         long,

@@ -12,10 +12,10 @@ use crate::output::{self};
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "prune")]
 pub(crate) struct ImageGc {
-    /// And those that have a name, but no pod
+    /// Remove images with a name, too, where no pod uses them
     #[arg(short, long)]
     pub(in crate::commands) all: bool,
-    /// As it always is: nobody is asked
+    /// No effect: isopod never asks
     #[arg(short, long)]
     pub(in crate::commands) force: bool,
 }

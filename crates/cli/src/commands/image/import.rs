@@ -28,10 +28,10 @@ pub(crate) struct ImageImport {
     /// standard input
     #[arg(value_name = "REFERENCE|FILE|-", value_parser = OsStringValueParser::new().try_map(source))]
     source: ImportSource,
-    /// The image's name; an image that has it loses it
+    /// The image's name; an image that has this name loses it
     #[arg(value_name = "NAME[:TAG]", value_parser = commit::name)]
     stored: Option<String>,
-    /// The image's name in the store, to the letter, beside the one it brings
+    /// The image's name in the store, to the letter, besides its own
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// How an image of files is run, as a Dockerfile's CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::show::JSON_VERSION;
 
-/// Print all that is known of images, as JSON
+/// Print everything about images, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ImageInspect {
     /// The images: names, IDs or their beginnings

@@ -26,16 +26,16 @@ pub(crate) struct ImageList {
     /// Print IDs only
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// Show also the digests of manifests
+    /// Show the digests of manifests, too
     #[arg(long, conflicts_with = "quiet")]
     digests: bool,
     /// Only these: reference=PATTERN, dangling=true|false, before=IMAGE, since=IMAGE or label=NAME[=VALUE]
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = image_filter)]
     filters: Vec<ImageFilter>,
-    /// As it always is: no image is left out
+    /// No effect: all images are always listed
     #[arg(short, long)]
     all: bool,
-    /// As it always is: IDs are whole with `--quiet` and in JSON
+    /// No effect: IDs are always whole with `--quiet` and in JSON
     #[arg(long)]
     no_trunc: bool,
     /// How to print them: text, json, or a Go template over docker's fields, with `table` before it under their names

@@ -14,7 +14,7 @@ use super::Images;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Read all images of an archive of `save`, docker's or podman's
+/// Read all images of an archive that `save` wrote, isopod's, docker's or podman's
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ImageLoad {
     /// The file [default: standard input]

@@ -10,7 +10,7 @@ use super::{Images, users};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Remove images, or of an image with several names the one that is given
+/// Remove images; of an image with several names, the one that is given
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "remove")]
 pub(crate) struct ImageRm {

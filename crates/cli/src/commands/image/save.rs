@@ -9,7 +9,7 @@ use super::{Images, export};
 use crate::failure::Failure;
 
 const NOTES: &str = "\
-The archive is an OCI image layout, and what `docker load` and `podman load` read.
+The archive is an OCI image layout, which `docker load` and `podman load` read, too.
 
 Examples:
   isopod save -o images.tar web:1 db:1
@@ -26,7 +26,7 @@ pub(crate) struct ImageSave {
     /// The file, which is replaced [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// As it always is: several images may be in one archive
+    /// No effect: an archive may always have several images
     #[arg(short, long)]
     multi_image_archive: bool,
 }

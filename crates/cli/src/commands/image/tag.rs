@@ -14,7 +14,7 @@ pub(crate) struct ImageTag {
     /// The image: a name, an ID or its beginning
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// The name; an image that has it loses it
+    /// The name; an image that has this name loses it
     #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }

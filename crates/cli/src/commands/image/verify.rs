@@ -12,7 +12,7 @@ use crate::output::{self, Report};
 /// The exit status of a verification that found damage.
 const DAMAGED: u8 = 1;
 
-/// Read all that is kept of images, compare it with its digests, and mend root filesystems of which the layers are kept
+/// Compare all files of images with their digests, and repair root filesystems whose layers are kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ImageVerify {
     /// The images: names, IDs or their beginnings [default: all]

@@ -15,7 +15,7 @@ use crate::pod_files;
 use crate::pods::{named, pods};
 
 const DOWN_NOTES: &str = "\
-A pod is found by the name that the files give it, and one that is not there is none to remove. Claims are kept.
+Pods are found by the names that the files give them; one that does not exist is not an error. Claims are kept.
 
 Examples:
   isopod kube down shop.yaml

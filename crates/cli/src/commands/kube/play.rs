@@ -26,7 +26,7 @@ pub(crate) struct KubePlay {
     /// Stop and remove pods of the same names first
     #[arg(long)]
     replace: bool,
-    /// Run the pods without what cannot be honoured, with a warning for each
+    /// Run the pods without the fields that cannot be honoured, with a warning for each
     #[arg(long)]
     ignore_unsupported: bool,
 }

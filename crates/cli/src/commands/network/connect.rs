@@ -14,11 +14,12 @@ use crate::output;
 use crate::pods::{ask, find, pods};
 
 const NOTES: &str = "\
-The pod is in the network from then on, also when it is started again: its apps find one more interface, and other pods find it by \
-its names. It must be in a network with a name already. Published ports keep leading through the network that they led through before.
+The pod stays in the network, also when it is started again: its apps have one more interface, and other pods find it by \
+its names. It must already be in a network with a name. Published ports still go through the network that they went \
+through before.
 ";
 
-/// Let a pod join one more network, also while it runs, and print its addresses there
+/// Connect a pod to one more network, also while it runs, and print its addresses there
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct NetworkConnect {
@@ -34,10 +35,10 @@ pub(crate) struct NetworkConnect {
     /// Its IPv6 address there [default: the lowest that is free]
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<Ipv6Addr>,
-    /// Its Ethernet address there [default: one that goes with its address]
+    /// Its Ethernet address there [default: made from its IP address]
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// Another name of the pod there, beside its own and its apps' names; may be repeated
+    /// Another name of the pod there, besides its own and its apps' names; may be repeated
     #[arg(long, value_name = "NAME", value_parser = alias)]
     alias: Vec<String>,
 }

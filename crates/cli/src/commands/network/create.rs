@@ -20,31 +20,31 @@ pub(crate) struct NetworkCreate {
     /// Its name
     #[arg(value_name = "NAME", value_parser = name)]
     name: NetworkName,
-    /// Its addresses, such as 10.91.0.0/24; one of each kind [default: IPv4's that are free]
+    /// Its addresses, such as 10.91.0.0/24; one subnet of IPv4, one of IPv6 [default: a free one of IPv4]
     #[arg(long, value_name = "SUBNET")]
     subnet: Vec<IpNet>,
     /// The host's address in a subnet [default: its first]
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
-    /// Have IPv6 too: addresses that are free, where no subnet is named
+    /// Have IPv6 too: a free subnet, where none is given
     #[arg(long)]
     ipv6: bool,
-    /// Let nothing lead out of it, nor in
+    /// Connect its pods with each other alone, not with the host or the internet
     #[arg(long)]
     internal: bool,
-    /// The longest packet, in bytes [default: 1500]
+    /// The largest packet, in bytes [default: 1500]
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
-    /// Answer for no names
+    /// Do not resolve the names of its pods
     #[arg(long)]
     disable_dns: bool,
-    /// What makes it; there is bridge
+    /// The kind of network; there is only bridge
     #[arg(short, long, value_name = "DRIVER", default_value = "bridge", value_parser = ["bridge"])]
     driver: String,
-    /// mtu=BYTES, or isolate=false: networks that are not isolated reach each other
+    /// mtu=BYTES, or isolate=false: let it reach other networks that are not isolated
     #[arg(short, long, value_name = "OPTION=VALUE", value_parser = option)]
     opt: Vec<NetworkOption>,
-    /// Words about it
+    /// Give it a label
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Vec<String>,
 }

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::pods::{ask, find, pods};
 
-/// Let a pod leave a network, also while it runs
+/// Disconnect a pod from a network, also while it runs
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct NetworkDisconnect {
     /// The network

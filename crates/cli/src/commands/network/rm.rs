@@ -18,7 +18,7 @@ pub(crate) struct NetworkRm {
     /// The networks
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     names: Vec<NetworkName>,
-    /// A network that is not there is not an error
+    /// A network that does not exist is not an error
     #[arg(short, long)]
     force: bool,
 }

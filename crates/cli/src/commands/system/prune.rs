@@ -12,13 +12,13 @@ use crate::failure::Failure;
 /// Remove exited pods, images that have no name and no pod, and guest images that no pod uses; named volumes are kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct SystemPrune {
-    /// And images that have a name, but no pod
+    /// Remove images with a name, too, where no pod uses them
     #[arg(short, long)]
     all: bool,
-    /// As it always is: volumes without a name are removed with their pods
+    /// No effect: volumes without a name are always removed with their pods
     #[arg(long)]
     volumes: bool,
-    /// As it always is: nothing is asked
+    /// No effect: isopod never asks
     #[arg(short, long)]
     force: bool,
 }

@@ -13,7 +13,7 @@ use crate::output;
 use crate::show::pretty;
 use crate::table::{age, table};
 
-/// List the templates: for VMs of which memory and how many CPUs, and what they take of the disk
+/// List the templates: the memory and CPUs of their VMs, and the disk space that they take
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct TemplateList {

@@ -11,7 +11,8 @@ use isopod_spec::{Accel, GuestKernel, KernelChoice, Vm, flags};
 use crate::failure::Failure;
 use crate::output;
 
-/// Make the template of VMs of a size, where there is none: the first start of such a VM does it in the background otherwise
+/// Make the template for VMs of a size, if there is none; otherwise the first start of such a VM makes it in the
+/// background
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct TemplateMake {
     /// The VM's memory

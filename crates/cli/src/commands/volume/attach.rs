@@ -18,16 +18,16 @@ const ATTEMPTS: usize = 16;
 
 const ATTACH_EXAMPLES: &str = "\
 Examples:
-  A directory comes to the only app, or to every app, of a pod:
+  A directory for every app of a pod:
     isopod volume attach web --volume data,kind=host,source=/srv/data \\
       --mount volume=data,target=/data
 
-  To one app, read-only, and elsewhere to another:
+  For one app, read-only, and at another path for another:
     isopod volume attach web --volume data,kind=host,source=/srv/data \\
       --mount app=reader,volume=data,target=/in,readOnly --mount app=writer,volume=data,target=/out
 ";
 
-/// Bring a directory or file of the host to a pod that runs, until it stops or it is detached
+/// Mount a host directory or file in a running pod, until the pod stops or the volume is detached
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = ATTACH_EXAMPLES)]
 pub(crate) struct VolumeAttach {

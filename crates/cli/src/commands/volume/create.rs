@@ -11,10 +11,10 @@ use isopod_spec::flags::read_named_volume;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
-/// Make a named volume, and print its name; one that is there stays as it is
+/// Make a named volume, and print its name; one that exists stays as it is
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct VolumeCreate {
-    /// Its name [default: one that nobody has]
+    /// Its name [default: a new one]
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(named_volume))]
     name: Option<String>,
     /// `local` alone: a directory in the state directory

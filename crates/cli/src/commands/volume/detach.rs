@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::{ask, pods};
 
-/// Take an attached volume away from a pod that runs
+/// Unmount an attached volume from a running pod
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct VolumeDetach {
     /// The pod
@@ -20,7 +20,7 @@ pub(crate) struct VolumeDetach {
     /// The volume
     #[arg(value_name = "NAME", value_parser = volume_name)]
     name: VolumeName,
-    /// Also where it is in use: what is open stays open, and nothing new can be opened
+    /// Also if it is in use: what is open stays open, and nothing more can be opened
     #[arg(short, long)]
     force: bool,
 }

@@ -9,7 +9,7 @@ use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output::{self};
 
-/// Show named volumes and the pods that have them, as JSON
+/// Show named volumes and the pods that use them, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct VolumeInspect {
     /// The named volumes

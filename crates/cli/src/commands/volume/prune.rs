@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::pods;
 
-/// Remove the named volumes that no pod has, with all that is in them
+/// Remove the named volumes that no pod uses, with all that is in them
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct VolumePrune {
     /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
@@ -19,7 +19,7 @@ pub(crate) struct VolumePrune {
     /// Only these: label=NAME[=VALUE], or name=TEXT
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = volume_filter)]
     filters: Vec<VolumeFilter>,
-    /// As it always is: nobody is asked
+    /// No effect: isopod never asks
     #[arg(short, long)]
     force: bool,
 }

@@ -10,14 +10,14 @@ use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::pods;
 
-/// Remove named volumes with all that is in them; one that a pod has is kept
+/// Remove named volumes with all that is in them; one that a pod uses is kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(visible_alias = "remove")]
 pub(crate) struct VolumeRm {
     /// The named volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// A volume that is not there is not an error
+    /// A volume that does not exist is not an error
     #[arg(short, long)]
     force: bool,
 }
