@@ -248,7 +248,7 @@ fn units_of_pods_and_of_files_are_what_systemd_takes() {
         of_file.text()
     );
     assert_eq!(verified(&bench, of_file.text()), "");
-    let words = "error: a unit needs a file that stays, and standard input is none\n\
+    let words = "error: a unit needs a file that stays, which standard input is not\n\
                  hint: write it to a file, and name that";
     bench
         .isopod_command(["generate", "systemd", "-"])

@@ -171,7 +171,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
     refused(
         &["network", "connect", "front", "alone"],
         "error: cannot join network `front`: the pod has no network, to which no network with a name is added\n\
-         hint: make the pod anew in a network: `isopod run --replace --network NAME`",
+         hint: recreate the pod in a network: `isopod run --replace --network NAME`",
     );
     });
     scenarios.run("what a killed supervisor leaves is removed", || {

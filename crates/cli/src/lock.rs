@@ -23,7 +23,7 @@ pub(crate) fn apply<'p>(
     let failed = |why: String| {
         let report = Report::text(format!("cannot run by the lock `{}`: {why}", path.display()));
         report.hint(Some(
-            "`isopod pod lock` with the same files writes it anew".into(),
+            "`isopod pod lock` with the same files writes it again".into(),
         ))
     };
     let open = std::fs::File::open(settings.working_dir.join(&path)).map_err(|error| error.to_string());

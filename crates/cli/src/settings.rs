@@ -81,7 +81,7 @@ fn start_mode() -> Result<StartMode, Report> {
     }
     text.to_str().and_then(StartMode::read).ok_or_else(|| {
         Report::text(format!(
-            "`ISOPOD_START` is `{}`, which is none of auto, warm and cold",
+            "`ISOPOD_START` is `{}`, which is not auto, warm or cold",
             text.display().to_string().escape_debug()
         ))
     })

@@ -402,7 +402,7 @@ fn a_pod_that_cannot_join_is_told_why() {
     };
     let as_it_is = |_: &mut Facts, _: &mut PodSpec| {};
     for (flags, expected) in [
-        (&["none-such"][..], "there is none of that name"),
+        (&["none-such"][..], "there is no network of that name"),
         (&["front", "front"], "it is named twice"),
         (&["front,ip=10.90.0.2"], "address 10.90.0.2 is another pod's"),
         (&["front,ip=10.90.1.2"], "is not in its subnet"),

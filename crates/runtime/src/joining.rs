@@ -87,9 +87,9 @@ impl NetworksError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Namespace(error) => error.hint(),
-            Self::Netavark { .. } => Some(
-                "it needs root, and of the host's kernel bridges, veth and a firewall (`iptables`)".into(),
-            ),
+            Self::Netavark { .. } => {
+                Some("it needs root, and a host kernel with bridges, veth and a firewall (`iptables`)".into())
+            }
             Self::Within { hint, .. } => hint.clone(),
             Self::Io { .. } | Self::Space(_) | Self::Ended => None,
         }

@@ -131,7 +131,7 @@ impl MakeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Restore(_) | Self::Agent(_) => Some("pods start without it: `--start cold` says so".into()),
-            Self::Changed => Some("prepare the pod anew".into()),
+            Self::Changed => Some("prepare the pod again".into()),
             Self::Late => Some("the host is busy: try again".into()),
             _ => None,
         }

@@ -55,7 +55,7 @@ pub(crate) fn source(path: &Path) -> Source {
             _ => {
                 let path = path.display();
                 tracing::info!(
-                    "`{path}` has more than {MAX_FILES_BYTES} bytes or {MOST_NAMES} names: no event tells of its updates in the guest"
+                    "`{path}` has more than {MAX_FILES_BYTES} bytes or {MOST_NAMES} names: the guest gets no events about its updates"
                 );
                 Source::Directory
             }

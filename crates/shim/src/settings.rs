@@ -44,7 +44,7 @@ pub(crate) fn from_environment() -> io::Result<Settings> {
         Err(_) | Ok("") => StartMode::Auto,
         Ok(name) => StartMode::read(name).ok_or_else(|| {
             let name = name.escape_debug();
-            let what = format!("`ISOPOD_START` is `{name}`, which is none of auto, warm and cold");
+            let what = format!("`ISOPOD_START` is `{name}`, which is not auto, warm or cold");
             io::Error::new(io::ErrorKind::InvalidInput, what)
         })?,
     };

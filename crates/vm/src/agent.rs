@@ -100,7 +100,7 @@ impl AgentError {
                 Some("the guest's console log says how far the VM came".to_owned())
             }
             Self::Handshake(HandshakeError::Version { .. }) => {
-                Some("the guest image holds an agent of another build: build the image anew".to_owned())
+                Some("the guest image contains the agent of another build: build the image again".to_owned())
             }
             _ => None,
         }

@@ -92,7 +92,7 @@ impl NetnsError {
                 _ => return None,
             },
             Self::Empty => "whoever made it adds its interfaces before the pod starts",
-            Self::Changed => "prepare the pod anew",
+            Self::Changed => "prepare the pod again",
             Self::Taken(_) => "a namespace is one pod's: end that pod first",
             Self::NoProgram(_) => "install iproute2: it has `ip` and `tc`",
             Self::Tap(source) if source.kind() == io::ErrorKind::NotFound => {

@@ -31,7 +31,7 @@ pub enum QmpError {
     #[error("QEMU has closed its monitor")]
     Ended,
     /// What it sent is no message of the protocol's.
-    #[error("QEMU's monitor sent what is none of its messages")]
+    #[error("QEMU's monitor sent an invalid message")]
     Message(#[source] serde_json::Error),
     /// A line without an end.
     #[error("QEMU's monitor sent a line of more than {MAX_LINE} bytes")]

@@ -27,7 +27,7 @@ const BUILD: &str =
     "build the image with buildah(1) or docker(1), and run what they write: `isopod run oci-archive:FILE`";
 const PUSH: &str = "skopeo(1) sends what `isopod save` writes: `skopeo copy oci-archive:FILE docker://NAME`";
 const SWARM: &str = "Isopod runs pods on one host: Kubernetes spreads them over several";
-const SAVED: &str = "no pod is saved while it runs yet";
+const SAVED: &str = "a running pod cannot be saved yet";
 const IN_THE_VM: &str =
     "the files are in the VM: `isopod cp POD:PATH DIR` copies them out, `isopod export POD` all of them";
 const IMAGE_MOUNT: &str = "mount it in an app: `--mount type=image,source=IMAGE,target=DIR`";
@@ -42,7 +42,7 @@ const UNTAG: &str = "`isopod rmi NAME` takes one of several names away";
 const INIT: &str = "`isopod start POD` makes the VM and starts the apps";
 const MACHINE: &str = "each pod comes with a VM of its own: leave it out";
 const QUADLET: &str = "`isopod generate systemd POD` writes a unit";
-const DAEMON: &str = "there is no daemon, and nothing to be told to it";
+const DAEMON: &str = "there is no daemon that it could configure";
 
 /// docker's and podman's commands with their groups. A group that is refused is so with all that is in it; a command without a
 /// group is there with it too.
@@ -55,7 +55,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     (
         "auto-update",
         Refused(
-            "fetch the image and make the pod anew: `isopod pull IMAGE`, then `isopod run --replace ...`",
+            "fetch the image and recreate the pod: `isopod pull IMAGE`, then `isopod run --replace ...`",
         ),
     ),
     ("build", Refused(BUILD)),

@@ -102,7 +102,7 @@ impl Update {
                 pod.label()
             );
             return Err(Report::text(text).hint(Some(
-                "make the pod anew: `isopod run --replace --restart POLICY`".into(),
+                "recreate the pod: `isopod run --replace --restart POLICY`".into(),
             )));
         }
         ask(pod, &Request::UpdateApp { app, update })?;

@@ -81,7 +81,7 @@ impl Reader {
             .ok_or_else(|| self.format("an inode is cut off"))?;
         let record = InodeRecord::decode(bytes).map_err(|reason| self.format(reason))?;
         if record.nanoseconds >= 1_000_000_000 {
-            return Err(self.format("an inode has a time that is none"));
+            return Err(self.format("an inode has an invalid time"));
         }
         let (major, minor) = decode_device(record.block_or_device);
         let kind = match record.mode & file_type::MASK {

@@ -89,7 +89,7 @@ pub enum CreateFault {
     #[error("gateway {0} is no address of a subnet of the network")]
     Gateway(IpAddr),
     /// The MTU is none.
-    #[error("an MTU of {0} bytes is none that a network with IPv6 can have: from {min} to {max}", min = MTU.start(), max = MTU.end())]
+    #[error("a network with IPv6 cannot have an MTU of {0} bytes: it is from {min} to {max}", min = MTU.start(), max = MTU.end())]
     Mtu(u32),
     /// All of the pool's are taken.
     #[error("no subnet is free")]

@@ -321,7 +321,7 @@ fn doubled(ports: &[PortForward]) -> Option<Fault> {
         let other = ports[..i].iter().find(|other| other.overlaps(port))?;
         Some(Fault::Host {
             what: format!("cannot publish port `{port}`"),
-            reason: format!("port `{other}` is the same of the host's"),
+            reason: format!("port `{other}` uses the same host port"),
             hint: "give one of them another port of the host".into(),
         })
     };

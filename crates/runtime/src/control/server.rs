@@ -225,7 +225,7 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         Ok(Some(request)) => request,
         Ok(None) => return Ok(()),
         Err(error) => {
-            let reason = "the request is none of this version of isopod's".to_owned();
+            let reason = "this version of isopod does not know the request".to_owned();
             let _ = write_message(&mut stream, &Answer::Refused { reason }).await;
             return Err(ControlError::Read(error));
         }

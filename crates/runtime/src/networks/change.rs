@@ -118,14 +118,14 @@ pub fn disconnect(
 fn in_networks(record: &PodRecord, what: impl Fn() -> String) -> Result<(), Fault> {
     let has = match (&record.networks, &record.netns, &record.network) {
         (Some(_), ..) => return Ok(()),
-        (None, Some(_), _) => "a network namespace of the host's",
+        (None, Some(_), _) => "a network namespace of the host",
         (None, None, Some(_)) => "the host user's network",
         (None, None, None) => "no network",
     };
     Err(Fault::Host {
         what: what(),
         reason: format!("the pod has {has}, to which no network with a name is added"),
-        hint: "make the pod anew in a network: `isopod run --replace --network NAME`".into(),
+        hint: "recreate the pod in a network: `isopod run --replace --network NAME`".into(),
     })
 }
 

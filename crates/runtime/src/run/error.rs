@@ -100,7 +100,7 @@ pub enum RunError {
     #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
     StopUnanswered(Duration),
     /// It was silent for longer than it may.
-    #[error("the guest was not heard for {} s, and was killed as `--on-silent kill` asks for", .0.as_secs())]
+    #[error("the guest did not answer for {} s and was killed, as `--on-silent kill` says", .0.as_secs())]
     Silent(Duration),
     /// A stop before there was anything to stop.
     #[error("the pod was stopped before its guest had come up")]

@@ -219,7 +219,7 @@ impl Supervision {
             None => {}
             Some(Found::Silent) => {
                 let seconds = SILENT_AFTER.as_secs();
-                self.warn(format!("the guest has not been heard for {seconds} s"));
+                self.warn(format!("the guest has not answered for {seconds} s"));
                 let silence = now.saturating_duration_since(self.watch.last_answer());
                 self.record(Note::Silent(silence));
             }
@@ -365,7 +365,7 @@ impl Supervision {
             Event::Warning(text) => self.warn(format!("the agent in the guest: {text}")),
             Event::Beat => {
                 if self.watch.beat(now) {
-                    self.warn("the guest is heard again".to_owned());
+                    self.warn("the guest answers again".to_owned());
                     self.record(Note::Answers);
                 }
             }

@@ -53,7 +53,7 @@ pub enum RestoreError {
     #[error("QEMU has not read the template's state within {} s", READING.as_secs())]
     Late,
     /// A device of the pod cannot be added.
-    #[error("QEMU does not take a device of the pod's")]
+    #[error("QEMU refused one of the pod's devices")]
     Device(#[source] QmpError),
 }
 

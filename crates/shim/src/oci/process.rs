@@ -65,7 +65,7 @@ fn rlimits(process: &Process) -> Result<Vec<Rlimit>, Refused> {
         let kind = kind.ok_or_else(|| {
             Refused::new(
                 format!("limit `{}`", given.kind.escape_debug()),
-                "is none of setrlimit(2)'s",
+                "is not a limit of setrlimit(2)",
             )
         })?;
         Ok(Rlimit {

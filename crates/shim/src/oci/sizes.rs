@@ -67,7 +67,7 @@ pub(super) fn vm(spec: &Spec) -> Result<Vm, Refused> {
         None => StartMode::Auto,
         Some(name) => StartMode::read(name).ok_or_else(|| {
             let what = format!("annotation `{START}: {}`", name.escape_debug());
-            Refused::new(what, "is none of auto, warm and cold")
+            Refused::new(what, "is not auto, warm or cold")
         })?,
     };
     Ok(Vm {

@@ -80,9 +80,7 @@ fn read(text: &OsStr) -> Result<VolumeFlag, FlagFault> {
         [_] => {
             return Err(FlagFault::Form {
                 fault: "it has no target",
-                hint: Some(
-                    "write `SOURCE:TARGET`, or an absolute TARGET alone for a volume of the app's own",
-                ),
+                hint: Some("write `SOURCE:TARGET`, or an absolute TARGET alone for the app's own volume"),
             });
         }
         _ => {

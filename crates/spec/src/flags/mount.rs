@@ -109,7 +109,7 @@ fn docker(record: &mut Record) -> Result<VolumeFlag, FlagFault> {
             // What docker has for named ones says nothing of it.
             let _ = (record.boolean("volume-nocopy")?, record.bytes("volume-driver")?);
             if read_only == Some(true) {
-                return Err(FlagFault::form("a volume of the app's own is for writing"));
+                return Err(FlagFault::form("the app's own volume is for writing"));
             }
             return no_more(record, kind).map(|()| VolumeFlag::Anonymous(target));
         }
@@ -240,7 +240,7 @@ fn no_more(record: &Record, kind: &'static str) -> Result<(), FlagFault> {
         Some("volume-opt" | "volume-label") => {
             "mount what the volume is to be on the host, and share it: `type=bind,source=PATH`"
         }
-        Some("tmpcopyup") => "a volume of the app's own begins as the image has the directory: `-v TARGET`",
+        Some("tmpcopyup") => "the app's own volume begins as the image has the directory: `-v TARGET`",
         Some(key) => return Err(FlagFault::MisplacedKey { key, kind }),
     };
     let what = record.left_over().unwrap_or_default().to_owned();

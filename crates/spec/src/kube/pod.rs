@@ -134,7 +134,7 @@ fn note_host_network(node: &Node<'_>, ports: &[PortForward]) {
         false => format!("the host's ports {} lead into it", named.join(", ")),
     };
     node.fault(FaultKind::Notice(format!(
-        "the pod has a network of its own in place of the host's; {published}"
+        "the pod has its own network instead of the host's; {published}"
     )));
 }
 

@@ -73,7 +73,8 @@ pub(super) fn read<'a>(node: &Node<'a>, kind: &'static str) -> Option<(Template<
             // Where its schedule stands.
             let place = spec.get("schedule").unwrap_or_else(|| spec.clone());
             place.fault(FaultKind::Notice(
-                "the job of a CronJob is run once, now: a timer of the host's systemd runs it again and again".to_owned(),
+                "the job of a CronJob is run once, now: a timer of the host's systemd can run it regularly"
+                    .to_owned(),
             ));
             check_length(node, 52);
             check_schedule(spec);

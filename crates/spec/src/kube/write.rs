@@ -174,7 +174,7 @@ fn gaps_of_pod(pod: &PodSpec, gaps: &Gaps) {
     if let Network::Namespace { path } = &pod.network {
         let flag = format!("--netns {}", path.display());
         gaps.add_flag(
-            "a pod in a network namespace of the host's",
+            "a pod in a network namespace of the host",
             "no Pod names one",
             &flag,
         );

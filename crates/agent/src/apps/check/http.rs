@@ -188,7 +188,7 @@ impl Place {
                 .parse()
                 .ok()
                 .filter(|port| *port > 0)
-                .ok_or("its port is none")?,
+                .ok_or("its port is invalid")?,
         };
         let path = match path.starts_with('/') {
             true => path.to_owned(),

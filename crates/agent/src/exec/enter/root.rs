@@ -103,8 +103,7 @@ fn trees(root: &Path, part: RootPart) -> Result<Vec<(PathBuf, OwnedFd)>, EnterEr
     }
     let text = step("read what is mounted", fs::read("/proc/self/mountinfo"))?;
     let layers = mountinfo::overlay(&text, root).ok_or_else(|| {
-        let text =
-            "its root is a directory of the host's, which has what it wrote, or is not mounted".to_owned();
+        let text = "its root is a host directory, which has what it wrote, or is not mounted".to_owned();
         EnterError::Root(text)
     })?;
     let Layers {

@@ -53,7 +53,7 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("cpuset-mems", "run the command with numactl(8): its VM follows"),
     refused(
         "device-cgroup-rule",
-        "name the device (`--device`), or give the app all of the guest's (`--privileged`)",
+        "name the device (`--device`), or give the app all of the guest's devices (`--privileged`)",
     ),
     refused(
         "domainname",

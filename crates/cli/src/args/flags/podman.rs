@@ -10,7 +10,7 @@ const fn refused_switch(long: &'static str, hint: &'static str) -> Flag {
     Flag::new(long, Value::Switch, hint, Read::Refused(hint))
 }
 
-const USERS: &str = "a pod has a kernel of its own, whose users are none of the host's: leave it out";
+const USERS: &str = "a pod has a kernel of its own, whose users are not the host's: leave it out";
 const HOSTS: &str =
     "a pod writes its apps' /etc/hosts and /etc/hostname: mount a file over them, `-v FILE:/etc/hosts:ro`";
 const STARTUP: &str = "say how long the app may take at first: `--health-start-period`";
@@ -19,7 +19,7 @@ const ENV: &str = "set the variable to nothing: `-e NAME=`";
 const INTEL: &str = "classes of Intel's resource director are the host's: run the command within one";
 const RETRY: &str = "downloads are retried as they are: leave it out";
 const NOT_SYSTEMD: &str =
-    "the guest's systemd starts the apps, and an app of its own kind is none: leave it out";
+    "the guest's systemd starts the apps; an app does not run a systemd of its own: leave it out";
 
 pub(super) const REFUSED: &[Flag] = &[
     refused(
@@ -34,7 +34,7 @@ pub(super) const REFUSED: &[Flag] = &[
         "cgroup-conf",
         "limit the app with `--memory`, `--cpus` and `--pids-limit`",
     ),
-    refused("cgroups", "each app has a cgroup of the guest's: leave it out"),
+    refused("cgroups", "each app has a cgroup in the guest: leave it out"),
     refused(
         "chrootdirs",
         "mount what the directory needs of /etc: `-v FILE:DIR/etc/hosts:ro`",
@@ -67,7 +67,7 @@ pub(super) const REFUSED: &[Flag] = &[
     refused_switch("no-hostname", HOSTS),
     refused_switch(
         "http-proxy",
-        "no variable of the host's is set: name those of proxies, `-e http_proxy`",
+        "apps get no variables of the host: pass those of proxies with `-e http_proxy`",
     ),
     refused(
         "image-volume",

@@ -42,7 +42,7 @@ impl GenerateSystemd {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         if self.args.subject == Subject::File("-".into()) {
-            let report = Report::text("a unit needs a file that stays, and standard input is none");
+            let report = Report::text("a unit needs a file that stays, which standard input is not");
             return Err(report
                 .hint(Some("write it to a file, and name that".into()))
                 .into());

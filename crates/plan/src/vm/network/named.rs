@@ -161,8 +161,14 @@ fn of_join(
         macs,
     } = match known.networks.get(&join.network) {
         Some(Ok(found)) => found,
-        Some(Err(reason)) => return Err(fault(join, reason, "remove it, and create it anew")),
-        None => return Err(fault(join, "there is none of that name", &known_names(known))),
+        Some(Err(reason)) => return Err(fault(join, reason, "remove it and create it again")),
+        None => {
+            return Err(fault(
+                join,
+                "there is no network of that name",
+                &known_names(known),
+            ));
+        }
     };
     for (asked, is_kind, kind) in [
         (
@@ -197,7 +203,7 @@ fn of_join(
     let own = match addresses[..] {
         [IpAddr::V4(address), ..] => MacAddress::of(address),
         [IpAddr::V6(address), ..] => MacAddress::of_ipv6(address),
-        [] => return Err(fault(join, "it has no subnet", "remove it, and create it anew")),
+        [] => return Err(fault(join, "it has no subnet", "remove it and create it again")),
     };
     let mac = join.mac.unwrap_or(own);
     if macs.contains(&mac) {

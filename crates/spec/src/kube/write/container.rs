@@ -180,7 +180,7 @@ fn command(app: &App, gaps: &Gaps) -> (Vec<String>, Vec<String>) {
             let what = format!("app `{}`: the secret in its argument {}", app.name, index + 1);
             gaps.add(
                 what,
-                "only a variable holds one, and none of the app's has this one",
+                "only a variable can contain one, and no variable of the app does",
             );
             String::new()
         }),

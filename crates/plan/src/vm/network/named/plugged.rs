@@ -75,7 +75,7 @@ pub fn disconnect(name: &NetworkName, current: &[JoinedNetwork], ports: &[PortFo
                 "ports of the host lead into the pod through it: {}",
                 ports.join(", ")
             ),
-            "make the pod anew without it: `isopod run --replace`".into(),
+            "recreate the pod without it: `isopod run --replace`".into(),
         ));
     }
     Ok(())
