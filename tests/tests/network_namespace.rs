@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use isopod_tests::Bench;
+use isopod_tests::{Bench, Scenarios};
 
 const PLUGINS: &str = "/usr/lib/cni";
 
@@ -163,19 +163,21 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
                   httpd -p 80 -h /tmp/www; httpd -p [::]:81 -h /tmp/www; echo ready; sleep 1000";
     let mut server = server.sh(script).start();
     server.wait_for("ready\n");
-    // From the host, over both.
-    for (address, port) in [
-        ("10.123.0.2", "80"),
-        ("fd00:123::2", "81"),
-        ("10.123.0.1", "8099"),
-    ] {
-        let asked = [
-            "ip", "netns", "exec", &host, "busybox", "nc", "-w", "10", address, port,
-        ];
-        let answer = run(&asked, "GET /hi HTTP/1.0\r\n\r\n");
-        assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
-    }
-    // From a pod, which has the host's bridge too.
+    let mut scenarios = Scenarios::default();
+    scenarios.run("the host reaches it, by a published port too", || {
+        for (address, port) in [
+            ("10.123.0.2", "80"),
+            ("fd00:123::2", "81"),
+            ("10.123.0.1", "8099"),
+        ] {
+            let asked = [
+                "ip", "netns", "exec", &host, "busybox", "nc", "-w", "10", address, port,
+            ];
+            let answer = run(&asked, "GET /hi HTTP/1.0\r\n\r\n");
+            assert!(answer.ends_with("one says hi\n"), "{address}: {answer}");
+        }
+    });
+    scenarios.run("a pod on the same bridge reaches it", || {
     let script = "ping -c 1 -W 5 10.123.0.1 | grep -c '1 packets received'; ping -6 -c 1 -W 5 fd00:123::1 | grep -c '1 packets received'; \
                   wget -q -O - http://10.123.0.2/hi; ip route get 192.0.2.9 | head -n 1";
     let client = bench
@@ -191,7 +193,8 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
         said.starts_with("1\n1\none says hi\n192.0.2.9 via 10.123.0.1 dev eth0"),
         "{said}"
     );
-
+    });
+    scenarios.run("inspect shows its addresses", || {
     let settings =
         "{{with .NetworkSettings}}{{.IPAddress}} {{.Gateway}} {{.GlobalIPv6Address}} {{.MacAddress}}{{end}}";
     let told = bench
@@ -201,8 +204,8 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
         told.text(),
         "10.123.0.2 10.123.0.1 fd00:123::2 c2:11:22:33:44:55\n"
     );
-
-    // Nobody else has it meanwhile.
+    });
+    scenarios.run("no other pod gets the namespace", || {
     let second = bench
         .pod()
         .flags(netns(&one))
@@ -217,42 +220,48 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
              hint: a namespace is one pod's: end that pod first"
         ),
     );
-    server.signal(rustix::process::Signal::TERM);
-    let out = server.wait();
-    let said = out.text();
-    for words in [
-        "mtu 1400 ",
-        "link/ether c2:11:22:33:44:55 ",
-        "inet 10.123.0.2/24 ",
-        "inet6 fd00:123::2/64 ",
-        "default via 10.123.0.1 dev eth0",
-        "10.123.0.0/24 dev eth0",
-        "default via fd00:123::1 dev eth0",
-        "10.123.0.99 dev eth0 lladdr c2:00:00:00:00:99",
-    ] {
-        assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
-    }
-    let after = [
-        of_one(&["address"]),
-        of_one(&["route"]),
-        run(&["tc", "-n", &one, "qdisc"], ""),
-    ];
-    assert_eq!(before, after);
-
-    // A killed supervisor takes its VM along, and `gc` what that left.
-    let pod = bench.pod().flags(netns(&one)).app(&busybox);
-    let mut killed = pod.sh("echo up; exec sleep 1000").start();
-    killed.wait_for("up\n");
-    killed.signal(rustix::process::Signal::KILL);
-    let _ = killed.wait();
-    isopod_tests::faults::eventually("its processes end", || bench.processes().is_empty());
-    let _ = bench.isopod_command(["gc"]).expect(0);
-    let after = [
-        of_one(&["address"]),
-        of_one(&["route"]),
-        run(&["tc", "-n", &one, "qdisc"], ""),
-    ];
-    assert_eq!(before, after);
+    });
+    scenarios.run(
+        "the guest has what was in it, which is as before when the pod has ended",
+        || {
+            server.signal(rustix::process::Signal::TERM);
+            let out = server.wait();
+            let said = out.text();
+            for words in [
+                "mtu 1400 ",
+                "link/ether c2:11:22:33:44:55 ",
+                "inet 10.123.0.2/24 ",
+                "inet6 fd00:123::2/64 ",
+                "default via 10.123.0.1 dev eth0",
+                "10.123.0.0/24 dev eth0",
+                "default via fd00:123::1 dev eth0",
+                "10.123.0.99 dev eth0 lladdr c2:00:00:00:00:99",
+            ] {
+                assert!(said.contains(words), "no {words:?}: {said}\n{}", out.stderr);
+            }
+            let after = [
+                of_one(&["address"]),
+                of_one(&["route"]),
+                run(&["tc", "-n", &one, "qdisc"], ""),
+            ];
+            assert_eq!(before, after);
+        },
+    );
+    scenarios.run("`gc` removes what is left when the supervisor was killed", || {
+        let pod = bench.pod().flags(netns(&one)).app(&busybox);
+        let mut killed = pod.sh("echo up; exec sleep 1000").start();
+        killed.wait_for("up\n");
+        killed.signal(rustix::process::Signal::KILL);
+        let _ = killed.wait();
+        isopod_tests::faults::eventually("its processes end", || bench.processes().is_empty());
+        let _ = bench.isopod_command(["gc"]).expect(0);
+        let after = [
+            of_one(&["address"]),
+            of_one(&["route"]),
+            run(&["tc", "-n", &one, "qdisc"], ""),
+        ];
+        assert_eq!(before, after);
+    });
     bench.assert_nothing_left();
 }
 

@@ -1,7 +1,7 @@
 //! Networks with names of an ordinary user: the same as root's, in a namespace of the user's, of which nothing stays.
 
 use isopod_tests::host::{Host, SERVER, ask, asking};
-use isopod_tests::{Bench, faults};
+use isopod_tests::{Bench, Scenarios, faults};
 use rustix::process::{Pid, Signal};
 
 #[test]
@@ -37,27 +37,30 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
     ];
     let one = bench.pod().flags(flags).app(&busybox).with(["--app-name", "web"]);
     let _ = one.sh(SERVER).start().wait().expect(0);
-    // The host's network has nothing of it but the ports.
-    assert_eq!(host.left(), "");
-    for address in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.1:8080"] {
-        faults::eventually("it serves", || ask(address).ends_with("one says hi\n"));
-    }
-    assert!(
-        host.ask_from(&host.outside, "192.0.2.1:8080")
-            .ends_with("one says hi\n")
-    );
-    let taken = bench
-        .pod()
-        .flags(["-p", "8080:80", "--network", "front"])
-        .app(&busybox)
-        .sh("true");
-    taken.start().wait().assert_refused(
-        125,
-        "error: cannot publish port `8080:80/tcp`: it is taken\n\
+    let mut scenarios = Scenarios::default();
+    scenarios.run("the host's network has nothing of it but the ports", || {
+        assert_eq!(host.left(), "");
+        for address in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.1:8080"] {
+            faults::eventually("it serves", || ask(address).ends_with("one says hi\n"));
+        }
+        assert!(
+            host.ask_from(&host.outside, "192.0.2.1:8080")
+                .ends_with("one says hi\n")
+        );
+    });
+    scenarios.run("a port is published once", || {
+        let taken = bench
+            .pod()
+            .flags(["-p", "8080:80", "--network", "front"])
+            .app(&busybox)
+            .sh("true");
+        taken.start().wait().assert_refused(
+            125,
+            "error: cannot publish port `8080:80/tcp`: it is taken\n\
          hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :8080'`",
-    );
-
-    // One that makes packets as it likes: the world and its neighbours, but not the host's loopback interface.
+        );
+    });
+    scenarios.run("one that sends any packets reaches the world and its neighbours, and not the host's loopback interface", || {
     let asked = [
         "one",
         "web",
@@ -89,23 +92,30 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
         "{}",
         out.stderr
     );
-
-    // The name server stays for those that are left, and networks come and go for them.
-    assert_eq!(isopod(&["network", "create", "late"]), "late\n");
-    assert_eq!(isopod(&["network", "connect", "late", "one"]), "10.90.2.2\n");
-    let look_up = || isopod(&["exec", "one", "sh", "-c", "nslookup one 10.90.2.1 | tail -n +3"]);
-    assert!(look_up().contains("10.90.2.2"), "{}", look_up());
-    assert_eq!(isopod(&["network", "disconnect", "late", "one"]), "late\n");
-
-    // A supervisor that is killed: all that the namespace had goes with the last one.
-    let supervisor = isopod(&["inspect", "--format", "{{.State.Pid}}", "one"]);
-    let supervisor = Pid::from_raw(supervisor.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
-    faults::eventually("all processes end", || bench.processes().is_empty());
-    let _ = isopod(&["start", "one"]);
-    faults::eventually("it serves again", || {
-        ask("127.0.0.1:8080").ends_with("one says hi\n")
     });
+    scenarios.run(
+        "networks come and go for those that are left, and the name server stays",
+        || {
+            assert_eq!(isopod(&["network", "create", "late"]), "late\n");
+            assert_eq!(isopod(&["network", "connect", "late", "one"]), "10.90.2.2\n");
+            let look_up = || isopod(&["exec", "one", "sh", "-c", "nslookup one 10.90.2.1 | tail -n +3"]);
+            assert!(look_up().contains("10.90.2.2"), "{}", look_up());
+            assert_eq!(isopod(&["network", "disconnect", "late", "one"]), "late\n");
+        },
+    );
+    scenarios.run(
+        "all that was in the namespace goes with the last supervisor, and comes with the next",
+        || {
+            let supervisor = isopod(&["inspect", "--format", "{{.State.Pid}}", "one"]);
+            let supervisor = Pid::from_raw(supervisor.trim().parse().unwrap()).unwrap();
+            rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
+            faults::eventually("all processes end", || bench.processes().is_empty());
+            let _ = isopod(&["start", "one"]);
+            faults::eventually("it serves again", || {
+                ask("127.0.0.1:8080").ends_with("one says hi\n")
+            });
+        },
+    );
     let _ = isopod(&["rm", "-f", "one"]);
     faults::eventually("all processes end", || bench.processes().is_empty());
     assert_eq!(isopod(&["network", "prune"]), "back\nfront\nlate\n");

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use isopod_tests::faults::eventually;
-use isopod_tests::{Bench, Output};
+use isopod_tests::{Bench, Output, Scenarios};
 
 fn isopod(bench: &Bench, words: &[&str]) -> Output {
     bench.isopod_command(words.iter().map(std::ffi::OsString::from))
@@ -114,77 +114,90 @@ fn scenario(bench: &Bench, more: &[&str]) {
     )
     .unwrap();
     ok(bench, &run);
-    let own = if bench.is_ordinary_user() {
-        "0:755"
-    } else {
-        "33:755"
-    };
-    assert_eq!(
-        bench.written("through", "of the host\n1\n"),
-        format!("www\np\n127.0.0.1\tlocalhost\n{own}\n1\nof the host\n1\n")
+    let mut scenarios = Scenarios::default();
+    scenarios.run(
+        "each app is who it is to be, and sees and writes what it may",
+        || {
+            let own = if bench.is_ordinary_user() {
+                "0:755"
+            } else {
+                "33:755"
+            };
+            assert_eq!(
+                bench.written("through", "of the host\n1\n"),
+                format!("www\np\n127.0.0.1\tlocalhost\n{own}\n1\nof the host\n1\n")
+            );
+            assert!(bench.written("layer", "layer\n").ends_with("1\nlayer\n"));
+            assert_eq!(
+                bench.written("reads", "refused\n").lines().last(),
+                Some("refused")
+            );
+        },
     );
-    assert!(bench.written("layer", "layer\n").ends_with("1\nlayer\n"));
-    assert_eq!(
-        bench.written("reads", "refused\n").lines().last(),
-        Some("refused")
+    scenarios.run(
+        "what is written through is on the host, by its writer, and no file of the pod",
+        || {
+            if !bench.is_ordinary_user() {
+                let new = written.join("srv/www/new");
+                eventually("it is on the host", || new.exists());
+                assert_eq!(fs::read_to_string(&new).unwrap(), "through\n");
+                assert_eq!(fs::metadata(&new).unwrap().uid(), 33);
+            }
+            assert!(written.join("srv/data").is_dir());
+            assert_eq!(fs::metadata(written.join("srv/etc/hosts")).unwrap().len(), 0);
+            assert_eq!(
+                fs::read_link(written.join("srv/etc/resolv.conf")).unwrap(),
+                Path::new("/nowhere")
+            );
+        },
     );
-
-    // What was written through is on the host, by its writer; mount points are, and nothing of the pod's own files.
-    if !bench.is_ordinary_user() {
-        let new = written.join("srv/www/new");
-        eventually("it is on the host", || new.exists());
-        assert_eq!(fs::read_to_string(&new).unwrap(), "through\n");
-        assert_eq!(fs::metadata(&new).unwrap().uid(), 33);
-    }
-    assert!(written.join("srv/data").is_dir());
-    assert_eq!(fs::metadata(written.join("srv/etc/hosts")).unwrap().len(), 0);
-    assert_eq!(
-        fs::read_link(written.join("srv/etc/resolv.conf")).unwrap(),
-        Path::new("/nowhere")
-    );
-    // Below a layer nothing changes.
-    assert_eq!(tree(&kept), before);
-    assert!(ok(bench, &["diff", "p", "layer"]).contains("D /bin/true\n"));
-    for command in [["diff", "p", "through"], ["commit", "--app=through", "p"]] {
-        let out = isopod(bench, &command);
-        assert!(
-            out.status != 0 && out.stderr.contains("directory of the host"),
-            "{}",
-            out.stderr
-        );
-    }
-
-    // One comes later, is executed in, and goes: the directory stays as the app left it.
-    let late_root = text(&late);
-    ok(
-        bench,
-        &[
-            "app",
-            "add",
-            "p",
-            "--rootfs",
-            "-w",
-            "/srv",
-            &late_root,
-            "sh",
-            "-c",
-            "pwd > /wrote; cat /etc/hostname; sleep 1000",
-        ],
-    );
-    eventually("it has written", || {
-        fs::read_to_string(late.join("wrote")).is_ok_and(|wrote| wrote == "/srv\n")
+    scenarios.run("below a layer nothing changes", || {
+        assert_eq!(tree(&kept), before);
+        assert!(ok(bench, &["diff", "p", "layer"]).contains("D /bin/true\n"));
+        for command in [["diff", "p", "through"], ["commit", "--app=through", "p"]] {
+            let out = isopod(bench, &command);
+            assert!(
+                out.status != 0 && out.stderr.contains("directory of the host"),
+                "{}",
+                out.stderr
+            );
+        }
     });
-    assert_eq!(
-        ok(
-            bench,
-            &["exec", "--app", "late", "p", "cat", "/wrote", "/etc/hostname"]
-        ),
-        "/srv\np\n"
+    scenarios.run(
+        "one comes later, is executed in, and goes: the directory stays as the app left it",
+        || {
+            let late_root = text(&late);
+            ok(
+                bench,
+                &[
+                    "app",
+                    "add",
+                    "p",
+                    "--rootfs",
+                    "-w",
+                    "/srv",
+                    &late_root,
+                    "sh",
+                    "-c",
+                    "pwd > /wrote; cat /etc/hostname; sleep 1000",
+                ],
+            );
+            eventually("it has written", || {
+                fs::read_to_string(late.join("wrote")).is_ok_and(|wrote| wrote == "/srv\n")
+            });
+            assert_eq!(
+                ok(
+                    bench,
+                    &["exec", "--app", "late", "p", "cat", "/wrote", "/etc/hostname"]
+                ),
+                "/srv\np\n"
+            );
+            assert!(ok(bench, &["app", "list", "p"]).contains(&late_root));
+            ok(bench, &["app", "stop", "-t", "0", "p", "late"]);
+            ok(bench, &["app", "rm", "p", "late"]);
+            assert!(late.join("wrote").exists() && late.join("bin/sh").exists());
+        },
     );
-    assert!(ok(bench, &["app", "list", "p"]).contains(&late_root));
-    ok(bench, &["app", "stop", "-t", "0", "p", "late"]);
-    ok(bench, &["app", "rm", "p", "late"]);
-    assert!(late.join("wrote").exists() && late.join("bin/sh").exists());
     ok(bench, &["rm", "-f", "p"]);
     bench.assert_nothing_left();
 }

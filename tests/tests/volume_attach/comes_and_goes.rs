@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use isopod_tests::faults::{QEMU, eventually};
-use isopod_tests::{Bench, Image};
+use isopod_tests::{Bench, Image, Scenarios};
 
 use crate::{IDLE, attached, isopod, quoted, refused, runs_again, sh, text, volumes};
 
@@ -56,103 +56,115 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
         .sh(IDLE);
     let _ = pod.start().wait().expect(0);
 
-    // Writable in one app and read-only in the other, below a link of the image's.
+    let mut scenarios = Scenarios::default();
     let data = bench.source("data", &[("from-host", "one\n")]);
-    attached(
-        bench,
-        "data",
-        &data,
-        &["target=/link/new/data,app=a", "target=/in,readOnly,app=b"],
+    scenarios.run(
+        "writable in one app, read-only in the other, below a link of the image",
+        || {
+            attached(
+                bench,
+                "data",
+                &data,
+                &["target=/link/new/data,app=a", "target=/in,readOnly,app=b"],
+            );
+            assert_eq!(
+                sh(
+                    bench,
+                    "a",
+                    "cat /real/new/data/from-host; echo two > /link/new/data/from-app"
+                ),
+                "one\n"
+            );
+            assert_eq!(fs::read_to_string(data.join("from-app")).unwrap(), "two\n");
+            fs::write(data.join("later"), "three\n").unwrap();
+            assert_eq!(
+                sh(bench, "b", "cat /in/later; touch /in/x 2> /dev/null || echo no"),
+                "three\nno\n"
+            );
+        },
     );
-    assert_eq!(
-        sh(
-            bench,
-            "a",
-            "cat /real/new/data/from-host; echo two > /link/new/data/from-app"
-        ),
-        "one\n"
-    );
-    assert_eq!(fs::read_to_string(data.join("from-app")).unwrap(), "two\n");
-    fs::write(data.join("later"), "three\n").unwrap();
-    assert_eq!(
-        sh(bench, "b", "cat /in/later; touch /in/x 2> /dev/null || echo no"),
-        "three\nno\n"
-    );
-
-    // Read-only everywhere: the host keeps it so, whatever the guest's root does.
     let fixed = bench.source("fixed", &[("file", "fixed\n")]);
+    scenarios.run("the host keeps read-only what no app writes, whatever the guest's root does", || {
     attached(bench, "fixed", &fixed, &["target=/fixed,readOnly"]);
     let try_all = "mount -o remount,rw,bind /fixed; touch /fixed/x 2> /dev/null || echo no
         nsenter -t 1 -m sh -c 'mount -o remount,rw /mnt; touch /mnt/@2/x' 2> /dev/null || echo no; cat /fixed/file";
     assert_eq!(sh(bench, "a", try_all), "no\nno\nfixed\n");
-
-    // A file on a file of the image's, and on one that is made.
-    let conf = bench
-        .source("conf", &[("app.conf", "color=blue\n")])
-        .join("app.conf");
-    attached(
-        bench,
-        "conf",
-        &conf,
-        &["target=/etc/passwd,app=b", "target=/etc/conf.d/app.conf,app=b"],
-    );
-    assert_eq!(
-        sh(bench, "b", "cat /etc/passwd /etc/conf.d/app.conf"),
-        "color=blue\ncolor=blue\n"
-    );
-
-    // Names with everything in them, a part of a volume, a volume within a volume.
-    let odd = bench.source("a, b %s \"c\"", &[("sub dir/x", "odd\n")]);
-    let target = quoted("target", "/mnt/%n, \"x\" $HOME");
-    attached(
-        bench,
-        "odd",
-        &odd,
-        &[
-            &format!("{target},app=b"),
-            "target=/part,subPath=sub dir,noexec,app=b",
-        ],
-    );
-    assert_eq!(
-        sh(bench, "b", "cat '/mnt/%n, \"x\" $HOME/sub dir/x' /part/x"),
-        "odd\nodd\n"
-    );
-    assert!(sh(bench, "b", "grep ' /part ' /proc/mounts").contains("noexec"));
-    attached(
-        bench,
-        "inner",
-        &fixed,
-        &["target=/mnt/%n/in,app=a", "target=/real/new/data/inner,app=a"],
-    );
-    assert_eq!(sh(bench, "a", "cat /link/new/data/inner/file"), "fixed\n");
-    assert!(data.join("inner").is_dir(), "made where it is mounted");
-
-    assert_eq!(volumes(bench), ["data", "fixed", "conf", "odd", "inner"]);
-    let status = text(bench, "status p");
-    assert!(
-        status.contains("data:/link/new/data, fixed:/fixed (ro)"),
-        "{status}"
-    );
-    let mut names = served(bench, server);
-    names.sort();
-    assert_eq!(names, ["@1", "@2", "@3", "@4", "@5"], "in the server's namespace");
-    let own = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!own.contains("share/@"), "and not in the host's: {own}");
-
-    // An app that starts anew has them, and asserts them.
-    text(bench, "kill p a");
-    runs_again(bench);
-    assert_eq!(
-        sh(
+    });
+    scenarios.run("a file on a file of the image, and on one that is made", || {
+        let conf = bench
+            .source("conf", &[("app.conf", "color=blue\n")])
+            .join("app.conf");
+        attached(
             bench,
-            "a",
-            "cat /link/new/data/later /fixed/file /real/new/data/inner/file"
-        ),
-        "three\nfixed\nfixed\n"
+            "conf",
+            &conf,
+            &["target=/etc/passwd,app=b", "target=/etc/conf.d/app.conf,app=b"],
+        );
+        assert_eq!(
+            sh(bench, "b", "cat /etc/passwd /etc/conf.d/app.conf"),
+            "color=blue\ncolor=blue\n"
+        );
+    });
+    scenarios.run("names with any character, a part of a volume", || {
+        let odd = bench.source("a, b %s \"c\"", &[("sub dir/x", "odd\n")]);
+        let target = quoted("target", "/mnt/%n, \"x\" $HOME");
+        attached(
+            bench,
+            "odd",
+            &odd,
+            &[
+                &format!("{target},app=b"),
+                "target=/part,subPath=sub dir,noexec,app=b",
+            ],
+        );
+        assert_eq!(
+            sh(bench, "b", "cat '/mnt/%n, \"x\" $HOME/sub dir/x' /part/x"),
+            "odd\nodd\n"
+        );
+        assert!(sh(bench, "b", "grep ' /part ' /proc/mounts").contains("noexec"));
+    });
+    scenarios.run("a volume within a volume", || {
+        attached(
+            bench,
+            "inner",
+            &fixed,
+            &["target=/mnt/%n/in,app=a", "target=/real/new/data/inner,app=a"],
+        );
+        assert_eq!(sh(bench, "a", "cat /link/new/data/inner/file"), "fixed\n");
+        assert!(data.join("inner").is_dir(), "made where it is mounted");
+    });
+    scenarios.run(
+        "what has come is listed, and served in the server's namespace",
+        || {
+            assert_eq!(volumes(bench), ["data", "fixed", "conf", "odd", "inner"]);
+            let status = text(bench, "status p");
+            assert!(
+                status.contains("data:/link/new/data, fixed:/fixed (ro)"),
+                "{status}"
+            );
+            let mut names = served(bench, server);
+            names.sort();
+            assert_eq!(names, ["@1", "@2", "@3", "@4", "@5"], "in the server's namespace");
+            let own = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert!(!own.contains("share/@"), "and not in the host's: {own}");
+        },
     );
-    assert_eq!(sh(bench, "a", "touch /fixed/x 2> /dev/null || echo no"), "no\n");
-
-    leaves(bench, server, &data);
+    scenarios.run("an app that is restarted has them, and asserts them", || {
+        text(bench, "kill p a");
+        runs_again(bench);
+        assert_eq!(
+            sh(
+                bench,
+                "a",
+                "cat /link/new/data/later /fixed/file /real/new/data/inner/file"
+            ),
+            "three\nfixed\nfixed\n"
+        );
+        assert_eq!(sh(bench, "a", "touch /fixed/x 2> /dev/null || echo no"), "no\n");
+    });
+    scenarios.run("a volume is detached, unless it is in use", || {
+        leaves(bench, server, &data)
+    });
     text(bench, "stop p");
     text(bench, "rm p");
     bench.assert_nothing_left();
