@@ -360,7 +360,6 @@ async fn call(
 /// A pod's sandbox.
 pub struct Sandbox<'a> {
     containerd: &'a Containerd,
-    /// Its ID.
     pub id: String,
     config: Message,
     logs: PathBuf,
@@ -448,7 +447,6 @@ impl<'a> Sandbox<'a> {
             .to_owned()
     }
 
-    /// Stops it.
     pub fn stop(&self) {
         let _ = self
             .containerd
@@ -464,7 +462,6 @@ impl<'a> Sandbox<'a> {
     }
 }
 
-/// A container.
 pub struct Container<'a> {
     containerd: &'a Containerd,
     /// Its ID.

@@ -116,7 +116,7 @@ impl Victim {
             Victim::Import | Victim::Prepare => &[],
             Victim::Detacher => &["its supervisor was killed before it had begun"],
             Victim::Client => &["it was stopped"],
-            Victim::Silent => &["the guest was not heard for 20 s"],
+            Victim::Silent => &["the guest did not answer for 20 s"],
         }
     }
 }

@@ -281,7 +281,7 @@ fn a_silent_guest_is_killed_where_that_is_wished() {
     );
     assert_eq!(
         seen["exitReason"],
-        "the guest was not heard for 10 s, and was killed as `--on-silent kill` asks for"
+        "the guest did not answer for 10 s and was killed, as `--on-silent kill` says"
     );
     text(&bench, "start q");
     text(&bench, "rm -f q");

@@ -91,11 +91,10 @@ where
     let (reader, mut writer) = tokio::io::split(stream);
     let started = match start(agent, job, wanted).await {
         // A client that is gone is noticed by whoever reads.
-        Ok(Ok(started)) => match write_message(&mut writer, &FromCommand::Started).await {
+        Ok(started) => match write_message(&mut writer, &FromCommand::Started).await {
             Ok(()) | Err(_) => started,
         },
-        Ok(Err(Report { status, text })) => return fail(&mut writer, status, text).await,
-        Err(error) => return fail(&mut writer, STATUS_FAILED, in_one_line(&error)).await,
+        Err(Report { status, text }) => return fail(&mut writer, status, text).await,
     };
     converse(reader, writer, started).await;
 }
@@ -115,22 +114,23 @@ struct Started {
     streams: Streams,
 }
 
-async fn start(
-    agent: &Path,
-    job: &Job,
-    wanted: WantedStreams,
-) -> Result<Result<Started, Report>, StartError> {
-    let (streams, theirs) = Streams::make(wanted).map_err(StartError::Streams)?;
-    let mut process = spawn(agent, job, theirs).await?;
+async fn start(agent: &Path, job: &Job, wanted: WantedStreams) -> Result<Started, Report> {
+    let failed = |error: StartError| Report {
+        status: STATUS_FAILED,
+        text: in_one_line(&error),
+    };
+    let made = Streams::make(wanted).map_err(StartError::Streams);
+    let (streams, theirs) = made.map_err(failed)?;
+    let mut process = spawn(agent, job, theirs).await.map_err(failed)?;
     match process.report().await {
-        None => Ok(Ok(Started {
+        None => Ok(Started {
             child: process.child,
             group: process.command,
             streams,
-        })),
+        }),
         Some(report) => {
             let _ = process.child.wait().await;
-            Ok(Err(report))
+            Err(report)
         }
     }
 }

@@ -38,7 +38,6 @@ pub enum UnpackError {
     /// The archive ended early, or is none.
     #[error("cannot read the archive")]
     Archive(#[source] TarError),
-    /// It is compressed.
     #[error("the archive is compressed with {0}: give what `{0} -dc` makes of it")]
     Compressed(&'static str),
     /// The place for it is none.

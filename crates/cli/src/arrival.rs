@@ -136,7 +136,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let connected = Connected {
+    let connected = ConnectedApp {
         pods,
         pod,
         app,
@@ -152,7 +152,7 @@ pub(crate) fn run(
 }
 
 /// An app, connected with this command.
-struct Connected<'a> {
+struct ConnectedApp<'a> {
     pods: &'a Pods,
     pod: &'a PodEntry,
     app: &'a AppName,
@@ -162,7 +162,7 @@ struct Connected<'a> {
     keys: &'a DetachKeys,
 }
 
-impl Connected<'_> {
+impl ConnectedApp<'_> {
     async fn follow(mut self) -> Result<ExitCode, Failure> {
         let dir = &self.pod.path;
         let failed = |error| failed("run", self.app, self.pod, &error);

@@ -12,7 +12,6 @@ use isopod_runtime::pods::PodEntry;
 pub(crate) struct Room {
     /// What its apps wrote, as far as it is on disks of the pod's own, with their file systems.
     pub(crate) written: u64,
-    /// Its images.
     pub(crate) images: u64,
 }
 

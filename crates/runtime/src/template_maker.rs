@@ -56,11 +56,6 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How many lines of QEMU's log an error shows.
 const LOG_LINES: usize = 12;
 
-/// In the directory of one that is being made, beside the template's files.
-const QEMU_LOG: &str = "qemu.log";
-const CONSOLE_LOG: &str = "console.log";
-const QEMU_LOCK: &str = "qemu.lock";
-
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -354,14 +349,15 @@ impl Making {
             capabilities: Capabilities::Dropped,
             command: std::iter::once(program).chain(qemu.argv()).collect(),
         };
-        let (_, stdout) = Capture::begin(dir, CONSOLE_LOG).map_err(failed("make the console's log"))?;
-        let (log, stderr) = Capture::begin(dir, QEMU_LOG).map_err(failed("make QEMU's log"))?;
+        let (_, stdout) =
+            Capture::begin(dir, layout::CONSOLE_LOG).map_err(failed("make the console's log"))?;
+        let (log, stderr) = Capture::begin(dir, layout::QEMU_LOG).map_err(failed("make QEMU's log"))?;
         let streams = Streams {
             inherited,
             stdin: None,
             stdout: Some(stdout),
             stderr,
-            lock: QEMU_LOCK,
+            lock: layout::QEMU_LOCK,
         };
         let child = launch::spawn(&settings.isopod, &launcher, dir, streams);
         Ok((child.map_err(failed("start QEMU"))?, log))

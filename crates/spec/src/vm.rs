@@ -72,7 +72,6 @@ impl SizedBy {
 /// What the guest is made of, where that is not what the host itself runs, with the best kernel that it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestKernel {
-    /// The kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelChoice>,
     /// The directory with its modules, where that is not `/lib/modules/RELEASE`.

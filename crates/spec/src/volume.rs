@@ -47,7 +47,6 @@ pub struct MountFlags {
     pub noexec: bool,
 }
 
-/// A volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     pub name: VolumeName,

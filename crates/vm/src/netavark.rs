@@ -38,7 +38,6 @@ pub enum NetavarkError {
         /// Why not.
         source: std::io::Error,
     },
-    /// It failed.
     #[error("`netavark {verb}` failed: {words}")]
     Failed {
         /// What it was to do.

@@ -237,7 +237,6 @@ fn sought_neighbour(index: u32, address: IpAddr) -> Vec<u8> {
     )
 }
 
-/// A message.
 fn message(kind: u16, flags: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut out = vec![0; HEADER_BYTES];
     out.extend(body);

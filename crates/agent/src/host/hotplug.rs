@@ -364,9 +364,11 @@ async fn carry(session: &SessionHandle, mount: &HotplugMount) -> Result<(), Volu
         };
         match enter(target, action).await? {
             // It has ended meanwhile: another may have come in its place.
-            Err((STATUS_GONE, _)) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
-            Err((_, reason)) => return Err(refused(reason)),
-            Ok(()) => {
+            Entered::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
+            Entered::Gone(reason) | Entered::Busy(reason) | Entered::Failed(reason) => {
+                return Err(refused(reason));
+            }
+            Entered::Done => {
                 let Some(mounts) = seen_by(pid) else {
                     sleep(LOOK_EVERY).await;
                     continue;
@@ -397,10 +399,10 @@ async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Res
         }
         let places = places.into_iter().map(mountinfo::bytes).collect();
         match enter(target, Action::Unmount { places, lazy }).await? {
-            Ok(()) => return Ok(()),
-            Err((STATUS_GONE, _)) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
-            Err((STATUS_BUSY, _)) => return Err(VolumeError::Busy),
-            Err((_, reason)) => {
+            Entered::Done => return Ok(()),
+            Entered::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
+            Entered::Busy(_) => return Err(VolumeError::Busy),
+            Entered::Gone(reason) | Entered::Failed(reason) => {
                 return Err(VolumeError::Enter {
                     app: session.app_name(mount.app).await,
                     place: mount.place.clone(),
@@ -413,8 +415,18 @@ async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Res
     Ok(())
 }
 
-/// Does something in an app's world; with the status and words of why not.
-async fn enter(target: enter::Target, action: Action) -> Result<Result<(), (u8, String)>, VolumeError> {
+/// What came of something that was to be done in an app's world, with the words of why not.
+enum Entered {
+    Done,
+    /// The app has ended.
+    Gone(String),
+    /// What was to be unmounted is in use.
+    Busy(String),
+    Failed(String),
+}
+
+/// Does something in an app's world.
+async fn enter(target: enter::Target, action: Action) -> Result<Entered, VolumeError> {
     let job = enter::Job {
         pid: target.pid,
         cgroup: target.cgroup,
@@ -423,8 +435,13 @@ async fn enter(target: enter::Target, action: Action) -> Result<Result<(), (u8, 
         action,
     };
     let entering = exec::spawn(Path::new(SELF), &job, []).await;
-    let report = entering.map_err(VolumeError::Start)?.done().await;
-    Ok(report.map_err(|report| (report.status, report.text)))
+    let done = entering.map_err(VolumeError::Start)?.done().await;
+    Ok(match done.map_err(|report| (report.status, report.text)) {
+        Ok(()) => Entered::Done,
+        Err((STATUS_GONE, text)) => Entered::Gone(text),
+        Err((STATUS_BUSY, text)) => Entered::Busy(text),
+        Err((_, text)) => Entered::Failed(text),
+    })
 }
 
 /// The mounts as a process sees them; `None` when it has ended.

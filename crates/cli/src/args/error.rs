@@ -102,16 +102,10 @@ pub(crate) enum ArgFault {
     PublishIntoNamespace,
     /// What a pod has in a network with a name, and no such network.
     #[error("`{flag}` is for a pod in a network with a name")]
-    WithoutNamedNetwork {
-        /// The flag.
-        flag: &'static str,
-    },
+    WithoutNamedNetwork { flag: &'static str },
     /// Which of several networks is meant.
     #[error("`{flag}` does not say in which of the pod's networks")]
-    InWhichNetwork {
-        /// The flag.
-        flag: &'static str,
-    },
+    InWhichNetwork { flag: &'static str },
     /// Networks with names beside another kind.
     #[error("a pod in networks with names has no other network")]
     NetworksBeside,

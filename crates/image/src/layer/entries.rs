@@ -10,7 +10,6 @@ use isopod_archive::reader::{Entry, EntryKind};
 /// Which entries of a layer are the image's.
 #[derive(Debug, Default)]
 pub(crate) enum Entries {
-    /// All.
     #[default]
     All,
     /// Those below `rootfs/`, and of these only the listed ones with the directories above them, where there is a list

@@ -137,6 +137,98 @@ fn arrival(
     };
     // Otherwise nobody is there whose input it could be.
     app.stdin = spec.apps.iter().any(|app| app.overrides.stdin);
+    let bound = bind(running, planner, app, image.as_ref(), &mut notices)?;
+    let made = mounts::mounts(
+        table,
+        &apps,
+        None,
+        &[],
+        &BTreeMap::new(),
+        &planner.shares(),
+        &bound.volumes,
+    );
+    let made = std::sync::Arc::new(made);
+    let writable = running.writable.then(|| Writable {
+        device: PathBuf::from(layout::WRITABLE),
+        table,
+        images: planner.image_trees(),
+    });
+    let early: Vec<EarlyMount> = bound
+        .image
+        .clone()
+        .into_iter()
+        .chain(mounts::early_mounts(&apps, 0, writable.as_ref(), None))
+        .collect();
+    let placed = Placed {
+        number: running.arrivals,
+        before: &running.apps,
+        waits,
+    };
+    let mut coming = config::arrival(None, &apps, &early, &made, None, &placed);
+    coming.modules.retain(|module| is_late(module));
+    coming
+        .modules
+        .extend(bound.image.as_ref().map(|_| LOOP_MODULE.to_owned()));
+    (coming.shares, coming.disks) = (Vec::new(), Vec::new());
+    let share_type = match running.share {
+        Share::Bound(fs_type) => Some(fs_type),
+        Share::Devices | Share::None => None,
+    };
+    let coming = ArrivalText::of_share(
+        coming,
+        &apps,
+        &made,
+        share_type,
+        bound.volumes.keys().cloned().collect(),
+    );
+    let mut guest = files::guest_tree(table, planner.facts, &apps, PodLimits::default(), &made, coming)?;
+    let slice = units::join_slice(
+        &mut guest,
+        running.slice,
+        apps.iter().map(|app| app.unit.as_str()),
+    );
+    notices.extend(write_names(running, planner, &apps, &mut guest));
+    let Some(app) = apps.pop() else {
+        return Err(Vec::new());
+    };
+    let volumes: Vec<Volume> = table.iter().cloned().collect();
+    let archive = || planner.facts.host.guest.more_modules.clone();
+    let more_modules = app.process.may_load().then(archive);
+    let places = bound.binds.iter().map(|(at, _)| layout::attached_volume(*at));
+    let places = places.collect();
+    let departure = departure(running, &app, &volumes, bound.image.as_ref(), places, &guest);
+    Ok(ArrivalPlan {
+        number: running.arrivals,
+        app,
+        image,
+        volumes,
+        binds: bound.binds,
+        guest,
+        more_modules,
+        departure,
+        slice,
+        notices,
+    })
+}
+
+/// What the host binds below the share for an app that comes.
+struct Bound {
+    /// Each under its number of a change.
+    binds: Vec<(u32, SharedVolume)>,
+    /// The volumes among it, by their places in the guest.
+    volumes: Elsewhere,
+    /// The mount of the app's image, where the pod does not have that yet.
+    image: Option<EarlyMount>,
+}
+
+/// Gives all that the app brings its place below the share: its image, its root where that is a directory, its volumes.
+fn bind(
+    running: &RunningPod,
+    planner: &Planner<'_>,
+    app: &mut AppPlan,
+    image: Option<&ImagePlan>,
+    notices: &mut Vec<String>,
+) -> Result<Bound, Vec<Fault>> {
     let mut serial = running.changes;
     let mut next = || {
         serial = serial.saturating_add(1);
@@ -144,7 +236,7 @@ fn arrival(
     };
     let mut binds = Vec::new();
     let known = |image: &ImagePlan| running.images.iter().position(|id| *id == image.id);
-    let image_mount = match (&image, image.as_ref().and_then(known)) {
+    let image_mount = match (image, image.and_then(known)) {
         (None, _) => None,
         (Some(_), Some(number)) => {
             app.root = RootPlan::Image(number);
@@ -162,13 +254,13 @@ fn arrival(
             })
         }
     };
-    for root in roots::shared(spec, planner.facts).into_iter().flatten() {
+    for root in roots::shared(planner.spec, planner.facts).into_iter().flatten() {
         let at = next();
         roots::move_to(&mut app.root, layout::attached_volume(at));
         binds.push((at, root));
     }
     let mut elsewhere = Elsewhere::new();
-    let mut shared = planner.host_volumes().shared(&mut notices);
+    let mut shared = planner.host_volumes().shared(notices);
     let is_bound = matches!(running.share, Share::Bound(_));
     let faults = planner
         .host_volumes()
@@ -181,93 +273,38 @@ fn arrival(
         elsewhere.insert(volume.name.clone(), layout::attached_volume(at));
         binds.push((at, volume));
     }
-    let made = mounts::mounts(
-        table,
-        &apps,
-        None,
-        &[],
-        &BTreeMap::new(),
-        &planner.shares(),
-        &elsewhere,
-    );
-    let made = std::sync::Arc::new(made);
-    let writable = running.writable.then(|| Writable {
-        device: PathBuf::from(layout::WRITABLE),
-        table,
-        images: planner.image_trees(),
-    });
-    let early: Vec<EarlyMount> = image_mount
-        .clone()
-        .into_iter()
-        .chain(mounts::early_mounts(&apps, 0, writable.as_ref(), None))
-        .collect();
-    let placed = Placed {
-        number: running.arrivals,
-        before: &running.apps,
-        waits,
-    };
-    let mut coming = config::arrival(None, &apps, &early, &made, None, &placed);
-    coming.modules.retain(|module| is_late(module));
-    coming
-        .modules
-        .extend(image_mount.as_ref().map(|_| LOOP_MODULE.to_owned()));
-    (coming.shares, coming.disks) = (Vec::new(), Vec::new());
-    let share_type = match running.share {
-        Share::Bound(fs_type) => Some(fs_type),
-        Share::Devices | Share::None => None,
-    };
-    let coming = ArrivalText::of_share(
-        coming,
-        &apps,
-        &made,
-        share_type,
-        elsewhere.keys().cloned().collect(),
-    );
-    let mut guest = files::guest_tree(table, planner.facts, &apps, PodLimits::default(), &made, coming)?;
-    let slice = units::join_slice(
-        &mut guest,
-        running.slice,
-        apps.iter().map(|app| app.unit.as_str()),
-    );
+    Ok(Bound {
+        binds,
+        volumes: elsewhere,
+        image: image_mount,
+    })
+}
+
+/// Writes the app's `/etc/hosts` and its kin, with what the user should know of it.
+fn write_names(
+    running: &RunningPod,
+    planner: &Planner<'_>,
+    apps: &[AppPlan],
+    guest: &mut GuestTree,
+) -> Vec<String> {
     let names = Names {
-        hostname: &network::hostname(spec),
+        hostname: &network::hostname(planner.spec),
         network: running
             .network
             .as_ref()
             .map(|(guest, nameservers)| KnownNetwork { guest, nameservers }),
         search_domains: &planner.facts.host.search_domains,
-        aliases: &spec.host_aliases,
-        resolver: spec.resolver.as_ref(),
+        aliases: &planner.spec.host_aliases,
+        resolver: planner.spec.resolver.as_ref(),
         apps: running
             .apps
             .iter()
             .chain(apps.iter().map(|app| &app.name))
             .collect(),
     };
-    for (app, facts) in apps.iter().zip(&planner.facts.apps) {
-        let root = facts.root.as_ref();
-        notices.extend(root.and_then(|root| names.write(&mut guest, app, root)));
-    }
-    let Some(app) = apps.pop() else {
-        return Err(Vec::new());
-    };
-    let volumes: Vec<Volume> = table.iter().cloned().collect();
-    let archive = || planner.facts.host.guest.more_modules.clone();
-    let more_modules = app.process.may_load().then(archive);
-    let bound = binds.iter().map(|(at, _)| layout::attached_volume(*at)).collect();
-    let departure = departure(running, &app, &volumes, image_mount.as_ref(), bound, &guest);
-    Ok(ArrivalPlan {
-        number: running.arrivals,
-        app,
-        image,
-        volumes,
-        binds,
-        guest,
-        more_modules,
-        departure,
-        slice,
-        notices,
-    })
+    let of_apps = apps.iter().zip(&planner.facts.apps);
+    let noted = of_apps.filter_map(|(app, facts)| names.write(guest, app, facts.root.as_ref()?));
+    noted.collect()
 }
 
 /// The guest's driver of files as devices.

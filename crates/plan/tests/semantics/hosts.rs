@@ -185,7 +185,7 @@ fn ports_are_published_by_their_names() {
         ),
         (
             "80-tcp:9000",
-            "cannot publish port `9000:80/tcp`: port `9000:1/tcp` is the same of the host's",
+            "cannot publish port `9000:80/tcp`: port `9000:1/tcp` uses the same host port",
             "give one of them another port of the host",
         ),
         (

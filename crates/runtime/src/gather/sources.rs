@@ -65,7 +65,6 @@ impl MissingSource {
         }
     }
 
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use isopod_contract::in_one_line;
+use isopod_plan::layout;
 use isopod_plan::vm::network::named::publishing;
 use isopod_spec::{JoinedNetwork, NetworkName};
 use isopod_vm::netavark::{self, Netavark, NetavarkError, Verb};
@@ -21,9 +22,6 @@ use super::members;
 use super::{JoiningPod, NetworksError, NetworksRecord, OWN_PROGRAM, failed};
 use crate::clock::boot_id;
 use crate::{private, state_dir};
-
-/// In the pod directory: that netavark was told of the pod, in the boot that is named there.
-const UP: &str = "networks.up";
 
 /// Below the networks' directory: an ordinary user's namespace of all pods.
 const SPACE: &str = "rootless";
@@ -85,7 +83,7 @@ impl NetworksRecord {
     /// [`NetworksError`]; nothing is left then.
     pub(crate) fn up(&self, pod: &JoiningPod) -> Result<(Up, Vec<(JoinedNetwork, OwnedFd)>), NetworksError> {
         self.down(pod, None);
-        let path = pod.dir.join(UP);
+        let path = pod.dir.join(layout::INTERFACES_UP);
         fs::write(&path, boot_id()).map_err(failed("write", &path))?;
         let made = self.up_there(pod);
         if made.is_err() {
@@ -242,7 +240,7 @@ impl NetworksRecord {
 
     /// Takes away what is left of them: those of `up`, or of a supervisor that was killed. What cannot be taken away is logged.
     pub(crate) fn down(&self, pod: &JoiningPod, up: Option<Up>) {
-        let path = pod.dir.join(UP);
+        let path = pod.dir.join(layout::INTERFACES_UP);
         let Ok(boot) = fs::read_to_string(&path) else {
             return;
         };
@@ -350,9 +348,9 @@ fn others_up(pod: &JoiningPod, network: &NetworkName) -> usize {
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    pods.filter(|dir| *dir != pod.dir && dir.join(UP).exists())
+    pods.filter(|dir| *dir != pod.dir && dir.join(layout::INTERFACES_UP).exists())
         .filter_map(|dir| {
-            let record = fs::read(dir.join(isopod_plan::layout::RECORD)).ok()?;
+            let record = fs::read(dir.join(layout::RECORD)).ok()?;
             let record = serde_json::from_slice::<Record>(&record).ok()?;
             Some(record.networks?.now(&dir))
         })

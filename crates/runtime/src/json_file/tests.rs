@@ -5,18 +5,21 @@ use super::*;
 const NAME: &str = "status.json";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Status {
+struct Document {
     reason: Option<String>,
 }
 
 #[test]
 fn files_are_whole_or_as_before() {
     let dir = tempfile::tempdir().unwrap();
-    let mut status = Status { reason: None };
+    let mut status = Document { reason: None };
     for durability in [Durability::Durable, Durability::Fleeting] {
         status.reason = Some(format!("{durability:?}"));
         write(dir.path(), NAME, &status, durability).unwrap();
-        assert_eq!(read::<Status>(dir.path(), NAME).unwrap().as_ref(), Some(&status));
+        assert_eq!(
+            read::<Document>(dir.path(), NAME).unwrap().as_ref(),
+            Some(&status)
+        );
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     // A write that fails half-way leaves what was there.
@@ -24,8 +27,8 @@ fn files_are_whole_or_as_before() {
     let mut other = status.clone();
     other.reason = None;
     write(dir.path(), NAME, &other, Durability::Durable).unwrap_err();
-    assert_eq!(read::<Status>(dir.path(), NAME).unwrap(), Some(status));
-    assert_eq!(read::<Status>(dir.path(), "none").unwrap(), None);
+    assert_eq!(read::<Document>(dir.path(), NAME).unwrap(), Some(status));
+    assert_eq!(read::<Document>(dir.path(), "none").unwrap(), None);
 }
 
 /// The room for the next status is there before it is needed, and is used.
@@ -33,11 +36,14 @@ fn files_are_whole_or_as_before() {
 fn the_next_status_has_its_room() {
     use std::os::unix::fs::MetadataExt as _;
     let dir = tempfile::tempdir().unwrap();
-    let mut status = Status { reason: None };
+    let mut status = Document { reason: None };
     let reserve = temporary(dir.path(), NAME);
     for _ in 0..2 {
         write_reserved(dir.path(), NAME, &status, Durability::Durable).unwrap();
-        assert_eq!(read::<Status>(dir.path(), NAME).unwrap().as_ref(), Some(&status));
+        assert_eq!(
+            read::<Document>(dir.path(), NAME).unwrap().as_ref(),
+            Some(&status)
+        );
         let kept = fs::metadata(&reserve).unwrap();
         assert!(kept.blocks() * 512 >= RESERVE_BYTES, "{} blocks", kept.blocks());
         status.reason = Some("for a reason that is longer than before".repeat(20));

@@ -58,8 +58,8 @@ impl Live {
     /// [`BeginError`]; nothing is left then.
     pub(crate) fn begin(record: &PodRecord, first: &NetworksRecord, dir: &Path) -> Result<Begun, BeginError> {
         let bound = match first.pasta {
-            None => Bound::Held(ports::hold(&record.ports).map_err(BeginError::Port)?),
-            Some(_) => Bound::Listening(ports::listen(&record.ports).map_err(BeginError::Port)?),
+            None => BoundPorts::Held(ports::hold(&record.ports).map_err(BeginError::Port)?),
+            Some(_) => BoundPorts::Listening(ports::listen(&record.ports).map_err(BeginError::Port)?),
         };
         let pod = JoiningPod {
             uuid: record.uuid.clone(),
@@ -176,17 +176,17 @@ enum Ports {
 }
 
 /// Sockets of the host's ports.
-enum Bound {
+enum BoundPorts {
     Held(Vec<OwnedFd>),
     Listening(Vec<(PortForward, Listening)>),
 }
 
 impl Inner {
     /// Lets the ports lead into the pod.
-    fn lead(&self, bound: Bound) -> Result<Ports, NetworksError> {
+    fn lead(&self, bound: BoundPorts) -> Result<Ports, NetworksError> {
         let bound = match bound {
-            Bound::Held(held) => return Ok(Ports::Held(held)),
-            Bound::Listening(bound) => bound,
+            BoundPorts::Held(held) => return Ok(Ports::Held(held)),
+            BoundPorts::Listening(bound) => bound,
         };
         let space = self.up.as_ref().and_then(Up::space);
         let (Some(space), Some(joined)) = (space, publishing(&self.networks.joined)) else {

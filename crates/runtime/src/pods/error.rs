@@ -73,7 +73,6 @@ pub enum ClaimError {
     /// Somebody else is at it.
     #[error("pod `{0}` is being worked with by another process")]
     Held(String),
-    /// It is gone.
     #[error("pod `{0}` is gone")]
     Gone(String),
     /// Its state does not allow it.

@@ -18,7 +18,6 @@ pub enum KeyStatus {
     Refused(&'static str),
 }
 
-/// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComposeKey {
     pub name: &'static str,

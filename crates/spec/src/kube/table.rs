@@ -48,7 +48,6 @@ pub enum Shape {
     Map,
 }
 
-/// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     pub name: &'static str,

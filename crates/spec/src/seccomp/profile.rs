@@ -54,7 +54,6 @@ impl InvalidProfile {
     }
 }
 
-/// A profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeccompProfile {
     default: Answer,

@@ -1,5 +1,6 @@
 //! The host's side against guests of every kind, over a socket pair: one that speaks the protocol, and hostile ones.
 
+use std::io;
 use std::time::Instant;
 
 use isopod_contract::message::MAX_MESSAGE_BYTES;

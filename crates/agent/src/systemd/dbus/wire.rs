@@ -52,7 +52,6 @@ impl Args {
 
 /// A value that can be read from the wire ("Marshaling").
 pub(crate) trait FromWire: Sized {
-    /// Its signature.
     const SIGNATURE: &'static str;
     fn read(from: &mut Decoder<'_>) -> Option<Self>;
 }

@@ -36,10 +36,10 @@ impl SystemDf {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let kinds = kinds(settings)?;
         if self.verbose {
-            output::data(&kinds.iter().map(Kind::table).collect::<Vec<_>>().join("\n"));
+            output::data(&kinds.iter().map(EntryKind::table).collect::<Vec<_>>().join("\n"));
             return Ok(ExitCode::SUCCESS);
         }
-        let uses: Vec<Use> = kinds.iter().map(Kind::sum).collect();
+        let uses: Vec<Use> = kinds.iter().map(EntryKind::sum).collect();
         output::data(&match &self.format {
             Layout::Text => {
                 let rows: Vec<[String; 5]> = uses.iter().map(Use::row).collect();
@@ -96,12 +96,12 @@ struct Thing {
 }
 
 /// The things of one kind.
-struct Kind {
+struct EntryKind {
     name: &'static str,
     things: Vec<Thing>,
 }
 
-impl Kind {
+impl EntryKind {
     fn sum(&self) -> Use {
         let bytes = |active: bool| {
             let counted = self.things.iter().filter(|thing| active || !thing.active);
@@ -134,7 +134,7 @@ impl Kind {
     }
 }
 
-fn kinds(settings: &Settings) -> Result<Vec<Kind>, Failure> {
+fn kinds(settings: &Settings) -> Result<Vec<EntryKind>, Failure> {
     let found = pods(settings)?.list()?;
     let records = || found.iter().flat_map(|pod| &pod.record);
     let images = Store::open(&settings.state_dir)?.list()?;
@@ -192,7 +192,7 @@ fn kinds(settings: &Settings) -> Result<Vec<Kind>, Failure> {
         active: false,
         users: None,
     });
-    let kind = |name, things| Kind { name, things };
+    let kind = |name, things| EntryKind { name, things };
     Ok(vec![
         kind("Images", images.collect()),
         kind("Containers", pods.collect()),
@@ -214,7 +214,7 @@ mod tests {
             active: users > 0,
             users: Some(users),
         };
-        let images = Kind {
+        let images = EntryKind {
             name: "Images",
             things: vec![thing(1000, 2), thing(200, 0), thing(30, 0)],
         };

@@ -233,7 +233,6 @@ pub struct PodNames {
     pub hostname: String,
     /// Its own.
     pub pod: Option<String>,
-    /// Its apps'.
     pub apps: Vec<String>,
 }
 
