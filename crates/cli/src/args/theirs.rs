@@ -54,9 +54,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("attach", Same),
     (
         "auto-update",
-        Refused(
-            "fetch the image and recreate the pod: `isopod pull IMAGE`, then `isopod run --replace ...`",
-        ),
+        Refused("fetch the image and recreate the pod: `isopod pull IMAGE`, then `isopod run --replace ...`"),
     ),
     ("build", Refused(BUILD)),
     ("builder", Refused(BUILD)),
