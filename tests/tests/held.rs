@@ -152,7 +152,10 @@ fn a_running_pod_is_held_looked_at_and_kept() {
         let _ = isopod(&bench, "kill -s WINCH held b").expect(0);
         eventually("it continues", || sh(&bench, "b", "true").status == 0);
         assert_eq!(state(&bench, 1), "running");
-        let events = isopod(&bench, "events --filter pod=held --filter type=app-paused");
+        let events = isopod(
+            &bench,
+            "events --stream=false --filter pod=held --filter event=app-paused",
+        );
         assert_eq!(events.expect(0).text().lines().count(), 3);
     });
     scenarios.run("other limits, and another restart policy", || {

@@ -73,7 +73,7 @@ fn probes_and_hooks_do_what_kubernetes_says() {
     // What does not live is restarted, and the reason is told.
     eventually("it is restarted", || app("flaky")["restarts"].as_u64() > Some(0));
     eventually("and so is this", || app("deaf")["restarts"].as_u64() > Some(0));
-    let events = isopod("events --filter app=flaky").expect(0);
+    let events = isopod("events --stream=false --filter app=flaky").expect(0);
     assert!(
         events.text().contains("liveness probe failed") && events.text().contains("it is gone"),
         "{}",

@@ -157,7 +157,7 @@ fn scenario(bench: &Bench, more: &[&str]) {
         for command in [["diff", "p", "through"], ["commit", "--app=through", "p"]] {
             let out = isopod(bench, &command);
             assert!(
-                out.status != 0 && out.stderr.contains("directory of the host"),
+                out.status != 0 && out.stderr.contains("host directory"),
                 "{}",
                 out.stderr
             );

@@ -175,7 +175,7 @@ fn a_guest_that_is_there_and_silent() {
         drop(guest);
         eventually("it is heard", || text(&bench, "list").contains("p     running  "));
         assert_eq!(status(&bench, "p")["silentMs"], Value::Null);
-        let events = text(&bench, "events --filter pod=p");
+        let events = text(&bench, "events --stream=false --filter pod=p");
         assert!(
             events.contains(" silent\n") && events.contains(" heard\n"),
             "{events}"

@@ -83,7 +83,7 @@ fn killed_and_concurrent_commands() {
     assert!(served(&bench, "virtiofsd").is_empty() && volumes(&bench).is_empty());
     let events = text(
         &bench,
-        "events --filter type=volume-attached --filter type=volume-detached",
+        "events --stream=false --filter event=volume-attached --filter event=volume-detached",
     );
     let count = |what: &str| events.lines().filter(|line| line.contains(what)).count();
     assert_eq!(
