@@ -80,7 +80,7 @@ impl Commit {
         let record = record.ok_or_else(|| Report::text("the pod's record has no such app"))?;
         let Some(image) = record.root.image_id() else {
             let report = Report::text(format!(
-                "the root of app `{}` is a directory of the host, and no image that another could begin with",
+                "the root of app `{}` is a host directory, and not an image that another could begin with",
                 record.name
             ));
             return Err(report
