@@ -39,6 +39,11 @@ fn who_attaches_sees_writes_and_signals() {
         written.text() == "before\n" && written.stderr == "err\n"
     });
 
+    assert_eq!(isopod(&bench, "logs --until 1h p").expect(0).text(), "");
+    assert_eq!(
+        isopod(&bench, "logs --since 1h --until 0 p").expect(0).text(),
+        "before\n"
+    );
     let start = |words: &str, input: &str| {
         bench.isopod_start_with_input(words.split_whitespace(), input.as_bytes().to_vec())
     };

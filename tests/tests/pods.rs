@@ -103,6 +103,14 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
             refused(&isopod(&bench, command), words);
         }
     });
+    scenarios.run("what is not there may be removed by force", || {
+        let gone = isopod(&bench, "rm -f nobody").expect(0);
+        assert_eq!(
+            (gone.text(), &*gone.stderr),
+            ("", "note: no such pod: `nobody`\n")
+        );
+        refused(&isopod(&bench, "rm nobody"), "error: no such pod: `nobody`");
+    });
     scenarios.run("a name that is taken", || {
         let again = bench
             .pod()

@@ -37,6 +37,9 @@ pub(super) struct Wanted {
     /// Only what was written since: seconds or 90s, 5m, 2h, 1d ago, or a time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Only what was written before: as `--since`
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Only the last N lines; `all` or -1 for every one
     #[arg(short = 'n', long, value_name = "N", value_parser = lines, allow_hyphen_values = true)]
     tail: Option<u64>,
@@ -91,12 +94,10 @@ pub(super) fn show(
         .flat_map(|record| record.present().map(|(_, app)| app.name.clone()))
         .collect();
     let apps = if meant.is_empty() { &all[..] } else { meant };
+    let read = |flag, text: &Option<String>| text.as_deref().map(|text| time(flag, text)).transpose();
     let options = Options {
-        since: wanted
-            .since
-            .as_deref()
-            .map(|text| time("since", text))
-            .transpose()?,
+        since: read("since", &wanted.since)?,
+        until: read("until", &wanted.until)?,
         // Without a number nothing needs to be counted.
         tail: wanted.tail.filter(|lines| *lines < u64::MAX),
         follow: wanted.follow,
