@@ -229,7 +229,7 @@ networks: {{front: {{external: true}}}}
     );
     refused(
         &["--network", "frond"],
-        "error: cannot join network `frond`: there is none of that name\nhint: there are `alone`, `back`, `front`",
+        "error: cannot join network `frond`: there is no network of that name\nhint: there are `alone`, `back`, `front`",
     );
     refused(
         &["--network", "alone", "-p", "8080:80"],

@@ -103,7 +103,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         );
         refused(
             &["network", "connect", "none-such", "one"],
-            "error: cannot join network `none-such`: there is none of that name\n\
+            "error: cannot join network `none-such`: there is no network of that name\n\
          hint: there are `back`, `front`, `late`",
         );
         refused(
