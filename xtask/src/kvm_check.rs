@@ -213,7 +213,7 @@ fn switches(host: &Host) -> Checked {
             .collect();
         Ok::<_, String>(args.join(" "))
     };
-    let emulations = ["accel=tcg", "-cpu max", "mitigations=off", "nolapic_timer"];
+    let emulations = ["-accel tcg", "-cpu max", "mitigations=off", "nolapic_timer"];
     for cpus in ["1", "2"] {
         let args = plan(cpus)?;
         for word in emulations {
@@ -224,7 +224,7 @@ fn switches(host: &Host) -> Checked {
                 || format!("{cpus} CPUs, `{word}`: {args}"),
             )?;
         }
-        let kvms = args.contains("accel=kvm") && args.contains("-cpu host");
+        let kvms = args.contains("-accel kvm") && args.contains("-cpu host");
         holds(kvms == (host.accel == Accel::Kvm), || {
             format!("{cpus} CPUs: {args}")
         })?;
