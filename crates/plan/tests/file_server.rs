@@ -210,7 +210,7 @@ fn the_files_of_a_volume_are_given_to_the_app_that_asks() {
     known_other = facts(&other, &[]);
     assert!(refused(&other, &known_other).contains("no directory or file of the host"));
     known.sources.get_mut(&volume_name("data")).unwrap().path = "/home/me".into();
-    assert!(refused(&pod, &known).contains("`/home/me` is a directory of the system's"));
+    assert!(refused(&pod, &known).contains("`/home/me` is a system directory"));
     known.sources.get_mut(&volume_name("data")).unwrap().path = "/srv/data".into();
 
     known.host.user = HostUser::Ordinary { uid: 1000 };

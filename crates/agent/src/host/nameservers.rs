@@ -16,7 +16,7 @@ const LAYERS: [&str; 2] = ["seed", "upper"];
 /// The file, from a layer's root.
 const RESOLV_CONF: &str = "etc/resolv.conf";
 
-/// No larger one was written by the planner.
+/// The planner writes no larger one, in bytes: a larger one is the app's own.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Replaces them for the apps whose directories are in `apps`.
@@ -44,11 +44,12 @@ fn change(layer: &Path, before: &[IpAddr], after: &[IpAddr]) -> io::Result<()> {
         return Ok(());
     };
     let mut file = File::from(file);
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return Ok(());
     }
     let mut text = String::new();
-    if (&mut file).take(MAX_BYTES).read_to_string(&mut text).is_err() {
+    if file.read_to_string(&mut text).is_err() {
         return Ok(());
     }
     if let Some(text) = replaced(&text, before, after) {
@@ -123,6 +124,9 @@ mod tests {
         fs::create_dir_all(apps.join("hostile/upper/etc")).unwrap();
         symlink(&outside, apps.join("hostile/upper").join(RESOLV_CONF)).unwrap();
         fs::create_dir_all(apps.join("none/seed")).unwrap();
+        let large = text.repeat(2000);
+        fs::create_dir_all(apps.join("large/upper/etc")).unwrap();
+        fs::write(apps.join("large/upper").join(RESOLV_CONF), &large).unwrap();
         let open = File::open(apps.join("web/seed").join(RESOLV_CONF)).unwrap();
         let [before] = addresses(["10.89.0.1"]);
         replace(&apps, &[before], &[]).unwrap();
@@ -133,5 +137,11 @@ mod tests {
             expected
         );
         assert_eq!(fs::read_to_string(&outside).unwrap(), text);
+        let kept = fs::read_to_string(apps.join("large/upper").join(RESOLV_CONF));
+        assert_eq!(
+            kept.unwrap(),
+            large,
+            "nothing of a file of the app's own is cut off"
+        );
     }
 }

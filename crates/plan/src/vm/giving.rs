@@ -86,7 +86,7 @@ pub(crate) fn give<'a>(
         };
         if is_of_the_system(&volume.source) {
             refuse(format!(
-                "`{}` is a directory of the system's",
+                "`{}` is a system directory",
                 isopod_spec::words::shown(&volume.source)
             ));
             continue;
